@@ -1,0 +1,74 @@
+"""Every error that the rooms raise on purpose, so that each caller knows what it may meet.
+
+ReceiverError
+├── SettingsError        a setting is wrong; `serve` and the commands end with status 2
+├── StoreError           the database did something we do not know how to live with
+│   ├── Unavailable      busy, full, I/O or closing: nothing was stored; ask again later (503)
+│   ├── Stale            a guarded update met fewer rows than it expected; decide again
+│   ├── Locked           another process holds this database
+│   ├── Newer            its schema is from a newer version of this program
+│   └── Corrupt          it does not pass its own check
+├── Refused              an API request that cannot be accepted; carries status, code and field
+└── ApiError             what the client raises when our own API says no
+"""
+
+
+class ReceiverError(Exception):
+    """The root. Its text is one line for a person: what is wrong and what to do."""
+
+
+class SettingsError(ReceiverError):
+    """A setting is unknown, unreadable or out of range; the text names it and never shows a secret."""
+
+
+class StoreError(ReceiverError):
+    """The database failed."""
+
+
+class Unavailable(StoreError):
+    """Nothing was stored, and trying again later may work. `retry_after_s` is a hint in seconds."""
+
+    def __init__(self, text: str, *, retry_after_s: int = 5) -> None:
+        super().__init__(text)
+        self.retry_after_s = retry_after_s
+
+
+class Stale(StoreError):
+    """A row was no longer in the state that the update expected; the transaction was rolled back."""
+
+
+class Locked(StoreError):
+    """Another process holds the lock beside this database."""
+
+
+class Newer(StoreError):
+    """The database was written by a newer version; this one would damage it."""
+
+
+class Corrupt(StoreError):
+    """The database does not pass its own integrity check."""
+
+
+class Refused(ReceiverError):
+    """A request that cannot be accepted as it stands.
+
+    `status` is the HTTP status (400, 404, 409, 422), `code` a word or the provider's own code, `field` the
+    parameter or key at fault, if there is one.
+    """
+
+    def __init__(self, status: int, code: str, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.field = field
+
+
+class ApiError(ReceiverError):
+    """Our API answered with an error, or not at all (`status` 0)."""
+
+    def __init__(self, status: int, code: str, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.field = field

@@ -1,0 +1,65 @@
+"""When is the next try, the next poll? Pure functions of counts, times and a random number in [0, 1).
+
+Every span is in milliseconds. `luck` is the jitter's random number, handed in so that tests can choose it.
+"""
+
+from collections.abc import Sequence
+
+MINUTE = 60_000
+HINT_LADDER = (0, 2_000, 5_000, 15_000, 60_000)  # after a hint: at once, then after these gaps, then normal ones
+UNSURE_MOST = 15 * MINUTE  # an unsure submission holds its place no longer than this
+SUBMIT_BACKOFF = (1_000, 2_000, 5_000, 15_000, 30_000, MINUTE)  # between submissions that came to nothing
+PROBES = (MINUTE, 2 * MINUTE, 4 * MINUTE, 8 * MINUTE, 15 * MINUTE)  # while the key or the balance is refused
+RETRY_AFTER_MOST = 10 * MINUTE  # what a provider may ask of us at most
+GAP_GROWTH = 1.6
+HISTORY_LEAST = 20  # tasks that a model needs before its own past is believed
+HISTORY_MOST = 500
+EXPECTED_LEAST = 30_000
+
+
+def expected(durations: Sequence[int], *, first: int, most: int) -> int:
+    """How long a model's tasks take: 1.5 times the 0.99 quantile of `durations` (its last 500 that were settled by
+    accepted callbacks), from 20 on; until then `first`. Never under 30 s, never over `most`."""
+    if len(durations) < HISTORY_LEAST:
+        return min(first, most)
+    ranked = sorted(durations)
+    quantile = ranked[min(len(ranked) - 1, int(0.99 * len(ranked)))]
+    return int(min(max(1.5 * quantile, EXPECTED_LEAST), most))
+
+
+def poll_gap(step: int, *, first: int, most: int, luck: float) -> int:
+    """The wait before poll number `step` (0: the first): grows by 1.6 up to `most`, ±10 % jitter."""
+    return jittered(min(first * GAP_GROWTH ** min(step, 40), most), luck)
+
+
+def hint_gap(step: int) -> int | None:
+    """The wait before the hint's poll number `step`, or None when its ladder is climbed."""
+    return HINT_LADDER[step] if step < len(HINT_LADDER) else None
+
+
+def submit_gap(tries: int, *, retry_after: int | None, luck: float) -> int:
+    """The wait before a task is submitted again after `tries` (≥ 1) that came to nothing."""
+    gap = jittered(SUBMIT_BACKOFF[min(tries, len(SUBMIT_BACKOFF)) - 1], luck)
+    return max(gap, min(retry_after or 0, RETRY_AFTER_MOST))
+
+
+def notify_gap(schedule: Sequence[int], tries: int, *, luck: float) -> int | None:
+    """The wait after failure number `tries` (≥ 1) of a send, with up to 20 % added; None when tries are used up."""
+    if tries > len(schedule):
+        return None
+    return int(schedule[tries - 1] * (1 + 0.2 * luck))
+
+
+def probe_gap(step: int) -> int:
+    """The wait before probe number `step` (0: the first) of a provider that refuses our key."""
+    return PROBES[min(step, len(PROBES) - 1)]
+
+
+def unsure_place(expected_ms: int) -> int:
+    """How long an unsure submission holds a place in the provider's concurrency."""
+    return min(3 * expected_ms, UNSURE_MOST)
+
+
+def jittered(span: float, luck: float) -> int:
+    """`span` with ±10 %."""
+    return int(span * (0.9 + 0.2 * luck))

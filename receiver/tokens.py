@@ -1,0 +1,94 @@
+"""MACs for callback URLs and, later, for links and sessions: what we signed, we know again.
+
+Each MAC covers a purpose with its version (`callback/1`) and a length-prefixed payload, so that none serves as another.
+Keys rotate: the first of the ring signs, all of them verify. Pure: no clock, no database.
+
+A callback token is `REF.MAC`: the task's ref as text, and the first 192 bits of HMAC-SHA256 in base64url. The same can be
+computed anywhere with the key, which is how a URL is minted offline (README, "Your own submitter").
+"""
+
+import base64
+import hashlib
+import hmac
+import os
+import re
+from collections.abc import Sequence
+from enum import StrEnum
+
+_MAC_BYTES = 24  # 192 bits: no base64 padding, hence one spelling only
+_UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+
+
+class Purpose(StrEnum):
+    """What a MAC is good for, and nothing else."""
+
+    CALLBACK = "callback/1"
+    IMAGE = "image/1"
+    SHARE = "share/1"
+    SESSION = "session/1"
+    DOCTOR = "doctor/1"
+
+
+def new_ref(now: int, randomness: bytes | None = None) -> str:
+    """A UUIDv7 (RFC 9562) for `now` in milliseconds; sorts by time. `randomness` is 10 bytes, for tests."""
+    tail = bytearray(randomness if randomness is not None else os.urandom(10))
+    tail[0] = tail[0] & 0x0F | 0x70  # version 7
+    tail[2] = tail[2] & 0x3F | 0x80  # variant 10
+    text = (now.to_bytes(6, "big") + tail).hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def ref_time(ref: str) -> int:
+    """The milliseconds that a ref was made at."""
+    return int(ref[:8] + ref[9:13], 16)
+
+
+def is_ref(text: str) -> bool:
+    """Whether `text` is a ref in its one canonical spelling."""
+    return _UUID7.fullmatch(text) is not None
+
+
+def key_id(key: str) -> str:
+    """Eight hex digits that name a key without telling it."""
+    return hashlib.sha256(b"key-id/1" + key.encode()).hexdigest()[:8]
+
+
+class Ring:
+    """The secret keys. `keys[0]` signs; every key verifies. Raises ValueError on none, or on one under 16 characters."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        if not keys or any(len(key) < 16 for key in keys):
+            raise ValueError("a secret key has at least 16 characters; `openssl rand -hex 32` makes a good one")
+        self._keys = [key.encode() for key in keys]
+        self.ids = [key_id(key) for key in keys]
+
+    def __repr__(self) -> str:
+        return f"Ring({', '.join(self.ids)})"
+
+    def sign(self, purpose: Purpose, payload: str) -> str:
+        """The MAC of `payload` for `purpose`, base64url, 32 characters."""
+        return _mac(self._keys[0], purpose, payload)
+
+    def verify(self, purpose: Purpose, payload: str, mac: str) -> bool:
+        """Whether any of the keys made `mac`; every key is tried, in constant time."""
+        given = mac.encode("utf-8", "replace")
+        good = False
+        for key in self._keys:
+            good |= hmac.compare_digest(_mac(key, purpose, payload).encode(), given)
+        return good
+
+    def token(self, ref: str) -> str:
+        """The last path segment of the callback URL of the task `ref`."""
+        return f"{ref}.{self.sign(Purpose.CALLBACK, ref)}"
+
+    def open(self, token: str) -> str | None:
+        """The ref that a token was minted for, or None if it is malformed or not ours."""
+        ref, _, mac = token.partition(".")
+        if not is_ref(ref) or not self.verify(Purpose.CALLBACK, ref, mac):
+            return None
+        return ref
+
+
+def _mac(key: bytes, purpose: Purpose, payload: str) -> str:
+    message = b"".join(len(part).to_bytes(4, "big") + part for part in (purpose.encode(), payload.encode()))
+    return base64.urlsafe_b64encode(hmac.digest(key, message, "sha256")[:_MAC_BYTES]).decode()
