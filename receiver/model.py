@@ -193,12 +193,11 @@ class Callback(Struct, frozen=True, kw_only=True):
 
 
 class Event(StrEnum):
-    """What a notice tells."""
+    """What a notice tells. A task that the provider cancelled is told as failed: nobody gets the pictures."""
 
     COMPLETED = "completed"
     FAILED = "failed"
     LOST = "lost"
-    CANCELLED = "cancelled"
     ATTENTION = "attention"
 
 
@@ -271,7 +270,7 @@ class Target(Struct, frozen=True, kw_only=True):
 
     name: str
     url: str
-    on: frozenset[Event] = frozenset({Event.COMPLETED, Event.FAILED, Event.LOST, Event.CANCELLED, Event.ATTENTION})
+    on: frozenset[Event] = frozenset({Event.COMPLETED, Event.FAILED, Event.LOST, Event.ATTENTION})
     models: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
 

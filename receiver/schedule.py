@@ -63,3 +63,8 @@ def unsure_place(expected_ms: int) -> int:
 def jittered(span: float, luck: float) -> int:
     """`span` with ±10 %."""
     return int(span * (0.9 + 0.2 * luck))
+
+
+def crept(limit: int, most: int, since_ms: int) -> int:
+    """A concurrency that was halved to `limit`, `since_ms` ago: one more a minute, up to `most`."""
+    return min(most, limit + since_ms // MINUTE)

@@ -3,8 +3,8 @@
 Each MAC covers a purpose with its version (`callback/1`) and a length-prefixed payload, so that none serves as another.
 Keys rotate: the first of the ring signs, all of them verify. Pure: no clock, no database.
 
-A callback token is `REF.MAC`: the task's ref as text, and the first 192 bits of HMAC-SHA256 in base64url. The same can be
-computed anywhere with the key, which is how a URL is minted offline (README, "Your own submitter").
+A callback token is `REF.MAC`: the task's ref as text, and the first 192 bits of HMAC-SHA256 in base64url. The same can
+be computed anywhere with the key, which is how a URL is minted offline (README, "Your own submitter").
 """
 
 import base64
@@ -54,7 +54,7 @@ def key_id(key: str) -> str:
 
 
 class Ring:
-    """The secret keys. `keys[0]` signs; every key verifies. Raises ValueError on none, or on one under 16 characters."""
+    """The secret keys. `keys[0]` signs; all verify. Raises ValueError on none, or on one under 16 characters."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         if not keys or any(len(key) < 16 for key in keys):

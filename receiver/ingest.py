@@ -1,0 +1,227 @@
+"""Callbacks in, verdicts out: each is on disk before its verdict is known outside.
+
+Callbacks that arrive while a transaction is under way wait together for the next one (group commit): one read of their
+tasks, `decide` folded over each task's callbacks in order of arrival, one commit. A body nobody can parse, or that
+breaks its row, costs only itself. Also here: replaying a stored callback.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from receiver.errors import Refused, Stale, StoreError, Unavailable
+from receiver.model import Callback, Clock, Outcome, Policy, Source, Verdict
+from receiver.settle import Book, raise_attention
+from receiver.store import Lane, Store
+
+HELD_MOST = 16 * 1024 * 1024  # bytes read and not yet committed
+BATCH_MOST = 256
+KEPT_MOST = 50  # callbacks kept per task
+KEPT_BYTES_MOST = 2 * 1024 * 1024
+STALE_TRIES = 3
+
+log = logging.getLogger(__name__)
+
+Parse = Callable[[bytes], Outcome | None]
+
+
+class _Waiting(Struct, frozen=True, eq=False):
+    callback: Callback
+    outcome: Outcome | None
+    source: Source
+    verdict: "asyncio.Future[Verdict]"
+
+
+class Ingest:
+    """The one way in for callbacks. `parse` must not raise; if it does, the body counts as unparsed."""
+
+    def __init__(
+        self, store: Store, parse: Parse, policy: Policy, clock: Clock, seen: Callable[[Verdict], None] = lambda _: None
+    ) -> None:
+        self._store = store
+        self._parse = parse
+        self._policy = policy
+        self._clock = clock
+        self._seen = seen
+        self._queue: deque[_Waiting] = deque()
+        self._held = 0
+        self._flushing: asyncio.Task[None] | None = None
+
+    @property
+    def depth(self) -> int:
+        """How many callbacks wait for their commit."""
+        return len(self._queue)
+
+    async def receive(self, ref: str, body: bytes, headers: bytes) -> Verdict:
+        """Store one callback of the task `ref` (its token was verified) and say what became of it.
+
+        Raises Unavailable when nothing could be stored, or too much already waits to be.
+        """
+        callback = Callback(ref=ref, received_at=self._clock(), body=body, headers=headers, digest=_digest(body))
+        return await self._enter(callback, Source.CALLBACK)
+
+    async def replay(self, callback_id: int, *, accept: bool) -> Verdict:
+        """Parse a stored callback again, by the same rules; with `accept` a person believes it. Raises Refused."""
+        found = await self._store.callbacks.get([callback_id])
+        if not found:
+            raise Refused(404, "not_found", f"there is no callback {callback_id}")
+        [kept] = found
+        if kept.body is None:
+            raise Refused(409, "no_body", "the bytes of this callback were not kept")
+        if accept and self._outcome(kept.body) is None:
+            raise Refused(409, "unparsed", "no outcome can be read from this body, so there is nothing to accept")
+        callback = Callback(
+            ref=kept.ref,
+            received_at=self._clock(),
+            body=kept.body,
+            headers=kept.headers,
+            digest=_digest(kept.body),
+            replay_of=callback_id,
+        )
+        return await self._enter(callback, Source.PERSON if accept else Source.CALLBACK)
+
+    async def close(self, timeout_s: float = 2.0) -> None:
+        """Flush what waits, for at most `timeout_s`."""
+        if self._flushing is not None:
+            await asyncio.wait({self._flushing}, timeout=timeout_s)
+
+    async def _enter(self, callback: Callback, source: Source) -> Verdict:
+        size = len(callback.body) + len(callback.headers)
+        if self._held + size > HELD_MOST:
+            raise Unavailable("too many callbacks wait to be stored", retry_after_s=2)
+        self._held += size
+        try:
+            waiting = _Waiting(
+                callback, self._outcome(callback.body), source, asyncio.get_running_loop().create_future()
+            )
+            self._queue.append(waiting)
+            if self._flushing is None:
+                self._flushing = asyncio.create_task(self._flush(), name="ingest")
+            verdict = await waiting.verdict
+        finally:
+            self._held -= size
+        self._seen(verdict)
+        return verdict
+
+    def _outcome(self, body: bytes) -> Outcome | None:
+        try:
+            return self._parse(body)
+        except Exception:
+            log.exception("a body broke its parser", extra={"action": "callback.parse"})
+            return None
+
+    async def _flush(self) -> None:
+        try:
+            while self._queue:
+                batch = [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_MOST))]
+                await self._commit(batch)
+        finally:
+            self._flushing = None
+
+    async def _commit(self, batch: Sequence[_Waiting]) -> None:
+        """Store a batch. One that fails for no fault of the disk is split until the row at fault stands alone."""
+        try:
+            verdicts = await self._store_batch(batch)
+        except StoreError as error:
+            for waiting in batch:
+                _answer(waiting, error if isinstance(error, Unavailable) else Unavailable(str(error)))
+        except Exception:
+            if len(batch) > 1:
+                half = len(batch) // 2
+                await self._commit(batch[:half])
+                await self._commit(batch[half:])
+                return
+            log.exception("a callback broke its row; its bytes are kept", extra={"action": "callback.store"})
+            [waiting] = batch
+            if waiting.outcome is not None:  # what was read from it may be at fault: then it is a body nobody can parse
+                await self._commit([replace(waiting, outcome=None)])
+            else:
+                await self._keep_raw(waiting)
+        else:
+            for waiting, verdict in zip(batch, verdicts, strict=True):
+                _answer(waiting, verdict)
+
+    async def _store_batch(self, batch: Sequence[_Waiting]) -> list[Verdict]:
+        for _ in range(STALE_TRIES):
+            try:
+                return await self._write(batch)
+            except Stale:
+                continue
+        raise Unavailable("the tasks kept changing")
+
+    async def _write(self, batch: Sequence[_Waiting]) -> list[Verdict]:
+        async with self._store.write(Lane.INGEST) as tx:
+            now = self._clock()
+            book = await Book.read(tx, (it.callback.ref for it in batch), self._policy, now)
+            for waiting in batch:
+                if waiting.callback.ref not in book.tasks:
+                    book.adopt(waiting.callback.ref)
+            await book.look_up((it.callback.ref, it.outcome) for it in batch if it.outcome is not None)
+            repeats = [ref for ref, task in book.tasks.items() if task.kept]
+            known = await tx.callbacks.digests(repeats) if repeats else set()
+            kept: list[tuple[Callback, bool]] = []
+            counted: list[Callback] = []
+            verdicts = []
+            for waiting in batch:
+                ref = waiting.callback.ref
+                was_open = book.tasks[ref].settled_at is None
+                verdict = book.apply(ref, waiting.outcome, waiting.source).verdict
+                task = book.tasks[ref]
+                callback = replace(waiting.callback, verdict=verdict)
+                new = (ref, callback.digest) not in known
+                size = len(callback.body) if new else 0
+                settles = was_open and task.settled_at is not None
+                if settles or (task.kept < KEPT_MOST and task.kept_bytes + size <= KEPT_BYTES_MOST):
+                    known.add((ref, callback.digest))
+                    kept.append((callback, new))
+                    book.put(replace(task, kept=task.kept + 1, kept_bytes=task.kept_bytes + size))
+                else:
+                    counted.append(callback)
+                verdicts.append(verdict)
+                if verdict is Verdict.UNPARSED and not task.state.final:
+                    await raise_attention(
+                        tx,
+                        "unparsed",
+                        f"The body of a callback for {ref} could not be read; has the provider changed its format? "
+                        "It is kept (`receiver callbacks list`), and the task is polled instead.",
+                        self._policy,
+                        now,
+                        task,
+                    )
+            await book.write()
+            await tx.callbacks.insert(kept)
+            if counted:
+                await tx.callbacks.count_only(counted)
+        return verdicts
+
+    async def _keep_raw(self, waiting: _Waiting) -> None:
+        """The last resort for a row that the store refuses: its bytes alone, without an outcome."""
+        try:
+            async with self._store.write(Lane.INGEST) as tx:
+                raw = replace(waiting.callback, verdict=Verdict.UNPARSED, headers=b"{}")
+                await tx.callbacks.insert([(raw, True)])
+        except StoreError as error:
+            _answer(waiting, error if isinstance(error, Unavailable) else Unavailable(str(error)))
+        except Exception as error:
+            log.exception("a callback could not be stored at all", extra={"action": "callback.store"})
+            _answer(waiting, Unavailable(f"the callback could not be stored: {type(error).__name__}"))
+        else:
+            _answer(waiting, Verdict.UNPARSED)
+
+
+def _answer(waiting: _Waiting, result: Verdict | Unavailable) -> None:
+    if waiting.verdict.done():  # its client has gone
+        return
+    if isinstance(result, Verdict):
+        waiting.verdict.set_result(result)
+    else:
+        waiting.verdict.set_exception(result)
+
+
+def _digest(body: bytes) -> bytes:
+    return hashlib.sha256(body).digest()

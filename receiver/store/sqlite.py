@@ -1,0 +1,268 @@
+"""The store over SQLite: one writing connection, one reading one, a lock beside the file.
+
+WAL with synchronous=FULL: a commit that returned is on disk. Every transaction is BEGIN IMMEDIATE, is rolled back on
+any exit but its commit, and its end is shielded from cancellation, so that a turn never leaks a half-done transaction.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+
+from receiver.errors import Corrupt, Locked, StoreError, Unavailable
+from receiver.store.callbacks import Callbacks
+from receiver.store.connection import Row, Topic
+from receiver.store.lanes import Lane, Listener, Listeners, Turns, Wakes
+from receiver.store.migrate import missing
+from receiver.store.notices import Notices
+from receiver.store.tasks import Tasks
+
+_PRAGMAS = (
+    "PRAGMA busy_timeout = 1000",
+    "PRAGMA cache_size = -8000",
+    "PRAGMA temp_store = MEMORY",
+)
+_WRITING = (
+    "PRAGMA auto_vacuum = INCREMENTAL",  # before the first table, or never
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA journal_size_limit = 67108864",
+)
+_LATER = {
+    sqlite3.SQLITE_BUSY: "another process holds the database",
+    sqlite3.SQLITE_LOCKED: "another connection holds the database",
+    sqlite3.SQLITE_READONLY: "the database cannot be written",
+    sqlite3.SQLITE_IOERR: "the disk reports an error",
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_CANTOPEN: "the database file cannot be opened",
+    sqlite3.SQLITE_NOMEM: "there is no memory left",
+    sqlite3.SQLITE_INTERRUPT: "the query took longer than it may",
+}
+READ_MOST_S = 1.0
+
+
+class SqliteConnection:
+    """`Connection` over one aiosqlite connection."""
+
+    def __init__(self, raw: aiosqlite.Connection, read_most_s: float | None = None) -> None:
+        self._raw = raw
+        self._read_most_s = read_most_s
+        self.touched: set[str] = set()
+        self.woken: set[Topic] = set()
+
+    async def rows(self, sql: str, params: Row = ()) -> list[Any]:
+        with _translated():
+            if self._read_most_s is None:
+                return list(await self._raw.execute_fetchall(sql, params))
+            return await self._bounded(sql, params, self._read_most_s)
+
+    async def run(self, sql: str, params: Row = ()) -> int:
+        with _translated():
+            return (await self._raw.execute(sql, params)).rowcount
+
+    async def many(self, sql: str, rows: Iterable[Row]) -> int:
+        with _translated():
+            return (await self._raw.executemany(sql, rows)).rowcount
+
+    async def _bounded(self, sql: str, params: Row, most_s: float) -> list[Any]:
+        """A read that is interrupted when it takes too long, so that it cannot hold back a checkpoint for ever."""
+        query = asyncio.ensure_future(self._raw.execute_fetchall(sql, params))
+        done, _ = await asyncio.wait({query}, timeout=most_s)
+        if not done:
+            await self._raw.interrupt()
+        return list(await query)
+
+
+class SqliteTx:
+    """One transaction: the tables over the writing connection."""
+
+    def __init__(self, connection: SqliteConnection) -> None:
+        self.connection = connection
+        self.tasks = Tasks(connection)
+        self.callbacks = Callbacks(connection)
+        self.notices = Notices(connection)
+
+
+class SqliteStore:
+    """The `Store` of one process over one SQLite file. Made by `open_sqlite`."""
+
+    def __init__(self, path: Path, writing: aiosqlite.Connection, reading: aiosqlite.Connection, lock: int) -> None:
+        self.path = path
+        self.fault: str | None = None
+        self._writing = writing
+        self._reading = reading
+        self._lock = lock
+        self._turns = Turns()
+        self._wakes = Wakes()
+        self._listeners = Listeners()
+        on = SqliteConnection(reading, READ_MOST_S)
+        self.tasks = Tasks(on)
+        self.callbacks = Callbacks(on)
+        self.notices = Notices(on)
+
+    @contextlib.asynccontextmanager
+    async def write(self, lane: Lane = Lane.OTHER) -> AsyncIterator[SqliteTx]:
+        """A transaction: committed when the block ends, rolled back when it raises. Raises Unavailable, Stale."""
+        await self._turns.take(lane)
+        try:
+            tx = SqliteTx(SqliteConnection(self._writing))
+            try:
+                await tx.connection.run("BEGIN IMMEDIATE")
+                yield tx
+                await _to_the_end(tx.connection.run("COMMIT"))
+            except BaseException as error:
+                await _to_the_end(self._roll_back())
+                if isinstance(error, Unavailable):
+                    self.fault = str(error)
+                raise
+        finally:
+            self._turns.give()
+        self.fault = None
+        for topic in tx.connection.woken:
+            self._wakes.wake(topic)
+        if tx.connection.touched:
+            self._listeners.tell(tx.connection.touched)
+
+    async def _roll_back(self) -> None:
+        """Leave no transaction open, whatever it died of; an error that ends it by itself is no second error."""
+        with contextlib.suppress(sqlite3.Error, ValueError):
+            if self._writing.in_transaction:
+                await self._writing.rollback()
+
+    async def probe(self) -> str | None:
+        """Whether a commit goes through now: None, or why not."""
+        try:
+            async with self.write() as tx:
+                await tx.connection.run("UPDATE migrations SET probed_at = probed_at + 1 WHERE number = 1")
+        except StoreError as error:
+            return str(error)
+        return None
+
+    def wake(self, topic: Topic) -> None:
+        """Tell the loop of `topic` to look."""
+        self._wakes.wake(topic)
+
+    def seen(self, topic: Topic) -> int:
+        """The count to hand to `wait`; take it before looking for work."""
+        return self._wakes.seen(topic)
+
+    async def wait(self, topic: Topic, seen: int, timeout_s: float) -> None:
+        """Return once `topic` was woken after `seen`, or after `timeout_s`."""
+        await self._wakes.wait(topic, seen, timeout_s)
+
+    def listen(self) -> Listener:
+        """Follow the changes of tasks."""
+        return self._listeners.open()
+
+    async def close(self) -> None:
+        """Close both connections and give the lock back."""
+        await self._turns.take(Lane.OTHER)
+        await self._writing.close()
+        await self._reading.close()
+        os.close(self._lock)
+
+
+async def open_sqlite(path: Path) -> SqliteStore:
+    """Open or make the database at `path`, migrated, with every lease of an earlier process void.
+
+    Raises Locked when another process has it, Newer, Corrupt, Unavailable.
+    """
+    lock = _take_lock(path)
+    opened: list[aiosqlite.Connection] = []
+    try:
+        with _translated():
+            for pragmas in ((*_PRAGMAS, *_WRITING), (*_PRAGMAS, "PRAGMA query_only = ON")):
+                raw = await aiosqlite.connect(path, isolation_level=None)
+                opened.append(raw)
+                for pragma in pragmas:
+                    await raw.execute_fetchall(pragma)
+                if len(opened) == 1:
+                    await _migrate(raw)
+        writing, reading = opened
+        store = SqliteStore(path, writing, reading, lock)
+        async with store.write() as tx:
+            await tx.tasks.void_leases()
+            await tx.notices.void_leases()
+    except BaseException:
+        for raw in opened:
+            await raw.close()
+        os.close(lock)
+        raise
+    return store
+
+
+def _take_lock(path: Path) -> int:
+    beside = path.with_name(path.name + ".lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Unavailable(f"cannot open {beside}: {error.strerror}; check the directory's owner and mode") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise Locked(
+            f"another process is running on {path}; stop it first, or point RECEIVER_DATABASE_URL elsewhere"
+        ) from None
+    return lock
+
+
+async def _migrate(raw: aiosqlite.Connection) -> None:
+    await raw.execute_fetchall(
+        "CREATE TABLE IF NOT EXISTS migrations (number INTEGER PRIMARY KEY, name TEXT NOT NULL,"
+        " probed_at INTEGER NOT NULL DEFAULT 0) STRICT"
+    )
+    [(applied,)] = await raw.execute_fetchall("SELECT coalesce(max(number), 0) FROM migrations")
+    for step in missing("sqlite", applied):
+        # executescript would commit what is open, so the script carries its own transaction.
+        await raw.executescript(
+            f"BEGIN IMMEDIATE;\n{step.sql}\n"
+            f"INSERT INTO migrations (number, name) VALUES ({step.number}, '{step.name}');\nCOMMIT;"
+        )
+
+
+async def _to_the_end(work: Coroutine[Any, Any, Any]) -> None:
+    """Run `work` to its end even if the caller is cancelled meanwhile; the cancellation is raised afterwards."""
+    running = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not running.done():
+        try:
+            await asyncio.shield(running)
+        except asyncio.CancelledError as error:
+            cancelled = error
+        except Exception:  # noqa: S110 - raised by result() below
+            pass
+    running.result()
+    if cancelled is not None:
+        raise cancelled
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """SQLite's errors in our words: those that pass become Unavailable, a damaged file Corrupt; others are bugs."""
+    try:
+        yield
+    except sqlite3.ProgrammingError as error:
+        if "closed" in str(error):
+            raise Unavailable("the store is closing") from error
+        raise
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in _LATER:
+            raise Unavailable(f"{_LATER[code]} ({error})") from error
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise Corrupt(
+                f"the database is damaged ({error}): stop the service, keep a copy of the file, and restore a backup"
+            ) from error
+        raise
+    except ValueError as error:
+        if "no active connection" in str(error):
+            raise Unavailable("the store is closing") from error
+        raise

@@ -1,0 +1,316 @@
+"""The tasks and their images: reading, writing, claiming.
+
+A task is written back whole (its changing columns) and guarded by the state it was read in: an update that finds
+fewer rows than it was given raises `Stale`, and the transaction is decided again.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from receiver.errors import Stale
+from receiver.model import Error, Hold, Image, Origin, Outcome, Source, State, Task, Usage
+from receiver.store.connection import Connection, Row, Topic, marks
+
+_FIXED = ("ref", "created_at", "provider", "origin", "label", "targets", "poll_only", "prompt", "params")
+_MOVING = (
+    *("state", "task_id", "model", "key_id", "held_by", "unsure", "confirmed", "settled_by", "submitted_at"),
+    *("settled_at", "provider_created_at", "called_at", "progress", "error", "usage", "pictures"),
+    *("due_at", "tries", "claim", "lease_until", "place_until", "polls", "poll_at", "poll_step"),
+    *("hint", "hint_step", "hint_until", "kept", "kept_bytes"),
+)
+_COLUMNS = ", ".join((*_FIXED, *_MOVING))
+_INSERT = f"INSERT INTO tasks ({_COLUMNS}) VALUES ({marks(len(_FIXED) + len(_MOVING))})"
+_UPDATE = f"UPDATE tasks SET {', '.join(f'{name} = ?' for name in _MOVING)} WHERE ref = ? AND state = ?"
+
+_error = msgspec.json.Decoder(Error)
+_usage = msgspec.json.Decoder(Usage)
+_outcome = msgspec.json.Decoder(Outcome)
+_names = msgspec.json.Decoder(tuple[str, ...])
+
+
+class Tasks:
+    """The table of tasks, over one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._on = connection
+
+    async def get(self, refs: Sequence[str]) -> dict[str, Task]:
+        """The tasks of `refs` that exist, by ref, in one query."""
+        rows = await self._on.rows(f"SELECT {_COLUMNS} FROM tasks WHERE ref IN ({marks(len(refs))})", refs)
+        return {row[0]: _task(row) for row in rows}
+
+    async def insert(self, tasks: Iterable[Task]) -> None:
+        """Add new tasks."""
+        tasks = list(tasks)
+        await self._on.many(_INSERT, [(*_fixed(task), *_moving(task)) for task in tasks])
+        for task in tasks:
+            self._note(task)
+
+    async def update(self, changes: Sequence[tuple[Task, Task]]) -> None:
+        """Write back pairs of (as read, as it shall be). Raises Stale if one is no longer in the state it was in."""
+        if not changes:
+            return
+        met = await self._on.many(_UPDATE, [(*_moving(new), old.ref, old.state.value) for old, new in changes])
+        if met != len(changes):
+            raise Stale(f"{len(changes) - met} of {len(changes)} tasks had moved on")
+        for old, new in changes:
+            self._note(new, old)
+
+    def _note(self, new: Task, old: Task | None = None) -> None:
+        self._on.touched.add(new.ref)
+        freed = old is not None and old.place_until is not None and new.place_until is None
+        if new.due_at is not None or freed:
+            self._on.woken.add(Topic.SUBMIT)
+        if new.poll_at is not None and (old is None or new.poll_at != old.poll_at):
+            self._on.woken.add(Topic.SWEEP)
+
+    async def by_task_id(self, provider: str, task_ids: Sequence[str]) -> dict[str, str]:
+        """Which task has which of the provider's ids: task_id -> ref."""
+        rows = await self._on.rows(
+            f"SELECT task_id, ref FROM tasks WHERE provider = ? AND task_id IN ({marks(len(task_ids))})",
+            (provider, *task_ids),
+        )
+        return dict(rows)
+
+    async def page(
+        self,
+        *,
+        state: str | None = None,
+        label: str | None = None,
+        model: str | None = None,
+        before: str | None = None,
+        limit: int = 50,
+    ) -> list[Task]:
+        """Up to `limit` tasks, newest first, before the ref `before`; refs sort by time."""
+        wanted = [("state", state), ("label", label), ("model", model)]
+        where = [f"{name} = ?" for name, value in wanted if value is not None]
+        params: list[Any] = [value for _, value in wanted if value is not None]
+        if before is not None:
+            where.append("ref < ?")
+            params.append(before)
+        clause = f"WHERE {' AND '.join(where)}" if where else ""
+        sql = f"SELECT {_COLUMNS} FROM tasks {clause} ORDER BY ref DESC LIMIT ?"
+        return [_task(row) for row in await self._on.rows(sql, (*params, limit))]
+
+    # -- images --
+
+    async def images(self, refs: Sequence[str]) -> dict[str, tuple[Image, ...]]:
+        """The images of each of `refs` that has any, in order of `image_no`."""
+        rows = await self._on.rows(
+            f"SELECT ref, image_no, url, type, job_id FROM images WHERE ref IN ({marks(len(refs))})"
+            " ORDER BY ref, image_no",
+            refs,
+        )
+        found: dict[str, tuple[Image, ...]] = {}
+        for ref, *rest in rows:
+            found[ref] = (*found.get(ref, ()), Image(*rest))
+        return found
+
+    async def add_images(self, images: Iterable[tuple[str, Image]]) -> None:
+        """Record pairs of (ref, image); a place that is already taken stays as it is."""
+        await self._on.many(
+            "INSERT INTO images (ref, image_no, url, type, job_id) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            [(ref, image.image_no, image.url, image.type, image.job_id) for ref, image in images],
+        )
+
+    # -- what the loops look for --
+
+    async def next_queued(self, now: int) -> Task | None:
+        """The queued task whose turn it is, if there is one."""
+        return await self._first("due_at IS NOT NULL AND due_at <= ? ORDER BY due_at LIMIT 1", (now,))
+
+    async def any_due(self, now: int) -> bool:
+        """Whether a queued task's turn has come, or a submission's lease has run out."""
+        [(due, overdue)] = await self._on.rows(
+            "SELECT EXISTS (SELECT 1 FROM tasks WHERE due_at IS NOT NULL AND due_at <= ?),"
+            " EXISTS (SELECT 1 FROM tasks WHERE lease_until IS NOT NULL AND lease_until <= ?)",
+            (now, now),
+        )
+        return bool(due or overdue)
+
+    async def next_due(self, after: int) -> int | None:
+        """When, after `after`, the next queued task may be submitted."""
+        return await self._least("due_at", after)
+
+    async def release_paused(self, now: int) -> None:
+        """Let the tasks that were held by a refused key be tried now."""
+        if await self._on.run("UPDATE tasks SET due_at = ? WHERE due_at > ? AND held_by = 'pause'", (now, now)):
+            self._on.woken.add(Topic.SUBMIT)
+
+    async def in_hand(self, now: int) -> int:
+        """How many places of the provider's concurrency are taken."""
+        [(count,)] = await self._on.rows(
+            "SELECT count(*) FROM tasks WHERE place_until IS NOT NULL AND place_until > ?", (now,)
+        )
+        return int(count)
+
+    async def next_place(self, after: int) -> int | None:
+        """When, after `after`, the next place of an unsure task falls free by itself."""
+        return await self._least("place_until", after)
+
+    async def overdue_answers(self, now: int, limit: int = 200) -> list[Task]:
+        """Tasks in `submitting` whose answer will not come any more: their lease has run out."""
+        sql = f"SELECT {_COLUMNS} FROM tasks WHERE lease_until IS NOT NULL AND lease_until <= ? LIMIT ?"
+        return [_task(row) for row in await self._on.rows(sql, (now, limit))]
+
+    async def next_lease(self, after: int) -> int | None:
+        """When, after `after`, the next submission's lease runs out."""
+        return await self._least("lease_until", after)
+
+    async def void_leases(self) -> None:
+        """At the start of a process that is alone: no submission is under way any more."""
+        await self._on.run("UPDATE tasks SET lease_until = 0 WHERE lease_until IS NOT NULL")
+
+    async def next_overdue(self, now: int) -> Task | None:
+        """The waiting task that is to be looked at first, if its time has come."""
+        return await self._first("poll_at IS NOT NULL AND poll_at <= ? ORDER BY poll_at LIMIT 1", (now,))
+
+    async def next_poll(self, after: int) -> int | None:
+        """When, after `after`, the next waiting task is to be looked at."""
+        return await self._least("poll_at", after)
+
+    async def durations(self, model: str, limit: int) -> list[int]:
+        """How long, in milliseconds, the model's last tasks took that were settled by callbacks."""
+        rows = await self._on.rows(
+            "SELECT settled_at - submitted_at FROM tasks WHERE settled_by = 'callback' AND model = ? "
+            "ORDER BY settled_at DESC LIMIT ?",
+            (model, limit),
+        )
+        return [took for (took,) in rows if took is not None]
+
+    async def counts(self) -> list[tuple[str, int]]:
+        """How many tasks are in each unsettled state."""
+        return await self._on.rows(
+            "SELECT state, count(*) FROM tasks WHERE state IN ('queued', 'submitting', 'waiting') GROUP BY state"
+        )
+
+    async def open_keys(self) -> list[str]:
+        """The ids of the keys whose callback URLs are still awaited."""
+        return [
+            key
+            for (key,) in await self._on.rows(
+                "SELECT DISTINCT key_id FROM tasks WHERE key_id IS NOT NULL AND settled_at IS NULL"
+            )
+        ]
+
+    async def _first(self, where: str, params: Row) -> Task | None:
+        rows = await self._on.rows(f"SELECT {_COLUMNS} FROM tasks WHERE {where}", params)
+        return _task(rows[0]) if rows else None
+
+    async def last_callback(self, model: str) -> int | None:
+        """When a callback last settled a task of this model."""
+        [(last,)] = await self._on.rows(
+            "SELECT max(settled_at) FROM tasks WHERE settled_by = 'callback' AND model = ?", (model,)
+        )
+        return last  # type: ignore[no-any-return]  # INTEGER or NULL by the schema
+
+    async def _least(self, column: str, after: int) -> int | None:
+        [(least,)] = await self._on.rows(f"SELECT min({column}) FROM tasks WHERE {column} > ?", (after,))
+        return least  # type: ignore[no-any-return]  # INTEGER or NULL by the schema
+
+    # -- polls, idempotency --
+
+    async def add_poll(self, ref: str, at: int, heard: str, text: str, body: bytes | None) -> None:
+        """Record one question to the provider; `body` only where it changed anything."""
+        await self._on.run(
+            "INSERT INTO polls (ref, at, heard, text, body) VALUES (?, ?, ?, ?, ?)", (ref, at, heard, text, body)
+        )
+
+    async def repeated(self, key: str) -> tuple[bytes, str] | None:
+        """The digest and ref that an Idempotency-Key was first used with."""
+        rows = await self._on.rows("SELECT digest, ref FROM idempotency WHERE key = ?", (key,))
+        return (rows[0][0], rows[0][1]) if rows else None
+
+    async def remember(self, key: str, digest: bytes, ref: str, now: int) -> None:
+        """Keep an Idempotency-Key."""
+        await self._on.run(
+            "INSERT INTO idempotency (key, digest, ref, created_at) VALUES (?, ?, ?, ?)", (key, digest, ref, now)
+        )
+
+    async def forget_keys(self, before: int, limit: int = 200) -> int:
+        """Drop Idempotency-Keys older than `before`; how many."""
+        return await self._on.run(
+            "DELETE FROM idempotency WHERE key IN (SELECT key FROM idempotency WHERE created_at < ? LIMIT ?)",
+            (before, limit),
+        )
+
+
+def _fixed(task: Task) -> Row:
+    return (
+        *(task.ref, task.created_at, task.provider, task.origin.value, task.label),
+        *(_json(task.targets), int(task.poll_only), task.prompt, task.params),
+    )
+
+
+def _moving(task: Task) -> Row:
+    return (
+        task.state.value,
+        task.task_id,
+        task.model,
+        task.key_id,
+        task.held_by and task.held_by.value,
+        int(task.unsure),
+        int(task.confirmed),
+        task.settled_by and task.settled_by.value,
+        *(task.submitted_at, task.settled_at, task.provider_created_at, task.called_at, task.progress),
+        *(_json(task.error), _json(task.usage), task.pictures),
+        *(task.due_at, task.tries, task.claim, task.lease_until, task.place_until),
+        *(task.polls, task.poll_at, task.poll_step),
+        *(_json(task.hint), task.hint_step, task.hint_until, task.kept, task.kept_bytes),
+    )
+
+
+def _task(row: Row) -> Task:
+    # fmt: off
+    (ref, created_at, provider, origin, label, targets, poll_only, prompt, params,
+     state, task_id, model, key_id, held_by, unsure, confirmed, settled_by, submitted_at,
+     settled_at, provider_created_at, called_at, progress, error, usage, pictures,
+     due_at, tries, claim, lease_until, place_until, polls, poll_at, poll_step,
+     hint, hint_step, hint_until, kept, kept_bytes) = row
+    # fmt: on
+    return Task(
+        ref=ref,
+        created_at=created_at,
+        provider=provider,
+        origin=Origin(origin),
+        label=label,
+        targets=_names.decode(targets) if targets else None,
+        poll_only=bool(poll_only),
+        prompt=prompt,
+        params=params,
+        state=State(state),
+        task_id=task_id,
+        model=model,
+        key_id=key_id,
+        held_by=Hold(held_by) if held_by else None,
+        unsure=bool(unsure),
+        confirmed=bool(confirmed),
+        settled_by=Source(settled_by) if settled_by else None,
+        submitted_at=submitted_at,
+        settled_at=settled_at,
+        provider_created_at=provider_created_at,
+        called_at=called_at,
+        progress=progress,
+        error=_error.decode(error) if error else None,
+        usage=_usage.decode(usage) if usage else None,
+        pictures=pictures,
+        due_at=due_at,
+        tries=tries,
+        claim=claim,
+        lease_until=lease_until,
+        place_until=place_until,
+        polls=polls,
+        poll_at=poll_at,
+        poll_step=poll_step,
+        hint=_outcome.decode(hint) if hint else None,
+        hint_step=hint_step,
+        hint_until=hint_until,
+        kept=kept,
+        kept_bytes=kept_bytes,
+    )
+
+
+def _json(value: object) -> str | None:
+    return None if value is None else msgspec.json.encode(value).decode()
