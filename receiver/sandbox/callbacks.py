@@ -1,0 +1,127 @@
+"""The sandbox's callbacks: their bodies in each shape that may come, and the courier that posts them.
+
+The courier behaves like the better ones in the field: five seconds for an answer, anything but 2xx tried again three
+times, no redirects. Losing, doubling, holding back and overtaking it does on command.
+"""
+
+import asyncio
+from datetime import UTC, datetime
+
+import httpx
+import msgspec
+
+from receiver.sandbox.fates import Body, Fate
+from receiver.sandbox.tasks import Task, task_object
+
+_TIMEOUT_S = 5.0
+_AT_ONCE = 32  # connections to the receiver
+
+
+def body(task: Task, now: float) -> bytes:
+    """A callback's body about `task` as it is now, in the shape that the task has drawn."""
+    shapes = {Body.TASK: task_object, Body.JOB: _job, Body.WRAPPED: _wrapped}
+    return msgspec.json.encode(shapes[task.body](task, now))
+
+
+class Courier:
+    """Posts callbacks. Closes its client when its context ends."""
+
+    def __init__(self, client: httpx.AsyncClient, retry_s: tuple[float, ...], hold_s: float) -> None:
+        self._client = client
+        self._retry_s = retry_s
+        self._hold_s = hold_s
+        self._places = asyncio.Semaphore(_AT_ONCE)
+        self._overtaken: asyncio.Event | None = None  # set when another callback has passed the one that is held
+        self.posted = 0  # requests sent, retries included
+
+    async def __aenter__(self) -> "Courier":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.aclose()
+
+    async def tell(self, task: Task, now: float) -> None:
+        """Tell of a task that has ended, as its fate says. Ends when its callbacks were answered or given up."""
+        if task.callback is None or Fate.DROPPED in task.fate:
+            return
+        held, self._overtaken = self._overtaken, None
+        if Fate.REORDERED in task.fate and held is None:
+            await self._hold()
+        await self._send(task, body(task, now))
+        if held is not None:
+            held.set()
+        if Fate.DUPLICATED in task.fate:
+            await self._send(task, body(task, now))
+        if Fate.REORDERED in task.fate:  # says something unfinished after the end
+            await self._send(task, body(msgspec.structs.replace(task, ended_at=None), task.created_at))
+
+    async def post(self, url: str, content: bytes) -> bool:
+        """One try: whether it was answered 2xx."""
+        async with self._places:
+            self.posted += 1
+            try:
+                async with asyncio.timeout(_TIMEOUT_S):
+                    answer = await self._client.post(url, content=content, headers={"Content-Type": "application/json"})
+            except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError):  # ValueError: a host that is no name
+                return False
+            return answer.is_success
+
+    async def _send(self, task: Task, content: bytes) -> None:
+        assert task.callback is not None  # noqa: S101 - tell() has seen to it
+        for gap_s in (0.0, *self._retry_s):
+            await asyncio.sleep(gap_s)
+            if await self.post(task.callback, content):
+                return
+
+    async def _hold(self) -> None:
+        self._overtaken = overtaken = asyncio.Event()
+        try:
+            await asyncio.wait_for(overtaken.wait(), self._hold_s)
+        except TimeoutError:  # nobody came by
+            if self._overtaken is overtaken:
+                self._overtaken = None
+
+
+def new_client() -> httpx.AsyncClient:
+    """The client that callbacks go out by: no proxies from the environment, no redirects."""
+    return httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=_TIMEOUT_S)
+
+
+def _job(task: Task, now: float) -> dict[str, object]:
+    """The upstream's job object: its own id, status 1 running, 2 success, 3 failed."""
+    if task.ended_at is None:
+        return {"id": task.job_id, "status": 1, "comment": "JobStatusRunning", "urls": []}
+    if task.failed:
+        return {"id": task.job_id, "status": 3, "comment": "JobStatusFail", "urls": []}
+    return {"id": task.job_id, "status": 2, "comment": "JobStatusSuccess", "urls": task.urls}
+
+
+def _wrapped(task: Task, now: float) -> dict[str, object]:
+    """A job in an envelope, as another front of the same upstream posts it. Success carries an error of code 0."""
+    done = task.ended_at is not None and not task.failed
+    error = {"code": 0, "raw_message": "", "message": "", "detail": None}
+    if task.ended_at is not None and task.failed:
+        error |= {"code": 10000, "raw_message": "generation failed", "message": "generation failed"}
+    data = {
+        "job_id": task.job_id,
+        "model": "midjourney",
+        "task_type": task.model.name.removeprefix("midjourney_"),
+        "status": "completed" if done else "processing" if task.ended_at is None else "failed",
+        # The grid of all four is not served: nobody should show it as a picture.
+        "output": {
+            "image_url": f"{task.base}/pictures/{task.id}/grid.png" if done else "",
+            "image_urls": task.urls if done else [],
+        },
+        "meta": {
+            "created_at": _rfc3339(task.created_at),
+            "started_at": _rfc3339(task.created_at),
+            "ended_at": _rfc3339(task.ended_at),
+        },
+        "error": error,
+    }
+    return {"timestamp": int(now), "data": data}
+
+
+def _rfc3339(at: float | None) -> str:
+    """Times that are not set come as year 1."""
+    return "0001-01-01T00:00:00Z" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
