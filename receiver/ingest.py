@@ -15,6 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from receiver.errors import Refused, Stale, StoreError, Unavailable
+from receiver.metrics import Metrics
 from receiver.model import Callback, Clock, Outcome, Policy, Source, Verdict
 from receiver.settle import Book, raise_attention
 from receiver.store import Lane, Store
@@ -40,14 +41,12 @@ class _Waiting(Struct, frozen=True, eq=False):
 class Ingest:
     """The one way in for callbacks. `parse` must not raise; if it does, the body counts as unparsed."""
 
-    def __init__(
-        self, store: Store, parse: Parse, policy: Policy, clock: Clock, seen: Callable[[Verdict], None] = lambda _: None
-    ) -> None:
+    def __init__(self, store: Store, parse: Parse, policy: Policy, clock: Clock, metrics: Metrics) -> None:
         self._store = store
         self._parse = parse
         self._policy = policy
         self._clock = clock
-        self._seen = seen
+        self._metrics = metrics
         self._queue: deque[_Waiting] = deque()
         self._held = 0
         self._flushing: asyncio.Task[None] | None = None
@@ -105,7 +104,7 @@ class Ingest:
             verdict = await waiting.verdict
         finally:
             self._held -= size
-        self._seen(verdict)
+        self._metrics.called(verdict.value)
         return verdict
 
     def _outcome(self, body: bytes) -> Outcome | None:
@@ -197,6 +196,7 @@ class Ingest:
             await tx.callbacks.insert(kept)
             if counted:
                 await tx.callbacks.count_only(counted)
+        self._metrics.settled(book.ended)
         return verdicts
 
     async def _keep_raw(self, waiting: _Waiting) -> None:

@@ -23,7 +23,7 @@ BODY_MOST = 3_500  # characters of a body as it is read, without its URLs; chat 
 _NAME_MOST = 80
 _PROMPT_MOST = 300
 _ERROR_MOST = 400
-_TEXT_MOST = 1_200
+_TEXT_MOST = 1_100
 _IMAGES_MOST = 50
 _LINES_MOST = 40  # tasks that a digest names
 
@@ -118,7 +118,7 @@ def render(
 
 def one_line(text: str, most: int) -> str:
     """`text` from outside as one line of at most `most` characters: no control, no bidirectional override."""
-    return _cut(" ".join(_clean(text).split()), most)
+    return _cut(" ".join(_clean(text, most).split()), most)
 
 
 # What is said of one task.
@@ -134,7 +134,9 @@ def _headline(report: Report) -> str:
             why = one_line(report.error.message or report.error.code or "", TITLE_MOST) if report.error else ""
             said = f"{name} failed{doubt}" + (f": {why}" if why else "")
         case Event.ATTENTION:
-            first = one_line(_clean(report.text or "").strip().partition("\n")[0], TITLE_MOST) or "attention"
+            first = (
+                one_line(_clean(report.text or "", _TEXT_MOST).strip().partition("\n")[0], TITLE_MOST) or "attention"
+            )
             said = f"{name}: {first}" if report.label or report.ref else first
         case _:
             said = f"{name} {report.event}{doubt}"
@@ -144,7 +146,9 @@ def _headline(report: Report) -> str:
 def _single(report: Report, where: Link) -> list[_Paragraph]:
     paragraphs: list[_Paragraph] = []
     if report.event is Event.ATTENTION and report.text:
-        paragraphs.append(tuple(_Line(line) for line in _cut(_clean(report.text).strip(), _TEXT_MOST).split("\n")))
+        paragraphs.append(
+            tuple(_Line(line) for line in _cut(_clean(report.text, _TEXT_MOST).strip(), _TEXT_MOST).split("\n"))
+        )
     paragraphs.append(_about(report))
     if not report.confirmed:
         paragraphs.append((_Line(_UNCONFIRMED),))
@@ -293,9 +297,12 @@ _JOINERS = "\u200c\u200d"  # format characters too, but Persian, Indic scripts a
 _CALLS = re.compile(r"([@<])(?=\S)")  # @channel, <!here>, <@U123>, <http://…|a false label>
 
 
-def _clean(text: str) -> str:
-    """Without control and format characters, which hold every bidirectional override; line ends become newlines."""
-    lines = re.sub(r"\r\n?|[\u0085\u2028\u2029\v\f]", "\n", text).replace("\t", " ")
+def _clean(text: str, most: int) -> str:
+    """Without control and format characters, which hold every bidirectional override; line ends become newlines.
+
+    Reads no more than four times the `most` characters that will be shown: an error can be as long as a body.
+    """
+    lines = re.sub(r"\r\n?|[\u0085\u2028\u2029\v\f]", "\n", text[: 4 * most]).replace("\t", " ")
     return "".join(c for c in lines if c == "\n" or c in _JOINERS or unicodedata.category(c) not in {"Cc", "Cf", "Cs"})
 
 

@@ -4,12 +4,14 @@ At least once: a send whose process died is claimed again when its lease runs ou
 retry schedule; a success counts whoever holds the claim. One send at a time per target, so a slow one delays no other.
 """
 
+import asyncio
 import logging
 import os
 import random
 from collections.abc import Callable, Sequence
 
 from receiver.messages import render
+from receiver.metrics import Metrics
 from receiver.model import Clock, Policy, Send, Sent
 from receiver.schedule import notify_gap
 from receiver.senders import Sender, format_for
@@ -23,9 +25,10 @@ log = logging.getLogger(__name__)
 
 
 class Notify:
-    """The loop that sends. `link` makes the address of a task's page; `told` hears (target, state) for the metrics."""
+    """The loop that sends. `link` makes the address of a task's page."""
 
     topic = Topic.NOTIFY
+    grace_s = 5.0
 
     def __init__(
         self,
@@ -37,8 +40,8 @@ class Notify:
         schedule_ms: Sequence[int],
         timeout_ms: int,
         link: Callable[[str], str | None],
+        metrics: Metrics,
         luck: Callable[[], float] = random.random,
-        told: Callable[[Send, str], None] = lambda *_: None,
     ) -> None:
         self._store = store
         self._sender = sender
@@ -49,7 +52,7 @@ class Notify:
         self._due_most_ms = int(max(schedule_ms) * 1.2) + JUMP_MS
         self._link = link
         self._luck = luck
-        self._told = told
+        self._metrics = metrics
         self._targets = {target.name: target for target in policy.targets}
         self._owner = f"{os.getpid()}"
         self._next_first = 0  # which target is asked first: each gets its turn
@@ -85,7 +88,11 @@ class Notify:
         target = self._targets[send.target]
         reports = tuple(notice.report for notice in send.notices)
         started = self._clock()
-        sent = await self._sender.send(target, render(reports, link=self._link, format=format_for(target)))
+        try:
+            sent = await self._sender.send(target, render(reports, link=self._link, format=format_for(target)))
+        except asyncio.CancelledError:  # stopping: it may or may not have arrived, and is sent again
+            await self.release(send)
+            raise
         attempt = Attempt(send.id, started, sent.duration_ms, sent.error)
         extra = {"action": "notice.failed" if sent.error else "notice.sent", "ref": send.notices[0].ref}
         log.log(
@@ -102,10 +109,10 @@ class Notify:
                 await tx.notices.sent(send, now)
             else:
                 await tx.notices.retry(send, now + max(gap or 0, sent.retry_after_ms or 0), sent.error)
-        self._told(send, "failed" if sent.error else "sent")
+        self._metrics.noticed(send, "failed" if sent.error else "sent", now)
 
     async def release(self, send: Send) -> None:
-        """Give back a send that was claimed and not begun."""
+        """Give back a send whose end we cannot wait for."""
         async with self._store.write() as tx:
             await tx.notices.release(send)
 
@@ -133,7 +140,7 @@ class Notify:
                     self._clock(),
                     but=send.target,
                 )
-        self._told(send, "dead")
+        self._metrics.noticed(send, "dead", self._clock())
 
     async def _bury_strangers(self) -> None:
         """Notices to targets that are no longer configured are dead, with that reason."""

@@ -10,7 +10,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from apprise import Apprise
 
 ERROR_MOST = 500  # characters of an error text
+_ABANDONED_EACH = 2  # so that no target uses up what all may leave behind
 _IDLE_MOST = 256  # targets whose Apprise object is kept
 _SERVICES = "https://appriseit.com/services/"
 
@@ -49,20 +50,26 @@ class _Unusable(Exception):
 class AppriseSender:
     """Sends through Apprise, each send in a daemon thread of its own.
 
-    `timeout_s` covers all of a send, waiting for a thread included; `threads` is how many run at once. Python cannot
-    stop a thread: one that outlives its timeout is abandoned and counted until it ends, and while `abandoned_most` of
-    them live every send is refused at once, so that memory stays bounded. They do not keep the process from exiting.
+    `timeout_s` covers all of a send, waiting for a thread included; `threads` is how many send at once. Python cannot
+    stop a thread: one that outlives its timeout is abandoned, and counted until it ends. While two of them are a
+    target's own, or `abandoned_most` there are in all, further sends are refused at once. So there are never as many as
+    `threads + abandoned_most` threads, and none of them keeps the process from exiting.
     """
 
     def __init__(self, *, timeout_s: float = 30, threads: int = 32, abandoned_most: int = 16) -> None:
-        self.abandoned = 0  # threads that outlived their send and still run
         self._timeout_s = timeout_s
         self._turns = asyncio.Semaphore(threads)
         self._abandoned_most = abandoned_most
+        self._abandoned: Counter[str] = Counter()  # by the target's URL
         self._closed = False
         # Kept because a plugin's throttle, which spares us the service's 429, lives in its object. A thread takes its
         # target's object out while it works with it: plugins are not thread-safe, and it may be abandoned.
         self._idle: dict[str, Apprise] = {}
+
+    @property
+    def abandoned(self) -> int:
+        """How many threads outlived their send and still run."""
+        return self._abandoned.total()
 
     async def send(self, target: Target, message: Message) -> Sent:
         """Carries `message` to `target`, once, within `timeout_s`.
@@ -73,12 +80,10 @@ class AppriseSender:
         """
         if self._closed:
             return Sent(error="not sent: the service is stopping")
-        if self.abandoned >= self._abandoned_most:
-            return Sent(error=f"not sent: too many hanging sends ({self.abandoned} threads wait for other targets)")
         started = time.monotonic()
         try:
             async with asyncio.timeout(self._timeout_s), self._turns:
-                sent = await self._in_thread(lambda: self._carry(target, message))
+                sent = self._too_many(target) or await self._in_thread(target, message)
         except TimeoutError:
             sent = Sent(error=f"no end within {self._timeout_s:g} s; it may have arrived all the same")
         return replace(sent, duration_ms=int((time.monotonic() - started) * 1000))
@@ -88,19 +93,26 @@ class AppriseSender:
         self._closed = True
         self._idle.clear()
 
-    async def _in_thread(self, work: Callable[[], Sent]) -> Sent:
+    def _too_many(self, target: Target) -> Sent | None:
+        if self._abandoned[target.url] >= _ABANDONED_EACH:
+            return Sent(error="not sent: earlier sends to this target still hang")
+        if self.abandoned >= self._abandoned_most:
+            return Sent(error=f"not sent: too many hanging sends ({self.abandoned}, to all targets)")
+        return None
+
+    async def _in_thread(self, target: Target, message: Message) -> Sent:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Sent] = loop.create_future()
 
         def finish(sent: Sent) -> None:
             if done.cancelled():
-                self.abandoned -= 1
+                self._abandoned[target.url] -= 1
             else:
                 done.set_result(sent)
 
         def run() -> None:
             try:
-                sent = work()
+                sent = self._carry(target, message)
             except BaseException as error:  # a plugin may even raise SystemExit, and the future must end
                 sent = Sent(error=f"Apprise failed with {type(error).__name__}")
             with suppress(RuntimeError):  # the loop is gone, and with it whoever waited
@@ -114,7 +126,7 @@ class AppriseSender:
             return await done
         except asyncio.CancelledError:
             if done.cancelled():
-                self.abandoned += 1
+                self._abandoned[target.url] += 1
             raise
 
     def _carry(self, target: Target, message: Message) -> Sent:
@@ -178,10 +190,10 @@ def _open(url: str) -> "Apprise":
 
 
 def _hush() -> None:
-    """Keeps the DEBUG lines of these two from every handler: they show tokens and full request paths."""
+    """Keeps these two out of our logs: at DEBUG they show tokens and full request paths."""
     for name in ("apprise", "urllib3"):
         logger = logging.getLogger(name)
-        logger.setLevel(logging.WARNING)
+        logger.setLevel(logging.WARNING)  # and no higher, whatever the root's: Apprise's results are made of warnings
         logger.propagate = False
 
 

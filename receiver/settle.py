@@ -38,6 +38,7 @@ FIT_MS = 600_000  # how far a reply's `created_at` may be from the submission
 ATTENTION_QUIET_MS = 3_600_000
 FOREVER = 1 << 62  # a place held until the task settles
 _ENDS = {Ending.COMPLETED: State.COMPLETED, Ending.FAILED: State.FAILED, Ending.CANCELLED: State.CANCELLED}
+_OVER = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED, State.LOST})
 _EVENTS = {State.COMPLETED: Event.COMPLETED, State.FAILED: Event.FAILED, State.CANCELLED: Event.FAILED}
 
 
@@ -322,6 +323,12 @@ class Book:
     def put(self, task: Task) -> None:
         """Remember a task that is to be written as it is."""
         self.tasks[task.ref] = task
+
+    @property
+    def ended(self) -> list[Task]:
+        """The tasks that came to an end in this transaction, lost ones too."""
+        before = {ref: task.state for ref, task in self._read.items()}
+        return [task for ref, task in self.tasks.items() if task.state in _OVER and before.get(ref) is not task.state]
 
     async def write(self) -> None:
         """Write back what changed: one guarded update a task, then pictures and notices. Raises Stale."""

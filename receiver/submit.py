@@ -12,6 +12,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from receiver.errors import Stale, StoreError, Unavailable
+from receiver.metrics import Metrics
 from receiver.model import Answer, Clock, Ending, Error, Outcome, Policy, Shape, Source, State, Taken, Task
 from receiver.providers import Provider
 from receiver.schedule import HISTORY_MOST, crept, expected, probe_gap, submit_gap
@@ -28,6 +29,7 @@ class Submit:
     """The loop that submits. `callback_url` makes a task's URL; `key_id` names the key that signs it."""
 
     topic = Topic.SUBMIT
+    grace_s = 35.0  # the request may take 30 s
 
     def __init__(
         self,
@@ -39,6 +41,7 @@ class Submit:
         callback_url: Callable[[str], str],
         key_id: str,
         concurrency: int,
+        metrics: Metrics,
         luck: Callable[[], float] = random.random,
     ) -> None:
         self._store = store
@@ -47,6 +50,7 @@ class Submit:
         self._clock = clock
         self._callback_url = callback_url
         self._key_id = key_id
+        self._metrics = metrics
         self._luck = luck
         self.width = concurrency
         self._limit = concurrency  # what the provider was last known to bear
@@ -148,6 +152,7 @@ class Submit:
                     now,
                 )
             await book.write()
+        self._metrics.settled(book.ended)
         self._adjust(answer, now)
 
     async def _learn(self, tx: Tx, task: Task, claimed: Task, outcome: Outcome) -> Task:

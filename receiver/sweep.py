@@ -11,6 +11,7 @@ from collections.abc import Callable
 from msgspec import Struct
 from msgspec.structs import replace
 
+from receiver.metrics import Metrics
 from receiver.model import Clock, Confirm, Decision, Heard, Origin, Policy, Reply, Source, State, Task, Verdict
 from receiver.providers import Provider
 from receiver.schedule import HISTORY_MOST, RETRY_AFTER_MOST, expected, hint_gap, poll_gap, probe_gap
@@ -55,12 +56,13 @@ def onward(task: Task, told: Told, policy: Policy, now: int, *, first_ms: int, l
     4. Otherwise it is looked at again: on the hint's ladder, then in growing gaps.
     """
     ask: str | None = None
-    if task.hint is not None and task.hint_until is not None:
+    hint, until = task.hint, task.hint_until
+    if hint is not None and until is not None:
         if told.answered:
             task = replace(task, hint_until=now + policy.confirm_within_ms)
-        elif now >= task.hint_until:
+        elif now >= until:
             if policy.confirm is Confirm.MISMATCH:
-                return Onward(settled(task, task.hint, Source.CALLBACK, policy, now, confirmed=False))
+                return Onward(settled(task, hint, Source.CALLBACK, policy, now, confirmed=False))
             ask, task = "unconfirmed", replace(task, hint_until=None)
     pollable = policy.can_poll and (task.task_id is not None or _hinted_id(task) is not None)
     if task.state is not State.LOST and task.hint_until is None and now >= deadline(task, policy):
@@ -103,10 +105,11 @@ class Look(Struct, frozen=True):
 
 
 class Sweep:
-    """The loop that polls. `heard` counts replies, for the metrics."""
+    """The loop that polls."""
 
     topic = Topic.SWEEP
     width = 4
+    grace_s = 10.0
 
     def __init__(
         self,
@@ -116,14 +119,14 @@ class Sweep:
         clock: Clock,
         *,
         luck: Callable[[], float] = random.random,
-        heard: Callable[[Heard], None] = lambda _: None,
+        metrics: Metrics,
     ) -> None:
         self._store = store
         self._provider = provider
         self._policy = policy
         self._clock = clock
         self._luck = luck
-        self._heard = heard
+        self._metrics = metrics
         self._next_slot = 0
         self._spacing_ms = SPACING_MS
         self._refusals = 0
@@ -150,7 +153,7 @@ class Sweep:
         asked_at = self._clock()
         reply = await self._provider.poll(look.task_id) if look.task_id is not None else None
         if reply is not None:
-            self._heard(reply.heard)
+            self._metrics.polled(reply.heard)
             self._adjust(reply)
         await self._record(look.task, asked_at, reply)
 
@@ -210,14 +213,16 @@ class Sweep:
                         now,
                     )
             await book.write()
+        self._metrics.settled(book.ended)
 
     async def _ask_a_person(self, tx: Tx, task: Task, cause: str) -> None:
         name = f"“{task.label}” ({task.ref})" if task.label else task.ref
         await raise_attention(
             tx,
             f"{cause}:{task.ref}",
-            f"{_QUESTIONS[cause].format(name)}. Look at the provider's own list; then `receiver callbacks replay --accept`,"
-            f" `receiver tasks resubmit {task.ref}` (it may be paid for twice), or wait.",
+            f"{_QUESTIONS[cause].format(name)}. Look at the provider's own list; then"
+            f" `receiver callbacks replay --accept`, `receiver tasks resubmit {task.ref}` (it may be paid for twice),"
+            " or wait.",
             self._policy,
             self._clock(),
             task,

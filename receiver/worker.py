@@ -25,6 +25,7 @@ class Loop(Protocol):
 
     topic: Topic
     width: int
+    grace_s: float
 
     async def claim(self) -> Any:
         """One piece of work under a lease, or None. May raise StoreError: it is asked again soon."""
@@ -36,14 +37,14 @@ class Loop(Protocol):
         """When, in milliseconds, `claim` may have something though nobody wakes it."""
 
 
-async def run(loops: Sequence[Loop], store: Store, clock: Clock, stop: asyncio.Event, *, grace_s: float = 35.0) -> None:
-    """Run the loops until `stop`; work under way then gets `grace_s` seconds to end before it is cancelled."""
+async def run(loops: Sequence[Loop], store: Store, clock: Clock, stop: asyncio.Event) -> None:
+    """Run the loops until `stop`; work under way then gets its loop's `grace_s` to end before it is cancelled."""
     async with asyncio.TaskGroup() as group:
         for loop in loops:
-            group.create_task(_drive(loop, store, clock, stop, grace_s), name=loop.topic.value)
+            group.create_task(_drive(loop, store, clock, stop), name=loop.topic.value)
 
 
-async def _drive(loop: Loop, store: Store, clock: Clock, stop: asyncio.Event, grace_s: float) -> None:
+async def _drive(loop: Loop, store: Store, clock: Clock, stop: asyncio.Event) -> None:
     carried: set[asyncio.Task[None]] = set()
     stopped = asyncio.create_task(stop.wait())
     try:
@@ -67,7 +68,7 @@ async def _drive(loop: Loop, store: Store, clock: Clock, stop: asyncio.Event, gr
             await asyncio.wait({woken, stopped}, return_when=asyncio.FIRST_COMPLETED)
             woken.cancel()
         if carried:
-            await asyncio.wait(carried, timeout=grace_s)
+            await asyncio.wait(carried, timeout=loop.grace_s)
     finally:
         stopped.cancel()
         for task in carried:

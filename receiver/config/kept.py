@@ -1,0 +1,63 @@
+"""Secrets that we made ourselves: generated once into the state directory, and the same ever after.
+
+A crash leaves no empty or half-written file, and two processes that start together both use what the first one wrote.
+"""
+
+import os
+import secrets
+from pathlib import Path
+
+from receiver.config.kinds import TOKENS
+from receiver.config.read import read_secret
+from receiver.errors import SettingsError
+
+KEYS_FILE = "secret_keys"
+TOKENS_FILE = "api_tokens"
+
+
+def kept(state_dir: Path, name: str) -> tuple[str, ...]:
+    """The words of the file `name` in `state_dir`, which is made (directory 0700, file 0600) if it is not there.
+
+    Raises SettingsError when it can be neither read nor written, or holds something else.
+    """
+    path = state_dir / name
+    try:
+        if not path.exists():
+            _generate(path)
+    except OSError as error:
+        remedy = f"make the state directory writable, or set RECEIVER_{name.upper()}"
+        raise SettingsError(f"cannot write {path}: {error.strerror}; {remedy}") from None
+    return read_kept(path)
+
+
+def read_kept(path: Path) -> tuple[str, ...]:
+    """The words of a file that `kept` made. Raises SettingsError."""
+    label = f"{path} (restore it from a backup; or delete it, and a new one is made, which the old URLs do not fit)"
+    text = read_secret(path, label)
+    try:
+        words: tuple[str, ...] = TOKENS.parse(text)
+    except ValueError:
+        raise SettingsError(f"{label}: expected {TOKENS.expects}") from None
+    return words
+
+
+def _generate(path: Path) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(f"{secrets.token_hex(32)}\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        try:
+            os.link(draft, path)  # unlike a rename, it never replaces what another process has put there meanwhile
+        except FileExistsError:
+            return
+    finally:
+        draft.unlink()
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

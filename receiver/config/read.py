@@ -1,0 +1,55 @@
+"""Files that settings come from: receiver.toml and the files of secrets. Reads are bounded; errors show no content."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from receiver.errors import SettingsError
+
+_MOST = 1 << 20  # bytes
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The table that a TOML file holds. Raises SettingsError."""
+    try:
+        return tomllib.loads(_read(path))
+    except OSError as error:
+        raise SettingsError(f"cannot read {path}: {error.strerror}") from None
+    except tomllib.TOMLDecodeError as error:
+        place = re.search(r"\((at [a-z0-9 ,]+)\)$", str(error))  # the place only: the rest may quote what stands there
+        raise SettingsError(f"{path} is not valid TOML{f': {place[1]}' if place else ''}") from None
+    except (ValueError, RecursionError):
+        raise SettingsError(f"{path} is not a settings file: too large, too deeply nested or not UTF-8 text") from None
+
+
+def is_there(path: Path, label: str) -> bool:
+    """Whether there is such a file; SettingsError where we may not even look, since then nobody knows."""
+    try:
+        return path.exists()
+    except OSError as error:
+        raise SettingsError(f"{label}: cannot look for the file: {error.strerror}") from None
+
+
+def read_secret(path: Path, label: str) -> str:
+    """The text of a secret's file, stripped.
+
+    Raises SettingsError, which names `label` and not the path: that may be the secret itself, set in the wrong place.
+    """
+    try:
+        text = _read(path).strip()
+    except OSError as error:
+        raise SettingsError(f"{label}: cannot read the file: {error.strerror}; check its path and its owner") from None
+    except ValueError:
+        raise SettingsError(f"{label}: the file is too large, or not UTF-8 text") from None
+    if not text:
+        raise SettingsError(f"{label}: the file is empty; put the secret into it, or remove it")
+    return text
+
+
+def _read(path: Path) -> str:
+    with path.open("rb") as stream:
+        content = stream.read(_MOST + 1)
+    if len(content) > _MOST:
+        raise ValueError
+    return content.decode()

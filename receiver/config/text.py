@@ -1,0 +1,115 @@
+"""Settings as text for people: `receiver config`, its `--example` file, and the README's table.
+
+Pure, and all made from SETTINGS, so that none of them can drift from what `load` does. No secret is ever shown.
+"""
+
+import json
+import textwrap
+from typing import Any
+
+from msgspec import Struct
+
+from receiver.config import SETTINGS, Setting, Settings
+from receiver.config.table import NOTHING
+from receiver.config.targets import simple_name
+from receiver.model import Target
+
+MASK = "•••"
+
+_HEAD = """\
+# Settings of `receiver`. A setting that is commented out here has its default; an empty one counts as unset.
+# The environment wins: RECEIVER_PORT over port. Instead of a secret, RECEIVER_..._FILE may name a file that holds it.
+"""
+
+_TARGETS = """
+# A target of its own name and wishes, where NOTIFY_URLS is not enough. `on` may name completed, failed, lost, cancelled
+# and attention; with `models` or `labels`, only tasks of these are told.
+#
+# [targets.team]
+# url = "slack://TokenA/TokenB/TokenC"
+# on = ["completed", "failed", "lost", "attention"]
+# models = ["midjourney_outpaint"]
+# labels = ["hero"]
+"""
+
+_TARGETS_ROW = (
+    "| `[targets.NAME]` | – | File only: `url`, and, if wanted, `on` (by default completed, failed, lost, attention), "
+    "`models`, `labels`. |"
+)
+
+
+class Row(Struct, frozen=True):
+    """One line of `receiver config`: the setting's name, its value with secrets masked, and where it came from."""
+
+    name: str
+    shown: str
+    source: str
+
+
+def describe(settings: Settings) -> tuple[Row, ...]:
+    """Every setting in the table's order, then a row for each [targets.NAME]."""
+    rows = [
+        Row(setting.name, _shown(setting, settings), source)
+        for setting, source in zip(SETTINGS, settings.sources, strict=True)
+    ]
+    tabled = (target for target in settings.targets if not _is_simple(target))
+    return (*rows, *(Row(f"[targets.{target.name}]", _wishes(target), "file") for target in tabled))
+
+
+def example() -> str:
+    """A commented receiver.toml; as it stands, and with every `#name = …` uncommented, it loads to the defaults."""
+    parts = [_HEAD]
+    for setting in SETTINGS:
+        told = setting.default or setting.unset == NOTHING
+        note = setting.help if told else f"{setting.help} Default: {setting.unset}."
+        lines = textwrap.wrap(note, 118, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
+        parts.append("\n".join(["", *lines, f"#{setting.name.lower()} = {_toml(setting)}", ""]))
+    return "".join([*parts, _TARGETS])
+
+
+def markdown_table() -> str:
+    """The README's table of settings, ending in a newline."""
+    lines = ["| setting | default | |", "|---|---|---|"]
+    for setting in SETTINGS:
+        default = f"`{setting.default}`" if setting.default else setting.unset
+        lines.append(f"| `{setting.name}` | {default} | {setting.help.replace('|', chr(92) + '|')} |")
+        if setting.name == "NOTIFY_URLS":
+            lines.append(_TARGETS_ROW)
+    return "\n".join(lines) + "\n"
+
+
+def _toml(setting: Setting) -> str:
+    return setting.default if setting.default.isdigit() else json.dumps(setting.default)
+
+
+def _shown(setting: Setting, settings: Settings) -> str:
+    if setting.name == "NOTIFY_URLS":
+        return " ".join(target.name for target in settings.targets if _is_simple(target)) or setting.unset
+    value: Any = getattr(settings, setting.name.lower())
+    if value == setting.absent:
+        return setting.unset
+    if setting.name == "DATABASE_URL":
+        return _masked(settings.database_url)
+    if setting.secret:
+        return MASK
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _masked(database_url: str) -> str:
+    """The URL without what stands before its last @, and without its query, where a password may also be."""
+    scheme, _, rest = database_url.partition("://")
+    user, at, place = rest.rpartition("@")
+    place, question, _ = place.partition("?")
+    return f"{scheme}://{MASK if user else ''}{at}{place}{question}{MASK if question else ''}"
+
+
+def _is_simple(target: Target) -> bool:
+    return target.name == simple_name(target.url)
+
+
+def _wishes(target: Target) -> str:
+    scheme = target.url.partition("://")[0].lower()
+    wishes = [f"{scheme}://{MASK} on {' '.join(sorted(target.on))}"]
+    wishes += [f"models {' '.join(target.models)}"] if target.models else []
+    wishes += [f"labels {' '.join(target.labels)}"] if target.labels else []
+    return "; ".join(wishes)

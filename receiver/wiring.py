@@ -1,0 +1,153 @@
+"""Puts the rooms together: settings in, connected parts out, as one async context. Only here are Settings read."""
+
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator
+
+import httpx
+from msgspec import Struct
+
+from receiver import config
+from receiver.config import Settings
+from receiver.errors import SettingsError
+from receiver.ingest import Ingest
+from receiver.intake import Intake
+from receiver.metrics import Metrics
+from receiver.model import Answer, Clock, Heard, Policy, Reply, Taken
+from receiver.notify import Notify
+from receiver.providers import PROVIDERS, Provider, open_client
+from receiver.senders import AppriseSender, Sender
+from receiver.store import Store, open_store
+from receiver.submit import Submit
+from receiver.sweep import Sweep
+from receiver.tokens import Ring
+
+SEND_TIMEOUT_S = 30
+
+log = logging.getLogger(__name__)
+
+
+class Parts(Struct, frozen=True, kw_only=True, eq=False):
+    """Everything that runs, connected. `api_tokens` open the API; sizes are bytes, spans seconds."""
+
+    store: Store
+    ring: Ring
+    policy: Policy
+    clock: Clock
+    metrics: Metrics
+    ingest: Ingest
+    intake: Intake
+    submit: Submit
+    sweep: Sweep
+    notify: Notify
+    api_tokens: tuple[str, ...]
+    max_body: int
+    body_timeout_s: float
+
+
+class _NoKey:
+    """The provider without a key: nothing is ever sent, and nobody can be asked."""
+
+    async def submit(self, model: str, params: bytes, callback: str | None) -> Answer:
+        return Answer(Taken.NOT_SENT, "there is no provider key")
+
+    async def poll(self, task_id: str) -> Reply:
+        return Reply(Heard.NOTHING, "there is no provider key")
+
+
+def wall_clock() -> int:
+    """Milliseconds UTC by this machine's clock."""
+    return time.time_ns() // 1_000_000
+
+
+@contextlib.asynccontextmanager
+async def open_parts(
+    settings: Settings, *, clock: Clock = wall_clock, sender: Sender | None = None
+) -> AsyncIterator[Parts]:
+    """The parts, with the database open and migrated. Raises SettingsError and StoreError's children."""
+    secret_keys, api_tokens = config.secrets(settings)
+    path = settings.sqlite
+    if path is None:
+        raise SettingsError("RECEIVER_DATABASE_URL: PostgreSQL is not available in this version; use sqlite:///…")
+    started_at = clock()
+    policy = Policy(
+        targets=settings.targets,
+        confirm=settings.confirm,
+        confirm_within_ms=settings.confirm_within * 1000,
+        deadline_ms=settings.deadline * 1000,
+        sweep_first_ms=settings.sweep_first * 1000,
+        sweep_max_ms=settings.sweep_max * 1000,
+        can_poll=settings.provider_key is not None,
+        started_at=started_at,
+    )
+    async with contextlib.AsyncExitStack() as stack:
+        store = await open_store(path)
+        stack.push_async_callback(store.close)
+        provider = await _connect(stack, settings, clock)
+        apprise = AppriseSender(timeout_s=SEND_TIMEOUT_S)
+        stack.push_async_callback(apprise.close)
+        ring = Ring(secret_keys)
+        await _warn_of_lost_keys(store, ring)
+        metrics = Metrics()
+        ingest = Ingest(store, PROVIDERS["vtrix"].parse, policy, clock, metrics)
+        stack.push_async_callback(ingest.close)
+        intake = Intake(
+            store,
+            policy,
+            ring,
+            clock,
+            public_url=settings.public_url,
+            unreachable=config.can_be_called_back(settings),
+        )
+        yield Parts(
+            store=store,
+            ring=ring,
+            policy=policy,
+            clock=clock,
+            metrics=metrics,
+            ingest=ingest,
+            intake=intake,
+            submit=Submit(
+                store,
+                provider,
+                policy,
+                clock,
+                callback_url=intake.callback_url,
+                key_id=ring.ids[0],
+                concurrency=settings.provider_concurrency,
+                metrics=metrics,
+            ),
+            sweep=Sweep(store, provider, policy, clock, metrics=metrics),
+            notify=Notify(
+                store,
+                sender or apprise,
+                policy,
+                clock,
+                schedule_ms=[gap * 1000 for gap in settings.notify_retry],
+                timeout_ms=SEND_TIMEOUT_S * 1000,
+                link=lambda ref: None,  # there is no page to link to yet
+                metrics=metrics,
+            ),
+            api_tokens=api_tokens,
+            max_body=settings.max_body,
+            body_timeout_s=settings.body_timeout,
+        )
+
+
+async def _connect(stack: contextlib.AsyncExitStack, settings: Settings, clock: Clock) -> Provider:
+    if settings.provider_key is None:
+        return _NoKey()
+    client: httpx.AsyncClient = await stack.enter_async_context(open_client())
+    return PROVIDERS["vtrix"].connect(client, settings.provider_url, settings.provider_key, clock=clock)
+
+
+async def _warn_of_lost_keys(store: Store, ring: Ring) -> None:
+    for key in await store.tasks.open_keys():
+        if key not in ring.ids:
+            log.warning(
+                "callbacks of some waiting tasks are signed with the key %s, which is no longer in SECRET_KEYS: "
+                "they will be refused; put it back behind the first one",
+                key,
+                extra={"action": "start.keys"},
+            )

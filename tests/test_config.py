@@ -1,0 +1,354 @@
+"""receiver.config: where settings come from, and what is refused, in which words."""
+
+import hashlib
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from receiver.config import SETTINGS, can_be_called_back, load
+from receiver.config.kinds import Allowed, Retention
+from receiver.errors import SettingsError
+from receiver.model import Confirm, Event
+
+SENTINEL = "s3ntinel-Never-Shown-0123456789"
+CONTRACT = """
+    PUBLIC_URL HOST PORT DATABASE_URL STATE_DIR SECRET_KEYS API_TOKENS PROVIDER_URL PROVIDER_KEY
+    PROVIDER_CONCURRENCY NOTIFY_URLS SERVER API_TOKEN NOTIFY_RETRY CONFIRM CONFIRM_WITHIN SWEEP_FIRST SWEEP_MAX
+    DEADLINE MAX_BODY BODY_TIMEOUT RETENTION FETCH_ALLOW PICTURE_WAIT TRUSTED_PROXIES
+"""
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory without a receiver.toml, so that no test reads a stranger's."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def refused(env: dict[str, str] | None = None, toml: str | None = None) -> str:
+    """The one line with which these settings are refused; it must not show the sentinel."""
+    file = None
+    if toml is not None:
+        file = Path("given.toml")
+        file.write_text(toml)
+    with pytest.raises(SettingsError) as caught:
+        load(env or {}, file)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert SENTINEL not in text
+    assert caught.value.__cause__ is None  # a cause would carry the value into a traceback
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+    return text
+
+
+def test_every_setting_of_the_contract_is_in_the_table_once() -> None:
+    assert [setting.name for setting in SETTINGS] == CONTRACT.split()
+
+
+def test_defaults_are_those_of_the_contract() -> None:
+    settings = load({})
+    assert settings.public_url == "http://127.0.0.1:8000"
+    assert (settings.host, settings.port) == ("127.0.0.1", 8000)
+    assert (settings.sqlite, settings.state_dir) == (Path("receiver.db"), Path())
+    assert settings.provider_url == "https://cloud.vtrix.ai/model/v1/generation"
+    assert settings.provider_key is None
+    assert settings.provider_concurrency == 10
+    assert settings.targets == ()
+    assert settings.server == "http://127.0.0.1:8000"
+    assert settings.notify_retry == (5, 30, 120, 600, 3600, 14400, 43200)
+    assert (settings.confirm, settings.confirm_within) == (Confirm.MISMATCH, 900)
+    assert (settings.sweep_first, settings.sweep_max, settings.deadline) == (120, 900, 86400)
+    assert (settings.max_body, settings.body_timeout, settings.picture_wait) == (262144, 10, 15)
+    assert settings.retention == Retention(tasks=0, callbacks=90, polls=30, notices=90, images=0)
+    assert (settings.fetch_allow, settings.trusted_proxies) == (Allowed(), ())
+    assert set(settings.sources) == {"default"}
+
+
+def test_environment_wins_over_the_file_and_both_over_the_default() -> None:
+    Path("receiver.toml").write_text("port = 7000\nsweep_first = 60\n")
+    settings = load({"RECEIVER_PORT": "9000"})
+    assert (settings.port, settings.sweep_first, settings.sweep_max) == (9000, 60, 900)
+    assert settings.source("PORT") == "environment RECEIVER_PORT"
+    assert settings.source("SWEEP_FIRST") == "file receiver.toml"
+    assert settings.source("SWEEP_MAX") == "default"
+
+
+def test_an_empty_value_counts_as_unset() -> None:
+    """Compose files and service managers pass unset variables on as empty ones."""
+    Path("receiver.toml").write_text('provider_key = ""\nport = 7000\n')
+    settings = load({"RECEIVER_PORT": " ", "RECEIVER_PROVIDER_KEY_FILE": ""})
+    assert (settings.port, settings.provider_key) == (7000, None)
+
+
+def test_a_named_file_must_exist_and_the_default_one_need_not() -> None:
+    load({})
+    with pytest.raises(SettingsError, match=r"cannot read absent\.toml: No such file"):
+        load({}, Path("absent.toml"))
+
+
+@pytest.mark.parametrize("how", ["file", "credential", "toml"])
+def test_a_secret_may_come_from_a_file_a_credential_or_the_toml(place: Path, how: str) -> None:
+    (place / "provider_key").write_text(f"{SENTINEL}\n")
+    Path("receiver.toml").write_text(f'provider_key = "{SENTINEL if how == "toml" else "other"}"\n')
+    env = {"file": {"RECEIVER_PROVIDER_KEY_FILE": str(place / "provider_key")}, "toml": {}}
+    settings = load(env.get(how, {"CREDENTIALS_DIRECTORY": str(place)}))
+    assert settings.provider_key == SENTINEL
+    origin = {"file": "environment RECEIVER_PROVIDER_KEY_FILE", "credential": "credential provider_key"}
+    assert settings.source("PROVIDER_KEY") == origin.get(how, "file receiver.toml")
+
+
+def test_a_secret_and_its_file_both_set_are_refused() -> None:
+    text = refused({"RECEIVER_API_TOKENS": SENTINEL, "RECEIVER_API_TOKENS_FILE": "x"})
+    assert text == "RECEIVER_API_TOKENS and RECEIVER_API_TOKENS_FILE are both set; keep one of them"
+
+
+def test_an_unreadable_secret_file_is_named_by_its_setting_and_not_by_its_path() -> None:
+    """A secret pasted into RECEIVER_X_FILE by mistake must not be printed as a path."""
+    assert "RECEIVER_PROVIDER_KEY_FILE: cannot read" in refused({"RECEIVER_PROVIDER_KEY_FILE": SENTINEL})
+
+
+def test_an_empty_secret_file_or_credential_is_refused(place: Path) -> None:
+    """Silently generated keys in the place of the missing ones would orphan every callback URL."""
+    (place / "secret_keys").touch()
+    assert "RECEIVER_SECRET_KEYS_FILE: the file is empty" in refused({"RECEIVER_SECRET_KEYS_FILE": "secret_keys"})
+    assert "credential secret_keys: the file is empty" in refused({"CREDENTIALS_DIRECTORY": str(place)})
+
+
+@pytest.mark.parametrize(
+    ("env", "toml", "says"),
+    [
+        ({"RECEIVER_PROVIDER_KYE": SENTINEL}, "", "did you mean RECEIVER_PROVIDER_KEY?"),
+        ({"RECEIVER_API_TOKEN_FILES": SENTINEL}, "", "did you mean RECEIVER_API_TOKEN_FILE?"),
+        ({"RECEIVER_PORT_FILE": "x"}, "", "'RECEIVER_PORT_FILE' in the environment is no setting"),
+        ({}, f'sweepfirst = "{SENTINEL}"', "'sweepfirst' in given.toml is no setting; did you mean sweep_first?"),
+        ({}, "PORT = 1", "did you mean port?"),
+        ({}, "[target.slack]", "did you mean targets?"),
+        ({}, '"a\\nb" = 1', "'a\\nb' in given.toml is no setting; `receiver config` lists them all"),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_nearest_one(env: dict[str, str], toml: str, says: str) -> None:
+    assert says in refused(env, toml)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("PORT", "65536", "a whole number from 0 to 65535"),
+        ("PORT", "tcp://10.0.0.1:80", "a whole number"),
+        ("SWEEP_FIRST", "0", "a whole number of seconds from 1 to 86400"),
+        ("SWEEP_MAX", "1e3", "from 1 to 86400"),
+        ("DEADLINE", "-1", "from 1 to 2592000"),
+        ("CONFIRM_WITHIN", "٣", "from 1 to 86400"),
+        ("MAX_BODY", "99999999999999999999", "a whole number of bytes from 1024 to 4194304"),
+        ("BODY_TIMEOUT", "301", "from 1 to 300"),
+        ("PICTURE_WAIT", "301", "from 0 to 300"),
+        ("PROVIDER_CONCURRENCY", "0", "from 1 to 1000"),
+        ("NOTIFY_RETRY", "5 0", "1 to 20 whole numbers of seconds from 1 to 604800"),
+        ("NOTIFY_RETRY", "1 " * 21, "1 to 20 whole numbers"),
+        ("CONFIRM", "never", "mismatch or always"),
+        ("RETENTION", "tasks=90", "as in `callbacks=90d`"),
+        ("RETENTION", "pictures=1d", "tasks, callbacks"),
+        ("RETENTION", "tasks=1d tasks=2d", "tasks, callbacks"),
+        ("RETENTION", "tasks=36501d", "36500d"),
+        ("TRUSTED_PROXIES", "10.0.0.1/8", "networks such as 10.0.0.0/8"),
+        ("FETCH_ALLOW", "ho/st", "host names, and networks"),
+        ("PUBLIC_URL", f"https://me:{SENTINEL}@host", "without user, query or fragment"),
+        ("PUBLIC_URL", "https://host/?q", "without user, query or fragment"),
+        ("PUBLIC_URL", "https://host/#f", "without user, query or fragment"),
+        ("PUBLIC_URL", "ftp://host", "an http:// or https:// URL"),
+        ("PUBLIC_URL", "https://", "an http:// or https:// URL"),
+        ("PUBLIC_URL", "https://host:99999", "an http:// or https:// URL"),
+        ("PROVIDER_URL", f"https://{SENTINEL}℀@x", "an http:// or https:// URL"),
+        ("PROVIDER_KEY", f"{SENTINEL} {SENTINEL}", "one word"),
+        ("SECRET_KEYS", "short", "16 or more"),
+        ("API_TOKENS", "short", "16 or more"),
+        ("DATABASE_URL", f"mysql://u:{SENTINEL}@h/d", "sqlite:///FILE"),
+        ("DATABASE_URL", "sqlite://", "sqlite:///FILE"),
+        ("DATABASE_URL", "sqlite:///", "sqlite:///FILE"),
+        ("DATABASE_URL", "sqlite:///:memory:", "sqlite:///FILE"),
+        ("HOST", "http://x", "an address or a host name"),
+    ],
+)
+def test_a_bad_value_is_refused_with_its_name_its_place_and_what_is_expected(name: str, value: str, says: str) -> None:
+    text = refused({f"RECEIVER_{name}": value})
+    assert text.startswith(f"RECEIVER_{name} in the environment: expected ")
+    assert says in text
+    assert f"{name.lower()} in given.toml: expected " in refused({}, f'{name.lower()} = "{value}"')
+
+
+@pytest.mark.parametrize(
+    ("toml", "says"),
+    [
+        ("port = true", "port in given.toml: expected a whole number"),
+        ("port = 80.5", "port in given.toml: expected a whole number"),
+        (f"provider_key = {{a = '{SENTINEL}'}}", "provider_key in given.toml: expected one word"),
+        (f"provider_key = {SENTINEL}", "given.toml is not valid TOML: at line 1, column 16"),
+        ("a = " + "[" * 100_000, "given.toml is not"),
+        ("#" * (1 << 20) + "#", "given.toml is not a settings file: too large"),
+        ("targets = 1", "targets in given.toml: expected up to 100 tables"),
+    ],
+)
+def test_a_file_that_makes_no_sense_is_refused_in_one_line(toml: str, says: str) -> None:
+    assert says in refused({}, toml)
+
+
+def test_toml_numbers_and_lists_are_read_like_their_texts() -> None:
+    Path("receiver.toml").write_text('port = 9\nnotify_retry = [1, 2]\nfetch_allow = ["Cdn.test", "10.0.0.1"]\n')
+    settings = load({})
+    assert (settings.port, settings.notify_retry) == (9, (1, 2))
+    assert settings.fetch_allow == Allowed(("cdn.test",), (ip_network("10.0.0.1/32"),))
+
+
+def test_a_trailing_slash_of_the_public_url_is_dropped() -> None:
+    assert load({"RECEIVER_PUBLIC_URL": "https://host/base/"}).public_url == "https://host/base"
+
+
+def test_retention_keeps_the_default_of_what_it_does_not_name() -> None:
+    assert load({"RECEIVER_RETENTION": "callbacks=7d"}).retention == Retention(callbacks=7)
+
+
+class TestPlatforms:
+    """What platforms and systemd set for us."""
+
+    def test_a_bare_port_serves_where_ours_is_unset_and_opens_the_host(self) -> None:
+        settings = load({"PORT": "5000"})
+        assert (settings.host, settings.port) == ("0.0.0.0", 5000)  # noqa: S104
+        assert settings.server == "http://127.0.0.1:5000"
+        assert settings.source("PORT") == "environment PORT"
+
+    def test_ours_wins_over_the_bare_port_and_then_the_host_stays(self) -> None:
+        assert load({"PORT": "5000", "RECEIVER_PORT": "6000"}).host == "127.0.0.1"
+        assert load({"PORT": "5000", "RECEIVER_HOST": "::1"}).server == "http://[::1]:5000"
+        Path("receiver.toml").write_text("port = 7000\n")
+        assert load({"PORT": "5000"}).port == 7000
+
+    def test_a_bare_bad_value_is_named_as_it_was_set(self) -> None:
+        assert refused({"PORT": "x"}).startswith("PORT in the environment: expected")
+
+    def test_postgres_is_read_as_postgresql(self) -> None:
+        env = {"DATABASE_URL": f"postgres://u:{SENTINEL}@h/d", "RECEIVER_STATE_DIR": "s"}
+        settings = load(env | {"RECEIVER_SECRET_KEYS": "k" * 16})
+        assert settings.database_url == f"postgresql://u:{SENTINEL}@h/d"
+        assert settings.sqlite is None
+
+    def test_postgresql_requires_a_state_directory_and_secret_keys(self) -> None:
+        env = {"RECEIVER_DATABASE_URL": f"postgresql://u:{SENTINEL}@h/d"}
+        assert "RECEIVER_STATE_DIR is not set" in refused(env)
+        assert "RECEIVER_SECRET_KEYS is not set" in refused(env | {"STATE_DIRECTORY": "/s"})
+
+    def test_sqlite_on_a_disk_that_is_thrown_away_is_refused_with_the_remedy(self) -> None:
+        assert "attach PostgreSQL" in refused({"DYNO": "web.1"})
+
+    def test_the_state_directory_is_the_sqlite_files(self) -> None:
+        settings = load({"RECEIVER_DATABASE_URL": "sqlite:////srv/r/db.sqlite"})
+        assert (settings.sqlite, settings.state_dir) == (Path("/srv/r/db.sqlite"), Path("/srv/r"))
+
+    def test_systemds_state_directory_takes_in_the_default_database_too(self) -> None:
+        settings = load({"STATE_DIRECTORY": "/var/lib/receiver:/var/lib/other"})
+        assert settings.state_dir == Path("/var/lib/receiver")
+        assert settings.sqlite == Path("/var/lib/receiver/receiver.db")
+
+    def test_a_state_directory_of_ours_wins_over_systemds(self) -> None:
+        settings = load({"STATE_DIRECTORY": "/var/lib/receiver", "RECEIVER_STATE_DIR": "/s"})
+        assert (settings.state_dir, settings.sqlite) == (Path("/s"), Path("receiver.db"))
+
+    def test_any_free_port_may_be_asked_for(self) -> None:
+        assert load({"RECEIVER_PORT": "0"}).port == 0
+
+    def test_confirming_everything_needs_a_key(self) -> None:
+        assert "set RECEIVER_PROVIDER_KEY" in refused({"RECEIVER_CONFIRM": "always"})
+        assert load({"RECEIVER_CONFIRM": "always", "RECEIVER_PROVIDER_KEY": "k"}).confirm is Confirm.ALWAYS
+
+
+class TestTargets:
+    """NOTIFY_URLS and [targets.NAME]."""
+
+    def test_a_simple_target_is_named_by_scheme_and_digest_and_hears_everything(self) -> None:
+        url = "Slack://a/b/c"
+        (target,) = load({"RECEIVER_NOTIFY_URLS": f" {url}\n{url} "}).targets
+        assert target.name == f"slack-{hashlib.sha256(url.encode()).hexdigest()[:6]}"
+        assert target.url == url
+        assert target.on == frozenset(Event)
+
+    def test_a_table_says_what_its_target_hears(self) -> None:
+        Path("receiver.toml").write_text(
+            '[targets.team]\nurl = "json://h"\non = ["lost"]\nmodels = ["m"]\nlabels = ["a b"]\n'
+            '[targets.all]\nurl = "json://i"\n'
+        )
+        team, everything = load({}).targets
+        assert (team.name, team.models, team.labels) == ("team", ("m",), ("a b",))
+        assert team.on == {Event.LOST}
+        assert everything.on == {Event.COMPLETED, Event.FAILED, Event.LOST, Event.ATTENTION}
+
+    def test_a_url_in_both_places_is_one_target_as_its_table_says(self) -> None:
+        Path("receiver.toml").write_text('[targets.team]\nurl = "json://h"\non = ["lost"]\n')
+        (target,) = load({"RECEIVER_NOTIFY_URLS": "json://h"}).targets
+        assert target.name == "team"
+
+    def test_two_tables_with_one_url_are_refused(self) -> None:
+        """Either of them could be meant; pings of the other would be lost without a word."""
+        toml = f'[targets.a]\nurl = "json://{SENTINEL}"\n[targets.b]\nurl = "json://{SENTINEL}"\n'
+        assert "targets a and b have the same URL" in refused({}, toml)
+
+    @pytest.mark.parametrize(
+        ("url", "says"),
+        [
+            (SENTINEL, "it is no Apprise URL"),
+            (f"://{SENTINEL}", "it is no Apprise URL"),
+            (f"file:///{SENTINEL}", "file:// would write"),
+            (f"FILE://{SENTINEL}", "file:// would write"),
+            (f"json://{SENTINEL}/?redirect=yes", "redirect= is not allowed"),
+            (f"json://{SENTINEL}/?a=1;%20Re%64irect=yes", "redirect= is not allowed"),
+            (f"json://{SENTINEL}/?x#y?redirect", "redirect= is not allowed"),
+        ],
+    )
+    def test_an_unsafe_url_is_refused_by_name_and_never_shown(self, url: str, says: str) -> None:
+        simple = refused({"RECEIVER_NOTIFY_URLS": f"json://ok {url}"})
+        assert says in simple
+        assert "URL number 2" in simple or hashlib.sha256(url.encode()).hexdigest()[:6] in simple
+        assert f"[targets.team] in given.toml: {says}" in refused({}, f'[targets.team]\nurl = "{url}"\n')
+
+    @pytest.mark.parametrize("key", ["template", "digest", "quiet", "quiet_except", "rate"])
+    def test_a_key_whose_time_has_not_come_is_refused_and_not_ignored(self, key: str) -> None:
+        assert f"{key} is not available yet (not_yet)" in refused({}, f'[targets.a]\nurl = "json://h"\n{key} = "x"\n')
+
+    @pytest.mark.parametrize(
+        ("toml", "says"),
+        [
+            ("[targets.a]\n", "expected a table with the key url"),
+            ('[targets]\na = "json://h"\n', "expected a table with the key url"),
+            ('[targets."a b"]\nurl = "json://h"\n', "expected a name of"),
+            ('[targets.a]\nurl = "json://h"\nlabel = "x"\n', "'label' is no key of a target"),
+            ('[targets.a]\nurl = "json://h"\non = ["done"]\n', "on: expected a list of some of completed"),
+            ('[targets.a]\nurl = "json://h"\non = "lost"\n', "on: expected a list"),
+            ('[targets.a]\nurl = "json://h"\nlabels = [1]\n', "labels: expected a list"),
+        ],
+    )
+    def test_a_table_that_makes_no_sense_is_refused(self, toml: str, says: str) -> None:
+        assert says in refused({}, toml)
+
+
+@pytest.mark.parametrize(
+    ("public", "provider", "warned"),
+    [
+        ("http://127.0.0.1:8000", "https://provider.test", True),
+        ("http://localhost:8000", "https://provider.test", True),
+        ("http://[::1]:8000", "https://provider.test", True),
+        ("http://[::ffff:127.0.0.1]:8000", "https://provider.test", True),
+        ("http://0.0.0.0:8000", "https://provider.test", True),
+        ("http://192.168.1.5", "https://provider.test", True),
+        ("http://100.64.0.1", "https://provider.test", True),
+        ("http://[fd00::1]", "https://provider.test", True),
+        ("http://box.local.", "https://provider.test", True),
+        ("http://127.0.0.1:8000", "http://192.168.1.7:9100", True),
+        ("http://127.0.0.1:8000", "http://127.0.0.1:9100", False),
+        ("http://192.168.1.5", "http://192.168.1.7:9100", False),
+        ("https://receiver.test", "https://provider.test", False),
+        ("https://8.8.8.8", "https://provider.test", False),
+    ],
+)
+def test_a_public_url_that_the_provider_cannot_reach_is_warned_about(public: str, provider: str, warned: bool) -> None:
+    warning = can_be_called_back(load({"RECEIVER_PUBLIC_URL": public, "RECEIVER_PROVIDER_URL": provider}))
+    assert (warning is not None) is warned
+    assert warning is None or "set RECEIVER_PUBLIC_URL" in warning

@@ -1,0 +1,67 @@
+"""receiver.config.text: settings shown to people, made from the table and without a secret."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from receiver.config import SETTINGS, Settings, load, sensitive
+from receiver.config.text import describe, example, markdown_table
+
+SENTINEL = "s3ntinel-Never-Shown-0123456789"
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A working directory without a receiver.toml, so that no test reads a stranger's."""
+    monkeypatch.chdir(tmp_path)
+
+
+def planted() -> Settings:
+    """Settings with the sentinel in every secret."""
+    Path("receiver.toml").write_text(f'[targets.team]\nurl = "json://{SENTINEL}"\nmodels = ["m"]\n')
+    env = {f"RECEIVER_{setting.name}": SENTINEL for setting in SETTINGS if setting.secret}
+    env["RECEIVER_DATABASE_URL"] = f"postgresql://u:{SENTINEL}@db.test/r?password={SENTINEL}"
+    env["RECEIVER_NOTIFY_URLS"] = f"slack://{SENTINEL}/b"
+    return load(env | {"RECEIVER_STATE_DIR": "state"})
+
+
+def test_no_secret_is_seen_in_the_description_or_in_a_repr() -> None:
+    settings = planted()
+    rows = describe(settings)
+    assert SENTINEL not in repr((settings, rows))
+    shown = {row.name: (row.shown, row.source) for row in rows}
+    assert shown["DATABASE_URL"] == ("postgresql://•••@db.test/r?•••", "environment RECEIVER_DATABASE_URL")
+    assert shown["PROVIDER_KEY"] == ("•••", "environment RECEIVER_PROVIDER_KEY")
+    assert shown["NOTIFY_URLS"][0] == settings.targets[1].name
+    assert shown["[targets.team]"] == ("json://••• on attention completed failed lost; models m", "file")
+    assert shown["SWEEP_FIRST"] == ("120", "default")
+
+
+def test_every_secret_is_told_to_the_redaction() -> None:
+    settings = planted()
+    urls = {settings.database_url, *(target.url for target in settings.targets)}
+    assert set(sensitive(settings)) == {SENTINEL} | urls
+
+
+def test_the_example_loads_to_the_defaults_as_it_stands_and_uncommented() -> None:
+    lines = example().splitlines()
+    bare = [line.removeprefix("#") if line[:1] == "#" and line[1:2] != " " else line for line in lines]
+    assert sorted(tomllib.loads("\n".join(bare))) == sorted(setting.name.lower() for setting in SETTINGS)
+    for text in (example(), "\n".join(bare)):
+        Path("receiver.toml").write_text(text)
+        settings = load({})
+        Path("receiver.toml").unlink()
+        assert replace(settings, sources=()) == replace(load({}), sources=())
+    tables = [line.removeprefix("# ") for line in lines[lines.index("# [targets.team]") :]]
+    Path("receiver.toml").write_text("\n".join(tables))
+    assert load({}).targets[0].name == "team"
+
+
+def test_the_markdown_table_has_every_setting_with_its_default() -> None:
+    lines = markdown_table().splitlines()
+    for setting in SETTINGS:
+        default = f"`{setting.default}`" if setting.default else setting.unset
+        assert f"| `{setting.name}` | {default} | {setting.help} |" in lines
+    assert len(lines) == 2 + len(SETTINGS) + 1
