@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from receiver.errors import Refused, Stale, StoreError, Unavailable
 from receiver.metrics import Metrics
-from receiver.model import Callback, Clock, Outcome, Policy, Source, Verdict
+from receiver.model import Callback, Clock, Outcome, Policy, Source, Task, Verdict
 from receiver.settle import Book, raise_attention
 from receiver.store import Lane, Store
 
@@ -25,6 +25,11 @@ BATCH_MOST = 256
 KEPT_MOST = 50  # callbacks kept per task
 KEPT_BYTES_MOST = 2 * 1024 * 1024
 STALE_TRIES = 3
+
+_UNPARSED = (
+    "The body of a callback for {} could not be read; has the provider changed its format? "
+    "It is kept (`receiver callbacks list`), and the task is polled instead."
+)
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +41,26 @@ class _Waiting(Struct, frozen=True, eq=False):
     outcome: Outcome | None
     source: Source
     verdict: "asyncio.Future[Verdict]"
+
+
+class _Shelf:
+    """What is kept of a batch: each body once, within the bounds of its task; beyond them only a count."""
+
+    def __init__(self, known: set[tuple[str, bytes]]) -> None:
+        self._known = known
+        self.kept: list[tuple[Callback, bool]] = []
+        self.counted: list[Callback] = []
+
+    def put(self, task: Task, callback: Callback, *, must: bool) -> Task:
+        """Keep or count a callback; one that settles its task is kept in any case. Returns the task with its sums."""
+        new = (task.ref, callback.digest) not in self._known
+        size = len(callback.body) if new else 0
+        if not must and (task.kept >= KEPT_MOST or task.kept_bytes + size > KEPT_BYTES_MOST):
+            self.counted.append(callback)
+            return task
+        self._known.add((task.ref, callback.digest))
+        self.kept.append((callback, new))
+        return replace(task, kept=task.kept + 1, kept_bytes=task.kept_bytes + size)
 
 
 class Ingest:
@@ -161,41 +186,24 @@ class Ingest:
                 if waiting.callback.ref not in book.tasks:
                     book.adopt(waiting.callback.ref)
             await book.look_up((it.callback.ref, it.outcome) for it in batch if it.outcome is not None)
-            repeats = [ref for ref, task in book.tasks.items() if task.kept]
-            known = await tx.callbacks.digests(repeats) if repeats else set()
-            kept: list[tuple[Callback, bool]] = []
-            counted: list[Callback] = []
+            called = [ref for ref, task in book.tasks.items() if task.kept]
+            shelf = _Shelf(await tx.callbacks.digests(called) if called else set())
             verdicts = []
             for waiting in batch:
                 ref = waiting.callback.ref
                 was_open = book.tasks[ref].settled_at is None
                 verdict = book.apply(ref, waiting.outcome, waiting.source).verdict
                 task = book.tasks[ref]
-                callback = replace(waiting.callback, verdict=verdict)
-                new = (ref, callback.digest) not in known
-                size = len(callback.body) if new else 0
                 settles = was_open and task.settled_at is not None
-                if settles or (task.kept < KEPT_MOST and task.kept_bytes + size <= KEPT_BYTES_MOST):
-                    known.add((ref, callback.digest))
-                    kept.append((callback, new))
-                    book.put(replace(task, kept=task.kept + 1, kept_bytes=task.kept_bytes + size))
-                else:
-                    counted.append(callback)
+                book.put(shelf.put(task, replace(waiting.callback, verdict=verdict), must=settles))
                 verdicts.append(verdict)
-                if verdict is Verdict.UNPARSED and not task.state.final:
-                    await raise_attention(
-                        tx,
-                        "unparsed",
-                        f"The body of a callback for {ref} could not be read; has the provider changed its format? "
-                        "It is kept (`receiver callbacks list`), and the task is polled instead.",
-                        self._policy,
-                        now,
-                        task,
-                    )
             await book.write()
-            await tx.callbacks.insert(kept)
-            if counted:
-                await tx.callbacks.count_only(counted)
+            await tx.callbacks.insert(shelf.kept)
+            if shelf.counted:
+                await tx.callbacks.count_only(shelf.counted)
+            if Verdict.UNPARSED in verdicts:
+                task = book.tasks[batch[verdicts.index(Verdict.UNPARSED)].callback.ref]
+                await raise_attention(tx, "unparsed", _UNPARSED.format(task.ref), self._policy, now, task)
         self._metrics.settled(book.ended)
         return verdicts
 

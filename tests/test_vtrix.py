@@ -122,8 +122,9 @@ async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
-    while True:
+    """A good answer that takes a second or more to come through."""
+    writer.write(http(200, TASK + b" " * 100)[:-100])
+    for _ in range(100):
         writer.write(b" ")
         await writer.drain()
         await asyncio.sleep(0.01)

@@ -1,0 +1,109 @@
+"""The load: keep-alive connections that each send the next request as soon as the last was answered.
+
+Run as a process of its own, pinned away from the server. `python -m bench.load PORT CONNECTIONS FILE` reads requests (each
+preceded by its length as four bytes, big-endian) and prints one line of JSON: rate a second, latencies, statuses.
+"""
+
+import asyncio
+import json
+import statistics
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def pack(requests: Iterator[bytes], into: Path) -> None:
+    """Write requests where `unpack` finds them."""
+    with into.open("wb") as file:
+        for request in requests:
+            file.write(len(request).to_bytes(4, "big") + request)
+
+
+def unpack(file: Path) -> list[bytes]:
+    """The requests of a file."""
+    packed = memoryview(file.read_bytes())
+    found, at = [], 0
+    while at < len(packed):
+        size = int.from_bytes(packed[at : at + 4], "big")
+        found.append(bytes(packed[at + 4 : at + 4 + size]))
+        at += 4 + size
+    return found
+
+
+def post(path: str, body: bytes) -> bytes:
+    """One POST as bytes."""
+    return (
+        f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
+
+
+class _Connection(asyncio.Protocol):
+    """Sends, waits for the whole answer, sends again."""
+
+    def __init__(self, requests: Iterator[bytes], latencies: list[float], statuses: Counter[int]) -> None:
+        self._requests = requests
+        self._latencies = latencies
+        self._statuses = statuses
+        self._got = b""
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._next()
+
+    def _next(self) -> None:
+        request = next(self._requests, None)
+        if request is None:
+            self._transport.close()
+            return
+        self._sent_at = time.perf_counter()
+        self._transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        self._got += data
+        head, found, rest = self._got.partition(b"\r\n\r\n")
+        if not found:
+            return
+        lower = head.lower()
+        at = lower.find(b"content-length:")
+        length = int(lower[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
+        if len(rest) < length:
+            return
+        self._latencies.append(time.perf_counter() - self._sent_at)
+        self._statuses[int(head[9:12])] += 1
+        self._got = b""
+        self._next()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
+
+
+async def run(port: int, connections: int, requests: list[bytes]) -> dict[str, object]:
+    """Send all `requests` over `connections`; the figures."""
+    loop = asyncio.get_running_loop()
+    left = iter(requests)
+    latencies: list[float] = []
+    statuses: Counter[int] = Counter()
+    started = time.perf_counter()
+    opened = [
+        await loop.create_connection(lambda: _Connection(left, latencies, statuses), "127.0.0.1", port)
+        for _ in range(connections)
+    ]
+    await asyncio.gather(*(protocol.done for _, protocol in opened))
+    took = time.perf_counter() - started
+    hundredths = statistics.quantiles(latencies, n=100)
+    return {
+        "rate": len(latencies) / took,
+        "p50_ms": hundredths[49] * 1000,
+        "p99_ms": hundredths[98] * 1000,
+        "statuses": dict(statuses),
+    }
+
+
+if __name__ == "__main__":
+    port, connections, file = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+    print(json.dumps(asyncio.run(run(port, connections, unpack(file)))))
