@@ -1,141 +1,37 @@
-"""Vtrix on the wire, over real sockets on loopback: a test for each row of what an answer means (`design.md` §5)."""
+"""Submissions on the wire, over real sockets on loopback: a test for each row of what an answer means."""
 
 import asyncio
-import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from email.utils import formatdate
 
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from provider_stand import (
+    CALLBACK,
+    KEY,
+    NOW,
+    PARAMS,
+    TASK,
+    Stand,
+    drip,
+    hang,
+    http,
+    listening,
+    reset,
+    standing,
+    submitted,
+    then_close,
+)
 
 from receiver import __version__
-from receiver.errors import SettingsError
-from receiver.model import Answer, Ending, Heard, Shape, Taken
-from receiver.providers import PROVIDERS, Provider, bodies, open_client
-from receiver.providers.vtrix import BODY_MOST, TEXT_MOST, Vtrix, retry_after_ms
+from receiver.model import Ending, Shape, Taken
+from receiver.providers import bodies, open_client
+from receiver.providers.vtrix import BODY_MOST, Vtrix, retry_after_ms
 from receiver.schedule import RETRY_AFTER_MOST
 
 pytestmark = pytest.mark.anyio
-
-NOW = 1_767_000_000_000
-KEY = "sk-planted-secret-0001"
-TOKEN = "0199c0de-0000-7000-8000-000000000001." + "A-b_" * 8
-CALLBACK = f"https://me.example/callbacks/{TOKEN}"
-PARAMS = b'{"jobId": "j", "imageNo": 0, "scale": 1.50}'
-TASK = b'{"id": "abc", "status": "in_progress", "model": "midjourney_outpaint", "created_at": 1767000000}'
-
-Behave = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-def http(status: int, body: bytes = b"", *headers: str) -> bytes:
-    lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(body)}", *headers]
-    return "\r\n".join([*lines, "", ""]).encode() + body
-
-
-class Stand:
-    """Stands in for the provider: keeps each request as it came, and answers with given bytes or misbehaves as told."""
-
-    def __init__(self, behaviour: bytes | Behave) -> None:
-        self.behaviour = behaviour
-        self.requests: list[bytes] = []
-        self.asked = asyncio.Event()
-        self.port = 0
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/model/v1/generation"
-
-    async def meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = int(httpx.Headers(_pairs(head)).get("content-length", "0"))
-                self.requests.append(head + await reader.readexactly(length))
-                self.asked.set()
-                if not isinstance(self.behaviour, bytes):
-                    return await self.behaviour(reader, writer)
-                writer.write(self.behaviour)
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return None
-        finally:
-            writer.close()
-
-    def json(self) -> object:
-        return json.loads(self.requests[-1].partition(b"\r\n\r\n")[2])
-
-    def headers(self) -> httpx.Headers:
-        return httpx.Headers(_pairs(self.requests[-1]))
-
-
-def _pairs(head: bytes) -> list[tuple[bytes, bytes]]:
-    lines = head.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:]
-    return [(name, value.strip()) for name, _, value in (line.partition(b":") for line in lines)]
-
-
-@asynccontextmanager
-async def listening(meet: Behave) -> AsyncIterator[int]:
-    """A server on a free port; what still hangs at the end is cancelled."""
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        try:
-            await meet(reader, writer)
-        except asyncio.CancelledError:
-            writer.transport.abort()
-
-    server = await asyncio.start_server(take, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-@asynccontextmanager
-async def standing(behaviour: bytes | Behave, **spans: float) -> AsyncIterator[tuple[Stand, Vtrix]]:
-    stand = Stand(behaviour)
-    async with listening(stand.meet) as stand.port, open_client() as client:
-        yield stand, Vtrix(client, stand.url, KEY, clock=lambda: NOW, **spans)
-
-
-async def submitted(behaviour: bytes | Behave, **spans: float) -> Answer:
-    async with standing(behaviour, **spans) as (_, vtrix):
-        return await vtrix.submit("midjourney_outpaint", PARAMS, CALLBACK)
-
-
-async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.read()
-
-
-async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.transport.abort()
-
-
-async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """A good answer that takes a second or more to come through."""
-    writer.write(http(200, TASK + b" " * 100)[:-100])
-    for _ in range(100):
-        writer.write(b" ")
-        await writer.drain()
-        await asyncio.sleep(0.01)
-
-
-def then_close(answer: bytes) -> Behave:
-    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(answer)
-        await writer.drain()
-
-    return behave
 
 
 # What is sent
@@ -412,117 +308,3 @@ async def test_a_body_over_the_bound_is_unclear() -> None:
 async def test_a_compressed_body_is_not_unpacked() -> None:
     """We asked for none, and a megabyte could unpack to a thousand."""
     assert (await submitted(http(200, TASK, "Content-Encoding: gzip"))).taken is Taken.UNCLEAR
-
-
-# Secrets
-
-
-@pytest.mark.parametrize("status", [200, 400, 401, 429, 500, 503])
-async def test_neither_key_nor_callback_comes_back_out(status: int) -> None:
-    """The provider may echo both: plain, with escaped slashes, percent-encoded."""
-    echo = f"bad callback {CALLBACK} {CALLBACK.replace('/', '%2F')} for {KEY}"
-    body = json.dumps({"error": {"message": echo, "params": {"callback": CALLBACK}}}).replace("/", "\\/").encode()
-    answer = await submitted(http(status, body))
-    assert "bad callback" in answer.text
-    for told in (repr(answer), answer.text):
-        assert KEY not in told
-        assert TOKEN not in told
-    assert "me.example" not in answer.text
-    assert len(answer.text) <= TEXT_MOST
-    assert "\n" not in answer.text
-
-
-async def test_a_plain_text_echo_is_redacted_too() -> None:
-    answer = await submitted(http(400, f"cannot\nreach {CALLBACK}".encode()))
-    assert answer.error is not None
-    assert answer.error.message == "cannot reach [redacted]"
-    assert len((await submitted(http(400, b"x y " * 999))).text) <= TEXT_MOST
-
-
-async def test_the_key_is_not_in_the_repr() -> None:
-    async with open_client() as client:
-        assert repr(Vtrix(client, "https://cloud.example/v1", KEY, clock=lambda: NOW)) == "Vtrix('cloud.example')"
-
-
-@pytest.mark.parametrize("key", ["", "two words", "line\nbreak", "schlüssel-ü"])
-async def test_a_key_that_cannot_stand_in_a_header_is_refused_without_being_shown(key: str) -> None:
-    async with open_client() as client:
-        with pytest.raises(SettingsError) as caught:
-            Vtrix(client, "https://cloud.example/", key, clock=lambda: NOW)
-    assert not key or key not in str(caught.value)
-
-
-@pytest.mark.parametrize("url", ["", "cloud.example", "ftp://cloud.example", "http://", "http://a..b/", "http://x:y/"])
-async def test_a_url_that_is_none_is_refused(url: str) -> None:
-    async with open_client() as client:
-        with pytest.raises(SettingsError):
-            Vtrix(client, url, KEY, clock=lambda: NOW)
-
-
-# Polls
-
-
-async def test_a_poll_that_gets_the_task_object_has_its_outcome() -> None:
-    async with standing(http(200, TASK)) as (_, vtrix):
-        reply = await vtrix.poll("abc")
-    assert (reply.heard, reply.body) == (Heard.OUTCOME, TASK)
-    assert reply.outcome == bodies.parse(TASK)
-
-
-@pytest.mark.parametrize(
-    ("answer", "heard"),
-    [
-        (http(404, b'{"message": "no such task"}'), Heard.UNKNOWN),
-        (http(401), Heard.BARRED),
-        (http(402), Heard.BARRED),
-        (http(403), Heard.BARRED),
-        (http(429), Heard.BUSY),
-        (http(500), Heard.NOTHING),
-        (http(503, b'{"message": "busy"}'), Heard.NOTHING),
-        (http(302, b"", "Location: /"), Heard.NOTHING),
-        (http(200, b"<html>"), Heard.NOTHING),
-        (http(200, b'{"id": "abc", "status": 2, "urls": ["https://cdn.example/0.png"]}'), Heard.NOTHING),
-        (http(200, TASK.replace(b"abc", b"abd")), Heard.NOTHING),
-        (http(200, TASK + b" " * BODY_MOST), Heard.NOTHING),
-    ],
-)
-async def test_what_the_reply_to_a_poll_means(answer: bytes, heard: Heard) -> None:
-    async with standing(answer) as (_, vtrix):
-        reply = await vtrix.poll("abc")
-    assert reply.heard is heard
-    assert reply.outcome is None
-
-
-async def test_a_busy_poll_tells_when_to_come_back() -> None:
-    async with standing(http(429, b"", "Retry-After: 9")) as (_, vtrix):
-        assert (await vtrix.poll("abc")).retry_after_ms == 9_000
-
-
-@pytest.mark.parametrize("behaviour", [hang, reset, drip])
-async def test_a_poll_without_an_answer_says_nothing(behaviour: Behave) -> None:
-    async with standing(behaviour, poll_s=0.1) as (_, vtrix):
-        assert (await vtrix.poll("abc")).heard is Heard.NOTHING
-
-
-@pytest.mark.parametrize(
-    "task_id", ["", "../../secret", "a/b", "a?b", "a b", "ä", "a%2Fb", ".", "a\r\nb", "a\n", "a" * 129]
-)
-async def test_an_id_that_cannot_be_the_providers_is_unknown_without_asking(task_id: str) -> None:
-    async with standing(http(200, TASK)) as (stand, vtrix):
-        assert (await vtrix.poll(task_id)).heard is Heard.UNKNOWN
-    assert stand.requests == []
-
-
-async def test_a_poll_tells_no_secret() -> None:
-    echo = json.dumps({"message": f"bad {KEY} {CALLBACK}"}).encode()
-    async with standing(http(500, echo)) as (_, vtrix):
-        reply = await vtrix.poll("abc")
-    assert KEY not in repr(reply)
-    assert TOKEN not in reply.text
-
-
-async def test_the_registry_knows_vtrix() -> None:
-    async with open_client() as client:
-        provider: Provider = PROVIDERS["vtrix"].connect(client, "https://cloud.example/", KEY, clock=lambda: NOW)
-    assert isinstance(provider, Vtrix)
-    assert PROVIDERS["vtrix"].parse(TASK) == bodies.parse(TASK)
