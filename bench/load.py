@@ -1,7 +1,7 @@
 """The load: keep-alive connections that each send the next request as soon as the last was answered.
 
-Run as a process of its own, pinned away from the server. `python -m bench.load PORT CONNECTIONS FILE` reads requests (each
-preceded by its length as four bytes, big-endian) and prints one line of JSON: rate a second, latencies, statuses.
+Run as a process of its own, pinned away from the server. `python -m bench.load PORT CONNECTIONS FILE` reads requests
+(each preceded by its length as four bytes, big-endian) and prints one line of JSON: rate a second, latencies, statuses.
 """
 
 import asyncio

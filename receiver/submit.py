@@ -132,7 +132,7 @@ class Submit:
             takes = expected(durations, first=self._policy.sweep_first_ms, most=self._policy.sweep_max_ms)
             book = await Book.read(tx, [claimed.ref], self._policy, now)
             task = book.tasks[claimed.ref]
-            if answer.outcome is not None and answer.outcome.task_id is not None:  # whatever the status: it has it
+            if answer.taken is Taken.TAKEN and answer.outcome is not None:
                 task = await self._learn(tx, task, claimed, answer.outcome)
                 book.put(taken(task, now, takes))
                 if answer.outcome.terminal:

@@ -63,9 +63,12 @@ def wall_clock() -> int:
 
 @contextlib.asynccontextmanager
 async def open_parts(
-    settings: Settings, *, clock: Clock = wall_clock, sender: Sender | None = None
+    settings: Settings, *, clock: Clock = wall_clock, sender: Sender | None = None, provider: Provider | None = None
 ) -> AsyncIterator[Parts]:
-    """The parts, with the database open and migrated. Raises SettingsError and StoreError's children."""
+    """The parts, with the database open and migrated; what is not handed in is made from the settings.
+
+    Raises SettingsError and StoreError's children.
+    """
     secret_keys, api_tokens = config.secrets(settings)
     path = settings.sqlite
     if path is None:
@@ -84,7 +87,7 @@ async def open_parts(
     async with contextlib.AsyncExitStack() as stack:
         store = await open_store(path)
         stack.push_async_callback(store.close)
-        provider = await _connect(stack, settings, clock)
+        provider = provider or await _connect(stack, settings, clock)
         apprise = AppriseSender(timeout_s=SEND_TIMEOUT_S)
         stack.push_async_callback(apprise.close)
         ring = Ring(secret_keys)
