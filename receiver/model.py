@@ -166,7 +166,7 @@ class Task(Struct, frozen=True, kw_only=True):
     due_at: int | None = None  # queued: not before
     tries: int = 0  # submissions that certainly came to nothing
     claim: int = 0  # which claim of the submission this is
-    lease_until: int | None = None  # submitting: when the answer is overdue
+    lease_until: int | None = None  # when the answer to its submission, or the reply to its poll, is overdue
     place_until: int | None = None  # until when it holds a place in the provider's concurrency
 
     polls: int = 0

@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from receiver.metrics import Metrics
-from receiver.model import Clock, Confirm, Decision, Heard, Origin, Policy, Reply, Source, State, Task, Verdict
+from receiver.model import Clock, Confirm, Decision, Ending, Heard, Origin, Policy, Reply, Source, State, Task, Verdict
 from receiver.providers import Provider
 from receiver.schedule import HISTORY_MOST, RETRY_AFTER_MOST, expected, hint_gap, poll_gap, probe_gap
 from receiver.settle import Book, deadline, fits, lost, raise_attention, settled
@@ -32,11 +32,11 @@ log = logging.getLogger(__name__)
 
 
 class Told(Struct, frozen=True):
-    """What one look brought: when, what was heard (None: nobody could be asked), whether it was about this task."""
+    """What one look brought: when, what was heard (None: nobody could be asked), whether this task still runs."""
 
     asked_at: int
     heard: Heard | None
-    answered: bool
+    running: bool
 
 
 class Onward(Struct, frozen=True):
@@ -49,7 +49,8 @@ class Onward(Struct, frozen=True):
 def onward(task: Task, told: Told, policy: Policy, now: int, *, first_ms: int, luck: float) -> Onward:
     """What becomes of an unsettled `task` after a look; `first_ms` is the model's expected time.
 
-    1. A terminal hint that nobody could confirm or refute in time settles it, or calls for a person.
+    1. A terminal hint that nobody could confirm or refute in time settles it, or calls for a person. A poll that
+       says "not finished" refutes it for now.
     2. Past its deadline it is lost, if a poll made since then says it is not finished or unknown, or if it
        cannot be polled and we have been receiving for ten minutes.
     3. An unsure one, whose place has run out, calls for a person, once.
@@ -58,14 +59,15 @@ def onward(task: Task, told: Told, policy: Policy, now: int, *, first_ms: int, l
     ask: str | None = None
     hint, until = task.hint, task.hint_until
     if hint is not None and until is not None:
-        if told.answered:
+        if told.running:
             task = replace(task, hint_until=now + policy.confirm_within_ms)
         elif now >= until:
             if policy.confirm is Confirm.MISMATCH:
                 return Onward(settled(task, hint, Source.CALLBACK, policy, now, confirmed=False))
             ask, task = "unconfirmed", replace(task, hint_until=None)
     pollable = policy.can_poll and (task.task_id is not None or _hinted_id(task) is not None)
-    if task.state is not State.LOST and task.hint_until is None and now >= deadline(task, policy):
+    pending = task.hint_until is not None and not told.running
+    if task.state is not State.LOST and not pending and now >= deadline(task, policy):
         said = told.heard in (Heard.OUTCOME, Heard.UNKNOWN) and told.asked_at >= deadline(task, policy)
         if said or (not pollable and now >= policy.started_at + START_GRACE_MS):
             return Onward(lost(task, policy, now), ask)
@@ -76,6 +78,7 @@ def onward(task: Task, told: Told, policy: Policy, now: int, *, first_ms: int, l
 
 def _looked_at_again(task: Task, policy: Policy, now: int, first_ms: int, luck: float, *, pollable: bool) -> Task:
     ends = [deadline(task, policy), policy.started_at + START_GRACE_MS, task.hint_until, task.place_until]
+    task = replace(task, lease_until=None)
     step = task.hint_step
     gap = hint_gap(step + 1) if step is not None else None
     if step is not None and gap is not None:
@@ -130,11 +133,12 @@ class Sweep:
         self._next_slot = 0
         self._spacing_ms = SPACING_MS
         self._refusals = 0
+        self._refused_at = 0
         self._barred_until = 0
         self._found: list[int] = []  # when the sweep settled tasks, since a callback last did
 
     async def claim(self) -> Look | None:
-        """The task to look at first, set aside for a minute; None while none is due or the provider needs a rest."""
+        """The task to look at first, under a lease; None while none is due or the provider needs a rest."""
         now = self._clock()
         if now < self._next_slot or await self._store.tasks.next_overdue(now) is None:
             return None
@@ -143,7 +147,7 @@ class Sweep:
             if task is None:
                 return None
             task_id = await self._ask_by(tx, task, now)
-            await tx.tasks.update([(task, replace(task, poll_at=now + LEASE_MS))])
+            await tx.tasks.update([(task, replace(task, lease_until=now + LEASE_MS))])
         if task_id is not None:
             self._next_slot = now + self._spacing_ms
         return Look(task, task_id)
@@ -154,7 +158,7 @@ class Sweep:
         reply = await self._provider.poll(look.task_id) if look.task_id is not None else None
         if reply is not None:
             self._metrics.polled(reply.heard)
-            self._adjust(reply)
+            self._adjust(reply, asked_at)
         await self._record(look.task, asked_at, reply)
 
     async def next_due(self) -> int | None:
@@ -162,7 +166,8 @@ class Sweep:
         now = self._clock()
         if now < self._next_slot:
             return self._next_slot
-        return await self._store.tasks.next_poll(now)
+        times = (await self._store.tasks.next_poll(now), await self._store.tasks.next_lease(now))
+        return min((at for at in times if at is not None), default=None)
 
     async def _ask_by(self, tx: Tx, task: Task, now: int) -> str | None:
         """The task's own id; failing that, one from a body in task-object shape, unless another task has it."""
@@ -180,7 +185,7 @@ class Sweep:
         async with self._store.write() as tx:
             book = await Book.read(tx, [looked_at.ref], self._policy, now)
             task = book.tasks[looked_at.ref]
-            answered = False
+            running = False
             changed = False
             if reply is not None:
                 book.put(replace(task, polls=task.polls + 1))
@@ -188,12 +193,15 @@ class Sweep:
                     await book.look_up([(task.ref, reply.outcome)])
                     verdict = book.apply(task.ref, reply.outcome, Source.POLL).verdict
                     changed = verdict is Verdict.ACCEPTED
-                    answered = fits(task, reply.outcome)
+                    running = reply.outcome.ending is Ending.RUNNING and fits(task, reply.outcome)
             task = book.tasks[looked_at.ref]
             if task.settled_at is None and not task.state.final:
                 durations = await tx.tasks.durations(task.model or "", HISTORY_MOST)
                 first = expected(durations, first=self._policy.sweep_first_ms, most=self._policy.sweep_max_ms)
-                told = Told(asked_at, reply.heard if reply else None, answered)
+                told = Told(asked_at, reply.heard if reply else None, running)
+                if task.hint is not None and task.hint.task_id is not None:  # it may have become another's since
+                    await book.look_up([(task.ref, task.hint)])
+                    task = replace(task, hint=book.own(task.ref, task.hint))
                 next_step = onward(task, told, self._policy, now, first_ms=first, luck=self._luck())
                 book.take(task.ref, next_step.decision)
                 if next_step.ask is not None:
@@ -230,7 +238,7 @@ class Sweep:
 
     async def _count(self, tx: Tx, task: Task, now: int) -> None:
         """Many tasks that only the sweep found mean that callbacks no longer arrive."""
-        if task.poll_only:
+        if task.poll_only or task.called_at is not None:
             return
         last = await tx.tasks.last_callback(task.model or "")
         self._found = [at for at in self._found if last is None or at > last][-STREAK:]
@@ -245,12 +253,14 @@ class Sweep:
                 now,
             )
 
-    def _adjust(self, reply: Reply) -> None:
+    def _adjust(self, reply: Reply, asked_at: int) -> None:
         """What the reply says about the provider: how often it may be asked, and whether it wants our key."""
         now = self._clock()
         if reply.heard is Heard.BARRED:
-            self._barred_until = now + probe_gap(self._refusals)
-            self._refusals += 1
+            if asked_at > self._refused_at:  # polls that were under way together are refused once
+                self._barred_until = now + probe_gap(self._refusals)
+                self._refusals += 1
+                self._refused_at = now
         elif reply.heard is Heard.BUSY:
             self._spacing_ms = min(self._spacing_ms * 2, 30_000)
             self._next_slot = now + max(self._spacing_ms, min(reply.retry_after_ms or 0, RETRY_AFTER_MOST))

@@ -146,8 +146,8 @@ class Service:
 
         async def told() -> dict[str, Any] | None:
             task = await self.task(ref)
-            sent = task["notices"] and all(notice["state"] == "sent" for notice in task["notices"])
-            return task if task["state"] == state and sent else None
+            sent = task.get("notices") and all(notice["state"] == "sent" for notice in task["notices"])
+            return task if sent and task["state"] == state else None
 
         return dict(await until(told))
 

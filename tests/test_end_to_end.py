@@ -13,7 +13,7 @@ import httpx
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
-from living import KEY, OUTPAINT, SECRET, Service, Sink, serving, sinking, until
+from living import KEY, OUTPAINT, SECRET, Service, Sink, free_port, serving, sinking, until
 
 from receiver import sandbox
 from receiver.sandbox import Body, Fate, Options, Sandbox
@@ -60,10 +60,10 @@ async def post(url: str, body: object) -> httpx.Response:
 
 async def test_a_submission_reaches_the_provider_and_its_callback_everyone_else(tmp_path: Path) -> None:
     mailbox = Mailbox()
-    smtp = Controller(mailbox, hostname="127.0.0.1", port=0)
+    mail_port = free_port()
+    smtp = Controller(mailbox, hostname="127.0.0.1", port=mail_port)
     smtp.start()
     try:
-        mail_port = smtp.server.sockets[0].getsockname()[1]  # type: ignore[union-attr]  # it has started
         async with sinking() as sink:
             mail = f"mailto://127.0.0.1:{mail_port}?from=receiver@example.org&to=me@example.org"
             async with line(tmp_path, NOTIFY_URLS=f"{sink.url} {mail}") as (service, provider, _):

@@ -73,9 +73,8 @@ class SqliteConnection:
     async def _bounded(self, sql: str, params: Row, most_s: float) -> list[Any]:
         """A read that is interrupted when it takes too long, so that it cannot hold back a checkpoint for ever."""
         query = asyncio.ensure_future(self._raw.execute_fetchall(sql, params))
-        done, _ = await asyncio.wait({query}, timeout=most_s)
-        if not done:
-            await self._raw.interrupt()
+        while not (await asyncio.wait({query}, timeout=most_s))[0]:
+            await self._raw.interrupt()  # again and again: the first may have met the query before it in the queue
         return list(await query)
 
 
@@ -130,10 +129,12 @@ class SqliteStore:
             self._listeners.tell(tx.connection.touched)
 
     async def _roll_back(self) -> None:
-        """Leave no transaction open, whatever it died of; an error that ends it by itself is no second error."""
+        """Leave no transaction open, whatever it died of; an error that ends it by itself is no second error.
+
+        Without asking whether one is open: a BEGIN whose caller was cancelled may still wait for its thread.
+        """
         with contextlib.suppress(sqlite3.Error, ValueError):
-            if self._writing.in_transaction:
-                await self._writing.rollback()
+            await self._writing.rollback()
 
     async def probe(self) -> str | None:
         """Whether a commit goes through now: None, or why not."""

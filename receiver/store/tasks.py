@@ -125,7 +125,7 @@ class Tasks:
         """Whether a queued task's turn has come, or a submission's lease has run out."""
         [(due, overdue)] = await self._on.rows(
             "SELECT EXISTS (SELECT 1 FROM tasks WHERE due_at IS NOT NULL AND due_at <= ?),"
-            " EXISTS (SELECT 1 FROM tasks WHERE lease_until IS NOT NULL AND lease_until <= ?)",
+            " EXISTS (SELECT 1 FROM tasks WHERE lease_until IS NOT NULL AND lease_until <= ? AND state = 'submitting')",
             (now, now),
         )
         return bool(due or overdue)
@@ -134,10 +134,12 @@ class Tasks:
         """When, after `after`, the next queued task may be submitted."""
         return await self._least("due_at", after)
 
-    async def release_paused(self, now: int) -> None:
-        """Let the tasks that were held by a refused key be tried now."""
-        if await self._on.run("UPDATE tasks SET due_at = ? WHERE due_at > ? AND held_by = 'pause'", (now, now)):
+    async def release_paused(self, now: int) -> bool:
+        """Let the tasks that were held by a refused key be tried now; whether there were any."""
+        released = await self._on.run("UPDATE tasks SET due_at = ? WHERE due_at > ? AND held_by = 'pause'", (now, now))
+        if released:
             self._on.woken.add(Topic.SUBMIT)
+        return bool(released)
 
     async def in_hand(self, now: int) -> int:
         """How many places of the provider's concurrency are taken."""
@@ -152,29 +154,36 @@ class Tasks:
 
     async def overdue_answers(self, now: int, limit: int = 200) -> list[Task]:
         """Tasks in `submitting` whose answer will not come any more: their lease has run out."""
-        sql = f"SELECT {_COLUMNS} FROM tasks WHERE lease_until IS NOT NULL AND lease_until <= ? LIMIT ?"
-        return [_task(row) for row in await self._on.rows(sql, (now, limit))]
+        rows = await self._on.rows(
+            f"SELECT {_COLUMNS} FROM tasks WHERE lease_until IS NOT NULL AND lease_until <= ?"
+            " AND state = 'submitting' LIMIT ?",
+            (now, limit),
+        )
+        return [_task(row) for row in rows]
 
     async def next_lease(self, after: int) -> int | None:
-        """When, after `after`, the next submission's lease runs out."""
+        """When, after `after`, the next lease of a submission or a poll runs out."""
         return await self._least("lease_until", after)
 
     async def void_leases(self) -> None:
-        """At the start of a process that is alone: no submission is under way any more."""
+        """At the start of a process that is alone: no submission or poll is under way any more."""
         await self._on.run("UPDATE tasks SET lease_until = 0 WHERE lease_until IS NOT NULL")
 
     async def next_overdue(self, now: int) -> Task | None:
-        """The waiting task that is to be looked at first, if its time has come."""
-        return await self._first("poll_at IS NOT NULL AND poll_at <= ? ORDER BY poll_at LIMIT 1", (now,))
+        """The task that is to be looked at first, if its time has come and nobody holds it."""
+        free = "(lease_until IS NULL OR lease_until <= ?)"
+        return await self._first(
+            f"poll_at IS NOT NULL AND poll_at <= ? AND {free} ORDER BY poll_at LIMIT 1", (now, now)
+        )
 
     async def next_poll(self, after: int) -> int | None:
         """When, after `after`, the next waiting task is to be looked at."""
         return await self._least("poll_at", after)
 
     async def durations(self, model: str, limit: int) -> list[int]:
-        """How long, in milliseconds, the model's last tasks took that were settled by callbacks."""
+        """How long, in milliseconds, the model's last tasks took that were settled by accepted callbacks."""
         rows = await self._on.rows(
-            "SELECT settled_at - submitted_at FROM tasks WHERE settled_by = 'callback' AND model = ? "
+            "SELECT settled_at - submitted_at FROM tasks WHERE settled_by = 'callback' AND confirmed = 1 AND model = ? "
             "ORDER BY settled_at DESC LIMIT ?",
             (model, limit),
         )
