@@ -57,7 +57,7 @@ class Notify:
         self._owner = f"{os.getpid()}"
         self._next_first = 0  # which target is asked first: each gets its turn
         self._swept = False
-        self.width = min(len(self._targets), 32)
+        self.width = min(max(1, len(self._targets)), 32)  # even without targets: there may be strangers to bury
 
     async def claim(self) -> Send | None:
         """The next send, claimed; None while every target is busy or owes nothing that is due."""

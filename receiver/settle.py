@@ -229,12 +229,14 @@ def _moved(task: Task, outcome: Outcome) -> Task:
     if progress is None or (task.progress is not None and progress <= task.progress):
         progress = task.progress
     task_id = task.task_id or outcome.task_id
+    found = task.unsure and task_id is not None
     return replace(
         task,
         task_id=task_id,
         model=task.model or outcome.model,
         progress=progress,
-        unsure=task.unsure and task_id is None,
+        unsure=task.unsure and not found,
+        place_until=FOREVER if found and task.origin is Origin.SUBMITTED else task.place_until,
     )
 
 
@@ -303,10 +305,15 @@ class Book:
         if strange:
             self._owners.update(await self._tx.tasks.by_task_id("vtrix", list(strange)))
 
+    def own(self, ref: str, outcome: Outcome | None) -> Outcome | None:
+        """The outcome without its id if that is, as far as was looked up, another task's."""
+        if outcome is None or outcome.task_id is None or self._owners.get(outcome.task_id, ref) == ref:
+            return outcome
+        return replace(outcome, task_id=None)
+
     def apply(self, ref: str, outcome: Outcome | None, source: Source) -> Decision:
         """Decide, and remember what is to be written. An id that is another task's is not taken from a body."""
-        if outcome is not None and outcome.task_id is not None and self._owners.get(outcome.task_id, ref) != ref:
-            outcome = replace(outcome, task_id=None)
+        outcome = self.own(ref, outcome)
         decision = decide(self.tasks[ref], outcome, source, self._policy, self._now)
         self.take(ref, decision)
         return decision

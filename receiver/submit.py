@@ -55,43 +55,27 @@ class Submit:
         self.width = concurrency
         self._limit = concurrency  # what the provider was last known to bear
         self._limited_at = 0
-        self._refusals = 0  # of our key or balance, in a row
+        self._barred = False  # our key or balance is refused: one task at a time probes
+        self._refusals = 0  # in a row
+        self._refused_at = 0
         self._closed_until = 0
         self._started = False
 
     async def claim(self) -> Task | None:
         """The next task to submit, now `submitting` under a lease; None while there is none, no place, or a pause."""
         now = self._clock()
-        if not self._policy.can_poll:  # no provider key: tasks wait in the queue
-            return None
         if self._started and not await self._store.tasks.any_due(now):
             return None
         async with self._store.write() as tx:
-            if not self._started:
-                await tx.tasks.release_paused(now)
+            released = not self._started and await tx.tasks.release_paused(now)
             for overdue in await tx.tasks.overdue_answers(now):
                 gone = unsure(overdue, now, self._policy.sweep_first_ms)
                 await tx.tasks.update([(overdue, gone)])
                 log.warning("no answer to the submission", extra={"action": "submit.unsure", "ref": overdue.ref})
-            self._started = True
-            if now < self._closed_until or await tx.tasks.in_hand(now) >= self._places(now):
-                return None
-            queued = await tx.tasks.next_queued(now)
-            if queued is None:
-                return None
-            claimed = replace(
-                queued,
-                state=State.SUBMITTING,
-                held_by=None,
-                due_at=None,
-                key_id=None if queued.poll_only else self._key_id,
-                claim=queued.claim + 1,
-                submitted_at=now,
-                lease_until=now + LEASE_MS,
-                place_until=FOREVER,
-            )
-            await tx.tasks.update([(queued, claimed)])
-        if self._refusals:  # this one probes; the next waits for its answer
+            claimed = await self._take(tx, now)
+        self._started = True
+        self._barred = self._barred or released
+        if claimed is not None and self._barred:  # this one probes; the next waits for its answer
             self._closed_until = now + LEASE_MS
         return claimed
 
@@ -122,6 +106,28 @@ class Submit:
         )
         return min((at for at in times if at is not None), default=None)
 
+    async def _take(self, tx: Tx, now: int) -> Task | None:
+        if not self._policy.can_poll or now < self._closed_until:  # without a provider key tasks wait in the queue
+            return None
+        if await tx.tasks.in_hand(now) >= self._places(now):
+            return None
+        queued = await tx.tasks.next_queued(now)
+        if queued is None:
+            return None
+        claimed = replace(
+            queued,
+            state=State.SUBMITTING,
+            held_by=None,
+            due_at=None,
+            key_id=None if queued.poll_only else self._key_id,
+            claim=queued.claim + 1,
+            submitted_at=now,
+            lease_until=now + LEASE_MS,
+            place_until=FOREVER,
+        )
+        await tx.tasks.update([(queued, claimed)])
+        return claimed
+
     def _places(self, now: int) -> int:
         return crept(self._limit, self.width, now - self._limited_at)
 
@@ -136,6 +142,7 @@ class Submit:
                 task = await self._learn(tx, task, claimed, answer.outcome)
                 book.put(taken(task, now, takes))
                 if answer.outcome.terminal:
+                    await book.look_up([(task.ref, answer.outcome)])
                     book.apply(task.ref, answer.outcome, Source.ANSWER)
             elif task.state is State.SUBMITTING and task.claim == claimed.claim:
                 if answer.taken is Taken.REFUSED:
@@ -153,7 +160,7 @@ class Submit:
                 )
             await book.write()
         self._metrics.settled(book.ended)
-        self._adjust(answer, now)
+        self._adjust(answer, claimed.submitted_at or now, now)
 
     async def _learn(self, tx: Tx, task: Task, claimed: Task, outcome: Outcome) -> Task:
         """The answer's id and time, kept in any state; an id that contradicts another calls for a person."""
@@ -178,7 +185,7 @@ class Submit:
         )
 
     def _put_back(self, task: Task, answer: Answer, now: int, takes: int) -> Task:
-        retryable = answer.taken is not Taken.UNCLEAR
+        retryable = answer.taken in (Taken.NOT_SENT, Taken.BUSY, Taken.BARRED)
         if not retryable or task.called_at is not None:  # a callback came on its token: someone took it
             return unsure(task, now, takes)
         if answer.taken is Taken.BARRED:
@@ -186,18 +193,26 @@ class Submit:
         gap = submit_gap(task.tries + 1, retry_after=answer.retry_after_ms, luck=self._luck())
         return requeued(task, now + gap)
 
-    def _adjust(self, answer: Answer, now: int) -> None:
-        """What the answer says about the provider: how much it bears, and whether it wants our key."""
+    def _adjust(self, answer: Answer, sent_at: int, now: int) -> None:
+        """What the answer says about the provider: how much it bears, and whether it wants our key.
+
+        Requests that were under way together say it together: it counts once.
+        """
         if answer.taken is Taken.BARRED:
-            self._closed_until = now + probe_gap(self._refusals)
-            self._refusals += 1
-        elif answer.taken in (Taken.TAKEN, Taken.REFUSED, Taken.BUSY):
+            self._barred = True
+            if sent_at > self._refused_at:
+                self._closed_until = now + probe_gap(self._refusals)
+                self._refusals += 1
+                self._refused_at = now
+        elif answer.taken in (Taken.TAKEN, Taken.REFUSED):
+            self._barred = False
             self._refusals = 0
             self._closed_until = 0
-        if answer.taken is Taken.BUSY:
-            self._limit = max(1, self._places(now) // 2)
-            self._limited_at = now
-            self._closed_until = now + min(answer.retry_after_ms or 0, LEASE_MS)
+        elif answer.taken is Taken.BUSY:
+            if sent_at > self._limited_at:
+                self._limit = max(1, self._places(now) // 2)
+                self._limited_at = now
+            self._closed_until = max(self._closed_until, now + min(answer.retry_after_ms or 0, LEASE_MS))
         self._store.wake(Topic.SUBMIT)
 
 

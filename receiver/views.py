@@ -128,7 +128,7 @@ class CallbackPage(Struct, frozen=True):
     next: str | None
 
 
-class VerdictView(Struct, frozen=True):
+class VerdictView(Struct, frozen=True, omit_defaults=True):
     """What became of a callback."""
 
     verdict: str

@@ -65,8 +65,10 @@ async def _drive(loop: Loop, store: Store, clock: Clock, stop: asyncio.Event) ->
                 task.add_done_callback(carried.discard)
                 continue
             woken = asyncio.create_task(store.wait(loop.topic, seen, wait_s))
-            await asyncio.wait({woken, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            woken.cancel()
+            try:
+                await asyncio.wait({woken, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                woken.cancel()
         if carried:
             await asyncio.wait(carried, timeout=loop.grace_s)
     finally:

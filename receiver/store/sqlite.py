@@ -162,11 +162,14 @@ class SqliteStore:
         return self._listeners.open()
 
     async def close(self) -> None:
-        """Close both connections and give the lock back."""
+        """Close both connections and give the lock back; who still wants to write is told Unavailable."""
         await self._turns.take(Lane.OTHER)
-        await self._writing.close()
-        await self._reading.close()
-        os.close(self._lock)
+        try:
+            await self._writing.close()
+            await self._reading.close()
+        finally:
+            self._turns.give()
+            os.close(self._lock)
 
 
 async def open_sqlite(path: Path) -> SqliteStore:
@@ -264,6 +267,6 @@ def _translated() -> Iterator[None]:
             ) from error
         raise
     except ValueError as error:
-        if "no active connection" in str(error):
+        if str(error) in ("no active connection", "Connection closed"):
             raise Unavailable("the store is closing") from error
         raise

@@ -1,0 +1,95 @@
+"""`receiver callbacks`: what the provider sent, byte for byte, and parsing it once more."""
+
+import base64
+import sys
+
+import click
+
+from receiver.cli.service import connect
+from receiver.cli.text import age, cell, echo_json, echo_json_line, facts, json_option, local, table
+from receiver.model import Verdict
+from receiver.views import CallbackView
+
+
+@click.group()
+def callbacks() -> None:
+    """What the provider sent, verbatim."""
+
+
+@callbacks.command("list")
+@click.option("--ref", help="Only those of this task.")
+@click.option(
+    "--verdict", type=click.Choice([verdict.value for verdict in Verdict]), metavar="VERDICT", help="Only these."
+)
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many.")
+@click.option("--cursor", help="Go on where an earlier page ended.")
+@json_option
+def list_(*, ref: str | None, verdict: str | None, limit: int, cursor: str | None, as_json: bool) -> None:
+    """The newest callbacks."""
+    with connect() as client:
+        page = client.callbacks(ref=ref, verdict=verdict, limit=limit, cursor=cursor)
+    if as_json:
+        return echo_json(page)
+    if not page.callbacks:
+        return click.echo("No callbacks.", err=True)
+    rows = [(str(it.id), it.verdict, it.ref, str(it.size), age(it.received_at)) for it in page.callbacks]
+    click.echo(table(("ID", "VERDICT", "REF", "BYTES", "AGE"), rows, shrink=2, right=(0, 3, 4)))
+    if page.next:
+        click.echo(f"There are more: --cursor {page.next}", err=True)
+    return None
+
+
+@callbacks.command()
+@click.argument("id", type=int)
+@json_option
+def show(*, id: int, as_json: bool) -> None:  # noqa: A002 - what it is called on the command line
+    """One callback: its facts on standard error, its body, verbatim, on standard output."""
+    with connect() as client:
+        callback = client.callback(id)
+    if as_json:
+        return echo_json(callback)
+    click.echo(_about(callback) + "\n", err=True)
+    body = _body(callback)
+    if body is None:
+        return click.echo("(the bytes were not kept)", err=True)
+    return click.echo(_harmless(body) if sys.stdout.isatty() else body, nl=sys.stdout.isatty())
+
+
+@callbacks.command()
+@click.argument("ids", type=int, nargs=-1, required=True, metavar="ID…")
+@click.option("--accept", is_flag=True, help="Believe it, as you have looked at it yourself.")
+@json_option
+def replay(*, ids: tuple[int, ...], accept: bool, as_json: bool) -> None:
+    """Parse stored callbacks again, by the rules of now."""
+    with connect() as client:
+        for each in ids:
+            verdict = client.replay(each, accept=accept)
+            echo_json_line({"id": each, "verdict": verdict.verdict}) if as_json else click.echo(
+                f"{each}  {verdict.verdict}"
+            )
+
+
+def _about(callback: CallbackView) -> str:
+    return facts(
+        [
+            ("callback", str(callback.id)),
+            ("task", callback.ref),
+            ("received", local(callback.received_at)),
+            ("verdict", callback.verdict),
+            ("replay of", None if callback.replay_of is None else str(callback.replay_of)),
+            ("bytes", str(callback.size)),
+            *((cell(name), cell(value)) for name, value in callback.headers.items()),
+        ]
+    )
+
+
+def _body(callback: CallbackView) -> bytes | None:
+    if callback.body is not None:
+        return callback.body.encode()
+    return None if callback.body_base64 is None else base64.b64decode(callback.body_base64)
+
+
+def _harmless(body: bytes) -> str:
+    """A body for a terminal: line ends stay, what else could speak to it is escaped."""
+    text = body.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)

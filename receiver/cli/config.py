@@ -1,0 +1,24 @@
+"""`receiver config`: every setting as it is in force here, with its source; secrets masked."""
+
+import os
+from pathlib import Path
+
+import click
+
+from receiver import config as settings
+from receiver.cli.text import echo_json, json_option, table
+from receiver.config import text
+
+
+@click.command()
+@click.option("--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="By default ./receiver.toml.")
+@click.option("--example", is_flag=True, help="Print a commented receiver.toml instead.")
+@json_option
+def config(*, file: Path | None, example: bool, as_json: bool) -> None:
+    """Every setting, its value (secrets masked) and where it came from."""
+    if example:
+        return click.echo(text.example(), nl=False)
+    rows = text.describe(settings.load(os.environ, file))
+    if as_json:
+        return echo_json([{"name": row.name, "value": row.shown, "source": row.source} for row in rows])
+    return click.echo(table(("SETTING", "VALUE", "FROM"), [(row.name, row.shown, row.source) for row in rows]))

@@ -1,0 +1,233 @@
+"""`receiver demo`: the main job, end to end, with no account and no key, so that a newcomer sees what it is for.
+
+Nothing is faked but the provider: the service is what `receiver serve` runs, on loopback and in a temporary directory
+that goes when it ends. The sandbox stands in for the provider, scripted to go wrong in four ways, and an inbox on
+loopback for Slack.
+"""
+
+import asyncio
+import json
+import logging
+import socket
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import click
+from msgspec import Struct
+
+from receiver import config, logs, sandbox
+from receiver.cli import DONE, FAILED, INTERRUPTED
+from receiver.cli.pings import Ping, framed, inbox
+from receiver.cli.serve import first_of, run, signals
+from receiver.cli.text import table
+from receiver.client import ENDS, Asked, Client
+from receiver.config import Settings
+from receiver.model import State
+from receiver.sandbox import Fate, Options
+from receiver.views import TaskView
+
+WITHIN_S = 60  # every ping has arrived by then, or the demo has failed
+LATENCY_S = 2.0  # how long the stand-in takes for a generation, ± 50 %
+SWEEP_S = 4  # a callback is overdue after this; 120 by default
+LOOK_S = 0.1
+
+
+class Scene(Struct, frozen=True):
+    """One outpaint of the demo: its label, its prompt, what goes wrong, and that in words."""
+
+    label: str
+    prompt: str
+    fate: Fate
+    words: str
+
+
+SCENES = (
+    Scene("harbour", "the harbour at dawn, fishing boats beyond the pier", Fate.COMPLETES, "all goes well"),
+    Scene("meadow", "more of the meadow, poppies up to the treeline", Fate.DUPLICATED, "the callback comes twice"),
+    Scene("canyon", "the canyon from further back", Fate.FAILS, "the provider fails"),
+    Scene("lantern", "the alley around the lantern, wet cobbles", Fate.EARLY, "the callback overtakes the answer"),
+    Scene("orchard", "the orchard in the evening, a cart in the grass", Fate.DROPPED, "the callback is lost"),
+)
+
+
+@click.command()
+@click.option("--once", is_flag=True, help=f"End when every ping has arrived; status 1 if one has not in {WITHIN_S} s.")
+def demo(*, once: bool) -> None:
+    """See it all work: submissions, callbacks, pings; with no account and no key."""
+    raise click.exceptions.Exit(asyncio.run(_staged(once=once)))
+
+
+async def _staged(*, once: bool) -> int:
+    """Set the stage, play, and clear it away; the exit status."""
+    script = tuple(scene.fate for scene in SCENES)
+    stop = asyncio.Event()
+    up: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    with signals(stop), tempfile.TemporaryDirectory(prefix="receiver-demo-") as directory:
+        listener = _listener()
+        port = listener.getsockname()[1]
+        async with sandbox.running(Options(latency_s=LATENCY_S, script=script)) as provider, inbox() as (url, pings):
+            settings = _settings(Path(directory), provider.url, url, port)
+            logs.setup(sys.stderr, tty=True, level=logging.WARNING, secrets=config.sensitive(settings))
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(run(settings, stop, fd=listener.detach(), ready=up.set_result))
+                    await up
+                    with Client(settings.public_url, config.local_token(settings)) as client:
+                        status = await _unless(stop, _play(_Stage(client, pings), settings, once=once))
+                    stop.set()
+            except BaseExceptionGroup as several:
+                raise first_of(several) from None
+            return (INTERRUPTED if once else DONE) if status is None else status
+
+
+async def _unless(stop: asyncio.Event, playing: Coroutine[Any, Any, int]) -> int | None:
+    """What `playing` comes to, or None when it is told to stop before."""
+    play, stopped = asyncio.ensure_future(playing), asyncio.ensure_future(stop.wait())
+    await asyncio.wait({play, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if play.done():
+        return play.result()
+    play.cancel()
+    await asyncio.wait({play})
+    return None
+
+
+def _listener() -> socket.socket:
+    """A free port, taken before the service starts: its callback URLs have to say it."""
+    # Said to be TCP, or asyncio does not set TCP_NODELAY on its connections and each answer takes 40 ms longer.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    return listener
+
+
+def _settings(directory: Path, provider: str, inbox_url: str, port: int) -> Settings:
+    """A receiver.toml such as anybody could write, loaded; the environment of whoever runs this is left out."""
+    lines = {
+        "public_url": f"http://127.0.0.1:{port}",
+        "database_url": f"sqlite:///{directory}/receiver.db",
+        "provider_url": f"{provider}/model/v1/generation",
+        "provider_key": "demo-key-of-the-sandbox",
+        "sweep_first": SWEEP_S,
+    }
+    file = directory / "receiver.toml"
+    target = f"\n[targets.phone]\nurl = {json.dumps(inbox_url)}\n"
+    file.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in lines.items()) + target)
+    return config.load({}, file)
+
+
+class _Stage:
+    """What is seen of the service from outside: its API, asked again and again, and the pings."""
+
+    def __init__(self, client: Client, pings: "asyncio.Queue[Ping]") -> None:
+        self._client = client
+        self._pings = pings
+        self._began = time.monotonic()
+        self._seen: dict[str, str] = {}
+        self.pinged: Counter[str] = Counter()  # labels
+
+    def say(self, who: str, text: str) -> None:
+        """One line of what happens."""
+        since = click.style(f"{time.monotonic() - self._began:5.1f} s", dim=True)
+        click.echo(f" {since}  {click.style(f'{who:<9}', bold=True)} {text}")
+
+    async def submit(self, scene: Scene) -> None:
+        """Submit one scene, and wait until it is with the provider, so that each meets its own fate."""
+        params = {"jobId": f"job-of-{scene.label}", "imageNo": 0, "scale": 1.5, "remixPrompt": scene.prompt}
+        asked = Asked(model="midjourney_outpaint", params=params, label=scene.label)
+        task = await asyncio.to_thread(self._client.create_task, asked)
+        self.say("you", f"submit {scene.label}: {scene.words}")
+        while self._seen.get(task.ref, State.QUEUED) in (State.QUEUED, State.SUBMITTING):
+            await self.look()
+
+    async def look(self) -> None:
+        """Tell what has changed since the last look; pings after the changes that they are about."""
+        came = [self._pings.get_nowait() for _ in range(self._pings.qsize())]
+        if not came:
+            await asyncio.sleep(LOOK_S)
+        for task in reversed(await self.tasks()):
+            if task.state != self._seen.get(task.ref):
+                self._changed(task)
+                self._seen[task.ref] = task.state
+        for ping in came:
+            self.pinged.update(scene.label for scene in SCENES if scene.label in ping.title)
+            self.say("ping", "")
+            click.echo(framed(ping) + "\n")
+
+    async def tasks(self) -> list[TaskView]:
+        """All tasks, newest first."""
+        return (await asyncio.to_thread(self._client.tasks)).tasks
+
+    async def verdicts(self, ref: str) -> str:
+        """What became of a task's callbacks, oldest first."""
+        page = await asyncio.to_thread(lambda: self._client.callbacks(ref=ref))
+        return ", ".join(it.verdict for it in reversed(page.callbacks)) or "none came"
+
+    def _changed(self, task: TaskView) -> None:
+        if task.state == State.WAITING:
+            self.say("provider", f"takes {task.label} as {task.task_id}")
+        if task.state in ENDS and task.settled_by == "poll":
+            self.say("receiver", f"has heard nothing of {task.label} for {SWEEP_S} s, so it asks: {task.state}")
+        elif task.state in ENDS:
+            self.say("provider", f"calls back about {task.label}: {task.state}")
+
+
+async def _play(stage: _Stage, settings: Settings, *, once: bool) -> int:
+    _introduce(settings)
+    for scene in SCENES:
+        await stage.submit(scene)
+    stage.say("you", "close the laptop")
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            while missing := {scene.label for scene in SCENES} - stage.pinged.keys():
+                await stage.look()
+    except TimeoutError:
+        click.echo(f"receiver: no ping came within {WITHIN_S} s for {', '.join(sorted(missing))}", err=True)
+        return FAILED
+    await _sum_up(stage)
+    if not once:
+        _invite(settings)
+        await asyncio.get_running_loop().create_future()  # until Ctrl-C
+    return DONE
+
+
+def _introduce(settings: Settings) -> None:
+    provider = settings.provider_url.partition("/model")[0]
+    click.echo("\nYou submit five outpaints and close the laptop. Four go wrong in some way.\n")
+    click.echo(f"  service   {settings.public_url}  `receiver serve`, in a temporary directory")
+    click.echo(f"  provider  {provider}  the sandbox: no account, no key, no bill")
+    click.echo("  pings     an inbox on loopback, where Slack, email or ntfy could be\n")
+
+
+async def _sum_up(stage: _Stage) -> None:
+    rows = []
+    for task in reversed(await stage.tasks()):
+        pings = ", ".join(notice.state for notice in task.notices)
+        rows.append(
+            (
+                task.label or "",
+                task.state,
+                task.settled_by or "",
+                await stage.verdicts(task.ref),
+                str(task.polls),
+                pings,
+            )
+        )
+    click.echo(table(("TASK", "STATE", "SETTLED BY", "CALLBACKS", "POLLS", "PING"), rows, right=(4,)))
+    once = ", each once" if max(stage.pinged.values()) == 1 else ""
+    click.echo(f"\nEvery ping has arrived{once}.")
+
+
+def _invite(settings: Settings) -> None:
+    token = config.local_token(settings)
+    command = sys.argv[0] if Path(sys.argv[0]).name == "receiver" else f"{sys.executable} -m receiver"
+    click.echo("\nIt stays up until Ctrl-C, and leaves nothing behind. In another terminal:\n")
+    click.echo(f"  export RECEIVER_SERVER={settings.public_url}")
+    click.echo(f"  export RECEIVER_API_TOKEN={token}")
+    click.echo(f"  {command} tasks list")
+    click.echo("  curl --oauth2-bearer $RECEIVER_API_TOKEN $RECEIVER_SERVER/api/v1/tasks\n")

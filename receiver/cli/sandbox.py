@@ -1,0 +1,77 @@
+"""`receiver sandbox`: the provider's stand-in from the command line, and how it is to misbehave."""
+
+import asyncio
+
+import click
+
+from receiver.sandbox import Body, Options, serve
+
+_P = click.FloatRange(0, 1)
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(0, 65_535), default=9100, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--latency",
+    type=click.FloatRange(0, 86_400),
+    default=5.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Mean time until a task ends.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="The same seed, the same luck.")
+@click.option("--fail", type=_P, default=0.0, metavar="P", help="A task fails.")
+@click.option("--drop", type=_P, default=0.0, metavar="P", help="A callback is lost.")
+@click.option("--duplicate", type=_P, default=0.0, metavar="P", help="A callback is sent twice.")
+@click.option("--reorder", is_flag=True, help="Callbacks overtake each other, and progress follows the end.")
+@click.option("--early", type=_P, default=0.0, metavar="P", help="A callback comes before the submission is answered.")
+@click.option(
+    "--body",
+    type=click.Choice([body.value for body in Body]),
+    default=Body.TASK.value,
+    show_default=True,
+    help="Whose words callbacks are in.",
+)
+@click.option("--reject", type=_P, default=0.0, metavar="P", help="A submission is rejected with 429 or 503.")
+@click.option("--slow", type=_P, default=0.0, metavar="P", help="A submission's answer hangs.")
+def sandbox(
+    *,
+    host: str,
+    port: int,
+    latency: float,
+    seed: int,
+    fail: float,
+    drop: float,
+    duplicate: float,
+    reorder: bool,
+    early: float,
+    body: str,
+    reject: float,
+    slow: float,
+) -> None:
+    """Run a stand-in for the provider until Ctrl-C. P is a probability, 0 to 1; every one is 0 by default."""
+    options = Options(
+        latency_s=latency,
+        seed=seed,
+        fail=fail,
+        drop=drop,
+        duplicate=duplicate,
+        reorder=reorder,
+        early=early,
+        body=Body(body),
+        reject=reject,
+        slow=slow,
+    )
+    try:
+        asyncio.run(serve(options, host, port, ready=_ready))
+    except OSError as error:
+        raise click.ClickException(
+            f"cannot listen on {host} port {port}: {error.strerror}; choose another --port"
+        ) from None
+
+
+def _ready(url: str) -> None:
+    click.echo(
+        f"The sandbox is at {url}/model/v1/generation (set RECEIVER_PROVIDER_URL to it; any key will do).", err=True
+    )

@@ -1,0 +1,163 @@
+"""`receiver serve`: the service. It owns the signals, and runs web and worker side by side.
+
+On the first SIGTERM or SIGINT nothing new is claimed, and what is under way gets its grace while the callback route
+keeps answering; then the web stops, and the parts close, which flushes what came last. A second signal ends the process
+at once, which loses nothing that was answered: all else is resumed by its lease. A loop that dies ends the process.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import click
+
+from receiver import config, logs, web, worker
+from receiver.cli import FAILED
+from receiver.config import Settings
+from receiver.errors import ReceiverError
+from receiver.wiring import Parts, open_parts
+
+log = logging.getLogger(__name__)
+
+
+@click.command()
+@click.option("--host", metavar="HOST", help="The address to listen on.  [RECEIVER_HOST]")
+@click.option("--port", type=click.IntRange(0, 65_535), metavar="PORT", help="0 takes a free one.  [RECEIVER_PORT]")
+@click.option("--fd", type=click.IntRange(0), metavar="N", help="Listen on this open socket instead.")
+@click.option("--role", type=click.Choice(["all", "web", "worker"]), default="all", show_default=True)
+@click.option("--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="By default ./receiver.toml.")
+def serve(*, host: str | None, port: int | None, fd: int | None, role: str, file: Path | None) -> None:
+    """Run the service until SIGTERM or Ctrl-C."""
+    given = {"RECEIVER_HOST": host, "RECEIVER_PORT": None if port is None else str(port)}
+    settings = config.load({**os.environ, **{name: value for name, value in given.items() if value}}, file)
+    if role != "all" and settings.sqlite is not None:
+        raise click.UsageError("SQLite serves one process: use --role all, or set RECEIVER_DATABASE_URL to PostgreSQL")
+    secret = [word for words in (config.sensitive(settings), *config.secrets(settings)) for word in words]
+    logs.setup(sys.stderr, tty=sys.stderr.isatty(), secrets=secret)
+    try:
+        asyncio.run(_until_signalled(settings, fd))
+    except ReceiverError:
+        raise
+    except Exception as error:
+        log.critical("a loop died, and the service with it: %r", error, exc_info=error, extra={"action": "serve.died"})
+        raise click.exceptions.Exit(FAILED) from None
+
+
+async def run(
+    settings: Settings, stop: asyncio.Event, *, fd: int | None = None, ready: Callable[[int], None] = lambda port: None
+) -> None:
+    """The service until `stop`, and then its orderly end; `ready` is told the port once it answers.
+
+    Raises SettingsError (where it cannot listen, too), StoreError, and whatever a loop died of.
+    """
+    listening: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    async with open_parts(settings) as parts:
+        try:
+            async with asyncio.TaskGroup() as group:
+                quiet = asyncio.Event()
+                group.create_task(_web(parts, settings, fd, listening, stop, quiet), name="web")
+                port = await listening
+                await _announce(settings, parts, port)
+                ready(port)
+                await worker.run((parts.submit, parts.sweep, parts.notify), parts.store, parts.clock, stop)
+                log.info("stopping: nothing is under way any more", extra={"action": "serve.stop"})
+                quiet.set()
+        except BaseExceptionGroup as several:
+            raise first_of(several) from several
+
+
+@contextlib.contextmanager
+def signals(stop: asyncio.Event, told: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """SIGTERM and SIGINT set `stop`, after `told`; a second one ends the process as if nobody had caught it."""
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGTERM, signal.SIGINT)
+
+    def caught() -> None:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+        told()
+        stop.set()
+
+    for number in numbers:
+        loop.add_signal_handler(number, caught)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+async def _until_signalled(settings: Settings, fd: int | None) -> None:
+    stop = asyncio.Event()
+    with signals(stop, lambda: _notify("STOPPING=1")):
+        await run(settings, stop, fd=fd, ready=lambda port: _notify("READY=1"))
+
+
+async def _web(
+    parts: Parts,
+    settings: Settings,
+    fd: int | None,
+    listening: "asyncio.Future[int]",
+    stop: asyncio.Event,
+    quiet: asyncio.Event,
+) -> None:
+    """Answer until `quiet`: from `stop` on, callbacks only have to be."""
+    await web.serve(
+        parts,
+        host=settings.host,
+        port=settings.port,
+        fd=fd,
+        stop=quiet,
+        draining=stop,
+        ready=listening.set_result,
+    )
+    if not quiet.is_set():
+        raise RuntimeError("the web ended by itself")
+
+
+async def _announce(settings: Settings, parts: Parts, port: int) -> None:
+    """One line on what runs where, after warnings on what will not work."""
+    if warning := config.can_be_called_back(settings):
+        log.warning("%s", warning, extra={"action": "serve.start"})
+    elif settings.source("PUBLIC_URL") == "default" and urlsplit(settings.public_url).port != port:
+        log.warning(
+            "this listens on port %d, and callback URLs say %s: set RECEIVER_PUBLIC_URL",
+            port,
+            settings.public_url,
+            extra={"action": "serve.start"},
+        )
+    waiting = sum(count for _, count in await parts.store.tasks.counts())
+    log.info(
+        "listening on http://%s:%d, database %s, targets: %s; %d unfinished %s",
+        f"[{settings.host}]" if ":" in settings.host else settings.host,
+        port,
+        settings.sqlite,
+        ", ".join(target.name for target in settings.targets) or "none, so nobody is told anything",
+        waiting,
+        "task" if waiting == 1 else "tasks",
+        extra={"action": "serve.start", "port": port},
+    )
+
+
+def first_of(several: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What went wrong first, out of its nested groups."""
+    error: BaseException = several
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _notify(state: str) -> None:
+    """sd_notify(3): tell systemd, if it is there. `@` names an abstract socket."""
+    if address := os.environ.get("NOTIFY_SOCKET"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified, contextlib.suppress(OSError):
+            notified.connect(address.replace("@", "\0", 1) if address.startswith("@") else address)
+            notified.send(state.encode())

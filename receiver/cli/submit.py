@@ -1,0 +1,118 @@
+"""`receiver submit`: one generation a command. Parameters are checked here as the service would, before it is asked."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from receiver import parameters
+from receiver.cli import FAILED
+from receiver.cli.service import connect
+from receiver.cli.tasks import describe
+from receiver.cli.text import echo_json, json_option
+from receiver.client import Asked, Client
+from receiver.errors import Refused
+from receiver.model import State
+from receiver.views import TaskView
+
+OUTPAINT = "midjourney_outpaint"
+_OPTIONS = {"jobId": "--job-id", "imageNo": "--image-no", "scale": "--scale", "remixPrompt": "--prompt"}
+
+
+@click.group()
+def submit() -> None:
+    """Submit a generation; prints its ref, one line."""
+
+
+@submit.command()
+@click.option("--job-id", metavar="J", help="The jobId in the earlier task's output: not that task's own id.")
+@click.option("--from", "earlier", metavar="REF", help="An earlier task of ours, whose jobId is looked up.")
+@click.option("--image-no", type=int, required=True, metavar="N", help="Which of its pictures: 0 to 3.")
+@click.option("--scale", type=float, required=True, metavar="S", help="How much wider: 1.1 to 2.0.")
+@click.option("--prompt", metavar="T", help="What to paint, if not more of the same.")
+@click.option("--label", metavar="L", help="A name that you will know it by.")
+@click.option("--target", "targets", multiple=True, metavar="NAME", help="Whom to tell, instead of all; repeatable.")
+@click.option("--poll-only", is_flag=True, help="Without a callback: the service asks until it is done.")
+@click.option("--allow-permutations", is_flag=True, help="Let {a,b} in the prompt make several, each billed.")
+@click.option("--wait", is_flag=True, help="Stay until its end; status 1 unless it is completed.")
+@json_option
+def outpaint(
+    *,
+    job_id: str | None,
+    earlier: str | None,
+    image_no: int,
+    scale: float,
+    prompt: str | None,
+    label: str | None,
+    targets: tuple[str, ...],
+    poll_only: bool,
+    allow_permutations: bool,
+    wait: bool,
+    as_json: bool,
+) -> None:
+    """Paint on beyond the edges of a picture."""
+    if (job_id is None) == (earlier is None):
+        raise click.UsageError("give either --job-id or --from: which picture is it to be?")
+    with connect() as client:
+        params: dict[str, Any] = {
+            "jobId": job_id if earlier is None else job_of(client.task(earlier), image_no),
+            "imageNo": image_no,
+            "scale": scale,
+        }
+        if prompt is not None:
+            params["remixPrompt"] = prompt
+        _check(params, allow_permutations=allow_permutations)
+        asked = Asked(
+            model=OUTPAINT,
+            params=params,
+            label=label,
+            targets=targets or None,
+            poll_only=poll_only,
+            allow_permutations=allow_permutations,
+        )
+        task = client.create_task(asked)
+        if not as_json:
+            click.echo(task.ref)
+        if wait:
+            task = _awaited(client, task)
+        if as_json:
+            echo_json(task)
+    if wait and task.state != State.COMPLETED:
+        raise click.exceptions.Exit(FAILED)
+
+
+def job_of(task: TaskView, image_no: int) -> str:
+    """The upstream's job id in an earlier task's pictures: that picture's own, else any's, as they share it."""
+    own = [image.job_id for image in task.images if image.image_no == image_no]
+    found = next((job for job in (*own, *(image.job_id for image in task.images)) if job), None)
+    if found is None:
+        why = "its pictures came without a jobId" if task.images else f"it is {task.state} and has no pictures"
+        raise click.ClickException(f"no jobId can be had from {task.ref}: {why}; find it elsewhere and give --job-id")
+    return found
+
+
+def _check(params: Mapping[str, object], *, allow_permutations: bool) -> None:
+    try:
+        parameters.check(OUTPAINT, params, allow_permutations=allow_permutations)
+    except Refused as refused:
+        text = refused.message.partition(", sent as")[0]  # how it is sent is not the person's concern here
+        for name, option in (*_OPTIONS.items(), ("allow_permutations", "--allow-permutations")):
+            text = text.replace(name, option)
+        raise click.UsageError(text) from None
+    for hint in parameters.hints(OUTPAINT, params):
+        click.echo(f"receiver: tip: {hint}", err=True)
+
+
+def _awaited(client: Client, task: TaskView) -> TaskView:
+    """The task at its end; meanwhile standard error says how it goes, in one line that moves on a terminal."""
+    moving, said = sys.stderr.isatty(), ""
+    for task in client.follow(task.ref):  # noqa: B020 - the task as it is now
+        share = f" {task.progress:.0%}" if task.progress and task.state == State.WAITING else ""
+        line = f"{task.state}{share}"
+        if line != said:
+            click.echo(f"\r\x1b[K{line}" if moving else line, nl=not moving, err=True)
+            said = line
+    click.echo("\r\x1b[K" if moving else "", nl=False, err=True)
+    click.echo(describe(task), err=True)
+    return task

@@ -1,0 +1,337 @@
+"""A typed client of our HTTP API, for the commands and for anybody's script; synchronous.
+
+It promises answers as the types of `views`, and for everything that goes wrong an `ApiError` of one line that says what
+to do. A request that could not connect is tried again, and each new task carries an Idempotency-Key, so that no retry
+pays twice. Finding the server and its token is left to the caller.
+"""
+
+import contextlib
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from receiver.errors import ApiError
+from receiver.model import State
+from receiver.views import (
+    BatchItem,
+    CallbackPage,
+    CallbackUrlView,
+    CallbackView,
+    NoticePage,
+    ProblemView,
+    RedrivenView,
+    TaskPage,
+    TaskView,
+    VerdictView,
+)
+
+if TYPE_CHECKING:  # it takes 100 ms to import, which `receiver --help` need not wait for
+    import httpx
+
+TIMEOUT_S = 30.0
+CONNECT_GAPS_S = (0.2, 0.6)  # before a request that could not connect is tried again
+SILENCE_MOST_S = 30.0  # a stream that says nothing for so long is opened anew, and the tasks are looked at
+STREAM_GAP_S = 1.0  # before a stream that broke is opened again
+PATIENCE_S = 120.0  # how long a service that was there may be away: an update takes less
+ENDS = frozenset({State.COMPLETED, State.FAILED, State.LOST, State.CANCELLED})
+
+_T = TypeVar("_T")
+
+
+class Asked(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A task to submit, as `POST /tasks` takes it. `idempotency_key` is made up if there is none."""
+
+    model: str
+    params: dict[str, Any]
+    label: str | None = None
+    targets: tuple[str, ...] | None = None
+    poll_only: bool = False
+    allow_permutations: bool = False
+    idempotency_key: str | None = None
+
+
+class Client:
+    """The API of one service at `server` (without a trailing slash). Closes its connections when its context ends.
+
+    Every call raises ApiError: with the API's own status and code, or status 0 where nobody answered.
+    """
+
+    def __init__(self, server: str, token: str | None, *, pause: Callable[[float], None] = time.sleep) -> None:
+        import httpx
+
+        self._server = server
+        self._pause = pause
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._http = httpx.Client(
+            base_url=f"{server}/api/v1/", headers=headers, timeout=TIMEOUT_S, trust_env=False, follow_redirects=False
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def __repr__(self) -> str:
+        return f"Client({self._server!r})"
+
+    # -- tasks --
+
+    def create_task(self, asked: Asked) -> TaskView:
+        """Queue a task."""
+        key = asked.idempotency_key or new_key()
+        body = replace(asked, idempotency_key=None)
+        return self._call("POST", "tasks", TaskView, body=body, headers={"Idempotency-Key": key})
+
+    def create_batch(self, asked: Sequence[Asked]) -> list[BatchItem]:
+        """Queue up to 100 tasks; what became of each, in the same order."""
+        tasks = [replace(each, idempotency_key=each.idempotency_key or new_key()) for each in asked]
+        return self._call("POST", "tasks/batch", list[BatchItem], body={"tasks": tasks})
+
+    def tasks(
+        self,
+        *,
+        state: str | None = None,
+        label: str | None = None,
+        model: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> TaskPage:
+        """A page of tasks, newest first."""
+        query = {"state": state, "label": label, "model": model, "limit": limit, "cursor": cursor}
+        return self._call("GET", "tasks", TaskPage, query=query)
+
+    def task(self, ref: str) -> TaskView:
+        """One task."""
+        return self._call("GET", _path("tasks", ref), TaskView)
+
+    def cancel(self, ref: str) -> TaskView:
+        """Withdraw a queued task."""
+        return self._call("POST", _path("tasks", ref, "cancel"), TaskView)
+
+    def poll(self, ref: str) -> TaskView:
+        """Have the provider asked about the task now."""
+        return self._call("POST", _path("tasks", ref, "poll"), TaskView)
+
+    def resubmit(self, ref: str) -> TaskView:
+        """Send an unsure task again, accepting that it may be paid for twice."""
+        return self._call("POST", _path("tasks", ref, "resubmit"), TaskView)
+
+    def tell_id(self, ref: str, task_id: str) -> TaskView:
+        """Tell the provider's id of a task afterwards."""
+        return self._call("PATCH", _path("tasks", ref), TaskView, body={"task_id": task_id})
+
+    def mint_url(
+        self, *, label: str | None = None, model: str | None = None, task_id: str | None = None
+    ) -> CallbackUrlView:
+        """A callback URL for a submission made elsewhere."""
+        body = {"label": label, "model": model, "task_id": task_id}
+        given = {name: value for name, value in body.items() if value is not None}
+        return self._call("POST", "callback-urls", CallbackUrlView, body=given)
+
+    # -- callbacks and notices --
+
+    def callbacks(
+        self,
+        *,
+        ref: str | None = None,
+        verdict: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> CallbackPage:
+        """A page of callbacks, newest first, without their bodies."""
+        query = {"ref": ref, "verdict": verdict, "limit": limit, "cursor": cursor}
+        return self._call("GET", "callbacks", CallbackPage, query=query)
+
+    def callback(self, callback_id: int) -> CallbackView:
+        """One callback, with its body."""
+        return self._call("GET", _path("callbacks", str(callback_id)), CallbackView)
+
+    def replay(self, callback_id: int, *, accept: bool = False) -> VerdictView:
+        """Parse a stored callback again; with `accept` it is believed."""
+        return self._call("POST", _path("callbacks", str(callback_id), "replay"), VerdictView, body={"accept": accept})
+
+    def notices(
+        self,
+        *,
+        state: str | None = None,
+        target: str | None = None,
+        ref: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> NoticePage:
+        """A page of notices, newest first."""
+        query = {"state": state, "target": target, "ref": ref, "limit": limit, "cursor": cursor}
+        return self._call("GET", "notices", NoticePage, query=query)
+
+    def redrive(self, *, target: str | None = None, ids: Sequence[int] | None = None, to: str | None = None) -> int:
+        """Put dead notices back to due (all, or a target's, or those of `ids`), perhaps `to` another target."""
+        body = {"target": target, "ids": ids, "to": to}
+        given = {name: value for name, value in body.items() if value is not None}
+        return self._call("POST", "notices/redrive", RedrivenView, body=given).redriven
+
+    # -- the stream --
+
+    def stream(self) -> Iterator[TaskView | None]:
+        """Every change of a task, for ever; the stream is opened again when it breaks.
+
+        None means that changes may have been missed (at the first and every later opening, and while there are only
+        errors to be had), so whoever needs to be sure asks. Raises ApiError when the service cannot be reached at
+        first, when it is away for more than `PATIENCE_S`, and when it does not take the token.
+        """
+        met, lost_at = False, 0.0
+        while True:
+            try:
+                for change in self._listen():
+                    met, lost_at = True, 0.0
+                    yield change
+            except ApiError as error:
+                lost_at = lost_at or time.monotonic()
+                if not met or error.status in (401, 404) or time.monotonic() - lost_at > PATIENCE_S:
+                    raise
+                if error.status:
+                    yield None
+            self._pause(STREAM_GAP_S)
+
+    def follow(self, ref: str) -> Iterator[TaskView]:
+        """The task as it is and after each of its changes, up to its end (or its being lost)."""
+        for heard in self.stream():
+            task = heard if heard is not None else self._look(ref)
+            if task is None or task.ref != ref:
+                continue
+            yield task
+            if task.state in ENDS:
+                return
+
+    def _look(self, ref: str) -> TaskView | None:
+        """The task, or None if the service is away just now: the stream says when that lasts too long."""
+        try:
+            return self.task(ref)
+        except ApiError as error:
+            if error.status == 0 or error.status >= 500:
+                return None
+            raise
+
+    def _listen(self) -> Iterator[TaskView | None]:
+        """One connection's changes, after a None; each is one line of `data`, as JSON has no line ends."""
+        with (
+            self._told_apart(),
+            self._http.stream("GET", "stream", timeout=_patient(SILENCE_MOST_S)) as answer,
+        ):
+            if answer.status_code != 200:
+                answer.read()
+                raise self._problem(answer)
+            for number, line in enumerate(_lines(answer)):
+                if number == 0:  # a comment: only from here on does the service tell us of changes
+                    yield None
+                name, _, value = line.partition(":")
+                if name == "data":
+                    yield msgspec.json.decode(value, type=TaskView)
+
+    # -- one request --
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        type: type[_T],  # noqa: A002 - as msgspec calls it
+        *,
+        query: dict[str, Any] | None = None,
+        body: object = None,
+        headers: dict[str, str] | None = None,
+    ) -> _T:
+        given = {name: value for name, value in (query or {}).items() if value is not None}
+        content = None if body is None else msgspec.json.encode(body)
+        kind = {} if body is None else {"Content-Type": "application/json"}
+        request = self._http.build_request(
+            method, path, params=given or None, content=content, headers={**kind, **(headers or {})}
+        )
+        answer = self._sent(request)
+        if not answer.is_success:
+            raise self._problem(answer)
+        with self._told_apart():
+            return msgspec.json.decode(answer.content, type=type)
+
+    def _sent(self, request: "httpx.Request") -> "httpx.Response":
+        for gap_s in CONNECT_GAPS_S:
+            with contextlib.suppress(_NotConnected), self._told_apart():
+                return self._http.send(request)
+            self._pause(gap_s)
+        with self._told_apart():
+            return self._http.send(request)
+
+    @contextlib.contextmanager
+    def _told_apart(self) -> Iterator[None]:
+        """What httpx and msgspec raise, as ApiError."""
+        import httpx
+
+        try:
+            yield
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise _NotConnected(
+                f"cannot connect to {self._server}: is the service running? Start it with `receiver serve`, or set "
+                "RECEIVER_SERVER to where it is"
+            ) from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise ApiError(
+                0,
+                "no_answer",
+                f"no answer from {self._server} ({type(error).__name__}): look at its log, then try again",
+            ) from error
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise self._foreign(200) from error
+
+    def _problem(self, answer: "httpx.Response") -> ApiError:
+        try:
+            problem = msgspec.json.decode(answer.content, type=ProblemView).error
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return self._foreign(answer.status_code)
+        if answer.status_code == 401:
+            message = f"{self._server} does not take this API token: set RECEIVER_API_TOKEN to one of its API_TOKENS"
+            return ApiError(401, problem.code, message)
+        return ApiError(answer.status_code, problem.code, problem.message, problem.field)
+
+    def _foreign(self, status: int) -> ApiError:
+        return ApiError(
+            status or 502,
+            "no_api",
+            f"{self._server} answers (HTTP {status}), but not as a receiver: see RECEIVER_SERVER",
+        )
+
+
+class _NotConnected(ApiError):
+    """No byte was sent, so that trying again is safe, whatever the request."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(0, "unreachable", message)
+
+
+def new_key() -> str:
+    """A fresh Idempotency-Key."""
+    return str(uuid.uuid4())
+
+
+def _path(*parts: str) -> str:
+    """A path of `parts`, each of which stays one segment whatever it holds."""
+    from urllib.parse import quote
+
+    return "/".join(quote(part, safe="") for part in parts)
+
+
+def _patient(silence_s: float) -> "httpx.Timeout":
+    import httpx
+
+    return httpx.Timeout(TIMEOUT_S, read=silence_s)
+
+
+def _lines(answer: "httpx.Response") -> Iterator[str]:
+    """The lines of a stream of server-sent events; silence ends it quietly, as it is opened anew."""
+    import httpx
+
+    with contextlib.suppress(httpx.ReadTimeout, httpx.RemoteProtocolError):
+        yield from answer.iter_lines()

@@ -1,0 +1,32 @@
+"""The API token at the door: who does not show one learns nothing, not even which paths exist."""
+
+import hmac
+from collections.abc import Iterable, Sequence
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from receiver.errors import Refused
+from receiver.web.answers import problem
+
+
+class Guard:
+    """Lets a request through to `app` if it bears one of `tokens`; 401 otherwise, wherever it comes from."""
+
+    def __init__(self, app: ASGIApp, tokens: Sequence[str]) -> None:
+        self._app = app
+        self._tokens = [token.encode() for token in tokens]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._admits(scope["headers"]):
+            await self._app(scope, receive, send)
+        else:
+            refused = Refused(401, "unauthorized", "send an API token: `Authorization: Bearer TOKEN`")
+            await problem(refused, {"WWW-Authenticate": 'Bearer realm="receiver"'})(scope, receive, send)
+
+    def _admits(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+        given = next((value for name, value in headers if name == b"authorization"), b"")
+        scheme, _, shown = given.partition(b" ")
+        good = False
+        for token in self._tokens:  # all of them, in constant time
+            good |= hmac.compare_digest(token, shown.strip())
+        return good and scheme.lower() == b"bearer"

@@ -1,0 +1,154 @@
+"""The one route that the provider calls: `/callbacks/{token}`, as plain ASGI, because everything hangs on it.
+
+The token is checked before a byte of the body is read and without the database; the body is taken under a size and a
+time limit; 200 goes out only after `ingest` has it on disk. What the body means is left to `ingest`. The token is never
+logged or answered.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Iterable
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from receiver.errors import Refused, Unavailable
+from receiver.views import VerdictView
+from receiver.web.answers import JSON, problem_view, retry_after, unavailable
+from receiver.wiring import Parts
+
+PATH = "/callbacks"
+HEADERS_MOST = 4096  # bytes of JSON that are kept of a callback's headers
+READING_MOST = 16 * 1024 * 1024  # bytes of bodies that are still arriving, in all
+LINGER_S = 1.0  # how long, and
+LINGER_MOST = 1024 * 1024  # for how many bytes, the rest of a refused body is let in
+_CONTENT_TYPE = (b"content-type", JSON.encode())
+_ALLOW = ((b"allow", b"GET, HEAD, POST"),)
+_KEPT = (b"content-type", b"user-agent")
+_TELLING = (b"auth", b"cookie", b"key", b"secret", b"token", b"x-forwarded", b"x-real-ip")
+
+log = logging.getLogger(__name__)
+
+
+class Callbacks:
+    """The ASGI application behind `/callbacks`."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._ring = parts.ring
+        self._ingest = parts.ingest
+        self._metrics = parts.metrics
+        self._most = parts.max_body
+        self._timeout_s = parts.body_timeout_s
+        self._reading = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request: the table of design §7, row by row."""
+        try:
+            ref = self._opened(scope["path"])
+            if scope["method"] == "POST":
+                body = await self._read(scope["headers"], receive)
+                if body is not None:  # else its sender has gone
+                    await self._take(ref, body, scope["headers"], send)
+            elif scope["method"] in ("GET", "HEAD"):  # people and the doctor try the URL
+                await _send(send, 200, msgspec.json.encode({"ref": ref}))
+            else:
+                raise Refused(405, "method_not_allowed", "callbacks are sent by POST")
+        except Refused as refused:
+            await _refuse(receive, send, refused, *(_ALLOW if refused.status == 405 else ()))
+        except Unavailable as error:
+            await _refuse(receive, send, unavailable(error), _again(error))
+
+    def _opened(self, path: str) -> str:
+        ref = self._ring.open(path.removeprefix(f"{PATH}/").removesuffix("/"))
+        if ref is None:
+            self._metrics.called("foreign")
+            raise Refused(404, "not_found", "this is no callback URL of ours")
+        return ref
+
+    async def _read(self, headers: Iterable[tuple[bytes, bytes]], receive: Receive) -> bytes | None:
+        """The body, or None if its sender has gone. Raises Refused (413, 408), Unavailable."""
+        too_large = Refused(413, "too_large", f"a callback has at most {self._most} bytes (MAX_BODY)")
+        if _length(headers) > self._most:
+            raise too_large
+        chunks, size = [], 0
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                while (message := await receive())["type"] == "http.request":
+                    chunk = message.get("body", b"")
+                    chunks.append(chunk)
+                    size += len(chunk)
+                    self._reading += len(chunk)
+                    if size > self._most:
+                        raise too_large
+                    if not message.get("more_body", False):
+                        return b"".join(chunks)
+                    if self._reading > READING_MOST:
+                        raise Unavailable("too many callbacks arrive at once", retry_after_s=2)
+        except TimeoutError:
+            raise Refused(408, "too_slow", f"the body was not here within {self._timeout_s:g} s") from None
+        finally:
+            self._reading -= size
+        return None
+
+    async def _take(self, ref: str, body: bytes, headers: Iterable[tuple[bytes, bytes]], send: Send) -> None:
+        received = time.perf_counter()
+        try:
+            verdict = await self._ingest.receive(ref, body, kept_headers(headers))
+        except Unavailable as error:
+            log.warning("a callback could not be stored: %s", error, extra={"action": "callback.refuse", "ref": ref})
+            await _send(send, 503, msgspec.json.encode(problem_view(unavailable(error))), _again(error))
+        else:
+            await _send(send, 200, msgspec.json.encode(VerdictView(verdict.value, ref)))
+        self._metrics.callback_seconds.observe(time.perf_counter() - received)
+
+
+def kept_headers(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The headers worth keeping as a JSON object of at most `HEADERS_MOST` bytes: the content's type, who sent it, and
+    what a provider may sign or number its callbacks with. None that could be a secret, none that a proxy added."""
+    kept: dict[str, str] = {}
+    room = HEADERS_MOST - 2
+    for raw_name, raw_value in headers:
+        if not _worth_keeping(raw_name):
+            continue
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        size = len(msgspec.json.encode(name)) + len(msgspec.json.encode(value)) + 2
+        if name not in kept and size <= room:
+            kept[name] = value
+            room -= size
+    return msgspec.json.encode(kept)
+
+
+def _worth_keeping(name: bytes) -> bool:
+    if name in _KEPT:
+        return True
+    return name.startswith((b"x-", b"webhook-")) and not any(part in name for part in _TELLING)
+
+
+def _length(headers: Iterable[tuple[bytes, bytes]]) -> int:
+    given = next((value for name, value in headers if name == b"content-length"), b"")
+    return int(given) if given.isdigit() else 0
+
+
+def _again(error: Unavailable) -> tuple[bytes, bytes]:
+    return b"retry-after", retry_after(error).encode()
+
+
+async def _send(send: Send, status: int, body: bytes, *headers: tuple[bytes, bytes], more: bool = False) -> None:
+    length = (b"content-length", b"%d" % len(body))
+    await send({"type": "http.response.start", "status": status, "headers": [_CONTENT_TYPE, length, *headers]})
+    await send({"type": "http.response.body", "body": body, "more_body": more})
+
+
+async def _refuse(receive: Receive, send: Send, refused: Refused, *headers: tuple[bytes, bytes]) -> None:
+    """Answer at once, then let in some of what is still coming: a connection that is closed over unread bytes is
+    reset, and the answer may be lost with it."""
+    body = msgspec.json.encode(problem_view(refused))
+    await _send(send, refused.status, body, (b"connection", b"close"), *headers, more=True)
+    left = LINGER_MOST
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_S):
+            while left > 0 and (message := await receive()).get("more_body", False):
+                left -= len(message["body"])
+    await send({"type": "http.response.body", "body": b"", "more_body": False})

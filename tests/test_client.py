@@ -1,0 +1,292 @@
+"""The client: errors that say what to do, retries that cannot pay twice, a stream that mends itself."""
+
+import contextlib
+import http.server
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from receiver.client import Asked, Client
+from receiver.errors import ApiError
+from receiver.views import TaskPage, TaskView
+
+TOKEN = "a-token-that-nobody-should-see"
+REF = "0199d0a0-0000-7000-8000-000000000001"
+OUTPAINT = Asked(model="midjourney_outpaint", params={"jobId": "a-job", "imageNo": 0, "scale": 1.5})
+
+
+def task(state: str = "queued", ref: str = REF) -> TaskView:
+    """A task as the service shows it."""
+    return TaskView(
+        ref=ref,
+        task_id=None,
+        model="midjourney_outpaint",
+        params={},
+        label="hero",
+        state=state,
+        unsure=False,
+        settled_by=None,
+        confirmed=True,
+        origin="submitted",
+        held_by=None,
+        created_at="2026-11-22T08:16:00.123Z",
+        submitted_at=None,
+        settled_at=None,
+        progress=None,
+        polls=0,
+        images=[],
+        error=None,
+        usage=None,
+        notices=[],
+    )
+
+
+class Answers:
+    """A server on a port of its own that notes each request and answers as told, in turn."""
+
+    def __init__(self) -> None:
+        self.turns: list[tuple[int, bytes, str]] = []  # status, body, type; status 0 hangs up
+        self.seen: list[tuple[str, str, dict[str, str], bytes]] = []
+
+    def then(self, status: int, body: object = None, kind: str = "application/json") -> None:
+        content = body if isinstance(body, bytes) else msgspec.json.encode(body)
+        self.turns.append((status, content, kind))
+
+
+def serving(answers: Answers, port: int = 0) -> http.server.ThreadingHTTPServer:
+    """Start serving `answers`; the caller shuts it down."""
+
+    class Turn(http.server.BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            answers.seen.append((self.command, self.path, headers, body))
+            status, content, kind = answers.turns.pop(0)
+            if status == 0:
+                return
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            if 300 <= status < 400:
+                self.send_header("Location", "/api/v1/tasks")
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_POST = do_PATCH = answer  # noqa: N815 - http.server's names
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Turn)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    return server
+
+
+@contextlib.contextmanager
+def asking(pause: Callable[[float], None] = lambda span: None) -> Iterator[tuple[Client, Answers]]:
+    """A client of a service that answers as told."""
+    answers = Answers()
+    server = serving(answers)
+    with server, Client(f"http://127.0.0.1:{server.server_address[1]}", TOKEN, pause=pause) as client:
+        try:
+            yield client, answers
+        finally:
+            server.shutdown()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def told(*views: TaskView) -> bytes:
+    """A stream that tells of these, and breaks off."""
+    events = b"".join(b"event: task\ndata: " + msgspec.json.encode(view) + b"\n\n" for view in views)
+    return b": the changes of tasks follow\n\n" + events
+
+
+def test_a_task_is_created_with_the_token_and_a_key_of_its_own() -> None:
+    with asking() as (client, answers):
+        answers.then(202, task())
+        answers.then(202, task())
+
+        assert client.create_task(OUTPAINT).ref == REF
+        client.create_task(OUTPAINT)
+
+    (method, path, headers, body), (_, _, again, _) = answers.seen
+    assert (method, path) == ("POST", "/api/v1/tasks")
+    assert headers["authorization"] == f"Bearer {TOKEN}"
+    assert headers["idempotency-key"] != again["idempotency-key"]
+    assert json.loads(body) == {"model": OUTPAINT.model, "params": OUTPAINT.params}
+
+
+def test_each_task_of_a_batch_has_a_key() -> None:
+    with asking() as (client, answers):
+        answers.then(200, [{"status": 202, "task": task()}, {"status": 422, "error": {"code": "x", "message": "y"}}])
+
+        first, second = client.create_batch([OUTPAINT, OUTPAINT])
+
+    assert first.task is not None
+    assert second.error is not None
+    one, other = json.loads(answers.seen[0][3])["tasks"]
+    assert one["idempotency_key"] != other["idempotency_key"]
+
+
+def test_a_request_that_could_not_connect_is_tried_again() -> None:
+    """The service comes up while the client pauses."""
+    answers, port, servers = Answers(), free_port(), []
+    answers.then(202, task())
+    with contextlib.ExitStack() as stack:
+
+        def pause(span_s: float) -> None:
+            server = serving(answers, port)
+            servers.append(server)
+            stack.callback(server.server_close)
+            stack.callback(server.shutdown)
+
+        with Client(f"http://127.0.0.1:{port}", TOKEN, pause=pause) as client:
+            assert client.create_task(OUTPAINT).ref == REF
+    assert len(answers.seen) == 1
+
+
+def test_a_service_that_is_not_there_is_given_up_with_a_remedy() -> None:
+    pauses: list[float] = []
+    with (
+        Client(f"http://127.0.0.1:{free_port()}", TOKEN, pause=pauses.append) as client,
+        pytest.raises(ApiError, match=r"is the service running.*`receiver serve`.*RECEIVER_SERVER") as caught,
+    ):
+        client.create_task(OUTPAINT)
+    assert caught.value.status == 0
+    assert len(pauses) == 2
+
+
+def test_a_request_that_was_sent_is_not_repeated() -> None:
+    with asking() as (client, answers):
+        answers.then(0)
+        with pytest.raises(ApiError, match="no answer") as caught:
+            client.resubmit(REF)
+    assert caught.value.status == 0
+    assert len(answers.seen) == 1
+
+
+def test_a_refusal_keeps_its_status_code_and_field() -> None:
+    with asking() as (client, answers):
+        answers.then(422, {"error": {"code": "004007005", "message": "scale is out of range", "field": "scale"}})
+        with pytest.raises(ApiError, match="scale is out of range") as caught:
+            client.create_task(OUTPAINT)
+    assert (caught.value.status, caught.value.code, caught.value.field) == (422, "004007005", "scale")
+
+
+def test_a_token_that_is_not_taken_is_named_by_its_setting_and_never_shown() -> None:
+    with asking() as (client, answers):
+        answers.then(401, {"error": {"code": "unauthorized", "message": "no"}})
+        with pytest.raises(ApiError, match="RECEIVER_API_TOKEN") as caught:
+            client.tasks()
+    assert TOKEN not in str(caught.value)
+    assert TOKEN not in repr(client)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(502, b"<html>Bad Gateway</html>"), (200, b"<html>Hello</html>"), (200, b"\xff")]
+)
+def test_a_server_that_is_no_receiver_is_recognised(status: int, body: bytes) -> None:
+    with asking() as (client, answers):
+        answers.then(status, body, "text/html")
+        with pytest.raises(ApiError, match="not as a receiver"):
+            client.tasks()
+
+
+def test_a_redirect_does_not_take_the_token_along() -> None:
+    with asking() as (client, answers):
+        answers.then(302, b"")
+        with pytest.raises(ApiError):
+            client.task(REF)
+    assert len(answers.seen) == 1
+
+
+def test_what_is_asked_for_goes_into_the_query() -> None:
+    with asking() as (client, answers):
+        answers.then(200, TaskPage([task()], None))
+        client.tasks(state="waiting", label="a&b")
+    assert answers.seen[0][1] == "/api/v1/tasks?state=waiting&label=a%26b"
+
+
+def test_a_ref_stays_one_segment_of_the_path() -> None:
+    with asking() as (client, answers):
+        answers.then(404, {"error": {"code": "not_found", "message": "there is no task"}})
+        with pytest.raises(ApiError):
+            client.cancel("a/../b?c")
+    assert answers.seen[0][1] == "/api/v1/tasks/a%2F..%2Fb%3Fc/cancel"
+
+
+@pytest.mark.parametrize(
+    ("call", "method", "path", "body", "answer"),
+    [
+        (lambda c: c.poll(REF), "POST", f"tasks/{REF}/poll", b"", task()),
+        (lambda c: c.tell_id(REF, "d1"), "PATCH", f"tasks/{REF}", b'{"task_id":"d1"}', task()),
+        (
+            lambda c: c.mint_url(label="a"),
+            "POST",
+            "callback-urls",
+            b'{"label":"a"}',
+            {"ref": REF, "callback_url": "http://a/callbacks/b"},
+        ),
+        (lambda c: c.callbacks(ref=REF), "GET", f"callbacks?ref={REF}", b"", {"callbacks": [], "next": None}),
+        (lambda c: c.replay(7, accept=True), "POST", "callbacks/7/replay", b'{"accept":true}', {"verdict": "accepted"}),
+        (lambda c: c.notices(state="dead"), "GET", "notices?state=dead", b"", {"notices": [], "next": None}),
+        (lambda c: c.redrive(ids=[1, 2]), "POST", "notices/redrive", b'{"ids":[1,2]}', {"redriven": 2}),
+    ],
+)
+def test_each_call_speaks_as_the_contract_says(
+    call: Callable[[Client], Any], method: str, path: str, body: bytes, answer: object
+) -> None:
+    with asking() as (client, answers):
+        answers.then(200, answer)
+        call(client)
+    assert (answers.seen[0][0], answers.seen[0][1], answers.seen[0][3]) == (method, f"/api/v1/{path}", body)
+
+
+def test_a_stream_that_breaks_is_opened_again_and_says_that_it_missed_something() -> None:
+    with asking() as (client, answers):
+        answers.then(200, told(task("waiting")), "text/event-stream")
+        answers.then(200, told(task("completed")), "text/event-stream")
+        stream = client.stream()
+        heard = [next(stream) for _ in range(4)]
+    assert [view and view.state for view in heard] == [None, "waiting", None, "completed"]
+
+
+def test_a_task_is_followed_to_its_end_even_if_the_stream_missed_it() -> None:
+    with asking() as (client, answers):
+        answers.then(200, told(task("submitting"), task("completed", ref=REF.replace("1", "2"))), "text/event-stream")
+        answers.then(200, task("queued"))
+        answers.then(503, {"error": {"code": "too_many_streams", "message": "later"}})
+        answers.then(200, task("completed"))
+        states = [view.state for view in client.follow(REF)]
+    assert states == ["queued", "submitting", "completed"]
+
+
+def test_following_outlives_a_restart_of_the_service() -> None:
+    """It was met once, then nobody answers, then it is back."""
+    with asking() as (client, answers):
+        answers.then(200, told(), "text/event-stream")
+        answers.then(200, task("waiting"))
+        answers.then(0)
+        answers.then(200, told(), "text/event-stream")
+        answers.then(0)  # gone again when it is asked
+        answers.then(200, told(task("completed")), "text/event-stream")
+        answers.then(200, task("waiting"))
+        states = [view.state for view in client.follow(REF)]
+    assert states == ["waiting", "waiting", "completed"]
+
+
+def test_a_stream_that_was_never_met_is_an_error_at_once() -> None:
+    with (
+        Client(f"http://127.0.0.1:{free_port()}", TOKEN, pause=lambda span_s: None) as client,
+        pytest.raises(ApiError, match="cannot connect"),
+    ):
+        next(client.stream())

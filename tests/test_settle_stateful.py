@@ -1,0 +1,212 @@
+"""Whatever comes, in whatever order: answers, callbacks, polls, contradictions, clock jumps, dead processes.
+
+A machine drives the real rooms over a real database through shuffled stories of a few tasks, with a provider of its own
+that knows what became of each. After every step the promises of the design's first section are checked.
+"""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+from fakes import MAIL, MINUTE, PICTURES, POLICY, SLACK, Clock, FakeProvider, a_task, body, notices, parse, put
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec.structs import replace
+
+from receiver.ingest import Ingest
+from receiver.metrics import Metrics
+from receiver.model import Answer, Ending, Event, Heard, Outcome, Reply, Shape, State, Taken, Task, Verdict
+from receiver.settle import picture_digest
+from receiver.store import Store, open_store
+from receiver.submit import Submit
+from receiver.sweep import Look, Sweep
+
+BOTH = replace(POLICY, targets=(SLACK, MAIL))
+TASKS = st.integers(0, 2)
+ENDINGS = st.sampled_from(Ending)
+ENDS = {State.COMPLETED: Event.COMPLETED, State.FAILED: Event.FAILED, State.CANCELLED: Event.FAILED}
+
+
+class Stories(RuleBasedStateMachine):
+    """Three tasks, their provider, and everything that may happen to them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.home = Path(tempfile.mkdtemp())
+        self.clock = Clock()
+        self.provider = FakeProvider()
+        self.store: Store = self.do(open_store(self.home / "r.db"))
+        self.begin()
+        self.refs: list[str] = []
+        self.in_flight: list[Task] = []  # claimed for submission, not answered yet
+        self.looks: list[Look] = []  # claimed for a poll, not answered yet
+        self.called: set[str] = set()
+        self.unclear: set[str] = set()  # submissions of which nobody knows whether they were taken
+        self.ended: dict[str, Task] = {}
+        self.given = 0  # verdicts
+
+    def do(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return self.loop.run_until_complete(work)
+
+    def begin(self) -> None:
+        """The rooms, as a process makes them at its start."""
+        shared = (self.store, self.provider, replace(BOTH, started_at=self.clock()), self.clock)
+        self.submit = Submit(
+            *shared,
+            callback_url=lambda ref: ref,
+            key_id="k",
+            concurrency=3,
+            metrics=Metrics(),
+            luck=lambda: 0.5,
+        )
+        self.sweep = Sweep(*shared, luck=lambda: 0.5, metrics=Metrics())
+        self.ingest = Ingest(self.store, parse, shared[2], self.clock, Metrics())
+
+    def says(self, number: int, ending: Ending, shape: Shape, *, other: bool) -> Outcome:
+        """What the provider says of a task; `other` names an id that is not its own."""
+        own = shape is Shape.TASK
+        task_id = f"job-{number}" + ("-other" if other else "") if own else None
+        images = tuple(replace(it, url=f"{it.url}&of={number}-{ending}") for it in PICTURES)
+        return Outcome(ending, shape, ending.value, task_id, images=images if ending is Ending.COMPLETED else ())
+
+    # -- what may happen --
+
+    @initialize()
+    def queue(self) -> None:
+        tasks = [a_task(State.QUEUED) for _ in range(3)]
+        self.refs = [it.ref for it in tasks]
+        self.do(put(self.store, *tasks))
+
+    @rule()
+    def claim(self) -> None:
+        claimed = self.do(self.submit.claim())
+        if claimed is None:
+            return
+        assert claimed.ref not in self.called, "somebody called its token: it was taken"
+        assert claimed.ref not in self.unclear, "a repeat could be paid twice"
+        assert claimed.ref not in self.ended
+        self.in_flight.append(claimed)
+
+    @precondition(lambda self: self.in_flight)
+    @rule(taken=st.sampled_from(Taken), at=st.integers(0, 2), ending=ENDINGS)
+    def answer(self, taken: Taken, at: int, ending: Ending) -> None:
+        task = self.in_flight.pop(at % len(self.in_flight))
+        outcome = self.says(self.refs.index(task.ref), ending, Shape.TASK, other=False)
+        self.provider.answers.append(Answer(taken, "told so", outcome if taken is Taken.TAKEN else None))
+        if taken in (Taken.TAKEN, Taken.UNCLEAR):
+            self.unclear.add(task.ref)
+        self.do(self.submit.carry(task))
+
+    @rule(number=TASKS, ending=ENDINGS, shape=st.sampled_from(Shape), other=st.booleans(), times=st.integers(1, 3))
+    def callback(self, number: int, ending: Ending, shape: Shape, other: bool, times: int) -> None:
+        ref, sent = self.refs[number], body(self.says(number, ending, shape, other=other))
+
+        async def receive() -> list[Verdict]:
+            return await asyncio.gather(*(self.ingest.receive(ref, sent, b"{}") for _ in range(times)))
+
+        verdicts = self.do(receive())
+        self.given += times
+        self.called.add(ref)
+        assert Verdict.ACCEPTED not in verdicts[1:], "the same words settle or move a task once"
+
+    @rule(number=TASKS)
+    def gibberish(self, number: int) -> None:
+        assert self.do(self.ingest.receive(self.refs[number], b"?", b"{}")) is Verdict.UNPARSED
+        self.given += 1
+        self.called.add(self.refs[number])
+
+    @rule()
+    def look(self) -> None:
+        look = self.do(self.sweep.claim())
+        if look is not None:
+            assert all(it.task.ref != look.task.ref for it in self.looks), "one poll in flight per task"
+            self.looks.append(look)
+
+    @precondition(lambda self: self.looks)
+    @rule(heard=st.sampled_from(Heard), ending=ENDINGS, at=st.integers(0, 2))
+    def reply(self, heard: Heard, ending: Ending, at: int) -> None:
+        look = self.looks.pop(at % len(self.looks))
+        number = self.refs.index(look.task.ref)
+        outcome = replace(self.says(number, ending, Shape.TASK, other=False), task_id=look.task_id)
+        self.provider.replies.clear()
+        self.provider.replies.append(Reply(heard, "said", outcome if heard is Heard.OUTCOME else None, b"b"))
+        self.do(self.sweep.carry(look))
+
+    @rule(ms=st.sampled_from([500, 5_000, 50_000, 20 * MINUTE, 26 * 60 * MINUTE]))
+    def time_passes(self, ms: int) -> None:
+        self.clock.forward(ms)
+        self.looks.clear()  # whoever looked is gone, or its lease is over: a late reply is the next rule's matter
+        self.unclear.update(it.ref for it in self.in_flight)
+
+    @rule(ms=st.sampled_from([5_000, 60 * MINUTE]))
+    def the_clock_is_set_back(self, ms: int) -> None:
+        self.clock.forward(-ms)
+
+    @rule()
+    def the_process_dies(self) -> None:
+        self.unclear.update(it.ref for it in self.in_flight)
+        self.in_flight.clear()
+        self.looks.clear()
+        self.do(self.store.close())
+        self.store = self.do(open_store(self.home / "r.db"))
+        self.begin()
+
+    # -- what must hold --
+
+    @invariant()
+    def promises(self) -> None:
+        if self.refs:
+            self.the_end_is_the_end(self.do(self.store.tasks.get(self.refs)))
+            self.each_end_is_told_once_to_each_target()
+            self.pictures_are_those_of_the_outcome_that_settled()
+            self.every_callback_is_kept_or_counted()
+
+    def the_end_is_the_end(self, tasks: dict[str, Task]) -> None:
+        """A final state stays, with all that it was settled by; until then, somebody will look again."""
+        for ref, before in self.ended.items():
+            for name in ("state", "settled_by", "settled_at", "pictures", "confirmed", "error", "usage"):
+                assert getattr(tasks[ref], name) == getattr(before, name)
+        self.ended.update({ref: task for ref, task in tasks.items() if task.state.final})
+        for task in tasks.values():
+            assert task.state is not State.WAITING or task.poll_at is not None
+
+    def each_end_is_told_once_to_each_target(self) -> None:
+        for ref in self.refs:
+            told = [
+                (it.target, it.event) for it in self.do(notices(self.store, ref)) if it.event is not Event.ATTENTION
+            ]
+            assert len(set(told)) == len(told)
+            ends = [it for it in told if it[1] is not Event.LOST]
+            event = ENDS[self.ended[ref].state] if ref in self.ended else None
+            assert sorted(ends) == [(name, event) for name in ("mail", "slack") if event]
+
+    def pictures_are_those_of_the_outcome_that_settled(self) -> None:
+        images = self.do(self.store.tasks.images(self.refs))
+        assert set(images) == {ref for ref, task in self.ended.items() if task.state is State.COMPLETED}
+        for ref, found in images.items():
+            assert (picture_digest(found), len(found)) == (self.ended[ref].pictures, len(PICTURES))
+
+    def every_callback_is_kept_or_counted(self) -> None:
+        kept = len(self.do(self.store.callbacks.page(limit=10_000)))
+        assert kept + sum(self.do(self.store.callbacks.overflown(ref)) for ref in self.refs) == self.given
+
+    def teardown(self) -> None:
+        self.do(self.store.close())
+        self.loop.close()
+        shutil.rmtree(self.home)
+
+
+TestStories = Stories.TestCase
+TestStories.settings = settings(
+    max_examples=60,
+    stateful_step_count=40,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
