@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import msgspec
-from msgspec import Struct
 from msgspec.structs import replace
 
 from receiver.errors import ApiError
@@ -22,6 +21,7 @@ from receiver.views import (
     CallbackPage,
     CallbackUrlView,
     CallbackView,
+    NewTask,
     NoticePage,
     ProblemView,
     RedrivenView,
@@ -41,18 +41,6 @@ PATIENCE_S = 120.0  # how long a service that was there may be away: an update t
 ENDS = frozenset({State.COMPLETED, State.FAILED, State.LOST, State.CANCELLED})
 
 _T = TypeVar("_T")
-
-
-class Asked(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A task to submit, as `POST /tasks` takes it. `idempotency_key` is made up if there is none."""
-
-    model: str
-    params: dict[str, Any]
-    label: str | None = None
-    targets: tuple[str, ...] | None = None
-    poll_only: bool = False
-    allow_permutations: bool = False
-    idempotency_key: str | None = None
 
 
 class Client:
@@ -82,13 +70,13 @@ class Client:
 
     # -- tasks --
 
-    def create_task(self, asked: Asked) -> TaskView:
+    def create_task(self, asked: NewTask) -> TaskView:
         """Queue a task."""
         key = asked.idempotency_key or new_key()
         body = replace(asked, idempotency_key=None)
         return self._call("POST", "tasks", TaskView, body=body, headers={"Idempotency-Key": key})
 
-    def create_batch(self, asked: Sequence[Asked]) -> list[BatchItem]:
+    def create_batch(self, asked: Sequence[NewTask]) -> list[BatchItem]:
         """Queue up to 100 tasks; what became of each, in the same order."""
         tasks = [replace(each, idempotency_key=each.idempotency_key or new_key()) for each in asked]
         return self._call("POST", "tasks/batch", list[BatchItem], body={"tasks": tasks})

@@ -6,10 +6,8 @@ Everything is checked before anything is stored, and stored before it is answere
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
-from msgspec import Struct
 from msgspec.structs import replace
 
 from receiver import parameters
@@ -17,25 +15,13 @@ from receiver.errors import Refused
 from receiver.model import Clock, Origin, Policy, Source, State, Task
 from receiver.store import Store, Topic, Tx
 from receiver.tokens import Ring, new_ref
+from receiver.views import NewTask
 
 KEY_DAYS = 30  # an Idempotency-Key is kept this long
 KEY_MOST = 200  # characters
 LABEL_MOST = 200
 _DAY_MS = 86_400_000
 _NOT_YET = ("wait_for",)
-
-
-class NewTask(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a submission asks for, as the API takes it."""
-
-    model: str
-    params: dict[str, Any] = {}
-    label: str | None = None
-    targets: tuple[str, ...] | None = None
-    poll_only: bool = False
-    allow_permutations: bool = False
-    wait_for: Any = None
-    idempotency_key: str | None = None
 
 
 class Intake:

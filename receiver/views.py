@@ -9,6 +9,19 @@ from msgspec import Struct
 from receiver.model import Image, Notice, Task, Usage
 
 
+class NewTask(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A task to submit. In a batch each may carry its own `idempotency_key`; alone it is a header."""
+
+    model: str
+    params: dict[str, Any] = {}
+    label: str | None = None
+    targets: tuple[str, ...] | None = None
+    poll_only: bool = False
+    allow_permutations: bool = False
+    wait_for: Any = None
+    idempotency_key: str | None = None
+
+
 class ErrorView(Struct, frozen=True):
     """Why a task failed: the provider's code as text, its words, and what came."""
 

@@ -11,13 +11,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from receiver.client import Asked, Client
+from receiver.client import Client
 from receiver.errors import ApiError
-from receiver.views import TaskPage, TaskView
+from receiver.views import NewTask, TaskPage, TaskView
 
 TOKEN = "a-token-that-nobody-should-see"
 REF = "0199d0a0-0000-7000-8000-000000000001"
-OUTPAINT = Asked(model="midjourney_outpaint", params={"jobId": "a-job", "imageNo": 0, "scale": 1.5})
+OUTPAINT = NewTask(model="midjourney_outpaint", params={"jobId": "a-job", "imageNo": 0, "scale": 1.5})
 
 
 def task(state: str = "queued", ref: str = REF) -> TaskView:

@@ -85,6 +85,7 @@ class Stories(RuleBasedStateMachine):
     @rule()
     def claim(self) -> None:
         claimed = self.do(self.submit.claim())
+        self.unclear.update(it.ref for it in self.in_flight if (it.lease_until or 0) <= self.clock())
         if claimed is None:
             return
         assert claimed.ref not in self.called, "somebody called its token: it was taken"
@@ -140,8 +141,8 @@ class Stories(RuleBasedStateMachine):
     @rule(ms=st.sampled_from([500, 5_000, 50_000, 20 * MINUTE, 26 * 60 * MINUTE]))
     def time_passes(self, ms: int) -> None:
         self.clock.forward(ms)
-        self.looks.clear()  # whoever looked is gone, or its lease is over: a late reply is the next rule's matter
-        self.unclear.update(it.ref for it in self.in_flight)
+        if ms >= MINUTE:
+            self.looks.clear()  # the lease of a look is over, and somebody else may look
 
     @rule(ms=st.sampled_from([5_000, 60 * MINUTE]))
     def the_clock_is_set_back(self, ms: int) -> None:

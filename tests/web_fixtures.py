@@ -76,7 +76,8 @@ async def serving(parts: Parts) -> AsyncIterator[Served]:
     running = asyncio.create_task(
         serve(parts, host="127.0.0.1", port=0, stop=stop, ready=port.set_result, draining=draining)
     )
-    await asyncio.wait({running, port}, return_when=asyncio.FIRST_COMPLETED)
+    both: set[asyncio.Future[Any]] = {running, port}
+    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
     url = f"http://127.0.0.1:{port.result()}"
     try:
         async with httpx.AsyncClient(base_url=url, headers=BEARER, trust_env=False) as client:
@@ -97,7 +98,7 @@ async def served(directory: Path, *, clock: Clock | None = None, **settings: str
 async def near(directory: Path, **settings: str) -> AsyncIterator[Served]:
     """Both, without a socket: for what the network has no part in."""
     stop, draining = asyncio.Event(), asyncio.Event()
-    async with opened(directory, **settings) as parts:
+    async with opened(directory, clock=None, **settings) as parts:
         transport = httpx.ASGITransport(app=create_app(parts, stop=stop, draining=draining))
         async with httpx.AsyncClient(transport=transport, base_url="http://receiver", headers=BEARER) as client:
             yield Served(parts, client, stop, draining)

@@ -25,11 +25,11 @@ from receiver.cli import DONE, FAILED, INTERRUPTED
 from receiver.cli.pings import Ping, framed, inbox
 from receiver.cli.serve import first_of, run, signals
 from receiver.cli.text import table
-from receiver.client import ENDS, Asked, Client
+from receiver.client import ENDS, Client
 from receiver.config import Settings
 from receiver.model import State
 from receiver.sandbox import Fate, Options
-from receiver.views import TaskView
+from receiver.views import NewTask, TaskView
 
 WITHIN_S = 60  # every ping has arrived by then, or the demo has failed
 LATENCY_S = 2.0  # how long the stand-in takes for a generation, ± 50 %
@@ -139,7 +139,7 @@ class _Stage:
     async def submit(self, scene: Scene) -> None:
         """Submit one scene, and wait until it is with the provider, so that each meets its own fate."""
         params = {"jobId": f"job-of-{scene.label}", "imageNo": 0, "scale": 1.5, "remixPrompt": scene.prompt}
-        asked = Asked(model="midjourney_outpaint", params=params, label=scene.label)
+        asked = NewTask(model="midjourney_outpaint", params=params, label=scene.label)
         task = await asyncio.to_thread(self._client.create_task, asked)
         self.say("you", f"submit {scene.label}: {scene.words}")
         while self._seen.get(task.ref, State.QUEUED) in (State.QUEUED, State.SUBMITTING):

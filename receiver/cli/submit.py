@@ -11,10 +11,10 @@ from receiver.cli import FAILED
 from receiver.cli.service import connect
 from receiver.cli.tasks import describe
 from receiver.cli.text import echo_json, json_option
-from receiver.client import Asked, Client
+from receiver.client import Client
 from receiver.errors import Refused
 from receiver.model import State
-from receiver.views import TaskView
+from receiver.views import NewTask, TaskView
 
 OUTPAINT = "midjourney_outpaint"
 _OPTIONS = {"jobId": "--job-id", "imageNo": "--image-no", "scale": "--scale", "remixPrompt": "--prompt"}
@@ -63,7 +63,7 @@ def outpaint(
         if prompt is not None:
             params["remixPrompt"] = prompt
         _check(params, allow_permutations=allow_permutations)
-        asked = Asked(
+        asked = NewTask(
             model=OUTPAINT,
             params=params,
             label=label,

@@ -37,6 +37,7 @@ _BARRED = frozenset({401, 402, 403})
 _KEY = re.compile(r"[\x21-\x7e]+")
 _TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")  # it may come from a stranger's body, and goes into a path
 _ANY_URL = re.compile(r"https?:\S+", re.IGNORECASE)
+_ECHO_LEAST = 8  # characters; a shorter key is found in any id by chance, and replacing it would spoil the id
 _SECRET_LEAST = 16  # characters; a shorter last path segment is no token, and would be found everywhere
 
 
@@ -226,6 +227,8 @@ def _secrets_of(callback: str) -> tuple[str, ...]:
 def _redact(body: bytes, secrets: tuple[str, ...]) -> bytes:
     """Before anything is parsed, so that no later step can let an echo through."""
     for secret in secrets:
+        if len(secret) < _ECHO_LEAST:
+            continue
         body = body.replace(secret.encode(), b"[redacted]")
     return body
 

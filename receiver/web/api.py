@@ -10,7 +10,6 @@ from msgspec import Meta, Raw, Struct
 
 from receiver import views
 from receiver.errors import Refused, Stale, Unavailable
-from receiver.intake import NewTask
 from receiver.model import NoticeState, State, Task, Verdict
 from receiver.tokens import is_ref
 from receiver.web import openapi
@@ -107,7 +106,7 @@ class Api:
         self._document: dict[str, Any] | None = None
 
     async def create_task(self, asked: Asked) -> object:
-        new: NewTask = asked.body
+        new: views.NewTask = asked.body
         task, again = await self._intake.create(new, new.idempotency_key if asked.key is None else asked.key)
         return answer(await self._one(task), 202, {"Idempotent-Replayed": "true"} if again else None)
 
@@ -223,7 +222,7 @@ class Api:
     async def _made(self, raw: Raw) -> Task | Refused:
         """One task of a batch: made, or why not."""
         try:
-            new = decoded(NewTask, raw)
+            new = decoded(views.NewTask, raw)
             task, _ = await self._intake.create(new, new.idempotency_key)
         except Refused as refused:
             return refused
@@ -277,7 +276,7 @@ def _bad_cursor() -> Refused:
 # fmt: off
 OPERATIONS: tuple[Operation, ...] = (
     Operation(method="POST", path="/tasks", summary="Submit a generation", run=Api.create_task, status=202,
-              body=NewTask, answer=views.TaskView, repeatable=True, refusals=(409,)),
+              body=views.NewTask, answer=views.TaskView, repeatable=True, refusals=(409,)),
     Operation(method="POST", path="/tasks/batch", summary="Submit up to 100, each judged by itself",
               run=Api.create_tasks, body=Batch, answer=list[views.BatchItem]),
     Operation(method="GET", path="/tasks", summary="Tasks, newest first", run=Api.list_tasks,
