@@ -178,9 +178,8 @@ class Stories(RuleBasedStateMachine):
 
     def each_end_is_told_once_to_each_target(self) -> None:
         for ref in self.refs:
-            told = [
-                (it.target, it.event) for it in self.do(notices(self.store, ref)) if it.event is not Event.ATTENTION
-            ]
+            owed = self.do(notices(self.store, ref))
+            told = [(it.target, it.event) for it in owed if it.event is not Event.ATTENTION]
             assert len(set(told)) == len(told)
             ends = [it for it in told if it[1] is not Event.LOST]
             event = ENDS[self.ended[ref].state] if ref in self.ended else None
