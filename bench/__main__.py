@@ -54,7 +54,7 @@ def waiting(count: int) -> list[Task]:
     now = time.time_ns() // 1_000_000
     return [
         Task(
-            ref=new_ref(now),
+            ref=new_ref(now - count + number),  # as they come in life: one after the other
             created_at=now,
             state=State.WAITING,
             task_id=f"bench{number:015d}",

@@ -142,10 +142,18 @@ class Ingest:
     async def _flush(self) -> None:
         try:
             while self._queue:
+                await self._gather()
                 batch = [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_MOST))]
                 await self._commit(batch)
         finally:
             self._flushing = None
+
+    async def _gather(self) -> None:
+        """Let in what is already at the door: a fuller batch costs each callback less. Adds no wait when idle."""
+        before = 0
+        while before < len(self._queue) < BATCH_MOST:
+            before = len(self._queue)
+            await asyncio.sleep(0)
 
     async def _commit(self, batch: Sequence[_Waiting]) -> None:
         """Store a batch. One that fails for no fault of the disk is split until the row at fault stands alone."""

@@ -21,7 +21,6 @@ from receiver.messages import Message
 from receiver.model import Answer, Reply, Sent, Target, Verdict
 from receiver.providers import PROVIDERS, Provider, open_client
 from receiver.senders import AppriseSender
-from receiver.store.connection import Row
 from receiver.store.sqlite import SqliteConnection
 from receiver.wiring import open_parts, wall_clock
 
@@ -71,13 +70,14 @@ class DyingSender:
 
 def wrap_ingest(point: str) -> None:
     """Die around the commit of a callback."""
-    run, receive = SqliteConnection.run, Ingest.receive
+    commit, receive = SqliteConnection.commit, Ingest.receive
     under_way = 0
 
-    async def dying_run(self: SqliteConnection, sql: str, params: Row = ()) -> int:
-        if sql == "COMMIT" and under_way and self.touched and point == "before-commit":
+    async def dying_commit(self: SqliteConnection) -> None:
+        if under_way and self.touched and point == "before-commit":
+            await self.rows("SELECT 1")  # whatever was put off is written now
             die()
-        return await run(self, sql, params)
+        await commit(self)
 
     async def dying_receive(self: Ingest, ref: str, body: bytes, headers: bytes) -> Verdict:
         nonlocal under_way
@@ -88,7 +88,7 @@ def wrap_ingest(point: str) -> None:
         under_way -= 1
         return verdict
 
-    SqliteConnection.run = dying_run  # type: ignore[method-assign]  # the harness's own wrapping
+    SqliteConnection.commit = dying_commit  # type: ignore[method-assign]  # the harness's own wrapping
     Ingest.receive = dying_receive  # type: ignore[method-assign]  # likewise
 
 

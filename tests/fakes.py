@@ -65,9 +65,9 @@ class Clock:
 
 
 class FakeProvider:
-    """Answers what it was told to, in that order, then `answer` and `reply`; remembers what it was asked.
+    """Answers what it was told to, in that order, then `answer()` and `reply`; remembers what it was asked.
 
-    While `gate` is set to an event, submissions wait for it: they are in flight.
+    `before_reply` runs while the question is under way: what happens meanwhile.
     """
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ import pytest
 from anyio import wait_all_tasks_blocked
 from fakes import a_notice, a_task, busy, got, impatient, owe, put
 
-from receiver.errors import Corrupt, Locked, Newer, Unavailable
+from receiver.errors import Corrupt, Locked, Newer, StoreError, Unavailable
 from receiver.store import open_store
 from receiver.store.migrate import migrations
 from receiver.store.sqlite import SqliteConnection, SqliteStore, open_sqlite
@@ -61,11 +61,11 @@ async def test_a_writer_cancelled_at_its_begin_leaves_no_open_transaction(store:
         await wait_all_tasks_blocked()
         writing.cancel()
     await asyncio.gather(writing, return_exceptions=True)
-    await put(store, a_task())
+    await put(store, a_task(task_id=None))
 
 
 async def test_reading_cannot_write(store: SqliteStore) -> None:
-    with pytest.raises(Unavailable):
+    with pytest.raises(StoreError, match="only reads"):
         await store.tasks.insert([a_task()])
 
 

@@ -37,7 +37,7 @@ class Callbacks:
 
     async def insert(self, callbacks: Iterable[tuple[Callback, bool]]) -> None:
         """Record pairs of (callback, whether its body is to be kept here)."""
-        await self._on.many(
+        self._on.later(
             "INSERT INTO callbacks (ref, received_at, verdict, size, digest, replay_of, headers, body)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [
@@ -51,7 +51,7 @@ class Callbacks:
 
     async def count_only(self, callbacks: Iterable[Callback]) -> None:
         """Count callbacks beyond what is kept per task, with the digest of the last one."""
-        await self._on.many(
+        self._on.later(
             "INSERT INTO overflow (ref, count, digest, last_at) VALUES (?, 1, ?, ?) ON CONFLICT (ref) DO UPDATE"
             " SET count = overflow.count + 1, digest = excluded.digest, last_at = excluded.last_at",
             [(it.ref, it.digest, it.received_at) for it in callbacks],

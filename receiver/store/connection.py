@@ -4,7 +4,7 @@ The SQL of the tables is written once, in the part of the language that SQLite a
 parameters; a backend translates where it must.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -28,13 +28,14 @@ class Connection(Protocol):
     """Loops that have work once this transaction is committed."""
 
     async def rows(self, sql: str, params: Row = ()) -> list[Any]:
-        """All rows of a query, as tuples."""
+        """All rows of a query, as tuples; what was put off is done before it."""
 
     async def run(self, sql: str, params: Row = ()) -> int:
-        """Run one statement; the number of rows it changed."""
+        """Run one statement, after what was put off; the number of rows it changed."""
 
-    async def many(self, sql: str, rows: Iterable[Row]) -> int:
-        """Run one statement for each of `rows`; the number of rows changed in all."""
+    def later(self, sql: str, rows: Sequence[Row], *, expect: int | None = None) -> None:
+        """Put a statement off, to be run for each of `rows` with the next read or the commit. That raises Stale if it
+        changes another number of rows in all than `expect`."""
 
 
 def marks(count: int) -> str:

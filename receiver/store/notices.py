@@ -42,7 +42,7 @@ class Notices:
             for it in notices
         ]
         if rows:
-            await self._on.many(
+            self._on.later(
                 "INSERT INTO notices (ref, target, event, created_at, due_at, state, attempts, error, report)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 rows,
@@ -133,9 +133,9 @@ class Notices:
             " VALUES (?, 'due', ?, ?, 0, 0, 0) RETURNING id",
             (target, now, now),
         )
-        await self._on.run(
+        self._on.later(
             f"UPDATE notices SET send_id = ? WHERE id IN ({marks(len(notices))}) AND send_id IS NULL",
-            (send_id, *notices),
+            [(send_id, *notices)],
         )
         return int(send_id)
 
@@ -146,7 +146,7 @@ class Notices:
             " WHERE id = ? RETURNING target, claim, claims, tries",
             (owner, lease_until, send_id),
         )
-        await self._on.run("UPDATE notices SET state = 'sending' WHERE send_id = ?", (send_id,))
+        self._on.later("UPDATE notices SET state = 'sending' WHERE send_id = ?", [(send_id,)])
         rows = await self._on.rows(f"SELECT {_COLUMNS} FROM notices WHERE send_id = ? ORDER BY id", (send_id,))
         notices = tuple(map(_notice, rows))
         self._touch(notices)
@@ -168,36 +168,36 @@ class Notices:
 
     async def void_leases(self) -> None:
         """At the start of a process that is alone: nothing is being sent any more."""
-        await self._on.run("UPDATE sends SET lease_until = 0 WHERE state = 'sending'")
+        self._on.later("UPDATE sends SET lease_until = 0 WHERE state = 'sending'", [()])
 
     # -- results --
 
     async def add_attempt(self, attempt: Attempt) -> None:
         """Record one try at a send."""
-        await self._on.run(
+        self._on.later(
             "INSERT INTO attempts (send_id, at, duration_ms, error) VALUES (?, ?, ?, ?)",
-            (attempt.send_id, attempt.at, attempt.duration_ms, attempt.error),
+            [(attempt.send_id, attempt.at, attempt.duration_ms, attempt.error)],
         )
 
     async def sent(self, send: Send, now: int) -> None:
         """It was delivered: final, whoever holds the claim now."""
-        await self._on.run(
-            "UPDATE sends SET state = 'sent', lease_until = NULL, owner = NULL, claims = 0 WHERE id = ?", (send.id,)
+        self._on.later(
+            "UPDATE sends SET state = 'sent', lease_until = NULL, owner = NULL, claims = 0 WHERE id = ?", [(send.id,)]
         )
-        await self._close(send, NoticeState.SENT, error=None, sent_at=now)
+        self._close(send, NoticeState.SENT, error=None, sent_at=now)
 
     async def retry(self, send: Send, due_at: int, error: str) -> bool:
         """It failed and is tried again at `due_at`; False if the claim was no longer ours."""
         if not await self._still_ours(send, "state = 'due', tries = tries + 1, claims = 0, due_at = ?", due_at):
             return False
-        await self._close(send, NoticeState.DUE, error=error, due_at=due_at)
+        self._close(send, NoticeState.DUE, error=error, due_at=due_at)
         return True
 
     async def release(self, send: Send) -> bool:
         """It was claimed and not begun: due again as before; False if the claim was no longer ours."""
         if not await self._still_ours(send, "state = 'due', claims = claims - 1"):
             return False
-        await self._on.run("UPDATE notices SET state = 'due' WHERE send_id = ?", (send.id,))
+        self._on.later("UPDATE notices SET state = 'due' WHERE send_id = ?", [(send.id,)])
         self._touch(send.notices)
         return True
 
@@ -205,7 +205,7 @@ class Notices:
         """It is given up; False if the claim was no longer ours."""
         if not await self._still_ours(send, "state = 'dead', claims = 0"):
             return False
-        await self._close(send, NoticeState.DEAD, error=error, tried=tried)
+        self._close(send, NoticeState.DEAD, error=error, tried=tried)
         return True
 
     async def bury_strangers(self, targets: Sequence[str], limit: int = 200) -> int:
@@ -260,7 +260,7 @@ class Notices:
             )
         )
 
-    async def _close(
+    def _close(
         self,
         send: Send,
         state: NoticeState,
@@ -270,10 +270,10 @@ class Notices:
         sent_at: int | None = None,
         tried: bool = True,
     ) -> None:
-        await self._on.run(
+        self._on.later(
             "UPDATE notices SET state = ?, error = ?, due_at = coalesce(?, due_at), sent_at = ?,"
             " attempts = attempts + ? WHERE send_id = ?",
-            (state.value, error, due_at, sent_at, int(tried), send.id),
+            [(state.value, error, due_at, sent_at, int(tried), send.id)],
         )
         self._touch(send.notices)
 

@@ -9,11 +9,9 @@ import contextlib
 import fcntl
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-
-import aiosqlite
 
 from receiver.errors import Corrupt, Locked, StoreError, Unavailable
 from receiver.store.callbacks import Callbacks
@@ -22,6 +20,7 @@ from receiver.store.lanes import Lane, Listener, Listeners, Turns, Wakes
 from receiver.store.migrate import missing
 from receiver.store.notices import Notices
 from receiver.store.tasks import Tasks
+from receiver.store.trips import Change, Trips
 
 _PRAGMAS = (
     "PRAGMA busy_timeout = 1000",
@@ -46,36 +45,49 @@ _LATER = {
 }
 READ_MOST_S = 1.0
 
+_Told = tuple[list[Any], int]
+
 
 class SqliteConnection:
-    """`Connection` over one aiosqlite connection."""
+    """`Connection` over one connection to SQLite: for reading, each query on its own; for writing, one transaction."""
 
-    def __init__(self, raw: aiosqlite.Connection, read_most_s: float | None = None) -> None:
+    def __init__(self, raw: Trips, read_most_s: float | None = None) -> None:
         self._raw = raw
         self._read_most_s = read_most_s
+        self._put_off = [] if read_most_s is not None else [Change("BEGIN IMMEDIATE", [()])]
+        self._began = False
         self.touched: set[str] = set()
         self.woken: set[Topic] = set()
 
     async def rows(self, sql: str, params: Row = ()) -> list[Any]:
-        with _translated():
-            if self._read_most_s is None:
-                return list(await self._raw.execute_fetchall(sql, params))
-            return await self._bounded(sql, params, self._read_most_s)
+        return (await self._trip(sql, params))[0]
 
     async def run(self, sql: str, params: Row = ()) -> int:
-        with _translated():
-            return (await self._raw.execute(sql, params)).rowcount
+        return (await self._trip(sql, params))[1]
 
-    async def many(self, sql: str, rows: Iterable[Row]) -> int:
-        with _translated():
-            return (await self._raw.executemany(sql, rows)).rowcount
+    def later(self, sql: str, rows: Sequence[Row], *, expect: int | None = None) -> None:
+        if self._read_most_s is not None:
+            raise StoreError("this connection only reads; change the store in `write()`")
+        self._put_off.append(Change(sql, rows, expect))
 
-    async def _bounded(self, sql: str, params: Row, most_s: float) -> list[Any]:
+    async def commit(self) -> None:
+        """End the transaction, if it ever began: one that changed and read nothing has not."""
+        if self._began or len(self._put_off) > 1:
+            await self.run("COMMIT")
+
+    async def _trip(self, sql: str, params: Row) -> tuple[list[Any], int]:
+        changes, self._put_off = self._put_off, []
+        self._began = True
+        trip = self._raw.trip(changes, sql, params)
+        with _translated():
+            return await (trip if self._read_most_s is None else self._bounded(trip, self._read_most_s))
+
+    async def _bounded(self, trip: Coroutine[Any, Any, _Told], most_s: float) -> _Told:
         """A read that is interrupted when it takes too long, so that it cannot hold back a checkpoint for ever."""
-        query = asyncio.ensure_future(self._raw.execute_fetchall(sql, params))
+        query = asyncio.ensure_future(trip)
         while not (await asyncio.wait({query}, timeout=most_s))[0]:
             await self._raw.interrupt()  # again and again: the first may have met the query before it in the queue
-        return list(await query)
+        return await query
 
 
 class SqliteTx:
@@ -91,7 +103,7 @@ class SqliteTx:
 class SqliteStore:
     """The `Store` of one process over one SQLite file. Made by `open_sqlite`."""
 
-    def __init__(self, path: Path, writing: aiosqlite.Connection, reading: aiosqlite.Connection, lock: int) -> None:
+    def __init__(self, path: Path, writing: Trips, reading: Trips, lock: int) -> None:
         self.path = path
         self.fault: str | None = None
         self._writing = writing
@@ -112,9 +124,8 @@ class SqliteStore:
         try:
             tx = SqliteTx(SqliteConnection(self._writing))
             try:
-                await tx.connection.run("BEGIN IMMEDIATE")
                 yield tx
-                await _to_the_end(tx.connection.run("COMMIT"))
+                await _to_the_end(tx.connection.commit())
             except BaseException as error:
                 await _to_the_end(self._roll_back())
                 if isinstance(error, Unavailable):
@@ -178,11 +189,12 @@ async def open_sqlite(path: Path) -> SqliteStore:
     Raises Locked when another process has it, Newer, Corrupt, Unavailable.
     """
     lock = _take_lock(path)
-    opened: list[aiosqlite.Connection] = []
+    opened: list[Trips] = []
     try:
         with _translated():
             for pragmas in ((*_PRAGMAS, *_WRITING), (*_PRAGMAS, "PRAGMA query_only = ON")):
-                raw = await aiosqlite.connect(path, isolation_level=None)
+                raw = Trips(str(path))
+                await raw
                 opened.append(raw)
                 for pragma in pragmas:
                     await raw.execute_fetchall(pragma)
@@ -218,7 +230,7 @@ def _take_lock(path: Path) -> int:
     return lock
 
 
-async def _migrate(raw: aiosqlite.Connection) -> None:
+async def _migrate(raw: Trips) -> None:
     await raw.execute_fetchall(
         "CREATE TABLE IF NOT EXISTS migrations (number INTEGER PRIMARY KEY, name TEXT NOT NULL,"
         " probed_at INTEGER NOT NULL DEFAULT 0) STRICT"

@@ -1,7 +1,7 @@
 """The tasks and their images: reading, writing, claiming.
 
 A task is written back whole (its changing columns) and guarded by the state it was read in: an update that finds
-fewer rows than it was given raises `Stale`, and the transaction is decided again.
+fewer rows than it was given ends the transaction with `Stale`, and it is decided again.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 
-from receiver.errors import Stale
 from receiver.model import Error, Hold, Image, Origin, Outcome, Source, State, Task, Usage
 from receiver.store.connection import Connection, Row, Topic, marks
 
@@ -44,17 +43,16 @@ class Tasks:
     async def insert(self, tasks: Iterable[Task]) -> None:
         """Add new tasks."""
         tasks = list(tasks)
-        await self._on.many(_INSERT, [(*_fixed(task), *_moving(task)) for task in tasks])
+        self._on.later(_INSERT, [(*_fixed(task), *_moving(task)) for task in tasks])
         for task in tasks:
             self._note(task)
 
     async def update(self, changes: Sequence[tuple[Task, Task]]) -> None:
-        """Write back pairs of (as read, as it shall be). Raises Stale if one is no longer in the state it was in."""
+        """Write back pairs of (as read, as it shall be). The commit raises Stale if one is in another state by then."""
         if not changes:
             return
-        met = await self._on.many(_UPDATE, [(*_moving(new), old.ref, old.state.value) for old, new in changes])
-        if met != len(changes):
-            raise Stale(f"{len(changes) - met} of {len(changes)} tasks had moved on")
+        rows = [(*_moving(new), old.ref, old.state.value) for old, new in changes]
+        self._on.later(_UPDATE, rows, expect=len(rows))
         for old, new in changes:
             self._note(new, old)
 
@@ -110,7 +108,7 @@ class Tasks:
 
     async def add_images(self, images: Iterable[tuple[str, Image]]) -> None:
         """Record pairs of (ref, image); a place that is already taken stays as it is."""
-        await self._on.many(
+        self._on.later(
             "INSERT INTO images (ref, image_no, url, type, job_id) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             [(ref, image.image_no, image.url, image.type, image.job_id) for ref, image in images],
         )
@@ -167,7 +165,7 @@ class Tasks:
 
     async def void_leases(self) -> None:
         """At the start of a process that is alone: no submission or poll is under way any more."""
-        await self._on.run("UPDATE tasks SET lease_until = 0 WHERE lease_until IS NOT NULL")
+        self._on.later("UPDATE tasks SET lease_until = 0 WHERE lease_until IS NOT NULL", [()])
 
     async def next_overdue(self, now: int) -> Task | None:
         """The task that is to be looked at first, if its time has come and nobody holds it."""
@@ -223,8 +221,8 @@ class Tasks:
 
     async def add_poll(self, ref: str, at: int, heard: str, text: str, body: bytes | None) -> None:
         """Record one question to the provider; `body` only where it changed anything."""
-        await self._on.run(
-            "INSERT INTO polls (ref, at, heard, text, body) VALUES (?, ?, ?, ?, ?)", (ref, at, heard, text, body)
+        self._on.later(
+            "INSERT INTO polls (ref, at, heard, text, body) VALUES (?, ?, ?, ?, ?)", [(ref, at, heard, text, body)]
         )
 
     async def repeated(self, key: str) -> tuple[bytes, str] | None:
@@ -234,8 +232,8 @@ class Tasks:
 
     async def remember(self, key: str, digest: bytes, ref: str, now: int) -> None:
         """Keep an Idempotency-Key."""
-        await self._on.run(
-            "INSERT INTO idempotency (key, digest, ref, created_at) VALUES (?, ?, ?, ?)", (key, digest, ref, now)
+        self._on.later(
+            "INSERT INTO idempotency (key, digest, ref, created_at) VALUES (?, ?, ?, ?)", [(key, digest, ref, now)]
         )
 
     async def forget_keys(self, before: int, limit: int = 200) -> int:
