@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Plugins are named: looking for them costs seconds on every run.
 export PYTEST_DISABLE_PLUGIN_AUTOLOAD := 1
+PLUGINS := -p anyio -p _hypothesis_pytestplugin
 
 .PHONY: demo run test lint bench lock clean
 
@@ -13,7 +15,7 @@ run: $(VENV)/.run
 	@$(BIN)/receiver serve
 
 test: lint
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest $(PLUGINS) $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -155,6 +155,9 @@ class Intake:
                 submitted_at=None,
                 place_until=None,
                 poll_at=None,
+                hint=None,
+                hint_step=None,
+                hint_until=None,
                 due_at=self._clock(),
             )
             await tx.tasks.update([(task, again)])
@@ -196,6 +199,9 @@ class Intake:
         look_at = now if task.hint is not None or task.hint_step is not None else now + self._policy.sweep_first_ms
         return replace(
             task,
+            state=State.WAITING if task.state is State.QUEUED else task.state,  # it was sent: by someone else
+            held_by=None,
+            due_at=None,
             task_id=task_id,
             unsure=False,
             submitted_at=task.submitted_at or now,

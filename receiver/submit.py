@@ -11,12 +11,13 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
+from receiver.decide import FOREVER, paused, requeued, unsure
 from receiver.errors import Stale, StoreError, Unavailable
 from receiver.metrics import Metrics
 from receiver.model import Answer, Clock, Ending, Error, Outcome, Policy, Shape, Source, State, Taken, Task
 from receiver.providers import Provider
 from receiver.schedule import HISTORY_MOST, crept, expected, probe_gap, submit_gap
-from receiver.settle import FOREVER, Book, paused, raise_attention, requeued, unsure
+from receiver.settle import Book, raise_attention
 from receiver.store import Store, Topic, Tx
 
 LEASE_MS = 60_000  # the request may take 30 s; after this nobody waits for its answer

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from msgspec import Struct
 from msgspec.structs import replace
 
+from receiver.decide import deadline, fits, lost, settled
 from receiver.metrics import Metrics
 from receiver.model import Clock, Confirm, Decision, Ending, Heard, Origin, Policy, Reply, Source, State, Task, Verdict
 from receiver.providers import Provider
 from receiver.schedule import HISTORY_MOST, RETRY_AFTER_MOST, expected, hint_gap, poll_gap, probe_gap
-from receiver.settle import Book, deadline, fits, lost, raise_attention, settled
+from receiver.settle import Book, raise_attention
 from receiver.store import Store, Topic, Tx
 
 LEASE_MS = 60_000  # one poll in flight per task: nobody else looks at it meanwhile
@@ -60,7 +61,8 @@ def onward(task: Task, told: Told, policy: Policy, now: int, *, first_ms: int, l
     hint, until = task.hint, task.hint_until
     if hint is not None and until is not None:
         if told.running:
-            task = replace(task, hint_until=now + policy.confirm_within_ms)
+            again = None if task.state is State.LOST else now + policy.confirm_within_ms
+            task = replace(task, hint_until=again)
         elif now >= until:
             if policy.confirm is Confirm.MISMATCH:
                 return Onward(settled(task, hint, Source.CALLBACK, policy, now, confirmed=False))
@@ -77,7 +79,9 @@ def onward(task: Task, told: Told, policy: Policy, now: int, *, first_ms: int, l
 
 
 def _looked_at_again(task: Task, policy: Policy, now: int, first_ms: int, luck: float, *, pollable: bool) -> Task:
-    ends = [deadline(task, policy), policy.started_at + START_GRACE_MS, task.hint_until, task.place_until]
+    ends = [deadline(task, policy), task.hint_until, task.place_until]
+    if not pollable:
+        ends.append(policy.started_at + START_GRACE_MS)
     task = replace(task, lease_until=None)
     step = task.hint_step
     gap = hint_gap(step + 1) if step is not None else None

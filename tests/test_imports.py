@@ -15,7 +15,7 @@ LINES_MOST = 400
 LEVELS = {
     "model errors": 0.0,
     "config logs tokens schedule messages parameters metrics views": 1.0,
-    "providers store files senders": 2.0,
+    "providers store files senders decide": 2.0,
     "settle": 3.0,
     "submit ingest sweep notify archive prune intake": 4.0,
     "wiring": 4.5,

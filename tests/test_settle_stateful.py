@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec.structs import replace
 
+from receiver.decide import picture_digest
 from receiver.ingest import Ingest
 from receiver.metrics import Metrics
 from receiver.model import Answer, Ending, Event, Heard, Outcome, Reply, Shape, State, Taken, Task, Verdict
-from receiver.settle import picture_digest
 from receiver.store import Store, open_store
 from receiver.submit import Submit
 from receiver.sweep import LEASE_MS as LOOK_LEASE_MS

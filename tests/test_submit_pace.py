@@ -20,8 +20,9 @@ from fakes import (
 )
 from submit_rig import BARRED, TAKEN, UNCLEAR, Rig, a_submit
 
+from receiver.decide import FOREVER
 from receiver.model import Answer, Ending, Source, State, Taken
-from receiver.settle import FOREVER, Book
+from receiver.settle import Book
 from receiver.store import open_store
 
 pytestmark = pytest.mark.anyio

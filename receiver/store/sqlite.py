@@ -125,7 +125,7 @@ class SqliteStore:
             tx = SqliteTx(SqliteConnection(self._writing))
             try:
                 yield tx
-                await _to_the_end(tx.connection.commit())
+                await _to_the_end(self._commit(tx.connection))
             except BaseException as error:
                 await _to_the_end(self._roll_back())
                 if isinstance(error, Unavailable):
@@ -133,11 +133,15 @@ class SqliteStore:
                 raise
         finally:
             self._turns.give()
+
+    async def _commit(self, connection: SqliteConnection) -> None:
+        """Commit, and tell of it."""
+        await connection.commit()
         self.fault = None
-        for topic in tx.connection.woken:
+        for topic in connection.woken:
             self._wakes.wake(topic)
-        if tx.connection.touched:
-            self._listeners.tell(tx.connection.touched)
+        if connection.touched:
+            self._listeners.tell(connection.touched)
 
     async def _roll_back(self) -> None:
         """Leave no transaction open, whatever it died of; an error that ends it by itself is no second error.
