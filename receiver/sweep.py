@@ -11,11 +11,11 @@ from collections.abc import Callable
 from msgspec import Struct
 from msgspec.structs import replace
 
-from receiver.decide import deadline, fits, lost, settled
+from receiver.decide import FOREVER, deadline, fits, lost, settled
 from receiver.metrics import Metrics
 from receiver.model import Clock, Confirm, Decision, Ending, Heard, Origin, Policy, Reply, Source, State, Task, Verdict
 from receiver.providers import Provider
-from receiver.schedule import HISTORY_MOST, RETRY_AFTER_MOST, expected, hint_gap, poll_gap, probe_gap
+from receiver.schedule import HISTORY_MOST, RETRY_AFTER_MOST, UNSURE_MOST, expected, hint_gap, poll_gap, probe_gap
 from receiver.settle import Book, raise_attention
 from receiver.store import Store, Topic, Tx
 
@@ -73,7 +73,9 @@ def onward(task: Task, told: Told, policy: Policy, now: int, *, first_ms: int, l
         said = told.heard in (Heard.OUTCOME, Heard.UNKNOWN) and told.asked_at >= deadline(task, policy)
         if said or (not pollable and now >= policy.started_at + START_GRACE_MS):
             return Onward(lost(task, policy, now), ask)
-    if task.unsure and task.origin is Origin.SUBMITTED and task.place_until is not None and now >= task.place_until:
+    place = task.place_until
+    run_out = place is not None and (place <= now or now + UNSURE_MOST < place < FOREVER)  # the latter: a clock jumped
+    if run_out and task.unsure and task.origin is Origin.SUBMITTED:
         ask, task = "unsure", replace(task, place_until=None)
     return Onward(Decision(Verdict.HINT, _looked_at_again(task, policy, now, first_ms, luck, pollable=pollable)), ask)
 

@@ -73,11 +73,11 @@ def wrap_ingest(point: str) -> None:
     commit, receive = SqliteConnection.commit, Ingest.receive
     under_way = 0
 
-    async def dying_commit(self: SqliteConnection) -> None:
+    async def dying_commit(self: SqliteConnection) -> bool:
         if under_way and self.touched and point == "before-commit":
             await self.rows("SELECT 1")  # whatever was put off is written now
             die()
-        await commit(self)
+        return await commit(self)
 
     async def dying_receive(self: Ingest, ref: str, body: bytes, headers: bytes) -> Verdict:
         nonlocal under_way

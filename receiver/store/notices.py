@@ -95,13 +95,16 @@ class Notices:
 
     async def any_due(self, targets: Sequence[str], now: int, lease_horizon: int, due_horizon: int) -> bool:
         """Whether any of `targets` has a notice or a send that could be claimed, were it idle."""
+        due = "(SELECT 1 FROM {} WHERE state = 'due' AND target = t.name AND {} ? LIMIT 1)"
+        seeks = [
+            *(f"EXISTS {due.format('notices', f'send_id IS NULL AND due_at {limit}')}" for limit in ("<=", ">")),
+            *(f"EXISTS {due.format('sends', f'due_at {limit}')}" for limit in ("<=", ">")),
+            "EXISTS (SELECT 1 FROM sends WHERE state = 'sending' AND target = t.name"
+            " AND (lease_until <= ? OR lease_until > ?))",
+        ]
         rows = await self._on.rows(
-            f"WITH t (name) AS (VALUES {', '.join(['(?)'] * len(targets))}) SELECT 1 FROM t WHERE"
-            " EXISTS (SELECT 1 FROM notices WHERE state = 'due' AND send_id IS NULL AND target = t.name"
-            "          AND (due_at <= ? OR due_at > ?))"
-            " OR EXISTS (SELECT 1 FROM sends WHERE state = 'due' AND target = t.name AND (due_at <= ? OR due_at > ?))"
-            " OR EXISTS (SELECT 1 FROM sends WHERE state = 'sending' AND target = t.name"
-            "          AND (lease_until <= ? OR lease_until > ?)) LIMIT 1",
+            f"WITH t (name) AS (VALUES {', '.join(['(?)'] * len(targets))}) SELECT 1 FROM t"
+            f" WHERE {' OR '.join(seeks)} LIMIT 1",
             (*targets, *(now, due_horizon) * 2, now, lease_horizon),
         )
         return bool(rows)
@@ -109,22 +112,29 @@ class Notices:
     async def next_send(self, target: str, now: int, lease_horizon: int, due_horizon: int) -> int | None:
         """The target's earliest send that is due, or whose lease has run out."""
         rows = await self._on.rows(
-            "SELECT id FROM (SELECT id, due_at FROM sends WHERE state = 'sending' AND target = ?1"
+            "SELECT id FROM ("
+            "SELECT id, due_at FROM sends WHERE state = 'sending' AND target = ?1"
             "   AND (lease_until <= ?2 OR lease_until > ?3)"
-            " UNION ALL SELECT id, due_at FROM sends WHERE state = 'due' AND target = ?1"
-            "   AND (due_at <= ?2 OR due_at > ?4)) AS open ORDER BY due_at LIMIT 1",
+            " UNION ALL SELECT * FROM (SELECT id, due_at FROM sends WHERE state = 'due' AND target = ?1"
+            "   AND due_at <= ?2 ORDER BY due_at LIMIT 1) AS come"
+            " UNION ALL SELECT * FROM (SELECT id, due_at FROM sends WHERE state = 'due' AND target = ?1"
+            "   AND due_at > ?4 ORDER BY due_at LIMIT 1) AS jumped"
+            ") AS open ORDER BY due_at LIMIT 1",
             (target, now, lease_horizon, due_horizon),
         )
         return rows[0][0] if rows else None
 
     async def next_notices(self, target: str, now: int, due_horizon: int, limit: int) -> list[int]:
-        """The target's earliest due notices that are in no send yet."""
-        rows = await self._on.rows(
-            "SELECT id FROM notices WHERE state = 'due' AND send_id IS NULL AND target = ?1"
-            " AND (due_at <= ?2 OR due_at > ?3) ORDER BY due_at, id LIMIT ?4",
-            (target, now, due_horizon, limit),
-        )
-        return [notice for (notice,) in rows]
+        """The target's earliest due notices that are in no send yet; else some that a clock that jumped put far off."""
+        for bound, at in (("<=", now), (">", due_horizon)):
+            rows = await self._on.rows(
+                "SELECT id FROM notices WHERE state = 'due' AND send_id IS NULL AND target = ?"
+                f" AND due_at {bound} ? ORDER BY due_at, id LIMIT ?",
+                (target, at, limit),
+            )
+            if rows:
+                return [notice for (notice,) in rows]
+        return []
 
     async def open_send(self, target: str, notices: Sequence[int], now: int) -> int:
         """Put notices into a new send: its membership for good. Returns the send's id."""

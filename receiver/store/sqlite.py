@@ -70,10 +70,12 @@ class SqliteConnection:
             raise StoreError("this connection only reads; change the store in `write()`")
         self._put_off.append(Change(sql, rows, expect))
 
-    async def commit(self) -> None:
-        """End the transaction, if it ever began: one that changed and read nothing has not."""
-        if self._began or len(self._put_off) > 1:
+    async def commit(self) -> bool:
+        """End the transaction; whether it ever began: one that changed and read nothing has not."""
+        begun = self._began or len(self._put_off) > 1
+        if begun:
             await self.run("COMMIT")
+        return begun
 
     async def _trip(self, sql: str, params: Row) -> tuple[list[Any], int]:
         changes, self._put_off = self._put_off, []
@@ -136,8 +138,8 @@ class SqliteStore:
 
     async def _commit(self, connection: SqliteConnection) -> None:
         """Commit, and tell of it."""
-        await connection.commit()
-        self.fault = None
+        if await connection.commit():
+            self.fault = None
         for topic in connection.woken:
             self._wakes.wake(topic)
         if connection.touched:

@@ -23,6 +23,8 @@ _COLUMNS = ", ".join((*_FIXED, *_MOVING))
 _INSERT = f"INSERT INTO tasks ({_COLUMNS}) VALUES ({marks(len(_FIXED) + len(_MOVING))})"
 _UPDATE = f"UPDATE tasks SET {', '.join(f'{name} = ?' for name in _MOVING)} WHERE ref = ? AND state = ?"
 
+AHEAD_MOST_MS = 40 * 86_400_000  # nothing is scheduled so far ahead: DEADLINE is 30 days at most
+
 _error = msgspec.json.Decoder(Error)
 _usage = msgspec.json.Decoder(Usage)
 _outcome = msgspec.json.Decoder(Outcome)
@@ -117,16 +119,11 @@ class Tasks:
 
     async def next_queued(self, now: int) -> Task | None:
         """The queued task whose turn it is, if there is one."""
-        return await self._first("due_at IS NOT NULL AND due_at <= ? ORDER BY due_at LIMIT 1", (now,))
+        return await self._come("due_at", now)
 
     async def any_due(self, now: int) -> bool:
         """Whether a queued task's turn has come, or a submission's lease has run out."""
-        [(due, overdue)] = await self._on.rows(
-            "SELECT EXISTS (SELECT 1 FROM tasks WHERE due_at IS NOT NULL AND due_at <= ?),"
-            " EXISTS (SELECT 1 FROM tasks WHERE lease_until IS NOT NULL AND lease_until <= ? AND state = 'submitting')",
-            (now, now),
-        )
-        return bool(due or overdue)
+        return bool(await self.next_queued(now) or await self.overdue_answers(now, limit=1))
 
     async def next_due(self, after: int) -> int | None:
         """When, after `after`, the next queued task may be submitted."""
@@ -153,9 +150,9 @@ class Tasks:
     async def overdue_answers(self, now: int, limit: int = 200) -> list[Task]:
         """Tasks in `submitting` whose answer will not come any more: their lease has run out."""
         rows = await self._on.rows(
-            f"SELECT {_COLUMNS} FROM tasks WHERE lease_until IS NOT NULL AND lease_until <= ?"
+            f"SELECT {_COLUMNS} FROM tasks WHERE (lease_until <= ? OR lease_until > ?)"
             " AND state = 'submitting' LIMIT ?",
-            (now, limit),
+            (now, now + AHEAD_MOST_MS, limit),
         )
         return [_task(row) for row in rows]
 
@@ -169,10 +166,8 @@ class Tasks:
 
     async def next_overdue(self, now: int) -> Task | None:
         """The task that is to be looked at first, if its time has come and nobody holds it."""
-        free = "(lease_until IS NULL OR lease_until <= ?)"
-        return await self._first(
-            f"poll_at IS NOT NULL AND poll_at <= ? AND {free} ORDER BY poll_at LIMIT 1", (now, now)
-        )
+        free = "(lease_until IS NULL OR lease_until <= ? OR lease_until > ?)"
+        return await self._come("poll_at", now, f" AND {free}", (now, now + AHEAD_MOST_MS))
 
     async def next_poll(self, after: int) -> int | None:
         """When, after `after`, the next waiting task is to be looked at."""
@@ -202,14 +197,24 @@ class Tasks:
             )
         ]
 
-    async def _first(self, where: str, params: Row) -> Task | None:
-        rows = await self._on.rows(f"SELECT {_COLUMNS} FROM tasks WHERE {where}", params)
-        return _task(rows[0]) if rows else None
+    async def _come(self, column: str, now: int, more: str = "", params: Row = ()) -> Task | None:
+        """The task whose time in `column` has come first; else one whose time was set by a clock that jumped.
+
+        Two seeks: one query with OR would walk all that is not due yet.
+        """
+        for limit, bound in (("<=", now), (">", now + AHEAD_MOST_MS)):
+            rows = await self._on.rows(
+                f"SELECT {_COLUMNS} FROM tasks WHERE {column} {limit} ?{more} ORDER BY {column} LIMIT 1",
+                (bound, *params),
+            )
+            if rows:
+                return _task(rows[0])
+        return None
 
     async def last_callback(self, model: str) -> int | None:
         """When a callback last settled a task of this model."""
         [(last,)] = await self._on.rows(
-            "SELECT max(settled_at) FROM tasks WHERE settled_by = 'callback' AND model = ?", (model,)
+            "SELECT max(settled_at) FROM tasks WHERE settled_by = 'callback' AND confirmed = 1 AND model = ?", (model,)
         )
         return last  # type: ignore[no-any-return]  # INTEGER or NULL by the schema
 

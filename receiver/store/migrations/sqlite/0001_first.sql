@@ -52,7 +52,7 @@ CREATE INDEX tasks_due   ON tasks (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX tasks_lease ON tasks (lease_until) WHERE lease_until IS NOT NULL;
 CREATE INDEX tasks_place ON tasks (place_until) WHERE place_until IS NOT NULL;
 CREATE INDEX tasks_poll  ON tasks (poll_at) WHERE poll_at IS NOT NULL;
-CREATE INDEX tasks_past  ON tasks (model, settled_at, submitted_at) WHERE settled_by = 'callback';
+CREATE INDEX tasks_past  ON tasks (model, settled_at, submitted_at) WHERE settled_by = 'callback' AND confirmed = 1;
 CREATE INDEX tasks_key   ON tasks (key_id) WHERE key_id IS NOT NULL AND settled_at IS NULL;
 
 CREATE TABLE images (
