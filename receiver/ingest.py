@@ -8,7 +8,7 @@ breaks its row, costs only itself. Also here: replaying a stored callback.
 import asyncio
 import hashlib
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
 from msgspec import Struct
@@ -27,9 +27,11 @@ KEPT_BYTES_MOST = 2 * 1024 * 1024
 STALE_TRIES = 3
 
 _UNPARSED = (
-    "The body of a callback for {} could not be read; has the provider changed its format? "
-    "It is kept (`receiver callbacks list`), and the task is polled instead."
+    "The body of a callback for {} could not be read; has the provider changed its format? It is kept: "
+    "`receiver callbacks list --verdict unparsed`. {}"
 )
+_POLLED = "The task is polled instead."
+_NOT_POLLED = "The task cannot be polled, for want of {}: look at the body, and at the provider's own list."
 
 log = logging.getLogger(__name__)
 
@@ -211,8 +213,9 @@ class Ingest:
                 await tx.callbacks.count_only(shelf.counted)
             if Verdict.UNPARSED in verdicts:
                 task = book.tasks[batch[verdicts.index(Verdict.UNPARSED)].callback.ref]
-                await raise_attention(tx, "unparsed", _UNPARSED.format(task.ref), self._policy, now, task)
+                await raise_attention(tx, "unparsed", _unparsed(task, self._policy), self._policy, now, task)
         self._metrics.settled(book.ended)
+        _log(batch, verdicts)
         return verdicts
 
     async def _keep_raw(self, waiting: _Waiting) -> None:
@@ -228,6 +231,22 @@ class Ingest:
             _answer(waiting, Unavailable(f"the callback could not be stored: {type(error).__name__}"))
         else:
             _answer(waiting, Verdict.UNPARSED)
+
+
+def _unparsed(task: Task, policy: Policy) -> str:
+    if not policy.can_poll:
+        return _UNPARSED.format(task.ref, _NOT_POLLED.format("a PROVIDER_KEY"))
+    return _UNPARSED.format(task.ref, _POLLED if task.task_id else _NOT_POLLED.format("the provider's id of it"))
+
+
+def _log(batch: Sequence[_Waiting], verdicts: Sequence[Verdict]) -> None:
+    """One line a commit: of a single callback its verdict, of many how many there were of each."""
+    if len(batch) == 1:
+        [ref] = {it.callback.ref for it in batch}
+        log.info("a callback: %s", verdicts[0], extra={"action": f"callback.{verdicts[0]}", "ref": ref})
+    else:
+        counts = ", ".join(f"{count} {verdict}" for verdict, count in Counter(verdicts).items())
+        log.info("%d callbacks: %s", len(batch), counts, extra={"action": "callback.stored"})
 
 
 def _answer(waiting: _Waiting, result: Verdict | Unavailable) -> None:

@@ -80,6 +80,15 @@ _KIND = {
     Event.LOST: Kind.WARNING,
     Event.ATTENTION: Kind.WARNING,
 }
+_CAUSES = {
+    "callbacks-stopped": "callbacks no longer arrive",
+    "provider-key": "the provider refuses our key or balance",
+    "target": "a notice to {} was given up",
+    "task-id": "two ids for one task",
+    "unconfirmed": "an end that nobody could confirm",
+    "unparsed": "a callback that could not be read",
+    "unsure": "nobody knows whether it was taken",
+}
 _WORST_FIRST = (Event.FAILED, Event.LOST, Event.ATTENTION, Event.COMPLETED)
 
 
@@ -134,13 +143,19 @@ def _headline(report: Report) -> str:
             why = one_line(report.error.message or report.error.code or "", TITLE_MOST) if report.error else ""
             said = f"{name} failed{doubt}" + (f": {why}" if why else "")
         case Event.ATTENTION:
-            first = (
-                one_line(_clean(report.text or "", _TEXT_MOST).strip().partition("\n")[0], TITLE_MOST) or "attention"
+            first = _cause(report) or one_line(
+                _clean(report.text or "", _TEXT_MOST).strip().partition("\n")[0], TITLE_MOST
             )
-            said = f"{name}: {first}" if report.label or report.ref else first
+            said = f"{name}: {first}" if report.label or report.ref else first or "attention"
         case _:
             said = f"{name} {report.event}{doubt}"
     return _cut(f"{mark} {said}", TITLE_MOST)
+
+
+def _cause(report: Report) -> str | None:
+    """What an attention is about, in a few words; its cause may name a task or a target behind a colon."""
+    kind, _, about = (report.cause or "").partition(":")
+    return _CAUSES[kind].format(one_line(about, TITLE_MOST)) if kind in _CAUSES else None
 
 
 def _single(report: Report, where: Link) -> list[_Paragraph]:

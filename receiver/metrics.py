@@ -1,4 +1,4 @@
-"""What is counted, under the names of the contract; one registry a process, nothing global."""
+"""What is counted, under names that dashboards hold on to; one registry a process, nothing global."""
 
 from collections.abc import Iterable
 

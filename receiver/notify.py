@@ -127,6 +127,7 @@ class Notify:
 
     async def _give_up(self, send: Send, sent: Sent, attempt: Attempt | None = None) -> None:
         error = sent.error or ""
+        log.error("%s: given up: %s", send.target, error, extra={"action": "notice.dead", "ref": send.notices[0].ref})
         async with self._store.write() as tx:
             if attempt is not None:
                 await tx.notices.add_attempt(attempt)
@@ -134,7 +135,7 @@ class Notify:
                 await raise_attention(
                     tx,
                     f"target:{send.target}",
-                    f"A notice to {send.target} was given up: {error}. Mend the target, then "
+                    f"A notice to {send.target} was given up: {error.rstrip('.')}. Mend the target, then "
                     f"`receiver notices redrive --target {send.target}`.",
                     self._policy,
                     self._clock(),

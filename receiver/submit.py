@@ -1,4 +1,4 @@
-"""Queued tasks to the provider, one claim a request, and what its answer means (design: "The task's states").
+"""Queued tasks to the provider, one claim a request, and what its answer means.
 
 A task is claimed immediately before its request. An answer that leaves open whether the provider took it makes the task
 unsure: it is never sent twice without a person's word. What the answer teaches is stored in any state.
@@ -84,7 +84,8 @@ class Submit:
         """Send the request and record the answer, waiting for the disk if need be."""
         url = None if task.poll_only else self._callback_url(task.ref)
         answer = await self._provider.submit(task.model or "", task.params, url)
-        log.info(answer.text, extra={"action": f"submit.{answer.taken}", "ref": task.ref})
+        level = logging.WARNING if answer.taken in (Taken.UNCLEAR, Taken.BARRED) else logging.INFO
+        log.log(level, answer.text, extra={"action": f"submit.{answer.taken}", "ref": task.ref})
         for gap in (*RECORD_GAPS_S, None):
             try:
                 await self._record(task, answer)

@@ -25,8 +25,11 @@ START_GRACE_MS = 600_000  # receiving after a start, before a task that cannot b
 STREAK = 5  # tasks found by the sweep, with no callback since the first: callbacks no longer arrive
 
 _QUESTIONS = {
-    "unconfirmed": "A callback for {} says it ended, and no poll could confirm it",
-    "unsure": "Nobody knows whether the provider took {}",
+    "unconfirmed": "A callback for {name} says it ended, and no poll could confirm it. Look at the provider's list. "
+    "To believe it, `receiver callbacks replay --accept ID`; `receiver tasks show {ref}` names the ID. Or wait.",
+    "unsure": "Nobody knows whether the provider took {name}, so it is not sent again. Look at the provider's list. "
+    "If it is there, `receiver tasks tell-id {ref} ID`; if it is not, `receiver tasks resubmit {ref}` (should it be "
+    "there after all, it is paid for twice). Or wait for its callback.",
 }
 
 log = logging.getLogger(__name__)
@@ -164,6 +167,7 @@ class Sweep:
         reply = await self._provider.poll(look.task_id) if look.task_id is not None else None
         if reply is not None:
             self._metrics.polled(reply.heard)
+            log.info(reply.text, extra={"action": f"sweep.{reply.heard}", "ref": look.task.ref})
             self._adjust(reply, asked_at)
         await self._record(look.task, asked_at, reply)
 
@@ -230,13 +234,11 @@ class Sweep:
         self._metrics.settled(book.ended)
 
     async def _ask_a_person(self, tx: Tx, task: Task, cause: str) -> None:
-        name = f"“{task.label}” ({task.ref})" if task.label else task.ref
+        name = f"“{task.label}”" if task.label else task.ref
         await raise_attention(
             tx,
             f"{cause}:{task.ref}",
-            f"{_QUESTIONS[cause].format(name)}. Look at the provider's own list; then"
-            f" `receiver callbacks replay --accept`, `receiver tasks resubmit {task.ref}` (it may be paid for twice),"
-            " or wait.",
+            _QUESTIONS[cause].format(name=name, ref=task.ref),
             self._policy,
             self._clock(),
             task,
@@ -254,7 +256,7 @@ class Sweep:
                 tx,
                 "callbacks-stopped",
                 f"The last {len(self._found)} tasks were found by polling: callbacks no longer arrive. "
-                "Check that PUBLIC_URL reaches this service (`receiver doctor`).",
+                "Check from outside that PUBLIC_URL reaches this service: its /healthz answers 200.",
                 self._policy,
                 now,
             )

@@ -101,7 +101,7 @@ async def open_parts(
             ring,
             clock,
             public_url=settings.public_url,
-            unreachable=config.can_be_called_back(settings),
+            unreachable=config.why_unreachable(settings),
         )
         yield Parts(
             store=store,

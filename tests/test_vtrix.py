@@ -221,7 +221,7 @@ async def test_400_404_413_and_422_are_refused_with_the_providers_error(status: 
     [
         (b"", "the provider answered HTTP 400"),
         (b"<html>nginx</html>", "the provider answered HTTP 400"),
-        (b"no such\r\nmodel", "no such model"),
+        (b"no such\r\nmodel", "HTTP 400: no such model"),
         (b'{"unheard": "of"}', "the provider answered HTTP 400"),
         (b"x" * (BODY_MOST + 1), "the provider answered HTTP 400"),
     ],
@@ -231,6 +231,12 @@ async def test_a_refusal_always_has_words(body: bytes, message: str) -> None:
     assert answer.taken is Taken.REFUSED
     assert answer.error is not None
     assert answer.error.message == message
+
+
+async def test_a_404_that_is_not_in_the_providers_words_asks_about_the_url() -> None:
+    answer = await submitted(http(404, b"Not Found"))
+    assert answer.error is not None
+    assert answer.error.message == "HTTP 404: Not Found (is PROVIDER_URL right?)"
 
 
 async def test_200_with_an_error_and_no_id_is_refused() -> None:

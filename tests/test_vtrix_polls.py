@@ -34,7 +34,7 @@ async def test_neither_key_nor_callback_comes_back_out(status: int) -> None:
 async def test_a_plain_text_echo_is_redacted_too() -> None:
     answer = await submitted(http(400, f"cannot\nreach {CALLBACK}".encode()))
     assert answer.error is not None
-    assert answer.error.message == "cannot reach [redacted]"
+    assert answer.error.message == "HTTP 400: cannot reach [redacted]"
     assert len((await submitted(http(400, b"x y " * 999))).text) <= TEXT_MOST
 
 

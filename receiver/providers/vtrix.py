@@ -159,14 +159,14 @@ async def _read(response: httpx.Response) -> bytes | None:
 
 
 def _answer(got: _Exchange, now: int) -> Answer:
-    """What the answer to a submission means (`design.md` §5)."""
+    """What the answer to a submission means ."""
     if not got.sent:
         return Answer(Taken.NOT_SENT, _line(got, None))
     body = got.body or b""
     outcome, error = bodies.accepted(body), bodies.refusal(body)
     taken = _taken(got.status, outcome, error)
     if taken is Taken.REFUSED:
-        error = error or Error(None, _prose(body) or f"the provider answered HTTP {got.status}")
+        error = error or Error(None, _unexplained(got.status, body))
     return Answer(
         taken,
         _line(got, error, outcome),
@@ -174,6 +174,13 @@ def _answer(got: _Exchange, now: int) -> Answer:
         error=error,
         retry_after_ms=retry_after_ms(got.retry_after, now) if taken is Taken.BUSY else None,
     )
+
+
+def _unexplained(status: int, body: bytes) -> str:
+    """What to say of a refusal that is not in the provider's words: it may come from somewhere else altogether."""
+    prose = _prose(body)
+    said = f"HTTP {status}: {prose}" if prose else f"the provider answered HTTP {status}"
+    return f"{said} (is PROVIDER_URL right?)" if status == _UNKNOWN else said
 
 
 def _taken(status: int, outcome: Outcome | None, error: Error | None) -> Taken:
@@ -187,7 +194,7 @@ def _taken(status: int, outcome: Outcome | None, error: Error | None) -> Taken:
 
 
 def _reply(got: _Exchange, task_id: str, now: int) -> Reply:
-    """What the reply to a poll means (`design.md` §9). A task object that is another task's means nothing."""
+    """What the reply to a poll means . A task object that is another task's means nothing."""
     body = got.body or b""
     if got.status == httpx.codes.OK:
         outcome = bodies.parse(body)

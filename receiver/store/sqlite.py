@@ -197,6 +197,9 @@ async def open_sqlite(path: Path) -> SqliteStore:
     lock = _take_lock(path)
     opened: list[Trips] = []
     try:
+        os.close(
+            os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        )  # prompts and bodies; -wal and -shm follow
         with _translated():
             for pragmas in ((*_PRAGMAS, *_WRITING), (*_PRAGMAS, "PRAGMA query_only = ON")):
                 raw = Trips(str(path))

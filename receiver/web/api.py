@@ -1,4 +1,4 @@
-"""The API of the contract, call by call, and `OPERATIONS`, the one table that routes and document are made of.
+"""The API, call by call, and `OPERATIONS`, the one table that routes and document are made of.
 
 Each call turns what was asked into one call of another room and shows the result; what is accepted is decided there
 (`intake`, `ingest`, the store), and all that is refused here is a name, a cursor or an id that cannot exist.

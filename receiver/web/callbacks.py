@@ -44,7 +44,7 @@ class Callbacks:
         self._reading = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request: the table of design §7, row by row."""
+        """Answer one request."""
         try:
             ref = self._opened(scope["path"])
             if scope["method"] == "POST":
