@@ -1,4 +1,4 @@
-# Every target does its own set-up: Python 3.11 or newer, make, and nothing else is needed.
+# Every target does its own set-up: Python 3.11 or newer with its venv module, make, and nothing else is needed.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,10 +6,13 @@ BIN := $(VENV)/bin
 export PYTEST_DISABLE_PLUGIN_AUTOLOAD := 1
 PLUGINS := -p anyio -p _hypothesis_pytestplugin
 
-.PHONY: demo run test lint bench lock clean
+.PHONY: demo install run test lint bench lock clean
 
 demo: $(VENV)/.run
 	@$(BIN)/receiver demo $(if $(ONCE),--once)
+
+# The program alone, as .venv/bin/receiver: nothing is started, and no key is made.
+install: $(VENV)/.run
 
 run: $(VENV)/.run
 	@$(BIN)/receiver serve
@@ -26,7 +29,9 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m bench $(ARGS)
 
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "receiver needs Python 3.11 or newer, and $(PYTHON) is not: name one, as in make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.run: $(BIN)/python requirements/run.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt

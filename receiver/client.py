@@ -52,7 +52,8 @@ class Client:
     def __init__(self, server: str, token: str | None, *, pause: Callable[[float], None] = time.sleep) -> None:
         import httpx
 
-        self._server = server
+        self.server = server
+        self._has_token = bool(token)
         self._pause = pause
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = httpx.Client(
@@ -66,7 +67,7 @@ class Client:
         self._http.close()
 
     def __repr__(self) -> str:
-        return f"Client({self._server!r})"
+        return f"Client({self.server!r})"
 
     # -- tasks --
 
@@ -165,8 +166,9 @@ class Client:
 
     # -- the stream --
 
-    def stream(self) -> Iterator[TaskView | None]:
-        """Every change of a task, for ever; the stream is opened again when it breaks.
+    def stream(self, *, lost: Callable[[], None] = lambda: None) -> Iterator[TaskView | None]:
+        """Every change of a task, for ever; the stream is opened again when it breaks, and `lost` called once whenever
+        that does not succeed at once.
 
         None means that changes may have been missed (at the first and every later opening, and while there are only
         errors to be had), so whoever needs to be sure asks. Raises ApiError when the service cannot be reached at
@@ -179,9 +181,11 @@ class Client:
                     met, lost_at = True, 0.0
                     yield change
             except ApiError as error:
-                lost_at = lost_at or time.monotonic()
+                first, lost_at = not lost_at, lost_at or time.monotonic()
                 if not met or error.status in (401, 404) or time.monotonic() - lost_at > PATIENCE_S:
                     raise
+                if first:
+                    lost()
                 if error.status:
                     yield None
             self._pause(STREAM_GAP_S)
@@ -262,14 +266,14 @@ class Client:
             yield
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise _NotConnected(
-                f"cannot connect to {self._server}: is the service running? Start it with `receiver serve`, or set "
+                f"cannot connect to {self.server}: is the service running? Start it with `receiver serve`, or set "
                 "RECEIVER_SERVER to where it is"
             ) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ApiError(
                 0,
                 "no_answer",
-                f"no answer from {self._server} ({type(error).__name__}): look at its log, then try again",
+                f"no answer from {self.server} ({type(error).__name__}): look at its log, then try again",
             ) from error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise self._foreign(200) from error
@@ -280,7 +284,8 @@ class Client:
         except (msgspec.DecodeError, UnicodeDecodeError):
             return self._foreign(answer.status_code)
         if answer.status_code == 401:
-            message = f"{self._server} does not take this API token: set RECEIVER_API_TOKEN to one of its API_TOKENS"
+            wants = "does not take this API token" if self._has_token else "wants an API token"
+            message = f"{self.server} {wants}: set RECEIVER_API_TOKEN to one of its API_TOKENS"
             return ApiError(401, problem.code, message)
         return ApiError(answer.status_code, problem.code, problem.message, problem.field)
 
@@ -288,7 +293,7 @@ class Client:
         return ApiError(
             status or 502,
             "no_api",
-            f"{self._server} answers (HTTP {status}), but not as a receiver: see RECEIVER_SERVER",
+            f"{self.server} answers (HTTP {status}), but not as a receiver: see RECEIVER_SERVER",
         )
 
 

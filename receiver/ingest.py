@@ -128,11 +128,9 @@ class Ingest:
             self._queue.append(waiting)
             if self._flushing is None:
                 self._flushing = asyncio.create_task(self._flush(), name="ingest")
-            verdict = await waiting.verdict
+            return await waiting.verdict
         finally:
             self._held -= size
-        self._metrics.called(verdict.value)
-        return verdict
 
     def _outcome(self, body: bytes) -> Outcome | None:
         try:
@@ -214,6 +212,7 @@ class Ingest:
             if Verdict.UNPARSED in verdicts:
                 task = book.tasks[batch[verdicts.index(Verdict.UNPARSED)].callback.ref]
                 await raise_attention(tx, "unparsed", _unparsed(task, self._policy), self._policy, now, task)
+        self._metrics.called(verdict.value for verdict in verdicts)
         self._metrics.settled(book.ended)
         _log(batch, verdicts)
         return verdicts

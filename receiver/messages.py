@@ -130,6 +130,11 @@ def one_line(text: str, most: int) -> str:
     return _cut(" ".join(_clean(text, most).split()), most)
 
 
+def advice(code: str) -> str | None:
+    """What to do about a provider's error code, in a sentence; None if nothing is known of it."""
+    return ADVICE.get(code) or (_ADVICE_BY_CAUSE.get(code[-3:]) if len(code) == 9 else None)
+
+
 # What is said of one task.
 
 
@@ -198,14 +203,12 @@ def _failure(report: Report) -> _Paragraph:
     words = one_line(error.message, _ERROR_MOST) or "the provider did not say why"
     return (
         _Line(f"Error {code}: {words}" if code else f"Error: {words}"),
-        _Line(f"What to do: {_advice(code, report)}"),
+        _Line(f"What to do: {advice(code) or _look(report)}"),
     )
 
 
-def _advice(code: str, report: Report) -> str:
-    by_cause = _ADVICE_BY_CAUSE.get(code[-3:]) if len(code) == 9 else None
-    show = f"`receiver tasks show {_ref(report)}` shows all that came; then submit it again, or ask the provider."
-    return ADVICE.get(code) or by_cause or show
+def _look(report: Report) -> str:
+    return f"`receiver tasks show {_ref(report)}` shows all that came; then submit it again, or ask the provider."
 
 
 def _search(report: Report) -> str:

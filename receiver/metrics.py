@@ -1,6 +1,8 @@
 """What is counted, under names that dashboards hold on to; one registry a process, nothing global."""
 
+from collections import Counter as TallyOf
 from collections.abc import Iterable
+from functools import lru_cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -15,8 +17,10 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         on = self._registry
-        self._callbacks = Counter("receiver_callbacks", "Callbacks by verdict.", ["verdict"], registry=on)
-        self._tasks = Counter("receiver_tasks", "Tasks that ended.", ["state", "settled_by"], registry=on)
+        callbacks = Counter("receiver_callbacks", "Callbacks by verdict.", ["verdict"], registry=on)
+        self._callbacks = lru_cache(maxsize=None)(callbacks.labels)  # finding a child by its label is dear
+        tasks = Counter("receiver_tasks", "Tasks that ended.", ["state", "settled_by"], registry=on)
+        self._tasks = lru_cache(maxsize=None)(tasks.labels)
         self._notices = Counter("receiver_notices", "Notices by result.", ["target", "state"], registry=on)
         self._polls = Counter("receiver_polls", "Questions to the provider by result.", ["result"], registry=on)
         self.callback_seconds = Histogram(
@@ -25,14 +29,16 @@ class Metrics:
         self._notice_seconds = Histogram("receiver_notice_seconds", "Settled to sent.", buckets=_SECONDS, registry=on)
         self._depth = Gauge("receiver_queue_depth", "What waits.", ["queue"], registry=on)
 
-    def called(self, verdict: str) -> None:
-        """A callback was answered."""
-        self._callbacks.labels(verdict).inc()
+    def called(self, verdicts: Iterable[str]) -> None:
+        """Callbacks were stored, or refused as `foreign`."""
+        for verdict, count in TallyOf(verdicts).items():
+            self._callbacks(verdict).inc(count)
 
     def settled(self, tasks: Iterable[Task]) -> None:
         """These tasks ended."""
-        for task in tasks:
-            self._tasks.labels(task.state.value, task.settled_by.value if task.settled_by else "").inc()
+        ends = TallyOf((task.state.value, task.settled_by.value if task.settled_by else "") for task in tasks)
+        for (state, settled_by), count in ends.items():
+            self._tasks(state, settled_by).inc(count)
 
     def polled(self, heard: Heard) -> None:
         """The provider was asked."""

@@ -59,7 +59,8 @@ class Ring:
     def __init__(self, keys: Sequence[str]) -> None:
         if not keys or any(len(key) < 16 for key in keys):
             raise ValueError("a secret key has at least 16 characters; `openssl rand -hex 32` makes a good one")
-        self._keys = [key.encode() for key in keys]
+        # An HMAC begun for each key and purpose: going on from a copy costs a third of beginning anew.
+        self._begun = [{purpose: _begin(key, purpose) for purpose in Purpose} for key in keys]
         self.ids = [key_id(key) for key in keys]
 
     def __repr__(self) -> str:
@@ -67,14 +68,14 @@ class Ring:
 
     def sign(self, purpose: Purpose, payload: str) -> str:
         """The MAC of `payload` for `purpose`, base64url, 32 characters."""
-        return _mac(self._keys[0], purpose, payload)
+        return _mac(self._begun[0][purpose], payload)
 
     def verify(self, purpose: Purpose, payload: str, mac: str) -> bool:
         """Whether any of the keys made `mac`; every key is tried, in constant time."""
         given = mac.encode("utf-8", "replace")
         good = False
-        for key in self._keys:
-            good |= hmac.compare_digest(_mac(key, purpose, payload).encode(), given)
+        for begun in self._begun:
+            good |= hmac.compare_digest(_mac(begun[purpose], payload).encode(), given)
         return good
 
     def token(self, ref: str) -> str:
@@ -89,6 +90,16 @@ class Ring:
         return ref
 
 
-def _mac(key: bytes, purpose: Purpose, payload: str) -> str:
-    message = b"".join(len(part).to_bytes(4, "big") + part for part in (purpose.encode(), payload.encode()))
-    return base64.urlsafe_b64encode(hmac.digest(key, message, "sha256")[:_MAC_BYTES]).decode()
+def _begin(key: str, purpose: Purpose) -> hmac.HMAC:
+    return hmac.new(key.encode(), _prefixed(purpose.value), "sha256")
+
+
+def _mac(begun: hmac.HMAC, payload: str) -> str:
+    mac = begun.copy()
+    mac.update(_prefixed(payload))
+    return base64.urlsafe_b64encode(mac.digest()[:_MAC_BYTES]).decode()
+
+
+def _prefixed(part: str) -> bytes:
+    encoded = part.encode()
+    return len(encoded).to_bytes(4, "big") + encoded

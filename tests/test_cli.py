@@ -186,7 +186,7 @@ def test_a_reader_who_leaves_is_told_nothing(tmp_path: Path) -> None:
 def test_tables_fit_the_terminal_by_the_column_that_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     lines = table(
-        ("REF", "LABEL", "AGE"), [("0199", "a label that is far too long for this", "3 h")], shrink=1
+        ("REF", "LABEL", "AGE"), [("0199", "a label that is far too long for this", "3 h")], shrink=(1,)
     ).splitlines()
     assert all(len(line) <= 40 for line in lines)
     assert lines[1].startswith("0199  a label")

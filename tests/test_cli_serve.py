@@ -57,8 +57,9 @@ def test_serve_says_what_runs_where_and_no_secret_and_stops_on_sigterm(tmp_path:
             line = service.stderr.readline()
         service.terminate()
         assert notified.recv(100) == b"STOPPING=1"
-    status, _ = ended(service)
+    status, errors = ended(service)
     assert status == 0
+    assert [json.loads(it)["msg"] for it in errors.splitlines()] == ["stopping", "stopped"]
     assert f"database {tmp_path}/receiver.db, targets: json-" in line
     assert "0 unfinished tasks" in line
     assert "a-secret-path" not in line
@@ -71,6 +72,17 @@ def test_serve_warns_where_nobody_can_call_back(tmp_path: Path) -> None:
     ended(service)
     assert warning["level"] == "warning"
     assert "set RECEIVER_PUBLIC_URL" in warning["msg"]
+
+
+def test_serve_warns_of_what_it_cannot_do_for_want_of_a_key_and_a_target(tmp_path: Path) -> None:
+    service = start(tmp_path, PUBLIC_URL="https://receiver.example.org", CONFIRM_WITHIN="77")
+    warnings = [log_line(service, "serve.start") for _ in range(2)]
+    service.terminate()
+    ended(service)
+    assert {it["level"] for it in warnings} == {"warning"}
+    assert "no PROVIDER_KEY: nothing can be submitted or polled" in warnings[0]["msg"]
+    assert "unconfirmed after 77 seconds" in warnings[0]["msg"]
+    assert "nobody is told anything" in warnings[1]["msg"]
 
 
 def test_a_second_process_on_the_same_database_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -94,7 +106,7 @@ def test_a_port_that_is_taken_is_one_line_and_status_2(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         status, errors = ended(start(tmp_path, "--port", str(taken.getsockname()[1])))
     assert status == 2
-    assert errors.splitlines()[-1].startswith("receiver: ")
+    assert errors.splitlines()[-1].startswith("receiver: --port (RECEIVER_PORT): ")
     assert "in use" in errors
 
 
@@ -120,7 +132,7 @@ def test_a_loop_that_dies_ends_the_process_with_status_1(tmp_path: Path) -> None
 
 
 def test_a_second_signal_ends_serve_at_once(tmp_path: Path) -> None:
-    """The first one waits for a submission whose answer hangs; the second does not."""
+    """The first one waits for a submission whose answer hangs, and says so; the second does not."""
     with (
         anyio.from_thread.start_blocking_portal() as portal,
         portal.wrap_async_context_manager(sandbox.running(Options(slow=1.0))) as provider,
@@ -136,11 +148,15 @@ def test_a_second_signal_ends_serve_at_once(tmp_path: Path) -> None:
         asked = (subprocess.run(listing, env=api, cwd=tmp_path, capture_output=True, check=True) for _ in range(100))
         assert any(done.stdout for done in asked)  # now its answer hangs
         service.terminate()
+        told = log_line(service, "serve.stop")["msg"]
         with pytest.raises(subprocess.TimeoutExpired):
             service.wait(0.5)
         service.terminate()
         status, _ = ended(service)
     assert status == -signal.SIGTERM
+    assert told.startswith(
+        "stopping: 1 submission is under way, up to 35 s; a second Ctrl-C ends at once and may leave"
+    )
 
 
 def test_the_demo_brings_every_ping_and_ends_well(tmp_path: Path) -> None:
@@ -158,4 +174,5 @@ def test_the_demo_brings_every_ping_and_ends_well(tmp_path: Path) -> None:
     assert re.search(r"^meadow +completed +callback +accepted, duplicate +0 +sent$", done.stdout, re.MULTILINE)
     assert re.search(r"^orchard +completed +poll +none came +[1-9] +sent$", done.stdout, re.MULTILINE)
     assert re.search(r"^canyon +failed +callback +accepted +0 +sent$", done.stdout, re.MULTILINE)
+    assert len(re.findall(r"^ +[0-9.]+ s  ping +to phone$", done.stdout, re.MULTILINE)) == 5
     assert "\x1b" not in done.stdout

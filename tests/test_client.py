@@ -1,89 +1,21 @@
 """The client: errors that say what to do, retries that cannot pay twice, a stream that mends itself."""
 
 import contextlib
-import http.server
 import json
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import msgspec
 import pytest
+from cli_rig import TASK as REF
+from cli_rig import Answers, serving, task, told
 
 from receiver.client import Client
 from receiver.errors import ApiError
-from receiver.views import NewTask, TaskPage, TaskView
+from receiver.views import NewTask, TaskPage
 
 TOKEN = "a-token-that-nobody-should-see"
-REF = "0199d0a0-0000-7000-8000-000000000001"
 OUTPAINT = NewTask(model="midjourney_outpaint", params={"jobId": "a-job", "imageNo": 0, "scale": 1.5})
-
-
-def task(state: str = "queued", ref: str = REF) -> TaskView:
-    """A task as the service shows it."""
-    return TaskView(
-        ref=ref,
-        task_id=None,
-        model="midjourney_outpaint",
-        params={},
-        label="hero",
-        state=state,
-        unsure=False,
-        settled_by=None,
-        confirmed=True,
-        origin="submitted",
-        held_by=None,
-        created_at="2026-11-22T08:16:00.123Z",
-        submitted_at=None,
-        settled_at=None,
-        progress=None,
-        polls=0,
-        images=[],
-        error=None,
-        usage=None,
-        notices=[],
-    )
-
-
-class Answers:
-    """A server on a port of its own that notes each request and answers as told, in turn."""
-
-    def __init__(self) -> None:
-        self.turns: list[tuple[int, bytes, str]] = []  # status, body, type; status 0 hangs up
-        self.seen: list[tuple[str, str, dict[str, str], bytes]] = []
-
-    def then(self, status: int, body: object = None, kind: str = "application/json") -> None:
-        content = body if isinstance(body, bytes) else msgspec.json.encode(body)
-        self.turns.append((status, content, kind))
-
-
-def serving(answers: Answers, port: int = 0) -> http.server.ThreadingHTTPServer:
-    """Start serving `answers`; the caller shuts it down."""
-
-    class Turn(http.server.BaseHTTPRequestHandler):
-        def answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            answers.seen.append((self.command, self.path, headers, body))
-            status, content, kind = answers.turns.pop(0)
-            if status == 0:
-                return
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            if 300 <= status < 400:
-                self.send_header("Location", "/api/v1/tasks")
-            self.end_headers()
-            self.wfile.write(content)
-
-        do_GET = do_POST = do_PATCH = answer  # noqa: N815 - http.server's names
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Turn)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    return server
 
 
 @contextlib.contextmanager
@@ -102,12 +34,6 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
-
-
-def told(*views: TaskView) -> bytes:
-    """A stream that tells of these, and breaks off."""
-    events = b"".join(b"event: task\ndata: " + msgspec.json.encode(view) + b"\n\n" for view in views)
-    return b": the changes of tasks follow\n\n" + events
 
 
 def test_a_task_is_created_with_the_token_and_a_key_of_its_own() -> None:
@@ -191,6 +117,13 @@ def test_a_token_that_is_not_taken_is_named_by_its_setting_and_never_shown() -> 
     assert TOKEN not in repr(client)
 
 
+def test_that_no_token_was_sent_is_not_called_a_wrong_one() -> None:
+    with asking() as (client, answers), Client(client.server, None) as nobody:
+        answers.then(401, {"error": {"code": "unauthorized", "message": "no"}})
+        with pytest.raises(ApiError, match="wants an API token: set RECEIVER_API_TOKEN"):
+            nobody.tasks()
+
+
 @pytest.mark.parametrize(
     ("status", "body"), [(502, b"<html>Bad Gateway</html>"), (200, b"<html>Hello</html>"), (200, b"\xff")]
 )
@@ -258,6 +191,20 @@ def test_a_stream_that_breaks_is_opened_again_and_says_that_it_missed_something(
         stream = client.stream()
         heard = [next(stream) for _ in range(4)]
     assert [view and view.state for view in heard] == [None, "waiting", None, "completed"]
+
+
+def test_a_connection_that_stays_lost_is_told_once() -> None:
+    losses: list[str] = []
+    with asking() as (client, answers):
+        answers.then(200, told(), "text/event-stream")
+        answers.then(0)
+        answers.then(0)
+        answers.then(200, told(task("completed")), "text/event-stream")
+        answers.then(0)
+        answers.then(200, told(), "text/event-stream")
+        stream = client.stream(lost=lambda: losses.append("lost"))
+        heard = [(view and view.state, len(losses)) for _, view in zip(range(4), stream, strict=False)]
+    assert heard == [(None, 0), (None, 1), ("completed", 1), (None, 2)]
 
 
 def test_a_task_is_followed_to_its_end_even_if_the_stream_missed_it() -> None:

@@ -1,5 +1,6 @@
 """The secrets that we make ourselves: once, privately, and the same for everyone ever after."""
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -61,6 +62,30 @@ def test_a_state_directory_that_cannot_be_made_is_refused_with_the_remedy(tmp_pa
     (tmp_path / "state").touch()
     with pytest.raises(SettingsError, match="make the state directory writable, or set RECEIVER_SECRET_KEYS"):
         secrets(settings_in(tmp_path / "state"))
+
+
+def test_a_database_whose_place_cannot_be_written_is_a_wrong_setting_though_the_secrets_are_given(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "state").touch()
+    given = {"RECEIVER_SECRET_KEYS": "a" * 16, "RECEIVER_API_TOKENS": "c" * 16}
+    settings = load(given | {"RECEIVER_DATABASE_URL": f"sqlite:///{tmp_path}/state/deeper/receiver.db"})
+    with pytest.raises(SettingsError, match=r"cannot write into .*/state, where the database receiver\.db is to be; "):
+        secrets(settings)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere, whatever the mode says")
+@pytest.mark.parametrize(("mode", "of"), [(0o500, ""), (0o600, ""), (0o400, "receiver.db")])
+def test_what_may_not_be_written_is_refused_though_the_secrets_are_there(tmp_path: Path, mode: int, of: str) -> None:
+    settings = load({"RECEIVER_DATABASE_URL": f"sqlite:///{tmp_path}/state/receiver.db"})
+    secrets(settings)
+    (tmp_path / "state" / "receiver.db").touch()
+    (tmp_path / "state" / of).chmod(mode)
+    try:
+        with pytest.raises(SettingsError, match="make it writable by this user, or set RECEIVER_DATABASE_URL"):
+            secrets(settings)
+    finally:
+        (tmp_path / "state" / of).chmod(0o700)
 
 
 def test_commands_find_the_local_token_and_make_none(tmp_path: Path) -> None:

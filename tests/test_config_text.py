@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from receiver.config import SETTINGS, Settings, load, sensitive
 from receiver.config.text import describe, example, markdown_table
+from receiver.model import Event
 
 SENTINEL = "s3ntinel-Never-Shown-0123456789"
 
@@ -22,9 +23,10 @@ def planted() -> Settings:
     """Settings with the sentinel in every secret."""
     Path("receiver.toml").write_text(f'[targets.team]\nurl = "json://{SENTINEL}"\nmodels = ["m"]\n')
     env = {f"RECEIVER_{setting.name}": SENTINEL for setting in SETTINGS if setting.secret}
-    env["RECEIVER_DATABASE_URL"] = f"postgresql://u:{SENTINEL}@db.test/r?password={SENTINEL}"
+    del env["RECEIVER_DATABASE_URL"]
     env["RECEIVER_NOTIFY_URLS"] = f"slack://{SENTINEL}/b"
-    return load(env | {"RECEIVER_STATE_DIR": "state"})
+    loaded = load(env | {"RECEIVER_STATE_DIR": "state"})
+    return replace(loaded, database_url=f"postgresql://u:{SENTINEL}@db.test/r?password={SENTINEL}")
 
 
 def test_no_secret_is_seen_in_the_description_or_in_a_repr() -> None:
@@ -32,7 +34,7 @@ def test_no_secret_is_seen_in_the_description_or_in_a_repr() -> None:
     rows = describe(settings)
     assert SENTINEL not in repr((settings, rows))
     shown = {row.name: (row.shown, row.source) for row in rows}
-    assert shown["DATABASE_URL"] == ("postgresql://•••@db.test/r?•••", "environment RECEIVER_DATABASE_URL")
+    assert shown["DATABASE_URL"] == ("postgresql://•••@db.test/r?•••", "default")
     assert shown["PROVIDER_KEY"] == ("•••", "environment RECEIVER_PROVIDER_KEY")
     assert shown["NOTIFY_URLS"][0] == settings.targets[1].name
     assert shown["[targets.team]"] == ("json://••• on attention completed failed lost; models m", "file")
@@ -48,7 +50,8 @@ def test_every_secret_is_told_to_the_redaction() -> None:
 def test_the_example_loads_to_the_defaults_as_it_stands_and_uncommented() -> None:
     lines = example().splitlines()
     bare = [line.removeprefix("#") if line[:1] == "#" and line[1:2] != " " else line for line in lines]
-    assert sorted(tomllib.loads("\n".join(bare))) == sorted(setting.name.lower() for setting in SETTINGS)
+    offered = [setting.name.lower() for setting in SETTINGS if not setting.not_yet]
+    assert list(tomllib.loads("\n".join(bare))) == offered
     for text in (example(), "\n".join(bare)):
         Path("receiver.toml").write_text(text)
         settings = load({})
@@ -63,5 +66,18 @@ def test_the_markdown_table_has_every_setting_with_its_default() -> None:
     lines = markdown_table().splitlines()
     for setting in SETTINGS:
         default = f"`{setting.default}`" if setting.default else setting.unset
-        assert f"| `{setting.name}` | {default} | {setting.help} |" in lines
+        assert f"| `{setting.name}` | {default} | {setting.told} |" in lines
     assert len(lines) == 2 + len(SETTINGS) + 1
+
+
+def test_what_has_no_effect_yet_is_marked_wherever_it_is_shown() -> None:
+    shown = {row.name: row.shown for row in describe(load({}))}
+    for setting in SETTINGS:
+        marks = (shown[setting.name] == "(not yet)", "(not yet) " in setting.told)
+        assert marks == (setting.not_yet, setting.not_yet)
+        assert (f"\n# (not yet) {setting.help[:40]}" in example()) is setting.not_yet
+
+
+def test_the_example_names_just_the_events_that_a_target_may_ask_for() -> None:
+    prose = " ".join(line.removeprefix("# ") for line in example().splitlines())
+    assert f"`on` may name {', '.join(list(Event)[:-1])} and {list(Event)[-1]};" in prose

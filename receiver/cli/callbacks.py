@@ -5,8 +5,9 @@ import sys
 
 import click
 
-from receiver.cli.service import connect
-from receiver.cli.text import age, cell, echo_json, echo_json_line, facts, json_option, local, table
+from receiver.cli.service import connected, full
+from receiver.cli.text import age, cell, echo_json, echo_json_line, facts, harmless, json_option, local, table
+from receiver.client import Client
 from receiver.model import Verdict
 from receiver.views import CallbackView
 
@@ -21,19 +22,21 @@ def callbacks() -> None:
 @click.option(
     "--verdict", type=click.Choice([verdict.value for verdict in Verdict]), metavar="VERDICT", help="Only these."
 )
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many.")
+@click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="How many.")
 @click.option("--cursor", help="Go on where an earlier page ended.")
 @json_option
-def list_(*, ref: str | None, verdict: str | None, limit: int, cursor: str | None, as_json: bool) -> None:
+@connected
+def list_(
+    client: Client, *, ref: str | None, verdict: str | None, limit: int, cursor: str | None, as_json: bool
+) -> None:
     """The newest callbacks."""
-    with connect() as client:
-        page = client.callbacks(ref=ref, verdict=verdict, limit=limit, cursor=cursor)
+    page = client.callbacks(ref=ref and full(client, ref), verdict=verdict, limit=limit, cursor=cursor)
     if as_json:
         return echo_json(page)
     if not page.callbacks:
         return click.echo("No callbacks.", err=True)
     rows = [(str(it.id), it.verdict, it.ref, str(it.size), age(it.received_at)) for it in page.callbacks]
-    click.echo(table(("ID", "VERDICT", "REF", "BYTES", "AGE"), rows, shrink=2, right=(0, 3, 4)))
+    click.echo(table(("ID", "VERDICT", "REF", "BYTES", "AGE"), rows, shrink=(2,), right=(0, 3, 4)))
     if page.next:
         click.echo(f"There are more: --cursor {page.next}", err=True)
     return None
@@ -42,31 +45,31 @@ def list_(*, ref: str | None, verdict: str | None, limit: int, cursor: str | Non
 @callbacks.command()
 @click.argument("id", type=int)
 @json_option
-def show(*, id: int, as_json: bool) -> None:  # noqa: A002 - what it is called on the command line
+@connected
+def show(client: Client, *, id: int, as_json: bool) -> None:  # noqa: A002 - what it is called on the command line
     """One callback: its facts on standard error, its body, verbatim, on standard output."""
-    with connect() as client:
-        callback = client.callback(id)
+    callback = client.callback(id)
     if as_json:
         return echo_json(callback)
     click.echo(_about(callback) + "\n", err=True)
     body = _body(callback)
     if body is None:
         return click.echo("(the bytes were not kept)", err=True)
-    return click.echo(_harmless(body) if sys.stdout.isatty() else body, nl=sys.stdout.isatty())
+    return click.echo(
+        harmless(body.decode("utf-8", "backslashreplace")) if sys.stdout.isatty() else body, nl=sys.stdout.isatty()
+    )
 
 
 @callbacks.command()
 @click.argument("ids", type=int, nargs=-1, required=True, metavar="ID…")
 @click.option("--accept", is_flag=True, help="Believe it, as you have looked at it yourself.")
 @json_option
-def replay(*, ids: tuple[int, ...], accept: bool, as_json: bool) -> None:
+@connected
+def replay(client: Client, *, ids: tuple[int, ...], accept: bool, as_json: bool) -> None:
     """Parse stored callbacks again, by the rules of now."""
-    with connect() as client:
-        for each in ids:
-            verdict = client.replay(each, accept=accept)
-            echo_json_line({"id": each, "verdict": verdict.verdict}) if as_json else click.echo(
-                f"{each}  {verdict.verdict}"
-            )
+    for each in ids:
+        verdict = client.replay(each, accept=accept).verdict
+        echo_json_line({"id": each, "verdict": verdict}) if as_json else click.echo(f"{each}  {verdict}")
 
 
 def _about(callback: CallbackView) -> str:
@@ -87,9 +90,3 @@ def _body(callback: CallbackView) -> bytes | None:
     if callback.body is not None:
         return callback.body.encode()
     return None if callback.body_base64 is None else base64.b64decode(callback.body_base64)
-
-
-def _harmless(body: bytes) -> str:
-    """A body for a terminal: line ends stay, what else could speak to it is escaped."""
-    text = body.decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)

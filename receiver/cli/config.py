@@ -15,10 +15,12 @@ from receiver.config import text
 @click.option("--example", is_flag=True, help="Print a commented receiver.toml instead.")
 @json_option
 def config(*, file: Path | None, example: bool, as_json: bool) -> None:
-    """Every setting, its value (secrets masked) and where it came from."""
+    """Every setting, its value (secrets masked; cut to fit, but for --json) and where it came from."""
     if example:
         return click.echo(text.example(), nl=False)
     rows = text.describe(settings.load(os.environ, file))
     if as_json:
         return echo_json([{"name": row.name, "value": row.shown, "source": row.source} for row in rows])
-    return click.echo(table(("SETTING", "VALUE", "FROM"), [(row.name, row.shown, row.source) for row in rows]))
+    # RECEIVER_X beside X says nothing, and takes the room of the value.
+    told = [(row.name, row.shown, row.source.removesuffix(f" RECEIVER_{row.name}")) for row in rows]
+    return click.echo(table(("NAME", "VALUE", "SOURCE"), told, shrink=(1, 2)))

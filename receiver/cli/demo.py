@@ -35,6 +35,7 @@ WITHIN_S = 60  # every ping has arrived by then, or the demo has failed
 LATENCY_S = 2.0  # how long the stand-in takes for a generation, ± 50 %
 SWEEP_S = 4  # a callback is overdue after this; 120 by default
 LOOK_S = 0.1
+TARGET = "phone"
 
 
 class Scene(Struct, frozen=True):
@@ -116,7 +117,7 @@ def _settings(directory: Path, provider: str, inbox_url: str, port: int) -> Sett
         "sweep_first": SWEEP_S,
     }
     file = directory / "receiver.toml"
-    target = f"\n[targets.phone]\nurl = {json.dumps(inbox_url)}\n"
+    target = f"\n[targets.{TARGET}]\nurl = {json.dumps(inbox_url)}\n"
     file.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in lines.items()) + target)
     return config.load({}, file)
 
@@ -156,7 +157,7 @@ class _Stage:
                 self._seen[task.ref] = task.state
         for ping in came:
             self.pinged.update(scene.label for scene in SCENES if scene.label in ping.title)
-            self.say("ping", "")
+            self.say("ping", f"to {TARGET}")
             click.echo(framed(ping) + "\n")
 
     async def tasks(self) -> list[TaskView]:

@@ -2,10 +2,13 @@
 
 import click
 
-from receiver.cli.service import connect
+from receiver.cli.service import connected, full
 from receiver.cli.text import age, cell, echo_json, json_option, table
+from receiver.client import Client
 from receiver.model import NoticeState
 from receiver.views import NoticeView
+
+_EXPLAINED_MOST = 10  # notices that were not put back
 
 
 @click.group()
@@ -17,15 +20,22 @@ def notices() -> None:
 @click.option("--state", type=click.Choice([state.value for state in NoticeState]), metavar="STATE", help="Only these.")
 @click.option("--target", help="Only those to this target.")
 @click.option("--ref", help="Only those of this task.")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many.")
+@click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="How many.")
 @click.option("--cursor", help="Go on where an earlier page ended.")
 @json_option
+@connected
 def list_(
-    *, state: str | None, target: str | None, ref: str | None, limit: int, cursor: str | None, as_json: bool
+    client: Client,
+    *,
+    state: str | None,
+    target: str | None,
+    ref: str | None,
+    limit: int,
+    cursor: str | None,
+    as_json: bool,
 ) -> None:
     """The newest notices."""
-    with connect() as client:
-        page = client.notices(state=state, target=target, ref=ref, limit=limit, cursor=cursor)
+    page = client.notices(state=state, target=target, ref=ref and full(client, ref), limit=limit, cursor=cursor)
     if as_json:
         return echo_json(page)
     if not page.notices:
@@ -35,7 +45,7 @@ def list_(
         for it in page.notices
     ]
     heads = ("ID", "TARGET", "EVENT", "STATE", "TRIES", "AGE", "ABOUT")
-    click.echo(table(heads, rows, shrink=6, right=(0, 4, 5)))
+    click.echo(table(heads, rows, shrink=(6,), right=(0, 4, 5)))
     if page.next:
         click.echo(f"There are more: --cursor {page.next}", err=True)
     return None
@@ -46,11 +56,27 @@ def list_(
 @click.option("--target", help="Only those to this target.")
 @click.option("--to", metavar="NAME", help="Send them to this target instead.")
 @json_option
-def redrive(*, ids: tuple[int, ...], target: str | None, to: str | None, as_json: bool) -> None:
-    """Put dead notices back to due: those named, or all."""
-    with connect() as client:
-        count = client.redrive(target=target, ids=ids or None, to=to)
-    echo_json({"redriven": count}) if as_json else click.echo(f"{count} put back to due")
+@connected
+def redrive(client: Client, *, ids: tuple[int, ...], target: str | None, to: str | None, as_json: bool) -> None:
+    """Put dead notices back to due: those named, or all. Status 1 if none of those named was dead."""
+    count = client.redrive(target=target, ids=ids or None, to=to)
+    if as_json:
+        echo_json({"redriven": count})
+    if ids and not count:
+        told = "; ".join(_why_not(client, each) for each in ids[:_EXPLAINED_MOST])
+        raise click.ClickException(f"nothing was put back to due, as only dead notices can be: {told}")
+    if not as_json:
+        left = len(set(ids)) - count
+        click.echo(f"{count} put back to due" + (f"; {left} not, as only dead notices can be" if left > 0 else ""))
+
+
+def _why_not(client: Client, notice_id: int) -> str:
+    """What a notice is, if it was not put back."""
+    found = client.notices(limit=1, cursor=str(notice_id + 1)).notices  # the newest up to this id
+    if not found or found[0].id != notice_id:
+        return f"there is no {notice_id}"
+    [notice] = found
+    return f"{notice_id} is {notice.state}, to {cell(notice.target)}"
 
 
 def _what(notice: NoticeView) -> str:

@@ -2,17 +2,19 @@
 
 On the first SIGTERM or SIGINT nothing new is claimed, and what is under way gets its grace while the callback route
 keeps answering; then the web stops, and the parts close, which flushes what came last. A second signal ends the process
-at once, which loses nothing that was answered: all else is resumed by its lease. A loop that dies ends the process.
+at once, which loses nothing that was answered: all else is resumed by its lease, save that a submission whose answer
+was not awaited is unsure. A loop that dies ends the process.
 """
 
 import asyncio
 import contextlib
 import logging
 import os
+import re
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,7 +23,8 @@ import click
 from receiver import config, logs, web, worker
 from receiver.cli import FAILED
 from receiver.config import Settings
-from receiver.errors import ReceiverError
+from receiver.errors import ReceiverError, SettingsError, StoreError
+from receiver.model import State
 from receiver.wiring import Parts, open_parts
 
 log = logging.getLogger(__name__)
@@ -35,8 +38,15 @@ log = logging.getLogger(__name__)
 @click.option("--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="By default ./receiver.toml.")
 def serve(*, host: str | None, port: int | None, fd: int | None, role: str, file: Path | None) -> None:
     """Run the service until SIGTERM or Ctrl-C."""
-    given = {"RECEIVER_HOST": host, "RECEIVER_PORT": None if port is None else str(port)}
-    settings = config.load({**os.environ, **{name: value for name, value in given.items() if value}}, file)
+    options = {"HOST": host, "PORT": None if port is None else str(port)}
+    given = {f"RECEIVER_{name}": value for name, value in options.items() if value}
+    try:
+        _serve(config.load({**os.environ, **given}, file), fd, role)
+    except SettingsError as error:
+        raise SettingsError(_by_option(str(error), given)) from None
+
+
+def _serve(settings: Settings, fd: int | None, role: str) -> None:
     if role != "all" and settings.sqlite is not None:
         raise click.UsageError("SQLite serves one process: use --role all, or set RECEIVER_DATABASE_URL to PostgreSQL")
     secret = [word for words in (config.sensitive(settings), *config.secrets(settings)) for word in words]
@@ -48,6 +58,14 @@ def serve(*, host: str | None, port: int | None, fd: int | None, role: str, file
     except Exception as error:
         log.critical("a loop died, and the service with it: %r", error, exc_info=error, extra={"action": "serve.died"})
         raise click.exceptions.Exit(FAILED) from None
+
+
+def _by_option(text: str, given: Iterable[str]) -> str:
+    """An error's text, which names settings, with the option before each that was given by one: `--port`."""
+    for name in given:
+        option = f"--{name.removeprefix('RECEIVER_').lower()}"
+        text = re.sub(rf"\b{name}\b( in the environment)?", f"{option} ({name})", text)
+    return text
 
 
 async def run(
@@ -66,11 +84,13 @@ async def run(
                 port = await listening
                 await _announce(settings, parts, port)
                 ready(port)
+                telling = group.create_task(_tell_of_the_stop(parts, stop), name="stop")
                 await worker.run((parts.submit, parts.sweep, parts.notify), parts.store, parts.clock, stop)
-                log.info("stopping: nothing is under way any more", extra={"action": "serve.stop"})
+                await telling
                 quiet.set()
         except BaseExceptionGroup as several:
             raise first_of(several) from several
+    log.info("stopped", extra={"action": "serve.stop"})
 
 
 @contextlib.contextmanager
@@ -123,28 +143,51 @@ async def _web(
         raise RuntimeError("the web ended by itself")
 
 
+async def _tell_of_the_stop(parts: Parts, stop: asyncio.Event) -> None:
+    """Say, once it is asked for, why the stop may take a while and what haste would cost."""
+    await stop.wait()
+    try:
+        under_way = dict(await parts.store.tasks.counts()).get(State.SUBMITTING, 0)
+    except StoreError:  # no reason not to stop
+        under_way = 0
+    told = "stopping"
+    if under_way:
+        told += (
+            f": {under_way} {'submission is' if under_way == 1 else 'submissions are'} under way, up to "
+            f"{parts.submit.grace_s:.0f} s; a second Ctrl-C ends at once and may leave them unsure"
+        )
+    log.info("%s", told, extra={"action": "serve.stop"})
+
+
 async def _announce(settings: Settings, parts: Parts, port: int) -> None:
     """One line on what runs where, after warnings on what will not work."""
-    if warning := config.can_be_called_back(settings):
+    for warning in _warnings(settings, port):
         log.warning("%s", warning, extra={"action": "serve.start"})
-    elif settings.source("PUBLIC_URL") == "default" and urlsplit(settings.public_url).port != port:
-        log.warning(
-            "this listens on port %d, and callback URLs say %s: set RECEIVER_PUBLIC_URL",
-            port,
-            settings.public_url,
-            extra={"action": "serve.start"},
-        )
     waiting = sum(count for _, count in await parts.store.tasks.counts())
     log.info(
         "listening on http://%s:%d, database %s, targets: %s; %d unfinished %s",
         f"[{settings.host}]" if ":" in settings.host else settings.host,
         port,
         settings.sqlite,
-        ", ".join(target.name for target in settings.targets) or "none, so nobody is told anything",
+        ", ".join(target.name for target in settings.targets) or "none",
         waiting,
         "task" if waiting == 1 else "tasks",
         extra={"action": "serve.start", "port": port},
     )
+
+
+def _warnings(settings: Settings, port: int) -> Iterator[str]:
+    if warning := config.why_unreachable(settings):
+        yield warning
+    elif settings.source("PUBLIC_URL") == "default" and urlsplit(settings.public_url).port != port:
+        yield f"this listens on port {port}, and callback URLs say {settings.public_url}: set RECEIVER_PUBLIC_URL"
+    if settings.provider_key is None:
+        yield (
+            "no PROVIDER_KEY: nothing can be submitted or polled, callbacks without a known task id are told "
+            f"unconfirmed after {settings.confirm_within} seconds"
+        )
+    if not settings.targets:
+        yield "no targets: nobody is told anything; set RECEIVER_NOTIFY_URLS, or [targets.NAME] in receiver.toml"
 
 
 def first_of(several: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -8,8 +8,8 @@ import click
 
 from receiver import parameters
 from receiver.cli import FAILED
-from receiver.cli.service import connect
-from receiver.cli.tasks import describe
+from receiver.cli.described import describe
+from receiver.cli.service import connected, full
 from receiver.cli.text import echo_json, json_option
 from receiver.client import Client
 from receiver.errors import Refused
@@ -20,24 +20,34 @@ OUTPAINT = "midjourney_outpaint"
 _OPTIONS = {"jobId": "--job-id", "imageNo": "--image-no", "scale": "--scale", "remixPrompt": "--prompt"}
 
 
+def _stripped(ctx: click.Context, param: click.Parameter, text: str | None) -> str | None:
+    if text is not None and not text.strip():
+        raise click.BadParameter("there is nothing in it")
+    return text and text.strip()
+
+
 @click.group()
 def submit() -> None:
     """Submit a generation; prints its ref, one line."""
 
 
 @submit.command()
-@click.option("--job-id", metavar="J", help="The jobId in the earlier task's output: not that task's own id.")
+@click.option(
+    "--job-id", metavar="J", callback=_stripped, help="The jobId in the earlier task's output: not that task's own id."
+)
 @click.option("--from", "earlier", metavar="REF", help="An earlier task of ours, whose jobId is looked up.")
 @click.option("--image-no", type=int, required=True, metavar="N", help="Which of its pictures: 0 to 3.")
 @click.option("--scale", type=float, required=True, metavar="S", help="How much wider: 1.1 to 2.0.")
-@click.option("--prompt", metavar="T", help="What to paint, if not more of the same.")
+@click.option("--prompt", metavar="T", callback=_stripped, help="What to paint, if not more of the same.")
 @click.option("--label", metavar="L", help="A name that you will know it by.")
 @click.option("--target", "targets", multiple=True, metavar="NAME", help="Whom to tell, instead of all; repeatable.")
 @click.option("--poll-only", is_flag=True, help="Without a callback: the service asks until it is done.")
 @click.option("--allow-permutations", is_flag=True, help="Let {a,b} in the prompt make several, each billed.")
 @click.option("--wait", is_flag=True, help="Stay until its end; status 1 unless it is completed.")
 @json_option
+@connected
 def outpaint(
+    client: Client,
     *,
     job_id: str | None,
     earlier: str | None,
@@ -54,30 +64,29 @@ def outpaint(
     """Paint on beyond the edges of a picture."""
     if (job_id is None) == (earlier is None):
         raise click.UsageError("give either --job-id or --from: which picture is it to be?")
-    with connect() as client:
-        params: dict[str, Any] = {
-            "jobId": job_id if earlier is None else job_of(client.task(earlier), image_no),
-            "imageNo": image_no,
-            "scale": scale,
-        }
-        if prompt is not None:
-            params["remixPrompt"] = prompt
-        _check(params, allow_permutations=allow_permutations)
-        asked = NewTask(
-            model=OUTPAINT,
-            params=params,
-            label=label,
-            targets=targets or None,
-            poll_only=poll_only,
-            allow_permutations=allow_permutations,
-        )
-        task = client.create_task(asked)
-        if not as_json:
-            click.echo(task.ref)
-        if wait:
-            task = _awaited(client, task)
-        if as_json:
-            echo_json(task)
+    params: dict[str, Any] = {
+        "jobId": job_id if earlier is None else job_of(client.task(full(client, earlier)), image_no),
+        "imageNo": image_no,
+        "scale": scale,
+    }
+    if prompt is not None:
+        params["remixPrompt"] = prompt
+    _check(params, allow_permutations=allow_permutations)
+    asked = NewTask(
+        model=OUTPAINT,
+        params=params,
+        label=label,
+        targets=targets or None,
+        poll_only=poll_only,
+        allow_permutations=allow_permutations,
+    )
+    task = client.create_task(asked)
+    if not as_json:
+        click.echo(task.ref)
+    if wait:
+        task = _awaited(client, task)
+    if as_json:
+        echo_json(task)
     if wait and task.state != State.COMPLETED:
         raise click.exceptions.Exit(FAILED)
 

@@ -1,6 +1,9 @@
 """How the commands write: JSON, tables that fit a terminal, ages, and words from outside made harmless."""
 
+import itertools
 import shutil
+import textwrap
+import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
@@ -10,6 +13,7 @@ import msgspec
 from receiver.messages import one_line
 
 CELL_MOST = 200  # characters
+COLUMN_LEAST = 8  # columns that one that gives way keeps
 GAP = "  "
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, as the API gives it.")
@@ -22,7 +26,12 @@ def echo_json(value: object) -> None:
 
 def echo_json_line(value: object) -> None:
     """Print a view as one line of JSON."""
-    click.echo(msgspec.json.encode(value))
+    click.echo(json_line(value))
+
+
+def json_line(value: object) -> str:
+    """A view as one line of JSON."""
+    return msgspec.json.encode(value).decode()
 
 
 def cell(text: str | None) -> str:
@@ -30,33 +39,73 @@ def cell(text: str | None) -> str:
     return one_line(text, CELL_MOST) if text else "–"
 
 
+def harmless(text: str) -> str:
+    """Text from outside, whole: line ends stay, what else could speak to a terminal is escaped."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
 def table(
-    heads: Sequence[str], rows: Iterable[Sequence[str]], *, shrink: int | None = None, right: Sequence[int] = ()
+    heads: Sequence[str], rows: Iterable[Sequence[str]], *, shrink: Sequence[int] = (), right: Sequence[int] = ()
 ) -> str:
-    """Aligned columns. Column number `shrink` gives way, down to eight characters, so that a line fits the terminal;
+    """Aligned columns. Those of `shrink` give way in turn, down to `COLUMN_LEAST`, so that a line fits the terminal;
     those of `right` end flush."""
     lines = [list(heads), *map(list, rows)]
-    widths = [max(len(line[place]) for line in lines) for place in range(len(heads))]
-    if shrink is not None:
-        room = shutil.get_terminal_size().columns - sum(widths) - len(GAP) * (len(widths) - 1) + widths[shrink]
-        widths[shrink] = min(widths[shrink], max(room, 8))
+    widths = [max(columns(line[place]) for line in lines) for place in range(len(heads))]
+    for place in shrink:
+        over = sum(widths) + len(GAP) * (len(widths) - 1) - shutil.get_terminal_size().columns
+        widths[place] = min(widths[place], max(widths[place] - over, COLUMN_LEAST))
     return "\n".join(_row(line, widths, right) for line in lines)
 
 
 def _row(line: Sequence[str], widths: Sequence[int], right: Sequence[int]) -> str:
-    cut = [text if len(text) <= width else f"{text[: width - 1]}…" for text, width in zip(line, widths, strict=True)]
     padded = [
-        text.rjust(width) if place in right else text.ljust(width)
-        for place, (text, width) in enumerate(zip(cut, widths, strict=True))
+        _padded(_cut(text, width), width, flush=place in right)
+        for place, (text, width) in enumerate(zip(line, widths, strict=True))
     ]
     return GAP.join(padded).rstrip()
+
+
+def columns(text: str) -> int:
+    """How many columns of a terminal `text` takes: Chinese, Japanese, Korean and emoji two each, accents none."""
+    return sum(map(_columns, text))
+
+
+def _columns(character: str) -> int:
+    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def _cut(text: str, width: int) -> str:
+    if columns(text) <= width:
+        return text
+    ends = itertools.accumulate(map(_columns, text))
+    return "".join(c for c, end in zip(text, ends, strict=True) if end < width) + "…"
+
+
+def _padded(text: str, width: int, *, flush: bool = False) -> str:
+    spaces = " " * (width - columns(text))
+    return spaces + text if flush else text + spaces
 
 
 def facts(pairs: Iterable[tuple[str, str | None]]) -> str:
     """Names and values, aligned; those without a value are left out."""
     told = [(name, value) for name, value in pairs if value]
-    width = max((len(name) for name, _ in told), default=0)
-    return "\n".join(f"{name.ljust(width)}{GAP}{value}" for name, value in told)
+    width = max((columns(name) for name, _ in told), default=0)
+    return "\n".join(f"{_padded(name, width)}{GAP}{value}" for name, value in told)
+
+
+def prose(text: str, indent: str = "") -> str:
+    """Sentences, broken between words so that they fit the terminal."""
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(
+        text,
+        width,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def age(moment: str, now: datetime | None = None) -> str:
@@ -66,9 +115,15 @@ def age(moment: str, now: datetime | None = None) -> str:
     return f"in {text}" if gone <= -1 else text if gone >= 1 else "now"
 
 
-def local(moment: str | None) -> str | None:
+def when(moment: str) -> str:
+    """An RFC 3339 time with how long ago it was: `2026-11-22 09:16:00 (5 min ago)`."""
+    since = age(moment)
+    return f"{local(moment)} ({since}{'' if since == 'now' or since.startswith('in') else ' ago'})"
+
+
+def local(moment: str) -> str:
     """An RFC 3339 time as `2026-11-22 09:16:00` of this machine's zone."""
-    return None if moment is None else datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def clock(moment: datetime) -> str:

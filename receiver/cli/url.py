@@ -2,8 +2,9 @@
 
 import click
 
-from receiver.cli.service import connect
+from receiver.cli.service import connected
 from receiver.cli.text import echo_json, json_option
+from receiver.client import Client
 
 
 @click.command()
@@ -11,8 +12,8 @@ from receiver.cli.text import echo_json, json_option
 @click.option("--model", metavar="M", help="What you submit it to.")
 @click.option("--task-id", metavar="ID", help="The provider's id, if it is known already.")
 @json_option
-def url(*, label: str | None, model: str | None, task_id: str | None, as_json: bool) -> None:
+@connected
+def url(client: Client, *, label: str | None, model: str | None, task_id: str | None, as_json: bool) -> None:
     """Mint a callback URL for your own submitter; prints it, one line. The URL is a secret."""
-    with connect() as client:
-        minted = client.mint_url(label=label, model=model, task_id=task_id)
+    minted = client.mint_url(label=label, model=model, task_id=task_id)
     echo_json(minted) if as_json else click.echo(minted.callback_url)

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from receiver.config import targets
-from receiver.config.kept import KEYS_FILE, TOKENS_FILE, kept, read_kept
-from receiver.config.kinds import Allowed, Network, Retention, sqlite_path
+from receiver.config.kept import KEYS_FILE, TOKENS_FILE, kept, read_kept, refuse_unwritable
+from receiver.config.kinds import Allowed, BadValue, Network, Retention, sqlite_path
 from receiver.config.read import is_there, read_secret, read_toml
 from receiver.config.table import SETTINGS, Setting
 from receiver.errors import SettingsError
@@ -29,11 +29,11 @@ __all__ = [
     "Retention",
     "Setting",
     "Settings",
-    "can_be_called_back",
     "load",
     "local_token",
     "secrets",
     "sensitive",
+    "why_unreachable",
 ]
 
 PREFIX = "RECEIVER_"
@@ -46,7 +46,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     public_url: str  # without a trailing slash, like every URL here
     host: str
     port: int  # 0: any free one
-    database_url: str  # a secret: it may hold a password
+    database_url: str  # a secret, as it will be with a password in it
     state_dir: Path
     secret_keys: tuple[str, ...]  # empty: `secrets` has them
     api_tokens: tuple[str, ...]  # likewise
@@ -72,7 +72,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     @property
     def sqlite(self) -> Path | None:
-        """The SQLite file, or None where the database is PostgreSQL."""
+        """The SQLite file; None would be another database, which `load` refuses in this version."""
         return sqlite_path(self.database_url)
 
     def source(self, name: str) -> str:
@@ -177,25 +177,23 @@ def _derive(found: dict[str, _Found], env: Mapping[str, str]) -> None:
 
 
 def _parse(setting: Setting, found: _Found) -> Any:
+    if setting.not_yet and found.source != "default":
+        raise SettingsError(f"{found.label} is not available in this version; leave it out")
     if not found.text:
         return setting.absent
     try:
         return setting.kind.parse(found.text)
-    except targets.UrlError as error:
+    except BadValue as error:
         raise SettingsError(f"{found.label}: {error}") from None
     except ValueError:
         raise SettingsError(f"{found.label}: expected {setting.kind.expects}") from None
 
 
 def _refuse_clashes(values: Mapping[str, Any], env: Mapping[str, str]) -> None:
-    if sqlite_path(values["database_url"]) is None:
-        for name in ("STATE_DIR", "SECRET_KEYS"):
-            if not values[name.lower()]:
-                raise SettingsError(f"{PREFIX}{name} is not set, and with PostgreSQL it has to be; set it")
-    elif "DYNO" in env:
+    if "DYNO" in env:
         raise SettingsError(
-            "DATABASE_URL is SQLite, and this platform (DYNO is set) throws its disk away: "
-            "attach PostgreSQL, which sets DATABASE_URL"
+            "DATABASE_URL is SQLite, and this platform (DYNO is set) throws its disk away: the remedy is PostgreSQL, "
+            "a later version's; until then run it where the disk stays"
         )
     if values["confirm"] is Confirm.ALWAYS and not values["provider_key"]:
         raise SettingsError(f"CONFIRM is always, which polls the provider and needs a key: set {PREFIX}PROVIDER_KEY")
@@ -204,8 +202,11 @@ def _refuse_clashes(values: Mapping[str, Any], env: Mapping[str, str]) -> None:
 def secrets(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The secret keys and the API tokens: those given; else those of the state directory, generated on first use.
 
-    Raises SettingsError.
+    Only the service asks for them, and only its own machine has them. Raises SettingsError, also where the place of its
+    database cannot be written: it would be in vain to go on.
     """
+    if settings.sqlite:
+        refuse_unwritable(settings.sqlite)
     return (
         settings.secret_keys or kept(settings.state_dir, KEYS_FILE),
         settings.api_tokens or kept(settings.state_dir, TOKENS_FILE),
@@ -227,7 +228,7 @@ def sensitive(settings: Settings) -> tuple[str, ...]:
     return (*given, *(text for text in single if text))
 
 
-def can_be_called_back(settings: Settings) -> str | None:
+def why_unreachable(settings: Settings) -> str | None:
     """None; or a warning, in one line, where the provider cannot reach PUBLIC_URL.
 
     Judged by the URLs alone, without DNS: an address is this machine's, a private network's or public.

@@ -1,6 +1,7 @@
 """Secrets that we made ourselves: generated once into the state directory, and the same ever after.
 
 A crash leaves no empty or half-written file, and two processes that start together both use what the first one wrote.
+Here too is the look at the database's place, so that one that cannot be written is a wrong setting like any other.
 """
 
 import os
@@ -13,6 +14,7 @@ from receiver.errors import SettingsError
 
 KEYS_FILE = "secret_keys"
 TOKENS_FILE = "api_tokens"
+_REMEDY = "make it writable by this user, or set RECEIVER_DATABASE_URL to another place"
 
 
 def kept(state_dir: Path, name: str) -> tuple[str, ...]:
@@ -28,6 +30,15 @@ def kept(state_dir: Path, name: str) -> tuple[str, ...]:
         remedy = f"make the state directory writable, or set RECEIVER_{name.upper()}"
         raise SettingsError(f"cannot write {path}: {error.strerror}; {remedy}") from None
     return read_kept(path)
+
+
+def refuse_unwritable(database: Path) -> None:
+    """Raise SettingsError where the file `database`, or the directory that it is to be in, cannot be written."""
+    directory = next((each for each in database.parents if os.path.exists(each)), Path())
+    if not os.path.isdir(directory) or not os.access(directory, os.W_OK | os.X_OK):
+        raise SettingsError(f"cannot write into {directory}, where the database {database.name} is to be; {_REMEDY}")
+    if os.path.exists(database) and not os.access(database, os.R_OK | os.W_OK):
+        raise SettingsError(f"cannot write the database {database}; {_REMEDY}")
 
 
 def read_kept(path: Path) -> tuple[str, ...]:

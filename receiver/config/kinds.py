@@ -1,6 +1,7 @@
 """What a setting's text may be: each kind says what it expects, in words for a person, and parses it.
 
-Pure. A parser raises ValueError and never says what it was given: that may be a secret.
+Pure. A parser raises ValueError, or BadValue where the reason is worth telling, and never says what it was given: that
+may be a secret.
 """
 
 import ipaddress
@@ -18,6 +19,10 @@ DAY = 86_400  # seconds
 SECRET_LEAST = 16  # characters; tokens.Ring asks the same of a key
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class BadValue(ValueError):
+    """A value that is refused for a reason of its own, which the text tells; it does not show the value."""
 
 
 class Retention(Struct, frozen=True):
@@ -96,8 +101,8 @@ def _url(text: str) -> str:
 
 def _database(text: str) -> str:
     scheme, _, rest = text.partition("://")
-    if scheme in ("postgres", "postgresql") and rest:
-        return f"postgresql://{rest}"
+    if scheme in ("postgres", "postgresql"):
+        raise BadValue("PostgreSQL is not available in this version; use sqlite:///FILE, on a disk that stays")
     if scheme != "sqlite" or not re.fullmatch(r"/[^?\x00-\x1f]*[^?/\x00-\x1f]", rest) or rest == "/:memory:":
         raise ValueError
     return text
@@ -153,7 +158,7 @@ HOST = word("an address or a host name to listen on, such as 127.0.0.1", r"[A-Za
 TOKEN = word("one word of printable ASCII", r"[\x21-\x7e]{1,4096}")
 _LONG = rf"[\x21-\x7e]{{{SECRET_LEAST},512}}"
 TOKENS = words(f"up to 20 words of {SECRET_LEAST} or more printable ASCII characters each", _LONG, 20)
-DATABASE = Kind("sqlite:///FILE (sqlite:////FILE for an absolute path) or postgresql://…", _database)
+DATABASE = Kind("sqlite:///FILE (sqlite:////FILE for an absolute path)", _database)
 RETRY = Kind("1 to 20 whole numbers of seconds from 1 to 604800", _retry)
 RETENTION = Kind("tasks, callbacks, polls, notices or images = 0, or 1d to 36500d, as in `callbacks=90d`", _retention)
 NETWORKS = Kind("networks such as 10.0.0.0/8", _networks)

@@ -17,10 +17,16 @@ def read_toml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise SettingsError(f"cannot read {path}: {error.strerror}") from None
     except tomllib.TOMLDecodeError as error:
-        place = re.search(r"\((at [a-z0-9 ,]+)\)$", str(error))  # the place only: the rest may quote what stands there
-        raise SettingsError(f"{path} is not valid TOML{f': {place[1]}' if place else ''}") from None
+        raise SettingsError(f"{path} is not valid TOML: {_cause(error)}") from None
     except (ValueError, RecursionError):
         raise SettingsError(f"{path} is not a settings file: too large, too deeply nested or not UTF-8 text") from None
+
+
+def _cause(error: tomllib.TOMLDecodeError) -> str:
+    """What is wrong, and where, without the keys that it may quote: a secret in the wrong place is read as a key."""
+    what, bracket, place = str(error).rpartition(" (at ")
+    what = re.sub(r"""\(.*\)|(['"]).{3,}\1""", "this", what)
+    return f"{what[:1].lower()}{what[1:]}{bracket}{place}"
 
 
 def is_there(path: Path, label: str) -> bool:

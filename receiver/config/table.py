@@ -12,6 +12,7 @@ from receiver.config.kinds import DAY, Allowed, Kind
 from receiver.config.targets import URLS
 
 NOTHING = "–"
+NOT_YET = "(not yet)"
 
 
 class Setting(Struct, frozen=True):
@@ -24,6 +25,12 @@ class Setting(Struct, frozen=True):
     secret: bool = False
     unset: str = NOTHING  # what the documentation says where there is no default
     absent: Any = None  # the value where there is neither
+    not_yet: bool = False  # a later version's: refused wherever it is set
+
+    @property
+    def told(self) -> str:
+        """The help, marked where the setting is a later version's."""
+        return f"{NOT_YET} {self.help}" if self.not_yet else self.help
 
 
 SETTINGS = (
@@ -43,21 +50,22 @@ SETTINGS = (
         "DATABASE_URL",
         kinds.DATABASE,
         "sqlite:///receiver.db",
-        "Or `postgresql://…`. A bare `DATABASE_URL` serves too; `postgres://` is read as `postgresql://`.",
+        "An SQLite file; four slashes make its path absolute. A bare `DATABASE_URL` serves too. "
+        "`postgresql://…` (not yet).",
         secret=True,
     ),
     Setting(
         "STATE_DIR",
         kinds.DIRECTORY,
         "",
-        "For the archive and generated secrets; required with PostgreSQL. Under systemd its `StateDirectory` if unset.",
+        "Where generated secrets are kept. Under systemd its `StateDirectory` if unset.",
         unset="the SQLite file's directory",
     ),
     Setting(
         "SECRET_KEYS",
         kinds.TOKENS,
         "",
-        "Whitespace-separated; the first signs callback URLs, all verify. Required with PostgreSQL.",
+        "Whitespace-separated; the first signs callback URLs, all verify.",
         secret=True,
         unset="generated once into the state directory",
         absent=(),
@@ -146,6 +154,7 @@ SETTINGS = (
         kinds.RETENTION,
         "tasks=0 callbacks=90d polls=30d notices=90d images=0",
         "How many days things are kept; 0 keeps for ever.",
+        not_yet=True,
     ),
     Setting(
         "FETCH_ALLOW",
@@ -153,7 +162,21 @@ SETTINGS = (
         "",
         "Hosts and networks from which pictures may be fetched though they are private.",
         absent=Allowed(),
+        not_yet=True,
     ),
-    Setting("PICTURE_WAIT", kinds.number(0, 300, "seconds"), "15", "Seconds that a ping waits for its contact sheet."),
-    Setting("TRUSTED_PROXIES", kinds.NETWORKS, "", "Networks whose forwarding headers are believed.", absent=()),
+    Setting(
+        "PICTURE_WAIT",
+        kinds.number(0, 300, "seconds"),
+        "15",
+        "Seconds that a ping waits for its contact sheet.",
+        not_yet=True,
+    ),
+    Setting(
+        "TRUSTED_PROXIES",
+        kinds.NETWORKS,
+        "",
+        "Networks whose forwarding headers are believed.",
+        absent=(),
+        not_yet=True,
+    ),
 )

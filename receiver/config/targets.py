@@ -10,19 +10,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
-from receiver.config.kinds import Kind
+from receiver.config.kinds import BadValue, Kind
 from receiver.errors import SettingsError
 from receiver.model import Event, Target
 
 EVENTS = (Event.COMPLETED, Event.FAILED, Event.LOST, Event.ATTENTION)  # what a table's `on` is unless it is given
-NOT_YET = ("template", "digest", "quiet", "quiet_except", "rate")  # in the contract; refused until their issues land
-KEYS = ("url", "on", "models", "labels", *NOT_YET)
+KEYS = ("url", "on", "models", "labels")
+NOT_YET = ("template", "digest", "quiet", "quiet_except", "rate")  # a later version's: refused, never ignored
 _SCHEME = re.compile(r"([A-Za-z0-9]{1,32})://.")  # what Apprise takes for one
 _MOST = 100  # targets, and words in one of their lists
-
-
-class UrlError(ValueError):
-    """An Apprise URL that is refused; the text says why and does not show it."""
 
 
 def simple_name(url: str) -> str:
@@ -31,16 +27,16 @@ def simple_name(url: str) -> str:
 
 
 def check_url(url: str) -> None:
-    """Raise UrlError on an Apprise URL that has no scheme, would write files, or would have redirects followed."""
+    """Raise BadValue on an Apprise URL that has no scheme, would write files, or would have redirects followed."""
     scheme = _SCHEME.match(url)
     if not scheme or re.search(r"\s", url):
-        raise UrlError("it is no Apprise URL, such as slack://TokenA/TokenB/TokenC")
+        raise BadValue("it is no Apprise URL, such as slack://TokenA/TokenB/TokenC")
     if scheme[1].lower() == "file":
-        raise UrlError("file:// would write to this machine's disk; use a service that sends")
+        raise BadValue("file:// would write to this machine's disk; use a service that sends")
     for field in re.split("[?&;]", url)[1:]:
         # As Apprise reads keys: decoded, in any case, blanks ignored.
         if unquote(field.partition("=")[0].replace("+", " ")).strip().lower() == "redirect":
-            raise UrlError("redirect= is not allowed, as redirects are never followed; remove it from the URL")
+            raise BadValue("redirect= is not allowed, as redirects are never followed; remove it from the URL")
 
 
 def _simple(text: str) -> tuple[Target, ...]:
@@ -49,12 +45,12 @@ def _simple(text: str) -> tuple[Target, ...]:
     for place, url in enumerate(dict.fromkeys(text.split()), 1):
         try:
             check_url(url)
-        except UrlError as error:
+        except BadValue as error:
             name = f"target {simple_name(url)}" if _SCHEME.match(url) else f"URL number {place}"
-            raise UrlError(f"{name}: {error}") from None
+            raise BadValue(f"{name}: {error}") from None
         found.append(Target(name=simple_name(url), url=url))
     if len(found) > _MOST:
-        raise UrlError(f"{len(found)} targets are too many; {_MOST} is the limit")
+        raise BadValue(f"{len(found)} targets are too many; {_MOST} is the limit")
     return tuple(found)
 
 
@@ -92,12 +88,12 @@ def _one(name: str, table: object, source: str) -> Target:
         raise SettingsError(f"{place}: expected a table with the key url, an Apprise URL")
     for key in table:
         if key in NOT_YET:
-            raise SettingsError(f"{place}: {key} is not available yet (not_yet); remove it")
+            raise SettingsError(f"{place}: {key} is not available in this version; leave it out")
         if key not in KEYS:
             raise SettingsError(f"{place}: {key[:64]!r} is no key of a target; there are {', '.join(KEYS)}")
     try:
         check_url(url := table["url"].strip())
-    except UrlError as error:
+    except BadValue as error:
         raise SettingsError(f"{place}: {error}") from None
     return Target(
         name=name,

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import Struct
 
 from receiver.config import SETTINGS, Setting, Settings
-from receiver.config.table import NOTHING
+from receiver.config.table import NOT_YET, NOTHING
 from receiver.config.targets import simple_name
 from receiver.model import Target
 
@@ -22,8 +22,8 @@ _HEAD = """\
 """
 
 _TARGETS = """
-# A target of its own name and wishes, where NOTIFY_URLS is not enough. `on` may name completed, failed, lost, cancelled
-# and attention; with `models` or `labels`, only tasks of these are told.
+# A target of its own name and wishes, where NOTIFY_URLS is not enough. `on` may name completed, failed, lost and
+# attention; with `models` or `labels`, only tasks of these are told.
 #
 # [targets.team]
 # url = "slack://TokenA/TokenB/TokenC"
@@ -57,13 +57,17 @@ def describe(settings: Settings) -> tuple[Row, ...]:
 
 
 def example() -> str:
-    """A commented receiver.toml; as it stands, and with every `#name = …` uncommented, it loads to the defaults."""
+    """A commented receiver.toml; as it stands, and with every `#name = …` uncommented, it loads to the defaults.
+
+    What is not available yet stands there as prose is, behind `# `.
+    """
     parts = [_HEAD]
     for setting in SETTINGS:
         told = setting.default or setting.unset == NOTHING
-        note = setting.help if told else f"{setting.help} Default: {setting.unset}."
+        note = setting.told if told else f"{setting.told} Default: {setting.unset}."
+        mark = "# " if setting.not_yet else "#"
         lines = textwrap.wrap(note, 118, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
-        parts.append("\n".join(["", *lines, f"#{setting.name.lower()} = {_toml(setting)}", ""]))
+        parts.append("\n".join(["", *lines, f"{mark}{setting.name.lower()} = {_toml(setting)}", ""]))
     return "".join([*parts, _TARGETS])
 
 
@@ -72,7 +76,7 @@ def markdown_table() -> str:
     lines = ["| setting | default | |", "|---|---|---|"]
     for setting in SETTINGS:
         default = f"`{setting.default}`" if setting.default else setting.unset
-        lines.append(f"| `{setting.name}` | {default} | {setting.help.replace('|', chr(92) + '|')} |")
+        lines.append(f"| `{setting.name}` | {default} | {setting.told.replace('|', chr(92) + '|')} |")
         if setting.name == "NOTIFY_URLS":
             lines.append(_TARGETS_ROW)
     return "\n".join(lines) + "\n"
@@ -85,6 +89,8 @@ def _toml(setting: Setting) -> str:
 def _shown(setting: Setting, settings: Settings) -> str:
     if setting.name == "NOTIFY_URLS":
         return " ".join(target.name for target in settings.targets if _is_simple(target)) or setting.unset
+    if setting.not_yet:
+        return NOT_YET
     value: Any = getattr(settings, setting.name.lower())
     if value == setting.absent:
         return setting.unset

@@ -257,10 +257,10 @@ def _image(place: int, item: object, job_id: str | None) -> Image | None:
     if not isinstance(item, dict):
         url = fields.url(item)
         return Image(place, url, "image", job_id) if url else None
-    url = fields.url(fields.first((item,), URL_KEYS))
+    url = fields.url(item.get(URL_KEYS[0]) or fields.first((item,), URL_KEYS))
     if url is None:
         return None
-    own_id = fields.ident(fields.first((item,), JOB_ID_KEYS))
+    own_id = fields.ident(item.get(JOB_ID_KEYS[0]) or fields.first((item,), JOB_ID_KEYS))
     return Image(place, url, fields.name(item.get("type")) or "image", own_id or job_id)
 
 
@@ -317,6 +317,8 @@ def _words(value: object) -> str | None:
 
 
 def _word(text: str) -> str:
+    if text in WORDS:
+        return text
     word = text.strip().lower().replace("-", "_").replace(" ", "_")
     for prefix in _PREFIXES:
         word = word.removeprefix(prefix)

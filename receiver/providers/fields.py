@@ -61,6 +61,8 @@ def first(levels: Iterable[Json], keys: tuple[str, ...]) -> Any:
 
 def text(value: str, most: int) -> str:
     """The first `most` characters, with U+FFFD for what no database takes."""
+    if value.isascii() and len(value) <= most and "\x00" not in value:  # nearly always, and in a tenth of the time
+        return value
     return _UNSTORABLE.sub("\ufffd", value[:most])
 
 

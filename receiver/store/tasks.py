@@ -1,34 +1,18 @@
 """The tasks and their images: reading, writing, claiming.
 
-A task is written back whole (its changing columns) and guarded by the state it was read in: an update that finds
+A task's changed columns are written back, guarded by the state it was read in: an update that finds
 fewer rows than it was given ends the transaction with `Stale`, and it is decided again.
 """
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import msgspec
-
-from receiver.model import Error, Hold, Image, Origin, Outcome, Source, State, Task, Usage
+from receiver.model import Image, Task
+from receiver.store import columns
+from receiver.store.columns import COLUMNS
 from receiver.store.connection import Connection, Row, Topic, marks
 
-_FIXED = ("ref", "created_at", "provider", "origin", "label", "targets", "poll_only", "prompt", "params")
-_MOVING = (
-    *("state", "task_id", "model", "key_id", "held_by", "unsure", "confirmed", "settled_by", "submitted_at"),
-    *("settled_at", "provider_created_at", "called_at", "progress", "error", "usage", "pictures"),
-    *("due_at", "tries", "claim", "lease_until", "place_until", "polls", "poll_at", "poll_step"),
-    *("hint", "hint_step", "hint_until", "kept", "kept_bytes"),
-)
-_COLUMNS = ", ".join((*_FIXED, *_MOVING))
-_INSERT = f"INSERT INTO tasks ({_COLUMNS}) VALUES ({marks(len(_FIXED) + len(_MOVING))})"
-_UPDATE = f"UPDATE tasks SET {', '.join(f'{name} = ?' for name in _MOVING)} WHERE ref = ? AND state = ?"
-
 AHEAD_MOST_MS = 40 * 86_400_000  # nothing is scheduled so far ahead: DEADLINE is 30 days at most
-
-_error = msgspec.json.Decoder(Error)
-_usage = msgspec.json.Decoder(Usage)
-_outcome = msgspec.json.Decoder(Outcome)
-_names = msgspec.json.Decoder(tuple[str, ...])
 
 
 class Tasks:
@@ -39,24 +23,27 @@ class Tasks:
 
     async def get(self, refs: Sequence[str]) -> dict[str, Task]:
         """The tasks of `refs` that exist, by ref, in one query."""
-        rows = await self._on.rows(f"SELECT {_COLUMNS} FROM tasks WHERE ref IN ({marks(len(refs))})", refs)
-        return {row[0]: _task(row) for row in rows}
+        rows = await self._on.rows(f"SELECT {COLUMNS} FROM tasks WHERE ref IN ({marks(len(refs))})", refs)
+        return {row[0]: columns.task(row) for row in rows}
 
     async def insert(self, tasks: Iterable[Task]) -> None:
         """Add new tasks."""
         tasks = list(tasks)
-        self._on.later(_INSERT, [(*_fixed(task), *_moving(task)) for task in tasks])
+        self._on.later(columns.INSERT, [columns.row(task) for task in tasks])
         for task in tasks:
             self._note(task)
 
     async def update(self, changes: Sequence[tuple[Task, Task]]) -> None:
         """Write back pairs of (as read, as it shall be). The commit raises Stale if one is in another state by then."""
-        if not changes:
-            return
-        rows = [(*_moving(new), old.ref, old.state.value) for old, new in changes]
-        self._on.later(_UPDATE, rows, expect=len(rows))
+        alike: dict[
+            tuple[str, ...], list[Row]
+        ] = {}  # by which columns change: those alone are written, and their indexes
         for old, new in changes:
-            self._note(new, old)
+            if names := columns.changed(old, new):
+                alike.setdefault(names, []).append((old.ref, old.state.value, *columns.row(new, names)))
+                self._note(new, old)
+        for names, rows in alike.items():
+            self._on.later(columns.update(names), rows, expect=len(rows))
 
     def _note(self, new: Task, old: Task | None = None) -> None:
         self._on.touched.add(new.ref)
@@ -91,8 +78,8 @@ class Tasks:
             where.append("ref < ?")
             params.append(before)
         clause = f"WHERE {' AND '.join(where)}" if where else ""
-        sql = f"SELECT {_COLUMNS} FROM tasks {clause} ORDER BY ref DESC LIMIT ?"
-        return [_task(row) for row in await self._on.rows(sql, (*params, limit))]
+        sql = f"SELECT {COLUMNS} FROM tasks {clause} ORDER BY ref DESC LIMIT ?"
+        return [columns.task(row) for row in await self._on.rows(sql, (*params, limit))]
 
     # -- images --
 
@@ -150,11 +137,10 @@ class Tasks:
     async def overdue_answers(self, now: int, limit: int = 200) -> list[Task]:
         """Tasks in `submitting` whose answer will not come any more: their lease has run out."""
         rows = await self._on.rows(
-            f"SELECT {_COLUMNS} FROM tasks WHERE (lease_until <= ? OR lease_until > ?)"
-            " AND state = 'submitting' LIMIT ?",
+            f"SELECT {COLUMNS} FROM tasks WHERE (lease_until <= ? OR lease_until > ?) AND state = 'submitting' LIMIT ?",
             (now, now + AHEAD_MOST_MS, limit),
         )
-        return [_task(row) for row in rows]
+        return [columns.task(row) for row in rows]
 
     async def next_lease(self, after: int) -> int | None:
         """When, after `after`, the next lease of a submission or a poll runs out."""
@@ -204,11 +190,11 @@ class Tasks:
         """
         for limit, bound in (("<=", now), (">", now + AHEAD_MOST_MS)):
             rows = await self._on.rows(
-                f"SELECT {_COLUMNS} FROM tasks WHERE {column} {limit} ?{more} ORDER BY {column} LIMIT 1",
+                f"SELECT {COLUMNS} FROM tasks WHERE {column} {limit} ?{more} ORDER BY {column} LIMIT 1",
                 (bound, *params),
             )
             if rows:
-                return _task(rows[0])
+                return columns.task(rows[0])
         return None
 
     async def last_callback(self, model: str) -> int | None:
@@ -247,82 +233,3 @@ class Tasks:
             "DELETE FROM idempotency WHERE key IN (SELECT key FROM idempotency WHERE created_at < ? LIMIT ?)",
             (before, limit),
         )
-
-
-def _fixed(task: Task) -> Row:
-    return (
-        *(task.ref, task.created_at, task.provider, task.origin.value, task.label),
-        *(_json(task.targets), int(task.poll_only), task.prompt, task.params),
-    )
-
-
-def _moving(task: Task) -> Row:
-    return (
-        task.state.value,
-        task.task_id,
-        task.model,
-        task.key_id,
-        task.held_by and task.held_by.value,
-        int(task.unsure),
-        int(task.confirmed),
-        task.settled_by and task.settled_by.value,
-        *(task.submitted_at, task.settled_at, task.provider_created_at, task.called_at, task.progress),
-        *(_json(task.error), _json(task.usage), task.pictures),
-        *(task.due_at, task.tries, task.claim, task.lease_until, task.place_until),
-        *(task.polls, task.poll_at, task.poll_step),
-        *(_json(task.hint), task.hint_step, task.hint_until, task.kept, task.kept_bytes),
-    )
-
-
-def _task(row: Row) -> Task:
-    # fmt: off
-    (ref, created_at, provider, origin, label, targets, poll_only, prompt, params,
-     state, task_id, model, key_id, held_by, unsure, confirmed, settled_by, submitted_at,
-     settled_at, provider_created_at, called_at, progress, error, usage, pictures,
-     due_at, tries, claim, lease_until, place_until, polls, poll_at, poll_step,
-     hint, hint_step, hint_until, kept, kept_bytes) = row
-    # fmt: on
-    return Task(
-        ref=ref,
-        created_at=created_at,
-        provider=provider,
-        origin=Origin(origin),
-        label=label,
-        targets=_names.decode(targets) if targets else None,
-        poll_only=bool(poll_only),
-        prompt=prompt,
-        params=params,
-        state=State(state),
-        task_id=task_id,
-        model=model,
-        key_id=key_id,
-        held_by=Hold(held_by) if held_by else None,
-        unsure=bool(unsure),
-        confirmed=bool(confirmed),
-        settled_by=Source(settled_by) if settled_by else None,
-        submitted_at=submitted_at,
-        settled_at=settled_at,
-        provider_created_at=provider_created_at,
-        called_at=called_at,
-        progress=progress,
-        error=_error.decode(error) if error else None,
-        usage=_usage.decode(usage) if usage else None,
-        pictures=pictures,
-        due_at=due_at,
-        tries=tries,
-        claim=claim,
-        lease_until=lease_until,
-        place_until=place_until,
-        polls=polls,
-        poll_at=poll_at,
-        poll_step=poll_step,
-        hint=_outcome.decode(hint) if hint else None,
-        hint_step=hint_step,
-        hint_until=hint_until,
-        kept=kept,
-        kept_bytes=kept_bytes,
-    )
-
-
-def _json(value: object) -> str | None:
-    return None if value is None else msgspec.json.encode(value).decode()

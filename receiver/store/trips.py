@@ -1,11 +1,15 @@
-"""aiosqlite's connection with one call more: several statements in one trip to its thread.
+"""aiosqlite's connection with one call more: several statements in one trip to its thread, many rows a statement.
 
-A trip costs two switches of threads, some 50 µs that no statement of ours comes near. A transaction therefore puts its
-changes off, and they travel with its next read or its commit.
+A trip costs two switches of threads, some 50 µs that no statement of ours comes near; so a transaction puts its changes
+off, and they travel with its next read or its commit. Each step of a statement gives the interpreter's lock away and
+has to win it back from a busy event loop; so rows go in by the dozen, not one by one.
 """
 
+import re
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import chain
 from typing import Any, NamedTuple
 
 import aiosqlite
@@ -13,9 +17,16 @@ import aiosqlite
 from receiver.errors import Stale
 from receiver.store.connection import Row
 
+_SIZES = (64, 16, 4)  # rows a statement; few sizes, so that SQLite's prepared statements are found again
+_PARAMS_MOST = 30_000  # SQLite takes 32,766
+_GROUP = re.compile(r"VALUES (\([?, ]+\))")
+
 
 class Change(NamedTuple):
-    """One statement, run for each of `rows`; `expect` is how many rows it has to change in all, if that matters."""
+    """One statement, run for each of `rows`; `expect` is how many rows it has to change in all, if that matters.
+
+    Where it says `VALUES (?, …)` it may be run for several rows at once.
+    """
 
     sql: str
     rows: Sequence[Row]
@@ -35,8 +46,28 @@ class Trips(aiosqlite.Connection):
 
     def _run(self, changes: Sequence[Change], sql: str, params: Row) -> tuple[list[Any], int]:
         for change in changes:
-            met = self._conn.executemany(change.sql, change.rows).rowcount
+            met = sum(self._conn.execute(sql, row).rowcount for sql, row in _statements(change))
             if change.expect is not None and met != change.expect:
                 raise Stale(f"{change.expect - met} of {change.expect} rows had moved on")
         cursor = self._conn.execute(sql, params)
         return cursor.fetchall(), cursor.rowcount
+
+
+def _statements(change: Change) -> Iterator[tuple[str, Row]]:
+    at, left = 0, len(change.rows)
+    for size in _SIZES:
+        if left >= size and (many := _multiplied(change.sql, size)) is not None:
+            while left >= size and size * len(change.rows[at]) <= _PARAMS_MOST:
+                yield many, tuple(chain.from_iterable(change.rows[at : at + size]))
+                at, left = at + size, left - size
+    for row in change.rows[at:]:
+        yield change.sql, row
+
+
+@lru_cache(maxsize=64)
+def _multiplied(sql: str, size: int) -> str | None:
+    """The statement for `size` rows at once; None if it takes but one."""
+    found = _GROUP.search(sql)
+    if found is None:
+        return None
+    return f"{sql[: found.start(1)]}{', '.join([found[1]] * size)}{sql[found.end(1) :]}"

@@ -17,9 +17,10 @@ from starlette.types import Receive, Scope, Send
 from receiver.errors import Refused, Unavailable
 from receiver.views import VerdictView
 from receiver.web.answers import JSON, problem_view, retry_after, unavailable
+from receiver.web.server import WHOLE
 from receiver.wiring import Parts
 
-PATH = "/callbacks"
+PATH = "/callbacks/"
 HEADERS_MOST = 4096  # bytes of JSON that are kept of a callback's headers
 READING_MOST = 16 * 1024 * 1024  # bytes of bodies that are still arriving, in all
 LINGER_S = 1.0  # how long, and
@@ -48,7 +49,7 @@ class Callbacks:
         try:
             ref = self._opened(scope["path"])
             if scope["method"] == "POST":
-                body = await self._read(scope["headers"], receive)
+                body = await self._read(scope, receive)
                 if body is not None:  # else its sender has gone
                     await self._take(ref, body, scope["headers"], send)
             elif scope["method"] in ("GET", "HEAD"):  # people and the doctor try the URL
@@ -61,20 +62,20 @@ class Callbacks:
             await _refuse(receive, send, unavailable(error), _again(error))
 
     def _opened(self, path: str) -> str:
-        ref = self._ring.open(path.removeprefix(f"{PATH}/").removesuffix("/"))
+        ref = self._ring.open(path.removeprefix(PATH).removesuffix("/"))
         if ref is None:
-            self._metrics.called("foreign")
+            self._metrics.called(["foreign"])
             raise Refused(404, "not_found", "this is no callback URL of ours")
         return ref
 
-    async def _read(self, headers: Iterable[tuple[bytes, bytes]], receive: Receive) -> bytes | None:
+    async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
         """The body, or None if its sender has gone. Raises Refused (413, 408), Unavailable."""
         too_large = Refused(413, "too_large", f"a callback has at most {self._most} bytes (MAX_BODY)")
-        if _length(headers) > self._most:
+        if _length(scope["headers"]) > self._most:
             raise too_large
         chunks, size = [], 0
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with contextlib.nullcontext() if scope.get(WHOLE) else asyncio.timeout(self._timeout_s):
                 while (message := await receive())["type"] == "http.request":
                     chunk = message.get("body", b"")
                     chunks.append(chunk)

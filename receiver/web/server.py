@@ -20,6 +20,7 @@ from receiver.errors import SettingsError
 BACKLOG = 2048
 HEAD_MOST = 64 * 1024  # bytes of a head that has not ended yet; h11's limit too
 STOP_MOST_S = 5
+WHOLE = "receiver.whole"  # in a request's scope once its body is here to the end: nothing is to be waited for
 _NO_SOCKET = "--fd {} is no open stream socket; give the number of one, 3 from systemd"
 
 
@@ -146,6 +147,7 @@ class _Bounded(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._heading, self._moved_on = True, True
+        self.scope[WHOLE] = True  # type: ignore[literal-required]  # ASGI lets a server add keys
 
     def data_received(self, data: bytes) -> None:
         self._moved_on = False

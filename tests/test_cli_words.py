@@ -1,0 +1,211 @@
+"""What the commands say: of a task and what to do about it, and where a service of its own answers as told."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_rig import TASK, Answers, serving, task, told
+from click.testing import CliRunner, Result
+from msgspec.structs import replace
+
+from receiver.cli import cli
+from receiver.cli.described import describe
+from receiver.cli.text import columns, table
+from receiver.messages import ADVICE
+from receiver.views import CallbackPage, CallbackView, ErrorView, NoticePage, NoticeView, TaskPage
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def answers() -> Answers:
+    return Answers()
+
+
+@pytest.fixture
+def run(answers: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """Runs a command that speaks to a service which answers as told."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("receiver.client.STREAM_GAP_S", 0)
+    for name in list(os.environ):
+        if name.startswith("RECEIVER_"):
+            monkeypatch.delenv(name)
+    with serving(answers) as server:
+        own = {
+            "RECEIVER_SERVER": f"http://127.0.0.1:{server.server_address[1]}",
+            "RECEIVER_API_TOKEN": "any-token-at-all",
+        }
+        yield lambda *args, **env: CliRunner().invoke(cli, args, env={**own, **env})
+        server.shutdown()
+
+
+def callback(verdict: str, number: int = 12) -> CallbackView:
+    return CallbackView(number, TASK, "2026-11-22T08:16:00.123Z", verdict, 10, None, {})
+
+
+def notice(number: int, state: str) -> NoticeView:
+    return NoticeView(number, TASK, "phone", "completed", state, 1, None, "2026-11-22T08:16:00Z", "", None, None)
+
+
+# -- a task in words --
+
+
+def test_an_unsure_task_says_why_and_what_can_be_done_the_free_things_first() -> None:
+    shown = describe(replace(task("waiting"), unsure=True), [callback("hint")])
+    assert "its answer leaves that open" in shown
+    assert "callback 12: hint, 2026-11-" in shown
+    assert "Callback 12 is a hint: what it says waits to be confirmed by a poll." in " ".join(shown.split())
+    commands = [line.strip() for line in shown.splitlines() if line.startswith("    receiver")]
+    assert commands == [
+        f"receiver tasks tell-id {TASK} ID",
+        "receiver callbacks replay --accept 12",
+        f"receiver tasks resubmit {TASK}",
+    ]
+
+
+def test_a_hint_from_before_it_was_sent_again_is_not_offered() -> None:
+    again = replace(task("waiting"), unsure=True, submitted_at="2026-11-22T08:17:00.000Z")
+    assert "--accept" not in describe(again, [callback("hint")])
+    assert "--accept" in describe(replace(again, submitted_at="2026-11-22T08:16:00.000Z"), [callback("hint")])
+
+
+@pytest.mark.parametrize("origin", ["minted", "adopted"])
+def test_only_what_we_submitted_is_offered_to_be_sent_again(origin: str) -> None:
+    shown = describe(replace(task("waiting"), unsure=True, origin=origin))
+    assert "tell-id" in shown
+    assert "resubmit" not in shown
+    assert "its answer" not in shown
+
+
+def test_nothing_is_to_be_believed_by_hand_once_the_task_has_ended() -> None:
+    assert "--accept" not in describe(task("completed"), [callback("hint")])
+
+
+def test_a_task_that_is_held_says_why() -> None:
+    assert "the provider refuses the key or the balance" in describe(replace(task("queued"), held_by="pause"))
+
+
+def test_an_error_is_shown_as_it_came_and_cannot_speak_to_the_terminal() -> None:
+    error = ErrorView("400", "no", {"detail": "\u202eseen", "request": 7})
+    shown = describe(replace(task("failed"), error=error))
+    assert '{"detail":"\\u202eseen","request":7}' in shown
+
+
+@pytest.mark.parametrize("code", ["004011098", "004007098"])
+def test_what_to_do_about_an_error_is_what_the_ping_says(code: str) -> None:
+    assert ADVICE["004007098"] in describe(replace(task("failed"), error=ErrorView(code, "no")))
+
+
+def test_no_line_of_advice_is_broken_in_a_word_at_eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = describe(replace(task("lost"), unsure=True), [callback("hint"), callback("unparsed", 11)])
+    assert max(map(columns, shown.splitlines())) <= 80
+
+
+def test_columns_are_counted_as_a_terminal_does() -> None:
+    assert [columns(text) for text in ("ab", "日本", "e\u0301", "🌊")] == [2, 4, 1, 2]
+    lines = table(("LABEL", "AGE"), [("日本の海", "3 h"), ("sea", "5 h")]).splitlines()
+    assert [columns(line) for line in lines] == [13, 13, 13]
+
+
+def test_a_wide_label_is_cut_to_its_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    line = table(("LABEL", "AGE"), [("日本の海" * 9, "3 h")], shrink=(0,)).splitlines()[1]
+    assert line.endswith(("…  3 h", "…   3 h"))
+    assert columns(line) == 20
+
+
+# -- commands --
+
+
+def test_show_lists_the_callbacks_of_the_task(run: Run, answers: Answers) -> None:
+    answers.then(200, task("waiting"))
+    answers.then(200, CallbackPage([callback("hint", 13), callback("unparsed")], None))
+    shown = run("tasks", "show", TASK).stdout
+    assert shown.index("callback 12: unparsed") < shown.index("callback 13: hint")
+
+
+def test_the_beginning_of_a_ref_will_do(run: Run, answers: Answers) -> None:
+    answers.then(200, TaskPage([task()], None))
+    answers.then(200, task())
+    assert TASK in run("tasks", "cancel", TASK[:10]).stdout
+    assert [path for _, path, _, _ in answers.seen] == [
+        f"/api/v1/tasks?limit=2&cursor={TASK[:10]}fff-7fff-bfff-ffffffffffff",
+        f"/api/v1/tasks/{TASK}/cancel",
+    ]
+
+
+def test_a_beginning_that_several_refs_share_is_refused(run: Run, answers: Answers) -> None:
+    answers.then(200, TaskPage([task(), task(ref=TASK.replace("-0000-", "-0001-"))], None))
+    result = run("tasks", "cancel", TASK[:8])
+    assert result.exit_code == 1
+    assert "give more of it" in result.stderr
+
+
+def test_watch_prints_what_changed_once_and_says_once_that_it_lost_the_service(run: Run, answers: Answers) -> None:
+    stream = "text/event-stream"
+    answers.then(200, told(task("waiting"), task("waiting"), task("completed")), stream)
+    answers.then(0)
+    answers.then(0)
+    answers.then(200, told(task("completed")), stream)
+    answers.then(401, {"error": {"code": "unauthorized", "message": "no"}})
+    result = run("tasks", "watch")
+    assert [line.split()[2] for line in result.stdout.splitlines()] == ["waiting", "completed"]
+    assert result.stderr.count("connection lost, trying again") == 1
+
+
+def test_redriving_what_is_not_dead_says_why_and_ends_with_status_1(run: Run, answers: Answers) -> None:
+    answers.then(200, {"redriven": 0})
+    answers.then(200, NoticePage([notice(7, "sent")], "7"))
+    answers.then(200, NoticePage([notice(7, "sent")], "7"))
+    result = run("notices", "redrive", "7", "9")
+    assert result.exit_code == 1
+    assert result.stderr.endswith(": 7 is sent, to phone; there is no 9\n")
+
+
+def test_redriving_all_when_nothing_is_dead_is_no_failure(run: Run, answers: Answers) -> None:
+    answers.then(200, {"redriven": 0})
+    assert run("notices", "redrive").exit_code == 0
+
+
+@pytest.mark.parametrize("option", ["--job-id", "--prompt"])
+def test_what_is_submitted_is_stripped_and_not_empty(run: Run, answers: Answers, option: str) -> None:
+    answers.then(202, task())
+    given: dict[str, Any] = {"--job-id": "a-job", "--prompt": "the sea", "--image-no": "0", "--scale": "1.5"}
+
+    def submit(text: str) -> Result:
+        return run("submit", "outpaint", *(word for pair in {**given, option: text}.items() for word in pair))
+
+    assert submit(f"  {given[option]}\n").exit_code == 0
+    assert f'"{given[option]}"' in answers.seen[0][3].decode()
+    assert submit(" ").exit_code == 2
+
+
+def test_that_no_token_was_found_is_said_with_the_place_that_was_looked_at(
+    run: Run, answers: Answers, tmp_path: Path
+) -> None:
+    answers.then(401, {"error": {"code": "unauthorized", "message": "no"}})
+    result = run("tasks", "list", RECEIVER_API_TOKEN="")
+    assert result.exit_code == 1
+    assert f"no API token found (looked for {tmp_path}/api_tokens): set RECEIVER_API_TOKEN" in result.stderr
+
+
+def test_the_api_commands_find_the_service_by_its_settings_file(run: Run, answers: Answers, tmp_path: Path) -> None:
+    answers.then(200, TaskPage([], None))
+    file = tmp_path / "elsewhere.toml"
+    file.write_text(f'state_dir = "{tmp_path}/state"\n')
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "api_tokens").write_text("the-token-of-the-service\n")
+    run("tasks", "list", "--config", str(file), RECEIVER_API_TOKEN="")
+    assert answers.seen[0][2]["authorization"] == "Bearer the-token-of-the-service"
+
+
+def test_settings_are_shown_in_eighty_columns_and_whole_with_json(run: Run, tmp_path: Path) -> None:
+    long = f"https://{'very.' * 30}example.org"
+    env = {"RECEIVER_PUBLIC_URL": long, "RECEIVER_PROVIDER_CONCURRENCY": "3", "COLUMNS": "80"}
+    shown = run("config", **env).stdout
+    assert max(map(columns, shown.splitlines())) <= 80
+    assert "…  environment" in shown
+    assert long in run("config", "--json", **env).stdout
