@@ -32,6 +32,10 @@ _UNPARSED = (
 )
 _POLLED = "The task is polled instead."
 _NOT_POLLED = "The task cannot be polled, for want of {}: look at the body, and at the provider's own list."
+_WITHDRAWN = (
+    "{0} was withdrawn, and yet a callback says how it ended: the provider took it after all, and it may cost. "
+    "`receiver tasks show {0}` names the callback, which has the pictures' links."
+)
 
 log = logging.getLogger(__name__)
 
@@ -209,9 +213,13 @@ class Ingest:
             await tx.callbacks.insert(shelf.kept)
             if shelf.counted:
                 await tx.callbacks.count_only(shelf.counted)
-            if Verdict.UNPARSED in verdicts:
-                task = book.tasks[batch[verdicts.index(Verdict.UNPARSED)].callback.ref]
-                await raise_attention(tx, "unparsed", _unparsed(task, self._policy), self._policy, now, task)
+            for waiting, verdict in zip(batch, verdicts, strict=True):
+                task = book.tasks[waiting.callback.ref]
+                if verdict is Verdict.UNPARSED and not task.state.final:
+                    await raise_attention(tx, "unparsed", _unparsed(task, self._policy), self._policy, now, task)
+                if verdict is Verdict.CONFLICT and task.settled_by is Source.PERSON:
+                    text = _WITHDRAWN.format(task.ref)
+                    await raise_attention(tx, f"withdrawn:{task.ref}", text, self._policy, now, task)
         self._metrics.called(verdict.value for verdict in verdicts)
         self._metrics.settled(book.ended)
         _log(batch, verdicts)

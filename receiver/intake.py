@@ -43,8 +43,8 @@ class Intake:
 
     async def create(self, asked: NewTask, key: str | None) -> tuple[Task, bool]:
         """Queue a task; (task, whether the Idempotency-Key had made it before). Raises Refused."""
-        task = self._checked(asked)
         if key is None:
+            task = self._checked(asked)
             async with self._store.write() as tx:
                 await tx.tasks.insert([task])
             return task, False
@@ -62,6 +62,7 @@ class Intake:
                 found = await tx.tasks.get([ref])
                 if ref in found:
                     return found[ref], True
+            task = self._checked(asked)  # only now: what was accepted once is, whatever the settings say today
             await tx.tasks.forget_keys(self._clock() - KEY_DAYS * _DAY_MS)
             await tx.tasks.insert([task])
             if before is None:
@@ -99,6 +100,10 @@ class Intake:
                 raise Refused(409, "settled", f"the task is {task.state} already")
             if task.task_id == task_id:
                 return task
+            if task.state is State.SUBMITTING:
+                raise Refused(
+                    409, "submitting", "its submission is being answered just now; the answer will say the id"
+                )
             if task.task_id is not None:
                 raise Refused(409, "task_id_known", f"its id is {task.task_id}, from the provider", "task_id")
             told = await self._with_id(tx, task, task_id)

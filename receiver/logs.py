@@ -5,6 +5,7 @@ what looks like one (callback tokens, bearer tokens, the user part of URLs) beco
 tracebacks, whichever library wrote them. Who logs what is left to the rooms.
 """
 
+import contextlib
 import json
 import logging
 import math
@@ -157,10 +158,14 @@ def _escaped(line: str) -> str:
 
 class _Output(logging.StreamHandler[TextIO]):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """Say that a line is lost; the default prints the record as it is, secrets and all."""
+        """Say that a line is lost, and never raise: no work may fail for want of a log.
+
+        The default prints the record as it is, secrets and all.
+        """
         if sys.stderr:
             kind = getattr(sys.exc_info()[0], "__name__", "an error")
-            print(f"a log line of {record.name} is lost: {kind}", file=sys.stderr)  # noqa: T201 - no log to tell it
+            with contextlib.suppress(OSError, ValueError):  # it may be the stream itself that is gone
+                print(f"a log line of {record.name} is lost: {kind}", file=sys.stderr)  # noqa: T201 - no log to tell it
 
 
 def setup(stream: TextIO, *, tty: bool, level: int = logging.INFO, secrets: Iterable[str] = ()) -> Redactor:

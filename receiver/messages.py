@@ -87,6 +87,7 @@ _CAUSES = {
     "task-id": "two ids for one task",
     "unconfirmed": "an end that nobody could confirm",
     "unparsed": "a callback that could not be read",
+    "withdrawn": "withdrawn, and yet it ended",
     "unsure": "nobody knows whether it was taken",
 }
 _WORST_FIRST = (Event.FAILED, Event.LOST, Event.ATTENTION, Event.COMPLETED)

@@ -15,7 +15,7 @@ from receiver.metrics import Metrics
 from receiver.model import Clock, Policy, Send, Sent
 from receiver.schedule import notify_gap
 from receiver.senders import Sender, format_for
-from receiver.settle import raise_attention
+from receiver.settle import insist, raise_attention
 from receiver.store import Attempt, Store, Topic
 
 CLAIMS_MOST = 10  # without a recorded result: something about this send kills us
@@ -102,14 +102,16 @@ class Notify:
         if sent.error is not None and (sent.permanent or gap is None):
             await self._give_up(send, sent, attempt)
             return
+        await insist(lambda: self._record(send, sent, attempt, max(gap or 0, sent.retry_after_ms or 0)))
+        self._metrics.noticed(send, "failed" if sent.error else "sent", self._clock())
+
+    async def _record(self, send: Send, sent: Sent, attempt: Attempt, gap_ms: int) -> None:
         async with self._store.write() as tx:
             await tx.notices.add_attempt(attempt)
-            now = self._clock()
             if sent.error is None:
-                await tx.notices.sent(send, now)
+                await tx.notices.sent(send, self._clock())
             else:
-                await tx.notices.retry(send, now + max(gap or 0, sent.retry_after_ms or 0), sent.error)
-        self._metrics.noticed(send, "failed" if sent.error else "sent", now)
+                await tx.notices.retry(send, self._clock() + gap_ms, sent.error)
 
     async def release(self, send: Send) -> None:
         """Give back a send whose end we cannot wait for."""

@@ -12,6 +12,7 @@ SUBMIT_BACKOFF = (1_000, 2_000, 5_000, 15_000, 30_000, MINUTE)  # between submis
 PROBES = (MINUTE, 2 * MINUTE, 4 * MINUTE, 8 * MINUTE, 15 * MINUTE)  # while the key or the balance is refused
 RETRY_AFTER_MOST = 10 * MINUTE  # what a provider may ask of us at most
 GAP_GROWTH = 1.6
+SET_BACK_LEAST = 5_000  # less is how clocks are kept right
 HISTORY_LEAST = 20  # tasks that a model needs before its own past is believed
 HISTORY_MOST = 500
 EXPECTED_LEAST = 30_000
@@ -63,6 +64,23 @@ def unsure_place(expected_ms: int) -> int:
 def jittered(span: float, luck: float) -> int:
     """`span` with ±10 %."""
     return int(span * (0.9 + 0.2 * luck))
+
+
+class SetBack:
+    """Tells whether the clock was put back since the last look, or may have been: at the first one nobody knows."""
+
+    def __init__(self) -> None:
+        self._latest: int | None = None
+
+    def __call__(self, now: int) -> bool:
+        """Look, at `now`."""
+        before, self._latest = self._latest, now
+        return before is None or now < before - SET_BACK_LEAST
+
+
+def closed(until: int, now: int, most: int) -> bool:
+    """Whether a gate is shut until `until`. One shut for longer than `most` is a put-back clock's doing."""
+    return now < until <= now + most
 
 
 def crept(limit: int, most: int, since_ms: int) -> int:

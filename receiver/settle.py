@@ -4,11 +4,13 @@
 with their pictures and the notices that are due. Ingest, sweep and submit meet here and know nothing of each other.
 """
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
 
 from msgspec.structs import replace
 
 from receiver.decide import decide
+from receiver.errors import Stale, Unavailable
 from receiver.model import (
     Decision,
     Event,
@@ -26,6 +28,7 @@ from receiver.store import Tx
 from receiver.tokens import ref_time
 
 ATTENTION_QUIET_MS = 3_600_000
+RECORD_GAPS_S = (0.2, 1.0, 3.0, 10.0)
 _OVER = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED, State.LOST})
 
 
@@ -115,6 +118,19 @@ class Book:
         if self._images:
             await self._tx.tasks.add_images(self._images)
         await self._tx.notices.insert(self._notices)
+
+
+async def insist(record: Callable[[], Awaitable[None]]) -> None:
+    """Record what was learned from outside, waiting for the disk if need be: it cannot be asked for again.
+
+    Raises what the last try raised, Unavailable or Stale, or at once what a repeat would not mend.
+    """
+    for gap_s in RECORD_GAPS_S:
+        try:
+            return await record()
+        except (Unavailable, Stale):
+            await asyncio.sleep(gap_s)
+    return await record()
 
 
 async def raise_attention(

@@ -4,7 +4,6 @@ A task is claimed immediately before its request. An answer that leaves open whe
 unsure: it is never sent twice without a person's word. What the answer teaches is stored in any state.
 """
 
-import asyncio
 import logging
 import random
 from collections.abc import Callable
@@ -12,16 +11,15 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from receiver.decide import FOREVER, paused, requeued, unsure
-from receiver.errors import Stale, StoreError, Unavailable
+from receiver.errors import StoreError
 from receiver.metrics import Metrics
 from receiver.model import Answer, Clock, Ending, Error, Outcome, Policy, Shape, Source, State, Taken, Task
 from receiver.providers import Provider
-from receiver.schedule import HISTORY_MOST, crept, expected, probe_gap, submit_gap
-from receiver.settle import Book, raise_attention
+from receiver.schedule import HISTORY_MOST, PROBES, SetBack, closed, crept, expected, probe_gap, submit_gap
+from receiver.settle import Book, insist, raise_attention
 from receiver.store import Store, Topic, Tx
 
 LEASE_MS = 60_000  # the request may take 30 s; after this nobody waits for its answer
-RECORD_GAPS_S = (0.2, 1.0, 3.0, 10.0, 20.0)  # an answer is worth waiting for the disk
 
 log = logging.getLogger(__name__)
 
@@ -61,14 +59,18 @@ class Submit:
         self._refused_at = 0
         self._closed_until = 0
         self._started = False
+        self._set_back = SetBack()
 
     async def claim(self) -> Task | None:
         """The next task to submit, now `submitting` under a lease; None while there is none, no place, or a pause."""
         now = self._clock()
-        if self._started and not await self._store.tasks.any_due(now):
+        set_back = self._set_back(now)
+        if self._started and not set_back and not await self._store.tasks.any_due(now):
             return None
         async with self._store.write() as tx:
             released = not self._started and await tx.tasks.release_paused(now)
+            if set_back:
+                await tx.tasks.pull_in(now, due_ms=PROBES[-1], lease_ms=LEASE_MS)
             for overdue in await tx.tasks.overdue_answers(now):
                 gone = unsure(overdue, now, self._policy.sweep_first_ms)
                 await tx.tasks.update([(overdue, gone)])
@@ -86,16 +88,12 @@ class Submit:
         answer = await self._provider.submit(task.model or "", task.params, url)
         level = logging.WARNING if answer.taken in (Taken.UNCLEAR, Taken.BARRED) else logging.INFO
         log.log(level, answer.text, extra={"action": f"submit.{answer.taken}", "ref": task.ref})
-        for gap in (*RECORD_GAPS_S, None):
-            try:
-                await self._record(task, answer)
-                return
-            except StoreError as error:
-                if gap is None or not isinstance(error, Unavailable | Stale):
-                    taught = answer.outcome and answer.outcome.task_id
-                    log.error("the answer %s could not be stored: %s", taught, error, extra={"action": "submit.record"})
-                    raise
-            await asyncio.sleep(gap)
+        try:
+            await insist(lambda: self._record(task, answer))
+        except StoreError as error:
+            taught = answer.outcome and answer.outcome.task_id
+            log.error("the answer %s could not be stored: %s", taught, error, extra={"action": "submit.record"})
+            raise
 
     async def next_due(self) -> int | None:
         """When there may be something to submit, if nothing wakes us before."""
@@ -109,7 +107,7 @@ class Submit:
         return min((at for at in times if at is not None), default=None)
 
     async def _take(self, tx: Tx, now: int) -> Task | None:
-        if not self._policy.can_poll or now < self._closed_until:  # without a provider key tasks wait in the queue
+        if not self._policy.can_poll or closed(self._closed_until, now, PROBES[-1]):  # without a key, tasks wait
             return None
         if await tx.tasks.in_hand(now) >= self._places(now):
             return None

@@ -15,7 +15,18 @@ from receiver.decide import FOREVER, deadline, fits, lost, settled
 from receiver.metrics import Metrics
 from receiver.model import Clock, Confirm, Decision, Ending, Heard, Origin, Policy, Reply, Source, State, Task, Verdict
 from receiver.providers import Provider
-from receiver.schedule import HISTORY_MOST, RETRY_AFTER_MOST, UNSURE_MOST, expected, hint_gap, poll_gap, probe_gap
+from receiver.schedule import (
+    HISTORY_MOST,
+    PROBES,
+    RETRY_AFTER_MOST,
+    UNSURE_MOST,
+    SetBack,
+    closed,
+    expected,
+    hint_gap,
+    poll_gap,
+    probe_gap,
+)
 from receiver.settle import Book, raise_attention
 from receiver.store import Store, Topic, Tx
 
@@ -139,6 +150,7 @@ class Sweep:
         self._clock = clock
         self._luck = luck
         self._metrics = metrics
+        self._set_back = SetBack()
         self._next_slot = 0
         self._spacing_ms = SPACING_MS
         self._refusals = 0
@@ -149,9 +161,14 @@ class Sweep:
     async def claim(self) -> Look | None:
         """The task to look at first, under a lease; None while none is due or the provider needs a rest."""
         now = self._clock()
-        if now < self._next_slot or await self._store.tasks.next_overdue(now) is None:
+        set_back = self._set_back(now)
+        if closed(self._next_slot, now, RETRY_AFTER_MOST):
+            return None
+        if not set_back and await self._store.tasks.next_overdue(now) is None:
             return None
         async with self._store.write() as tx:
+            if set_back:
+                await tx.tasks.pull_in(now, lease_ms=LEASE_MS, poll_ms=self._policy.sweep_max_ms * 2)
             task = await tx.tasks.next_overdue(now)
             if task is None:
                 return None
@@ -181,7 +198,7 @@ class Sweep:
 
     async def _ask_by(self, tx: Tx, task: Task, now: int) -> str | None:
         """The task's own id; failing that, one from a body in task-object shape, unless another task has it."""
-        if not self._policy.can_poll or now < self._barred_until:
+        if not self._policy.can_poll or closed(self._barred_until, now, PROBES[-1]):
             return None
         if task.task_id is not None:
             return task.task_id
@@ -246,6 +263,8 @@ class Sweep:
 
     async def _count(self, tx: Tx, task: Task, now: int) -> None:
         """Many tasks that only the sweep found mean that callbacks no longer arrive."""
+        if task.called_at is not None:  # its callback did come, if not in a form to be believed at once
+            self._found.clear()
         if task.poll_only or task.called_at is not None:
             return
         last = await tx.tasks.last_callback(task.model or "")

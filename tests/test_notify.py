@@ -319,7 +319,7 @@ async def test_a_notice_whose_target_is_gone_is_dead_with_that_reason(
 
 
 async def redriven(store: Store, **more: object) -> int:
-    wanted = {"target": None, "ids": None, "to": None, **more}
+    wanted = {"targets": None, "ids": None, "to": None, **more}
     async with store.write() as tx:
         return await tx.notices.redrive(NOW, **wanted)  # type: ignore[arg-type]  # the three of them, by name
 
@@ -328,8 +328,8 @@ async def test_a_redriven_notice_starts_its_schedule_anew(store: Store, notify: 
     await owe(store, a_notice(), a_notice("mail"))
     sender.results.extend([Sent(error="gone", permanent=True)] * 2)
     before = {(await turn(notify)).id for _ in range(4)}  # two that fail, and the attention about each
-    assert await redriven(store, target="slack") == 1
-    assert await redriven(store, target="slack") == 0, "only the dead are put back"
+    assert await redriven(store, targets=["slack"]) == 1
+    assert await redriven(store, targets=["slack"]) == 0, "only the dead are put back"
     again = await turn(notify)
     assert (again.tries, again.claims, again.id in before) == (0, 1, False)
     assert {it.target: it.state for it in await notices(store, event=Event.COMPLETED)} == {
@@ -358,7 +358,7 @@ async def test_a_late_result_of_a_send_before_the_redrive_changes_nothing(
     clock.forward(LEASE)
     sender.results.append(Sent(error="gone", permanent=True))
     await turn(notify)
-    await redriven(store, target="slack")
+    await redriven(store, targets=["slack"])
     sender.results.append(DOWN)
     await notify.carry(stuck)
     assert (await only(store)).state is S.DUE

@@ -203,7 +203,7 @@ async def test_an_answer_that_the_disk_refuses_at_first_is_stored_at_last(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The id it brings may be the only trace of what was paid for."""
-    monkeypatch.setattr("receiver.submit.RECORD_GAPS_S", (0.0, 0.0))
+    monkeypatch.setattr("receiver.settle.RECORD_GAPS_S", (0.0, 0.0))
     [task] = await rig.queue()
     work = await claimed(rig.submit.claim)
     rig.provider.answers.append(TAKEN)

@@ -240,14 +240,14 @@ class Notices:
         return len(ids)
 
     async def redrive(
-        self, now: int, *, target: str | None, ids: Sequence[int] | None, to: str | None, limit: int = 200
+        self, now: int, *, targets: Sequence[str] | None, ids: Sequence[int] | None, to: str | None, limit: int = 200
     ) -> int:
         """Put dead notices back to due, each in a send of its own to come, optionally to another target; how many."""
         wanted: list[str] = ["state = 'dead'"]
         params: list[Any] = []
-        if target is not None:
-            wanted.append("target = ?")
-            params.append(target)
+        if targets is not None:
+            wanted.append(f"target IN ({marks(len(targets))})")
+            params.extend(targets)
         if ids is not None:
             wanted.append(f"id IN ({marks(len(ids))})")
             params.extend(ids)

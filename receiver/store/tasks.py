@@ -12,8 +12,6 @@ from receiver.store import columns
 from receiver.store.columns import COLUMNS
 from receiver.store.connection import Connection, Row, Topic, marks
 
-AHEAD_MOST_MS = 40 * 86_400_000  # nothing is scheduled so far ahead: DEADLINE is 30 days at most
-
 
 class Tasks:
     """The table of tasks, over one connection."""
@@ -137,8 +135,7 @@ class Tasks:
     async def overdue_answers(self, now: int, limit: int = 200) -> list[Task]:
         """Tasks in `submitting` whose answer will not come any more: their lease has run out."""
         rows = await self._on.rows(
-            f"SELECT {COLUMNS} FROM tasks WHERE (lease_until <= ? OR lease_until > ?) AND state = 'submitting' LIMIT ?",
-            (now, now + AHEAD_MOST_MS, limit),
+            f"SELECT {COLUMNS} FROM tasks WHERE lease_until <= ? AND state = 'submitting' LIMIT ?", (now, limit)
         )
         return [columns.task(row) for row in rows]
 
@@ -152,8 +149,21 @@ class Tasks:
 
     async def next_overdue(self, now: int) -> Task | None:
         """The task that is to be looked at first, if its time has come and nobody holds it."""
-        free = "(lease_until IS NULL OR lease_until <= ? OR lease_until > ?)"
-        return await self._come("poll_at", now, f" AND {free}", (now, now + AHEAD_MOST_MS))
+        free = " AND (lease_until IS NULL OR lease_until <= ?) AND state <> 'submitting'"
+        return await self._come("poll_at", now, free, (now,))
+
+    async def pull_in(self, now: int, *, lease_ms: int, due_ms: int | None = None, poll_ms: int | None = None) -> None:
+        """Times further ahead than their own maximum were set by a clock that has been put back: they have come.
+
+        A task without the provider's id may well wait for its deadline; the others are polled sooner.
+        """
+        for column, most, where in (
+            ("due_at", due_ms, ""),
+            ("poll_at", poll_ms, " AND task_id IS NOT NULL"),
+            ("lease_until", lease_ms, ""),
+        ):
+            if most is not None:
+                self._on.later(f"UPDATE tasks SET {column} = ? WHERE {column} > ?{where}", [(now, now + most)])
 
     async def next_poll(self, after: int) -> int | None:
         """When, after `after`, the next waiting task is to be looked at."""
@@ -184,18 +194,11 @@ class Tasks:
         ]
 
     async def _come(self, column: str, now: int, more: str = "", params: Row = ()) -> Task | None:
-        """The task whose time in `column` has come first; else one whose time was set by a clock that jumped.
-
-        Two seeks: one query with OR would walk all that is not due yet.
-        """
-        for limit, bound in (("<=", now), (">", now + AHEAD_MOST_MS)):
-            rows = await self._on.rows(
-                f"SELECT {COLUMNS} FROM tasks WHERE {column} {limit} ?{more} ORDER BY {column} LIMIT 1",
-                (bound, *params),
-            )
-            if rows:
-                return columns.task(rows[0])
-        return None
+        """The task whose time in `column` has come first."""
+        rows = await self._on.rows(
+            f"SELECT {COLUMNS} FROM tasks WHERE {column} <= ?{more} ORDER BY {column} LIMIT 1", (now, *params)
+        )
+        return columns.task(rows[0]) if rows else None
 
     async def last_callback(self, model: str) -> int | None:
         """When a callback last settled a task of this model."""

@@ -196,11 +196,14 @@ class Api:
             self._check_target(which.to, "to")
         elif which.target is not None:  # with `to`, the target may be one that is gone: that is what `to` is for
             self._check_target(which.target, "target")
+        targets = [which.target] if which.target is not None else None
+        if targets is None and which.to is None:  # those of a target that is gone would wait for ever
+            targets = [target.name for target in self._parts.policy.targets]
         total = 0
         for _ in range(REDRIVE_TURNS):
             async with self._store.write() as tx:
                 count = await tx.notices.redrive(
-                    self._parts.clock(), target=which.target, ids=which.ids, to=which.to, limit=REDRIVE_TURN
+                    self._parts.clock(), targets=targets, ids=which.ids, to=which.to, limit=REDRIVE_TURN
                 )
             total += count
             if count < REDRIVE_TURN:
