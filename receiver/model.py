@@ -1,6 +1,6 @@
 """The words of this project as frozen types: tasks, callbacks, outcomes, notices and what they are made of.
 
-No I/O and no imports of ours. Times are integer milliseconds UTC, durations say their unit in their name, money is
+No I/O and no imports of ours. Nothing here can be part of a cycle, so none of it is the garbage collector's. Times are integer milliseconds UTC, durations say their unit in their name, money is
 `Decimal`. Everything here can be compared, copied with `msgspec.structs.replace` and encoded by msgspec.
 """
 
@@ -88,7 +88,7 @@ class Verdict(StrEnum):
     UNPARSED = "unparsed"  # no outcome to be had; kept, and polled like a hint
 
 
-class Error(Struct, frozen=True):
+class Error(Struct, frozen=True, gc=False):
     """Why a task failed: the provider's code as text (`004007098`), its words, and what came, as JSON."""
 
     code: str | None
@@ -96,14 +96,14 @@ class Error(Struct, frozen=True):
     raw: bytes | None = None
 
 
-class Usage(Struct, frozen=True):
+class Usage(Struct, frozen=True, gc=False):
     """What a task cost: `cost` in USD, `discount` as the provider gives it."""
 
     cost: Decimal | None = None
     discount: float | None = None
 
 
-class Image(Struct, frozen=True):
+class Image(Struct, frozen=True, gc=False):
     """One generated picture, or another asset, of a task."""
 
     image_no: int
@@ -112,7 +112,7 @@ class Image(Struct, frozen=True):
     job_id: str | None = None
 
 
-class Outcome(Struct, frozen=True):
+class Outcome(Struct, frozen=True, gc=False):
     """What a callback or a poll reply says about a task, in our own terms."""
 
     ending: Ending
@@ -133,7 +133,7 @@ class Outcome(Struct, frozen=True):
         return self.ending is not Ending.RUNNING and (self.ending is not Ending.COMPLETED or bool(self.images))
 
 
-class Task(Struct, frozen=True, kw_only=True):
+class Task(Struct, frozen=True, gc=False):
     """One generation whose end we await, with all that the loops need to know about it."""
 
     ref: str
@@ -180,7 +180,7 @@ class Task(Struct, frozen=True, kw_only=True):
     kept_bytes: int = 0
 
 
-class Callback(Struct, frozen=True, kw_only=True):
+class Callback(Struct, frozen=True, kw_only=True, gc=False):
     """One HTTP request to a callback URL, as it arrived."""
 
     ref: str
@@ -201,7 +201,7 @@ class Event(StrEnum):
     ATTENTION = "attention"
 
 
-class Report(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Report(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What a notice says, frozen by the transaction that settled the task (or raised the attention)."""
 
     event: Event
@@ -229,7 +229,7 @@ class NoticeState(StrEnum):
     DEAD = "dead"
 
 
-class Notice(Struct, frozen=True, kw_only=True):
+class Notice(Struct, frozen=True, kw_only=True, gc=False):
     """One message owed to one target."""
 
     target: str
@@ -245,7 +245,7 @@ class Notice(Struct, frozen=True, kw_only=True):
     sent_at: int | None = None
 
 
-class Send(Struct, frozen=True, kw_only=True):
+class Send(Struct, frozen=True, kw_only=True, gc=False):
     """What is claimed and sent in one go: a target and its notices. The claim number fences late answers."""
 
     id: int
@@ -256,7 +256,7 @@ class Send(Struct, frozen=True, kw_only=True):
     notices: tuple[Notice, ...]
 
 
-class Sent(Struct, frozen=True):
+class Sent(Struct, frozen=True, gc=False):
     """What became of one attempt: `error` None means delivered; `permanent` means that trying again is of no use."""
 
     error: str | None = None
@@ -265,7 +265,7 @@ class Sent(Struct, frozen=True):
     duration_ms: int = 0
 
 
-class Target(Struct, frozen=True, kw_only=True):
+class Target(Struct, frozen=True, kw_only=True, gc=False):
     """A named Apprise URL and what it wants to hear. The URL is a secret."""
 
     name: str
@@ -285,7 +285,7 @@ class Confirm(StrEnum):
     ALWAYS = "always"
 
 
-class Policy(Struct, frozen=True, kw_only=True):
+class Policy(Struct, frozen=True, kw_only=True, gc=False):
     """What `decide` needs to know of the settings."""
 
     targets: tuple[Target, ...] = ()
@@ -298,7 +298,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     started_at: int = 0  # when this process began to receive
 
 
-class Decision(Struct, frozen=True):
+class Decision(Struct, frozen=True, gc=False):
     """What an outcome does to a task: the task afterwards (None: unchanged), its pictures, the notices due."""
 
     verdict: Verdict
@@ -318,7 +318,7 @@ class Taken(StrEnum):
     UNCLEAR = "unclear"  # anything after which nobody knows
 
 
-class Answer(Struct, frozen=True):
+class Answer(Struct, frozen=True, gc=False):
     """The provider's answer to a submission."""
 
     taken: Taken
@@ -338,7 +338,7 @@ class Heard(StrEnum):
     NOTHING = "nothing"  # 5xx, timeouts, nonsense
 
 
-class Reply(Struct, frozen=True):
+class Reply(Struct, frozen=True, gc=False):
     """The provider's reply to a poll; `body` is what came, kept if it changed anything."""
 
     heard: Heard

@@ -12,7 +12,7 @@ from itertools import islice
 import msgspec
 
 from receiver.model import Ending, Error, Image, Outcome, Shape
-from receiver.providers import fields
+from receiver.providers import fields, quick
 from receiver.providers.fields import Json
 
 STATUS_MOST = 100  # characters
@@ -72,6 +72,11 @@ _TASK_STATUS = re.compile(r"(?!jobstatus)[a-z][\w -]{0,99}", re.ASCII | re.IGNOR
 
 def parse(body: bytes) -> Outcome | None:
     """The outcome that a callback's or a poll reply's body tells, or None if there is none to be had. Never raises."""
+    return quick.completed(body) or read(body)
+
+
+def read(body: bytes) -> Outcome | None:
+    """`parse`, whatever the body: the long way, which says the same."""
     top = fields.decode(body)
     if top is None:
         return None

@@ -3,12 +3,13 @@
 A new field of `Task` needs its column in a migration and, where SQL has no such type, a line in `_WRITE` and `_READ`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
 import msgspec
+from msgspec.structs import astuple
 
 from receiver.model import Error, Hold, Origin, Outcome, Source, State, Task, Usage
 from receiver.store.connection import Row, marks
@@ -47,6 +48,7 @@ _READ: dict[str, Callable[[Any], object]] = {
     "hint": msgspec.json.Decoder(Outcome).decode,
 }
 _READS = tuple((NAMES.index(name), read) for name, read in _READ.items())
+_WRITES = tuple(_WRITE.get(name) for name in NAMES)
 
 
 def task(row: Row) -> Task:
@@ -55,22 +57,29 @@ def task(row: Row) -> Task:
     for place, read in _READS:
         if (value := values[place]) is not None:
             values[place] = read(value)
-    return Task(**dict(zip(NAMES, values, strict=True)))
+    return Task(*values)
 
 
-def row(task: Task, names: Sequence[str] = NAMES) -> Row:
-    """The values of these columns."""
-    values = []
-    for name in names:
-        value = getattr(task, name)
-        write = _WRITE.get(name)
-        values.append(value if write is None or value is None else write(value))
-    return tuple(values)
+def row(task: Task) -> Row:
+    """All the values of a task, in order of `COLUMNS`."""
+    return _written(astuple(task), range(len(NAMES)))
 
 
-def changed(old: Task, new: Task) -> tuple[str, ...]:
-    """The columns that differ. Fields that were copied along are the same objects, so this need not look inside."""
-    return tuple(name for name in NAMES if getattr(old, name) is not getattr(new, name))
+def changed(old: Task, new: Task) -> tuple[tuple[str, ...], Row]:
+    """The columns that differ, and their new values. Fields that were copied along are the same objects, so this need
+    not look inside."""
+    before, after = astuple(old), astuple(new)
+    places = [place for place, value in enumerate(after) if value is not before[place]]
+    return tuple([NAMES[place] for place in places]), _written(after, places)
+
+
+def _written(values: Row, places: Iterable[int]) -> Row:
+    return tuple(
+        [
+            value if (value := values[place]) is None or (write := _WRITES[place]) is None else write(value)
+            for place in places
+        ]
+    )
 
 
 @lru_cache(maxsize=128)

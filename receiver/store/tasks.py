@@ -5,12 +5,11 @@ fewer rows than it was given ends the transaction with `Stale`, and it is decide
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-from receiver.model import Image, Task
+from receiver.model import Image, State, Task
 from receiver.store import columns
 from receiver.store.columns import COLUMNS
-from receiver.store.connection import Connection, Row, Topic, marks
+from receiver.store.connection import Connection, Row, Topic, marks, narrowed
 
 
 class Tasks:
@@ -37,8 +36,9 @@ class Tasks:
             tuple[str, ...], list[Row]
         ] = {}  # by which columns change: those alone are written, and their indexes
         for old, new in changes:
-            if names := columns.changed(old, new):
-                alike.setdefault(names, []).append((old.ref, old.state.value, *columns.row(new, names)))
+            names, values = columns.changed(old, new)
+            if names:
+                alike.setdefault(names, []).append((old.ref, old.state.value, *values))
                 self._note(new, old)
         for names, rows in alike.items():
             self._on.later(columns.update(names), rows, expect=len(rows))
@@ -69,14 +69,10 @@ class Tasks:
         limit: int = 50,
     ) -> list[Task]:
         """Up to `limit` tasks, newest first, before the ref `before`; refs sort by time."""
-        wanted = [("state", state), ("label", label), ("model", model)]
-        where = [f"{name} = ?" for name, value in wanted if value is not None]
-        params: list[Any] = [value for _, value in wanted if value is not None]
-        if before is not None:
-            where.append("ref < ?")
-            params.append(before)
-        clause = f"WHERE {' AND '.join(where)}" if where else ""
-        sql = f"SELECT {COLUMNS} FROM tasks {clause} ORDER BY ref DESC LIMIT ?"
+        by = [("label", label), ("model", model)]
+        by.insert(len(by) if state == State.COMPLETED else 0, ("state", state))  # of all states, one keeps growing
+        where, params = narrowed(by, before=("ref", before))
+        sql = f"SELECT {COLUMNS} FROM tasks {where} ORDER BY ref DESC LIMIT ?"
         return [columns.task(row) for row in await self._on.rows(sql, (*params, limit))]
 
     # -- images --
