@@ -7,6 +7,7 @@ outcome. Nothing here reads a clock or a database: the same arguments give the s
 import hashlib
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -34,6 +35,10 @@ from receiver.schedule import unsure_place
 FIT_MS = 600_000  # how far a reply's `created_at` may be from the submission
 FOREVER = 1 << 62  # a place held until the task settles
 _ENDS = {Ending.COMPLETED: State.COMPLETED, Ending.FAILED: State.FAILED, Ending.CANCELLED: State.CANCELLED}
+_AT_REST: dict[str, Any] = {  # nothing is left to do about the task
+    **dict.fromkeys(("held_by", "due_at", "lease_until", "place_until", "poll_at", "hint", "hint_step", "hint_until")),
+    "unsure": False,
+}
 _EVENTS = {State.COMPLETED: Event.COMPLETED, State.FAILED: Event.FAILED, State.CANCELLED: Event.FAILED}
 
 
@@ -101,7 +106,8 @@ def settled(
     if state is not State.COMPLETED and error is None:
         error = Error(None, f"the provider says {outcome.status} and gives no reason")
     done = replace(
-        _resting(task),
+        task,
+        **_AT_REST,
         state=state,
         confirmed=confirmed,
         settled_by=source,
@@ -133,7 +139,7 @@ def settled(
 def lost(task: Task, policy: Policy, now: int) -> Decision:
     """The task given up, unless a callback still comes. A minted URL that was never used ends without a word."""
     used = task.origin is not Origin.MINTED or task.submitted_at is not None
-    gone = replace(_resting(task), state=State.LOST, unsure=task.unsure)
+    gone = replace(task, **{**_AT_REST, "unsure": task.unsure}, state=State.LOST)
     report = Report(
         event=Event.LOST, ref=task.ref, task_id=task.task_id, label=task.label, model=task.model, prompt=task.prompt
     )
@@ -253,22 +259,6 @@ def _moved(task: Task, outcome: Outcome) -> Task:
         progress=progress,
         unsure=task.unsure and not found,
         place_until=FOREVER if found and task.origin is Origin.SUBMITTED else task.place_until,
-    )
-
-
-def _resting(task: Task) -> Task:
-    """The task with nothing left to do about it."""
-    return replace(
-        task,
-        held_by=None,
-        unsure=False,
-        due_at=None,
-        lease_until=None,
-        place_until=None,
-        poll_at=None,
-        hint=None,
-        hint_step=None,
-        hint_until=None,
     )
 
 

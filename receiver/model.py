@@ -1,7 +1,8 @@
 """The words of this project as frozen types: tasks, callbacks, outcomes, notices and what they are made of.
 
-No I/O and no imports of ours. Nothing here can be part of a cycle, so none of it is the garbage collector's. Times are integer milliseconds UTC, durations say their unit in their name, money is
-`Decimal`. Everything here can be compared, copied with `msgspec.structs.replace` and encoded by msgspec.
+No I/O and no imports of ours. Nothing here can be part of a cycle, so none of it is the garbage collector's (`gc`).
+Times are integer milliseconds UTC, durations say their unit in their name, money is `Decimal`. Everything here can be
+compared, copied with `msgspec.structs.replace` and encoded by msgspec.
 """
 
 from collections.abc import Callable

@@ -9,7 +9,7 @@ import httpx
 from msgspec import Struct
 
 from receiver import config
-from receiver.config import Settings
+from receiver.config import Network, Settings
 from receiver.errors import SettingsError
 from receiver.ingest import Ingest
 from receiver.intake import Intake
@@ -44,6 +44,7 @@ class Parts(Struct, frozen=True, kw_only=True, eq=False):
     api_tokens: tuple[str, ...]
     max_body: int
     body_timeout_s: float
+    trusted_proxies: tuple[Network, ...] = ()
 
 
 class _NoKey:
@@ -135,6 +136,7 @@ async def open_parts(
             api_tokens=api_tokens,
             max_body=settings.max_body,
             body_timeout_s=settings.body_timeout,
+            trusted_proxies=settings.trusted_proxies,
         )
 
 

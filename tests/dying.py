@@ -1,8 +1,10 @@
-"""The service, wrapped so that it kills itself with SIGKILL at a chosen point: `python tests/dying.py POINT`.
+"""The service, wrapped so that it kills itself with SIGKILL at a chosen point: `python tests/dying.py POINT [NTH]`.
 
-The parts are wrapped here, in the harness's own entry point; the product has no switch for it. Points:
+The parts are wrapped here, in the harness's own entry point; the product has no switch for it. It dies when it comes to
+the point for the NTH time, by default the first; `bench.crash` runs it too, under load. Points:
 
 submitted          the provider took the submission, its answer is not recorded
+received           a callback's body is read, nothing of it is written
 before-commit      a callback's rows are written, not committed
 after-commit       they are committed, the callback is not answered
 claimed            a notice is claimed, not sent
@@ -24,67 +26,74 @@ from receiver.senders import AppriseSender
 from receiver.store.sqlite import SqliteConnection
 from receiver.wiring import open_parts, wall_clock
 
-POINTS = ("submitted", "before-commit", "after-commit", "claimed", "sent", "polled")
+POINTS = ("submitted", "received", "before-commit", "after-commit", "claimed", "sent", "polled")
 
 
-def die() -> None:
-    """End as if the power went: no handler runs, nothing is flushed."""
-    os.kill(os.getpid(), signal.SIGKILL)
+class Fuse:
+    """Ends the process when it comes to `point` for the `nth` time."""
+
+    def __init__(self, point: str, nth: int) -> None:
+        self._point = point
+        self._left = nth
+
+    def at(self, point: str) -> None:
+        """The process is at `point`. It ends as if the power went: no handler runs, nothing is flushed."""
+        if point == self._point:
+            self._left -= 1
+            if self._left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
 
 
 class DyingProvider:
     """Speaks to the real one, and dies before its words are recorded."""
 
-    def __init__(self, provider: Provider, point: str) -> None:
+    def __init__(self, provider: Provider, fuse: Fuse) -> None:
         self._provider = provider
-        self._point = point
+        self._fuse = fuse
 
     async def submit(self, model: str, params: bytes, callback: str | None) -> Answer:
         answer = await self._provider.submit(model, params, callback)
-        if self._point == "submitted":
-            die()
+        self._fuse.at("submitted")
         return answer
 
     async def poll(self, task_id: str) -> Reply:
         reply = await self._provider.poll(task_id)
-        if self._point == "polled" and reply.outcome is not None and reply.outcome.terminal:
-            die()
+        if reply.outcome is not None and reply.outcome.terminal:
+            self._fuse.at("polled")
         return reply
 
 
 class DyingSender:
     """Sends for real, and dies around it."""
 
-    def __init__(self, point: str) -> None:
+    def __init__(self, fuse: Fuse) -> None:
         self._sender = AppriseSender()
-        self._point = point
+        self._fuse = fuse
 
     async def send(self, target: Target, message: Message) -> Sent:
-        if self._point == "claimed":
-            die()
+        self._fuse.at("claimed")
         sent = await self._sender.send(target, message)
-        if self._point == "sent":
-            die()
+        self._fuse.at("sent")
         return sent
 
 
-def wrap_ingest(point: str) -> None:
+def wrap_ingest(fuse: Fuse) -> None:
     """Die around the commit of a callback."""
     commit, receive = SqliteConnection.commit, Ingest.receive
     under_way = 0
 
     async def dying_commit(self: SqliteConnection) -> bool:
-        if under_way and self.touched and point == "before-commit":
+        if under_way and self.touched:
             await self.rows("SELECT 1")  # whatever was put off is written now
-            die()
+            fuse.at("before-commit")
         return await commit(self)
 
     async def dying_receive(self: Ingest, ref: str, body: bytes, headers: bytes) -> Verdict:
         nonlocal under_way
+        fuse.at("received")
         under_way += 1
         verdict = await receive(self, ref, body, headers)
-        if point == "after-commit":
-            die()
+        fuse.at("after-commit")
         under_way -= 1
         return verdict
 
@@ -92,16 +101,16 @@ def wrap_ingest(point: str) -> None:
     Ingest.receive = dying_receive  # type: ignore[method-assign]  # likewise
 
 
-async def main(point: str) -> None:
-    """`serve`, dying at `point`."""
+async def main(fuse: Fuse) -> None:
+    """`serve`, until the fuse has burnt."""
     settings = config.load(os.environ)
-    wrap_ingest(point)
+    wrap_ingest(fuse)
     async with open_client() as client:
         provider = PROVIDERS["vtrix"].connect(
             client, settings.provider_url, settings.provider_key or "", clock=wall_clock
         )
         async with (
-            open_parts(settings, sender=DyingSender(point), provider=DyingProvider(provider, point)) as parts,
+            open_parts(settings, sender=DyingSender(fuse), provider=DyingProvider(provider, fuse)) as parts,
             asyncio.TaskGroup() as group,
         ):
             never = asyncio.Event()
@@ -113,4 +122,4 @@ async def main(point: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(Fuse(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 1)))

@@ -94,6 +94,12 @@ class Service:
         )
         self._process: asyncio.subprocess.Process | None = None
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process is not None
+        return self._process.pid
+
     async def start(self, *command: str) -> None:
         """Start (`command` instead of `-m receiver serve`) and wait until it is ready."""
         log = (self.folder / "service.log").open("ab")

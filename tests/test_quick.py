@@ -14,7 +14,9 @@ TEXTS = st.sampled_from(["", " ", "image", "a job", "é", "\x7f", "\\", "x" * 20
 URLS = st.sampled_from(
     ["https://cdn.example/0.png", "http://a", "https:///x", "HTTPS://a", "https://a b", " https://a", "ftp://a", ""]
 )
-ANYTHING = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS | st.just({}) | st.just([1])
+ANYTHING: st.SearchStrategy[Any] = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS | st.just({}) | st.just([1])
+)
 ITEMS = st.fixed_dictionaries(
     {"url": URLS | ANYTHING},
     optional={"type": TEXTS | ANYTHING, "jobId": TEXTS | ANYTHING, "job_id": TEXTS, "image_url": URLS, "id": TEXTS},

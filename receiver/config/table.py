@@ -175,8 +175,8 @@ SETTINGS = (
         "TRUSTED_PROXIES",
         kinds.NETWORKS,
         "",
-        "Networks whose forwarding headers are believed.",
+        "Networks of proxies, which bound their own clients: their connections are not limited per address (others' "
+        "are, to 64). Forwarding headers are not read: nothing uses a client's address yet.",
         absent=(),
-        not_yet=True,
     ),
 )

@@ -4,12 +4,11 @@ Equal bodies of one task are kept once: a later row has no body of its own and i
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from msgspec import Struct
 
 from receiver.model import Callback, Verdict
-from receiver.store.connection import Connection, Row, marks
+from receiver.store.connection import Connection, Row, marks, narrowed
 
 # The body of a repeated callback is the one of the first row with its digest.
 _BODY = """coalesce(body, (SELECT first.body FROM callbacks first
@@ -83,12 +82,10 @@ class Callbacks:
         self, *, ref: str | None = None, verdict: str | None = None, before: int | None = None, limit: int = 50
     ) -> list[Kept]:
         """Up to `limit` callbacks without their bodies, newest first, before the id `before`."""
-        wanted: list[tuple[str, Any]] = [("ref = ?", ref), ("verdict = ?", verdict), ("id < ?", before)]
-        where = " AND ".join(clause for clause, value in wanted if value is not None)
-        params = [value for _, value in wanted if value is not None]
+        where, params = narrowed("callbacks", [("ref", ref), ("verdict", verdict)], before=("id", before))
         rows = await self._on.rows(
             "SELECT id, ref, received_at, verdict, size, replay_of, headers FROM callbacks"
-            f" {'WHERE ' + where if where else ''} ORDER BY id DESC LIMIT ?",
+            f" {where} ORDER BY id DESC LIMIT ?",
             (*params, limit),
         )
         return [_kept(row) for row in rows]

@@ -6,6 +6,7 @@ A new field of `Task` needs its column in a migration and, where SQL has no such
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -23,8 +24,7 @@ def _json(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _text(value: StrEnum) -> str:
-    return value.value
+_text = attrgetter("_value_")  # `.value` takes ten times as long
 
 
 def _members(kind: type[StrEnum]) -> Callable[[str], StrEnum]:

@@ -41,3 +41,26 @@ class Connection(Protocol):
 def marks(count: int) -> str:
     """`?, ?, ?` for `count` parameters."""
     return ", ".join("?" * count)
+
+
+def narrowed(table: str, by: Sequence[tuple[str, object]], before: tuple[str, object]) -> tuple[str, list[object]]:
+    """The WHERE of a page of `table`, and its parameters, from (column, wanted value or None) and where it goes on.
+
+    Say the narrowest column first: its index, which holds the order of the page too, is followed, and the indexes of
+    the others are asked about each row. So no row is read that is not on the page. Left to itself SQLite, which keeps
+    no statistics here, follows any of them, and seeks a task's own five callbacks among all that were accepted.
+    """
+    order, bound = before
+    same = f"BETWEEN {table}.{order} AND {table}.{order}"  # an equals sign would go by the key, and read the row
+    given = [(column, value) for column, value in by if value is not None]
+    clauses = [
+        f"EXISTS (SELECT 1 FROM {table} AS also WHERE also.{column} = ? AND also.{order} {same})"
+        if place
+        else f"{column} = ?"
+        for place, (column, _) in enumerate(given)
+    ]
+    params = [value for _, value in given]
+    if bound is not None:
+        clauses.append(f"{order} < ?")
+        params.append(bound)
+    return f"WHERE {' AND '.join(clauses)}" if clauses else "", params

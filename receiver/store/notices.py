@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from receiver.model import Event, Notice, NoticeState, Report, Send
-from receiver.store.connection import Connection, Row, Topic, marks
+from receiver.store.connection import Connection, Row, Topic, marks, narrowed
 
 _COLUMNS = "id, ref, target, event, created_at, due_at, state, attempts, error, sent_at, report"
 _report = msgspec.json.Decoder(Report)
@@ -70,13 +70,11 @@ class Notices:
         limit: int = 50,
     ) -> list[Notice]:
         """Up to `limit` notices, newest first, before the id `before`."""
-        wanted: list[tuple[str, Any]] = [
-            *(("state = ?", state), ("target = ?", target), ("ref = ?", ref), ("id < ?", before)),
-        ]
-        where = " AND ".join(clause for clause, value in wanted if value is not None)
-        params = [value for _, value in wanted if value is not None]
+        by = [("ref", ref), ("target", target)]
+        by.insert(len(by) if state == NoticeState.SENT else 1, ("state", state))  # of all states, one keeps growing
+        where, params = narrowed("notices", by, before=("id", before))
         rows = await self._on.rows(
-            f"SELECT {_COLUMNS} FROM notices {'WHERE ' + where if where else ''} ORDER BY id DESC LIMIT ?",
+            f"SELECT {_COLUMNS} FROM notices {where} ORDER BY id DESC LIMIT ?",
             (*params, limit),
         )
         return [_notice(row) for row in rows]

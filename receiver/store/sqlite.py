@@ -22,6 +22,9 @@ from receiver.store.notices import Notices
 from receiver.store.tasks import Tasks
 from receiver.store.trips import Change, Trips
 
+READ_MOST_S = 1.0
+LOG_MOST = 64 * 1024 * 1024  # bytes of the write-ahead log, beyond which it has to start again
+
 _PRAGMAS = (
     "PRAGMA busy_timeout = 1000",
     "PRAGMA cache_size = -8000",
@@ -31,7 +34,7 @@ _WRITING = (
     "PRAGMA auto_vacuum = INCREMENTAL",  # before the first table, or never
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
-    "PRAGMA journal_size_limit = 67108864",
+    f"PRAGMA journal_size_limit = {LOG_MOST}",
 )
 _LATER = {
     sqlite3.SQLITE_BUSY: "another process holds the database",
@@ -43,7 +46,6 @@ _LATER = {
     sqlite3.SQLITE_NOMEM: "there is no memory left",
     sqlite3.SQLITE_INTERRUPT: "the query took longer than it may",
 }
-READ_MOST_S = 1.0
 
 _Told = tuple[list[Any], int]
 
@@ -51,9 +53,10 @@ _Told = tuple[list[Any], int]
 class SqliteConnection:
     """`Connection` over one connection to SQLite: for reading, each query on its own; for writing, one transaction."""
 
-    def __init__(self, raw: Trips, read_most_s: float | None = None) -> None:
+    def __init__(self, raw: Trips, read_most_s: float | None = None, may_read: asyncio.Event | None = None) -> None:
         self._raw = raw
         self._read_most_s = read_most_s
+        self._may_read = may_read
         self._put_off = [] if read_most_s is not None else [Change("BEGIN IMMEDIATE", [()])]
         self._began = False
         self.touched: set[str] = set()
@@ -80,6 +83,8 @@ class SqliteConnection:
     async def _trip(self, sql: str, params: Row) -> tuple[list[Any], int]:
         changes, self._put_off = self._put_off, []
         self._began = True
+        if self._may_read is not None:
+            await self._may_read.wait()
         trip = self._raw.trip(changes, sql, params)
         with _translated():
             return await (trip if self._read_most_s is None else self._bounded(trip, self._read_most_s))
@@ -108,13 +113,18 @@ class SqliteStore:
     def __init__(self, path: Path, writing: Trips, reading: Trips, lock: int) -> None:
         self.path = path
         self.fault: str | None = None
+        self._damage: str | None = None  # does not mend itself, though commits that do not touch it may go well
         self._writing = writing
         self._reading = reading
         self._lock = lock
         self._turns = Turns()
         self._wakes = Wakes()
         self._listeners = Listeners()
-        on = SqliteConnection(reading, READ_MOST_S)
+        self._may_read = asyncio.Event()
+        self._may_read.set()
+        self._log_bytes, self._log_bound = 0, LOG_MOST
+        self._shortening: asyncio.Task[None] | None = None
+        on = SqliteConnection(reading, READ_MOST_S, self._may_read)
         self.tasks = Tasks(on)
         self.callbacks = Callbacks(on)
         self.notices = Notices(on)
@@ -130,8 +140,10 @@ class SqliteStore:
                 await _to_the_end(self._commit(tx.connection))
             except BaseException as error:
                 await _to_the_end(self._roll_back())
-                if isinstance(error, Unavailable):
+                if isinstance(error, Unavailable | Corrupt):
                     self.fault = str(error)
+                if isinstance(error, Corrupt):
+                    self._damage = self.fault
                 raise
         finally:
             self._turns.give()
@@ -139,11 +151,37 @@ class SqliteStore:
     async def _commit(self, connection: SqliteConnection) -> None:
         """Commit, and tell of it."""
         if await connection.commit():
-            self.fault = None
+            self.fault = self._damage
+            self._watch_log()
         for topic in connection.woken:
             self._wakes.wake(topic)
         if connection.touched:
             self._listeners.tell(connection.touched)
+
+    def _watch_log(self) -> None:
+        """SQLite starts its log again only when nobody reads; readers that follow one upon the other never let it."""
+        with contextlib.suppress(OSError):  # what is committed is committed
+            self._log_bytes = os.stat(f"{self.path}-wal").st_size
+        if self._log_bytes <= LOG_MOST:
+            self._log_bound = LOG_MOST
+        elif self._log_bytes > self._log_bound and self._shortening is None:
+            self._log_bound = (
+                self._log_bytes + LOG_MOST
+            )  # a reader of another process may hold it all the same: not every time
+            self._shortening = asyncio.create_task(self._shorten(), name="shorten the log")
+
+    async def _shorten(self) -> None:
+        """Hold new reads back until those under way have ended, which is bounded, and two commits were made: the first
+        copies what is left of the log, the second starts it again."""
+        self._may_read.clear()
+        try:
+            with contextlib.suppress(sqlite3.Error, ValueError):  # the last of them interrupted, or closing
+                await self._reading.trip((), "SELECT 1")  # its thread takes one after the other
+            await self.probe()
+            await self.probe()
+        finally:
+            self._may_read.set()
+            self._shortening = None
 
     async def _roll_back(self) -> None:
         """Leave no transaction open, whatever it died of; an error that ends it by itself is no second error.

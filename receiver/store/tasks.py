@@ -71,7 +71,7 @@ class Tasks:
         """Up to `limit` tasks, newest first, before the ref `before`; refs sort by time."""
         by = [("label", label), ("model", model)]
         by.insert(len(by) if state == State.COMPLETED else 0, ("state", state))  # of all states, one keeps growing
-        where, params = narrowed(by, before=("ref", before))
+        where, params = narrowed("tasks", by, before=("ref", before))
         sql = f"SELECT {COLUMNS} FROM tasks {where} ORDER BY ref DESC LIMIT ?"
         return [columns.task(row) for row in await self._on.rows(sql, (*params, limit))]
 

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Mount, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from receiver.errors import Refused, Stale, Unavailable
+from receiver.errors import Refused, StoreError
 from receiver.web import health, operations
 from receiver.web.answers import translate
 from receiver.web.api import OPERATIONS, Api
@@ -39,7 +39,7 @@ def create_app(parts: Parts, *, stop: asyncio.Event | None = None, draining: asy
             Mount(BASE, Guard(calls, parts.api_tokens)),
             *health.routes(parts, (stop, draining)),
         ],
-        exception_handlers=dict.fromkeys((Refused, Unavailable, Stale, HTTPException, Exception), translate),
+        exception_handlers=dict.fromkeys((Refused, StoreError, HTTPException, Exception), translate),
     )
     app.router.redirect_slashes = False  # a redirect would be built from whatever Host the request names
     callbacks = Callbacks(parts)
@@ -69,4 +69,4 @@ async def serve(
     """
     with listen(host, port) if fd is None else inherit(fd) as listener:
         app = create_app(parts, stop=stop, draining=draining)
-        await run(app, listener, head_timeout_s=parts.body_timeout_s, stop=stop, ready=ready)
+        await run(app, listener, timeout_s=parts.body_timeout_s, proxies=parts.trusted_proxies, stop=stop, ready=ready)

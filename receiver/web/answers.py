@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from receiver.errors import Refused, Stale, Unavailable
+from receiver.errors import Refused, StoreError, Unavailable
 from receiver.views import Problem, ProblemView
 
 JSON = "application/json"
@@ -33,12 +33,12 @@ def problem_view(error: Refused) -> ProblemView:
     return ProblemView(Problem(error.code, _encodable(error.message), error.field and _encodable(error.field)))
 
 
-def unavailable(error: Unavailable | Stale) -> Refused:
+def unavailable(error: StoreError) -> Refused:
     """The store's "not now" in the words of the API."""
     return Refused(503, "unavailable", f"{error}; nothing was stored, try again later")
 
 
-def retry_after(error: Unavailable | Stale) -> str:
+def retry_after(error: StoreError) -> str:
     """The seconds that its sender should wait, as the header's value."""
     return str(error.retry_after_s if isinstance(error, Unavailable) else 1)
 
@@ -48,7 +48,7 @@ async def translate(request: Request, error: Exception) -> Response:
     match error:
         case Refused():
             return problem(error)
-        case Unavailable() | Stale():
+        case StoreError():
             return problem(unavailable(error), {"Retry-After": retry_after(error)})
         case HTTPException():
             code = _CODES.get(error.status_code, "http_error")

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterable
+from functools import lru_cache
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -17,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from receiver.errors import Refused, Unavailable
 from receiver.views import VerdictView
 from receiver.web.answers import JSON, problem_view, retry_after, unavailable
-from receiver.web.server import WHOLE
+from receiver.web.bounds import WHOLE
 from receiver.wiring import Parts
 
 PATH = "/callbacks/"
@@ -108,11 +109,14 @@ class Callbacks:
 def kept_headers(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """The headers worth keeping as a JSON object of at most `HEADERS_MOST` bytes: the content's type, who sent it, and
     what a provider may sign or number its callbacks with. None that could be a secret, none that a proxy added."""
+    return _encoded(tuple([pair for pair in headers if _worth_keeping(pair[0])]))
+
+
+@lru_cache(maxsize=64)  # a sender's headers are much the same each time
+def _encoded(headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
     kept: dict[str, str] = {}
     room = HEADERS_MOST - 2
     for raw_name, raw_value in headers:
-        if not _worth_keeping(raw_name):
-            continue
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
         size = len(msgspec.json.encode(name)) + len(msgspec.json.encode(value)) + 2
         if name not in kept and size <= room:
@@ -121,6 +125,7 @@ def kept_headers(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     return msgspec.json.encode(kept)
 
 
+@lru_cache(maxsize=256)
 def _worth_keeping(name: bytes) -> bool:
     if name in _KEPT:
         return True

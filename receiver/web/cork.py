@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Corked:
-    """Wraps a transport; what is written in one turn of the loop goes out together at its end. All else passes through."""
+    """Wraps a transport: what is written in one turn of the loop goes out together at its end. All else passes on."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport

@@ -32,7 +32,10 @@ class Health(Struct, frozen=True, omit_defaults=True):
 
 
 class Probe:
-    """Asks the store for a commit at most every 10 s, whoever wants to know, and waits 2 s for it at most."""
+    """Asks the store for a commit at most every 10 s, whoever wants to know, and waits 2 s for it at most.
+
+    What it found is the store's own `fault`, which any later commit that goes well takes back.
+    """
 
     def __init__(self, parts: Parts) -> None:
         self._store: Store = parts.store
@@ -41,7 +44,7 @@ class Probe:
         self._running: asyncio.Task[str | None] | None = None
 
     async def fault(self) -> str | None:
-        """None if the last commit went well; else why not."""
+        """None if the last commit went well; else why not. A reason already known is told though the probe waits."""
         now = self._clock()
         idle = self._running is None or self._running.done()
         if self._running is None or (idle and abs(now - self._asked_at) >= PROBE_EVERY_MS):
@@ -49,8 +52,9 @@ class Probe:
             self._running = asyncio.create_task(self._store.probe(), name="probe")
         done, _ = await asyncio.wait({self._running}, timeout=PROBE_MOST_S)
         if not done:
-            return "the database does not answer"
-        return self._running.result() or self._store.fault
+            return self._store.fault or "the database does not answer"
+        self._running.result()  # what nobody foresaw is raised: it is no reason to call this ready
+        return self._store.fault
 
 
 def routes(parts: Parts, stops: tuple[asyncio.Event, ...]) -> list[BaseRoute]:

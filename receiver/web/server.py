@@ -1,7 +1,6 @@
-"""uvicorn as we run it: on a socket of ours, without signals, with two bounds that it does not have.
+"""uvicorn as we run it: on a socket of ours, without signals, with the bounds of `bounds`.
 
-A request's head has a deadline and a size (httptools knows neither), and a stop lets what is in flight finish, for 5 s.
-It leaves what is answered to the application.
+A stop lets what is in flight finish, for 5 s. It leaves what is answered to the application.
 """
 
 import asyncio
@@ -9,35 +8,41 @@ import contextlib
 import errno
 import socket
 from collections.abc import Callable, Iterator
-from typing import Any
+from ipaddress import IPv4Network, IPv6Network
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from receiver.errors import SettingsError
+from receiver.web.bounds import Bounded, Crowd
 
-BACKLOG = 2048
-HEAD_MOST = 64 * 1024  # bytes of a head that has not ended yet; h11's limit too
+BACKLOG = 384  # asyncio takes so many at once, before one can be refused: with CONNECTIONS_MOST they are under 1,024
 STOP_MOST_S = 5
-WHOLE = "receiver.whole"  # in a request's scope once its body is here to the end: nothing is to be waited for
 _NO_SOCKET = "--fd {} is no open stream socket; give the number of one, 3 from systemd"
 
 
 async def run(
-    app: ASGIApp, listener: socket.socket, *, head_timeout_s: float, stop: asyncio.Event, ready: Callable[[int], None]
+    app: ASGIApp,
+    listener: socket.socket,
+    *,
+    timeout_s: float,
+    proxies: tuple[IPv4Network | IPv6Network, ...],
+    stop: asyncio.Event,
+    ready: Callable[[int], None],
 ) -> None:
     """Serve `app` on `listener` until `stop`, then let requests in flight finish for `STOP_MOST_S`.
 
+    A head, and then a body, has `timeout_s` to arrive; connections from `proxies` are not bounded per address.
     `ready` is told the port (0 for a socket that has none) once connections are taken. A cancellation ends it at once.
     """
 
-    class Bounded(_Bounded):
-        head_s = head_timeout_s
+    class Connection(Bounded):
+        patience_s = timeout_s
+        crowd = Crowd(proxies)
 
     config = uvicorn.Config(
         app,
-        http=Bounded,
+        http=Connection,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -118,64 +123,3 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield  # they are the caller's
-
-
-class _Bounded(HttpToolsProtocol):
-    """A connection whose next head has `head_s` seconds to arrive, from its first byte on (the first head: from the
-    connection on), and `HEAD_MOST` bytes. A connection that breaks either is closed."""
-
-    head_s: float
-
-    def __init__(self, *args: Any, **named: Any) -> None:
-        super().__init__(*args, **named)
-        self.access_log = False  # it would print paths, hence tokens
-        self._heading = True  # between two requests, or in a head
-        self._moved_on = False
-        self._head_bytes = 0
-        self._deadline: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
-        super().connection_made(transport)
-        self._deadline = self.loop.call_later(self.head_s, self._too_late)
-
-    def on_headers_complete(self) -> None:
-        super().on_headers_complete()
-        self._heading, self._moved_on = False, True
-        self._head_bytes = 0
-        self._disarm()
-
-    def on_message_complete(self) -> None:
-        super().on_message_complete()
-        self._heading, self._moved_on = True, True
-        self.scope[WHOLE] = True  # type: ignore[literal-required]  # ASGI lets a server add keys
-
-    def data_received(self, data: bytes) -> None:
-        self._moved_on = False
-        super().data_received(data)
-        if self._moved_on or not self._heading:
-            return
-        self._head_bytes += len(data)
-        if self._head_bytes > HEAD_MOST:
-            self._close()
-        elif self._deadline is None:
-            self._deadline = self.loop.call_later(self.head_s, self._too_late)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._disarm()
-        super().connection_lost(exc)
-
-    def _too_late(self) -> None:
-        self._deadline = None
-        if self.cycle is None or self.cycle.response_complete:
-            self._close()
-        else:  # the head of a pipelined request: the one before is still being answered
-            self._deadline = self.loop.call_later(self.head_s, self._too_late)
-
-    def _close(self) -> None:
-        if not self.transport.is_closing():
-            self.transport.close()
-
-    def _disarm(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None

@@ -78,7 +78,6 @@ CREATE TABLE callbacks (
 
 CREATE INDEX callbacks_ref     ON callbacks (ref, id);
 CREATE INDEX callbacks_verdict ON callbacks (verdict, id);
-CREATE INDEX callbacks_age     ON callbacks (received_at);
 
 CREATE TABLE overflow (                    -- callbacks beyond what is kept per task
     ref     TEXT PRIMARY KEY,
@@ -132,11 +131,11 @@ CREATE TABLE notices (
 ) STRICT;
 
 CREATE INDEX notices_due    ON notices (target, due_at, id) WHERE state = 'due' AND send_id IS NULL;
+CREATE INDEX notices_dead   ON notices (target, id) WHERE state = 'dead';
 CREATE INDEX notices_send   ON notices (send_id) WHERE send_id IS NOT NULL;
 CREATE INDEX notices_ref    ON notices (ref, id) WHERE ref IS NOT NULL;
 CREATE INDEX notices_state  ON notices (state, id);
 CREATE INDEX notices_target ON notices (target, id);
-CREATE INDEX notices_age    ON notices (created_at);
 
 CREATE TABLE attempts (
     id          INTEGER PRIMARY KEY,

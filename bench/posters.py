@@ -1,0 +1,140 @@
+"""Posters that know nothing of kills: each connection sends its next callback as soon as the last one was answered.
+
+`python -m bench.posters PORT CONNECTIONS TOKENS FIRST STEP ANSWERED` posts the callbacks of every STEP-th task of the
+file TOKENS, from FIRST on: each task's `POSTS` times, no two of them the same bytes. What was not answered 200 is sent
+again, like a provider that insists; a refused connection is tried again. At the end of its input it stops, and the file
+ANSWERED holds a line `NUMBER SERIAL` for each callback that was answered 200, `status CODE COUNT` for other answers.
+"""
+
+import asyncio
+import json
+import sys
+from collections import Counter, deque
+from pathlib import Path
+
+from bench.load import post
+
+POSTS = (
+    10  # a task is settled by the first and hears nine more: commits come faster than sends, and are to be killed too
+)
+RECONNECT_S = 0.01
+ANSWER_MOST_S = 20.0  # a service that is up and does not answer for so long is a failure of its own
+
+Posted = tuple[int, int]
+"""A callback: its task's number, and which of the task's callbacks it is, from 0."""
+
+
+def task_id(number: int) -> str:
+    """The provider's id of a task."""
+    return f"crash{number:015d}"
+
+
+def body(posted: Posted) -> bytes:
+    """A completed task object; each callback has bytes of its own."""
+    number, serial = posted
+    picture = {"type": "image", "url": f"https://cdn.example.com/{number}.png", "jobId": "5a" * 16}
+    return json.dumps(
+        {
+            "id": task_id(number),
+            "status": "completed",
+            "model": "midjourney_outpaint",
+            "created_at": 1_795_337_505,
+            "output": [{"content": [picture]}],
+            "metadata": {"serial": serial},
+        }
+    ).encode()
+
+
+class Supply:
+    """What is still to be posted: fresh tasks and repeats of answered ones, mixed, so that neither is used up early."""
+
+    def __init__(self, numbers: range) -> None:
+        self._fresh = iter(numbers)
+        self._again: deque[Posted] = deque()
+        self._turn = 0
+        self.answered: list[Posted] = []
+
+    def next(self) -> Posted | None:
+        """The next callback, None if all were answered."""
+        self._turn += 1
+        if self._turn % POSTS and self._again:
+            return self._again.popleft()
+        number = next(self._fresh, None)
+        if number is not None:
+            return number, 0
+        return self._again.popleft() if self._again else None
+
+    def done(self, posted: Posted) -> None:
+        """It was answered 200: remembered, whatever comes."""
+        self.answered.append(posted)
+        number, serial = posted
+        if serial + 1 < POSTS:
+            self._again.append((number, serial + 1))
+
+    def failed(self, posted: Posted) -> None:
+        """Nobody knows whether it was taken."""
+        self._again.appendleft(posted)
+
+
+async def _answer(reader: asyncio.StreamReader) -> int:
+    head = await reader.readuntil(b"\r\n\r\n")
+    await reader.readexactly(int(head.lower().split(b"content-length:")[1].split(b"\r\n", 1)[0]))
+    return int(head[9:12])
+
+
+async def _drive(port: int, tokens: list[str], supply: Supply, others: Counter[int], stop: asyncio.Event) -> None:
+    """One connection after the other, until `stop` or until there is nothing to post."""
+    while not stop.is_set():
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            await asyncio.sleep(RECONNECT_S)
+            continue
+        try:
+            while not stop.is_set() and (posted := supply.next()) is not None:
+                status = 0
+                try:
+                    writer.write(post(f"/callbacks/{tokens[posted[0]]}", body(posted)))
+                    async with asyncio.timeout(ANSWER_MOST_S):
+                        status = await _answer(reader)
+                finally:
+                    if status == 200:
+                        supply.done(posted)
+                    else:
+                        supply.failed(posted)
+                if status != 200:
+                    others[status] += 1
+            if not stop.is_set():
+                return
+        except (OSError, asyncio.IncompleteReadError):
+            pass  # it was killed: connect again
+        except TimeoutError:
+            others[0] += 1
+        finally:
+            writer.close()
+
+
+async def run(port: int, connections: int, tokens: list[str], supply: Supply) -> Counter[int]:
+    """Post until standard input ends; how often each status but 200 was answered (0: no answer at all)."""
+    stop = asyncio.Event()
+    others: Counter[int] = Counter()
+    asyncio.get_running_loop().add_reader(sys.stdin, stop.set)
+    drives = [asyncio.create_task(_drive(port, tokens, supply, others, stop)) for _ in range(connections)]
+    await stop.wait()
+    await asyncio.wait(drives)
+    return others
+
+
+def main(port: int, connections: int, tokens: Path, first: int, step: int, answered: Path) -> None:
+    """Post, then write what was answered."""
+    lines = tokens.read_text().split()
+    supply = Supply(range(first, len(lines), step))
+    others = asyncio.run(run(port, connections, lines, supply))
+    with answered.open("w") as file:
+        file.writelines(f"{number} {serial}\n" for number, serial in supply.answered)
+        file.writelines(f"status {status} {count}\n" for status, count in others.items())
+
+
+if __name__ == "__main__":
+    _, _port, _connections, _tokens, _first, _step, _answered = sys.argv
+    main(int(_port), int(_connections), Path(_tokens), int(_first), int(_step), Path(_answered))
