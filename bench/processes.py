@@ -3,23 +3,33 @@
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 SERVER_CORE = {0}
 LOAD_CORE = {1} if (os.cpu_count() or 1) > 1 else {0}
+PATIENCE_S = 20.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-@contextlib.contextmanager
 def started(
     *command: str, env: Mapping[str, str] | None = None, cores: set[int] | None = None
+) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
+    """A module of this Python as a process on the given cores, else on the servers'; see `running`."""
+    return running(sys.executable, "-m", *command, env=env, cores=cores)
+
+
+@contextlib.contextmanager
+def running(
+    *command: str, env: Mapping[str, str] | None = None, cores: set[int] | None = None
 ) -> Iterator[subprocess.Popen[str]]:
-    """A process of this Python on the given cores; ended with SIGTERM, and after 10 s with SIGKILL."""
-    running = subprocess.Popen(
-        [sys.executable, "-m", *command],
+    """A process on the given cores, else on the servers'; ended with SIGTERM, and after 10 s with SIGKILL."""
+    process = subprocess.Popen(
+        command,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -27,22 +37,41 @@ def started(
         preexec_fn=lambda: os.sched_setaffinity(0, cores or SERVER_CORE),
     )
     try:
-        yield running
+        yield process
     finally:
-        running.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)
         try:
-            running.wait(10)
+            process.wait(10)
         except subprocess.TimeoutExpired:
-            running.kill()
-            running.wait()
-        if running.stdout:
-            running.stdout.close()
+            process.kill()
+            process.wait()
+        if process.stdout:
+            process.stdout.close()
 
 
-def port_of(running: subprocess.Popen[str]) -> int:
-    """The port that a server of `bench.servers` prints when it listens."""
-    assert running.stdout is not None
-    return int(running.stdout.readline())
+def port_of(process: subprocess.Popen[str]) -> int:
+    """The port that a server of `bench.servers` or `bench.bare` prints when it listens."""
+    assert process.stdout is not None
+    return int(process.stdout.readline())
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def answered(port: int, path: str) -> int:
+    """The status of the first answer to a GET, asked for until there is one; SystemExit after `PATIENCE_S`."""
+    until = time.perf_counter() + PATIENCE_S
+    while time.perf_counter() < until:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as asking:
+            asking.sendall(f"GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n".encode())
+            if head := asking.recv(64):
+                return int(head[9:12])
+        time.sleep(0.002)
+    raise SystemExit(f"nobody answered on port {port} within {PATIENCE_S:g} s")
 
 
 def resident_mb(pid: int) -> float:

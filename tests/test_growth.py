@@ -24,6 +24,6 @@ async def test_a_hundred_times_the_tasks_cost_no_more_than_a_level_in_each_tree(
         before, afterwards = await pages(few, FEW), await pages(many, MANY)
     finally:
         many.unlink(missing_ok=True)  # 250 MB, which pytest would keep for three runs
-    assert not grown(before, afterwards, deeper=trees(few))
+    assert not grown(before, afterwards, trees(few))
     assert set(OPERATIONS) < set(before)
     assert all(before.values()), "nothing was counted"

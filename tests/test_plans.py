@@ -240,7 +240,8 @@ async def test_no_statement_reads_a_large_table_from_end_to_end(store: Store, no
     for ran in await toured(store, noting):
         for line in explained(ran, tmp_path / "r.db"):
             if SCAN.search(line) or "TEMP B-TREE" in line:
-                if re.search(ALLOWED.get(ran.method, "$^"), line):
+                newest = not ran.method.endswith(".page") or "WHERE" not in ran.sql
+                if newest and re.search(ALLOWED.get(ran.method, "$^"), line):
                     used.add(ran.method)
                 else:
                     wrong.append(f"{ran.method}: {line}\n    {ran.sql}")

@@ -87,10 +87,15 @@ class SqliteConnection:
             await self._may_read.wait()
         trip = self._raw.trip(changes, sql, params)
         with _translated():
-            return await (trip if self._read_most_s is None else self._bounded(trip, self._read_most_s))
+            if self._read_most_s is None:
+                return await trip
+            reading = asyncio.create_task(self._bounded(trip, self._read_most_s))
+            reading.add_done_callback(lambda it: it.cancelled() or it.exception())  # nobody may be left to hear it
+            return await asyncio.shield(reading)
 
     async def _bounded(self, trip: Coroutine[Any, Any, _Told], most_s: float) -> _Told:
-        """A read that is interrupted when it takes too long, so that it cannot hold back a checkpoint for ever."""
+        """A read that is interrupted when it takes too long, so that it cannot hold back a checkpoint for ever; nor
+        when whoever asked has gone: hence the shield."""
         query = asyncio.ensure_future(trip)
         while not (await asyncio.wait({query}, timeout=most_s))[0]:
             await self._raw.interrupt()  # again and again: the first may have met the query before it in the queue

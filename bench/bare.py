@@ -1,0 +1,38 @@
+"""What everything is compared with: uvicorn and a Starlette app whose one handler reads the body and stores nothing.
+
+`python -m bench.bare` listens on a free port of loopback (or on the one that is given), prints it, and runs until it is
+ended. Nothing of the receiver is imported.
+"""
+
+import asyncio
+import sys
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+
+async def _noop(request: Request) -> JSONResponse:
+    await request.body()
+    return JSONResponse({"ref": request.path_params["token"][:36], "verdict": "accepted"})
+
+
+class _Announcing(uvicorn.Server):
+    async def startup(self, sockets: object = None) -> None:
+        await super().startup()
+        print(self.servers[0].sockets[0].getsockname()[1], flush=True)
+
+
+def noop(port: int) -> None:
+    """Serve."""
+    app = Starlette(routes=[Route("/callbacks/{token}", _noop, methods=["POST"])])
+    settings = uvicorn.Config(
+        app, port=port, http="httptools", ws="none", lifespan="off", log_config=None, access_log=False
+    )
+    asyncio.run(_Announcing(settings).serve())
+
+
+if __name__ == "__main__":
+    noop(int(sys.argv[1]) if len(sys.argv) > 1 else 0)

@@ -1,0 +1,232 @@
+"""What a million tasks cost: each operation over a small and a large database, in pages read and in time.
+
+The pages are the gate: they are counted, not timed. Each operation runs over a store that was opened just before, so
+that every page it looks at is read once from the file, which the kernel counts. A B-tree of a hundred times the rows is
+a level deeper, and that is all that may be added, once a tree: nothing else may depend on how much is stored. The
+times are a report: interleaved pairs over two stores that stay open.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from bench.history import MODEL, after, grow
+from bench.samples import Row, body
+from receiver.ingest import Ingest
+from receiver.metrics import Metrics
+from receiver.model import Event, Notice, Policy, Report, State, Target, Task, Verdict
+from receiver.notify import Notify
+from receiver.providers import PROVIDERS
+from receiver.store import Store, open_store
+from receiver.sweep import Sweep
+from receiver.tokens import new_ref
+from receiver.web.shown import shown
+
+SMALL, LARGE = 1_000, 1_000_000
+PAIRS = 15
+BATCH = 64
+PAGE_BYTES = 4096
+_MINUTE = 60_000
+
+
+class Subject:
+    """A database that is measured: its rooms as the service connects them, and a clock that the measuring moves."""
+
+    def __init__(self, path: Path, store: Store, now: int) -> None:
+        self.path = path
+        self.store = store
+        self.now = now
+        policy = Policy(targets=(Target(name="bench", url="json://127.0.0.1:9/"),), started_at=now)
+        metrics = Metrics()
+        never: Any = None  # nothing is asked of the provider, and nothing is sent: claims only
+        self.ingest = Ingest(store, PROVIDERS["vtrix"].parse, policy, self.clock, metrics)
+        self.sweep = Sweep(store, never, policy, self.clock, metrics=metrics)
+        self.notify = Notify(
+            *(store, never, policy, self.clock),
+            schedule_ms=[_MINUTE],
+            timeout_ms=_MINUTE,
+            link=lambda ref: None,
+            metrics=metrics,
+        )
+
+    def clock(self) -> int:
+        """Milliseconds UTC."""
+        return self.now
+
+    async def waiting(self, count: int, *, poll_in_ms: int) -> list[Task]:
+        """New tasks that the provider has."""
+        tasks = []
+        for _ in range(count):
+            self.now += 10
+            tasks.append(
+                Task(
+                    ref=new_ref(self.now),
+                    created_at=self.now,
+                    state=State.WAITING,
+                    task_id=new_ref(self.now),
+                    model=MODEL,
+                    submitted_at=self.now,
+                    poll_at=self.now + poll_in_ms,
+                )
+            )
+        async with self.store.write() as tx:
+            await tx.tasks.insert(tasks)
+        return tasks
+
+
+@contextlib.asynccontextmanager
+async def opened(path: Path, now: int) -> AsyncIterator[Subject]:
+    """The database at `path`, as the service would open it at `now`."""
+    store = await open_store(path)
+    try:
+        yield Subject(path, store, now)
+    finally:
+        await store.close()
+
+
+async def _nothing(subject: Subject) -> None:
+    return None
+
+
+async def _called(subject: Subject) -> list[tuple[str, bytes]]:
+    tasks = await subject.waiting(BATCH, poll_in_ms=60 * _MINUTE)
+    return [(task.ref, body(task.task_id or "")) for task in tasks]
+
+
+async def _ingest(subject: Subject, called: list[tuple[str, bytes]]) -> None:
+    verdicts = await asyncio.gather(*(subject.ingest.receive(ref, said, b"{}") for ref, said in called))
+    assert set(verdicts) == {Verdict.ACCEPTED}
+
+
+async def _overdue(subject: Subject) -> None:
+    await subject.waiting(1, poll_in_ms=0)
+    subject.now += _MINUTE
+
+
+async def _sweep(subject: Subject, _: None) -> None:
+    assert await subject.sweep.claim() is not None
+
+
+async def _owed(subject: Subject) -> None:
+    report = Report(event=Event.ATTENTION, text="to be claimed")
+    notice = Notice(
+        target="bench", event=report.event, report=report, created_at=subject.now, due_at=subject.now - 60 * _MINUTE
+    )
+    async with subject.store.write() as tx:
+        await tx.notices.insert([notice])
+
+
+async def _notify(subject: Subject, _: None) -> None:
+    send = await subject.notify.claim()
+    assert send is not None
+    async with subject.store.write() as tx:
+        await tx.notices.sent(send, subject.now)
+
+
+async def _page(subject: Subject, _: None) -> None:
+    assert len(await shown(subject.store, await subject.store.tasks.page(limit=50))) == 50
+
+
+async def _ended(subject: Subject, _: None) -> None:
+    tasks = await subject.store.tasks.page(state="completed", label="label-7", limit=10)
+    assert len(await shown(subject.store, tasks)) == 10
+
+
+_Prepare = Callable[[Subject], Awaitable[Any]]
+_Run = Callable[[Subject, Any], Awaitable[object]]
+OPERATIONS: dict[str, tuple[_Prepare, _Run]] = {
+    "ingest of 64 callbacks": (_called, _ingest),
+    "sweep claim": (_overdue, _sweep),
+    "notice claimed and recorded": (_owed, _notify),
+    "list of 50 tasks": (_nothing, _page),
+    "list by state and label": (_nothing, _ended),
+}
+START = "start-up"
+
+
+async def pages(path: Path, count: int) -> dict[str, int]:
+    """How many pages each operation reads of the database at `path`, with nothing in memory."""
+    found = {}
+    now = after(count) + _MINUTE
+    for name, (prepare, run) in OPERATIONS.items():
+        for _ in range(2):  # the first time, modules are imported on the way
+            async with opened(path, now) as subject:
+                prepared = await prepare(subject)
+                now = subject.now
+            async with opened(path, now) as subject:
+                before = _bytes_read()
+                await run(subject, prepared)
+                found[name] = (_bytes_read() - before) // PAGE_BYTES
+    before = _bytes_read()
+    async with opened(path, now):
+        found[START] = (_bytes_read() - before) // PAGE_BYTES
+    return found
+
+
+def grown(before: dict[str, int], now: dict[str, int], deeper: int) -> dict[str, tuple[int, int]]:
+    """The operations that read more pages than before by more than `deeper`: a level for each B-tree there is."""
+    return {name: (before[name], now[name]) for name in before if now[name] > before[name] + deeper}
+
+
+def trees(path: Path) -> int:
+    """How many B-trees the database has: its tables and their indexes."""
+    with contextlib.closing(sqlite3.connect(path)) as raw:
+        [(count,)] = raw.execute("SELECT count(*) FROM sqlite_master WHERE rootpage > 0")
+    return int(count)
+
+
+def _bytes_read() -> int:
+    """By this process so far, through system calls; from the page cache or the disk alike."""
+    return int(Path("/proc/self/io").read_text().split("rchar:")[1].split()[0])
+
+
+async def times(
+    small: Path, large: Path, counts: tuple[int, int], pairs: int = PAIRS
+) -> dict[str, tuple[float, float]]:
+    """The milliseconds of each operation over either database: medians of interleaved pairs, on warm stores."""
+    took: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in (*OPERATIONS, START)}
+    paths = (small, large)
+    nows = [after(count) + 60 * _MINUTE for count in counts]
+    async with opened(small, nows[0]) as first, opened(large, nows[1]) as second:
+        subjects = (first, second)
+        for pair in range(-2, PAIRS):  # two to warm up
+            for name, (prepare, run) in OPERATIONS.items():
+                for which in (0, 1) if pair % 2 else (1, 0):
+                    prepared = await prepare(subjects[which])
+                    began = time.perf_counter()
+                    await run(subjects[which], prepared)
+                    if pair >= 0:
+                        took[name][which].append((time.perf_counter() - began) * 1000)
+        nows = [it.now for it in subjects]
+    for pair in range(PAIRS):
+        for which in (0, 1) if pair % 2 else (1, 0):
+            began = time.perf_counter()
+            async with opened(paths[which], nows[which]):
+                took[START][which].append((time.perf_counter() - began) * 1000)
+    return {name: (statistics.median(small), statistics.median(large)) for name, (small, large) in took.items()}
+
+
+def rows() -> list[Row]:
+    """Each operation at 1,000,000 tasks: its time, the ratio to 1,000 (1 or more: no slower), and the pages."""
+    with tempfile.TemporaryDirectory(dir=".") as name:
+        small, large = (Path(name).resolve() / f"{count}.db" for count in (SMALL, LARGE))
+        grow(small, SMALL)
+        grow(large, LARGE)
+        read = [asyncio.run(pages(path, count)) for path, count in ((small, SMALL), (large, LARGE))]
+        if more := grown(read[0], read[1], trees(small)):
+            raise SystemExit(f"these read more pages at {LARGE:,} tasks than at {SMALL:,}: {more}")
+        took = asyncio.run(times(small, large, (SMALL, LARGE)))
+    return [
+        (
+            f"{name}, at 1,000,000 tasks",
+            f"{after_ms:.1f} ms",
+            f"{before_ms / after_ms:.2f} of the rate at 1,000; pages read: {read[1][name]}, then {read[0][name]}",
+        )
+        for name, (before_ms, after_ms) in took.items()
+    ]

@@ -1,0 +1,72 @@
+"""A database with a past: tasks that ended, each with what it left behind, written by SQLite itself in one go.
+
+For the measurements of growth alone, here and in the tests: a million rows through the service would take minutes. The
+rows look as the service leaves them: one callback of 1 KB, one picture, one notice sent in one attempt.
+"""
+
+import asyncio
+import sqlite3
+import threading
+from pathlib import Path
+
+from receiver.store import open_store
+
+BORN = 1_790_000_000_000  # milliseconds; a task every ten seconds from here on
+APART_MS = 10_000
+MODEL = "midjourney_outpaint"
+
+# Refs sort by time, as UUIDv7 do; the provider's ids do not.
+_PAST = """
+INSERT INTO past
+WITH RECURSIVE n (i, at) AS (SELECT 0, :born UNION ALL SELECT i + 1, at + :apart FROM n WHERE i < :count - 1)
+SELECT i, printf('%08x-%04x-7000-8000-%012x', at >> 16, at & 65535, i), at FROM n
+"""
+_ROWS = """
+INSERT INTO tasks (
+    ref, created_at, provider, origin, label, poll_only, params, state, task_id, model, unsure, confirmed, settled_by,
+    submitted_at, settled_at, called_at, pictures, tries, claim, polls, poll_step, kept, kept_bytes
+) SELECT ref, at, 'vtrix', 'submitted', 'label-' || (i % 100), 0, cast('{"jobId":"5a5a5a5a","scale":1.5}' AS BLOB),
+    iif(i % 20, 'completed', 'failed'), lower(hex(randomblob(10))), 'midjourney_outpaint', 0, 1, 'callback',
+    at, at + 60000, at + 60000, lower(hex(randomblob(16))), 0, 1, 0, 0, 1, 1024 FROM past;
+INSERT INTO images (ref, image_no, type, url)
+    SELECT ref, 0, 'image', 'https://cdn.example.com/pictures/' || i || '.png' FROM past;
+INSERT INTO callbacks (ref, received_at, verdict, size, digest, headers, body)
+    SELECT ref, at + 60000, 'accepted', 1024, randomblob(32), x'7b7d', zeroblob(1024) FROM past;
+INSERT INTO sends (target, state, created_at, due_at, tries, claims, claim)
+    SELECT 'bench', 'sent', at + 60000, at + 60000, 0, 0, 1 FROM past;
+INSERT INTO notices (ref, target, event, created_at, due_at, state, send_id, attempts, sent_at, report)
+    SELECT ref, 'bench', 'completed', at + 60000, at + 60000, 'sent', i + 1, 1, at + 61000,
+    '{"event":"completed","images":[{"image_no":0,"url":"https://cdn.example.com/pictures/0.png"}]}' FROM past;
+INSERT INTO attempts (send_id, at, duration_ms) SELECT i + 1, at + 61000, 300 FROM past;
+"""
+
+
+def grow(path: Path, count: int) -> None:
+    """Make a database with `count` (≥ 1) tasks that ended; its next task is made at `after(count)`."""
+    _make(path)
+    with sqlite3.connect(path, isolation_level=None) as raw:
+        raw.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -500000;")
+        raw.execute("CREATE TEMP TABLE past (i INTEGER PRIMARY KEY, ref TEXT, at INTEGER)")
+        raw.execute(_PAST, {"born": BORN, "apart": APART_MS, "count": count})
+        indexes = raw.execute("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL").fetchall()
+        drops = "".join(f"DROP INDEX {name};" for name, _ in indexes)
+        makes = ";".join(index for _, index in indexes)  # sorting is faster than inserting in any order
+        raw.executescript(f"{drops} BEGIN; {_ROWS} {makes}; COMMIT;")
+        raw.execute("PRAGMA journal_mode = WAL")
+    raw.close()
+
+
+def after(count: int) -> int:
+    """When, in milliseconds, the next task of a database of `count` tasks is made."""
+    return BORN + count * APART_MS
+
+
+def _make(path: Path) -> None:
+    """An empty database, by the store itself; in a thread, for the caller may have a loop of its own."""
+
+    async def made() -> None:
+        await (await open_store(path)).close()
+
+    thread = threading.Thread(target=lambda: asyncio.run(made()))
+    thread.start()
+    thread.join()

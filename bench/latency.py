@@ -1,0 +1,95 @@
+"""From the answer to a callback to its message at a json:// sink, at a pace that a busy day has.
+
+The whole service runs; the first message is apart, for with it Apprise is loaded and its plugins are.
+"""
+
+import asyncio
+import contextlib
+import json
+import re
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+from msgspec.structs import replace
+
+from bench.processes import answered, free_port, started
+from bench.samples import KEY, Row, body, environment, fill, waiting
+from receiver.model import Task
+from receiver.tokens import Ring
+
+PER_SECOND = 20
+SECONDS = 8
+PATIENCE_S = 20.0
+_LABEL = re.compile(r"latency-(\d+)-")
+
+
+class Sink:
+    """A json:// target that notes when it was told of which task."""
+
+    def __init__(self, count: int) -> None:
+        loop = asyncio.get_running_loop()
+        self.told: list[asyncio.Future[float]] = [loop.create_future() for _ in range(count)]
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Take one message."""
+        with contextlib.closing(writer):
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            message = json.loads(await reader.readexactly(int(head.split(b"content-length:")[1].split(b"\r\n")[0])))
+            at = time.perf_counter()
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            await writer.drain()
+        found = _LABEL.search(json.dumps(message))
+        if found and not (told := self.told[int(found[1])]).done():
+            told.set_result(at)
+
+
+def rows() -> list[Row]:
+    """The first message, and p50 and p99 of the others."""
+    with tempfile.TemporaryDirectory(dir=".") as folder:
+        first, others = asyncio.run(_measured(Path(folder).absolute()))
+    hundredths = statistics.quantiles(others, n=100)
+    pace = f"{PER_SECOND} / s for {SECONDS} s"
+    return [
+        ("callback answered to message at a sink, p50", f"{hundredths[49]:.0f} ms", pace),
+        ("the same, p99", f"{hundredths[98]:.0f} ms", f"the first message of all, alone: {first:.0f} ms"),
+    ]
+
+
+async def _measured(folder: Path) -> tuple[float, list[float]]:
+    """Milliseconds: of the first message, and of each of the others."""
+    count = 1 + PER_SECOND * SECONDS
+    tasks = [replace(task, label=f"latency-{number}-") for number, task in enumerate(waiting(count))]
+    sink = Sink(count)
+    server = await asyncio.start_server(sink.serve, "127.0.0.1", 0)
+    port = free_port()
+    await fill(folder / "receiver.db", tasks)
+    url = f"json://127.0.0.1:{server.sockets[0].getsockname()[1]}/sink"
+    env = environment(folder, RECEIVER_PORT=str(port), RECEIVER_NOTIFY_URLS=url)
+    async with server, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+        with started("receiver", "serve", env=env):
+            await asyncio.to_thread(answered, port, "/readyz")
+            posts = _posts(tasks)
+            first = await _told(client, *next(posts), sink.told[0])
+            began = time.perf_counter()
+            under_way = []
+            for number, post in enumerate(posts):
+                await asyncio.sleep(max(0.0, began + number / PER_SECOND - time.perf_counter()))
+                under_way.append(asyncio.create_task(_told(client, *post, sink.told[number + 1])))
+            return first, await asyncio.gather(*under_way)
+
+
+def _posts(tasks: list[Task]) -> Iterator[tuple[str, bytes]]:
+    ring = Ring([KEY])
+    return ((f"/callbacks/{ring.token(task.ref)}", body(task.task_id or "")) for task in tasks)
+
+
+async def _told(client: httpx.AsyncClient, path: str, said: bytes, told: "asyncio.Future[float]") -> float:
+    """Milliseconds from the answer to the message; a message that came first counts as at once."""
+    answer = await client.post(path, content=said)
+    at = time.perf_counter()
+    answer.raise_for_status()
+    return max(0.0, await asyncio.wait_for(told, PATIENCE_S) - at) * 1000

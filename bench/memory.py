@@ -1,0 +1,174 @@
+"""The receiver's memory: idle, after many callbacks whose notices were sent, and at the worst of a flood.
+
+`python -m bench.memory [--callbacks N]` runs the service as `receiver serve` does, with a json:// sink for its notices.
+All figures are resident memory as the kernel accounts it, seen from outside. What is measured is one run: memory
+varies by a megabyte or two between runs, not by a factor.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import socket
+import tempfile
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+from msgspec import Struct
+
+from bench.load import pack, post
+from bench.processes import LOAD_CORE, resident_mb, started
+from bench.samples import KEY, Row, body, environment, fill, waiting
+from receiver.tokens import Ring
+
+CALLBACKS = 10_000
+CONNECTIONS = 64
+LARGE = 200_000  # bytes of a callback of the flood: few senders at once then reach the bounds in bytes
+FLOOD_CONNECTIONS = 256
+PATIENCE_S = 300.0
+GOALS_MB = {"idle": 40, "after": 65}
+
+
+class Memory(Struct, frozen=True):
+    """Megabytes: of a service that has just started on an empty database; at the peak of the callbacks; when their
+    notices are sent; at the peak of the flood."""
+
+    idle: float
+    busiest: float
+    after: float
+    flooded: float
+
+
+class _Sink:
+    """A json:// target that counts what it is sent."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._moved = asyncio.Condition()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.closing(writer):
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            length = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
+            await reader.readexactly(length)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            await writer.drain()
+        async with self._moved:
+            self.count += 1
+            self._moved.notify_all()
+
+    async def until(self, count: int) -> None:
+        """Once it was sent `count`; raises TimeoutError."""
+        async with asyncio.timeout(PATIENCE_S), self._moved:
+            await self._moved.wait_for(lambda: self.count >= count)
+
+
+@contextlib.asynccontextmanager
+async def _sinking() -> AsyncIterator[tuple[_Sink, str]]:
+    sink = _Sink()
+    server = await asyncio.start_server(sink.serve, "127.0.0.1", 0)
+    async with server:
+        yield sink, f"json://127.0.0.1:{server.sockets[0].getsockname()[1]}/sink"
+
+
+def measure(count: int = CALLBACKS) -> Memory:
+    """One run of the service: `count` callbacks of 1 KB that each settle a task and owe a notice, then a flood."""
+    with tempfile.TemporaryDirectory(dir=".") as name:
+        return asyncio.run(_measure(count, Path(name).resolve()))
+
+
+async def _measure(count: int, folder: Path) -> Memory:
+    tasks = waiting(count)
+    await fill(folder / "receiver.db", tasks)
+    ring = Ring([KEY])
+    small, large = folder / "small", folder / "large"
+    paths = [f"/callbacks/{ring.token(it.ref)}" for it in tasks]
+    pack((post(path, body(it.task_id or "")) for path, it in zip(paths, tasks, strict=True)), small)
+    pack((post(path, json.dumps({"pad": "x" * LARGE}).encode()) for path in paths[: 2 * FLOOD_CONNECTIONS]), large)
+    async with _sinking() as (sink, url):
+        (folder / "empty").mkdir()
+        with _serving(folder / "empty", url) as (pid, port):
+            await asyncio.to_thread(_ready, port)
+            idle = resident_mb(pid)
+        with _serving(folder, url) as (pid, port):
+            await asyncio.to_thread(_ready, port)
+            await _load(port, CONNECTIONS, small)
+            busiest = _peak_mb(pid)
+            await sink.until(count)
+            after = resident_mb(pid)
+            _forget_peak(pid)
+            await _load(port, FLOOD_CONNECTIONS, large)
+            return Memory(idle, busiest, after, _peak_mb(pid))
+
+
+@contextlib.contextmanager
+def _serving(folder: Path, sink_url: str) -> Iterator[tuple[int, int]]:
+    """`receiver serve` over a folder: its process id and its port."""
+    port = _free_port()
+    env = environment(folder, RECEIVER_PORT=str(port), RECEIVER_NOTIFY_URLS=sink_url)
+    with started("receiver", "serve", env=env) as running:
+        yield running.pid, port
+
+
+async def _load(port: int, connections: int, requests: Path) -> None:
+    def load() -> None:
+        with started("bench.load", str(port), str(connections), str(requests), cores=LOAD_CORE) as running:
+            assert running.stdout is not None
+            running.stdout.readline()
+
+    await asyncio.to_thread(load)
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def _ready(port: int) -> None:
+    for _ in _tries():
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1):
+            return
+    raise SystemExit("the service did not become ready")
+
+
+def _tries() -> Iterator[None]:
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        yield
+        time.sleep(0.01)
+
+
+def _peak_mb(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError(f"process {pid} has no VmHWM")
+
+
+def _forget_peak(pid: int) -> None:
+    Path(f"/proc/{pid}/clear_refs").write_text("5")  # proc(5): VmHWM is set to VmRSS
+
+
+def rows(count: int = CALLBACKS) -> list[Row]:
+    """The lines of the table."""
+    found = measure(count)
+    return [
+        ("memory idle", f"{found.idle:.0f} MB", f"at most {GOALS_MB['idle']}"),
+        (f"memory while {count:,} callbacks come in", f"{found.busiest:.0f} MB", "its peak"),
+        ("memory when their notices are sent", f"{found.after:.0f} MB", f"at most {GOALS_MB['after']}"),
+        (
+            f"memory in a flood of {LARGE // 1000} KB bodies",
+            f"{found.flooded:.0f} MB",
+            f"its peak, {FLOOD_CONNECTIONS} connections",
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    arguments = argparse.ArgumentParser(prog="python -m bench.memory")
+    arguments.add_argument("--callbacks", type=int, default=CALLBACKS)
+    for row in rows(arguments.parse_args().callbacks):
+        print(f"| {' | '.join(row)} |")

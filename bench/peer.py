@@ -1,0 +1,76 @@
+"""This against adnanh/webhook, from Debian's package `webhook`, with a script that inserts one row with sqlite3.
+
+Both answer when the row is in the database, get the same bodies over the same number of connections, and have a core.
+"""
+
+import asyncio
+import contextlib
+import json
+import shutil
+import sqlite3
+import statistics
+import tempfile
+from pathlib import Path
+
+from bench.load import pack, post
+from bench.processes import answered, free_port, running
+from bench.samples import Row, body, fill, waiting
+from bench.throughput import ALTERNATIONS, CALLBACKS, answers, called, load
+
+THEIRS = 400  # callbacks an alternation: some seconds
+_SCRIPT = """#!/bin/sh
+exec sqlite3 -cmd '.timeout 20000' {database} "INSERT INTO callbacks (body) VALUES ('$1')"
+"""
+
+
+def rows() -> list[Row]:
+    """Their rate beside ours: the median of the alternations; a line that says so where they are not installed."""
+    missing = [name for name in ("webhook", "sqlite3") if shutil.which(name) is None]
+    if missing:
+        return [("against adnanh/webhook", "skipped", f"not installed: {', '.join(missing)}")]
+    theirs, ours = zip(*((_webhook(), _receiver()) for _ in range(ALTERNATIONS)), strict=True)
+    ratio = statistics.median(mine / peer for mine, peer in zip(ours, theirs, strict=True))
+    return [
+        (
+            "against adnanh/webhook and a script that inserts a row",
+            f"{statistics.median(ours):,.0f} / s",
+            f"{ratio:.0f} times its {statistics.median(theirs):,.0f} / s",
+        )
+    ]
+
+
+def _receiver() -> float:
+    with tempfile.TemporaryDirectory(dir=".") as name:
+        folder = Path(name).resolve()
+        tasks = waiting(CALLBACKS)
+        asyncio.run(fill(folder / "receiver.db", tasks))
+        pack(called(tasks), folder / "requests")
+        return float(answers("held", folder, folder / "requests", CALLBACKS)["rate"])
+
+
+def _webhook() -> float:
+    with tempfile.TemporaryDirectory(dir=".") as name:
+        folder = Path(name).resolve()
+        database = folder / "peer.db"
+        with contextlib.closing(sqlite3.connect(database)) as made:
+            made.executescript("PRAGMA journal_mode = WAL; CREATE TABLE callbacks (id INTEGER PRIMARY KEY, body TEXT)")
+        script = folder / "store"
+        script.write_text(_SCRIPT.format(database=database))
+        script.chmod(0o700)
+        hook = {
+            "id": "store",
+            "execute-command": str(script),
+            "include-command-output-in-response": True,  # else it answers before the script has run
+            "pass-arguments-to-command": [{"source": "raw-request-body"}],
+        }
+        (folder / "hooks.json").write_text(json.dumps([hook]))
+        pack((post("/hooks/store", body(f"peer{number}")) for number in range(THEIRS)), folder / "requests")
+        port = free_port()
+        with running("webhook", "-hooks", f"{folder}/hooks.json", "-ip", "127.0.0.1", "-port", str(port)):
+            answered(port, "/")
+            figures = load(port, folder / "requests")
+        with contextlib.closing(sqlite3.connect(database)) as kept:
+            [(count,)] = kept.execute("SELECT count(*) FROM callbacks WHERE json_valid(body)")
+    if count != THEIRS or figures["statuses"] != {"200": THEIRS}:
+        raise SystemExit(f"webhook stored {count} of {THEIRS}, and answered {figures['statuses']}")
+    return float(figures["rate"])

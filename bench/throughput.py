@@ -1,0 +1,77 @@
+"""Durable callbacks against a no-op handler: how much of the rate of answering is left when each is on disk first.
+
+Each callback settles a waiting task of its own and owes one notice, with the sends held back; both servers get the same
+requests over the same connections.
+"""
+
+import asyncio
+import json
+import statistics
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bench.load import pack, post
+from bench.processes import LOAD_CORE, cpu_seconds, port_of, started
+from bench.samples import KEY, Row, body, environment, fill, waiting
+from receiver.model import Task
+from receiver.tokens import Ring
+
+CALLBACKS = 10_000
+CONNECTIONS = 64
+ALTERNATIONS = 3
+
+
+def load(port: int, requests: Path) -> dict[str, Any]:
+    """Drive a server from the other core with what was packed into a file; what `bench.load` prints."""
+    with started("bench.load", str(port), str(CONNECTIONS), str(requests), cores=LOAD_CORE) as running:
+        assert running.stdout is not None
+        return dict(json.loads(running.stdout.readline()))
+
+
+def called(tasks: list[Task]) -> Iterator[bytes]:
+    """The requests that settle these tasks, one each."""
+    ring = Ring([KEY])
+    return (post(f"/callbacks/{ring.token(task.ref)}", body(task.task_id or "")) for task in tasks)
+
+
+def answers(server: str, folder: Path, requests: Path, count: int) -> dict[str, Any]:
+    """The figures of one server of `bench.servers` under load."""
+    with started("bench.servers", server, env=environment(folder)) as running:
+        port = port_of(running)
+        before = cpu_seconds(running.pid)
+        figures = load(port, requests)
+        figures["cpu_us"] = (cpu_seconds(running.pid) - before) / count * 1e6
+    if figures["statuses"] != {"200": count}:
+        raise SystemExit(f"{server} answered {figures['statuses']}")
+    return figures
+
+
+def alternate(count: int) -> dict[str, dict[str, Any]]:
+    """One alternation: the no-op handler, then the receiver."""
+    with tempfile.TemporaryDirectory(dir=".") as name:
+        folder = Path(name).resolve()
+        tasks = waiting(count)
+        asyncio.run(fill(folder / "receiver.db", tasks))
+        requests = folder / "requests"
+        pack(called(tasks), requests)
+        return {server: answers(server, folder, requests, count) for server in ("noop", "held")}
+
+
+def rows(count: int = CALLBACKS) -> list[Row]:
+    """Rate, p99 and CPU, each beside the no-op's: medians."""
+    runs = [alternate(count) for _ in range(ALTERNATIONS)]
+
+    def medians(figure: str) -> tuple[float, float, float]:
+        """Ours, the no-op's, and the ratio of the two."""
+        ours, theirs = ([run[server][figure] for run in runs] for server in ("held", "noop"))
+        ratios = [mine / bare for mine, bare in zip(ours, theirs, strict=True)]
+        return statistics.median(ours), statistics.median(theirs), statistics.median(ratios)
+
+    (rate, _, of_rate), (p99_ms, _, of_p99), (cpu_us, noop_us, _) = map(medians, ("rate", "p99_ms", "cpu_us"))
+    return [
+        (f"durable callbacks, {CONNECTIONS} connections", f"{rate:,.0f} / s", f"{of_rate:.2f} of a no-op handler"),
+        ("their p99", f"{p99_ms:.1f} ms", f"{of_p99:.1f} times the no-op's"),
+        ("CPU a callback", f"{cpu_us:.0f} µs", f"no-op: {noop_us:.0f} µs"),
+    ]
