@@ -223,9 +223,10 @@ async def test_a_late_success_counts_and_is_final(
 
 
 async def test_a_result_that_cannot_be_stored_is_sent_again_after_the_lease(
-    store: Store, notify: Notify, sender: FakeSender, clock: Clock, tmp_path: Path
+    store: Store, notify: Notify, sender: FakeSender, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At least once: a rare double ping, never a lost one."""
+    monkeypatch.setattr("receiver.settle.RECORD_GAPS_S", (0.0,))
     await owe(store, a_notice())
     send = await claimed(notify.claim)
     await impatient(store)
