@@ -170,9 +170,8 @@ class SqliteStore:
         if self._log_bytes <= LOG_MOST:
             self._log_bound = LOG_MOST
         elif self._log_bytes > self._log_bound and self._shortening is None:
-            self._log_bound = (
-                self._log_bytes + LOG_MOST
-            )  # a reader of another process may hold it all the same: not every time
+            # not at every commit, though: a reader of another process may hold it all the same
+            self._log_bound = self._log_bytes + LOG_MOST
             self._shortening = asyncio.create_task(self._shorten(), name="shorten the log")
 
     async def _shorten(self) -> None:
@@ -240,9 +239,8 @@ async def open_sqlite(path: Path) -> SqliteStore:
     lock = _take_lock(path)
     opened: list[Trips] = []
     try:
-        os.close(
-            os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        )  # prompts and bodies; -wal and -shm follow
+        # for its owner only, prompts and bodies being nobody else's affair; -wal and -shm take after it
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         with _translated():
             for pragmas in ((*_PRAGMAS, *_WRITING), (*_PRAGMAS, "PRAGMA query_only = ON")):
                 raw = Trips(str(path))
