@@ -42,6 +42,8 @@ _LATER = {
     sqlite3.SQLITE_READONLY: "the database cannot be written",
     sqlite3.SQLITE_IOERR: "the disk reports an error",
     sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_PERM: "the database may not be accessed",
+    sqlite3.SQLITE_PROTOCOL: "too many processes contend for the database's lock",
     sqlite3.SQLITE_CANTOPEN: "the database file cannot be opened",
     sqlite3.SQLITE_NOMEM: "there is no memory left",
     sqlite3.SQLITE_INTERRUPT: "the query took longer than it may",
