@@ -130,6 +130,10 @@ class Notify:
     async def _give_up(self, send: Send, sent: Sent, attempt: Attempt | None = None) -> None:
         error = sent.error or ""
         log.error("%s: given up: %s", send.target, error, extra={"action": "notice.dead", "ref": send.notices[0].ref})
+        await insist(lambda: self._bury(send, error, attempt))
+        self._metrics.noticed(send, "dead", self._clock())
+
+    async def _bury(self, send: Send, error: str, attempt: Attempt | None) -> None:
         async with self._store.write() as tx:
             if attempt is not None:
                 await tx.notices.add_attempt(attempt)
@@ -143,7 +147,6 @@ class Notify:
                     self._clock(),
                     but=send.target,
                 )
-        self._metrics.noticed(send, "dead", self._clock())
 
     async def _bury_strangers(self) -> None:
         """Notices to targets that are no longer configured are dead, with that reason."""

@@ -67,15 +67,24 @@ def jittered(span: float, luck: float) -> int:
 
 
 class SetBack:
-    """Tells whether the clock was put back since the last look, or may have been: at the first one nobody knows."""
+    """Whether the clock was put back, or may have been: before the first look nobody knows.
+
+    It stays so until `mended`: what is to be done about it may fail, or have to wait.
+    """
 
     def __init__(self) -> None:
         self._latest: int | None = None
 
     def __call__(self, now: int) -> bool:
         """Look, at `now`."""
-        before, self._latest = self._latest, now
-        return before is None or now < before - SET_BACK_LEAST
+        if self._latest is None or now < self._latest - SET_BACK_LEAST:
+            return True
+        self._latest = now
+        return False
+
+    def mended(self, now: int) -> None:
+        """Count from `now` on."""
+        self._latest = now
 
 
 def closed(until: int, now: int, most: int) -> bool:

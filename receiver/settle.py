@@ -24,6 +24,7 @@ from receiver.model import (
     State,
     Task,
 )
+from receiver.schedule import HISTORY_MOST, expected
 from receiver.store import Tx
 from receiver.tokens import ref_time
 
@@ -118,6 +119,12 @@ class Book:
         if self._images:
             await self._tx.tasks.add_images(self._images)
         await self._tx.notices.insert(self._notices)
+
+
+async def expected_time(tx: Tx, task: Task, policy: Policy) -> int:
+    """How long, in milliseconds, a task of this model takes, as far as its past tells."""
+    durations = await tx.tasks.durations(task.model or "", HISTORY_MOST)
+    return expected(durations, first=policy.sweep_first_ms, most=policy.sweep_max_ms)
 
 
 async def insist(record: Callable[[], Awaitable[None]]) -> None:

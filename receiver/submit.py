@@ -15,8 +15,8 @@ from receiver.errors import StoreError
 from receiver.metrics import Metrics
 from receiver.model import Answer, Clock, Ending, Error, Outcome, Policy, Shape, Source, State, Taken, Task
 from receiver.providers import Provider
-from receiver.schedule import HISTORY_MOST, PROBES, SetBack, closed, crept, expected, probe_gap, submit_gap
-from receiver.settle import Book, insist, raise_attention
+from receiver.schedule import PROBES, SetBack, closed, crept, probe_gap, submit_gap
+from receiver.settle import Book, expected_time, insist, raise_attention
 from receiver.store import Store, Topic, Tx
 
 LEASE_MS = 60_000  # the request may take 30 s; after this nobody waits for its answer
@@ -77,6 +77,7 @@ class Submit:
                 log.warning("no answer to the submission", extra={"action": "submit.unsure", "ref": overdue.ref})
             claimed = await self._take(tx, now)
         self._started = True
+        self._set_back.mended(now)
         self._barred = self._barred or released
         if claimed is not None and self._barred:  # this one probes; the next waits for its answer
             self._closed_until = now + LEASE_MS
@@ -134,8 +135,7 @@ class Submit:
     async def _record(self, claimed: Task, answer: Answer) -> None:
         now = self._clock()
         async with self._store.write() as tx:
-            durations = await tx.tasks.durations(claimed.model or "", HISTORY_MOST)
-            takes = expected(durations, first=self._policy.sweep_first_ms, most=self._policy.sweep_max_ms)
+            takes = await expected_time(tx, claimed, self._policy)
             book = await Book.read(tx, [claimed.ref], self._policy, now)
             task = book.tasks[claimed.ref]
             if answer.taken is Taken.TAKEN and answer.outcome is not None:

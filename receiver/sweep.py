@@ -16,18 +16,16 @@ from receiver.metrics import Metrics
 from receiver.model import Clock, Confirm, Decision, Ending, Heard, Origin, Policy, Reply, Source, State, Task, Verdict
 from receiver.providers import Provider
 from receiver.schedule import (
-    HISTORY_MOST,
     PROBES,
     RETRY_AFTER_MOST,
     UNSURE_MOST,
     SetBack,
     closed,
-    expected,
     hint_gap,
     poll_gap,
     probe_gap,
 )
-from receiver.settle import Book, raise_attention
+from receiver.settle import Book, expected_time, raise_attention
 from receiver.store import Store, Topic, Tx
 
 LEASE_MS = 60_000  # one poll in flight per task: nobody else looks at it meanwhile
@@ -170,10 +168,13 @@ class Sweep:
             if set_back:
                 await tx.tasks.pull_in(now, lease_ms=LEASE_MS, poll_ms=self._policy.sweep_max_ms * 2)
             task = await tx.tasks.next_overdue(now)
-            if task is None:
-                return None
-            task_id = await self._ask_by(tx, task, now)
-            await tx.tasks.update([(task, replace(task, lease_until=now + LEASE_MS))])
+            task_id = None
+            if task is not None:
+                task_id = await self._ask_by(tx, task, now)
+                await tx.tasks.update([(task, replace(task, lease_until=now + LEASE_MS))])
+        self._set_back.mended(now)
+        if task is None:
+            return None
         if task_id is not None:
             self._next_slot = now + self._spacing_ms
         return Look(task, task_id)
@@ -223,8 +224,7 @@ class Sweep:
                     running = reply.outcome.ending is Ending.RUNNING and fits(task, reply.outcome)
             task = book.tasks[looked_at.ref]
             if task.settled_at is None and not task.state.final:
-                durations = await tx.tasks.durations(task.model or "", HISTORY_MOST)
-                first = expected(durations, first=self._policy.sweep_first_ms, most=self._policy.sweep_max_ms)
+                first = await expected_time(tx, task, self._policy)
                 told = Told(asked_at, reply.heard if reply else None, running)
                 if task.hint is not None and task.hint.task_id is not None:  # it may have become another's since
                     await book.look_up([(task.ref, task.hint)])

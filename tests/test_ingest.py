@@ -1,7 +1,6 @@
 """Callbacks in, verdicts out: stored before they are answered, in few transactions, and each body on its own."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -29,19 +28,12 @@ from receiver.errors import Refused, Unavailable
 from receiver.ingest import Ingest
 from receiver.metrics import Metrics
 from receiver.model import Ending, Event, Image, Origin, Outcome, Shape, Source, State, Task, Verdict
-from receiver.store import Lane, Store, open_store
+from receiver.store import Lane, Store
 from receiver.store.callbacks import Kept
 
 pytestmark = pytest.mark.anyio
 
 E, V = Ending, Verdict
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    opened = await open_store(tmp_path / "r.db")
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Notices out: claimed under a lease, sent at least once, tried again by the schedule, given up with a word."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -37,13 +36,6 @@ SCHEDULE = [5 * SECOND, 30 * SECOND, 2 * MINUTE]
 LEASE = 60 * SECOND  # the timeout and thirty seconds
 DOWN = Sent(error="error=500", duration_ms=3)
 S = NoticeState
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    opened = await open_store(tmp_path / "r.db")
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -32,13 +31,13 @@ from submit_rig import TAKEN
 from sweep_rig import NOTHING, a_sweep
 
 from receiver import logs
-from receiver.errors import Refused
+from receiver.errors import Refused, Unavailable
 from receiver.ingest import Ingest
 from receiver.intake import Intake
 from receiver.metrics import Metrics
 from receiver.model import Ending, Event, NoticeState, Policy, Shape, Source, State, Verdict
 from receiver.notify import Notify
-from receiver.store import Store, open_store
+from receiver.store import Store
 from receiver.submit import Submit
 from receiver.tokens import Ring
 from receiver.views import NewTask
@@ -47,13 +46,6 @@ pytestmark = pytest.mark.anyio
 
 DAY = 24 * 60 * MINUTE
 TOLD = replace(POLICY, targets=(SLACK,))
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    opened = await open_store(tmp_path / "r.db")
-    yield opened
-    await opened.close()
 
 
 def a_submit(store: Store, provider: FakeProvider, clock: Clock) -> Submit:
@@ -96,6 +88,20 @@ async def test_a_clock_put_back_by_a_day_does_not_hold_up_polls(store: Store, re
     clock.now = NOW
     fresh = a_sweep(store, provider, clock) if restarted else sweep
     assert await fresh.claim() is not None
+
+
+async def test_a_put_back_clock_is_still_minded_when_the_disk_is_busy_at_first(store: Store, tmp_path: Path) -> None:
+    clock, provider = Clock(), FakeProvider()
+    await impatient(store)
+    clock.now = NOW + DAY
+    sweep, submit = a_sweep(store, provider, clock), a_submit(store, provider, clock)
+    assert [await sweep.claim(), await submit.claim()] == [None, None]
+    await put(store, a_task(poll_at=clock() + MINUTE), a_task(State.QUEUED, due_at=clock() + MINUTE))
+    clock.now = NOW
+    for loop in (sweep, submit):
+        with busy(tmp_path / "r.db"), pytest.raises(Unavailable):
+            await loop.claim()
+        assert await loop.claim() is not None
 
 
 async def test_the_sweep_leaves_a_task_whose_submission_is_unanswered_to_its_own_loop(store: Store) -> None:

@@ -2,8 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 import pytest
 from anyio import wait_all_tasks_blocked
@@ -11,16 +10,9 @@ from fakes import NOW, Clock
 
 from receiver import worker
 from receiver.errors import Unavailable
-from receiver.store import Store, Topic, open_store
+from receiver.store import Store, Topic
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    opened = await open_store(tmp_path / "r.db")
-    yield opened
-    await opened.close()
 
 
 class FakeLoop:

@@ -48,7 +48,7 @@ def serve(*, host: str | None, port: int | None, fd: int | None, role: str, file
 
 def _serve(settings: Settings, fd: int | None, role: str) -> None:
     if role != "all" and settings.sqlite is not None:
-        raise click.UsageError("SQLite serves one process: use --role all, or set RECEIVER_DATABASE_URL to PostgreSQL")
+        raise click.UsageError("SQLite serves one process: use --role all; several need PostgreSQL, a later version's")
     secret = [word for words in (config.sensitive(settings), *config.secrets(settings)) for word in words]
     logs.setup(sys.stderr, tty=sys.stderr.isatty(), secrets=secret)
     try:

@@ -171,7 +171,7 @@ def _derive(found: dict[str, _Found], env: Mapping[str, str]) -> None:
     elif "STATE_DIR" in unset and (path := sqlite_path(found["DATABASE_URL"].text)):
         found["STATE_DIR"] = _Found(str(path.parent), "default", "STATE_DIR")
     if "SERVER" in unset:
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(found["HOST"].text, found["HOST"].text)  # noqa: S104
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(found["HOST"].text, found["HOST"].text)  # noqa: S104 - compared
         url = f"http://{f'[{host}]' if ':' in host else host}:{found['PORT'].text}"
         found["SERVER"] = _Found(url, "default", "SERVER")
 
