@@ -8,7 +8,7 @@ from pathlib import Path
 from bench.processes import answered, free_port, started
 from bench.samples import Row, environment
 
-ALTERNATIONS = 5
+ALTERNATIONS = 11
 
 
 def rows() -> list[Row]:
@@ -27,7 +27,8 @@ def _pair() -> tuple[float, float]:
 
 def _seconds(path: str, status: int, *command: str, folder: str = ".") -> float:
     port = free_port()
-    env = environment(Path(folder).resolve(), RECEIVER_PORT=str(port))
+    # Compiled once and kept, as where it is installed, though whoever runs this may have told Python to keep nothing.
+    env = environment(Path(folder).resolve(), RECEIVER_PORT=str(port), PYTHONDONTWRITEBYTECODE="")
     began = time.perf_counter()
     with started(*command, *([str(port)] if command == ("bench.bare",) else []), env=env):
         if (heard := answered(port, path)) != status:

@@ -40,13 +40,30 @@ _WITHDRAWN = (
 log = logging.getLogger(__name__)
 
 Parse = Callable[[bytes], Outcome | None]
+Told = Callable[[Verdict | Unavailable], None]
+"""Hears once what became of a callback: its verdict when it is on disk, or why it is not. Must not raise."""
 
 
 class _Waiting(Struct, frozen=True, eq=False):
     callback: Callback
     outcome: Outcome | None
     source: Source
-    verdict: "asyncio.Future[Verdict]"
+    told: Told
+
+
+class _Awaited:
+    """A `Told` for one who awaits its `future`."""
+
+    def __init__(self) -> None:
+        self.future: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+
+    def __call__(self, result: Verdict | Unavailable) -> None:
+        if self.future.done():  # who asked has gone
+            return
+        if isinstance(result, Verdict):
+            self.future.set_result(result)
+        else:
+            self.future.set_exception(result)
 
 
 class _Shelf:
@@ -92,8 +109,17 @@ class Ingest:
 
         Raises Unavailable when nothing could be stored, or too much already waits to be.
         """
+        verdict = _Awaited()
+        self.take(ref, body, headers, verdict)
+        return await verdict.future
+
+    def take(self, ref: str, body: bytes, headers: bytes, told: Told) -> None:
+        """`receive` for those who do not wait: `told` hears, later, what became of the callback.
+
+        Raises Unavailable, and tells nothing, when too much already waits to be stored.
+        """
         callback = Callback(ref=ref, received_at=self._clock(), body=body, headers=headers, digest=_digest(body))
-        return await self._enter(callback, Source.CALLBACK)
+        self._enter(callback, Source.CALLBACK, told)
 
     async def replay(self, callback_id: int, *, accept: bool) -> Verdict:
         """Parse a stored callback again, by the same rules; with `accept` a person believes it. Raises Refused."""
@@ -113,28 +139,27 @@ class Ingest:
             digest=_digest(kept.body),
             replay_of=callback_id,
         )
-        return await self._enter(callback, Source.PERSON if accept else Source.CALLBACK)
+        verdict = _Awaited()
+        self._enter(callback, Source.PERSON if accept else Source.CALLBACK, verdict)
+        return await verdict.future
 
     async def close(self, timeout_s: float = 2.0) -> None:
         """Flush what waits, for at most `timeout_s`."""
         if self._flushing is not None:
             await asyncio.wait({self._flushing}, timeout=timeout_s)
 
-    async def _enter(self, callback: Callback, source: Source) -> Verdict:
-        size = len(callback.body) + len(callback.headers)
+    def _enter(self, callback: Callback, source: Source, told: Told) -> None:
+        size = _size(callback)
         if self._held + size > HELD_MOST:
             raise Unavailable("too many callbacks wait to be stored", retry_after_s=2)
         self._held += size
-        try:
-            waiting = _Waiting(
-                callback, self._outcome(callback.body), source, asyncio.get_running_loop().create_future()
-            )
-            self._queue.append(waiting)
-            if self._flushing is None:
-                self._flushing = asyncio.create_task(self._flush(), name="ingest")
-            return await waiting.verdict
-        finally:
-            self._held -= size
+        self._queue.append(_Waiting(callback, self._outcome(callback.body), source, told))
+        if self._flushing is None:
+            self._flushing = asyncio.create_task(self._flush(), name="ingest")
+
+    def _tell(self, waiting: _Waiting, result: Verdict | Unavailable) -> None:
+        self._held -= _size(waiting.callback)
+        waiting.told(result)
 
     def _outcome(self, body: bytes) -> Outcome | None:
         try:
@@ -165,7 +190,7 @@ class Ingest:
             verdicts = await self._store_batch(batch)
         except StoreError as error:
             for waiting in batch:
-                _answer(waiting, error if isinstance(error, Unavailable) else Unavailable(str(error)))
+                self._tell(waiting, error if isinstance(error, Unavailable) else Unavailable(str(error)))
         except Exception:
             if len(batch) > 1:
                 half = len(batch) // 2
@@ -180,7 +205,7 @@ class Ingest:
                 await self._keep_raw(waiting)
         else:
             for waiting, verdict in zip(batch, verdicts, strict=True):
-                _answer(waiting, verdict)
+                self._tell(waiting, verdict)
 
     async def _store_batch(self, batch: Sequence[_Waiting]) -> list[Verdict]:
         for _ in range(STALE_TRIES):
@@ -232,12 +257,12 @@ class Ingest:
                 raw = replace(waiting.callback, verdict=Verdict.UNPARSED, headers=b"{}")
                 await tx.callbacks.insert([(raw, True)])
         except StoreError as error:
-            _answer(waiting, error if isinstance(error, Unavailable) else Unavailable(str(error)))
+            self._tell(waiting, error if isinstance(error, Unavailable) else Unavailable(str(error)))
         except Exception as error:
             log.exception("a callback could not be stored at all", extra={"action": "callback.store"})
-            _answer(waiting, Unavailable(f"the callback could not be stored: {type(error).__name__}"))
+            self._tell(waiting, Unavailable(f"the callback could not be stored: {type(error).__name__}"))
         else:
-            _answer(waiting, Verdict.UNPARSED)
+            self._tell(waiting, Verdict.UNPARSED)
 
 
 def _unparsed(task: Task, policy: Policy) -> str:
@@ -256,13 +281,8 @@ def _log(batch: Sequence[_Waiting], verdicts: Sequence[Verdict]) -> None:
         log.info("%d callbacks: %s", len(batch), counts, extra={"action": "callback.stored"})
 
 
-def _answer(waiting: _Waiting, result: Verdict | Unavailable) -> None:
-    if waiting.verdict.done():  # its client has gone
-        return
-    if isinstance(result, Verdict):
-        waiting.verdict.set_result(result)
-    else:
-        waiting.verdict.set_exception(result)
+def _size(callback: Callback) -> int:
+    return len(callback.body) + len(callback.headers)
 
 
 def _digest(body: bytes) -> bytes:

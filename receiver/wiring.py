@@ -5,7 +5,6 @@ import logging
 import time
 from collections.abc import AsyncIterator
 
-import httpx
 from msgspec import Struct
 
 from receiver import config
@@ -16,7 +15,8 @@ from receiver.intake import Intake
 from receiver.metrics import Metrics
 from receiver.model import Answer, Clock, Heard, Policy, Reply, Taken
 from receiver.notify import Notify
-from receiver.providers import PROVIDERS, Provider, open_client
+from receiver.providers import PROVIDERS, Provider
+from receiver.providers.late import Late
 from receiver.senders import AppriseSender, Sender
 from receiver.store import Store, open_store
 from receiver.submit import Submit
@@ -88,7 +88,7 @@ async def open_parts(
     async with contextlib.AsyncExitStack() as stack:
         store = await open_store(path)
         stack.push_async_callback(store.close)
-        provider = provider or await _connect(stack, settings, clock)
+        provider = provider or _provider(stack, settings, clock)
         apprise = AppriseSender(timeout_s=SEND_TIMEOUT_S)
         stack.push_async_callback(apprise.close)
         ring = Ring(secret_keys)
@@ -140,11 +140,12 @@ async def open_parts(
         )
 
 
-async def _connect(stack: contextlib.AsyncExitStack, settings: Settings, clock: Clock) -> Provider:
+def _provider(stack: contextlib.AsyncExitStack, settings: Settings, clock: Clock) -> Provider:
     if settings.provider_key is None:
         return _NoKey()
-    client: httpx.AsyncClient = await stack.enter_async_context(open_client())
-    return PROVIDERS["vtrix"].connect(client, settings.provider_url, settings.provider_key, clock=clock)
+    late = Late(PROVIDERS["vtrix"], settings.provider_url, settings.provider_key, clock=clock)
+    stack.push_async_callback(late.close)
+    return late
 
 
 async def _warn_of_lost_keys(store: Store, ring: Ring) -> None:

@@ -18,10 +18,12 @@ import signal
 import sys
 
 from receiver import config, web, worker
-from receiver.ingest import Ingest
+from receiver.errors import Unavailable
+from receiver.ingest import Ingest, Told
 from receiver.messages import Message
 from receiver.model import Answer, Reply, Sent, Target, Verdict
-from receiver.providers import PROVIDERS, Provider, open_client
+from receiver.providers import PROVIDERS, Provider
+from receiver.providers.client import open_client
 from receiver.senders import AppriseSender
 from receiver.store.sqlite import SqliteConnection
 from receiver.wiring import open_parts, wall_clock
@@ -79,7 +81,7 @@ class DyingSender:
 
 def wrap_ingest(fuse: Fuse) -> None:
     """Die around the commit of a callback."""
-    commit, receive = SqliteConnection.commit, Ingest.receive
+    commit, take = SqliteConnection.commit, Ingest.take
     under_way = 0
 
     async def dying_commit(self: SqliteConnection) -> bool:
@@ -88,17 +90,21 @@ def wrap_ingest(fuse: Fuse) -> None:
             fuse.at("before-commit")
         return await commit(self)
 
-    async def dying_receive(self: Ingest, ref: str, body: bytes, headers: bytes) -> Verdict:
+    def dying_take(self: Ingest, ref: str, body: bytes, headers: bytes, told: Told) -> None:
         nonlocal under_way
+
+        def dying_told(result: Verdict | Unavailable) -> None:
+            nonlocal under_way
+            fuse.at("after-commit")
+            under_way -= 1
+            told(result)
+
         fuse.at("received")
         under_way += 1
-        verdict = await receive(self, ref, body, headers)
-        fuse.at("after-commit")
-        under_way -= 1
-        return verdict
+        take(self, ref, body, headers, dying_told)
 
     SqliteConnection.commit = dying_commit  # type: ignore[method-assign]  # the harness's own wrapping
-    Ingest.receive = dying_receive  # type: ignore[method-assign]  # likewise
+    Ingest.take = dying_take  # type: ignore[method-assign]  # likewise
 
 
 async def main(fuse: Fuse) -> None:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import httpx
 
 from receiver.model import Answer
-from receiver.providers import open_client
+from receiver.providers.client import open_client
 from receiver.providers.vtrix import Vtrix
 
 NOW = 1_767_000_000_000

@@ -65,6 +65,14 @@ def test_serve_says_what_runs_where_and_no_secret_and_stops_on_sigterm(tmp_path:
     assert "a-secret-path" not in line
 
 
+def test_a_start_waits_for_nothing_that_it_does_not_need_yet() -> None:
+    """Each of these takes as long to import as the database to be made, and memory that an idle service would hold."""
+    asked = "import sys, receiver.cli.serve; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    later = {"apprise", "httpx", "PIL", "prometheus_client", "starlette.applications", "tomllib", "importlib.resources"}
+    assert set(done.stdout.split()) & later == set()
+
+
 def test_serve_warns_where_nobody_can_call_back(tmp_path: Path) -> None:
     service = start(tmp_path)
     warning = log_line(service, "serve.start")

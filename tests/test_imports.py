@@ -14,7 +14,7 @@ LINES_MOST = 400
 # Design §3, with the rooms that came later. A room may import only from levels below its own.
 LEVELS = {
     "model errors": 0.0,
-    "config logs tokens schedule messages parameters metrics views": 1.0,
+    "config logs tokens schedule messages parameters metrics views later": 1.0,
     "providers store files senders decide": 2.0,
     "settle": 3.0,
     "submit ingest sweep notify archive prune intake": 4.0,
@@ -34,9 +34,9 @@ OUTSIDE = {
     "apprise": {"senders"},
     "starlette": {"web", "sandbox"},
     "uvicorn": {"web", "sandbox"},
-    "httpx": {"providers", "archive", "client", "sandbox", "wiring", "cli"},  # wiring holds the one client; the doctor
+    "httpx": {"providers", "archive", "client", "sandbox", "cli"},  # cli: the doctor
     "click": {"cli"},
-    "prometheus_client": {"metrics", "web"},  # web: the content type of the text it serves
+    "prometheus_client": {"metrics"},
 }
 _SQL = ("SELECT ", "INSERT INTO ", "UPDATE ", "DELETE FROM ", "PRAGMA ", "CREATE TABLE ")
 

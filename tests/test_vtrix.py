@@ -27,7 +27,8 @@ from provider_stand import (
 
 from receiver import __version__
 from receiver.model import Ending, Shape, Taken
-from receiver.providers import bodies, open_client
+from receiver.providers import bodies
+from receiver.providers.client import open_client
 from receiver.providers.vtrix import BODY_MOST, Vtrix, retry_after_ms
 from receiver.schedule import RETRY_AFTER_MOST
 

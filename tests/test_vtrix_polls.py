@@ -7,7 +7,8 @@ from provider_stand import CALLBACK, KEY, NOW, TASK, TOKEN, Behave, drip, hang, 
 
 from receiver.errors import SettingsError
 from receiver.model import Heard
-from receiver.providers import PROVIDERS, Provider, bodies, open_client
+from receiver.providers import PROVIDERS, Provider, bodies
+from receiver.providers.client import open_client
 from receiver.providers.vtrix import BODY_MOST, TEXT_MOST, Vtrix
 
 pytestmark = pytest.mark.anyio

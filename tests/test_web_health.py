@@ -9,7 +9,7 @@ import httpx
 import pytest
 from fakes import MINUTE, Clock, a_notice, a_ref, a_task, busy, impatient, owe, put
 from msgspec.structs import replace
-from web_fixtures import BEARER, FullDisk, callback_path, opened, served, serving, wired
+from web_fixtures import BEARER, FullDisk, callback_path, opened, problem, served, serving, wired
 
 from receiver.errors import SettingsError, Unavailable
 from receiver.model import NoticeState, State
@@ -50,6 +50,24 @@ async def test_healthz_needs_no_token_and_no_store(tmp_path: Path) -> None:
 async def test_the_root_says_what_this_is_and_where_the_api_is(tmp_path: Path) -> None:
     async with opened(tmp_path) as parts, asking(create_app(parts)) as client:
         assert (await client.get("/")).json()["api"] == "/api/v1"
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+async def test_the_checks_are_only_asked_for(path: str, tmp_path: Path) -> None:
+    """HEAD is a GET without its body; any other method is refused in the shape of every refusal."""
+    async with served(tmp_path) as web:
+        head, post = await web.client.head(path), await web.client.post(path)
+        assert (head.status_code, head.headers["cache-control"], head.content) == (200, "no-store", b"")
+        assert problem(post) == (405, "method_not_allowed", None)
+
+
+async def test_a_check_that_breaks_is_a_500_in_the_shape_of_every_refusal(tmp_path: Path) -> None:
+    """And its error is raised, for the server to log."""
+    store = Doubtful()
+    async with opened(tmp_path) as parts, asking(create_app(replace(parts, store=store))) as client:
+        store.answers.set()
+        store.probe = None  # type: ignore[assignment,method-assign]
+        assert problem(await client.get("/readyz")) == (500, "internal_error", None)
 
 
 async def test_ready_while_commits_go_through(tmp_path: Path) -> None:

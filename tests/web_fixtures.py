@@ -144,6 +144,9 @@ class FullDisk:
 
     depth = 0
 
+    def take(self, ref: str, body: bytes, headers: bytes, told: object) -> None:
+        raise Unavailable("the disk is full", retry_after_s=7)
+
     async def receive(self, ref: str, body: bytes, headers: bytes) -> None:
         raise Unavailable("the disk is full", retry_after_s=7)
 

@@ -4,6 +4,7 @@ Promises their manners: what a command prints is on standard output, an error is
 what to do, and the exit status is 0 done, 1 failed, 2 wrong usage or wrong settings, 130 interrupted.
 """
 
+import gc
 import importlib
 import sys
 from typing import Any, NoReturn
@@ -39,7 +40,12 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
+        gc.disable()  # what imports make stays; to look for garbage in it would take a twentieth of a start
+        try:
+            command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
+            gc.freeze()
+        finally:
+            gc.enable()
         assert isinstance(command, click.Command)  # noqa: S101 - the table above says so
         return command
 

@@ -5,7 +5,6 @@ expected and shows no value: what was given may be a secret in the wrong place. 
 of `config.text`; only wiring and the commands act on them.
 """
 
-import difflib
 import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
@@ -125,6 +124,8 @@ def _quoted(key: str) -> str:
 
 
 def _nearest(key: str, names: list[str]) -> str:
+    import difflib  # only for a start that fails
+
     near = difflib.get_close_matches(key[:80], names, 1, 0.5)
     return f"did you mean {near[0]}?" if near else "`receiver config` lists them all"
 

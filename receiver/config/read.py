@@ -1,17 +1,21 @@
 """Files that settings come from: receiver.toml and the files of secrets. Reads are bounded; errors show no content."""
 
 import re
-import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from receiver.errors import SettingsError
+
+if TYPE_CHECKING:
+    import tomllib
 
 _MOST = 1 << 20  # bytes
 
 
 def read_toml(path: Path) -> dict[str, Any]:
     """The table that a TOML file holds. Raises SettingsError."""
+    import tomllib  # only where there is a file
+
     try:
         return tomllib.loads(_read(path))
     except OSError as error:
@@ -22,7 +26,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path} is not a settings file: too large, too deeply nested or not UTF-8 text") from None
 
 
-def _cause(error: tomllib.TOMLDecodeError) -> str:
+def _cause(error: "tomllib.TOMLDecodeError") -> str:
     """What is wrong, and where, without the keys that it may quote: a secret in the wrong place is read as a key."""
     what, bracket, place = str(error).rpartition(" (at ")
     what = re.sub(r"""\(.*\)|(['"]).{3,}\1""", "this", what)

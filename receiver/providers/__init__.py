@@ -4,18 +4,17 @@ The rooms above speak to a `Provider` and never to a wire. A new service is a cl
 its bodies, and a line in `PROVIDERS`; nothing else changes.
 """
 
-import http.cookiejar
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import httpx
 from msgspec import Struct
 
 from receiver.model import Answer, Clock, Outcome, Reply
 from receiver.providers import bodies
-from receiver.providers.vtrix import Vtrix
+from receiver.providers.address import check
 
-_IDLE_S = 2.0  # a connection the provider closes under a submission leaves that one unsure; so do not keep any for long
+if TYPE_CHECKING:
+    import httpx
 
 
 class Provider(Protocol):
@@ -33,25 +32,23 @@ class Provider(Protocol):
 class Connect(Protocol):
     """Makes a Provider over a shared client. Raises SettingsError if the URL or the key cannot be one."""
 
-    def __call__(self, client: httpx.AsyncClient, url: str, key: str, *, clock: Clock) -> Provider: ...
+    def __call__(self, client: "httpx.AsyncClient", url: str, key: str, *, clock: Clock) -> Provider: ...
 
 
 class Adapter(Struct, frozen=True):
-    """One service: how to connect to it, and what a body from it says (None: no outcome; never raises)."""
+    """One service: what checks its URL and key (raising SettingsError), how to connect to it, and what a body from it
+    says (None: no outcome; never raises). To check and to parse takes no HTTP client; to connect imports one."""
 
+    check: Callable[[str, str], None]
     connect: Connect
     parse: Callable[[bytes], Outcome | None]
 
 
-PROVIDERS: Mapping[str, Adapter] = {"vtrix": Adapter(connect=Vtrix, parse=bodies.parse)}
+def _vtrix(client: "httpx.AsyncClient", url: str, key: str, *, clock: Clock) -> Provider:
+    from receiver.providers.vtrix import Vtrix  # with the first call: it imports httpx
+
+    return Vtrix(client, url, key, clock=clock)
+
+
+PROVIDERS: Mapping[str, Adapter] = {"vtrix": Adapter(check=check, connect=_vtrix, parse=bodies.parse)}
 """By the name that `Task.provider` carries."""
-
-
-def open_client() -> httpx.AsyncClient:
-    """The one HTTP client to share, since making one costs 100 ms; an async context manager.
-
-    It takes neither proxy nor netrc from the environment, follows no redirect, keeps no cookie.
-    """
-    client = httpx.AsyncClient(trust_env=False, follow_redirects=False, limits=httpx.Limits(keepalive_expiry=_IDLE_S))
-    client.cookies.jar.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
-    return client

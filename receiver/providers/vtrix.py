@@ -20,6 +20,7 @@ from receiver import __version__
 from receiver.errors import SettingsError
 from receiver.model import Answer, Clock, Error, Heard, Outcome, Reply, Shape, Taken
 from receiver.providers import bodies
+from receiver.providers.address import check
 from receiver.schedule import RETRY_AFTER_MOST
 
 CONNECT_S = 10.0
@@ -34,7 +35,6 @@ _UNKNOWN = 404
 _REFUSED = frozenset({400, 404, 413, 422})
 _BARRED = frozenset({401, 402, 403})
 
-_KEY = re.compile(r"[\x21-\x7e]+")
 _TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")  # it may come from a stranger's body, and goes into a path
 _ANY_URL = re.compile(r"https?:\S+", re.IGNORECASE)
 _ECHO_LEAST = 8  # characters; a shorter key is found in any id by chance, and replacing it would spoil the id
@@ -69,17 +69,12 @@ class Vtrix:
         submit_s: float = SUBMIT_S,
         poll_s: float = POLL_S,
     ) -> None:
+        check(url, key)
         try:
-            parsed = httpx.URL(url)
-            parsed.host.encode("idna")  # what the resolver will do
-        except (httpx.InvalidURL, UnicodeError):
+            self._host = httpx.URL(url).host
+        except httpx.InvalidURL:
             raise SettingsError("provider_url is not a URL") from None
-        if parsed.scheme not in ("http", "https") or not parsed.host:
-            raise SettingsError("provider_url must be an http:// or https:// URL")
-        if not _KEY.fullmatch(key):
-            raise SettingsError("provider_key must be printable ASCII without spaces; look for a stray line break")
         self._client = client
-        self._host = parsed.host
         self._url = url.rstrip("/")
         self._key = key
         self._clock = clock

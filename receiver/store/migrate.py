@@ -1,6 +1,6 @@
 """Brings a database to the schema of this version: numbered files, each applied and recorded in one transaction."""
 
-from importlib import resources
+from pathlib import Path
 
 from msgspec import Struct
 
@@ -17,7 +17,7 @@ class Migration(Struct, frozen=True):
 
 def migrations(dialect: str) -> list[Migration]:
     """The steps of `dialect` (`sqlite`, `postgres`), in order."""
-    folder = resources.files("receiver.store") / "migrations" / dialect
+    folder = Path(__file__).parent / "migrations" / dialect
     steps = [
         Migration(int(it.name[:4]), it.name.removesuffix(".sql"), it.read_text("utf-8"))
         for it in folder.iterdir()

@@ -7,20 +7,12 @@ whoever calls `serve`.
 import asyncio
 from collections.abc import Callable
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.routing import Mount, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from receiver.errors import Refused, StoreError
-from receiver.web import health, operations
-from receiver.web.answers import translate
-from receiver.web.api import OPERATIONS, Api
-from receiver.web.auth import Guard
+from receiver.later import Later
 from receiver.web.callbacks import PATH, Callbacks
-from receiver.web.openapi import BASE
+from receiver.web.health import LIVE, READY, Checks
 from receiver.web.server import inherit, listen, run
-from receiver.web.stream import Streams
 from receiver.wiring import Parts
 
 __all__ = ["create_app", "serve"]
@@ -29,24 +21,28 @@ __all__ = ["create_app", "serve"]
 def create_app(parts: Parts, *, stop: asyncio.Event | None = None, draining: asyncio.Event | None = None) -> ASGIApp:
     """The application over `parts`. Once `stop` is set its streams end; once either is, /readyz says so.
 
-    Callbacks go past Starlette, which has nothing to add to their one route and costs a tenth of it.
+    Callbacks and checks go past Starlette, which has nothing to add to them. It costs a callback a tenth; and a start a
+    fifth, so that it and the API are made when they are first asked for.
     """
     stop, draining = stop or asyncio.Event(), draining or asyncio.Event()
-    api = Api(parts, Streams(parts.store, stop))
-    calls = Router(operations.routes(OPERATIONS, api, parts.body_timeout_s), redirect_slashes=False)
-    app = Starlette(
-        routes=[
-            Mount(BASE, Guard(calls, parts.api_tokens)),
-            *health.routes(parts, (stop, draining)),
-        ],
-        exception_handlers=dict.fromkeys((Refused, StoreError, HTTPException, Exception), translate),
-    )
-    app.router.redirect_slashes = False  # a redirect would be built from whatever Host the request names
-    callbacks = Callbacks(parts)
+    callbacks, checks = Callbacks(parts), Checks(parts, (stop, draining))
+
+    def calls() -> ASGIApp:
+        from receiver.web.calls import application
+
+        return application(parts, checks, stop)
+
+    later = Later(calls)
 
     async def front(scope: Scope, receive: Receive, send: Send) -> None:
-        callback = scope["type"] == "http" and scope["path"].startswith(PATH)
-        await (callbacks if callback else app)(scope, receive, send)
+        path = scope["path"]
+        if path.startswith(PATH):
+            app: ASGIApp = callbacks
+        elif path in (LIVE, READY) and scope["method"] in ("GET", "HEAD"):
+            app = checks
+        else:
+            app = await later.get()
+        await app(scope, receive, send)
 
     return front
 
@@ -69,4 +65,12 @@ async def serve(
     """
     with listen(host, port) if fd is None else inherit(fd) as listener:
         app = create_app(parts, stop=stop, draining=draining)
-        await run(app, listener, timeout_s=parts.body_timeout_s, proxies=parts.trusted_proxies, stop=stop, ready=ready)
+        await run(
+            app,
+            listener,
+            whole=Callbacks(parts).take,
+            timeout_s=parts.body_timeout_s,
+            proxies=parts.trusted_proxies,
+            stop=stop,
+            ready=ready,
+        )

@@ -13,8 +13,9 @@ from receiver.errors import Refused, Stale, Unavailable
 from receiver.model import NoticeState, State, Task, Verdict
 from receiver.tokens import is_ref
 from receiver.web import openapi
-from receiver.web.answers import answer, problem_view, unavailable
+from receiver.web.answers import problem_view, unavailable
 from receiver.web.operations import Asked, Operation, decoded
+from receiver.web.responses import answer
 from receiver.web.shown import callback_view, shown
 from receiver.web.stream import Streams
 from receiver.wiring import Parts

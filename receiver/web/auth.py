@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from receiver.errors import Refused
-from receiver.web.answers import problem
+from receiver.web.responses import problem
 
 
 class Guard:

@@ -10,16 +10,13 @@ from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-from receiver.web.cork import Corked
+from receiver.web.direct import Direct
 
 CONNECTIONS_MOST = 512  # half of the 1,024 descriptors that a process may usually have open
 PER_ADDRESS_MOST = 64
 HEADERS_MOST = 100
 HEAD_MOST = 64 * 1024  # bytes; h11's limit too
 PIPELINE_MOST = 16  # requests that wait behind the one that is being answered
-WHOLE = "receiver.whole"  # in a request's scope once its body is here to the end: nothing is to be waited for
 
 _END = b"content-length: 0\r\nconnection: close\r\n"
 _CROWDED = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 10\r\n" + _END + b"\r\n"
@@ -67,7 +64,7 @@ class Crowd:
         return str(found) if found.version == 4 else str(ip_network((int(found), 64), strict=False))
 
 
-class Bounded(HttpToolsProtocol):
+class Bounded(Direct):
     """A connection whose every wait for its peer ends after `patience_s`.
 
     1. A head, from its first byte on (the first one: from the connection on), then a body: cut, unless an answer is
@@ -93,7 +90,7 @@ class Bounded(HttpToolsProtocol):
         self._stuck: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
-        super().connection_made(Corked(transport, self.loop))  # type: ignore[arg-type]  # as much of one as is used
+        super().connection_made(transport)
         self._let_in = self.crowd.enter(self._address())
         if not self._let_in:
             self._refuse(_CROWDED)
@@ -145,7 +142,6 @@ class Bounded(HttpToolsProtocol):
         self._heading, self._moved_on = True, True
         self._unended = 0
         self._wait_no_more()
-        self.scope[WHOLE] = True  # type: ignore[literal-required]  # ASGI lets a server add keys
 
     def pause_writing(self) -> None:
         super().pause_writing()

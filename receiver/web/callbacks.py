@@ -9,16 +9,16 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Callable, Iterable
+from functools import lru_cache, partial
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
 from receiver.errors import Refused, Unavailable
+from receiver.model import Verdict
 from receiver.views import VerdictView
 from receiver.web.answers import JSON, problem_view, retry_after, unavailable
-from receiver.web.bounds import WHOLE
 from receiver.wiring import Parts
 
 PATH = "/callbacks/"
@@ -26,6 +26,8 @@ HEADERS_MOST = 4096  # bytes of JSON that are kept of a callback's headers
 READING_MOST = 16 * 1024 * 1024  # bytes of bodies that are still arriving, in all
 LINGER_S = 1.0  # how long, and
 LINGER_MOST = 1024 * 1024  # for how many bytes, the rest of a refused body is let in
+_PATH = PATH.encode()
+_STATUS = {200: b"HTTP/1.1 200 OK", 503: b"HTTP/1.1 503 Service Unavailable"}
 _CONTENT_TYPE = (b"content-type", JSON.encode())
 _ALLOW = ((b"allow", b"GET, HEAD, POST"),)
 _KEPT = (b"content-type", b"user-agent")
@@ -44,6 +46,26 @@ class Callbacks:
         self._most = parts.max_body
         self._timeout_s = parts.body_timeout_s
         self._reading = 0
+
+    def take(
+        self, target: bytes, headers: list[tuple[bytes, bytes]], body: bytes, answer: Callable[[bytes], None]
+    ) -> bool:
+        """`Whole`: store a callback that is as it should be, and tell `answer` the response; False for any other."""
+        received = time.perf_counter()
+        if not target.startswith(_PATH) or len(body) > self._most:
+            return False
+        ref = self._ring.open(target[len(_PATH) :].decode("latin-1"))
+        if ref is None:
+            return False
+        try:
+            self._ingest.take(ref, body, kept_headers(headers), partial(self._told, ref, received, answer))
+        except Unavailable:
+            return False
+        return True
+
+    def _told(self, ref: str, received: float, answer: Callable[[bytes], None], result: Verdict | Unavailable) -> None:
+        answer(_wire(*_said(ref, result)))
+        self._metrics.callback_seconds.observe(time.perf_counter() - received)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -76,7 +98,7 @@ class Callbacks:
             raise too_large
         chunks, size = [], 0
         try:
-            async with contextlib.nullcontext() if scope.get(WHOLE) else asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._timeout_s):
                 while (message := await receive())["type"] == "http.request":
                     chunk = message.get("body", b"")
                     chunks.append(chunk)
@@ -96,13 +118,13 @@ class Callbacks:
 
     async def _take(self, ref: str, body: bytes, headers: Iterable[tuple[bytes, bytes]], send: Send) -> None:
         received = time.perf_counter()
+        result: Verdict | Unavailable
         try:
-            verdict = await self._ingest.receive(ref, body, kept_headers(headers))
+            result = await self._ingest.receive(ref, body, kept_headers(headers))
         except Unavailable as error:
-            log.warning("a callback could not be stored: %s", error, extra={"action": "callback.refuse", "ref": ref})
-            await _send(send, 503, msgspec.json.encode(problem_view(unavailable(error))), _again(error))
-        else:
-            await _send(send, 200, msgspec.json.encode(VerdictView(verdict.value, ref)))
+            result = error
+        status, said, more = _said(ref, result)
+        await _send(send, status, said, *more)
         self._metrics.callback_seconds.observe(time.perf_counter() - received)
 
 
@@ -130,6 +152,20 @@ def _worth_keeping(name: bytes) -> bool:
     if name in _KEPT:
         return True
     return name.startswith((b"x-", b"webhook-")) and not any(part in name for part in _TELLING)
+
+
+def _said(ref: str, result: Verdict | Unavailable) -> tuple[int, bytes, tuple[tuple[bytes, bytes], ...]]:
+    """Status, body and further headers of the answer to a callback."""
+    if isinstance(result, Verdict):
+        return 200, msgspec.json.encode(VerdictView(result.value, ref)), ()
+    log.warning("a callback could not be stored: %s", result, extra={"action": "callback.refuse", "ref": ref})
+    return 503, msgspec.json.encode(problem_view(unavailable(result))), (_again(result),)
+
+
+def _wire(status: int, body: bytes, more: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    """The answer as it goes over the wire."""
+    headers = (_CONTENT_TYPE, (b"content-length", b"%d" % len(body)), *more)
+    return b"%b\r\n%b\r\n%b" % (_STATUS[status], b"".join([b"%b: %b\r\n" % header for header in headers]), body)
 
 
 def _length(headers: Iterable[tuple[bytes, bytes]]) -> int:

@@ -22,6 +22,13 @@ class Corked:
             self._loop.call_soon(self._flush)
         self._held.append(data)
 
+    def send(self, data: bytes) -> None:
+        """Send at once, after what is held."""
+        if self._held:
+            self._held.append(data)
+        else:
+            self._transport.write(data)
+
     def close(self) -> None:
         """Close after what is held was sent."""
         self._flush()

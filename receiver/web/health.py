@@ -1,4 +1,4 @@
-"""How the service is: /healthz for the process, /readyz for its store and its loops, /metrics for Prometheus.
+"""How the service is: /healthz for the process, /readyz for its store and its loops. Plain ASGI: they answer first.
 
 A loop that died has stopped the process (`worker`), so what answers here has its loops until they are told to stop; it
 says so from then on.
@@ -6,22 +6,17 @@ says so from then on.
 
 import asyncio
 
-import prometheus_client
 from msgspec import Struct
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
-from receiver.model import NoticeState, State
 from receiver.store import Store
-from receiver.web.answers import answer
-from receiver.web.auth import Guard
+from receiver.web.answers import INTERNAL, problem_view, tell
 from receiver.wiring import Parts
 
+LIVE = "/healthz"
+READY = "/readyz"
 PROBE_EVERY_MS = 10_000
 PROBE_MOST_S = 2.0
-_WAITING = (State.QUEUED, State.SUBMITTING, State.WAITING)
-_OWED = (NoticeState.DUE, NoticeState.SENDING, NoticeState.HELD, NoticeState.DEAD)
 
 
 class Health(Struct, frozen=True, omit_defaults=True):
@@ -57,33 +52,24 @@ class Probe:
         return self._store.fault
 
 
-def routes(parts: Parts, stops: tuple[asyncio.Event, ...]) -> list[BaseRoute]:
-    """The four paths outside the API. Once one of `stops` is set, the service is not ready any more."""
-    probe = Probe(parts)
+class Checks:
+    """The ASGI application behind `LIVE` and `READY`. Once one of `stops` is set, the service is not ready any more."""
 
-    async def root(request: Request) -> Response:
-        return answer({"service": "receiver", "api": "/api/v1", "openapi": "/api/v1/openapi.json"})
+    def __init__(self, parts: Parts, stops: tuple[asyncio.Event, ...]) -> None:
+        self._probe = Probe(parts)
+        self._stops = stops
 
-    async def healthz(request: Request) -> Response:
-        return answer(Health("ok"))
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        try:
+            why = None if scope["path"] == LIVE else await self._why_not()
+        except Exception:
+            await tell(send, problem_view(INTERNAL), INTERNAL.status)
+            raise
+        if why is not None:
+            await tell(send, Health("unready", why), 503)
+        else:
+            await tell(send, Health("ok" if scope["path"] == LIVE else "ready"))
 
-    async def readyz(request: Request) -> Response:
-        why = "the service is stopping" if any(it.is_set() for it in stops) else await probe.fault()
-        return answer(Health("ready")) if why is None else answer(Health("unready", why), 503)
-
-    async def metrics(request: Request) -> Response:
-        return Response(parts.metrics.text(await _depths(parts)), media_type=prometheus_client.CONTENT_TYPE_LATEST)
-
-    guarded = Route("/metrics", metrics)
-    guarded.app = Guard(guarded.app, parts.api_tokens)
-    return [Route("/", root), Route("/healthz", healthz), Route("/readyz", readyz), guarded]
-
-
-async def _depths(parts: Parts) -> list[tuple[str, int]]:
-    tasks = dict(await parts.store.tasks.counts())
-    notices = dict(await parts.store.notices.counts())
-    return [
-        ("ingest", parts.ingest.depth),
-        *((state.value, tasks.get(state.value, 0)) for state in _WAITING),
-        *((f"notices_{state.value}", notices.get(state.value, 0)) for state in _OWED),
-    ]
+    async def _why_not(self) -> str | None:
+        return "the service is stopping" if any(it.is_set() for it in self._stops) else await self._probe.fault()

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from receiver.errors import Refused
-from receiver.web.answers import answer
+from receiver.web.responses import answer
 
 BODY_MOST = 1024 * 1024  # bytes
 _AT = re.compile(r" - at `\$\.?(.*)`$")

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 
 from receiver.errors import SettingsError
 from receiver.web.bounds import Bounded, Crowd
+from receiver.web.direct import Whole
 
 BACKLOG = 384  # asyncio takes so many at once, before one can be refused: with CONNECTIONS_MOST they are under 1,024
 STOP_MOST_S = 5
@@ -25,6 +26,7 @@ async def run(
     app: ASGIApp,
     listener: socket.socket,
     *,
+    whole: Whole,
     timeout_s: float,
     proxies: tuple[IPv4Network | IPv6Network, ...],
     stop: asyncio.Event,
@@ -40,6 +42,7 @@ async def run(
         patience_s = timeout_s
         crowd = Crowd(proxies)
 
+    Connection.whole = staticmethod(whole)
     config = uvicorn.Config(
         app,
         http=Connection,

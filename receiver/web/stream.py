@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from receiver.errors import Refused, StoreError
 from receiver.store import Store
-from receiver.web.answers import problem
+from receiver.web.responses import problem
 from receiver.web.shown import shown
 
 STREAMS_MOST = 50

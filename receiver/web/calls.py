@@ -1,0 +1,61 @@
+"""What goes through Starlette: the API, /metrics, and a refusal for every path that is nobody's."""
+
+import asyncio
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route, Router
+from starlette.types import ASGIApp
+
+from receiver.errors import Refused, StoreError
+from receiver.metrics import MEDIA_TYPE
+from receiver.model import NoticeState, State
+from receiver.web import operations
+from receiver.web.api import OPERATIONS, Api
+from receiver.web.auth import Guard
+from receiver.web.health import LIVE, READY
+from receiver.web.openapi import BASE
+from receiver.web.responses import answer, translate
+from receiver.web.stream import Streams
+from receiver.wiring import Parts
+
+_WAITING = (State.QUEUED, State.SUBMITTING, State.WAITING)
+_OWED = (NoticeState.DUE, NoticeState.SENDING, NoticeState.HELD, NoticeState.DEAD)
+
+
+def application(parts: Parts, checks: ASGIApp, stop: asyncio.Event) -> ASGIApp:
+    """The application over `parts`. Once `stop` is set its streams end; `checks` is here for what is no GET: 405."""
+    api = Api(parts, Streams(parts.store, stop))
+    calls = Router(operations.routes(OPERATIONS, api, parts.body_timeout_s), redirect_slashes=False)
+
+    async def root(request: Request) -> Response:
+        return answer({"service": "receiver", "api": BASE, "openapi": f"{BASE}/openapi.json"})
+
+    async def metrics(request: Request) -> Response:
+        return Response(parts.metrics.text(await _depths(parts)), media_type=MEDIA_TYPE)
+
+    guarded = Route("/metrics", metrics)
+    guarded.app = Guard(guarded.app, parts.api_tokens)
+    app = Starlette(
+        routes=[
+            Mount(BASE, Guard(calls, parts.api_tokens)),
+            Route("/", root),
+            *(Route(path, checks, methods=["GET"]) for path in (LIVE, READY)),
+            guarded,
+        ],
+        exception_handlers=dict.fromkeys((Refused, StoreError, HTTPException, Exception), translate),
+    )
+    app.router.redirect_slashes = False  # a redirect would be built from whatever Host the request names
+    return app
+
+
+async def _depths(parts: Parts) -> list[tuple[str, int]]:
+    tasks = dict(await parts.store.tasks.counts())
+    notices = dict(await parts.store.notices.counts())
+    return [
+        ("ingest", parts.ingest.depth),
+        *((state.value, tasks.get(state.value, 0)) for state in _WAITING),
+        *((f"notices_{state.value}", notices.get(state.value, 0)) for state in _OWED),
+    ]

@@ -1,0 +1,137 @@
+"""Requests that are here whole in one read, answered without a task of their own.
+
+For each request uvicorn makes a scope, a cycle and a task, which together cost a callback as much as its commit. Here
+one that is plain and whole is first offered to `whole`; what it does not take goes uvicorn's way, to the application.
+"""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from receiver.web.cork import Corked
+
+
+class Whole(Protocol):
+    """Takes a request, and tells `answer` later, once, the response as it goes over the wire; or says False, and has
+    done nothing. `target` is as it came, the names of `headers` are in lower case. Must not wait."""
+
+    def __call__(
+        self, target: bytes, headers: list[tuple[bytes, bytes]], body: bytes, answer: Callable[[bytes], None]
+    ) -> bool: ...
+
+
+class Direct(HttpToolsProtocol):
+    """A connection that offers POSTs to `whole` as soon as they are here.
+
+    1. A head whose request may be one is put aside, and so is its body.
+    2. Its end came with the same read: `whole` is asked. It did not: uvicorn gets what was put aside, and the rest.
+    3. While one is answered, `cycle` stands for it, so that uvicorn keeps its order: requests that follow wait.
+    """
+
+    whole: Whole
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._aside: list[bytes] | None = None  # the body so far of the head that was put aside
+        self._idle_since: float | None = None  # loop's time
+        self._idling: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
+        self._cork = Corked(transport, self.loop)
+        super().connection_made(self._cork)  # type: ignore[arg-type]  # as much of one as is used
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._aside is not None and not self.transport.is_closing():
+            self._bring_back()
+
+    def on_headers_complete(self) -> None:
+        if self._plain():
+            self._aside = []
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if self._aside is not None:
+            self._aside.append(body)
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self._aside is not None:
+            answering = _Answering()
+            body = b"".join(self._aside)
+            try:
+                taken = self.whole(self.url, self.headers, body, partial(self._answer, answering))
+            except Exception:  # of ours; the application's way has an answer to it
+                self.logger.exception("a request broke what takes it whole")
+                taken = False
+            if taken:
+                self._aside = None
+                self.cycle = answering
+                return
+            self._bring_back()
+        super().on_message_complete()
+
+    def _plain(self) -> bool:
+        return (
+            (self.cycle is None or self.cycle.response_complete)
+            and self.parser.get_method() == b"POST"
+            and self.parser.should_keep_alive()
+            and not self.expect_100_continue
+            and not self.parser.should_upgrade()
+        )
+
+    def _bring_back(self) -> None:
+        chunks, self._aside = self._aside or [], None
+        super().on_headers_complete()
+        for chunk in chunks:
+            super().on_body(chunk)
+
+    def _answer(self, answering: "_Answering", response: bytes) -> None:
+        answering.response_complete = True
+        if self.transport.is_closing():
+            return
+        self._cork.send(response)
+        if not answering.keep_alive:
+            self.transport.close()
+        elif self.pipeline:
+            self.on_response_complete()
+        else:  # one timer a connection, that looks what happened since, is cheaper than one an answer
+            self.server_state.total_requests += 1
+            self._idle_since = self.loop.time()
+            if self._idling is None:
+                self._idling = self.loop.call_later(self.timeout_keep_alive, self._look)
+
+    def _look(self) -> None:
+        self._idling = None
+        if self._idle_since is not None:
+            left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+            if left > 0:
+                self._idling = self.loop.call_later(left, self._look)
+            else:
+                self.timeout_keep_alive_handler()
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._idle_since = None
+        super()._unset_keepalive_if_required()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._idling is not None:
+            self._idling.cancel()
+        super().connection_lost(exc)
+
+
+class _Answering(RequestResponseCycle):
+    """What uvicorn asks of a cycle, without one."""
+
+    message_event = asyncio.Event()  # nobody waits for it
+    response_complete = False
+    keep_alive = True
+    disconnected = False
+
+    def __init__(self) -> None:
+        pass
