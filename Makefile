@@ -33,9 +33,11 @@ $(VENV)/bin/python:
 	  { echo "receiver needs Python 3.11 or newer, and $(PYTHON) is not: name one, as in make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
+# Compiled here: a service that may not write into its own folder would compile all of it at every start.
 $(VENV)/.run: $(BIN)/python requirements/run.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -q receiver
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run requirements/dev.txt

@@ -29,7 +29,7 @@ from receiver.model import State
 from receiver.wiring import Parts, open_parts
 
 # Objects made beyond those that ended before garbage is looked for, and how many such looks before a longer one. The
-# interpreter's 700, 10, 10 suit programs whose objects refer to each other in circles; a callback makes none.
+# interpreter's 700, 10, 10 suit programs whose objects refer to each other in circles; a callback makes next to none.
 COLLECT_AFTER = (10_000, 20, 50)
 
 log = logging.getLogger(__name__)
