@@ -12,6 +12,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from receiver.model import (
+    Archive,
     Confirm,
     Decision,
     Ending,
@@ -27,6 +28,7 @@ from receiver.model import (
     Shape,
     Source,
     State,
+    Style,
     Task,
     Verdict,
 )
@@ -119,6 +121,8 @@ def settled(
         error=None if state is State.COMPLETED else error,
         usage=outcome.usage,
         pictures=picture_digest(outcome.images),
+        archive=Archive.DUE if outcome.images else None,
+        archive_at=now if outcome.images else None,
     )
     report = Report(
         event=_EVENTS[state],
@@ -190,9 +194,18 @@ def deadline(task: Task, policy: Policy) -> int:
 
 
 def owed(task: Task, report: Report, policy: Policy, now: int) -> tuple[Notice, ...]:
-    """The notices that this report owes: one for each target that wants to hear it."""
+    """The notices that this report owes: one for each target that wants to hear it. Where pictures can be shown, it
+    waits for them, until the archive has them or `picture_wait_ms` have passed."""
+    with_pictures = now + policy.picture_wait_ms if report.images else now
     return tuple(
-        Notice(target=target.name, event=report.event, report=report, created_at=now, due_at=now, ref=task.ref)
+        Notice(
+            target=target.name,
+            event=report.event,
+            report=report,
+            created_at=now,
+            due_at=now if target.style is Style.TEXT else with_pictures,
+            ref=task.ref,
+        )
         for target in policy.targets
         if report.event in target.on
         and (task.targets is None or target.name in task.targets)

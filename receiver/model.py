@@ -8,6 +8,7 @@ compared, copied with `msgspec.structs.replace` and encoded by msgspec.
 from collections.abc import Callable
 from decimal import Decimal
 from enum import StrEnum
+from pathlib import Path
 
 from msgspec import Struct
 
@@ -89,6 +90,14 @@ class Verdict(StrEnum):
     UNPARSED = "unparsed"  # no outcome to be had; kept, and polled like a hint
 
 
+class Archive(StrEnum):
+    """What became of the copies of a task's pictures."""
+
+    DUE = "due"  # some are still to be fetched
+    DONE = "done"  # all that can be had are here, and so is the contact sheet, if it could be drawn
+    FAILED = "failed"  # given up: not one picture could be had
+
+
 class Error(Struct, frozen=True, gc=False):
     """Why a task failed: the provider's code as text (`004007098`), its words, and what came, as JSON."""
 
@@ -111,6 +120,27 @@ class Image(Struct, frozen=True, gc=False):
     url: str
     type: str = "image"
     job_id: str | None = None
+
+
+class Copy(Struct, frozen=True, gc=False):
+    """What the archive knows of one image: our copy, or why there is none."""
+
+    image_no: int
+    file: str | None = None  # its name in the task's folder, such as `0.png`
+    sha256: bytes | None = None
+    size: int | None = None  # bytes
+    media_type: str | None = None  # by its content, whatever the server said
+    width: int | None = None  # pixels
+    height: int | None = None
+    small: str | None = None  # the thumbnail's name
+    error: str | None = None  # why there is no copy, or no thumbnail
+
+
+class Picture(Struct, frozen=True, gc=False):
+    """A picture that goes with a message: a file of the archive, and where the world can see it, if it can."""
+
+    path: Path
+    url: str | None = None
 
 
 class Outcome(Struct, frozen=True, gc=False):
@@ -179,6 +209,10 @@ class Task(Struct, frozen=True, gc=False):
 
     kept: int = 0  # callbacks kept with their bodies
     kept_bytes: int = 0
+
+    archive: Archive | None = None  # whether its pictures are kept; None: it has none
+    archive_at: int | None = None  # due: not before; also the lease of who fetches them
+    archive_tries: int = 0
 
 
 class Callback(Struct, frozen=True, kw_only=True, gc=False):
@@ -264,6 +298,33 @@ class Sent(Struct, frozen=True, gc=False):
     permanent: bool = False
     retry_after_ms: int | None = None
     duration_ms: int = 0
+    put_off: bool = False  # it was not even tried, for no fault of the target's: no try is used up
+
+
+class Style(StrEnum):
+    """How a service wants its messages written. All but text show pictures."""
+
+    TEXT = "text"
+    EMAIL = "email"
+    SLACK = "slack"
+    DISCORD = "discord"
+    TELEGRAM = "telegram"
+    NTFY = "ntfy"
+
+
+class Quiet(Struct, frozen=True, gc=False):
+    """Hours in which a target is not told: from `start` to `end`, minutes of the day on the clocks of `zone`."""
+
+    start: int
+    end: int
+    zone: str  # an IANA name
+
+
+class Rate(Struct, frozen=True, gc=False):
+    """How many messages a target takes in a span."""
+
+    count: int
+    per_ms: int
 
 
 class Target(Struct, frozen=True, kw_only=True, gc=False):
@@ -274,6 +335,12 @@ class Target(Struct, frozen=True, kw_only=True, gc=False):
     on: frozenset[Event] = frozenset({Event.COMPLETED, Event.FAILED, Event.LOST, Event.ATTENTION})
     models: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    style: Style = Style.TEXT
+    template: str | None = None  # Jinja2, its text; the first line that it writes is the title
+    digest_ms: int | None = None  # those that follow one within this span become one message
+    quiet: Quiet | None = None
+    quiet_except: frozenset[Event] = frozenset()
+    rate: Rate | None = None
 
     def __repr__(self) -> str:
         return f"Target({self.name!r})"
@@ -295,6 +362,7 @@ class Policy(Struct, frozen=True, kw_only=True, gc=False):
     deadline_ms: int = 86_400_000
     sweep_first_ms: int = 120_000
     sweep_max_ms: int = 900_000
+    picture_wait_ms: int = 15_000
     can_poll: bool = True  # there is a provider key
     started_at: int = 0  # when this process began to receive
 

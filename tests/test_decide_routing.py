@@ -16,8 +16,10 @@ def told(task: Task, ending: Ending, *targets: Target) -> list[str]:
     return [it.target for it in decide(task, says(ending), Source.CALLBACK, policy, NOW).notices]
 
 
-def target(name: str, on: Sequence[Event] = tuple(Event), **more: tuple[str, ...]) -> Target:
-    return Target(name=name, url=f"json://{name}.invalid/", on=frozenset(on), **more)
+def target(
+    name: str, on: Sequence[Event] = tuple(Event), *, models: tuple[str, ...] = (), labels: tuple[str, ...] = ()
+) -> Target:
+    return Target(name=name, url=f"json://{name}.invalid/", on=frozenset(on), models=models, labels=labels)
 
 
 def test_a_target_hears_only_what_it_is_on() -> None:

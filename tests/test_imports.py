@@ -15,7 +15,7 @@ LINES_MOST = 400
 LEVELS = {
     "model errors": 0.0,
     "config logs tokens schedule messages parameters metrics views later": 1.0,
-    "providers store files senders decide": 2.0,
+    "providers store files senders decide pictures": 2.0,
     "settle": 3.0,
     "submit ingest sweep notify archive prune intake": 4.0,
     "wiring": 4.5,
@@ -37,6 +37,8 @@ OUTSIDE = {
     "httpx": {"providers", "archive", "client", "sandbox", "cli"},  # cli: the doctor
     "click": {"cli"},
     "prometheus_client": {"metrics"},
+    "PIL": {"pictures", "sandbox"},
+    "jinja2": {"messages"},
 }
 _SQL = ("SELECT ", "INSERT INTO ", "UPDATE ", "DELETE FROM ", "PRAGMA ", "CREATE TABLE ")
 

@@ -12,13 +12,29 @@ from urllib.parse import unquote
 
 from receiver.config.kinds import BadValue, Kind
 from receiver.errors import SettingsError
-from receiver.model import Event, Target
+from receiver.model import Event, Style, Target
 
 EVENTS = (Event.COMPLETED, Event.FAILED, Event.LOST, Event.ATTENTION)  # what a table's `on` is unless it is given
 KEYS = ("url", "on", "models", "labels")
 NOT_YET = ("template", "digest", "quiet", "quiet_except", "rate")  # a later version's: refused, never ignored
 _SCHEME = re.compile(r"([A-Za-z0-9]{1,32})://.")  # what Apprise takes for one
 _MOST = 100  # targets, and words in one of their lists
+
+
+_STYLES = {
+    **dict.fromkeys(("mailto", "mailtos"), Style.EMAIL),
+    "slack": Style.SLACK,
+    "discord": Style.DISCORD,
+    "tgram": Style.TELEGRAM,
+    **dict.fromkeys(("ntfy", "ntfys"), Style.NTFY),
+}
+
+
+def style_of(url: str) -> Style:
+    """How the service of an Apprise URL wants its messages; text where the URL asks for a format of its own."""
+    if re.search(r"[?&]format=", url, re.IGNORECASE):
+        return Style.TEXT
+    return _STYLES.get(url.partition("://")[0].strip().lower(), Style.TEXT)
 
 
 def simple_name(url: str) -> str:
@@ -48,7 +64,7 @@ def _simple(text: str) -> tuple[Target, ...]:
         except BadValue as error:
             name = f"target {simple_name(url)}" if _SCHEME.match(url) else f"URL number {place}"
             raise BadValue(f"{name}: {error}") from None
-        found.append(Target(name=simple_name(url), url=url))
+        found.append(Target(name=simple_name(url), url=url, style=style_of(url)))
     if len(found) > _MOST:
         raise BadValue(f"{len(found)} targets are too many; {_MOST} is the limit")
     return tuple(found)
@@ -101,6 +117,7 @@ def _one(name: str, table: object, source: str) -> Target:
         on=_on(table, place),
         models=_list(table, "models", place),
         labels=_list(table, "labels", place),
+        style=style_of(url),
     )
 
 

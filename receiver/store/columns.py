@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import astuple
 
-from receiver.model import Error, Hold, Origin, Outcome, Source, State, Task, Usage
+from receiver.model import Archive, Error, Hold, Origin, Outcome, Source, State, Task, Usage
 from receiver.store.connection import Row, marks
 
 NAMES: tuple[str, ...] = Task.__struct_fields__
@@ -32,7 +32,7 @@ def _members(kind: type[StrEnum]) -> Callable[[str], StrEnum]:
 
 
 _WRITE: dict[str, Callable[[Any], object]] = {
-    **dict.fromkeys(("origin", "state", "held_by", "settled_by"), _text),
+    **dict.fromkeys(("origin", "state", "held_by", "settled_by", "archive"), _text),
     **dict.fromkeys(("poll_only", "unsure", "confirmed"), int),
     **dict.fromkeys(("targets", "error", "usage", "hint"), _json),
 }
@@ -41,6 +41,7 @@ _READ: dict[str, Callable[[Any], object]] = {
     "state": _members(State),
     "held_by": _members(Hold),
     "settled_by": _members(Source),
+    "archive": _members(Archive),
     **dict.fromkeys(("poll_only", "unsure", "confirmed"), bool),
     "targets": msgspec.json.Decoder(tuple[str, ...]).decode,
     "error": msgspec.json.Decoder(Error).decode,

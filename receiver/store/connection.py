@@ -17,6 +17,7 @@ class Topic(StrEnum):
     SUBMIT = "submit"
     SWEEP = "sweep"
     NOTIFY = "notify"
+    ARCHIVE = "archive"
 
 
 class Connection(Protocol):

@@ -147,6 +147,14 @@ class Notices:
         )
         return int(send_id)
 
+    async def hasten(self, ref: str, now: int) -> None:
+        """The pictures of the task are here, or will not be: its notices wait for them no longer."""
+        self._on.later(
+            "UPDATE notices SET due_at = ? WHERE ref = ? AND state = 'due' AND send_id IS NULL AND due_at > ?",
+            [(now, ref, now)],
+        )
+        self._on.woken.add(Topic.NOTIFY)
+
     async def claim(self, send_id: int, owner: str, lease_until: int) -> Send:
         """Take a send under a lease; the new claim number fences off every earlier claim."""
         [(target, claim, claims, tries)] = await self._on.rows(

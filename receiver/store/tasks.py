@@ -50,6 +50,8 @@ class Tasks:
             self._on.woken.add(Topic.SUBMIT)
         if new.poll_at is not None and (old is None or new.poll_at != old.poll_at):
             self._on.woken.add(Topic.SWEEP)
+        if new.archive_at is not None:
+            self._on.woken.add(Topic.ARCHIVE)
 
     async def by_task_id(self, provider: str, task_ids: Sequence[str]) -> dict[str, str]:
         """Which task has which of the provider's ids: task_id -> ref."""
