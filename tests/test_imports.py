@@ -94,7 +94,10 @@ def test_each_library_stays_in_its_rooms(path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(ONLY_STANDARD))
 def test_the_words_need_nothing_but_msgspec(name: str) -> None:
-    used = {library for library, _ in imported(RECEIVER / f"{name}.py")}
+    files = [path for path in sources() if room(path) == name]
+    used = {library for path in files for library, _ in imported(path)} - {"receiver"}
+    assert files
+    assert not any(ours(path) for path in files)
     assert used <= {*sys.stdlib_module_names, "msgspec"} - {"asyncio", "socket", "pathlib", "os"}
 
 

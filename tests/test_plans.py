@@ -185,6 +185,7 @@ TOUR = [
     Call("notices", "next_notices", ("slack", NOW, NOW + HOUR, 1)),
     Call("notices", "next_notices", ("nobody", NOW, NOW + HOUR, 1)),
     Call("notices", "open_send", ("slack", [1], NOW)),
+    Call("notices", "hasten", (WAITING.ref, NOW)),
     Call("notices", "claim", (1, "me", NOW + MINUTE)),
     Call("notices", "next_due", (["slack", "mail"], NOW)),
     Call("notices", "void_leases"),

@@ -16,6 +16,7 @@ from msgspec.structs import fields, replace
 
 from receiver.errors import Stale, Unavailable
 from receiver.model import (
+    Archive,
     Callback,
     Ending,
     Error,
@@ -91,6 +92,9 @@ FULL = Task(
     hint_until=NOW + 14,
     kept=15,
     kept_bytes=16,
+    archive=Archive.DUE,
+    archive_at=NOW + 17,
+    archive_tries=18,
 )
 
 
@@ -106,7 +110,13 @@ async def test_every_column_of_a_task_comes_back_as_it_was_put(store: Store) -> 
 
 @pytest.mark.parametrize(
     ("column", "values"),
-    [("state", State), ("origin", Origin), ("held_by", [None, *Hold]), ("settled_by", [None, *Source])],
+    [
+        ("state", State),
+        ("origin", Origin),
+        ("held_by", [None, *Hold]),
+        ("settled_by", [None, *Source]),
+        ("archive", [None, *Archive]),
+    ],
 )
 async def test_every_word_of_every_enum_comes_back(store: Store, column: str, values: list[object]) -> None:
     tasks = [replace(Task(ref=a_ref(), created_at=NOW), **{column: value}) for value in values]
