@@ -21,6 +21,7 @@ from receiver.settle import Book, raise_attention
 from receiver.store import Lane, Store
 
 HELD_MOST = 16 * 1024 * 1024  # bytes read and not yet committed
+HELD_EACH = 4 * 1024  # bytes that one is counted as beside its own: it holds its connection, and its place here
 BATCH_MOST = 256
 KEPT_MOST = 50  # callbacks kept per task
 KEPT_BYTES_MOST = 2 * 1024 * 1024
@@ -189,8 +190,10 @@ class Ingest:
         try:
             verdicts = await self._store_batch(batch)
         except StoreError as error:
-            for waiting in batch:
-                self._tell(waiting, error if isinstance(error, Unavailable) else Unavailable(str(error)))
+            refused = error if isinstance(error, Unavailable) else Unavailable(str(error))
+            queued, self._queue = self._queue, deque()  # they would wait for the same, one batch after the other
+            for waiting in (*batch, *queued):
+                self._tell(waiting, refused)
         except Exception:
             if len(batch) > 1:
                 half = len(batch) // 2
@@ -282,7 +285,7 @@ def _log(batch: Sequence[_Waiting], verdicts: Sequence[Verdict]) -> None:
 
 
 def _size(callback: Callback) -> int:
-    return len(callback.body) + len(callback.headers)
+    return len(callback.body) + len(callback.headers) + HELD_EACH
 
 
 def _digest(body: bytes) -> bytes:

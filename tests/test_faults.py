@@ -17,13 +17,14 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fakes import MINUTE, Clock, a_notice, a_task, got, impatient, notices, owe, put
+from fakes import MINUTE, NOW, Clock, a_notice, a_ref, a_task, got, impatient, notices, owe, put
 from fault_rig import NOWHERE, locked, new_callback
 from living import Service, serving, until
 from web_fixtures import DONE, Served, callback_path, minted, opened, served
 
 from receiver import worker
-from receiver.model import NoticeState, State
+from receiver.errors import Unavailable
+from receiver.model import Callback, NoticeState, State
 from receiver.store import Topic, open_store
 from receiver.store.sqlite import SqliteStore
 from receiver.wiring import Parts
@@ -253,6 +254,27 @@ async def test_a_disk_that_is_full_is_503_and_passes(small_disk: Path) -> None:
 
     async with serving(small_disk, NOWHERE) as service:
         await down_and_up(service, "the disk is full", fill, ballast.unlink)
+
+
+async def test_a_full_disk_is_not_ready_because_it_has_room_for_a_little(small_disk: Path) -> None:
+    """What a failed batch leaves in the log is room for a small commit, and says nothing of the next batch."""
+    store = await open_store(small_disk / "receiver.db")
+    try:
+        ballast = small_disk / "ballast"
+        with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+        huge = [(Callback(ref=a_ref(), received_at=NOW, body=bytes(100_000)), True) for _ in range(10)]
+        with pytest.raises(Unavailable, match="the disk is full"):
+            async with store.write() as tx:
+                await tx.callbacks.insert(huge)
+        assert [await store.probe() is None for _ in range(5)] == [False] * 5
+        ballast.unlink()
+        assert await store.probe() is None
+        assert store.fault is None
+        assert await store.probe() is None
+    finally:
+        await store.close()
 
 
 # -- damage --

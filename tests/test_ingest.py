@@ -25,7 +25,7 @@ from fakes import (
 )
 
 from receiver.errors import Refused, Unavailable
-from receiver.ingest import Ingest
+from receiver.ingest import HELD_EACH, Ingest
 from receiver.metrics import Metrics
 from receiver.model import Ending, Event, Image, Origin, Outcome, Shape, Source, State, Task, Verdict
 from receiver.store import Lane, Store
@@ -232,7 +232,9 @@ async def test_beyond_sixteen_mebibytes_in_memory_the_sender_is_asked_to_come_ag
     store: Store, ingest: Ingest
 ) -> None:
     async with store.write():  # the disk is slow: nothing is committed meanwhile
-        most = [asyncio.create_task(ingest.receive(a_ref(), b"x" * ((1 << 20) - 2), b"{}")) for _ in range(16)]
+        most = [
+            asyncio.create_task(ingest.receive(a_ref(), b"x" * ((1 << 20) - 2 - HELD_EACH), b"{}")) for _ in range(16)
+        ]
         await wait_all_tasks_blocked()
         with pytest.raises(Unavailable):
             await ingest.receive(a_ref(), b"x", b"{}")

@@ -16,7 +16,7 @@ from living import Service, until
 from web_fixtures import callback_path, served
 
 from receiver.errors import Unavailable
-from receiver.ingest import HELD_MOST, Ingest
+from receiver.ingest import HELD_EACH, HELD_MOST, Ingest
 from receiver.metrics import Metrics
 from receiver.store import Lane
 from receiver.store.sqlite import SqliteConnection, SqliteStore, open_sqlite
@@ -111,7 +111,7 @@ async def test_a_flood_while_the_disk_is_stuck_is_refused_beyond_its_bytes_and_c
     """40 MB of callbacks against a locked database, and 40 MB more that never end: 16 MiB of each are held."""
     body = json.dumps({"pad": "x" * 250_000}).encode()
     part = 200_000
-    held = HELD_MOST // len(body)
+    held = HELD_MOST // (len(body) + HELD_EACH + 100)  # and some headers
     whole, endless = [Sender() for _ in range(160)], [Sender() for _ in range(200)]
     async with patient(tmp_path) as service:
         idle = memory_mb(service, "VmRSS")

@@ -7,12 +7,12 @@ whoever calls `serve`.
 import asyncio
 from collections.abc import Callable
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from receiver.later import Later
-from receiver.web.callbacks import PATH, Callbacks
+from receiver.web.callbacks import PATH, Callbacks, stopping
 from receiver.web.health import LIVE, READY, Checks
-from receiver.web.server import inherit, listen, run
+from receiver.web.server import inherit, listen, make_room, run
 from receiver.wiring import Parts
 
 __all__ = ["create_app", "serve"]
@@ -35,6 +35,21 @@ def create_app(parts: Parts, *, stop: asyncio.Event | None = None, draining: asy
     later = Later(calls)
 
     async def front(scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def noted(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await chosen(scope, receive, noted)
+        except asyncio.CancelledError:  # the end of a stop's patience
+            if begun:
+                raise
+            await stopping(send)
+
+    async def chosen(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
         if path.startswith(PATH):
             app: ASGIApp = callbacks
@@ -63,6 +78,7 @@ async def serve(
     rest is stopping. At the end the listener closes, streams end at once and requests in flight have 5 s to finish.
     Raises SettingsError where it cannot listen.
     """
+    make_room()
     with listen(host, port) if fd is None else inherit(fd) as listener:
         app = create_app(parts, stop=stop, draining=draining)
         await run(

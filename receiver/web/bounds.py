@@ -5,6 +5,7 @@ on being served. What a request means, and its 408 and 413, are left to the appl
 """
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -16,9 +17,11 @@ CONNECTIONS_MOST = 512  # half of the 1,024 descriptors that a process may usual
 PER_ADDRESS_MOST = 64
 HEADERS_MOST = 100
 HEAD_MOST = 64 * 1024  # bytes; h11's limit too
+_UPGRADE = re.compile(rb"^upgrade(?=[ \t]*:)", re.IGNORECASE | re.MULTILINE)
 PIPELINE_MOST = 16  # requests that wait behind the one that is being answered
 
 _END = b"content-length: 0\r\nconnection: close\r\n"
+_BAD = b"HTTP/1.1 400 Bad Request\r\n" + _END + b"\r\n"
 _CROWDED = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 10\r\n" + _END + b"\r\n"
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\n" + _END + b"\r\n"
 _TOO_MANY = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\n" + _END + b"\r\n"
@@ -71,7 +74,9 @@ class Bounded(Direct):
        still being made; the application says 408 itself.
     2. An answer that the peer does not take: cut.
     3. A head of more than `HEAD_MOST` bytes or `HEADERS_MOST` headers: 431. More than `PIPELINE_MOST` requests at once:
-       429. Both end the connection. What trails a body is bounded like a head.
+       429. Both end the connection. What trails a body is bounded like a head, and read by nobody.
+    4. A wish to change the protocol is not heard, and the request is answered as if it had none. The parser would skip
+       its body; so one that comes to its ears all the same, in pieces, is 400.
     """
 
     patience_s: float
@@ -93,7 +98,7 @@ class Bounded(Direct):
         super().connection_made(transport)
         self._let_in = self.crowd.enter(self._address())
         if not self._let_in:
-            self._refuse(_CROWDED)
+            self.part(_CROWDED)
             return
         transport.set_write_buffer_limits(high=0)  # what the kernel does not take at once is known to be waiting
         self._wait()
@@ -109,13 +114,16 @@ class Bounded(Direct):
     def data_received(self, data: bytes) -> None:
         self._moved_on = False
         self._arriving = len(data)
+        if self._heading and (b"pgrade" in data or b"PGRADE" in data):
+            head, end, rest = data.partition(b"\r\n\r\n")
+            data = _UPGRADE.sub(b"upgrade-not-heard", head) + end + rest
         super().data_received(data)
         if self.transport.is_closing():
             return
         if not self._moved_on:
             self._unended += len(data)
             if self._unended > HEAD_MOST:
-                self._refuse(_TOO_LARGE)
+                self.part(_TOO_LARGE)
                 return
         if self._deadline is None and not (self._heading and self._moved_on):
             self._wait()
@@ -128,7 +136,10 @@ class Bounded(Direct):
             self._stop_parsing(_TOO_LARGE)
         if len(self.pipeline) >= PIPELINE_MOST:
             self._stop_parsing(_TOO_MANY)
+        if self.parser.should_upgrade():
+            self._stop_parsing(_BAD)
         super().on_headers_complete()
+        self.headers = []  # the request's are in its scope; what comes now are trailers
         self._heading, self._moved_on = False, True
         self._unended = 0
         self._wait_no_more()
@@ -155,10 +166,7 @@ class Bounded(Direct):
 
     def send_400_response(self, msg: str) -> None:
         """What uvicorn calls when the parser stops: ours may have stopped for a reason of its own."""
-        if self._refusal is None:
-            super().send_400_response(msg)
-        else:
-            self._refuse(self._refusal)
+        self.part(self._refusal or _BAD)
 
     def _address(self) -> str | None:
         return self.client[0] if self.client else None
@@ -166,10 +174,6 @@ class Bounded(Direct):
     def _stop_parsing(self, refusal: bytes) -> None:
         self._refusal = refusal
         raise ValueError("the request is out of bounds")  # httptools turns it into its own, uvicorn into a 400
-
-    def _refuse(self, answer: bytes) -> None:
-        self.transport.write(answer)
-        self.transport.close()
 
     def _wait(self) -> None:
         self._deadline = self.loop.call_later(self.patience_s, self._too_late)

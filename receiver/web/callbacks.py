@@ -48,7 +48,7 @@ class Callbacks:
         self._reading = 0
 
     def take(
-        self, target: bytes, headers: list[tuple[bytes, bytes]], body: bytes, answer: Callable[[bytes], None]
+        self, target: bytes, headers: Iterable[tuple[bytes, bytes]], body: bytes, answer: Callable[[bytes], None]
     ) -> bool:
         """`Whole`: store a callback that is as it should be, and tell `answer` the response; False for any other."""
         received = time.perf_counter()
@@ -126,6 +126,12 @@ class Callbacks:
         status, said, more = _said(ref, result)
         await _send(send, status, said, *more)
         self._metrics.callback_seconds.observe(time.perf_counter() - received)
+
+
+async def stopping(send: Send) -> None:
+    """The answer to a request that a stop can wait for no longer."""
+    error = Unavailable("the service is stopping", retry_after_s=5)
+    await _send(send, 503, msgspec.json.encode(problem_view(unavailable(error))), _again(error))
 
 
 def kept_headers(headers: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -5,7 +5,7 @@ one that is plain and whole is first offered to `whole`; what it does not take g
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Protocol
 
@@ -19,7 +19,7 @@ class Whole(Protocol):
     done nothing. `target` is as it came, the names of `headers` are in lower case. Must not wait."""
 
     def __call__(
-        self, target: bytes, headers: list[tuple[bytes, bytes]], body: bytes, answer: Callable[[bytes], None]
+        self, target: bytes, headers: Iterable[tuple[bytes, bytes]], body: bytes, answer: Callable[[bytes], None]
     ) -> bool: ...
 
 
@@ -29,6 +29,8 @@ class Direct(HttpToolsProtocol):
     1. A head whose request may be one is put aside, and so is its body.
     2. Its end came with the same read: `whole` is asked. It did not: uvicorn gets what was put aside, and the rest.
     3. While one is answered, `cycle` stands for it, so that uvicorn keeps its order: requests that follow wait.
+    4. `part` says a last word, behind all answers that are still owed, and hangs up.
+    5. A peer that has said all it had to say still gets its answers.
     """
 
     whole: Whole
@@ -38,15 +40,42 @@ class Direct(HttpToolsProtocol):
         self._aside: list[bytes] | None = None  # the body so far of the head that was put aside
         self._idle_since: float | None = None  # loop's time
         self._idling: asyncio.TimerHandle | None = None
+        self._last_word: bytes | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
         self._cork = Corked(transport, self.loop)
         super().connection_made(self._cork)  # type: ignore[arg-type]  # as much of one as is used
 
     def data_received(self, data: bytes) -> None:
+        if self._last_word is not None:
+            return
         super().data_received(data)
         if self._aside is not None and not self.transport.is_closing():
-            self._bring_back()
+            try:
+                self._bring_back()
+            except Exception:  # as the parser does with what goes wrong in it: a URL that is none, for one
+                self.send_400_response("Invalid HTTP request received.")
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio has it
+        """Whether the connection stays open for us to write: it does while an answer is owed to a whole request."""
+        if owed := self._owes_whole():
+            self.cycle.keep_alive = False
+        else:
+            self._cork.close()  # asyncio would close the transport, and not know of what is held
+        return owed
+
+    def part(self, word: bytes) -> None:
+        """Write `word` once every answer to a whole request was given, read no more, and close."""
+        if self._owes_whole():
+            self._last_word = word
+        else:
+            self.transport.write(word)
+            self.transport.close()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._last_word is not None and not self._owes_whole() and not self.transport.is_closing():
+            self.part(self._last_word)
 
     def on_headers_complete(self) -> None:
         if self._plain():
@@ -65,7 +94,7 @@ class Direct(HttpToolsProtocol):
             answering = _Answering()
             body = b"".join(self._aside)
             try:
-                taken = self.whole(self.url, self.headers, body, partial(self._answer, answering))
+                taken = self.whole(self.url, self.scope["headers"], body, partial(self._answer, answering))
             except Exception:  # of ours; the application's way has an answer to it
                 self.logger.exception("a request broke what takes it whole")
                 taken = False
@@ -78,12 +107,18 @@ class Direct(HttpToolsProtocol):
 
     def _plain(self) -> bool:
         return (
-            (self.cycle is None or self.cycle.response_complete)
+            not self._owes()
             and self.parser.get_method() == b"POST"
+            and self.parser.get_http_version() == "1.1"
             and self.parser.should_keep_alive()
             and not self.expect_100_continue
-            and not self.parser.should_upgrade()
         )
+
+    def _owes(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _owes_whole(self) -> bool:
+        return self._owes() and not self.cycle.more_body
 
     def _bring_back(self) -> None:
         chunks, self._aside = self._aside or [], None
@@ -98,7 +133,7 @@ class Direct(HttpToolsProtocol):
         self._cork.send(response)
         if not answering.keep_alive:
             self.transport.close()
-        elif self.pipeline:
+        elif self.pipeline or self._last_word is not None:
             self.on_response_complete()
         else:  # one timer a connection, that looks what happened since, is cheaper than one an answer
             self.server_state.total_requests += 1
@@ -130,6 +165,7 @@ class _Answering(RequestResponseCycle):
 
     message_event = asyncio.Event()  # nobody waits for it
     response_complete = False
+    more_body = False
     keep_alive = True
     disconnected = False
 

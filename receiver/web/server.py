@@ -6,6 +6,7 @@ A stop lets what is in flight finish, for 5 s. It leaves what is answered to the
 import asyncio
 import contextlib
 import errno
+import resource
 import socket
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Network, IPv6Network
@@ -18,6 +19,7 @@ from receiver.web.bounds import Bounded, Crowd
 from receiver.web.direct import Whole
 
 BACKLOG = 384  # asyncio takes so many at once, before one can be refused: with CONNECTIONS_MOST they are under 1,024
+DESCRIPTORS = 1024  # what these connections need, together with the files and the sends
 STOP_MOST_S = 5
 _NO_SOCKET = "--fd {} is no open stream socket; give the number of one, 3 from systemd"
 
@@ -63,6 +65,18 @@ async def run(
         for listening in server.servers:
             listening.close()
         raise
+
+
+def make_room() -> None:
+    """Let this process have `DESCRIPTORS` open; with fewer, asyncio would try to take connections again and again.
+
+    Raises SettingsError where it may not.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < DESCRIPTORS:
+        if hard != resource.RLIM_INFINITY and hard < DESCRIPTORS:
+            raise SettingsError(f"this process may have {hard} files open and needs {DESCRIPTORS}: ulimit -n 1024")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, hard))
 
 
 def listen(host: str, port: int) -> socket.socket:
