@@ -18,7 +18,7 @@ from pathlib import Path
 from bench.processes import LOAD_CORE
 from bench.samples import Row
 
-BENCHES = ("throughput", "where", "peer", "latency", "start", "memory", "slow", "growth")
+BENCHES = ("throughput", "where", "peer", "latency", "drain", "start", "memory", "pictures", "slow", "growth")
 """Modules of `bench`, each with `rows()`: the lines that it adds to the table."""
 
 RESULTS = Path(__file__).with_name("results.json")

@@ -51,7 +51,7 @@ class Subject:
             *(store, never, policy, self.clock),
             schedule_ms=[_MINUTE],
             timeout_ms=_MINUTE,
-            link=lambda ref: None,
+            links=never,
             metrics=metrics,
         )
 
@@ -126,7 +126,7 @@ async def _notify(subject: Subject, _: None) -> None:
     send = await subject.notify.claim()
     assert send is not None
     async with subject.store.write() as tx:
-        await tx.notices.sent(send, subject.now)
+        await tx.sends.sent(send, subject.now)
 
 
 async def _page(subject: Subject, _: None) -> None:

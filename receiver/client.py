@@ -27,6 +27,7 @@ from receiver.views import (
     RedrivenView,
     TaskPage,
     TaskView,
+    TrialView,
     VerdictView,
 )
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:  # it takes 100 ms to import, which `receiver --help` need not
     import httpx
 
 TIMEOUT_S = 30.0
+TRIAL_S = 90.0  # a send takes up to 30 s, and the sample's picture may first have to be drawn
 CONNECT_GAPS_S = (0.2, 0.6)  # before a request that could not connect is tried again
 SILENCE_MOST_S = 30.0  # a stream that says nothing for so long is opened anew, and the tasks are looked at
 STREAM_GAP_S = 1.0  # before a stream that broke is opened again
@@ -164,6 +166,10 @@ class Client:
         given = {name: value for name, value in body.items() if value is not None}
         return self._call("POST", "notices/redrive", RedrivenView, body=given).redriven
 
+    def test_target(self, target: str) -> TrialView:
+        """Have a sample with a picture sent to a target now, and what came of it."""
+        return self._call("POST", "notices/test", TrialView, body={"target": target}, timeout_s=TRIAL_S)
+
     # -- the stream --
 
     def stream(self, *, lost: Callable[[], None] = lambda: None) -> Iterator[TaskView | None]:
@@ -236,12 +242,18 @@ class Client:
         query: dict[str, Any] | None = None,
         body: object = None,
         headers: dict[str, str] | None = None,
+        timeout_s: float = TIMEOUT_S,
     ) -> _T:
         given = {name: value for name, value in (query or {}).items() if value is not None}
         content = None if body is None else msgspec.json.encode(body)
         kind = {} if body is None else {"Content-Type": "application/json"}
         request = self._http.build_request(
-            method, path, params=given or None, content=content, headers={**kind, **(headers or {})}
+            method,
+            path,
+            params=given or None,
+            content=content,
+            headers={**kind, **(headers or {})},
+            timeout=timeout_s,
         )
         answer = self._sent(request)
         if not answer.is_success:

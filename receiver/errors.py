@@ -8,6 +8,8 @@ ReceiverError
 │   ├── Locked           another process holds this database
 │   ├── Newer            its schema is from a newer version of this program
 │   └── Corrupt          it does not pass its own check
+├── Unwritable           the archive's disk takes nothing
+├── NotFetched           a picture that could not be fetched; says whether trying again is of any use
 ├── Refused              an API request that cannot be accepted; carries status, code and field
 └── ApiError             what the client raises when our own API says no
 """
@@ -47,6 +49,22 @@ class Newer(StoreError):
 
 class Corrupt(StoreError):
     """The database does not pass its own integrity check."""
+
+
+class Unwritable(ReceiverError):
+    """The archive's disk takes nothing: full, read-only, or not ours. The text says which."""
+
+
+class NotFetched(ReceiverError):
+    """A picture could not be fetched; the text says why and names no more of its link than the host.
+
+    `permanent`: trying again is of no use. `silent`: the host did not answer, and would not for its other pictures.
+    """
+
+    def __init__(self, text: str, *, permanent: bool = False, silent: bool = False) -> None:
+        super().__init__(text)
+        self.permanent = permanent
+        self.silent = silent
 
 
 class Refused(ReceiverError):

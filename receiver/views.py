@@ -1,12 +1,16 @@
 """What our HTTP API says, as types: written by the web, read by the client. Times are RFC 3339, money is text."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
-from receiver.model import Image, Notice, Task, Usage
+from receiver.model import Copy, Image, Notice, Task, Usage
+
+IMAGES = "/images/"
 
 
 class NewTask(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -148,8 +152,16 @@ class VerdictView(Struct, frozen=True, omit_defaults=True):
     ref: str | None = None
 
 
+class AttemptView(Struct, frozen=True):
+    """One try at sending it: how long it took, and why it failed, if it did."""
+
+    at: str
+    duration_ms: int
+    error: str | None
+
+
 class NoticeView(Struct, frozen=True):
-    """One message owed to one target."""
+    """One message owed to one target, with every try so far, oldest first."""
 
     id: int
     ref: str | None
@@ -162,6 +174,7 @@ class NoticeView(Struct, frozen=True):
     due_at: str
     sent_at: str | None
     text: str | None
+    history: tuple[AttemptView, ...] = ()
 
 
 class NoticePage(Struct, frozen=True):
@@ -177,8 +190,25 @@ class RedrivenView(Struct, frozen=True):
     redriven: int
 
 
-def task_view(task: Task, images: tuple[Image, ...], notices: list[Notice]) -> TaskView:
+class TrialView(Struct, frozen=True):
+    """What came of a sample message: `error` is what came back, `advice` what to do about it.
+
+    `picture` is how it was shown: `attached`, `linked`, or not at all; `note` is why the target's own template was not
+    used.
+    """
+
+    target: str
+    ok: bool
+    error: str | None
+    duration_ms: int
+    advice: str | None = None
+    picture: str | None = None
+    note: str | None = None
+
+
+def task_view(task: Task, images: tuple[Image, ...], notices: list[Notice], copies: Sequence[Copy] = ()) -> TaskView:
     """A task as the API shows it."""
+    kept = {copy.image_no: copy for copy in copies}
     return TaskView(
         ref=task.ref,
         task_id=task.task_id,
@@ -196,14 +226,26 @@ def task_view(task: Task, images: tuple[Image, ...], notices: list[Notice]) -> T
         settled_at=moment(task.settled_at),
         progress=task.progress,
         polls=task.polls,
-        images=[ImageView(it.image_no, it.type, it.url, it.job_id) for it in images],
+        images=[_image_view(task.ref, it, kept.get(it.image_no)) for it in images],
         error=ErrorView(task.error.code, task.error.message, _raw(task.error.raw)) if task.error else None,
         usage=_usage(task.usage) if task.usage else None,
         notices=[TaskNotice(it.target, it.event.value, it.state.value, it.attempts, it.error) for it in notices],
     )
 
 
-def notice_view(notice: Notice) -> NoticeView:
+def image_path(folder: str, file: str) -> str:
+    """The path of a file of the archive."""
+    return f"{IMAGES}{folder}/{file}"
+
+
+def _image_view(ref: str, image: Image, copy: Copy | None) -> ImageView:
+    view = ImageView(image.image_no, image.type, image.url, image.job_id)
+    if copy is None or copy.file is None:
+        return view
+    return replace(view, archived=image_path(ref, copy.file), width=copy.width, height=copy.height)
+
+
+def notice_view(notice: Notice, history: Sequence[AttemptView] = ()) -> NoticeView:
     """A notice as the API shows it."""
     return NoticeView(
         id=notice.id or 0,
@@ -217,6 +259,7 @@ def notice_view(notice: Notice) -> NoticeView:
         due_at=rfc3339(notice.due_at),
         sent_at=moment(notice.sent_at),
         text=notice.report.text,
+        history=tuple(history),
     )
 
 

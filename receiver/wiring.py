@@ -8,16 +8,21 @@ from collections.abc import AsyncIterator
 from msgspec import Struct
 
 from receiver import config
+from receiver.archive import Allow, Archiver
 from receiver.config import Network, Settings
 from receiver.errors import SettingsError
+from receiver.files import Files
 from receiver.ingest import Ingest
 from receiver.intake import Intake
+from receiver.links import Links
 from receiver.metrics import Metrics
 from receiver.model import Answer, Clock, Heard, Policy, Reply, Taken
 from receiver.notify import Notify
+from receiver.pictures.studio import Studio
 from receiver.providers import PROVIDERS, Provider
 from receiver.providers.late import Late
 from receiver.senders import AppriseSender, Sender
+from receiver.sheets import Draw, Sheets
 from receiver.store import Store, open_store
 from receiver.submit import Submit
 from receiver.sweep import Sweep
@@ -41,10 +46,20 @@ class Parts(Struct, frozen=True, kw_only=True, eq=False):
     submit: Submit
     sweep: Sweep
     notify: Notify
+    archive: Archiver
+    sender: Sender
+    files: Files
+    links: Links
+    draw: Draw
     api_tokens: tuple[str, ...]
     max_body: int
     body_timeout_s: float
     trusted_proxies: tuple[Network, ...] = ()
+
+    @property
+    def loops(self) -> tuple[Submit, Sweep, Notify, Archiver]:
+        """What the worker runs."""
+        return self.submit, self.sweep, self.notify, self.archive
 
 
 class _NoKey:
@@ -82,6 +97,7 @@ async def open_parts(
         deadline_ms=settings.deadline * 1000,
         sweep_first_ms=settings.sweep_first * 1000,
         sweep_max_ms=settings.sweep_max * 1000,
+        picture_wait_ms=settings.picture_wait * 1000,
         can_poll=settings.provider_key is not None,
         started_at=started_at,
     )
@@ -92,6 +108,12 @@ async def open_parts(
         apprise = AppriseSender(timeout_s=SEND_TIMEOUT_S)
         stack.push_async_callback(apprise.close)
         ring = Ring(secret_keys)
+        files = Files(settings.state_dir / "images")
+        links = Links(ring, settings.public_url, clock, reachable=config.is_public(settings.public_url))
+        draw = Studio().draw
+        allow = Allow(hosts=frozenset(settings.fetch_allow.hosts), networks=settings.fetch_allow.networks)
+        archive = Archiver(store, files, policy, clock, draw=draw, allow=allow)
+        stack.push_async_callback(archive.close)
         await _warn_of_lost_keys(store, ring)
         metrics = Metrics()
         ingest = Ingest(store, PROVIDERS["vtrix"].parse, policy, clock, metrics)
@@ -104,6 +126,18 @@ async def open_parts(
             public_url=settings.public_url,
             unreachable=config.why_unreachable(settings),
         )
+        notify = Notify(
+            store,
+            sender or apprise,
+            policy,
+            clock,
+            schedule_ms=[gap * 1000 for gap in settings.notify_retry],
+            timeout_ms=SEND_TIMEOUT_S * 1000,
+            links=links,
+            picture=Sheets(store, files, draw, links.image),
+            metrics=metrics,
+        )
+        stack.push_async_callback(notify.close)
         yield Parts(
             store=store,
             ring=ring,
@@ -123,16 +157,12 @@ async def open_parts(
                 metrics=metrics,
             ),
             sweep=Sweep(store, provider, policy, clock, metrics=metrics),
-            notify=Notify(
-                store,
-                sender or apprise,
-                policy,
-                clock,
-                schedule_ms=[gap * 1000 for gap in settings.notify_retry],
-                timeout_ms=SEND_TIMEOUT_S * 1000,
-                link=lambda ref: None,  # there is no page to link to yet
-                metrics=metrics,
-            ),
+            notify=notify,
+            archive=archive,
+            sender=sender or apprise,
+            files=files,
+            links=links,
+            draw=draw,
             api_tokens=api_tokens,
             max_body=settings.max_body,
             body_timeout_s=settings.body_timeout,

@@ -123,7 +123,7 @@ async def main(fuse: Fuse) -> None:
             group.create_task(
                 web.serve(parts, host=settings.host, port=settings.port, stop=never, ready=lambda port: None)
             )
-            loops = (parts.submit, parts.sweep, parts.notify)
+            loops = parts.loops
             group.create_task(worker.run(loops, parts.store, parts.clock, never))
 
 

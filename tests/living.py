@@ -53,7 +53,8 @@ class Sink:
         return f"json://127.0.0.1:{self.port}/sink"
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.closing(writer):
+        killed = (asyncio.IncompleteReadError, ConnectionError)  # who sends may be, in the middle of it
+        with contextlib.closing(writer), contextlib.suppress(*killed):
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
             length = int(head.split("content-length:")[1].split("\r\n")[0])
             self.got.append(json.loads(await reader.readexactly(length)))

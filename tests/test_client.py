@@ -171,6 +171,13 @@ def test_a_ref_stays_one_segment_of_the_path() -> None:
         ),
         (lambda c: c.callbacks(ref=REF), "GET", f"callbacks?ref={REF}", b"", {"callbacks": [], "next": None}),
         (lambda c: c.replay(7, accept=True), "POST", "callbacks/7/replay", b'{"accept":true}', {"verdict": "accepted"}),
+        (
+            lambda c: c.test_target("slack"),
+            "POST",
+            "notices/test",
+            b'{"target":"slack"}',
+            {"target": "slack", "ok": True, "error": None, "duration_ms": 7},
+        ),
         (lambda c: c.notices(state="dead"), "GET", "notices?state=dead", b"", {"notices": [], "next": None}),
         (lambda c: c.redrive(ids=[1, 2]), "POST", "notices/redrive", b'{"ids":[1,2]}', {"redriven": 2}),
     ],

@@ -1,6 +1,5 @@
 """receiver.config: where settings come from, and what is refused, in which words."""
 
-import hashlib
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,7 @@ import pytest
 from receiver.config import SETTINGS, Setting, load, why_unreachable
 from receiver.config.kinds import Allowed, Retention
 from receiver.errors import SettingsError
-from receiver.model import Confirm, Event
+from receiver.model import Confirm
 
 SENTINEL = "s3ntinel-Never-Shown-0123456789"
 NAMES = """
@@ -213,7 +212,7 @@ def test_a_setting_whose_time_has_not_come_is_refused_and_never_ignored(setting:
 
 
 def test_only_what_has_an_effect_can_be_set() -> None:
-    assert {each.name for each in SETTINGS if each.not_yet} == {"RETENTION", "FETCH_ALLOW", "PICTURE_WAIT"}
+    assert {each.name for each in SETTINGS if each.not_yet} == {"RETENTION"}
 
 
 class TestPlatforms:
@@ -263,74 +262,6 @@ class TestPlatforms:
     def test_confirming_everything_needs_a_key(self) -> None:
         assert "set RECEIVER_PROVIDER_KEY" in refused({"RECEIVER_CONFIRM": "always"})
         assert load({"RECEIVER_CONFIRM": "always", "RECEIVER_PROVIDER_KEY": "k"}).confirm is Confirm.ALWAYS
-
-
-class TestTargets:
-    """NOTIFY_URLS and [targets.NAME]."""
-
-    def test_a_simple_target_is_named_by_scheme_and_digest_and_hears_everything(self) -> None:
-        url = "Slack://a/b/c"
-        (target,) = load({"RECEIVER_NOTIFY_URLS": f" {url}\n{url} "}).targets
-        assert target.name == f"slack-{hashlib.sha256(url.encode()).hexdigest()[:6]}"
-        assert target.url == url
-        assert target.on == frozenset(Event)
-
-    def test_a_table_says_what_its_target_hears(self) -> None:
-        Path("receiver.toml").write_text(
-            '[targets.team]\nurl = "json://h"\non = ["lost"]\nmodels = ["m"]\nlabels = ["a b"]\n'
-            '[targets.all]\nurl = "json://i"\n'
-        )
-        team, everything = load({}).targets
-        assert (team.name, team.models, team.labels) == ("team", ("m",), ("a b",))
-        assert team.on == {Event.LOST}
-        assert everything.on == {Event.COMPLETED, Event.FAILED, Event.LOST, Event.ATTENTION}
-
-    def test_a_url_in_both_places_is_one_target_as_its_table_says(self) -> None:
-        Path("receiver.toml").write_text('[targets.team]\nurl = "json://h"\non = ["lost"]\n')
-        (target,) = load({"RECEIVER_NOTIFY_URLS": "json://h"}).targets
-        assert target.name == "team"
-
-    def test_two_tables_with_one_url_are_refused(self) -> None:
-        """Either of them could be meant; pings of the other would be lost without a word."""
-        toml = f'[targets.a]\nurl = "json://{SENTINEL}"\n[targets.b]\nurl = "json://{SENTINEL}"\n'
-        assert "targets a and b have the same URL" in refused({}, toml)
-
-    @pytest.mark.parametrize(
-        ("url", "says"),
-        [
-            (SENTINEL, "it is no Apprise URL"),
-            (f"://{SENTINEL}", "it is no Apprise URL"),
-            (f"file:///{SENTINEL}", "file:// would write"),
-            (f"FILE://{SENTINEL}", "file:// would write"),
-            (f"json://{SENTINEL}/?redirect=yes", "redirect= is not allowed"),
-            (f"json://{SENTINEL}/?a=1;%20Re%64irect=yes", "redirect= is not allowed"),
-            (f"json://{SENTINEL}/?x#y?redirect", "redirect= is not allowed"),
-        ],
-    )
-    def test_an_unsafe_url_is_refused_by_name_and_never_shown(self, url: str, says: str) -> None:
-        simple = refused({"RECEIVER_NOTIFY_URLS": f"json://ok {url}"})
-        assert says in simple
-        assert "URL number 2" in simple or hashlib.sha256(url.encode()).hexdigest()[:6] in simple
-        assert f"[targets.team] in given.toml: {says}" in refused({}, f'[targets.team]\nurl = "{url}"\n')
-
-    @pytest.mark.parametrize("key", ["template", "digest", "quiet", "quiet_except", "rate"])
-    def test_a_key_whose_time_has_not_come_is_refused_and_not_ignored(self, key: str) -> None:
-        assert f"{key} is not available in this version" in refused({}, f'[targets.a]\nurl = "json://h"\n{key} = "x"\n')
-
-    @pytest.mark.parametrize(
-        ("toml", "says"),
-        [
-            ("[targets.a]\n", "expected a table with the key url"),
-            ('[targets]\na = "json://h"\n', "expected a table with the key url"),
-            ('[targets."a b"]\nurl = "json://h"\n', "expected a name of"),
-            ('[targets.a]\nurl = "json://h"\nlabel = "x"\n', "'label' is no key of a target"),
-            ('[targets.a]\nurl = "json://h"\non = ["done"]\n', "on: expected a list of some of completed"),
-            ('[targets.a]\nurl = "json://h"\non = "lost"\n', "on: expected a list"),
-            ('[targets.a]\nurl = "json://h"\nlabels = [1]\n', "labels: expected a list"),
-        ],
-    )
-    def test_a_table_that_makes_no_sense_is_refused(self, toml: str, says: str) -> None:
-        assert says in refused({}, toml)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from receiver.config import SETTINGS, Settings, load, sensitive
+from receiver.config.targets import KEYS
 from receiver.config.text import describe, example, markdown_table
 from receiver.model import Event
 
@@ -59,7 +60,11 @@ def test_the_example_loads_to_the_defaults_as_it_stands_and_uncommented() -> Non
         assert replace(settings, sources=()) == replace(load({}), sources=())
     tables = [line.removeprefix("# ") for line in lines[lines.index("# [targets.team]") :]]
     Path("receiver.toml").write_text("\n".join(tables))
-    assert load({}).targets[0].name == "team"
+    Path("team.j2").write_text("{{ title }}")
+    (team,) = load({}).targets
+    assert (team.name, team.template) == ("team", "{{ title }}")
+    assert set(tomllib.loads("\n".join(tables))["targets"]["team"]) == set(KEYS), "none is left out"
+    assert all(f"`{key}`" in markdown_table() for key in KEYS)
 
 
 def test_the_markdown_table_has_every_setting_with_its_default() -> None:

@@ -24,7 +24,7 @@ from web_fixtures import DONE, Served, callback_path, minted, opened, served
 
 from receiver import worker
 from receiver.errors import Unavailable
-from receiver.model import Callback, NoticeState, State
+from receiver.model import Archive, Callback, NoticeState, State
 from receiver.store import Topic, open_store
 from receiver.store.sqlite import SqliteStore
 from receiver.wiring import Parts
@@ -156,9 +156,10 @@ async def test_the_loops_try_once_then_wait_and_go_on_when_it_has_passed(
     passed, stop = asyncio.Event(), asyncio.Event()
     async with opened(tmp_path, clock=Clock()) as parts:
         store = parts.store
-        loops = (parts.submit, parts.sweep, parts.notify)
+        loops = parts.loops
         topics = {loop.topic for loop in loops}
-        await put(store, a_task(State.QUEUED), a_task(poll_at=1))
+        pictures = a_task(State.COMPLETED, task_id="done", archive=Archive.DUE, archive_at=1)
+        await put(store, a_task(State.QUEUED), a_task(poll_at=1), pictures)
         await owe(store, a_notice())
         write = store.write
 

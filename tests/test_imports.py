@@ -14,12 +14,12 @@ LINES_MOST = 400
 # Design §3, with the rooms that came later. A room may import only from levels below its own.
 LEVELS = {
     "model errors": 0.0,
-    "config logs tokens schedule messages parameters metrics views later": 1.0,
-    "providers store files senders decide pictures": 2.0,
-    "settle": 3.0,
+    "config logs tokens schedule messages parameters metrics views later pacing": 1.0,
+    "providers store files senders decide pictures links": 2.0,
+    "settle sheets": 3.0,
     "submit ingest sweep notify archive prune intake": 4.0,
     "wiring": 4.5,
-    "web worker client": 5.0,
+    "web worker client checks": 5.0,
     "cli": 6.0,
 }
 LEVEL = {room: level for rooms, level in LEVELS.items() for room in rooms.split()}
@@ -34,7 +34,7 @@ OUTSIDE = {
     "apprise": {"senders"},
     "starlette": {"web", "sandbox"},
     "uvicorn": {"web", "sandbox"},
-    "httpx": {"providers", "archive", "client", "sandbox", "cli"},  # cli: the doctor
+    "httpx": {"providers", "archive", "client", "sandbox", "checks"},
     "click": {"cli"},
     "prometheus_client": {"metrics"},
     "PIL": {"pictures", "sandbox"},

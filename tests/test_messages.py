@@ -5,30 +5,16 @@ from decimal import Decimal
 
 import pytest
 from msgspec.structs import replace
+from reports import HOSTILE, REF, SHEET, Pages, done, pictures, styled
 
 from receiver.messages import ADVICE, BODY_MOST, TITLE_MOST, Format, Kind, Message, render
-from receiver.model import Error, Event, Image, Report
+from receiver.model import Error, Event, Image, Report, Style
 
-REF = "01997b3c-7f00-7abc-8def-0123456789ab"
-HOSTILE = (
-    "<!channel> @here <http://evil.example|our page>\r\n\u202eevil\u2066 \x1b[31m\x00 <script>alert(1)</script> \ud800"
-)
-
-
-def page(ref: str) -> str:
-    return f"https://ping.example.org/tasks/{ref}"
-
-
-def pictures(count: int) -> tuple[Image, ...]:
-    return tuple(Image(n, f"https://cdn.example.com/{n}.png?sig=a%2Fb&x=1") for n in reversed(range(count)))
-
-
-def done(**more: object) -> Report:
-    return Report(event=Event.COMPLETED, ref=REF, label="hero", **more)  # type: ignore[arg-type]
+TEXT = styled(Style.TEXT)
 
 
 def text(*reports: Report) -> Message:
-    return render(reports, link=page, format=Format.TEXT)
+    return render(reports, TEXT, links=Pages())
 
 
 def test_a_completed_task_is_told_in_full() -> None:
@@ -59,7 +45,7 @@ def test_without_a_label_the_ref_names_the_task() -> None:
 
 
 def test_without_a_link_the_ref_is_told_all_the_same() -> None:
-    assert render((done(images=pictures(1)),), format=Format.TEXT).body.endswith(f"\nTask {REF}")
+    assert render((done(images=pictures(1)),), TEXT).body.endswith(f"\nTask {REF}")
 
 
 @pytest.mark.parametrize("several", [False, True])
@@ -113,7 +99,7 @@ def test_attention_shows_its_text_line_by_line() -> None:
     assert message.body == "The provider refuses our key.\nSet PROVIDER_KEY."
 
 
-def test_a_digest_counts_and_gives_each_task_a_line() -> None:
+def test_a_digest_counts_and_gives_each_task_a_line_the_failed_ones_first() -> None:
     reports = (
         done(images=pictures(4), cost=Decimal("0.05"), duration_ms=900),
         Report(event=Event.FAILED, ref="r2", error=Error("004007098", "no luck"), cost=Decimal("0.0025")),
@@ -124,16 +110,16 @@ def test_a_digest_counts_and_gives_each_task_a_line() -> None:
 
     assert (message.title, message.kind) == ("✗ 3 notices: 1 completed, 1 failed, 1 attention", Kind.FAILURE)
     assert message.body.split("\n") == [
-        f"✓ hero — 4 pictures · $0.05 · 0.9 s https://ping.example.org/tasks/{REF}",
         "✗ r2 failed: no luck · $0.0025 https://ping.example.org/tasks/r2",
         "! look",
+        f"✓ hero — 4 pictures · $0.05 · 0.9 s https://ping.example.org/tasks/{REF}",
         "",
         "$0.0525 together",
     ]
 
 
 def test_a_digest_without_pages_links_the_first_picture() -> None:
-    message = render((done(images=pictures(3)), done(images=pictures(1))), format=Format.TEXT)
+    message = render((done(images=pictures(3)), done(images=pictures(1))), TEXT)
 
     assert message.body.split("\n")[0].endswith(" https://cdn.example.com/0.png?sig=a%2Fb&x=1")
 
@@ -149,32 +135,25 @@ def test_a_long_digest_counts_the_rest() -> None:
 @pytest.mark.parametrize("event", list(Event))
 @pytest.mark.parametrize("several", [False, True])
 def test_hostile_text_stays_text(field: str, event: Event, several: bool) -> None:
-    """Neither calls nor labelled links for chats, nor lines, directions or controls, nor markup in HTML."""
+    """Neither calls nor labelled links for chats, nor lines, directions or controls."""
     report = replace(Report(event=event, error=Error(HOSTILE, HOSTILE)), **{field: HOSTILE})
-    reports = (report, report) if several else (report,)
 
-    plain, rich = (render(reports, format=each) for each in Format)
+    message = text(report, report) if several else text(report)
 
-    assert not re.search(r"@here|<!|<http|<script", plain.title + plain.body)
-    assert not re.search(r"<(?!/?p>|br>)", rich.body)
-    for message in (plain, rich):
-        assert "\n" not in message.title
-        assert not re.search(
-            "[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]",
-            message.title + message.body,
-        )
+    shown = message.title + message.body
+    assert not re.search(r"@here|<!|<http|<script", shown)
+    assert "\n" not in message.title
+    assert not re.search(
+        "[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", shown
+    )
     if field != "text":
-        assert not re.search("^evil", plain.body, re.MULTILINE)
+        assert not re.search("^evil", message.body, re.MULTILINE)
 
 
 def test_a_hostile_url_is_neither_a_link_nor_a_second_line() -> None:
     images = (Image(0, "javascript:alert('1')"), Image(1, 'https://x.example/"><b>\n@here\u202e'))
 
-    plain, rich = (render((done(images=images),), format=each).body for each in Format)
-
-    assert 'href="javascript' not in rich
-    assert "<b>" not in rich
-    assert "image 1: https://x.example/%22%3E%3Cb%3E%0A%40here%E2%80%AE\n" in plain
+    assert "image 1: https://x.example/%22%3E%3Cb%3E%0A%40here%E2%80%AE\n" in text(done(images=images)).body
 
 
 def test_joiners_that_spell_words_and_emoji_survive() -> None:
@@ -193,7 +172,7 @@ def test_everything_is_bounded_but_urls_are_whole(event: Event, filler: str, cou
         cost=Decimal("1E+999999"), duration_ms=10**12,
     )  # fmt: skip
 
-    message = render((report,) * count, format=Format.TEXT)
+    message = render((report,) * count, TEXT)
 
     assert len(message.title) <= TITLE_MOST
     assert len(message.body.replace(url, "")) <= BODY_MOST
@@ -235,14 +214,13 @@ def test_a_negative_duration_is_left_out() -> None:
     assert text(done(images=pictures(1), duration_ms=-5)).body.startswith("image 0")
 
 
-def test_html_links_pictures_and_page() -> None:
-    body = render((done(images=pictures(1)),), link=page, format=Format.HTML).body
+def test_text_has_the_providers_links_and_no_picture() -> None:
+    message = render((done(images=pictures(1)),), TEXT, picture=SHEET)
 
-    url = "https://cdn.example.com/0.png?sig=a%2Fb&amp;x=1"
-    assert f'image 0: <a href="{url}">{url}</a>' in body
-    assert f'<a href="https://ping.example.org/tasks/{REF}">' in body
+    assert (message.picture, message.blocks) == (None, None)
+    assert "https://cdn.example.com/0.png?sig=a%2Fb&x=1" in message.body
 
 
 def test_nothing_to_tell_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="at least one"):
-        render((), format=Format.TEXT)
+        render((), TEXT)

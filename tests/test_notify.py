@@ -25,6 +25,7 @@ from fakes import (
 from msgspec.structs import replace
 
 from receiver.errors import Unavailable
+from receiver.messages import NoLinks
 from receiver.metrics import Metrics
 from receiver.model import Event, Notice, NoticeState, Policy, Send, Sent
 from receiver.notify import CLAIMS_MOST, Notify
@@ -62,7 +63,7 @@ def a_notify(store: Store, sender: FakeSender, clock: Clock, policy: Policy | No
         clock,
         schedule_ms=SCHEDULE,
         timeout_ms=30 * SECOND,
-        link=lambda ref: None,
+        links=NoLinks(),
         metrics=Metrics(),
         luck=lambda: 0.0,
     )
@@ -108,21 +109,24 @@ async def test_failures_follow_the_schedule_then_it_is_dead_and_the_others_are_t
     store: Store, notify: Notify, sender: FakeSender, clock: Clock
 ) -> None:
     await owe(store, a_notice())
-    sender.results.extend([DOWN] * 4)
     for tries, gap in enumerate(SCHEDULE, start=1):
+        sender.results.append(DOWN)
         send = await turn(notify)
         notice = await only(store)
         assert (notice.state, notice.attempts, notice.error) == (S.DUE, tries, "error=500")
-        assert notice.due_at == clock() + gap == await notify.next_due()
+        assert notice.due_at == clock() + gap
+        if tries == 3:
+            assert (await turn(notify)).target == "mail", "which is told that slack fails"
         clock.forward(gap - 1)
         assert await notify.claim() is None
         clock.forward(1)
+    sender.results.append(DOWN)
     await turn(notify)
     assert ((await only(store)).state, (await only(store)).attempts) == (S.DEAD, 4)
     assert len(await store.notices.attempts([send.id])) == 4
-    [told] = await notices(store, event=Event.ATTENTION)
-    assert (told.target, told.report.cause) == ("mail", "target:slack"), "the dead target is not told of itself"
-    assert "redrive --target slack" in (told.report.text or "")
+    [told] = await notices(store, event=Event.ATTENTION)  # within the hour it is told once
+    assert (told.target, told.report.cause) == ("mail", "target:slack"), "the target is not told of itself"
+    assert "slack failed several times in a row and rests" in (told.report.text or "")
 
 
 async def test_a_permanent_failure_is_dead_at_once(store: Store, notify: Notify, sender: FakeSender) -> None:
@@ -131,7 +135,9 @@ async def test_a_permanent_failure_is_dead_at_once(store: Store, notify: Notify,
     await turn(notify)
     notice = await only(store)
     assert (notice.state, notice.attempts, notice.error) == (S.DEAD, 1, "error=404")
-    assert await attention(store) == ["target:slack"]
+    [told] = await notices(store, event=Event.ATTENTION)
+    assert (told.target, told.report.cause) == ("mail", "target:slack")
+    assert "given up: error=404. Mend the target, then `receiver notices redrive --target slack`" in str(told.report)
 
 
 async def test_the_service_may_ask_for_a_longer_wait(store: Store, notify: Notify, sender: FakeSender) -> None:
@@ -352,6 +358,8 @@ async def test_a_late_result_of_a_send_before_the_redrive_changes_nothing(
     sender.results.append(Sent(error="gone", permanent=True))
     await turn(notify)
     await redriven(store, targets=["slack"])
+    again = await claimed(notify.claim)
     sender.results.append(DOWN)
     await notify.carry(stuck)
-    assert (await only(store)).state is S.DUE
+    notice = await only(store)
+    assert (notice.state, notice.error, again.id == stuck.id) == (S.SENDING, None, False)

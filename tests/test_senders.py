@@ -13,7 +13,7 @@ import pytest
 
 from receiver.messages import Format, Kind, Message, render
 from receiver.model import Event, Image, Report, Target
-from receiver.senders import ERROR_MOST, AppriseSender, _failure, check
+from receiver.senders import AppriseSender, check
 
 pytestmark = [
     pytest.mark.anyio,
@@ -142,7 +142,7 @@ async def test_a_closed_port_is_worth_another_try() -> None:
     sent = await AppriseSender().send(closed, HELLO)
 
     assert sent.error is not None
-    assert "Connection error" in sent.error
+    assert sent.error.endswith("the connection was refused")
     assert not sent.permanent
 
 
@@ -175,7 +175,8 @@ async def test_hanging_targets_take_no_turn_of_a_healthy_one() -> None:
         assert all(task.error for task in await asyncio.gather(*hanging))
 
 
-async def test_too_many_abandoned_threads_refuse_at_once_until_they_end() -> None:
+async def test_too_many_abandoned_threads_put_all_off_until_they_end() -> None:
+    """The backstop: no target's fault, so it costs none of them a try."""
     sender = AppriseSender(timeout_s=0.3, abandoned_most=2)
     async with sink("hang") as bad, sink() as good:
         await asyncio.gather(*(sender.send(bad.target(f"/{n}"), HELLO) for n in range(2)))
@@ -183,6 +184,7 @@ async def test_too_many_abandoned_threads_refuse_at_once_until_they_end() -> Non
         refused = await sender.send(good.target(), HELLO)
 
         assert refused.error == "not sent: too many hanging sends (2, to all targets)"
+        assert refused.put_off
         assert not refused.permanent
         assert good.bodies == []
         bad.freed.set()
@@ -190,8 +192,27 @@ async def test_too_many_abandoned_threads_refuse_at_once_until_they_end() -> Non
         assert (await sender.send(good.target(), HELLO)).error is None
 
 
+@pytest.mark.parametrize("answer", ["hang", "drip"])
+async def test_many_hanging_targets_never_cost_a_healthy_one_its_turn(answer: str) -> None:
+    """Each may leave threads behind, fewer of them the more targets hang: the others are never refused for that."""
+    sender = AppriseSender(timeout_s=0.3, abandoned_most=40)
+    async with sink(answer) as bad, sink() as good:
+        crowd = [bad.target(f"/{n}?rto=60") for n in range(20)]
+        for _ in range(3):
+            await asyncio.gather(*(sender.send(target, HELLO) for target in crowd))
+
+        sent = await sender.send(good.target(), HELLO)
+        abandoned = sender.abandoned
+        refused = [await sender.send(target, HELLO) for target in crowd]
+        bad.freed.set()
+
+        assert sent.error is None
+        assert 20 <= abandoned <= 40
+        assert not any(each.put_off for each in refused)
+
+
 async def test_a_target_that_keeps_hanging_uses_up_its_own_share_only() -> None:
-    sender = AppriseSender(timeout_s=0.3, abandoned_most=3)
+    sender = AppriseSender(timeout_s=0.3)
     async with sink("hang") as bad, sink() as good:
         results = [await sender.send(bad.target(), HELLO) for _ in range(4)]
 
@@ -219,8 +240,8 @@ async def test_waiting_for_a_thread_counts_towards_the_timeout() -> None:
 
         sent = await sender.send(good.target(), HELLO)
 
-        assert sent.error is not None
-        assert sent.error.startswith("no end within")
+        assert sent.error == "not sent: all threads were busy for 0.05 s"
+        assert sent.put_off
         assert (good.bodies, sender.abandoned) == ([], 0)
         bad.freed.set()
         await holder
@@ -264,6 +285,7 @@ async def test_a_closed_sender_sends_nothing() -> None:
         sent = await sender.send(there.target(), HELLO)
 
     assert sent.error is not None
+    assert sent.put_off
     assert not sent.permanent
     assert there.bodies == []
 
@@ -312,14 +334,6 @@ async def test_no_error_and_no_log_line_shows_the_url(debug: list[str]) -> None:
         assert secret not in shown
 
 
-def test_every_part_of_the_url_is_masked_in_either_spelling() -> None:
-    url = "json://ann:Pa%24%24word@Host.example.com:8443/T0KEN?key=s%C3%A9cret"
-
-    sent = _failure(["ann Pa$$word Pa%24%24word host.example.com 8443 t0ken sécret said no, error=500."], url)
-
-    assert sent.error == "*** *** *** *** *** *** *** said no, error=500."
-
-
 async def test_the_reason_is_told_however_quiet_the_log_is() -> None:
     """Apprise makes its results of log lines, which a level above WARNING would swallow."""
     root = logging.getLogger()
@@ -332,15 +346,6 @@ async def test_the_reason_is_told_however_quiet_the_log_is() -> None:
         root.setLevel(level)
 
     assert "error=500" in (sent.error or "")
-
-
-def test_an_error_text_is_one_bounded_line() -> None:
-    sent = _failure(["a\r\n\x1b[31m" + "x" * 10_000], "json://127.0.0.1")
-
-    assert sent.error is not None
-    assert len(sent.error) <= ERROR_MOST
-    assert "\n" not in sent.error
-    assert "\x1b" not in sent.error
 
 
 UNUSABLE = {
@@ -378,7 +383,7 @@ async def test_what_is_too_long_for_a_service_goes_in_pieces_with_whole_urls() -
     async with sink() as there:
         target = there.target("/abcdefghijklmnopqrstuvwxyz", scheme="mmost")
 
-        sent = await AppriseSender().send(target, render((report,), format=Format.TEXT))
+        sent = await AppriseSender().send(target, render((report,), target))
 
     assert sent.error is None
     assert len(there.bodies) > 1

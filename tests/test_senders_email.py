@@ -1,18 +1,15 @@
 """Messages by email, to a real SMTP server on loopback: what the reader sees, and what a refusal means."""
 
-import asyncio
-import email
-import email.policy
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from email.message import EmailMessage
+from pathlib import Path
 
 import pytest
-from aiosmtpd.smtp import SMTP, Envelope, Session
+from mailbox_rig import mailbox
+from msgspec.structs import replace
 
 from receiver.messages import Format, Kind, Message, render
-from receiver.model import Event, Image, Report, Target
-from receiver.senders import AppriseSender, format_for
+from receiver.model import Event, Image, Report
+from receiver.senders import AppriseSender, remedy
 
 pytestmark = [
     pytest.mark.anyio,
@@ -23,58 +20,6 @@ pytestmark = [
 HELLO = Message(title="✓ hero — 4 pictures", body="<b>a & b</b>", format=Format.TEXT, kind=Kind.SUCCESS)
 
 
-class Mailbox:
-    """What an SMTP server was given; refuses the recipients in `refused` for good."""
-
-    def __init__(self) -> None:
-        self.mails: list[EmailMessage] = []
-        self.refused: set[str] = set()
-
-    async def handle_RCPT(  # noqa: N802  # aiosmtpd calls it so
-        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
-    ) -> str:
-        if address in self.refused:
-            return "550 5.1.1 no such user"
-        envelope.rcpt_tos.append(address)
-        return "250 OK"
-
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
-        assert isinstance(envelope.content, bytes)
-        mail = email.message_from_bytes(envelope.content, policy=email.policy.default)
-        assert isinstance(mail, EmailMessage)
-        self.mails.append(mail)
-        return "250 OK"
-
-
-@asynccontextmanager
-async def mailbox() -> AsyncIterator[tuple[Mailbox, Target]]:
-    box = Mailbox()
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: SMTP(box, hostname="localhost", loop=loop), "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    url = f"mailto://127.0.0.1:{port}?from=pings@example.com&to=ann@example.com&cc=bob@example.com"
-    try:
-        yield box, Target(name="mail", url=url)
-    finally:
-        server.close()
-        await server.wait_closed()
-
-
-@pytest.mark.parametrize(
-    ("url", "form"),
-    [
-        ("mailto://ann:pw@example.com", Format.HTML),
-        ("MAILTOS://ann:pw@example.com?to=bob@example.com", Format.HTML),
-        ("mailto://ann:pw@example.com?format=html", Format.HTML),
-        ("mailto://ann:pw@example.com?to=x@y.z&format=text", Format.TEXT),
-        ("slack://T/B/C", Format.TEXT),
-        ("https://hooks.slack.com/services/T/B/C", Format.TEXT),
-    ],
-)
-def test_email_is_html_unless_its_url_says_otherwise(url: str, form: Format) -> None:
-    assert format_for(Target(name="t", url=url)) is form
-
-
 async def test_a_mail_shows_hostile_text_as_text() -> None:
     hostile = Report(
         event=Event.COMPLETED,
@@ -83,7 +28,7 @@ async def test_a_mail_shows_hostile_text_as_text() -> None:
         images=(Image(0, "https://cdn.example.com/0.png?a=1&b=2"),),
     )
     async with mailbox() as (box, target):
-        sent = await AppriseSender().send(target, render((hostile,), format=format_for(target)))
+        sent = await AppriseSender().send(target, render((hostile,), target))
 
     assert sent.error is None
     mail = box.mails[0]
@@ -93,7 +38,7 @@ async def test_a_mail_shows_hostile_text_as_text() -> None:
     assert part is not None
     content = part.get_content()
     assert "“&lt;img src=x&gt; **b**”" in content
-    assert '<a href="https://cdn.example.com/0.png?a=1&amp;b=2">' in content
+    assert '<a href="https://cdn.example.com/0.png?a=1&amp;b=2"' in content
 
 
 async def test_a_mail_that_one_recipient_of_several_refuses_is_not_sent_again() -> None:
@@ -108,12 +53,61 @@ async def test_a_mail_that_one_recipient_of_several_refuses_is_not_sent_again() 
     assert "bob@example.com" not in (sent.error or "")
 
 
-async def test_a_mail_that_failed_without_a_reason_is_worth_another_try() -> None:
-    """Apprise tells the SMTP answer at DEBUG only, with secrets beside it."""
+async def test_recipients_that_are_all_refused_are_told_and_not_tried_again() -> None:
+    """Apprise tells the SMTP answer at DEBUG only."""
     async with mailbox() as (box, target):
         box.refused = {"ann@example.com", "bob@example.com"}
 
         sent = await AppriseSender().send(target, HELLO)
 
-    assert sent.error is not None
-    assert not sent.permanent
+    assert (sent.error or "").endswith("the mail server says 550 5.1.1 no such user")
+    assert "ann@example.com" not in (sent.error or "")
+    assert sent.permanent
+    assert "check the address" in (remedy(sent.error or "") or "")
+
+
+SHOWING = Message(
+    title="✓ hero — 4 pictures",
+    body='<p>hero &amp; all</p><p><img src="cid:sheet.jpg" alt="4 pictures" width="600"></p><p>$0.05</p>',
+    format=Format.HTML,
+    kind=Kind.SUCCESS,
+)
+JPEG = b"\xff\xd8\xff\xe0" + b"picture" * 100
+
+
+async def test_a_mail_has_a_plain_part_and_its_picture_inside(tmp_path: Path) -> None:
+    sheet = tmp_path / "any-name.jpg"
+    sheet.write_bytes(JPEG)
+    async with mailbox() as (box, target):
+        sent = await AppriseSender().send(target, replace(SHOWING, picture=sheet))
+
+    assert sent.error is None
+    [mail] = box.mails
+    assert mail.get_content_type() == "multipart/related"
+    text, picture = mail.iter_parts()
+    assert isinstance(text, EmailMessage)
+    assert [part.get_content_type() for part in text.iter_parts()] == ["text/plain", "text/html"]
+    plain, markup = mail.get_body(("plain",)), mail.get_body(("html",))
+    assert plain is not None
+    assert markup is not None
+    assert "hero & all" in plain.get_content()
+    assert markup.get_content().count("cid:sheet.jpg") == 1
+    assert isinstance(picture, EmailMessage)
+    assert picture["Content-ID"] == "<sheet.jpg>"
+    assert picture.get_content_disposition() == "inline"
+    assert picture.get_content_type() == "image/jpeg"
+    assert picture.get_payload(decode=True) == JPEG
+
+
+async def test_a_mail_whose_picture_is_gone_has_no_hole(tmp_path: Path) -> None:
+    async with mailbox() as (box, target):
+        sender = AppriseSender()
+        for picture in (tmp_path / "gone.jpg", None):
+            assert (await sender.send(target, replace(SHOWING, picture=picture))).error is None
+
+    for mail in box.mails:
+        markup = mail.get_body(("html",))
+        assert markup is not None
+        assert "<img" not in markup.get_content()
+        assert "$0.05" in markup.get_content()
+        assert mail.get_content_type() == "multipart/alternative"

@@ -34,6 +34,7 @@ from receiver import logs
 from receiver.errors import Refused, Unavailable
 from receiver.ingest import Ingest
 from receiver.intake import Intake
+from receiver.messages import NoLinks
 from receiver.metrics import Metrics
 from receiver.model import Ending, Event, NoticeState, Policy, Shape, Source, State, Verdict
 from receiver.notify import Notify
@@ -128,7 +129,7 @@ async def test_a_ping_is_not_repeated_because_the_disk_was_busy_when_it_had_gone
         clock,
         schedule_ms=[1000],
         timeout_ms=1000,
-        link=lambda ref: None,
+        links=NoLinks(),
         metrics=Metrics(),
     )
     await owe(store, a_notice())

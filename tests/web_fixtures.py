@@ -6,16 +6,20 @@ client that misbehaves.
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+from click.testing import CliRunner, Result
 from fakes import Clock, FakeSender
 from msgspec import Struct
 
 from receiver import config
+from receiver.cli import cli
 from receiver.errors import Unavailable
+from receiver.senders import Sender
 from receiver.web import create_app, serve
 from receiver.wiring import Parts, open_parts
 
@@ -23,6 +27,7 @@ TOKEN = "an-api-token-for-tests-0001"
 OTHER_TOKEN = "an-api-token-for-tests-0002"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 SECRET = "a-secret-key-for-tests-0001"
+TARGETS = '[targets.slack]\nurl = "json://127.0.0.1:9/a"\n[targets.mail]\nurl = "json://127.0.0.1:9/b"\n'
 OUTPAINT: dict[str, Any] = {"model": "midjourney_outpaint", "params": {"jobId": "a-job", "imageNo": 0, "scale": 1.5}}
 DONE = {
     "id": "prov-1",
@@ -35,10 +40,13 @@ DONE = {
 
 
 @contextlib.asynccontextmanager
-async def opened(directory: Path, *, clock: Clock | None = None, **settings: str) -> AsyncIterator[Parts]:
-    """The parts of a fresh service with targets `slack` and `mail`; `settings` are RECEIVER_ ones, in lower case."""
+async def opened(
+    directory: Path, *, clock: Clock | None = None, sender: Sender | None = None, **settings: str
+) -> AsyncIterator[Parts]:
+    """The parts of a fresh service with targets `slack` and `mail` (or those of `targets`, as TOML); all other
+    `settings` are RECEIVER_ ones, in lower case."""
     file = directory / "receiver.toml"
-    file.write_text('[targets.slack]\nurl = "json://127.0.0.1:9/a"\n[targets.mail]\nurl = "json://127.0.0.1:9/b"\n')
+    file.write_text(settings.pop("targets", TARGETS))
     given = {
         "database_url": f"sqlite:///{directory}/receiver.db",
         "provider_url": "http://127.0.0.1:9/generation",
@@ -48,7 +56,7 @@ async def opened(directory: Path, *, clock: Clock | None = None, **settings: str
         **settings,
     }
     loaded = config.load({f"RECEIVER_{name.upper()}": value for name, value in given.items() if value}, file)
-    async with open_parts(loaded, clock=clock or Clock(), sender=FakeSender()) as parts:
+    async with open_parts(loaded, clock=clock or Clock(), sender=sender or FakeSender()) as parts:
         yield parts
 
 
@@ -88,17 +96,21 @@ async def serving(parts: Parts) -> AsyncIterator[Served]:
 
 
 @contextlib.asynccontextmanager
-async def served(directory: Path, *, clock: Clock | None = None, **settings: str) -> AsyncIterator[Served]:
+async def served(
+    directory: Path, *, clock: Clock | None = None, sender: Sender | None = None, **settings: str
+) -> AsyncIterator[Served]:
     """Both: parts, and the web over them."""
-    async with opened(directory, clock=clock, **settings) as parts, serving(parts) as web:
+    async with opened(directory, clock=clock, sender=sender, **settings) as parts, serving(parts) as web:
         yield web
 
 
 @contextlib.asynccontextmanager
-async def near(directory: Path, **settings: str) -> AsyncIterator[Served]:
+async def near(
+    directory: Path, *, clock: Clock | None = None, sender: Sender | None = None, **settings: str
+) -> AsyncIterator[Served]:
     """Both, without a socket: for what the network has no part in."""
     stop, draining = asyncio.Event(), asyncio.Event()
-    async with opened(directory, clock=None, **settings) as parts:
+    async with opened(directory, clock=clock, sender=sender, **settings) as parts:
         transport = httpx.ASGITransport(app=create_app(parts, stop=stop, draining=draining))
         async with httpx.AsyncClient(transport=transport, base_url="http://receiver", headers=BEARER) as client:
             yield Served(parts, client, stop, draining)
@@ -154,6 +166,13 @@ class FullDisk:
 def callback_path(parts: Parts, ref: str) -> str:
     """The path of the callback URL of `ref`."""
     return f"/callbacks/{parts.ring.token(ref)}"
+
+
+async def command(web: Served, *args: str) -> Result:
+    """What a command says to the service, in a thread of its own."""
+    env: dict[str, str | None] = {name: None for name in os.environ if name.startswith("RECEIVER_")}
+    env |= {"RECEIVER_SERVER": f"http://127.0.0.1:{web.port}", "RECEIVER_API_TOKEN": TOKEN}
+    return await asyncio.to_thread(CliRunner().invoke, cli, args, env=env)
 
 
 async def minted(client: httpx.AsyncClient, **asked: str) -> str:

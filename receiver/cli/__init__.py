@@ -25,6 +25,7 @@ COMMANDS = {
     "callbacks": ("receiver.cli.callbacks", "What the provider sent, verbatim."),
     "notices": ("receiver.cli.notices", "The outbox: who was told what."),
     "url": ("receiver.cli.url", "Mint a callback URL for your own submitter."),
+    "doctor": ("receiver.cli.doctor", "What is wrong, and what to do about it."),
     "config": ("receiver.cli.config", "Every setting, its value and where it came from."),
     "sandbox": ("receiver.cli.sandbox", "Run a stand-in for the provider."),
     "demo": ("receiver.cli.demo", "See it all work, with no account and no key."),

@@ -89,6 +89,9 @@ def _pictures(task: TaskView) -> Iterator[str]:
     for image in task.images:
         # Whole, however long: it has to open.
         yield f"{cell(image.type)} {image.image_no}  {harmless(image.url)}"
+        if image.archived:
+            size = f" ({image.width} × {image.height})" if image.width and image.height else ""
+            yield f"  kept as {harmless(image.archived)}{size}"
 
 
 def _callbacks(callbacks: Sequence[CallbackView]) -> Iterator[str]:

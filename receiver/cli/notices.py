@@ -1,9 +1,11 @@
-"""`receiver notices`: the outbox, and putting what is dead back to due."""
+"""`receiver notices`: the outbox, trying a target, and putting what is dead back to due."""
+
+from collections.abc import Iterator
 
 import click
 
 from receiver.cli.service import connected, full
-from receiver.cli.text import age, cell, echo_json, json_option, table
+from receiver.cli.text import age, cell, echo_json, json_option, local, table
 from receiver.client import Client
 from receiver.model import NoticeState
 from receiver.views import NoticeView
@@ -20,6 +22,7 @@ def notices() -> None:
 @click.option("--state", type=click.Choice([state.value for state in NoticeState]), metavar="STATE", help="Only these.")
 @click.option("--target", help="Only those to this target.")
 @click.option("--ref", help="Only those of this task.")
+@click.option("--history", is_flag=True, help="Every try at each, with what came back.")
 @click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="How many.")
 @click.option("--cursor", help="Go on where an earlier page ended.")
 @json_option
@@ -30,11 +33,12 @@ def list_(
     state: str | None,
     target: str | None,
     ref: str | None,
+    history: bool,
     limit: int,
     cursor: str | None,
     as_json: bool,
 ) -> None:
-    """The newest notices."""
+    """The newest notices, with how often each was tried and what came back last."""
     page = client.notices(state=state, target=target, ref=ref and full(client, ref), limit=limit, cursor=cursor)
     if as_json:
         return echo_json(page)
@@ -44,8 +48,11 @@ def list_(
         (str(it.id), cell(it.target), it.event, it.state, str(it.attempts), age(it.created_at), _what(it))
         for it in page.notices
     ]
-    heads = ("ID", "TARGET", "EVENT", "STATE", "TRIES", "AGE", "ABOUT")
-    click.echo(table(heads, rows, shrink=(6,), right=(0, 4, 5)))
+    if history:
+        click.echo("\n".join(line for notice in page.notices for line in _history(notice)))
+    else:
+        heads = ("ID", "TARGET", "EVENT", "STATE", "TRIES", "AGE", "ABOUT")
+        click.echo(table(heads, rows, shrink=(6,), right=(0, 4, 5)))
     if page.next:
         click.echo(f"There are more: --cursor {page.next}", err=True)
     return None
@@ -68,6 +75,34 @@ def redrive(client: Client, *, ids: tuple[int, ...], target: str | None, to: str
     if not as_json:
         left = len(set(ids)) - count
         click.echo(f"{count} put back to due" + (f"; {left} not, as only dead notices can be" if left > 0 else ""))
+
+
+@notices.command()
+@click.option("--target", required=True, metavar="NAME", help="The target to try.")
+@json_option
+@connected
+def test(client: Client, *, target: str, as_json: bool) -> None:
+    """Send a sample with a picture to a target at once, and say what came back. Status 1 if it did not arrive."""
+    tried = client.test_target(target)
+    if as_json:
+        echo_json(tried)
+    if tried.note:
+        click.echo(cell(tried.note), err=True)
+    if not tried.ok:
+        advice = f". What to do: {tried.advice}" if tried.advice else ""
+        raise click.ClickException(f"{target} did not take it ({tried.duration_ms} ms): {cell(tried.error)}{advice}")
+    if not as_json:
+        how = f"with a picture, {tried.picture}" if tried.picture else "as text, without a picture"
+        click.echo(f"{target} took it in {tried.duration_ms} ms, {how}: look whether it is there")
+
+
+def _history(notice: NoticeView) -> Iterator[str]:
+    about = cell(notice.text or notice.ref)
+    yield f"{notice.id} to {cell(notice.target)}: {notice.event}, {notice.state}, {age(notice.created_at)}, {about}"
+    for attempt in notice.history:
+        yield f"  {local(attempt.at)}  {attempt.duration_ms} ms  {cell(attempt.error) if attempt.error else 'sent'}"
+    if notice.state == NoticeState.DUE:
+        yield f"  {local(notice.due_at)}  {'next try' if notice.history else 'first try'}"
 
 
 def _why_not(client: Client, notice_id: int) -> str:

@@ -13,7 +13,6 @@ import logging
 import os
 import re
 import signal
-import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -22,15 +21,19 @@ from urllib.parse import urlsplit
 import click
 
 from receiver import config, logs, web, worker
-from receiver.cli import FAILED
+from receiver.cli import FAILED, systemd
 from receiver.config import Settings
-from receiver.errors import ReceiverError, SettingsError, StoreError
+from receiver.errors import Corrupt, Newer, ReceiverError, SettingsError, StoreError
+from receiver.messages import check_template
 from receiver.model import State
 from receiver.wiring import Parts, open_parts
 
 # Objects made beyond those that ended before garbage is looked for, and how many such looks before a longer one. The
 # interpreter's 700, 10, 10 suit programs whose objects refer to each other in circles; a callback makes next to none.
 COLLECT_AFTER = (10_000, 20, 50)
+STOP_S = (
+    20  # what a stop takes at most beside the grace of submissions: sends, polls, requests in flight, a last commit
+)
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +41,7 @@ log = logging.getLogger(__name__)
 @click.command()
 @click.option("--host", metavar="HOST", help="The address to listen on.  [RECEIVER_HOST]")
 @click.option("--port", type=click.IntRange(0, 65_535), metavar="PORT", help="0 takes a free one.  [RECEIVER_PORT]")
-@click.option("--fd", type=click.IntRange(0), metavar="N", help="Listen on this open socket instead.")
+@click.option("--fd", type=click.IntRange(0), metavar="N", help="Listen on this socket; by default systemd's.")
 @click.option("--role", type=click.Choice(["all", "web", "worker"]), default="all", show_default=True)
 @click.option("--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="By default ./receiver.toml.")
 def serve(*, host: str | None, port: int | None, fd: int | None, role: str, file: Path | None) -> None:
@@ -56,8 +59,12 @@ def _serve(settings: Settings, fd: int | None, role: str) -> None:
         raise click.UsageError("SQLite serves one process: use --role all; several need PostgreSQL, a later version's")
     secret = [word for words in (config.sensitive(settings), *config.secrets(settings)) for word in words]
     logs.setup(sys.stderr, tty=sys.stderr.isatty(), secrets=secret)
+    if fd is None:
+        fd = systemd.passed(os.environ)
     try:
         asyncio.run(_until_signalled(settings, fd))
+    except (Newer, Corrupt) as error:
+        raise SettingsError(str(error)) from error  # status 2, by which systemd knows that a restart mends nothing
     except ReceiverError:
         raise
     except Exception as error:
@@ -90,9 +97,13 @@ async def run(
                 await _announce(settings, parts, port)
                 ready(port)
                 telling = group.create_task(_tell_of_the_stop(parts, stop), name="stop")
-                await worker.run((parts.submit, parts.sweep, parts.notify), parts.store, parts.clock, stop)
+                within_s = systemd.watchdog_s(os.environ)
+                watching = within_s and group.create_task(systemd.keep_watch(parts.store, within_s), name="watchdog")
+                await worker.run(parts.loops, parts.store, parts.clock, stop)
                 await telling
                 quiet.set()
+                if watching:
+                    watching.cancel()
         except BaseExceptionGroup as several:
             raise first_of(several) from several
     log.info("stopped", extra={"action": "serve.stop"})
@@ -122,7 +133,7 @@ def signals(stop: asyncio.Event, told: Callable[[], None] = lambda: None) -> Ite
 
 async def _until_signalled(settings: Settings, fd: int | None) -> None:
     stop = asyncio.Event()
-    with signals(stop, lambda: _notify("STOPPING=1")):
+    with signals(stop, lambda: systemd.tell("STOPPING=1", "STATUS=stopping")):
         await run(settings, stop, fd=fd, ready=_ready)
 
 
@@ -131,7 +142,7 @@ def _ready(port: int) -> None:
     it stays."""
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)
-    _notify("READY=1")
+    systemd.tell("READY=1", f"STATUS=listening on port {port}" if port else "STATUS=listening")
 
 
 async def _web(
@@ -169,6 +180,7 @@ async def _tell_of_the_stop(parts: Parts, stop: asyncio.Event) -> None:
             f": {under_way} {'submission is' if under_way == 1 else 'submissions are'} under way, up to "
             f"{parts.submit.grace_s:.0f} s; a second Ctrl-C ends at once and may leave them unsure"
         )
+        systemd.tell(f"EXTEND_TIMEOUT_USEC={(parts.submit.grace_s + STOP_S) * 1_000_000:.0f}", f"STATUS={told}")
     log.info("%s", told, extra={"action": "serve.stop"})
 
 
@@ -199,6 +211,9 @@ def _warnings(settings: Settings, port: int) -> Iterator[str]:
             "no PROVIDER_KEY: nothing can be submitted or polled, callbacks without a known task id are told "
             f"unconfirmed after {settings.confirm_within} seconds"
         )
+    for target in settings.targets:
+        if target.template is not None and (wrong := check_template(target.template, target.style)):
+            yield f"targets.{target.name}: its template cannot be used, ours is in its place: {wrong}"
     if not settings.targets:
         yield "no targets: nobody is told anything; set RECEIVER_NOTIFY_URLS, or [targets.NAME] in receiver.toml"
 
@@ -209,11 +224,3 @@ def first_of(several: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-def _notify(state: str) -> None:
-    """sd_notify(3): tell systemd, if it is there. `@` names an abstract socket."""
-    if address := os.environ.get("NOTIFY_SOCKET"):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified, contextlib.suppress(OSError):
-            notified.connect(address.replace("@", "\0", 1) if address.startswith("@") else address)
-            notified.send(state.encode())

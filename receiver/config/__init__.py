@@ -244,6 +244,11 @@ def why_unreachable(settings: Settings) -> str | None:
     )
 
 
+def is_public(url: str) -> bool:
+    """Whether a URL's address could be reached from everywhere, judged without DNS."""
+    return _reach(url) == 2
+
+
 def _reach(url: str) -> int:
     """From how far an address can be reached: 0 its machine, 1 its network, 2 everywhere."""
     host = (urlsplit(url).hostname or "").rstrip(".")

@@ -57,9 +57,19 @@ def read_secret(path: Path, label: str) -> str:
     return text
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path, label: str, most: int) -> str:
+    """The text of a file of at most `most` bytes. Raises SettingsError, which names `label` and the path."""
+    try:
+        return _read(path, most)
+    except OSError as error:
+        raise SettingsError(f"{label}: cannot read {path}: {error.strerror}") from None
+    except ValueError:
+        raise SettingsError(f"{label}: {path} is larger than {most // 1024} KB, or not UTF-8 text") from None
+
+
+def _read(path: Path, most: int = _MOST) -> str:
     with path.open("rb") as stream:
-        content = stream.read(_MOST + 1)
-    if len(content) > _MOST:
+        content = stream.read(most + 1)
+    if len(content) > most:
         raise ValueError
     return content.decode()

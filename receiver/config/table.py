@@ -162,21 +162,14 @@ SETTINGS = (
         "",
         "Hosts and networks from which pictures may be fetched though they are private.",
         absent=Allowed(),
-        not_yet=True,
     ),
-    Setting(
-        "PICTURE_WAIT",
-        kinds.number(0, 300, "seconds"),
-        "15",
-        "Seconds that a ping waits for its contact sheet.",
-        not_yet=True,
-    ),
+    Setting("PICTURE_WAIT", kinds.number(0, 300, "seconds"), "15", "Seconds that a ping waits for its contact sheet."),
     Setting(
         "TRUSTED_PROXIES",
         kinds.NETWORKS,
         "",
-        "Networks of proxies, which bound their own clients: their connections are not limited per address (others' "
-        "are, to 64). Forwarding headers are not read: nothing uses a client's address yet.",
+        "Networks of proxies whose X-Forwarded-For is believed: the log tells by it who sent a callback that was "
+        "refused. They bound their own clients: only others' connections are limited per address, to 64.",
         absent=(),
     ),
 )

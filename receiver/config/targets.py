@@ -6,21 +6,31 @@ Apprise URL is a secret: errors name the target, or the URL's place in the list,
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from receiver.config.kinds import BadValue, Kind
+from receiver.config.read import read_text
+from receiver.config.schemes import NATIVE, SCHEMES
 from receiver.errors import SettingsError
-from receiver.model import Event, Style, Target
+from receiver.model import Event, Quiet, Rate, Style, Target
 
 EVENTS = (Event.COMPLETED, Event.FAILED, Event.LOST, Event.ATTENTION)  # what a table's `on` is unless it is given
-KEYS = ("url", "on", "models", "labels")
-NOT_YET = ("template", "digest", "quiet", "quiet_except", "rate")  # a later version's: refused, never ignored
+KEYS = ("url", "on", "models", "labels", "template", "digest", "quiet", "quiet_except", "rate")
+UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+TEMPLATE_MOST = 64 * 1024  # bytes
+DIGEST_LEAST_MS, DIGEST_MOST_MS = 10_000, UNITS_MS["d"]
 _SCHEME = re.compile(r"([A-Za-z0-9]{1,32})://.")  # what Apprise takes for one
 _MOST = 100  # targets, and words in one of their lists
-
-
+_RATE_MOST = 10_000  # messages, in whatever span
+_Read = TypeVar("_Read")
+_UNSAFE = {  # in the query of an Apprise URL
+    "redirect": "redirect= is not allowed, as redirects are never followed; remove it from the URL",
+    "attach": "attach= is not allowed, as only pictures from our own archive are attached; remove it from the URL",
+    "template": "template= is not allowed in the URL; name the file by the key template of a [targets.NAME] table",
+}
 _STYLES = {
     **dict.fromkeys(("mailto", "mailtos"), Style.EMAIL),
     "slack": Style.SLACK,
@@ -43,7 +53,8 @@ def simple_name(url: str) -> str:
 
 
 def check_url(url: str) -> None:
-    """Raise BadValue on an Apprise URL that has no scheme, would write files, or would have redirects followed."""
+    """Raise BadValue on an Apprise URL without a scheme of a service, or one that would write or read files, or have
+    redirects followed."""
     scheme = _SCHEME.match(url)
     if not scheme or re.search(r"\s", url):
         raise BadValue("it is no Apprise URL, such as slack://TokenA/TokenB/TokenC")
@@ -51,8 +62,18 @@ def check_url(url: str) -> None:
         raise BadValue("file:// would write to this machine's disk; use a service that sends")
     for field in re.split("[?&;]", url)[1:]:
         # As Apprise reads keys: decoded, in any case, blanks ignored.
-        if unquote(field.partition("=")[0].replace("+", " ")).strip().lower() == "redirect":
-            raise BadValue("redirect= is not allowed, as redirects are never followed; remove it from the URL")
+        key = unquote(field.partition("=")[0].replace("+", " ")).strip().lower()
+        if key in _UNSAFE:
+            raise BadValue(_UNSAFE[key])
+    if scheme[1].lower() not in SCHEMES | NATIVE:
+        raise BadValue(f"it has the scheme of no service{_nearest(scheme[1].lower())}")
+
+
+def _nearest(scheme: str) -> str:
+    import difflib  # only for a start that fails
+
+    near = difflib.get_close_matches(scheme, sorted(SCHEMES), 1, 0.6)
+    return f"; did you mean {near[0]}://?" if near else "; https://appriseit.com/services/ lists them"
 
 
 def _simple(text: str) -> tuple[Target, ...]:
@@ -103,28 +124,91 @@ def _one(name: str, table: object, source: str) -> Target:
     if not isinstance(table, dict) or not isinstance(table.get("url"), str):
         raise SettingsError(f"{place}: expected a table with the key url, an Apprise URL")
     for key in table:
-        if key in NOT_YET:
-            raise SettingsError(f"{place}: {key} is not available in this version; leave it out")
         if key not in KEYS:
             raise SettingsError(f"{place}: {key[:64]!r} is no key of a target; there are {', '.join(KEYS)}")
     try:
         check_url(url := table["url"].strip())
     except BadValue as error:
         raise SettingsError(f"{place}: {error}") from None
+    quiet = _read(table, "quiet", place, _quiet)
+    if "quiet_except" in table and quiet is None:
+        raise SettingsError(f"{place}: quiet_except: there are no quiet hours; set quiet, or leave it out")
     return Target(
         name=name,
         url=url,
-        on=_on(table, place),
+        on=_events(table, "on", place, EVENTS),
         models=_list(table, "models", place),
         labels=_list(table, "labels", place),
         style=style_of(url),
+        template=_template(table, place, Path(source).parent),
+        digest_ms=_read(table, "digest", place, _digest),
+        quiet=quiet,
+        quiet_except=_events(table, "quiet_except", place, ()),
+        rate=_read(table, "rate", place, _rate),
     )
 
 
-def _on(table: Mapping[str, Any], place: str) -> frozenset[Event]:
-    words = _list(table, "on", place) if "on" in table else EVENTS
-    if not words or not set(words) <= set(Event):
-        raise SettingsError(f"{place}: on: expected a list of some of {', '.join(Event)}")
+def _read(table: Mapping[str, Any], key: str, place: str, parse: Callable[[str], _Read]) -> _Read | None:
+    """The value of a key that may be left out."""
+    if key not in table:
+        return None
+    try:
+        return parse(table[key] if isinstance(table[key], str) else "")
+    except BadValue as error:
+        raise SettingsError(f"{place}: {key}: {error}") from None
+
+
+def _digest(text: str) -> int:
+    found = re.fullmatch(r"([0-9]{1,6})([smhd])", text.strip())
+    span = int(found[1]) * UNITS_MS[found[2]] if found else 0
+    if not DIGEST_LEAST_MS <= span <= DIGEST_MOST_MS:
+        raise BadValue("expected a span from 10s to 1d, such as 90s, 5m or 1h")
+    return span
+
+
+def _rate(text: str) -> Rate:
+    found = re.fullmatch(r"([0-9]{1,6})/([smh])", text.strip())
+    if not found or not 1 <= int(found[1]) <= _RATE_MOST:
+        raise BadValue(f"expected 1 to {_RATE_MOST} messages in a second, minute or hour, such as 1/s, 10/m or 100/h")
+    return Rate(int(found[1]), UNITS_MS[found[2]])
+
+
+def _quiet(text: str) -> Quiet:
+    found = re.fullmatch(r"([0-9]{2}):([0-9]{2})-([0-9]{2}):([0-9]{2})\s+(\S{1,64})", text.strip())
+    hours = [int(part) for part in found.groups()[:4]] if found else []
+    if not found or max(hours[0::2]) > 23 or max(hours[1::2]) > 59:
+        raise BadValue("expected two times of day and a time zone, such as 22:00-07:00 Europe/Berlin")
+    start, end = hours[0] * 60 + hours[1], hours[2] * 60 + hours[3]
+    if start == end:
+        raise BadValue("it ends when it begins; give a target that is never to be told no table")
+    _check_zone(found[5])
+    return Quiet(start, end, found[5])
+
+
+def _check_zone(name: str) -> None:
+    import zoneinfo  # only where there are quiet hours
+
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        if not zoneinfo.available_timezones():
+            raise BadValue("this machine knows no time zones; install its package tzdata") from None
+        raise BadValue("it names no time zone; they are called as Europe/Berlin or UTC is") from None
+
+
+def _template(table: Mapping[str, Any], place: str, folder: Path) -> str | None:
+    """The text of the file that the key names, from the folder of receiver.toml on."""
+    if "template" not in table:
+        return None
+    if not isinstance(table["template"], str) or not table["template"].strip():
+        raise SettingsError(f"{place}: template: expected the name of a file, such as team.j2")
+    return read_text(folder / table["template"], f"{place}: template", TEMPLATE_MOST)
+
+
+def _events(table: Mapping[str, Any], key: str, place: str, absent: Sequence[Event]) -> frozenset[Event]:
+    words = _list(table, key, place) if key in table else absent
+    if key in table and not (words and set(words) <= set(Event)):
+        raise SettingsError(f"{place}: {key}: expected a list of some of {', '.join(Event)}")
     return frozenset(map(Event, words))
 
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from receiver.config import SETTINGS, Setting, Settings
 from receiver.config.table import NOT_YET, NOTHING
-from receiver.config.targets import simple_name
+from receiver.config.targets import UNITS_MS, simple_name
 from receiver.model import Target
 
 MASK = "•••"
@@ -22,19 +22,27 @@ _HEAD = """\
 """
 
 _TARGETS = """
-# A target of its own name and wishes, where NOTIFY_URLS is not enough. `on` may name completed, failed, lost and
-# attention; with `models` or `labels`, only tasks of these are told.
+# A target of its own name and wishes, where NOTIFY_URLS is not enough. Only `url` has to be given. `on` may name
+# completed, failed, lost and attention; with `models` or `labels`, only tasks of these are told.
+# `template` names a file beside this one, a Jinja2 template whose first line is the title. With `digest`, what follows
+# a message within that span comes as one (10s to 1d). In `quiet` hours nothing comes but the events of `quiet_except`,
+# and the rest afterwards as one. `rate` is how many messages come in a second, minute or hour.
 #
 # [targets.team]
 # url = "slack://TokenA/TokenB/TokenC"
 # on = ["completed", "failed", "lost", "attention"]
 # models = ["midjourney_outpaint"]
-# labels = ["hero"]
+# labels = ["hero*"]
+# template = "team.j2"
+# digest = "5m"
+# quiet = "22:00-07:00 Europe/Berlin"
+# quiet_except = ["failed"]
+# rate = "10/m"
 """
 
 _TARGETS_ROW = (
     "| `[targets.NAME]` | – | File only: `url`, and, if wanted, `on` (by default completed, failed, lost, attention), "
-    "`models`, `labels`. |"
+    "`models`, `labels`, `template`, `digest`, `quiet`, `quiet_except`, `rate`: see `receiver config --example`. |"
 )
 
 
@@ -118,4 +126,18 @@ def _wishes(target: Target) -> str:
     wishes = [f"{scheme}://{MASK} on {' '.join(sorted(target.on))}"]
     wishes += [f"models {' '.join(target.models)}"] if target.models else []
     wishes += [f"labels {' '.join(target.labels)}"] if target.labels else []
+    wishes += ["a template of its own"] if target.template is not None else []
+    wishes += [f"digest {_span(target.digest_ms)}"] if target.digest_ms else []
+    if target.quiet is not None:
+        hours = "-".join(f"{at // 60:02}:{at % 60:02}" for at in (target.quiet.start, target.quiet.end))
+        but = f" except {' '.join(sorted(target.quiet_except))}" if target.quiet_except else ""
+        wishes.append(f"quiet {hours} {target.quiet.zone}{but}")
+    if target.rate is not None:
+        wishes.append(f"rate {target.rate.count}/{_span(target.rate.per_ms).removeprefix('1')}")
     return "; ".join(wishes)
+
+
+def _span(span_ms: int) -> str:
+    """A span as it is written in the file, in the largest unit that fits: `5m`."""
+    unit, size = max((it for it in UNITS_MS.items() if span_ms % it[1] == 0), key=lambda it: it[1])
+    return f"{span_ms // size}{unit}"

@@ -14,12 +14,14 @@ from typing import Protocol
 
 from receiver.store.callbacks import Callbacks
 from receiver.store.connection import Topic
+from receiver.store.copies import Copies
 from receiver.store.lanes import Lane, Listener
 from receiver.store.notices import Attempt, Notices
+from receiver.store.sends import Opening, Sends
 from receiver.store.sqlite import open_sqlite
 from receiver.store.tasks import Tasks
 
-__all__ = ["Attempt", "Lane", "Listener", "Store", "Topic", "Tx", "open_store"]
+__all__ = ["Attempt", "Lane", "Listener", "Opening", "Store", "Topic", "Tx", "open_store"]
 
 
 class Tx(Protocol):
@@ -27,7 +29,9 @@ class Tx(Protocol):
 
     tasks: Tasks
     callbacks: Callbacks
+    copies: Copies
     notices: Notices
+    sends: Sends
 
 
 class Store(Protocol):
@@ -35,7 +39,9 @@ class Store(Protocol):
 
     tasks: Tasks
     callbacks: Callbacks
+    copies: Copies
     notices: Notices
+    sends: Sends
     fault: str | None
     """Why the last transaction could not be committed; None when it went well."""
 

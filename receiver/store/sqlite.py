@@ -16,13 +16,16 @@ from typing import Any
 from receiver.errors import Corrupt, Locked, StoreError, Unavailable
 from receiver.store.callbacks import Callbacks
 from receiver.store.connection import Row, Topic
+from receiver.store.copies import Copies
 from receiver.store.lanes import Lane, Listener, Listeners, Turns, Wakes
 from receiver.store.migrate import missing
 from receiver.store.notices import Notices
+from receiver.store.sends import Sends
 from receiver.store.tasks import Tasks
 from receiver.store.trips import Change, Trips
 
 READ_MOST_S = 1.0
+PROBE_BYTES = 1024 * 1024
 LOG_MOST = 64 * 1024 * 1024  # bytes of the write-ahead log, beyond which it has to start again
 
 _PRAGMAS = (
@@ -111,7 +114,9 @@ class SqliteTx:
         self.connection = connection
         self.tasks = Tasks(connection)
         self.callbacks = Callbacks(connection)
+        self.copies = Copies(connection)
         self.notices = Notices(connection)
+        self.sends = Sends(connection)
 
 
 class SqliteStore:
@@ -129,12 +134,15 @@ class SqliteStore:
         self._listeners = Listeners()
         self._may_read = asyncio.Event()
         self._may_read.set()
+        self._identity: tuple[tuple[int, int], tuple[int, int]] | None = None  # of the two files, once both are there
         self._log_bytes, self._log_bound = 0, LOG_MOST
         self._shortening: asyncio.Task[None] | None = None
         on = SqliteConnection(reading, READ_MOST_S, self._may_read)
         self.tasks = Tasks(on)
         self.callbacks = Callbacks(on)
+        self.copies = Copies(on)
         self.notices = Notices(on)
+        self.sends = Sends(on)
 
     @contextlib.asynccontextmanager
     async def write(self, lane: Lane = Lane.OTHER) -> AsyncIterator[SqliteTx]:
@@ -158,17 +166,29 @@ class SqliteStore:
     async def _commit(self, connection: SqliteConnection) -> None:
         """Commit, and tell of it."""
         if await connection.commit():
+            self._watch_files()
             self.fault = self._damage
-            self._watch_log()
         for topic in connection.woken:
             self._wakes.wake(topic)
         if connection.touched:
             self._listeners.tell(connection.touched)
 
-    def _watch_log(self) -> None:
-        """SQLite starts its log again only when nobody reads; readers that follow one upon the other never let it."""
-        with contextlib.suppress(OSError):  # what is committed is committed
-            self._log_bytes = os.stat(f"{self.path}-wal").st_size
+    def _watch_files(self) -> None:
+        """Raise Corrupt if the database's files are no longer there: what is written would be gone with this process.
+
+        SQLite starts its log again only when nobody reads; readers that follow one upon the other never let it.
+        """
+        try:
+            log = os.stat(f"{self.path}-wal")
+            identity = (_identity(os.stat(self.path)), _identity(log))
+        except FileNotFoundError:
+            identity = None
+        except OSError:  # what is committed is committed
+            return
+        if identity is None or identity != (self._identity or identity):
+            raise Corrupt(f"{self.path} or its -wal was removed or replaced while the service runs: restart it")
+        self._identity = identity
+        self._log_bytes = log.st_size
         if self._log_bytes <= LOG_MOST:
             self._log_bound = LOG_MOST
         elif self._log_bytes > self._log_bound and self._shortening is None:
@@ -198,10 +218,20 @@ class SqliteStore:
             await self._writing.rollback()
 
     async def probe(self) -> str | None:
-        """Whether a commit goes through now: None, or why not."""
+        """Whether a commit goes through now: None, or why not.
+
+        While one has failed, it is tried with as much as a batch may write: a full disk has room for a little in the
+        log, which transactions that failed leave behind.
+        """
         try:
-            async with self.write() as tx:
-                await tx.connection.run("UPDATE migrations SET probed_at = probed_at + 1 WHERE number = 1")
+            if self.fault is not None:
+                async with self.write() as tx:
+                    tx.connection.later("INSERT INTO probes (filler) VALUES (zeroblob(?))", [(PROBE_BYTES,)])
+                async with self.write() as tx:
+                    tx.connection.later("DELETE FROM probes", [()])
+            else:
+                async with self.write() as tx:
+                    await tx.connection.run("UPDATE migrations SET probed_at = probed_at + 1 WHERE number = 1")
         except StoreError as error:
             return str(error)
         return None
@@ -256,7 +286,7 @@ async def open_sqlite(path: Path) -> SqliteStore:
         store = SqliteStore(path, writing, reading, lock)
         async with store.write() as tx:
             await tx.tasks.void_leases()
-            await tx.notices.void_leases()
+            await tx.sends.void_leases()
     except BaseException:
         for raw in opened:
             await raw.close()
@@ -265,7 +295,12 @@ async def open_sqlite(path: Path) -> SqliteStore:
     return store
 
 
+def _identity(file: os.stat_result) -> tuple[int, int]:
+    return file.st_dev, file.st_ino
+
+
 def _take_lock(path: Path) -> int:
+    path = path.resolve()  # one file, by whatever name
     beside = path.with_name(path.name + ".lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

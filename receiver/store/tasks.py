@@ -142,15 +142,27 @@ class Tasks:
         return await self._least("lease_until", after)
 
     async def void_leases(self) -> None:
-        """At the start of a process that is alone: no submission or poll is under way any more."""
+        """At the start of a process that is alone: no submission, poll or first fetch is under way any more.
+
+        A later fetch keeps its time, which may as well be that of its next try.
+        """
         self._on.later("UPDATE tasks SET lease_until = 0 WHERE lease_until IS NOT NULL", [()])
+        self._on.later("UPDATE tasks SET archive_at = 0 WHERE archive_at > 0 AND archive_tries = 0", [()])
 
     async def next_overdue(self, now: int) -> Task | None:
         """The task that is to be looked at first, if its time has come and nobody holds it."""
         free = " AND (lease_until IS NULL OR lease_until <= ?) AND state <> 'submitting'"
         return await self._come("poll_at", now, free, (now,))
 
-    async def pull_in(self, now: int, *, lease_ms: int, due_ms: int | None = None, poll_ms: int | None = None) -> None:
+    async def pull_in(
+        self,
+        now: int,
+        *,
+        lease_ms: int | None = None,
+        due_ms: int | None = None,
+        poll_ms: int | None = None,
+        archive_ms: int | None = None,
+    ) -> None:
         """Times further ahead than their own maximum were set by a clock that has been put back: they have come.
 
         A task without the provider's id may well wait for its deadline; the others are polled sooner.
@@ -159,6 +171,7 @@ class Tasks:
             ("due_at", due_ms, ""),
             ("poll_at", poll_ms, " AND task_id IS NOT NULL"),
             ("lease_until", lease_ms, ""),
+            ("archive_at", archive_ms, ""),
         ):
             if most is not None:
                 self._on.later(f"UPDATE tasks SET {column} = ? WHERE {column} > ?{where}", [(now, now + most)])
@@ -166,6 +179,18 @@ class Tasks:
     async def next_poll(self, after: int) -> int | None:
         """When, after `after`, the next waiting task is to be looked at."""
         return await self._least("poll_at", after)
+
+    async def to_archive(self, now: int, *, first_only: bool = False, limit: int = 1) -> list[Task]:
+        """Up to `limit` tasks whose pictures are to be fetched now; `first_only`: those never tried before."""
+        first = " AND archive_tries = 0" if first_only else ""
+        rows = await self._on.rows(
+            f"SELECT {COLUMNS} FROM tasks WHERE archive_at <= ?{first} ORDER BY archive_at LIMIT ?", (now, limit)
+        )
+        return [columns.task(row) for row in rows]
+
+    async def next_archive(self, after: int) -> int | None:
+        """When, after `after`, the pictures of the next task are to be fetched."""
+        return await self._least("archive_at", after)
 
     async def durations(self, model: str, limit: int) -> list[int]:
         """How long, in milliseconds, the model's last tasks took that were settled by accepted callbacks."""

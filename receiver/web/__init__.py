@@ -75,10 +75,12 @@ async def serve(
     """Answer on `host` and `port` (0: any free one), or on the inherited socket `fd`, until `stop`.
 
     `ready` is told the port once connections are taken. `draining` is set while callbacks are still answered but the
-    rest is stopping. At the end the listener closes, streams end at once and requests in flight have 5 s to finish.
+    rest is stopping: each answer is then its connection's last. At the end the listener closes, streams end at once and
+    requests in flight have 5 s to finish.
     Raises SettingsError where it cannot listen.
     """
     make_room()
+    draining = draining or stop
     with listen(host, port) if fd is None else inherit(fd) as listener:
         app = create_app(parts, stop=stop, draining=draining)
         await run(
@@ -87,6 +89,7 @@ async def serve(
             whole=Callbacks(parts).take,
             timeout_s=parts.body_timeout_s,
             proxies=parts.trusted_proxies,
+            draining=draining,
             stop=stop,
             ready=ready,
         )

@@ -16,8 +16,9 @@ from receiver.web import openapi
 from receiver.web.answers import problem_view, unavailable
 from receiver.web.operations import Asked, Operation, decoded
 from receiver.web.responses import answer
-from receiver.web.shown import callback_view, shown
+from receiver.web.shown import callback_view, shown, told
 from receiver.web.stream import Streams
+from receiver.web.trial import Trial
 from receiver.wiring import Parts
 
 REDRIVE_TURN = 200  # rows of one transaction
@@ -95,6 +96,12 @@ class Redrive(Struct, frozen=True, forbid_unknown_fields=True):
     to: str | None = None
 
 
+class Try(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which target to send a sample to."""
+
+    target: str
+
+
 class Api:
     """What the calls share: the parts and the open streams. Each method is an operation of the table below."""
 
@@ -103,6 +110,7 @@ class Api:
         self._store = parts.store
         self._intake = parts.intake
         self._streams = streams
+        self._trial = Trial(parts)
         self._targets = {target.name for target in parts.policy.targets}
         self._document: dict[str, Any] | None = None
 
@@ -189,7 +197,11 @@ class Api:
         )
         page = found[: query.limit]
         following = str(page[-1].id) if len(found) > len(page) else None
-        return views.NoticePage([views.notice_view(it) for it in page], following)
+        return views.NoticePage(await told(self._store, page), following)
+
+    async def test_notices(self, asked: Asked) -> object:
+        which: Try = asked.body
+        return await self._trial.run(which.target)
 
     async def redrive_notices(self, asked: Asked) -> object:
         which: Redrive = asked.body
@@ -306,6 +318,8 @@ OPERATIONS: tuple[Operation, ...] = (
               run=Api.replay_callback, body=Replay, answer=views.VerdictView, refusals=(404, 409)),
     Operation(method="GET", path="/notices", summary="Notices, newest first", run=Api.list_notices,
               query=NoticeFilter, answer=views.NoticePage),
+    Operation(method="POST", path="/notices/test", summary="Send a sample with a picture to a target, at once",
+              run=Api.test_notices, body=Try, answer=views.TrialView, refusals=(404, 409)),
     Operation(method="POST", path="/notices/redrive", summary="Put dead notices back to due",
               run=Api.redrive_notices, body=Redrive, answer=views.RedrivenView),
     Operation(method="GET", path="/stream", run=Api.stream, media="text/event-stream",

@@ -19,6 +19,7 @@ from receiver.errors import Refused, Unavailable
 from receiver.model import Verdict
 from receiver.views import VerdictView
 from receiver.web.answers import JSON, problem_view, retry_after, unavailable
+from receiver.web.strangers import Strangers
 from receiver.wiring import Parts
 
 PATH = "/callbacks/"
@@ -45,6 +46,7 @@ class Callbacks:
         self._metrics = parts.metrics
         self._most = parts.max_body
         self._timeout_s = parts.body_timeout_s
+        self._strangers = Strangers(parts.trusted_proxies)
         self._reading = 0
 
     def take(
@@ -70,7 +72,7 @@ class Callbacks:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         try:
-            ref = self._opened(scope["path"])
+            ref = self._opened(scope)
             if scope["method"] == "POST":
                 body = await self._read(scope, receive)
                 if body is not None:  # else its sender has gone
@@ -84,10 +86,11 @@ class Callbacks:
         except Unavailable as error:
             await _refuse(receive, send, unavailable(error), _again(error))
 
-    def _opened(self, path: str) -> str:
-        ref = self._ring.open(path.removeprefix(PATH).removesuffix("/"))
+    def _opened(self, scope: Scope) -> str:
+        ref = self._ring.open(scope["path"].removeprefix(PATH).removesuffix("/"))
         if ref is None:
             self._metrics.called(["foreign"])
+            self._strangers.called(scope)
             raise Refused(404, "not_found", "this is no callback URL of ours")
         return ref
 

@@ -1,6 +1,7 @@
-"""What goes through Starlette: the API, /metrics, and a refusal for every path that is nobody's."""
+"""What goes through Starlette: the API, /metrics, pictures, what the doctor asks, and a refusal for all other paths."""
 
 import asyncio
+import re
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -12,15 +13,18 @@ from starlette.types import ASGIApp
 from receiver.errors import Refused, StoreError
 from receiver.metrics import MEDIA_TYPE
 from receiver.model import NoticeState, State
+from receiver.tokens import Purpose
 from receiver.web import operations
 from receiver.web.api import OPERATIONS, Api
-from receiver.web.auth import Guard
+from receiver.web.auth import Guard, Tokens
 from receiver.web.health import LIVE, READY
+from receiver.web.images import Images
 from receiver.web.openapi import BASE
 from receiver.web.responses import answer, translate
 from receiver.web.stream import Streams
 from receiver.wiring import Parts
 
+_NONCE = re.compile(r"[0-9a-f]{16,64}")
 _WAITING = (State.QUEUED, State.SUBMITTING, State.WAITING)
 _OWED = (NoticeState.DUE, NoticeState.SENDING, NoticeState.HELD, NoticeState.DEAD)
 
@@ -36,14 +40,23 @@ def application(parts: Parts, checks: ASGIApp, stop: asyncio.Event) -> ASGIApp:
     async def metrics(request: Request) -> Response:
         return Response(parts.metrics.text(await _depths(parts)), media_type=MEDIA_TYPE)
 
+    async def doctor(request: Request) -> Response:
+        nonce = request.path_params["nonce"]
+        if not _NONCE.fullmatch(nonce):
+            raise Refused(404, "not_found", "the doctor asks with 16 to 64 hex digits")
+        return answer({"nonce": nonce, "mac": parts.ring.sign(Purpose.DOCTOR, nonce)})
+
     guarded = Route("/metrics", metrics)
     guarded.app = Guard(guarded.app, parts.api_tokens)
+    images = Images(parts.files, parts.links, Tokens(parts.api_tokens), parts.clock)
     app = Starlette(
         routes=[
             Mount(BASE, Guard(calls, parts.api_tokens)),
             Route("/", root),
             *(Route(path, checks, methods=["GET"]) for path in (LIVE, READY)),
+            Route("/doctor/{nonce}", doctor),
             guarded,
+            images.route(),
         ],
         exception_handlers=dict.fromkeys((Refused, StoreError, HTTPException, Exception), translate),
     )

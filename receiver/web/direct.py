@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Protocol
 
+from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from receiver.web.cork import Corked
@@ -31,9 +32,11 @@ class Direct(HttpToolsProtocol):
     3. While one is answered, `cycle` stands for it, so that uvicorn keeps its order: requests that follow wait.
     4. `part` says a last word, behind all answers that are still owed, and hangs up.
     5. A peer that has said all it had to say still gets its answers.
+    6. Once `leaving` is set, an answer with nothing behind it says that it is the connection's last, and is.
     """
 
     whole: Whole
+    leaving = asyncio.Event()
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
@@ -105,6 +108,11 @@ class Direct(HttpToolsProtocol):
             self._bring_back()
         super().on_message_complete()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if self.leaving.is_set() and not self.pipeline:
+            cycle.keep_alive = False
+        super()._start_asgi_task(cycle, app)
+
     def _plain(self) -> bool:
         return (
             not self._owes()
@@ -130,6 +138,9 @@ class Direct(HttpToolsProtocol):
         answering.response_complete = True
         if self.transport.is_closing():
             return
+        if self.leaving.is_set() and not self.pipeline and self._last_word is None:
+            answering.keep_alive = False
+            response = response.replace(b"\r\n", b"\r\nconnection: close\r\n", 1)
         self._cork.send(response)
         if not answering.keep_alive:
             self.transport.close()

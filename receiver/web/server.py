@@ -1,6 +1,6 @@
 """uvicorn as we run it: on a socket of ours, without signals, with the bounds of `bounds`.
 
-A stop lets what is in flight finish, for 5 s. It leaves what is answered to the application.
+A stop loses no request that came: see `retire`. It leaves what is answered to the application.
 """
 
 import asyncio
@@ -15,13 +15,16 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from receiver.errors import SettingsError
-from receiver.web.bounds import Bounded, Crowd
+from receiver.web.bounds import Crowd
 from receiver.web.direct import Whole
+from receiver.web.retire import WARM_S, Retiring
 
 BACKLOG = 384  # asyncio takes so many at once, before one can be refused: with CONNECTIONS_MOST they are under 1,024
+QUEUE = 4096  # who waits in the kernel for us: while nobody takes them, in a restart, at 50 a second for over a minute
 DESCRIPTORS = 1024  # what these connections need, together with the files and the sends
 STOP_MOST_S = 5
-_NO_SOCKET = "--fd {} is no open stream socket; give the number of one, 3 from systemd"
+LOOKS = 20  # at whether somebody is still warm
+_NO_SOCKET = "--fd {} is no open stream socket that listens; give the number of one, 3 from systemd"
 
 
 async def run(
@@ -31,18 +34,21 @@ async def run(
     whole: Whole,
     timeout_s: float,
     proxies: tuple[IPv4Network | IPv6Network, ...],
+    draining: asyncio.Event,
     stop: asyncio.Event,
     ready: Callable[[int], None],
 ) -> None:
     """Serve `app` on `listener` until `stop`, then let requests in flight finish for `STOP_MOST_S`.
 
+    From `draining` on, answers say that their connection ends.
     A head, and then a body, has `timeout_s` to arrive; connections from `proxies` are not bounded per address.
     `ready` is told the port (0 for a socket that has none) once connections are taken. A cancellation ends it at once.
     """
 
-    class Connection(Bounded):
+    class Connection(Retiring):
         patience_s = timeout_s
         crowd = Crowd(proxies)
+        leaving = draining
 
     Connection.whole = staticmethod(whole)
     config = uvicorn.Config(
@@ -58,7 +64,7 @@ async def run(
         backlog=BACKLOG,
         timeout_graceful_shutdown=STOP_MOST_S,
     )
-    server = _Server(config, stop, ready)
+    server = _Server(config, Connection, stop, ready)
     try:
         await server.serve(sockets=[listener])
     except asyncio.CancelledError:
@@ -103,9 +109,14 @@ def inherit(fd: int) -> socket.socket:
         listener = socket.socket(fileno=fd)  # asks the kernel for its protocol, which TCP_NODELAY needs
     except (OSError, ValueError):
         raise SettingsError(_NO_SOCKET.format(fd)) from None
-    if listener.type is not socket.SOCK_STREAM:
+    try:
+        listening = listener.type is socket.SOCK_STREAM and listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError:
+        listening = False
+    if not listening:
         listener.detach()  # not ours to close
         raise SettingsError(_NO_SOCKET.format(fd))
+    listener.set_inheritable(False)
     return listener
 
 
@@ -120,22 +131,36 @@ def _why_not(error: OSError, host: str, port: int) -> str:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, saying when it is up, woken by an event instead of ten times a second."""
+    """uvicorn, saying when it is up, woken by an event instead of ten times a second.
 
-    def __init__(self, config: uvicorn.Config, stop: asyncio.Event, ready: Callable[[int], None]) -> None:
+    A stop is in three steps: who is warm is told with the next answer that it is the last, while new ones are still
+    taken; the listener closes; who is left gets what he is owed.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, kind: type[Retiring], stop: asyncio.Event, ready: Callable[[int], None]
+    ) -> None:
         super().__init__(config)
         self.servers = []
+        self._kind = kind
         self._stop = stop
         self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         [listener] = sockets or []
+        listener.listen(QUEUE)  # asyncio has set it to the number that it takes at once
         address = listener.getsockname()
         self._ready(address[1] if isinstance(address, tuple) else 0)
 
     async def main_loop(self) -> None:
         await self._stop.wait()
+        self._kind.leaving.set()
+        for _ in range(LOOKS):
+            if not any(it.warm for it in self.server_state.connections if isinstance(it, Retiring)):
+                break
+            await asyncio.sleep(WARM_S / LOOKS)
+        self._kind.last_call = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -1,23 +1,36 @@
-"""What the store has, as the API shows it. A page costs two queries more than its tasks, however long it is."""
+"""What the store has, as the API shows it. A page costs three queries more than its tasks, however long it is."""
 
 import msgspec
 
-from receiver.model import Task
-from receiver.store import Store
+from receiver.model import Notice, Task
+from receiver.store import Attempt, Store
 from receiver.store.callbacks import Kept
-from receiver.views import CallbackView, TaskView, rfc3339, task_view
+from receiver.views import AttemptView, CallbackView, NoticeView, TaskView, notice_view, rfc3339, task_view
 
 _headers = msgspec.json.Decoder(dict[str, str])
 
 
 async def shown(store: Store, tasks: list[Task]) -> list[TaskView]:
-    """The tasks with their images and notices, in the order given."""
+    """The tasks with their images, our copies of them and their notices, in the order given."""
     if not tasks:
         return []
     refs = [task.ref for task in tasks]
     images = await store.tasks.images(refs)
+    copies = await store.copies.of(refs)
     notices = await store.notices.of(refs)
-    return [task_view(task, images.get(task.ref, ()), notices.get(task.ref, [])) for task in tasks]
+    return [
+        task_view(task, images.get(task.ref, ()), notices.get(task.ref, []), copies.get(task.ref, ())) for task in tasks
+    ]
+
+
+async def told(store: Store, notices: list[Notice]) -> list[NoticeView]:
+    """Notices with every try at them."""
+    history = await store.notices.history([it.id for it in notices if it.id is not None]) if notices else {}
+    return [notice_view(it, [_attempt(each) for each in history.get(it.id or 0, ())]) for it in notices]
+
+
+def _attempt(attempt: Attempt) -> AttemptView:
+    return AttemptView(rfc3339(attempt.at), attempt.duration_ms, attempt.error)
 
 
 def callback_view(kept: Kept) -> CallbackView:

@@ -4,7 +4,7 @@ ALTER TABLE tasks ADD COLUMN archive       TEXT;
 ALTER TABLE tasks ADD COLUMN archive_at    INTEGER;
 ALTER TABLE tasks ADD COLUMN archive_tries INTEGER NOT NULL DEFAULT 0;
 
-CREATE INDEX tasks_archive ON tasks (archive_at) WHERE archive_at IS NOT NULL;
+CREATE INDEX tasks_archive ON tasks (archive_at, archive_tries) WHERE archive_at IS NOT NULL;
 
 CREATE TABLE copies (                      -- one of each image that was fetched, or could not be
     ref        TEXT NOT NULL,
@@ -28,4 +28,12 @@ CREATE TABLE targets (
     window_at  INTEGER,                    -- when the window that its last first message opened ends
     failures   INTEGER NOT NULL DEFAULT 0, -- sends that failed, one after the other
     rest_until INTEGER                     -- after several of them: not tried before
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE probes (filler BLOB) STRICT;  -- whether a disk that was full takes a batch again
+
+CREATE TABLE redriven (                    -- sends that a notice was in before it was put back to due
+    notice_id INTEGER NOT NULL,
+    send_id   INTEGER NOT NULL,
+    PRIMARY KEY (notice_id, send_id)
 ) STRICT, WITHOUT ROWID;

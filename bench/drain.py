@@ -1,0 +1,187 @@
+"""Ten thousand notices that are due, over ten json:// sinks; and what a target that hangs adds to the others' waits.
+
+The whole service runs, as a process of its own; the sinks are this process's.
+"""
+
+import asyncio
+import contextlib
+import re
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+from msgspec.structs import replace
+
+from bench.processes import answered, cpu_seconds, free_port, resident_mb, started
+from bench.samples import KEY, Row, body, environment, fill, waiting
+from receiver.config.targets import simple_name
+from receiver.model import Event, Image, Notice, Report, Task
+from receiver.store import open_store
+from receiver.tokens import Ring, new_ref
+
+TARGETS = 10
+NOTICES = 10_000
+PER_SECOND = 5  # callbacks, each of which owes every target a message
+SECONDS = 8
+PATIENCE_S = 120.0
+_LABEL = re.compile(rb"drain-(\d+)-")
+
+
+class Sinks:
+    """Json:// targets by path, which note when each was told of which task; `/hang` takes everything, says nothing."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.told: list[tuple[bytes, int, float]] = []  # target, number, when
+        self.hanging = 0
+        self._wanted = 0
+        self._enough = asyncio.Event()
+
+    async def wait(self, count: int) -> None:
+        """Until so many messages arrived. Raises TimeoutError."""
+        self._wanted = count
+        if len(self.told) < count:
+            self._enough.clear()
+            await asyncio.wait_for(self._enough.wait(), PATIENCE_S)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Take one message."""
+        with contextlib.closing(writer), contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            head = await reader.readuntil(b"\r\n\r\n")
+            path = head.split(b" ", 2)[1]
+            if path == b"/hang":
+                self.hanging += 1
+                with contextlib.suppress(asyncio.CancelledError):  # at the end
+                    await reader.read()
+                return
+            length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+            message = await reader.readexactly(length)
+            at = time.perf_counter()
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            if found := _LABEL.search(message):
+                self.told.append((path, int(found[1]), at))
+                if len(self.told) >= self._wanted:
+                    self._enough.set()
+
+
+@contextlib.asynccontextmanager
+async def _sinking() -> AsyncIterator[Sinks]:
+    sinks = Sinks()
+    server = await asyncio.start_server(sinks.serve, "127.0.0.1", 0, backlog=1024)
+    sinks.port = server.sockets[0].getsockname()[1]
+    try:
+        yield sinks
+    finally:
+        server.close()
+
+
+def rows() -> list[Row]:
+    """The figures, as rows of the table."""
+    with tempfile.TemporaryDirectory(dir=".") as name:
+        rate, cpu_ms, resident = asyncio.run(_drained(Path(name).resolve()))
+    waits: list[float] = []
+    for hanging in (False, True):
+        with tempfile.TemporaryDirectory(dir=".") as name:
+            waits.append(asyncio.run(_paced(Path(name).resolve(), hanging=hanging)))
+    calm, among = waits
+    return [
+        (
+            f"{NOTICES:,} due notices over {TARGETS} targets",
+            f"{rate:,.0f} / s",
+            f"{cpu_ms:.1f} ms of CPU each; {resident:.0f} MB afterwards",
+        ),
+        (
+            f"answer to message at {TARGETS} sinks, p95, beside one that hangs",
+            f"{among:.0f} ms",
+            f"{calm:.0f} ms without it; {PER_SECOND * TARGETS} messages a second",
+        ),
+    ]
+
+
+async def _drained(folder: Path) -> tuple[float, float, float]:
+    """Messages a second, milliseconds of CPU for each, and the megabytes that are resident in the end."""
+    async with _sinking() as sinks:
+        urls = [f"json://127.0.0.1:{sinks.port}/{number}" for number in range(TARGETS)]
+        await _owe(folder / "receiver.db", [simple_name(url) for url in urls])
+        port = free_port()
+        env = environment(folder, RECEIVER_PORT=str(port), RECEIVER_NOTIFY_URLS=" ".join(urls))
+        with started("receiver", "serve", env=env) as service:
+            await sinks.wait(TARGETS)  # Apprise is loaded
+            cpu_before, done_before, began = cpu_seconds(service.pid), len(sinks.told), time.perf_counter()
+            await sinks.wait(NOTICES)
+            took, done = time.perf_counter() - began, len(sinks.told) - done_before
+            cpu = cpu_seconds(service.pid) - cpu_before
+            resident = resident_mb(service.pid)
+    if len({(path, number) for path, number, _ in sinks.told}) != NOTICES:
+        raise SystemExit("some messages came twice, and others did not come")
+    return done / took, cpu / done * 1000, resident
+
+
+async def _owe(path: Path, targets: list[str]) -> None:
+    """A database with notices that are due, in turn to each of the targets."""
+    now = time.time_ns() // 1_000_000
+    images = tuple(Image(place, f"https://cdn.example.com/pictures/{place}.png") for place in range(4))
+    store = await open_store(path)
+    for first in range(0, NOTICES, 500):
+        async with store.write() as tx:
+            await tx.notices.insert(
+                Notice(
+                    target=targets[number % TARGETS],
+                    event=Event.COMPLETED,
+                    report=Report(
+                        event=Event.COMPLETED,
+                        ref=(ref := new_ref(now)),
+                        label=f"drain-{number}-",
+                        model="midjourney_outpaint",
+                        prompt="a house by the sea, in the light of late summer",
+                        images=images,
+                    ),
+                    created_at=now,
+                    due_at=now,
+                    ref=ref,
+                )
+                for number in range(first, first + 500)
+            )
+    await store.close()
+
+
+async def _paced(folder: Path, *, hanging: bool) -> float:
+    """The 0.95 quantile of the milliseconds from a callback's answer to its message at each of the sinks."""
+    count = PER_SECOND * SECONDS + 1
+    tasks = [replace(task, label=f"drain-{number}-") for number, task in enumerate(waiting(count))]
+    await fill(folder / "receiver.db", tasks)
+    async with _sinking() as sinks:
+        urls = [f"json://127.0.0.1:{sinks.port}/{number}" for number in range(TARGETS)]
+        urls += [f"json://127.0.0.1:{sinks.port}/hang"] if hanging else []
+        port = free_port()
+        env = environment(folder, RECEIVER_PORT=str(port), RECEIVER_NOTIFY_URLS=" ".join(urls))
+        with started("receiver", "serve", env=env):
+            await asyncio.to_thread(answered, port, "/readyz")
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+                answers = [await _posted(client, tasks[0])]
+                await sinks.wait(TARGETS)  # with the first message of all Apprise is loaded
+                began = time.perf_counter()
+                for number, task in enumerate(tasks[1:]):
+                    await asyncio.sleep(max(0.0, began + number / PER_SECOND - time.perf_counter()))
+                    answers.append(await _posted(client, task))
+            await sinks.wait(count * TARGETS)
+    if hanging and not sinks.hanging:
+        raise SystemExit("the target that hangs was not asked")
+    waits = [max(0.0, at - answers[number]) * 1000 for _, number, at in sinks.told if number]
+    return statistics.quantiles(waits, n=100)[94]
+
+
+async def _posted(client: httpx.AsyncClient, task: Task) -> float:
+    """When the callback of a task was answered."""
+    answer = await client.post(f"/callbacks/{Ring([KEY]).token(task.ref)}", content=body(task.task_id or ""))
+    at = time.perf_counter()
+    answer.raise_for_status()
+    return at
+
+
+if __name__ == "__main__":
+    for row in rows():
+        print(" | ".join(row))

@@ -1,0 +1,26 @@
+"""Whether each target can be used, as far as that is to be known without sending."""
+
+from collections.abc import Iterator, Sequence
+
+from receiver.checks import Finding, failed, ok, warning
+from receiver.messages import check_template
+from receiver.model import Target
+from receiver.senders import check
+
+
+def targets(found: Sequence[Target]) -> Iterator[Finding]:
+    """Whether Apprise takes the URL of each, and its template renders. Blocks for half a second."""
+    if not found:
+        yield warning("there is none: nobody is told anything", "set RECEIVER_NOTIFY_URLS, or [targets.NAME]")
+    for target in found:
+        if wrong := check(target):
+            yield failed(*_halves(f"{target.name}: {wrong}"))
+        elif target.template is not None and (wrong := check_template(target.template, target.style)):
+            yield warning(f"{target.name}: ours is in the place of its template: {wrong}", "mend the template")
+        else:
+            yield ok(f"{target.name}: Apprise takes its URL")
+
+
+def _halves(text: str) -> tuple[str, str]:
+    what, _, remedy = text.partition("; ")
+    return what, remedy or "see https://appriseit.com/services/ for what its URL looks like"

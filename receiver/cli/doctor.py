@@ -1,0 +1,163 @@
+"""`receiver doctor`: looks at everything that can be wrong around the service, and says what to do about it."""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+
+import click
+
+from receiver import checks, config
+from receiver.checks import Finding, Result
+from receiver.cli import FAILED
+from receiver.cli.text import echo_json, json_option
+from receiver.client import TRIAL_S, Client
+from receiver.config import SETTINGS, Settings
+from receiver.config.kept import KEYS_FILE, TOKENS_FILE, read_kept
+from receiver.config.targets import simple_name
+from receiver.errors import ApiError, SettingsError
+from receiver.logs import Redactor
+from receiver.messages import one_line
+from receiver.tokens import Ring
+
+LINE_MOST = 600  # characters of one finding
+_COLOURS = {Result.OK: "green", Result.WARNING: "yellow", Result.FAILED: "red"}
+_Look = Callable[[], Iterable[Finding]]
+
+
+@click.command()
+@click.option("--send", is_flag=True, help="Have the running service send a sample to each target.")
+@click.option("--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="By default ./receiver.toml.")
+@json_option
+def doctor(*, send: bool, file: Path | None, as_json: bool) -> None:
+    """Look at settings, files, disk, database, service, targets, provider key, clock and public URL.
+
+    Each finding is a line, with what to do about it. Changes nothing; safe while the service runs. Status 1 if
+    something failed; warnings are no failure.
+    """
+    found: list[Finding] = []
+    for finding in _examined(file, send=send):
+        found.append(finding)
+        if not as_json:
+            click.echo(_line(finding))
+    if as_json:
+        echo_json(found)
+    if any(it.result is Result.FAILED for it in found):
+        raise click.exceptions.Exit(FAILED)
+
+
+def _line(finding: Finding) -> str:
+    mark = click.style(f"{finding.result:<7}", fg=_COLOURS.get(finding.result))
+    told = f"{finding.text}: {finding.remedy}" if finding.remedy else finding.text
+    return f"{mark}  {finding.check:<13}  {one_line(told, LINE_MOST)}"
+
+
+def _examined(file: Path | None, *, send: bool) -> Iterator[Finding]:
+    """Every finding, the quick ones first. None shows a secret."""
+    try:
+        settings = config.load(os.environ, file)
+    except SettingsError as error:
+        yield Finding("settings", Result.FAILED, str(error), "mend that, and run the doctor again")
+        return
+    redactor = Redactor((*config.sensitive(settings), *_generated(settings)))
+    looks = [*_looks(settings, _place(file)), *(_sending(settings) if send else ())]
+    for check, look, most_s in looks:
+        for it in checks.bounded(check, look, most_s):
+            yield Finding(it.check, it.result, redactor.clean(it.text), it.remedy and redactor.clean(it.remedy))
+
+
+def _place(file: Path | None) -> Path:
+    return file or Path(config.FILE)
+
+
+def _looks(settings: Settings, file: Path) -> Iterator[tuple[str, _Look, float]]:
+    from receiver.checks import local, remote, targets  # they take half a second to import
+
+    most_s = checks.CHECK_MOST_S
+    state, database = settings.state_dir, settings.sqlite or Path()
+    dates: list[tuple[float, float]] = []
+    ring = _ring(settings)
+    named = list(_named(settings, file, os.environ))
+    yield "settings", lambda: _settings(settings, ring), most_s
+    yield "permissions", lambda: local.permissions(state, database, (KEYS_FILE, TOKENS_FILE), named), most_s
+    yield "disk", lambda: local.disk(state), most_s
+    yield "database", lambda: local.database(database), most_s
+    yield "service", lambda: remote.service(settings.server, ring), most_s
+    yield "targets", lambda: targets.targets(settings.targets), most_s
+    yield "provider key", lambda: remote.provider(settings.provider_url, settings.provider_key, dates), most_s
+    yield "clock", lambda: remote.clock(dates), most_s
+    yield "public URL", lambda: _public(settings, ring), most_s
+
+
+def _settings(settings: Settings, ring: Ring | None) -> Iterator[Finding]:
+    warnings = []
+    if wrong := config.why_unreachable(settings):
+        yield checks.failed(*_halves(wrong))
+    elif settings.public_url.startswith("http://") and config.is_public(settings.public_url):
+        warnings.append(("PUBLIC_URL is http://: callbacks and links can be read on their way", "serve it by https://"))
+    if settings.provider_url.startswith("http://") and config.is_public(settings.provider_url):
+        warnings.append(("PROVIDER_URL is http://: the key can be read on its way", "use https://"))
+    if ring is None:
+        warnings.append(("there are no secret keys here yet", "they are made when the service starts first"))
+    yield from (checks.warning(text, remedy) for text, remedy in warnings)
+    if not wrong and not warnings:
+        yield checks.ok(f"they load; the provider is to call {settings.public_url}")
+
+
+def _public(settings: Settings, ring: Ring | None) -> Iterator[Finding]:
+    from receiver.checks import remote
+
+    return remote.public(settings.public_url, ring, max_body=settings.max_body, now=time.time_ns() // 1_000_000)
+
+
+def _sending(settings: Settings) -> Iterator[tuple[str, _Look, float]]:
+    def look(name: str) -> Iterator[Finding]:
+        try:
+            with Client(settings.server, config.local_token(settings)) as client:
+                tried = client.test_target(name)
+        except (ApiError, SettingsError) as error:
+            yield checks.failed(f"{name}: no sample could be sent: {error}", "see the service's finding above")
+            return
+        if tried.ok:
+            yield checks.ok(f"{name} took a sample in {tried.duration_ms} ms; look whether it is there")
+        else:
+            yield checks.failed(
+                f"{name} did not take it: {tried.error}", tried.advice or "see what the service answered"
+            )
+
+    for target in settings.targets:
+        yield "sample", lambda name=target.name: look(name), TRIAL_S  # type: ignore[misc]  # bound at once
+
+
+def _generated(settings: Settings) -> tuple[str, ...]:
+    """The secrets that the service made for itself, so far as they are here and ours to read."""
+    found: list[str] = []
+    for name in (KEYS_FILE, TOKENS_FILE):
+        try:
+            found += read_kept(settings.state_dir / name)
+        except (SettingsError, OSError):  # what that means, the permissions tell
+            continue
+    return tuple(found)
+
+
+def _ring(settings: Settings) -> Ring | None:
+    """The service's keys, if they are to be had; none are made."""
+    try:
+        return Ring(settings.secret_keys or read_kept(settings.state_dir / KEYS_FILE))
+    except (SettingsError, OSError):
+        return None
+
+
+def _named(settings: Settings, file: Path, env: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
+    """The files that secrets were read from, with what they hold."""
+    in_file = [it.name for it in SETTINGS if it.secret and settings.source(it.name).startswith("file ")]
+    if in_file or any(it.name != simple_name(it.url) for it in settings.targets):
+        yield (", ".join(in_file) or "targets' URLs"), file
+    for setting in SETTINGS:
+        if setting.secret and (path := env.get(f"{config.PREFIX}{setting.name}_FILE", "").strip()):
+            yield setting.name, Path(path)
+
+
+def _halves(text: str) -> tuple[str, str]:
+    what, _, remedy = text.rpartition("; ")
+    return what, remedy

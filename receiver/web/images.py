@@ -1,0 +1,76 @@
+"""Pictures of the archive, to who bears an API token or has a signed link; to everybody else none exists.
+
+Whatever a picture holds, it is answered so that no browser takes it for a page or a script.
+"""
+
+import os
+from pathlib import Path
+
+import anyio.to_thread
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
+
+from receiver.errors import Refused
+from receiver.files import Files, media_type
+from receiver.links import Links
+from receiver.model import Clock
+from receiver.views import image_path
+from receiver.web.auth import Tokens
+
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "sandbox; default-src 'none'",
+    "Cross-Origin-Resource-Policy": "cross-origin",  # a mail or a chat shows it on a page of its own
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "private, max-age=86400, immutable",
+}
+_NOT_THERE = Refused(404, "not_found", "there is no such picture, or the link has ended")
+
+
+class Images:
+    """`/images/{folder}/{file}`: GET and HEAD, with ETag and ranges."""
+
+    def __init__(self, files: Files, links: Links, tokens: Tokens, clock: Clock) -> None:
+        self._files = files
+        self._links = links
+        self._tokens = tokens
+        self._clock = clock
+
+    def route(self) -> Route:
+        """Where it is found."""
+        return Route(image_path("{folder}", "{file}"), self.show, methods=["GET"])
+
+    async def show(self, request: Request) -> Response:
+        """The file; or the same 404 whether it is not there, may not be seen, or no longer."""
+        folder, file = request.path_params["folder"], request.path_params["file"]
+        if not self._may_see(request, folder, file):
+            raise _NOT_THERE
+        found = await anyio.to_thread.run_sync(_stat, self._files.find(folder, file))
+        if found is None:
+            raise _NOT_THERE
+        path, stat = found
+        shown = FileResponse(path, headers=_HEADERS, media_type=media_type(file), stat_result=stat)
+        if _is_known(request.headers, shown.headers["etag"]):
+            kept = ("etag", "last-modified", "cache-control")
+            return Response(status_code=304, headers={name: shown.headers[name] for name in kept})
+        return shown
+
+    def _may_see(self, request: Request, folder: str, file: str) -> bool:
+        if self._tokens.admit(request.scope["headers"]):
+            return True
+        until, mac = request.query_params.get("until", ""), request.query_params.get("mac", "")
+        return self._links.good(folder, file, until, mac, self._clock())
+
+
+def _stat(path: Path | None) -> tuple[Path, os.stat_result] | None:
+    try:
+        return None if path is None else (path, path.stat())
+    except OSError:
+        return None
+
+
+def _is_known(headers: Headers, etag: str) -> bool:
+    given = headers.get("if-none-match", "")
+    return etag in (tag.strip().removeprefix("W/") for tag in given.split(","))

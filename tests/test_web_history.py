@@ -1,0 +1,93 @@
+"""What the API tells of the past: every try at a notice, and our own copies of a task's pictures."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import NOW, Clock, FakeSender
+from web_fixtures import Served, command, completed, near, served
+
+from receiver.model import Copy, Sent
+from receiver.views import rfc3339
+
+pytestmark = pytest.mark.anyio
+
+
+async def carried(web: Served) -> None:
+    """Everything that is due, sent."""
+    while (send := await web.parts.notify.claim()) is not None:
+        await web.parts.notify.carry(send)
+
+
+async def by_target(web: Served) -> dict[str, Any]:
+    page = (await web.client.get("/api/v1/notices")).json()
+    return {it["target"]: it for it in page["notices"]}
+
+
+async def test_a_notice_tells_every_try_with_its_time_its_length_and_its_error(tmp_path: Path) -> None:
+    clock, sender = Clock(), FakeSender()
+    sender.results.extend([Sent(error="error=500", duration_ms=5), Sent(duration_ms=9), Sent(duration_ms=6)])
+    async with near(tmp_path, clock=clock, sender=sender) as web:
+        await completed(web)
+        assert all(it["history"] == [] for it in (await by_target(web)).values())
+        await carried(web)
+        clock.forward(3_600_000)
+        await carried(web)
+        told = await by_target(web)
+
+    failed = next(it for it in told.values() if len(it["history"]) == 2)
+    once = next(it for it in told.values() if len(it["history"]) == 1)
+    assert failed["history"] == [
+        {"at": rfc3339(NOW), "duration_ms": 5, "error": "error=500"},
+        {"at": rfc3339(NOW + 3_600_000), "duration_ms": 6, "error": None},
+    ]
+    assert once["history"] == [{"at": rfc3339(NOW), "duration_ms": 9, "error": None}]
+    assert (failed["state"], failed["attempts"], once["attempts"]) == ("sent", 2, 1)
+
+
+async def test_the_command_shows_every_try_and_when_the_next_one_is(tmp_path: Path) -> None:
+    sender = FakeSender()
+    sender.results.extend([Sent(error="error=500 \x1b[31m", duration_ms=5), Sent(duration_ms=9)])
+    async with served(tmp_path, clock=Clock(), sender=sender) as web:
+        ref = await completed(web)
+        await carried(web)
+
+        table = await command(web, "notices", "list", "--ref", ref)
+        history = await command(web, "notices", "list", "--history", "--ref", ref[:13])
+        as_json = await command(web, "notices", "list", "--ref", ref, "--json")
+
+    assert "error=500" in table.stdout
+    lines = history.stdout.splitlines()
+    assert sum("  5 ms  error=500 " in line for line in lines) == 1
+    assert sum(line.endswith("9 ms  sent") for line in lines) == 1
+    assert sum(line.endswith("next try") for line in lines) == 1
+    assert "\x1b" not in history.stdout
+    assert as_json.stdout.count('"history"') == 2
+
+
+async def test_a_task_shows_where_its_own_copies_are(tmp_path: Path) -> None:
+    async with served(tmp_path) as web:
+        ref = await completed(web)
+        [before] = (await web.client.get(f"/api/v1/tasks/{ref}")).json()["images"]
+        copy = Copy(0, file="0.png", size=4, media_type="image/png", width=1024, height=512)
+        async with web.parts.store.write() as tx:
+            await tx.copies.put([(ref, copy)])
+        await web.parts.files.put(ref, "0.png", b"\x89PNG")
+        [image] = (await web.client.get(f"/api/v1/tasks/{ref}")).json()["images"]
+        shown = await command(web, "tasks", "show", ref)
+
+        assert (before["archived"], before["width"]) == (None, None)
+        assert (image["archived"], image["width"], image["height"]) == (f"/images/{ref}/0.png", 1024, 512)
+        assert (await web.client.get(image["archived"])).content == b"\x89PNG"
+        assert f"kept as /images/{ref}/0.png (1024 × 512)" in shown.stdout
+
+
+async def test_an_image_that_could_not_be_kept_has_no_copy(tmp_path: Path) -> None:
+    async with near(tmp_path) as web:
+        ref = await completed(web)
+        async with web.parts.store.write() as tx:
+            await tx.copies.put([(ref, Copy(0, error="it is no picture"))])
+
+        [image] = (await web.client.get(f"/api/v1/tasks/{ref}")).json()["images"]
+
+    assert image["archived"] is None
