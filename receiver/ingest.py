@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
+from receiver import logs
 from receiver.errors import Refused, Stale, StoreError, Unavailable
 from receiver.metrics import Metrics
 from receiver.model import Callback, Clock, Outcome, Policy, Source, Task, Verdict
@@ -130,7 +131,7 @@ class Ingest:
         [kept] = found
         if kept.body is None:
             raise Refused(409, "no_body", "the bytes of this callback were not kept")
-        if accept and self._outcome(kept.body) is None:
+        if accept and self._outcome(kept.ref, kept.body) is None:
             raise Refused(409, "unparsed", "no outcome can be read from this body, so there is nothing to accept")
         callback = Callback(
             ref=kept.ref,
@@ -154,7 +155,7 @@ class Ingest:
         if self._held + size > HELD_MOST:
             raise Unavailable("too many callbacks wait to be stored", retry_after_s=2)
         self._held += size
-        self._queue.append(_Waiting(callback, self._outcome(callback.body), source, told))
+        self._queue.append(_Waiting(callback, self._outcome(callback.ref, callback.body), source, told))
         if self._flushing is None:
             self._flushing = asyncio.create_task(self._flush(), name="ingest")
 
@@ -162,14 +163,15 @@ class Ingest:
         self._held -= _size(waiting.callback)
         waiting.told(result)
 
-    def _outcome(self, body: bytes) -> Outcome | None:
+    def _outcome(self, ref: str, body: bytes) -> Outcome | None:
         try:
             return self._parse(body)
         except Exception:
-            log.exception("a body broke its parser", extra={"action": "callback.parse"})
+            log.exception("a body broke its parser", extra={"action": "callback.parse", "ref": ref})
             return None
 
     async def _flush(self) -> None:
+        logs.about(None)  # begun by one callback, and for all
         try:
             while self._queue:
                 await self._gather()
@@ -200,8 +202,9 @@ class Ingest:
                 await self._commit(batch[:half])
                 await self._commit(batch[half:])
                 return
-            log.exception("a callback broke its row; its bytes are kept", extra={"action": "callback.store"})
             [waiting] = batch
+            extra = {"action": "callback.store", "ref": waiting.callback.ref}
+            log.exception("a callback broke its row; its bytes are kept", extra=extra)
             if waiting.outcome is not None:  # what was read from it may be at fault: then it is a body nobody can parse
                 await self._commit([replace(waiting, outcome=None)])
             else:
@@ -262,7 +265,8 @@ class Ingest:
         except StoreError as error:
             self._tell(waiting, error if isinstance(error, Unavailable) else Unavailable(str(error)))
         except Exception as error:
-            log.exception("a callback could not be stored at all", extra={"action": "callback.store"})
+            extra = {"action": "callback.store", "ref": waiting.callback.ref}
+            log.exception("a callback could not be stored at all", extra=extra)
             self._tell(waiting, Unavailable(f"the callback could not be stored: {type(error).__name__}"))
         else:
             self._tell(waiting, Verdict.UNPARSED)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
+from receiver import logs
 from receiver.decide import FOREVER, paused, requeued, unsure
 from receiver.errors import StoreError
 from receiver.metrics import Metrics
@@ -85,6 +86,7 @@ class Submit:
 
     async def carry(self, task: Task) -> None:
         """Send the request and record the answer, waiting for the disk if need be."""
+        logs.about(task.ref)
         url = None if task.poll_only else self._callback_url(task.ref)
         answer = await self._provider.submit(task.model or "", task.params, url)
         level = logging.WARNING if answer.taken in (Taken.UNCLEAR, Taken.BARRED) else logging.INFO

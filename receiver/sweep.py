@@ -11,6 +11,7 @@ from collections.abc import Callable
 from msgspec import Struct
 from msgspec.structs import replace
 
+from receiver import logs
 from receiver.decide import FOREVER, deadline, fits, lost, settled
 from receiver.metrics import Metrics
 from receiver.model import Clock, Confirm, Decision, Ending, Heard, Origin, Policy, Reply, Source, State, Task, Verdict
@@ -181,6 +182,7 @@ class Sweep:
 
     async def carry(self, look: Look) -> None:
         """Ask, and apply what was heard."""
+        logs.about(look.task.ref)
         asked_at = self._clock()
         reply = await self._provider.poll(look.task_id) if look.task_id is not None else None
         if reply is not None:

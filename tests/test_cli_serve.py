@@ -50,13 +50,13 @@ def test_serve_says_what_runs_where_and_no_secret_and_stops_on_sigterm(tmp_path:
             service = start(tmp_path, NOTIFY_URLS="json://127.0.0.1:9/a-secret-path")
         finally:
             del os.environ["NOTIFY_SOCKET"]
-        assert notified.recv(100) == b"READY=1"
+        assert notified.recv(100).split(b"\n")[0] == b"READY=1"
         line = ""
         assert service.stderr is not None
         while "listening on" not in line:
             line = service.stderr.readline()
         service.terminate()
-        assert notified.recv(100) == b"STOPPING=1"
+        assert notified.recv(100).split(b"\n")[0] == b"STOPPING=1"
     status, errors = ended(service)
     assert status == 0
     assert [json.loads(it)["msg"] for it in errors.splitlines()] == ["stopping", "stopped"]

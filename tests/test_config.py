@@ -106,6 +106,21 @@ def test_an_unreadable_secret_file_is_named_by_its_setting_and_not_by_its_path()
     assert "RECEIVER_PROVIDER_KEY_FILE: cannot read" in refused({"RECEIVER_PROVIDER_KEY_FILE": SENTINEL})
 
 
+@pytest.mark.parametrize("name", ["providerkey", "provider-key", "PROVIDER_KEY", "provider_key.txt"])
+def test_a_credential_with_a_mistake_in_its_name_is_refused(place: Path, name: str) -> None:
+    """The service would start without its key, and nobody would know why nothing is submitted."""
+    (place / name).write_text("a-key")
+    assert f"the credential {name!r} is no setting; did you mean provider_key?" in refused(
+        {"CREDENTIALS_DIRECTORY": str(place)}
+    )
+
+
+def test_credentials_of_other_programs_are_none_of_ours(place: Path) -> None:
+    for name in ("receiver.toml", "team.j2", "tls.pem", "token"):
+        (place / name).write_text("")
+    assert load({"CREDENTIALS_DIRECTORY": str(place)}, place / "receiver.toml").provider_key is None
+
+
 def test_an_empty_secret_file_or_credential_is_refused(place: Path) -> None:
     """Silently generated keys in the place of the missing ones would orphan every callback URL."""
     (place / "secret_keys").touch()

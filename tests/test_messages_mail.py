@@ -23,7 +23,7 @@ def plain(message: Message) -> list[str]:
     from apprise.common import NotifyFormat
     from apprise.conversion import convert_between
 
-    text: str = convert_between(NotifyFormat.HTML, NotifyFormat.TEXT, message.body)
+    text: str = convert_between(NotifyFormat.HTML, NotifyFormat.TEXT, message.body)  # type: ignore[no-untyped-call]
     return [line for line in text.split("\n") if line.strip()]
 
 

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
+from receiver import logs
 from receiver.archive.addresses import Allow
 from receiver.errors import NotFetched, Unwritable
 from receiver.files import SHEET, Files, image_name, media_type
@@ -129,6 +130,7 @@ class Archiver:
            failed if there is not one.
         4. A disk that takes nothing uses up no round: the task waits until there is room.
         """
+        logs.about(task.ref)
         try:
             copies, missing = await self._fetched(task)
             copies, undrawn = await self._drawn(task, copies)

@@ -98,7 +98,7 @@ def _silent(error: BaseException, url: httpx.URL) -> Silent:
             case ssl.SSLError():
                 return Silent(f"{place} does not speak TLS", "see that a proxy terminates HTTPS there")
             case ConnectionRefusedError():
-                return Silent(f"nothing listens at {place}", "start what should")
+                return Silent(f"nothing listens at {place}", "start the proxy there, or set PUBLIC_URL right")
     if any(isinstance(cause, httpx.TimeoutException | TimeoutError) for cause in causes):
         return Silent(f"no answer from {place} in time", f"let port {port} through the firewalls, also the hoster's")
     if any(isinstance(cause, httpx.ConnectError) for cause in causes):

@@ -125,7 +125,7 @@ def database(path: Path) -> Iterator[Finding]:
     except StoreError as error:
         yield failed(f"{path}: {error}", "see who else holds it, and whether DATABASE_URL names the right file")
     else:
-        parts = [f"{path}, schema {seen.schema}, {_bytes(seen.size)}"]
+        parts = [f"{path}, schema {seen.schema}, {_bytes(seen.size)}, write-ahead log {_bytes(seen.log_size)}"]
         parts += [f"a start brings it {seen.missing} step{'s'[: seen.missing - 1]} further"] if seen.missing else []
         parts += [] if seen.checked else ["too large to be checked here; a backup checks its copy whole"]
         yield ok("; ".join(parts))

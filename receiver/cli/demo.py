@@ -31,6 +31,7 @@ from receiver.model import State
 from receiver.sandbox import Fate, Options
 from receiver.views import NewTask, TaskView
 
+COPIES_WITHIN_S = 10
 WITHIN_S = 60  # every ping has arrived by then, or the demo has failed
 LATENCY_S = 2.0  # how long the stand-in takes for a generation, ± 50 %
 SWEEP_S = 4  # a callback is overdue after this; 120 by default
@@ -115,6 +116,7 @@ def _settings(directory: Path, provider: str, inbox_url: str, port: int) -> Sett
         "provider_url": f"{provider}/model/v1/generation",
         "provider_key": "demo-key-of-the-sandbox",
         "sweep_first": SWEEP_S,
+        "fetch_allow": "127.0.0.1",  # the sandbox's pictures; those of a real provider are on public addresses
     }
     file = directory / "receiver.toml"
     target = f"\n[targets.{TARGET}]\nurl = {json.dumps(inbox_url)}\n"
@@ -205,9 +207,19 @@ def _introduce(settings: Settings) -> None:
     click.echo("  pings     an inbox on loopback, where Slack, email or ntfy could be\n")
 
 
+async def _kept(stage: _Stage) -> list[TaskView]:
+    """The tasks, oldest first, once copies of their pictures are here; or without, after `COPIES_WITHIN_S`."""
+    until = time.monotonic() + COPIES_WITHIN_S
+    while True:
+        tasks = (await stage.tasks())[::-1]
+        if all(image.archived for task in tasks for image in task.images) or time.monotonic() > until:
+            return tasks
+        await asyncio.sleep(LOOK_S)
+
+
 async def _sum_up(stage: _Stage) -> None:
     rows = []
-    for task in reversed(await stage.tasks()):
+    for task in await _kept(stage):
         pings = ", ".join(notice.state for notice in task.notices)
         rows.append(
             (
@@ -217,9 +229,10 @@ async def _sum_up(stage: _Stage) -> None:
                 await stage.verdicts(task.ref),
                 str(task.polls),
                 pings,
+                f"{sum(image.archived is not None for image in task.images)} of {len(task.images)}",
             )
         )
-    click.echo(table(("TASK", "STATE", "SETTLED BY", "CALLBACKS", "POLLS", "PING"), rows, right=(4,)))
+    click.echo(table(("TASK", "STATE", "SETTLED BY", "CALLBACKS", "POLLS", "PING", "PICTURES KEPT"), rows, right=(4,)))
     once = ", each once" if max(stage.pinged.values()) == 1 else ""
     click.echo(f"\nEvery ping has arrived{once}.")
 
@@ -231,4 +244,5 @@ def _invite(settings: Settings) -> None:
     click.echo(f"  export RECEIVER_SERVER={settings.public_url}")
     click.echo(f"  export RECEIVER_API_TOKEN={token}")
     click.echo(f"  {command} tasks list")
-    click.echo("  curl --oauth2-bearer $RECEIVER_API_TOKEN $RECEIVER_SERVER/api/v1/tasks\n")
+    click.echo("  curl --oauth2-bearer $RECEIVER_API_TOKEN $RECEIVER_SERVER/api/v1/tasks")
+    click.echo(f"\nThe copies of the pictures, and each task's contact sheet: {settings.state_dir}/images\n")

@@ -38,7 +38,7 @@ def list_(
     cursor: str | None,
     as_json: bool,
 ) -> None:
-    """The newest notices, with how often each was tried and what came back last."""
+    """The newest notices. With how often each was tried, and what came back last."""
     page = client.notices(state=state, target=target, ref=ref and full(client, ref), limit=limit, cursor=cursor)
     if as_json:
         return echo_json(page)
@@ -82,7 +82,7 @@ def redrive(client: Client, *, ids: tuple[int, ...], target: str | None, to: str
 @json_option
 @connected
 def test(client: Client, *, target: str, as_json: bool) -> None:
-    """Send a sample with a picture to a target at once, and say what came back. Status 1 if it did not arrive."""
+    """Send a sample to a target now. It has a picture; what came back is told, status 1 if it did not arrive."""
     tried = client.test_target(target)
     if as_json:
         echo_json(tried)

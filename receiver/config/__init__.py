@@ -113,10 +113,27 @@ def _refuse_unknown(env: Mapping[str, str], table: Mapping[str, Any], path: Path
     for key in env:
         if key.startswith(PREFIX) and key not in names:
             raise SettingsError(f"{_quoted(key)} in the environment is no setting; {_nearest(key, names)}")
+    if directory := env.get("CREDENTIALS_DIRECTORY"):
+        _refuse_mistaken(Path(directory))
     keys = [setting.name.lower() for setting in SETTINGS]
     for key in table:
         if key not in keys:
             raise SettingsError(f"{_quoted(key)} in {path} is no setting; {_nearest(key.lower(), [*keys, 'targets'])}")
+
+
+def _refuse_mistaken(directory: Path) -> None:
+    """Refuse a credential whose name is nearly that of a secret. Others may be another program's, or a template."""
+    import difflib
+
+    names = [setting.name.lower() for setting in SETTINGS if setting.secret]
+    try:
+        found = sorted(each.name for each in directory.iterdir())
+    except OSError:  # whoever looks for one says what is wrong
+        return
+    for name in found:
+        near = difflib.get_close_matches(name[:80].lower(), names, 1, 0.8)
+        if near and name not in names:
+            raise SettingsError(f"the credential {_quoted(name)} is no setting; did you mean {near[0]}?")
 
 
 def _quoted(key: str) -> str:

@@ -4,13 +4,14 @@ A crash leaves no empty or half-written file, and two processes that start toget
 Here too is the look at the database's place, so that one that cannot be written is a wrong setting like any other.
 """
 
+import errno
 import os
 import secrets
 from pathlib import Path
 
 from receiver.config.kinds import TOKENS
 from receiver.config.read import read_secret
-from receiver.errors import SettingsError
+from receiver.errors import SettingsError, Unavailable
 
 KEYS_FILE = "secret_keys"
 TOKENS_FILE = "api_tokens"
@@ -20,13 +21,16 @@ _REMEDY = "make it writable by this user, or set RECEIVER_DATABASE_URL to anothe
 def kept(state_dir: Path, name: str) -> tuple[str, ...]:
     """The words of the file `name` in `state_dir`, which is made (directory 0700, file 0600) if it is not there.
 
-    Raises SettingsError when it can be neither read nor written, or holds something else.
+    Raises SettingsError when it can be neither read nor written, or holds something else; Unavailable when the disk is
+    full, which is no wrong setting: a later start may find room.
     """
     path = state_dir / name
     try:
         if not path.exists():
             _generate(path)
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise Unavailable(f"cannot write {path}: the disk is full; make room on it") from None
         remedy = f"make the state directory writable, or set RECEIVER_{name.upper()}"
         raise SettingsError(f"cannot write {path}: {error.strerror}; {remedy}") from None
     return read_kept(path)
@@ -37,6 +41,8 @@ def refuse_unwritable(database: Path) -> None:
     directory = next((each for each in database.parents if os.path.exists(each)), Path())
     if not os.path.isdir(directory) or not os.access(directory, os.W_OK | os.X_OK):
         raise SettingsError(f"cannot write into {directory}, where the database {database.name} is to be; {_REMEDY}")
+    if os.path.exists(database) and not os.path.isfile(database):
+        raise SettingsError(f"the database {database} is not a file; set RECEIVER_DATABASE_URL to another place")
     if os.path.exists(database) and not os.access(database, os.R_OK | os.W_OK):
         raise SettingsError(f"cannot write the database {database}; {_REMEDY}")
 

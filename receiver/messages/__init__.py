@@ -79,21 +79,22 @@ def _ours(told: Single | Digest, style: Style, picture: Picture | None) -> Messa
 
 
 def _own(told: Single | Digest, title: str, body: str, style: Style, picture: Picture | None) -> Message:
-    plain, form, blocks, file = fit(title, TITLE_MOST, calm), Format.TEXT, None, picture
+    plain, form, blocks, file, fits = fit(title, TITLE_MOST, calm), Format.TEXT, None, picture, True
     match style:
         case Style.TEXT:
             file = None
         case Style.NTFY:
-            body = text.bounded(body, captions=picture is not None)
+            fits = text.fits(body, captions=picture is not None)
         case Style.EMAIL:
             plain, form, body = title, Format.HTML, mail.page(told, mail.sheet(told, picture) + body)
         case Style.TELEGRAM:
             plain, form, body = "", Format.HTML, telegram.headed(title, body)
         case Style.SLACK:
+            fits = slack.fits(body)
             blocks, file = slack.own(told, title, body, picture), _unless(slack.linked(picture), picture)
         case Style.DISCORD:
             blocks, file = discord.own(told, title, body, picture), _unless(discord.linked(picture), picture)
-    if blocks and len(blocks) > JSON_MOST:
+    if not fits or (blocks and len(blocks) > JSON_MOST):
         raise template.Failed("it writes more than the service takes")
     return Message(plain, body, form, told.kind, blocks, Path(file.path) if file else None)
 

@@ -8,7 +8,7 @@ import re
 from receiver.messages.blocks import Json, chunks, packed
 from receiver.messages.message import Kind
 from receiver.messages.told import Digest, Item, Single
-from receiver.messages.words import calm, cut, fit, joined, web
+from receiver.messages.words import calm, fit, joined, web
 from receiver.model import Picture
 
 TEXT_MOST = 3_000  # characters of a text object
@@ -33,15 +33,19 @@ def blocks(told: Single | Digest, picture: Picture | None) -> str:
 
 
 def own(told: Single | Digest, title: str, body: str, picture: Picture | None) -> str:
-    """A target's own template in blocks. `body` is mrkdwn, escaped where it came from outside."""
+    """A target's own template in blocks. `body` is mrkdwn that `fits`, escaped where it came from outside."""
 
     def make(room: int) -> Json:
-        pieces = chunks([cut(line, TEXT_MOST) for line in body.split("\n")], TEXT_MOST, "\n")
-        sections = [_marked(piece) for piece in pieces if piece.strip()]
+        sections = [_marked(piece) for piece in chunks(body.split("\n"), TEXT_MOST, "\n") if piece.strip()]
         button = _button(told.page) if isinstance(told, Single) else []
         return _attachment(told, [_header(title), *sections, *_sheet(told, picture), *button])
 
     return packed(make, (0,))
+
+
+def fits(body: str) -> bool:
+    """Whether each line of a template's body has room in a text object."""
+    return all(len(line) <= TEXT_MOST for line in body.split("\n"))
 
 
 def linked(picture: Picture | None) -> bool:

@@ -9,7 +9,7 @@ from receiver.messages.told import Digest, Line, Single
 from receiver.messages.words import BODY_MOST, TITLE_MOST, address, calm, fit
 
 NTFY_MOST = 3_900  # bytes; ntfy makes a file of a message above 4,096
-NTFY_CAPTION_MOST = 5_000  # characters in the query of an upload, where a picture's message stands percent-encoded
+NTFY_CAPTION_MOST = 5_000  # characters in the query of a picture's upload, where the message is percent-encoded
 
 Paragraph = tuple[Line, ...]
 
@@ -30,39 +30,35 @@ def paragraphs(told: Single | Digest) -> list[Paragraph]:
 
 
 def small(told: Single | Digest, *, captions: bool) -> str:
-    """A body for ntfy, bounded as `bounded` says. Links and items that find no place whole are counted instead."""
+    """A body that `fits`. Links and items that find no place whole are counted instead."""
 
     def written(shown: int) -> str:
         return _written(_single(told, shown) if isinstance(told, Single) else _digest(told, shown))
 
-    def fits(shown: int) -> bool:
-        return _size(written(shown), captions=captions) <= _room(captions=captions)
+    def too_long(shown: int) -> bool:
+        return not fits(written(shown), captions=captions)
 
     most = len(told.pictures if isinstance(told, Single) else told.items)
-    shown = most if fits(most) else bisect(range(1, most), False, key=lambda count: not fits(count))
-    if shown and fits(shown):
+    shown = most if not too_long(most) else bisect(range(1, most), False, key=too_long)
+    if not too_long(shown) and (shown or isinstance(told, Single)):
         return written(shown)
     # What is cut now has no URL in it: one that is cut leads nowhere.
     if isinstance(told, Single):
-        whole = _single(told, 0)
-        if _size(_written(whole), captions=captions) > _room(captions=captions):
-            whole = _single(replace(told, page=None), 0)
+        whole = _single(replace(told, page=None), 0)
     else:
         whole = _digest(replace(told, items=(replace(told.items[0], url=None),)), 1)
-    return bounded(_written(whole), captions=captions)
+    raw = "\n\n".join("\n".join(line.text for line in paragraph) for paragraph in whole)
+    return fit(raw, NTFY_MOST, calm, lambda body: NTFY_MOST + _over(body, captions=captions))
 
 
-def bounded(body: str, *, captions: bool) -> str:
-    """At most NTFY_MOST bytes, or NTFY_CAPTION_MOST characters in a query if it `captions` a picture."""
-    return fit(body, _room(captions=captions), str, lambda text: _size(text, captions=captions))
+def fits(body: str, *, captions: bool) -> bool:
+    """Whether ntfy takes it: NTFY_MOST bytes, and NTFY_CAPTION_MOST characters in a query if it `captions` a picture."""
+    return _over(body, captions=captions) <= 0
 
 
-def _size(text: str, *, captions: bool) -> int:
-    return len(quote(text)) if captions else len(text.encode())
-
-
-def _room(*, captions: bool) -> int:
-    return NTFY_CAPTION_MOST if captions else NTFY_MOST
+def _over(body: str, *, captions: bool) -> int:
+    """How much too long it is, in bytes; 0 or less if it is not."""
+    return max(len(body.encode()) - NTFY_MOST, len(quote(body)) - NTFY_CAPTION_MOST if captions else -NTFY_MOST)
 
 
 def _single(told: Single, shown: int | None = None) -> list[Paragraph]:

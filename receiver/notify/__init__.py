@@ -10,7 +10,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 
-from receiver import pacing
+from receiver import logs, pacing
 from receiver.messages import Links, render
 from receiver.metrics import Metrics
 from receiver.model import Clock, Picture, Policy, Send, Sent, Style, Target
@@ -80,6 +80,7 @@ class Notify:
 
     async def carry(self, send: Send) -> None:
         """Render, send, record."""
+        logs.about(send.notices[0].ref)
         try:
             result = await self._carried(send)
             await insist(lambda: self._turns.record(result))

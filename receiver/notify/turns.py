@@ -59,7 +59,9 @@ class Turns:
         self._one = asyncio.Lock()
         self._results: list[Result] = []  # to be recorded
         self._ready: deque[tuple[Send, int]] = deque()  # claimed, not yet handed out, until when they are ours
-        self._out: set[int] = set()  # the sends that are claimed by us and not yet recorded
+        self._out: dict[
+            int, int
+        ] = {}  # the sends that are claimed by us and not yet recorded, until when they are ours
         self._look_at: int | None = None  # when the last claim that found nothing said to look again
         self._looked = False
 
@@ -93,13 +95,13 @@ class Turns:
 
     def over(self, send: Send) -> None:
         """Nobody carries it any more."""
-        self._out.discard(send.id)
+        self._out.pop(send.id, None)
 
     async def close(self) -> None:
         """Give back what was claimed and will not be carried."""
         while self._ready:
             send, _ = self._ready.popleft()
-            self._out.discard(send.id)
+            self._out.pop(send.id, None)
             with contextlib.suppress(StoreError):  # then the next start finds that its lease is void
                 async with self._store.write() as tx:
                     await tx.sends.release(send)
@@ -130,12 +132,13 @@ class Turns:
         async with self._store.write() as tx:
             for result in results:
                 await self._write(tx, result)
-            claimed, again = await self._claim(tx, now, self._width - len(self._out) + len(results))
+            busy = sum(now < until for until in self._out.values()) - len(results)
+            claimed, again = await self._claim(tx, now, self._width - busy)
         for result in results:
             result.recorded = True
             self._results.remove(result)
         for send in claimed:
-            self._out.add(send.id)
+            self._out[send.id] = now + self._lease_ms
             self._ready.append((send, now + self._lease_ms))
             if (bucket := self._bucket(send.target, now)) is not None:
                 bucket.take(now)
@@ -273,7 +276,7 @@ class Turns:
             send, until = self._ready.popleft()
             if self._clock() < until:
                 return send
-            self._out.discard(send.id)  # another claims it
+            self._out.pop(send.id, None)  # another claims it
         return None
 
     async def _now(self) -> dict[str, Plan]:

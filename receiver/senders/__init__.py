@@ -6,6 +6,7 @@ target's URL. Trying again, and one send at a time per target, are left to `noti
 """
 
 import asyncio
+import contextvars
 import threading
 import time
 from collections import Counter
@@ -117,7 +118,8 @@ class AppriseSender:
                 loop.call_soon_threadsafe(finish, sent)
 
         try:
-            threading.Thread(target=run, name="send", daemon=True).start()
+            # in a copy of our context, whose log lines say which task they are about
+            threading.Thread(target=contextvars.copy_context().run, args=(run,), name="send", daemon=True).start()
         except RuntimeError:
             return Sent(error="not sent: the system gives us no more threads", put_off=True)
         try:

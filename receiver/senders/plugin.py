@@ -26,6 +26,7 @@ BLOCKS_MOST = 35_000  # bytes of a template that Apprise's plugins take
 _ATTACHED = "sheet.jpg"  # the name by which a mail's HTML shows it
 _ATTACHING = {Style.EMAIL, Style.DISCORD, Style.TELEGRAM, Style.NTFY}
 _LAID_OUT = {Style.SLACK, Style.DISCORD}
+_PLAINER = {"action": "notice.plainer"}
 _SERVICES = "https://appriseit.com/services/"
 _SCHEME = re.compile(r"\s*([a-z][a-z0-9+.-]{0,31})://", re.IGNORECASE)
 _INLINE = re.compile(rf'<img\b[^>]*"cid:{re.escape(_ATTACHED)}"[^>]*>', re.IGNORECASE)
@@ -70,7 +71,7 @@ def carry(opened: "Apprise", target: Target, message: Message) -> Sent:
     blocks = _blocks(service, target, message)
     sent = _notify(opened, target, message, blocks)
     if blocks and sent.error and said.blames_blocks(sent.error) and '"image_url"' not in blocks:
-        log.warning("%s refuses our blocks, and gets plain text: %s", target.name, sent.error)
+        log.warning("%s refuses our blocks, and gets plain text: %s", target.name, sent.error, extra=_PLAINER)
         sent = _notify(opened, target, message, None)
     return sent
 
@@ -114,7 +115,7 @@ def _notify(opened: "Apprise", target: Target, message: Message, blocks: str | N
     lines = said.lines((entry.level == "DEBUG", entry.message) for entry in entries if entry.level != "INFO")
     sent = said.failure(lines, target.url)
     if posted and said.spares_text(lines):  # for its picture's sake nobody wants to be told twice
-        log.warning("%s: the text is there, its picture is not: %s", target.name, sent.error)
+        log.warning("%s: the text is there, its picture is not: %s", target.name, sent.error, extra=_PLAINER)
         return Sent()
     return sent
 
@@ -131,7 +132,7 @@ def _picture(target: Target, message: Message) -> "AttachBase | None":
     except OSError:
         size = 0
     if not 0 < size <= ATTACHED_MOST:
-        log.warning("%s: the picture of %d bytes is not attached", target.name, size)
+        log.warning("%s: the picture of %d bytes is not attached", target.name, size, extra=_PLAINER)
         return None
     return AttachFile(str(path), name=_ATTACHED, mimetype="image/jpeg")  # type: ignore[no-untyped-call]
 

@@ -80,8 +80,8 @@ _REMEDIES = (
     (r"(?:refused: |server says )55[013]", "the mail server refuses this recipient: check the address"),
     (r"server says 554", "the mail server refuses the message: check the sender's address, and what it says"),
     (r"server says 4\d\d", "the mail server asks to come again later; it is tried again by itself"),
-    (r"invalid_blocks|invalid_attachments|error=413|too large|attachment", "the picture may be at fault: the next try "
-     "goes without it"),
+    (r"invalid_blocks|invalid_attachments|error=413|too large|attachment",
+     "the picture may be at fault, and then a ping's next try goes without it"),
     (r"error=429|rate.?limit", "it wants fewer messages: give the target a rate or a digest"),
     (r"error=40[13]", "it does not accept what the target's URL shows it: check user, password or token"),
     (r"error=4(?:04|10)", "what the target's URL names does not exist (any more): check it"),

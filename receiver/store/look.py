@@ -38,8 +38,20 @@ def look(path: Path) -> Seen:
 
     Raises Corrupt, Newer, Unavailable, or StoreError where it is no database of ours.
     """
+    # To read one that nobody uses as if it were in use would leave a log beside it, and whose would that be?
+    if os.path.exists(f"{path}-wal"):
+        return _seen(path, "mode=ro")
     try:
-        raw = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=1, isolation_level=None)
+        return _seen(path, "immutable=1")
+    except StoreError:
+        if os.path.exists(f"{path}-wal"):  # it has just been opened, and what we saw may be half a change
+            return _seen(path, "mode=ro")
+        raise
+
+
+def _seen(path: Path, how: str) -> Seen:
+    try:
+        raw = sqlite3.connect(f"file:{quote(str(path))}?{how}", uri=True, timeout=1, isolation_level=None)
     except sqlite3.Error as error:
         raise Unavailable(f"the database cannot be opened ({error})") from error
     try:

@@ -15,18 +15,19 @@ from functools import lru_cache, partial
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from receiver import logs
 from receiver.errors import Refused, Unavailable
 from receiver.model import Verdict
 from receiver.views import VerdictView
 from receiver.web.answers import JSON, problem_view, retry_after, unavailable
-from receiver.web.strangers import Strangers
+from receiver.web.peers import peer
 from receiver.wiring import Parts
 
 PATH = "/callbacks/"
 HEADERS_MOST = 4096  # bytes of JSON that are kept of a callback's headers
 READING_MOST = 16 * 1024 * 1024  # bytes of bodies that are still arriving, in all
 LINGER_S = 1.0  # how long, and
-LINGER_MOST = 1024 * 1024  # for how many bytes, the rest of a refused body is let in
+LINGER_MOST = 5 << 20  # for how many bytes, the rest of a refused body is let in: as many as a proxy may send
 _PATH = PATH.encode()
 _STATUS = {200: b"HTTP/1.1 200 OK", 503: b"HTTP/1.1 503 Service Unavailable"}
 _CONTENT_TYPE = (b"content-type", JSON.encode())
@@ -46,7 +47,7 @@ class Callbacks:
         self._metrics = parts.metrics
         self._most = parts.max_body
         self._timeout_s = parts.body_timeout_s
-        self._strangers = Strangers(parts.trusted_proxies)
+        self._proxies = parts.trusted_proxies
         self._reading = 0
 
     def take(
@@ -73,6 +74,7 @@ class Callbacks:
         """Answer one request."""
         try:
             ref = self._opened(scope)
+            logs.about(ref)
             if scope["method"] == "POST":
                 body = await self._read(scope, receive)
                 if body is not None:  # else its sender has gone
@@ -90,7 +92,9 @@ class Callbacks:
         ref = self._ring.open(scope["path"].removeprefix(PATH).removesuffix("/"))
         if ref is None:
             self._metrics.called(["foreign"])
-            self._strangers.called(scope)
+            address = peer(scope, self._proxies)
+            extra = {"action": "callback.foreign", "peer": address}
+            log.info("refused a callback whose token is not ours, from %s", address, extra=extra)
             raise Refused(404, "not_found", "this is no callback URL of ours")
         return ref
 

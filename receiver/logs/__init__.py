@@ -1,10 +1,12 @@
 """Logging, set up once by `serve`: a short line on a terminal, a JSON object a line elsewhere, and no secret in either.
 
-Every line carries `action` and `ref`, handed over as `extra={"action": …, "ref": …}`. What is registered as secret and
-what looks like one (callback tokens, bearer tokens, the user part of URLs) becomes `•••` in messages, extras and
-tracebacks, whichever library wrote them. Who logs what is left to the rooms.
+Every line carries `action` and `ref`, handed over as `extra={"action": …, "ref": …}`, the ref also by `about`. What is
+registered as secret and what looks like one (callback tokens, bearer tokens, the user part of URLs) becomes `•••` in
+messages, extras and tracebacks, whichever library wrote them. What repeats itself is bounded by `flood`. Who logs what
+is left to the rooms.
 """
 
+import base64
 import contextlib
 import json
 import logging
@@ -13,9 +15,12 @@ import re
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TextIO
 from urllib.parse import quote, quote_plus, unquote
+
+from receiver.logs.flood import Flood
 
 MASK = "•••"
 FIELD_MOST = 16_384  # characters of one field of a line
@@ -31,6 +36,14 @@ _LOOKS_SECRET = re.compile(
     r"|(?P<scheme>://)[^\s/?#\"'<>]*@",
     re.IGNORECASE | re.ASCII,
 )
+
+_about: ContextVar[str | None] = ContextVar("about", default=None)
+
+
+def about(ref: str | None) -> None:
+    """What this asyncio task, and what it starts, logs from now on is of the task `ref`, where a line does not say
+    otherwise."""
+    _about.set(ref)
 
 
 class Redactor:
@@ -72,9 +85,11 @@ def _telling(secret: str) -> Iterator[str]:
         return
     if password := re.match(r"[^/?#]*?:([^/?#]+)@", rest):
         yield password[1]
+    if user := re.match(r"([^/?#]+)@", rest):  # as a request's header says both
+        yield base64.b64encode(unquote(user[1]).encode()).decode().rstrip("=")
     topic = "" if "@" in rest else re.split("[/?:]", rest)[0]  # where Apprise has no host, as in ntfy://topic
     for part in re.split(r"[/?&;=#:@,]", rest):
-        mixed = re.search("[0-9]", part) or (part != part.lower() and part != part.upper())
+        mixed = re.search("[0-9]", part) or (part != part.lower() and part != part.upper()) or len(part) >= 20
         if len(part) >= 8 and "." not in part and part != "localhost" and (mixed or part == topic):
             yield part
 
@@ -113,7 +128,7 @@ class _Line(logging.Formatter):
         return self._field(getattr(record, "action", None) or record.name)
 
     def _ref(self, record: logging.LogRecord) -> str | None:
-        ref = getattr(record, "ref", None)
+        ref = getattr(record, "ref", None) or _about.get()
         return None if ref is None else self._field(ref)
 
 
@@ -157,6 +172,29 @@ def _escaped(line: str) -> str:
 
 
 class _Output(logging.StreamHandler[TextIO]):
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._flood = Flood()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write it, unless too many like it were; the handler's lock is held."""
+        for late in self._flood.over():
+            super().emit(late)
+        if self._flood.admits(record):
+            super().emit(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        last = self._flood.written(record, len(text))
+        return text if last is None else f"{text}{self.terminator}{super().format(last)}"
+
+    def close(self) -> None:
+        """Say what is still to be said of a flood."""
+        with self.lock or contextlib.nullcontext():
+            for late in self._flood.over(all_of_them=True):
+                super().emit(late)
+        super().close()
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Say that a line is lost, and never raise: no work may fail for want of a log.
 
@@ -180,6 +218,7 @@ def setup(stream: TextIO, *, tty: bool, level: int = logging.INFO, secrets: Iter
     root = logging.getLogger()
     for old in [each for each in root.handlers if isinstance(each, _Output)]:
         root.removeHandler(old)
+        old.close()
     root.addHandler(output)
     root.setLevel(level)
     logging.captureWarnings(True)

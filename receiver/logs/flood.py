@@ -1,0 +1,74 @@
+"""A bound on how much the log says of the same thing, so that no flood of requests or faults fills the disk with it.
+
+Lines are of one kind if their logger, level and action are the same. What a kind says beyond its share is counted, and
+the count told when its span is over, with the next line of any kind or at the end.
+"""
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+
+from msgspec import Struct
+
+SPAN_S = 60.0
+SHARE = 128 * 1024  # characters of one kind's lines in a span: some 800 of them, or eight long tracebacks
+KINDS_MOST = 256
+
+_Kind = tuple[str, int, str | None]
+
+
+class _Span(Struct):
+    ends: float
+    left: int = SHARE
+    dropped: int = 0
+
+
+class Flood:
+    """Says of each record whether it may be written. Not for several threads at once; `now` is in seconds."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._spans: OrderedDict[_Kind, _Span] = OrderedDict()  # the one that ends first is the first
+
+    def admits(self, record: logging.LogRecord) -> bool:
+        """Whether there is room for it in its kind's span; it is counted where there is none."""
+        span = self._spans.get(_kind(record))
+        if span is None or span.left > 0:
+            return True
+        span.dropped += 1
+        return False
+
+    def written(self, record: logging.LogRecord, size: int) -> logging.LogRecord | None:
+        """It took so many characters. Gives a record to be written behind it if it was the last for now."""
+        kind = _kind(record)
+        span = self._spans.get(kind)
+        if span is None:
+            span = self._spans[kind] = _Span(self._now() + SPAN_S)
+        had = span.left
+        span.left -= size
+        if had <= 0 or span.left > 0:
+            return None
+        return _said(kind, "more lines like this one are counted and left out for up to %.0f s", SPAN_S)
+
+    def over(self, *, all_of_them: bool = False) -> Iterator[logging.LogRecord]:
+        """What is to be said of the spans that have ended, or of all. They are forgotten."""
+        now = self._now()
+        while self._spans:
+            kind, span = next(iter(self._spans.items()))
+            if span.ends > now and len(self._spans) <= KINDS_MOST and not all_of_them:
+                return
+            del self._spans[kind]
+            if span.dropped:
+                yield _said(kind, "%d more such lines were left out", span.dropped, left_out=span.dropped)
+
+
+def _kind(record: logging.LogRecord) -> _Kind:
+    return record.name, record.levelno, getattr(record, "action", None)
+
+
+def _said(kind: _Kind, text: str, *args: object, **extra: object) -> logging.LogRecord:
+    name, level, action = kind
+    record = logging.LogRecord(name, level, __file__, 0, text, args, None)
+    record.__dict__ |= {"action": action or name, **extra}
+    return record

@@ -1,0 +1,43 @@
+"""Who it is that asks: the connection's address, or the one that a proxy of ours forwards."""
+
+import ipaddress
+from collections.abc import Sequence
+
+from starlette.types import Scope
+
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def peer(scope: Scope, trusted: Sequence[_Network]) -> str:
+    """The address that a request comes from; `local` if that is a local socket.
+
+    If the connection's is in a network of `trusted`, it is a proxy's, and X-Forwarded-For is believed from its end on,
+    for as long as it names such proxies: what stands before them, anybody may have written.
+    """
+    if not scope.get("client"):
+        return "local"
+    told = str(scope["client"][0])
+    found = _address(told)
+    if found is None:
+        return told
+    hops = b",".join(value for name, value in scope["headers"] if name == b"x-forwarded-for").split(b",")
+    while hops and any(found in network for network in trusted):
+        before = _address(hops.pop().decode("latin-1").strip())
+        if before is None:
+            break
+        found = before
+    return str(found)
+
+
+def _address(text: str) -> _Address | None:
+    """An address as proxies write it: perhaps in brackets, perhaps with a port."""
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        found = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(found, "ipv4_mapped", None) or found

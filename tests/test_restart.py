@@ -1,0 +1,136 @@
+"""A restart loses no request: the socket outlives the process, and no connection is closed over what it was sent."""
+
+import asyncio
+import json
+import socket
+from pathlib import Path
+
+import pytest
+from fakes import a_ref
+from living import PATIENCE_S, until
+from web_fixtures import DONE, callback_path, served, wired
+
+from bench.restart import Unit, called
+from receiver.web import retire
+from receiver.web.retire import Retiring
+
+pytestmark = pytest.mark.anyio
+
+BODY = json.dumps(DONE).encode()
+PAGE = b"GET /healthz HTTP/1.1\r\nHost: receiver\r\n\r\n"
+
+
+def post(path: str) -> bytes:
+    """A callback as bytes."""
+    return f"POST {path} HTTP/1.1\r\nHost: receiver\r\nContent-Length: {len(BODY)}\r\n\r\n".encode() + BODY
+
+
+async def test_no_callback_fails_in_restarts_under_load_and_none_waits_for_long(tmp_path: Path) -> None:
+    """Fifty a second, half of them over kept connections; the longest wait is a stop and a start, well under 5 s."""
+    async with called(tmp_path, seconds=60) as (unit, calls):
+        for turn in range(4):
+            assert await unit.stop() == 0
+            await unit.start()
+
+            async def answered(least: int = 50 * (turn + 1)) -> bool:
+                return len(calls.waits) >= least
+
+            await until(answered)
+    assert calls.failed == []
+    assert max(calls.waits) < 5
+    assert calls.reused > 0
+
+
+async def test_a_caller_that_comes_while_nobody_is_there_is_answered_by_the_next(tmp_path: Path) -> None:
+    async with called(tmp_path, seconds=0.02) as (unit, _):
+        await unit.stop()
+        async with wired(unit.port) as wire:
+            wire.writer.write(PAGE)
+            await unit.start()
+            assert (await wire.answer())[0] == 200
+
+
+@pytest.mark.parametrize("direct", [True, False])
+async def test_answers_say_that_they_are_the_last_from_the_first_word_of_a_stop_on(
+    tmp_path: Path, direct: bool
+) -> None:
+    """Who hears it opens another connection for his next request, and none is closed under it."""
+    async with served(tmp_path) as web, wired(web.port) as wire:
+        request = post(callback_path(web.parts, a_ref())) if direct else PAGE
+        wire.writer.write(request)
+        assert "connection: close" not in (await wire.answer())[1]
+        web.draining.set()
+        wire.writer.write(request)
+        status, head, _ = await wire.answer()
+        assert (status, head.count("connection: close")) == (200, 1)
+        assert await wire.closed()
+
+
+async def test_requests_that_came_together_are_all_answered_in_a_stop(tmp_path: Path) -> None:
+    async with served(tmp_path) as web, wired(web.port) as wire:
+        wire.writer.write(post(callback_path(web.parts, a_ref())) + post(callback_path(web.parts, a_ref())))
+        web.draining.set()
+        for _ in range(2):
+            assert (await wire.answer())[0] == 200
+        assert await wire.closed()
+
+
+async def test_a_connection_that_was_just_used_is_answered_once_more_though_the_service_stops(tmp_path: Path) -> None:
+    async with served(tmp_path) as web, wired(web.port) as wire:
+        wire.writer.write(PAGE)
+        await wire.answer()
+        web.stop.set()
+        await asyncio.sleep(0.05)
+        wire.writer.write(post(callback_path(web.parts, a_ref())))
+        assert (await wire.answer())[0] == 200
+        assert await wire.closed()
+
+
+async def test_a_connection_is_not_closed_over_a_request_that_nobody_has_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it was idle: the kernel is asked what it holds."""
+    found: list[Retiring] = []
+    begun = Retiring.connection_made
+
+    def noted(self: Retiring, transport: asyncio.Transport) -> None:
+        found.append(self)
+        begun(self, transport)
+
+    monkeypatch.setattr(Retiring, "connection_made", noted)
+    async with served(tmp_path) as web:
+        with socket.create_connection(("127.0.0.1", web.port)) as raw:
+
+            async def taken() -> bool:
+                return bool(found)
+
+            await until(taken)
+            monkeypatch.setattr(retire, "WARM_S", 0.0)  # nothing is warm any more
+            raw.sendall(post(callback_path(web.parts, a_ref())))
+            web.draining.set()
+            found[0].shutdown()
+            raw.setblocking(False)
+            async with asyncio.timeout(PATIENCE_S):
+                answer = await asyncio.get_running_loop().sock_recv(raw, 4096)
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\nconnection: close\r\n")
+
+
+async def test_a_connection_that_brings_nothing_does_not_hold_a_stop_up(tmp_path: Path) -> None:
+    """One that was just opened is given half a second, not the five that requests in flight have."""
+    async with served(tmp_path) as web, wired(web.port) as wire:
+        loop = asyncio.get_running_loop()
+        wire.writer.write(b"POST /callbacks/")  # and no more
+        await asyncio.sleep(0.05)
+        began = loop.time()
+        web.stop.set()
+        await web.ended()
+        assert loop.time() - began < 4
+        assert await wire.closed()
+
+
+async def test_a_unit_that_cannot_start_says_why(tmp_path: Path) -> None:
+    """What holds the socket in these tests is no part of the service, and yet has to be right."""
+    unit = Unit(tmp_path, {"RECEIVER_DATABASE_URL": "nonsense"})
+    with pytest.raises(RuntimeError, match="RECEIVER_DATABASE_URL"):
+        await unit.start()
+    await unit.close()
