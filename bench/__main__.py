@@ -18,7 +18,20 @@ from pathlib import Path
 from bench.processes import LOAD_CORE
 from bench.samples import Row
 
-BENCHES = ("throughput", "where", "peer", "latency", "drain", "start", "memory", "pictures", "slow", "growth")
+BENCHES = (
+    "throughput",
+    "where",
+    "peer",
+    "latency",
+    "drain",
+    "start",
+    "restart",
+    "memory",
+    "pictures",
+    "slow",
+    "growth",
+    "upkeep",
+)
 """Modules of `bench`, each with `rows()`: the lines that it adds to the table."""
 
 RESULTS = Path(__file__).with_name("results.json")

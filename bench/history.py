@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 from receiver.store import open_store
+from receiver.store.migrate import migrations
 
 BORN = 1_790_000_000_000  # milliseconds; a task every ten seconds from here on
 APART_MS = 10_000
@@ -41,9 +42,15 @@ INSERT INTO attempts (send_id, at, duration_ms) SELECT i + 1, at + 61000, 300 FR
 """
 
 
-def grow(path: Path, count: int) -> None:
-    """Make a database with `count` (≥ 1) tasks that ended; its next task is made at `after(count)`."""
-    _make(path)
+def grow(path: Path, count: int, *, schema: int | None = None) -> None:
+    """Make a database with `count` (≥ 1) tasks that ended; its next task is made at `after(count)`.
+
+    With `schema` it is left as the version that knew so many migrations made it.
+    """
+    if schema is None:
+        _make(path)
+    else:
+        _make_old(path, schema)
     with sqlite3.connect(path, isolation_level=None) as raw:
         raw.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -500000;")
         raw.execute("CREATE TEMP TABLE past (i INTEGER PRIMARY KEY, ref TEXT, at INTEGER)")
@@ -59,6 +66,20 @@ def grow(path: Path, count: int) -> None:
 def after(count: int) -> int:
     """When, in milliseconds, the next task of a database of `count` tasks is made."""
     return BORN + count * APART_MS
+
+
+def _make_old(path: Path, schema: int) -> None:
+    with sqlite3.connect(path, isolation_level=None) as raw:
+        raw.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        raw.execute("PRAGMA journal_mode = WAL")
+        raw.execute(
+            "CREATE TABLE migrations (number INTEGER PRIMARY KEY, name TEXT NOT NULL,"
+            " probed_at INTEGER NOT NULL DEFAULT 0) STRICT"
+        )
+        for step in migrations("sqlite")[:schema]:
+            raw.executescript(step.sql)
+            raw.execute("INSERT INTO migrations (number, name) VALUES (?, ?)", (step.number, step.name))
+    raw.close()
 
 
 def _make(path: Path) -> None:

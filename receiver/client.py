@@ -24,6 +24,7 @@ from receiver.views import (
     NewTask,
     NoticePage,
     ProblemView,
+    PruneView,
     RedrivenView,
     TaskPage,
     TaskView,
@@ -169,6 +170,10 @@ class Client:
     def test_target(self, target: str) -> TrialView:
         """Have a sample with a picture sent to a target now, and what came of it."""
         return self._call("POST", "notices/test", TrialView, body={"target": target}, timeout_s=TRIAL_S)
+
+    def prune(self) -> bool:
+        """Let retention begin now; False if it was under way already."""
+        return self._call("POST", "prune", PruneView).begun
 
     # -- the stream --
 

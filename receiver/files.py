@@ -11,7 +11,7 @@ import os
 import re
 import secrets
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 from receiver.errors import Unwritable
@@ -181,6 +181,35 @@ class Files:
             near = next(it for it in (self._folder.root, *self._folder.root.parents) if it.is_dir())
             disk = os.statvfs(near)
         return disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
+
+    async def remove(self, folders: Sequence[str]) -> None:
+        """Remove all that is kept of these tasks and digests. Raises Unwritable."""
+        await asyncio.to_thread(self._remove, folders)
+
+    async def remove_digests(self, before: int) -> int:
+        """Remove digests' sheets drawn before this time, in milliseconds; how many. Raises Unwritable."""
+        return await asyncio.to_thread(self._remove_digests, before)
+
+    def _remove(self, folders: Sequence[str]) -> None:
+        for folder in folders:
+            with _told():
+                path = self._folder.path(folder, SHEET).parent
+                with contextlib.suppress(FileNotFoundError):
+                    for file in path.iterdir():
+                        file.unlink(missing_ok=True)
+                    path.rmdir()
+                with contextlib.suppress(OSError):  # others' folders are in it, or it is gone
+                    path.parent.rmdir()
+
+    def _remove_digests(self, before: int) -> int:
+        with _told():
+            old = [
+                path.name
+                for path in self._folder.root.glob("*/digest-*")
+                if _DIGEST.fullmatch(path.name) and path.stat().st_mtime * 1000 < before
+            ]
+        self._remove(old)
+        return len(old)
 
     async def tidy(self) -> None:
         """Remove what an earlier process left under temporary names. Raises Unwritable."""

@@ -89,6 +89,7 @@ class Submit:
         logs.about(task.ref)
         url = None if task.poll_only else self._callback_url(task.ref)
         answer = await self._provider.submit(task.model or "", task.params, url)
+        self._metrics.submitted(answer.taken)
         level = logging.WARNING if answer.taken in (Taken.UNCLEAR, Taken.BARRED) else logging.INFO
         log.log(level, answer.text, extra={"action": f"submit.{answer.taken}", "ref": task.ref})
         try:

@@ -190,6 +190,12 @@ class RedrivenView(Struct, frozen=True):
     redriven: int
 
 
+class PruneView(Struct, frozen=True):
+    """Whether retention begins now; else it was under way already."""
+
+    begun: bool
+
+
 class TrialView(Struct, frozen=True):
     """What came of a sample message: `error` is what came back, `advice` what to do about it.
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from receiver import config
 from receiver.archive import Allow, Archiver
@@ -21,6 +22,7 @@ from receiver.notify import Notify
 from receiver.pictures.studio import Studio
 from receiver.providers import PROVIDERS, Provider
 from receiver.providers.late import Late
+from receiver.prune import Keep, Pruner
 from receiver.senders import AppriseSender, Sender
 from receiver.sheets import Draw, Sheets
 from receiver.store import Store, open_store
@@ -47,6 +49,7 @@ class Parts(Struct, frozen=True, kw_only=True, eq=False):
     sweep: Sweep
     notify: Notify
     archive: Archiver
+    prune: Pruner
     sender: Sender
     files: Files
     links: Links
@@ -57,9 +60,9 @@ class Parts(Struct, frozen=True, kw_only=True, eq=False):
     trusted_proxies: tuple[Network, ...] = ()
 
     @property
-    def loops(self) -> tuple[Submit, Sweep, Notify, Archiver]:
+    def loops(self) -> tuple[Submit, Sweep, Notify, Archiver, Pruner]:
         """What the worker runs."""
-        return self.submit, self.sweep, self.notify, self.archive
+        return self.submit, self.sweep, self.notify, self.archive, self.prune
 
 
 class _NoKey:
@@ -112,10 +115,10 @@ async def open_parts(
         links = Links(ring, settings.public_url, clock, reachable=config.is_public(settings.public_url))
         draw = Studio().draw
         allow = Allow(hosts=frozenset(settings.fetch_allow.hosts), networks=settings.fetch_allow.networks)
-        archive = Archiver(store, files, policy, clock, draw=draw, allow=allow)
+        metrics = Metrics(target.name for target in settings.targets)
+        archive = Archiver(store, files, policy, clock, draw=draw, allow=allow, metrics=metrics)
         stack.push_async_callback(archive.close)
         await _warn_of_lost_keys(store, ring)
-        metrics = Metrics()
         ingest = Ingest(store, PROVIDERS["vtrix"].parse, policy, clock, metrics)
         stack.push_async_callback(ingest.close)
         intake = Intake(
@@ -159,6 +162,7 @@ async def open_parts(
             sweep=Sweep(store, provider, policy, clock, metrics=metrics),
             notify=notify,
             archive=archive,
+            prune=Pruner(store, files, policy, clock, keep=Keep(**asdict(settings.retention))),
             sender=sender or apprise,
             files=files,
             links=links,
@@ -168,6 +172,18 @@ async def open_parts(
             body_timeout_s=settings.body_timeout,
             trusted_proxies=settings.trusted_proxies,
         )
+
+
+@contextlib.asynccontextmanager
+async def open_pruner(settings: Settings, clock: Clock = wall_clock) -> AsyncIterator[Pruner]:
+    """Retention alone, with the database to itself. Raises StoreError's children."""
+    assert settings.sqlite is not None  # noqa: S101 - whoever asks has looked
+    store = await open_store(settings.sqlite)
+    try:
+        files, policy = Files(settings.state_dir / "images"), Policy(targets=settings.targets)
+        yield Pruner(store, files, policy, clock, keep=Keep(**asdict(settings.retention)), alone=True)
+    finally:
+        await store.close()
 
 
 def _provider(stack: contextlib.AsyncExitStack, settings: Settings, clock: Clock) -> Provider:

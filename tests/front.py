@@ -69,7 +69,8 @@ def expired(folder: Path) -> tuple[Path, Path]:
     cert, key = certificate(folder)
     (folder / "index.txt").touch()
     (folder / "ca.cnf").write_text(
-        f"[ca]\ndefault_ca = x\n[x]\ndatabase = {folder}/index.txt\nserial = {folder}/serial\nnew_certs_dir = {folder}\n"
+        f"[ca]\ndefault_ca = x\n[x]\ndatabase = {folder}/index.txt\n"
+        f"serial = {folder}/serial\nnew_certs_dir = {folder}\n"
         "default_md = sha256\npolicy = p\nx509_extensions = e\n[p]\ncommonName = supplied\n"
         "[e]\nsubjectAltName = DNS:localhost\n"
     )

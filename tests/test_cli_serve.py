@@ -179,8 +179,8 @@ def test_the_demo_brings_every_ping_and_ends_well(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "Every ping has arrived, each once." in done.stdout
-    assert re.search(r"^meadow +completed +callback +accepted, duplicate +0 +sent$", done.stdout, re.MULTILINE)
-    assert re.search(r"^orchard +completed +poll +none came +[1-9] +sent$", done.stdout, re.MULTILINE)
-    assert re.search(r"^canyon +failed +callback +accepted +0 +sent$", done.stdout, re.MULTILINE)
+    assert re.search(r"^meadow +completed +callback +accepted, duplicate +0 +sent +4 of 4$", done.stdout, re.MULTILINE)
+    assert re.search(r"^orchard +completed +poll +none came +[1-9] +sent +4 of 4$", done.stdout, re.MULTILINE)
+    assert re.search(r"^canyon +failed +callback +accepted +0 +sent +0 of 0$", done.stdout, re.MULTILINE)
     assert len(re.findall(r"^ +[0-9.]+ s  ping +to phone$", done.stdout, re.MULTILINE)) == 5
     assert "\x1b" not in done.stdout

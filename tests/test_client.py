@@ -180,6 +180,7 @@ def test_a_ref_stays_one_segment_of_the_path() -> None:
         ),
         (lambda c: c.notices(state="dead"), "GET", "notices?state=dead", b"", {"notices": [], "next": None}),
         (lambda c: c.redrive(ids=[1, 2]), "POST", "notices/redrive", b'{"ids":[1,2]}', {"redriven": 2}),
+        (lambda c: c.prune(), "POST", "prune", b"", {"begun": True}),
     ],
 )
 def test_each_call_speaks_as_the_contract_says(

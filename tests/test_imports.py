@@ -17,7 +17,7 @@ LEVELS = {
     "config logs tokens schedule messages parameters metrics views later pacing": 1.0,
     "providers store files senders decide pictures links": 2.0,
     "settle sheets": 3.0,
-    "submit ingest sweep notify archive prune intake": 4.0,
+    "submit ingest sweep notify archive prune intake upkeep": 4.0,
     "wiring": 4.5,
     "web worker client checks": 5.0,
     "cli": 6.0,

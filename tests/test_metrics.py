@@ -3,12 +3,13 @@
 import prometheus_client
 from fakes import NOW, a_notice, a_task
 
-from receiver.metrics import MEDIA_TYPE, Metrics
-from receiver.model import Heard, Send, Source, State
+from receiver.metrics import MEDIA_TYPE, Gauges, Metrics
+from receiver.model import Archive, Heard, Send, Source, State, Taken, Verdict
 
 
 def lines(metrics: Metrics) -> list[str]:
-    return metrics.text([("ingest", 3)]).decode().splitlines()
+    now = Gauges(depths=[("ingest", 3)], disk_free=5, disk_size=7, database=11, database_log=13)
+    return metrics.text(now).decode().splitlines()
 
 
 def test_every_count_has_its_name_and_labels() -> None:
@@ -17,6 +18,8 @@ def test_every_count_has_its_name_and_labels() -> None:
     metrics.called(["accepted", "duplicate", "accepted"])
     metrics.settled([a_task(State.COMPLETED, settled_by=Source.POLL), a_task(State.FAILED, settled_by=None)])
     metrics.polled(Heard.BUSY)
+    metrics.submitted(Taken.UNCLEAR)
+    metrics.archived(Archive.DONE)
     notices = (a_notice(created_at=NOW - 2_000), a_notice(created_at=NOW + 9))  # the second: a clock that was put back
     metrics.noticed(Send(id=1, target="slack", claim=1, claims=1, tries=0, notices=notices), "sent", NOW)
     assert {
@@ -25,11 +28,18 @@ def test_every_count_has_its_name_and_labels() -> None:
         'receiver_tasks_total{settled_by="poll",state="completed"} 1.0',
         'receiver_tasks_total{settled_by="",state="failed"} 1.0',
         'receiver_polls_total{result="busy"} 1.0',
+        'receiver_submissions_total{result="unclear"} 1.0',
+        'receiver_archived_total{state="done"} 1.0',
         'receiver_notices_total{state="sent",target="slack"} 2.0',
         'receiver_notice_seconds_bucket{le="1.0"} 1.0',
         'receiver_notice_seconds_bucket{le="2.5"} 2.0',
         "receiver_notice_seconds_sum 2.0",
         'receiver_queue_depth{queue="ingest"} 3.0',
+        "receiver_ready 1.0",
+        "receiver_disk_free_bytes 5.0",
+        "receiver_disk_size_bytes 7.0",
+        'receiver_database_bytes{file="database"} 11.0',
+        'receiver_database_bytes{file="log"} 13.0',
     } <= set(lines(metrics))
 
 
@@ -47,10 +57,33 @@ def test_a_duration_counts_in_its_bucket_and_all_above() -> None:
 
 
 def test_nothing_counted_yet_is_told_as_nothing() -> None:
-    """So that a dashboard finds the names, and the histograms' zeros, from the first scrape on."""
-    text = lines(Metrics())
+    """So that a dashboard finds the names from the first scrape on, and a rule sees the first of anything as growth."""
+    text = lines(Metrics(["slack"]))
     assert "# TYPE receiver_callbacks_total counter" in text
     assert 'receiver_callback_seconds_bucket{le="+Inf"} 0.0' in text
+    assert {f'receiver_callbacks_total{{verdict="{it}"}} 0.0' for it in [*Verdict, "foreign"]} <= set(text)
+    assert {f'receiver_tasks_total{{settled_by="{it}",state="completed"}} 0.0' for it in ("callback", "poll")} <= set(
+        text
+    )
+    assert {f'receiver_notices_total{{state="{it}",target="slack"}} 0.0' for it in ("sent", "failed", "dead")} <= set(
+        text
+    )
+
+
+def test_what_could_not_be_found_out_is_not_told() -> None:
+    """A size of 0 would be a lie, and an alert."""
+    text = Metrics().text(Gauges(ready=False)).decode()
+    assert "receiver_ready 0.0" in text
+    assert "# TYPE receiver_disk_free_bytes gauge" in text
+    assert "\nreceiver_disk_free_bytes" not in text
+    assert "\nreceiver_database_bytes" not in text
+
+
+def test_what_the_process_uses_is_told_too() -> None:
+    """By the names that every exporter has."""
+    text = Metrics().text(Gauges()).decode()
+    for name in ("process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds"):
+        assert f"\n{name} " in text
 
 
 def test_the_text_is_of_the_type_that_the_library_says() -> None:

@@ -22,6 +22,7 @@ from receiver.store import Attempt, Opening, Store, open_store
 from receiver.store.callbacks import Callbacks
 from receiver.store.copies import Copies
 from receiver.store.notices import Notices
+from receiver.store.pruning import Pruning
 from receiver.store.sends import Sends
 from receiver.store.tasks import Tasks
 
@@ -75,7 +76,7 @@ class Noting:
         self.ran: dict[tuple[str, str], Ran] = {}
 
     def note(self, sql: str, params: Any) -> None:
-        if sql.lstrip().upper().startswith(("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")):
+        if sql.lstrip().upper().startswith(("SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "PRAGMA")):
             self.ran.setdefault((self.method, sql), Ran(self.method, sql, tuple(params)))
 
     def connect(self, *args: Any, **how: Any) -> sqlite3.Connection:
@@ -169,7 +170,7 @@ TOUR = [
     *[Call("tasks", name, (NOW,)) for name in ("next_queued", "any_due", "next_due", "release_paused", "in_hand")],
     *[Call("tasks", name, (NOW,)) for name in ("next_place", "overdue_answers", "next_lease", "next_overdue")],
     *[Call("tasks", name, (NOW,)) for name in ("next_poll", "forget_keys")],
-    *[Call("tasks", name) for name in ("void_leases", "counts", "open_keys")],
+    *[Call("tasks", name) for name in ("void_leases", "counts", "count_to_archive", "open_keys")],
     Call("tasks", "pull_in", (NOW,), {"lease_ms": MINUTE, "due_ms": HOUR, "poll_ms": HOUR, "archive_ms": HOUR}),
     Call("tasks", "to_archive", (NOW,)),
     Call("tasks", "to_archive", (NOW,), {"first_only": True, "limit": 200}),
@@ -234,6 +235,18 @@ TOUR = [
     Call("notices", "bury_strangers", (["nobody"],)),
     Call("notices", "raise_attention", ("cause", "text", NOW, HOUR)),
     Call("notices", "counts"),
+    *[Call("pruning", name, ("", 50)) for name in ("tasks", "pictured", "overflown")],
+    *[Call("pruning", name, (0, 50)) for name in ("callbacks", "notices")],
+    Call("pruning", "closed", (REFS, NOW)),
+    Call("pruning", "drop_polls", (NOW, 50)),
+    Call("pruning", "drop_attention", (NOW, 50)),
+    Call("pruning", "drop_callbacks", ([1, 2],)),
+    Call("pruning", "drop_notices", ([1, 2],)),
+    Call("pruning", "drop_overflow", (REFS,)),
+    Call("pruning", "drop_copies", (REFS, "old")),
+    Call("pruning", "drop_tasks", ([WAITING.ref, *(it.ref for it in MANY)], NOW, 1000)),
+    Call("pruning", "pages"),
+    Call("pruning", "give_back", (1,)),
 ]
 
 
@@ -257,7 +270,14 @@ def explained(ran: Ran, path: Path) -> list[str]:
 
 
 async def test_the_tour_calls_every_method_of_the_tables(store: Store, noting: Noting) -> None:
-    kinds = {"tasks": Tasks, "copies": Copies, "callbacks": Callbacks, "notices": Notices, "sends": Sends}
+    kinds = {
+        "tasks": Tasks,
+        "copies": Copies,
+        "callbacks": Callbacks,
+        "notices": Notices,
+        "sends": Sends,
+        "pruning": Pruning,
+    }
     every = {
         f"{table}.{name}"
         for table, kind in kinds.items()

@@ -5,6 +5,7 @@ import json
 import socket
 from pathlib import Path
 
+import anyio
 import pytest
 from fakes import a_ref
 from living import PATIENCE_S, until
@@ -13,6 +14,7 @@ from web_fixtures import DONE, callback_path, served, wired
 from bench.restart import Unit, called
 from receiver.web import retire
 from receiver.web.retire import Retiring
+from receiver.web.server import BACKLOG
 
 pytestmark = pytest.mark.anyio
 
@@ -48,6 +50,23 @@ async def test_a_caller_that_comes_while_nobody_is_there_is_answered_by_the_next
             wire.writer.write(PAGE)
             await unit.start()
             assert (await wire.answer())[0] == 200
+
+
+async def test_many_callers_find_room_in_the_queue_while_nobody_is_there(tmp_path: Path) -> None:
+    """More than asyncio would leave room for, which takes the length of the queue for its own purpose."""
+    most = int((await anyio.Path("/proc/sys/net/core/somaxconn").read_text()).strip())
+    async with called(tmp_path, seconds=0.02) as (unit, _):
+        await unit.stop()
+        async with asyncio.timeout(PATIENCE_S):
+            waiting = [await asyncio.open_connection("127.0.0.1", unit.port) for _ in range(min(500, most // 2))]
+            assert len(waiting) > BACKLOG or most < 2 * BACKLOG
+            for _, writer in waiting:
+                writer.write(PAGE)
+            await unit.start()
+            heads = [await reader.readuntil(b"\r\n") for reader, _ in waiting]
+        assert set(heads) == {b"HTTP/1.1 200 OK\r\n"}
+        for _, writer in waiting:
+            writer.close()
 
 
 @pytest.mark.parametrize("direct", [True, False])
@@ -113,6 +132,22 @@ async def test_a_connection_is_not_closed_over_a_request_that_nobody_has_read(
             async with asyncio.timeout(PATIENCE_S):
                 answer = await asyncio.get_running_loop().sock_recv(raw, 4096)
     assert answer.startswith(b"HTTP/1.1 200 OK\r\nconnection: close\r\n")
+
+
+@pytest.mark.parametrize("brings", [True, False])
+async def test_a_connection_that_comes_to_life_behind_the_listeners_end_has_its_chance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, brings: bool
+) -> None:
+    """The kernel had handed it over before. Whoever ends the rest does not know of it."""
+    async with served(tmp_path) as web:
+        monkeypatch.setattr(Retiring, "last_call", True)
+        web.draining.set()
+        async with wired(web.port) as wire:
+            if brings:
+                wire.writer.write(post(callback_path(web.parts, a_ref())))
+                assert (await wire.answer())[0] == 200
+            async with asyncio.timeout(PATIENCE_S):
+                assert await wire.closed()
 
 
 async def test_a_connection_that_brings_nothing_does_not_hold_a_stop_up(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from cli_rig import OUTPAINT, RECEIVER, environment
 from living import until
@@ -20,7 +21,7 @@ from picture_files import plain
 
 from bench.restart import Unit
 from receiver import sandbox
-from receiver.cli import systemd
+from receiver.cli import COMMANDS, cli, systemd
 from receiver.errors import SettingsError
 from receiver.pictures import Limits
 from receiver.sandbox import Options
@@ -84,6 +85,19 @@ def test_a_restart_waits_longer_than_its_start_limit_counts() -> None:
     words = dict(re.findall(r"^(\w+)=([0-9]+)$", unit("receiver.service"), re.MULTILINE))
     assert int(words["StartLimitBurst"]) * int(words["RestartSec"]) > int(words["StartLimitIntervalSec"])
     assert "RestartPreventExitStatus=2 243\n" in unit("receiver.service")
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_the_units_call_commands_and_options_that_are_there(name: str) -> None:
+    """As systemd reads the line: %% is a percent sign, %d and %S are directories."""
+    [line] = re.findall(r"^ExecStart=(.*)$", unit(name), re.MULTILINE)
+    program, command, *options = line.replace("%%", "%").split()
+    assert program == PROGRAM
+    if command not in COMMANDS:
+        pytest.skip(f"there is no `receiver {command}` yet")
+    found = cli.get_command(click.Context(cli), command)
+    assert found is not None
+    found.make_context(command, options)  # which raises UsageError
 
 
 # The filter of system calls, against what is called
@@ -179,8 +193,32 @@ async def test_the_service_may_do_all_it_does(tmp_path: Path) -> None:
         await service.communicate()
     names, twofold = called(trace)
     assert {"fdatasync", "epoll_wait", "sendto"} <= names  # it was this that was traced
-    as_root = {"fchown"}  # by SQLite, of its files, where it is root; the unit is not
+    as_root = calls_of("@chown")  # by SQLite and by us, of the database's files, where it is root; the unit is not
     assert names - allowed("receiver.service") - as_root == set()
+    assert twofold == []
+
+
+@traced
+def test_the_backup_may_do_all_it_does(tmp_path: Path) -> None:
+    """Into a directory that is not there yet. That it cannot be nice is no hindrance: the unit is."""
+    settings = environment(DATABASE_URL=f"sqlite:///{tmp_path}/receiver.db")
+    made = (
+        "import asyncio, pathlib\nfrom receiver.store import open_store\n"
+        "async def made(): await (await open_store(pathlib.Path('receiver.db'))).close()\nasyncio.run(made())\n"
+    )
+    subprocess.run([sys.executable, "-c", made], env=settings, cwd=tmp_path, check=True, timeout=60)
+    trace = tmp_path / "trace"
+    done = subprocess.run(
+        [*("strace", "-f", "-qq", "-o", str(trace)), *RECEIVER, "backup", "--keep", "2", "backups/receiver-%Y%m%d.db"],
+        env=settings,
+        cwd=tmp_path,
+        capture_output=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    names, twofold = called(trace)
+    assert "fsync" in names
+    assert names - allowed("receiver-backup.service") - calls_of("@chown") == {"setpriority"}
     assert twofold == []
 
 

@@ -148,6 +148,32 @@ async def test_metrics_tell_the_depth_of_every_queue(tmp_path: Path) -> None:
             assert f'receiver_queue_depth{{queue="notices_{state}"}} {depth:.1f}' in lines
 
 
+async def test_metrics_tell_sizes_room_and_readiness(tmp_path: Path) -> None:
+    """What an alert needs that comes before the trouble."""
+    async with opened(tmp_path) as parts, asking(create_app(parts)) as client:
+        await put(parts.store, a_task())
+        lines = (await client.get("/metrics", headers=BEARER)).text.splitlines()
+        told = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+        assert float(told["receiver_ready"]) == 1
+        assert 0 < float(told["receiver_disk_free_bytes"]) < float(told["receiver_disk_size_bytes"])
+        assert float(told['receiver_database_bytes{file="database"}']) == (tmp_path / "receiver.db").stat().st_size
+        assert float(told['receiver_database_bytes{file="log"}']) > 0
+
+
+async def test_metrics_are_told_though_the_database_does_not_answer(tmp_path: Path) -> None:
+    """The counters need none; what it would have told is left out, and it is not ready."""
+
+    async def hangs() -> None:
+        raise Unavailable("the query took longer than it may")
+
+    async with opened(tmp_path) as parts, asking(create_app(parts)) as client:
+        parts.store.tasks.counts = hangs  # type: ignore[assignment,method-assign]
+        lines = (await client.get("/metrics", headers=BEARER)).text.splitlines()
+        assert "receiver_ready 0.0" in lines
+        assert 'receiver_callbacks_total{verdict="accepted"} 0.0' in lines
+        assert not [line for line in lines if 'queue="waiting"' in line]
+
+
 async def test_a_port_in_use_is_one_line_that_names_the_setting(tmp_path: Path) -> None:
     async with served(tmp_path) as web:
         with pytest.raises(SettingsError, match=f"^RECEIVER_PORT: {web.port} is in use on 127.0.0.1; .*$"):

@@ -313,7 +313,7 @@ async def test_the_document_has_every_call_of_the_contract() -> None:
     contract = """POST /tasks; POST /tasks/batch; GET /tasks; GET /tasks/{ref}; PATCH /tasks/{ref}
         POST /tasks/{ref}/cancel; POST /tasks/{ref}/poll; POST /tasks/{ref}/resubmit; POST /callback-urls
         GET /callbacks; GET /callbacks/{id}; POST /callbacks/{id}/replay; GET /notices; POST /notices/redrive
-        POST /notices/test; GET /stream; GET /openapi.json"""
+        POST /notices/test; POST /prune; GET /stream; GET /openapi.json"""
     wanted = {tuple(call.split()) for call in re.split("[;\n]", contract)}
     assert {(it.method, it.path) for it in OPERATIONS} == wanted
 

@@ -19,6 +19,7 @@ from receiver.archive.addresses import Allow
 from receiver.errors import NotFetched, Unwritable
 from receiver.files import SHEET, Files, image_name, media_type
 from receiver.later import Later
+from receiver.metrics import Metrics
 from receiver.model import Archive, Clock, Copy, Image, Policy, Task
 from receiver.pictures import MOST, Drawn, Sheet
 from receiver.schedule import SetBack, closed, notify_gap
@@ -68,6 +69,7 @@ class Archiver:
         *,
         allow: Allow,
         draw: Draw,
+        metrics: Metrics | None = None,
         spacing_ms: int = SPACING_MS,
         luck: Callable[[], float] = random.random,
     ) -> None:
@@ -76,6 +78,7 @@ class Archiver:
         self._policy = policy
         self._clock = clock
         self._draw = draw
+        self._metrics = metrics or Metrics()
         self._luck = luck
         self._spacing_ms = spacing_ms
         self._next_slot = 0
@@ -263,6 +266,8 @@ class Archiver:
             await tx.copies.put([(task.ref, it) for it in rows])
             await tx.tasks.update([(task, ended)])
             await tx.notices.hasten(task.ref, now)
+        if ended.archive_at is None and ended.archive is not None:
+            self._metrics.archived(ended.archive)
         log.info(
             "%d of %d pictures are kept%s",
             kept,

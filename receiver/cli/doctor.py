@@ -97,10 +97,12 @@ def _settings(settings: Settings, ring: Ring | None) -> Iterator[Finding]:
         warnings.append(("PUBLIC_URL is http://: callbacks and links can be read on their way", "serve it by https://"))
     if settings.provider_url.startswith("http://") and config.is_public(settings.provider_url):
         warnings.append(("PROVIDER_URL is http://: the key can be read on its way", "use https://"))
-    if ring is None:
+    broken = [error for error in map(_broken, _kept_here(settings)) if error]
+    if ring is None and not broken:
         warnings.append(("there are no secret keys here yet", "they are made when the service starts first"))
+    yield from (checks.failed(error, "the service does not start without") for error in broken)
     yield from (checks.warning(text, remedy) for text, remedy in warnings)
-    if not wrong and not warnings:
+    if not (wrong or warnings or broken):
         yield checks.ok(f"they load; the provider is to call {settings.public_url}")
 
 
@@ -129,13 +131,31 @@ def _sending(settings: Settings) -> Iterator[tuple[str, _Look, float]]:
         yield "sample", lambda name=target.name: look(name), TRIAL_S  # type: ignore[misc]  # bound at once
 
 
+def _kept_here(settings: Settings) -> list[Path]:
+    """The files of the secrets that the service made for itself and uses."""
+    names = ((KEYS_FILE, settings.secret_keys), (TOKENS_FILE, settings.api_tokens))
+    return [settings.state_dir / name for name, given in names if not given]
+
+
+def _broken(path: Path) -> str | None:
+    """Why such a file cannot be used, if it is there."""
+    try:
+        if path.exists():
+            read_kept(path)
+    except SettingsError as error:
+        return str(error)
+    except OSError:  # closed to us, which the permissions tell
+        return None
+    return None
+
+
 def _generated(settings: Settings) -> tuple[str, ...]:
-    """The secrets that the service made for itself, so far as they are here and ours to read."""
+    """The secrets in them, so far as they are ours to read."""
     found: list[str] = []
-    for name in (KEYS_FILE, TOKENS_FILE):
+    for path in _kept_here(settings):
         try:
-            found += read_kept(settings.state_dir / name)
-        except (SettingsError, OSError):  # what that means, the permissions tell
+            found += read_kept(path)
+        except (SettingsError, OSError):
             continue
     return tuple(found)
 
@@ -156,6 +176,8 @@ def _named(settings: Settings, file: Path, env: Mapping[str, str]) -> Iterator[t
     for setting in SETTINGS:
         if setting.secret and (path := env.get(f"{config.PREFIX}{setting.name}_FILE", "").strip()):
             yield setting.name, Path(path)
+        elif settings.source(setting.name) == f"credential {setting.name.lower()}":
+            yield setting.name, Path(env["CREDENTIALS_DIRECTORY"], setting.name.lower())
 
 
 def _halves(text: str) -> tuple[str, str]:

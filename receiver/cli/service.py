@@ -33,7 +33,7 @@ def connected(command: Callable[Concatenate[Client, _P], _R]) -> Callable[..., _
     )
     @functools.wraps(command)
     def begun(*args: Any, file: Path | None, **given: Any) -> _R:
-        with _connect(file) as client:
+        with connect(file) as client:
             return command(client, *args, **given)
 
     return begun
@@ -51,7 +51,8 @@ def full(client: Client, ref: str) -> str:
 
 
 @contextlib.contextmanager
-def _connect(file: Path | None) -> Iterator[Client]:
+def connect(file: Path | None) -> Iterator[Client]:
+    """A client of the service that the settings name, with its token."""
     settings = config.load(os.environ, file)
     token = _token(settings)
     with Client(settings.server, token) as client:

@@ -108,6 +108,11 @@ def prose(text: str, indent: str = "") -> str:
     )
 
 
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """`1 task`, `1,200 tasks`; `many` where it is not `one` with an s."""
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
 def age(moment: str, now: datetime | None = None) -> str:
     """How long ago an RFC 3339 time was: `now`, `12 s`, `5 min`, `3 h`, `8 d`; times ahead as `in 5 min`."""
     gone = ((now or datetime.now(UTC)) - datetime.fromisoformat(moment)).total_seconds()

@@ -153,8 +153,8 @@ SETTINGS = (
         "RETENTION",
         kinds.RETENTION,
         "tasks=0 callbacks=90d polls=30d notices=90d images=0",
-        "How many days things are kept; 0 keeps for ever.",
-        not_yet=True,
+        "How many days things are kept after their end; 0 keeps for ever. With a task goes all that is its own; "
+        "`images` are the copies of pictures.",
     ),
     Setting(
         "FETCH_ALLOW",

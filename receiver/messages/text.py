@@ -52,7 +52,7 @@ def small(told: Single | Digest, *, captions: bool) -> str:
 
 
 def fits(body: str, *, captions: bool) -> bool:
-    """Whether ntfy takes it: NTFY_MOST bytes, and NTFY_CAPTION_MOST characters in a query if it `captions` a picture."""
+    """Whether it is short enough for ntfy, which is told it in a query if it `captions` a picture."""
     return _over(body, captions=captions) <= 0
 
 

@@ -17,11 +17,12 @@ from receiver.store.connection import Topic
 from receiver.store.copies import Copies
 from receiver.store.lanes import Lane, Listener
 from receiver.store.notices import Attempt, Notices
+from receiver.store.pruning import Aged, Gone, Pruning
 from receiver.store.sends import Opening, Sends
 from receiver.store.sqlite import open_sqlite
 from receiver.store.tasks import Tasks
 
-__all__ = ["Attempt", "Lane", "Listener", "Opening", "Store", "Topic", "Tx", "open_store"]
+__all__ = ["Aged", "Attempt", "Gone", "Lane", "Listener", "Opening", "Store", "Topic", "Tx", "open_store"]
 
 
 class Tx(Protocol):
@@ -32,6 +33,7 @@ class Tx(Protocol):
     copies: Copies
     notices: Notices
     sends: Sends
+    pruning: Pruning
 
 
 class Store(Protocol):
@@ -42,6 +44,7 @@ class Store(Protocol):
     copies: Copies
     notices: Notices
     sends: Sends
+    pruning: Pruning
     fault: str | None
     """Why the last transaction could not be committed; None when it went well."""
 
@@ -50,6 +53,12 @@ class Store(Protocol):
 
     async def probe(self) -> str | None:
         """Whether a commit goes through now: None, or why not."""
+
+    def no_room(self) -> str | None:
+        """Why no more callbacks are stored, though other changes still are; None while there is room on the disk."""
+
+    def sizes(self) -> tuple[int, int]:
+        """How many bytes the database has, and how many the log of what is not in it yet. Blocks for a moment."""
 
     def wake(self, topic: Topic) -> None:
         """Tell the loop of `topic` to look."""

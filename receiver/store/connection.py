@@ -18,6 +18,7 @@ class Topic(StrEnum):
     SWEEP = "sweep"
     NOTIFY = "notify"
     ARCHIVE = "archive"
+    PRUNE = "prune"
 
 
 class Connection(Protocol):

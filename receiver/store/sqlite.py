@@ -6,20 +6,21 @@ any exit but its commit, and its end is shielded from cancellation, so that a tu
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from receiver.errors import Corrupt, Locked, StoreError, Unavailable
+from receiver.errors import Corrupt, StoreError, Unavailable
 from receiver.store.callbacks import Callbacks
 from receiver.store.connection import Row, Topic
 from receiver.store.copies import Copies
 from receiver.store.lanes import Lane, Listener, Listeners, Turns, Wakes
 from receiver.store.migrate import missing
 from receiver.store.notices import Notices
+from receiver.store.place import give, no_room, owner, take_lock
+from receiver.store.pruning import Pruning
 from receiver.store.sends import Sends
 from receiver.store.tasks import Tasks
 from receiver.store.trips import Change, Trips
@@ -91,7 +92,7 @@ class SqliteConnection:
         if self._may_read is not None:
             await self._may_read.wait()
         trip = self._raw.trip(changes, sql, params)
-        with _translated():
+        with translated():
             if self._read_most_s is None:
                 return await trip
             reading = asyncio.create_task(self._bounded(trip, self._read_most_s))
@@ -117,6 +118,7 @@ class SqliteTx:
         self.copies = Copies(connection)
         self.notices = Notices(connection)
         self.sends = Sends(connection)
+        self.pruning = Pruning(connection)
 
 
 class SqliteStore:
@@ -143,10 +145,14 @@ class SqliteStore:
         self.copies = Copies(on)
         self.notices = Notices(on)
         self.sends = Sends(on)
+        self.pruning = Pruning(on)
 
     @contextlib.asynccontextmanager
     async def write(self, lane: Lane = Lane.OTHER) -> AsyncIterator[SqliteTx]:
         """A transaction: committed when the block ends, rolled back when it raises. Raises Unavailable, Stale."""
+        if lane is Lane.INGEST and (why := self.no_room()) is not None:
+            self.fault = why
+            raise Unavailable(why)
         await self._turns.take(lane)
         try:
             tx = SqliteTx(SqliteConnection(self._writing))
@@ -167,7 +173,7 @@ class SqliteStore:
         """Commit, and tell of it."""
         if await connection.commit():
             self._watch_files()
-            self.fault = self._damage
+            self.fault = self._damage or self.no_room()
         for topic in connection.woken:
             self._wakes.wake(topic)
         if connection.touched:
@@ -223,6 +229,9 @@ class SqliteStore:
         While one has failed, it is tried with as much as a batch may write: a full disk has room for a little in the
         log, which transactions that failed leave behind.
         """
+        if (why := self.no_room()) is not None:
+            self.fault = why
+            return why
         try:
             if self.fault is not None:
                 async with self.write() as tx:
@@ -235,6 +244,20 @@ class SqliteStore:
         except StoreError as error:
             return str(error)
         return None
+
+    def no_room(self) -> str | None:
+        """Why no more callbacks are stored, though other changes still are; None while there is room on the disk."""
+        return no_room(self.path)
+
+    def sizes(self) -> tuple[int, int]:
+        """How many bytes the database has, and how many its write-ahead log; 0 where it cannot be told."""
+        found = []
+        for path in (str(self.path), f"{self.path}-wal"):
+            try:
+                found.append(os.stat(path).st_size)
+            except OSError:
+                found.append(0)
+        return found[0], found[1]
 
     def wake(self, topic: Topic) -> None:
         """Tell the loop of `topic` to look."""
@@ -268,12 +291,14 @@ async def open_sqlite(path: Path) -> SqliteStore:
 
     Raises Locked when another process has it, Newer, Corrupt, Unavailable.
     """
-    lock = _take_lock(path)
+    lock = take_lock(path)
     opened: list[Trips] = []
     try:
         # for its owner only, prompts and bodies being nobody else's affair; -wal and -shm take after it
+        whose = owner(path)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        with _translated():
+        give(path, whose)
+        with translated():
             for pragmas in ((*_PRAGMAS, *_WRITING), (*_PRAGMAS, "PRAGMA query_only = ON")):
                 raw = Trips(str(path))
                 await raw
@@ -297,24 +322,6 @@ async def open_sqlite(path: Path) -> SqliteStore:
 
 def _identity(file: os.stat_result) -> tuple[int, int]:
     return file.st_dev, file.st_ino
-
-
-def _take_lock(path: Path) -> int:
-    path = path.resolve()  # one file, by whatever name
-    beside = path.with_name(path.name + ".lock")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise Unavailable(f"cannot open {beside}: {error.strerror}; check the directory's owner and mode") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        raise Locked(
-            f"another process is running on {path}; stop it first, or point RECEIVER_DATABASE_URL elsewhere"
-        ) from None
-    return lock
 
 
 async def _migrate(raw: Trips) -> None:
@@ -348,7 +355,7 @@ async def _to_the_end(work: Coroutine[Any, Any, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
     """SQLite's errors in our words: those that pass become Unavailable, a damaged file Corrupt; others are bugs."""
     try:
         yield

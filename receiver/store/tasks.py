@@ -207,6 +207,11 @@ class Tasks:
             "SELECT state, count(*) FROM tasks WHERE state IN ('queued', 'submitting', 'waiting') GROUP BY state"
         )
 
+    async def count_to_archive(self) -> int:
+        """Of how many tasks pictures are still to be fetched."""
+        [(count,)] = await self._on.rows("SELECT count(*) FROM tasks WHERE archive_at IS NOT NULL")
+        return count  # type: ignore[no-any-return]  # it is a count
+
     async def open_keys(self) -> list[str]:
         """The ids of the keys whose callback URLs are still awaited."""
         return [

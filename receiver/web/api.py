@@ -223,6 +223,9 @@ class Api:
                 break
         return views.RedrivenView(total)
 
+    async def prune(self, asked: Asked) -> object:
+        return views.PruneView(self._parts.prune.hasten())
+
     async def stream(self, asked: Asked) -> object:
         return self._streams
 
@@ -322,6 +325,8 @@ OPERATIONS: tuple[Operation, ...] = (
               run=Api.test_notices, body=Try, answer=views.TrialView, refusals=(404, 409)),
     Operation(method="POST", path="/notices/redrive", summary="Put dead notices back to due",
               run=Api.redrive_notices, body=Redrive, answer=views.RedrivenView),
+    Operation(method="POST", path="/prune", summary="Remove now what RETENTION says, rather than within the hour",
+              run=Api.prune, status=202, answer=views.PruneView),
     Operation(method="GET", path="/stream", run=Api.stream, media="text/event-stream",
               summary="Server-sent events: one `task` event, its data a TaskView, for each change of a task"),
     Operation(method="GET", path="/openapi.json", summary="This document", run=Api.openapi),

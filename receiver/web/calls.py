@@ -12,12 +12,12 @@ from starlette.types import ASGIApp
 
 from receiver.errors import Refused, StoreError
 from receiver.metrics import MEDIA_TYPE
-from receiver.model import NoticeState, State
 from receiver.tokens import Purpose
 from receiver.web import operations
 from receiver.web.api import OPERATIONS, Api
 from receiver.web.auth import Guard, Tokens
-from receiver.web.health import LIVE, READY
+from receiver.web.gauges import gauges
+from receiver.web.health import LIVE, READY, Checks
 from receiver.web.images import Images
 from receiver.web.openapi import BASE
 from receiver.web.responses import answer, translate
@@ -25,11 +25,9 @@ from receiver.web.stream import Streams
 from receiver.wiring import Parts
 
 _NONCE = re.compile(r"[0-9a-f]{16,64}")
-_WAITING = (State.QUEUED, State.SUBMITTING, State.WAITING)
-_OWED = (NoticeState.DUE, NoticeState.SENDING, NoticeState.HELD, NoticeState.DEAD)
 
 
-def application(parts: Parts, checks: ASGIApp, stop: asyncio.Event) -> ASGIApp:
+def application(parts: Parts, checks: Checks, stop: asyncio.Event) -> ASGIApp:
     """The application over `parts`. Once `stop` is set its streams end; `checks` is here for what is no GET: 405."""
     api = Api(parts, Streams(parts.store, stop))
     calls = Router(operations.routes(OPERATIONS, api, parts.body_timeout_s), redirect_slashes=False)
@@ -38,7 +36,7 @@ def application(parts: Parts, checks: ASGIApp, stop: asyncio.Event) -> ASGIApp:
         return answer({"service": "receiver", "api": BASE, "openapi": f"{BASE}/openapi.json"})
 
     async def metrics(request: Request) -> Response:
-        return Response(parts.metrics.text(await _depths(parts)), media_type=MEDIA_TYPE)
+        return Response(parts.metrics.text(await gauges(parts, checks)), media_type=MEDIA_TYPE)
 
     async def doctor(request: Request) -> Response:
         nonce = request.path_params["nonce"]
@@ -62,13 +60,3 @@ def application(parts: Parts, checks: ASGIApp, stop: asyncio.Event) -> ASGIApp:
     )
     app.router.redirect_slashes = False  # a redirect would be built from whatever Host the request names
     return app
-
-
-async def _depths(parts: Parts) -> list[tuple[str, int]]:
-    tasks = dict(await parts.store.tasks.counts())
-    notices = dict(await parts.store.notices.counts())
-    return [
-        ("ingest", parts.ingest.depth),
-        *((state.value, tasks.get(state.value, 0)) for state in _WAITING),
-        *((f"notices_{state.value}", notices.get(state.value, 0)) for state in _OWED),
-    ]

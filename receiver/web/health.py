@@ -62,7 +62,7 @@ class Checks:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         try:
-            why = None if scope["path"] == LIVE else await self._why_not()
+            why = None if scope["path"] == LIVE else await self.why_not()
         except Exception:
             await tell(send, problem_view(INTERNAL), INTERNAL.status)
             raise
@@ -71,5 +71,6 @@ class Checks:
         else:
             await tell(send, Health("ok" if scope["path"] == LIVE else "ready"))
 
-    async def _why_not(self) -> str | None:
+    async def why_not(self) -> str | None:
+        """None if it is ready, else why it is not."""
         return "the service is stopping" if any(it.is_set() for it in self._stops) else await self._probe.fault()

@@ -1,0 +1,79 @@
+"""`receiver backup`: a copy of the database with its keys, made while the service runs."""
+
+import contextlib
+import os
+from pathlib import Path
+
+import click
+from msgspec.structs import replace
+
+from receiver import config, upkeep
+from receiver.cli.text import counted, echo_json, json_option
+from receiver.config import Settings
+from receiver.config.kept import KEYS_FILE, TOKENS_FILE, read_kept
+from receiver.errors import SettingsError
+from receiver.upkeep import Backup, Images
+from receiver.wiring import wall_clock
+
+NICE = 10  # behind the service, whose callbacks do not wait
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--images",
+    type=click.Choice([it.value for it in Images]),
+    default=Images.NONE.value,
+    show_default=True,
+    help="The copies of pictures, in a folder beside FILE: linked (the same disk), copied, or left out.",
+)
+@click.option("--keep", type=click.IntRange(1), metavar="N", help="Remove all but the newest N, by the date in FILE.")
+@click.option(
+    "--config", "config_file", type=click.Path(path_type=Path), metavar="FILE", help="By default ./receiver.toml."
+)
+@json_option
+def backup(*, file: Path, images: str, keep: int | None, config_file: Path | None, as_json: bool) -> None:
+    """Copy the database, the secret keys in it, into FILE, while the service runs or not.
+
+    FILE's name may have a date in it, as in receiver-%Y%m%dT%H%M%SZ.db. It is as secret as the keys (mode 0600).
+    """
+    if keep is not None and not upkeep.has_date(file.name):
+        raise click.UsageError("--keep goes by the date in FILE's name: write it as receiver-%Y%m%dT%H%M%SZ.db")
+    settings = config.load(os.environ, config_file)
+    path = settings.sqlite
+    if path is None:
+        raise SettingsError("RECEIVER_DATABASE_URL: only SQLite is backed up; PostgreSQL has pg_dump")
+    with contextlib.suppress(OSError):  # a sandbox may forbid it
+        os.nice(NICE)
+    kept = {
+        KEYS_FILE: settings.secret_keys or _kept(settings, KEYS_FILE),
+        TOKENS_FILE: settings.api_tokens or _kept(settings, TOKENS_FILE),
+    }
+    made = upkeep.back_up(path, file, kept, settings.state_dir / "images", wall_clock, Images(images))
+    if keep is not None:
+        made = replace(made, removed=upkeep.rotate(file, keep))
+    if not made.keys:
+        click.echo(
+            f"receiver: there are no secret keys in it, for none are set and {settings.state_dir / KEYS_FILE} is not "
+            "there; without them the callback URLs that are out are refused",
+            err=True,
+        )
+    if as_json:
+        return echo_json(made)
+    return click.echo(_told(made))
+
+
+def _kept(settings: Settings, name: str) -> tuple[str, ...]:
+    path = settings.state_dir / name
+    return read_kept(path) if path.exists() else ()
+
+
+def _told(made: Backup) -> str:
+    told = f"{made.file}: {counted(made.tasks, 'task')}, schema {made.schema}, {made.size / (1 << 20):.1f} MiB"
+    if made.keys:
+        told += f", with {counted(made.keys, 'secret key')} in it (mode 0600: keep it as secret as they are)"
+    if made.images is None:
+        told += "; pictures left out"
+    else:
+        told += f"; {counted(made.images, 'file')} of pictures in {made.file}.images"
+    return told + (f"; {len(made.removed)} older removed" if made.removed else "")

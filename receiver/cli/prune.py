@@ -1,0 +1,53 @@
+"""`receiver prune`: what RETENTION says, now: by the running service, or else by this command alone."""
+
+import asyncio
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from receiver import config
+from receiver.cli.service import connect
+from receiver.cli.text import echo_json, json_option
+from receiver.config import Settings
+from receiver.errors import Locked, SettingsError, Unavailable
+from receiver.store.look import look
+from receiver.wiring import open_pruner
+
+
+@click.command()
+@click.option("--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="By default ./receiver.toml.")
+@json_option
+def prune(*, file: Path | None, as_json: bool) -> None:
+    """Remove now what is older than RETENTION says; the service does so by itself, every hour.
+
+    Where it runs, it is asked to begin at once, and goes on in the background. Where it does not, all is done here, and
+    the room that falls free is given back to the disk.
+    """
+    settings = config.load(os.environ, file)
+    path = settings.sqlite
+    if path is None:
+        raise SettingsError("RECEIVER_DATABASE_URL: PostgreSQL is not available in this version; use sqlite:///…")
+    if not path.is_file():
+        raise Unavailable(f"there is no database {path}: say where it is, by --config or RECEIVER_DATABASE_URL")
+    before = look(path).size
+    try:
+        removed = asyncio.run(_alone(settings))
+    except Locked:
+        with connect(file) as client:
+            begun = client.prune()
+        if as_json:
+            return echo_json({"begun": begun})
+        return click.echo("the running service " + ("begins now" if begun else "is at it already") + "; its log tells")
+    given_back = max(0, before - path.stat().st_size)
+    if as_json:
+        return echo_json({"removed": dict(removed), "given_back": given_back})
+    told = ", ".join(f"{count:,} of {name}" for name, count in removed.items() if count) or "none, all is young enough"
+    return click.echo(f"rows removed: {told}; {given_back / (1 << 20):.1f} MiB given back to the disk")
+
+
+async def _alone(settings: Settings) -> Mapping[str, int]:
+    async with open_pruner(settings) as pruner:
+        await pruner.whole()
+    return pruner.removed

@@ -1,0 +1,68 @@
+"""`receiver restore`: puts a backup in the database's place, while the service does not run."""
+
+import os
+from pathlib import Path
+
+import click
+
+from receiver import config, upkeep
+from receiver.cli.text import counted, echo_json, json_option
+from receiver.errors import Locked, SettingsError
+from receiver.upkeep import Restored
+from receiver.views import moment
+from receiver.wiring import wall_clock
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--keep-queue",
+    is_flag=True,
+    help="Submit what was queued then: only where nothing was submitted since, or it is paid for twice.",
+)
+@click.option(
+    "--config", "config_file", type=click.Path(path_type=Path), metavar="FILE", help="By default ./receiver.toml."
+)
+@json_option
+def restore(*, file: Path, keep_queue: bool, config_file: Path | None, as_json: bool) -> None:
+    """Put the backup FILE in the database's place; what is there is kept aside. The service must not run.
+
+    FILE is what `receiver backup` made, or a plain copy of the database.
+    """
+    settings = config.load(os.environ, config_file)
+    path = settings.sqlite
+    if path is None:
+        raise SettingsError("RECEIVER_DATABASE_URL: only SQLite is restored; PostgreSQL has pg_restore")
+    try:
+        done = upkeep.restore(
+            file, path, settings.state_dir, given_keys=settings.secret_keys, clock=wall_clock, queue=keep_queue
+        )
+    except Locked:
+        raise click.ClickException(f"the service is running on {path}: stop it, then restore") from None
+    if as_json:
+        return echo_json(done)
+    return click.echo("\n".join(_told(done, path, file)))
+
+
+def _told(done: Restored, path: Path, file: Path) -> list[str]:
+    made = f", made {moment(done.made_at)}" if done.made_at is not None else ", a plain database"
+    lines = [f"{path} has {counted(done.tasks, 'task')} again, schema {done.schema}, from {file}{made}"]
+    if done.aside:
+        lines.append(f"what was there before is {done.aside}: remove it when you are sure")
+    if done.keys_new and done.keys_added:
+        lines.append(f"secret keys: {done.keys_added}, from the backup")
+    elif done.keys_added:
+        lines.append(
+            f"secret keys: {done.keys_added} of the backup added behind those here; remove any that is retired"
+        )
+    if done.made_at is None:
+        lines.append("it had no secret keys: without those of the time, callback URLs that are out are refused")
+    if done.images:
+        lines.append(f"{counted(done.images, 'file')} of pictures put back")
+    if done.unsure:
+        lines.append(
+            f"{counted(done.unsure, 'queued task')} may have been submitted since then: unsure, and not sent again by "
+            "itself (`receiver tasks resubmit REF`)"
+        )
+    lines.append("start the service; a callback for a task that came later makes it anew")
+    return lines

@@ -1,0 +1,242 @@
+"""Upkeep of the state as a whole: a backup beside the running service, its rotation, and putting it back.
+
+A backup is one file: a copy of the database with the keys in it, without which the callback URLs that are out would be
+refused; copies of pictures go into a folder beside it, if they are wanted. It is there whole under its name, or not at
+all, and so is what is restored; what was there before is kept aside.
+"""
+
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from receiver import __version__
+from receiver.errors import Corrupt, Newer, StoreError, Unavailable, Unwritable
+from receiver.model import Clock
+from receiver.store import backups
+from receiver.store.place import give, owner, take_lock
+from receiver.upkeep import pictures
+from receiver.upkeep.parts import PART, copied, drafted, refuse_full, tidy, told
+from receiver.upkeep.pictures import Images
+
+__all__ = ["Backup", "Images", "Restored", "back_up", "has_date", "restore", "rotate"]
+
+MANIFEST = "manifest"
+_ASIDE = ".before-restore-"
+_BESIDE = ("-wal", "-shm", "-journal")
+
+
+class Manifest(Struct, frozen=True):
+    """What a backup says of itself."""
+
+    version: str  # of this program
+    made_at: int
+
+
+class Backup(Struct, frozen=True):
+    """A backup that was made: sizes in bytes; `images` None if they were left out; `removed` by rotation."""
+
+    file: str
+    size: int
+    schema: int
+    tasks: int
+    keys: int
+    images: int | None
+    removed: tuple[str, ...] = ()
+
+
+class Restored(Struct, frozen=True):
+    """What was restored, from a backup made at `made_at` (None: a plain database), and what was done to the rest."""
+
+    schema: int
+    tasks: int
+    unsure: int  # tasks that were queued, and may have been submitted since
+    made_at: int | None
+    images: int
+    aside: str | None  # where the database is that was there before
+    keys_added: int  # secret keys that were not here
+    keys_new: bool  # they are all there are
+
+
+def back_up(
+    database: Path, pattern: Path, kept: Mapping[str, tuple[str, ...]], archive: Path, clock: Clock, images: Images
+) -> Backup:
+    """Copy the `database` into a file, and the words that are `kept` with it, while the service may be running.
+
+    The file's name may have a date in it, as strftime writes it, in UTC. Raises StoreError's children, Unwritable.
+    """
+    now = clock()
+    file = pattern.with_name(datetime.fromtimestamp(now / 1000, UTC).strftime(pattern.name))
+    if not database.is_file():
+        raise Unavailable(f"there is no database {database}: say where it is, by --config or RECEIVER_DATABASE_URL")
+    whose = owner(database)
+    with told(f"cannot write {file}"):
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if file.exists() and not backups.is_backup(file):
+            raise Unwritable(f"{file} is there already and is no backup: give another name")
+        refuse_full(file.parent, database.stat().st_size)
+        with drafted(file) as part:
+            if file.parent.stat().st_uid == whose[0]:
+                give(part, whose)
+            manifest = msgspec.json.encode(Manifest(__version__, now))
+            words = {name: "\n".join(each).encode() for name, each in kept.items() if each}
+            inside = backups.copy(database, part, {MANIFEST: manifest, **words})
+            taken = None if images is Images.NONE else pictures.take(archive, pictures.folder_of(file), images)
+            os.rename(part, file)
+            backups.sync(file.parent)
+    return Backup(str(file), file.stat().st_size, inside.schema, inside.tasks, len(kept.get("secret_keys", ())), taken)
+
+
+def rotate(pattern: Path, keep: int) -> tuple[str, ...]:
+    """Remove all but the newest `keep` backups whose names fit the pattern, and what killed backups left behind."""
+    found: list[tuple[datetime, Path]] = []
+    with told(f"cannot remove old backups from {pattern.parent}"):
+        for path in pattern.parent.iterdir():
+            name = path.name.removesuffix(PART)
+            if (made := _dated(name, pattern.name)) is None:
+                continue
+            if name == path.name and path.is_file() and backups.is_backup(path):
+                found.append((made, path))
+            elif name != path.name:
+                tidy(path)
+        old = [path for _, path in sorted(found, reverse=True)[keep:]]
+        for path in old:
+            path.unlink()
+            shutil.rmtree(pictures.folder_of(path), ignore_errors=True)
+    return tuple(map(str, old))
+
+
+def has_date(pattern: str) -> bool:
+    """Whether a name has a date in it, as strftime writes it."""
+    return datetime.fromtimestamp(0, UTC).strftime(pattern) != datetime.fromtimestamp(1e9, UTC).strftime(pattern)
+
+
+def restore(
+    file: Path, database: Path, state_dir: Path, *, given_keys: tuple[str, ...], clock: Clock, queue: bool
+) -> Restored:
+    """Put a backup, or a plain copy of a database, in the place of `database`. Nobody may be using it.
+
+    1. The copy is made beside it, checked page by page, and only then takes its place, in one step. Unless `queue`,
+       what was queued in it may have been submitted since: such tasks are unsure.
+    2. What was there before is kept aside under a name with the time in it.
+    3. Secret keys that are not here are added behind those that are, if settings do not give them (`given_keys`):
+       callback URLs of either remain good. API tokens are put back only where there are none.
+    4. Pictures that are not here come from the folder beside the backup.
+
+    Raises Locked, Corrupt, Newer, other StoreErrors, Unwritable.
+    """
+    if not file.is_file():
+        raise StoreError(f"there is no backup {file}")
+    database = database.resolve()
+    lock = take_lock(database)
+    try:
+        whose = owner(database)
+        with told(f"cannot restore into {database.parent}"):
+            _forget_kills(database)
+            refuse_full(database.parent, file.stat().st_size)
+            with drafted(database) as part:
+                give(part, whose)
+                copied(file, part)
+                inside = _judged(part, file)
+                manifest = inside.kept.get(MANIFEST)
+                backups.ready(part, clock(), queue=queue)
+                words = {name: tuple(text.decode().split()) for name, text in inside.kept.items() if name != MANIFEST}
+                added, new = _put_keys(state_dir, words, given_keys, whose)
+                put = pictures.put(pictures.folder_of(file), state_dir / "images", whose)
+                aside = _swap(database, part, clock())
+        return Restored(
+            schema=inside.schema,
+            tasks=inside.tasks,
+            unsure=0 if queue else inside.queued,
+            made_at=msgspec.json.decode(manifest, type=Manifest).made_at if manifest else None,
+            images=put,
+            aside=None if aside is None else str(aside),
+            keys_added=added,
+            keys_new=new,
+        )
+    finally:
+        os.close(lock)
+
+
+def _swap(database: Path, part: Path, now: int) -> Path | None:
+    """Let `part` take the database's place; where what was there is now.
+
+    The old one gets its second name first, so that the rename which removes its first name loses nothing. Its log must
+    be gone by then, or it would be taken for the new one's: it is folded into it, or, where that cannot be because the
+    database is damaged, put aside with it.
+    """
+    aside = None
+    if database.exists():
+        stamp = datetime.fromtimestamp(now / 1000, UTC).strftime("%Y%m%dT%H%M%S")
+        aside = database.with_name(f"{database.name}{_ASIDE}{stamp}-{now % 1000:03d}")
+        backups.fold(database)
+        beside = [end for end in _BESIDE if os.path.exists(f"{database}{end}")]
+        for end in ("", *beside):
+            os.link(f"{database}{end}", f"{aside}{end}")
+        backups.sync(database.parent)
+        for end in beside:
+            os.unlink(f"{database}{end}")
+    os.rename(part, database)
+    backups.sync(database.parent)
+    return aside
+
+
+def _forget_kills(database: Path) -> None:
+    """Second names of the database that is in use, left by a restore which was killed before it took its place."""
+    for path in database.parent.glob(f"{database.name}{_ASIDE}*"):
+        if not path.name.endswith(_BESIDE) and database.exists() and path.samefile(database):
+            for end in ("", *_BESIDE):
+                Path(f"{path}{end}").unlink(missing_ok=True)
+
+
+def _judged(part: Path, file: Path) -> backups.Inside:
+    try:
+        return backups.judge(part)
+    except Newer:
+        raise
+    except Corrupt as error:
+        raise Corrupt(f"{file} is damaged, and nothing was changed: take an earlier backup ({error})") from error
+    except StoreError as error:
+        raise StoreError(f"{file}: {error}; nothing was changed") from error
+
+
+# -- keys --
+
+
+def _put_keys(
+    state_dir: Path, words: Mapping[str, tuple[str, ...]], given: tuple[str, ...], whose: tuple[int, int]
+) -> tuple[int, bool]:
+    """How many secret keys were added to those that are here, and whether there were none."""
+    tokens = state_dir / "api_tokens"
+    if words.get("api_tokens") and not tokens.exists():
+        _write(tokens, words["api_tokens"], whose)
+    if given:
+        return 0, False
+    path = state_dir / "secret_keys"
+    here = tuple(path.read_text().split()) if path.exists() else ()
+    added = tuple(key for key in words.get("secret_keys", ()) if key not in here)
+    if added:
+        _write(path, here + added, whose)
+    return len(added), not here
+
+
+def _write(path: Path, words: Iterable[str], whose: tuple[int, int]) -> None:
+    with drafted(path) as part:
+        give(part, whose)
+        part.write_text("".join(f"{word}\n" for word in words))
+        backups.sync(part)
+        os.rename(part, path)
+        backups.sync(path.parent)
+
+
+def _dated(name: str, pattern: str) -> datetime | None:
+    """When a name that fits the pattern says that it was made."""
+    try:
+        made = datetime.strptime(name, pattern)
+    except ValueError:
+        return None
+    return made if made.strftime(pattern) == name else None

@@ -1,0 +1,88 @@
+"""Files that are there whole under their names, or not at all, and what disks say when they take nothing."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from receiver.errors import Unwritable
+
+SPARE = 64 << 20  # bytes that stay free on a disk to which a copy is written
+PART = ".part"
+
+
+@contextlib.contextmanager
+def drafted(file: Path) -> Iterator[Path]:
+    """A new, empty file, for its owner only, that is to be renamed to `file`; gone afterwards, if it was not.
+
+    Raises Unwritable while another process drafts the same.
+    """
+    part = file.with_name(f"{file.name}{PART}")
+    opened = _locked(part, file)
+    try:
+        os.ftruncate(opened, 0)
+        os.fchmod(opened, 0o600)
+        yield part
+    finally:
+        if _is(opened, part):
+            part.unlink()
+        os.close(opened)
+
+
+def _locked(part: Path, file: Path) -> int:
+    while True:
+        opened = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(opened)
+            raise Unwritable(f"another process is just writing {file}") from None
+        if _is(opened, part):  # else it has got its own name meanwhile, and is not ours to empty
+            return opened
+        os.close(opened)
+
+
+def _is(opened: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(opened))
+    except FileNotFoundError:
+        return False
+
+
+def tidy(part: Path) -> None:
+    """Remove what a killed backup left, but not what one that runs is writing."""
+    if part.is_dir():
+        shutil.rmtree(part, ignore_errors=True)
+        return
+    with part.open("rb") as opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        part.unlink(missing_ok=True)
+
+
+def copied(file: Path, part: Path) -> None:
+    with file.open("rb") as source, part.open("r+b") as target:
+        shutil.copyfileobj(source, target, 1 << 20)
+
+
+def refuse_full(folder: Path, size: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < size + SPARE:
+        raise Unwritable(
+            f"the disk of {folder} has {free >> 20:,} MiB free, and {(size + SPARE) >> 20:,} are needed: make room, "
+            "or choose another disk"
+        )
+
+
+@contextlib.contextmanager
+def told(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Unwritable(
+            f"{what}: {error.strerror or error}; see who owns it, and run this as its owner or root"
+        ) from error
