@@ -27,6 +27,7 @@ BENCHES = (
     "start",
     "restart",
     "memory",
+    "day",
     "pictures",
     "slow",
     "growth",

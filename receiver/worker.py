@@ -52,9 +52,12 @@ async def _drive(loop: Loop, store: Store, clock: Clock, stop: asyncio.Event) ->
             seen = store.seen(loop.topic)
             wait_s = INTERVAL_S
             try:
-                work = await loop.claim() if len(carried) < loop.width else None
+                free = len(carried) < loop.width
+                work = await loop.claim() if free else None
                 if work is None:
                     due = await loop.next_due()
+                    # again, for what came due after the first look is not ahead of the second
+                    work = await loop.claim() if free else None
                     wait_s = INTERVAL_S if due is None else min(INTERVAL_S, max(0.001, (due - clock()) / 1000))
             except StoreError as error:
                 log.warning("%s", error, extra={"action": f"{loop.topic}.claim"})

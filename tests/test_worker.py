@@ -121,10 +121,34 @@ async def test_a_wake_of_another_topic_disturbs_nobody(store: Store) -> None:
     running = Running(store, loop)
     await loop.idle.wait()
     await wait_all_tasks_blocked()
+    looked = loop.claims
     store.wake(Topic.NOTIFY)
     await wait_all_tasks_blocked()
-    assert loop.claims == 1
+    assert loop.claims == looked
     await running.stop()
+
+
+async def test_what_comes_due_between_the_two_looks_is_claimed_at_once(store: Store) -> None:
+    """After a claim that was a moment too early, what is due is no longer ahead: it would wait for the interval."""
+
+    class Late(FakeLoop):
+        async def next_due(self) -> int | None:
+            if self.claims == 1:
+                self.work.append("came due just now")
+            return None
+
+    loop = Late()
+    running = Running(store, loop)
+    carried = asyncio.Event()
+
+    async def do(work: str) -> None:
+        carried.set()
+
+    loop.do = do
+    async with asyncio.timeout(worker.INTERVAL_S / 2):
+        await carried.wait()
+    await running.stop()
+    assert loop.ended == ["came due just now"]
 
 
 async def test_what_is_due_soon_is_claimed_without_a_wake(store: Store) -> None:

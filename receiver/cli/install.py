@@ -101,8 +101,7 @@ def install(
         steps += _commands(places, steps) if live else []
     needed = [step for step in steps if step.needed]
     for step in needed:
-        if dry_run or not isinstance(step, Run):
-            click.echo(step.told())
+        click.echo(step.told())
         if not dry_run:
             step.done()
     if dry_run:

@@ -61,7 +61,7 @@ class Direct(HttpToolsProtocol):
 
     def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio has it
         """Whether the connection stays open for us to write: it does while an answer is owed to a whole request."""
-        if owed := self._owes_whole():
+        if owed := self._owes_whole() and not self.cycle.response_started:  # a stream would never end
             self.cycle.keep_alive = False
         else:
             self._cork.close()  # asyncio would close the transport, and not know of what is held
@@ -175,6 +175,7 @@ class _Answering(RequestResponseCycle):
     """What uvicorn asks of a cycle, without one."""
 
     message_event = asyncio.Event()  # nobody waits for it
+    response_started = False
     response_complete = False
     more_body = False
     keep_alive = True
