@@ -29,6 +29,7 @@ from receiver.model import (
     Source,
     State,
     Style,
+    Target,
     Task,
     Verdict,
 )
@@ -207,10 +208,7 @@ def owed(task: Task, report: Report, policy: Policy, now: int) -> tuple[Notice, 
             ref=task.ref,
         )
         for target in policy.targets
-        if report.event in target.on
-        and (task.targets is None or target.name in task.targets)
-        and _any_match(target.models, task.model)
-        and _any_match(target.labels, task.label)
+        if report.event in target.on and _wanted(task, target)
     )
 
 
@@ -273,6 +271,13 @@ def _moved(task: Task, outcome: Outcome) -> Task:
         unsure=task.unsure and not found,
         place_until=FOREVER if found and task.origin is Origin.SUBMITTED else task.place_until,
     )
+
+
+def _wanted(task: Task, target: Target) -> bool:
+    """Whether the target hears of this task: one that names its targets goes to these, whatever they else hear of."""
+    if task.targets is not None:
+        return target.name in task.targets
+    return _any_match(target.models, task.model) and _any_match(target.labels, task.label)
 
 
 def _any_match(globs: Sequence[str], text: str | None) -> bool:

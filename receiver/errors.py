@@ -59,12 +59,14 @@ class NotFetched(ReceiverError):
     """A picture could not be fetched; the text says why and names no more of its link than the host.
 
     `permanent`: trying again is of no use. `silent`: the host did not answer, and would not for its other pictures.
+    `forbidden`: we did not ask, since its place is not trusted.
     """
 
-    def __init__(self, text: str, *, permanent: bool = False, silent: bool = False) -> None:
+    def __init__(self, text: str, *, permanent: bool = False, silent: bool = False, forbidden: bool = False) -> None:
         super().__init__(text)
         self.permanent = permanent
         self.silent = silent
+        self.forbidden = forbidden
 
 
 class Refused(ReceiverError):

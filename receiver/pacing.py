@@ -5,6 +5,7 @@ Times are milliseconds UTC, spans milliseconds. A time further ahead than it can
 has been put back since: it counts as come, or as over.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta, tzinfo
 from enum import Enum
@@ -123,30 +124,22 @@ def rest_until(failures: int, next_try: int | None, now: int, first_gap: int) ->
     return min(now + first_gap if next_try is None else next_try, now + REST_MOST)
 
 
-class Bucket:
-    """A rate: holds up to `count` messages' worth, and refills evenly. In memory: a restart begins with a full one."""
+class Gate:
+    """A rate: in any span of `per_ms` at most `count` messages go. In memory: a restart begins with an empty span."""
 
-    def __init__(self, rate: Rate, now: int) -> None:
-        self._rate = rate
-        self._level = float(rate.count)
-        self._at = now
+    def __init__(self, rate: Rate) -> None:
+        self._per_ms = rate.per_ms
+        self._last: deque[int] = deque(maxlen=rate.count)
 
     def free_at(self, now: int) -> int:
         """From when on the next message may go: `now`, or later."""
-        self._fill(now)
-        if self._level >= 1:
-            return now
-        return now + max(1, round((1 - self._level) * self._rate.per_ms / self._rate.count))
+        while self._last and not now - self._per_ms < self._last[0] <= now:  # long ago, or by a clock since put back
+            self._last.popleft()
+        return self._last[0] + self._per_ms if len(self._last) == self._last.maxlen else now
 
     def take(self, now: int) -> None:
         """One goes."""
-        self._fill(now)
-        self._level -= 1
-
-    def _fill(self, now: int) -> None:
-        passed = max(0, now - self._at)  # a clock that was put back fills nothing
-        self._level = min(float(self._rate.count), self._level + passed * self._rate.count / self._rate.per_ms)
-        self._at = now
+        self._last.append(now)
 
 
 def quiet_until(quiet: Quiet, now: int) -> int | None:

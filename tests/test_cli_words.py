@@ -167,6 +167,7 @@ def test_redriving_what_is_not_dead_says_why_and_ends_with_status_1(run: Run, an
 
 def test_redriving_all_when_nothing_is_dead_is_no_failure(run: Run, answers: Answers) -> None:
     answers.then(200, {"redriven": 0})
+    answers.then(200, {"notices": [], "next": None})
     assert run("notices", "redrive").exit_code == 0
 
 

@@ -47,6 +47,12 @@ def test_a_task_may_name_its_targets() -> None:
     assert told(a_task(targets=()), Ending.COMPLETED, *targets) == []
 
 
+def test_a_target_that_a_task_names_is_told_whatever_labels_it_else_hears_of() -> None:
+    narrow = target("narrow", models=("veo",), labels=("hero*",))
+    assert told(a_task(targets=("narrow",), label="sea"), Ending.COMPLETED, narrow) == ["narrow"]
+    assert told(a_task(label="sea"), Ending.COMPLETED, narrow) == []
+
+
 def test_the_model_that_the_provider_names_is_matched_where_we_knew_none() -> None:
     policy = replace(POLICY, targets=(target("mj", models=("midjourney_*",)),))
     outcome = says(Ending.COMPLETED, model="midjourney_outpaint")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from receiver import pacing
 from receiver.model import Policy, Quiet, Rate, Target
-from receiver.pacing import HOUR, REST_MOST, Bucket, Plan, Spans, Standing, Step
+from receiver.pacing import HOUR, REST_MOST, Gate, Plan, Spans, Standing, Step
 
 MINUTE = 60_000
 NOW = 1_767_000_000_000
@@ -122,33 +122,34 @@ def test_a_rest_ends_with_the_next_try(failures: int, next_try: int | None, unti
 # -- rates --
 
 
-def test_a_rate_lets_its_count_pass_at_once_and_then_evenly() -> None:
-    bucket, now = Bucket(Rate(3, MINUTE), NOW), NOW
-    for _ in range(3):
-        assert bucket.free_at(now) == now
-        bucket.take(now)
-    assert bucket.free_at(now) == NOW + 20_000
-    assert bucket.free_at(now + 5_000) == NOW + 20_000
-    assert bucket.free_at(now + 20_000) == now + 20_000
+def test_a_rate_lets_its_count_pass_at_once_and_then_waits_for_the_first_to_be_long_ago() -> None:
+    gate = Gate(Rate(3, MINUTE))
+    for passed in (0, 1_000, 2_000):
+        assert gate.free_at(NOW + passed) == NOW + passed
+        gate.take(NOW + passed)
+    assert gate.free_at(NOW + 5_000) == NOW + MINUTE
+    assert gate.free_at(NOW + MINUTE) == NOW + MINUTE
+    gate.take(NOW + MINUTE)
+    assert gate.free_at(NOW + MINUTE) == NOW + MINUTE + 1_000
 
 
 def test_a_clock_that_is_put_back_does_not_stop_a_rate() -> None:
-    bucket = Bucket(Rate(1, MINUTE), NOW)
-    bucket.take(NOW)
-    assert bucket.free_at(NOW - 24 * HOUR) == NOW - 24 * HOUR + MINUTE
+    gate = Gate(Rate(1, MINUTE))
+    gate.take(NOW)
+    assert gate.free_at(NOW - 24 * HOUR) == NOW - 24 * HOUR
 
 
 @given(st.integers(1, 100), st.sampled_from([1_000, MINUTE, HOUR]), st.lists(st.integers(0, 2 * HOUR), max_size=60))
-def test_no_span_sees_more_than_twice_its_rate(count: int, per_ms: int, gaps: list[int]) -> None:
-    """A full bucket, and what flows in meanwhile."""
-    bucket, now, went = Bucket(Rate(count, per_ms), NOW), NOW, []
+def test_no_span_sees_more_than_its_rate(count: int, per_ms: int, gaps: list[int]) -> None:
+    gate, now = Gate(Rate(count, per_ms)), NOW
+    went: list[int] = []
     for gap in gaps:
-        now = max(now + gap % per_ms, bucket.free_at(now + gap % per_ms))
-        assert bucket.free_at(now) <= now + 1, "rounding aside"
-        bucket.take(now)
+        now = max(now + gap % per_ms, gate.free_at(now + gap % per_ms))
+        assert gate.free_at(now) == now
+        gate.take(now)
         went.append(now)
     for at in went:
-        assert sum(at <= it < at + per_ms for it in went) <= 2 * count + 1
+        assert sum(at <= it < at + per_ms for it in went) <= count
 
 
 # -- quiet hours --

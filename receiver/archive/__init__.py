@@ -179,7 +179,9 @@ class Archiver:
                     try:
                         known = await self._one(ref, image)
                     except NotFetched as error:
-                        log.warning("image %d: %s", image.image_no, error, extra={"action": "archive.miss", "ref": ref})
+                        hint = "; FETCH_ALLOW names hosts to trust" if error.forbidden else ""
+                        extra = {"action": "archive.miss", "ref": ref}
+                        log.warning("image %d: %s%s", image.image_no, error, hint, extra=extra)
                         known = Copy(image.image_no, error=str(error)) if error.permanent else None
                         why = str(error)
                         if error.silent:

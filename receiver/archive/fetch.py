@@ -109,7 +109,7 @@ class Fetch:
             raise NotFetched(f"{place.host} has no address", silent=True)
         for address in found:
             if (why := why_not(place, address, self._allow)) is not None:
-                raise NotFetched(why, permanent=True)
+                raise NotFetched(why, permanent=True, forbidden=True)
         return found[:_ADDRESSES_MOST]
 
     @contextlib.asynccontextmanager

@@ -15,7 +15,7 @@ from receiver.errors import SettingsError
 from receiver.upkeep import Backup, Images
 from receiver.wiring import wall_clock
 
-NICE = 10  # behind the service, whose callbacks do not wait
+NICE = 19  # behind the service, whose callbacks do not wait
 
 
 @click.command()

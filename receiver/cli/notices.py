@@ -74,7 +74,10 @@ def redrive(client: Client, *, ids: tuple[int, ...], target: str | None, to: str
         raise click.ClickException(f"nothing was put back to due, as only dead notices can be: {told}")
     if not as_json:
         left = len(set(ids)) - count
-        click.echo(f"{count} put back to due" + (f"; {left} not, as only dead notices can be" if left > 0 else ""))
+        more = f"; {left} not, as only dead notices can be" if left > 0 else ""
+        if not (ids or target or to) and client.notices(state="dead", limit=1).notices:
+            more = "; what is still dead is to targets that are gone: send it to another with --to NAME"
+        click.echo(f"{count} put back to due{more}")
 
 
 @notices.command()

@@ -9,10 +9,13 @@ from receiver.cli.service import connected, full
 from receiver.cli.text import age, cell, clock, echo_json, json_line, json_option, table
 from receiver.client import Client
 from receiver.model import State
+from receiver.parameters import MODELS
 from receiver.views import TaskView
 
 _WATCHED_MOST = 1000  # tasks whose last line is remembered
 _CALLBACKS_MOST = 10  # that `show` lists
+
+_PREFIX = "midjourney_"
 
 
 @click.group()
@@ -39,6 +42,8 @@ def list_(
     as_json: bool,
 ) -> None:
     """The newest tasks."""
+    if model and not model.startswith(_PREFIX) and model in {it.removeprefix(_PREFIX) for it in MODELS}:
+        model = _PREFIX + model  # as the list below shows it
     page = client.tasks(state=state, label=label, model=model, limit=limit, cursor=cursor)
     if as_json:
         return echo_json(page)
@@ -127,7 +132,7 @@ def _say_lost() -> None:
 
 
 def _model(task: TaskView) -> str:
-    return cell((task.model or "").removeprefix("midjourney_"))
+    return cell((task.model or "").removeprefix(_PREFIX))
 
 
 def _tell(task: TaskView, done: str, *, as_json: bool) -> None:

@@ -17,6 +17,7 @@ NAME_MOST = 80  # characters, as all of these
 PROMPT_MOST = 300
 ERROR_MOST = 400
 TEXT_MOST = 1_100
+ITEM_TEXT_MOST = 300  # of an attention among others
 IMAGES_MOST = 50
 ITEMS_MOST = 40  # tasks that a digest names
 
@@ -225,8 +226,11 @@ def _counts(reports: tuple[Report, ...]) -> str:
 def _item(report: Report, links: Links) -> Item:
     page = links.task(report.ref) if report.ref else None
     first = min(report.images, key=lambda image: image.image_no, default=None)
+    said = headline(report)
+    if report.event is Event.ATTENTION and (words := one_line(report.text or "", ITEM_TEXT_MOST)) not in said:
+        said = f"{said}: {words}"  # they say what to do
     return Item(
-        headline=headline(report),
+        headline=said,
         figures=joined(money(report.cost), duration(report.duration_ms)),
         kind=kind((report,)),
         url=page or (first.url if first else None),

@@ -15,7 +15,7 @@ from msgspec import Struct
 from receiver import pacing
 from receiver.errors import StoreError
 from receiver.model import Clock, Event, Policy, Send, Sent, Target
-from receiver.pacing import Bucket, Plan, Standing, Step
+from receiver.pacing import Gate, Plan, Standing, Step
 from receiver.settle import raise_attention
 from receiver.store import Attempt, Opening, Store, Tx
 
@@ -53,7 +53,7 @@ class Turns:
         self._width = width
         self._targets = {target.name: target for target in policy.targets}
         self._owner = f"{os.getpid()}"
-        self._buckets: dict[str, Bucket] = {}
+        self._gates: dict[str, Gate] = {}
         self._paused: dict[str, int] = {}  # until when we leave a target alone, for a reason of ours
         self._next_first = 0  # which target is asked first: each gets its turn
         self._one = asyncio.Lock()
@@ -140,8 +140,8 @@ class Turns:
         for send in claimed:
             self._out[send.id] = now + self._lease_ms
             self._ready.append((send, now + self._lease_ms))
-            if (bucket := self._bucket(send.target, now)) is not None:
-                bucket.take(now)
+            if (gate := self._gate(send.target, now)) is not None:
+                gate.take(now)
         if again:
             self._looked, self._look_at = True, now
 
@@ -260,16 +260,16 @@ class Turns:
         paused = self._paused.get(name, 0)
         if paused > now + pacing.PUT_OFF_MS:  # by a clock that was put back
             paused = 0
-        bucket = self._bucket(name, now)
-        return paused if bucket is None else max(paused, bucket.free_at(now))
+        gate = self._gate(name, now)
+        return paused if gate is None else max(paused, gate.free_at(now))
 
-    def _bucket(self, name: str, now: int) -> Bucket | None:
+    def _gate(self, name: str, now: int) -> Gate | None:
         rate = self._targets[name].rate
         if rate is None:
             return None
-        if name not in self._buckets:
-            self._buckets[name] = Bucket(rate, now)
-        return self._buckets[name]
+        if name not in self._gates:
+            self._gates[name] = Gate(rate)
+        return self._gates[name]
 
     def _handed_out(self) -> Send | None:
         while self._ready:

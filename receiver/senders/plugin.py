@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from apprise import Apprise
     from apprise.attachment.base import AttachBase
 
+THROTTLE_MOST_S = 1.0  # between two messages to one target
 ATTACHED_MOST = 1024 * 1024  # bytes: Apprise needs seven times that of memory while it sends
 MAIL_MOST = 200_000  # characters of a mail's body; Apprise says 32,768, which no mail server does
 BRIEF_MOST = 150  # characters of the body that goes along with blocks, which nobody sees
@@ -57,6 +58,8 @@ def open_(url: str) -> "Apprise":
     service = opened[0]
     if service.redirects:
         raise Unusable("its redirect= lets the other side send our request anywhere; remove it")
+    # Ours go one at a time, and `rate` is there for more; Apprise would let 5.5 s pass between two mails.
+    service.request_rate_per_sec = min(service.request_rate_per_sec, THROTTLE_MOST_S)
     service.retry = 0  # retries are durable, and ours; Apprise's own would repeat a message within one try
     service.optional = False  # optional=yes reports a failure as success
     if service.overflow_mode is OverflowMode.UPSTREAM:

@@ -5,8 +5,8 @@ refused; copies of pictures go into a folder beside it, if they are wanted. It i
 all, and so is what is restored; what was there before is kept aside.
 """
 
+import itertools
 import os
-import shutil
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from receiver.model import Clock
 from receiver.store import backups
 from receiver.store.place import give, owner, take_lock
 from receiver.upkeep import pictures
-from receiver.upkeep.parts import PART, copied, drafted, refuse_full, tidy, told
+from receiver.upkeep.parts import PART, copied, drafted, is_drafted, refuse_full, remove, told
 from receiver.upkeep.pictures import Images
 
 __all__ = ["Backup", "Images", "Restored", "back_up", "has_date", "restore", "rotate"]
@@ -92,21 +92,26 @@ def back_up(
 
 
 def rotate(pattern: Path, keep: int) -> tuple[str, ...]:
-    """Remove all but the newest `keep` backups whose names fit the pattern, and what killed backups left behind."""
-    found: list[tuple[datetime, Path]] = []
+    """Remove all but the newest `keep` backups whose names fit the pattern, and what killed backups left behind.
+
+    Raises Unwritable.
+    """
+    found: dict[Path, datetime] = {}
     with told(f"cannot remove old backups from {pattern.parent}"):
         for path in pattern.parent.iterdir():
             name = path.name.removesuffix(PART)
-            if (made := _dated(name, pattern.name)) is None:
+            file = path.with_name(name.removesuffix(pictures.SUFFIX))
+            if (made := _dated(file.name, pattern.name)) is None:
                 continue
-            if name == path.name and path.is_file() and backups.is_backup(path):
-                found.append((made, path))
-            elif name != path.name:
-                tidy(path)
-        old = [path for _, path in sorted(found, reverse=True)[keep:]]
+            if path == file:
+                if path.is_file() and backups.is_backup(path):
+                    found[path] = made
+            elif (name != path.name or not file.exists()) and not is_drafted(file):
+                remove(path)
+        old = sorted(found, key=lambda it: found[it], reverse=True)[keep:]
         for path in old:
             path.unlink()
-            shutil.rmtree(pictures.folder_of(path), ignore_errors=True)
+            remove(pictures.folder_of(path))
     return tuple(map(str, old))
 
 
@@ -169,28 +174,39 @@ def _swap(database: Path, part: Path, now: int) -> Path | None:
     be gone by then, or it would be taken for the new one's: it is folded into it, or, where that cannot be because the
     database is damaged, put aside with it.
     """
-    aside = None
-    if database.exists():
-        stamp = datetime.fromtimestamp(now / 1000, UTC).strftime("%Y%m%dT%H%M%S")
-        aside = database.with_name(f"{database.name}{_ASIDE}{stamp}-{now % 1000:03d}")
-        backups.fold(database)
-        beside = [end for end in _BESIDE if os.path.exists(f"{database}{end}")]
-        for end in ("", *beside):
-            os.link(f"{database}{end}", f"{aside}{end}")
-        backups.sync(database.parent)
-        for end in beside:
+    backups.fold(database)
+    ends = [end for end in ("", *_BESIDE) if os.path.exists(f"{database}{end}")]
+    stamp = datetime.fromtimestamp(now / 1000, UTC).strftime("%Y%m%dT%H%M%S")
+    aside = _free(f"{database}{_ASIDE}{stamp}")
+    for end in ends:
+        os.link(f"{database}{end}", f"{aside}{end}")
+    backups.sync(database.parent)
+    for end in ends:
+        if end:
             os.unlink(f"{database}{end}")
     os.rename(part, database)
     backups.sync(database.parent)
-    return aside
+    return aside if "" in ends else None
+
+
+def _free(name: str) -> Path:
+    """This name, or with a number behind it where it is taken."""
+    names = (Path(name if number == 1 else f"{name}-{number}") for number in itertools.count(1))
+    return next(path for path in names if not path.exists())
 
 
 def _forget_kills(database: Path) -> None:
-    """Second names of the database that is in use, left by a restore which was killed before it took its place."""
+    """Undo what a restore did that was killed before its copy took the database's place: second names go, and what was
+    put aside already comes back."""
     for path in database.parent.glob(f"{database.name}{_ASIDE}*"):
-        if not path.name.endswith(_BESIDE) and database.exists() and path.samefile(database):
-            for end in ("", *_BESIDE):
-                Path(f"{path}{end}").unlink(missing_ok=True)
+        if path.name.endswith(_BESIDE) or not database.exists() or not path.samefile(database):
+            continue
+        for end in (*_BESIDE, ""):  # the second name of the database last: by it the rest is found
+            there, here = Path(f"{path}{end}"), Path(f"{database}{end}")
+            if there.exists() and not here.exists():
+                there.rename(here)
+            elif there.exists() and there.samefile(here):
+                there.unlink()
 
 
 def _judged(part: Path, file: Path) -> backups.Inside:

@@ -51,17 +51,24 @@ def _is(opened: int, path: Path) -> bool:
         return False
 
 
-def tidy(part: Path) -> None:
-    """Remove what a killed backup left, but not what one that runs is writing."""
-    if part.is_dir():
-        shutil.rmtree(part, ignore_errors=True)
-        return
-    with part.open("rb") as opened:
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return
-        part.unlink(missing_ok=True)
+def is_drafted(file: Path) -> bool:
+    """Whether a process is writing what is to be `file`."""
+    try:
+        with file.with_name(f"{file.name}{PART}").open("rb") as opened:
+            fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def remove(path: Path) -> None:
+    """A file or a folder, with all that is in it, is gone."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def copied(file: Path, part: Path) -> None:

@@ -12,6 +12,7 @@ from receiver.store.backups import sync
 from receiver.store.place import give, owner
 from receiver.upkeep.parts import PART
 
+SUFFIX = ".images"  # of the folder, behind the name of its backup
 _UNFINISHED = "parts"  # the archive's own folder of what is not whole yet
 
 
@@ -25,7 +26,7 @@ class Images(StrEnum):
 
 def folder_of(file: Path) -> Path:
     """The folder of the pictures that belong to a backup."""
-    return file.with_name(f"{file.name}.images")
+    return file.with_name(f"{file.name}{SUFFIX}")
 
 
 def _files(root: Path) -> Iterator[tuple[Path, Path]]:
