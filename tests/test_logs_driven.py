@@ -87,7 +87,9 @@ def test_under_systemd_a_line_is_json_too(tmp_path: Path) -> None:
     reading = threading.Thread(target=read)
     reading.start()
     with ours, theirs:
-        serve = subprocess.Popen([*RECEIVER, "serve"], cwd=tmp_path, env=env, stdout=subprocess.DEVNULL, stderr=theirs.fileno())
+        serve = subprocess.Popen(
+            [*RECEIVER, "serve"], cwd=tmp_path, env=env, stdout=subprocess.DEVNULL, stderr=theirs.fileno()
+        )
         theirs.close()
         while b"listening on" not in got:
             assert serve.poll() is None

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 from fakes import DAY, NOW, a_task, put
-from test_backup import KEYS, Place
 from test_prune import OLD, YOUNG, a_past, left, pruning
+from upkeep_rig import KEYS, Place
 
 from receiver import upkeep
 from receiver.errors import ReceiverError

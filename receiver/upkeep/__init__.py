@@ -75,13 +75,12 @@ def back_up(
         raise Unavailable(f"there is no database {database}: say where it is, by --config or RECEIVER_DATABASE_URL")
     whose = owner(database)
     with told(f"cannot write {file}"):
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make(file.parent, whose)
         if file.exists() and not backups.is_backup(file):
             raise Unwritable(f"{file} is there already and is no backup: give another name")
         refuse_full(file.parent, database.stat().st_size)
         with drafted(file) as part:
-            if file.parent.stat().st_uid == whose[0]:
-                give(part, whose)
+            _share(part, whose)
             manifest = msgspec.json.encode(Manifest(__version__, now))
             words = {name: "\n".join(each).encode() for name, each in kept.items() if each}
             inside = backups.copy(database, part, {MANIFEST: manifest, **words})
@@ -89,6 +88,20 @@ def back_up(
             os.rename(part, file)
             backups.sync(file.parent)
     return Backup(str(file), file.stat().st_size, inside.schema, inside.tasks, len(kept.get("secret_keys", ())), taken)
+
+
+def _make(folder: Path, whose: tuple[int, int]) -> None:
+    """Have a folder for backups, for its owner only."""
+    if not folder.exists():
+        _make(folder.parent, whose)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        _share(folder, whose)
+
+
+def _share(path: Path, whose: tuple[int, int]) -> None:
+    """What is made in a folder of the service's user is that user's too; elsewhere it stays with whoever made it."""
+    if path.parent.stat().st_uid == whose[0]:
+        give(path, whose)
 
 
 def rotate(pattern: Path, keep: int) -> tuple[str, ...]:
