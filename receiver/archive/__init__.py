@@ -6,6 +6,7 @@ goes on where a kill left off. Whether they came or not, the notices that wait f
 
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,7 @@ SCHEDULE_MS = (2_000, 10_000, 60_000, 600_000, 3_600_000, 14_400_000)
 """Between the rounds of a task, until every picture is here or refused for good."""
 
 LEASE_MS = 180_000  # one fetch and some, or the drawing; begun anew with each picture
+ROUND_MOST_S = 60.0  # after which a round asks for no further picture: others wait
 SPACING_MS = 50  # at most twenty tasks a second are begun, so that a flood of callbacks is not held up by its pictures
 FULL_GAP_MS = 600_000  # until the disk is looked at again
 AHEAD_MOST_MS = int(SCHEDULE_MS[-1] * 1.2) + LEASE_MS
@@ -172,10 +174,12 @@ class Archiver:
         copies = {it.image_no: it for it in (await self._store.copies.of([ref])).get(ref, ())}
         missing: dict[int, str] = {}
         silent: dict[str, str] = {}
+        until = time.monotonic() + ROUND_MOST_S
         for image in (await self._store.tasks.images([ref])).get(ref, ()):
             known = copies.pop(image.image_no, None)
             if known is None or (known.file is not None and self._files.find(ref, known.file) is None):
-                if (why := silent.get(_host(image.url))) is None:
+                why = silent.get(_host(image.url)) if time.monotonic() < until else "this round took too long"
+                if why is None:
                     try:
                         known = await self._one(ref, image)
                     except NotFetched as error:

@@ -27,6 +27,9 @@ IDLE_S = 15.0  # without a byte
 CONNECT_S = 5.0
 REDIRECTS_MOST = 3
 _ADDRESSES_MOST = 4  # of one host that are tried
+CRUMBS_MOST = 1000  # chunks, of which each costs as much time as a thousand bytes
+_CRUMB = 256  # bytes that they are to have, by then, on the average
+_TURN = 32  # chunks after which others have their turn
 _WRITE_BYTES = 256 * 1024
 _REDIRECTS = (301, 302, 303, 307, 308)
 _GONE = (404, 410, 451)
@@ -155,11 +158,16 @@ class Fetch:
         if length.isascii() and length.isdigit() and int(length[:20]) > self._most:
             raise self._too_large()
         kind: str | None = None
-        size, held = 0, bytearray()
+        size, count, held = 0, 0, bytearray()
         async for chunk in response.aiter_raw():
             size += len(chunk)
+            count += 1
             if size > self._most:
                 raise self._too_large()
+            if count % _TURN == 0:  # what came in one read is handed out without a pause
+                await asyncio.sleep(0)
+                if count > CRUMBS_MOST and size < count * _CRUMB:
+                    raise NotFetched(f"{host} sends it in crumbs", permanent=True)
             held += chunk
             if kind is None and size >= HEAD:
                 kind = _kind(host, held)

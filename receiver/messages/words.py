@@ -14,7 +14,9 @@ TITLE_MOST = 150  # characters
 BODY_MOST = 3_500  # characters of a body as it is read, without its URLs; chat services take about 4,000
 
 _JOINERS = "\u200c\u200d"  # format characters too, but Persian, Indic scripts and emoji are misspelt without them
-_CALLS = re.compile(r"([@<])(?=[^\s\u200b])")  # @channel, <!here>, <@U123>, <http://…|a false label>
+_CALLS = re.compile(
+    r"([@<](?=[^\s\u200b])|\](?=[(\[:]))"
+)  # @channel, <!here>, <@U123>, <http://…|a false label>, [so](http…)
 
 
 def one_line(text: str, most: int) -> str:
@@ -52,7 +54,8 @@ def fit(text: str, most: int, write: Callable[[str], str], measure: Callable[[st
 
 
 def calm(text: str) -> str:
-    """With a zero-width space after each `@` or `<`, so that no chat service takes the word for a call or a link."""
+    """With a zero-width space after each `@` or `<`, and after `]` where a link's address could follow: so that no chat
+    service takes the word for a call or a link."""
     return _CALLS.sub("\\1\u200b", text)
 
 

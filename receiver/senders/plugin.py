@@ -8,6 +8,7 @@ import contextlib
 import logging
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 THROTTLE_MOST_S = 1.0  # between two messages to one target
 ATTACHED_MOST = 1024 * 1024  # bytes: Apprise needs seven times that of memory while it sends
 MAIL_MOST = 200_000  # characters of a mail's body; Apprise says 32,768, which no mail server does
+PIECES_MOST = 4  # messages that one body may be split into, for services that take only short ones
+PIECE_SPARE = 50  # characters of each that splitting it takes
 BRIEF_MOST = 150  # characters of the body that goes along with blocks, which nobody sees
 BLOCKS_MOST = 35_000  # bytes of a template that Apprise's plugins take
 _ATTACHED = "sheet.jpg"  # the name by which a mail's HTML shows it
@@ -44,7 +47,10 @@ def open_(url: str) -> "Apprise":
     from apprise import Apprise, AppriseAsset
     from apprise.common import OverflowMode
 
+    from receiver.senders.answers import bound  # imports requests, as Apprise does
+
     _hush()
+    bound()
     # Without a timeout of its own it works in the calling thread; with one, in a pool of six that all targets share.
     asset = AppriseAsset(app_id="receiver", http_redirects=False, storage_mode="memory", service_timeout=0)
     opened = Apprise(asset=asset)
@@ -102,6 +108,8 @@ def _notify(opened: "Apprise", target: Target, message: Message, blocks: str | N
     if target.style is Style.EMAIL:
         service.inline = picture is not None
         service.body_maxlen = MAIL_MOST  # beyond it Apprise would cut the markup in two, and send both
+    _forget_the_future(service)
+    body = _fitted(service, body)
     with _laid_out(service, blocks) if blocks else contextlib.nullcontext():
         result = opened.notify(
             body=body,
@@ -121,6 +129,22 @@ def _notify(opened: "Apprise", target: Target, message: Message, blocks: str | N
         log.warning("%s: the text is there, its picture is not: %s", target.name, sent.error, extra=_PLAINER)
         return Sent()
     return sent
+
+
+def _forget_the_future(service: Any) -> None:
+    """Its throttle goes by local time: a clock that was put back, as it is every autumn, would have it sleep."""
+    last = service._last_io_datetime
+    if last is not None and last > datetime.now(last.tzinfo):
+        service._last_io_datetime = None
+
+
+def _fitted(service: Any, body: str) -> str:
+    """`body`, cut at the end of a line where it would come as more than `PIECES_MOST` messages."""
+    most = PIECES_MOST * max(1, service.body_maxlen - PIECE_SPARE)
+    if len(body) <= most:
+        return body
+    kept = body[:most].rpartition("\n")[0] or body[:most]
+    return f"{kept}\n… and {body.count(chr(10), len(kept))} lines more"
 
 
 def _picture(target: Target, message: Message) -> "AttachBase | None":

@@ -5,6 +5,7 @@ answer. Promises that no text shows a part of the target's URL. Where a text lea
 """
 
 import re
+from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from urllib.parse import unquote
 
@@ -244,6 +245,9 @@ def _redacted(text: str, url: str) -> str:
     rest = _SCHEME.sub("", url, count=1)
     cuts = r"[/:@?&=#,;+\s]+"
     parts = {part for spelling in (rest, unquote(rest)) for part in re.split(cuts, spelling) if len(part) >= 3}
+    if "@" in rest:  # as a header has it, and an answer may echo
+        user = rest.rpartition("@")[0]
+        parts |= {b64encode(spelling.encode()).decode().rstrip("=") for spelling in (user, unquote(user))}
     if parts:
         longest_first = sorted(parts, key=len, reverse=True)
         text = re.sub("|".join(map(re.escape, longest_first)), "***", text, flags=re.IGNORECASE)

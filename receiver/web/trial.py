@@ -91,7 +91,7 @@ class Trial:
 def _shown(message: Message, picture: Picture | None) -> str | None:
     if message.picture is not None:
         return "attached"
-    return "linked" if picture and picture.url and message.blocks and '"image_url"' in message.blocks else None
+    return "linked" if picture and picture.url and message.blocks and '"image' in message.blocks else None
 
 
 def _png(sky: tuple[int, int, int]) -> bytes:
