@@ -49,7 +49,7 @@ def test_python_samples_compile(code: str) -> None:
 @pytest.mark.parametrize("settings", blocks("toml"))
 def test_settings_samples_can_be_pasted(tmp_path: Path, settings: str) -> None:
     (tmp_path / "receiver.toml").write_text(settings)
-    assert load({}, tmp_path / "receiver.toml").provider_key
+    assert load({}, tmp_path / "receiver.toml").targets
 
 
 def test_there_are_samples_to_check() -> None:
