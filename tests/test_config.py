@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver.config import SETTINGS, Setting, load, why_unreachable
+from receiver.config import SETTINGS, load, why_unreachable
 from receiver.config.kinds import Allowed, Retention
 from receiver.errors import SettingsError
 from receiver.model import Confirm
@@ -213,21 +213,6 @@ def test_toml_numbers_and_lists_are_read_like_their_texts() -> None:
 
 def test_a_trailing_slash_of_the_public_url_is_dropped() -> None:
     assert load({"RECEIVER_PUBLIC_URL": "https://host/base/"}).public_url == "https://host/base"
-
-
-@pytest.mark.parametrize("setting", [each for each in SETTINGS if each.not_yet], ids=lambda setting: setting.name)
-def test_a_setting_whose_time_has_not_come_is_refused_and_never_ignored(setting: Setting) -> None:
-    """Whatever it is set to: its default, or nonsense. An empty one counts as unset."""
-    says = "is not available in this version; leave it out"
-    for value in (setting.default or "x", SENTINEL):
-        assert refused({f"RECEIVER_{setting.name}": value}) == f"RECEIVER_{setting.name} in the environment {says}"
-        name = setting.name.lower()
-        assert refused({}, f'{name} = "{value}"') == f"{name} in given.toml {says}"
-    load({f"RECEIVER_{setting.name}": ""})
-
-
-def test_only_what_has_an_effect_can_be_set() -> None:
-    assert {each.name for each in SETTINGS if each.not_yet} == set()
 
 
 class TestPlatforms:

@@ -51,7 +51,7 @@ def test_every_secret_is_told_to_the_redaction() -> None:
 def test_the_example_loads_to_the_defaults_as_it_stands_and_uncommented() -> None:
     lines = example().splitlines()
     bare = [line.removeprefix("#") if line[:1] == "#" and line[1:2] != " " else line for line in lines]
-    offered = [setting.name.lower() for setting in SETTINGS if not setting.not_yet]
+    offered = [setting.name.lower() for setting in SETTINGS]
     assert list(tomllib.loads("\n".join(bare))) == offered
     for text in (example(), "\n".join(bare)):
         Path("receiver.toml").write_text(text)
@@ -71,16 +71,8 @@ def test_the_markdown_table_has_every_setting_with_its_default() -> None:
     lines = markdown_table().splitlines()
     for setting in SETTINGS:
         default = f"`{setting.default}`" if setting.default else setting.unset
-        assert f"| `{setting.name}` | {default} | {setting.told} |" in lines
+        assert f"| `{setting.name}` | {default} | {setting.help} |" in lines
     assert len(lines) == 2 + len(SETTINGS) + 1
-
-
-def test_what_has_no_effect_yet_is_marked_wherever_it_is_shown() -> None:
-    shown = {row.name: row.shown for row in describe(load({}))}
-    for setting in SETTINGS:
-        marks = (shown[setting.name] == "(not yet)", "(not yet) " in setting.told)
-        assert marks == (setting.not_yet, setting.not_yet)
-        assert (f"\n# (not yet) {setting.help[:40]}" in example()) is setting.not_yet
 
 
 def test_the_example_names_just_the_events_that_a_target_may_ask_for() -> None:

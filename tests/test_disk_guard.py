@@ -1,4 +1,4 @@
-"""A disk that is nearly full: callbacks are refused before SQLite fails, the rest goes on, a person is told, it passes."""
+"""A disk that is nearly full: callbacks are refused before SQLite fails, all else goes on, a person is told of it."""
 
 import os
 from pathlib import Path

@@ -44,6 +44,13 @@ def test_upkeep_makes_no_database_where_there_is_none(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+async def test_a_backup_asks_for_no_key_of_the_providers(tmp_path: Path) -> None:
+    """Its unit has none, even where the service, which has, confirms every callback."""
+    await (await open_store(tmp_path / "receiver.db")).close()
+    told = run("backup", "b.db", folder=tmp_path, CONFIRM="always")
+    assert told.returncode == 0, told.stderr
+
+
 # Retention by command
 
 

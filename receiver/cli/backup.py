@@ -39,7 +39,7 @@ def backup(*, file: Path, images: str, keep: int | None, config_file: Path | Non
     """
     if keep is not None and not upkeep.has_date(file.name):
         raise click.UsageError("--keep goes by the date in FILE's name: write it as receiver-%Y%m%dT%H%M%SZ.db")
-    settings = config.load(os.environ, config_file)
+    settings = config.load(os.environ, config_file, upkeep=True)
     path = settings.sqlite
     if path is None:
         raise SettingsError("RECEIVER_DATABASE_URL: only SQLite is backed up; PostgreSQL has pg_dump")

@@ -20,7 +20,7 @@ from receiver.store.migrate import migrations
 @json_option
 def migrate(*, file: Path | None, as_json: bool) -> None:
     """Apply the migrations that the database lacks, as a start would. The service must not run."""
-    path = config.load(os.environ, file).sqlite
+    path = config.load(os.environ, file, upkeep=True).sqlite
     if path is None:
         raise SettingsError("RECEIVER_DATABASE_URL: PostgreSQL is not available in this version; use sqlite:///…")
     if not path.is_file():

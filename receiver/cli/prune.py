@@ -25,7 +25,7 @@ def prune(*, file: Path | None, as_json: bool) -> None:
     Where it runs, it is asked to begin at once, and goes on in the background. Where it does not, all is done here, and
     the room that falls free is given back to the disk.
     """
-    settings = config.load(os.environ, file)
+    settings = config.load(os.environ, file, upkeep=True)
     path = settings.sqlite
     if path is None:
         raise SettingsError("RECEIVER_DATABASE_URL: PostgreSQL is not available in this version; use sqlite:///…")

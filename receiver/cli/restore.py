@@ -29,7 +29,7 @@ def restore(*, file: Path, keep_queue: bool, config_file: Path | None, as_json: 
 
     FILE is what `receiver backup` made, or a plain copy of the database.
     """
-    settings = config.load(os.environ, config_file)
+    settings = config.load(os.environ, config_file, upkeep=True)
     path = settings.sqlite
     if path is None:
         raise SettingsError("RECEIVER_DATABASE_URL: only SQLite is restored; PostgreSQL has pg_restore")

@@ -88,12 +88,12 @@ class _Found(Struct, frozen=True):
     label: str  # what an error calls it
 
 
-def load(env: Mapping[str, str], file: Path | None = None) -> Settings:
+def load(env: Mapping[str, str], file: Path | None = None, *, upkeep: bool = False) -> Settings:
     """The settings of `env` and of `file`, which has to exist; by default ./receiver.toml, if it does.
 
     For each setting the first of these that is there and not empty: `RECEIVER_X` (of a secret, `RECEIVER_X_FILE`), the
-    systemd credential `x` (secrets only), `x` in the file, a bare `PORT` or `DATABASE_URL`, the default. Raises
-    SettingsError.
+    systemd credential `x` (secrets only), `x` in the file, a bare `PORT` or `DATABASE_URL`, the default. For `upkeep`,
+    which asks nobody, the provider's key may be missing. Raises SettingsError.
     """
     path = file or Path(FILE)
     table = read_toml(path) if file or is_there(path, FILE) else {}
@@ -102,7 +102,7 @@ def load(env: Mapping[str, str], file: Path | None = None) -> Settings:
     found = {setting.name: _find(setting, env, table, path) for setting in SETTINGS}
     _derive(found, env)
     values = {setting.name.lower(): _parse(setting, found[setting.name]) for setting in SETTINGS}
-    _refuse_clashes(values, env)
+    _refuse_clashes(values, env, upkeep=upkeep)
     merged = targets.merge(named, values.pop("notify_urls"))
     return Settings(**values, targets=merged, sources=tuple(each.source for each in found.values()))
 
@@ -195,8 +195,6 @@ def _derive(found: dict[str, _Found], env: Mapping[str, str]) -> None:
 
 
 def _parse(setting: Setting, found: _Found) -> Any:
-    if setting.not_yet and found.source != "default":
-        raise SettingsError(f"{found.label} is not available in this version; leave it out")
     if not found.text:
         return setting.absent
     try:
@@ -207,13 +205,13 @@ def _parse(setting: Setting, found: _Found) -> Any:
         raise SettingsError(f"{found.label}: expected {setting.kind.expects}") from None
 
 
-def _refuse_clashes(values: Mapping[str, Any], env: Mapping[str, str]) -> None:
+def _refuse_clashes(values: Mapping[str, Any], env: Mapping[str, str], *, upkeep: bool) -> None:
     if "DYNO" in env:
         raise SettingsError(
             "DATABASE_URL is SQLite, and this platform (DYNO is set) throws its disk away: the remedy is PostgreSQL, "
             "a later version's; until then run it where the disk stays"
         )
-    if values["confirm"] is Confirm.ALWAYS and not values["provider_key"]:
+    if values["confirm"] is Confirm.ALWAYS and not values["provider_key"] and not upkeep:
         raise SettingsError(f"CONFIRM is always, which polls the provider and needs a key: set {PREFIX}PROVIDER_KEY")
 
 

@@ -12,7 +12,6 @@ from receiver.config.kinds import DAY, Allowed, Kind
 from receiver.config.targets import URLS
 
 NOTHING = "–"
-NOT_YET = "(not yet)"
 
 
 class Setting(Struct, frozen=True):
@@ -25,12 +24,6 @@ class Setting(Struct, frozen=True):
     secret: bool = False
     unset: str = NOTHING  # what the documentation says where there is no default
     absent: Any = None  # the value where there is neither
-    not_yet: bool = False  # a later version's: refused wherever it is set
-
-    @property
-    def told(self) -> str:
-        """The help, marked where the setting is a later version's."""
-        return f"{NOT_YET} {self.help}" if self.not_yet else self.help
 
 
 SETTINGS = (

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import Struct
 
 from receiver.config import SETTINGS, Setting, Settings
-from receiver.config.table import NOT_YET, NOTHING
+from receiver.config.table import NOTHING
 from receiver.config.targets import UNITS_MS, simple_name
 from receiver.model import Target
 
@@ -65,17 +65,13 @@ def describe(settings: Settings) -> tuple[Row, ...]:
 
 
 def example() -> str:
-    """A commented receiver.toml; as it stands, and with every `#name = …` uncommented, it loads to the defaults.
-
-    What is not available yet stands there as prose is, behind `# `.
-    """
+    """A commented receiver.toml; as it stands, and with every `#name = …` uncommented, it loads to the defaults."""
     parts = [_HEAD]
     for setting in SETTINGS:
         told = setting.default or setting.unset == NOTHING
-        note = setting.told if told else f"{setting.told} Default: {setting.unset}."
-        mark = "# " if setting.not_yet else "#"
+        note = setting.help if told else f"{setting.help} Default: {setting.unset}."
         lines = textwrap.wrap(note, 118, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
-        parts.append("\n".join(["", *lines, f"{mark}{setting.name.lower()} = {_toml(setting)}", ""]))
+        parts.append("\n".join(["", *lines, f"#{setting.name.lower()} = {_toml(setting)}", ""]))
     return "".join([*parts, _TARGETS])
 
 
@@ -84,7 +80,7 @@ def markdown_table() -> str:
     lines = ["| setting | default | |", "|---|---|---|"]
     for setting in SETTINGS:
         default = f"`{setting.default}`" if setting.default else setting.unset
-        lines.append(f"| `{setting.name}` | {default} | {setting.told.replace('|', chr(92) + '|')} |")
+        lines.append(f"| `{setting.name}` | {default} | {setting.help.replace('|', chr(92) + '|')} |")
         if setting.name == "NOTIFY_URLS":
             lines.append(_TARGETS_ROW)
     return "\n".join(lines) + "\n"
@@ -97,8 +93,6 @@ def _toml(setting: Setting) -> str:
 def _shown(setting: Setting, settings: Settings) -> str:
     if setting.name == "NOTIFY_URLS":
         return " ".join(target.name for target in settings.targets if _is_simple(target)) or setting.unset
-    if setting.not_yet:
-        return NOT_YET
     value: Any = getattr(settings, setting.name.lower())
     if value == setting.absent:
         return setting.unset
