@@ -24,6 +24,7 @@ from receiver.store import Lane, Store
 HELD_MOST = 16 * 1024 * 1024  # bytes read and not yet committed
 HELD_EACH = 4 * 1024  # bytes that one is counted as beside its own: it holds its connection, and its place here
 BATCH_MOST = 256
+GATHER_MOST_S = 0.001
 KEPT_MOST = 50  # callbacks kept per task
 KEPT_BYTES_MOST = 2 * 1024 * 1024
 STALE_TRIES = 3
@@ -99,6 +100,7 @@ class Ingest:
         self._metrics = metrics
         self._queue: deque[_Waiting] = deque()
         self._held = 0
+        self._last = 0  # how many the last batch had
         self._flushing: asyncio.Task[None] | None = None
 
     @property
@@ -176,14 +178,22 @@ class Ingest:
             while self._queue:
                 await self._gather()
                 batch = [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_MOST))]
+                self._last = len(batch)
                 await self._commit(batch)
         finally:
             self._flushing = None
 
     async def _gather(self) -> None:
-        """Let in what is already at the door: a fuller batch costs each callback less. Adds no wait when idle."""
-        before = 0
-        while before < len(self._queue) < BATCH_MOST:
+        """Let in what is at the door: a fuller batch costs each callback less. Adds no wait when idle.
+
+        After a full batch its senders are about to come again, in a row. Whoever of them is first waits for half of
+        them, `GATHER_MOST_S` at most; else he would have a commit for himself, and all others wait for it.
+        """
+        loop = asyncio.get_running_loop()
+        until, before = loop.time() + GATHER_MOST_S, 0
+        while len(self._queue) < BATCH_MOST:
+            if before == len(self._queue) and (2 * before >= self._last or loop.time() > until):
+                break
             before = len(self._queue)
             await asyncio.sleep(0)
 
