@@ -101,6 +101,7 @@ class Ingest:
         self._queue: deque[_Waiting] = deque()
         self._held = 0
         self._last = 0  # how many the last batch had
+        self._enough = asyncio.Event()  # half as many are here again
         self._flushing: asyncio.Task[None] | None = None
 
     @property
@@ -160,6 +161,8 @@ class Ingest:
         self._queue.append(_Waiting(callback, self._outcome(callback.ref, callback.body), source, told))
         if self._flushing is None:
             self._flushing = asyncio.create_task(self._flush(), name="ingest")
+        elif 2 * len(self._queue) >= self._last:
+            self._enough.set()
 
     def _tell(self, waiting: _Waiting, result: Verdict | Unavailable) -> None:
         self._held -= _size(waiting.callback)
@@ -189,11 +192,17 @@ class Ingest:
         After a full batch its senders are about to come again, in a row. Whoever of them is first waits for half of
         them, `GATHER_MOST_S` at most; else he would have a commit for himself, and all others wait for it.
         """
-        loop = asyncio.get_running_loop()
-        until, before = loop.time() + GATHER_MOST_S, 0
-        while len(self._queue) < BATCH_MOST:
-            if before == len(self._queue) and (2 * before >= self._last or loop.time() > until):
-                break
+        await self._let_in()
+        if 2 * len(self._queue) < self._last:
+            self._enough.clear()
+            most = asyncio.get_running_loop().call_later(GATHER_MOST_S, self._enough.set)
+            await self._enough.wait()
+            most.cancel()
+            await self._let_in()
+
+    async def _let_in(self) -> None:
+        before = 0
+        while before < len(self._queue) < BATCH_MOST:
             before = len(self._queue)
             await asyncio.sleep(0)
 
