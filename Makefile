@@ -13,6 +13,7 @@ demo: $(VENV)/.run
 
 # The program alone, as .venv/bin/receiver: nothing is started, and no key is made.
 install: $(VENV)/.run
+	@$(BIN)/python -m compileall -q receiver
 
 run: $(VENV)/.run
 	@$(BIN)/receiver serve

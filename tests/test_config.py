@@ -287,3 +287,21 @@ def test_a_public_url_that_the_provider_cannot_reach_is_warned_about(public: str
     warning = why_unreachable(load({"RECEIVER_PUBLIC_URL": public, "RECEIVER_PROVIDER_URL": provider}))
     assert (warning is not None) is warned
     assert warning is None or "set RECEIVER_PUBLIC_URL" in warning
+
+
+def test_upkeep_beside_a_unit_is_told_whose_database_it_is_to_keep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A restore into the folder that somebody happened to be in would look like a success."""
+    theirs = tmp_path / "unit" / "receiver.db"
+    monkeypatch.setattr("receiver.config.UNIT_DATABASE", theirs)
+    assert load({}, upkeep=True).sqlite
+    theirs.parent.mkdir()
+    theirs.touch()
+    assert load({}).sqlite
+    with pytest.raises(SettingsError, match=f"STATE_DIRECTORY={theirs.parent} before the command"):
+        load({}, upkeep=True)
+    with pytest.raises(SettingsError):
+        load({"RECEIVER_STATE_DIR": str(theirs.parent)}, upkeep=True)
+    assert load({"STATE_DIRECTORY": str(theirs.parent)}, upkeep=True).sqlite == theirs
+    assert load({"RECEIVER_DATABASE_URL": "sqlite:///other.db"}, upkeep=True).sqlite == Path("other.db")

@@ -46,7 +46,7 @@ def restore(*, file: Path, keep_queue: bool, config_file: Path | None, as_json: 
 
 def _told(done: Restored, path: Path, file: Path) -> list[str]:
     made = f", made {moment(done.made_at)}" if done.made_at is not None else ", a plain database"
-    lines = [f"{path} has {counted(done.tasks, 'task')} again, schema {done.schema}, from {file}{made}"]
+    lines = [f"{path.resolve()} has {counted(done.tasks, 'task')} again, schema {done.schema}, from {file}{made}"]
     if done.aside:
         lines.append(f"what was there before is {done.aside}: remove it when you are sure")
     if done.keys_new and done.keys_added:

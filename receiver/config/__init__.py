@@ -37,6 +37,9 @@ __all__ = [
 
 PREFIX = "RECEIVER_"
 FILE = "receiver.toml"
+UNIT_DATABASE = Path(
+    "/var/lib/receiver/receiver.db"
+)  # of systemd/receiver.service, whose state this shell does not know
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -103,6 +106,11 @@ def load(env: Mapping[str, str], file: Path | None = None, *, upkeep: bool = Fal
     _derive(found, env)
     values = {setting.name.lower(): _parse(setting, found[setting.name]) for setting in SETTINGS}
     _refuse_clashes(values, env, upkeep=upkeep)
+    if upkeep and found["DATABASE_URL"].source == "default" and is_there(UNIT_DATABASE, str(UNIT_DATABASE)):
+        raise SettingsError(
+            f"which database? A service of this machine has its own in {UNIT_DATABASE.parent}: say "
+            f"STATE_DIRECTORY={UNIT_DATABASE.parent} before the command, or name another by {PREFIX}DATABASE_URL"
+        )
     merged = targets.merge(named, values.pop("notify_urls"))
     return Settings(**values, targets=merged, sources=tuple(each.source for each in found.values()))
 

@@ -6,7 +6,6 @@ a module like it.
 """
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 
 import msgspec
 
@@ -77,6 +76,8 @@ def _refuse_permutations(model: Model, checked: Mapping[str, object]) -> None:
 
 def _suggestion(name: str, names: set[str]) -> str:
     """The nearest of `names`, whichever way it was spelt (`job_id` is `jobId`), else all of them."""
+    from difflib import get_close_matches  # only for a name that is wrong
+
     folded = {known.lower(): known for known in names}
     near = get_close_matches(name[:64].replace("_", "").lower(), folded, n=1)
     return f"did you mean {folded[near[0]]}?" if near else f"it takes {_listed(sorted(names))}"
