@@ -8,7 +8,8 @@ import sys
 import pytest
 from reports import ATTENTION, DONE, FAILED, HOSTILE, LOST, REF, SHEET, Pages, done, styled
 
-from receiver.messages import VARIABLES, Format, Kind, Message, check_template, render
+from receiver.messages import Format, Kind, Message, render
+from receiver.messages.template import VARIABLES, check_template
 from receiver.model import Report, Style
 
 PLAIN = (

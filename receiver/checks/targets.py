@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from receiver.checks import Finding, failed, ok, warning
-from receiver.messages import check_template
+from receiver.messages.template import check_template
 from receiver.model import Target
 from receiver.senders import check
 

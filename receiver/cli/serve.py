@@ -24,7 +24,6 @@ from receiver import config, logs, web, worker
 from receiver.cli import FAILED, systemd
 from receiver.config import Settings
 from receiver.errors import Corrupt, Newer, ReceiverError, SettingsError, StoreError
-from receiver.messages import check_template
 from receiver.model import State
 from receiver.wiring import Parts, open_parts
 
@@ -212,7 +211,11 @@ def _warnings(settings: Settings, port: int) -> Iterator[str]:
             f"unconfirmed after {settings.confirm_within} seconds"
         )
     for target in settings.targets:
-        if target.template is not None and (wrong := check_template(target.template, target.style)):
+        if target.template is None:
+            continue
+        from receiver.messages.template import check_template  # brings Jinja2
+
+        if wrong := check_template(target.template, target.style):
             yield f"targets.{target.name}: its template cannot be used, ours is in its place: {wrong}"
     if not settings.targets:
         yield "no targets: nobody is told anything; set RECEIVER_NOTIFY_URLS, or [targets.NAME] in receiver.toml"

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from receiver.messages import discord, mail, slack, telegram, template, text
+from receiver.messages import text
 from receiver.messages.advice import ADVICE, advice
 from receiver.messages.blocks import JSON_MOST
 from receiver.messages.message import Format, Kind, Links, Message, NoLinks
-from receiver.messages.template import VARIABLES, check_template
 from receiver.messages.told import Digest, Single, tell
 from receiver.messages.words import BODY_MOST, TITLE_MOST, calm, cut, fit, one_line
 from receiver.model import Picture, Report, Style, Target
@@ -22,14 +21,12 @@ __all__ = [
     "ADVICE",
     "BODY_MOST",
     "TITLE_MOST",
-    "VARIABLES",
     "Format",
     "Kind",
     "Links",
     "Message",
     "NoLinks",
     "advice",
-    "check_template",
     "one_line",
     "render",
 ]
@@ -50,6 +47,8 @@ def render(
     where = links or NoLinks()
     told, note = tell(reports, where), None
     if target.template is not None:
+        from receiver.messages import template  # as with the styles below
+
         try:
             title, body = template.write(target.template, reports, told, where, target.style)
             return _own(told, title, body, target.style, picture)
@@ -60,6 +59,8 @@ def render(
 
 
 def _ours(told: Single | Digest, style: Style, picture: Picture | None) -> Message:
+    from receiver.messages import discord, mail, slack, telegram  # with the first message: a start needs none
+
     title, body, form, blocks, file = text.title(told), "", Format.TEXT, None, picture
     match style:
         case Style.TEXT:
@@ -79,6 +80,8 @@ def _ours(told: Single | Digest, style: Style, picture: Picture | None) -> Messa
 
 
 def _own(told: Single | Digest, title: str, body: str, style: Style, picture: Picture | None) -> Message:
+    from receiver.messages import discord, mail, slack, telegram, template
+
     plain, form, blocks, file, fits = fit(title, TITLE_MOST, calm), Format.TEXT, None, picture, True
     match style:
         case Style.TEXT:

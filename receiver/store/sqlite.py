@@ -303,8 +303,7 @@ async def open_sqlite(path: Path) -> SqliteStore:
                 raw = Trips(str(path))
                 await raw
                 opened.append(raw)
-                for pragma in pragmas:
-                    await raw.execute_fetchall(pragma)
+                await raw.trip([Change(pragma, [()]) for pragma in pragmas[:-1]], pragmas[-1])
                 if len(opened) == 1:
                     await _migrate(raw)
         writing, reading = opened
@@ -325,17 +324,21 @@ def _identity(file: os.stat_result) -> tuple[int, int]:
 
 
 async def _migrate(raw: Trips) -> None:
-    await raw.execute_fetchall(
-        "CREATE TABLE IF NOT EXISTS migrations (number INTEGER PRIMARY KEY, name TEXT NOT NULL,"
-        " probed_at INTEGER NOT NULL DEFAULT 0) STRICT"
+    """All that is missing, and the record of it, in one transaction: each would be a wait for the disk."""
+    applied, script = (
+        0,
+        "CREATE TABLE migrations (number INTEGER PRIMARY KEY, name TEXT NOT NULL,"
+        + (" probed_at INTEGER NOT NULL DEFAULT 0) STRICT;"),
     )
-    [(applied,)] = await raw.execute_fetchall("SELECT coalesce(max(number), 0) FROM migrations")
-    for step in missing("sqlite", applied):
-        # executescript would commit what is open, so the script carries its own transaction.
-        await raw.executescript(
-            f"BEGIN IMMEDIATE;\n{step.sql}\n"
-            f"INSERT INTO migrations (number, name) VALUES ({step.number}, '{step.name}');\nCOMMIT;"
-        )
+    if list(await raw.execute_fetchall("SELECT 1 FROM sqlite_schema WHERE name = 'migrations'")):
+        [(applied,)] = await raw.execute_fetchall("SELECT coalesce(max(number), 0) FROM migrations")
+        script = ""
+    steps = missing("sqlite", applied)
+    for step in steps:
+        script += f"\n{step.sql}\nINSERT INTO migrations (number, name) VALUES ({step.number}, '{step.name}');"
+    if steps:
+        # executescript would commit what is open, so the script carries its own transaction
+        await raw.executescript(f"BEGIN IMMEDIATE;\n{script}\nCOMMIT;")
 
 
 async def _to_the_end(work: Coroutine[Any, Any, Any]) -> None:
