@@ -56,7 +56,9 @@ def main() -> None:
         began = time.perf_counter()
         bench = importlib.import_module(f"bench.{name}")
         found[name] = bench.rows(asked.callbacks) if name == "throughput" and asked.callbacks else bench.rows()
-        print(f"{name}: {time.perf_counter() - began:.0f} s", file=sys.stderr)
+        print(
+            f"{name}: {time.perf_counter() - began:.0f} s", *map(" | ".join, found[name]), sep="\n  ", file=sys.stderr
+        )
     where = (
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}"
     )

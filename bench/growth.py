@@ -19,8 +19,9 @@ from typing import Any
 from bench.history import MODEL, after, grow
 from bench.samples import Row, body
 from receiver.ingest import Ingest
+from receiver.messages import Message, NoLinks
 from receiver.metrics import Metrics
-from receiver.model import Event, Notice, Policy, Report, State, Target, Task, Verdict
+from receiver.model import Event, Notice, Policy, Report, Sent, State, Target, Task, Verdict
 from receiver.notify import Notify
 from receiver.providers import PROVIDERS
 from receiver.store import Store, open_store
@@ -44,14 +45,14 @@ class Subject:
         self.now = now
         policy = Policy(targets=(Target(name="bench", url="json://127.0.0.1:9/"),), started_at=now)
         metrics = Metrics()
-        never: Any = None  # nothing is asked of the provider, and nothing is sent: claims only
+        never: Any = None  # nothing is asked of the provider: claims only
         self.ingest = Ingest(store, PROVIDERS["vtrix"].parse, policy, self.clock, metrics)
         self.sweep = Sweep(store, never, policy, self.clock, metrics=metrics)
         self.notify = Notify(
-            *(store, never, policy, self.clock),
+            *(store, _Sent(), policy, self.clock),
             schedule_ms=[_MINUTE],
             timeout_ms=_MINUTE,
-            links=never,
+            links=NoLinks(),
             metrics=metrics,
         )
 
@@ -78,6 +79,13 @@ class Subject:
         async with self.store.write() as tx:
             await tx.tasks.insert(tasks)
         return tasks
+
+
+class _Sent:
+    """A sender for which all is sent at once."""
+
+    async def send(self, target: Target, message: Message) -> Sent:
+        return Sent()
 
 
 @contextlib.asynccontextmanager
@@ -125,8 +133,7 @@ async def _owed(subject: Subject) -> None:
 async def _notify(subject: Subject, _: None) -> None:
     send = await subject.notify.claim()
     assert send is not None
-    async with subject.store.write() as tx:
-        await tx.sends.sent(send, subject.now)
+    await subject.notify.carry(send)
 
 
 async def _page(subject: Subject, _: None) -> None:
