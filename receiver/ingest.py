@@ -24,7 +24,7 @@ from receiver.store import Lane, Store
 HELD_MOST = 16 * 1024 * 1024  # bytes read and not yet committed
 HELD_EACH = 4 * 1024  # bytes that one is counted as beside its own: it holds its connection, and its place here
 BATCH_MOST = 256
-GATHER_MOST_S = 0.001
+GATHER_MOST_S = 0.001  # how long the first of a row waits for half of it
 KEPT_MOST = 50  # callbacks kept per task
 KEPT_BYTES_MOST = 2 * 1024 * 1024
 STALE_TRIES = 3

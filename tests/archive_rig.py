@@ -18,6 +18,7 @@ from receiver.store import Store
 
 LOOPBACK = Allow(networks=(ip_network("127.0.0.1/32"),))
 JPEG = b"\xff\xd8\xff\xe0 drawn"
+DONE = (Archive.DONE, None, 0)  # a task whose pictures are all kept
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
@@ -166,6 +167,11 @@ class Archiving:
         """The files of the task."""
         folder = self.files.find(ref, "0.png") or self.files.find(ref, SHEET)
         return sorted(it.name for it in folder.parent.iterdir()) if folder is not None else []
+
+
+def links(site: Site, count: int = 4) -> list[str]:
+    """Where the site's first pictures are."""
+    return [site.link(f"/{number}.png?sig=secret") for number in range(count)]
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from archive_rig import JPEG, PICTURE_WAIT, Archiving, Site, answer, archiving, owed, png, serving
+from archive_rig import DONE, JPEG, PICTURE_WAIT, Archiving, Site, answer, archiving, links, owed, png, serving
 from fakes import NOW, a_task, got, put, says
 from provider_stand import Behave, hang
 
@@ -22,8 +22,6 @@ from receiver.store import Store, open_store
 
 pytestmark = pytest.mark.anyio
 
-DONE = (Archive.DONE, None, 0)
-
 
 @pytest.fixture
 async def site() -> AsyncIterator[Site]:
@@ -35,10 +33,6 @@ async def site() -> AsyncIterator[Site]:
 async def rig(store: Store, tmp_path: Path) -> AsyncIterator[Archiving]:
     async with archiving(store, tmp_path) as opened:
         yield opened
-
-
-def links(site: Site, count: int = 4) -> list[str]:
-    return [site.link(f"/{number}.png?sig=secret") for number in range(count)]
 
 
 def copy_of(number: int, **more: object) -> Copy:

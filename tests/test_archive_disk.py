@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from archive_rig import Archiving, Site, archiving, owed, serving
+from archive_rig import DONE, Archiving, Site, archiving, links, owed, serving
 from fakes import NOW, a_task, attention, put
 from msgspec.structs import replace
 
@@ -16,7 +16,6 @@ from receiver.store import Store
 
 pytestmark = pytest.mark.anyio
 
-DONE = (Archive.DONE, None, 0)
 GIB = 1 << 30
 
 
@@ -30,10 +29,6 @@ async def site() -> AsyncIterator[Site]:
 async def rig(store: Store, tmp_path: Path) -> AsyncIterator[Archiving]:
     async with archiving(store, tmp_path) as opened:
         yield opened
-
-
-def links(site: Site, count: int = 4) -> list[str]:
-    return [site.link(f"/{number}.png?sig=secret") for number in range(count)]
 
 
 # The disk

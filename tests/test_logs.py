@@ -6,7 +6,6 @@ import logging
 import re
 import threading
 import warnings
-from collections.abc import Iterator
 
 import pytest
 
@@ -18,15 +17,7 @@ APPRISE = "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#pings?footer=no
 REF = "01990a3c-7b1e-7c4d-9a5b-0123456789ab"
 
 
-@pytest.fixture(autouse=True)
-def put_back() -> Iterator[None]:
-    """Logging is the process's; leave it as it was found."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.captureWarnings(False)
+pytestmark = pytest.mark.usefixtures("logging_put_back")
 
 
 def json_lines(stream: io.StringIO) -> list[dict[str, object]]:

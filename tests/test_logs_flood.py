@@ -3,7 +3,6 @@
 import io
 import json
 import logging
-from collections.abc import Iterator
 
 import pytest
 
@@ -21,15 +20,7 @@ class Seconds:
         return self.now
 
 
-@pytest.fixture(autouse=True)
-def put_back() -> Iterator[None]:
-    """Logging is the process's; leave it as it was found."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.captureWarnings(False)
+pytestmark = pytest.mark.usefixtures("logging_put_back")
 
 
 def record(

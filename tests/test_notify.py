@@ -40,16 +40,6 @@ S = NoticeState
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def sender() -> FakeSender:
-    return FakeSender()
-
-
-@pytest.fixture
 def notify(store: Store, sender: FakeSender, clock: Clock) -> Notify:
     return a_notify(store, sender, clock)
 

@@ -20,16 +20,6 @@ EVENING = round(datetime(2026, 1, 10, 20, 59, tzinfo=UTC).timestamp()) * 1000  #
 MORNING = EVENING + 9 * HOUR + MINUTE
 
 
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def sender() -> FakeSender:
-    return FakeSender()
-
-
 # -- digests --
 
 

@@ -15,16 +15,6 @@ from receiver.store import Store, open_store
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def sender() -> FakeSender:
-    return FakeSender()
-
-
 # -- rests --
 
 

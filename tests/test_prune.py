@@ -280,11 +280,6 @@ async def test_what_falls_free_is_given_back(store: Store, tmp_path: Path) -> No
 # The loop
 
 
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
 async def passed(pruner: Pruner) -> int:
     """Run the loop until it wants to wait; how many steps it took."""
     steps = 0
