@@ -179,18 +179,16 @@ class Ingest:
         logs.about(None)  # begun by one callback, and for all
         try:
             while self._queue:
-                await self._gather()
-                batch = [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_MOST))]
-                self._last = len(batch)
-                await self._commit(batch)
+                await self._commit([])
         finally:
             self._flushing = None
 
-    async def _gather(self) -> None:
-        """Let in what is at the door: a fuller batch costs each callback less. Adds no wait when idle.
+    async def _gather(self) -> list[_Waiting]:
+        """The batch of a turn that has come. It lets in what is at the door: a fuller batch costs each callback less.
 
-        After a full batch its senders are about to come again, in a row. Whoever of them is first waits for half of
-        them, `GATHER_MOST_S` at most; else he would have a commit for himself, and all others wait for it.
+        Adds no wait when idle. After a full batch its senders are about to come again, in a row. Whoever of them is
+        first waits for half of them, `GATHER_MOST_S` at most; else he would have a commit for himself, and all others
+        wait for it. All this within the turn: before it, the other lane would have one turn after the other meanwhile.
         """
         await self._let_in()
         if 2 * len(self._queue) < self._last:
@@ -199,6 +197,8 @@ class Ingest:
             await self._enough.wait()
             most.cancel()
             await self._let_in()
+        self._last = min(len(self._queue), BATCH_MOST)
+        return [self._queue.popleft() for _ in range(self._last)]
 
     async def _let_in(self) -> None:
         before = 0
@@ -206,8 +206,11 @@ class Ingest:
             before = len(self._queue)
             await asyncio.sleep(0)
 
-    async def _commit(self, batch: Sequence[_Waiting]) -> None:
-        """Store a batch. One that fails for no fault of the disk is split until the row at fault stands alone."""
+    async def _commit(self, batch: list[_Waiting]) -> None:
+        """Store a batch, an empty one being filled when its turn has come.
+
+        One that fails for no fault of the disk is split until the row at fault stands alone.
+        """
         try:
             verdicts = await self._store_batch(batch)
         except StoreError as error:
@@ -216,6 +219,8 @@ class Ingest:
             for waiting in (*batch, *queued):
                 self._tell(waiting, refused)
         except Exception:
+            if not batch:
+                batch.append(self._queue.popleft())
             if len(batch) > 1:
                 half = len(batch) // 2
                 await self._commit(batch[:half])
@@ -232,7 +237,7 @@ class Ingest:
             for waiting, verdict in zip(batch, verdicts, strict=True):
                 self._tell(waiting, verdict)
 
-    async def _store_batch(self, batch: Sequence[_Waiting]) -> list[Verdict]:
+    async def _store_batch(self, batch: list[_Waiting]) -> list[Verdict]:
         for _ in range(STALE_TRIES):
             try:
                 return await self._write(batch)
@@ -240,8 +245,10 @@ class Ingest:
                 continue
         raise Unavailable("the tasks kept changing")
 
-    async def _write(self, batch: Sequence[_Waiting]) -> list[Verdict]:
+    async def _write(self, batch: list[_Waiting]) -> list[Verdict]:
         async with self._store.write(Lane.INGEST) as tx:
+            if not batch:
+                batch.extend(await self._gather())
             now = self._clock()
             book = await Book.read(tx, (it.callback.ref for it in batch), self._policy, now)
             for waiting in batch:
