@@ -138,10 +138,15 @@ async def test_a_flood_while_the_disk_is_stuck_is_refused_beyond_its_bytes_and_c
 # -- turns --
 
 
+@pytest.mark.parametrize("gather_s", [0.001, 0.2])
 async def test_no_callback_waits_for_more_than_two_commits_of_callbacks_and_one_other(
-    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch, gather_s: float
 ) -> None:
-    """However many of the other lane wait: one that came while a commit was under way is in the next but one."""
+    """However many of the other lane wait: one that came while a commit was under way is in the next but one.
+
+    Nor does a batch that waits for its other half (at the second length: for sure) let them pass meanwhile.
+    """
+    monkeypatch.setattr("receiver.ingest.GATHER_MOST_S", gather_s)
     ended: list[Lane] = []
     write = store.write
 
@@ -168,6 +173,8 @@ async def test_no_callback_waits_for_more_than_two_commits_of_callbacks_and_one_
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
+    await asyncio.gather(*callbacks)
+    callbacks.append(asyncio.create_task(one()))  # alone after a batch of many
     await asyncio.gather(*callbacks, *others)
     assert max(it[Lane.INGEST] for it in waited) <= 2
     assert max(it[Lane.OTHER] for it in waited) <= 2, "the turn under way when it came, and one more"
