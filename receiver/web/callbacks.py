@@ -125,12 +125,10 @@ class Callbacks:
 
     async def _take(self, ref: str, body: bytes, headers: Iterable[tuple[bytes, bytes]], send: Send) -> None:
         received = time.perf_counter()
-        result: Verdict | Unavailable
         try:
-            result = await self._ingest.receive(ref, body, kept_headers(headers))
-        except Unavailable as error:
-            result = error
-        status, said, more = _said(ref, result)
+            status, said, more = _said(ref, await self._ingest.receive(ref, body, kept_headers(headers)))
+        except Unavailable as error:  # kept in a local it would hold this frame, and so the body, until a collection
+            status, said, more = _said(ref, error)
         await _send(send, status, said, *more)
         self._metrics.callback_seconds.observe(time.perf_counter() - received)
 
