@@ -87,7 +87,7 @@ def fits(task: Task, outcome: Outcome) -> bool:
     """Whether a poll's reply can be about this task: its model, and when the provider made it (± 10 minutes).
 
     The provider's own `created_at` from the answer is compared where we have it, which forgives a wrong clock. Of a
-    task that somebody else submits we only know when its URL was made.
+    task that somebody else submits we only know when its URL was made; or its id, which may be of an older submission.
     """
     if task.model and outcome.model and task.model != outcome.model:
         return False
@@ -97,7 +97,8 @@ def fits(task: Task, outcome: Outcome) -> bool:
         return abs(outcome.created_at - task.provider_created_at) <= FIT_MS
     if task.origin is Origin.SUBMITTED and task.submitted_at is not None:
         return abs(outcome.created_at - task.submitted_at) <= FIT_MS
-    return outcome.created_at >= task.created_at - FIT_MS
+    told = task.task_id is not None and outcome.task_id == task.task_id
+    return told or outcome.created_at >= task.created_at - FIT_MS
 
 
 def settled(
@@ -196,8 +197,13 @@ def deadline(task: Task, policy: Policy) -> int:
 
 def owed(task: Task, report: Report, policy: Policy, now: int) -> tuple[Notice, ...]:
     """The notices that this report owes: one for each target that wants to hear it. Where pictures can be shown, it
-    waits for them, until the archive has them or `picture_wait_ms` have passed."""
+    waits for them, until the archive has them or `picture_wait_ms` have passed.
+
+    A task whose targets are gone from the settings, all of them, is told as one that names none.
+    """
     with_pictures = now + policy.picture_wait_ms if report.images else now
+    if task.targets and not any(target.name in task.targets for target in policy.targets):
+        task = replace(task, targets=None)
     return tuple(
         Notice(
             target=target.name,
@@ -277,8 +283,9 @@ def _wanted(task: Task, target: Target) -> bool:
     """Whether the target hears of this task: one that names its targets goes to these, whatever they else hear of."""
     if task.targets is not None:
         return target.name in task.targets
-    return _any_match(target.models, task.model) and _any_match(target.labels, task.label)
+    a_model = task.model is None or _any_match(target.models, task.model)  # it may be one of these: better told
+    return a_model and _any_match(target.labels, task.label or "")
 
 
-def _any_match(globs: Sequence[str], text: str | None) -> bool:
-    return not globs or any(fnmatchcase(text or "", glob) for glob in globs)
+def _any_match(globs: Sequence[str], text: str) -> bool:
+    return not globs or any(fnmatchcase(text, glob) for glob in globs)

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from receiver import logs
 from receiver.errors import Refused, Stale, StoreError, Unavailable
 from receiver.metrics import Metrics
-from receiver.model import Callback, Clock, Outcome, Policy, Source, Task, Verdict
+from receiver.model import Callback, Clock, Outcome, Policy, Source, State, Task, Verdict
 from receiver.settle import Book, raise_attention
 from receiver.store import Lane, Store
 
@@ -35,6 +35,10 @@ _UNPARSED = (
 )
 _POLLED = "The task is polled instead."
 _NOT_POLLED = "The task cannot be polled, for want of {}: look at the body, and at the provider's own list."
+_UNTRUE = (
+    "{0} was told as {1}, which nobody could confirm, and now a callback says {2}. `receiver tasks show {0}` names the "
+    "callback; it is not believed by itself."
+)
 _WITHDRAWN = (
     "{0} was withdrawn, and yet a callback says how it ended: the provider took it after all, and it may cost. "
     "`receiver tasks show {0}` names the callback, which has the pictures' links."
@@ -274,9 +278,12 @@ class Ingest:
                 task = book.tasks[waiting.callback.ref]
                 if verdict is Verdict.UNPARSED and not task.state.final:
                     await raise_attention(tx, "unparsed", _unparsed(task, self._policy), self._policy, now, task)
-                if verdict is Verdict.CONFLICT and task.settled_by is Source.PERSON:
+                if verdict is Verdict.CONFLICT and task.state is State.CANCELLED:
                     text = _WITHDRAWN.format(task.ref)
                     await raise_attention(tx, f"withdrawn:{task.ref}", text, self._policy, now, task)
+                elif verdict is Verdict.CONFLICT and not task.confirmed and waiting.outcome is not None:
+                    text = _UNTRUE.format(task.ref, task.state, waiting.outcome.ending)
+                    await raise_attention(tx, f"conflict:{task.ref}", text, self._policy, now, task)
         self._metrics.called(verdict.value for verdict in verdicts)
         self._metrics.settled(book.ended)
         _log(batch, verdicts)

@@ -12,15 +12,14 @@ from msgspec.structs import replace
 
 from receiver import parameters
 from receiver.errors import Refused
+from receiver.metrics import Metrics
 from receiver.model import Clock, Origin, Policy, Source, State, Task
 from receiver.store import Store, Topic, Tx
 from receiver.tokens import Ring, new_ref
 from receiver.views import NewTask
 
-KEY_DAYS = 30  # an Idempotency-Key is kept this long
 KEY_MOST = 200  # characters
 LABEL_MOST = 200
-_DAY_MS = 86_400_000
 _NOT_YET = ("wait_for",)
 
 
@@ -28,9 +27,18 @@ class Intake:
     """Takes requests. `unreachable` says why the provider could not call us back, if so."""
 
     def __init__(
-        self, store: Store, policy: Policy, ring: Ring, clock: Clock, *, public_url: str, unreachable: str | None
+        self,
+        store: Store,
+        policy: Policy,
+        ring: Ring,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        public_url: str,
+        unreachable: str | None,
     ) -> None:
         self._store = store
+        self._metrics = metrics
         self._policy = policy
         self._ring = ring
         self._clock = clock
@@ -63,10 +71,9 @@ class Intake:
                 if ref in found:
                     return found[ref], True
             task = self._checked(asked)  # only now: what was accepted once is, whatever the settings say today
-            await tx.tasks.forget_keys(self._clock() - KEY_DAYS * _DAY_MS)
+            await tx.tasks.forget_keys(self._clock())
             await tx.tasks.insert([task])
-            if before is None:
-                await tx.tasks.remember(key, digest, task.ref, self._clock())
+            await tx.tasks.remember(key, digest, task.ref, self._clock())
         return task, False
 
     async def mint(self, label: str | None, model: str | None, task_id: str | None) -> Task:
@@ -125,6 +132,7 @@ class Intake:
                 settled_by=Source.PERSON,
             )
             await tx.tasks.update([(task, gone)])
+        self._metrics.settled([gone])
         return gone
 
     async def poll(self, ref: str) -> Task:

@@ -208,9 +208,10 @@ class Submit:
                 self._refusals += 1
                 self._refused_at = now
         elif answer.taken in (Taken.TAKEN, Taken.REFUSED):
-            self._barred = False
-            self._refusals = 0
-            self._closed_until = 0
+            if not any(sent_at <= at <= now for at in (self._refused_at, self._limited_at)):  # it knows better
+                self._barred = False
+                self._refusals = 0
+                self._closed_until = 0
         elif answer.taken is Taken.BUSY:
             if sent_at > self._limited_at:
                 self._limit = max(1, self._places(now) // 2)

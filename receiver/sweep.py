@@ -34,6 +34,7 @@ SPACING_MS = 500  # at most two polls a second
 START_GRACE_MS = 600_000  # receiving after a start, before a task that cannot be polled is given up
 STREAK = 5  # tasks found by the sweep, with no callback since the first: callbacks no longer arrive
 
+_MISFIT = "the reply is about another model, or was made at another time: it changes nothing"
 _QUESTIONS = {
     "unconfirmed": "A callback for {name} says it ended, and no poll could confirm it. Look at the provider's list. "
     "To believe it, `receiver callbacks replay --accept ID`; `receiver tasks show {ref}` names the ID. Or wait.",
@@ -223,7 +224,10 @@ class Sweep:
                     await book.look_up([(task.ref, reply.outcome)])
                     verdict = book.apply(task.ref, reply.outcome, Source.POLL).verdict
                     changed = verdict is Verdict.ACCEPTED
-                    running = reply.outcome.ending is Ending.RUNNING and fits(task, reply.outcome)
+                    fitting = fits(task, reply.outcome)
+                    running = reply.outcome.ending is Ending.RUNNING and fitting
+                    if not fitting:
+                        log.info(_MISFIT, extra={"action": "sweep.misfit", "ref": task.ref})
             task = book.tasks[looked_at.ref]
             if task.settled_at is None and not task.state.final:
                 first = await expected_time(tx, task, self._policy)

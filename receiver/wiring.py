@@ -126,6 +126,7 @@ async def open_parts(
             policy,
             ring,
             clock,
+            metrics,
             public_url=settings.public_url,
             unreachable=config.why_unreachable(settings),
         )

@@ -245,6 +245,17 @@ async def test_a_read_that_was_interrupted_holds_back_no_checkpoint(store: Sqlit
     assert list(await store._writing.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")) == [(0, 0, 0)]
 
 
+async def test_a_read_that_waits_for_its_turn_interrupts_nobody(store: SqliteStore) -> None:
+    """Its time begins with its turn: before that, only the read under way would be met."""
+    long = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 3000000) SELECT count(*) FROM n"
+    patient = SqliteConnection(store._reading, 3600, store._may_read)
+    hasty = SqliteConnection(store._reading, 0.02, store._may_read)
+    reading = asyncio.create_task(patient.rows(long))
+    others = [asyncio.create_task(hasty.rows("SELECT 1")) for _ in range(3)]
+    assert await reading == [(3_000_000,)]
+    await asyncio.gather(*others, return_exceptions=True)
+
+
 async def test_a_read_whose_reader_has_gone_is_interrupted_too(store: SqliteStore) -> None:
     await put(store, a_task())
     reading = asyncio.create_task(SqliteConnection(store._reading, read_most_s=0.02).rows(ENDLESS))

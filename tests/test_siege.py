@@ -187,8 +187,41 @@ async def test_a_withdrawn_task_that_ends_all_the_same_calls_for_a_person(store:
     assert (told.event, told.ref) == (Event.ATTENTION, task.ref)
 
 
+async def test_an_end_that_a_person_believed_was_not_withdrawn(store: Store) -> None:
+    """Nor does another end that contradicts it call for anybody: it was believed by somebody who looked."""
+    task = a_task(State.COMPLETED, settled_by=Source.PERSON, settled_at=NOW)
+    await put(store, task)
+    assert await an_ingest(store).receive(task.ref, a_body(says(Ending.FAILED)), b"{}") is Verdict.CONFLICT
+    assert await notices(store) == []
+
+
+async def test_pictures_after_a_failure_that_nobody_could_confirm_call_for_a_person(store: Store) -> None:
+    """They were paid for, and the task will not change by itself any more."""
+    task = a_task(State.FAILED, settled_by=Source.CALLBACK, settled_at=NOW, confirmed=False)
+    await put(store, task)
+    assert await an_ingest(store).receive(task.ref, a_body(says(Ending.COMPLETED)), b"{}") is Verdict.CONFLICT
+    [told] = await notices(store)
+    assert (told.event, told.report.cause) == (Event.ATTENTION, f"conflict:{task.ref}")
+    assert told.report.text is not None
+    assert "told as failed" in told.report.text
+    assert "says completed" in told.report.text
+
+
 def an_intake(store: Store, policy: Policy) -> Intake:
-    return Intake(store, policy, Ring(["k" * 32]), Clock(), public_url="https://me.example", unreachable=None)
+    ring, metrics = Ring(["k" * 32]), Metrics()
+    return Intake(store, policy, ring, Clock(), metrics, public_url="https://me.example", unreachable=None)
+
+
+async def test_a_key_whose_task_was_removed_stands_for_its_next_task(store: Store) -> None:
+    """With `tasks=1d` a repeat within the key's 30 days makes one more task, and no third one."""
+    asked = NewTask("midjourney_outpaint", {"jobId": "j", "imageNo": 0, "scale": 1.5})
+    first, _ = await an_intake(store, POLICY).create(asked, "key")
+    await an_intake(store, POLICY).cancel(first.ref)
+    async with store.write() as tx:
+        await tx.pruning.drop_tasks([first.ref], NOW, 10)
+    second, repeated = await an_intake(store, POLICY).create(asked, "key")
+    assert not repeated
+    assert await an_intake(store, POLICY).create(asked, "key") == (second, True)
 
 
 async def test_a_repeated_request_is_the_same_task_whatever_the_settings_say_by_then(store: Store) -> None:

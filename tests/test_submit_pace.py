@@ -137,6 +137,19 @@ async def test_refusals_of_requests_under_way_together_count_once(rig: Rig) -> N
     assert await rig.submit.claim() is not None, "the first probe comes after one minute, not after eight"
 
 
+async def test_an_answer_to_what_was_sent_before_opens_no_gate(rig: Rig) -> None:
+    await rig.queue(3)
+    begun = [await claimed(rig.submit.claim) for _ in range(2)]
+    rig.clock.forward(SECOND)
+    rig.provider.answers.append(Answer(Taken.BUSY, "429", retry_after_ms=40 * SECOND))
+    await rig.submit.carry(begun[0])
+    rig.provider.answers.append(TAKEN)
+    await rig.submit.carry(begun[1])
+    assert await rig.submit.claim() is None
+    rig.clock.forward(40 * SECOND)
+    assert await rig.submit.claim() is not None
+
+
 async def test_a_start_lets_one_task_probe_at_once(rig: Rig) -> None:
     """The key may just have been mended; but if not, one refusal is enough to know."""
     await rig.queue(3)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from fakes import (
+    HOUR,
     MINUTE,
     MODEL,
     NOW,
@@ -64,6 +65,13 @@ async def test_a_reply_that_does_not_fit_changes_nothing(rig: Rig) -> None:
     await rig.look(heard(says(Ending.COMPLETED, model="another")))
     after = await got(rig.store, task.ref)
     assert (after.state, after.polls) == (State.WAITING, 1)
+
+
+async def test_of_an_id_that_a_person_told_any_time_fits(rig: Rig) -> None:
+    """Its URL may be made long after the submission, or its id be told then."""
+    task = await rig.overdue(origin=Origin.MINTED)
+    await rig.look(heard(says(Ending.COMPLETED, created_at=NOW - HOUR)))
+    assert (await got(rig.store, task.ref)).state is State.COMPLETED
 
 
 async def test_a_callback_that_came_while_we_asked_stands(rig: Rig) -> None:

@@ -10,6 +10,7 @@ from fakes import NOW, Clock
 from msgspec import Struct
 from web_fixtures import Served, near, problem, served
 
+from receiver.files import SHEET
 from receiver.links import LASTS_S
 from receiver.tokens import new_ref
 
@@ -65,6 +66,13 @@ async def test_no_browser_takes_a_picture_for_anything_else(place: Place) -> Non
     assert headers["content-security-policy"] == "sandbox; default-src 'none'"
     assert headers["cache-control"] == "private, max-age=86400, immutable"
     assert headers["content-length"] == str(len(PNG))
+
+
+async def test_a_contact_sheet_is_asked_for_anew(place: Place) -> None:
+    """It is drawn again under its name when more pictures have come."""
+    await place.web.parts.files.put(REF, SHEET, PNG)
+    shown = await place.web.client.get(f"/images/{REF}/{SHEET}")
+    assert (shown.status_code, shown.headers["cache-control"]) == (200, "private, no-cache")
 
 
 async def test_a_picture_that_is_known_is_not_sent_again(place: Place) -> None:

@@ -59,10 +59,10 @@ _Told = tuple[list[Any], int]
 class SqliteConnection:
     """`Connection` over one connection to SQLite: for reading, each query on its own; for writing, one transaction."""
 
-    def __init__(self, raw: Trips, read_most_s: float | None = None, may_read: asyncio.Event | None = None) -> None:
+    def __init__(self, raw: Trips, read_most_s: float | None = None, turn: asyncio.Lock | None = None) -> None:
         self._raw = raw
         self._read_most_s = read_most_s
-        self._may_read = may_read
+        self._turn = turn
         self._put_off = [] if read_most_s is not None else [Change("BEGIN IMMEDIATE", [()])]
         self._began = False
         self.touched: set[str] = set()
@@ -89,23 +89,22 @@ class SqliteConnection:
     async def _trip(self, sql: str, params: Row) -> tuple[list[Any], int]:
         changes, self._put_off = self._put_off, []
         self._began = True
-        if self._may_read is not None:
-            await self._may_read.wait()
-        trip = self._raw.trip(changes, sql, params)
         with translated():
             if self._read_most_s is None:
-                return await trip
-            reading = asyncio.create_task(self._bounded(trip, self._read_most_s))
+                return await self._raw.trip(changes, sql, params)
+            reading = asyncio.create_task(self._bounded(sql, params, self._read_most_s))
             reading.add_done_callback(lambda it: it.cancelled() or it.exception())  # nobody may be left to hear it
             return await asyncio.shield(reading)
 
-    async def _bounded(self, trip: Coroutine[Any, Any, _Told], most_s: float) -> _Told:
+    async def _bounded(self, sql: str, params: Row, most_s: float) -> _Told:
         """A read that is interrupted when it takes too long, so that it cannot hold back a checkpoint for ever; nor
-        when whoever asked has gone: hence the shield."""
-        query = asyncio.ensure_future(trip)
-        while not (await asyncio.wait({query}, timeout=most_s))[0]:
-            await self._raw.interrupt()  # again and again: the first may have met the query before it in the queue
-        return await query
+        when whoever asked has gone: hence the shield. One at a time: what waits for its turn takes no time of its own,
+        and an interruption meets whom it is meant for."""
+        async with self._turn or asyncio.Lock():
+            query = asyncio.ensure_future(self._raw.trip((), sql, params))
+            while not (await asyncio.wait({query}, timeout=most_s))[0]:
+                await self._raw.interrupt()  # again and again: the first may have come before the query began
+            return await query
 
 
 class SqliteTx:
@@ -134,8 +133,7 @@ class SqliteStore:
         self._turns = Turns()
         self._wakes = Wakes()
         self._listeners = Listeners()
-        self._may_read = asyncio.Event()
-        self._may_read.set()
+        self._may_read = asyncio.Lock()
         self._identity: tuple[tuple[int, int], tuple[int, int]] | None = None  # of the two files, once both are there
         self._log_bytes, self._log_bound = 0, LOG_MOST
         self._shortening: asyncio.Task[None] | None = None
@@ -205,14 +203,11 @@ class SqliteStore:
     async def _shorten(self) -> None:
         """Hold new reads back until those under way have ended, which is bounded, and two commits were made: the first
         copies what is left of the log, the second starts it again."""
-        self._may_read.clear()
         try:
-            with contextlib.suppress(sqlite3.Error, ValueError):  # the last of them interrupted, or closing
-                await self._reading.trip((), "SELECT 1")  # its thread takes one after the other
-            await self.probe()
-            await self.probe()
+            async with self._may_read:
+                await self.probe()
+                await self.probe()
         finally:
-            self._may_read.set()
             self._shortening = None
 
     async def _roll_back(self) -> None:

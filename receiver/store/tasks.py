@@ -11,6 +11,8 @@ from receiver.store import columns
 from receiver.store.columns import COLUMNS
 from receiver.store.connection import Connection, Row, Topic, marks, narrowed
 
+KEY_MS = 30 * 86_400_000  # as long as an Idempotency-Key is known
+
 
 class Tasks:
     """The table of tasks, over one connection."""
@@ -253,14 +255,16 @@ class Tasks:
         return (rows[0][0], rows[0][1]) if rows else None
 
     async def remember(self, key: str, digest: bytes, ref: str, now: int) -> None:
-        """Keep an Idempotency-Key."""
+        """Keep an Idempotency-Key; one whose task is gone stands for its new task."""
         self._on.later(
-            "INSERT INTO idempotency (key, digest, ref, created_at) VALUES (?, ?, ?, ?)", [(key, digest, ref, now)]
+            "INSERT INTO idempotency (key, digest, ref, created_at) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (key) DO UPDATE SET ref = excluded.ref, created_at = excluded.created_at",
+            [(key, digest, ref, now)],
         )
 
-    async def forget_keys(self, before: int, limit: int = 200) -> int:
-        """Drop Idempotency-Keys older than `before`; how many."""
+    async def forget_keys(self, now: int, limit: int = 200) -> int:
+        """Drop Idempotency-Keys older than `KEY_MS`; how many of at most `limit`."""
         return await self._on.run(
             "DELETE FROM idempotency WHERE key IN (SELECT key FROM idempotency WHERE created_at < ? LIMIT ?)",
-            (before, limit),
+            (now - KEY_MS, limit),
         )

@@ -3,17 +3,17 @@
 Whatever a picture holds, it is answered so that no browser takes it for a page or a script.
 """
 
+import asyncio
 import os
 from pathlib import Path
 
-import anyio.to_thread
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from receiver.errors import Refused
-from receiver.files import Files, media_type
+from receiver.files import SHEET, Files, media_type
 from receiver.links import Links
 from receiver.model import Clock
 from receiver.views import image_path
@@ -24,8 +24,9 @@ _HEADERS = {
     "Content-Security-Policy": "sandbox; default-src 'none'",
     "Cross-Origin-Resource-Policy": "cross-origin",  # a mail or a chat shows it on a page of its own
     "Referrer-Policy": "no-referrer",
-    "Cache-Control": "private, max-age=86400, immutable",
 }
+_KEPT = "private, max-age=86400, immutable"
+_ASKED_ANEW = "private, no-cache"  # a contact sheet is drawn again when more pictures have come
 _NOT_THERE = Refused(404, "not_found", "there is no such picture, or the link has ended")
 
 
@@ -47,11 +48,12 @@ class Images:
         folder, file = request.path_params["folder"], request.path_params["file"]
         if not self._may_see(request, folder, file):
             raise _NOT_THERE
-        found = await anyio.to_thread.run_sync(_stat, self._files.find(folder, file))
+        found = await asyncio.to_thread(_stat, self._files.find(folder, file))
         if found is None:
             raise _NOT_THERE
         path, stat = found
-        shown = FileResponse(path, headers=_HEADERS, media_type=media_type(file), stat_result=stat)
+        headers = {**_HEADERS, "Cache-Control": _ASKED_ANEW if file == SHEET else _KEPT}
+        shown = FileResponse(path, headers=headers, media_type=media_type(file), stat_result=stat)
         if _is_known(request.headers, shown.headers["etag"]):
             kept = ("etag", "last-modified", "cache-control")
             return Response(status_code=304, headers={name: shown.headers[name] for name in kept})
