@@ -1,18 +1,18 @@
 """When may a target be told: what goes first, quiet hours, windows of digests, rests, rates. Pure.
 
 `plan` says what a target's next send is, from what the store knows of it; `quiet_until` whether it may be told at all.
-Times are milliseconds UTC, spans milliseconds. A time further ahead than it can have been set was set by a clock that
-has been put back since: it counts as come, or as over.
+Times are milliseconds UTC, spans milliseconds. A clock may be put back: a rest or a window further ahead than it can be
+counts as over, and `ahead` says how far ahead the times of rows can be.
 """
 
 from collections import deque
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta, tzinfo
-from enum import Enum
+from enum import Enum, StrEnum
 
 from msgspec import Struct
 
-from receiver.model import Policy, Quiet, Rate, Target
+from receiver.model import Notice, NoticeState, Quiet, Rate, Target
 
 HOUR = 3_600_000
 DIGEST_MOST = 200  # notices in one message
@@ -21,23 +21,17 @@ FAILURES_MOST = 3  # one after the other; from then on a target rests after each
 REST_MOST = 300_000  # so that one message that is always refused does not hold up the others
 RETRY_AFTER_MOST = HOUR  # what a service may ask of us at most
 PUT_OFF_MS = 5_000  # until we try again what we could not even begin
-QUIET_MOST = 48 * HOUR  # a day without its zone's lost day
-JUMP_MS = 24 * HOUR  # a time that is this much further ahead than it may be: the clock jumped
 
 
 class Standing(Struct, frozen=True, gc=False):
-    """What the store knows of a target: the first and the last time of each kind of row that is open; what is kept
-    from its messages before."""
+    """What the store knows of a target: the first time of each kind of row that is open, of leases the last;
+    what is kept from its messages before."""
 
     name: str
-    lease_first: int | None = None  # of sends under way, or whose process died
-    lease_last: int | None = None
+    lease_last: int | None = None  # of sends under way, or whose process died
     send_first: int | None = None  # sends to be tried again
-    send_last: int | None = None
     held_first: int | None = None  # notices that are held
-    held_last: int | None = None
     due_first: int | None = None  # notices that are due, now or later
-    due_last: int | None = None
     window_at: int | None = None  # when the window of its digest ends
     failures: int = 0  # one after the other
     rest_until: int | None = None
@@ -58,26 +52,30 @@ class Plan(Struct, frozen=True, gc=False):
 
     step: Step
     at: int | None = None
-    jumped: bool = False  # the row's time is one of a clock that jumped
 
 
-class Spans(Struct, frozen=True, gc=False):
-    """How far ahead times can have been set: leases; retries and notices; what is held."""
+class Ahead(Struct, frozen=True, gc=False):
+    """The last times that a target's rows can have at some moment: those that are later were set by another clock."""
 
-    lease: int
-    due: int
-    held: int
-
-
-def spans(policy: Policy, schedule: Sequence[int], lease: int) -> Spans:
-    """The spans under a policy and the gaps between tries."""
-    quiet = QUIET_MOST if any(target.quiet for target in policy.targets) else 0
-    digest = max((target.digest_ms or 0 for target in policy.targets), default=0)
-    due = max(int(max(schedule) * 1.2), RETRY_AFTER_MOST, policy.picture_wait_ms, quiet)
-    return Spans(lease=lease, due=due + JUMP_MS, held=max(digest, quiet) + JUMP_MS)
+    target: str
+    retries: tuple[int, ...]  # of sends, by how many tries of them failed; the last also for more
+    due: int  # of notices that are due
+    held: int  # of those that are held
 
 
-def plan(standing: Standing, target: Target, now: int, spans: Spans, free_at: int) -> Plan:
+def ahead(target: Target, now: int, schedule: Sequence[int], picture_wait: int) -> Ahead:
+    """How far ahead a target's times can be at `now`, by the gaps between tries and its own wishes."""
+    quiet = quiet_until(target.quiet, now) if target.quiet is not None else None
+    gaps = (PUT_OFF_MS, *(int(gap * 1.2) for gap in schedule))
+    return Ahead(
+        target=target.name,
+        retries=tuple(max(now + gap, quiet or 0) for gap in gaps),
+        due=now + max(picture_wait, PUT_OFF_MS),
+        held=max(now + (target.digest_ms or 0), quiet or 0),
+    )
+
+
+def plan(standing: Standing, target: Target, now: int, free_at: int) -> Plan:
     """What the target's next send is at `now`; not before `free_at`, by its rate.
 
     1. One send at a time: with one under way it waits, and so it does while it rests.
@@ -85,26 +83,23 @@ def plan(standing: Standing, target: Target, now: int, spans: Spans, free_at: in
     3. Notices whose holding is over go together.
     4. One that is due goes alone, unless a window is open: then it is held until that ends.
     """
-    busy = _within(standing.lease_last, now, spans.lease) or _within(standing.lease_first, now, spans.lease)
-    if busy is not None:
-        return Plan(Step.WAIT, busy)
+    if standing.lease_last is not None and standing.lease_last > now:
+        return Plan(Step.WAIT, standing.lease_last)
     blocked = max(free_at, _within(standing.rest_until, now, RETRY_AFTER_MOST) or 0)
     window = _within(standing.window_at, now, target.digest_ms) if target.digest_ms else None
     open_ = (
-        (Step.RETRY, now if standing.lease_first is not None else None, None, 0),  # over: its process died
-        (Step.RETRY, standing.send_first, standing.send_last, spans.due),
-        (Step.DIGEST, standing.held_first, standing.held_last, spans.held),
-        (Step.FIRST if window is None else Step.HOLD, standing.due_first, standing.due_last, spans.due),
+        (Step.RETRY, standing.lease_last),  # over: its process died
+        (Step.RETRY, standing.send_first),
+        (Step.DIGEST, standing.held_first),
+        (Step.FIRST if window is None else Step.HOLD, standing.due_first),
     )
     soonest: int | None = None
-    for step, first, last, most in open_:
+    for step, first in open_:
         if first is None:
             continue
-        jumped = first > now and last is not None and last > now + most
-        at = now if jumped or first <= now else first
-        if at <= now and blocked <= now:
-            return Plan(step, window if step is Step.HOLD else None, jumped)
-        soonest = min(soonest or at, at)
+        if first <= now and blocked <= now:
+            return Plan(step, window if step is Step.HOLD else None)
+        soonest = min(soonest or first, first)
     return Plan(Step.WAIT, None if soonest is None else max(soonest, blocked))
 
 
@@ -122,6 +117,42 @@ def rest_until(failures: int, next_try: int | None, now: int, first_gap: int) ->
     if failures < FAILURES_MOST:
         return None
     return min(now + first_gap if next_try is None else next_try, now + REST_MOST)
+
+
+class Why(StrEnum):
+    """What a notice waits for."""
+
+    QUIET = "quiet"  # hours in which its target is not told
+    DIGEST = "digest"  # the end of its target's window
+    RETRY = "retry"  # the next try
+    REST = "rest"  # its target failed several times in a row
+    RATE = "rate"  # its target's
+    PICTURES = "pictures"  # of its task
+
+
+class Wait(Struct, frozen=True, gc=False):
+    """What a notice waits for, and until when at least."""
+
+    why: Why
+    until: int
+
+
+def wait(notice: Notice, target: Target, standing: Standing, now: int, free_at: int) -> Wait | None:
+    """What a notice waits for that is due or held; None where that is only its turn. `free_at` is as of `plan`."""
+    found, until = None, max(now, notice.due_at)
+    if notice.state is NoticeState.HELD:
+        found = Why.DIGEST
+    elif until > now:
+        found = Why.PICTURES if notice.report.images and not notice.attempts else Why.RETRY
+    for why, at in ((Why.REST, _within(standing.rest_until, now, RETRY_AFTER_MOST) or 0), (Why.RATE, free_at)):
+        if at > until:
+            found, until = why, at
+    if target.quiet is not None and notice.event not in target.quiet_except:
+        if (ends := quiet_until(target.quiet, until)) is not None:
+            found, until = Why.QUIET, ends
+        elif found is not None and quiet_until(target.quiet, until - 1) == until:
+            found = Why.QUIET
+    return Wait(found, until) if found is not None else None
 
 
 class Gate:

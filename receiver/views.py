@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from receiver.model import Copy, Image, Notice, Task, Usage
+from receiver.model import Archive, Copy, Image, Notice, Task, Usage
 
 IMAGES = "/images/"
 
@@ -35,7 +35,11 @@ class ErrorView(Struct, frozen=True):
 
 
 class ImageView(Struct, frozen=True):
-    """One picture; `archived` is the path of our own copy, where there is one."""
+    """One picture; `archived` is the path of our own copy, where there is one.
+
+    `archive` is how that stands: `due` while it is still to be fetched (again at `archive_at`, if it was tried), then
+    `done` or `failed`. `archive_error` is why there is no copy, or no thumbnail of it.
+    """
 
     image_no: int
     type: str
@@ -44,6 +48,9 @@ class ImageView(Struct, frozen=True):
     archived: str | None = None
     width: int | None = None
     height: int | None = None
+    archive: str | None = None
+    archive_error: str | None = None
+    archive_at: str | None = None
 
 
 class UsageView(Struct, frozen=True):
@@ -161,7 +168,11 @@ class AttemptView(Struct, frozen=True):
 
 
 class NoticeView(Struct, frozen=True):
-    """One message owed to one target, with every try so far, oldest first."""
+    """One message owed to one target, with every try so far, oldest first.
+
+    `waits_until` is until when it waits at least, `waits_for` what for: `quiet` (hours), `digest`, `retry`, `rest` (its
+    target fails), `rate` (its target's), `pictures`; both null where nothing but its turn is waited for.
+    """
 
     id: int
     ref: str | None
@@ -175,6 +186,8 @@ class NoticeView(Struct, frozen=True):
     sent_at: str | None
     text: str | None
     history: tuple[AttemptView, ...] = ()
+    waits_for: str | None = None
+    waits_until: str | None = None
 
 
 class NoticePage(Struct, frozen=True):
@@ -232,7 +245,7 @@ def task_view(task: Task, images: tuple[Image, ...], notices: list[Notice], copi
         settled_at=moment(task.settled_at),
         progress=task.progress,
         polls=task.polls,
-        images=[_image_view(task.ref, it, kept.get(it.image_no)) for it in images],
+        images=[_image_view(task, it, kept.get(it.image_no)) for it in images],
         error=ErrorView(task.error.code, task.error.message, _raw(task.error.raw)) if task.error else None,
         usage=_usage(task.usage) if task.usage else None,
         notices=[TaskNotice(it.target, it.event.value, it.state.value, it.attempts, it.error) for it in notices],
@@ -244,15 +257,27 @@ def image_path(folder: str, file: str) -> str:
     return f"{IMAGES}{folder}/{file}"
 
 
-def _image_view(ref: str, image: Image, copy: Copy | None) -> ImageView:
+def _image_view(task: Task, image: Image, copy: Copy | None) -> ImageView:
     view = ImageView(image.image_no, image.type, image.url, image.job_id)
-    if copy is None or copy.file is None:
-        return view
-    return replace(view, archived=image_path(ref, copy.file), width=copy.width, height=copy.height)
+    if copy is None:
+        again = task.archive_at if task.archive_tries else None
+        return replace(view, archive=task.archive and task.archive.value, archive_at=moment(again))
+    if copy.file is None:
+        return replace(view, archive=Archive.FAILED.value, archive_error=copy.error)
+    return replace(
+        view,
+        archived=image_path(task.ref, copy.file),
+        width=copy.width,
+        height=copy.height,
+        archive=Archive.DONE.value,
+        archive_error=copy.error,
+    )
 
 
-def notice_view(notice: Notice, history: Sequence[AttemptView] = ()) -> NoticeView:
-    """A notice as the API shows it."""
+def notice_view(
+    notice: Notice, history: Sequence[AttemptView] = (), waits: tuple[str, int] | None = None
+) -> NoticeView:
+    """A notice as the API shows it; `waits` is what it waits for, and until when."""
     return NoticeView(
         id=notice.id or 0,
         ref=notice.ref,
@@ -266,6 +291,8 @@ def notice_view(notice: Notice, history: Sequence[AttemptView] = ()) -> NoticeVi
         sent_at=moment(notice.sent_at),
         text=notice.report.text,
         history=tuple(history),
+        waits_for=waits and waits[0],
+        waits_until=waits and rfc3339(waits[1]),
     )
 
 

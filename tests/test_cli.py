@@ -16,6 +16,7 @@ import anyio.from_thread
 import pytest
 from cli_rig import OUTPAINT, RECEIVER, REF, environment
 from click.testing import CliRunner, Result
+from living import PATIENCE_S
 from msgspec.structs import replace
 
 from receiver import config, sandbox
@@ -77,7 +78,7 @@ def settings(provider: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Ite
     service.stderr.readline()  # it says when it listens
     yield {"DATABASE_URL": own["DATABASE_URL"], "SERVER": own["PUBLIC_URL"]}
     service.terminate()
-    service.communicate(timeout=20)
+    service.communicate(timeout=PATIENCE_S)
     assert service.returncode == 0
 
 
@@ -344,11 +345,11 @@ def test_watch_prints_a_line_for_each_change_until_it_is_interrupted(
     )
     assert watching.stdout is not None
     os.set_blocking(watching.stdout.fileno(), False)
-    line, until = "", time.monotonic() + 20
+    line, until = "", time.monotonic() + PATIENCE_S
     while not line and time.monotonic() < until:
         run(*OUTPAINT, "--wait", **settings)  # until the watcher is there to hear of it
         line = watching.stdout.readline()
     watching.send_signal(signal.SIGINT)
-    _, errors = watching.communicate(timeout=10)
+    _, errors = watching.communicate(timeout=PATIENCE_S)
     assert json.loads(line)["ref"]
     assert (watching.returncode, errors.strip()) == (130, "")

@@ -1,6 +1,8 @@
 """`receiver doctor` as a process, and the endpoint by which it knows the service again."""
 
 import asyncio
+import contextlib
+import errno
 import json
 import os
 from pathlib import Path
@@ -11,7 +13,8 @@ from cli_rig import RECEIVER, environment
 from living import KEY, SECRET, TOKEN, free_port, serving, sinking
 from web_fixtures import near, problem
 
-from receiver import sandbox
+from receiver import config, sandbox
+from receiver.cli import doctor as doctors
 from receiver.sandbox import Options
 from receiver.tokens import Purpose
 
@@ -83,6 +86,27 @@ async def test_what_fails_is_a_line_with_its_remedy_and_status_1(tmp_path: Path)
     assert "start it with" in output
     assert KEY not in output
     assert os.listdir(tmp_path) == []  # nothing is made, above all no keys
+
+
+async def test_a_server_elsewhere_is_not_shown_the_token_of_the_one_here(tmp_path: Path) -> None:
+    """Nor by `--send`: the file of tokens beside the settings is for the service beside them."""
+    kept = tmp_path / "api_tokens"
+    kept.write_text(f"{TOKEN}\n")
+    kept.chmod(0o600)
+    heads: list[bytes] = []
+
+    async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.closing(writer):
+            heads.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            await writer.drain()
+
+    async with await asyncio.start_server(hear, "127.0.0.2", 0) as elsewhere:
+        server = f"http://127.0.0.2:{elsewhere.sockets[0].getsockname()[1]}"
+        target = f"json://127.0.0.1:{free_port()}/"
+        await doctor(tmp_path, environment(SERVER=server, NOTIFY_URLS=target), "--send")
+    assert any(head.startswith(b"POST ") for head in heads), "a sample was asked for"
+    assert not [head for head in heads if TOKEN.encode() in head]
 
 
 @pytest.mark.parametrize(
@@ -175,3 +199,29 @@ async def test_the_service_signs_a_nonce_for_the_doctor_and_for_nothing_else(tmp
 async def test_only_a_nonce_is_signed(tmp_path: Path, nonce: str) -> None:
     async with near(tmp_path) as web:
         assert problem(await web.client.get(f"/doctor/{nonce}")) == (404, "not_found", None)
+
+
+def test_it_says_so_if_it_was_not_given_the_settings_of_the_unit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else all would be told to be well with a database that nobody uses."""
+    (tmp_path / "receiver.db").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(config, "UNIT_DATABASE", tmp_path / "receiver.db")
+    told = [it.text for it in doctors._settings(config.load({}), None)]
+    assert f"not those of this machine's unit, whose state is in {tmp_path}" in told
+    told = [it.text for it in doctors._settings(config.load({"STATE_DIRECTORY": str(tmp_path)}), None)]
+    assert not [text for text in told if "unit" in text]
+
+
+def test_keys_that_are_closed_to_it_are_not_told_to_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an ordinary user beside the unit: what the permissions say is enough."""
+    settings = config.load({"STATE_DIRECTORY": str(tmp_path)})
+    missing = "there are no secret keys here yet"
+    assert missing in [it.text for it in doctors._settings(settings, None)]
+
+    def closed(_: Path) -> bool:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "exists", closed)
+    assert missing not in [it.text for it in doctors._settings(settings, None)]

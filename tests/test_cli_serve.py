@@ -13,6 +13,7 @@ from typing import Any
 import anyio.from_thread
 import pytest
 from cli_rig import OUTPAINT, RECEIVER, environment
+from living import PATIENCE_S
 
 from receiver import sandbox
 from receiver.sandbox import Options
@@ -36,7 +37,7 @@ def log_line(service: "subprocess.Popen[str]", action: str) -> dict[str, Any]:
 
 
 def ended(service: "subprocess.Popen[str]") -> tuple[int, str]:
-    _, errors = service.communicate(timeout=20)
+    _, errors = service.communicate(timeout=PATIENCE_S)
     return service.returncode, errors
 
 
@@ -44,7 +45,7 @@ def test_serve_says_what_runs_where_and_no_secret_and_stops_on_sigterm(tmp_path:
     """systemd is told both, where it listens."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
         notified.bind(str(tmp_path / "notify"))
-        notified.settimeout(20)
+        notified.settimeout(PATIENCE_S)
         os.environ["NOTIFY_SOCKET"] = str(tmp_path / "notify")
         try:
             service = start(tmp_path, NOTIFY_URLS="json://127.0.0.1:9/a-secret-path")
@@ -131,7 +132,7 @@ def test_a_loop_that_dies_ends_the_process_with_status_1(tmp_path: Path) -> None
         env=environment(DATABASE_URL=f"sqlite:///{tmp_path}/receiver.db"),
         capture_output=True,
         check=False,
-        timeout=20,
+        timeout=PATIENCE_S,
     )
     last = json.loads(done.stderr.decode().splitlines()[-1])
     assert done.returncode == 1
@@ -175,7 +176,7 @@ def test_the_demo_brings_every_ping_and_ends_well(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=3 * PATIENCE_S,  # for a start, the minute of its own that it has for pings, and one for the pictures
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "Every ping has arrived, each once." in done.stdout

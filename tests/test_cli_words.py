@@ -7,16 +7,21 @@ from typing import Any
 
 import pytest
 from cli_rig import TASK, Answers, serving, task, told
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
+from click.testing import Result as Ran
 from msgspec.structs import replace
 
+from receiver import config
+from receiver.checks import Result
+from receiver.checks.targets import targets
 from receiver.cli import cli
 from receiver.cli.described import describe
+from receiver.cli.serve import _warnings
 from receiver.cli.text import columns, table
 from receiver.messages import ADVICE
 from receiver.views import CallbackPage, CallbackView, ErrorView, NoticePage, NoticeView, TaskPage
 
-Run = Callable[..., Result]
+Run = Callable[..., Ran]
 
 
 @pytest.fixture
@@ -176,7 +181,7 @@ def test_what_is_submitted_is_stripped_and_not_empty(run: Run, answers: Answers,
     answers.then(202, task())
     given: dict[str, Any] = {"--job-id": "a-job", "--prompt": "the sea", "--image-no": "0", "--scale": "1.5"}
 
-    def submit(text: str) -> Result:
+    def submit(text: str) -> Ran:
         return run("submit", "outpaint", *(word for pair in {**given, option: text}.items() for word in pair))
 
     assert submit(f"  {given[option]}\n").exit_code == 0
@@ -201,6 +206,52 @@ def test_the_api_commands_find_the_service_by_its_settings_file(run: Run, answer
     (tmp_path / "state" / "api_tokens").write_text("the-token-of-the-service\n")
     run("tasks", "list", "--config", str(file), RECEIVER_API_TOKEN="")
     assert answers.seen[0][2]["authorization"] == "Bearer the-token-of-the-service"
+
+
+def test_the_api_commands_need_nothing_that_the_file_names_for_its_targets(
+    run: Run, answers: Answers, tmp_path: Path
+) -> None:
+    """On a laptop with the service's receiver.toml; the service itself, and `config`, say what is missing."""
+    answers.then(200, TaskPage([], None))
+    (tmp_path / "receiver.toml").write_text('[targets.team]\nurl = "json://h"\ntemplate = "team.j2"\n')
+    assert run("tasks", "list").exit_code == 0
+    for name in ("serve", "config", "doctor"):
+        told = run(name)
+        assert told.exit_code != 0
+        assert "template: cannot read team.j2: No such file" in told.output
+
+
+def test_a_target_whose_models_match_none_is_warned_of(run: Run, answers: Answers, tmp_path: Path) -> None:
+    """It is no error: a minted URL may be another model's."""
+    table = '[targets.{}]\nurl = "json://{}"\nmodels = [{}]\n'
+    (tmp_path / "receiver.toml").write_text(
+        table.format("team", "a", '"midjorney_*", "*_outpaint"') + table.format("all", "b", '"midjourney_*"')
+    )
+    told = run("config")
+    assert told.exit_code == 0
+    [line] = told.stderr.splitlines()
+    assert line == "targets.team: 'midjorney_*' matches no model known here; there is midjourney_outpaint"
+    warnings = list(_warnings(config.load({}), 8000))
+    assert line in warnings
+    assert sum("no model" in it for it in warnings) == 1
+    [found] = [it for it in targets(config.load({}).targets) if it.result is Result.WARNING]
+    assert found.text == "team: 'midjorney_*' matches no model known here"
+
+
+def test_waiting_notices_are_listed_in_eighty_columns(
+    run: Run, answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = [
+        replace(notice(number, "held"), target="slack-3fa92c", waits_for=why, waits_until=at, due_at=at)
+        for number, why, at in ((1, "quiet", "2026-11-22T07:00:00Z"), (2, "news", "2999-11-22T07:00:00Z"))
+    ]
+    answers.then(200, NoticePage([*waiting, notice(3, "sent")], None))
+    lines = run("notices", "list", COLUMNS="80").stdout.splitlines()
+    assert max(map(columns, lines)) <= 80
+    assert "quiet until " in lines[1]
+    assert "news 2999-11-2" in lines[2], "a reason that a newer service gives"
+    answers.then(200, NoticePage([notice(3, "sent")], None))
+    assert "WAITS" not in run("notices", "list").stdout
 
 
 def test_settings_are_shown_in_eighty_columns_and_whole_with_json(run: Run, tmp_path: Path) -> None:

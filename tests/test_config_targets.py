@@ -208,6 +208,16 @@ def test_a_broken_template_does_not_stop_the_start(place: Path) -> None:
     assert one('template = "team.j2"').template == "{% for %}"
 
 
+@pytest.mark.parametrize("file", ["absent.j2", "closed.j2"])
+def test_only_who_tells_needs_the_templates(place: Path, file: str) -> None:
+    """A laptop reads the same receiver.toml, and a backup is made though a template is gone."""
+    (place / "closed.j2").write_bytes(b"\xff")
+    toml = f'port = 8123\n[targets.team]\nurl = "json://h"\ntemplate = "{file}"\n'
+    assert file in refused({}, toml)
+    assert [it.name for it in load({}, Path("given.toml"), upkeep=True).targets] == ["team"]
+    assert load({}, Path("given.toml"), client=True).server == "http://127.0.0.1:8123"
+
+
 # -- shown --
 
 

@@ -1,5 +1,4 @@
-"""`receiver install`: what it writes, what it asks, what it never shows; under a directory, or with a systemctl of
-ours."""
+"""`receiver install`: what it writes, what it asks, what it never shows; under a directory."""
 
 import os
 import pty
@@ -13,15 +12,9 @@ from pathlib import Path
 
 import pytest
 from cli_rig import RECEIVER, ROOT, environment
-from click.testing import CliRunner, Result
+from install_rig import KEY, TARGET, UNITS, URL, given, run, snapshot
 
-from receiver.cli import cli, install
 from receiver.config import load
-
-KEY = "a-provider-key-that-nobody-sees"
-TARGET = "slack://TokenA/TokenB/a-target-that-nobody-sees"
-URL = "https://receiver.example.org"
-UNITS = ("receiver.socket", "receiver.service", "receiver-backup.service", "receiver-backup.timer")
 
 
 @pytest.fixture
@@ -29,34 +22,6 @@ def root(tmp_path: Path) -> Path:
     (tmp_path / "key").write_text(f"{KEY}\n")
     (tmp_path / "target").write_text(TARGET)
     return tmp_path / "root"
-
-
-def run(*args: str, stdin: str | None = None) -> "subprocess.CompletedProcess[str]":
-    """`receiver install` without a terminal."""
-    return subprocess.run(
-        [*RECEIVER, "install", *args],
-        capture_output=True,
-        text=True,
-        input=stdin or "",
-        env=environment(),
-        timeout=30,
-    )
-
-
-def given(root: Path, *more: str) -> tuple[str, ...]:
-    """All that is asked for."""
-    files = ("--provider-key-file", str(root.parent / "key"), "--target-file", str(root.parent / "target"))
-    return ("--root", str(root), "--public-url", URL, *files, *more)
-
-
-def snapshot(root: Path) -> dict[str, tuple[int, int, bytes]]:
-    """Each file below: mode, when it was written, contents."""
-    found = {}
-    for path in sorted(root.rglob("*")):
-        if path.is_file():
-            state = path.stat()
-            found[str(path.relative_to(root))] = (stat.S_IMODE(state.st_mode), state.st_mtime_ns, path.read_bytes())
-    return found
 
 
 def test_all_is_in_place_with_the_right_modes_and_no_secret_is_shown(root: Path) -> None:
@@ -153,6 +118,92 @@ def test_the_units_name_the_place_of_the_program(root: Path) -> None:
     assert not any("/opt/receiver" in unit for unit in units)
 
 
+def test_a_settings_file_keeps_every_byte_but_the_url(root: Path) -> None:
+    """In whatever locale, with whatever ends of lines."""
+    (root / "etc/receiver").mkdir(parents=True)
+    toml = root / "etc/receiver/receiver.toml"
+    toml.write_bytes('# gr\u00f6\u00dfer\r\npublic_url = "http://old.example"  # here\r\nport = 8000\r\n'.encode())
+    done = run("--root", str(root), "--public-url", URL, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert done.returncode == 0, done.stderr
+    assert toml.read_bytes().decode() == f'# gr\u00f6\u00dfer\r\npublic_url = "{URL}"\r\nport = 8000\r\n'
+
+
+def test_a_url_that_cannot_be_put_into_the_file_is_left_to_a_person(root: Path) -> None:
+    (root / "etc/receiver").mkdir(parents=True)
+    toml = root / "etc/receiver/receiver.toml"
+    toml.write_text('"public_url" = "http://old.example"\n')
+    done = run("--root", str(root), "--public-url", URL)
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"receiver: cannot set public_url in {toml}; change it there by hand\n",
+    )
+    assert toml.read_text() == '"public_url" = "http://old.example"\n'
+
+
+# Links, and what others left
+
+
+def test_a_secret_that_is_a_link_stays_one(root: Path, tmp_path: Path) -> None:
+    """Something else keeps it: what it leads to is neither copied nor changed."""
+    run(*given(root))
+    key, kept = root / "etc/receiver/provider_key", tmp_path / "kept"
+    kept.write_text(KEY)
+    key.unlink()
+    key.symlink_to(kept)
+    assert run("--root", str(root)).stdout == "all is in place already\n"
+    (tmp_path / "key").write_text("another-that-nobody-sees")
+    done = run(*given(root))
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"receiver: {key} is a link to {kept}: change that file, or remove the link\n",
+    )
+    assert (key.is_symlink(), kept.read_text()) == (True, KEY)
+
+
+def test_a_unit_that_is_a_link_is_replaced_and_not_what_it_leads_to(root: Path, tmp_path: Path) -> None:
+    """As `systemctl link` makes them: it may lead into a checkout."""
+    run(*given(root))
+    unit, checkout = root / "etc/systemd/system/receiver.service", tmp_path / "receiver.service"
+    unit.unlink()
+    unit.symlink_to(checkout)
+    checkout.write_text("[Service]\n")
+    assert run("--root", str(root)).returncode == 0
+    assert (unit.is_symlink(), checkout.read_text()) == (False, "[Service]\n")
+
+
+def test_a_unit_that_a_person_masked_stays_masked(root: Path) -> None:
+    run(*given(root))
+    system = root / "etc/systemd/system"
+    for name in ("receiver-backup.timer", "receiver-prune.service"):
+        (system / name).unlink()
+        (system / name).symlink_to("/dev/null")
+    assert run("--root", str(root)).stdout == "all is in place already\n"
+    assert run("--root", str(root), "--uninstall").returncode == 0
+    assert {it.name for it in system.iterdir()} == {"receiver-backup.timer", "receiver-prune.service"}
+
+
+def test_a_service_that_a_person_masked_is_not_installed_over_it(root: Path) -> None:
+    unit = root / "etc/systemd/system/receiver.service"
+    unit.parent.mkdir(parents=True)
+    unit.symlink_to("/dev/null")
+    done = run(*given(root))
+    assert (done.returncode, done.stderr) == (
+        1,
+        "receiver: receiver.service is masked; `systemctl unmask receiver.service` first\n",
+    )
+    assert not (root / "etc/receiver").exists()
+
+
+def test_what_a_kill_left_half_written_goes_with_the_next_write(root: Path) -> None:
+    """A draft of a secret is as secret."""
+    etc = root / "etc/receiver"
+    etc.mkdir(parents=True)
+    (etc / ".provider_key.0123456789abcdef").write_text("half-a-ke")
+    (etc / ".provider_key.mine").write_text("a person's")
+    run(*given(root))
+    assert {it.name for it in etc.iterdir()} == {"receiver.toml", "provider_key", "notify_urls", ".provider_key.mine"}
+
+
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not on this machine")
 def test_what_is_installed_is_verified_with_its_drop_in(root: Path) -> None:
     run(*given(root, "--prefix", str(ROOT)))
@@ -175,28 +226,98 @@ def test_a_secret_may_come_on_standard_input(root: Path) -> None:
     assert (root / "etc/receiver/provider_key").read_text() == f"{KEY}\n"
 
 
-def test_a_person_is_asked_and_what_is_secret_is_not_echoed(root: Path) -> None:
-    """On a terminal of its own."""
+def answered(root: Path, *answers: tuple[bytes, bytes], args: tuple[str, ...] = ()) -> tuple[int, bytes]:
+    """Status and screen of `receiver install` on a terminal of its own, with an answer to each question in turn."""
+    left = list(answers)
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(root.parent)
-        os.execve(sys.executable, [*RECEIVER, "install", "--root", str(root)], environment())  # noqa: S606
-    seen = b""
-    answers = [(b"public URL", URL), (b"provider's key", KEY), (b"Apprise URL", TARGET)]
+        os.execve(sys.executable, [*RECEIVER, "install", "--root", str(root), *args], environment())  # noqa: S606
+    seen = asked = b""
     while True:
         try:
             chunk = os.read(terminal, 4096)
         except OSError:  # how a terminal says that nobody has it open any more
             break
-        seen += chunk
-        if answers and re.search(re.escape(answers[0][0]) + rb"[^\n]*: $", seen):
-            os.write(terminal, answers.pop(0)[1].encode() + b"\n")
+        seen, asked = seen + chunk, asked + chunk
+        if left and re.search(re.escape(left[0][0]) + rb"[^\n]*: $", asked):
+            os.write(terminal, left.pop(0)[1])
+            asked = b""
     _, status = os.waitpid(pid, 0)
     os.close(terminal)
-    assert (os.waitstatus_to_exitcode(status), answers) == (0, []), seen.decode()
+    assert left == [], seen.decode()
+    return os.waitstatus_to_exitcode(status), seen
+
+
+def test_a_person_is_asked_and_what_is_secret_is_not_echoed(root: Path) -> None:
+    status, seen = answered(
+        root,
+        (b"public URL", f"{URL}\n".encode()),
+        (b"provider's key", f"{KEY}\n".encode()),
+        (b"Apprise URL", f"{TARGET}\n".encode()),
+    )
+    assert status == 0, seen.decode()
     assert b"nobody-sees" not in seen
     assert (root / "etc/receiver/provider_key").read_text() == f"{KEY}\n"
     assert (root / "etc/receiver/notify_urls").read_text() == f"{TARGET}\n"
+
+
+def test_a_wrong_answer_is_told_in_a_line_and_asked_for_again(root: Path) -> None:
+    status, seen = answered(
+        root,
+        (b"public URL", b"receiver.example.org\n"),
+        (b"public URL", f"{URL}\n".encode()),
+        (b"provider's key", b"two words-that-nobody-sees\n"),
+        (b"provider's key", f"{KEY}\n".encode()),
+        (b"Apprise URL", b"slakc://TokenA/TokenB/that-nobody-sees\n"),
+        (b"Apprise URL", f"{TARGET}\n".encode()),
+    )
+    lines = seen.decode().splitlines()
+    assert status == 0, seen.decode()
+    assert "receiver: the public URL: expected an http:// or https:// URL without user, query or fragment" in lines
+    assert "receiver: The provider's key: expected one word of printable ASCII" in lines
+    assert any(re.fullmatch(r"receiver: An Apprise URL to notify: .*; did you mean slack://\?", it) for it in lines)
+    assert b"nobody-sees" not in seen
+    assert (root / "etc/receiver/provider_key").read_text() == f"{KEY}\n"
+    assert (root / "etc/receiver/notify_urls").read_text() == f"{TARGET}\n"
+
+
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [
+        (((b"public URL", b"\x04"),), "receiver: the public URL was not given; nothing was changed"),
+        (
+            ((b"public URL", b"nonsense\n"), (b"public URL", b"\x04")),
+            "receiver: the public URL: expected an http:// or https:// URL without user, query or fragment; "
+            "nothing was changed",
+        ),
+        (
+            ((b"public URL", f"{URL}\n".encode()), (b"provider's key", b"two words\n"), (b"provider's key", b"\x04")),
+            "receiver: The provider's key: expected one word of printable ASCII; nothing was changed",
+        ),
+    ],
+)
+def test_who_gives_no_right_answer_has_changed_nothing(
+    root: Path, answers: tuple[tuple[bytes, bytes], ...], told: str
+) -> None:
+    """The end of the input (Ctrl-D): status 1, and the last line says what was wrong."""
+    status, seen = answered(root, *answers)
+    assert (status, seen.decode().splitlines()[-1]) == (1, told)
+    assert not root.exists()
+
+
+def test_who_interrupts_it_has_changed_nothing(root: Path) -> None:
+    status, _ = answered(root, (b"public URL", f"{URL}\n".encode()), (b"provider's key", b"\x03"))
+    assert (status, root.exists()) == (130, False)
+
+
+def test_a_secret_typed_for_standard_input_is_not_echoed(root: Path) -> None:
+    """And a new one is asked for, though there is one."""
+    run(*given(root))
+    status, seen = answered(root, (b"provider's key", b"another-that-nobody-sees\n"), args=("--provider-key-file", "-"))
+    assert status == 0, seen.decode()
+    assert b"nobody-sees" not in seen
+    assert (root / "etc/receiver/provider_key").read_text() == "another-that-nobody-sees\n"
 
 
 @pytest.mark.parametrize(
@@ -207,6 +328,7 @@ def test_a_person_is_asked_and_what_is_secret_is_not_echoed(root: Path) -> None:
         (("--public-url", URL, "--provider-key-file", "absent"), 1, "cannot read the file of provider_key: No such"),
         (("--public-url", URL, "--target-file", "wrong"), 1, "An Apprise URL to notify: "),
         (("--public-url", URL, "--target-file", "-", "--provider-key-file", "-"), 2, "stdin can hold one of"),
+        (("--public-url", URL, "--target-file", "-"), 1, "the file of notify_urls is empty"),
     ],
 )
 def test_what_cannot_be_is_one_line_and_nothing_is_written(
@@ -221,7 +343,7 @@ def test_what_cannot_be_is_one_line_and_nothing_is_written(
     assert not (tmp_path / "root").exists()
 
 
-# A dry run, and a real one
+# A dry run
 
 
 def test_a_dry_run_says_all_and_does_nothing(root: Path) -> None:
@@ -246,129 +368,3 @@ def test_a_dry_run_asks_nothing_and_needs_no_systemd() -> None:
         "doctor",
     )
     assert all(words in done.stdout for words in told)
-
-
-class Machine:
-    """A root directory with a program and a systemctl that note how they were called."""
-
-    def __init__(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.root = place / "machine"
-        self._calls = place / "calls"
-        home = place / "home"
-        (home / ".venv/bin").mkdir(parents=True)
-        (place / "bin").mkdir()
-        for program in (home / ".venv/bin/receiver", place / "bin/systemctl"):
-            program.write_text(f'#!/bin/sh\necho "$(basename $0) $*" >> {self._calls}\nenv > {place}/env\n')
-            program.chmod(0o755)
-        self.env = place / "env"
-        self._home = home
-        monkeypatch.setenv("PATH", f"{place / 'bin'}:{os.environ['PATH']}")
-        monkeypatch.setattr(install, "ROOT", self.root)
-        monkeypatch.setattr(install, "_hindrances", lambda home, *, uninstall: [])
-
-    def install(self, *args: str) -> Result:
-        return CliRunner().invoke(cli, ["install", "--prefix", str(self._home), *args])
-
-    def calls(self) -> list[str]:
-        """Those since the last look."""
-        found = self._calls.read_text().splitlines() if self._calls.exists() else []
-        self._calls.unlink(missing_ok=True)
-        return found
-
-
-@pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    (tmp_path / "key").write_text(KEY)
-    (tmp_path / "target").write_text(TARGET)
-    return Machine(tmp_path, monkeypatch)
-
-
-def test_it_is_enabled_started_and_examined(machine: Machine) -> None:
-    """The doctor is told by which files the secrets are, and where the state is."""
-    files = machine.root.parent
-    done = machine.install(
-        "--public-url", URL, "--provider-key-file", str(files / "key"), "--target-file", str(files / "target")
-    )
-    assert done.exit_code == 0, done.output
-    assert machine.calls() == [
-        "systemctl daemon-reload",
-        "systemctl enable --now receiver.socket receiver.service receiver-backup.timer",
-        f"receiver doctor --config {machine.root}/etc/receiver/receiver.toml",
-    ]
-    env = machine.env.read_text()
-    assert f"RECEIVER_PROVIDER_KEY_FILE={machine.root}/etc/receiver/provider_key\n" in env
-    assert "STATE_DIRECTORY=/var/lib/receiver\n" in env
-    assert "nobody-sees" not in env
-
-
-def test_a_second_time_the_running_service_is_left_alone(machine: Machine) -> None:
-    machine.install("--public-url", URL)
-    machine.calls()
-    assert machine.install().exit_code == 0
-    assert machine.calls() == [
-        "systemctl enable --now receiver.socket receiver.service receiver-backup.timer",
-        f"receiver doctor --config {machine.root}/etc/receiver/receiver.toml",
-    ]
-
-
-def test_a_change_restarts_the_service_and_not_its_socket(machine: Machine) -> None:
-    """Callers wait in the socket's queue meanwhile."""
-    machine.install("--public-url", URL)
-    machine.calls()
-    machine.install("--provider-key-file", str(machine.root.parent / "key"))
-    calls = machine.calls()
-    assert calls[0] == "systemctl daemon-reload"
-    assert "systemctl restart receiver.service" in calls
-    assert "systemctl restart receiver.socket" not in calls
-
-
-def test_a_doctor_who_finds_something_is_status_1(machine: Machine) -> None:
-    program = machine.root.parent / "home/.venv/bin/receiver"
-    program.write_text("#!/bin/sh\nexit 1\n")
-    done = machine.install("--public-url", URL)
-    assert done.exit_code == 1
-    assert "it is installed and was started" in done.output
-
-
-def test_uninstalling_keeps_settings_and_data_and_says_where_they_are(machine: Machine) -> None:
-    machine.install("--public-url", URL, "--provider-key-file", str(machine.root.parent / "key"))
-    data = machine.root / "var/lib/receiver/receiver.db"
-    data.parent.mkdir(parents=True)
-    data.touch()
-    machine.calls()
-    done = machine.install("--uninstall")
-    assert done.exit_code == 0, done.output
-    assert machine.calls() == [
-        "systemctl disable --now receiver.socket receiver.service receiver-backup.timer",
-        "systemctl daemon-reload",
-    ]
-    assert set(snapshot(machine.root)) == {
-        "etc/receiver/receiver.toml",
-        "etc/receiver/provider_key",
-        "var/lib/receiver/receiver.db",
-    }
-    assert not list((machine.root / "etc/systemd/system").iterdir())
-    assert f"{machine.root}/var/lib/receiver" in done.output
-    machine.install("--uninstall")
-    assert machine.calls() == []
-
-
-def test_a_command_that_fails_is_one_line(machine: Machine) -> None:
-    systemctl = machine.root.parent / "bin/systemctl"
-    systemctl.write_text("#!/bin/sh\necho 'Job for receiver.service failed.' >&2\nexit 1\n")
-    done = machine.install("--public-url", URL)
-    assert done.exit_code == 1
-    assert "receiver: systemctl daemon-reload ended with status 1: Job for receiver.service failed.; " in done.output
-
-
-def test_a_program_that_the_sandbox_hides_is_refused(tmp_path: Path) -> None:
-    """It would fail with status 203 at every start, and nobody would guess why."""
-    program = tmp_path / ".venv/bin/receiver"  # below /tmp, of which the unit has its own
-    program.parent.mkdir(parents=True)
-    program.touch()
-    program.chmod(0o755)
-    (program.parent / "python").symlink_to("/usr/bin/env")
-    told = list(install._hindrances(tmp_path, uninstall=False))
-    if tmp_path.is_relative_to("/tmp"):
-        assert any("where the service's sandbox hides it; put the checkout into /opt/receiver" in it for it in told)
-    assert any("there is no " in it for it in install._hindrances(tmp_path / "absent", uninstall=False))

@@ -77,6 +77,10 @@ def test_telegram_writes_html_with_the_title_in_it() -> None:
     assert str(message.picture) == SHEET.path
 
 
+def test_a_command_is_code_in_telegram_where_a_touch_copies_it() -> None:
+    assert "<code>receiver tasks poll r3</code>" in render((LOST,), TELEGRAM).body
+
+
 def test_a_caption_is_short_enough_to_be_one() -> None:
     """Apprise would send the text apart from the picture."""
     body = render((done(images=LONG, prompt="p" * 8_192),), TELEGRAM, links=Pages(), picture=SHEET).body
@@ -89,6 +93,15 @@ def test_a_caption_is_short_enough_to_be_one() -> None:
 @pytest.mark.parametrize("picture", [None, SHEET])
 def test_telegram_keeps_the_links_where_no_page_has_them(picture: Picture | None) -> None:
     assert render((done(images=LONG),), TELEGRAM, picture=picture).body.count("cdn.example.com") == 4
+
+
+@pytest.mark.parametrize("size", [50, 130, 200, 350, 700])
+def test_a_caption_shows_all_links_or_none(size: int) -> None:
+    """The task's page has them; some of them, three of four too, would puzzle."""
+    images = tuple(Image(n, f"https://cdn.example.com/{n}.png?sig={'s' * size}") for n in range(4))
+    body = render((done(images=images),), TELEGRAM, links=Pages(), picture=SHEET).body
+    assert body.count("cdn.example.com") in (0, 4)
+    assert "more" not in body
 
 
 def test_telegram_obeys_nothing_from_outside() -> None:

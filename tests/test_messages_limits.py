@@ -112,7 +112,7 @@ class Tags(HTMLParser):
 def telegram(message: Message) -> None:
     assert 1 <= len(message.body) <= 4_096
     for tag, attributes in Tags(message.body).found:
-        assert tag in {"b", "a", "br", "blockquote"}
+        assert tag in {"b", "a", "br", "blockquote", "code"}
         assert list(attributes) == (["href"] if tag == "a" else [])
         assert re.match(r"https?://", attributes.get("href") or "https://", re.IGNORECASE)
 

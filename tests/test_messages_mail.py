@@ -96,6 +96,9 @@ def test_a_digest_names_the_failed_ones_first() -> None:
 
 def test_a_command_in_an_advice_is_code() -> None:
     assert re.search(r"<code[^>]*>receiver tasks poll r3</code>", mail(LOST).body)
+    told = Report(event=Event.ATTENTION, text="Mend it, then `receiver notices redrive`.")
+    assert re.search(r"<code[^>]*>receiver notices redrive</code>", mail(told).body)
+    assert re.search(r"<code[^>]*>receiver notices redrive</code>", mail(told, DONE).body)
 
 
 @pytest.mark.parametrize("event", list(Event))

@@ -1,12 +1,13 @@
 """What Slack is given: blocks within its limits, with the picture, and nothing from outside that it would obey."""
 
 import json
+import re
 from typing import Any
 
 import pytest
 from reports import ATTENTION, DONE, FAILED, FILE, HOSTILE, LOST, REF, SHEET, Pages, done, styled
 
-from receiver.messages import render
+from receiver.messages import render, slack
 from receiver.model import Image, Picture, Report, Style
 
 SLACK = styled(Style.SLACK)
@@ -92,6 +93,12 @@ def test_marks_beside_a_link_stay_marks() -> None:
     line = of("section", found)[0]["text"]["text"].split("\n")[0]
     for live in ("*b*", "_i_", "~s~", "`c`", ":tada:"):
         assert live not in line
+
+
+def test_underscores_within_words_are_left_alone_and_no_others() -> None:
+    assert slack.escape_marked("sea_01 PROVIDER_KEY a_b_c") == "sea_01 PROVIDER_KEY a_b_c"
+    for live in ("_i_", "a _i_ b", "__i__", "a__i__b", "._i_.", "*_i_*", "x_ _y", "日本 _i_"):
+        assert not re.search(r"(?<![\u200b])_|_(?!\u200b)", slack.escape_marked(live)), live
 
 
 def test_what_apprise_would_replace_is_the_same_text_in_another_spelling() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from fakes import (
     DAY,
+    HOUR,
     MAIL,
     MINUTE,
     NOW,
@@ -243,15 +244,38 @@ async def test_a_send_that_is_cancelled_is_given_back(store: Store, notify: Noti
 async def test_a_clock_that_jumped_holds_nothing_back(
     store: Store, notify: Notify, sender: FakeSender, clock: Clock, years: int
 ) -> None:
-    """A due time or lease further ahead than its own maximum counts as now."""
+    """A due time or a lease is no further ahead than if it had been set by the clock that was put back."""
     clock.forward(years * 365 * DAY)
     await owe(store, a_notice(created_at=clock(), due_at=clock()))
     await claimed(notify.claim)
+    await owe(store, a_notice("mail", due_at=clock() + 10 * SECOND))
     clock.now = NOW
+    assert years < 0 or await notify.claim() is None, "what is on its way is not sent twice"
+    clock.forward(LEASE)
     await turn(notify)
-    await owe(store, a_notice("mail", due_at=clock() + 10 * 365 * DAY))
     await turn(notify)
     assert {it.state for it in await notices(store)} == {S.SENT}
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("hours", [1, 20, 200])
+async def test_a_retry_dated_by_a_clock_that_was_ahead_waits_no_longer_than_its_gap(
+    store: Store, notify: Notify, sender: FakeSender, clock: Clock, hours: int, restart: bool
+) -> None:
+    """Whether the process sees the clock put back, or starts after it; each try has its own gap."""
+    clock.forward(hours * HOUR)
+    await owe(store, a_notice(created_at=clock(), due_at=clock()))
+    sender.results.extend([DOWN, DOWN])
+    await turn(notify)
+    clock.forward(SCHEDULE[0])
+    await turn(notify)
+    clock.now = NOW
+    fresh = a_notify(store, sender, clock) if restart else notify
+    assert await fresh.claim() is None
+    assert (await only(store)).due_at == NOW + int(SCHEDULE[1] * 1.2), "its latest, as the command shows it"
+    clock.now = (await only(store)).due_at
+    await turn(fresh)
+    assert (await only(store)).state is S.SENT
 
 
 # -- targets --

@@ -5,16 +5,17 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from fakes import a_notice
 from hypothesis import given
 from hypothesis import strategies as st
 
 from receiver import pacing
-from receiver.model import Policy, Quiet, Rate, Target
-from receiver.pacing import HOUR, REST_MOST, Gate, Plan, Spans, Standing, Step
+from receiver.model import Event, NoticeState, Quiet, Rate, Report, Target
+from receiver.pacing import HOUR, PUT_OFF_MS, REST_MOST, Gate, Plan, Standing, Step
 
 MINUTE = 60_000
 NOW = 1_767_000_000_000
-SPANS = Spans(lease=MINUTE, due=HOUR, held=24 * HOUR)
+QUIET_MOST = 48 * HOUR  # a day without its zone's lost day
 PLAIN = Target(name="t", url="json://t/")
 DIGEST = Target(name="t", url="json://t/", digest_ms=5 * MINUTE)
 
@@ -22,10 +23,7 @@ DIGEST = Target(name="t", url="json://t/", digest_ms=5 * MINUTE)
 def planned(target: Target = PLAIN, free_at: int = 0, **standing: Any) -> Plan:
     """The plan for what stands so, `standing` counted from NOW."""
     counts: dict[str, int] = {name: value if name == "failures" else NOW + value for name, value in standing.items()}
-    for kind in ("lease", "send", "held", "due"):
-        if f"{kind}_first" in counts:
-            counts.setdefault(f"{kind}_last", counts[f"{kind}_first"])
-    return pacing.plan(Standing("t", **counts), target, NOW, SPANS, free_at and NOW + free_at)
+    return pacing.plan(Standing("t", **counts), target, NOW, free_at and NOW + free_at)
 
 
 # -- what goes first --
@@ -37,7 +35,7 @@ def planned(target: Target = PLAIN, free_at: int = 0, **standing: Any) -> Plan:
         ({"due_first": 0}, Step.FIRST),
         ({"due_first": -HOUR, "held_first": 0}, Step.DIGEST),
         ({"due_first": -HOUR, "held_first": -HOUR, "send_first": 0}, Step.RETRY),
-        ({"due_first": 0, "lease_first": 0}, Step.RETRY),  # its process died
+        ({"due_first": 0, "lease_last": 0}, Step.RETRY),  # its process died
         ({"due_first": 0, "send_first": 1}, Step.FIRST),  # no order is promised among notices
         ({"due_first": 0, "held_first": 1}, Step.FIRST),
         ({"due_first": 0, "send_first": 0, "failures": 99, "rest_until": 0}, Step.RETRY),
@@ -53,8 +51,7 @@ def test_retries_go_first_then_what_was_held_then_what_is_due(standing: dict[str
         ({}, None),
         ({"due_first": 7}, 7),
         ({"due_first": 9, "held_first": 8, "send_first": 7}, 7),
-        ({"due_first": 0, "lease_first": 1}, 1),  # one at a time
-        ({"due_first": 0, "lease_first": -5, "lease_last": 3}, 3),
+        ({"due_first": 0, "lease_last": 1}, 1),  # one at a time
         ({"due_first": 0, "rest_until": 5, "failures": 3}, 5),
         ({"due_first": 9, "rest_until": 5, "failures": 3}, 9),
         ({"rest_until": 5, "failures": 3}, None),  # nothing would go then either
@@ -76,28 +73,25 @@ def test_in_an_open_window_what_is_due_is_held_until_its_end() -> None:
     assert planned(due_first=0, window_at=7).step is Step.FIRST, "there is no digest any more"
 
 
-@pytest.mark.parametrize("kind", ["send", "held", "due"])
-def test_a_time_further_ahead_than_it_can_be_has_come(kind: str) -> None:
-    most = {"send": SPANS.due, "due": SPANS.due, "held": SPANS.held}[kind]
-    in_time: dict[str, Any] = {f"{kind}_first": most}
-    assert planned(**in_time) == Plan(Step.WAIT, NOW + most)
-    too_far: dict[str, Any] = {f"{kind}_first": 5, f"{kind}_last": most + 1}
-    jumped = planned(**too_far)
-    assert jumped.jumped
-    assert jumped.step is not Step.WAIT
-
-
-def test_leases_rests_and_windows_of_a_clock_that_jumped_are_over() -> None:
-    assert planned(due_first=0, lease_first=SPANS.lease + 1).step is Step.RETRY
+def test_rests_and_windows_of_a_clock_that_jumped_are_over() -> None:
     assert planned(due_first=0, rest_until=HOUR + 1, failures=3).step is Step.FIRST
     assert planned(DIGEST, due_first=0, window_at=5 * MINUTE + 1).step is Step.FIRST
 
 
-def test_spans_have_room_for_all_that_sets_a_time() -> None:
-    quiet = Target(name="q", url="json://q/", quiet=Quiet(0, 1, "UTC"), digest_ms=7)
-    policy = Policy(targets=(PLAIN, quiet))
-    assert pacing.spans(policy, [HOUR, 200 * HOUR], 5) == Spans(5, 240 * HOUR + pacing.JUMP_MS, 72 * HOUR)
-    assert pacing.spans(Policy(), [1], 5) == Spans(5, HOUR + pacing.JUMP_MS, pacing.JUMP_MS)
+def test_how_far_ahead_a_time_can_be_is_known_of_each_try() -> None:
+    """With the jitter that a gap can have; a send that was put off had none yet."""
+    ahead = pacing.ahead(PLAIN, NOW, [MINUTE, HOUR], 15_000)
+    assert [at - NOW for at in ahead.retries] == [PUT_OFF_MS, 1.2 * MINUTE, 1.2 * HOUR]
+    assert (ahead.due - NOW, ahead.held - NOW) == (15_000, 0)
+    assert pacing.ahead(DIGEST, NOW, [MINUTE], 0).held - NOW == 5 * MINUTE
+
+
+def test_in_quiet_hours_a_time_can_be_as_far_ahead_as_their_end() -> None:
+    hours = Quiet(0, 1439, "UTC")
+    ends = pacing.quiet_until(hours, NOW)
+    assert ends is not None
+    ahead = pacing.ahead(Target(name="t", url="json://t/", quiet=hours), NOW, [MINUTE], 0)
+    assert (*ahead.retries, ahead.held) == (ends, ends, ends)
 
 
 # -- rests --
@@ -117,6 +111,44 @@ def test_spans_have_room_for_all_that_sets_a_time() -> None:
 def test_a_rest_ends_with_the_next_try(failures: int, next_try: int | None, until: int | None) -> None:
     at = None if next_try is None else NOW + next_try
     assert pacing.rest_until(failures, at, NOW, 5) == (None if until is None else NOW + until)
+
+
+# -- what a notice waits for --
+
+
+def waits(target: Target = PLAIN, free_at: int = 0, due_at: int = 0, *, rests: int | None = None, **more: Any) -> Any:
+    """What a notice waits for and for how long, all times counted from NOW."""
+    standing = Standing("t", rest_until=None if rests is None else NOW + rests)
+    found = pacing.wait(a_notice("t", due_at=NOW + due_at, **more), target, standing, NOW, NOW + free_at)
+    return found and (found.why.value, found.until - NOW)
+
+
+NIGHT = Target(name="t", url="json://t/", quiet=Quiet(0, 60, "UTC"), quiet_except=frozenset({Event.LOST}))
+TO_NIGHT = 24 * HOUR - NOW % (24 * HOUR)  # until 00:00
+
+
+@pytest.mark.parametrize(
+    ("given", "wait"),
+    [
+        ({}, None),
+        ({"due_at": -5}, None),
+        ({"due_at": 7}, ("pictures", 7)),
+        ({"due_at": 7, "report": Report(event=Event.FAILED)}, ("retry", 7)),
+        ({"due_at": 7, "attempts": 1}, ("retry", 7)),
+        ({"due_at": 7, "state": NoticeState.HELD, "target": DIGEST}, ("digest", 7)),
+        ({"due_at": 7, "attempts": 1, "rests": 9}, ("rest", 9)),
+        ({"due_at": 7, "attempts": 1, "rests": 5}, ("retry", 7)),
+        ({"rests": 9}, ("rest", 9)),
+        ({"rests": HOUR + 1}, None),  # by a clock that was put back
+        ({"rests": 9, "free_at": 11}, ("rate", 11)),
+        ({"target": NIGHT}, None),
+        ({"target": NIGHT, "due_at": TO_NIGHT, "attempts": 1}, ("quiet", TO_NIGHT + HOUR)),
+        ({"target": NIGHT, "due_at": TO_NIGHT + HOUR, "state": NoticeState.HELD}, ("quiet", TO_NIGHT + HOUR)),
+        ({"target": NIGHT, "due_at": TO_NIGHT, "attempts": 1, "event": Event.LOST}, ("retry", TO_NIGHT)),
+    ],
+)
+def test_what_a_notice_waits_for_is_told_with_its_end(given: dict[str, Any], wait: tuple[str, int] | None) -> None:
+    assert waits(**given) == wait
 
 
 # -- rates --
@@ -231,4 +263,4 @@ def test_quiet_hours_end_soon_and_hold_while_the_clocks_say_so(start: int, end: 
     if on_the_clock:
         assert until is not None
     if until is not None:
-        assert now < until <= now + pacing.QUIET_MOST
+        assert now < until <= now + QUIET_MOST

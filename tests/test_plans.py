@@ -18,6 +18,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from receiver.model import Callback, Copy, Event, Send, State, Verdict
+from receiver.pacing import Ahead
 from receiver.store import Attempt, Opening, Store, open_store
 from receiver.store.callbacks import Callbacks
 from receiver.store.copies import Copies
@@ -49,7 +50,7 @@ ALLOWED = {
     "notices.page": r"SCAN notices$",  # likewise
     "sends.void_leases": r"SCAN sends USING (COVERING )?INDEX sends_sending$",  # once a start; only what is under way
     "start": r"SCAN sends USING (COVERING )?INDEX sends_sending$",  # the same, as it opens
-    "sends.next_send": r"USE TEMP B-TREE FOR ORDER BY$",  # one send due, one of a clock that jumped, those under way
+    "sends.next_send": r"USE TEMP B-TREE FOR ORDER BY$",  # one send due, and those under way
     "notices.of": r"USE TEMP B-TREE FOR ORDER BY$",  # sorts the notices of the tasks on one page
     "notices.attempts": r"USE TEMP B-TREE FOR ORDER BY$",  # sorts the tries at the sends that are asked for
 }
@@ -200,21 +201,18 @@ TOUR = [
         for call in with_each("notices", "page", state=state, target="slack", ref=WAITING.ref, before=9)
     ],
     Call("sends", "standing", (["slack", "mail"],)),
-    Call("sends", "next_send", ("slack", NOW, NOW + HOUR, NOW + HOUR)),
+    Call("sends", "next_send", ("slack", NOW)),
+    Call("sends", "pull_in", (NOW, [Ahead("slack", (NOW, NOW), NOW, NOW)])),
     *[
-        Call("sends", "hold", ("slack", NOW + HOUR, NOW, NOW + HOUR), {"but": but, "again": again})
+        Call("sends", "hold", ("slack", NOW + HOUR, NOW), {"but": but, "again": again})
         for but in ([], [Event.FAILED])
         for again in (False, True)
     ],
-    *[
-        Call("sends", "postpone", ("slack", NOW + HOUR, NOW, NOW + HOUR, NOW + HOUR), {"but": but})
-        for but in ([], [Event.FAILED])
-    ],
+    *[Call("sends", "postpone", ("slack", NOW + HOUR, NOW), {"but": but}) for but in ([], [Event.FAILED])],
     Call("notices", "insert", ([DUE],)),
     *[
-        Call("sends", "open", ([Opening("slack", NOW, digest=digest, beyond=beyond)], "me", NOW, NOW + MINUTE))
+        Call("sends", "open", ([Opening("slack", NOW + HOUR, digest=digest)], "me", NOW, NOW + MINUTE))
         for digest in (False, True)
-        for beyond in (True, False)
     ],
     Call("sends", "open_window", ("slack", NOW + HOUR)),
     Call("notices", "hasten", (WAITING.ref, NOW)),
@@ -238,6 +236,8 @@ TOUR = [
     *[Call("pruning", name, ("", 50)) for name in ("tasks", "pictured", "overflown")],
     *[Call("pruning", name, (0, 50)) for name in ("callbacks", "notices")],
     Call("pruning", "closed", (REFS, NOW)),
+    Call("pruning", "files", (REFS,)),
+    Call("pruning", "sends", ([1, 2],)),
     Call("pruning", "drop_polls", (NOW, 50)),
     Call("pruning", "drop_attention", (NOW, 50)),
     Call("pruning", "drop_callbacks", ([1, 2],)),

@@ -2,41 +2,32 @@
 
 import asyncio
 import contextlib
-import functools
-import json
 import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import click
 import pytest
 from cli_rig import OUTPAINT, RECEIVER, environment
 from living import until
-from picture_files import plain
 
 from bench.restart import Unit
 from receiver import sandbox
 from receiver.cli import COMMANDS, cli, systemd
 from receiver.errors import SettingsError
-from receiver.pictures import Limits
 from receiver.sandbox import Options
 
 HOME = Path(__file__).parent.parent
-UNITS = ("receiver.socket", "receiver.service", "receiver-backup.service", "receiver-backup.timer")
-SERVICES = ("receiver.service", "receiver-backup.service")
+SERVICES = ("receiver.service", "receiver-backup.service", "receiver-prune.service")
+UNITS = ("receiver.socket", *SERVICES, "receiver-backup.timer", "receiver-prune.timer")
 EXPOSURE_MOST = 12  # tenths, as --threshold counts; 96 is a unit without a sandbox
 PROGRAM = "/opt/receiver/.venv/bin/receiver"
 
 installed = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not on this machine")
-traced = pytest.mark.skipif(
-    not (shutil.which("systemd-analyze") and shutil.which("strace")),
-    reason="systemd-analyze or strace is not on this machine",
-)
 
 
 def analyze(*args: str) -> subprocess.CompletedProcess[str]:
@@ -71,13 +62,30 @@ def test_the_sandbox_stays_as_tight_as_it_is(name: str) -> None:
 def test_settings_with_secrets_reach_the_service_as_credentials(name: str) -> None:
     """Its user is made anew at each start: a file that it could read by itself would be everybody's to read."""
     assert "LoadCredential=receiver.toml:/etc/receiver/receiver.toml\n" in unit(name)
-    assert "--config %d/receiver.toml " in unit(name)
+    assert re.search(r"^ExecStart=.* --config %d/receiver.toml( .*)?$", unit(name), re.MULTILINE)
 
 
-def test_backup_and_service_are_one_user_in_one_directory() -> None:
-    """Else either could lock the other out of the database."""
+def test_backup_prune_and_service_are_one_user_in_one_directory() -> None:
+    """Else any could lock the other out of the database."""
     for line in ("DynamicUser=yes", "User=receiver", "StateDirectory=receiver", "StateDirectoryMode=0700"):
         assert all(f"{line}\n" in unit(name) for name in SERVICES)
+
+
+def test_what_prunes_lets_the_service_be_the_first_and_may_speak_to_nobody_else() -> None:
+    """At a boot, a timer that is due would take the database from it."""
+    words = unit("receiver-prune.service").splitlines()
+    assert "After=receiver.service" in words
+    assert {"IPAddressDeny=any", "IPAddressAllow=localhost"} <= set(words)
+
+
+@pytest.mark.parametrize("name", [name for name in UNITS if name.endswith(".timer")])
+def test_a_timer_starts_a_unit_that_is_there(name: str) -> None:
+    """Of its own name, for it says no other; at a time that systemd understands."""
+    assert (HOME / "systemd" / name.replace(".timer", ".service")).exists()
+    assert "Unit=" not in unit(name)
+    [when] = re.findall(r"^OnCalendar=(.*)$", unit(name), re.MULTILINE)
+    if shutil.which("systemd-analyze"):
+        assert analyze("calendar", when).returncode == 0
 
 
 def test_a_restart_waits_longer_than_its_start_limit_counts() -> None:
@@ -98,128 +106,6 @@ def test_the_units_call_commands_and_options_that_are_there(name: str) -> None:
     found = cli.get_command(click.Context(cli), command)
     assert found is not None
     found.make_context(command, options)  # which raises UsageError
-
-
-# The filter of system calls, against what is called
-
-
-@functools.cache
-def calls_of(group: str) -> frozenset[str]:
-    """The calls of one of systemd's groups, groups within it opened."""
-    lines = analyze("syscall-filter", group).stdout.splitlines()[1:]
-    words = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
-    return frozenset().union(*(calls_of(word) if word.startswith("@") else {word} for word in words))
-
-
-def allowed(name: str) -> frozenset[str]:
-    """What a unit's SystemCallFilter= lines leave."""
-    left: frozenset[str] = frozenset()
-    for line in re.findall(r"^SystemCallFilter=(.*)$", unit(name), re.MULTILINE):
-        named = frozenset().union(*(calls_of(group) for group in line.lstrip("~").split()))
-        left = left - named if line.startswith("~") else left | named
-    return left
-
-
-def called(trace: Path) -> tuple[set[str], list[str]]:
-    """The names of the calls in a trace, and those that make memory both writable and executable."""
-    lines = trace.read_text(errors="replace").splitlines()
-    names = {found[1] for line in lines if (found := re.match(r"[0-9]+ +([a-z0-9_]+)\(", line))}
-    return names, [line for line in lines if "PROT_WRITE|PROT_EXEC" in line]
-
-
-def child_of(pid: int) -> int:
-    """The one process that a process has started."""
-    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
-
-
-@traced
-def test_the_child_that_draws_pictures_may_do_all_it_does(tmp_path: Path) -> None:
-    """It limits itself first, by calls which a tighter filter would take away."""
-    (tmp_path / "0.png").write_bytes(plain())
-    task = json.dumps({"limits": list(Limits()), "pictures": [["0", str(tmp_path / "0.png")]]})
-    trace = tmp_path / "trace"
-    done = subprocess.run(
-        ["strace", "-f", "-qq", "-o", str(trace), sys.executable, "-m", "receiver.pictures"],
-        input=task.encode(),
-        capture_output=True,
-        timeout=60,
-        env=environment(),
-        cwd=tmp_path,
-    )
-    assert json.loads(done.stdout.split(b"\n")[0])["without"] == []
-    names, twofold = called(trace)
-    assert {"prlimit64", "setpriority"} <= names
-    assert names - allowed("receiver.service") == set()
-    assert twofold == []
-
-
-@traced
-@pytest.mark.anyio
-async def test_the_service_may_do_all_it_does(tmp_path: Path) -> None:
-    """A start, a submission, a callback, a message that fails, a stop."""
-    trace = tmp_path / "trace"
-    async with sandbox.running(Options(latency_s=0.1)) as provider:
-        service = await asyncio.create_subprocess_exec(
-            *("strace", "-f", "-qq", "-o", str(trace), *RECEIVER, "serve", "--port", "0"),
-            cwd=tmp_path,
-            stderr=asyncio.subprocess.PIPE,
-            env=environment(
-                DATABASE_URL=f"sqlite:///{tmp_path}/receiver.db",
-                PROVIDER_URL=f"{provider.url}/model/v1/generation",
-                PROVIDER_KEY="any-key-will-do",
-                NOTIFY_URLS="json://127.0.0.1:9/",
-                SWEEP_FIRST="1",
-            ),
-        )
-        assert service.stderr is not None
-        line = {}
-        while "port" not in line:
-            line = json.loads(await service.stderr.readline())
-        api = environment(SERVER=f"http://127.0.0.1:{line['port']}", DATABASE_URL=f"sqlite:///{tmp_path}/receiver.db")
-
-        async def said(*command: str) -> bytes:
-            asked = await asyncio.create_subprocess_exec(
-                *RECEIVER, *command, env=api, cwd=tmp_path, stdout=asyncio.subprocess.PIPE
-            )
-            return (await asked.communicate())[0]
-
-        async def tried() -> bool:
-            notices = json.loads(await said("notices", "list", "--json"))["notices"]
-            return any(notice["attempts"] for notice in notices)
-
-        await said(*OUTPAINT)
-        await until(tried)
-        os.kill(child_of(service.pid), signal.SIGTERM)
-        await service.communicate()
-    names, twofold = called(trace)
-    assert {"fdatasync", "epoll_wait", "sendto"} <= names  # it was this that was traced
-    as_root = calls_of("@chown")  # by SQLite and by us, of the database's files, where it is root; the unit is not
-    assert names - allowed("receiver.service") - as_root == set()
-    assert twofold == []
-
-
-@traced
-def test_the_backup_may_do_all_it_does(tmp_path: Path) -> None:
-    """Into a directory that is not there yet. That it cannot be nice is no hindrance: the unit is."""
-    settings = environment(DATABASE_URL=f"sqlite:///{tmp_path}/receiver.db")
-    made = (
-        "import asyncio, pathlib\nfrom receiver.store import open_store\n"
-        "async def made(): await (await open_store(pathlib.Path('receiver.db'))).close()\nasyncio.run(made())\n"
-    )
-    subprocess.run([sys.executable, "-c", made], env=settings, cwd=tmp_path, check=True, timeout=60)
-    trace = tmp_path / "trace"
-    done = subprocess.run(
-        [*("strace", "-f", "-qq", "-o", str(trace)), *RECEIVER, "backup", "--keep", "2", "backups/receiver-%Y%m%d.db"],
-        env=settings,
-        cwd=tmp_path,
-        capture_output=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    names, twofold = called(trace)
-    assert "fsync" in names
-    assert names - allowed("receiver-backup.service") - calls_of("@chown") == {"setpriority"}
-    assert twofold == []
 
 
 # Sockets

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from fakes import NOW, Clock, FakeSender
+from msgspec.structs import replace
 from web_fixtures import Served, command, completed, near, served
 
 from receiver.model import Copy, Sent
@@ -65,6 +66,36 @@ async def test_the_command_shows_every_try_and_when_the_next_one_is(tmp_path: Pa
     assert as_json.stdout.count('"history"') == 2
 
 
+async def test_a_notice_that_waits_says_for_what_and_until_when(tmp_path: Path) -> None:
+    """In quiet hours, for a digest, for its next try; the command, the task's page of it, and the API agree."""
+    clock, sender = Clock(NOW - NOW % 86_400_000 + 82_800_000), FakeSender()  # 23:00 UTC
+    sender.results.extend([Sent(error="error=500"), Sent()])
+    targets = (
+        '[targets.night]\nurl = "json://a/"\nquiet = "22:00-07:00 UTC"\n[targets.often]\nurl = "json://b/"\n'
+        'digest = "5m"\n[targets.broken]\nurl = "json://c/"\n'
+    )
+    async with served(tmp_path, clock=clock, sender=sender, targets=targets) as web:
+        ref = await completed(web)
+        async with web.parts.store.write() as tx:
+            await tx.notices.hasten(ref, clock.now)
+            await tx.sends.open_window("often", clock.now + 300_000)
+        await carried(web)
+        told = await by_target(web)
+        table = await command(web, "notices", "list", "--ref", ref)
+        history = await command(web, "notices", "list", "--history")
+        shown = await command(web, "tasks", "show", ref)
+
+    assert (told["night"]["state"], told["night"]["waits_for"]) == ("held", "quiet")
+    assert told["night"]["waits_until"].endswith("T07:00:00.000Z")
+    assert (told["often"]["state"], told["often"]["waits_for"]) == ("held", "digest")
+    assert told["often"]["waits_until"] == rfc3339(clock.now + 300_000)
+    assert (told["broken"]["state"], told["broken"]["waits_for"]) == ("due", "retry")
+    for short in ("quiet until ", "digest at ", "retry at "):
+        assert short in table.stdout
+        assert short in shown.stdout
+    assert "until then its target has quiet hours" in history.stdout
+
+
 async def test_a_task_shows_where_its_own_copies_are(tmp_path: Path) -> None:
     async with served(tmp_path) as web:
         ref = await completed(web)
@@ -82,12 +113,41 @@ async def test_a_task_shows_where_its_own_copies_are(tmp_path: Path) -> None:
         assert f"kept as /images/{ref}/0.png (1024 × 512)" in shown.stdout
 
 
-async def test_an_image_that_could_not_be_kept_has_no_copy(tmp_path: Path) -> None:
-    async with near(tmp_path) as web:
+async def test_an_image_that_could_not_be_kept_says_why_and_what_to_do(tmp_path: Path) -> None:
+    async with served(tmp_path) as web:
         ref = await completed(web)
+        before = await command(web, "tasks", "show", ref)
         async with web.parts.store.write() as tx:
-            await tx.copies.put([(ref, Copy(0, error="it is no picture"))])
+            await tx.copies.put([(ref, Copy(0, error="port 19177 is not allowed"))])
 
         [image] = (await web.client.get(f"/api/v1/tasks/{ref}")).json()["images"]
+        shown = await command(web, "tasks", "show", ref)
 
-    assert image["archived"] is None
+    assert (image["archived"], image["archive"]) == (None, "failed")
+    assert image["archive_error"] == "port 19177 is not allowed"
+    assert "  being fetched\n" in before.stdout
+    assert "  not kept: port 19177 is not allowed\n" in shown.stdout
+    assert "FETCH_ALLOW" in shown.stdout
+
+
+async def test_an_image_that_is_fetched_again_says_when(tmp_path: Path) -> None:
+    async with served(tmp_path) as web:
+        ref = await completed(web)
+        async with web.parts.store.write() as tx:
+            task = (await tx.tasks.get([ref]))[ref]
+            await tx.tasks.update([(task, replace(task, archive_tries=2, archive_at=NOW))])
+        [image] = (await web.client.get(f"/api/v1/tasks/{ref}")).json()["images"]
+        shown = await command(web, "tasks", "show", ref)
+
+    assert (image["archive"], image["archive_at"]) == ("due", rfc3339(NOW))
+    assert "  not kept yet, tried again 20" in shown.stdout
+
+
+async def test_a_copy_without_a_thumbnail_says_why(tmp_path: Path) -> None:
+    async with served(tmp_path) as web:
+        ref = await completed(web)
+        async with web.parts.store.write() as tx:
+            await tx.copies.put([(ref, Copy(0, file="0.png", error="it is no picture"))])
+        shown = await command(web, "tasks", "show", ref)
+
+    assert f"kept as /images/{ref}/0.png; no thumbnail: it is no picture" in shown.stdout

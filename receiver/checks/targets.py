@@ -5,11 +5,12 @@ from collections.abc import Iterator, Sequence
 from receiver.checks import Finding, failed, ok, warning
 from receiver.messages.template import check_template
 from receiver.model import Target
+from receiver.parameters import check_globs
 from receiver.senders import check
 
 
 def targets(found: Sequence[Target]) -> Iterator[Finding]:
-    """Whether Apprise takes the URL of each, and its template renders. Blocks for half a second."""
+    """Whether Apprise takes the URL of each, its template renders, its models are known. Blocks for half a second."""
     if not found:
         yield warning("there is none: nobody is told anything", "set RECEIVER_NOTIFY_URLS, or [targets.NAME]")
     for target in found:
@@ -19,6 +20,9 @@ def targets(found: Sequence[Target]) -> Iterator[Finding]:
             yield warning(f"{target.name}: ours is in the place of its template: {wrong}", "mend the template")
         else:
             yield ok(f"{target.name}: Apprise takes its URL")
+        if wrong := check_globs(target.models):
+            what, _, there_is = wrong.partition("; ")
+            yield warning(f"{target.name}: {what}", f"mend its models; {there_is}")
 
 
 def _halves(text: str) -> tuple[str, str]:

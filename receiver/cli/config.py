@@ -8,6 +8,7 @@ import click
 from receiver import config as settings
 from receiver.cli.text import echo_json, json_option, table
 from receiver.config import text
+from receiver.parameters import check_globs
 
 
 @click.command()
@@ -18,7 +19,11 @@ def config(*, file: Path | None, example: bool, as_json: bool) -> None:
     """Every setting, its value (secrets masked; cut to fit, but for --json) and where it came from."""
     if example:
         return click.echo(text.example(), nl=False)
-    rows = text.describe(settings.load(os.environ, file))
+    loaded = settings.load(os.environ, file)
+    for target in loaded.targets:
+        if wrong := check_globs(target.models):
+            click.echo(f"targets.{target.name}: {wrong}", err=True)
+    rows = text.describe(loaded)
     if as_json:
         return echo_json([{"name": row.name, "value": row.shown, "source": row.source} for row in rows])
     # RECEIVER_X beside X says nothing, and takes the room of the value.

@@ -31,8 +31,7 @@ from receiver.model import State
 from receiver.sandbox import Fate, Options
 from receiver.views import NewTask, TaskView
 
-COPIES_WITHIN_S = 10
-WITHIN_S = 60  # every ping has arrived by then, or the demo has failed
+WITHIN_S = 60  # every ping has arrived by then, or the demo has failed; and copies of pictures are waited for as long
 LATENCY_S = 2.0  # how long the stand-in takes for a generation, ± 50 %
 SWEEP_S = 4  # a callback is overdue after this; 120 by default
 LOOK_S = 0.1
@@ -208,8 +207,8 @@ def _introduce(settings: Settings) -> None:
 
 
 async def _kept(stage: _Stage) -> list[TaskView]:
-    """The tasks, oldest first, once copies of their pictures are here; or without, after `COPIES_WITHIN_S`."""
-    until = time.monotonic() + COPIES_WITHIN_S
+    """The tasks, oldest first, once copies of their pictures are here; or without, after `WITHIN_S`."""
+    until = time.monotonic() + WITHIN_S
     while True:
         tasks = (await stage.tasks())[::-1]
         if all(image.archived for task in tasks for image in task.images) or time.monotonic() > until:

@@ -3,14 +3,15 @@
 Pure. What a command prints of a task it takes from here; where the task comes from is the command's.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-from receiver.cli.text import cell, facts, harmless, json_line, prose, when
+from receiver.cli.text import cell, facts, harmless, json_line, prose, until, when
 from receiver.messages import advice
-from receiver.model import Hold, Origin, State, Verdict
-from receiver.views import CallbackView, TaskView
+from receiver.model import Archive, Hold, Origin, State, Verdict
+from receiver.views import CallbackView, ImageView, NoticeView, TaskNotice, TaskView
 
 _RAW_MOST = 4_000  # characters
 
@@ -19,6 +20,23 @@ _HELD = {
     Hold.BUDGET: "It waits, as the budget is used up.",
     Hold.PAUSE: "It waits, as the provider refuses the key or the balance: mend that, and it goes on by itself.",
 }
+_WAITS = {
+    "quiet": "quiet until",
+    "digest": "digest at",
+    "retry": "retry at",
+    "rest": "rests until",
+    "rate": "rate until",
+    "pictures": "pictures until",
+}
+REASONS = {
+    "quiet": "its target has quiet hours",
+    "digest": "it is held for a digest",
+    "rest": "its target rests, as it failed several times in a row",
+    "rate": "its target's rate is used up",
+    "pictures": "it waits for its pictures, at most",
+}
+"""Why a notice waits, beside the gap between two tries."""
+_UNTRUSTED = re.compile(r"^port \d+ is not allowed$|, which is not public \(")  # what the archive says of such a place
 _UNCLEAR = "Nobody knows whether the provider took it: its answer leaves that open."
 _ADOPTED = "Only a callback told of it: its submission is not known here."
 _UNCONFIRMED = "Look before you rely on it: a callback said so, and the provider could not be asked."
@@ -31,9 +49,10 @@ class Remedy(Struct, frozen=True):
     command: str | None = None
 
 
-def describe(task: TaskView, callbacks: Sequence[CallbackView] = ()) -> str:
-    """All that is known of a task, with its callbacks (newest first) where the caller has them."""
-    parts = [facts(_facts(task)), *_pictures(task), *_callbacks(callbacks), *_notices(task)]
+def describe(task: TaskView, callbacks: Sequence[CallbackView] = (), notices: Sequence[NoticeView] = ()) -> str:
+    """All that is known of a task, with its callbacks and its notices (newest first) where the caller has them."""
+    told = notices[::-1] or task.notices
+    parts = [facts(_facts(task)), *_pictures(task), *_callbacks(callbacks), *map(_notice, told)]
     if standing := " ".join(_standing(task, callbacks)):
         parts.append(prose(standing))
     if remedies := list(_remedies(task, callbacks)):
@@ -44,6 +63,13 @@ def describe(task: TaskView, callbacks: Sequence[CallbackView] = ()) -> str:
 def state_of(task: TaskView) -> str:
     """The state, with a question mark where there is a doubt."""
     return f"{task.state}?" if (task.unsure and task.state == State.WAITING) or not task.confirmed else task.state
+
+
+def waits(notice: NoticeView) -> str:
+    """What a notice waits for, and until when, in a few words; empty where it waits for its turn alone."""
+    if not notice.waits_until:
+        return ""
+    return f"{_WAITS.get(notice.waits_for or '', cell(notice.waits_for))} {until(notice.waits_until)}"
 
 
 def progress(task: TaskView) -> str:
@@ -89,9 +115,21 @@ def _pictures(task: TaskView) -> Iterator[str]:
     for image in task.images:
         # Whole, however long: it has to open.
         yield f"{cell(image.type)} {image.image_no}  {harmless(image.url)}"
-        if image.archived:
-            size = f" ({image.width} × {image.height})" if image.width and image.height else ""
-            yield f"  kept as {harmless(image.archived)}{size}"
+        if kept := _kept(image):
+            yield f"  {kept}"
+
+
+def _kept(image: ImageView) -> str:
+    """What became of our own copy."""
+    why = f": {cell(image.archive_error)}" if image.archive_error else ""
+    if image.archived:
+        size = f" ({image.width} × {image.height})" if image.width and image.height else ""
+        return f"kept as {harmless(image.archived)}{size}{f'; no thumbnail{why}' if why else ''}"
+    if image.archive == Archive.FAILED:
+        return f"not kept{why}"
+    if image.archive != Archive.DUE:
+        return ""
+    return f"not kept yet, tried again {when(image.archive_at)}" if image.archive_at else "being fetched"
 
 
 def _callbacks(callbacks: Sequence[CallbackView]) -> Iterator[str]:
@@ -100,11 +138,11 @@ def _callbacks(callbacks: Sequence[CallbackView]) -> Iterator[str]:
         yield f"callback {callback.id}: {callback.verdict}, {when(callback.received_at)}{again}"
 
 
-def _notices(task: TaskView) -> Iterator[str]:
-    for notice in task.notices:
-        tries = f" after {notice.attempts} tries" if notice.attempts > 1 else ""
-        why = f": {cell(notice.error)}" if notice.error else ""
-        yield f"notice to {cell(notice.target)}: {notice.event}, {notice.state}{tries}{why}"
+def _notice(notice: TaskNotice | NoticeView) -> str:
+    tries = f" after {notice.attempts} tries" if notice.attempts > 1 else ""
+    ahead = waits(notice) if isinstance(notice, NoticeView) else ""
+    why = f": {cell(notice.error)}" if notice.error else ""
+    return f"notice to {cell(notice.target)}: {notice.event}, {notice.state}{tries}{f', {ahead}' if ahead else ''}{why}"
 
 
 def _standing(task: TaskView, callbacks: Sequence[CallbackView]) -> Iterator[str]:
@@ -142,6 +180,8 @@ def _remedies(task: TaskView, callbacks: Sequence[CallbackView]) -> Iterator[Rem
     if task.state == State.FAILED:
         known = advice(task.error.code) if task.error and task.error.code else None
         yield Remedy(known or "Submit it again, or ask the provider.")
+    if any(_UNTRUSTED.search(image.archive_error or "") for image in task.images):
+        yield Remedy("To have pictures of that place kept from now on, name it in the service's setting FETCH_ALLOW.")
     if any(notice.state == "dead" for notice in task.notices):
         yield Remedy("Mend the target, then:", "receiver notices redrive")
 

@@ -10,6 +10,7 @@ import click
 from receiver import checks, config
 from receiver.checks import Finding, Result
 from receiver.cli import FAILED
+from receiver.cli.service import token_for
 from receiver.cli.text import echo_json, json_option
 from receiver.client import TRIAL_S, Client
 from receiver.config import SETTINGS, Settings
@@ -22,6 +23,7 @@ from receiver.tokens import Ring
 
 LINE_MOST = 600  # characters of one finding
 _COLOURS = {Result.OK: "green", Result.WARNING: "yellow", Result.FAILED: "red"}
+_UNIT = "`receiver install`, as root, changes nothing that is so already, and has the doctor look at those"
 _Look = Callable[[], Iterable[Finding]]
 
 
@@ -98,12 +100,29 @@ def _settings(settings: Settings, ring: Ring | None) -> Iterator[Finding]:
     if settings.provider_url.startswith("http://") and config.is_public(settings.provider_url):
         warnings.append(("PROVIDER_URL is http://: the key can be read on its way", "use https://"))
     broken = [error for error in map(_broken, _kept_here(settings)) if error]
-    if ring is None and not broken:
+    if ring is None and not broken and not _is_closed(settings.state_dir / KEYS_FILE):  # else the permissions tell
         warnings.append(("there are no secret keys here yet", "they are made when the service starts first"))
+    if settings.source("DATABASE_URL") == "default" and _is_here(config.UNIT_DATABASE):
+        warnings.append((f"not those of this machine's unit, whose state is in {config.UNIT_DATABASE.parent}", _UNIT))
     yield from (checks.failed(error, "the service does not start without") for error in broken)
     yield from (checks.warning(text, remedy) for text, remedy in warnings)
     if not (wrong or warnings or broken):
         yield checks.ok(f"they load; the provider is to call {settings.public_url}")
+
+
+def _is_here(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # and closed to us
+        return True
+
+
+def _is_closed(path: Path) -> bool:
+    """Whether we may not see if there is such a file, or may not read it."""
+    try:
+        return path.exists() and not os.access(path, os.R_OK)
+    except OSError:
+        return True
 
 
 def _public(settings: Settings, ring: Ring | None) -> Iterator[Finding]:
@@ -115,7 +134,7 @@ def _public(settings: Settings, ring: Ring | None) -> Iterator[Finding]:
 def _sending(settings: Settings) -> Iterator[tuple[str, _Look, float]]:
     def look(name: str) -> Iterator[Finding]:
         try:
-            with Client(settings.server, config.local_token(settings)) as client:
+            with Client(settings.server, token_for(settings)) as client:
                 tried = client.test_target(name)
         except (ApiError, SettingsError) as error:
             yield checks.failed(f"{name}: no sample could be sent: {error}", "see the service's finding above")

@@ -4,12 +4,14 @@ from collections.abc import Iterator
 
 import click
 
+from receiver.cli.described import REASONS, waits
 from receiver.cli.service import connected, full
 from receiver.cli.text import age, cell, echo_json, json_option, local, table
 from receiver.client import Client
 from receiver.model import NoticeState
 from receiver.views import NoticeView
 
+_WAITS = 6  # which column that is
 _EXPLAINED_MOST = 10  # notices that were not put back
 
 
@@ -38,21 +40,23 @@ def list_(
     cursor: str | None,
     as_json: bool,
 ) -> None:
-    """The newest notices. With how often each was tried, and what came back last."""
+    """The newest notices. With how often each was tried, what came back last, and until when it waits for what."""
     page = client.notices(state=state, target=target, ref=ref and full(client, ref), limit=limit, cursor=cursor)
     if as_json:
         return echo_json(page)
     if not page.notices:
         return click.echo("No notices.", err=True)
-    rows = [
-        (str(it.id), cell(it.target), it.event, it.state, str(it.attempts), age(it.created_at), _what(it))
+    rows: list[tuple[str, ...]] = [
+        (str(it.id), cell(it.target), it.event, it.state, str(it.attempts), age(it.created_at), waits(it), _what(it))
         for it in page.notices
     ]
     if history:
         click.echo("\n".join(line for notice in page.notices for line in _history(notice)))
     else:
-        heads = ("ID", "TARGET", "EVENT", "STATE", "TRIES", "AGE", "ABOUT")
-        click.echo(table(heads, rows, shrink=(6,), right=(0, 4, 5)))
+        heads: tuple[str, ...] = ("ID", "TARGET", "EVENT", "STATE", "TRIES", "AGE", "WAITS", "ABOUT")
+        if not any(row[_WAITS] for row in rows):
+            heads, *rows = (row[:_WAITS] + row[_WAITS + 1 :] for row in (heads, *rows))
+        click.echo(table(heads, rows, shrink=(len(heads) - 1, 1), right=(0, 4, 5)))
     if page.next:
         click.echo(f"There are more: --cursor {page.next}", err=True)
     return None
@@ -104,8 +108,15 @@ def _history(notice: NoticeView) -> Iterator[str]:
     yield f"{notice.id} to {cell(notice.target)}: {notice.event}, {notice.state}, {age(notice.created_at)}, {about}"
     for attempt in notice.history:
         yield f"  {local(attempt.at)}  {attempt.duration_ms} ms  {cell(attempt.error) if attempt.error else 'sent'}"
-    if notice.state == NoticeState.DUE:
+    if notice.waits_until:
+        yield f"  {local(notice.waits_until)}  {'first' if not notice.history else 'next'} try{_because(notice)}"
+    elif notice.state == NoticeState.DUE:
         yield f"  {local(notice.due_at)}  {'next try' if notice.history else 'first try'}"
+
+
+def _because(notice: NoticeView) -> str:
+    words = REASONS.get(notice.waits_for or "")
+    return f": until then {words}" if words else ""
 
 
 def _why_not(client: Client, notice_id: int) -> str:

@@ -11,7 +11,7 @@ from receiver import config
 from receiver.cli.service import connect
 from receiver.cli.text import echo_json, json_option
 from receiver.config import Settings
-from receiver.errors import Locked, SettingsError, Unavailable
+from receiver.errors import ApiError, Locked, SettingsError, Unavailable
 from receiver.store.look import look
 from receiver.wiring import open_pruner
 
@@ -35,8 +35,7 @@ def prune(*, file: Path | None, as_json: bool) -> None:
     try:
         removed = asyncio.run(_alone(settings))
     except Locked:
-        with connect(file) as client:
-            begun = client.prune()
+        begun = _asked(file, path)
         if as_json:
             return echo_json({"begun": begun})
         return click.echo("the running service " + ("begins now" if begun else "is at it already") + "; its log tells")
@@ -45,6 +44,20 @@ def prune(*, file: Path | None, as_json: bool) -> None:
         return echo_json({"removed": dict(removed), "given_back": given_back})
     told = ", ".join(f"{count:,} of {name}" for name, count in removed.items() if count) or "none, all is young enough"
     return click.echo(f"rows removed: {told}; {given_back / (1 << 20):.1f} MiB given back to the disk")
+
+
+def _asked(file: Path | None, path: Path) -> bool:
+    """Whether the service that has the database begins now; False if it is at it already. Raises ApiError."""
+    with connect(file) as client:
+        try:
+            return client.prune()
+        except ApiError as error:
+            if error.status:
+                raise
+            raise click.ClickException(
+                f"another process has {path}, and no service answers at {client.server}: if upkeep is under way, wait "
+                "for its end; else set RECEIVER_SERVER to where the service is"
+            ) from None
 
 
 async def _alone(settings: Settings) -> Mapping[str, int]:

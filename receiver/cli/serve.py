@@ -25,6 +25,7 @@ from receiver.cli import FAILED, systemd
 from receiver.config import Settings
 from receiver.errors import Corrupt, Newer, ReceiverError, SettingsError, StoreError
 from receiver.model import State
+from receiver.parameters import check_globs
 from receiver.wiring import Parts, open_parts
 
 # Objects made beyond those that ended before garbage is looked for, and how many such looks before a longer one. The
@@ -211,6 +212,8 @@ def _warnings(settings: Settings, port: int) -> Iterator[str]:
             f"unconfirmed after {settings.confirm_within} seconds"
         )
     for target in settings.targets:
+        if wrong := check_globs(target.models):
+            yield f"targets.{target.name}: {wrong}"
         if target.template is None:
             continue
         from receiver.messages.template import check_template  # brings Jinja2

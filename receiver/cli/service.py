@@ -53,8 +53,8 @@ def full(client: Client, ref: str) -> str:
 @contextlib.contextmanager
 def connect(file: Path | None) -> Iterator[Client]:
     """A client of the service that the settings name, with its token."""
-    settings = config.load(os.environ, file)
-    token = _token(settings)
+    settings = config.load(os.environ, file, client=True)
+    token = token_for(settings)
     with Client(settings.server, token) as client:
         try:
             yield client
@@ -64,7 +64,7 @@ def connect(file: Path | None) -> Iterator[Client]:
             raise
 
 
-def _token(settings: Settings) -> str | None:
+def token_for(settings: Settings) -> str | None:
     """API_TOKEN; on the service's own machine also the service's. A server elsewhere is never shown the latter."""
     return config.local_token(settings) if _is_local(settings) else settings.api_token
 

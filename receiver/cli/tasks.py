@@ -8,12 +8,13 @@ from receiver.cli.described import describe, progress, state_of
 from receiver.cli.service import connected, full
 from receiver.cli.text import age, cell, clock, echo_json, json_line, json_option, table
 from receiver.client import Client
-from receiver.model import State
+from receiver.model import NoticeState, State
 from receiver.parameters import MODELS
 from receiver.views import TaskView
 
 _WATCHED_MOST = 1000  # tasks whose last line is remembered
 _CALLBACKS_MOST = 10  # that `show` lists
+_NOTICES_MOST = 200  # as many as a page may have
 
 _PREFIX = "midjourney_"
 
@@ -66,7 +67,9 @@ def show(client: Client, *, ref: str, as_json: bool) -> None:
     if as_json:
         return echo_json(task)
     page = client.callbacks(ref=task.ref, limit=_CALLBACKS_MOST)
-    click.echo(describe(task, page.callbacks))
+    waiting = any(it.state in (NoticeState.DUE, NoticeState.HELD) for it in task.notices)
+    notices = client.notices(ref=task.ref, limit=_NOTICES_MOST).notices if waiting else []
+    click.echo(describe(task, page.callbacks, notices))
     if page.next:
         click.echo(f"Earlier callbacks: receiver callbacks list --ref {task.ref}", err=True)
     return None

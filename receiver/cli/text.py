@@ -5,7 +5,7 @@ import shutil
 import textwrap
 import unicodedata
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import click
 import msgspec
@@ -129,6 +129,12 @@ def when(moment: str) -> str:
 def local(moment: str) -> str:
     """An RFC 3339 time as `2026-11-22 09:16:00` of this machine's zone."""
     return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def until(moment: str) -> str:
+    """An RFC 3339 time that is to come: `09:16:00` of this machine's zone if it is within a day, else with its date."""
+    at = datetime.fromisoformat(moment)
+    return clock(at) if at - datetime.now(UTC) < timedelta(days=1) else local(moment).rpartition(":")[0]
 
 
 def clock(moment: datetime) -> str:

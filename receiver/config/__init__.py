@@ -91,16 +91,19 @@ class _Found(Struct, frozen=True):
     label: str  # what an error calls it
 
 
-def load(env: Mapping[str, str], file: Path | None = None, *, upkeep: bool = False) -> Settings:
+def load(env: Mapping[str, str], file: Path | None = None, *, upkeep: bool = False, client: bool = False) -> Settings:
     """The settings of `env` and of `file`, which has to exist; by default ./receiver.toml, if it does.
 
     For each setting the first of these that is there and not empty: `RECEIVER_X` (of a secret, `RECEIVER_X_FILE`), the
     systemd credential `x` (secrets only), `x` in the file, a bare `PORT` or `DATABASE_URL`, the default. For `upkeep`,
-    which asks nobody, the provider's key may be missing. Raises SettingsError.
+    which asks nobody, the provider's key may be missing, and so may the targets' templates. A `client` of the service
+    tells nobody: its file's targets are not read, since what they name may be on the service's machine alone. Raises
+    SettingsError.
     """
     path = file or Path(FILE)
     table = read_toml(path) if file or is_there(path, FILE) else {}
-    named = targets.tabled(table.pop("targets", {}), str(path))
+    tables = table.pop("targets", {})
+    named = () if client else targets.tabled(tables, str(path), templates=not upkeep)
     _refuse_unknown(env, table, path)
     found = {setting.name: _find(setting, env, table, path) for setting in SETTINGS}
     _derive(found, env)

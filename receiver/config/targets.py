@@ -94,11 +94,12 @@ def _simple(text: str) -> tuple[Target, ...]:
 URLS = Kind("Apprise URLs", _simple)
 
 
-def tabled(tables: object, source: str) -> tuple[Target, ...]:
-    """The targets of a file's `targets` table. `source` is the file's name, for errors. Raises SettingsError."""
+def tabled(tables: object, source: str, *, templates: bool = True) -> tuple[Target, ...]:
+    """The targets of a file's `targets` table. `source` is the file's name, for errors; without `templates` the files
+    that they name are not read. Raises SettingsError."""
     if not isinstance(tables, dict) or len(tables) > _MOST:
         raise SettingsError(f"targets in {source}: expected up to {_MOST} tables, written as [targets.NAME]")
-    return tuple(_one(name, table, source) for name, table in tables.items())
+    return tuple(_one(name, table, source, templates=templates) for name, table in tables.items())
 
 
 def merge(named: Sequence[Target], simple: Sequence[Target]) -> tuple[Target, ...]:
@@ -117,7 +118,7 @@ def merge(named: Sequence[Target], simple: Sequence[Target]) -> tuple[Target, ..
     return tuple(by_url.values())
 
 
-def _one(name: str, table: object, source: str) -> Target:
+def _one(name: str, table: object, source: str, *, templates: bool) -> Target:
     place = f"[targets.{name}] in {source}"
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
         raise SettingsError(f"targets.{name[:64]!r} in {source}: expected a name of 1 to 64 letters, digits, - and _")
@@ -140,7 +141,7 @@ def _one(name: str, table: object, source: str) -> Target:
         models=_list(table, "models", place),
         labels=_list(table, "labels", place),
         style=style_of(url),
-        template=_template(table, place, Path(source).parent),
+        template=_template(table, place, Path(source).parent) if templates else None,
         digest_ms=_read(table, "digest", place, _digest),
         quiet=quiet,
         quiet_except=_events(table, "quiet_except", place, ()),

@@ -6,9 +6,11 @@ a message of its own, so that `attachment://` would name nothing.
 
 import re
 
+from receiver.messages import listed
 from receiver.messages.blocks import Json, packed
+from receiver.messages.markdown import LEADING
 from receiver.messages.message import Kind
-from receiver.messages.told import Digest, Item, Single
+from receiver.messages.told import Digest, Item, Line, Single
 from receiver.messages.words import calm, fit, joined, web
 from receiver.model import Picture
 
@@ -18,9 +20,9 @@ TOTAL_MOST = 6_000
 URL_MOST = 2_048
 _BODY_MOST = 4_000
 _LINK_MOST = 1_500
+_REST = 30  # for the words that count what is missing
 _ROOMS = (_BODY_MOST, 2_000, 0)
 _MARKS = re.compile(r"([\\`*_~|\[\]()<>]|:(?=[/\w]))")
-_LEADING = re.compile(r"^( *\d*)([#+.-])", re.MULTILINE)  # lists and headings
 COLOURS = {Kind.SUCCESS: 0x2EB67D, Kind.FAILURE: 0xE01E5A, Kind.WARNING: 0xECB22E, Kind.INFO: 0x36C5F0}
 
 
@@ -50,7 +52,7 @@ def linked(picture: Picture | None) -> bool:
 
 def escape(text: str) -> str:
     """What came from outside: no Markdown, no mention, no emoji, no time stamp."""
-    return _LEADING.sub(r"\1\\\2", _MARKS.sub(r"\\\1", calm(text)))
+    return LEADING.sub(r"\1\\\2", _MARKS.sub(r"\\\1", calm(text)))
 
 
 def _payload(
@@ -86,31 +88,18 @@ def _single(told: Single, room: int) -> str:
         "\n".join(map(escape, told.trouble)),
     ]
     text = "\n\n".join(part for part in above if part)
-    left, links = min(room, _BODY_MOST - len(text) - 2 * len(told.note)), []
-    for line in told.pictures:
-        url = _link(line.url)
-        link = f"[{escape(line.text)}]({url})" if url else ""
-        left -= len(link) + 3
-        if not url or left < 30:
-            break
-        links.append(link)
-    missing = told.more + len(told.pictures) - len(links)
-    if links and missing:
-        links.append(f"… and {missing} more")
-    return "\n\n".join(part for part in (text, " · ".join(links), escape(told.note)) if part)
+    left = min(room, _BODY_MOST - len(text) - 2 * len(told.note)) - _REST
+    links = " · ".join(listed.links(told, left, _picture))
+    return "\n\n".join(part for part in (text, links, escape(told.note)) if part)
+
+
+def _picture(line: Line) -> str:
+    url = _link(line.url)
+    return f"[{escape(line.text)}]({url})" if url else ""
 
 
 def _digest(told: Digest, room: int) -> str:
-    lines: list[str] = []
-    room -= 2 * len(told.note)
-    for item in told.items:
-        line = _item(item)
-        room -= len(line) + 1
-        if room < 30 and lines:
-            break
-        lines.append(line)
-    if len(lines) < told.count:
-        lines.append(f"… and {told.count - len(lines)} more")
+    lines = listed.items(told, room - 2 * len(told.note) - _REST, _item)
     return "\n".join(lines) + (f"\n\n{escape(told.note)}" if told.note else "")
 
 

@@ -63,7 +63,7 @@ def sheet(told: Single | Digest, picture: Picture | None) -> str:
 
 
 def _single(told: Single, picture: Picture | None) -> str:
-    text = "".join(_p(html.escape(line), "margin:0 0 4px") for line in told.text)
+    text = "".join(_p(_coded(line), "margin:0 0 4px") for line in told.text)
     facts = (("Model", told.model), ("Cost", told.cost), ("Took", told.took), ("Task", told.ref))
     parts = [
         _head(told),
@@ -169,7 +169,7 @@ def _pictures(told: Single) -> str:
 
 def _item(item: Item) -> str:
     mark, _, rest = item.headline.partition(" ")
-    words, url = html.escape(rest), web(item.url)
+    words, url = _coded(rest), web(item.url)
     if url:
         words = f'<a class="link" href="{html.escape(url)}" style="color:#0969da;text-decoration:none">{words}</a>'
     figures = f' <span class="dim" style="color:#57606a">· {html.escape(item.figures)}</span>' if item.figures else ""

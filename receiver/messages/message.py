@@ -11,6 +11,7 @@ class Format(StrEnum):
     """How a body is written; the values are Apprise's words."""
 
     TEXT = "text"
+    MARKDOWN = "markdown"
     HTML = "html"
 
 

@@ -5,9 +5,10 @@ Texts from outside are `plain_text`, which knows no markup, wherever no link has
 
 import re
 
+from receiver.messages import listed
 from receiver.messages.blocks import Json, chunks, packed
 from receiver.messages.message import Kind
-from receiver.messages.told import Digest, Item, Single
+from receiver.messages.told import Digest, Item, Line, Single
 from receiver.messages.words import calm, fit, joined, web
 from receiver.model import Picture
 
@@ -19,6 +20,7 @@ _LINK_MOST = 2_000  # of a URL beside words
 _WORDS_MOST = 900
 _ROOMS = (10_000, 5_000, 2_000, 0)
 
+_LIVE = re.compile(r"((?<![^\W_])_|_(?![^\W_])|[*~`]|:(?=\w))")
 COLOURS = {Kind.SUCCESS: "#2eb67d", Kind.FAILURE: "#e01e5a", Kind.WARNING: "#ecb22e", Kind.INFO: "#36c5f0"}
 
 
@@ -60,8 +62,11 @@ def escape(text: str) -> str:
 
 
 def escape_marked(text: str) -> str:
-    """What came from outside, to stand in mrkdwn: bold, code, emoji and the rest of its marks stay what they are."""
-    return re.sub(r"([*_~`]|:(?=\w))", "\u200b\\1\u200b", escape(text))
+    """What came from outside, to stand in mrkdwn: bold, code, emoji and the rest of its marks stay what they are.
+
+    An underscore within a word is not live: `sea_01` and `PROVIDER_KEY` can be searched for and copied as they are.
+    """
+    return _LIVE.sub("\u200b\\1\u200b", escape(text))
 
 
 def _attachment(told: Single | Digest, inner: list[Json]) -> Json:
@@ -82,15 +87,7 @@ def _single(told: Single, room: int) -> tuple[list[Json], list[Json]]:
 
 
 def _digest(told: Digest, room: int) -> tuple[list[Json], list[Json]]:
-    lines: list[str] = []
-    for item in told.items:
-        line = _item(item)
-        room -= len(line)
-        if room < 0 and lines:
-            break
-        lines.append(line)
-    if len(lines) < told.count:
-        lines.append(f"… and {told.count - len(lines)} more")
+    lines = listed.items(told, room, _item)
     return [_marked(piece) for piece in chunks(lines, TEXT_MOST, "\n")], [*_context(told.total), *_context(told.note)]
 
 
@@ -101,18 +98,12 @@ def _item(item: Item) -> str:
 
 
 def _pictures(told: Single, room: int) -> list[Json]:
-    links: list[str] = []
-    for line in told.pictures:
-        url = _link(line.url)
-        link = f"<{url}|{escape_marked(line.text)}>" if url else ""
-        room -= len(link)
-        if url is None or room < 0:
-            break
-        links.append(link)
-    missing = told.more + len(told.pictures) - len(links)
-    if links and missing:
-        links.append(f"… and {missing} more")
-    return [_marked(piece) for piece in chunks(links, TEXT_MOST, " · ")]
+    return [_marked(piece) for piece in chunks(listed.links(told, room, _picture), TEXT_MOST, " · ")]
+
+
+def _picture(line: Line) -> str:
+    url = _link(line.url)
+    return f"<{url}|{escape_marked(line.text)}>" if url else ""
 
 
 def _link(url: str | None) -> str | None:

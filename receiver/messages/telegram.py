@@ -3,7 +3,8 @@
 import html
 import re
 
-from receiver.messages.told import Digest, Item, Single
+from receiver.messages import listed
+from receiver.messages.told import Digest, Item, Line, Single
 from receiver.messages.words import fit, joined, web
 
 BODY_MOST = 4_000  # characters with their markup; the service takes 4,096
@@ -42,35 +43,21 @@ def _single(told: Single, most: int) -> str:
     last = f'<a href="{page}">Task {ref}</a>' if page else f"Task {ref}" if ref else ""
     note = fit(told.note, 350, escape)
     room = most - sum(len(part) + len(_BREAK) for part in (*above, last, note)) - 20
-    links: list[str] = []
-    for line in told.pictures:
-        url = _link(line.url, 2_000)
-        link = f'<a href="{url}">{escape(line.text)}</a>' if url else ""
-        room -= len(link) + 3
-        if not url or room < 0:
-            break
-        links.append(link)
-    missing = told.more + len(told.pictures) - len(links)
-    if links and missing:
-        # A caption shows them all, and its task's page has the rest: half of the links would only puzzle.
-        links = [*links, f"… and {missing} more"] if most == BODY_MOST else []
+    links = listed.links(told, room, _picture)
+    if most < BODY_MOST and links and not links[-1].startswith("<a"):
+        links = []  # a caption's picture shows them all, and the task's page has the links: half of them would puzzle
     return _lines([*above, " · ".join(links), last, note])
 
 
 def _digest(told: Digest) -> str:
-    lines = [_title(told.title)]
-    note = fit(told.note, 350, escape)
-    room = BODY_MOST - len(lines[0]) - len(told.total) - len(note) - 60
-    for item in told.items:
-        line = _item(item)
-        room -= len(line) + len(_BREAK)
-        if room < 0:
-            break
-        lines.append(line)
-    missing = told.count - len(lines) + 1
-    if missing:
-        lines.append(f"… and {missing} more")
-    return _lines([*lines, told.total, note])
+    title, note = _title(told.title), fit(told.note, 350, escape)
+    room = BODY_MOST - len(title) - len(told.total) - len(note) - 60
+    return _lines([title, *listed.items(told, room, _item), told.total, note])
+
+
+def _picture(line: Line) -> str:
+    url = _link(line.url, 2_000)
+    return f'<a href="{url}">{escape(line.text)}</a>' if url else ""
 
 
 def _item(item: Item) -> str:
@@ -90,7 +77,8 @@ def _lines(lines: list[str]) -> str:
 
 
 def _broken(text: str) -> str:
-    return escape(text).replace("\n", _BREAK)
+    """Lines; and between backticks a command of ours, which a touch then copies."""
+    return re.sub(r"`(receiver [a-z]+ [\w -]+)`", r"<code>\1</code>", escape(text).replace("\n", _BREAK))
 
 
 def _link(url: str | None, most: int) -> str | None:

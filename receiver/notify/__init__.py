@@ -13,8 +13,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from receiver import logs, pacing
 from receiver.messages import Links, render
 from receiver.metrics import Metrics
-from receiver.model import Clock, Picture, Policy, Send, Sent, Style, Target
+from receiver.model import Clock, Notice, Picture, Policy, Send, Sent, Style, Target
 from receiver.notify.turns import Result, Turns
+from receiver.pacing import Wait
 from receiver.schedule import notify_gap
 from receiver.senders import Sender, blames_picture
 from receiver.settle import insist
@@ -102,6 +103,10 @@ class Notify:
     async def next_due(self) -> int | None:
         """When the next notice or send may be due."""
         return await self._turns.next_due()
+
+    async def waits(self, notices: Sequence[Notice]) -> list[Wait | None]:
+        """What each of these waits for; None for one that is sent, dead, on its way, or waits for its turn alone."""
+        return await self._turns.waits(notices)
 
     async def _carried(self, send: Send) -> Result:
         """Send it; what is to be recorded."""

@@ -14,8 +14,9 @@ from msgspec import Struct
 
 from receiver import pacing
 from receiver.errors import StoreError
-from receiver.model import Clock, Event, Policy, Send, Sent, Target
-from receiver.pacing import Gate, Plan, Standing, Step
+from receiver.model import Clock, Event, Notice, NoticeState, Policy, Send, Sent, Target
+from receiver.pacing import Gate, Plan, Standing, Step, Wait
+from receiver.schedule import SetBack
 from receiver.settle import raise_attention
 from receiver.store import Attempt, Opening, Store, Tx
 
@@ -47,9 +48,9 @@ class Turns:
         self._store = store
         self._policy = policy
         self._clock = clock
-        self._first_gap = schedule_ms[0]
+        self._schedule = schedule_ms
         self._lease_ms = lease_ms
-        self._spans = pacing.spans(policy, schedule_ms, lease_ms)
+        self._set_back = SetBack()
         self._width = width
         self._targets = {target.name: target for target in policy.targets}
         self._owner = f"{os.getpid()}"
@@ -72,7 +73,7 @@ class Turns:
         self._looked = False
         if not self._targets:
             return None
-        if not self._results:  # else the turn of those who wait for them is awaited
+        if not self._results and not self._set_back(self._clock()):  # else there is a turn to be had in any case
             plans = await self._now()
             if all(plan.step is Step.WAIT for plan in plans.values()):
                 self._looked, self._look_at = True, _soonest(plans)
@@ -88,6 +89,18 @@ class Turns:
         if looked:
             return self._look_at
         return _soonest(await self._now()) if self._targets else None
+
+    async def waits(self, notices: Sequence[Notice]) -> list[Wait | None]:
+        """What each of these waits for."""
+        open_ = [it for it in notices if it.state in (NoticeState.DUE, NoticeState.HELD) and it.target in self._targets]
+        names = list({it.target for it in open_})
+        standings = {it.name: it for it in await self._store.sends.standing(names)} if names else {}
+        now = self._clock()
+        found = {
+            it.id: pacing.wait(it, self._targets[it.target], standings[it.target], now, self._free_at(it.target, now))
+            for it in open_
+        }
+        return [found.get(it.id) for it in notices]
 
     def pause(self, target: str, until: int) -> None:
         """Leave a target alone, for a reason of ours."""
@@ -129,11 +142,18 @@ class Turns:
         """Record what came back, and claim what goes next, for as many targets as there is room for."""
         results = list(results)
         now = self._clock()
+        set_back = self._set_back(now)
         async with self._store.write() as tx:
+            if set_back:
+                wait = self._policy.picture_wait_ms
+                ahead = [pacing.ahead(target, now, self._schedule, wait) for target in self._targets.values()]
+                await tx.sends.pull_in(now + self._lease_ms, ahead)
             for result in results:
                 await self._write(tx, result)
             busy = sum(now < until for until in self._out.values()) - len(results)
             claimed, again = await self._claim(tx, now, self._width - busy)
+        if set_back:
+            self._set_back.mended(now)
         for result in results:
             result.recorded = True
             self._results.remove(result)
@@ -166,7 +186,7 @@ class Turns:
             await self._tell(tx, send.target, _GIVEN_UP, sent.error, now)
             return
         failures, next_try = await tx.sends.failed(send.target, now)
-        until = pacing.rest_until(failures, next_try, now, self._first_gap)
+        until = pacing.rest_until(failures, next_try, now, self._schedule[0])
         if sent.retry_after_ms and result.due_at is not None:  # it was told to the target, not to this message
             until = max(until or 0, now + min(sent.retry_after_ms, pacing.RETRY_AFTER_MOST))
         if until is not None:
@@ -192,15 +212,13 @@ class Turns:
         again = await self._keep_quiet(tx, plans, now)
         for name, plan in plans.items():
             if plan.step is Step.HOLD and plan.at is not None:
-                again |= await tx.sends.hold(name, plan.at, now, now + self._spans.due) >= pacing.HELD_AT_ONCE
+                again |= await tx.sends.hold(name, plan.at, now) >= pacing.HELD_AT_ONCE
         chosen = [(name, it) for name, it in plans.items() if it.step not in (Step.WAIT, Step.HOLD)][:room]
         lease_until = now + self._lease_ms
-        retries = [
-            await tx.sends.next_send(name, now, now + self._spans.lease, now + self._spans.due)
-            for name, plan in chosen
-            if plan.step is Step.RETRY
+        retries = [await tx.sends.next_send(name, now) for name, plan in chosen if plan.step is Step.RETRY]
+        openings = [
+            Opening(name, now, digest=plan.step is Step.DIGEST) for name, plan in chosen if plan.step is not Step.RETRY
         ]
-        openings = [self._opening(name, plan, now) for name, plan in chosen if plan.step is not Step.RETRY]
         claimed: list[Send] = []
         if ids := [send_id for send_id in retries if send_id is not None]:
             claimed += await tx.sends.claim(ids, self._owner, lease_until)
@@ -235,26 +253,17 @@ class Turns:
     async def _put_off(self, tx: Tx, target: Target, until: int, now: int) -> bool:
         """Whether there may be more than was put off in one go."""
         but: Collection[Event] = sorted(target.quiet_except)
-        due, held = now + self._spans.due, now + self._spans.held
         moved = (
-            await tx.sends.postpone(target.name, until, now, now + self._spans.lease, due, but=but),
-            await tx.sends.hold(target.name, until, now, held, but=but, again=True),
-            await tx.sends.hold(target.name, until, now, due, but=but),
+            await tx.sends.postpone(target.name, until, now, but=but),
+            await tx.sends.hold(target.name, until, now, but=but, again=True),
+            await tx.sends.hold(target.name, until, now, but=but),
         )
         return max(moved) >= pacing.HELD_AT_ONCE
-
-    def _opening(self, name: str, plan: Plan, now: int) -> Opening:
-        digest = plan.step is Step.DIGEST
-        most = self._spans.held if digest else self._spans.due
-        return Opening(name, now + most if plan.jumped else now, digest=digest, beyond=plan.jumped)
 
     # -- what is known without the store --
 
     def _plans(self, standings: Sequence[Standing], now: int) -> dict[str, Plan]:
-        return {
-            it.name: pacing.plan(it, self._targets[it.name], now, self._spans, self._free_at(it.name, now))
-            for it in standings
-        }
+        return {it.name: pacing.plan(it, self._targets[it.name], now, self._free_at(it.name, now)) for it in standings}
 
     def _free_at(self, name: str, now: int) -> int:
         paused = self._paused.get(name, 0)

@@ -5,7 +5,8 @@ it lets pass is canonical JSON: the same parameters are the same bytes. A new mo
 a module like it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 
 import msgspec
 
@@ -13,7 +14,21 @@ from receiver.errors import Refused
 from receiver.parameters import midjourney
 from receiver.parameters.declare import INVALID, Field, Model, Number, Text, Url, Whole, permutes
 
-__all__ = ["MODELS", "Field", "Model", "Number", "Refused", "Text", "Url", "Whole", "check", "find", "hints", "prompt"]
+__all__ = [
+    "MODELS",
+    "Field",
+    "Model",
+    "Number",
+    "Refused",
+    "Text",
+    "Url",
+    "Whole",
+    "check",
+    "check_globs",
+    "find",
+    "hints",
+    "prompt",
+]
 
 MODELS: Mapping[str, Model] = {model.name: model for model in midjourney.MODELS}
 
@@ -38,6 +53,17 @@ def check(model: str, params: Mapping[str, object], *, allow_permutations: bool 
     if not allow_permutations:
         _refuse_permutations(declared, checked)
     return msgspec.json.encode(checked)
+
+
+def check_globs(globs: Sequence[str]) -> str | None:
+    """What is wrong with patterns for models' names, in a line: those that match none; None if each matches one.
+
+    A task whose URL was minted may be of a model that is not known here, so this is no error.
+    """
+    idle = [glob for glob in globs if not any(fnmatchcase(name, glob) for name in MODELS)]
+    if not idle:
+        return None
+    return f"{', '.join(map(_shown, idle))} matches no model known here; there is {_listed(MODELS)}"
 
 
 def prompt(model: str, params: Mapping[str, object]) -> str | None:

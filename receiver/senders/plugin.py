@@ -12,7 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from receiver.messages import Message, one_line
+from receiver.messages import Format, Message, one_line
+from receiver.messages.markdown import marked
 from receiver.model import Sent, Style, Target
 from receiver.senders import said
 
@@ -100,7 +101,7 @@ def _blocks(service: Any, target: Target, message: Message) -> str | None:
 def _notify(opened: "Apprise", target: Target, message: Message, blocks: str | None) -> Sent:
     service: Any = opened[0]
     picture = _picture(target, message)
-    title, body = message.title, message.body
+    title, body, form = message.title, message.body, message.format
     if blocks:  # they say it all; a body too long for one message would have them posted once for each of its pieces
         title, body = "", one_line(message.title or message.body, BRIEF_MOST)
     elif picture is None and target.style is Style.EMAIL:
@@ -109,13 +110,16 @@ def _notify(opened: "Apprise", target: Target, message: Message, blocks: str | N
         service.inline = picture is not None
         service.body_maxlen = MAIL_MOST  # beyond it Apprise would cut the markup in two, and send both
     _forget_the_future(service)
+    if form is Format.TEXT and _wants_markdown(service):
+        form, body = Format.MARKDOWN, marked(body)
+        title = marked(title) if service.title_maxlen <= 0 else title  # then it stands in the body
     body = _fitted(service, body)
     with _laid_out(service, blocks) if blocks else contextlib.nullcontext():
         result = opened.notify(
             body=body,
             title=title,
             notify_type=message.kind.value,
-            body_format=message.format.value,
+            body_format=form.value,
             attach=picture,
             log_level=logging.DEBUG,
         )
@@ -129,6 +133,12 @@ def _notify(opened: "Apprise", target: Target, message: Message, blocks: str | N
         log.warning("%s: the text is there, its picture is not: %s", target.name, sent.error, extra=_PLAINER)
         return Sent()
     return sent
+
+
+def _wants_markdown(service: Any) -> bool:
+    """Whether it makes Markdown of plain text, and what reads that would take the escapes in a URL for a part of it.
+    Telegram would not; and Apprise hands it a URL as `<…>` without the escapes that it wants."""
+    return bool(service.resolve_format("text").value == Format.MARKDOWN) and service.service_name != "Telegram"
 
 
 def _forget_the_future(service: Any) -> None:

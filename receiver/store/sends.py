@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from receiver.model import Event, Notice, NoticeState, Send
-from receiver.pacing import DIGEST_MOST, HELD_AT_ONCE, Standing
+from receiver.pacing import DIGEST_MOST, HELD_AT_ONCE, Ahead, Standing
 from receiver.store.connection import Connection, Topic, marks
 from receiver.store.notices import COLUMNS, Attempt, notice
 
@@ -18,13 +18,12 @@ from receiver.store.notices import COLUMNS, Attempt, notice
 class Opening(Struct, frozen=True):
     """A new send to be made: of the first notice that is due, or (`digest`) of those whose holding is over.
 
-    A notice is meant whose time is `until` or earlier; with `beyond`, one whose time is later than `until`.
+    A notice is meant whose time is `until` or earlier.
     """
 
     target: str
     until: int
     digest: bool = False
-    beyond: bool = False
 
 
 class Sends:
@@ -36,16 +35,15 @@ class Sends:
     # -- claiming --
 
     async def standing(self, targets: Sequence[str]) -> list[Standing]:
-        """What is open for each of these targets, in this order: its first and last times, by seeks alone."""
+        """What is open for each of these targets, in this order: its first times, by seeks alone."""
         edges = ", ".join(
-            f"(SELECT {which}({column}) FROM {table} WHERE {state} AND target = t.name)"
-            for table, column, state in (
-                ("sends", "lease_until", "state = 'sending'"),
-                ("sends", "due_at", "state = 'due'"),
-                ("notices", "due_at", "state = 'held' AND send_id IS NULL"),
-                ("notices", "due_at", "state = 'due' AND send_id IS NULL"),
+            f"(SELECT {time} FROM {table} WHERE {state} AND target = t.name)"
+            for table, time, state in (
+                ("sends", "max(lease_until)", "state = 'sending'"),
+                ("sends", "min(due_at)", "state = 'due'"),
+                ("notices", "min(due_at)", "state = 'held' AND send_id IS NULL"),
+                ("notices", "min(due_at)", "state = 'due' AND send_id IS NULL"),
             )
-            for which in ("min", "max")
         )
         rows = await self._on.rows(
             f"WITH t (name) AS (VALUES {', '.join(['(?)'] * len(targets))})"
@@ -56,18 +54,16 @@ class Sends:
         found = {row[0]: Standing(*row) for row in rows}
         return [found[name] for name in targets]
 
-    async def next_send(self, target: str, now: int, lease_horizon: int, due_horizon: int) -> int | None:
-        """The target's earliest send that is due, or whose lease has run out. Times beyond their horizon have come."""
+    async def next_send(self, target: str, now: int) -> int | None:
+        """The target's earliest send that is due, or whose lease has run out."""
         rows = await self._on.rows(
             "SELECT id FROM ("
             "SELECT id, due_at FROM sends WHERE state = 'sending' AND target = ?1"
-            "   AND (lease_until <= ?2 OR lease_until > ?3)"
+            "   AND lease_until <= ?2"
             " UNION ALL SELECT * FROM (SELECT id, due_at FROM sends WHERE state = 'due' AND target = ?1"
             "   AND due_at <= ?2 ORDER BY due_at LIMIT 1) AS come"
-            " UNION ALL SELECT * FROM (SELECT id, due_at FROM sends WHERE state = 'due' AND target = ?1"
-            "   AND due_at > ?4 ORDER BY due_at LIMIT 1) AS jumped"
             ") AS open ORDER BY due_at LIMIT 1",
-            (target, now, lease_horizon, due_horizon),
+            (target, now),
         )
         return rows[0][0] if rows else None
 
@@ -106,7 +102,7 @@ class Sends:
                 self._on.later(
                     "UPDATE notices SET send_id = ?1, state = 'sending' WHERE id IN (SELECT id FROM notices"
                     f" WHERE state = '{state}' AND send_id IS NULL AND target = ?2"
-                    f" AND due_at {'>' if it.beyond else '<='} ?3 ORDER BY due_at, id"
+                    " AND due_at <= ?3 ORDER BY due_at, id"
                     " LIMIT ?4 - (SELECT count(*) FROM notices WHERE send_id = ?1))",
                     [(ids[it.target], it.target, it.until, most)],
                 )
@@ -130,45 +126,37 @@ class Sends:
 
     # -- holding --
 
-    async def hold(
-        self, target: str, until: int, now: int, horizon: int, *, but: Collection[Event] = (), again: bool = False
-    ) -> int:
+    async def hold(self, target: str, until: int, now: int, *, but: Collection[Event] = (), again: bool = False) -> int:
         """Hold up to `HELD_AT_ONCE` notices that are due until `until` (`again`: of those that were held); how many.
 
         `but` names events that are not.
         """
         state = "held" if again else "due"
-        some = (
-            f"SELECT id FROM (SELECT id FROM notices WHERE state = '{state}' AND send_id IS NULL AND target = ?"
-            f" AND due_at {{}} ?{_but('AND event NOT IN', but)} LIMIT {HELD_AT_ONCE}) AS {{}}"
-        )
         rows = await self._on.rows(
             "UPDATE notices SET state = 'held', due_at = ? WHERE id IN"
-            f" ({some.format('<=', 'come')} UNION ALL {some.format('>', 'jumped')}) RETURNING ref",
-            (until, target, now, *but, target, horizon, *but),
+            f" (SELECT id FROM notices WHERE state = '{state}' AND send_id IS NULL AND target = ?"
+            f" AND due_at <= ?{_but('AND event NOT IN', but)} LIMIT {HELD_AT_ONCE}) RETURNING ref",
+            (until, target, now, *but),
         )
         self._on.touched.update(ref for (ref,) in rows if ref)
         return len(rows)
 
-    async def postpone(
-        self, target: str, until: int, now: int, lease_horizon: int, due_horizon: int, *, but: Collection[Event] = ()
-    ) -> int:
+    async def postpone(self, target: str, until: int, now: int, *, but: Collection[Event] = ()) -> int:
         """Let up to `HELD_AT_ONCE` sends that are due, or whose process died, wait until `until`; how many.
 
         `but` names events: a send that tells of one does not wait.
         """
-        come = "(state = '{}' AND target = ?1 AND ({} <= ?2 OR {} > {}))"
         rows = await self._on.rows(
-            "UPDATE sends SET state = 'due', due_at = ?5, owner = NULL, lease_until = NULL WHERE id IN ("
-            f"SELECT id FROM sends WHERE ({come.format('due', 'due_at', 'due_at', '?4')}"
-            f" OR {come.format('sending', 'lease_until', 'lease_until', '?3')})"
+            "UPDATE sends SET state = 'due', due_at = ?3, owner = NULL, lease_until = NULL WHERE id IN ("
+            "SELECT id FROM sends WHERE ((state = 'due' AND target = ?1 AND due_at <= ?2)"
+            " OR (state = 'sending' AND target = ?1 AND lease_until <= ?2))"
             + (
                 f" AND NOT EXISTS (SELECT 1 FROM notices WHERE send_id = sends.id{_but('AND event IN', but)})"
                 if but
                 else ""
             )
             + f" LIMIT {HELD_AT_ONCE}) RETURNING id",
-            (target, now, lease_horizon, due_horizon, until, *but),
+            (target, now, until, *but),
         )
         self._on.later(
             "UPDATE notices SET state = 'due', due_at = ? WHERE send_id = ?", [(until, send_id) for (send_id,) in rows]
@@ -188,6 +176,30 @@ class Sends:
     async def void_leases(self) -> None:
         """At the start of a process that is alone: nothing is being sent any more."""
         self._on.later("UPDATE sends SET lease_until = 0 WHERE state = 'sending'", [()])
+
+    async def pull_in(self, lease_until: int, targets: Sequence[Ahead]) -> None:
+        """No row of these targets has a time later than it can have: a clock that has been put back set it."""
+        self._on.later(
+            "UPDATE sends SET lease_until = ?1 WHERE state = 'sending' AND target = ?2 AND lease_until > ?1",
+            [(lease_until, it.target) for it in targets],
+        )
+        retries = [
+            (at, it.target, tries, tries if tries + 1 < len(it.retries) else 1 << 31)
+            for it in targets
+            for tries, at in enumerate(it.retries)
+        ]
+        late = "state = 'due' AND target = ?2 AND due_at > ?1 AND tries BETWEEN ?3 AND ?4"
+        self._on.later(f"UPDATE notices SET due_at = ?1 WHERE send_id IN (SELECT id FROM sends WHERE {late})", retries)
+        self._on.later(f"UPDATE sends SET due_at = ?1 WHERE {late}", retries)
+        for state, rows in (
+            ("due", [(it.due, it.target) for it in targets]),
+            ("held", [(it.held, it.target) for it in targets]),
+        ):
+            self._on.later(
+                f"UPDATE notices SET due_at = ?1 WHERE state = '{state}' AND send_id IS NULL AND target = ?2"
+                " AND due_at > ?1",
+                rows,
+            )
 
     async def add_attempt(self, attempt: Attempt) -> None:
         """Record one try at a send."""

@@ -197,7 +197,7 @@ class Api:
         )
         page = found[: query.limit]
         following = str(page[-1].id) if len(found) > len(page) else None
-        return views.NoticePage(await told(self._store, page), following)
+        return views.NoticePage(await told(self._store, self._parts.notify, page), following)
 
     async def test_notices(self, asked: Asked) -> object:
         which: Try = asked.body

@@ -3,6 +3,7 @@
 import msgspec
 
 from receiver.model import Notice, Task
+from receiver.notify import Notify
 from receiver.store import Attempt, Store
 from receiver.store.callbacks import Kept
 from receiver.views import AttemptView, CallbackView, NoticeView, TaskView, notice_view, rfc3339, task_view
@@ -23,10 +24,15 @@ async def shown(store: Store, tasks: list[Task]) -> list[TaskView]:
     ]
 
 
-async def told(store: Store, notices: list[Notice]) -> list[NoticeView]:
-    """Notices with every try at them."""
+async def told(store: Store, notify: Notify, notices: list[Notice]) -> list[NoticeView]:
+    """Notices with every try at them, and what they wait for."""
     history = await store.notices.history([it.id for it in notices if it.id is not None]) if notices else {}
-    return [notice_view(it, [_attempt(each) for each in history.get(it.id or 0, ())]) for it in notices]
+    return [
+        notice_view(
+            it, [_attempt(each) for each in history.get(it.id or 0, ())], (wait.why.value, wait.until) if wait else None
+        )
+        for it, wait in zip(notices, await notify.waits(notices), strict=True)
+    ]
 
 
 def _attempt(attempt: Attempt) -> AttemptView:
