@@ -10,8 +10,9 @@ import hashlib
 import os
 import re
 import secrets
+import stat
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from receiver.errors import Unwritable
@@ -38,6 +39,11 @@ _DIGEST = re.compile(r"digest-[1-9][0-9]{0,18}")
 def image_name(image_no: int, suffix: str, *, small: bool = False) -> str:
     """The name of a task's image number `image_no`, or of its thumbnail; `suffix` is one of `MEDIA`."""
     return f"{image_no}{'.small' if small else ''}.{suffix}"
+
+
+def send_of(folder: str) -> int | None:
+    """The id of the send whose digest has this folder; None if it is none of a digest."""
+    return int(folder.removeprefix("digest-")) if _DIGEST.fullmatch(folder) else None
 
 
 def media_type(file: str) -> str:
@@ -94,8 +100,12 @@ class Part:
             if self._file is None:
                 raise ValueError("nothing was written, or it was dropped")
             os.fsync(self._file)
-            self._folder.make(path.parent)
-            os.rename(self._path, path)
+            try:
+                self._folder.make(path.parent)
+                os.rename(self._path, path)
+            except FileNotFoundError:  # an empty folder that was just removed
+                self._folder.make(path.parent)
+                os.rename(self._path, path)
             _sync(path.parent)
             os.close(self._file)
             self._file = None
@@ -118,10 +128,14 @@ class _Folder:
 
     def path(self, folder: str, file: str) -> Path:
         """Where a file belongs. Raises ValueError on a name that is not one of ours."""
-        named = folder == SAMPLE or is_ref(folder) or _DIGEST.fullmatch(folder)
-        if not named or not _FILE.fullmatch(file):
+        if not self.is_named(folder) or not _FILE.fullmatch(file):
             raise ValueError("no such name in the archive")
         return self.root / folder[-2:] / folder / file
+
+    @staticmethod
+    def is_named(folder: str) -> bool:
+        """Whether a folder may have this name."""
+        return folder == SAMPLE or is_ref(folder) or _DIGEST.fullmatch(folder) is not None
 
     def make(self, folder: Path) -> None:
         """Have a folder, for its owner only, that outlasts a loss of power."""
@@ -153,7 +167,7 @@ class Files:
         except ValueError:
             return None
         with contextlib.suppress(OSError):
-            return path if path.is_file() else None
+            return path if stat.S_ISREG(path.lstat().st_mode) else None
         return None
 
     async def put(self, folder: str, file: str, content: bytes) -> Path:
@@ -186,30 +200,61 @@ class Files:
         """Remove all that is kept of these tasks and digests. Raises Unwritable."""
         await asyncio.to_thread(self._remove, folders)
 
-    async def remove_digests(self, before: int) -> int:
-        """Remove digests' sheets drawn before this time, in milliseconds; how many. Raises Unwritable."""
-        return await asyncio.to_thread(self._remove_digests, before)
+    async def tops(self) -> list[str]:
+        """The folders that those of tasks and digests are in, by name: some hundreds. Raises Unwritable."""
+        return await asyncio.to_thread(self._named, self._folder.root, lambda name: len(name) == 2)
+
+    async def folders(self, top: str) -> list[str]:
+        """The folders of tasks and digests in one of `tops`, by name: thousands, perhaps. Raises Unwritable."""
+        return await asyncio.to_thread(
+            self._named, self._folder.root / top, lambda name: name[-2:] == top and self._folder.is_named(name)
+        )
+
+    async def keep_only(self, files: Mapping[str, Collection[str]], before: int) -> int:
+        """Remove from each of these folders what is not among its files and was written before this time.
+
+        In milliseconds; gives how many files were removed. Raises Unwritable.
+        """
+        return await asyncio.to_thread(self._keep_only, files, before)
+
+    async def remove_parts(self, before: int) -> int:
+        """Remove what was written under temporary names before this time, in milliseconds. Raises Unwritable."""
+        return await asyncio.to_thread(self._remove_from, self._folder.root / _PARTS, (), before)
 
     def _remove(self, folders: Sequence[str]) -> None:
         for folder in folders:
-            with _told():
-                path = self._folder.path(folder, SHEET).parent
-                with contextlib.suppress(FileNotFoundError):
-                    for file in path.iterdir():
-                        file.unlink(missing_ok=True)
-                    path.rmdir()
-                with contextlib.suppress(OSError):  # others' folders are in it, or it is gone
-                    path.parent.rmdir()
+            self._remove_from(self._folder.path(folder, SHEET).parent, (), None)
 
-    def _remove_digests(self, before: int) -> int:
-        with _told():
-            old = [
-                path.name
-                for path in self._folder.root.glob("*/digest-*")
-                if _DIGEST.fullmatch(path.name) and path.stat().st_mtime * 1000 < before
-            ]
-        self._remove(old)
-        return len(old)
+    def _keep_only(self, files: Mapping[str, Collection[str]], before: int) -> int:
+        return sum(
+            self._remove_from(self._folder.path(folder, SHEET).parent, kept, before) for folder, kept in files.items()
+        )
+
+    @staticmethod
+    def _remove_from(path: Path, kept: Collection[str], before: int | None) -> int:
+        """The folder goes too, if nothing is in it; what is no file in it stays."""
+        count = 0
+        with _told(), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            if path.is_symlink():  # whatever it leads to is not ours
+                return 0
+            young = before is not None and path.stat().st_mtime * 1000 >= before
+            with os.scandir(path) as entries:
+                for it in entries:
+                    with contextlib.suppress(FileNotFoundError):
+                        old = before is None or it.stat(follow_symlinks=False).st_mtime * 1000 < before
+                        if old and it.name not in kept and not it.is_dir(follow_symlinks=False):
+                            os.unlink(it)
+                            count += 1
+            if not young:
+                with contextlib.suppress(OSError):  # there is something in it
+                    path.rmdir()
+        return count
+
+    @staticmethod
+    def _named(path: Path, is_good: Callable[[str], bool]) -> list[str]:
+        with _told(), contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(path) as entries:
+            return sorted(it.name for it in entries if is_good(it.name) and it.is_dir(follow_symlinks=False))
+        return []
 
     async def tidy(self) -> None:
         """Remove what an earlier process left under temporary names. Raises Unwritable."""

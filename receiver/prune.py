@@ -1,7 +1,8 @@
 """Retention: removes what is older than it is to be kept, in small turns behind everything else.
 
 An hourly pass goes through one kind of row after the other, from the oldest on, and stops at the first that is young;
-then the file gives back what is free in it. It also tells a person when the disk has no room for callbacks any more.
+then the file gives back what is free in it, and a part of the archive is looked through for what belongs to nobody. It
+also tells a person when the disk has no room for callbacks any more.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from receiver.model import Clock, Policy
 from receiver.schedule import closed
 from receiver.settle import raise_attention
 from receiver.store import Aged, Gone, Store, Topic, Tx
+from receiver.strays import Strays
 
 FIRST_MS = 600_000  # after a start: by then a clock that was wrong at boot has been put right
 EVERY_MS = 3_600_000
@@ -30,7 +32,6 @@ PAGES, PAGES_ALONE = 64, 2048  # of the file, given back in one transaction
 SPARE_LEAST = 4096  # free pages that are kept for what comes; new rows take them again
 SPARE_SHARE = 10  # likewise: a tenth of the file
 REST_LEAST_S, REST_TIMES = 0.01, 4  # between two turns: four times as long as the last one took
-KEYS_MS = 7 * 86_400_000  # as long as an Idempotency-Key is known
 ATTENTION_MS = 86_400_000  # as long as it is remembered that a cause was told; it may be told again after an hour
 _DAY_MS = 86_400_000
 _ROWS_A_TASK = 8  # one callback, picture, copy, notice, send and attempt each, and the task
@@ -83,6 +84,7 @@ class Pruner:
     ) -> None:
         self._store = store
         self._files = files
+        self._strays = Strays(store, files)
         self._policy = policy
         self._clock = clock
         self._keep = keep
@@ -125,7 +127,7 @@ class Pruner:
             self._next_at = self._clock() + EVERY_MS
             if gone := self.removed - self._before:
                 told = ", ".join(f"{count:,} of {name}" for name, count in gone.items())
-                log.info("retention removed rows: %s", told, extra={"action": "prune.pass"})
+                log.info("retention removed: %s", told, extra={"action": "prune.pass"})
 
     async def next_due(self) -> int | None:
         """When the next pass begins."""
@@ -159,8 +161,6 @@ class Pruner:
             async with self._turn("pictures") as turn:
                 why = f"our copy was removed after {days} {'day' if days == 1 else 'days'}, as RETENTION says"
                 turn.gone = await turn.tx.pruning.drop_copies(refs, why)
-        if days and not more:
-            await self._files.remove_digests(self._clock() - days * _DAY_MS)
         return more
 
     async def _callbacks(self) -> bool:
@@ -197,10 +197,10 @@ class Pruner:
         return await self._by_time("attention", lambda tx, limit: tx.pruning.drop_attention(before, limit))
 
     async def _keys(self) -> bool:
-        before = self._clock() - KEYS_MS
+        now = self._clock()
 
         async def forget(tx: Tx, limit: int) -> Gone:
-            return Gone(await tx.tasks.forget_keys(before, limit))
+            return Gone(await tx.tasks.forget_keys(now, limit))
 
         return await self._by_time("idempotency keys", forget)
 
@@ -215,6 +215,23 @@ class Pruner:
         async with self._turn("") as turn:
             await turn.tx.pruning.give_back(PAGES_ALONE if self._alone else PAGES)
         return (await self._store.pruning.pages())[0] < free
+
+    async def _stray_files(self) -> bool:
+        now, days = self._clock(), self._keep.images
+        began = time.monotonic()
+        try:
+            if self._after is None:
+                self._after = ""
+                await self._strays.begin(now, whole=self._alone)
+            removed, more = await self._strays.turn(now, now - days * _DAY_MS if days else None)
+        except Unwritable as error:  # the rows are done; it is tried again in an hour
+            log.warning("%s", error, extra={"action": "prune.strays"})
+            return False
+        if removed:
+            self.removed["stray files"] += removed
+        if more and not self._alone:
+            await asyncio.sleep(max(REST_LEAST_S, REST_TIMES * (time.monotonic() - began)))
+        return more
 
     # -- how --
 
@@ -292,5 +309,6 @@ _STEPS: dict[str, Callable[[Pruner], Awaitable[bool]]] = {
     "attention": Pruner._attention,
     "keys": Pruner._keys,
     "pages": Pruner._pages,
+    "stray files": Pruner._stray_files,
 }
 """What a pass goes through, in this order: tasks first, since with them goes what the others need not look at then."""

@@ -69,7 +69,7 @@ class Sheets:
             own = [
                 (copy.image_no, path)
                 for copy in copies.get(ref, ())
-                if (file := copy.small or copy.file) and (path := self._files.find(ref, file))
+                if copy.small and (path := self._files.find(ref, copy.small))  # never what strangers made, here
             ]
             pictures += [(f"{name} {place}" if len(own) > 1 else name, path) for place, path in own]
             if path := self._files.find(ref, SHEET):

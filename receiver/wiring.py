@@ -138,7 +138,8 @@ async def open_parts(
             schedule_ms=[gap * 1000 for gap in settings.notify_retry],
             timeout_ms=SEND_TIMEOUT_S * 1000,
             links=links,
-            picture=Sheets(store, files, draw, links.image),
+            # by a child of its own: a digest is made of thumbnails, and waits for no stranger's picture
+            picture=Sheets(store, files, Studio().draw, links.image),
             metrics=metrics,
         )
         stack.push_async_callback(notify.close)

@@ -8,6 +8,11 @@ from random import Random
 
 from PIL import Image
 
+from receiver.pictures.studio import LIMITS
+
+PATIENT = LIMITS._replace(within_s=500.0)
+"""What drawing may use, on a machine that has other things to do."""
+
 RED, BLUE, GREEN = (200, 30, 40), (30, 60, 200), (20, 150, 60)
 Colour = tuple[int, int, int]
 
@@ -53,6 +58,13 @@ def png_of(width: int, height: int, *, body: bytes = b"") -> bytes:
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(body)) + chunk(b"IEND", b"")
+
+
+def scans(side: int, count: int) -> bytes:
+    """A grey progressive JPEG whose last scan, of a few bytes, comes `count` times more: each goes over all of it."""
+    content = encoded(Image.new("L", (side, side), 128), "JPEG", progressive=True)
+    last = content[content.rindex(b"\xff\xda") : -2]
+    return content[:-2] + last * count + content[-2:]
 
 
 def tampered(content: bytes) -> bytes:

@@ -206,6 +206,30 @@ async def test_a_file_is_on_disk_before_it_has_its_name(tmp_path: Path, monkeypa
     assert [it for it in done if it in made] == made
 
 
+async def test_links_lead_nowhere(tmp_path: Path) -> None:
+    """What somebody linked into the archive is neither shown, nor emptied with the task's folder."""
+    root, elsewhere = tmp_path / "images", tmp_path / "elsewhere"
+    files, linked = Files(root), REF.replace("0ab", "1ab")
+    elsewhere.mkdir()
+    (elsewhere / "0.png").write_bytes(b"a secret")
+    await files.put(REF, "0.png", b"one")
+    (root / "ab" / REF / "1.png").symlink_to(elsewhere / "0.png")
+    (root / "ab" / linked).symlink_to(elsewhere)
+    assert files.find(REF, "1.png") is None
+    await files.remove([REF, linked])
+    assert left(elsewhere) == ["0.png"]
+    assert not (root / "ab" / REF).exists()
+
+
+async def test_what_is_no_file_does_not_stop_a_removal(tmp_path: Path) -> None:
+    """Retention would come to it every hour, and go no further."""
+    files = Files(tmp_path)
+    folder = (await files.put(REF, "0.png", b"one")).parent
+    (folder / "notes").mkdir()
+    await files.remove([REF, "digest-1"])
+    assert os.listdir(folder) == ["notes"]
+
+
 async def test_space_is_that_of_its_disk_also_before_there_is_anything(tmp_path: Path) -> None:
     free, total = Files(tmp_path / "not" / "yet").space()
     assert 0 <= free <= total

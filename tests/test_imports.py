@@ -16,7 +16,7 @@ LEVELS = {
     "model errors": 0.0,
     "config logs tokens schedule messages parameters metrics views later pacing": 1.0,
     "providers store files senders decide pictures links": 2.0,
-    "settle sheets": 3.0,
+    "settle sheets strays": 3.0,
     "submit ingest sweep notify archive prune intake upkeep": 4.0,
     "wiring": 4.5,
     "web worker client checks": 5.0,

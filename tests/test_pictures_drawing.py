@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from picture_files import BLUE, GREEN, RED, Colour, bad, encoded, noise, opened, plain, written
+from picture_files import BLUE, GREEN, PATIENT, RED, Colour, bad, encoded, noise, opened, plain, written
 from PIL import Image
 
 from receiver.pictures import Sheet
@@ -32,8 +32,12 @@ def patches(image: Image.Image, colour: Colour) -> tuple[int, int, int, int] | N
     return mask.getbbox()
 
 
+def patient() -> Studio:
+    return Studio(limits=PATIENT, within_s=600)
+
+
 async def drawn(folder: Path, *contents: bytes) -> Sheet:
-    return await Studio(within_s=600).draw(written(folder, list(contents)))
+    return await patient().draw(written(folder, list(contents)))
 
 
 async def test_four_pictures_become_four_thumbnails_and_one_sheet(tmp_path: Path) -> None:
@@ -146,7 +150,7 @@ async def test_what_is_not_a_file_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "good").write_bytes(plain())
     names = ("pipe", "good", "gone", ".")
-    sheet = await Studio().draw([(name, tmp_path / name) for name in names])
+    sheet = await patient().draw([(name, tmp_path / name) for name in names])
     assert [it.error for it in sheet.drawn] == [
         "cannot be read: not a file",
         None,
@@ -208,7 +212,7 @@ async def test_captions_may_say_anything(tmp_path: Path) -> None:
     """Long ones, empty ones, control characters, other scripts: the sheet is drawn."""
     captions = ["", "a" * 9000, "\x00\x1b[31m\n", "‮שלום", "你好", "👩‍👩‍👧", "0"]
     paths = written(tmp_path, [plain((60, 60))] * len(captions))
-    sheet = await Studio().draw([(caption, path) for caption, (_, path) in zip(captions, paths, strict=True)])
+    sheet = await patient().draw([(caption, path) for caption, (_, path) in zip(captions, paths, strict=True)])
     assert sheet.error is None
 
 

@@ -251,11 +251,11 @@ async def test_what_was_told_long_ago_and_old_keys_are_forgotten(store: Store, t
     async with store.write() as tx:
         for at in (NOW - DAY - 1, NOW - HOUR):
             await tx.notices.raise_attention(f"cause {at}", "text", at, HOUR)
-        for at in (NOW - 7 * DAY - 1, NOW - 7 * DAY):
+        for at in (NOW - 30 * DAY - 1, NOW - 30 * DAY):
             await tx.tasks.remember(f"key {at}", b"digest", "ref", at)
     await pruning(store, tmp_path).whole()
     assert await rows(store, "SELECT at FROM attention") == [(NOW - HOUR,)]
-    assert await rows(store, "SELECT created_at FROM idempotency") == [(NOW - 7 * DAY,)]
+    assert await rows(store, "SELECT created_at FROM idempotency") == [(NOW - 30 * DAY,)]
 
 
 # The file

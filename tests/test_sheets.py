@@ -105,6 +105,22 @@ async def test_a_digest_shows_every_picture_under_its_tasks_label_drawn_once(
     assert len(draw.shown) == 1
 
 
+async def test_a_digest_never_opens_what_could_not_be_drawn(
+    store: Store, files: Files, sheets: Sheets, draw: FakeDraw
+) -> None:
+    """It is made of thumbnails alone: a picture that failed its own may not take the digest's time as well."""
+    bad = await archived(store, files, "bad", 0)
+    assert bad.ref is not None
+    for place in (0, 1):
+        await files.put(bad.ref, f"{place}.png", b"a bomb")
+    async with store.write() as tx:
+        await tx.copies.put(
+            [(bad.ref, Copy(0, "0.png", error="drawing it takes too long")), (bad.ref, Copy(1, "1.png"))]
+        )
+    assert await sheets(a_send(bad, await archived(store, files, "good", 1))) is not None
+    assert draw.shown == [[("good", "0.small.jpg")]]
+
+
 async def test_of_more_pictures_than_a_sheet_holds_each_task_shows_its_own(
     store: Store, files: Files, sheets: Sheets, draw: FakeDraw
 ) -> None:

@@ -22,7 +22,7 @@ from receiver.files import SHEET, Files, image_name, media_type
 from receiver.later import Later
 from receiver.metrics import Metrics
 from receiver.model import Archive, Clock, Copy, Image, Policy, Task
-from receiver.pictures import MOST, Drawn, Sheet
+from receiver.pictures import MOST, Sheet
 from receiver.schedule import SetBack, closed, notify_gap
 from receiver.settle import insist, raise_attention
 from receiver.store import Store, Topic, Tx
@@ -213,34 +213,46 @@ class Archiver:
 
     async def _drawn(self, task: Task, copies: dict[int, Copy]) -> tuple[dict[int, Copy], bool]:
         """The copies with their thumbnails, and whether drawing is to be tried again. Raises Unwritable."""
-        ref = task.ref
-        pictures = [it for it in copies.values() if it.file is not None and (it.media_type or "").startswith("image/")]
-        undrawn = [it for it in pictures if it.small is None and it.error is None]
-        if not undrawn:
-            return copies, False
         now = dict(copies)
-        again = False
+        # One that cannot be drawn has said so, and would take its time again.
+        pictures = [
+            no
+            for no, it in copies.items()
+            if it.file is not None and (it.media_type or "").startswith("image/") and it.error is None
+        ]
+        if all(copies[no].small is not None for no in pictures):
+            return copies, False
         for at in range(0, len(pictures), MOST):
             some = pictures[at : at + MOST]
-            paths = [(str(it.image_no), self._path(ref, it)) for it in some]
-            try:
-                sheet = await self._draw(paths)
-            except (OSError, RuntimeError) as error:  # no descriptor, no process, no thread
-                sheet = Sheet(error=f"it cannot be drawn: {error}")
-            if sheet.error is not None:
-                log.warning("no contact sheet: %s", sheet.error, extra={"action": "archive.draw", "ref": ref})
-            for place, copy in enumerate(some):
-                drawn = sheet.drawn[place] if place < len(sheet.drawn) else Drawn()
-                small = copy.small
-                if drawn.small is not None:
-                    small = image_name(copy.image_no, "jpg", small=True)
-                    await self._files.put(ref, small, drawn.small)
-                width, height = drawn.width or copy.width, drawn.height or copy.height
-                now[copy.image_no] = replace(copy, width=width, height=height, small=small, error=drawn.error)
-                again |= small is None and drawn.error is None
-            if at == 0 and sheet.picture is not None:
-                await self._files.put(ref, SHEET, sheet.picture)
-        return now, again
+            # Those that are to blame may have taken the time of others: these have theirs at once, without them.
+            while await self._sketch(task, now, some, sheet=at == 0) and any(_undrawn(now[no]) for no in some):
+                some = [no for no in some if now[no].error is None]
+        return now, any(_undrawn(now[no]) for no in pictures)
+
+    async def _sketch(self, task: Task, now: dict[int, Copy], some: Sequence[int], *, sheet: bool) -> bool:
+        """Draw `some` of the copies, into `now`; whether any of them was found that never can be. Raises Unwritable."""
+        ref = task.ref
+        paths = [(str(no), self._path(ref, now[no])) for no in some]
+        try:
+            drew = await self._draw(paths)
+        except (OSError, RuntimeError) as error:  # no descriptor, no process, no thread
+            drew = Sheet(error=f"it cannot be drawn: {error}")
+        if drew.error is not None:
+            log.warning("no contact sheet: %s", drew.error, extra={"action": "archive.draw", "ref": ref})
+        found = False
+        for no, drawn in zip(some, drew.drawn, strict=False):
+            copy, small = now[no], now[no].small
+            if drawn.small is not None:
+                small = image_name(no, "jpg", small=True)
+                await self._files.put(ref, small, drawn.small)
+            width, height = drawn.width or copy.width, drawn.height or copy.height
+            now[no] = replace(copy, width=width, height=height, small=small, error=drawn.error)
+            if drawn.error is not None:
+                found = True
+                await self._record(task, now[no])  # whoever takes over after a kill need not find it again
+        if sheet and drew.picture is not None:
+            await self._files.put(ref, SHEET, drew.picture)
+        return found
 
     def _path(self, ref: str, copy: Copy) -> Path:
         path = self._files.find(ref, copy.file or "")
@@ -333,6 +345,10 @@ async def _leased(tx: Tx, task: Task, now: int) -> Task:
     leased = replace(task, archive_at=now + LEASE_MS)
     await tx.tasks.update([(task, leased)])
     return leased
+
+
+def _undrawn(copy: Copy) -> bool:
+    return copy.small is None and copy.error is None
 
 
 def _host(link: str) -> str:

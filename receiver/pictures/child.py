@@ -1,8 +1,8 @@
-"""The child: takes limits upon itself, then reads the pictures it is told of and writes what it drew of each.
+"""The child: takes limits upon itself, then has each picture drawn apart and puts what comes of it onto the sheet.
 
 In comes `{"limits": [...], "pictures": [[caption, path], ...]}`, out go records: a line of JSON, then as many bytes as
 its `size` says. The first tells which limits it could not have, then comes one for each picture as soon as it is drawn,
-then one for the contact sheet. Whoever reads along knows, if it dies, which picture it was at.
+then one for the contact sheet. It never opens a picture itself.
 """
 
 import json
@@ -12,13 +12,17 @@ import stat
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from receiver.pictures import Drawn, Limits
+from receiver.pictures.apart import Tile, apart
+
+if TYPE_CHECKING:
+    from receiver.pictures.drawing import Sketch
 
 NICENESS = 10
 _DESCRIPTORS = 16
-_FOR_PICTURES = 0.75  # of its CPU time
 
 
 def run(task: BinaryIO, out: BinaryIO) -> None:
@@ -31,20 +35,36 @@ def run(task: BinaryIO, out: BinaryIO) -> None:
 
     pictures: list[tuple[str, str]] = asked["pictures"]
     sheet = drawing.Sketch(len(pictures), limits.pixels)
-    for caption, path in pictures:
+    until = time.monotonic() + limits.within_s
+    for place, (caption, path) in enumerate(pictures, 1):
+        # One that hangs, or a machine that is too busy to end it by its CPU time, leaves something to those after it.
+        share_s = (until - time.monotonic()) / (1 if place == len(pictures) else 2)
+        drawn, tile, died = Drawn(), None, False
+        fields: dict[str, Any] = {}
         try:
-            with _opened(path) as file:
-                # What is left is for the sheet: one with some of them is better than none.
-                late = time.process_time() > limits.cpu_s * _FOR_PICTURES
-                drawn = Drawn(error="the others took all the time") if late else sheet.add(caption, file)
+            drawn, tile, died = apart(partial(_drawn, sheet, path), share_s)
+        except TimeoutError:
+            fields["why"] = "there was no time for it"
         except OSError as error:
-            drawn = Drawn(error=f"cannot be read: {error.strerror or error}")
-        fields = {"width": drawn.width, "height": drawn.height, "error": drawn.error}
+            fields["why"] = f"it has no process: {error.strerror or error}"
+        if tile is not None:
+            sheet.put(caption, tile.size, tile.pixels)
+        fields |= {"width": drawn.width, "height": drawn.height, "error": drawn.error, "died": died}
         _write(out, fields, drawn.small)
     try:
         _write(out, {}, sheet.finished())
     except MemoryError:
         _write(out, {"error": "needs more memory than it may have"})
+
+
+def _drawn(sheet: "Sketch", path: str) -> tuple[Drawn, Tile | None]:
+    """In the picture's own process: its thumbnail and its tile."""
+    try:
+        with _opened(path) as file:
+            drawn, tile = sheet.drawn(file)
+    except OSError as error:
+        return Drawn(error=f"cannot be read: {error.strerror or error}"), None
+    return drawn, Tile(tile.size, tile.tobytes()) if tile else None
 
 
 def confine(limits: Limits) -> Iterator[str]:
@@ -53,11 +73,10 @@ def confine(limits: Limits) -> Iterator[str]:
     megabyte = 1 << 20
     wanted = (
         ("memory", resource.RLIMIT_AS, limits.memory_mb * megabyte, limits.memory_mb * megabyte),
-        # the first ends it with SIGXCPU, which says what happened; SIGKILL follows
+        # the first ends it with SIGXCPU, which says what happened; SIGKILL follows; each picture's process has its own
         ("CPU time", resource.RLIMIT_CPU, limits.cpu_s, limits.cpu_s + 1),
         ("file size", resource.RLIMIT_FSIZE, 0, 0),  # what it draws goes into a pipe
         ("descriptors", resource.RLIMIT_NOFILE, _DESCRIPTORS, _DESCRIPTORS),
-        ("processes", resource.RLIMIT_NPROC, 0, 0),
         ("core", resource.RLIMIT_CORE, 0, 0),
     )
     for name, what, soft, hard in wanted:

@@ -1,6 +1,6 @@
-"""The drawing itself, with Pillow: one picture after the other, shrunk as soon as it is read, so that memory holds one.
+"""The drawing itself, with Pillow: a picture is shrunk as soon as it is read, so that memory holds one of full size.
 
-Whatever is wrong with a picture is said of it and costs the others nothing. Thumbnails and sheets are JPEGs, for every
+Whatever is wrong with a picture is said of it. Thumbnails and sheets are JPEGs, for every
 mail client shows them; what is transparent lies on white.
 """
 
@@ -9,11 +9,29 @@ import math
 import warnings
 from typing import BinaryIO, Literal
 
-from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+from PIL import (
+    GifImagePlugin,
+    Image,
+    ImageDraw,
+    ImageFont,
+    JpegImagePlugin,
+    PngImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
 
 from receiver.pictures import Drawn
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
+# Named, so that they are imported once, and not by each picture's process anew.
+FORMATS = tuple(
+    it.format
+    for it in (
+        PngImagePlugin.PngImageFile,
+        JpegImagePlugin.JpegImageFile,
+        WebPImagePlugin.WebPImageFile,
+        GifImagePlugin.GifImageFile,
+    )
+)
 SMALL = 512  # pixels, the longer side of a thumbnail at most
 ALONE = 1024  # pixels, the longer side of a picture that has the sheet for itself
 SIDE = 1600  # pixels, either side of a sheet at most
@@ -57,33 +75,37 @@ class Sketch:
         self._box = (ALONE, ALONE) if self._alone else (_share(columns), _share(-(-count // columns)))
         self._tiles: list[tuple[str, Picture]] = []
 
-    def add(self, caption: str, file: BinaryIO) -> Drawn:
-        """Take a picture onto the sheet, if it can be read, and draw its thumbnail. Raises nothing of its own."""
+    def drawn(self, file: BinaryIO) -> tuple[Drawn, Picture | None]:
+        """A picture's thumbnail, and its tile for the sheet, if it can be read. Raises nothing of its own."""
         size: tuple[int | None, int | None] = None, None
         try:
             # Pillow makes room for all of a WebP when it opens it, and four times over until it is read.
             if (early := webp_size(file)) and early[0] * early[1] * 3 > self._pixels:
-                return Drawn(None, *early, _too_large(early))
+                return Drawn(None, *early, _too_large(early)), None
             with Image.open(file, formats=FORMATS) as opened:
                 turn = opened.getexif().get(_ORIENTATION, 1)
                 size = width, height = opened.size[::-1] if turn in _LYING else opened.size
                 if width * height > self._pixels:
-                    return Drawn(None, *size, _too_large((width, height)))
+                    return Drawn(None, *size, _too_large((width, height))), None
                 wanted = fitted((width, height), (max(self._box[0], SMALL), max(self._box[1], SMALL)))
                 drawn = _read(opened, wanted[::-1] if turn in _LYING else wanted)
             if turn in _TURNS:
                 drawn = drawn.transpose(_TURNS[turn])
             small = _jpeg(_shrunk(drawn, fitted(drawn.size, (SMALL, SMALL))), 82)
-            self._tiles.append((caption, _shrunk(drawn, fitted(drawn.size, self._box))))
-            return Drawn(small, *size)
+            return Drawn(small, *size), _shrunk(drawn, fitted(drawn.size, self._box))
         except UnidentifiedImageError:
-            return Drawn(error="not a PNG, JPEG, WebP or GIF picture, or damaged at its beginning")
+            error = "not a PNG, JPEG, WebP or GIF picture, or damaged at its beginning"
         except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-            return Drawn(None, *size, f"too large: more than {self._pixels:,} pixels")
+            error = f"too large: more than {self._pixels:,} pixels"
         except MemoryError:
-            return Drawn(None, *size, "too large: needs more memory than it may have")
-        except Exception as error:  # Pillow raises whatever a tampered file makes it stumble over
-            return Drawn(None, *size, f"damaged: {_line(str(error)) or type(error).__name__}")
+            error = "too large: needs more memory than it may have"
+        except Exception as fault:  # Pillow raises whatever a tampered file makes it stumble over
+            error = f"damaged: {_line(str(fault)) or type(fault).__name__}"
+        return Drawn(None, *size, error), None
+
+    def put(self, caption: str, size: Size, pixels: bytes) -> None:
+        """Take a tile onto the sheet: rows of red, green and blue, a byte each."""
+        self._tiles.append((caption, Image.frombytes("RGB", size, pixels)))
 
     def finished(self) -> bytes | None:
         """The sheet as a JPEG; None if nothing is on it."""

@@ -86,6 +86,24 @@ class Pruning:
         )
         return [ref for (ref,) in rows]
 
+    async def files(self, refs: Sequence[str]) -> dict[str, tuple[str, ...] | None]:
+        """The files that each of these tasks has; None: it is not over, or pictures are awaited. Without those gone."""
+        rows = await self._on.rows(
+            f"SELECT tasks.ref, tasks.state IN ({_OVER}) AND tasks.archive_at IS NULL, copies.file, copies.small"
+            " FROM tasks LEFT JOIN copies ON copies.ref = tasks.ref AND copies.file IS NOT NULL"
+            f" WHERE tasks.ref IN ({marks(len(refs))})",
+            refs,
+        )
+        found: dict[str, tuple[str, ...] | None] = {}
+        for ref, over, *files in rows:
+            found[ref] = (*(found.get(ref) or ()), *filter(None, files)) if over else None
+        return found
+
+    async def sends(self, ids: Sequence[int]) -> list[int]:
+        """Those of these sends that are there."""
+        rows = await self._on.rows(f"SELECT id FROM sends WHERE id IN ({marks(len(ids))})", ids)
+        return [send for (send,) in rows]
+
     # -- removals --
 
     async def drop_tasks(self, refs: Sequence[str], now: int, limit: int) -> Gone:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from receiver.errors import Unwritable
+from receiver.files import SAMPLE
 from receiver.store.backups import sync
 from receiver.store.place import give, owner
 from receiver.upkeep.parts import PART
@@ -30,10 +31,12 @@ def folder_of(file: Path) -> Path:
 
 
 def _files(root: Path) -> Iterator[tuple[Path, Path]]:
-    """The files of an archive, each with its path within it."""
+    """The files of an archive, each with its path within it; the sample is drawn anew wherever it is wanted."""
     for path in sorted(root.glob("*/*/*")):
         within = path.relative_to(root)
-        if within.parts[0] != _UNFINISHED and path.is_file() and not path.is_symlink():
+        if within.parts[0] == _UNFINISHED or within.parts[1] == SAMPLE or within.name.endswith(PART):
+            continue
+        if path.is_file() and not path.is_symlink():
             yield path, within
 
 
