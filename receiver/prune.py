@@ -119,8 +119,14 @@ class Pruner:
             if not await _STEPS[kind](self):
                 self._to_come.pop(0)
                 self._after = None
-        except (StoreError, Unwritable) as error:
-            log.warning("%s; retention goes on in a minute", error, extra={"action": "prune.fault"})
+        except Unwritable as error:  # the archive's fault holds up nothing else
+            log.warning("%s; it is tried again in an hour", error, extra={"action": "prune.fault"})
+            self._to_come.pop(0)
+            self._after = None
+        except Exception as error:
+            known = isinstance(error, StoreError)
+            fault = {"action": "prune.fault"}
+            log.warning("%s; retention goes on in a minute", error, exc_info=not known, extra=fault)
             self._to_come, self._next_at = [], self._clock() + AGAIN_MS
             return
         if not self._to_come:
@@ -155,8 +161,10 @@ class Pruner:
 
     async def _images(self) -> bool:
         days = self._keep.images
-        old, more = await self._walk(self._store.pruning.pictured, "", days, self._few, in_order=False)
-        if old and (refs := await self._store.pruning.closed(old, self._clock())):
+        old, more = await self._walk(self._store.pruning.pictured, "", days, TURN_MOST, in_order=False)
+        while old:
+            some, old = old[: self._few], old[self._few :]
+            refs = await self._store.pruning.closed(some, self._clock())
             await self._files.remove(refs)
             async with self._turn("pictures") as turn:
                 why = f"our copy was removed after {days} {'day' if days == 1 else 'days'}, as RETENTION says"
@@ -219,14 +227,10 @@ class Pruner:
     async def _stray_files(self) -> bool:
         now, days = self._clock(), self._keep.images
         began = time.monotonic()
-        try:
-            if self._after is None:
-                self._after = ""
-                await self._strays.begin(now, whole=self._alone)
-            removed, more = await self._strays.turn(now, now - days * _DAY_MS if days else None)
-        except Unwritable as error:  # the rows are done; it is tried again in an hour
-            log.warning("%s", error, extra={"action": "prune.strays"})
-            return False
+        if self._after is None:
+            self._after = ""
+            await self._strays.begin(now, whole=self._alone)
+        removed, more = await self._strays.turn(now, now - days * _DAY_MS if days else None)
         if removed:
             self.removed["stray files"] += removed
         if more and not self._alone:

@@ -2,11 +2,13 @@
 
 import asyncio
 import hashlib
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 from archive_rig import DONE, JPEG, PICTURE_WAIT, Archiving, Site, answer, archiving, links, owed, png, serving
 from fakes import NOW, a_task, got, put, says
@@ -63,6 +65,25 @@ async def test_the_notices_go_as_soon_as_the_pictures_are_here(rig: Archiving, s
     assert await rig.waits(ref) == PICTURE_WAIT
     await rig.round()
     assert await rig.waits(ref) == 0
+
+
+async def test_a_tls_connection_that_breaks_in_the_midst_ends_a_round_like_any_other(
+    rig: Archiving, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """httpx lets such an error of OpenSSL's through; a round that is not counted would be tried without an end."""
+
+    async def breaks(response: httpx.Response) -> AsyncIterator[bytes]:
+        yield png(0)[:100]
+        raise ssl.SSLError("record layer failure")
+
+    ref = await owed(rig.store, links(site))
+    with monkeypatch.context() as patched:
+        patched.setattr(httpx.Response, "aiter_raw", breaks)
+        await rig.round()
+    assert await rig.state(ref) == (Archive.DUE, SCHEDULE_MS[0], 1)
+    rig.clock.forward(SCHEDULE_MS[0])
+    await rig.round()
+    assert (await rig.state(ref))[0] is Archive.DONE
 
 
 async def test_a_settled_task_owes_its_pictures(rig: Archiving, site: Site) -> None:

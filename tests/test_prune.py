@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from receiver.errors import Unavailable
+from receiver.errors import Unavailable, Unwritable
 from receiver.files import SHEET, Files
 from receiver.ingest import Ingest
 from receiver.metrics import Metrics
@@ -44,7 +44,8 @@ async def left(store: Store) -> dict[str, int]:
 async def a_past(store: Store, folder: Path, settled_at: int, state: State = State.COMPLETED, **more: Any) -> Task:
     """A task that ended, with a row of its own in every table, and its files."""
     made_at = settled_at - MINUTE
-    task = a_task(state, **{"task_id": None, "created_at": made_at, "settled_at": settled_at, **more})
+    ended = {"submitted_at": settled_at} if state is State.LOST else {"settled_at": settled_at}
+    task = a_task(state, **{"task_id": None, "created_at": made_at, **ended, **more})
     task = replace(task, ref=a_ref(made_at))
     await put(store, task)
     async with store.write() as tx:
@@ -156,6 +157,14 @@ async def test_a_task_with_something_under_way_waits_for_it(store: Store, tmp_pa
     await pruning(store, tmp_path, tasks=1, images=1).whole()
     assert await left(store) == before
     assert len(list(folder_of(tmp_path, task.ref).iterdir())) == 3
+
+
+async def test_a_minted_url_that_was_never_used_goes_at_last(store: Store, tmp_path: Path) -> None:
+    """It ended as lost, without a submission: its age counts from its making."""
+    task = replace(a_task(State.LOST, task_id=None, submitted_at=None, created_at=OLD), ref=a_ref(OLD))
+    await put(store, task)
+    await pruning(store, tmp_path, tasks=10).whole()
+    assert (await left(store))["tasks"] == 0
 
 
 async def test_a_task_with_more_rows_than_a_turn_takes_goes_in_several(store: Store, tmp_path: Path) -> None:
@@ -306,14 +315,15 @@ async def test_a_pass_begins_ten_minutes_after_the_start_and_every_hour(
     assert await passed(pruner) > 0
 
 
+@pytest.mark.parametrize("fault", [Unavailable("the disk reports an error"), ValueError("nobody thought of this")])
 async def test_a_store_that_fails_is_left_alone_for_a_minute(
-    store: Store, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    store: Store, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, fault: Exception
 ) -> None:
     pruner = pruning(store, tmp_path, clock=clock, alone=False, tasks=10)
     pruner.hasten()
 
     async def fails(*args: object) -> list[Aged[str]]:
-        raise Unavailable("the disk reports an error")
+        raise fault
 
     with monkeypatch.context() as patched:
         patched.setattr(store.pruning, "tasks", fails)
@@ -321,6 +331,28 @@ async def test_a_store_that_fails_is_left_alone_for_a_minute(
     assert await pruner.next_due() == clock.now + AGAIN_MS
     clock.forward(AGAIN_MS)
     assert await passed(pruner) > 1
+
+
+async def test_pictures_that_cannot_be_removed_hold_up_nothing_else(
+    store: Store, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their tasks stay, lest nobody know of the files any more, and an hour later it is tried again."""
+    await a_past(store, tmp_path, OLD)
+    pruner = pruning(store, tmp_path, clock=clock, alone=False, tasks=10, callbacks=10, polls=10)
+    pruner.hasten()
+
+    async def refuses(files: Files, folders: object) -> None:
+        raise Unwritable("the archive cannot be written: read-only")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Files, "remove", refuses)
+        await passed(pruner)
+    found = await left(store)
+    assert (found["tasks"], found["callbacks"], found["polls"]) == (1, 0, 0)
+    assert await pruner.next_due() == clock.now + EVERY_MS
+    clock.forward(EVERY_MS)
+    await passed(pruner)
+    assert (await left(store))["tasks"] == 0
 
 
 async def test_a_pass_under_way_is_not_begun_again(store: Store, tmp_path: Path) -> None:

@@ -11,7 +11,23 @@ from pathlib import Path
 
 import pytest
 from anyio import wait_all_tasks_blocked
-from fakes import DAY, HOUR, MODEL, NOW, PICTURES, SECOND, a_notice, a_ref, a_task, foreign, got, notices, owe, put, says
+from fakes import (
+    DAY,
+    HOUR,
+    MODEL,
+    NOW,
+    PICTURES,
+    SECOND,
+    a_notice,
+    a_ref,
+    a_task,
+    foreign,
+    got,
+    notices,
+    owe,
+    put,
+    says,
+)
 from msgspec.structs import fields, replace
 
 from receiver.errors import Stale, Unavailable

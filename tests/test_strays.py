@@ -171,10 +171,10 @@ async def test_a_turn_takes_a_few_folders_only(store: Store, tmp_path: Path) -> 
     assert await strays.turn(NOW, None) == (0, False)
 
 
-async def test_an_archive_that_cannot_be_looked_at_stops_nothing_else(
+async def test_an_archive_that_cannot_be_looked_at_is_told_and_tried_again(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is tried again with the next pass."""
+    """A command says so; that the service's loop goes on with all else is tested in `test_prune`."""
 
     async def fails(*args: object) -> list[str]:
         raise Unwritable("the archive cannot be written: Permission denied")
@@ -182,7 +182,8 @@ async def test_an_archive_that_cannot_be_looked_at_stops_nothing_else(
     await held(tmp_path, a_ref(), "0.png")
     with monkeypatch.context() as patched:
         patched.setattr(Files, "tops", fails)
-        assert await swept(store, tmp_path) == 0
+        with pytest.raises(Unwritable):
+            await swept(store, tmp_path)
     assert await swept(store, tmp_path) == 1
 
 

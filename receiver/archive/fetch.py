@@ -131,7 +131,7 @@ class Fetch:
             yield response
         except httpx.InvalidURL:
             raise NotFetched("the link cannot be read", permanent=True) from None
-        except (httpx.HTTPError, httpx.StreamError) as error:
+        except (httpx.HTTPError, httpx.StreamError, OSError) as error:  # httpx lets some errors of TLS through
             silent = isinstance(error, httpx.ConnectError | httpx.TimeoutException)
             raise NotFetched(f"{place.host}: {_said(error)}", silent=silent) from None
         finally:

@@ -47,9 +47,12 @@ class Pruning:
     # -- looks, each from the oldest after `after` on --
 
     async def tasks(self, after: str, limit: int) -> list[Aged[str]]:
-        """Tasks, by ref."""
+        """Tasks, by ref. A lost one has no end, and counts from its submission."""
         return await self._aged(
-            "SELECT ref, created_at, settled_at FROM tasks WHERE ref > ? ORDER BY ref LIMIT ?", after, limit
+            "SELECT ref, created_at, CASE state WHEN 'lost' THEN coalesce(submitted_at, created_at) ELSE settled_at END"
+            " FROM tasks WHERE ref > ? ORDER BY ref LIMIT ?",
+            after,
+            limit,
         )
 
     async def pictured(self, after: str, limit: int) -> list[Aged[str]]:
