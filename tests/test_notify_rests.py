@@ -10,6 +10,7 @@ from notify_rig import BUSY, DOWN, GONE, SCHEDULE, a_notify, all_that_may_go, so
 
 from receiver import pacing
 from receiver.model import Event, Picture, Rate, Send, Sent, Style
+from receiver.notify.turns import Result
 from receiver.store import Store, open_store
 
 pytestmark = pytest.mark.anyio
@@ -217,6 +218,18 @@ async def test_a_result_that_breaks_its_row_costs_only_itself(store: Store, send
     assert await states(store) == {"sent": 3, "sending": 1}
     clock.forward(MINUTE)
     assert await all_that_may_go(notify) == [1]
+
+
+async def test_a_result_that_breaks_its_row_keeps_nobody_from_claiming(
+    store: Store, sender: FakeSender, clock: Clock
+) -> None:
+    """A claim takes along what waits to be recorded; one that raised would end the service."""
+    notify = a_notify(store, sender, clock, SLACK, replace(SLACK, name="other"))
+    await owe(store, *some(1))
+    send = await claimed(notify.claim)
+    await owe(store, *some(1, target="other"))
+    notify._turns._results.append(Result(send, Sent(error="no text: \ud800")))
+    assert (await claimed(notify.claim)).target == "other"
 
 
 async def test_the_history_of_a_notice_has_every_try_also_those_before_a_redrive(

@@ -80,7 +80,7 @@ def redrive(client: Client, *, ids: tuple[int, ...], target: str | None, to: str
         left = len(set(ids)) - count
         more = f"; {left} not, as only dead notices can be" if left > 0 else ""
         if not (ids or target or to) and client.notices(state="dead", limit=1).notices:
-            more = "; what is still dead is to targets that are gone: send it to another with --to NAME"
+            more = "; others are still dead: run this again; those to targets that are gone need --to NAME"
         click.echo(f"{count} put back to due{more}")
 
 

@@ -80,7 +80,7 @@ class Turns:
                 return None
         async with self._one:
             if not self._ready:
-                await self._turn(self._results)
+                await self._turn_for(())
         return self._handed_out()
 
     async def next_due(self) -> int | None:
@@ -124,19 +124,22 @@ class Turns:
         self._results.append(result)
         try:
             async with self._one:
-                if result.recorded:
-                    return
-                try:
-                    await self._turn(self._results)
-                except StoreError:
-                    raise
-                except Exception:  # one of the others breaks its row
-                    if len(self._results) == 1:
-                        raise
-                    await self._turn([result])
+                if not result.recorded:
+                    await self._turn_for([result])
         finally:
             if not result.recorded:
                 self._results.remove(result)
+
+    async def _turn_for(self, own: Sequence[Result]) -> None:
+        """A turn for all that waits to be recorded; for our `own` alone, if one of the others breaks its row."""
+        try:
+            await self._turn(self._results)
+        except StoreError:
+            raise
+        except Exception:
+            if len(self._results) == len(own):
+                raise
+            await self._turn(own)
 
     async def _turn(self, results: Sequence[Result]) -> None:
         """Record what came back, and claim what goes next, for as many targets as there is room for."""
