@@ -56,3 +56,15 @@ def test_there_are_samples_to_check() -> None:
     """Else the tests above would pass on a README whose fences they no longer find."""
     assert blocks("python")
     assert blocks("toml")
+
+
+@pytest.mark.parametrize("page", ["README.md", "systemd/README.md", "bench/README.md"])
+def test_every_file_that_is_named_is_there(page: str) -> None:
+    """By a link, or as code with a folder in it."""
+    text = (ROOT / page).read_text()
+    named = re.findall(
+        r"\]\(([\w./-]+)(?:#[\w-]+)?\)|`((?:systemd|tests|bench|receiver|proxy|monitoring)/[\w./-]*)`", text
+    )
+    found = [first or second for first, second in named]
+    assert found
+    assert [it for it in found if not any((place / it).exists() for place in (ROOT, (ROOT / page).parent))] == []

@@ -51,7 +51,7 @@ SETTINGS = (
         "STATE_DIR",
         kinds.DIRECTORY,
         "",
-        "Where generated secrets are kept. Under systemd its `StateDirectory` if unset.",
+        "Where generated secrets and `images/` are kept. Under systemd its `StateDirectory` if unset.",
         unset="the SQLite file's directory",
     ),
     Setting(
@@ -146,8 +146,8 @@ SETTINGS = (
         "RETENTION",
         kinds.RETENTION,
         "tasks=0 callbacks=90d polls=30d notices=90d images=0",
-        "How many days things are kept after their end; 0 keeps for ever. With a task goes all that is its own; "
-        "`images` are the copies of pictures.",
+        "How many days things are kept: tasks, and `images` (the copies of pictures), after a task's end, the others "
+        "after they were made; 0 keeps for ever. With a task goes all that is its own.",
     ),
     Setting(
         "FETCH_ALLOW",
