@@ -94,12 +94,14 @@ class Pruner:
         self._after: str | int | None = None  # the key that was looked at last
         self._rows = TURN_MOST // 4
         self._shrinking = alone
+        self._asked = False  # by a person, who looks into the log for what came of it
         self._before = Counter[str]()
         self.removed = Counter[str]()
 
     def hasten(self) -> bool:
         """Let a pass begin now; False if one is under way."""
         self._next_at = self._clock()
+        self._asked = True
         self._store.wake(self.topic)
         return not self._to_come
 
@@ -131,9 +133,11 @@ class Pruner:
             return
         if not self._to_come:
             self._next_at = self._clock() + EVERY_MS
-            if gone := self.removed - self._before:
-                told = ", ".join(f"{count:,} of {name}" for name, count in gone.items())
+            gone = self.removed - self._before
+            if gone or self._asked:
+                told = ", ".join(f"{count:,} of {name}" for name, count in gone.items()) or "nothing, all is young"
                 log.info("retention removed: %s", told, extra={"action": "prune.pass"})
+            self._asked = False
 
     async def next_due(self) -> int | None:
         """When the next pass begins."""

@@ -253,8 +253,9 @@ class TestPlatforms:
         assert settings.sqlite == Path("/var/lib/receiver/receiver.db")
 
     def test_a_state_directory_of_ours_wins_over_systemds(self) -> None:
+        """The database stays in systemd's, unless it is named: `DATABASE_URL` alone says where it is."""
         settings = load({"STATE_DIRECTORY": "/var/lib/receiver", "RECEIVER_STATE_DIR": "/s"})
-        assert (settings.state_dir, settings.sqlite) == (Path("/s"), Path("receiver.db"))
+        assert (settings.state_dir, settings.sqlite) == (Path("/s"), Path("/var/lib/receiver/receiver.db"))
 
     def test_any_free_port_may_be_asked_for(self) -> None:
         assert load({"RECEIVER_PORT": "0"}).port == 0

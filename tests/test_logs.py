@@ -158,6 +158,27 @@ def test_a_line_that_cannot_be_written_is_reported_without_its_content(capsys: p
     assert capsys.readouterr().err == "a log line of some.where is lost: ValueError\n"
 
 
+@pytest.mark.parametrize(
+    ("level", "priority"),
+    [
+        (logging.CRITICAL, 2),
+        (logging.ERROR, 3),
+        (logging.WARNING, 4),
+        (logging.INFO, 6),
+        (logging.DEBUG, 7),
+    ],
+)
+def test_the_journal_is_told_how_much_a_line_matters(level: int, priority: int) -> None:
+    """In front of the line, where it takes it off again; `journalctl -p warning` would else find none of ours."""
+    stream = io.StringIO()
+    setup(stream, tty=False, journal=True, level=logging.DEBUG)
+    logging.log(level, "two\nlines")
+    front, _, line = stream.getvalue().partition(">")
+    assert front == f"<{priority}"
+    assert json.loads(line)["msg"] == "two\nlines"
+    assert line.count("\n") == 1
+
+
 def test_text_that_is_no_unicode_is_written_all_the_same() -> None:
     stream = started()
     logging.info("half \ud800 pair")

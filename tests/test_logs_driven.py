@@ -73,8 +73,8 @@ async def test_every_line_of_a_days_work_has_its_action_and_its_ref(tmp_path: Pa
             assert line["ref"] in refs, line
 
 
-def test_under_systemd_a_line_is_json_too(tmp_path: Path) -> None:
-    """Standard error is the journal's socket then, as JOURNAL_STREAM says."""
+def test_under_systemd_a_line_is_json_too_behind_its_priority(tmp_path: Path) -> None:
+    """Standard error is the journal's socket then, as JOURNAL_STREAM says; it takes the priority off."""
     ours, theirs = socket.socketpair()
     stat = os.fstat(theirs.fileno())
     env = environment(PORT="0") | {"JOURNAL_STREAM": f"{stat.st_dev}:{stat.st_ino}"}
@@ -97,4 +97,8 @@ def test_under_systemd_a_line_is_json_too(tmp_path: Path) -> None:
         serve.terminate()
         assert serve.wait(30) == 0
         reading.join(10)
-    assert [line["action"] for line in lines(got.decode())][-1] == "serve.stop"
+    said = [re.fullmatch(r"<([3-6])>(.*)", line) for line in got.decode().splitlines()]
+    told = [(int(line[1]), json.loads(line[2])) for line in said if line]
+    assert len(told) == len(said)
+    assert {it["level"]: priority for priority, it in told} == {"warning": 4, "info": 6}
+    assert told[-1][1]["action"] == "serve.stop"

@@ -121,6 +121,16 @@ def test_a_socket_is_ours_only_if_it_was_passed_to_this_process() -> None:
         systemd.passed({**mine, "LISTEN_FDS": "2"})
 
 
+def test_the_journal_is_known_by_the_descriptor_that_systemd_names(tmp_path: Path) -> None:
+    """A shell below the service has the same words in its environment, and its output elsewhere."""
+    with (tmp_path / "journal").open("w") as journal, (tmp_path / "file").open("w") as file:
+        state = os.fstat(journal.fileno())
+        words = {"JOURNAL_STREAM": f"{state.st_dev}:{state.st_ino}"}
+        assert systemd.journaled(words, journal.fileno())
+        assert not systemd.journaled(words, file.fileno())
+        assert not systemd.journaled({}, journal.fileno())
+
+
 @pytest.mark.anyio
 @pytest.mark.parametrize("options", [(), ("--fd", "3")])
 async def test_the_socket_that_systemd_passes_is_served_and_it_hears_all(

@@ -43,7 +43,7 @@ def prune(*, file: Path | None, as_json: bool) -> None:
     if as_json:
         return echo_json({"removed": dict(removed), "given_back": given_back})
     told = ", ".join(f"{count:,} of {name}" for name, count in removed.items() if count) or "none, all is young enough"
-    return click.echo(f"rows removed: {told}; {given_back / (1 << 20):.1f} MiB given back to the disk")
+    return click.echo(f"removed: {told}; {given_back / (1 << 20):.1f} MiB given back to the disk")
 
 
 def _asked(file: Path | None, path: Path) -> bool:

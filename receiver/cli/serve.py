@@ -58,7 +58,8 @@ def _serve(settings: Settings, fd: int | None, role: str) -> None:
     if role != "all" and settings.sqlite is not None:
         raise click.UsageError("SQLite serves one process: use --role all; several need PostgreSQL, a later version's")
     secret = [word for words in (config.sensitive(settings), *config.secrets(settings)) for word in words]
-    logs.setup(sys.stderr, tty=sys.stderr.isatty(), secrets=secret)
+    journal = systemd.journaled(os.environ, sys.stderr.fileno())
+    logs.setup(sys.stderr, tty=sys.stderr.isatty(), journal=journal, secrets=secret)
     if fd is None:
         fd = systemd.passed(os.environ)
     try:

@@ -72,9 +72,11 @@ def token_for(settings: Settings) -> str | None:
 def _no_token(settings: Settings) -> str:
     if not _is_local(settings):
         return f"no API token found for {settings.server}: set RECEIVER_API_TOKEN to one of its API_TOKENS"
+    state = config.UNIT_DATABASE.parent
+    where = f"as root with RECEIVER_STATE_DIR={state}" if state.exists() else "where its state directory is"
     return (
         f"no API token found (looked for {(settings.state_dir / TOKENS_FILE).absolute()}): set RECEIVER_API_TOKEN, or "
-        "run this where the service's state directory is, or with its --config"
+        f"run this {where}, or with the service's --config"
     )
 
 

@@ -29,6 +29,15 @@ def passed(env: Mapping[str, str]) -> int | None:
     return FIRST_FD if count == "1" else None
 
 
+def journaled(env: Mapping[str, str], fd: int) -> bool:
+    """Whether what is written there goes to the journal as it is: `JOURNAL_STREAM` of systemd.exec(5) names it."""
+    try:
+        state = os.fstat(fd)
+    except OSError:
+        return False
+    return env.get("JOURNAL_STREAM") == f"{state.st_dev}:{state.st_ino}"
+
+
 def tell(*words: str) -> None:
     """Tell systemd these assignments, such as `READY=1`, if it is there and listens; never waits, never raises."""
     address = os.environ.get("NOTIFY_SOCKET")

@@ -192,11 +192,11 @@ def _derive(found: dict[str, _Found], env: Mapping[str, str]) -> None:
     if "HOST" in unset and found["PORT"].source == "environment PORT":
         found["HOST"] = _Found("0.0.0.0", "environment PORT", "HOST")  # noqa: S104 - what a platform's router needs
     state = env.get("STATE_DIRECTORY", "").split(":")[0]
+    if "DATABASE_URL" in unset and state:
+        url = f"sqlite:///{state}/{found['DATABASE_URL'].text.rpartition('/')[2]}"
+        found["DATABASE_URL"] = _Found(url, "environment STATE_DIRECTORY", "STATE_DIRECTORY in the environment")
     if "STATE_DIR" in unset and state:
         found["STATE_DIR"] = _Found(state, "environment STATE_DIRECTORY", "STATE_DIRECTORY in the environment")
-        if "DATABASE_URL" in unset:
-            url = f"sqlite:///{state}/{found['DATABASE_URL'].text.rpartition('/')[2]}"
-            found["DATABASE_URL"] = _Found(url, "environment STATE_DIRECTORY", "STATE_DIRECTORY in the environment")
     elif "STATE_DIR" in unset and (path := sqlite_path(found["DATABASE_URL"].text)):
         found["STATE_DIR"] = _Found(str(path.parent), "default", "STATE_DIR")
     if "SERVER" in unset:

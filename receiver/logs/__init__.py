@@ -27,6 +27,7 @@ FIELD_MOST = 16_384  # characters of one field of a line
 _EXTRAS_MOST = 20
 # Their DEBUG and INFO lines print whole URLs, paths, SQL parameters or Apprise tokens.
 _NOISY = ("aiosqlite", "apprise", "asyncio", "httpcore", "httpx", "PIL", "uvicorn", "uvicorn.access", "uvicorn.error")
+_PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))  # syslog(3)
 _ORDINARY = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "color_message", "taskName"}
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _LOOKS_SECRET = re.compile(
@@ -166,6 +167,14 @@ class JsonLine(_Line):
         return value if plain else self._field(value)
 
 
+class JournalLine(JsonLine):
+    """The same with its level in front, as sd-daemon(3) has it: the journal takes it off and knows its priority."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        priority = next((number for level, number in _PRIORITIES if record.levelno >= level), 7)
+        return f"<{priority}>{super().format(record)}"
+
+
 def _escaped(line: str) -> str:
     """Other people's bytes must neither start a line of their own nor speak to the terminal."""
     return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), line)
@@ -206,15 +215,18 @@ class _Output(logging.StreamHandler[TextIO]):
                 print(f"a log line of {record.name} is lost: {kind}", file=sys.stderr)  # noqa: T201 - no log to tell it
 
 
-def setup(stream: TextIO, *, tty: bool, level: int = logging.INFO, secrets: Iterable[str] = ()) -> Redactor:
+def setup(
+    stream: TextIO, *, tty: bool, journal: bool = False, level: int = logging.INFO, secrets: Iterable[str] = ()
+) -> Redactor:
     """Send every log line of this process to `stream`; calling it again replaces the earlier set-up.
 
+    `tty`: a person reads along; else `journal`: systemd's journal does.
     `secrets` are all texts that must not be seen: keys, tokens, Apprise and database URLs. The redactor is returned for
     texts that are kept elsewhere, such as a send's error.
     """
     redactor = Redactor(secrets)
     output = _Output(stream)
-    output.setFormatter((HumanLine if tty else JsonLine)(redactor))
+    output.setFormatter((HumanLine if tty else JournalLine if journal else JsonLine)(redactor))
     root = logging.getLogger()
     for old in [each for each in root.handlers if isinstance(each, _Output)]:
         root.removeHandler(old)
