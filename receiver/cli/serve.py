@@ -30,7 +30,7 @@ from receiver.wiring import Parts, open_parts
 
 # Objects made beyond those that ended before garbage is looked for, and how many such looks before a longer one. The
 # interpreter's 700, 10, 10 suit programs whose objects refer to each other in circles; a callback makes next to none.
-COLLECT_AFTER = (10_000, 20, 50)
+COLLECT_AFTER = (5_000, 20, 50)
 STOP_S = (
     20  # what a stop takes at most beside the grace of submissions: sends, polls, requests in flight, a last commit
 )

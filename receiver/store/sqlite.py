@@ -31,7 +31,7 @@ LOG_MOST = 64 * 1024 * 1024  # bytes of the write-ahead log, beyond which it has
 
 _PRAGMAS = (
     "PRAGMA busy_timeout = 1000",
-    "PRAGMA cache_size = -2000",
+    "PRAGMA cache_size = -1000",
     "PRAGMA temp_store = MEMORY",
 )
 _WRITING = (
