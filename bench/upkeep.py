@@ -19,8 +19,8 @@ from bench.processes import SERVER_CORE, port_of, running, started
 from bench.samples import Row, environment, fill, waiting
 from bench.throughput import called, load
 from receiver.files import Files
-from receiver.model import Policy
-from receiver.prune import Keep, Pruner
+from receiver.model import Policy, Retention
+from receiver.prune import Pruner
 from receiver.store import open_store
 
 TASKS = 1_000_000
@@ -106,7 +106,7 @@ async def _retention(folder: Path, path: Path, old: int) -> list[Row]:
     found = []
     for turn, alone in enumerate((True, False)):
         clock = Still(BORN + 60_000 + old * APART_MS * (turn + 1) // 2 + _DAY_MS)
-        keep = Keep(tasks=1, callbacks=0, polls=0, notices=0, images=0)
+        keep = Retention(tasks=1, callbacks=0, polls=0, notices=0, images=0)
         pruner = Pruner(store, Files(folder / "images"), Policy(), clock, keep=keep, alone=alone)
         began = time.perf_counter()
         while await pruner._tasks():

@@ -13,11 +13,9 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from msgspec import Struct
-
 from receiver.errors import StoreError, Unwritable
 from receiver.files import Files
-from receiver.model import Clock, Policy
+from receiver.model import Clock, Policy, Retention
 from receiver.schedule import closed
 from receiver.settle import raise_attention
 from receiver.store import Aged, Gone, Store, Topic, Tx
@@ -39,16 +37,6 @@ _ROWS_A_TASK = 8  # one callback, picture, copy, notice, send and attempt each, 
 log = logging.getLogger(__name__)
 
 Key = TypeVar("Key", str, int)
-
-
-class Keep(Struct, frozen=True):
-    """For how many days each kind is kept; 0: for ever."""
-
-    tasks: int = 0
-    callbacks: int = 90
-    polls: int = 30
-    notices: int = 90
-    images: int = 0
 
 
 def due(rows: Sequence[Aged[Key]], days: int, now: int) -> tuple[list[Key], bool]:
@@ -80,7 +68,7 @@ class Pruner:
     grace_s = 1.0
 
     def __init__(
-        self, store: Store, files: Files, policy: Policy, clock: Clock, *, keep: Keep, alone: bool = False
+        self, store: Store, files: Files, policy: Policy, clock: Clock, *, keep: Retention, alone: bool = False
     ) -> None:
         self._store = store
         self._files = files

@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncIterator
 
 from msgspec import Struct
-from msgspec.structs import asdict
 
 from receiver import config
 from receiver.archive import Allow, Archiver
@@ -22,7 +21,7 @@ from receiver.notify import Notify
 from receiver.pictures.studio import Studio
 from receiver.providers import PROVIDERS, Provider
 from receiver.providers.late import Late
-from receiver.prune import Keep, Pruner
+from receiver.prune import Pruner
 from receiver.senders import AppriseSender, Sender
 from receiver.sheets import Draw, Sheets
 from receiver.store import Store, open_store
@@ -164,7 +163,7 @@ async def open_parts(
             sweep=Sweep(store, provider, policy, clock, metrics=metrics),
             notify=notify,
             archive=archive,
-            prune=Pruner(store, files, policy, clock, keep=Keep(**asdict(settings.retention))),
+            prune=Pruner(store, files, policy, clock, keep=settings.retention),
             sender=sender or apprise,
             files=files,
             links=links,
@@ -183,7 +182,7 @@ async def open_pruner(settings: Settings, clock: Clock = wall_clock) -> AsyncIte
     store = await open_store(settings.sqlite)
     try:
         files, policy = Files(settings.state_dir / "images"), Policy(targets=settings.targets)
-        yield Pruner(store, files, policy, clock, keep=Keep(**asdict(settings.retention)), alone=True)
+        yield Pruner(store, files, policy, clock, keep=settings.retention, alone=True)
     finally:
         await store.close()
 

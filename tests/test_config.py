@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from receiver.config import SETTINGS, load, why_unreachable
-from receiver.config.kinds import Allowed, Retention
+from receiver.config.kinds import Allowed
 from receiver.errors import SettingsError
-from receiver.model import Confirm
+from receiver.model import Confirm, Retention
 
 SENTINEL = "s3ntinel-Never-Shown-0123456789"
 NAMES = """

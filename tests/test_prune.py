@@ -13,14 +13,14 @@ from receiver.errors import Unavailable, Unwritable
 from receiver.files import SHEET, Files
 from receiver.ingest import Ingest
 from receiver.metrics import Metrics
-from receiver.model import Archive, Callback, Copy, Ending, Image, NoticeState, Origin, State, Task
-from receiver.prune import AGAIN_MS, EVERY_MS, FIRST_MS, Keep, Pruner, due
+from receiver.model import Archive, Callback, Copy, Ending, Image, NoticeState, Origin, Retention, State, Task
+from receiver.prune import AGAIN_MS, EVERY_MS, FIRST_MS, Pruner, due
 from receiver.store import Aged, Attempt, Opening, Store
 from receiver.store.sqlite import SqliteStore
 
 pytestmark = pytest.mark.anyio
 
-FOR_EVER = Keep(tasks=0, callbacks=0, polls=0, notices=0, images=0)
+FOR_EVER = Retention(tasks=0, callbacks=0, polls=0, notices=0, images=0)
 OLD, YOUNG = NOW - 10 * DAY - 1, NOW - 10 * DAY
 TABLES = ("tasks", "images", "copies", "callbacks", "overflow", "polls", "sends", "notices", "attempts", "redriven")
 

@@ -15,17 +15,16 @@ from msgspec import Struct
 
 from receiver.config import targets
 from receiver.config.kept import KEYS_FILE, TOKENS_FILE, kept, read_kept, refuse_unwritable
-from receiver.config.kinds import Allowed, BadValue, Network, Retention, sqlite_path
+from receiver.config.kinds import Allowed, BadValue, Network, sqlite_path
 from receiver.config.read import is_there, read_secret, read_toml
 from receiver.config.table import SETTINGS, Setting
 from receiver.errors import SettingsError
-from receiver.model import Confirm, Target
+from receiver.model import Confirm, Retention, Target
 
 __all__ = [
     "SETTINGS",
     "Allowed",
     "Network",
-    "Retention",
     "Setting",
     "Settings",
     "load",

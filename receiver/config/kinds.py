@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from receiver.model import Confirm
+from receiver.model import Confirm, Retention
 
 DAY = 86_400  # seconds
 SECRET_LEAST = 16  # characters; tokens.Ring asks the same of a key
@@ -23,20 +23,6 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 class BadValue(ValueError):
     """A value that is refused for a reason of its own, which the text tells; it does not show the value."""
-
-
-class Retention(Struct, frozen=True):
-    """Days for which each kind of row is kept; 0 keeps for ever."""
-
-    tasks: int = 0
-    callbacks: int = 90
-    polls: int = 30
-    notices: int = 90
-    images: int = 0
-
-    def __str__(self) -> str:
-        spans = ((kind, getattr(self, kind)) for kind in self.__struct_fields__)
-        return " ".join(f"{kind}={days}d" if days else f"{kind}=0" for kind, days in spans)
 
 
 class Allowed(Struct, frozen=True):

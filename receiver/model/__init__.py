@@ -6,7 +6,7 @@ compared, copied with `msgspec.structs.replace` and encoded by msgspec.
 """
 
 from receiver.model.asking import Answer, Heard, Reply, Taken
-from receiver.model.deciding import Confirm, Decision, Policy
+from receiver.model.deciding import Confirm, Decision, Policy, Retention
 from receiver.model.notices import Event, Notice, NoticeState, Picture, Quiet, Rate, Report, Send, Sent, Style, Target
 from receiver.model.tasks import (
     Archive,
@@ -51,6 +51,7 @@ __all__ = [
     "Rate",
     "Reply",
     "Report",
+    "Retention",
     "Send",
     "Sent",
     "Shape",

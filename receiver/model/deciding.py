@@ -1,4 +1,4 @@
-"""What a decision is made of and by."""
+"""What a decision is made of and by; and how long what comes of it is kept."""
 
 from enum import StrEnum
 
@@ -27,6 +27,20 @@ class Policy(Struct, frozen=True, kw_only=True, gc=False):
     picture_wait_ms: int = 15_000
     can_poll: bool = True  # there is a provider key
     started_at: int = 0  # when this process began to receive
+
+
+class Retention(Struct, frozen=True):
+    """Days for which each kind of row is kept; 0 keeps for ever. A setting, and what prune goes by."""
+
+    tasks: int = 0
+    callbacks: int = 90
+    polls: int = 30
+    notices: int = 90
+    images: int = 0
+
+    def __str__(self) -> str:
+        spans = ((kind, getattr(self, kind)) for kind in self.__struct_fields__)
+        return " ".join(f"{kind}={days}d" if days else f"{kind}=0" for kind, days in spans)
 
 
 class Decision(Struct, frozen=True, gc=False):
