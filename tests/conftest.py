@@ -1,19 +1,45 @@
 """What every test may ask for: the one event loop we run on, a store in a temporary file, a clock and a sender of its
-own, and logging as it was."""
+own, and logging as it was. And what every test gets: no limit of time that a busy machine could meet by itself."""
 
+import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from fakes import Clock, FakeSender
+from hypothesis import HealthCheck, settings
 
 from receiver.store import Store, open_store
+from receiver.web.direct import Direct
+
+# What a test sets is all that is heard: not the proxy, the platform, the unit or the terminal of whoever runs them all.
+_THEIRS = {
+    *("PORT", "DATABASE_URL", "DYNO", "CREDENTIALS_DIRECTORY", "STATE_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_USEC"),
+    *("WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "JOURNAL_STREAM", "FORCE_COLOR", "NO_COLOR", "COLUMNS"),
+}
+for name in list(os.environ):
+    if name in _THEIRS or name.startswith("RECEIVER_") or name.lower().endswith("_proxy"):
+        del os.environ[name]
+
+# Hypothesis fails an example that takes 200 ms, or one whose making is slow: that is the machine's doing. The same
+# examples every time, so that a commit passes or does not; `--hypothesis-profile=default` looks for new ones.
+settings.register_profile(
+    "ours", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("ours")
 
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def _reads_have_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read may wait for a second before it is refused; here for the machine, however busy it is."""
+    monkeypatch.setattr("receiver.store.sqlite.READ_MOST_S", 3600.0)
 
 
 @pytest.fixture
@@ -31,6 +57,19 @@ def clock() -> Clock:
 @pytest.fixture
 def sender() -> FakeSender:
     return FakeSender()
+
+
+@pytest.fixture
+def idle_s(monkeypatch: pytest.MonkeyPatch) -> float:
+    """How long the web keeps an idle connection: uvicorn's five seconds, made a time that no machine takes."""
+    span_s, begun = 3000.0, Direct.connection_made
+
+    def patient(self: Direct, transport: asyncio.Transport) -> None:
+        begun(self, transport)
+        self.timeout_keep_alive = span_s  # type: ignore[assignment]  # a float does as well
+
+    monkeypatch.setattr(Direct, "connection_made", patient)
+    return span_s
 
 
 @pytest.fixture

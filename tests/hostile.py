@@ -26,6 +26,11 @@ class Case(Struct, frozen=True):
     task_id: str | None = None
     half: bool = False  # the sender ends its side afterwards
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether the service waits for more, until its patience ends."""
+        return self.statuses in ((), (408,)) and not self.half
+
 
 def post(body: bytes, *headers: bytes, close: bool = True) -> bytes:
     """A whole POST of `body`."""

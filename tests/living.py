@@ -11,13 +11,15 @@ import signal
 import socket
 import sys
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
+PORTS_KEPT = 32
 KEY = "planted-provider-key-0123456789"
 SECRET = "planted-secret-key-0123456789"
 TOKEN = "planted-api-token-0123456789"
@@ -33,11 +35,22 @@ async def until(what: Callable[[], Awaitable[Any]], *, patience_s: float = PATIE
     return answer
 
 
+_ports: deque[socket.socket] = deque()
+
+
 def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    """A port of loopback that nobody listens on, and that the kernel gives to nobody meanwhile.
+
+    It stays bound: that keeps out whoever wants any port, and no server that wants this one (with SO_REUSEADDR, as all
+    have it).
+    """
+    if len(_ports) == PORTS_KEPT:
+        _ports.popleft().close()
+    free = socket.socket()
+    free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    free.bind(("127.0.0.1", 0))
+    _ports.append(free)
+    return int(free.getsockname()[1])
 
 
 class Sink:
@@ -91,7 +104,11 @@ class Service:
             **{f"RECEIVER_{name}": value for name, value in settings.items()},
         }
         self.http = httpx.AsyncClient(
-            base_url=self.url, headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False, timeout=20
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {TOKEN}"},
+            trust_env=False,
+            timeout=PATIENCE_S,
+            limits=httpx.Limits(keepalive_expiry=2.0),  # before the service's 5 s: else both may end it at once
         )
         self._process: asyncio.subprocess.Process | None = None
 
@@ -139,14 +156,22 @@ class Service:
         assert answer.status_code == 202, answer.text
         return str(answer.json()["ref"])
 
+    async def got(self, path: str, **params: str) -> dict[str, Any]:
+        """What the API says to a GET; asked again, as a 503 wants it, while the machine is too busy for a read."""
+
+        async def answered() -> httpx.Response | None:
+            answer = await self.http.get(f"/api/v1/{path}", params=params)
+            return None if answer.status_code == 503 else answer
+
+        return dict((await until(answered)).json())
+
     async def task(self, ref: str) -> dict[str, Any]:
         """A task as the API shows it."""
-        return dict((await self.http.get(f"/api/v1/tasks/{ref}")).json())
+        return await self.got(f"tasks/{ref}")
 
     async def callbacks(self, ref: str) -> list[dict[str, Any]]:
         """A task's callbacks, oldest first."""
-        found = (await self.http.get("/api/v1/callbacks", params={"ref": ref})).json()["callbacks"]
-        return list(reversed(found))
+        return list(reversed((await self.got("callbacks", ref=ref))["callbacks"]))
 
     async def settled(self, ref: str, state: str = "completed") -> dict[str, Any]:
         """The task, once it is in `state` and every notice of it is sent."""

@@ -2,13 +2,13 @@
 
 import contextlib
 import json
-import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from cli_rig import TASK as REF
 from cli_rig import Answers, serving, task, told
+from living import free_port
 
 from receiver.client import Client
 from receiver.errors import ApiError
@@ -28,12 +28,6 @@ def asking(pause: Callable[[float], None] = lambda span: None) -> Iterator[tuple
             yield client, answers
         finally:
             server.shutdown()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def test_a_task_is_created_with_the_token_and_a_key_of_its_own() -> None:

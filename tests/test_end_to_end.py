@@ -13,7 +13,7 @@ import httpx
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
-from living import KEY, OUTPAINT, SECRET, Service, Sink, free_port, serving, sinking, until
+from living import KEY, OUTPAINT, PATIENCE_S, SECRET, Service, Sink, free_port, serving, sinking, until
 
 from receiver import sandbox
 from receiver.sandbox import Body, Fate, Options, Sandbox
@@ -61,7 +61,7 @@ async def post(url: str, body: object) -> httpx.Response:
 async def test_a_submission_reaches_the_provider_and_its_callback_everyone_else(tmp_path: Path) -> None:
     mailbox = Mailbox()
     mail_port = free_port()
-    smtp = Controller(mailbox, hostname="127.0.0.1", port=mail_port)
+    smtp = Controller(mailbox, hostname="127.0.0.1", port=mail_port, ready_timeout=PATIENCE_S)
     smtp.start()
     try:
         async with sinking() as sink:
@@ -181,8 +181,8 @@ async def test_a_forged_or_truncated_token_gets_404_and_stores_nothing(tmp_path:
         ref = new_ref(int(time.time() * 1000))
         for token in (Ring(["another-key-0123456789"]).token(ref), Ring([SECRET]).token(ref)[:-1], "x", ref):
             assert (await post(f"{service.url}/callbacks/{token}", UPSTREAM)).status_code == 404
-        assert (await service.http.get("/api/v1/callbacks")).json()["callbacks"] == []
-        assert (await service.http.get("/api/v1/tasks")).json()["tasks"] == []
+        assert (await service.got("callbacks"))["callbacks"] == []
+        assert (await service.got("tasks"))["tasks"] == []
 
 
 async def test_a_submitter_of_ones_own_with_a_minted_url_gets_its_ping(tmp_path: Path) -> None:

@@ -60,11 +60,15 @@ def resident(service: Service) -> int:
     return int(text.split("VmRSS:")[1].split()[0]) * 1024
 
 
-async def test_every_case_gets_its_answer_and_the_service_does_not_suffer(tmp_path: Path) -> None:
-    """No 500, no traceback, no end, no memory; and honest callbacks are answered as before."""
-    cases = [*bodies(), *REQUESTS]
+@pytest.mark.parametrize("patience", ["300", "2"])
+async def test_every_case_gets_its_answer_and_the_service_does_not_suffer(tmp_path: Path, patience: str) -> None:
+    """No 500, no traceback, no end, no memory; and honest callbacks are answered as before.
+
+    Those that end with the service's patience are sent to one that has little, the others to one that has much.
+    """
+    cases = [it for it in (*bodies(), *REQUESTS) if it.unfinished == (patience == "2")]
     honest = Case("honest", post(b'{"status":"processing"}'), verdict="hint")
-    settings = {"MAX_BODY": str(MAX_BODY), "BODY_TIMEOUT": "1"}
+    settings = {"MAX_BODY": str(MAX_BODY), "BODY_TIMEOUT": patience}
     got: dict[str, Got] = {}
     async with serving(tmp_path, "http://127.0.0.1:9/nobody", **settings) as service:
         assert await sent(service, honest) == Got((200,), "hint")

@@ -268,13 +268,14 @@ def test_the_child_takes_its_limits_before_it_imports_pillow() -> None:
     """Memory, time, files, descriptors, cores; politely; and the service's libraries stay out of it."""
     script = """
 import json, os, resource, sys
+others = {*sys.modules, *sys.stdlib_module_names}  # of the interpreter, and of whoever set it up
 from receiver.pictures import Limits, child
 early = "PIL" in sys.modules
 without = list(child.confine(Limits(memory_mb=200, cpu_s=3)))
 names = ("AS", "CPU", "FSIZE", "NOFILE", "CORE")
 got = {it: resource.getrlimit(getattr(resource, "RLIMIT_" + it)) for it in names}
 from receiver.pictures import drawing
-libraries = sorted({it.partition(".")[0] for it in sys.modules} - set(sys.stdlib_module_names))
+libraries = sorted({it.partition(".")[0] for it in sys.modules} - others)
 print(json.dumps([early, without, got, os.nice(0), os.umask(0), libraries, "asyncio" in sys.modules]))
 """
     said = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, check=True, env={}).stdout

@@ -67,4 +67,5 @@ def test_every_file_that_is_named_is_there(page: str) -> None:
     )
     found = [first or second for first, second in named]
     assert found
+    found = [it for it in found if it != "bench/results.json"]  # `make bench` writes it: a fresh checkout has none
     assert [it for it in found if not any((place / it).exists() for place in (ROOT, (ROOT / page).parent))] == []

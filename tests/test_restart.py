@@ -3,21 +3,23 @@
 import asyncio
 import json
 import socket
+import time
 from pathlib import Path
 
 import anyio
 import pytest
 from fakes import a_ref
 from living import PATIENCE_S, until
-from web_fixtures import DONE, callback_path, served, wired
+from web_fixtures import DONE, callback_path, served, taken, wired
 
 from bench.restart import Unit, called
-from receiver.web import retire
+from receiver.web import retire, server
 from receiver.web.retire import Retiring
 from receiver.web.server import BACKLOG
 
 pytestmark = pytest.mark.anyio
 
+LONG_S = 300.0  # what ends within `PATIENCE_S` was not ended by it
 BODY = json.dumps(DONE).encode()
 PAGE = b"GET /healthz HTTP/1.1\r\nHost: receiver\r\n\r\n"
 
@@ -28,19 +30,22 @@ def post(path: str) -> bytes:
 
 
 async def test_no_callback_fails_in_restarts_under_load_and_none_waits_for_long(tmp_path: Path) -> None:
-    """Fifty a second, half of them over kept connections; the longest wait is a stop and a start, well under 5 s."""
-    async with called(tmp_path, seconds=60) as (unit, calls):
+    """Fifty a second, half of them over kept connections; the longest wait is a stop and a start, well under 5 s: where
+    these take longer, less than two of them."""
+    took = []
+    async with called(tmp_path, seconds=120) as (unit, calls):
         for turn in range(4):
+            began = time.perf_counter()
             assert await unit.stop() == 0
             await unit.start()
+            took.append(time.perf_counter() - began)
 
-            async def answered(least: int = 50 * (turn + 1)) -> bool:
-                return len(calls.waits) >= least
+            async def answered(least: int = 50 * (turn + 1), reused: int = calls.reused) -> bool:
+                return len(calls.waits) >= least and calls.reused > reused
 
             await until(answered)
     assert calls.failed == []
-    assert max(calls.waits) < 5
-    assert calls.reused > 0
+    assert max(calls.waits) < max(5, 2 * max(took))
 
 
 async def test_a_caller_that_comes_while_nobody_is_there_is_answered_by_the_next(tmp_path: Path) -> None:
@@ -94,12 +99,15 @@ async def test_requests_that_came_together_are_all_answered_in_a_stop(tmp_path: 
         assert await wire.closed()
 
 
-async def test_a_connection_that_was_just_used_is_answered_once_more_though_the_service_stops(tmp_path: Path) -> None:
+async def test_a_connection_that_was_just_used_is_answered_once_more_though_the_service_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retire, "WARM_S", LONG_S)
     async with served(tmp_path) as web, wired(web.port) as wire:
         wire.writer.write(PAGE)
         await wire.answer()
         web.stop.set()
-        await asyncio.sleep(0.05)
+        await web.draining.wait()
         wire.writer.write(post(callback_path(web.parts, a_ref())))
         assert (await wire.answer())[0] == 200
         assert await wire.closed()
@@ -150,16 +158,17 @@ async def test_a_connection_that_comes_to_life_behind_the_listeners_end_has_its_
                 assert await wire.closed()
 
 
-async def test_a_connection_that_brings_nothing_does_not_hold_a_stop_up(tmp_path: Path) -> None:
-    """One that was just opened is given half a second, not the five that requests in flight have."""
-    async with served(tmp_path) as web, wired(web.port) as wire:
-        loop = asyncio.get_running_loop()
+async def test_a_connection_that_brings_nothing_does_not_hold_a_stop_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was just opened is given half a second, not the time that requests in flight have."""
+    monkeypatch.setattr(server, "STOP_MOST_S", LONG_S)
+    async with served(tmp_path, body_timeout=str(round(LONG_S))) as web, wired(web.port) as wire:
         wire.writer.write(b"POST /callbacks/")  # and no more
-        await asyncio.sleep(0.05)
-        began = loop.time()
+        await taken(web.port)
         web.stop.set()
-        await web.ended()
-        assert loop.time() - began < 4
+        async with asyncio.timeout(PATIENCE_S):
+            await web.ended()
         assert await wire.closed()
 
 

@@ -14,7 +14,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 from cli_rig import RECEIVER, environment
-from living import OUTPAINT, Service, free_port, sinking, until
+from living import OUTPAINT, PATIENCE_S, Service, free_port, sinking, until
 from sentinel_rig import (
     API_TOKEN,
     LOUD,
@@ -44,7 +44,9 @@ def mail_port() -> Iterator[int]:
         return AuthResult(success=False, handled=False, message=said)
 
     port = free_port()
-    smtp = Controller(object(), "127.0.0.1", port, authenticator=authenticator, auth_require_tls=False)
+    smtp = Controller(
+        object(), "127.0.0.1", port, ready_timeout=PATIENCE_S, authenticator=authenticator, auth_require_tls=False
+    )
     smtp.start()
     try:
         yield port
@@ -106,12 +108,14 @@ async def watch_processes(service: Service, seen: set[str]) -> None:
 
 
 def _note_processes(ours: int, seen: set[str]) -> None:
+    own = Path(f"/proc/{ours}/cmdline").read_text()
     for process in Path("/proc").iterdir():
         with contextlib.suppress(OSError, ValueError, IndexError):
             parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+            arguments = (process / "cmdline").read_text()
             if ours in (int(process.name), parent):
-                seen.add((process / "cmdline").read_text())
-            if parent == ours:
+                seen.add(arguments)
+            if parent == ours and arguments != own:  # until its exec, a child is the service itself, forked
                 seen.add((process / "environ").read_text())
 
 
@@ -162,15 +166,15 @@ async def drive(service: Service, tattler: Tattler, failing: int) -> list[str]:
     await ask("POST", first, content=b"x" * 300_000)
 
     async def dead() -> bool:
-        notices = (await http.get("/api/v1/notices", params={"state": "dead", "limit": 100})).json()["notices"]
+        notices = (await service.got("notices", state="dead", limit="100"))["notices"]
         return len({notice["target"] for notice in notices}) >= failing
 
     await until(dead, patience_s=60)
     for path in ("tasks", "callbacks", "notices", "openapi.json"):
         await ask("GET", f"/api/v1/{path}", params={} if path.endswith("json") else {"limit": 100})
-    for task in (await http.get("/api/v1/tasks")).json()["tasks"]:
+    for task in (await service.got("tasks"))["tasks"]:
         await ask("GET", f"/api/v1/tasks/{task['ref']}")
-    for callback in (await http.get("/api/v1/callbacks")).json()["callbacks"]:
+    for callback in (await service.got("callbacks"))["callbacks"]:
         await ask("GET", f"/api/v1/callbacks/{callback['id']}")
         await ask("POST", f"/api/v1/callbacks/{callback['id']}/replay", json={})
     await ask("POST", "/api/v1/notices/redrive", json={})

@@ -8,10 +8,10 @@ from itertools import chain, repeat
 from pathlib import Path
 
 import pytest
-from fakes import a_ref
+from fakes import a_ref, elapse
 from living import PATIENCE_S, until
 from msgspec.structs import replace
-from web_fixtures import TOKEN, Wire, callback_path, opened, served, serving, wired
+from web_fixtures import TOKEN, Wire, callback_path, opened, served, serving, taken, wired
 
 from receiver.web import bounds
 from receiver.web.bounds import HEAD_MOST, HEADERS_MOST, PER_ADDRESS_MOST, PIPELINE_MOST, Crowd
@@ -23,11 +23,11 @@ LONG = "300"  # seconds: what ends within `PATIENCE_S` was not ended by its dead
 DRIP_S = 0.05
 
 
-async def said(wire: Wire) -> list[int]:
+async def said(wire: Wire, *, patience_s: float = PATIENCE_S) -> list[int]:
     """The statuses of all that is answered until the other side closes or resets."""
     got = b""
     with contextlib.suppress(ConnectionError):
-        while more := await asyncio.wait_for(wire.reader.read(65536), PATIENCE_S):
+        while more := await asyncio.wait_for(wire.reader.read(65536), patience_s):
             got += more
     return [int(it) for it in re.findall(rb"HTTP/1\.1 (\d{3}) ", got)]
 
@@ -140,10 +140,17 @@ async def test_requests_that_wait_for_their_turn_are_counted(tmp_path: Path) -> 
 # -- slowness --
 
 
+@pytest.mark.usefixtures("idle_s")
 async def test_a_body_that_comes_after_its_answer_has_the_same_deadline(tmp_path: Path) -> None:
     """The application has answered without it and waits for nothing: uvicorn alone would take bytes for ever."""
-    async with opened(tmp_path) as parts, serving(replace(parts, body_timeout_s=0.2)) as web:
-        assert await dripped(web.port, b"GET /healthz HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n") == [200]
+    async with served(tmp_path, body_timeout=LONG) as web, wired(web.port) as wire:
+        wire.writer.write(b"GET /healthz HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n")
+        assert (await wire.answer())[0] == 200
+        for _ in range(2):
+            wire.writer.write(b"x")
+            await taken(web.port)
+            await elapse(0.6 * float(LONG))
+        assert await wire.closed()
 
 
 async def test_a_peer_that_takes_no_answers_is_cut(tmp_path: Path) -> None:
@@ -162,7 +169,7 @@ async def test_a_peer_that_takes_no_answers_is_cut(tmp_path: Path) -> None:
 async def dripped(port: int, begun: bytes) -> list[int]:
     """The statuses that one gets who begins well and then sends a byte now and then, until it is cut."""
     async with wired(port) as wire:
-        reading = asyncio.create_task(said(wire))
+        reading = asyncio.create_task(said(wire, patience_s=2 * float(LONG)))
         for piece in chain([begun], repeat(b"x")):
             wire.writer.write(piece)
             await asyncio.wait({reading}, timeout=DRIP_S)
@@ -172,16 +179,27 @@ async def dripped(port: int, begun: bytes) -> list[int]:
 
 
 async def test_three_hundred_slow_senders_are_cut_while_every_honest_callback_is_answered(tmp_path: Path) -> None:
-    async with opened(tmp_path) as parts, serving(replace(parts, body_timeout_s=1.0)) as web:
-        head = f"POST {callback_path(parts, a_ref())} HTTP/1.1\r\nX-Slow: "
-        body = f"POST {callback_path(parts, a_ref())} HTTP/1.1\r\nContent-Length: 100000\r\n\r\n"
+    """After the time of a body, however many bytes each has sent until then."""
+    async with served(tmp_path, body_timeout=LONG) as web:
+        head = f"POST {callback_path(web.parts, a_ref())} HTTP/1.1\r\nX-Slow: "
+        body = f"POST {callback_path(web.parts, a_ref())} HTTP/1.1\r\nContent-Length: 100000\r\n\r\n"
         begun = [head.encode(), body.encode()]
         slow = [asyncio.create_task(dripped(web.port, begun[number % 2])) for number in range(SLOW)]
         honest = []
-        while not all(it.done() for it in slow):
-            honest.append((await web.client.post(callback_path(parts, a_ref()), content=b"{}")).status_code)
+
+        async def some_honest() -> None:
+            for _ in range(10):
+                path = callback_path(web.parts, a_ref())
+                honest.append((await web.client.post(path, content=b"{}")).status_code)
+
+        await some_honest()
+        for _ in range(2):
+            assert not any(it.done() for it in slow)
+            await elapse(0.6 * float(LONG))
+            await some_honest()
+        async with asyncio.timeout(PATIENCE_S):
+            answers = await asyncio.gather(*slow)
         assert set(honest) == {200}
-        answers = [it.result() for it in slow]
         assert answers[::2] == [[]] * (SLOW // 2)
         assert [it for it in answers[1::2] if it not in ([408], [])] == []
         assert [408] in answers

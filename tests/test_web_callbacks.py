@@ -6,15 +6,17 @@ from typing import Any
 
 import msgspec
 import pytest
-from fakes import a_ref, busy, impatient
+from fakes import a_ref, busy, elapse, impatient
 from msgspec.structs import replace
-from web_fixtures import DONE, FullDisk, callback_path, minted, opened, problem, served, serving, wired
+from web_fixtures import DONE, FullDisk, callback_path, minted, opened, problem, served, serving, taken, wired
 
 from receiver.tokens import Ring
 from receiver.web import callbacks
 from receiver.web.callbacks import HEADERS_MOST, kept_headers
 
 pytestmark = pytest.mark.anyio
+
+LONG_S = 300.0  # for a head or a body to come: no machine takes that long
 
 
 async def stored(web: Any) -> list[Any]:
@@ -134,36 +136,52 @@ async def test_a_chunked_body_in_many_pieces_arrives_whole(tmp_path: Path) -> No
 
 
 async def test_a_body_that_does_not_come_is_408(tmp_path: Path) -> None:
-    async with opened(tmp_path) as parts, serving(replace(parts, body_timeout_s=0.05)) as web, wired(web.port) as wire:
-        await wire.send(f"POST {callback_path(parts, a_ref())} HTTP/1.1", "Content-Length: 10", body=b"half")
+    async with (
+        opened(tmp_path) as parts,
+        serving(replace(parts, body_timeout_s=LONG_S)) as web,
+        wired(web.port) as wire,
+    ):
+        await wire.send(f"POST {callback_path(parts, a_ref())} HTTP/1.1", "Content-Length: 10", "Expect: 100-continue")
+        assert b"100 Continue" in await wire.reader.readuntil(b"\r\n\r\n")  # the route waits for the body
+        wire.writer.write(b"half")
+        await elapse(LONG_S)
         status, head, body = await wire.answer()
         assert (status, "connection: close" in head) == (408, True)
         assert json.loads(body)["error"]["code"] == "too_slow"
         assert await stored(web) == []
 
 
+@pytest.mark.usefixtures("idle_s")
 async def test_a_head_that_does_not_come_is_hung_up_on(tmp_path: Path) -> None:
     """Before any byte, in the middle of a head, and in the middle of the next one on a kept connection."""
-    async with opened(tmp_path) as parts, serving(replace(parts, body_timeout_s=0.05)) as web:
+    async with opened(tmp_path) as parts, serving(replace(parts, body_timeout_s=LONG_S)) as web:
         for begun in (b"", b"\r\n", b"POST /callbacks/x HTTP/1.1\r\nX-Half: "):
             async with wired(web.port) as wire:
                 wire.writer.write(begun)
+                await taken(web.port)
+                await elapse(LONG_S)
                 assert await wire.closed()
         async with wired(web.port) as wire:
             await wire.send("GET /healthz HTTP/1.1")
             assert (await wire.answer())[0] == 200
             wire.writer.write(b"GET /he")
+            await taken(web.port)
+            await elapse(LONG_S)
             assert await wire.closed()
 
 
+@pytest.mark.usefixtures("idle_s")
 async def test_a_kept_connection_outlives_the_deadline_of_its_heads(tmp_path: Path) -> None:
     """The deadline is each head's own: whole requests one after the other never meet it."""
-    async with opened(tmp_path) as parts, serving(replace(parts, body_timeout_s=0.05)) as web, wired(web.port) as wire:
-        for _ in range(2):
+    async with (
+        opened(tmp_path) as parts,
+        serving(replace(parts, body_timeout_s=LONG_S)) as web,
+        wired(web.port) as wire,
+    ):
+        for _ in range(3):
             await wire.send(f"POST {callback_path(parts, a_ref())} HTTP/1.1", "Content-Length: 2", body=b"{}")
             assert (await wire.answer())[0] == 200
-            async with wired(web.port) as silent:  # younger than ours, and its deadline passes
-                assert await silent.closed()
+            await elapse(LONG_S)
 
 
 async def test_a_sender_that_goes_leaves_nothing(tmp_path: Path) -> None:

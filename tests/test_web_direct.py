@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from fakes import a_ref
+from fakes import a_ref, elapse
 from living import PATIENCE_S, until
 from msgspec.structs import replace
 from web_fixtures import DONE, FullDisk, callback_path, opened, served, serving, wired
@@ -140,21 +140,16 @@ async def test_a_fault_of_ours_is_500_and_never_a_bad_request(tmp_path: Path) ->
     assert status == 500
 
 
-async def test_an_idle_connection_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """uvicorn's five seconds, here a twentieth of one; each of ten callbacks begins the wait anew."""
-    begun = Direct.connection_made
-
-    def hurried(self: Direct, transport: asyncio.Transport) -> None:
-        begun(self, transport)
-        self.timeout_keep_alive = 0.05  # type: ignore[assignment]  # a fraction does as well
-
-    monkeypatch.setattr(Direct, "connection_made", hurried)
+async def test_an_idle_connection_is_closed(tmp_path: Path, idle_s: float) -> None:
+    """Each of ten callbacks begins the wait anew."""
     async with served(tmp_path) as web, wired(web.port) as wire:
         path = callback_path(web.parts, a_ref())
         for _ in range(10):
             wire.writer.write(post(path))
             assert (await wire.answer())[0] == 200
-        assert await asyncio.wait_for(wire.closed(), PATIENCE_S)
+            await elapse(0.6 * idle_s)
+        await elapse(0.6 * idle_s)
+        assert await wire.closed()
 
 
 async def test_one_that_says_it_is_the_last_is_hung_up_on(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 from click.testing import CliRunner, Result
 from fakes import Clock, FakeSender
+from living import PATIENCE_S
 from msgspec import Struct
 
 from receiver import config
@@ -28,6 +29,7 @@ OTHER_TOKEN = "an-api-token-for-tests-0002"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 SECRET = "a-secret-key-for-tests-0001"
 TARGETS = '[targets.slack]\nurl = "json://127.0.0.1:9/a"\n[targets.mail]\nurl = "json://127.0.0.1:9/b"\n'
+KEPT = httpx.Limits(keepalive_expiry=2.0)  # well before the web's five seconds: else both may end one at once
 OUTPAINT: dict[str, Any] = {"model": "midjourney_outpaint", "params": {"jobId": "a-job", "imageNo": 0, "scale": 1.5}}
 DONE = {
     "id": "prov-1",
@@ -88,7 +90,8 @@ async def serving(parts: Parts) -> AsyncIterator[Served]:
     await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
     url = f"http://127.0.0.1:{port.result()}"
     try:
-        async with httpx.AsyncClient(base_url=url, headers=BEARER, trust_env=False) as client:
+        client = httpx.AsyncClient(base_url=url, headers=BEARER, trust_env=False, timeout=PATIENCE_S, limits=KEPT)
+        async with client:
             yield Served(parts, client, stop, draining, port.result(), running)
     finally:
         stop.set()
@@ -130,13 +133,13 @@ class Wire:
 
     async def answer(self) -> tuple[int, str, bytes]:
         """The next answer's status, head in lower case, and body."""
-        head = (await self.reader.readuntil(b"\r\n\r\n")).decode().lower()
+        head = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), PATIENCE_S)).decode().lower()
         [length] = [line.removeprefix("content-length: ") for line in head.split("\r\n") if "content-length" in line]
         return int(head.split()[1]), head, await self.reader.readexactly(int(length))
 
     async def closed(self) -> bool:
-        """Whether the other side closes, with nothing more to say."""
-        return await self.reader.read() == b""
+        """Whether the other side closes, with nothing more to say; TimeoutError if it does not within `PATIENCE_S`."""
+        return await asyncio.wait_for(self.reader.read(), PATIENCE_S) == b""
 
 
 @contextlib.asynccontextmanager
@@ -149,6 +152,13 @@ async def wired(port: int) -> AsyncIterator[Wire]:
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
+
+
+async def taken(port: int) -> None:
+    """Once the web has read what was sent to it before: it answers one that came later."""
+    async with wired(port) as wire:
+        await wire.send("GET /healthz HTTP/1.1", "Connection: close")
+        assert (await wire.answer())[0] == 200
 
 
 class FullDisk:
