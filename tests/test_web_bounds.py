@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 from fakes import a_ref, elapse
 from living import PATIENCE_S, until
-from msgspec.structs import replace
-from web_fixtures import TOKEN, Wire, callback_path, opened, served, serving, taken, wired
+from web_fixtures import Wire, callback_path, opened, served, serving, taken, wired
 
 from receiver.web import bounds
-from receiver.web.bounds import HEAD_MOST, HEADERS_MOST, PER_ADDRESS_MOST, PIPELINE_MOST, Crowd
+from receiver.web.bounds import HEAD_MOST, HEADERS_MOST, PER_ADDRESS_MOST, PIPELINE_MOST, Bounded, Crowd
 
 pytestmark = pytest.mark.anyio
 
@@ -153,17 +152,29 @@ async def test_a_body_that_comes_after_its_answer_has_the_same_deadline(tmp_path
         assert await wire.closed()
 
 
-async def test_a_peer_that_takes_no_answers_is_cut(tmp_path: Path) -> None:
-    async with opened(tmp_path) as parts, serving(replace(parts, body_timeout_s=0.2)) as web, wired(web.port) as wire:
-        wire.writer.transport.pause_reading()  # type: ignore[attr-defined]  # it can: it is a socket's
+@pytest.mark.usefixtures("idle_s")
+async def test_a_peer_that_takes_no_answers_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The transport says that what is written waits, and after a while that it does no longer, or it is cut."""
+    connections: list[Bounded] = []
+    begun = Bounded.connection_made
 
-        async def ask_for_ever() -> None:
-            while True:
-                await wire.send("GET /api/v1/openapi.json HTTP/1.1", f"Authorization: Bearer {TOKEN}")
-                await asyncio.sleep(0)
+    def noted(self: Bounded, transport: asyncio.Transport) -> None:
+        connections.append(self)
+        begun(self, transport)
 
-        with pytest.raises(ConnectionError):
-            await asyncio.wait_for(ask_for_ever(), PATIENCE_S)
+    monkeypatch.setattr(Bounded, "connection_made", noted)
+    async with served(tmp_path, body_timeout=LONG) as web, wired(web.port) as wire:
+        await wire.send("GET /healthz HTTP/1.1")
+        assert (await wire.answer())[0] == 200
+        [connection] = connections
+        connection.pause_writing()
+        connection.resume_writing()
+        await elapse(float(LONG))
+        await wire.send("GET /healthz HTTP/1.1")
+        assert (await wire.answer())[0] == 200, "it took what waited"
+        connection.pause_writing()
+        await elapse(float(LONG))
+        assert await said(wire) == []
 
 
 async def dripped(port: int, begun: bytes) -> list[int]:
