@@ -68,9 +68,11 @@ async def rigged(
 
 
 def names(**known: list[str]) -> Resolve:
-    """A resolver that knows these, as `name.example`, and asks the real one about the others."""
+    """A resolver that knows these, as `name.example`, no `.invalid`, and asks the real one about the others."""
 
     async def resolve(host: str, port: int) -> list[str]:
+        if host.endswith(".invalid"):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         found = known.get(host.removesuffix(".example"))
         return found if found is not None else await resolved(host, port)
 

@@ -104,6 +104,17 @@ def test_without_keys_nobody_can_be_recognised(site: Site) -> None:
     assert site.asked == []
 
 
+@pytest.fixture
+def no_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resolver that knows none, so that no question leaves this machine."""
+
+    def unknown(*args: object, **named: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr("socket.getaddrinfo", unknown)
+
+
+@pytest.mark.usefixtures("no_names")
 def test_a_name_that_nobody_knows_is_told() -> None:
     assert "receiver.invalid is not known: give it an A or AAAA record" in only(public("https://receiver.invalid"))
 
@@ -246,6 +257,7 @@ def test_what_the_provider_says_to_the_key_is_told_without_the_key(
     assert KEY not in text
 
 
+@pytest.mark.usefixtures("no_names")
 def test_a_provider_that_cannot_be_found_is_told() -> None:
     [found] = remote.provider("https://provider.invalid/generation", KEY, [])
     assert (found.result, found.text) == (Result.FAILED, "the name provider.invalid is not known")

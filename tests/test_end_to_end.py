@@ -162,7 +162,7 @@ UPSTREAM = {
     "id": "0f0e0d0c-1111-4222-8333-444455556666",
     "status": 2,
     "comment": "JobStatusSuccess",
-    "urls": [f"https://cdn.example.org/{place}.png" for place in range(4)],
+    "urls": [f"https://127.0.0.1/{place}.png" for place in range(4)],
 }
 
 

@@ -189,7 +189,8 @@ async def _known(value: object) -> object:
 async def commands(service: Service) -> list[str]:
     """What the commands print, asked for with the same settings."""
     said = []
-    env = {**service.env, "RECEIVER_SERVER": service.url, "RECEIVER_API_TOKEN": API_TOKEN}
+    here = {"RECEIVER_SERVER": service.url, "RECEIVER_PUBLIC_URL": service.url}  # the doctor goes there, and no further
+    env = {**service.env, **here, "RECEIVER_API_TOKEN": API_TOKEN}
     for words in (
         "config",
         "config --json",
