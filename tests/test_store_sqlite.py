@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from anyio import wait_all_tasks_blocked
-from fakes import a_notice, a_task, busy, got, impatient, owe, put
+from fakes import NOW, a_notice, a_task, busy, got, impatient, owe, put
 
 from receiver.errors import Corrupt, Locked, Newer, StoreError, Unavailable
 from receiver.store import open_store
@@ -100,6 +100,18 @@ async def test_a_busy_database_is_unavailable_and_recovers(store: SqliteStore, t
     assert await store.probe() is None
     assert store.fault is None
     await put(store, a_task())
+
+
+async def test_a_commit_that_writes_nothing_says_nothing_of_the_disk(store: SqliteStore) -> None:
+    """A loop that looks for work and finds none would else report a disk as mended that takes nothing."""
+    store.fault = "the disk reports an error"
+    async with store.write() as tx:
+        assert await tx.tasks.get(["none"]) == {}
+    async with store.write() as tx:
+        assert await tx.tasks.forget_keys(NOW) == 0
+    assert store.fault is not None
+    await put(store, a_task())
+    assert store.fault is None
 
 
 async def test_a_full_disk_is_unavailable_and_stores_nothing(store: SqliteStore) -> None:

@@ -65,6 +65,7 @@ class SqliteConnection:
         self._turn = turn
         self._put_off = [] if read_most_s is not None else [Change("BEGIN IMMEDIATE", [()])]
         self._began = False
+        self._changed = raw.changed
         self.touched: set[str] = set()
         self.woken: set[Topic] = set()
 
@@ -80,11 +81,10 @@ class SqliteConnection:
         self._put_off.append(Change(sql, rows, expect))
 
     async def commit(self) -> bool:
-        """End the transaction; whether it ever began: one that changed and read nothing has not."""
-        begun = self._began or len(self._put_off) > 1
-        if begun:
+        """End the transaction, if it ever began: one that changed and read nothing has not. Whether it wrote."""
+        if self._began or len(self._put_off) > 1:
             await self.run("COMMIT")
-        return begun
+        return self._raw.changed != self._changed
 
     async def _trip(self, sql: str, params: Row) -> tuple[list[Any], int]:
         changes, self._put_off = self._put_off, []
@@ -168,7 +168,7 @@ class SqliteStore:
             self._turns.give()
 
     async def _commit(self, connection: SqliteConnection) -> None:
-        """Commit, and tell of it."""
+        """Commit, and tell of it. One that wrote nothing says nothing of the disk."""
         if await connection.commit():
             self._watch_files()
             self.fault = self._damage or self.no_room()

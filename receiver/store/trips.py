@@ -38,6 +38,7 @@ class Trips(aiosqlite.Connection):
 
     def __init__(self, path: str) -> None:
         super().__init__(lambda: sqlite3.connect(path, isolation_level=None), iter_chunk_size=64)
+        self.changed = 0  # rows, since it was opened; those that were rolled back too
 
     async def trip(self, changes: Sequence[Change], sql: str, params: Row = ()) -> tuple[list[Any], int]:
         """Run `changes`, then `sql`: its rows, and how many it changed. Raises Stale before `sql` is run."""
@@ -50,7 +51,9 @@ class Trips(aiosqlite.Connection):
             if change.expect is not None and met != change.expect:
                 raise Stale(f"{change.expect - met} of {change.expect} rows had moved on")
         cursor = self._conn.execute(sql, params)
-        return cursor.fetchall(), cursor.rowcount
+        found = cursor.fetchall()
+        self.changed = self._conn.total_changes
+        return found, cursor.rowcount
 
 
 def _statements(change: Change) -> Iterator[tuple[str, Row]]:
