@@ -137,7 +137,7 @@ def settled(
         images=outcome.images,
         error=done.error and replace(done.error, raw=None),
         cost=outcome.usage.cost if outcome.usage else None,
-        duration_ms=max(0, now - task.submitted_at) if task.submitted_at is not None else None,
+        duration_ms=_took(task, now),
     )
     return Decision(Verdict.ACCEPTED, done, outcome.images, owed(done, report, policy, now))
 
@@ -214,7 +214,7 @@ def owed(task: Task, report: Report, policy: Policy, now: int) -> tuple[Notice, 
             ref=task.ref,
         )
         for target in policy.targets
-        if report.event in target.on and _wanted(task, target)
+        if report.event in target.on and wanted(task, target)
     )
 
 
@@ -279,7 +279,13 @@ def _moved(task: Task, outcome: Outcome) -> Task:
     )
 
 
-def _wanted(task: Task, target: Target) -> bool:
+def _took(task: Task, now: int) -> int | None:
+    """Milliseconds from the submission; None where we do not know when it was: another made it."""
+    ours = task.origin is Origin.SUBMITTED and task.submitted_at is not None
+    return max(0, now - (task.submitted_at or 0)) if ours else None
+
+
+def wanted(task: Task, target: Target) -> bool:
     """Whether the target hears of this task: one that names its targets goes to these, whatever they else hear of."""
     if task.targets is not None:
         return target.name in task.targets

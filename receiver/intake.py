@@ -111,7 +111,7 @@ class Intake:
                 raise Refused(
                     409, "submitting", "its submission is being answered just now; the answer will say the id"
                 )
-            if task.task_id is not None:
+            if task.task_id is not None and not _is_told(task):
                 raise Refused(409, "task_id_known", f"its id is {task.task_id}, from the provider", "task_id")
             told = await self._with_id(tx, task, task_id)
             await tx.tasks.update([(task, told)])
@@ -220,6 +220,11 @@ class Intake:
             submitted_at=task.submitted_at or now,
             poll_at=look_at if self._policy.can_poll else task.poll_at,
         )
+
+
+def _is_told(task: Task) -> bool:
+    """Whether the task's id is a person's word that nothing of the provider's has confirmed yet: it may be mistaken."""
+    return task.origin is not Origin.SUBMITTED and task.provider_created_at is None and task.progress is None
 
 
 async def _found(tx: Tx, ref: str) -> Task:

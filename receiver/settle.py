@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from msgspec.structs import replace
 
-from receiver.decide import decide
+from receiver.decide import decide, wanted
 from receiver.errors import Stale, Unavailable
 from receiver.model import (
     Decision,
@@ -145,7 +145,8 @@ async def raise_attention(
 ) -> bool:
     """Owe a notice that a person is needed, at most one per cause and hour; whether it was owed now.
 
-    `but` names a target that is not told: the one it is about.
+    Of a task those are told who hear of it; where nobody of them hears of such, all who do. `but` names a target that
+    is not told: the one it is about.
     """
     if not await tx.notices.raise_attention(cause, text, now, ATTENTION_QUIET_MS):
         return False
@@ -157,9 +158,11 @@ async def raise_attention(
         text=text,
         cause=cause,
     )
+    told = [it for it in policy.targets if Event.ATTENTION in it.on and it.name != but]
+    if task is not None:
+        told = [it for it in told if wanted(task, it)] or told
     await tx.notices.insert(
         Notice(target=it.name, event=report.event, report=report, created_at=now, due_at=now, ref=report.ref)
-        for it in policy.targets
-        if Event.ATTENTION in it.on and it.name != but
+        for it in told
     )
     return True

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from archive_rig import LOOPBACK, Site, answer, png, serving
+from living import free_port
 from provider_stand import hang, listening, reset
 
 from receiver import __version__
@@ -222,13 +223,11 @@ async def test_what_is_not_a_whole_picture_is_not_kept(
 
 async def test_a_host_that_does_not_answer_is_known_to_be_silent(tmp_path: Path) -> None:
     """So that its other pictures need not be asked for in the same round."""
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        port = closed.getsockname()[1]
-        async with rigged(tmp_path, resolve=names(none=[])) as rig:
-            nobody = await rig.refused(f"http://127.0.0.1:{port}/secret")
-            unknown = await rig.refused(f"http://none.example:{port}/secret")
-            unfound = await rig.refused(f"http://does-not-exist.invalid:{port}/secret")
+    port = free_port()
+    async with rigged(tmp_path, resolve=names(none=[])) as rig:
+        nobody = await rig.refused(f"http://127.0.0.1:{port}/secret")
+        unknown = await rig.refused(f"http://none.example:{port}/secret")
+        unfound = await rig.refused(f"http://does-not-exist.invalid:{port}/secret")
     assert [(it.silent, it.permanent) for it in (nobody, unknown, unfound)] == [(True, False)] * 3
 
 

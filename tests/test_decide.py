@@ -8,7 +8,7 @@ from fakes import DAY, MAIL, MINUTE, NOW, PICTURES, POLICY, SECOND, SLACK, a_tas
 from msgspec.structs import replace
 
 from receiver.decide import believed, decide, fits, lost
-from receiver.model import Confirm, Ending, Image, Outcome, Shape, Source, State, Task, Verdict
+from receiver.model import Confirm, Ending, Image, Origin, Outcome, Shape, Source, State, Task, Verdict
 
 E, S, V = Ending, State, Verdict
 BOTH = replace(POLICY, targets=(SLACK, MAIL))
@@ -141,6 +141,13 @@ def test_a_report_is_frozen_with_all_that_a_ping_says() -> None:
     said = notice.report
     assert (said.ref, said.task_id, said.prompt, said.label) == (task.ref, "job-1", "hills", "hero")
     assert (said.images, said.duration_ms, said.confirmed) == (PICTURES, 90_000, True)
+
+
+@pytest.mark.parametrize("origin", [Origin.MINTED, Origin.ADOPTED])
+def test_how_long_it_took_is_not_told_of_what_another_submitted(origin: Origin) -> None:
+    """We know when its first callback came, and not when it was sent."""
+    decision = decide(a_task(origin=origin), says(Ending.COMPLETED), Source.CALLBACK, BOTH, NOW)
+    assert decision.notices[0].report.duration_ms is None
 
 
 def test_a_failure_without_a_reason_still_says_something_and_raw_stays_out_of_the_ping() -> None:

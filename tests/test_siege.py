@@ -38,6 +38,7 @@ from receiver.messages import NoLinks
 from receiver.metrics import Metrics
 from receiver.model import Ending, Event, NoticeState, Policy, Shape, Source, State, Verdict
 from receiver.notify import Notify
+from receiver.settle import raise_attention
 from receiver.store import Store
 from receiver.submit import Submit
 from receiver.tokens import Ring
@@ -185,6 +186,20 @@ async def test_a_withdrawn_task_that_ends_all_the_same_calls_for_a_person(store:
     assert await an_ingest(store).receive(task.ref, ended, b"{}") is Verdict.CONFLICT
     [told] = await notices(store)
     assert (told.event, told.ref) == (Event.ATTENTION, task.ref)
+
+
+async def test_attention_for_a_task_is_told_to_those_who_hear_of_it(store: Store) -> None:
+    """Where nobody of them does, all are: a person is needed."""
+    heroes = replace(SLACK, name="heroes", labels=("hero*",))
+    for label, names in (("hero-1", ["heroes", "team"]), ("extra", ["team"])):
+        async with store.write() as tx:
+            policy = replace(POLICY, targets=(heroes, replace(SLACK, name="team")))
+            assert await raise_attention(tx, f"cause-{label}", "look", policy, NOW, a_task(label=label))
+        assert sorted(it.target for it in await notices(store) if it.report.label == label) == names
+    async with store.write() as tx:
+        alone = replace(POLICY, targets=(heroes,))
+        assert await raise_attention(tx, "cause", "look", alone, NOW, a_task(label="alone"))
+    assert [it.target for it in await notices(store) if it.report.label == "alone"] == ["heroes"]
 
 
 async def test_an_end_that_a_person_believed_was_not_withdrawn(store: Store) -> None:

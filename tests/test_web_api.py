@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 from fakes import NOW, a_ref, a_task, busy, got, impatient, put
-from web_fixtures import BEARER, OUTPAINT, completed, minted, near, opened, problem
+from web_fixtures import BEARER, DONE, OUTPAINT, callback_path, completed, minted, near, opened, problem
 
 from receiver.model import State
 from receiver.store import Store
@@ -319,12 +319,16 @@ async def test_an_unsure_task_is_sent_again_and_only_an_unsure_one(tmp_path: Pat
         assert problem(await web.client.post(f"{TASKS}/{sure.ref}/resubmit")) == (409, "not_unsure", None)
 
 
-async def test_the_providers_id_may_be_told_once(tmp_path: Path) -> None:
+async def test_the_providers_id_may_be_told_until_the_provider_confirms_it(tmp_path: Path) -> None:
+    """A slip of the pen can be mended as long as nothing has come by that id."""
     async with near(tmp_path) as web:
         ref, other = await minted(web.client), await minted(web.client)
         path = f"{TASKS}/{ref}"
-        answer = await web.client.patch(path, json={"task_id": "prov-1"})
-        assert (answer.status_code, answer.json()["task_id"]) == (200, "prov-1")
+        for told in ("prov-0", "prov-1"):
+            answer = await web.client.patch(path, json={"task_id": told})
+            assert (answer.status_code, answer.json()["task_id"]) == (200, told)
+        runs = {**DONE, "id": "prov-1", "status": "running", "progress": 0.5, "output": []}
+        assert (await web.client.post(callback_path(web.parts, ref), json=runs)).json()["verdict"] == "accepted"
         assert problem(await web.client.patch(path, json={"task_id": "prov-2"})) == (409, "task_id_known", "task_id")
         taken = await web.client.patch(f"{TASKS}/{other}", json={"task_id": "prov-1"})
         assert problem(taken) == (409, "task_id_taken", "task_id")
