@@ -29,10 +29,9 @@ KEPT_MOST = 50  # callbacks kept per task
 KEPT_BYTES_MOST = 2 * 1024 * 1024
 STALE_TRIES = 3
 
-_UNPARSED = (
-    "The body of a callback for {} could not be read; has the provider changed its format? It is kept: "
-    "`receiver callbacks list --verdict unparsed`. {}"
-)
+_UNPARSED = "The body of a callback for {} could not be read; has the provider changed its format? {} {}"
+_KEPT = "It is kept: `receiver callbacks list --verdict unparsed`."
+_NOT_KEPT = "It is not kept: the task has too many already."
 _POLLED = "The task is polled instead."
 _NOT_POLLED = "The task cannot be polled, for want of {}: look at the body, and at the provider's own list."
 _UNTRUE = (
@@ -91,6 +90,10 @@ class _Shelf:
         self._known.add((task.ref, callback.digest))
         self.kept.append((callback, new))
         return replace(task, kept=task.kept + 1, kept_bytes=task.kept_bytes + size)
+
+    def has(self, callback: Callback) -> bool:
+        """Whether its bytes are kept, by this callback or one before it."""
+        return (callback.ref, callback.digest) in self._known
 
 
 class Ingest:
@@ -218,10 +221,12 @@ class Ingest:
         try:
             verdicts = await self._store_batch(batch)
         except StoreError as error:
-            refused = error if isinstance(error, Unavailable) else Unavailable(str(error))
+            # Its traceback holds every frame on the way, and with them all bodies, until garbage is looked for.
+            refused = _bare(error)
             queued, self._queue = self._queue, deque()  # they would wait for the same, one batch after the other
             for waiting in (*batch, *queued):
                 self._tell(waiting, refused)
+            batch.clear()
         except Exception:
             if not batch:
                 batch.append(self._queue.popleft())
@@ -277,7 +282,8 @@ class Ingest:
             for waiting, verdict in zip(batch, verdicts, strict=True):
                 task = book.tasks[waiting.callback.ref]
                 if verdict is Verdict.UNPARSED and not task.state.final:
-                    await raise_attention(tx, "unparsed", _unparsed(task, self._policy), self._policy, now, task)
+                    text = _unparsed(task, self._policy, kept=shelf.has(waiting.callback))
+                    await raise_attention(tx, "unparsed", text, self._policy, now, task)
                 if verdict is Verdict.CONFLICT and task.state is State.CANCELLED:
                     text = _WITHDRAWN.format(task.ref)
                     await raise_attention(tx, f"withdrawn:{task.ref}", text, self._policy, now, task)
@@ -296,7 +302,7 @@ class Ingest:
                 raw = replace(waiting.callback, verdict=Verdict.UNPARSED, headers=b"{}")
                 await tx.callbacks.insert([(raw, True)])
         except StoreError as error:
-            self._tell(waiting, error if isinstance(error, Unavailable) else Unavailable(str(error)))
+            self._tell(waiting, _bare(error))
         except Exception as error:
             extra = {"action": "callback.store", "ref": waiting.callback.ref}
             log.exception("a callback could not be stored at all", extra=extra)
@@ -305,10 +311,18 @@ class Ingest:
             self._tell(waiting, Verdict.UNPARSED)
 
 
-def _unparsed(task: Task, policy: Policy) -> str:
-    if not policy.can_poll:
-        return _UNPARSED.format(task.ref, _NOT_POLLED.format("a PROVIDER_KEY"))
-    return _UNPARSED.format(task.ref, _POLLED if task.task_id else _NOT_POLLED.format("the provider's id of it"))
+def _bare(error: StoreError) -> Unavailable:
+    """The same for those who wait, with nothing of where it came from."""
+    if isinstance(error, Unavailable):
+        return Unavailable(str(error), retry_after_s=error.retry_after_s)
+    return Unavailable(str(error))
+
+
+def _unparsed(task: Task, policy: Policy, *, kept: bool) -> str:
+    lack = "the provider's id of it" if policy.can_poll else "a PROVIDER_KEY"
+    polled = policy.can_poll and task.task_id is not None
+    said = _KEPT if kept else _NOT_KEPT
+    return _UNPARSED.format(task.ref, said, _POLLED if polled else _NOT_POLLED.format(lack))
 
 
 def _log(batch: Sequence[_Waiting], verdicts: Sequence[Verdict]) -> None:

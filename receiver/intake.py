@@ -68,10 +68,11 @@ class Intake:
                         409, "idempotency_key_reused", "this key was used with another body", "Idempotency-Key"
                     )
                 found = await tx.tasks.get([ref])
-                if ref in found:
-                    return found[ref], True
+                if ref not in found:  # to make another would be to pay again
+                    text = f"this key made {ref}, which RETENTION has removed since; use another key for another task"
+                    raise Refused(409, "idempotency_key_reused", text, "Idempotency-Key")
+                return found[ref], True
             task = self._checked(asked)  # only now: what was accepted once is, whatever the settings say today
-            await tx.tasks.forget_keys(self._clock())
             await tx.tasks.insert([task])
             await tx.tasks.remember(key, digest, task.ref, self._clock())
         return task, False

@@ -227,16 +227,16 @@ def an_intake(store: Store, policy: Policy) -> Intake:
     return Intake(store, policy, ring, Clock(), metrics, public_url="https://me.example", unreachable=None)
 
 
-async def test_a_key_whose_task_was_removed_stands_for_its_next_task(store: Store) -> None:
-    """With `tasks=1d` a repeat within the key's 30 days makes one more task, and no third one."""
+async def test_a_key_whose_task_was_removed_makes_no_other(store: Store) -> None:
+    """With `tasks=1d`, within the key's 30 days: another task would be paid for again."""
     asked = NewTask("midjourney_outpaint", {"jobId": "j", "imageNo": 0, "scale": 1.5})
     first, _ = await an_intake(store, POLICY).create(asked, "key")
     await an_intake(store, POLICY).cancel(first.ref)
     async with store.write() as tx:
         await tx.pruning.drop_tasks([first.ref], NOW, 10)
-    second, repeated = await an_intake(store, POLICY).create(asked, "key")
-    assert not repeated
-    assert await an_intake(store, POLICY).create(asked, "key") == (second, True)
+    with pytest.raises(Refused, match=f"made {first.ref}, which RETENTION has removed"):
+        await an_intake(store, POLICY).create(asked, "key")
+    assert await store.tasks.page() == []
 
 
 async def test_a_repeated_request_is_the_same_task_whatever_the_settings_say_by_then(store: Store) -> None:

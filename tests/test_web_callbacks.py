@@ -261,7 +261,7 @@ async def test_headers_are_kept_with_the_callback(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["authorization", "cookie", "x-api-key", "x-auth-token", "x-forwarded-for", "x-real-ip", "host", "accept"]
+    "name", ["x-api-key", "x-auth-token", "x-forwarded-for", "x-real-ip", "x-original-uri", "host"]
 )
 def test_no_secret_and_nothing_of_a_proxy_is_kept(name: str) -> None:
     assert kept_headers([(name.encode(), b"planted")]) == b"{}"

@@ -19,10 +19,12 @@ def take_lock(path: Path) -> int:
     beside = path.with_name(path.name + ".lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # no link: the folder may be another user's, who would have root give away what it leads to
+        lock = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise Unavailable(f"cannot open {beside}: {error.strerror}; check the directory's owner and mode") from error
-    give(lock, owner(path))
+    if os.fstat(lock).st_nlink == 1:
+        give(lock, owner(path))
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

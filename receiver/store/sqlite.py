@@ -134,7 +134,7 @@ class SqliteStore:
         self._wakes = Wakes()
         self._listeners = Listeners()
         self._may_read = asyncio.Lock()
-        self._identity: tuple[tuple[int, int], tuple[int, int]] | None = None  # of the two files, once both are there
+        self._identity: list[tuple[int, int]] | None = None  # of database, log and lock, once all are there
         self._log_bytes, self._log_bound = 0, LOG_MOST
         self._shortening: asyncio.Task[None] | None = None
         on = SqliteConnection(reading, READ_MOST_S, self._may_read)
@@ -184,13 +184,15 @@ class SqliteStore:
         """
         try:
             log = os.stat(f"{self.path}-wal")
-            identity = (_identity(os.stat(self.path)), _identity(log))
+            identity = [_identity(it) for it in (os.stat(self.path), log, os.stat(f"{self.path}.lock"))]
         except FileNotFoundError:
             identity = None
         except OSError:  # what is committed is committed
             return
         if identity is None or identity != (self._identity or identity):
-            raise Corrupt(f"{self.path} or its -wal was removed or replaced while the service runs: restart it")
+            raise Corrupt(
+                f"{self.path}, its -wal or its .lock was removed or replaced while the service runs: restart it"
+            )
         self._identity = identity
         self._log_bytes = log.st_size
         if self._log_bytes <= LOG_MOST:
@@ -286,6 +288,7 @@ async def open_sqlite(path: Path) -> SqliteStore:
 
     Raises Locked when another process has it, Newer, Corrupt, Unavailable.
     """
+    path = path.resolve()  # noqa: ASYNC240 - once, and its other files are beside the file, not beside a link to it
     lock = take_lock(path)
     opened: list[Trips] = []
     try:

@@ -255,11 +255,9 @@ class Tasks:
         return (rows[0][0], rows[0][1]) if rows else None
 
     async def remember(self, key: str, digest: bytes, ref: str, now: int) -> None:
-        """Keep an Idempotency-Key; one whose task is gone stands for its new task."""
+        """Keep an Idempotency-Key."""
         self._on.later(
-            "INSERT INTO idempotency (key, digest, ref, created_at) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT (key) DO UPDATE SET ref = excluded.ref, created_at = excluded.created_at",
-            [(key, digest, ref, now)],
+            "INSERT INTO idempotency (key, digest, ref, created_at) VALUES (?, ?, ?, ?)", [(key, digest, ref, now)]
         )
 
     async def forget_keys(self, now: int, limit: int = 200) -> int:

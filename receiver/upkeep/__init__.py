@@ -228,7 +228,8 @@ def _judged(part: Path, file: Path) -> backups.Inside:
     except Newer:
         raise
     except Corrupt as error:
-        raise Corrupt(f"{file} is damaged, and nothing was changed: take an earlier backup ({error})") from error
+        why = error.__cause__ or error  # SQLite's own words: ours have a remedy, which is for the database in use
+        raise Corrupt(f"{file} is damaged, and nothing was changed: take an earlier backup ({why})") from error
     except StoreError as error:
         raise StoreError(f"{file}: {error}; nothing was changed") from error
 

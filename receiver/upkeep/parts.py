@@ -33,7 +33,11 @@ def drafted(file: Path) -> Iterator[Path]:
 
 def _locked(part: Path, file: Path) -> int:
     while True:
-        opened = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # no link, and no second name: the folder may be another user's, who would have root empty what it leads to
+        opened = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        if os.fstat(opened).st_nlink > 1:
+            os.close(opened)
+            raise Unwritable(f"{part} has a second name elsewhere; remove it")
         try:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -18,6 +18,10 @@ PER_ADDRESS_MOST = 64
 HEADERS_MOST = 100
 HEAD_MOST = 64 * 1024  # bytes; h11's limit too
 _UPGRADE = re.compile(rb"^upgrade(?=[ \t]*:)", re.IGNORECASE | re.MULTILINE)
+_NOT_HEARD = b"x-upgra"  # in its place, as long as it: what follows the head stays where it is, whatever it is
+_HEAD_END = b"\r\n\r\n"
+CRUMB = 64  # bytes of a body, or chunk of it, below which it is one
+CRUMBS_MOST = 10_000  # of a body: each costs the loop some microseconds
 PIPELINE_MOST = 16  # requests that wait behind the one that is being answered
 
 _END = b"content-length: 0\r\nconnection: close\r\n"
@@ -88,6 +92,8 @@ class Bounded(Direct):
         self._let_in = False
         self._heading = True  # between two requests, or in a head
         self._moved_on = False  # this read ended a head or a body, or brought some of a body
+        self._tail = b""  # the last of what came of a head without an end
+        self._crumbs = 0
         self._unended = 0  # bytes of earlier reads that belong to a head or trailer without an end yet
         self._arriving = 0  # bytes of this read
         self._refusal: bytes | None = None
@@ -114,10 +120,15 @@ class Bounded(Direct):
     def data_received(self, data: bytes) -> None:
         self._moved_on = False
         self._arriving = len(data)
-        if self._heading and (b"pgrade" in data or b"PGRADE" in data):
-            head, end, rest = data.partition(b"\r\n\r\n")
-            data = _UPGRADE.sub(b"upgrade-not-heard", head) + end + rest
+        if self._heading:
+            if b"pgrade" in data or b"PGRADE" in data:
+                end = (self._tail + data).find(_HEAD_END)
+                length = len(data) if end < 0 else max(0, end + len(_HEAD_END) - len(self._tail))
+                data = _UPGRADE.sub(_NOT_HEARD, data[:length]) + data[length:]
+            self._tail = (self._tail + data[-3:])[-3:]
         super().data_received(data)
+        if not self._heading:
+            self._tail = b""
         if self.transport.is_closing():
             return
         if not self._moved_on:
@@ -141,12 +152,17 @@ class Bounded(Direct):
         super().on_headers_complete()
         self.headers = []  # the request's are in its scope; what comes now are trailers
         self._heading, self._moved_on = False, True
+        self._crumbs = 0
         self._unended = 0
         self._wait_no_more()
 
     def on_body(self, body: bytes) -> None:
         super().on_body(body)
         self._moved_on = True
+        if len(body) < CRUMB:
+            self._crumbs += 1
+            if self._crumbs > CRUMBS_MOST:
+                self._stop_parsing(_BAD)
 
     def on_message_complete(self) -> None:
         super().on_message_complete()

@@ -33,7 +33,10 @@ _STATUS = {200: b"HTTP/1.1 200 OK", 503: b"HTTP/1.1 503 Service Unavailable"}
 _CONTENT_TYPE = (b"content-type", JSON.encode())
 _ALLOW = ((b"allow", b"GET, HEAD, POST"),)
 _KEPT = (b"content-type", b"user-agent")
-_TELLING = (b"auth", b"cookie", b"key", b"secret", b"token", b"x-forwarded", b"x-real-ip")
+_TELLING = (
+    *(b"auth", b"cookie", b"cred", b"key", b"pass", b"secret", b"session", b"token"),
+    *(b"path", b"uri", b"url", b"x-forwarded", b"x-real-ip"),  # a proxy's, with our token in them
+)
 
 log = logging.getLogger(__name__)
 
@@ -181,7 +184,7 @@ def _wire(status: int, body: bytes, more: tuple[tuple[bytes, bytes], ...]) -> by
 
 def _length(headers: Iterable[tuple[bytes, bytes]]) -> int:
     given = next((value for name, value in headers if name == b"content-length"), b"")
-    return int(given) if given.isdigit() else 0
+    return int(given.lstrip(b"0")[:20] or b"0") if given.isdigit() else 0  # more is no number that Python would take
 
 
 def _again(error: Unavailable) -> tuple[bytes, bytes]:
