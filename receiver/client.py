@@ -6,6 +6,7 @@ pays twice. Finding the server and its token is left to the caller.
 """
 
 import contextlib
+import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -101,6 +102,16 @@ class Client:
     def task(self, ref: str) -> TaskView:
         """One task."""
         return self._call("GET", _path("tasks", ref), TaskView)
+
+    @contextlib.contextmanager
+    def picture(self, ref: str, file: str) -> Iterator[Iterator[bytes]]:
+        """Our own copy of a task's picture, bit by bit; `file` is the last part of its `archived`."""
+        url = f"{self.server}/{_path('images', ref, file)}"  # our own spelling: none leads to another server
+        with self._told_apart(), self._http.stream("GET", url) as answer:
+            if answer.status_code != 200:
+                answer.read()
+                raise self._problem(answer)
+            yield answer.iter_bytes()
 
     def cancel(self, ref: str) -> TaskView:
         """Withdraw a queued task."""
@@ -282,6 +293,10 @@ class Client:
         try:
             yield
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            if _unknown_host(error):
+                raise _NotConnected(
+                    f"cannot find {self.server}: its name is not known here; check RECEIVER_SERVER, and the network"
+                ) from error
             raise _NotConnected(
                 f"cannot connect to {self.server}: is the service running? Start it with `receiver serve`, or set "
                 "RECEIVER_SERVER to where it is"
@@ -319,6 +334,13 @@ class _NotConnected(ApiError):
 
     def __init__(self, message: str) -> None:
         super().__init__(0, "unreachable", message)
+
+
+def _unknown_host(error: BaseException | None) -> bool:
+    """Whether a name that does not resolve is at the bottom of it."""
+    while error is not None and not isinstance(error, socket.gaierror):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def new_key() -> str:

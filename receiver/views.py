@@ -184,10 +184,11 @@ class NoticeView(Struct, frozen=True):
     created_at: str
     due_at: str
     sent_at: str | None
-    text: str | None
+    text: str | None  # what an attention says
     history: tuple[AttemptView, ...] = ()
     waits_for: str | None = None
     waits_until: str | None = None
+    label: str | None = None  # its task's
 
 
 class NoticePage(Struct, frozen=True):
@@ -212,8 +213,8 @@ class PruneView(Struct, frozen=True):
 class TrialView(Struct, frozen=True):
     """What came of a sample message: `error` is what came back, `advice` what to do about it.
 
-    `picture` is how it was shown: `attached`, `linked`, or not at all; `note` is why the target's own template was not
-    used.
+    `picture` is how it was shown: `attached`, `linked`, or not at all, and `no_picture` then why it could not be (null
+    where the service is told in text alone); `note` is why the target's own template was not used.
     """
 
     target: str
@@ -222,6 +223,7 @@ class TrialView(Struct, frozen=True):
     duration_ms: int
     advice: str | None = None
     picture: str | None = None
+    no_picture: str | None = None
     note: str | None = None
 
 
@@ -293,6 +295,7 @@ def notice_view(
         history=tuple(history),
         waits_for=waits and waits[0],
         waits_until=waits and rfc3339(waits[1]),
+        label=notice.report.label,
     )
 
 

@@ -103,6 +103,15 @@ def test_a_port_in_use(tmp_path: Path) -> None:
         status, line = serve(tmp_path, "--port", str(taken.getsockname()[1]), PROVIDER_KEY="a", NOTIFY_URLS="json://x/")
     assert status == NEVER
     assert re.fullmatch(r"--port \(RECEIVER_PORT\): [0-9]+ is in use on 127.0.0.1; stop what .*", line)
+    assert list(tmp_path.iterdir()) == [], "a start that is refused makes neither a database nor keys"
+
+
+def test_a_database_in_a_directory_that_is_not_there(tmp_path: Path) -> None:
+    """A mistyped path is no place to begin anew."""
+    status, line = serve(tmp_path, DATABASE_URL=f"sqlite:///{tmp_path}/nope/receiver.db")
+    assert status == NEVER
+    assert line.startswith(f"there is no directory {tmp_path}/nope for the database receiver.db; mkdir -p ")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("what", ["a file", "a pair's half", "datagrams", "nobody's"])

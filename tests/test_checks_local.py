@@ -171,6 +171,12 @@ def test_a_database_that_the_first_start_makes_is_well(tmp_path: Path) -> None:
     assert "is made at the first start" in only(database(tmp_path / "r.db"), Result.OK)
 
 
+def test_a_database_whose_directory_is_missing_is_told_as_the_start_refuses_it(tmp_path: Path) -> None:
+    told = only(database(tmp_path / "nope/r.db"))
+    assert f"there is no directory {tmp_path}/nope for r.db" in told
+    assert f"mkdir -p {tmp_path}/nope" in told
+
+
 def a_database(path: Path, *statements: str) -> Path:
     raw = sqlite3.connect(path)
     raw.execute("CREATE TABLE migrations (number INTEGER PRIMARY KEY)")

@@ -193,6 +193,11 @@ def test_a_service_that_is_ready_with_our_keys_is_well(site: Site) -> None:
     assert "is ready" in only(service(site.url, None), Result.OK)
 
 
+def test_a_service_whose_name_nobody_knows_is_not_told_to_be_started() -> None:
+    told = only(list(remote.service("https://receiver.invalid", RING)))
+    assert told == "https://receiver.invalid does not answer: the name receiver.invalid is not known: set SERVER right"
+
+
 def test_a_service_that_does_not_run_is_told() -> None:
     assert "does not answer: nothing listens at" in (text := only(service(f"http://127.0.0.1:{free_port()}")))
     assert "systemctl start receiver" in text

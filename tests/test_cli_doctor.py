@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from cli_rig import RECEIVER, environment
-from living import KEY, SECRET, TOKEN, free_port, serving, sinking
+from living import KEY, SECRET, TOKEN, free_port, serving, sinking, until
 from web_fixtures import near, problem
 
 from receiver import config, sandbox
@@ -26,6 +26,7 @@ CHECKS = [
     "disk",
     "database",
     "service",
+    "work",
     "targets",
     "provider key",
     "clock",
@@ -86,6 +87,35 @@ async def test_what_fails_is_a_line_with_its_remedy_and_status_1(tmp_path: Path)
     assert "start it with" in output
     assert KEY not in output
     assert os.listdir(tmp_path) == []  # nothing is made, above all no keys
+
+
+async def test_pings_that_were_given_up_are_told_though_all_else_is_well(tmp_path: Path) -> None:
+    """A target that answers 500 is no fault of the service's, and yet nobody is told; a token that is not there is."""
+    async with (
+        sandbox.running(Options(), port=0) as provider,
+        sinking() as sink,
+        serving(tmp_path, f"{provider.url}/model/v1/generation", NOTIFY_URLS=sink.url, NOTIFY_RETRY="1") as service,
+    ):
+        sink.status = 500
+        await service.submit("hero")
+
+        async def given_up() -> bool:
+            return bool((await service.got("notices", state="dead"))["notices"])
+
+        await until(given_up)
+        status, output, _ = await doctor(tmp_path, service.env, "--json")
+        found = by_check(output)["work"]
+        assert (status, found["result"]) == (0, "warning"), output
+        assert found["text"].startswith("1 ping given up: 1 to json-")
+        assert found["remedy"].endswith("`receiver notices redrive`")
+        env = {name: value for name, value in service.env.items() if name != "RECEIVER_API_TOKENS"}
+        _, output, _ = await doctor(tmp_path, env, "--json")
+        found = by_check(output)["work"]
+        assert (found["result"], found["remedy"]) == ("skipped", "set RECEIVER_API_TOKEN")
+        _, output, _ = await doctor(tmp_path, env | {"RECEIVER_API_TOKEN": "another-token-0123456789"}, "--json")
+        found = by_check(output)["work"]
+        assert found["result"] == "skipped"
+        assert "does not take this API token: set RECEIVER_API_TOKEN" in found["text"]
 
 
 async def test_a_server_elsewhere_is_not_shown_the_token_of_the_one_here(tmp_path: Path) -> None:

@@ -36,6 +36,16 @@ def log_line(service: "subprocess.Popen[str]", action: str) -> dict[str, Any]:
     raise AssertionError(f"no {action}")
 
 
+def said_at_start(service: "subprocess.Popen[str]") -> list[dict[str, Any]]:
+    """What a service says until it listens, the last line included; it is ended then."""
+    lines = [log_line(service, "serve.start")]
+    while "port" not in lines[-1]:
+        lines.append(log_line(service, "serve.start"))
+    service.terminate()
+    ended(service)
+    return lines
+
+
 def ended(service: "subprocess.Popen[str]") -> tuple[int, str]:
     _, errors = service.communicate(timeout=PATIENCE_S)
     return service.returncode, errors
@@ -92,6 +102,32 @@ def test_serve_warns_of_what_it_cannot_do_for_want_of_a_key_and_a_target(tmp_pat
     assert "no PROVIDER_KEY: nothing can be submitted or polled" in warnings[0]["msg"]
     assert "unconfirmed after 77 seconds" in warnings[0]["msg"]
     assert "nobody is told anything" in warnings[1]["msg"]
+
+
+def test_a_start_that_makes_a_database_and_keys_says_where_and_a_later_one_does_not(tmp_path: Path) -> None:
+    """The same settings in another folder are another service: it would refuse what the first one is owed."""
+    told = []
+    for _ in range(2):
+        service = start(tmp_path, DATABASE_URL="sqlite:///receiver.db")
+        lines = said_at_start(service)
+        assert f", database {tmp_path}/receiver.db, " in lines[-1]["msg"]
+        told.append([(it["level"], it["msg"]) for it in lines if "made " in it["msg"]])
+    [(level, line)], later = told
+    assert later == []
+    assert level == "warning"
+    assert line.startswith(
+        f"made a new database, {tmp_path}/receiver.db and new secret keys, {tmp_path}/secret_keys: callback URLs made "
+        "with others will be refused; if there are older ones, "
+    )
+
+
+def test_keys_that_were_lost_and_made_anew_are_told(tmp_path: Path) -> None:
+    """The database is there, so that nothing else looks wrong."""
+    for _ in range(2):
+        (tmp_path / "secret_keys").unlink(missing_ok=True)
+        service = start(tmp_path, PUBLIC_URL="https://receiver.example.org", PROVIDER_KEY="any-key-will-do")
+        *_, news, _ = said_at_start(service)
+    assert news["msg"].startswith(f"made new secret keys, {tmp_path}/secret_keys: callback URLs made with others ")
 
 
 def test_a_second_process_on_the_same_database_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from receiver.checks.targets import targets
 from receiver.cli import cli
 from receiver.cli.described import describe
 from receiver.cli.serve import _warnings
-from receiver.cli.text import columns, table
+from receiver.cli.text import columns, table, until, wrapped
 from receiver.messages import ADVICE
 from receiver.views import CallbackPage, CallbackView, ErrorView, NoticePage, NoticeView, TaskPage
 
@@ -254,10 +255,78 @@ def test_waiting_notices_are_listed_in_eighty_columns(
     assert "WAITS" not in run("notices", "list").stdout
 
 
+def test_notices_name_their_task_even_where_they_failed(run: Run, answers: Answers) -> None:
+    """In eighty columns, with all that a table of them may hold; the error is whole in the history."""
+    error = "Failed to send JSON notification: its answer was too long to be told in so few columns"
+    failed = replace(notice(1234, "due"), target="slack-3fa92c", attempts=3, error=error, waits_for="retry")
+    failed = replace(failed, waits_until="2999-11-22T07:00:00Z", due_at="2999-11-22T07:00:00Z")
+    both = NoticePage([failed, replace(failed, label="hero", waits_until=None)], None)
+    answers.then(200, both)
+    answers.then(200, both)
+    listed = run("notices", "list", COLUMNS="80").stdout.splitlines()
+    assert max(map(columns, listed)) <= 80
+    assert "due ×3" in listed[1]
+    assert listed[1].rpartition("  ")[2].startswith(TASK[:12])
+    assert listed[2].rpartition("  ")[2].startswith("hero: Failed")
+    history = run("notices", "list", "--history", COLUMNS="80").stdout
+    assert "hero" in history
+    assert TASK in history
+    assert error in history
+
+
+def test_a_task_that_is_paused_says_so_in_the_list_and_while_it_is_waited_for(run: Run, answers: Answers) -> None:
+    paused = replace(task("queued"), held_by="pause")
+    answers.then(200, TaskPage([paused, replace(paused, held_by="budget")], None))
+    lines = run("tasks", "list").stdout.splitlines()
+    assert "  queued, paused  " in lines[1]
+    assert "  queued, held  " in lines[2]
+    answers.then(202, task())
+    answers.then(200, told(task("submitting"), paused, task("completed")), "text/event-stream")
+    answers.then(200, task())
+    waited = run("submit", "outpaint", "--job-id", "a", "--image-no", "0", "--scale", "1.5", "--wait")
+    assert waited.stderr.splitlines()[:4] == [
+        "queued",
+        "submitting",
+        "queued (paused: the provider refuses our key or balance)",
+        "completed",
+    ]
+
+
+@pytest.mark.parametrize("name", ["submit", "tasks", "callbacks", "notices"])
+def test_no_command_s_summary_is_cut(run: Run, name: str) -> None:
+    assert "..." not in run(name, "--help", COLUMNS="80").stdout.partition("Commands:")[2]
+
+
+def test_a_template_that_fails_is_named_by_its_file(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "receiver.toml").write_text('[targets.team]\nurl = "json://h"\ntemplate = "team.j2"\n')
+    (tmp_path / "team.j2").write_text("{{ title }")
+    [line] = [it for it in _warnings(config.load({}), 8000) if "template" in it]
+    assert line.startswith("targets.team: its template team.j2 cannot be used")
+    [found] = [it for it in targets(config.load({}).targets) if it.result is Result.WARNING]
+    assert found.remedy == "mend team.j2"
+    assert "template team.j2" in run("config").stdout
+
+
+def test_times_to_come_are_told_by_this_machine_s_clock_and_whole_minutes_as_such() -> None:
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    on_the_minute = soon.replace(second=0, microsecond=0)
+    assert until(on_the_minute.isoformat()) == on_the_minute.astimezone().strftime("%H:%M")
+    assert until(soon.replace(second=7).isoformat()) == soon.astimezone().strftime("%H:%M:07")
+
+
+@pytest.mark.parametrize("text", ["a sea of words", "x" * 30, "日本の海 and the sea", "", "a  " + "y" * 9 + " b"])
+def test_wrapping_loses_nothing_and_keeps_to_its_columns(text: str) -> None:
+    lines = wrapped(text, 9)
+    assert max(map(columns, lines)) <= 9
+    assert "".join("".join(lines).split()) == "".join(text.split())
+
+
 def test_settings_are_shown_in_eighty_columns_and_whole_with_json(run: Run, tmp_path: Path) -> None:
     long = f"https://{'very.' * 30}example.org"
     env = {"RECEIVER_PUBLIC_URL": long, "RECEIVER_PROVIDER_CONCURRENCY": "3", "COLUMNS": "80"}
     shown = run("config", **env).stdout
     assert max(map(columns, shown.splitlines())) <= 80
-    assert "…  environment" in shown
+    assert "…" not in shown
+    values = [line[22:].partition("  ")[0] for line in shown.splitlines()]
+    assert long in "".join(values)
     assert long in run("config", "--json", **env).stdout

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -83,6 +84,31 @@ def test_a_service_that_is_not_there_is_given_up_with_a_remedy() -> None:
         client.create_task(OUTPAINT)
     assert caught.value.status == 0
     assert len(pauses) == 2
+
+
+def test_a_name_that_is_not_known_is_not_taken_for_a_service_that_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    def getaddrinfo(*args: Any, **named: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    with (
+        Client("https://receiver.example.invalid", TOKEN, pause=lambda span_s: None) as client,
+        pytest.raises(ApiError, match=r"its name is not known here.*RECEIVER_SERVER") as caught,
+    ):
+        client.tasks()
+    assert "running" not in str(caught.value)
+
+
+def test_a_picture_is_fetched_from_the_service_itself_with_the_token() -> None:
+    with asking() as (client, answers):
+        answers.then(200, b"\x89PNG", "image/png")
+        with client.picture(REF, "0.png") as pieces:
+            assert b"".join(pieces) == b"\x89PNG"
+        answers.then(404, {"error": {"code": "not_found", "message": "there is no such picture"}})
+        with pytest.raises(ApiError, match="no such picture"), client.picture(REF, "../0.png"):
+            pass
+    assert [path for _, path, _, _ in answers.seen] == [f"/images/{REF}/0.png", f"/images/{REF}/..%2F0.png"]
+    assert answers.seen[0][2]["authorization"] == f"Bearer {TOKEN}"
 
 
 def test_a_request_that_was_sent_is_not_repeated() -> None:

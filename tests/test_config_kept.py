@@ -74,9 +74,29 @@ def test_a_database_whose_place_cannot_be_written_is_a_wrong_setting_though_the_
         secrets(settings)
 
 
+def test_a_mistyped_path_of_the_database_is_refused_and_nothing_is_made(tmp_path: Path) -> None:
+    """Else an empty service would begin there, and sign with other keys."""
+    settings = load({"RECEIVER_DATABASE_URL": "sqlite:///nope/deeper/receiver.db"})
+    with pytest.raises(SettingsError) as told:
+        secrets(settings)
+    missing = tmp_path / "nope/deeper"
+    assert str(told.value) == (
+        f"there is no directory {missing} for the database receiver.db; mkdir -p {missing}, or set "
+        "RECEIVER_DATABASE_URL to another place"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_state_directory_of_systemd_is_made(tmp_path: Path) -> None:
+    """It is no person's word: a container may not have made it yet."""
+    secrets(load({"STATE_DIRECTORY": str(tmp_path / "state")}))
+    assert (tmp_path / "state/secret_keys").exists()
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere, whatever the mode says")
 @pytest.mark.parametrize(("mode", "of"), [(0o500, ""), (0o600, ""), (0o400, "receiver.db")])
 def test_what_may_not_be_written_is_refused_though_the_secrets_are_there(tmp_path: Path, mode: int, of: str) -> None:
+    (tmp_path / "state").mkdir()
     settings = load({"RECEIVER_DATABASE_URL": f"sqlite:///{tmp_path}/state/receiver.db"})
     secrets(settings)
     (tmp_path / "state" / "receiver.db").touch()

@@ -233,6 +233,5 @@ def test_what_a_target_wishes_is_shown_as_it_was_written() -> None:
     )
     shown = {row.name: row.shown for row in describe(load({}))}["[targets.team]"]
     assert shown == (
-        "json://••• on attention completed failed lost; labels a*; a template of its own; digest 5m; "
-        "quiet 22:00-07:05 UTC except failed; rate 10/m"
+        "json://•••; digest 5m; quiet 22:00-07:05 UTC except failed; labels a*; template team.j2; rate 10/m"
     )

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from install_rig import UNITS
 
-from receiver.cli import install, program
+from receiver.cli import cli, install, program
 from receiver.cli.program import Program
 
 HOME = Path(__file__).parent.parent
@@ -112,6 +113,36 @@ def test_a_checkout_that_was_not_made_ready_is_refused(checkout: Path) -> None:
     assert f"run `make install` in {checkout}" in told
 
 
+def test_a_program_that_the_sandbox_hides_is_told_where_only_files_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may be for another machine, which has it in the same place."""
+    monkeypatch.setattr(program, "_HIDDEN", ("/hidden",))
+    for prefix, told in (("/hidden/receiver", True), ("/srv/receiver", False)):
+        place = str(tmp_path / prefix.replace("/", "-"))
+        done = CliRunner().invoke(
+            cli, ["install", "--prefix", prefix, "--root", place, "--public-url", "https://r.example.org"]
+        )
+        assert done.exit_code == 0
+        assert ("it will not start: /hidden/receiver/.venv/bin/receiver is where the" in done.output) is told
+
+
+def test_a_dry_run_that_would_be_refused_is_status_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All is said nevertheless."""
+    for reasons in (["only root may"], []):
+        monkeypatch.setattr(install, "_hindrances", lambda *_, uninstall, told=reasons: told)
+        done = CliRunner().invoke(cli, ["install", "--dry-run"])
+        assert done.exit_code == len(reasons)
+        assert "systemctl enable --now" in done.output
+
+
+def test_what_a_comment_says_of_the_place_stays_true() -> None:
+    """It tells where the program is by default."""
+    unit = "# unless it is in /opt/receiver\nExecStart=/opt/receiver/.venv/bin/receiver serve\n"
+    named = Program(Path("/srv/r/.venv/bin/receiver"), Path("/srv/r")).named_in(unit)
+    assert named == "# unless it is in /opt/receiver\nExecStart=/srv/r/.venv/bin/receiver serve\n"
+
+
 # A package
 
 
@@ -122,7 +153,7 @@ def test_a_package_brings_the_units_along_and_they_name_its_program(tmp_path: Pa
     called = Program(tmp_path / "bin/receiver", None)
     for name in UNITS:
         text = called.named_in((HOME / "systemd" / name).read_text())
-        assert "/opt/receiver" not in text
+        assert "/opt/receiver" not in "".join(it for it in text.splitlines() if not it.startswith("#"))
         assert "Documentation=" not in text
         assert ("ExecStart=" in text) == (f"ExecStart={tmp_path}/bin/receiver " in text)
 

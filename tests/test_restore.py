@@ -128,8 +128,9 @@ async def test_what_is_no_whole_backup_changes_nothing(
     place.back_up()
     harm(place.file)
     before = {it: it.read_bytes() for it in place.state.iterdir() if it.is_file()}
-    with pytest.raises(error, match=says):
+    with pytest.raises(error, match=says) as told:
         place.restore()
+    assert "keep a copy of the file" not in str(told.value), "that is the remedy for the database in use"
     assert {it: it.read_bytes() for it in place.state.iterdir() if it.is_file()} == before
 
 

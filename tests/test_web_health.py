@@ -204,9 +204,8 @@ async def test_a_client_that_connected_before_the_start_is_answered(tmp_path: Pa
     async with opened(tmp_path) as parts, wired(port) as wire:
         await wire.send("GET /healthz HTTP/1.1")
         told: list[int] = []
-        running = asyncio.create_task(
-            serve(parts, host="", port=0, fd=inherited.detach(), stop=stop, ready=told.append)
-        )
+        listener = inherit(inherited.detach())
+        running = asyncio.create_task(serve(parts, listener=listener, stop=stop, ready=told.append))
         status, _, body = await wire.answer()
         assert (status, json.loads(body), told) == (200, {"status": "ok"}, [port])
         stop.set()

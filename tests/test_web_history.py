@@ -110,7 +110,8 @@ async def test_a_task_shows_where_its_own_copies_are(tmp_path: Path) -> None:
         assert (before["archived"], before["width"]) == (None, None)
         assert (image["archived"], image["width"], image["height"]) == (f"/images/{ref}/0.png", 1024, 512)
         assert (await web.client.get(image["archived"])).content == b"\x89PNG"
-        assert f"kept as /images/{ref}/0.png (1024 × 512)" in shown.stdout
+        assert "  kept, 1024 × 512\n" in shown.stdout
+        assert f"receiver tasks pictures {ref}" in shown.stdout
 
 
 async def test_an_image_that_could_not_be_kept_says_why_and_what_to_do(tmp_path: Path) -> None:
@@ -150,4 +151,4 @@ async def test_a_copy_without_a_thumbnail_says_why(tmp_path: Path) -> None:
             await tx.copies.put([(ref, Copy(0, file="0.png", error="it is no picture"))])
         shown = await command(web, "tasks", "show", ref)
 
-    assert f"kept as /images/{ref}/0.png; no thumbnail: it is no picture" in shown.stdout
+    assert "  kept; no thumbnail: it is no picture\n" in shown.stdout

@@ -138,6 +138,17 @@ async def test_notices_are_filtered_and_come_newest_first_page_by_page(tmp_path:
         assert (len(ids), ids, second["next"]) == (3, sorted(ids, reverse=True), None)
 
 
+async def test_notices_of_a_target_that_never_was_are_refused_with_those_there_are(tmp_path: Path) -> None:
+    """One that is gone may still have some, and is no mistake then, whatever else they are narrowed by."""
+    async with near(tmp_path) as web:
+        await owe(web.parts.store, a_notice("gone"))
+        unknown = await web.client.get(f"{API}/notices", params={"target": "nope"})
+        assert problem(unknown) == (422, "unknown_target", "target")
+        assert unknown.json()["error"]["message"] == "there is no target 'nope'; there is mail, slack"
+        for query in ({"target": "gone"}, {"target": "gone", "state": "sent"}, {"target": "slack"}):
+            assert (await web.client.get(f"{API}/notices", params=query)).status_code == 200
+
+
 async def test_dead_notices_are_redriven_by_target_by_id_or_all(tmp_path: Path) -> None:
     async with near(tmp_path) as web:
         dead = {"state": NoticeState.DEAD, "error": "gone"}

@@ -62,6 +62,28 @@ async def test_slack_gets_a_sample_with_a_picture_that_it_can_fetch(slack_there:
     assert "with a picture, linked" in said.stdout
 
 
+async def test_slack_that_cannot_reach_us_gets_no_picture_and_the_sample_says_why(
+    slack_there: Double, tmp_path: Path
+) -> None:
+    async with serving(tmp_path, SLACK) as web:
+        said = await command(web, "notices", "test", "--target", "team")
+
+    [request] = slack_there.requests
+    assert b'"image' not in request.body
+    assert said.exit_code == 0
+    assert "without a picture: Slack loads it from PUBLIC_URL, which it cannot reach" in said.stdout
+
+
+async def test_a_failed_sample_is_not_said_to_be_tried_again(slack_there: Double, tmp_path: Path) -> None:
+    """A ping would be; this one a person repeats."""
+    slack_there.answer((500, b"rollup_error"))
+    async with serving(tmp_path, SLACK) as web:
+        said = await command(web, "notices", "test", "--target", "team")
+
+    assert said.exit_code == 1
+    assert "the fault is on its side: try again later; a ping is tried again by itself" in said.stderr
+
+
 async def test_a_wrong_slack_token_says_what_to_do(slack_there: Double, tmp_path: Path) -> None:
     slack_there.answer((403, b"invalid_token"))
     async with serving(tmp_path, SLACK) as web:
@@ -128,6 +150,7 @@ async def test_a_sample_goes_past_the_outbox(tmp_path: Path) -> None:
             "duration_ms": 7,
             "advice": None,
             "picture": None,
+            "no_picture": None,
             "note": None,
         }
         assert (await web.client.get("/api/v1/notices")).json()["notices"] == []
@@ -176,4 +199,5 @@ async def test_a_picture_that_cannot_be_kept_costs_no_trial(tmp_path: Path) -> N
         told = await tried(web, "mail")
 
     assert (told["ok"], told["picture"]) == (True, None)
+    assert "could not be drawn or kept" in told["no_picture"]
     assert len(box.mails) == 1

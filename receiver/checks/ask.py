@@ -47,6 +47,10 @@ class Silent(Exception):
         self.remedy = remedy
 
 
+class Unknown(Silent):
+    """Nor is it known where to ask: its name is none."""
+
+
 def ask(method: str, url: str, *, content: bytes | None = None, trust: ssl.SSLContext | None = None) -> Said:
     """The answer of `url`; redirects are not followed. `trust` replaces the public authorities. Raises Silent."""
     address = ""
@@ -92,7 +96,7 @@ def _silent(error: BaseException, url: httpx.URL) -> Silent:
     for cause in causes:
         match cause:
             case socket.gaierror():
-                return Silent(f"the name {url.host} is not known", "give it an A or AAAA record, of this server")
+                return Unknown(f"the name {url.host} is not known", "give it an A or AAAA record, of this server")
             case ssl.SSLCertVerificationError():
                 return _distrusted(cause, url.host)
             case ssl.SSLError():

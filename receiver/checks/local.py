@@ -111,7 +111,12 @@ def judge(found: Disk, place: Path) -> Finding:
 def database(path: Path) -> Iterator[Finding]:
     """The database, read while the service may be writing to it."""
     if not path.exists():
-        yield ok(f"{path} is made at the first start")
+        if (folder := path.parent.absolute()).is_dir():
+            yield ok(f"{path} is made at the first start")
+        else:
+            yield failed(
+                f"there is no directory {folder} for {path.name}", f"mkdir -p {folder}, or set DATABASE_URL right"
+            )
         return
     if not os.access(path, os.R_OK):
         yield skipped(f"{path} is not for {_user(os.geteuid())} to read", "run the doctor as its owner or as root")

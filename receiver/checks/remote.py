@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from receiver.checks import Finding, failed, ok, skipped, warning
-from receiver.checks.ask import Said, Silent, ask, is_inside
+from receiver.checks.ask import Said, Silent, Unknown, ask, is_inside
 from receiver.errors import SettingsError
 from receiver.model import Heard, Reply
 from receiver.providers import PROVIDERS
@@ -29,7 +29,8 @@ def service(server: str, ring: Ring | None) -> Iterator[Finding]:
     try:
         said = ask("GET", f"{server}/readyz")
     except Silent as silent:
-        yield failed(f"{server} does not answer: {silent}", _START)
+        remedy = "set SERVER right" if isinstance(silent, Unknown) else _START
+        yield failed(f"{server} does not answer: {silent}", remedy)
         return
     status = said.fields().get("status")
     if status not in ("ready", "unready"):

@@ -17,7 +17,8 @@ def targets(found: Sequence[Target]) -> Iterator[Finding]:
         if wrong := check(target):
             yield failed(*_halves(f"{target.name}: {wrong}"))
         elif target.template is not None and (wrong := check_template(target.template, target.style)):
-            yield warning(f"{target.name}: ours is in the place of its template: {wrong}", "mend the template")
+            mend = f"mend {target.template_file or 'the template'}"
+            yield warning(f"{target.name}: ours is in the place of its template: {wrong}", mend)
         else:
             yield ok(f"{target.name}: Apprise takes its URL")
         if wrong := check_globs(target.models):

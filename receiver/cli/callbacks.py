@@ -42,7 +42,7 @@ def list_(
     return None
 
 
-@callbacks.command()
+@callbacks.command(short_help="One callback, its body verbatim.")
 @click.argument("id", type=int)
 @json_option
 @connected

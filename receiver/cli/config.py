@@ -1,14 +1,18 @@
 """`receiver config`: every setting as it is in force here, with its source; secrets masked."""
 
 import os
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
 
 from receiver import config as settings
-from receiver.cli.text import echo_json, json_option, table
+from receiver.cli.text import COLUMN_LEAST, GAP, columns, echo_json, json_option, table, wrapped
 from receiver.config import text
 from receiver.parameters import check_globs
+
+_HEADS = ("NAME", "VALUE", "SOURCE")
 
 
 @click.command()
@@ -16,7 +20,7 @@ from receiver.parameters import check_globs
 @click.option("--example", is_flag=True, help="Print a commented receiver.toml instead.")
 @json_option
 def config(*, file: Path | None, example: bool, as_json: bool) -> None:
-    """Every setting, its value (secrets masked; cut to fit, but for --json) and where it came from."""
+    """Every setting, its value (secrets masked) and where it came from."""
     if example:
         return click.echo(text.example(), nl=False)
     loaded = settings.load(os.environ, file)
@@ -28,4 +32,18 @@ def config(*, file: Path | None, example: bool, as_json: bool) -> None:
         return echo_json([{"name": row.name, "value": row.shown, "source": row.source} for row in rows])
     # RECEIVER_X beside X says nothing, and takes the room of the value.
     told = [(row.name, row.shown, row.source.removesuffix(f" RECEIVER_{row.name}")) for row in rows]
-    return click.echo(table(("NAME", "VALUE", "SOURCE"), told, shrink=(1, 2)))
+    return click.echo(table(_HEADS, (line for row in told for line in _lines(row, _room(told))), shrink=(1, 2)))
+
+
+def _room(rows: Sequence[Sequence[str]]) -> int:
+    """The columns that are left for a value."""
+    beside = sum(max(columns(row[place]) for row in (_HEADS, *rows)) for place in (0, 2))
+    return max(shutil.get_terminal_size().columns - beside - 2 * len(GAP), COLUMN_LEAST)
+
+
+def _lines(row: Sequence[str], room: int) -> Iterator[tuple[str, str, str]]:
+    """A row on as many lines as its value needs."""
+    name, value, source = row
+    first, *more = wrapped(value, room)
+    yield name, first, source
+    yield from (("", piece, "") for piece in more)

@@ -76,7 +76,7 @@ async def _staged(*, once: bool) -> int:
             logs.setup(sys.stderr, tty=True, level=logging.WARNING, secrets=config.sensitive(settings))
             try:
                 async with asyncio.TaskGroup() as group:
-                    group.create_task(run(settings, stop, fd=listener.detach(), ready=up.set_result))
+                    group.create_task(run(settings, stop, listener, ready=up.set_result))
                     await up
                     with Client(settings.public_url, config.local_token(settings)) as client:
                         status = await _unless(stop, _play(_Stage(client, pings), settings, once=once))

@@ -20,6 +20,12 @@ _HELD = {
     Hold.BUDGET: "It waits, as the budget is used up.",
     Hold.PAUSE: "It waits, as the provider refuses the key or the balance: mend that, and it goes on by itself.",
 }
+_HELD_BRIEFLY = {
+    Hold.PARENT: "held: it waits for the task that it builds on",
+    Hold.BUDGET: "held: the budget is used up",
+    Hold.PAUSE: "paused: the provider refuses our key or balance",
+}
+_BRIEFLY = {Hold.PAUSE: "paused"}  # the others are held
 _WAITS = {
     "quiet": "quiet until",
     "digest": "digest at",
@@ -61,8 +67,17 @@ def describe(task: TaskView, callbacks: Sequence[CallbackView] = (), notices: Se
 
 
 def state_of(task: TaskView) -> str:
-    """The state, with a question mark where there is a doubt."""
+    """The state, with a question mark where there is a doubt, and `paused` or `held` where it does not go on."""
+    if task.held_by:
+        return f"{task.state}, {_BRIEFLY.get(Hold(task.held_by), 'held')}"
     return f"{task.state}?" if (task.unsure and task.state == State.WAITING) or not task.confirmed else task.state
+
+
+def under_way(task: TaskView) -> str:
+    """How it goes, in a few words: the state, how far it is, and why it does not go on."""
+    share = f" {task.progress:.0%}" if task.progress and task.state == State.WAITING else ""
+    held = f" ({_HELD_BRIEFLY[Hold(task.held_by)]})" if task.held_by else ""
+    return f"{task.state}{share}{held}"
 
 
 def waits(notice: NoticeView) -> str:
@@ -115,16 +130,18 @@ def _pictures(task: TaskView) -> Iterator[str]:
     for image in task.images:
         # Whole, however long: it has to open.
         yield f"{cell(image.type)} {image.image_no}  {harmless(image.url)}"
-        if kept := _kept(image):
-            yield f"  {kept}"
+        if told := kept(image):
+            yield f"  {told}"
+    if any(image.archived for image in task.images):
+        yield f"to save the kept ones here: receiver tasks pictures {task.ref}"
 
 
-def _kept(image: ImageView) -> str:
-    """What became of our own copy."""
+def kept(image: ImageView) -> str:
+    """What became of our own copy; empty where none is to be made."""
     why = f": {cell(image.archive_error)}" if image.archive_error else ""
     if image.archived:
-        size = f" ({image.width} × {image.height})" if image.width and image.height else ""
-        return f"kept as {harmless(image.archived)}{size}{f'; no thumbnail{why}' if why else ''}"
+        size = f", {image.width} × {image.height}" if image.width and image.height else ""
+        return f"kept{size}{f'; no thumbnail{why}' if why else ''}"
     if image.archive == Archive.FAILED:
         return f"not kept{why}"
     if image.archive != Archive.DUE:

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -19,11 +20,13 @@ from receiver.config.targets import simple_name
 from receiver.errors import ApiError, SettingsError
 from receiver.logs import Redactor
 from receiver.messages import one_line
+from receiver.model import NoticeState, State
 from receiver.tokens import Ring
 
 LINE_MOST = 600  # characters of one finding
 _COLOURS = {Result.OK: "green", Result.WARNING: "yellow", Result.FAILED: "red"}
 _UNIT = "`receiver install`, as root, changes nothing that is so already, and has the doctor look at those"
+_ABOVE = "see the service's finding above"
 _Look = Callable[[], Iterable[Finding]]
 
 
@@ -32,7 +35,7 @@ _Look = Callable[[], Iterable[Finding]]
 @click.option("--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="By default ./receiver.toml.")
 @json_option
 def doctor(*, send: bool, file: Path | None, as_json: bool) -> None:
-    """Look at settings, files, disk, database, service, targets, provider key, clock and public URL.
+    """Look at settings, files, disk, database, service, its work, targets, provider key, clock and public URL.
 
     Each finding is a line, with what to do about it. Changes nothing; safe while the service runs. Status 1 if
     something failed; warnings are no failure.
@@ -85,6 +88,7 @@ def _looks(settings: Settings, file: Path) -> Iterator[tuple[str, _Look, float]]
     yield "disk", lambda: local.disk(state), most_s
     yield "database", lambda: local.database(database), most_s
     yield "service", lambda: remote.service(settings.server, ring), most_s
+    yield "work", lambda: _work(settings), most_s
     yield "targets", lambda: targets.targets(settings.targets), most_s
     yield "provider key", lambda: remote.provider(settings.provider_url, settings.provider_key, dates), most_s
     yield "clock", lambda: remote.clock(dates), most_s
@@ -131,13 +135,39 @@ def _public(settings: Settings, ring: Ring | None) -> Iterator[Finding]:
     return remote.public(settings.public_url, ring, max_body=settings.max_body, now=time.time_ns() // 1_000_000)
 
 
+def _work(settings: Settings) -> Iterator[Finding]:
+    """What the running service says of its work: it may run and take callbacks, and nobody is told."""
+    from receiver.checks import work
+
+    most = work.LOOKED_MOST
+    try:
+        if (token := token_for(settings)) is None:
+            yield checks.skipped("there is no API token here to ask the service with", "set RECEIVER_API_TOKEN")
+            return
+        with Client(settings.server, token, pause=lambda _: None) as client:
+            seen = work.Seen(
+                dead=client.notices(state=NoticeState.DEAD, limit=most).notices,
+                due=client.notices(state=NoticeState.DUE, limit=most).notices,
+                queued=client.tasks(state=State.QUEUED, limit=most).tasks,
+                waiting=client.tasks(state=State.WAITING, limit=most).tasks,
+                lost=client.tasks(state=State.LOST, limit=most).tasks,
+            )
+    except SettingsError:  # of the kept token, which the settings' finding tells
+        yield checks.skipped("there is no API token that can be read", "see the settings' finding above")
+        return
+    except ApiError as error:
+        yield checks.skipped(str(error)) if error.status else checks.skipped("the service does not answer", _ABOVE)
+        return
+    yield from work.work(seen, datetime.now(UTC))
+
+
 def _sending(settings: Settings) -> Iterator[tuple[str, _Look, float]]:
     def look(name: str) -> Iterator[Finding]:
         try:
             with Client(settings.server, token_for(settings)) as client:
                 tried = client.test_target(name)
         except (ApiError, SettingsError) as error:
-            yield checks.failed(f"{name}: no sample could be sent: {error}", "see the service's finding above")
+            yield checks.failed(f"{name}: no sample could be sent: {error}", _ABOVE)
             return
         if tried.ok:
             yield checks.ok(f"{name} took a sample in {tried.duration_ms} ms; look whether it is there")

@@ -107,6 +107,9 @@ def install(
         if not dry_run:
             raise click.ClickException(line)
         click.echo(f"receiver: here it would be refused: {line}", err=True)
+    if not live and not uninstall:
+        for line in called.hidden():
+            click.echo(f"receiver: as a service it will not start: {line}", err=True)
     if uninstall:
         steps = _removal(places, live=live)
     else:
@@ -127,6 +130,8 @@ def install(
     if dry_run:
         if live and not uninstall:
             click.echo(f"run     {' '.join(_doctor(places, called))}")
+        if hindrances:
+            raise click.exceptions.Exit(FAILED)
     elif uninstall:
         click.echo(_left(places))
     elif live:

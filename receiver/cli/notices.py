@@ -11,7 +11,8 @@ from receiver.client import Client
 from receiver.model import NoticeState
 from receiver.views import NoticeView
 
-_WAITS = 6  # which column that is
+_WAITS = 5  # which column that is
+_ABOUT_LEAST = 13  # columns: so much of a ref is its milliseconds, and enough to find its task by
 _EXPLAINED_MOST = 10  # notices that were not put back
 
 
@@ -40,23 +41,25 @@ def list_(
     cursor: str | None,
     as_json: bool,
 ) -> None:
-    """The newest notices. With how often each was tried, what came back last, and until when it waits for what."""
+    """The newest notices. With how often each was tried (×3) if more than once, until when it waits for what, its
+    task's label or ref, and what came back last."""
     page = client.notices(state=state, target=target, ref=ref and full(client, ref), limit=limit, cursor=cursor)
     if as_json:
         return echo_json(page)
     if not page.notices:
         return click.echo("No notices.", err=True)
     rows: list[tuple[str, ...]] = [
-        (str(it.id), cell(it.target), it.event, it.state, str(it.attempts), age(it.created_at), waits(it), _what(it))
+        (str(it.id), cell(it.target), it.event, _state(it), age(it.created_at), waits(it), _what(it))
         for it in page.notices
     ]
     if history:
         click.echo("\n".join(line for notice in page.notices for line in _history(notice)))
     else:
-        heads: tuple[str, ...] = ("ID", "TARGET", "EVENT", "STATE", "TRIES", "AGE", "WAITS", "ABOUT")
+        heads: tuple[str, ...] = ("ID", "TARGET", "EVENT", "STATE", "AGE", "WAITS", "ABOUT")
         if not any(row[_WAITS] for row in rows):
             heads, *rows = (row[:_WAITS] + row[_WAITS + 1 :] for row in (heads, *rows))
-        click.echo(table(heads, rows, shrink=(len(heads) - 1, 1), right=(0, 4, 5)))
+        about = len(heads) - 1
+        click.echo(table(heads, rows, shrink=(about, 1, about - 1), right=(0, 4), least={about: _ABOUT_LEAST}))
     if page.next:
         click.echo(f"There are more: --cursor {page.next}", err=True)
     return None
@@ -99,13 +102,16 @@ def test(client: Client, *, target: str, as_json: bool) -> None:
         advice = f". What to do: {tried.advice}" if tried.advice else ""
         raise click.ClickException(f"{target} did not take it ({tried.duration_ms} ms): {cell(tried.error)}{advice}")
     if not as_json:
-        how = f"with a picture, {tried.picture}" if tried.picture else "as text, without a picture"
-        click.echo(f"{target} took it in {tried.duration_ms} ms, {how}: look whether it is there")
+        without = f"without a picture: {cell(tried.no_picture)}" if tried.no_picture else "as text, without a picture"
+        how = f"with a picture, {tried.picture}" if tried.picture else without
+        click.echo(f"{target} took it in {tried.duration_ms} ms, {how}; look whether it is there")
 
 
 def _history(notice: NoticeView) -> Iterator[str]:
-    about = cell(notice.text or notice.ref)
+    about = cell(": ".join(filter(None, (notice.label or notice.ref, notice.text))))
     yield f"{notice.id} to {cell(notice.target)}: {notice.event}, {notice.state}, {age(notice.created_at)}, {about}"
+    if notice.error and not any(attempt.error for attempt in notice.history):  # it was not even tried
+        yield f"  {cell(notice.error)}"
     for attempt in notice.history:
         yield f"  {local(attempt.at)}  {attempt.duration_ms} ms  {cell(attempt.error) if attempt.error else 'sent'}"
     if notice.waits_until:
@@ -128,5 +134,13 @@ def _why_not(client: Client, notice_id: int) -> str:
     return f"{notice_id} is {notice.state}, to {cell(notice.target)}"
 
 
+def _state(notice: NoticeView) -> str:
+    return f"{notice.state} ×{notice.attempts}" if notice.attempts > 1 else notice.state
+
+
 def _what(notice: NoticeView) -> str:
-    return cell(notice.error or notice.text or notice.ref)
+    """What it is about, then what is wrong: of a line that is too long, the latter is cut."""
+    wrong = notice.error or notice.text
+    short = notice.ref and notice.ref[:_ABOUT_LEAST] if wrong else notice.ref
+    about = notice.label or short or notice.text
+    return cell(": ".join(filter(None, (about, wrong if wrong != about else None))))

@@ -33,7 +33,10 @@ class Program(Struct, frozen=True):
         text = unit.replace(f"{HOME}/{_PROGRAM}", str(self.path))
         if self.home is None:
             text = re.sub(r"^Documentation=file:.*\n", "", text, flags=re.MULTILINE)
-        return text.replace(HOME, str(self.home or self.path.parent.parent))
+        home = str(self.home or self.path.parent.parent)
+        lines = text.splitlines(keepends=True)
+        # what a comment says of the place is said of the one that it has without us
+        return "".join(line if line.startswith("#") else line.replace(HOME, home) for line in lines)
 
     def files(self) -> Iterator[Path]:
         """What a running service has read of it, or might: it runs an older one if any of them is newer than its start.
@@ -54,17 +57,28 @@ class Program(Struct, frozen=True):
             make = f"run `make install` in {place}" if self.home else f"install it into an environment below {HOME}"
             yield f"there is no {self.path}; {make}, or name a checkout by --prefix"
             return
-        python = Path(os.path.realpath(self.path.with_name("python") if self.home else sys.executable))
-        for path in (self.path, Path(os.path.realpath(self.path)), python, self.package / "__init__.py"):
-            if any(path.is_relative_to(hidden) for hidden in _HIDDEN):
-                yield f"{path} is where the service's sandbox hides it; {self._moved()}"
-                return
+        if hidden := list(self.hidden()):
+            yield from hidden
+            return
+        for path in self._needed():
             if not os.path.exists(path):  # or we may not look
                 yield f"there is no {path}, which {self.path} needs; make its environment anew"
                 return
             if not all(each.stat().st_mode & 0o001 for each in path.parents) or not path.stat().st_mode & 0o004:
                 yield f"others than root cannot reach {path}, and the service is not root; chmod -R go+rX {place}"
                 return
+
+    def hidden(self) -> Iterator[str]:
+        """What of it the sandbox hides, the first thing, with the remedy; whether it is there yet does not matter."""
+        for path in self._needed():
+            if any(path.is_relative_to(hidden) for hidden in _HIDDEN):
+                yield f"{path} is where the service's sandbox hides it; {self._moved()}"
+                return
+
+    def _needed(self) -> tuple[Path, ...]:
+        """What has to be reached to run it."""
+        python = Path(os.path.realpath(self.path.with_name("python") if self.home else sys.executable))
+        return self.path, Path(os.path.realpath(self.path)), python, self.package / "__init__.py"
 
     def _moved(self) -> str:
         if self.home:

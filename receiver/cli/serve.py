@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ import click
 from receiver import config, logs, web, worker
 from receiver.cli import FAILED, systemd
 from receiver.config import Settings
+from receiver.config.kept import KEYS_FILE
 from receiver.errors import Corrupt, Newer, ReceiverError, SettingsError, StoreError
 from receiver.model import State
 from receiver.parameters import check_globs
@@ -57,13 +59,20 @@ def serve(*, host: str | None, port: int | None, fd: int | None, role: str, file
 def _serve(settings: Settings, fd: int | None, role: str) -> None:
     if role != "all" and settings.sqlite is not None:
         raise click.UsageError("SQLite serves one process: use --role all; several need PostgreSQL, a later version's")
-    secret = [word for words in (config.sensitive(settings), *config.secrets(settings)) for word in words]
-    journal = systemd.journaled(os.environ, sys.stderr.fileno())
-    logs.setup(sys.stderr, tty=sys.stderr.isatty(), journal=journal, secrets=secret)
     if fd is None:
         fd = systemd.passed(os.environ)
+    # Before anything is made, so that a start that is refused its port leaves nothing behind.
+    with web.listen(settings.host, settings.port) if fd is None else web.inherit(fd) as listener:
+        news = list(_news(settings))
+        secret = [word for words in (config.sensitive(settings), *config.secrets(settings)) for word in words]
+        journal = systemd.journaled(os.environ, sys.stderr.fileno())
+        logs.setup(sys.stderr, tty=sys.stderr.isatty(), journal=journal, secrets=secret)
+        _to_the_end(settings, listener, news)
+
+
+def _to_the_end(settings: Settings, listener: socket.socket, news: Iterable[str]) -> None:
     try:
-        asyncio.run(_until_signalled(settings, fd))
+        asyncio.run(_until_signalled(settings, listener, news))
     except (Newer, Corrupt) as error:
         raise SettingsError(str(error)) from error  # status 2, by which systemd knows that a restart mends nothing
     except ReceiverError:
@@ -82,20 +91,25 @@ def _by_option(text: str, given: Iterable[str]) -> str:
 
 
 async def run(
-    settings: Settings, stop: asyncio.Event, *, fd: int | None = None, ready: Callable[[int], None] = lambda port: None
+    settings: Settings,
+    stop: asyncio.Event,
+    listener: socket.socket,
+    *,
+    news: Iterable[str] = (),
+    ready: Callable[[int], None] = lambda port: None,
 ) -> None:
-    """The service until `stop`, and then its orderly end; `ready` is told the port once it answers.
+    """The service on `listener` until `stop`, and then its orderly end; `ready` is told the port once it answers.
 
-    Raises SettingsError (where it cannot listen, too), StoreError, and whatever a loop died of.
+    `news` is warned of once all is open. Raises SettingsError, StoreError, and whatever a loop died of.
     """
     listening: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     async with open_parts(settings) as parts:
         try:
             async with asyncio.TaskGroup() as group:
                 quiet = asyncio.Event()
-                group.create_task(_web(parts, settings, fd, listening, stop, quiet), name="web")
+                group.create_task(_web(parts, listener, listening, stop, quiet), name="web")
                 port = await listening
-                await _announce(settings, parts, port)
+                await _announce(settings, parts, port, news)
                 ready(port)
                 telling = group.create_task(_tell_of_the_stop(parts, stop), name="stop")
                 within_s = systemd.watchdog_s(os.environ)
@@ -132,10 +146,23 @@ def signals(stop: asyncio.Event, told: Callable[[], None] = lambda: None) -> Ite
             loop.remove_signal_handler(number)
 
 
-async def _until_signalled(settings: Settings, fd: int | None) -> None:
+async def _until_signalled(settings: Settings, listener: socket.socket, news: Iterable[str]) -> None:
     stop = asyncio.Event()
     with signals(stop, lambda: systemd.tell("STOPPING=1", "STATUS=stopping")):
-        await run(settings, stop, fd=fd, ready=_ready)
+        await run(settings, stop, listener, news=news, ready=_ready)
+
+
+def _news(settings: Settings) -> Iterator[str]:
+    """What a start is about to make, in case that it was to find what is elsewhere."""
+    database, keys = settings.sqlite, settings.state_dir / KEYS_FILE
+    made = []
+    if database and not (os.path.exists(database) and os.path.getsize(database)):  # unlike Path's, these raise nothing
+        made.append(f"a new database, {database.absolute()}")
+    if not settings.secret_keys and not os.path.exists(keys):
+        made.append(f"new secret keys, {keys.absolute()}: callback URLs made with others will be refused")
+    if made:
+        elsewhere = "if there are older ones, stop this, and start it in their folder or name them by DATABASE_URL"
+        yield f"made {' and '.join(made)}; {elsewhere}"
 
 
 def _ready(port: int) -> None:
@@ -148,22 +175,13 @@ def _ready(port: int) -> None:
 
 async def _web(
     parts: Parts,
-    settings: Settings,
-    fd: int | None,
+    listener: socket.socket,
     listening: "asyncio.Future[int]",
     stop: asyncio.Event,
     quiet: asyncio.Event,
 ) -> None:
     """Answer until `quiet`: from `stop` on, callbacks only have to be."""
-    await web.serve(
-        parts,
-        host=settings.host,
-        port=settings.port,
-        fd=fd,
-        stop=quiet,
-        draining=stop,
-        ready=listening.set_result,
-    )
+    await web.serve(parts, listener=listener, stop=quiet, draining=stop, ready=listening.set_result)
     if not quiet.is_set():
         raise RuntimeError("the web ended by itself")
 
@@ -185,16 +203,16 @@ async def _tell_of_the_stop(parts: Parts, stop: asyncio.Event) -> None:
     log.info("%s", told, extra={"action": "serve.stop"})
 
 
-async def _announce(settings: Settings, parts: Parts, port: int) -> None:
-    """One line on what runs where, after warnings on what will not work."""
-    for warning in _warnings(settings, port):
+async def _announce(settings: Settings, parts: Parts, port: int, news: Iterable[str]) -> None:
+    """One line on what runs where, after warnings on what will not work, and what is new."""
+    for warning in (*_warnings(settings, port), *news):
         log.warning("%s", warning, extra={"action": "serve.start"})
     waiting = sum(count for _, count in await parts.store.tasks.counts())
     log.info(
         "listening on http://%s:%d, database %s, targets: %s; %d unfinished %s",
         f"[{settings.host}]" if ":" in settings.host else settings.host,
         port,
-        settings.sqlite,
+        settings.sqlite and settings.sqlite.absolute(),
         ", ".join(target.name for target in settings.targets) or "none",
         waiting,
         "task" if waiting == 1 else "tasks",
@@ -220,7 +238,8 @@ def _warnings(settings: Settings, port: int) -> Iterator[str]:
         from receiver.messages.template import check_template  # brings Jinja2
 
         if wrong := check_template(target.template, target.style):
-            yield f"targets.{target.name}: its template cannot be used, ours is in its place: {wrong}"
+            what = f"its template {target.template_file} cannot be used"
+            yield f"targets.{target.name}: {what}, ours is in its place: {wrong}"
     if not settings.targets:
         yield "no targets: nobody is told anything; set RECEIVER_NOTIFY_URLS, or [targets.NAME] in receiver.toml"
 

@@ -8,7 +8,7 @@ import click
 
 from receiver import parameters
 from receiver.cli import FAILED
-from receiver.cli.described import describe
+from receiver.cli.described import describe, under_way
 from receiver.cli.service import connected, full
 from receiver.cli.text import echo_json, json_option
 from receiver.client import Client
@@ -117,8 +117,7 @@ def _awaited(client: Client, task: TaskView) -> TaskView:
     """The task at its end; meanwhile standard error says how it goes, in one line that moves on a terminal."""
     moving, said = sys.stderr.isatty(), ""
     for task in client.follow(task.ref):  # noqa: B020 - the task as it is now
-        share = f" {task.progress:.0%}" if task.progress and task.state == State.WAITING else ""
-        line = f"{task.state}{share}"
+        line = under_way(task)
         if line != said:
             click.echo(f"\r\x1b[K{line}" if moving else line, nl=not moving, err=True)
             said = line

@@ -1,9 +1,12 @@
 """`receiver tasks`: what is under way, what became of it, and what a person may do about it."""
 
+import os
 from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 
+from receiver.cli import FAILED
 from receiver.cli.described import describe, progress, state_of
 from receiver.cli.service import connected, full
 from receiver.cli.text import age, cell, clock, echo_json, json_line, json_option, table
@@ -76,6 +79,36 @@ def show(client: Client, *, ref: str, as_json: bool) -> None:
 
 
 @tasks.command()
+@click.argument("ref")
+@click.argument("folder", metavar="[DIR]", type=click.Path(file_okay=False, path_type=Path), default=".")
+@click.option("--force", is_flag=True, help="Replace files that have these names.")
+@json_option
+@connected
+def pictures(client: Client, *, ref: str, folder: Path, force: bool, as_json: bool) -> None:
+    """Save our copies of a task's pictures here, or in DIR.
+
+    Prints the path of each. A file is named after the beginning of the REF and its picture's number, and replaces
+    none. Status 1 if one could not be saved.
+    """
+    from receiver.cli.saving import save  # brings more than the other commands need
+
+    task = client.task(full(client, ref))
+    if not task.images:
+        raise click.ClickException(f"{task.ref} is {state_of(task)}, and has no pictures")
+    every = []
+    for saved in save(client, task, folder, force=force):
+        every.append(saved)
+        if saved.path is None:
+            click.echo(f"receiver: picture {saved.image_no}: {cell(saved.error)}", err=True)
+        elif not as_json:
+            click.echo(os.fsencode(saved.path))
+    if as_json:
+        echo_json(every)
+    if any(saved.path is None for saved in every):
+        raise click.exceptions.Exit(FAILED)
+
+
+@tasks.command()
 @json_option
 @connected
 def watch(client: Client, *, as_json: bool) -> None:
@@ -111,7 +144,7 @@ def poll(client: Client, *, ref: str, as_json: bool) -> None:
     _tell(client.poll(full(client, ref)), done, as_json=as_json)
 
 
-@tasks.command()
+@tasks.command(short_help="Send an unsure task again; it may be paid twice.")
 @click.argument("ref")
 @json_option
 @connected

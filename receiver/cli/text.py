@@ -1,10 +1,11 @@
 """How the commands write: JSON, tables that fit a terminal, ages, and words from outside made harmless."""
 
 import itertools
+import re
 import shutil
 import textwrap
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import click
@@ -45,15 +46,20 @@ def harmless(text: str) -> str:
 
 
 def table(
-    heads: Sequence[str], rows: Iterable[Sequence[str]], *, shrink: Sequence[int] = (), right: Sequence[int] = ()
+    heads: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    shrink: Sequence[int] = (),
+    right: Sequence[int] = (),
+    least: Mapping[int, int] | None = None,
 ) -> str:
-    """Aligned columns. Those of `shrink` give way in turn, down to `COLUMN_LEAST`, so that a line fits the terminal;
-    those of `right` end flush."""
+    """Aligned columns. Those of `shrink` give way in turn, down to what `least` says or to `COLUMN_LEAST`, so that a
+    line fits the terminal; those of `right` end flush."""
     lines = [list(heads), *map(list, rows)]
     widths = [max(columns(line[place]) for line in lines) for place in range(len(heads))]
     for place in shrink:
         over = sum(widths) + len(GAP) * (len(widths) - 1) - shutil.get_terminal_size().columns
-        widths[place] = min(widths[place], max(widths[place] - over, COLUMN_LEAST))
+        widths[place] = min(widths[place], max(widths[place] - over, (least or {}).get(place, COLUMN_LEAST)))
     return "\n".join(_row(line, widths, right) for line in lines)
 
 
@@ -68,6 +74,21 @@ def _row(line: Sequence[str], widths: Sequence[int], right: Sequence[int]) -> st
 def columns(text: str) -> int:
     """How many columns of a terminal `text` takes: Chinese, Japanese, Korean and emoji two each, accents none."""
     return sum(map(_columns, text))
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """`text` on lines of `width` columns at most, broken between words where that can be; nothing is cut."""
+    lines, line = [], ""
+    for piece in re.findall(r"\S+\s*|\s+", text):
+        if line and columns(line) + columns(piece.rstrip()) > width:
+            lines.append(line.rstrip())
+            line = ""
+        for character in piece:
+            if columns(line) + _columns(character) > width and not character.isspace():
+                lines.append(line)
+                line = ""
+            line += character
+    return [*lines, line.rstrip()]
 
 
 def _columns(character: str) -> int:
@@ -132,9 +153,14 @@ def local(moment: str) -> str:
 
 
 def until(moment: str) -> str:
-    """An RFC 3339 time that is to come: `09:16:00` of this machine's zone if it is within a day, else with its date."""
+    """An RFC 3339 time that is to come: `09:16:30` of this machine's zone if it is within a day, else with its date.
+
+    A whole minute is told as one, `09:16`, as quiet hours are written.
+    """
     at = datetime.fromisoformat(moment)
-    return clock(at) if at - datetime.now(UTC) < timedelta(days=1) else local(moment).rpartition(":")[0]
+    if at - datetime.now(UTC) >= timedelta(days=1):
+        return local(moment).rpartition(":")[0]
+    return clock(at).removesuffix(":00")
 
 
 def clock(moment: datetime) -> str:

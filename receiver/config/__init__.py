@@ -232,7 +232,8 @@ def secrets(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...]]:
     database cannot be written: it would be in vain to go on.
     """
     if settings.sqlite:
-        refuse_unwritable(settings.sqlite)
+        ours = settings.source("DATABASE_URL") in ("default", "environment STATE_DIRECTORY")
+        refuse_unwritable(settings.sqlite, make=ours)
     return (
         settings.secret_keys or kept(settings.state_dir, KEYS_FILE),
         settings.api_tokens or kept(settings.state_dir, TOKENS_FILE),

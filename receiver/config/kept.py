@@ -36,11 +36,18 @@ def kept(state_dir: Path, name: str) -> tuple[str, ...]:
     return read_kept(path)
 
 
-def refuse_unwritable(database: Path) -> None:
-    """Raise SettingsError where the file `database`, or the directory that it is to be in, cannot be written."""
+def refuse_unwritable(database: Path, *, make: bool = True) -> None:
+    """Raise SettingsError where the file `database`, or the directory that it is to be in, cannot be written.
+
+    A directory that is not there is refused too, unless we are to `make` it: a mistyped path would begin anew there.
+    """
     directory = next((each for each in database.parents if os.path.exists(each)), Path())
     if not os.path.isdir(directory) or not os.access(directory, os.W_OK | os.X_OK):
         raise SettingsError(f"cannot write into {directory}, where the database {database.name} is to be; {_REMEDY}")
+    if directory != database.parent and not make:
+        missing = database.parent.absolute()
+        remedy = f"mkdir -p {missing}, or set RECEIVER_DATABASE_URL to another place"
+        raise SettingsError(f"there is no directory {missing} for the database {database.name}; {remedy}")
     if os.path.exists(database) and not os.path.isfile(database):
         raise SettingsError(f"the database {database} is not a file; set RECEIVER_DATABASE_URL to another place")
     if os.path.exists(database) and not os.access(database, os.R_OK | os.W_OK):

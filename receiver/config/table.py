@@ -43,7 +43,7 @@ SETTINGS = (
         "DATABASE_URL",
         kinds.DATABASE,
         "sqlite:///receiver.db",
-        "An SQLite file; four slashes make its path absolute. A bare `DATABASE_URL` serves too. "
+        "An SQLite file; four slashes make its path absolute; its directory has to be there. A bare one serves too. "
         "`postgresql://…` (not yet).",
         secret=True,
     ),

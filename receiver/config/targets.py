@@ -142,6 +142,7 @@ def _one(name: str, table: object, source: str, *, templates: bool) -> Target:
         labels=_list(table, "labels", place),
         style=style_of(url),
         template=_template(table, place, Path(source).parent) if templates else None,
+        template_file=table.get("template") if templates else None,
         digest_ms=_read(table, "digest", place, _digest),
         quiet=quiet,
         quiet_except=_events(table, "quiet_except", place, ()),

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from receiver.config import SETTINGS, Setting, Settings
 from receiver.config.table import NOTHING
-from receiver.config.targets import UNITS_MS, simple_name
+from receiver.config.targets import EVENTS, UNITS_MS, simple_name
 from receiver.model import Target
 
 MASK = "•••"
@@ -117,15 +117,17 @@ def _is_simple(target: Target) -> bool:
 
 def _wishes(target: Target) -> str:
     scheme = target.url.partition("://")[0].lower()
-    wishes = [f"{scheme}://{MASK} on {' '.join(sorted(target.on))}"]
-    wishes += [f"models {' '.join(target.models)}"] if target.models else []
-    wishes += [f"labels {' '.join(target.labels)}"] if target.labels else []
-    wishes += ["a template of its own"] if target.template is not None else []
+    wishes = [f"{scheme}://{MASK}"]
+    wishes += [f"on {' '.join(sorted(target.on))}"] if target.on != frozenset(EVENTS) else []
     wishes += [f"digest {_span(target.digest_ms)}"] if target.digest_ms else []
     if target.quiet is not None:
         hours = "-".join(f"{at // 60:02}:{at % 60:02}" for at in (target.quiet.start, target.quiet.end))
         but = f" except {' '.join(sorted(target.quiet_except))}" if target.quiet_except else ""
         wishes.append(f"quiet {hours} {target.quiet.zone}{but}")
+    wishes += [f"labels {' '.join(target.labels)}"] if target.labels else []
+    wishes += [f"models {' '.join(target.models)}"] if target.models else []
+    if target.template is not None:
+        wishes.append(f"template {target.template_file}" if target.template_file else "a template of its own")
     if target.rate is not None:
         wishes.append(f"rate {target.rate.count}/{_span(target.rate.per_ms).removeprefix('1')}")
     return "; ".join(wishes)

@@ -53,7 +53,8 @@ def render(
             title, body = template.write(target.template, reports, told, where, target.style)
             return _own(told, title, body, target.style, picture)
         except template.Failed as error:
-            note = f"The template of {target.name} could not be used: {error}"
+            which = f"The template {one_line(target.template_file, 100)}" if target.template_file else "The template"
+            note = f"{which} of {target.name} could not be used: {error}"
             told = replace(told, note=cut(note, 300))
     return replace(_ours(told, target.style, picture), note=note)
 

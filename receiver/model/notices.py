@@ -125,6 +125,7 @@ class Target(Struct, frozen=True, kw_only=True, gc=False):
     labels: tuple[str, ...] = ()
     style: Style = Style.TEXT
     template: str | None = None  # Jinja2, its text; the first line that it writes is the title
+    template_file: str | None = None  # where that stands, as receiver.toml names it
     digest_ms: int | None = None  # those that follow one within this span become one message
     quiet: Quiet | None = None
     quiet_except: frozenset[Event] = frozenset()

@@ -5,6 +5,7 @@ whoever calls `serve`.
 """
 
 import asyncio
+import socket
 from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,7 +16,7 @@ from receiver.web.health import LIVE, READY, Checks
 from receiver.web.server import inherit, listen, make_room, run
 from receiver.wiring import Parts
 
-__all__ = ["create_app", "serve"]
+__all__ = ["create_app", "inherit", "listen", "serve"]
 
 
 def create_app(parts: Parts, *, stop: asyncio.Event | None = None, draining: asyncio.Event | None = None) -> ASGIApp:
@@ -65,14 +66,14 @@ def create_app(parts: Parts, *, stop: asyncio.Event | None = None, draining: asy
 async def serve(
     parts: Parts,
     *,
-    host: str,
-    port: int,
-    fd: int | None = None,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    listener: socket.socket | None = None,
     stop: asyncio.Event,
     ready: Callable[[int], None],
     draining: asyncio.Event | None = None,
 ) -> None:
-    """Answer on `host` and `port` (0: any free one), or on the inherited socket `fd`, until `stop`.
+    """Answer on `listener`, or else on `host` and `port` (0: any free one), until `stop`.
 
     `ready` is told the port once connections are taken. `draining` is set while callbacks are still answered but the
     rest is stopping: each answer is then its connection's last. At the end the listener closes, streams end at once and
@@ -81,7 +82,7 @@ async def serve(
     """
     make_room()
     draining = draining or stop
-    with listen(host, port) if fd is None else inherit(fd) as listener:
+    with listener or listen(host, port) as listener:
         app = create_app(parts, stop=stop, draining=draining)
         await run(
             app,

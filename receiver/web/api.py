@@ -195,6 +195,8 @@ class Api:
         found = await self._store.notices.page(
             state=query.state, target=query.target, ref=query.ref, before=before, limit=query.limit + 1
         )
+        if not found and query.target is not None and not await self._store.notices.page(target=query.target, limit=1):
+            self._check_target(query.target, "target")  # one that is gone may still have notices
         page = found[: query.limit]
         following = str(page[-1].id) if len(found) > len(page) else None
         return views.NoticePage(await told(self._store, self._parts.notify, page), following)

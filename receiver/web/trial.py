@@ -11,7 +11,7 @@ from decimal import Decimal
 from receiver.errors import Refused, Unwritable
 from receiver.files import SAMPLE, SHEET, image_name
 from receiver.messages import Message, render
-from receiver.model import Event, Image, Picture, Report, Target
+from receiver.model import Event, Image, Picture, Report, Style, Target
 from receiver.senders import remedy
 from receiver.views import TrialView
 from receiver.wiring import Parts
@@ -45,13 +45,15 @@ class Trial:
         picture = await self._picture()
         message = render((self._report(),), target, links=self._parts.links, picture=picture)
         sent = await self._parts.sender.send(target, message)
+        how, why_not = _shown(target, message, picture)
         return TrialView(
             target=target.name,
             ok=sent.error is None,
             error=sent.error,
             duration_ms=sent.duration_ms,
             advice=remedy(sent.error) if sent.error else None,
-            picture=_shown(message, picture),
+            picture=how,
+            no_picture=why_not,
             note=message.note,
         )
 
@@ -88,10 +90,17 @@ class Trial:
         return Picture(str(kept), self._parts.links.image(SAMPLE, SHEET))
 
 
-def _shown(message: Message, picture: Picture | None) -> str | None:
-    if message.picture is not None:
-        return "attached"
-    return "linked" if picture and picture.url and message.blocks and '"image' in message.blocks else None
+def _shown(target: Target, message: Message, picture: Picture | None) -> tuple[str | None, str | None]:
+    """How the message shows the picture; if it does not, why it could not."""
+    if target.style is Style.TEXT:
+        return None, None
+    if picture is None:
+        return None, "it could not be drawn or kept: see the service's log"
+    if message.blocks and picture.url and '"image' in message.blocks:
+        return "linked", None
+    if target.style is Style.SLACK:  # it takes no file from us: `senders` attaches none
+        return None, "Slack loads it from PUBLIC_URL, which it cannot reach"
+    return ("attached" if message.picture else None), None
 
 
 def _png(sky: tuple[int, int, int]) -> bytes:
