@@ -16,6 +16,7 @@ from receiver.model import Notice, NoticeState, Quiet, Rate, Target
 
 HOUR = 3_600_000
 DIGEST_MOST = 200  # notices in one message
+DIGEST_LENGTH = 1 << 20  # characters of their reports, beyond which it takes no more of them
 HELD_AT_ONCE = 200  # rows that are put off in one go
 FAILURES_MOST = 3  # one after the other; from then on a target rests after each
 REST_MOST = 300_000  # so that one message that is always refused does not hold up the others

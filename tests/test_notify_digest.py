@@ -4,11 +4,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from fakes import HOUR, MINUTE, NOW, SECOND, SLACK, Clock, FakeSender, claimed, notices, owe
+from fakes import HOUR, MINUTE, NOW, SECOND, SLACK, Clock, FakeSender, a_notice, claimed, notices, owe
 from msgspec.structs import replace
 from notify_rig import DOWN, a_notify, all_that_may_go, some, states
 
-from receiver.model import Event, NoticeState, Quiet
+from receiver.model import Event, NoticeState, Quiet, Report
+from receiver.pacing import DIGEST_LENGTH
 from receiver.store import Store, open_store
 
 pytestmark = pytest.mark.anyio
@@ -21,6 +22,19 @@ MORNING = EVENING + 9 * HOUR + MINUTE
 
 
 # -- digests --
+
+
+async def test_a_digest_is_bounded_by_what_it_holds_too(store: Store, sender: FakeSender, clock: Clock) -> None:
+    """What one body may make a report weigh, two hundred of them and some targets would not fit into memory."""
+    notify = a_notify(store, sender, clock, DIGEST)
+    await owe(store, *some(1))
+    await all_that_may_go(notify)
+    heavy = Report(event=Event.ATTENTION, text="x" * (DIGEST_LENGTH // 4))
+    await owe(store, *(a_notice(event=Event.ATTENTION, report=heavy) for _ in range(10)))
+    assert await all_that_may_go(notify) == []
+    clock.forward(5 * MINUTE)
+    assert await all_that_may_go(notify) == [4, 4, 2]
+    assert await states(store) == {"sent": 11}
 
 
 async def test_the_first_goes_at_once_and_those_that_follow_within_the_window_as_one(

@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from receiver.model import Event, Notice, NoticeState, Send
-from receiver.pacing import DIGEST_MOST, HELD_AT_ONCE, Ahead, Standing
+from receiver.pacing import DIGEST_LENGTH, DIGEST_MOST, HELD_AT_ONCE, Ahead, Standing
 from receiver.store.connection import Connection, Topic, marks
 from receiver.store.notices import COLUMNS, Attempt, notice
 
@@ -85,8 +85,8 @@ class Sends:
     async def open(self, openings: Sequence[Opening], owner: str, now: int, lease_until: int) -> list[Send]:
         """Make new sends, claimed, their membership fixed for good; one for each of these that finds a notice.
 
-        No two may be of the same target. A digest takes up to `DIGEST_MOST` notices: those that are held, then those
-        that are due.
+        No two may be of the same target. A digest takes up to `DIGEST_MOST` notices, and `DIGEST_LENGTH` of their
+        reports: those that are held, then those that are due.
         """
         begun = "(?, 'sending', ?, ?, 0, 1, 1, ?, ?)"
         made = await self._on.rows(
@@ -96,19 +96,28 @@ class Sends:
         )
         ids = dict(made)
         for it in openings:
-            kinds = ("held", "due") if it.digest else ("due",)
-            most = DIGEST_MOST if it.digest else 1
-            for state in kinds:
-                self._on.later(
-                    "UPDATE notices SET send_id = ?1, state = 'sending' WHERE id IN (SELECT id FROM notices"
-                    f" WHERE state = '{state}' AND send_id IS NULL AND target = ?2"
-                    " AND due_at <= ?3 ORDER BY due_at, id"
-                    " LIMIT ?4 - (SELECT count(*) FROM notices WHERE send_id = ?1))",
-                    [(ids[it.target], it.target, it.until, most)],
-                )
+            members = [(ids[it.target], notice_id) for notice_id in await self._members(it)]
+            self._on.later("UPDATE notices SET send_id = ?, state = 'sending' WHERE id = ?", members)
         return await self._whole(
             [Send(id=send_id, target=target, claim=1, claims=1, tries=0, notices=()) for target, send_id in made]
         )
+
+    async def _members(self, opening: Opening) -> list[int]:
+        """The ids of the notices of a new send."""
+        found: list[int] = []
+        left = DIGEST_LENGTH
+        for state in ("held", "due") if opening.digest else ("due",):
+            most = DIGEST_MOST - len(found) if opening.digest else 1
+            for notice_id, length in await self._on.rows(
+                f"SELECT id, length(report) FROM notices WHERE state = '{state}' AND send_id IS NULL AND target = ?"
+                " AND due_at <= ? ORDER BY due_at, id LIMIT ?",
+                (opening.target, opening.until, most),
+            ):
+                if left <= 0:
+                    return found
+                left -= length
+                found.append(notice_id)
+        return found
 
     async def _whole(self, sends: Sequence[Send]) -> list[Send]:
         """These sends with their notices; one that has none, for whatever reason, is removed."""
