@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import msgspec
 from msgspec.structs import replace
 
+from receiver import answers
+from receiver.answers import TooMuch
 from receiver.errors import ApiError
 from receiver.model import State
 from receiver.views import (
@@ -44,6 +46,9 @@ STREAM_GAP_S = 1.0  # before a stream that broke is opened again
 PATIENCE_S = 120.0  # how long a service that was there may be away: an update takes less
 ENDS = frozenset({State.COMPLETED, State.FAILED, State.LOST, State.CANCELLED})
 
+_TOO_MUCH = "too_much"
+_FOREIGN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what is no JSON, or nested without an end
+
 _T = TypeVar("_T")
 
 
@@ -59,7 +64,8 @@ class Client:
         self.server = server
         self._has_token = bool(token)
         self._pause = pause
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._limits = answers.Limits()
+        headers = {"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {token}"} if token else {})
         self._http = httpx.Client(
             base_url=f"{server}/api/v1/", headers=headers, timeout=TIMEOUT_S, trust_env=False, follow_redirects=False
         )
@@ -107,11 +113,11 @@ class Client:
     def picture(self, ref: str, file: str) -> Iterator[Iterator[bytes]]:
         """Our own copy of a task's picture, bit by bit; `file` is the last part of its `archived`."""
         url = f"{self.server}/{_path('images', ref, file)}"  # our own spelling: none leads to another server
-        with self._told_apart(), self._http.stream("GET", url) as answer:
+        request = self._http.build_request("GET", url)
+        with self._told_apart(), self._limits.within(answers.PICTURE_S), self._opened(request) as answer:
             if answer.status_code != 200:
-                answer.read()
-                raise self._problem(answer)
-            yield answer.iter_bytes()
+                raise self._problem(answer.status_code, answers.whole(answer.iter_raw()))
+            yield answer.iter_raw()
 
     def cancel(self, ref: str) -> TaskView:
         """Withdraw a queued task."""
@@ -204,7 +210,8 @@ class Client:
                     yield change
             except ApiError as error:
                 first, lost_at = not lost_at, lost_at or time.monotonic()
-                if not met or error.status in (401, 404) or time.monotonic() - lost_at > PATIENCE_S:
+                final = error.status in (401, 404) or error.code == _TOO_MUCH
+                if not met or final or time.monotonic() - lost_at > PATIENCE_S:
                     raise
                 if first:
                     lost()
@@ -233,13 +240,12 @@ class Client:
 
     def _listen(self) -> Iterator[TaskView | None]:
         """One connection's changes, after a None; each is one line of `data`, as JSON has no line ends."""
-        with (
-            self._told_apart(),
-            self._http.stream("GET", "stream", timeout=_patient(SILENCE_MOST_S)) as answer,
-        ):
-            if answer.status_code != 200:
-                answer.read()
-                raise self._problem(answer)
+        request = self._http.build_request("GET", "stream", timeout=_patient(SILENCE_MOST_S))
+        with self._told_apart(), contextlib.ExitStack() as stack:
+            with self._limits.within(answers.ANSWER_S):  # to open it; the stream itself has no end
+                answer = stack.enter_context(self._opened(request))
+                if answer.status_code != 200:
+                    raise self._problem(answer.status_code, answers.whole(answer.iter_raw()))
             for number, line in enumerate(_lines(answer)):
                 if number == 0:  # a comment: only from here on does the service tell us of changes
                     yield None
@@ -271,19 +277,30 @@ class Client:
             headers={**kind, **(headers or {})},
             timeout=timeout_s,
         )
-        answer = self._sent(request)
-        if not answer.is_success:
-            raise self._problem(answer)
+        status, said = self._sent(request)
+        if not 200 <= status < 300:
+            raise self._problem(status, said)
         with self._told_apart():
-            return msgspec.json.decode(answer.content, type=type)
+            return msgspec.json.decode(said, type=type)
 
-    def _sent(self, request: "httpx.Request") -> "httpx.Response":
+    def _sent(self, request: "httpx.Request") -> tuple[int, bytes]:
+        """The status and the whole body of its answer."""
         for gap_s in CONNECT_GAPS_S:
-            with contextlib.suppress(_NotConnected), self._told_apart():
-                return self._http.send(request)
+            with contextlib.suppress(_NotConnected):
+                return self._once(request)
             self._pause(gap_s)
-        with self._told_apart():
-            return self._http.send(request)
+        return self._once(request)
+
+    def _once(self, request: "httpx.Request") -> tuple[int, bytes]:
+        with self._told_apart(), self._limits.within(answers.ANSWER_S), self._opened(request) as answer:
+            return answer.status_code, answers.whole(answer.iter_raw())
+
+    @contextlib.contextmanager
+    def _opened(self, request: "httpx.Request") -> Iterator["httpx.Response"]:
+        """The answer, of which nothing is read yet, and nothing is ever unpacked: a little could become gigabytes."""
+        request.extensions["trace"] = self._limits.trace
+        with contextlib.closing(self._http.send(request, stream=True)) as answer:
+            yield answer
 
     @contextlib.contextmanager
     def _told_apart(self) -> Iterator[None]:
@@ -307,19 +324,22 @@ class Client:
                 "no_answer",
                 f"no answer from {self.server} ({type(error).__name__}): look at its log, then try again",
             ) from error
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except TooMuch as error:
+            text = f"{self.server} sends {error}, so that it is no receiver: see RECEIVER_SERVER"
+            raise ApiError(502, _TOO_MUCH, text) from error
+        except _FOREIGN as error:
             raise self._foreign(200) from error
 
-    def _problem(self, answer: "httpx.Response") -> ApiError:
+    def _problem(self, status: int, said: bytes) -> ApiError:
         try:
-            problem = msgspec.json.decode(answer.content, type=ProblemView).error
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return self._foreign(answer.status_code)
-        if answer.status_code == 401:
+            problem = msgspec.json.decode(said, type=ProblemView).error
+        except _FOREIGN:
+            return self._foreign(status)
+        if status == 401:
             wants = "does not take this API token" if self._has_token else "wants an API token"
             message = f"{self.server} {wants}: set RECEIVER_API_TOKEN to one of its API_TOKENS"
             return ApiError(401, problem.code, message)
-        return ApiError(answer.status_code, problem.code, problem.message, problem.field)
+        return ApiError(status, problem.code, problem.message, problem.field)
 
     def _foreign(self, status: int) -> ApiError:
         return ApiError(
@@ -366,4 +386,4 @@ def _lines(answer: "httpx.Response") -> Iterator[str]:
     import httpx
 
     with contextlib.suppress(httpx.ReadTimeout, httpx.RemoteProtocolError):
-        yield from answer.iter_lines()
+        yield from answers.lines(answer.iter_raw())

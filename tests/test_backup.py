@@ -1,6 +1,7 @@
 """Backups: made beside the running service, whole or not there, rotated by the dates in their names."""
 
 import asyncio
+import errno
 import os
 import stat
 from pathlib import Path
@@ -10,7 +11,7 @@ from cli_rig import RECEIVER
 from fakes import DAY, NOW, a_task
 from fault_rig import NOWHERE, new_callback
 from living import SECRET, Service, serving, until
-from upkeep_rig import Place, run
+from upkeep_rig import TASK, Place, run
 
 from receiver import upkeep
 from receiver.errors import Unavailable, Unwritable
@@ -109,13 +110,70 @@ async def test_pictures_go_with_it_linked_or_copied(place: Place, images: Images
     """Half a picture does not. They come back where they are missing, and take no room twice when linked."""
     await place.filled()
     assert place.back_up(images).images == 1
-    picture, kept = (Path(root, "ab", "a-task-ab", "0.png") for root in (place.images, f"{place.file}.images"))
+    picture, kept = (Path(root, "ab", TASK, "0.png") for root in (place.images, f"{place.file}.images"))
     assert kept.samefile(picture) == (images is Images.LINK)
     assert os.listdir(f"{place.file}.images") == ["ab"]
     picture.unlink()
     assert place.restore().images == 1
     assert picture.read_bytes() == b"a picture"
     assert place.restore().images == 0
+
+
+async def test_what_links_in_the_archive_lead_to_is_in_no_backup(place: Place, tmp_path: Path) -> None:
+    """The service's user can make links to whatever root, who makes the backup, can read."""
+    await place.filled()
+    secret = tmp_path / "secret"
+    for folder in (secret / "deep", secret / f"{TASK[:-2]}cd"):
+        folder.mkdir(parents=True)
+        (folder / "0.png").write_bytes(b"root's own")
+    (place.images / "cd").symlink_to(secret)
+    (place.images / "ab" / f"{TASK[:-4]}22ab").symlink_to(secret / "deep")
+    (place.images / "ab" / TASK / "1.png").symlink_to(secret / "deep" / "0.png")
+    (place.images / "ab" / TASK / "shadow").write_bytes(b"no name of ours")
+    (place.images / "ab" / f"{TASK[:-4]}11ab").mkdir()
+    assert place.back_up(Images.COPY).images == 1
+    kept = Path(f"{place.file}.images")
+    assert [(top, files) for top, _, files in os.walk(kept) if files] == [(str(kept / "ab" / TASK), ["0.png"])]
+
+
+@pytest.mark.parametrize("linked", ["ab", f"ab/{TASK}"])
+async def test_nothing_is_put_back_through_a_folder_that_is_a_link(place: Place, tmp_path: Path, linked: str) -> None:
+    """A person is told which one it is."""
+    await place.filled()
+    place.back_up(Images.COPY)
+    folder = place.images / linked
+    folder.rename(tmp_path / "aside")
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / TASK).mkdir(parents=True)
+    folder.symlink_to(elsewhere)
+    with pytest.raises(Unwritable, match=f"{linked} is a link"):
+        place.restore()
+    assert [it.name for it in elsewhere.rglob("*")] == [TASK]
+
+
+@pytest.mark.parametrize("name", ["0.png", "0.png.part"])
+async def test_nothing_is_put_back_through_a_file_that_is_a_link(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The link goes, and the picture comes, from another disk too."""
+
+    link = os.link
+
+    def elsewhere(old: str, new: str, **more: bool) -> None:
+        if str(new).endswith(".png"):
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        link(old, new, **more)
+
+    await place.filled()
+    place.back_up(Images.COPY)
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"root's own")
+    picture = place.images / "ab" / TASK / "0.png"
+    picture.unlink()
+    picture.with_name(name).symlink_to(victim)
+    monkeypatch.setattr(os, "link", elsewhere)
+    assert place.restore().images == 1
+    assert (picture.read_bytes(), picture.is_symlink(), victim.read_bytes()) == (b"a picture", False, b"root's own")
 
 
 async def test_a_name_that_is_no_backup_is_not_written_over(place: Place) -> None:

@@ -18,7 +18,7 @@ from receiver.checks.targets import targets
 from receiver.cli import cli
 from receiver.cli.described import describe
 from receiver.cli.serve import _warnings
-from receiver.cli.text import columns, table, until, wrapped
+from receiver.cli.text import age, columns, local, table, until, when, wrapped
 from receiver.messages import ADVICE
 from receiver.views import CallbackPage, CallbackView, ErrorView, NoticePage, NoticeView, TaskPage
 
@@ -330,3 +330,49 @@ def test_settings_are_shown_in_eighty_columns_and_whole_with_json(run: Run, tmp_
     values = [line[22:].partition("  ")[0] for line in shown.splitlines()]
     assert long in "".join(values)
     assert long in run("config", "--json", **env).stdout
+
+
+# -- a server that is broken, or hostile --
+
+EVIL = "\x1b]0;pwned\x07\x9b31m\u202eevil\r\n\x00\x7f"
+
+
+@pytest.mark.parametrize(
+    ("args", "answer"),
+    [
+        (("tasks", "list"), {"error": {"code": "x", "message": EVIL}}),
+        (("tasks", "list"), TaskPage([replace(task(EVIL), ref=EVIL, created_at=EVIL)], EVIL)),
+        (("tasks", "list", "--json"), TaskPage([replace(task(EVIL), ref=EVIL)], EVIL)),
+        (("tasks", "cancel", TASK), replace(task(EVIL), ref=EVIL, held_by=EVIL)),
+        (("callbacks", "list"), CallbackPage([replace(callback(EVIL), ref=EVIL)], EVIL)),
+        (("callbacks", "replay", "1"), {"verdict": EVIL}),
+        (("notices", "list"), NoticePage([replace(notice(1, EVIL), event=EVIL)], EVIL)),
+        (("notices", "list", "--history"), NoticePage([replace(notice(1, EVIL), event=EVIL)], EVIL)),
+        (
+            ("notices", "test", "--target", "x"),
+            {"target": "x", "ok": False, "error": EVIL, "duration_ms": 1, "advice": EVIL},
+        ),
+        (("url",), {"ref": EVIL, "callback_url": EVIL}),
+    ],
+)
+def test_nothing_that_a_server_says_speaks_to_the_terminal(
+    args: tuple[str, ...], answer: object, run: Run, answers: Answers
+) -> None:
+    answers.then(400 if isinstance(answer, dict) and "message" in str(answer) else 200, answer)
+    ran = run(*args, FORCE_COLOR="1")
+    assert isinstance(ran.exception, SystemExit | None)
+    assert "evil" in ran.output
+    assert not {"\x1b", "\x07", "\x9b", "\u202e", "\x00", "\x7f", "\r"} & set(ran.output)
+
+
+def test_a_task_in_words_has_nothing_that_speaks_to_the_terminal() -> None:
+    odd = replace(task(EVIL), ref=EVIL, held_by=EVIL, settled_by=EVIL, origin=EVIL, created_at=EVIL)
+    said = describe(odd, [callback(EVIL)], [notice(1, EVIL)])
+    assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(said)
+
+
+@pytest.mark.parametrize("odd", ["", "2026-13-45", "2026-01-01T00:00:00"])
+def test_an_odd_time_is_a_dash(odd: str) -> None:
+    """Not a traceback, whatever a server takes for a time."""
+    assert age(odd) == when(odd) == until(odd) == "–"
+    assert {local(it) for it in ("9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", EVIL)} == {"–"}

@@ -1,8 +1,10 @@
 """The client: errors that say what to do, retries that cannot pay twice, a stream that mends itself."""
 
 import contextlib
+import gzip
 import json
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +13,7 @@ from cli_rig import TASK as REF
 from cli_rig import Answers, serving, task, told
 from living import free_port
 
+from receiver import answers as bounds
 from receiver.client import Client
 from receiver.errors import ApiError
 from receiver.views import NewTask, TaskPage
@@ -265,3 +268,93 @@ def test_a_stream_that_was_never_met_is_an_error_at_once() -> None:
         pytest.raises(ApiError, match="cannot connect"),
     ):
         next(client.stream())
+
+
+# -- a server that is broken, or hostile --
+
+
+@contextlib.contextmanager
+def speaking(head: bytes, more: bytes) -> Iterator[str]:
+    """The address of a server that answers each request with `head`, then with `more` for as long as it can."""
+
+    def speak(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.recv(65_536)
+            connection.sendall(head)
+            while not ended.wait(0.001):
+                connection.sendall(more)
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=speak, args=(listener.accept()[0],), daemon=True).start()
+
+    ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            ended.set()
+            listener.shutdown(socket.SHUT_RDWR)
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_what_is_nested_without_an_end_is_no_receivers(status: int) -> None:
+    """Deep JSON ends in a line that says what to do, not in a RecursionError."""
+    with asking() as (client, answers):
+        answers.then(status, b'{"error":{"code":"a","message":"b","x":' + b"[" * 100_000)
+        with pytest.raises(ApiError, match="not as a receiver"):
+            client.tasks()
+
+
+def test_nothing_packed_is_asked_for_or_unpacked() -> None:
+    """A kilobyte that would become a megabyte stays one."""
+    packed = gzip.compress(b" " * (1 << 20))
+    with (
+        speaking(HEAD[:-2] + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed) + packed, b"") as at,
+        Client(at, TOKEN) as client,
+        pytest.raises(ApiError, match="not as a receiver"),
+    ):
+        client.tasks()
+    with asking() as (client, answers):
+        answers.then(200, TaskPage([], None))
+        client.tasks()
+    assert answers.seen[0][2]["accept-encoding"] == "identity"
+
+
+def test_an_answer_without_an_end_is_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "ANSWER_MOST", 1 << 20)
+    with (
+        speaking(HEAD, b" " * 65_536) as server,
+        Client(server, TOKEN) as client,
+        pytest.raises(ApiError, match=r"more than 1 MiB.*RECEIVER_SERVER"),
+    ):
+        client.tasks()
+
+
+@pytest.mark.parametrize("more", [b" ", b"HTTP/1.1 103 Early\r\n\r\n"])
+def test_an_answer_that_only_drips_has_a_deadline(more: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it is its body or what comes before its status that has no end."""
+    monkeypatch.setattr(bounds, "ANSWER_S", 0.2)
+    with (
+        speaking(HEAD if more == b" " else more, more) as server,
+        Client(server, TOKEN) as client,
+        pytest.raises(ApiError, match=r"no end after 0.2 s.*RECEIVER_SERVER"),
+    ):
+        client.tasks()
+
+
+def test_a_line_of_a_stream_is_bounded_and_not_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "LINE_MOST", 1 << 20)
+    with (
+        speaking(HEAD + b": hi\n\ndata: ", b"a" * 65_536) as server,
+        Client(server, TOKEN, pause=lambda span_s: None) as client,
+    ):
+        stream = client.stream()
+        assert next(stream) is None
+        with pytest.raises(ApiError, match="a line of more than 1 MiB"):
+            next(stream)

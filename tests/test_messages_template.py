@@ -200,3 +200,45 @@ def test_jinja2_is_not_imported_before_there_is_a_template() -> None:
     )
 
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+
+DOUBLED = "t\n{% set x = 'aaaaaaaaaa' %}"
+ENDLESS = {
+    "t\n" + "{% for a in range(1000) %}" * 3 + "{% endfor %}" * 3: "more than 10000 rounds",
+    "t\n" + "{% for a in body %}" * 3 + "{% endfor %}" * 3: "more than 10000 rounds",
+    "t\n{% for a in 'ab' recursive %}{{ loop('ab') }}{% endfor %}": "cannot be recursive",
+    "t\n{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(40) }}": "10000 rounds",
+    DOUBLED + "{% set x = x ~ x %}" * 24 + "{{ x|length }}": "more than 100000 characters",
+    DOUBLED + "{% set x = x + x %}" * 24 + "{{ x|length }}": "more than 100000 characters",
+    DOUBLED + "{% set x = [x, x] + [x, x] %}" * 24 + "{{ x }}": "more than 100000 characters",
+    DOUBLED + "{% set x %}{{ x }}{{ x }}{% endset %}" * 24 + "{{ x|length }}": "more than 10000 rounds",
+    DOUBLED + "{% set x = x|replace('a', 'aaaaaaaaaa') %}" * 7 + "{{ x|length }}": "more than 100000 characters",
+    DOUBLED + "{% set x = x.replace('a', 'aaaaaaaaaa') %}" * 7 + "{{ x|length }}": "more than 100000 characters",
+    "t\n{% set n = 10 %}" + "{% set n = n * n %}" * 22 + "{{ n > 1 }}": "for numbers of up to 64 digits",
+}
+
+
+@pytest.mark.parametrize(("template", "said"), ENDLESS.items())
+def test_a_template_cannot_hold_its_caller(template: str, said: str) -> None:
+    """What would count to infinity, or double itself, is told in a line; without a bound it would not end."""
+    assert said in (check_template(template, Style.TEXT) or "")
+
+
+def test_what_a_template_takes_is_counted_anew_for_each_ping() -> None:
+    template = "t\n{% for a in range(900) %}{% for b in range(9) %}{% endfor %}{% endfor %}{{ loops|default('x') }}"
+
+    assert [written(template, DONE).note for _ in range(3)] == [None] * 3
+
+
+def test_a_loop_knows_its_length_and_a_digest_of_many_is_within_the_bounds() -> None:
+    template = (
+        "t\n{% for it in reports %}{% for image in it.images %}"
+        "{{ loop.index }}/{{ loop.length }} {{ reports|length }}{{ ' ' ~ it.label|upper }}{{ ', ' if not loop.last }}"
+        "{% endfor %}\n{% endfor %}"
+    )
+
+    message = written(template, *[DONE] * 40)
+
+    assert message.note is None
+    assert message.body.count("1/4 40 HERO") == 40
+    assert message.body[:50] == "1/4 40 HERO, 2/4 40 HERO, 3/4 40 HERO, 4/4 40 HERO"

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from fakes import DAY, NOW, a_task, put
 from test_prune import OLD, YOUNG, a_past, left, pruning
-from upkeep_rig import KEYS, Place
+from upkeep_rig import KEYS, TASK, Place
 
 from receiver import upkeep
 from receiver.errors import ReceiverError
@@ -117,7 +117,7 @@ def test_a_backup_that_is_killed_is_there_whole_or_not_at_all(place: Place) -> N
         upkeep.rotate(pattern, 2)
         found = sorted(it.name for it in pattern.parent.iterdir())
         assert [it for it in found if not it.endswith(".images")] == [name, "receiver-20251230.db"]
-        assert (pattern.parent / "receiver-20251230.db.images" / "ab" / "a-task-ab" / "0.png").exists()
+        assert (pattern.parent / "receiver-20251230.db.images" / "ab" / TASK / "0.png").exists()
         assert not [it for it in found if it.endswith(".part")]
 
     assert kills(lambda: place.back_up(Images.LINK, NOW, pattern), check, prepare) > 8
@@ -131,7 +131,7 @@ def test_a_restore_that_is_killed_leaves_the_old_database_or_the_new_one(place: 
         for path in place.state.glob("receiver.db*"):
             path.unlink()
         (place.state / "secret_keys").write_text("a-key-made-since-0123456")
-        (place.images / "ab" / "a-task-ab" / "0.png").unlink(missing_ok=True)
+        (place.images / "ab" / TASK / "0.png").unlink(missing_ok=True)
 
         async def four() -> None:
             store = await open_store(place.database)
@@ -147,7 +147,7 @@ def test_a_restore_that_is_killed_leaves_the_old_database_or_the_new_one(place: 
         assert kept in (["a-key-made-since-0123456"], ["a-key-made-since-0123456", *KEYS])
         done = place.restore()
         assert (states(place), (place.state / "secret_keys").read_text().split()[1:]) == (3, list(KEYS))
-        assert (place.images / "ab" / "a-task-ab" / "0.png").read_bytes() == b"a picture"
+        assert (place.images / "ab" / TASK / "0.png").read_bytes() == b"a picture"
         assert not list(place.state.rglob("receiver.db*.part"))
         asides = [it for it in place.state.glob("receiver.db.before-restore-*") if it.suffix != ".lock"]
         assert len(asides) == (1 if count == 4 else 2)

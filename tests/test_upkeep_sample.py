@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from upkeep_rig import Place
+from upkeep_rig import TASK, Place
 
 from receiver.files import SAMPLE, SHEET, Files
 from receiver.upkeep import Images
@@ -23,11 +23,11 @@ async def test_the_sample_is_no_picture_of_anybodys(tmp_path: Path, images: Imag
     await place.filled()
     for name in ("0.png", SHEET):
         await Files(place.images).put(SAMPLE, name, b"a sample")
-    half = place.images / "ab" / "a-task-ab" / "1.png.part"
+    half = place.images / "ab" / TASK / "1.png.part"
     half.write_bytes(b"half of one, from a restore that was killed")
     assert place.back_up(images).images == 1
     kept = Path(f"{place.file}.images")
-    assert files_in(kept) == ["ab/a-task-ab/0.png"]
+    assert files_in(kept) == [f"ab/{TASK}/0.png"]
     shutil.rmtree(place.images)
     await Files(kept).put(SAMPLE, SHEET, b"a sample")
     assert place.restore().images == 1

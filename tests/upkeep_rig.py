@@ -13,6 +13,7 @@ from receiver.upkeep import Backup, Images, Restored
 
 KEYS = ("the-first-secret-key-0123", "a-second-secret-key-0123")
 TOKENS = ("an-api-token-0123456789",)
+TASK = "0199c0de-0000-7000-8000-0000000000ab"  # whose picture there is
 
 
 def log_of(place: "Place") -> Path:
@@ -36,7 +37,7 @@ class Place:
         await store.close()
         (self.state / "secret_keys").write_text("\n".join(KEYS))
         (self.state / "api_tokens").write_text("\n".join(TOKENS))
-        folder = self.images / "ab" / "a-task-ab"
+        folder = self.images / "ab" / TASK
         folder.mkdir(parents=True)
         (folder / "0.png").write_bytes(b"a picture")
         (self.images / "parts").mkdir()

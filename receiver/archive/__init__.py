@@ -37,6 +37,8 @@ SCHEDULE_MS = (2_000, 10_000, 60_000, 600_000, 3_600_000, 14_400_000)
 
 LEASE_MS = 180_000  # one fetch and some, or the drawing; begun anew with each picture
 ROUND_MOST_S = 60.0  # after which a round asks for no further picture: others wait
+DRAW_MOST_S = 20.0  # after which a round draws nothing more, for the same reason
+BLAMED_MOST = 2  # pictures of a round that were drawn in vain, after which it does not try those that they held up
 SPACING_MS = 50  # at most twenty tasks a second are begun, so that a flood of callbacks is not held up by its pictures
 FULL_GAP_MS = 600_000  # until the disk is looked at again
 AHEAD_MOST_MS = int(SCHEDULE_MS[-1] * 1.2) + LEASE_MS
@@ -131,8 +133,8 @@ class Archiver:
         1. An image that has a copy, or was refused for good, is left alone. One whose host did not answer in this
            round is not asked for.
         2. What came is drawn, if anything did: a ping with three pictures of four is better than one without.
-        3. If pictures are missing that may yet come, there is another round by `SCHEDULE_MS`; otherwise it is done, or
-           failed if there is not one.
+        3. If pictures are missing that may yet come, or were not drawn for want of time, there is another round by
+           `SCHEDULE_MS`; otherwise it is done, or failed if there is not one.
         4. A disk that takes nothing uses up no round: the task waits until there is room.
         """
         logs.about(task.ref)
@@ -222,15 +224,24 @@ class Archiver:
         ]
         if all(copies[no].small is not None for no in pictures):
             return copies, False
+        until, blamed = time.monotonic() + DRAW_MOST_S, 0
         for at in range(0, len(pictures), MOST):
-            some = pictures[at : at + MOST]
+            some = [no for no in pictures[at : at + MOST] if at == 0 or _undrawn(now[no])]
             # Those that are to blame may have taken the time of others: these have theirs at once, without them.
-            while await self._sketch(task, now, some, sheet=at == 0) and any(_undrawn(now[no]) for no in some):
+            while any(_undrawn(now[no]) for no in some):
+                if time.monotonic() >= until:
+                    return now, True
+                found = await self._sketch(task, now, some, sheet=at == 0)
+                if not found:
+                    break
+                blamed += found
+                if blamed >= BLAMED_MOST and any(_undrawn(now[no]) for no in some):
+                    return now, True
                 some = [no for no in some if now[no].error is None]
         return now, any(_undrawn(now[no]) for no in pictures)
 
-    async def _sketch(self, task: Task, now: dict[int, Copy], some: Sequence[int], *, sheet: bool) -> bool:
-        """Draw `some` of the copies, into `now`; whether any of them was found that never can be. Raises Unwritable."""
+    async def _sketch(self, task: Task, now: dict[int, Copy], some: Sequence[int], *, sheet: bool) -> int:
+        """Draw `some` of the copies, into `now`; how many of them never can be, as was found. Raises Unwritable."""
         ref = task.ref
         paths = [(str(no), self._path(ref, now[no])) for no in some]
         try:
@@ -239,7 +250,7 @@ class Archiver:
             drew = Sheet(error=f"it cannot be drawn: {error}")
         if drew.error is not None:
             log.warning("no contact sheet: %s", drew.error, extra={"action": "archive.draw", "ref": ref})
-        found = False
+        found = 0
         for no, drawn in zip(some, drew.drawn, strict=False):
             copy, small = now[no], now[no].small
             if drawn.small is not None:
@@ -248,7 +259,7 @@ class Archiver:
             width, height = drawn.width or copy.width, drawn.height or copy.height
             now[no] = replace(copy, width=width, height=height, small=small, error=drawn.error)
             if drawn.error is not None:
-                found = True
+                found += 1
                 await self._record(task, now[no])  # whoever takes over after a kill need not find it again
         if sheet and drew.picture is not None:
             await self._files.put(ref, SHEET, drew.picture)

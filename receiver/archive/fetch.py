@@ -10,7 +10,8 @@ import contextlib
 import http.cookiejar
 import ipaddress
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
 from urllib.parse import urljoin
 
 import httpx
@@ -30,6 +31,8 @@ _ADDRESSES_MOST = 4  # of one host that are tried
 CRUMBS_MOST = 1000  # chunks, of which each costs as much time as a thousand bytes
 _CRUMB = 256  # bytes that they are to have, by then, on the average
 _TURN = 32  # chunks after which others have their turn
+HEAD_MOST = 32 * 1024  # bytes of an answer's head, with all the informational answers before it
+_HEAD_READ = 4 * 1024  # bytes of it that are parsed at a time: 230 informational answers, at most
 _WRITE_BYTES = 256 * 1024
 _REDIRECTS = (301, 302, 303, 307, 308)
 _GONE = (404, 410, 451)
@@ -144,7 +147,7 @@ class Fetch:
             "GET",
             f"{place.scheme}://{host}:{place.port}{place.target}",
             headers={"Host": place.netloc},
-            extensions={"sni_hostname": place.host},
+            extensions={"sni_hostname": place.host, "trace": _Heads(place.host).trace},
         )
 
     async def _taken(self, host: str, response: httpx.Response, part: Part) -> str:
@@ -183,6 +186,40 @@ class Fetch:
 
     def _too_large(self) -> NotFetched:
         return NotFetched(f"it is larger than {self._most / 1_048_576:g} MiB", permanent=True)
+
+
+class _Heads:
+    """Bounds the heads of one request's answer, of which there may be any number of informational ones (1xx).
+
+    httpcore reads on until there is one that is not, and all that came in one read is parsed without a pause.
+    """
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+        self._size = 0  # bytes
+        self._over = False
+
+    async def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        """What httpcore calls with all that it does: a connection's stream is bounded as soon as there is one."""
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            self._bound(info["return_value"])
+        elif event == "http11.receive_response_headers.complete":
+            self._over = True
+
+    def _bound(self, stream: Any) -> None:
+        inner = stream.read
+
+        async def read(max_bytes: int, timeout: float | None = None) -> bytes:
+            if self._over:
+                return await inner(max_bytes, timeout=timeout)  # type: ignore[no-any-return]
+            if self._size >= HEAD_MOST:
+                raise NotFetched(f"{self._host} begins its answer without an end")
+            await asyncio.sleep(0)  # what TLS holds already is handed out without a pause
+            chunk: bytes = await inner(min(max_bytes, _HEAD_READ), timeout=timeout)
+            self._size += len(chunk)
+            return chunk
+
+        stream.read = read
 
 
 def _onward(link: str, response: httpx.Response) -> str:

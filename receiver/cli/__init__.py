@@ -73,13 +73,17 @@ class Commands(click.Group):
             status = _told(WRONG, str(error))
         except ReceiverError as error:
             status = _told(FAILED, str(error))
+        except RecursionError:  # what a server says may be nested as deep as our own reading just bears
+            status = _told(FAILED, "what the server answers is nested too deeply to be shown")
         except (click.Abort, KeyboardInterrupt):
             status = INTERRUPTED
         sys.exit(status if isinstance(status, int) else DONE)
 
 
 def _told(status: int, text: str, ctx: click.Context | None = None) -> int:
-    line = " ".join(text.split())
+    from receiver.cli.text import harmless  # with the first error, as it brings what the overview need not wait for
+
+    line = harmless(" ".join(text.split()))
     more = f" (`{ctx.command_path} --help` says more)" if ctx else ""
     click.echo(f"receiver: {line.rstrip('.') if more else line}{more}", err=True)
     return status

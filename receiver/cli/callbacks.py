@@ -35,10 +35,10 @@ def list_(
         return echo_json(page)
     if not page.callbacks:
         return click.echo("No callbacks.", err=True)
-    rows = [(str(it.id), it.verdict, it.ref, str(it.size), age(it.received_at)) for it in page.callbacks]
+    rows = [(str(it.id), cell(it.verdict), cell(it.ref), str(it.size), age(it.received_at)) for it in page.callbacks]
     click.echo(table(("ID", "VERDICT", "REF", "BYTES", "AGE"), rows, shrink=(2,), right=(0, 3, 4)))
     if page.next:
-        click.echo(f"There are more: --cursor {page.next}", err=True)
+        click.echo(f"There are more: --cursor {cell(page.next)}", err=True)
     return None
 
 
@@ -69,16 +69,16 @@ def replay(client: Client, *, ids: tuple[int, ...], accept: bool, as_json: bool)
     """Parse stored callbacks again, by the rules of now."""
     for each in ids:
         verdict = client.replay(each, accept=accept).verdict
-        echo_json_line({"id": each, "verdict": verdict}) if as_json else click.echo(f"{each}  {verdict}")
+        echo_json_line({"id": each, "verdict": verdict}) if as_json else click.echo(f"{each}  {cell(verdict)}")
 
 
 def _about(callback: CallbackView) -> str:
     return facts(
         [
             ("callback", str(callback.id)),
-            ("task", callback.ref),
+            ("task", cell(callback.ref)),
             ("received", local(callback.received_at)),
-            ("verdict", callback.verdict),
+            ("verdict", cell(callback.verdict)),
             ("replay of", None if callback.replay_of is None else str(callback.replay_of)),
             ("bytes", str(callback.size)),
             *((cell(name), cell(value)) for name, value in callback.headers.items()),
@@ -89,4 +89,7 @@ def _about(callback: CallbackView) -> str:
 def _body(callback: CallbackView) -> bytes | None:
     if callback.body is not None:
         return callback.body.encode()
-    return None if callback.body_base64 is None else base64.b64decode(callback.body_base64)
+    try:
+        return None if callback.body_base64 is None else base64.b64decode(callback.body_base64)
+    except ValueError:
+        raise click.ClickException("the server answers with a body that is no base64: see RECEIVER_SERVER") from None

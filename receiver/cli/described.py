@@ -15,17 +15,17 @@ from receiver.views import CallbackView, ImageView, NoticeView, TaskNotice, Task
 
 _RAW_MOST = 4_000  # characters
 
-_HELD = {
+_HELD: dict[str, str] = {
     Hold.PARENT: "It waits for the task that it builds on.",
     Hold.BUDGET: "It waits, as the budget is used up.",
     Hold.PAUSE: "It waits, as the provider refuses the key or the balance: mend that, and it goes on by itself.",
 }
-_HELD_BRIEFLY = {
+_HELD_BRIEFLY: dict[str, str] = {
     Hold.PARENT: "held: it waits for the task that it builds on",
     Hold.BUDGET: "held: the budget is used up",
     Hold.PAUSE: "paused: the provider refuses our key or balance",
 }
-_BRIEFLY = {Hold.PAUSE: "paused"}  # the others are held
+_BRIEFLY: dict[str, str] = {Hold.PAUSE: "paused"}  # the others are held
 _WAITS = {
     "quiet": "quiet until",
     "digest": "digest at",
@@ -68,16 +68,17 @@ def describe(task: TaskView, callbacks: Sequence[CallbackView] = (), notices: Se
 
 def state_of(task: TaskView) -> str:
     """The state, with a question mark where there is a doubt, and `paused` or `held` where it does not go on."""
+    state = cell(task.state)
     if task.held_by:
-        return f"{task.state}, {_BRIEFLY.get(Hold(task.held_by), 'held')}"
-    return f"{task.state}?" if (task.unsure and task.state == State.WAITING) or not task.confirmed else task.state
+        return f"{state}, {_BRIEFLY.get(task.held_by, 'held')}"
+    return f"{state}?" if (task.unsure and task.state == State.WAITING) or not task.confirmed else state
 
 
 def under_way(task: TaskView) -> str:
     """How it goes, in a few words: the state, how far it is, and why it does not go on."""
     share = f" {task.progress:.0%}" if task.progress and task.state == State.WAITING else ""
-    held = f" ({_HELD_BRIEFLY[Hold(task.held_by)]})" if task.held_by else ""
-    return f"{task.state}{share}{held}"
+    held = f" ({_HELD_BRIEFLY.get(task.held_by, 'held')})" if task.held_by else ""
+    return f"{cell(task.state)}{share}{held}"
 
 
 def waits(notice: NoticeView) -> str:
@@ -94,14 +95,14 @@ def progress(task: TaskView) -> str:
 
 
 def _facts(task: TaskView) -> Iterator[tuple[str, str | None]]:
-    yield "ref", task.ref
+    yield "ref", cell(task.ref)
     yield "state", _state_in_words(task)
     yield "label", task.label and cell(task.label)
     yield "model", task.model and cell(task.model)
     for name, value in task.params.items():
         yield f"  {cell(name)}", cell(str(value))
     yield "provider's id", task.task_id and cell(task.task_id)
-    yield "origin", task.origin if task.origin != Origin.SUBMITTED else None
+    yield "origin", cell(task.origin) if task.origin != Origin.SUBMITTED else None
     yield "created", when(task.created_at)
     yield "submitted", task.submitted_at and when(task.submitted_at)
     yield "settled", task.settled_at and when(task.settled_at)
@@ -115,10 +116,10 @@ def _facts(task: TaskView) -> Iterator[tuple[str, str | None]]:
 
 def _state_in_words(task: TaskView) -> str:
     doubts = [text for text, there in (("unsure", task.unsure), ("unconfirmed", not task.confirmed)) if there]
-    held = [f"held by {task.held_by}"] if task.held_by else []
+    held = [f"held by {cell(task.held_by)}"] if task.held_by else []
     share = [f"{task.progress:.0%}"] if task.progress and task.state == State.WAITING else []
-    by = [f"by {task.settled_by}"] if task.settled_by else []
-    return ", ".join([task.state, *by, *doubts, *held, *share])
+    by = [f"by {cell(task.settled_by)}"] if task.settled_by else []
+    return ", ".join([cell(task.state), *by, *doubts, *held, *share])
 
 
 def _raw(raw: object) -> str:
@@ -133,7 +134,7 @@ def _pictures(task: TaskView) -> Iterator[str]:
         if told := kept(image):
             yield f"  {told}"
     if any(image.archived for image in task.images):
-        yield f"to save the kept ones here: receiver tasks pictures {task.ref}"
+        yield f"to save the kept ones here: receiver tasks pictures {cell(task.ref)}"
 
 
 def kept(image: ImageView) -> str:
@@ -152,20 +153,21 @@ def kept(image: ImageView) -> str:
 def _callbacks(callbacks: Sequence[CallbackView]) -> Iterator[str]:
     for callback in reversed(callbacks):
         again = f", replayed from {callback.replay_of}" if callback.replay_of is not None else ""
-        yield f"callback {callback.id}: {callback.verdict}, {when(callback.received_at)}{again}"
+        yield f"callback {callback.id}: {cell(callback.verdict)}, {when(callback.received_at)}{again}"
 
 
 def _notice(notice: TaskNotice | NoticeView) -> str:
     tries = f" after {notice.attempts} tries" if notice.attempts > 1 else ""
     ahead = waits(notice) if isinstance(notice, NoticeView) else ""
     why = f": {cell(notice.error)}" if notice.error else ""
-    return f"notice to {cell(notice.target)}: {notice.event}, {notice.state}{tries}{f', {ahead}' if ahead else ''}{why}"
+    what = f"{cell(notice.event)}, {cell(notice.state)}"
+    return f"notice to {cell(notice.target)}: {what}{tries}{f', {ahead}' if ahead else ''}{why}"
 
 
 def _standing(task: TaskView, callbacks: Sequence[CallbackView]) -> Iterator[str]:
     """How it stands, and what comes next by itself."""
     if task.held_by:
-        yield _HELD[Hold(task.held_by)]
+        yield _HELD.get(task.held_by, f"It waits: {cell(task.held_by)}.")
     elif task.state == State.QUEUED:
         yield "It is submitted by itself, once the provider has room for it."
     if _is_unsure(task):
@@ -185,15 +187,15 @@ def _remedies(task: TaskView, callbacks: Sequence[CallbackView]) -> Iterator[Rem
     """The free ones first."""
     if task.task_id is None and (task.unsure or task.state == State.LOST):
         text = "If it is in the provider's own list, tell its id, and it is polled (free):"
-        yield Remedy(text, f"receiver tasks tell-id {task.ref} ID")
+        yield Remedy(text, f"receiver tasks tell-id {cell(task.ref)} ID")
     elif task.state == State.LOST:
-        yield Remedy("Ask the provider once more:", f"receiver tasks poll {task.ref}")
+        yield Remedy("Ask the provider once more:", f"receiver tasks poll {cell(task.ref)}")
     if task.state in (State.WAITING, State.LOST) and (hint := _hint(task, callbacks)):
         text = f"If you have looked at callback {hint.id} (receiver callbacks show {hint.id}) and believe it:"
         yield Remedy(text, f"receiver callbacks replay --accept {hint.id}")
     if _is_unsure(task) and task.origin == Origin.SUBMITTED:
         text = "If it is not in the provider's list, send it again; should it be there after all, it is paid twice:"
-        yield Remedy(text, f"receiver tasks resubmit {task.ref}")
+        yield Remedy(text, f"receiver tasks resubmit {cell(task.ref)}")
     if task.state == State.FAILED:
         known = advice(task.error.code) if task.error and task.error.code else None
         yield Remedy(known or "Submit it again, or ask the provider.")

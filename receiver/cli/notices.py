@@ -49,7 +49,7 @@ def list_(
     if not page.notices:
         return click.echo("No notices.", err=True)
     rows: list[tuple[str, ...]] = [
-        (str(it.id), cell(it.target), it.event, _state(it), age(it.created_at), waits(it), _what(it))
+        (str(it.id), cell(it.target), cell(it.event), _state(it), age(it.created_at), waits(it), _what(it))
         for it in page.notices
     ]
     if history:
@@ -61,7 +61,7 @@ def list_(
         about = len(heads) - 1
         click.echo(table(heads, rows, shrink=(about, 1, about - 1), right=(0, 4), least={about: _ABOUT_LEAST}))
     if page.next:
-        click.echo(f"There are more: --cursor {page.next}", err=True)
+        click.echo(f"There are more: --cursor {cell(page.next)}", err=True)
     return None
 
 
@@ -99,17 +99,18 @@ def test(client: Client, *, target: str, as_json: bool) -> None:
     if tried.note:
         click.echo(cell(tried.note), err=True)
     if not tried.ok:
-        advice = f". What to do: {tried.advice}" if tried.advice else ""
+        advice = f". What to do: {cell(tried.advice)}" if tried.advice else ""
         raise click.ClickException(f"{target} did not take it ({tried.duration_ms} ms): {cell(tried.error)}{advice}")
     if not as_json:
         without = f"without a picture: {cell(tried.no_picture)}" if tried.no_picture else "as text, without a picture"
-        how = f"with a picture, {tried.picture}" if tried.picture else without
+        how = f"with a picture, {cell(tried.picture)}" if tried.picture else without
         click.echo(f"{target} took it in {tried.duration_ms} ms, {how}; look whether it is there")
 
 
 def _history(notice: NoticeView) -> Iterator[str]:
     about = cell(": ".join(filter(None, (notice.label or notice.ref, notice.text))))
-    yield f"{notice.id} to {cell(notice.target)}: {notice.event}, {notice.state}, {age(notice.created_at)}, {about}"
+    what = f"{cell(notice.event)}, {cell(notice.state)}"
+    yield f"{notice.id} to {cell(notice.target)}: {what}, {age(notice.created_at)}, {about}"
     if notice.error and not any(attempt.error for attempt in notice.history):  # it was not even tried
         yield f"  {cell(notice.error)}"
     for attempt in notice.history:
@@ -131,11 +132,11 @@ def _why_not(client: Client, notice_id: int) -> str:
     if not found or found[0].id != notice_id:
         return f"there is no {notice_id}"
     [notice] = found
-    return f"{notice_id} is {notice.state}, to {cell(notice.target)}"
+    return f"{notice_id} is {cell(notice.state)}, to {cell(notice.target)}"
 
 
 def _state(notice: NoticeView) -> str:
-    return f"{notice.state} ×{notice.attempts}" if notice.attempts > 1 else notice.state
+    return f"{cell(notice.state)} ×{notice.attempts}" if notice.attempts > 1 else cell(notice.state)
 
 
 def _what(notice: NoticeView) -> str:

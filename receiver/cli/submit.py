@@ -10,7 +10,7 @@ from receiver import parameters
 from receiver.cli import FAILED
 from receiver.cli.described import describe, under_way
 from receiver.cli.service import connected, full
-from receiver.cli.text import echo_json, json_option
+from receiver.cli.text import cell, echo_json, json_option
 from receiver.client import Client
 from receiver.errors import Refused
 from receiver.model import State
@@ -82,7 +82,7 @@ def outpaint(
     )
     task = client.create_task(asked)
     if not as_json:
-        click.echo(task.ref)
+        click.echo(cell(task.ref))
     if wait:
         task = _awaited(client, task)
     if as_json:

@@ -53,10 +53,12 @@ def list_(
         return echo_json(page)
     if not page.tasks:
         return click.echo("No tasks.", err=True)
-    rows = [(task.ref, state_of(task), cell(task.label), _model(task), age(task.created_at)) for task in page.tasks]
+    rows = [
+        (cell(task.ref), state_of(task), cell(task.label), _model(task), age(task.created_at)) for task in page.tasks
+    ]
     click.echo(table(("REF", "STATE", "LABEL", "MODEL", "AGE"), rows, shrink=(2, 3), right=(4,)))
     if page.next:
-        click.echo(f"There are more: --cursor {page.next}", err=True)
+        click.echo(f"There are more: --cursor {cell(page.next)}", err=True)
     return None
 
 
@@ -74,7 +76,7 @@ def show(client: Client, *, ref: str, as_json: bool) -> None:
     notices = client.notices(ref=task.ref, limit=_NOTICES_MOST).notices if waiting else []
     click.echo(describe(task, page.callbacks, notices))
     if page.next:
-        click.echo(f"Earlier callbacks: receiver callbacks list --ref {task.ref}", err=True)
+        click.echo(f"Earlier callbacks: receiver callbacks list --ref {cell(task.ref)}", err=True)
     return None
 
 
@@ -117,7 +119,7 @@ def watch(client: Client, *, as_json: bool) -> None:
     for task in client.stream(lost=_say_lost):
         if task is None:
             continue
-        line = json_line(task) if as_json else f"{task.ref}  {state_of(task):<10}  {progress(task)}"
+        line = json_line(task) if as_json else f"{cell(task.ref)}  {state_of(task):<10}  {progress(task)}"
         if said.pop(task.ref, None) != line:
             click.echo(line if as_json else f"{clock(datetime.now(UTC))}  {line}")
         said[task.ref] = line  # now the newest
@@ -172,4 +174,4 @@ def _model(task: TaskView) -> str:
 
 
 def _tell(task: TaskView, done: str, *, as_json: bool) -> None:
-    echo_json(task) if as_json else click.echo(f"{task.ref}  {state_of(task)}  {done}")
+    echo_json(task) if as_json else click.echo(f"{cell(task.ref)}  {state_of(task)}  {done}")

@@ -16,13 +16,16 @@ from receiver.messages import one_line
 CELL_MOST = 200  # characters
 COLUMN_LEAST = 8  # columns that one that gives way keeps
 GAP = "  "
+_NONE = "–"
+_LOUD = re.compile(r"[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")  # JSON itself escapes the rest
+_ODD_TIME = (ValueError, OverflowError, TypeError)  # no time, one at an end of the calendar, one without a zone
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, as the API gives it.")
 
 
 def echo_json(value: object) -> None:
     """Print a view as JSON, indented, money and times as the API writes them."""
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+    click.echo(_quiet(msgspec.json.format(msgspec.json.encode(value), indent=2).decode()))
 
 
 def echo_json_line(value: object) -> None:
@@ -32,12 +35,17 @@ def echo_json_line(value: object) -> None:
 
 def json_line(value: object) -> str:
     """A view as one line of JSON."""
-    return msgspec.json.encode(value).decode()
+    return _quiet(msgspec.json.encode(value).decode())
+
+
+def _quiet(text: str) -> str:
+    """JSON that means the same, without what could speak to a terminal: such characters stand in strings alone."""
+    return _LOUD.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def cell(text: str | None) -> str:
     """Text from outside on one line, without what could speak to a terminal; a dash for none."""
-    return one_line(text, CELL_MOST) if text else "–"
+    return one_line(text, CELL_MOST) if text else _NONE
 
 
 def harmless(text: str) -> str:
@@ -135,8 +143,14 @@ def counted(count: int, one: str, many: str | None = None) -> str:
 
 
 def age(moment: str, now: datetime | None = None) -> str:
-    """How long ago an RFC 3339 time was: `now`, `12 s`, `5 min`, `3 h`, `8 d`; times ahead as `in 5 min`."""
-    gone = ((now or datetime.now(UTC)) - datetime.fromisoformat(moment)).total_seconds()
+    """How long ago an RFC 3339 time was: `now`, `12 s`, `5 min`, `3 h`, `8 d`; times ahead as `in 5 min`.
+
+    A dash for what is no time, here and below: it comes from a server.
+    """
+    try:
+        gone = ((now or datetime.now(UTC)) - datetime.fromisoformat(moment)).total_seconds()
+    except _ODD_TIME:
+        return _NONE
     text = _span(abs(gone))
     return f"in {text}" if gone <= -1 else text if gone >= 1 else "now"
 
@@ -144,12 +158,17 @@ def age(moment: str, now: datetime | None = None) -> str:
 def when(moment: str) -> str:
     """An RFC 3339 time with how long ago it was: `2026-11-22 09:16:00 (5 min ago)`."""
     since = age(moment)
+    if since == _NONE or local(moment) == _NONE:
+        return _NONE
     return f"{local(moment)} ({since}{'' if since == 'now' or since.startswith('in') else ' ago'})"
 
 
 def local(moment: str) -> str:
     """An RFC 3339 time as `2026-11-22 09:16:00` of this machine's zone."""
-    return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    try:
+        return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except _ODD_TIME:
+        return _NONE
 
 
 def until(moment: str) -> str:
@@ -157,10 +176,13 @@ def until(moment: str) -> str:
 
     A whole minute is told as one, `09:16`, as quiet hours are written.
     """
-    at = datetime.fromisoformat(moment)
-    if at - datetime.now(UTC) >= timedelta(days=1):
-        return local(moment).rpartition(":")[0]
-    return clock(at).removesuffix(":00")
+    try:
+        at = datetime.fromisoformat(moment)
+        if at - datetime.now(UTC) >= timedelta(days=1):
+            return local(moment).rpartition(":")[0] or _NONE
+        return clock(at).removesuffix(":00")
+    except _ODD_TIME:
+        return _NONE
 
 
 def clock(moment: datetime) -> str:

@@ -3,7 +3,7 @@
 import click
 
 from receiver.cli.service import connected
-from receiver.cli.text import echo_json, json_option
+from receiver.cli.text import echo_json, harmless, json_option
 from receiver.client import Client
 
 
@@ -16,4 +16,4 @@ from receiver.client import Client
 def url(client: Client, *, label: str | None, model: str | None, task_id: str | None, as_json: bool) -> None:
     """Mint a callback URL for your own submitter; prints it, one line. The URL is a secret."""
     minted = client.mint_url(label=label, model=model, task_id=task_id)
-    echo_json(minted) if as_json else click.echo(minted.callback_url)
+    echo_json(minted) if as_json else click.echo(harmless(minted.callback_url))

@@ -13,6 +13,7 @@ from receiver.messages import text
 from receiver.messages.advice import ADVICE, advice
 from receiver.messages.blocks import JSON_MOST
 from receiver.messages.message import Format, Kind, Links, Message, NoLinks
+from receiver.messages.rounds import Failed
 from receiver.messages.told import Digest, Single, tell
 from receiver.messages.words import BODY_MOST, TITLE_MOST, calm, cut, fit, one_line
 from receiver.model import Picture, Report, Style, Target
@@ -52,7 +53,7 @@ def render(
         try:
             title, body = template.write(target.template, reports, told, where, target.style)
             return _own(told, title, body, target.style, picture)
-        except template.Failed as error:
+        except Failed as error:
             which = f"The template {one_line(target.template_file, 100)}" if target.template_file else "The template"
             note = f"{which} of {target.name} could not be used: {error}"
             told = replace(told, note=cut(note, 300))
@@ -81,7 +82,7 @@ def _ours(told: Single | Digest, style: Style, picture: Picture | None) -> Messa
 
 
 def _own(told: Single | Digest, title: str, body: str, style: Style, picture: Picture | None) -> Message:
-    from receiver.messages import discord, mail, slack, telegram, template
+    from receiver.messages import discord, mail, slack, telegram
 
     plain, form, blocks, file, fits = fit(title, TITLE_MOST, calm), Format.TEXT, None, picture, True
     match style:
@@ -99,7 +100,7 @@ def _own(told: Single | Digest, title: str, body: str, style: Style, picture: Pi
         case Style.DISCORD:
             blocks, file = discord.own(told, title, body, picture), _unless(discord.linked(picture), picture)
     if not fits or (blocks and len(blocks) > JSON_MOST):
-        raise template.Failed("it writes more than the service takes")
+        raise Failed("it writes more than the service takes")
     return Message(plain, body, form, told.kind, blocks, Path(file.path) if file else None)
 
 

@@ -1,7 +1,7 @@
 """A target's own template: Jinja2 in a sandbox, over words that are already clean and bounded.
 
 Jinja2 is imported with the first template. What a value writes is escaped for the style, so a template may write markup
-and nobody else can. A template is the operator's, who is trusted not to count to infinity; its output is bounded.
+and nobody else can. A template is the operator's, who may still err: its output and its work are bounded.
 """
 
 import html
@@ -11,8 +11,9 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from receiver.messages import discord, slack, telegram, text
+from receiver.messages import discord, rounds, slack, telegram, text
 from receiver.messages.message import Links, NoLinks
+from receiver.messages.rounds import DIGITS_MOST, Failed
 from receiver.messages.told import (
     ERROR_MOST,
     IMAGES_MOST,
@@ -66,10 +67,6 @@ _METHODS = {"center", "ljust", "rjust", "zfill", "expandtabs", "format", "format
 _MARKED = {Style.EMAIL, Style.TELEGRAM}
 
 
-class Failed(Exception):
-    """A template cannot be used; the text is a line that says why."""
-
-
 class _Url(str):
     """Written as an address and not as words. ASCII, and one of the web's, or empty."""
 
@@ -96,6 +93,7 @@ def write(
     """The title, plain, and the body, in the style's own markup, that a template makes of reports. Raises Failed."""
     most = BODY_MOST.get(style, OTHER_MOST)
     pieces: list[str] = []
+    rounds.begin()  # before it is compiled, as what is constant is worked out then
     try:
         for piece in _compiled(template, style).generate(_values(reports, told, links, style)):
             most -= len(piece)
@@ -115,17 +113,56 @@ def write(
 
 @lru_cache(maxsize=64)
 def _compiled(template: str, style: Style) -> "Template":
-    from jinja2 import StrictUndefined
+    from jinja2 import StrictUndefined, nodes
     from jinja2.sandbox import ImmutableSandboxedEnvironment
+    from jinja2.visitor import NodeTransformer
     from markupsafe import Markup
+
+    class Counted(NodeTransformer):
+        """Has every loop count its rounds, and what `~` makes measured."""
+
+        def visit_For(self, node: nodes.For) -> nodes.For:  # noqa: N802 - as Jinja2 finds it
+            if node.recursive:
+                raise Failed(f"line {node.lineno}: a loop cannot be recursive")
+            self.generic_visit(node)
+            node.iter = self._through("counted", node.iter)
+            return node
+
+        def visit_Concat(self, node: nodes.Concat) -> nodes.Expr:  # noqa: N802
+            self.generic_visit(node)
+            node.nodes = [self._through("weighed", each) for each in node.nodes]
+            return self._through("weighed", node)
+
+        def _through(self, name: str, node: nodes.Node) -> nodes.Expr:
+            asked = nodes.EnvironmentAttribute(name, lineno=node.lineno, environment=node.environment)
+            assert isinstance(node, nodes.Expr)  # noqa: S101 - as loops and `~` take nothing else
+            return nodes.Call(asked, [node], [], None, None, lineno=node.lineno, environment=node.environment)
 
     class Sandbox(ImmutableSandboxedEnvironment):
         """Without what makes much of little: repetition, powers, padding."""
 
-        intercepted_binops = frozenset({"*", "**", "%"})
+        intercepted_binops = frozenset({"+", "*", "**", "%"})
+        counted = staticmethod(rounds.counted)
+        weighed = staticmethod(rounds.weighed)
+
+        def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+            found = Counted().visit(super()._parse(source, name, filename))
+            assert isinstance(found, nodes.Template)  # noqa: S101 - as it came
+            return found
+
+        def call(self, context: Any, called: Any, /, *args: Any, **named: Any) -> Any:
+            if called is not rounds.counted and called is not rounds.weighed:
+                rounds.spend(getattr(called, "__self__", None), *args, *named.values())
+            return rounds.measured(super().call(context, called, *args, **named))
 
         def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-            if operator == "**" or not all(isinstance(it, int | float | Decimal) for it in (left, right)):
+            if isinstance(left, int) and isinstance(right, int) and operator in "+*":
+                if left.bit_length() + right.bit_length() > DIGITS_MOST * 3:
+                    raise Failed(f"{operator} is for numbers of up to {DIGITS_MOST} digits together")
+            elif operator == "+":
+                rounds.spend(left, right)
+                return rounds.measured(super().call_binop(context, operator, left, right))
+            elif operator == "**" or not all(isinstance(it, int | float | Decimal) for it in (left, right)):
                 raise Failed(f"{operator} is for numbers")
             return super().call_binop(context, operator, left, right)
 
@@ -136,6 +173,7 @@ def _compiled(template: str, style: Style) -> "Template":
             return attr not in _METHODS and super().is_safe_attribute(obj, attr, value)
 
     def finalize(value: object) -> object:
+        rounds.spend(value)
         if value is None or hasattr(value, "__html__"):
             return "" if value is None else value
         return Markup(_address(value, style) if isinstance(value, _Url) else _words(str(value), style))  # noqa: S704
@@ -145,6 +183,7 @@ def _compiled(template: str, style: Style) -> "Template":
     )
     for name in _FILTERS:
         sandbox.filters.pop(name, None)
+    sandbox.filters = {name: rounds.bounded(filtered) for name, filtered in sandbox.filters.items()}
     sandbox.globals = {"range": _range}
     return sandbox.from_string(template)
 
