@@ -7,6 +7,7 @@ target's URL. Trying again, and one send at a time per target, are left to `noti
 
 import asyncio
 import contextvars
+import logging
 import threading
 import time
 from collections import Counter
@@ -18,6 +19,7 @@ from msgspec.structs import replace
 from receiver.messages import Message
 from receiver.model import Sent, Target
 from receiver.senders import plugin
+from receiver.senders.connections import CURRENT, Connections
 from receiver.senders.said import ERROR_MOST, blames_picture, remedy
 
 if TYPE_CHECKING:
@@ -26,7 +28,14 @@ if TYPE_CHECKING:
 __all__ = ["ERROR_MOST", "AppriseSender", "Sender", "blames_picture", "check", "remedy"]
 
 _ABANDONED_EACH = 2  # so that no target uses up what all may leave behind
+_SPARED_S = 15.0  # from its timeout on, in which what is under way may still arrive
 _IDLE_MOST = 256  # targets whose Apprise object is kept
+_SEVERAL = (
+    "%s has several recipients: while one of them fails, the others are told again at each try; "
+    "give each a target of its own"
+)
+
+log = logging.getLogger(__name__)
 
 
 class Sender(Protocol):
@@ -41,7 +50,8 @@ class AppriseSender:
     """Sends through Apprise, each send in a daemon thread of its own.
 
     `timeout_s` covers all of a send, waiting for a thread included; `threads` is how many send at once. Python cannot
-    stop a thread: one that outlives its timeout is abandoned, and counted until it ends. A target with two of its own
+    stop a thread: one that outlives its timeout is abandoned, and counted until it ends; soon its HTTP and SMTP
+    connections are cut, which ends it even if the other side goes on for ever. A target with two of its own
     (with one, while half of `abandoned_most` are used up) is refused at once; all are, for no fault of theirs, while
     there are `abandoned_most`. With fewer targets than that, those that hang never cost another its turn. None of the
     threads keeps the process from exiting.
@@ -56,6 +66,7 @@ class AppriseSender:
         # Kept because a plugin's throttle, which spares us the service's 429, lives in its object. A thread takes its
         # target's object out while it works with it: plugins are not thread-safe, and it may be abandoned.
         self._idle: dict[str, Apprise] = {}
+        self._warned: set[str] = set()  # URLs of targets with several recipients
 
     @property
     def abandoned(self) -> int:
@@ -102,6 +113,7 @@ class AppriseSender:
     async def _in_thread(self, target: Target, message: Message) -> Sent:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Sent] = loop.create_future()
+        connections = Connections()
 
         def finish(sent: Sent) -> None:
             if done.cancelled():
@@ -110,10 +122,13 @@ class AppriseSender:
                 done.set_result(sent)
 
         def run() -> None:
+            CURRENT.set(connections)
             try:
                 sent = self._carry(target, message)
             except BaseException as error:  # a plugin may even raise SystemExit, and the future must end
                 sent = Sent(error=f"Apprise failed with {type(error).__name__}")
+            finally:
+                connections.close()
             with suppress(RuntimeError):  # the loop is gone, and with it whoever waited
                 loop.call_soon_threadsafe(finish, sent)
 
@@ -127,6 +142,7 @@ class AppriseSender:
         except asyncio.CancelledError:
             if done.cancelled():
                 self._abandoned[target.url] += 1
+                loop.call_later(_SPARED_S, connections.cut)
             raise
 
     def _carry(self, target: Target, message: Message) -> Sent:
@@ -135,6 +151,9 @@ class AppriseSender:
             opened = self._idle.pop(target.url, None) or plugin.open_(target.url)
         except plugin.Unusable as error:
             return Sent(error=str(error), permanent=True)
+        if len(opened[0]) > 1 and target.url not in self._warned:
+            self._warned.add(target.url)
+            log.warning(_SEVERAL, target.name, extra={"action": "target.several"})
         sent = plugin.carry(opened, target, message)
         if len(self._idle) < _IDLE_MOST:
             self._idle[target.url] = opened
