@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from receiver import answers
-from receiver.answers import TooMuch
+from receiver import limits
 from receiver.errors import ApiError
 from receiver.model import State
 from receiver.views import (
@@ -64,7 +63,7 @@ class Client:
         self.server = server
         self._has_token = bool(token)
         self._pause = pause
-        self._limits = answers.Limits()
+        self._limits = limits.Limits()
         headers = {"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {token}"} if token else {})
         self._http = httpx.Client(
             base_url=f"{server}/api/v1/", headers=headers, timeout=TIMEOUT_S, trust_env=False, follow_redirects=False
@@ -114,9 +113,9 @@ class Client:
         """Our own copy of a task's picture, bit by bit; `file` is the last part of its `archived`."""
         url = f"{self.server}/{_path('images', ref, file)}"  # our own spelling: none leads to another server
         request = self._http.build_request("GET", url)
-        with self._told_apart(), self._limits.within(answers.PICTURE_S), self._opened(request) as answer:
+        with self._told_apart(), self._limits.within(limits.PICTURE_S), self._opened(request) as answer:
             if answer.status_code != 200:
-                raise self._problem(answer.status_code, answers.whole(answer.iter_raw()))
+                raise self._problem(answer.status_code, limits.whole(answer.iter_raw()))
             yield answer.iter_raw()
 
     def cancel(self, ref: str) -> TaskView:
@@ -242,10 +241,10 @@ class Client:
         """One connection's changes, after a None; each is one line of `data`, as JSON has no line ends."""
         request = self._http.build_request("GET", "stream", timeout=_patient(SILENCE_MOST_S))
         with self._told_apart(), contextlib.ExitStack() as stack:
-            with self._limits.within(answers.ANSWER_S):  # to open it; the stream itself has no end
+            with self._limits.within(limits.ANSWER_S):  # to open it; the stream itself has no end
                 answer = stack.enter_context(self._opened(request))
                 if answer.status_code != 200:
-                    raise self._problem(answer.status_code, answers.whole(answer.iter_raw()))
+                    raise self._problem(answer.status_code, limits.whole(answer.iter_raw()))
             for number, line in enumerate(_lines(answer)):
                 if number == 0:  # a comment: only from here on does the service tell us of changes
                     yield None
@@ -292,8 +291,8 @@ class Client:
         return self._once(request)
 
     def _once(self, request: "httpx.Request") -> tuple[int, bytes]:
-        with self._told_apart(), self._limits.within(answers.ANSWER_S), self._opened(request) as answer:
-            return answer.status_code, answers.whole(answer.iter_raw())
+        with self._told_apart(), self._limits.within(limits.ANSWER_S), self._opened(request) as answer:
+            return answer.status_code, limits.whole(answer.iter_raw())
 
     @contextlib.contextmanager
     def _opened(self, request: "httpx.Request") -> Iterator["httpx.Response"]:
@@ -324,7 +323,7 @@ class Client:
                 "no_answer",
                 f"no answer from {self.server} ({type(error).__name__}): look at its log, then try again",
             ) from error
-        except TooMuch as error:
+        except limits.TooMuch as error:
             text = f"{self.server} sends {error}, so that it is no receiver: see RECEIVER_SERVER"
             raise ApiError(502, _TOO_MUCH, text) from error
         except _FOREIGN as error:
@@ -386,4 +385,4 @@ def _lines(answer: "httpx.Response") -> Iterator[str]:
     import httpx
 
     with contextlib.suppress(httpx.ReadTimeout, httpx.RemoteProtocolError):
-        yield from answers.lines(answer.iter_raw())
+        yield from limits.lines(answer.iter_raw())

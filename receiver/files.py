@@ -15,6 +15,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from receiver.disk import sync
 from receiver.errors import Unwritable
 from receiver.tokens import is_ref
 
@@ -106,7 +107,7 @@ class Part:
             except FileNotFoundError:  # an empty folder that was just removed
                 self._folder.make(path.parent)
                 os.rename(self._path, path)
-            _sync(path.parent)
+            sync(path.parent)
             os.close(self._file)
             self._file = None
 
@@ -147,7 +148,7 @@ class _Folder:
             folder.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=0o700)
-        _sync(folder.parent)
+        sync(folder.parent)
 
 
 class Files:
@@ -265,14 +266,6 @@ class Files:
             for path in (self._folder.root / _PARTS).iterdir():
                 if path.name.endswith(".part") and not path.name.startswith(f"{self._mark}-"):
                     path.unlink(missing_ok=True)
-
-
-def _sync(folder: Path) -> None:
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
 
 
 @contextlib.contextmanager

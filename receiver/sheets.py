@@ -4,20 +4,18 @@ A task's sheet is the archive's doing; a digest's is drawn here, when it is firs
 that a later try finds it.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from receiver.errors import Unwritable
 from receiver.files import SHEET, Files
 from receiver.messages import one_line
 from receiver.model import Copy, Event, Picture, Send
-from receiver.pictures import MOST, Sheet
+from receiver.pictures import MOST
+from receiver.pictures.studio import Draw
 from receiver.store import Store
 
 NAME_MOST = 18  # characters of a label, in a caption that also has a number
-
-Draw = Callable[[Sequence[tuple[str, Path]]], Awaitable[Sheet]]
-"""Draws a contact sheet of pairs of (caption, file)."""
 
 
 class Sheets:

@@ -18,12 +18,12 @@ from receiver.links import Links
 from receiver.metrics import Metrics
 from receiver.model import Answer, Clock, Heard, Policy, Reply, Taken
 from receiver.notify import Notify
-from receiver.pictures.studio import Studio
+from receiver.pictures.studio import Draw, Studio
 from receiver.providers import PROVIDERS, Provider
 from receiver.providers.late import Late
 from receiver.prune import Pruner
 from receiver.senders import AppriseSender, Sender
-from receiver.sheets import Draw, Sheets
+from receiver.sheets import Sheets
 from receiver.store import Store, open_store
 from receiver.submit import Submit
 from receiver.sweep import Sweep

@@ -13,7 +13,7 @@ from cli_rig import TASK as REF
 from cli_rig import Answers, serving, task, told
 from living import free_port
 
-from receiver import answers as bounds
+from receiver import limits as bounds
 from receiver.client import Client
 from receiver.errors import ApiError
 from receiver.views import NewTask, TaskPage

@@ -14,7 +14,8 @@ LINES_MOST = 400
 # Design §3, with the rooms that came later. A room may import only from levels below its own.
 LEVELS = {
     "model errors": 0.0,
-    "config logs tokens schedule messages parameters metrics views later pacing answers": 1.0,
+    "disk": 0.5,
+    "config logs tokens schedule messages parameters metrics views later pacing limits": 1.0,
     "providers store files senders decide pictures links": 2.0,
     "settle sheets strays": 3.0,
     "submit ingest sweep notify archive prune intake upkeep": 4.0,

@@ -7,7 +7,7 @@ goes on where a kill left off. Whether they came or not, the notices that wait f
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ from receiver.later import Later
 from receiver.metrics import Metrics
 from receiver.model import Archive, Clock, Copy, Image, Policy, Task
 from receiver.pictures import MOST, Sheet
+from receiver.pictures.studio import Draw
 from receiver.schedule import SetBack, closed, notify_gap
 from receiver.settle import insist, raise_attention
 from receiver.store import Store, Topic, Tx
@@ -44,9 +45,6 @@ FULL_GAP_MS = 600_000  # until the disk is looked at again
 AHEAD_MOST_MS = int(SCHEDULE_MS[-1] * 1.2) + LEASE_MS
 TURN = 200  # rows a transaction
 FLOOR_LEAST, FLOOR_MOST = 512 << 20, 5 << 30  # bytes
-
-Draw = Callable[[Sequence[tuple[str, Path]]], Awaitable[Sheet]]
-"""Thumbnails, and one contact sheet, of pairs of (caption, file)."""
 
 log = logging.getLogger(__name__)
 

@@ -211,7 +211,7 @@ class _Heads:
 
         async def read(max_bytes: int, timeout: float | None = None) -> bytes:
             if self._over:
-                return await inner(max_bytes, timeout=timeout)  # type: ignore[no-any-return]
+                return await inner(max_bytes, timeout=timeout)  # type: ignore[no-any-return]  # httpcore's, bytes
             if self._size >= HEAD_MOST:
                 raise NotFetched(f"{self._host} begins its answer without an end")
             await asyncio.sleep(0)  # what TLS holds already is handed out without a pause

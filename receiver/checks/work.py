@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from receiver.checks import Finding, ok, warning
 from receiver.model import Hold, Origin, State
+from receiver.pacing import Why
 from receiver.schedule import UNSURE_MOST
 from receiver.views import NoticeView, TaskView
 
@@ -42,7 +43,7 @@ def _dead(dead: Sequence[NoticeView]) -> Iterator[Finding]:
 
 
 def _rests(due: Sequence[NoticeView]) -> Iterator[Finding]:
-    if resting := [it for it in due if it.waits_for == "rest"]:
+    if resting := [it for it in due if it.waits_for == Why.REST]:
         names = sorted({it.target for it in resting})
         verb = "rests" if len(names) == 1 else "rest"
         text = f"{', '.join(names)} {verb} after failures; waiting meanwhile: {_by_target(resting)}"

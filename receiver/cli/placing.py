@@ -14,6 +14,8 @@ from pathlib import Path
 import click
 from msgspec import Struct
 
+from receiver.disk import sync
+
 COMMAND_MOST_S = 1000  # a start may take as long as the unit's TimeoutStartSec, and a stop comes before it
 _NEVER = Path("/dev/null")  # what a masked unit is a link to
 _REMEDIES = {
@@ -82,7 +84,7 @@ class Write(Struct, frozen=True):
             except BaseException:
                 draft.unlink(missing_ok=True)
                 raise
-            _keep_names(self.path.parent)
+            sync(self.path.parent)
 
 
 class Remove(Struct, frozen=True):
@@ -174,15 +176,6 @@ def _sweep(path: Path) -> None:
     for found in path.parent.iterdir() if path.parent.is_dir() else ():
         if ours.fullmatch(found.name):
             found.unlink(missing_ok=True)
-
-
-def _keep_names(folder: Path) -> None:
-    """Let a rename in it outlast a loss of power."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -36,9 +36,8 @@ __all__ = [
 
 PREFIX = "RECEIVER_"
 FILE = "receiver.toml"
-UNIT_DATABASE = Path(
-    "/var/lib/receiver/receiver.db"
-)  # of systemd/receiver.service, whose state this shell does not know
+# of systemd/receiver.service, whose state this shell does not know
+UNIT_DATABASE = Path("/var/lib/receiver/receiver.db")
 
 
 class Settings(Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from receiver.config.kinds import TOKENS
 from receiver.config.read import read_secret
+from receiver.disk import sync
 from receiver.errors import SettingsError, Unavailable
 
 KEYS_FILE = "secret_keys"
@@ -80,8 +81,4 @@ def _generate(path: Path) -> None:
             return
     finally:
         draft.unlink()
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync(path.parent)

@@ -128,7 +128,7 @@ def _compiled(template: str, style: Style) -> "Template":
             node.iter = self._through("counted", node.iter)
             return node
 
-        def visit_Concat(self, node: nodes.Concat) -> nodes.Expr:  # noqa: N802
+        def visit_Concat(self, node: nodes.Concat) -> nodes.Expr:  # noqa: N802 - likewise
             self.generic_visit(node)
             node.nodes = [self._through("weighed", each) for each in node.nodes]
             return self._through("weighed", node)

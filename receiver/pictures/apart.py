@@ -20,9 +20,8 @@ Size = tuple[int, int]
 
 SMALL_MOST = 4 << 20  # bytes of a thumbnail
 SIDE_MOST = 1600  # pixels, either side of a tile
-_HEAD = struct.Struct(
-    "<6I"
-)  # width, height (0: unknown), bytes of error and of thumbnail, width and height of the tile
+# width, height (0: unknown), bytes of error and of thumbnail, width and height of the tile
+_HEAD = struct.Struct("<6I")
 _SAID_MOST = _HEAD.size + (1 << 16) + SMALL_MOST + 3 * SIDE_MOST**2
 _LIED = "damaged: the process that drew it is not itself after it"
 _WORDS = {

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -28,6 +28,10 @@ CHILD = (sys.executable, "-I", "-m", "receiver.pictures")
 _LARGEST = 4 << 20  # bytes of one picture that comes back
 
 log = logging.getLogger(__name__)
+
+
+Draw = Callable[[Sequence[tuple[str, Path]]], Awaitable[Sheet]]
+"""Thumbnails, and one contact sheet, of pairs of (caption, file): `Studio.draw`."""
 
 
 class _Record(Struct, frozen=True):

@@ -154,7 +154,7 @@ async def _read(response: httpx.Response) -> bytes | None:
 
 
 def _answer(got: _Exchange, now: int) -> Answer:
-    """What the answer to a submission means ."""
+    """What the answer to a submission means."""
     if not got.sent:
         return Answer(Taken.NOT_SENT, _line(got, None))
     body = got.body or b""
@@ -189,7 +189,7 @@ def _taken(status: int, outcome: Outcome | None, error: Error | None) -> Taken:
 
 
 def _reply(got: _Exchange, task_id: str, now: int) -> Reply:
-    """What the reply to a poll means . A task object that is another task's means nothing."""
+    """What the reply to a poll means. A task object that is another task's means nothing."""
     body = got.body or b""
     if got.status == httpx.codes.OK:
         outcome = bodies.parse(body)

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from msgspec import Struct
 
+from receiver.disk import sync
 from receiver.errors import Corrupt, StoreError
 from receiver.store.migrate import missing
 from receiver.store.sqlite import translated
@@ -131,15 +132,6 @@ def fold(path: Path) -> None:
     """Bring what is in the log of a database that nobody uses into its file, and remove the log, if that can be."""
     with suppress(sqlite3.Error), _opened(path, "rw") as raw:
         raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-def sync(path: Path) -> None:
-    """Have a file, or the names in a folder, on disk."""
-    opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from receiver import __version__
+from receiver.disk import sync
 from receiver.errors import Corrupt, Newer, StoreError, Unavailable, Unwritable
 from receiver.model import Clock
 from receiver.store import backups
@@ -86,7 +87,7 @@ def back_up(
             inside = backups.copy(database, part, {MANIFEST: manifest, **words})
             taken = None if images is Images.NONE else pictures.take(archive, pictures.folder_of(file), images)
             os.rename(part, file)
-            backups.sync(file.parent)
+            sync(file.parent)
     return Backup(str(file), file.stat().st_size, inside.schema, inside.tasks, len(kept.get("secret_keys", ())), taken)
 
 
@@ -193,12 +194,12 @@ def _swap(database: Path, part: Path, now: int) -> Path | None:
     aside = _free(f"{database}{_ASIDE}{stamp}")
     for end in ends:
         os.link(f"{database}{end}", f"{aside}{end}")
-    backups.sync(database.parent)
+    sync(database.parent)
     for end in ends:
         if end:
             os.unlink(f"{database}{end}")
     os.rename(part, database)
-    backups.sync(database.parent)
+    sync(database.parent)
     return aside if "" in ends else None
 
 
@@ -258,9 +259,9 @@ def _write(path: Path, words: Iterable[str], whose: tuple[int, int]) -> None:
     with drafted(path) as part:
         give(part, whose)
         part.write_text("".join(f"{word}\n" for word in words))
-        backups.sync(part)
+        sync(part)
         os.rename(part, path)
-        backups.sync(path.parent)
+        sync(path.parent)
 
 
 def _dated(name: str, pattern: str) -> datetime | None:
