@@ -28,7 +28,7 @@ from msgspec import Struct
 
 from bench.crash_check import Findings, Told, check
 from bench.posters import Posted, task_id
-from receiver.model import State, Task
+from receiver.core.types import State, Task
 from receiver.store import open_store
 from receiver.tokens import Ring, new_ref
 

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from bench.processes import answered, cpu_seconds, free_port, resident_mb, started
 from bench.samples import KEY, Row, body, environment, fill, waiting
 from receiver.config.targets import simple_name
-from receiver.model import Event, Image, Notice, Report, Task
+from receiver.core.types import Event, Image, Notice, Report, Task
 from receiver.store import open_store
 from receiver.tokens import Ring, new_ref
 

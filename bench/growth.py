@@ -18,16 +18,16 @@ from typing import Any
 
 from bench.history import MODEL, after, grow
 from bench.samples import Row, body
-from receiver.ingest import Ingest
-from receiver.messages import Message, NoLinks
-from receiver.metrics import Metrics
-from receiver.model import Event, Notice, Policy, Report, Sent, State, Target, Task, Verdict
-from receiver.notify import Notify
-from receiver.providers import PROVIDERS
+from receiver.core.types import Event, Notice, Policy, Report, Sent, State, Target, Task, Verdict
+from receiver.notify.dispatch import Notify
+from receiver.notify.messages.message import Message, NoLinks
+from receiver.providers.registry import PROVIDERS
 from receiver.store import Store, open_store
-from receiver.sweep import Sweep
+from receiver.tasks.ingest import Ingest
+from receiver.tasks.sweep import Sweep
+from receiver.telemetry.metrics import Metrics
 from receiver.tokens import new_ref
-from receiver.web.shown import shown
+from receiver.web.api.present import shown
 
 SMALL, LARGE = 1_000, 1_000_000
 PAIRS = 15

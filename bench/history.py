@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 from receiver.store import open_store
-from receiver.store.migrate import migrations
+from receiver.store.migrations.steps import migrations
 
 BORN = 1_790_000_000_000  # milliseconds; a task every ten seconds from here on
 APART_MS = 10_000

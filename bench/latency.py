@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from bench.processes import answered, free_port, started
 from bench.samples import KEY, Row, body, environment, fill, waiting
-from receiver.model import Task
+from receiver.core.types import Task
 from receiver.tokens import Ring
 
 PER_SECOND = 20

@@ -16,8 +16,8 @@ from msgspec import Struct
 from PIL import Image, ImageChops
 
 from bench.samples import Row
-from receiver.pictures import Limits
-from receiver.pictures.studio import CHILD
+from receiver.pictures.drawing.process import CHILD
+from receiver.pictures.drawing.protocol import Limits
 
 SIDE = 2048
 COUNT = 4

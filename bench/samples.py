@@ -4,7 +4,7 @@ import json
 import time
 from pathlib import Path
 
-from receiver.model import State, Task
+from receiver.core.types import State, Task
 from receiver.store import open_store
 from receiver.tokens import new_ref
 

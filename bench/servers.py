@@ -9,8 +9,9 @@ import os
 import sys
 
 from bench.bare import noop
-from receiver import config, web
-from receiver.wiring import open_parts
+from receiver import config
+from receiver.service.wiring import open_parts
+from receiver.web import app
 
 
 def _announce(port: int) -> None:
@@ -20,7 +21,7 @@ def _announce(port: int) -> None:
 async def held() -> None:
     """The receiver without its loops."""
     async with open_parts(config.load(os.environ)) as parts:
-        await web.serve(parts, host="127.0.0.1", port=0, stop=asyncio.Event(), ready=_announce)
+        await app.serve(parts, host="127.0.0.1", port=0, stop=asyncio.Event(), ready=_announce)
 
 
 if __name__ == "__main__":

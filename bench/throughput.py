@@ -15,7 +15,7 @@ from typing import Any
 from bench.load import pack, post
 from bench.processes import LOAD_CORE, cpu_seconds, port_of, started
 from bench.samples import KEY, Row, body, environment, fill, waiting
-from receiver.model import Task
+from receiver.core.types import Task
 from receiver.tokens import Ring
 
 CALLBACKS = 10_000

@@ -18,10 +18,10 @@ from bench.load import pack
 from bench.processes import SERVER_CORE, port_of, running, started
 from bench.samples import Row, environment, fill, waiting
 from bench.throughput import called, load
-from receiver.files import Files
-from receiver.model import Policy, Retention
-from receiver.prune import Pruner
+from receiver.core.types import Policy, Retention
+from receiver.pictures.files import Files
 from receiver.store import open_store
+from receiver.upkeep.retention import Pruner
 
 TASKS = 1_000_000
 CHUNK = 5_000  # callbacks: a second's worth

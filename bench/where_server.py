@@ -26,17 +26,19 @@ import uvicorn
 from msgspec import Struct
 
 from bench.where_ledger import Cost, Ledger, Stage, Wrapper, called, measured, stepped, turned
-from receiver import config, ingest, store, web
-from receiver.ingest import Ingest
-from receiver.settle import Book
-from receiver.store.callbacks import Callbacks as CallbacksTable
-from receiver.store.notices import Notices
-from receiver.store.tasks import Tasks
-from receiver.store.trips import Trips
+from receiver import config, store, web
+from receiver.service.wiring import Parts, open_parts
+from receiver.store.sqlite.batching import Trips
+from receiver.store.tables.callbacks import Callbacks as CallbacksTable
+from receiver.store.tables.notices import Notices
+from receiver.store.tables.tasks import Tasks
+from receiver.tasks import ingest
+from receiver.tasks.ingest import Ingest
+from receiver.tasks.settle import Book
 from receiver.tokens import Ring
-from receiver.web.bounds import Bounded
+from receiver.web import app
 from receiver.web.callbacks import Callbacks
-from receiver.wiring import Parts, open_parts
+from receiver.web.http.connection_limits import Bounded
 
 ROOMS = {
     os.path.join(*web.__path__, ""): Stage.HTTP,
@@ -224,7 +226,7 @@ async def held(seams: Seams | None) -> None:
             asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, tell)
             print(port, flush=True)
 
-        await web.serve(parts, host="127.0.0.1", port=0, stop=asyncio.Event(), ready=begin)
+        await app.serve(parts, host="127.0.0.1", port=0, stop=asyncio.Event(), ready=begin)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,11 @@ from pathlib import Path
 from fakes import NOW, POLICY, Clock, a_notice, a_task, got, notices
 from provider_stand import Behave, listening
 
-from receiver.archive import Allow, Archiver
-from receiver.files import SHEET, Files
-from receiver.model import Archive, Copy, Event, Image, State
-from receiver.pictures import Drawn, Sheet
+from receiver.core.types import Archive, Copy, Event, Image, State
+from receiver.pictures.addresses import Allow
+from receiver.pictures.archive import Archiver
+from receiver.pictures.drawing.protocol import Drawn, Sheet
+from receiver.pictures.files import SHEET, Files
 from receiver.store import Store
 
 LOOPBACK = Allow(networks=(ip_network("127.0.0.1/32"),))

@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from receiver.model import Outcome
-from receiver.providers import bodies
+from receiver.core.types import Outcome
+from receiver.providers.vtrix import bodies
 
 URL = "https://cdn.example/0.png"
 TASK: dict[str, Any] = {

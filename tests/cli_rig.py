@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from receiver.views import TaskView
+from receiver.client.schemas import TaskView
 
 RECEIVER = [sys.executable, "-m", "receiver"]
 ROOT = Path(__file__).parent.parent

@@ -12,7 +12,7 @@ from fakes import Clock, FakeSender
 from hypothesis import HealthCheck, settings
 
 from receiver.store import Store, open_store
-from receiver.web.direct import Direct
+from receiver.web.http.fast_path import Direct
 
 # What a test sets is all that is heard: not the proxy, the platform, the unit or the terminal of whoever runs them all.
 _THEIRS = {
@@ -39,7 +39,7 @@ def anyio_backend() -> str:
 @pytest.fixture(autouse=True)
 def _reads_have_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A read may wait for a second before it is refused; here for the machine, however busy it is."""
-    monkeypatch.setattr("receiver.store.sqlite.READ_MOST_S", 3600.0)
+    monkeypatch.setattr("receiver.store.sqlite.engine.READ_MOST_S", 3600.0)
 
 
 @pytest.fixture

@@ -17,16 +17,18 @@ import os
 import signal
 import sys
 
-from receiver import config, web, worker
-from receiver.errors import Unavailable
-from receiver.ingest import Ingest, Told
-from receiver.messages import Message
-from receiver.model import Answer, Reply, Sent, Target, Verdict
-from receiver.providers import PROVIDERS, Provider
-from receiver.providers.client import open_client
-from receiver.senders import AppriseSender
-from receiver.store.sqlite import SqliteConnection
-from receiver.wiring import open_parts, wall_clock
+from receiver import config
+from receiver.core.errors import Unavailable
+from receiver.core.types import Answer, Reply, Sent, Target, Verdict
+from receiver.notify.messages.message import Message
+from receiver.notify.senders.sender import AppriseSender
+from receiver.providers.http_client import open_client
+from receiver.providers.registry import PROVIDERS, Provider
+from receiver.service import worker
+from receiver.service.wiring import open_parts, wall_clock
+from receiver.store.sqlite.engine import SqliteConnection
+from receiver.tasks.ingest import Ingest, Told
+from receiver.web import app
 
 POINTS = ("submitted", "received", "before-commit", "after-commit", "claimed", "sent", "polled")
 
@@ -121,7 +123,7 @@ async def main(fuse: Fuse) -> None:
         ):
             never = asyncio.Event()
             group.create_task(
-                web.serve(parts, host=settings.host, port=settings.port, stop=never, ready=lambda port: None)
+                app.serve(parts, host=settings.host, port=settings.port, stop=never, ready=lambda port: None)
             )
             loops = parts.loops
             group.create_task(worker.run(loops, parts.store, parts.clock, never))

@@ -14,11 +14,11 @@ from pathlib import Path
 from archive_rig import LOOPBACK, Drawer
 from fakes import POLICY, Clock
 
-from receiver.archive import Archiver
-from receiver.files import SHEET, Files, Part
-from receiver.model import Archive
+from receiver.core.types import Archive
+from receiver.pictures.archive import Archiver
+from receiver.pictures.files import SHEET, Files, Part
 from receiver.store import open_store
-from receiver.store.sqlite import SqliteConnection
+from receiver.store.sqlite.engine import SqliteConnection
 
 POINTS = ("written", "synced", "kept", "recorded", "drawn", "thumbnail", "sheet", "ended")
 

@@ -15,14 +15,14 @@ from pathlib import Path
 
 from dying import DyingSender, Fuse
 
-from receiver import worker
-from receiver.messages import NoLinks
-from receiver.metrics import Metrics
-from receiver.model import Policy, Target
-from receiver.notify import Notify
+from receiver.core.types import Policy, Target
+from receiver.notify.dispatch import Notify
+from receiver.notify.messages.message import NoLinks
+from receiver.service import worker
+from receiver.service.wiring import wall_clock
 from receiver.store import Topic, open_store
-from receiver.store.sqlite import SqliteConnection
-from receiver.wiring import wall_clock
+from receiver.store.sqlite.engine import SqliteConnection
+from receiver.telemetry.metrics import Metrics
 
 POINTS = ("claimed", "sent", "before-commit", "after-commit")
 DIGEST_MS = 300

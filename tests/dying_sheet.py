@@ -24,21 +24,21 @@ from fakes import POLICY, SLACK, Clock
 from msgspec.structs import replace
 from picture_files import PATIENT
 
-from receiver.files import SHEET, Files, Part
-from receiver.messages import Message, NoLinks
-from receiver.metrics import Metrics
-from receiver.model import Sent, Style, Target
-from receiver.notify import Notify
-from receiver.pictures import studio
-from receiver.sheets import Sheets
+from receiver.core.types import Sent, Style, Target
+from receiver.notify.dispatch import Notify
+from receiver.notify.messages.message import Message, NoLinks
+from receiver.pictures.contact_sheets import Sheets
+from receiver.pictures.drawing import process
+from receiver.pictures.files import SHEET, Files, Part
 from receiver.store import open_store
+from receiver.telemetry.metrics import Metrics
 
 POINTS = ("drawing", "drawn", "written", "kept", "sent")
 
 
 def wrap(fuse: Fuse) -> None:
     """Die in the rooms that a digest's sheet comes through."""
-    record, draw, write, keep = studio._record, studio.Studio.draw, Part._write, Part.keep
+    record, draw, write, keep = process._record, process.Studio.draw, Part._write, Part.keep
     records = 0
 
     async def dying_record(out: asyncio.StreamReader) -> Any:
@@ -48,7 +48,7 @@ def wrap(fuse: Fuse) -> None:
             fuse.at("drawing")
         return await record(out)
 
-    async def dying_draw(self: studio.Studio, paths: Any) -> Any:
+    async def dying_draw(self: process.Studio, paths: Any) -> Any:
         sheet = await draw(self, paths)
         fuse.at("drawn")
         return sheet
@@ -64,8 +64,8 @@ def wrap(fuse: Fuse) -> None:
         fuse.at("kept")
         return path
 
-    studio._record = dying_record
-    studio.Studio.draw = dying_draw  # type: ignore[method-assign]  # the harness's own wrapping
+    process._record = dying_record
+    process.Studio.draw = dying_draw  # type: ignore[method-assign]  # the harness's own wrapping
     Part._write = dying_write  # type: ignore[method-assign]  # likewise
     Part.keep = dying_keep  # type: ignore[method-assign]  # likewise
 
@@ -100,7 +100,7 @@ async def main(folder: Path, fuse: Fuse) -> None:
         timeout_ms=30_000,
         links=NoLinks(),
         metrics=Metrics(),
-        picture=Sheets(store, files, studio.Studio(limits=PATIENT, within_s=600).draw, lambda folder, file: None),
+        picture=Sheets(store, files, process.Studio(limits=PATIENT, within_s=600).draw, lambda folder, file: None),
     )
     while (send := await notify.claim()) is not None:
         await notify.carry(send)

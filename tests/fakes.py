@@ -15,8 +15,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from receiver.messages import Message
-from receiver.model import (
+from receiver.core.types import (
     Answer,
     Ending,
     Error,
@@ -35,8 +34,9 @@ from receiver.model import (
     Target,
     Task,
 )
+from receiver.notify.messages.message import Message
 from receiver.store import Store
-from receiver.store.sqlite import SqliteStore
+from receiver.store.sqlite.engine import SqliteStore
 from receiver.tokens import new_ref
 
 NOW = 1_767_000_000_000

@@ -9,7 +9,8 @@ import pytest
 from cli_rig import RECEIVER, environment
 from click.testing import CliRunner, Result
 
-from receiver.cli import cli, install, running
+from receiver.cli.install import command, unit_age
+from receiver.cli.main import cli
 
 KEY = "a-provider-key-that-nobody-sees"
 TARGET = "slack://TokenA/TokenB/a-target-that-nobody-sees"
@@ -75,9 +76,9 @@ class Machine:
         self.env = place / "env"
         self.began: float | None = None
         monkeypatch.setenv("PATH", f"{place / 'bin'}:{os.environ['PATH']}")
-        monkeypatch.setattr(install, "ROOT", self.root)
-        monkeypatch.setattr(install, "_hindrances", lambda *_, uninstall: [])
-        monkeypatch.setattr(running, "since", lambda _: self.began)
+        monkeypatch.setattr(command, "ROOT", self.root)
+        monkeypatch.setattr(command, "_hindrances", lambda *_, uninstall: [])
+        monkeypatch.setattr(unit_age, "since", lambda _: self.began)
 
     def install(self, *args: str) -> Result:
         return CliRunner().invoke(cli, ["install", "--prefix", str(self.home), *args])

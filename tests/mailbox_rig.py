@@ -9,7 +9,7 @@ from email.message import EmailMessage
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from receiver.model import Style, Target
+from receiver.core.types import Style, Target
 
 
 class Mailbox:

@@ -6,11 +6,11 @@ from typing import Any
 from fakes import HOUR, MINUTE, NOW, POLICY, SECOND, Clock, FakeSender, a_notice, a_ref, notices
 from msgspec.structs import replace
 
-from receiver.messages import NoLinks
-from receiver.metrics import Metrics
-from receiver.model import Event, Notice, Send, Sent, Target
-from receiver.notify import Notify
+from receiver.core.types import Event, Notice, Send, Sent, Target
+from receiver.notify.dispatch import Notify
+from receiver.notify.messages.message import NoLinks
 from receiver.store import Store
+from receiver.telemetry.metrics import Metrics
 
 SCHEDULE = [5 * SECOND, 30 * SECOND, 2 * MINUTE, HOUR]
 DOWN = Sent(error="error=500", duration_ms=3)

@@ -8,7 +8,7 @@ from random import Random
 
 from PIL import Image
 
-from receiver.pictures.studio import LIMITS
+from receiver.pictures.drawing.process import LIMITS
 
 PATIENT = LIMITS._replace(within_s=500.0)
 """What drawing may use, on a machine that has other things to do."""

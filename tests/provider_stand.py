@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 
 import httpx
 
-from receiver.model import Answer
-from receiver.providers.client import open_client
-from receiver.providers.vtrix import Vtrix
+from receiver.core.types import Answer
+from receiver.providers.http_client import open_client
+from receiver.providers.vtrix.client import Vtrix
 
 NOW = 1_767_000_000_000
 KEY = "sk-planted-secret-0001"

@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from receiver.model import Error, Event, Image, Picture, Report, Style, Target
+from receiver.core.types import Error, Event, Image, Picture, Report, Style, Target
 
 REF = "01997b3c-7f00-7abc-8def-0123456789ab"
 HOSTILE = (

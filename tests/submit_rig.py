@@ -13,11 +13,11 @@ from fakes import (
 )
 from msgspec import Struct
 
-from receiver.metrics import Metrics
-from receiver.model import Answer, Ending, Error, Policy, Source, State, Taken, Task
-from receiver.settle import Book
+from receiver.core.types import Answer, Ending, Error, Policy, Source, State, Taken, Task
 from receiver.store import Store
-from receiver.submit import Submit
+from receiver.tasks.settle import Book
+from receiver.tasks.submit import Submit
+from receiver.telemetry.metrics import Metrics
 
 TAKEN = Answer(Taken.TAKEN, "200", says(Ending.RUNNING, created_at=NOW))
 NOT_SENT = Answer(Taken.NOT_SENT, "connection refused")

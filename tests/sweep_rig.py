@@ -6,12 +6,12 @@ from fakes import NOW, POLICY, Clock, FakeProvider, a_task, claimed, got, put
 from msgspec import Struct
 from msgspec.structs import replace
 
-from receiver.metrics import Metrics
-from receiver.model import Heard, Outcome, Policy, Reply, Source, State, Task
-from receiver.settle import Book
+from receiver.core.types import Heard, Outcome, Policy, Reply, Source, State, Task
 from receiver.store import Store
-from receiver.store.sqlite import SqliteStore
-from receiver.sweep import Sweep
+from receiver.store.sqlite.engine import SqliteStore
+from receiver.tasks.settle import Book
+from receiver.tasks.sweep import Sweep
+from receiver.telemetry.metrics import Metrics
 
 UNKNOWN = Reply(Heard.UNKNOWN, "404")
 BARRED = Reply(Heard.BARRED, "401")

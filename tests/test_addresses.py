@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.archive.addresses import Allow, Place, forbidden, read, why_not
-from receiver.errors import NotFetched
+from receiver.core.errors import NotFetched
+from receiver.pictures.addresses import Allow, Place, forbidden, read, why_not
 
 FORBIDDEN = {
     "0.0.0.0": "this network",  # noqa: S104 - not to bind to

@@ -14,13 +14,14 @@ from archive_rig import DONE, JPEG, PICTURE_WAIT, Archiving, Site, answer, archi
 from fakes import NOW, a_task, got, put, says
 from provider_stand import Behave, hang
 
-from receiver import worker
-from receiver.archive import LEASE_MS, SCHEDULE_MS, SPACING_MS, fetch
-from receiver.files import SHEET
-from receiver.model import Archive, Copy, Ending, Image, Policy, Source, State, Target
-from receiver.pictures import MOST, Sheet
-from receiver.settle import Book
+from receiver.core.types import Archive, Copy, Ending, Image, Policy, Source, State, Target
+from receiver.pictures import fetch
+from receiver.pictures.archive import LEASE_MS, SCHEDULE_MS, SPACING_MS
+from receiver.pictures.drawing.protocol import MOST, Sheet
+from receiver.pictures.files import SHEET
+from receiver.service import worker
 from receiver.store import Store, open_store
+from receiver.tasks.settle import Book
 
 pytestmark = pytest.mark.anyio
 
@@ -360,7 +361,7 @@ async def test_what_is_recorded_is_not_fetched_again(rig: Archiving, site: Site)
 
 def test_a_start_imports_no_http_client() -> None:
     """It would cost 200 ms, which nobody needs before the first picture."""
-    script = "import sys; import receiver.archive; sys.exit('httpx' in sys.modules or 'PIL' in sys.modules)"
+    script = "import sys; import receiver.pictures.archive; sys.exit('httpx' in sys.modules or 'PIL' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False, timeout=60).returncode == 0
 
 

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import pytest
 from archive_rig import DONE, JPEG, archiving, links, owed, serving
 
-from receiver.archive import DRAW_MOST_S, SCHEDULE_MS
-from receiver.files import SHEET
-from receiver.model import Archive
-from receiver.pictures import MOST, Drawn, Sheet
+from receiver.core.types import Archive
+from receiver.pictures.archive import DRAW_MOST_S, SCHEDULE_MS
+from receiver.pictures.drawing.protocol import MOST, Drawn, Sheet
+from receiver.pictures.files import SHEET
 from receiver.store import Store
 
 pytestmark = pytest.mark.anyio
@@ -71,7 +71,7 @@ async def test_a_round_draws_no_longer_than_its_time(
         assert task is not None
         fetched, _ = await rig.loop._fetched(task)
         with monkeypatch.context() as patched:
-            patched.setattr("receiver.archive.time", SimpleNamespace(monotonic=lambda: next(passed)))
+            patched.setattr("receiver.pictures.archive.time", SimpleNamespace(monotonic=lambda: next(passed)))
             copies, undrawn = await rig.loop._drawn(task, fetched)
             assert (undrawn, [len(it) for it in rig.drawer.asked]) == (True, [MOST])
             _, undrawn = await rig.loop._drawn(task, copies)

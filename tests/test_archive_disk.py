@@ -8,10 +8,10 @@ from archive_rig import DONE, Archiving, Site, archiving, links, owed, serving
 from fakes import NOW, a_task, attention, put
 from msgspec.structs import replace
 
-from receiver.archive import FULL_GAP_MS, floor
-from receiver.errors import Unwritable
-from receiver.files import Files
-from receiver.model import Archive, Copy, State
+from receiver.core.errors import Unwritable
+from receiver.core.types import Archive, Copy, State
+from receiver.pictures.archive import FULL_GAP_MS, floor
+from receiver.pictures.files import Files
 from receiver.store import Store
 
 pytestmark = pytest.mark.anyio

@@ -16,10 +16,10 @@ from living import free_port
 from provider_stand import hang, listening, reset
 
 from receiver import __version__
-from receiver.archive.addresses import Allow
-from receiver.archive.fetch import Fetch, Resolve, resolved
-from receiver.errors import NotFetched
-from receiver.files import Files
+from receiver.core.errors import NotFetched
+from receiver.pictures.addresses import Allow
+from receiver.pictures.fetch import Fetch, Resolve, resolved
+from receiver.pictures.files import Files
 
 pytestmark = pytest.mark.anyio
 

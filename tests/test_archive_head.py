@@ -10,9 +10,9 @@ import pytest
 from archive_rig import LOOPBACK, answer, png, serving
 from provider_stand import Behave, listening
 
-from receiver.archive import fetch
-from receiver.errors import NotFetched
-from receiver.files import Files
+from receiver.core.errors import NotFetched
+from receiver.pictures import fetch
+from receiver.pictures.files import Files
 
 pytestmark = pytest.mark.anyio
 

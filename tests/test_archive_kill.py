@@ -9,8 +9,8 @@ import pytest
 from archive_rig import JPEG, archiving, owed, png, serving
 from dying_archive import POINTS
 
-from receiver.files import SHEET
-from receiver.model import Archive
+from receiver.core.types import Archive
+from receiver.pictures.files import SHEET
 from receiver.store import open_store
 
 pytestmark = pytest.mark.anyio

@@ -13,11 +13,11 @@ from fault_rig import NOWHERE, new_callback
 from living import SECRET, Service, serving, until
 from upkeep_rig import TASK, Place, run
 
-from receiver import upkeep
-from receiver.errors import Unavailable, Unwritable
+from receiver.core.errors import Unavailable, Unwritable
 from receiver.store import open_store
 from receiver.tokens import Ring
-from receiver.upkeep import Images
+from receiver.upkeep import backup as upkeep
+from receiver.upkeep.backup_pictures import Images
 
 pytestmark = pytest.mark.anyio
 
@@ -191,7 +191,7 @@ async def test_a_name_that_is_no_backup_is_not_written_over(place: Place) -> Non
 async def test_a_disk_without_room_takes_no_backup(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before a byte is written: it may be the disk that callbacks are stored on."""
     await place.filled()
-    monkeypatch.setattr("receiver.upkeep.parts.SPARE", 1 << 60)
+    monkeypatch.setattr("receiver.atomic_files.SPARE", 1 << 60)
     with pytest.raises(Unwritable, match=r"MiB free, and .* are needed"):
         place.back_up()
     assert list(place.file.parent.iterdir()) == []

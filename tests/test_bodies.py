@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from body_examples import TASK, URL, read, without
 
-from receiver.model import Ending, Error, Image, Outcome, Shape, Usage
-from receiver.providers import bodies
+from receiver.core.types import Ending, Error, Image, Outcome, Shape, Usage
+from receiver.providers.vtrix import bodies
 
 # The provider's own task object
 

@@ -11,9 +11,9 @@ from body_examples import TASK, URL, read, without
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.model import Ending, Outcome, Shape
-from receiver.providers import bodies
-from receiver.providers.fields import RAW_MOST
+from receiver.core.types import Ending, Outcome, Shape
+from receiver.providers.json_values import RAW_MOST
+from receiver.providers.vtrix import bodies
 
 # Values
 

@@ -11,15 +11,16 @@ import pytest
 from fakes import a_task, put
 from msgspec.structs import replace
 
-from receiver import checks
-from receiver.checks import Finding, Result, local
-from receiver.checks.local import Disk, judge
-from receiver.checks.targets import targets
-from receiver.errors import Corrupt
-from receiver.model import Style, Target
+from receiver.core.errors import Corrupt
+from receiver.core.types import Style, Target
 from receiver.store import Store, open_store
-from receiver.store import look as looking
-from receiver.store.look import look
+from receiver.store.sqlite import inspect as looking
+from receiver.store.sqlite.inspect import look
+from receiver.upkeep.doctor import findings as checks
+from receiver.upkeep.doctor import machine
+from receiver.upkeep.doctor.findings import Finding, Result
+from receiver.upkeep.doctor.machine import Disk, judge
+from receiver.upkeep.doctor.targets import targets
 
 KEPT = ("secret_keys", "api_tokens")
 GIB = 1 << 30
@@ -48,7 +49,7 @@ def state(tmp_path: Path) -> Path:
 
 
 def permissions(state: Path, *named: tuple[str, Path]) -> list[Finding]:
-    return list(local.permissions(state, state / "receiver.db", KEPT, named))
+    return list(machine.permissions(state, state / "receiver.db", KEPT, named))
 
 
 def test_a_state_that_is_its_owner_s_alone_is_well(state: Path) -> None:
@@ -131,7 +132,7 @@ def test_a_disk_is_judged_by_what_it_still_takes(found: Disk, result: Result, sa
 
 
 def test_the_room_is_that_of_the_place_where_the_state_will_be(tmp_path: Path) -> None:
-    [found] = local.disk(tmp_path / "not" / "there")
+    [found] = machine.disk(tmp_path / "not" / "there")
     assert found.text.endswith(f"at {tmp_path}") or found.result is not Result.OK
 
 
@@ -139,7 +140,7 @@ def test_the_room_is_that_of_the_place_where_the_state_will_be(tmp_path: Path) -
 
 
 def database(path: Path) -> list[Finding]:
-    return list(local.database(path))
+    return list(machine.database(path))
 
 
 @pytest.mark.anyio
@@ -241,7 +242,7 @@ async def test_a_database_that_cannot_be_checked_in_time_is_not_called_sound(
 async def test_a_log_that_somebody_keeps_from_starting_again_is_warned_of(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "LOG_LONG", 0)
+    monkeypatch.setattr(machine, "LOG_LONG", 0)
     _, warned = database(tmp_path / "r.db")
     assert warned.result is Result.WARNING
     assert "write-ahead log has grown" in warned.text

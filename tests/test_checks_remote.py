@@ -15,8 +15,9 @@ from front import certificate, expired
 from living import free_port
 from site_on_loopback import OTHERS, REFUSAL, RING, Answer, Site, on_loopback
 
-from receiver.checks import Finding, Result, ask, remote
 from receiver.tokens import Ring
+from receiver.upkeep.doctor import http, network
+from receiver.upkeep.doctor.findings import Finding, Result
 
 MOST = 262_144
 KEY = "a-provider-key-0123456789"
@@ -31,7 +32,7 @@ def site() -> Iterator[Site]:
 
 
 def public(url: str, ring: Ring | None = RING, trust: ssl.SSLContext | None = None) -> list[Finding]:
-    return list(remote.public(url, ring, max_body=MOST, now=NOW, trust=trust))
+    return list(network.public(url, ring, max_body=MOST, now=NOW, trust=trust))
 
 
 def only(findings: list[Finding], result: Result = Result.FAILED) -> str:
@@ -125,7 +126,7 @@ def test_a_port_where_nobody_listens_is_told() -> None:
 
 
 def test_silence_is_told_as_what_a_firewall_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ask, "TIMEOUT_S", 0.05)
+    monkeypatch.setattr(http, "TIMEOUT_S", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         text = only(public(f"http://127.0.0.1:{silent.getsockname()[1]}"))
     assert "in time: let port" in text
@@ -185,7 +186,7 @@ def test_a_name_that_only_this_machine_takes_for_itself_is_warned_of(
 
 
 def service(url: str, ring: Ring | None = RING) -> list[Finding]:
-    return list(remote.service(url, ring))
+    return list(network.service(url, ring))
 
 
 def test_a_service_that_is_ready_with_our_keys_is_well(site: Site) -> None:
@@ -194,7 +195,7 @@ def test_a_service_that_is_ready_with_our_keys_is_well(site: Site) -> None:
 
 
 def test_a_service_whose_name_nobody_knows_is_not_told_to_be_started() -> None:
-    told = only(list(remote.service("https://receiver.invalid", RING)))
+    told = only(list(network.service("https://receiver.invalid", RING)))
     assert told == "https://receiver.invalid does not answer: the name receiver.invalid is not known: set SERVER right"
 
 
@@ -230,7 +231,7 @@ def test_a_service_with_other_keys_is_told(site: Site) -> None:
 
 
 def provider(site: Site, key: str | None = KEY, dates: list[tuple[float, float]] | None = None) -> list[Finding]:
-    return list(remote.provider(f"{site.url}/generation", key, [] if dates is None else dates))
+    return list(network.provider(f"{site.url}/generation", key, [] if dates is None else dates))
 
 
 def test_a_key_that_is_taken_is_told_by_the_404_of_a_task_that_does_not_exist(site: Site) -> None:
@@ -264,7 +265,7 @@ def test_what_the_provider_says_to_the_key_is_told_without_the_key(
 
 @pytest.mark.usefixtures("no_names")
 def test_a_provider_that_cannot_be_found_is_told() -> None:
-    [found] = remote.provider("https://provider.invalid/generation", KEY, [])
+    [found] = network.provider("https://provider.invalid/generation", KEY, [])
     assert (found.result, found.text) == (Result.FAILED, "the name provider.invalid is not known")
 
 
@@ -290,7 +291,7 @@ def test_a_clock_that_is_off_is_told(site: Site, off_s: int, result: Result, sai
     dates: list[tuple[float, float]] = []
     site.overrides["GET /generation"] = (404, {"Date": formatdate(time.time() + off_s, usegmt=True)}, REFUSAL)
     provider(site, dates=dates)
-    assert said in only(list(remote.clock(dates)), result)
+    assert said in only(list(network.clock(dates)), result)
 
 
 @pytest.mark.parametrize("date", ["", "yesterday", "Mon, 99 Jan 2026 00:00:00 GMT"])
@@ -298,5 +299,5 @@ def test_a_date_that_is_none_tells_nothing(site: Site, date: str) -> None:
     dates: list[tuple[float, float]] = []
     site.overrides["GET /generation"] = (404, {"Date": date}, REFUSAL)
     assert "takes the key" in only(provider(site, dates=dates), Result.OK)
-    [found] = remote.clock(dates)
+    [found] = network.clock(dates)
     assert found.result is Result.SKIPPED

@@ -7,9 +7,9 @@ import pytest
 from cli_rig import TASK, task
 from msgspec.structs import replace
 
-from receiver.checks import Finding, Result
-from receiver.checks.work import LOOKED_MOST, Seen, work
-from receiver.views import NoticeView, TaskView
+from receiver.client.schemas import NoticeView, TaskView
+from receiver.upkeep.doctor.findings import Finding, Result
+from receiver.upkeep.doctor.work import LOOKED_MOST, Seen, work
 
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 

@@ -20,8 +20,8 @@ from living import PATIENCE_S
 from msgspec.structs import replace
 
 from receiver import config, sandbox
-from receiver.cli import COMMANDS, cli
-from receiver.cli.text import age, cell, table
+from receiver.cli.main import COMMANDS, cli
+from receiver.cli.output import age, cell, table
 from receiver.sandbox import Options, Sandbox
 
 Run = Callable[..., Result]
@@ -149,19 +149,26 @@ def loaded(code: str, tmp_path: Path) -> set[str]:
 
 
 def test_the_overview_loads_no_command(tmp_path: Path) -> None:
-    code = "import receiver.cli as c, click; c.cli.get_help(click.Context(c.cli))"
+    code = "import receiver.cli.main as c, click; c.cli.get_help(click.Context(c.cli))"
     assert loaded(code, tmp_path).isdisjoint(
-        {"httpx", "starlette", "aiosqlite", "receiver.config", "receiver.cli.serve"}
+        {"httpx", "starlette", "aiosqlite", "receiver.config.settings", "receiver.cli.serve"}
     )
 
 
 def test_serve_loads_nothing_of_the_client_and_nothing_heavy(tmp_path: Path) -> None:
-    heavy = {"receiver.client", "receiver.sandbox", "apprise", "PIL", "requests", "receiver.cli.tasks"}
+    heavy = {
+        "receiver.client.client",
+        "receiver.sandbox.server",
+        "apprise",
+        "PIL",
+        "requests",
+        "receiver.cli.tasks",
+    }
     assert loaded("import receiver.cli.serve", tmp_path).isdisjoint(heavy)
 
 
 def test_client_commands_load_nothing_of_the_service(tmp_path: Path) -> None:
-    heavy = {"starlette", "uvicorn", "aiosqlite", "receiver.store", "receiver.wiring", "apprise", "PIL"}
+    heavy = {"starlette", "uvicorn", "aiosqlite", "receiver.store", "receiver.service.wiring", "apprise", "PIL"}
     assert loaded("import receiver.cli.submit, receiver.cli.callbacks", tmp_path).isdisjoint(heavy)
 
 
@@ -225,7 +232,7 @@ def test_config_shows_sources_and_no_secret(run: Run) -> None:
 
 def test_a_server_elsewhere_is_not_shown_the_local_services_token(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     tokens: list[str | None] = []
-    monkeypatch.setattr("receiver.cli.service.Client", lambda server, token: tokens.append(token))
+    monkeypatch.setattr("receiver.cli.connect.Client", lambda server, token: tokens.append(token))
     for server in ("http://127.0.0.1:8001", "https://elsewhere.example"):
         run("tasks", "list", SERVER=server, API_TOKENS="the-local-services-token")
     assert tokens == ["the-local-services-token", None]

@@ -11,9 +11,9 @@ from click.testing import CliRunner, Result
 from msgspec.structs import replace
 from web_fixtures import command, completed, served
 
-from receiver.cli import cli
-from receiver.model import Copy
-from receiver.views import ImageView, TaskView
+from receiver.cli.main import cli
+from receiver.client.schemas import ImageView, TaskView
+from receiver.core.types import Copy
 
 Run = Callable[..., Result]
 NAME = f"{TASK[:18]}-0.png"
@@ -154,7 +154,7 @@ def test_what_is_not_kept_is_said_with_why_and_the_others_are_saved(run: Run, an
 def test_a_picture_without_an_end_is_given_up(
     run: Run, answers: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("receiver.cli.saving.PICTURE_MOST", 1 << 20)
+    monkeypatch.setattr("receiver.cli.download.PICTURE_MOST", 1 << 20)
     answers.then(200, with_pictures(kept()))
     answers.then(200, b"x" * ((1 << 20) + 1))
     told = run(TASK)

@@ -157,7 +157,7 @@ def test_a_port_that_is_taken_is_one_line_and_status_2(tmp_path: Path) -> None:
 
 def test_a_loop_that_dies_ends_the_process_with_status_1(tmp_path: Path) -> None:
     script = (
-        "import receiver.worker as w, receiver.cli as c\n"
+        "import receiver.service.worker as w, receiver.cli.main as c\n"
         "async def run(*_): raise RuntimeError('this loop broke')\n"
         "w.run = run\n"
         "c.main()\n"

@@ -13,14 +13,14 @@ from click.testing import Result as Ran
 from msgspec.structs import replace
 
 from receiver import config
-from receiver.checks import Result
-from receiver.checks.targets import targets
-from receiver.cli import cli
-from receiver.cli.described import describe
+from receiver.cli.main import cli
+from receiver.cli.output import age, columns, local, table, until, when, wrapped
 from receiver.cli.serve import _warnings
-from receiver.cli.text import age, columns, local, table, until, when, wrapped
-from receiver.messages import ADVICE
-from receiver.views import CallbackPage, CallbackView, ErrorView, NoticePage, NoticeView, TaskPage
+from receiver.cli.task_text import describe
+from receiver.client.schemas import CallbackPage, CallbackView, ErrorView, NoticePage, NoticeView, TaskPage
+from receiver.providers.advice import ADVICE
+from receiver.upkeep.doctor.findings import Result
+from receiver.upkeep.doctor.targets import targets
 
 Run = Callable[..., Ran]
 
@@ -34,7 +34,7 @@ def answers() -> Answers:
 def run(answers: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     """Runs a command that speaks to a service which answers as told."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("receiver.client.STREAM_GAP_S", 0)
+    monkeypatch.setattr("receiver.client.client.STREAM_GAP_S", 0)
     for name in list(os.environ):
         if name.startswith("RECEIVER_"):
             monkeypatch.delenv(name)

@@ -13,10 +13,10 @@ from cli_rig import TASK as REF
 from cli_rig import Answers, serving, task, told
 from living import free_port
 
-from receiver import limits as bounds
-from receiver.client import Client
-from receiver.errors import ApiError
-from receiver.views import NewTask, TaskPage
+from receiver.client import answer_limits as bounds
+from receiver.client.client import Client
+from receiver.client.schemas import NewTask, TaskPage
+from receiver.core.errors import ApiError
 
 TOKEN = "a-token-that-nobody-should-see"
 OUTPAINT = NewTask(model="midjourney_outpaint", params={"jobId": "a-job", "imageNo": 0, "scale": 1.5})

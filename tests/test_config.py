@@ -1,13 +1,13 @@
-"""receiver.config: where settings come from, and what is refused, in which words."""
+"""receiver.config.settings: where settings come from, and what is refused, in which words."""
 
 from pathlib import Path
 
 import pytest
 
 from receiver.config import SETTINGS, load, why_unreachable
-from receiver.config.kinds import Allowed
-from receiver.errors import SettingsError
-from receiver.model import Confirm, Retention
+from receiver.config.value_kinds import Allowed
+from receiver.core.errors import SettingsError
+from receiver.core.types import Confirm, Retention
 
 SENTINEL = "s3ntinel-Never-Shown-0123456789"
 NAMES = """
@@ -295,7 +295,7 @@ def test_upkeep_beside_a_unit_is_told_whose_database_it_is_to_keep(
 ) -> None:
     """A restore into the folder that somebody happened to be in would look like a success."""
     theirs = tmp_path / "unit" / "receiver.db"
-    monkeypatch.setattr("receiver.config.UNIT_DATABASE", theirs)
+    monkeypatch.setattr("receiver.config.settings.UNIT_DATABASE", theirs)
     assert load({}, upkeep=True).sqlite
     theirs.parent.mkdir()
     theirs.touch()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from receiver.config import Settings, load, local_token, secrets
-from receiver.errors import SettingsError
+from receiver.core.errors import SettingsError
 
 
 @pytest.fixture(autouse=True)

@@ -4,8 +4,8 @@ from ipaddress import ip_network
 
 import pytest
 
-from receiver.config.kinds import ALLOWED, NETWORKS, RETENTION, Allowed, Kind
-from receiver.model import Retention
+from receiver.config.value_kinds import ALLOWED, NETWORKS, RETENTION, Allowed, Kind
+from receiver.core.types import Retention
 
 
 def test_retention_keeps_the_default_of_what_it_does_not_name() -> None:

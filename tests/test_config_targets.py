@@ -10,10 +10,10 @@ from apprise.manager_plugins import NotificationManager
 from test_config import SENTINEL, refused
 
 from receiver.config import load
-from receiver.config.schemes import SCHEMES
+from receiver.config.apprise_schemes import SCHEMES
 from receiver.config.text import describe
-from receiver.errors import SettingsError
-from receiver.model import Event, Quiet, Rate, Style, Target
+from receiver.core.errors import SettingsError
+from receiver.core.types import Event, Quiet, Rate, Style, Target
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from receiver.config import SETTINGS, Settings, load, sensitive
 from receiver.config.targets import KEYS
 from receiver.config.text import describe, example, markdown_table
-from receiver.model import Event
+from receiver.core.types import Event
 
 SENTINEL = "s3ntinel-Never-Shown-0123456789"
 

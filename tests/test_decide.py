@@ -7,8 +7,8 @@ import pytest
 from fakes import DAY, MAIL, MINUTE, NOW, PICTURES, POLICY, SECOND, SLACK, a_task, foreign, says
 from msgspec.structs import replace
 
-from receiver.decide import believed, decide, fits, lost
-from receiver.model import Confirm, Ending, Image, Origin, Outcome, Shape, Source, State, Task, Verdict
+from receiver.core.decide import believed, decide, fits, lost
+from receiver.core.types import Confirm, Ending, Image, Origin, Outcome, Shape, Source, State, Task, Verdict
 
 E, S, V = Ending, State, Verdict
 BOTH = replace(POLICY, targets=(SLACK, MAIL))

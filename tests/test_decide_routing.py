@@ -6,8 +6,8 @@ import pytest
 from fakes import NOW, POLICY, a_task, says
 from msgspec.structs import replace
 
-from receiver.decide import decide, lost
-from receiver.model import Ending, Event, Origin, Source, State, Target, Task
+from receiver.core.decide import decide, lost
+from receiver.core.types import Ending, Event, Origin, Source, State, Target, Task
 
 
 def told(task: Task, ending: Ending, *targets: Target) -> list[str]:

@@ -9,7 +9,7 @@ from test_prune import pruning
 from web_fixtures import DONE, callback_path, minted, served
 
 from receiver.store import Store
-from receiver.store.place import FLOOR, no_room
+from receiver.store.sqlite.files import FLOOR, no_room
 
 pytestmark = pytest.mark.anyio
 
@@ -21,7 +21,7 @@ class Disk:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, total: int = 20 << 30) -> None:
         self.free, self.total = total, total
-        monkeypatch.setattr("receiver.store.place.os.statvfs", self.told)
+        monkeypatch.setattr("receiver.store.sqlite.files.os.statvfs", self.told)
 
     def told(self, path: object) -> os.statvfs_result:
         return os.statvfs_result((1, 1, self.total, self.free, self.free, 1, 1, 1, 0, 255))

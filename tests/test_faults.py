@@ -22,12 +22,12 @@ from fault_rig import NOWHERE, locked, new_callback
 from living import Service, serving, until
 from web_fixtures import DONE, Served, callback_path, minted, opened, served
 
-from receiver import worker
-from receiver.errors import Unavailable
-from receiver.model import Archive, Callback, NoticeState, State
+from receiver.core.errors import Unavailable
+from receiver.core.types import Archive, Callback, NoticeState, State
+from receiver.service import worker
+from receiver.service.wiring import Parts
 from receiver.store import Topic, open_store
-from receiver.store.sqlite import SqliteStore
-from receiver.wiring import Parts
+from receiver.store.sqlite.engine import SqliteStore
 
 pytestmark = pytest.mark.anyio
 

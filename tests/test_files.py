@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from receiver.errors import Unwritable
-from receiver.files import MEDIA, SHEET, Files, image_name, media_type
+from receiver.core.errors import Unwritable
+from receiver.pictures.files import MEDIA, SHEET, Files, image_name, media_type
 
 pytestmark = pytest.mark.anyio
 

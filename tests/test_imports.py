@@ -1,121 +1,127 @@
-"""The frame of design §3, read from the imports: arrows point down, and each outside library has its rooms."""
+"""The structure, read from the imports: arrows point down, each outside library has its rooms, no file is long."""
 
 import ast
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 HOME = Path(__file__).parent.parent
 RECEIVER = HOME / "receiver"
 LINES_MOST = 400
 
-# Design §3, with the rooms that came later. A room may import only from levels below its own.
+# A wing may import only from wings on levels below its own; see CONTRIBUTING.md.
 LEVELS = {
-    "model errors": 0.0,
-    "disk": 0.5,
-    "config logs tokens schedule messages parameters metrics views later pacing limits": 1.0,
-    "providers store files senders decide pictures links": 2.0,
-    "settle sheets strays": 3.0,
-    "submit ingest sweep notify archive prune intake upkeep": 4.0,
-    "wiring": 4.5,
-    "web worker client checks": 5.0,
-    "cli": 6.0,
+    0.0: "core lazy",
+    0.5: "tokens atomic_files",
+    1.0: "config telemetry providers client",
+    2.0: "store",
+    3.0: "notify",
+    4.0: "tasks pictures",
+    5.0: "upkeep",
+    6.0: "service",
+    7.0: "web",
+    8.0: "cli",
 }
-LEVEL = {room: level for rooms, level in LEVELS.items() for room in rooms.split()}
-APART = {"sandbox": {"parameters"}}  # uses this and nothing else of ours
-ONLY_STANDARD = {"model", "errors"}
+LEVEL = {wing: level for level, wings in LEVELS.items() for wing in wings.split()}
+APART = {"sandbox": {"providers", "core"}}  # a program of its own, which uses these and nothing else of ours
 
-# Which rooms may import what from outside.
+# Which places may import what from outside: a wing, or a room of one.
 OUTSIDE = {
-    "aiosqlite": {"store"},
-    "sqlite3": {"store"},
-    "asyncpg": {"store"},
-    "apprise": {"senders"},
+    "aiosqlite": {"store/sqlite"},
+    "sqlite3": {"store/sqlite"},
+    "asyncpg": {"store/postgres"},
+    "apprise": {"notify/senders"},
     "starlette": {"web", "sandbox"},
-    "uvicorn": {"web", "sandbox"},
-    "httpx": {"providers", "archive", "client", "sandbox", "checks"},
+    "uvicorn": {"web/http", "sandbox"},
+    "httpx": {"providers", "pictures/fetch", "client", "sandbox", "upkeep/doctor"},
     "click": {"cli"},
-    "prometheus_client": {"metrics"},
-    "PIL": {"pictures", "sandbox"},
-    "jinja2": {"messages"},
+    "prometheus_client": {"telemetry"},
+    "PIL": {"pictures/drawing", "sandbox"},
+    "jinja2": {"notify/messages", "web/pages"},
 }
+# What core/types and core/errors may use: the standard library without what acts, and msgspec.
+WORDS = {*sys.stdlib_module_names, "msgspec"} - {"asyncio", "socket", "pathlib", "os"}
 _SQL = ("SELECT ", "INSERT INTO ", "UPDATE ", "DELETE FROM ", "PRAGMA ", "CREATE TABLE ")
 
 
 def sources() -> list[Path]:
-    return sorted(path for path in RECEIVER.rglob("*.py") if path != RECEIVER / "__init__.py")
+    return sorted(RECEIVER.rglob("*.py"))
 
 
-def room(path: Path) -> str:
-    parts = path.relative_to(RECEIVER).parts
-    return "cli" if parts[0] == "__main__.py" else parts[0].removesuffix(".py")
+def place(path: Path) -> str:
+    """Where a file is, without its ending: `store/sqlite/engine`."""
+    return path.relative_to(RECEIVER).with_suffix("").as_posix()
+
+
+def wing(path: Path) -> str:
+    return {"__main__": "cli", "__init__": "core"}.get(place(path), place(path).partition("/")[0])
 
 
 def imported(path: Path) -> Iterator[tuple[str, str]]:
-    """Pairs of (library, room of ours or "") that a file imports, wherever in it."""
+    """Pairs of (library, wing of ours or "") that a file imports, wherever in it."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             names = [it.name for it in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path} imports relatively"
-            names = (
-                [f"{node.module}.{it.name}" for it in node.names] if node.module == "receiver" else [node.module or ""]
-            )
+            names = [f"{node.module}.{it.name}" for it in node.names]
         else:
             continue
         for name in names:
             library, _, rest = name.partition(".")
-            yield library, rest.partition(".")[0] if library == "receiver" else ""
+            inside = rest.partition(".")[0] if library == "receiver" else ""
+            yield library, "" if inside == "__version__" else inside
 
 
-def ours(path: Path) -> set[str]:
-    return {it for library, it in imported(path) if library == "receiver" and it != "__version__"} - {room(path)}
+def wings_used(path: Path) -> set[str]:
+    return {it for _, it in imported(path) if it} - {wing(path)}
 
 
-@pytest.mark.parametrize("path", sources(), ids=lambda it: str(it.relative_to(HOME)))
-def test_arrows_point_down(path: Path) -> None:
-    here = room(path)
-    if here in APART:
-        assert ours(path) <= APART[here]
-        return
-    assert here in LEVEL, f"which level is {here} on? see design §3"
-    # The commands start the sandbox, which is a program of its own.
-    above = {it for it in ours(path) if LEVEL.get(it, 99) >= LEVEL[here] and not (here == "cli" and it in APART)}
-    assert not above, f"{here} imports {', '.join(sorted(above))}, which is not below it"
+def test_a_wing_imports_only_from_below() -> None:
+    wrong = []
+    for path in sources():
+        here = wing(path)
+        if here in APART:
+            above = wings_used(path) - APART[here]
+        else:
+            assert here in LEVEL, f"on which level is {here}? See CONTRIBUTING.md"
+            # the commands start the sandbox
+            above = {
+                it
+                for it in wings_used(path)
+                if LEVEL.get(it, 99) >= LEVEL[here] and not (here == "cli" and it in APART)
+            }
+        wrong += [f"{place(path)} imports {it}, which is not below it" for it in sorted(above)]
+    assert wrong == []
+    assert {wing(path) for path in sources()} == {*LEVEL, *APART}
 
 
-@pytest.mark.parametrize("path", sources(), ids=lambda it: str(it.relative_to(HOME)))
-def test_each_library_stays_in_its_rooms(path: Path) -> None:
-    used = {library for library, _ in imported(path)}
-    astray = {it for it in used if it in OUTSIDE and room(path) not in OUTSIDE[it]}
-    assert not astray, f"{room(path)} imports {', '.join(sorted(astray))}"
+def test_each_library_and_sql_stay_in_their_rooms() -> None:
+    wrong = []
+    for path in sources():
+        here = place(path)
+        for library in {it for it, _ in imported(path)} & OUTSIDE.keys():
+            if not any(f"{here}/".startswith(f"{room}/") for room in OUTSIDE[library]):
+                wrong += [f"{here} imports {library}"]
+        if here.startswith("core/types/") or here == "core/errors":
+            wrong += [f"{here} imports {it}" for it, _ in imported(path) if it not in {*WORDS, "receiver"}]
+            wrong += [f"{here} imports {it}" for it in wings_used(path)]
+        if wing(path) != "store":
+            texts = [it.value for it in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(it, ast.Constant)]
+            wrong += [f"{here} holds SQL: {it}" for it in texts if isinstance(it, str) and it.lstrip().startswith(_SQL)]
+    assert wrong == []
+    readers = {wing(path) for path in sources() if "config" in wings_used(path)}
+    assert readers <= {"service", "cli"}  # settings reach every other wing as arguments
 
 
-@pytest.mark.parametrize("name", sorted(ONLY_STANDARD))
-def test_the_words_need_nothing_but_msgspec(name: str) -> None:
-    files = [path for path in sources() if room(path) == name]
-    used = {library for path in files for library, _ in imported(path)} - {"receiver"}
-    assert files
-    assert not any(ours(path) for path in files)
-    assert used <= {*sys.stdlib_module_names, "msgspec"} - {"asyncio", "socket", "pathlib", "os"}
-
-
-@pytest.mark.parametrize("path", sources(), ids=lambda it: str(it.relative_to(HOME)))
-def test_only_the_store_holds_sql(path: Path) -> None:
-    if room(path) == "store":
-        return
-    texts = [it.value for it in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(it, ast.Constant)]
-    assert not [it for it in texts if isinstance(it, str) and it.lstrip().startswith(_SQL)]
-
-
-def test_only_wiring_and_the_commands_read_settings() -> None:
-    readers = {room(it) for it in sources() if "config" in ours(it)}
-    assert readers <= {"wiring", "cli"}
-
-
-def test_no_file_is_longer_than_it_may_be() -> None:
+def test_no_file_is_long_and_no_init_thinks() -> None:
     files = [*RECEIVER.rglob("*.py"), *(HOME / "tests").rglob("*.py")]
     lengths = {str(it.relative_to(HOME)): len(it.read_text("utf-8").splitlines()) for it in files}
     assert {name: lines for name, lines in lengths.items() if lines > LINES_MOST} == {}
+    handing_on = (ast.Import, ast.ImportFrom, ast.Assign, ast.Expr)  # imports, __all__ and the docstring
+    thinking = [
+        place(path)
+        for path in RECEIVER.rglob("__init__.py")
+        if not all(isinstance(it, handing_on) for it in ast.parse(path.read_text("utf-8")).body)
+    ]
+    assert thinking == []

@@ -24,12 +24,12 @@ from fakes import (
     says,
 )
 
-from receiver.errors import Refused, Unavailable
-from receiver.ingest import HELD_EACH, Ingest
-from receiver.metrics import Metrics
-from receiver.model import Ending, Event, Image, Origin, Outcome, Shape, Source, State, Task, Verdict
+from receiver.core.errors import Refused, Unavailable
+from receiver.core.types import Ending, Event, Image, Origin, Outcome, Shape, Source, State, Task, Verdict
 from receiver.store import Lane, Store
-from receiver.store.callbacks import Kept
+from receiver.store.tables.callbacks import Kept
+from receiver.tasks.ingest import HELD_EACH, Ingest
+from receiver.telemetry.metrics import Metrics
 
 pytestmark = pytest.mark.anyio
 
@@ -176,7 +176,7 @@ async def test_a_row_that_the_store_refuses_to_the_last_is_kept_as_bytes(
     async def broken(*_: object) -> None:
         raise TypeError("a bug of ours")
 
-    monkeypatch.setattr("receiver.ingest.Book.read", broken)
+    monkeypatch.setattr("receiver.tasks.ingest.Book.read", broken)
     assert await ingest.receive(task.ref, b"precious", b"{}") is V.UNPARSED
     assert [it.body for it in await stored(store)] == [b"precious"]
 

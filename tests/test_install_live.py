@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from install_rig import KEY, TARGET, UNITS, URL, Machine, snapshot
 
-from receiver.cli import placing, running
-from receiver.cli.placing import Remove, Run, Write
+from receiver.cli.install import steps as placing
+from receiver.cli.install import unit_age
+from receiver.cli.install.steps import Remove, Run, Write
 
 HOME = Path(__file__).parent.parent
-SINCE = running.since  # before a machine of ours answers in its place
+SINCE = unit_age.since  # before a machine of ours answers in its place
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ import pytest
 from click.testing import CliRunner
 from install_rig import UNITS
 
-from receiver.cli import cli, install, program
-from receiver.cli.program import Program
+from receiver.cli.install import command, program
+from receiver.cli.install.program import Program
+from receiver.cli.main import cli
 
 HOME = Path(__file__).parent.parent
 
@@ -21,18 +22,18 @@ HOME = Path(__file__).parent.parent
 
 def test_a_folder_of_settings_that_others_may_change_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "receiver"
-    assert list(install._unsafe(folder)) == []
+    assert list(command._unsafe(folder)) == []
     folder.mkdir(mode=0o755)
-    assert list(install._unsafe(folder)) == []
+    assert list(command._unsafe(folder)) == []
     folder.chmod(0o775)
     wanted = [f"others than root may change {folder}; chown root: {folder} && chmod go-w {folder}"]
-    assert list(install._unsafe(folder)) == wanted
+    assert list(command._unsafe(folder)) == wanted
     (tmp_path / "link").symlink_to(folder)
-    assert list(install._unsafe(tmp_path / "link")) == wanted
+    assert list(command._unsafe(tmp_path / "link")) == wanted
     if os.geteuid() == 0:
         folder.chmod(0o755)
         os.chown(folder, 65_534, 65_534)
-        assert list(install._unsafe(folder)) == wanted
+        assert list(command._unsafe(folder)) == wanted
 
 
 @pytest.mark.parametrize("made", ["touch", "symlink_to"])
@@ -40,26 +41,26 @@ def test_something_else_in_its_place_is_refused(tmp_path: Path, made: str) -> No
     """A file, a link to nowhere."""
     folder = tmp_path / "receiver"
     getattr(folder, made)(*(["nowhere"] if made == "symlink_to" else []))
-    assert list(install._unsafe(folder)) == [f"{folder} is no directory; move it away"]
+    assert list(command._unsafe(folder)) == [f"{folder} is no directory; move it away"]
 
 
 def test_a_state_directory_that_systemd_cannot_use_is_refused(tmp_path: Path) -> None:
     """The service would end with status 238 at every start."""
     state, kept = tmp_path / "receiver", tmp_path / "private/receiver"
-    assert list(install._in_the_way(state)) == []
+    assert list(command._in_the_way(state)) == []
     state.mkdir()
-    assert list(install._in_the_way(state)) == []  # systemd moves it
+    assert list(command._in_the_way(state)) == []  # systemd moves it
     kept.mkdir(parents=True)
-    assert list(install._in_the_way(state)) == [f"{state} is in the way of systemd's link to {kept}: move it away"]
+    assert list(command._in_the_way(state)) == [f"{state} is in the way of systemd's link to {kept}: move it away"]
     state.rmdir()
     for good in (kept, "private/receiver"):
         state.symlink_to(good)
-        assert list(install._in_the_way(state)) == []
+        assert list(command._in_the_way(state)) == []
         state.unlink()
     state.symlink_to("/srv/large")
-    [told] = install._in_the_way(state)
+    [told] = command._in_the_way(state)
     assert told == f"{state} is a link to /srv/large: move what it leads to, to {kept}, and remove the link"
-    [told] = install._in_the_way(Path("/proc"))
+    [told] = command._in_the_way(Path("/proc"))
     assert told == "/proc is a mount point: mount that at /private/proc, and remove /proc"
 
 
@@ -130,7 +131,7 @@ def test_a_program_that_the_sandbox_hides_is_told_where_only_files_are_written(
 def test_a_dry_run_that_would_be_refused_is_status_1(monkeypatch: pytest.MonkeyPatch) -> None:
     """All is said nevertheless."""
     for reasons in (["only root may"], []):
-        monkeypatch.setattr(install, "_hindrances", lambda *_, uninstall, told=reasons: told)
+        monkeypatch.setattr(command, "_hindrances", lambda *_, uninstall, told=reasons: told)
         done = CliRunner().invoke(cli, ["install", "--dry-run"])
         assert done.exit_code == len(reasons)
         assert "systemctl enable --now" in done.output

@@ -4,11 +4,11 @@ import httpx
 import pytest
 from provider_stand import CALLBACK, KEY, NOW, TASK, Stand, http, listening
 
-from receiver.errors import SettingsError
-from receiver.model import Heard, Taken
-from receiver.providers import PROVIDERS
+from receiver.core.errors import SettingsError
+from receiver.core.types import Heard, Taken
 from receiver.providers.address import check
-from receiver.providers.late import Late
+from receiver.providers.lazy import Late
+from receiver.providers.registry import PROVIDERS
 
 pytestmark = pytest.mark.anyio
 
@@ -56,7 +56,7 @@ async def test_the_first_call_connects_and_all_share_one_client(monkeypatch: pyt
         opened.append(httpx.AsyncClient(trust_env=False))
         return opened[-1]
 
-    monkeypatch.setattr("receiver.providers.client.open_client", open_client)
+    monkeypatch.setattr("receiver.providers.http_client.open_client", open_client)
     stand = Stand(http(200, TASK))
     async with listening(stand.meet) as stand.port:
         late = Late(PROVIDERS["vtrix"], stand.url, KEY, clock=lambda: NOW)
@@ -77,7 +77,7 @@ async def test_without_a_client_nothing_is_sent_and_the_next_call_tries_again(mo
     async with listening(stand.meet) as stand.port:
         late = Late(PROVIDERS["vtrix"], stand.url, KEY, clock=lambda: NOW)
         with monkeypatch.context() as patched:
-            patched.setattr("receiver.providers.client.open_client", broken)
+            patched.setattr("receiver.providers.http_client.open_client", broken)
             answer, reply = await late.submit("m", b"{}", CALLBACK), await late.poll("d758n65e878c73cmdg20")
         assert (answer.taken, reply.heard) == (Taken.NOT_SENT, Heard.NOTHING)
         assert "Too many open files" in answer.text

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from receiver.later import Later
+from receiver.lazy import Later
 
 pytestmark = pytest.mark.anyio
 

@@ -7,9 +7,9 @@ from fakes import NOW, Clock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.links import LASTS_S, Links
+from receiver.client.schemas import image_path
+from receiver.pictures.signed_links import LASTS_S, Links
 from receiver.tokens import Purpose, Ring, new_ref
-from receiver.views import image_path
 
 KEY = "a-secret-key-for-tests-0001"
 REF = new_ref(NOW, b"0123456789")

@@ -1,4 +1,4 @@
-"""receiver.logs: one line a record, with action and ref, and no secret in any of its corners."""
+"""receiver.telemetry.logs: one line a record, with action and ref, and no secret in any of its corners."""
 
 import io
 import json
@@ -9,7 +9,7 @@ import warnings
 
 import pytest
 
-from receiver.logs import FIELD_MOST, MASK, Redactor, setup
+from receiver.telemetry.logs import FIELD_MOST, MASK, Redactor, setup
 from receiver.tokens import Ring, new_ref
 
 SENTINEL = "s3ntinel-Never/Shown+01\"23'456\\789"

@@ -1,4 +1,4 @@
-"""receiver.logs.flood: what repeats itself is bounded, counted and told; nothing else is lost."""
+"""receiver.telemetry.log_flood: what repeats itself is bounded, counted and told; nothing else is lost."""
 
 import io
 import json
@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from receiver import logs
-from receiver.logs.flood import KINDS_MOST, SHARE, SPAN_S, Flood
+from receiver.telemetry import logs
+from receiver.telemetry.log_flood import KINDS_MOST, SHARE, SPAN_S, Flood
 
 
 class Seconds:

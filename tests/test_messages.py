@@ -7,8 +7,11 @@ import pytest
 from msgspec.structs import replace
 from reports import HOSTILE, REF, SHEET, Pages, done, pictures, styled
 
-from receiver.messages import ADVICE, BODY_MOST, TITLE_MOST, Format, Kind, Message, render
-from receiver.model import Error, Event, Image, Report, Style
+from receiver.core.sanitize import BODY_MOST, TITLE_MOST
+from receiver.core.types import Error, Event, Image, Report, Style
+from receiver.notify.messages.message import Format, Kind, Message
+from receiver.notify.messages.render import render
+from receiver.providers.advice import ADVICE
 
 TEXT = styled(Style.TEXT)
 

@@ -7,8 +7,9 @@ from urllib.parse import quote
 import pytest
 from reports import DONE, FAILED, FILE, HOSTILE, LOST, REF, SHEET, Pages, done, pictures, styled
 
-from receiver.messages import Format, Kind, render
-from receiver.model import Event, Image, Picture, Report, Style
+from receiver.core.types import Event, Image, Picture, Report, Style
+from receiver.notify.messages.message import Format, Kind
+from receiver.notify.messages.render import render
 
 DISCORD, TELEGRAM, NTFY = (styled(style) for style in (Style.DISCORD, Style.TELEGRAM, Style.NTFY))
 LONG = tuple(Image(n, f"https://cdn.example.com/{n}.png?sig={'s' * 600}") for n in range(4))

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reports import HOSTILE, Pages, styled
 
-from receiver.messages import Message, render
-from receiver.model import Error, Event, Image, Picture, Report, Style
+from receiver.core.types import Error, Event, Image, Picture, Report, Style
+from receiver.notify.messages.message import Message
+from receiver.notify.messages.render import render
 
 _PARTS = st.sampled_from([
     *HOSTILE.split(" "), "@everyone", "<@U1>", "&", "&lt;!here&gt;", "```", "||", "~~", "{{", "}}", "]", "](", "\\",

@@ -6,8 +6,9 @@ from html.parser import HTMLParser
 import pytest
 from reports import ATTENTION, DONE, FAILED, HOSTILE, LOST, REF, SHEET, Pages, done, styled
 
-from receiver.messages import Format, Message, render
-from receiver.model import Event, Image, Picture, Report, Style
+from receiver.core.types import Event, Image, Picture, Report, Style
+from receiver.notify.messages.message import Format, Message
+from receiver.notify.messages.render import render
 
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from reports import ATTENTION, DONE, FAILED, FILE, HOSTILE, LOST, REF, SHEET, Pages, done, styled
 
-from receiver.messages import render, slack
-from receiver.model import Image, Picture, Report, Style
+from receiver.core.types import Image, Picture, Report, Style
+from receiver.notify.messages import slack
+from receiver.notify.messages.render import render
 
 SLACK = styled(Style.SLACK)
 

@@ -8,9 +8,10 @@ import sys
 import pytest
 from reports import ATTENTION, DONE, FAILED, HOSTILE, LOST, REF, SHEET, Pages, done, styled
 
-from receiver.messages import Format, Kind, Message, render
-from receiver.messages.template import VARIABLES, check_template
-from receiver.model import Report, Style
+from receiver.core.types import Report, Style
+from receiver.notify.messages.message import Format, Kind, Message
+from receiver.notify.messages.render import render
+from receiver.notify.messages.template import VARIABLES, check_template
 
 PLAIN = (
     "{{ event }} {{ label }}\n{{ prompt }} · {{ cost }} · {{ duration }}\n"
@@ -194,7 +195,7 @@ def test_hostile_words_are_no_live_markup_in_a_template(style: Style) -> None:
 
 def test_jinja2_is_not_imported_before_there_is_a_template() -> None:
     code = (
-        "import sys; from receiver.messages import render; from receiver.model import *\n"
+        "import sys; from receiver.notify.messages.render import render; from receiver.core.types import *\n"
         "render((Report(event=Event.LOST),), Target(name='t', url='x'))\n"
         "sys.exit('jinja2' in sys.modules)"
     )

@@ -3,8 +3,8 @@
 import prometheus_client
 from fakes import NOW, a_notice, a_task
 
-from receiver.metrics import MEDIA_TYPE, Gauges, Metrics
-from receiver.model import Archive, Heard, Send, Source, State, Taken, Verdict
+from receiver.core.types import Archive, Heard, Send, Source, State, Taken, Verdict
+from receiver.telemetry.metrics import MEDIA_TYPE, Gauges, Metrics
 
 
 def lines(metrics: Metrics) -> list[str]:

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from web_fixtures import BEARER, opened
 
-from receiver.web import create_app
+from receiver.web.app import create_app
 
 pytestmark = pytest.mark.anyio
 

@@ -25,12 +25,12 @@ from fakes import (
 )
 from msgspec.structs import replace
 
-from receiver.errors import Unavailable
-from receiver.messages import NoLinks
-from receiver.metrics import Metrics
-from receiver.model import Event, Notice, NoticeState, Policy, Send, Sent
-from receiver.notify import CLAIMS_MOST, Notify
+from receiver.core.errors import Unavailable
+from receiver.core.types import Event, Notice, NoticeState, Policy, Send, Sent
+from receiver.notify.dispatch import CLAIMS_MOST, Notify
+from receiver.notify.messages.message import NoLinks
 from receiver.store import Store, open_store
+from receiver.telemetry.metrics import Metrics
 
 pytestmark = pytest.mark.anyio
 
@@ -215,7 +215,7 @@ async def test_a_result_that_cannot_be_stored_is_sent_again_after_the_lease(
     store: Store, notify: Notify, sender: FakeSender, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At least once: a rare double ping, never a lost one."""
-    monkeypatch.setattr("receiver.settle.RECORD_GAPS_S", (0.0,))
+    monkeypatch.setattr("receiver.tasks.settle.RECORD_GAPS_S", (0.0,))
     await owe(store, a_notice())
     send = await claimed(notify.claim)
     await impatient(store)

@@ -8,8 +8,8 @@ from fakes import HOUR, MINUTE, NOW, SECOND, SLACK, Clock, FakeSender, a_notice,
 from msgspec.structs import replace
 from notify_rig import DOWN, a_notify, all_that_may_go, some, states
 
-from receiver.model import Event, NoticeState, Quiet, Report
-from receiver.pacing import DIGEST_LENGTH
+from receiver.core.pacing import DIGEST_LENGTH
+from receiver.core.types import Event, NoticeState, Quiet, Report
 from receiver.store import Store, open_store
 
 pytestmark = pytest.mark.anyio

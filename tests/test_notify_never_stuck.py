@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from notify_rig import BUSY, DOWN, a_notify, next_send, some, states
 
-from receiver.model import Event, Quiet, Rate, Sent
-from receiver.notify import Notify
+from receiver.core.types import Event, Quiet, Rate, Sent
+from receiver.notify.dispatch import Notify
 from receiver.store import open_store
 
 TARGETS = (

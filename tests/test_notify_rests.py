@@ -8,9 +8,9 @@ from fakes import HOUR, MAIL, MINUTE, NOW, SECOND, SLACK, Clock, FakeSender, att
 from msgspec.structs import replace
 from notify_rig import BUSY, DOWN, GONE, SCHEDULE, a_notify, all_that_may_go, some, states
 
-from receiver import pacing
-from receiver.model import Event, Picture, Rate, Send, Sent, Style
-from receiver.notify.turns import Result
+from receiver.core import pacing
+from receiver.core.types import Event, Picture, Rate, Send, Sent, Style
+from receiver.notify.claims import Result
 from receiver.store import Store, open_store
 
 pytestmark = pytest.mark.anyio
@@ -166,7 +166,7 @@ async def test_a_picture_that_was_to_blame_is_left_out_from_then_on(
 async def test_text_takes_no_picture_and_one_that_fails_or_hangs_holds_nothing_up(
     store: Store, sender: FakeSender, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("receiver.notify.PICTURE_MOST_S", 0.01)
+    monkeypatch.setattr("receiver.notify.dispatch.PICTURE_MOST_S", 0.01)
 
     async def hangs(send: Send) -> Picture | None:
         await asyncio.Event().wait()

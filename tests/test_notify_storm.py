@@ -16,14 +16,14 @@ from dying_outbox import POINTS
 from fakes import a_ref, owe
 from living import Sink, free_port, sinking, until
 
-from receiver import worker
-from receiver.messages import NoLinks
-from receiver.metrics import Metrics
-from receiver.model import Event, Notice, Policy, Report, Target
-from receiver.notify import Notify
-from receiver.senders import AppriseSender
+from receiver.core.types import Event, Notice, Policy, Report, Target
+from receiver.notify.dispatch import Notify
+from receiver.notify.messages.message import NoLinks
+from receiver.notify.senders.sender import AppriseSender
+from receiver.service import worker
+from receiver.service.wiring import wall_clock
 from receiver.store import Store, open_store
-from receiver.wiring import wall_clock
+from receiver.telemetry.metrics import Metrics
 
 pytestmark = pytest.mark.anyio
 

@@ -9,9 +9,9 @@ from fakes import a_notice
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver import pacing
-from receiver.model import Event, NoticeState, Quiet, Rate, Report, Target
-from receiver.pacing import HOUR, PUT_OFF_MS, REST_MOST, Gate, Plan, Standing, Step
+from receiver.core import pacing
+from receiver.core.pacing import HOUR, PUT_OFF_MS, REST_MOST, Gate, Plan, Standing, Step
+from receiver.core.types import Event, NoticeState, Quiet, Rate, Report, Target
 
 MINUTE = 60_000
 NOW = 1_767_000_000_000

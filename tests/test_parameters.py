@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.errors import Refused
-from receiver.parameters import MODELS, check, hints, prompt
-from receiver.parameters.declare import permutes
+from receiver.core.errors import Refused
+from receiver.providers.models import MODELS, check, hints, prompt
+from receiver.providers.parameters import permutes
 
 OUTPAINT = "midjourney_outpaint"
 GOOD: dict[str, object] = {"jobId": "6f0b1f6e-2f5c-4a86-9d0e-8f9f5d3f1a10", "imageNo": 0, "scale": 1.5}

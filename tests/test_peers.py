@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from web_fixtures import served
 
-from receiver.web.peers import peer
+from receiver.web.http.client_address import peer
 
 PROXIES = [ip_network("10.0.0.0/8"), ip_network("::1/128"), ip_network("127.0.0.1/32")]
 

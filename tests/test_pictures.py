@@ -16,8 +16,9 @@ from picture_files import BLUE, PATIENT, encoded, noise, opened, plain, scans, w
 from PIL import Image
 
 from bench.pictures import MOST_MB, measure
-from receiver.pictures import Drawn, Limits, Sheet, child
-from receiver.pictures.studio import CHILD, Studio
+from receiver.pictures.drawing import child
+from receiver.pictures.drawing.process import CHILD, Studio
+from receiver.pictures.drawing.protocol import Drawn, Limits, Sheet
 
 pytestmark = pytest.mark.anyio
 

@@ -8,9 +8,9 @@ import pytest
 from picture_files import BLUE, GREEN, PATIENT, RED, Colour, bad, encoded, noise, opened, plain, written
 from PIL import Image
 
-from receiver.pictures import Sheet
-from receiver.pictures.drawing import HEAVY, SIDE, SMALL, columns_for, fitted, webp_size
-from receiver.pictures.studio import Studio
+from receiver.pictures.drawing.draw import HEAVY, SIDE, SMALL, columns_for, fitted, webp_size
+from receiver.pictures.drawing.process import Studio
+from receiver.pictures.drawing.protocol import Sheet
 
 pytestmark = pytest.mark.anyio
 

@@ -17,15 +17,15 @@ from fakes import HOUR, MINUTE, MODEL, NOW, PICTURES, a_notice, a_task
 from msgspec import Struct
 from msgspec.structs import replace
 
-from receiver.model import Callback, Copy, Event, Send, State, Verdict
-from receiver.pacing import Ahead
+from receiver.core.pacing import Ahead
+from receiver.core.types import Callback, Copy, Event, Send, State, Verdict
 from receiver.store import Attempt, Opening, Store, open_store
-from receiver.store.callbacks import Callbacks
-from receiver.store.copies import Copies
-from receiver.store.notices import Notices
-from receiver.store.pruning import Pruning
-from receiver.store.sends import Sends
-from receiver.store.tasks import Tasks
+from receiver.store.tables.callbacks import Callbacks
+from receiver.store.tables.notices import Notices
+from receiver.store.tables.picture_copies import Copies
+from receiver.store.tables.retention import Pruning
+from receiver.store.tables.sends import Sends
+from receiver.store.tables.tasks import Tasks
 
 pytestmark = pytest.mark.anyio
 

@@ -15,11 +15,11 @@ from fault_rig import NOWHERE, locked, new_callback
 from living import PATIENCE_S, Service, until
 from web_fixtures import callback_path, served
 
-from receiver.errors import Unavailable
-from receiver.ingest import HELD_EACH, HELD_MOST, Ingest
-from receiver.metrics import Metrics
+from receiver.core.errors import Unavailable
 from receiver.store import Lane
-from receiver.store.sqlite import SqliteConnection, SqliteStore, open_sqlite
+from receiver.store.sqlite.engine import SqliteConnection, SqliteStore, open_sqlite
+from receiver.tasks.ingest import HELD_EACH, HELD_MOST, Ingest
+from receiver.telemetry.metrics import Metrics
 from receiver.web.callbacks import READING_MOST
 
 pytestmark = pytest.mark.anyio
@@ -146,7 +146,7 @@ async def test_no_callback_waits_for_more_than_two_commits_of_callbacks_and_one_
 
     Nor does a batch that waits for its other half (at the second length: for sure) let them pass meanwhile.
     """
-    monkeypatch.setattr("receiver.ingest.GATHER_MOST_S", gather_s)
+    monkeypatch.setattr("receiver.tasks.ingest.GATHER_MOST_S", gather_s)
     ended: list[Lane] = []
     write = store.write
 
@@ -270,7 +270,7 @@ async def test_readers_one_upon_the_other_do_not_keep_the_log_growing(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There is never a moment without a reader here, and SQLite by itself would never start its log again."""
-    monkeypatch.setattr("receiver.store.sqlite.LOG_MOST", MIB)
+    monkeypatch.setattr("receiver.store.sqlite.engine.LOG_MOST", MIB)
     await store._writing.execute_fetchall(f"PRAGMA journal_size_limit = {MIB}")
     await put(store, a_task())
     slow = SqliteConnection(store._reading, 0.2, store._may_read)

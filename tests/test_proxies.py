@@ -16,8 +16,8 @@ from front import KINDS, PROXY, Front, fronted, missing
 from living import free_port
 from web_fixtures import BEARER, callback_path, minted, served
 
-from receiver.checks import Result
-from receiver.checks.remote import public
+from receiver.upkeep.doctor.findings import Result
+from receiver.upkeep.doctor.network import public
 
 pytestmark = pytest.mark.anyio
 

@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from receiver.errors import Unavailable, Unwritable
-from receiver.files import SHEET, Files
-from receiver.ingest import Ingest
-from receiver.metrics import Metrics
-from receiver.model import Archive, Callback, Copy, Ending, Image, NoticeState, Origin, Retention, State, Task
-from receiver.prune import AGAIN_MS, EVERY_MS, FIRST_MS, Pruner, due
+from receiver.core.errors import Unavailable, Unwritable
+from receiver.core.types import Archive, Callback, Copy, Ending, Image, NoticeState, Origin, Retention, State, Task
+from receiver.pictures.files import SHEET, Files
 from receiver.store import Aged, Attempt, Opening, Store
-from receiver.store.sqlite import SqliteStore
+from receiver.store.sqlite.engine import SqliteStore
+from receiver.tasks.ingest import Ingest
+from receiver.telemetry.metrics import Metrics
+from receiver.upkeep.retention import AGAIN_MS, EVERY_MS, FIRST_MS, Pruner, due
 
 pytestmark = pytest.mark.anyio
 
@@ -374,7 +374,7 @@ async def test_the_loop_keeps_to_small_turns(store: Store, tmp_path: Path, monke
         assert seconds > 0
         counts.append((await left(store))["callbacks"])
 
-    monkeypatch.setattr("receiver.prune.asyncio.sleep", noted)
+    monkeypatch.setattr("receiver.upkeep.retention.asyncio.sleep", noted)
     while await pruner._callbacks():
         pass
     turns = [before - after for before, after in zip([1000, *counts], counts, strict=False)]

@@ -7,8 +7,8 @@ from body_examples import TASK
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from receiver.model import Outcome
-from receiver.providers import bodies, quick
+from receiver.core.types import Outcome
+from receiver.providers.vtrix import bodies, bodies_fast
 
 TEXTS = st.sampled_from(["", " ", "image", "a job", "é", "\x7f", "\\", "x" * 201, "https://cdn.example/1.png"])
 URLS = st.sampled_from(
@@ -48,15 +48,15 @@ CHANGES = st.fixed_dictionaries(
 @example({"outputs": [{"content": [{"url": "https://cdn.example/1.png"}]}], "output": []})
 def test_the_quick_way_says_what_the_long_way_says_or_nothing(changes: dict[str, Any]) -> None:
     body = json.dumps(TASK | changes).encode()
-    assert quick.completed(body) in (None, bodies.read(body))
+    assert bodies_fast.completed(body) in (None, bodies.read(body))
 
 
 def test_the_common_body_takes_the_quick_way() -> None:
-    said = quick.completed(json.dumps(TASK).encode())
+    said = bodies_fast.completed(json.dumps(TASK).encode())
     assert isinstance(said, Outcome)
     assert len(said.images) == 1
 
 
 def test_any_bytes_are_left_to_the_long_way() -> None:
     for body in (b"", b"null", b"[]", b"\xff", b"[" * 100_000, b'{"id": "\\ud800"}'):
-        assert quick.completed(body) is None
+        assert bodies_fast.completed(body) is None

@@ -7,7 +7,7 @@ import pytest
 
 from receiver.config import load
 from receiver.config.text import markdown_table
-from receiver.model import State, Verdict
+from receiver.core.types import State, Verdict
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

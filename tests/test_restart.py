@@ -13,9 +13,9 @@ from living import PATIENCE_S, until
 from web_fixtures import DONE, callback_path, served, taken, wired
 
 from bench.restart import Unit, called
-from receiver.web import retire, server
-from receiver.web.retire import Retiring
-from receiver.web.server import BACKLOG
+from receiver.web.http import graceful_close, server
+from receiver.web.http.graceful_close import Retiring
+from receiver.web.http.server import BACKLOG
 
 pytestmark = pytest.mark.anyio
 
@@ -102,7 +102,7 @@ async def test_requests_that_came_together_are_all_answered_in_a_stop(tmp_path: 
 async def test_a_connection_that_was_just_used_is_answered_once_more_though_the_service_stops(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retire, "WARM_S", LONG_S)
+    monkeypatch.setattr(graceful_close, "WARM_S", LONG_S)
     async with served(tmp_path) as web, wired(web.port) as wire:
         wire.writer.write(PAGE)
         await wire.answer()
@@ -132,7 +132,7 @@ async def test_a_connection_is_not_closed_over_a_request_that_nobody_has_read(
                 return bool(found)
 
             await until(taken)
-            monkeypatch.setattr(retire, "WARM_S", 0.0)  # nothing is warm any more
+            monkeypatch.setattr(graceful_close, "WARM_S", 0.0)  # nothing is warm any more
             raw.sendall(post(callback_path(web.parts, a_ref())))
             web.draining.set()
             found[0].shutdown()

@@ -11,11 +11,11 @@ import pytest
 from fakes import POLICY, Clock, FakeProvider, a_task, put
 from upkeep_rig import KEYS, TOKENS, Place, log_of, run
 
-from receiver.errors import Corrupt, Locked, Newer, StoreError
-from receiver.metrics import Metrics
-from receiver.model import State
+from receiver.core.errors import Corrupt, Locked, Newer, StoreError
+from receiver.core.types import State
 from receiver.store import open_store
-from receiver.submit import Submit
+from receiver.tasks.submit import Submit
+from receiver.telemetry.metrics import Metrics
 
 pytestmark = pytest.mark.anyio
 

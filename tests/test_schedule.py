@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver import schedule
-from receiver.schedule import MINUTE
+from receiver.core import schedule
+from receiver.core.schedule import MINUTE
 
 FIRST, MOST = 120_000, 900_000
 LUCK = st.floats(0, 1, exclude_max=True)

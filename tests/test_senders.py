@@ -11,9 +11,10 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from receiver.messages import Format, Kind, Message, render
-from receiver.model import Event, Image, Report, Sent, Target
-from receiver.senders import AppriseSender, check
+from receiver.core.types import Event, Image, Report, Sent, Target
+from receiver.notify.messages.message import Format, Kind, Message
+from receiver.notify.messages.render import render
+from receiver.notify.senders.sender import AppriseSender, check
 
 pytestmark = [
     pytest.mark.anyio,
@@ -115,7 +116,7 @@ def debug() -> Iterator[list[str]]:
 
 
 def test_apprise_is_not_imported_before_it_is_needed() -> None:
-    code = "import sys, receiver.senders as s; s.AppriseSender(); sys.exit('apprise' in sys.modules)"
+    code = "import sys, receiver.notify.senders.sender as s; s.AppriseSender(); sys.exit('apprise' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -273,11 +274,10 @@ def test_an_abandoned_thread_does_not_keep_the_process() -> None:
     """The subprocess ends by itself, though a thread of its still waits on a socket that never answers."""
     code = (
         "import asyncio, socket\n"
-        "from receiver.messages import *; from receiver.model import Target; from receiver.senders import *\n"
-        "trap = socket.create_server(('127.0.0.1', 0))\n"
+        "from receiver.notify.messages.message import *; from receiver.core.types import Target\n"
+        "from receiver.notify.senders.sender import *; trap = socket.create_server(('127.0.0.1', 0))\n"
         "target = Target(name='t', url='json://127.0.0.1:%d?rto=600' % trap.getsockname()[1])\n"
-        "check(target)\n"
-        "message = Message('t', 'b', Format.TEXT, Kind.INFO)\n"
+        "check(target); message = Message('t', 'b', Format.TEXT, Kind.INFO)\n"
         "print(asyncio.run(AppriseSender(timeout_s=0.3).send(target, message)).error)\n"
     )
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from receiver.messages import Format, Kind, Message
-from receiver.model import Sent, Target
-from receiver.senders import AppriseSender, answers, plugin
+from receiver.core.types import Sent, Target
+from receiver.notify.messages.message import Format, Kind, Message
+from receiver.notify.senders import bounded_io, plugin
+from receiver.notify.senders.sender import AppriseSender
 
 pytestmark = pytest.mark.anyio
 
@@ -90,7 +91,7 @@ async def test_an_answer_without_an_end_is_read_so_far_and_no_further() -> None:
 
 
 async def test_an_answer_that_drips_ends_with_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answers, "ANSWER_MOST_S", 0.3)
+    monkeypatch.setattr(bounded_io, "ANSWER_MOST_S", 0.3)
 
     def drip(turn: http.server.BaseHTTPRequestHandler) -> None:
         turn.send_response(200)

@@ -7,9 +7,11 @@ import pytest
 from mailbox_rig import mailbox
 from msgspec.structs import replace
 
-from receiver.messages import Format, Kind, Message, render
-from receiver.model import Event, Image, Report
-from receiver.senders import AppriseSender, remedy
+from receiver.core.types import Event, Image, Report
+from receiver.notify.messages.message import Format, Kind, Message
+from receiver.notify.messages.render import render
+from receiver.notify.senders.failure_text import remedy
+from receiver.notify.senders.sender import AppriseSender
 
 pytestmark = [
     pytest.mark.anyio,

@@ -13,11 +13,12 @@ import pytest
 from mailbox_rig import mailbox
 from msgspec.structs import replace
 
-from receiver import senders
-from receiver.messages import Format, Kind, Message
-from receiver.model import Style, Target
-from receiver.senders import AppriseSender, answers, check
-from receiver.senders.connections import Connections
+from receiver.core.types import Style, Target
+from receiver.notify.messages.message import Format, Kind, Message
+from receiver.notify.senders import bounded_io
+from receiver.notify.senders import sender as senders
+from receiver.notify.senders.connections import Connections
+from receiver.notify.senders.sender import AppriseSender, check
 
 pytestmark = [
     pytest.mark.anyio,
@@ -107,14 +108,14 @@ async def test_a_mail_servers_reply_without_an_end_is_read_so_far_and_no_further
 
 def test_a_reply_that_is_long_but_ends_is_taken_and_so_is_the_next() -> None:
     """The bounds are each reply's own, not the connection's."""
-    answers.bound()
+    bounded_io.bound()
     reply = b"250-" + b"A" * 600 + b"\r\n"
-    whole = reply * (answers.REPLY_MOST_LINES - 1) + b"250 end\r\n"
+    whole = reply * (bounded_io.REPLY_MOST_LINES - 1) + b"250 end\r\n"
     with flood(b"220 hi\r\n" + whole * 2, b"250 more\r\n", 0.05) as (_, port):
         server = smtplib.SMTP("127.0.0.1", port, timeout=60)
         for _ in range(2):
             code, said = server.getreply()
-            assert (code, said.count(b"\n")) == (250, answers.REPLY_MOST_LINES - 1)
+            assert (code, said.count(b"\n")) == (250, bounded_io.REPLY_MOST_LINES - 1)
         server.close()
 
 

@@ -7,10 +7,10 @@ from apprise.conversion.format import markdown_to_html
 from service_doubles import Double, double
 
 from receiver.config.targets import style_of
-from receiver.messages import render
-from receiver.messages.markdown import marked
-from receiver.model import Event, Image, Report, Target
-from receiver.senders import AppriseSender
+from receiver.core.types import Event, Image, Report, Target
+from receiver.notify.messages.markdown import marked
+from receiver.notify.messages.render import render
+from receiver.notify.senders.sender import AppriseSender
 
 pytestmark = [
     pytest.mark.anyio,

@@ -12,10 +12,11 @@ import pytest
 from msgspec.structs import replace
 from service_doubles import Double, double, slack, slack_faults
 
-from receiver.messages import Format, Kind, Message
-from receiver.model import Style, Target
-from receiver.senders import AppriseSender, blames_picture, check, remedy
-from receiver.senders.plugin import ATTACHED_MOST
+from receiver.core.types import Style, Target
+from receiver.notify.messages.message import Format, Kind, Message
+from receiver.notify.senders.failure_text import blames_picture, remedy
+from receiver.notify.senders.plugin import ATTACHED_MOST
+from receiver.notify.senders.sender import AppriseSender, check
 
 pytestmark = [
     pytest.mark.anyio,

@@ -8,10 +8,10 @@ import pytest
 from mailbox_rig import mailbox
 from service_doubles import double, slack, slack_faults
 
-from receiver.links import Links
-from receiver.messages import render
-from receiver.model import Error, Event, Image, Picture, Report, Style, Target
-from receiver.senders import AppriseSender
+from receiver.core.types import Error, Event, Image, Picture, Report, Style, Target
+from receiver.notify.messages.render import render
+from receiver.notify.senders.sender import AppriseSender
+from receiver.pictures.signed_links import Links
 from receiver.tokens import Ring
 
 pytestmark = [

@@ -4,9 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.model import Sent
-from receiver.senders import blames_picture, remedy
-from receiver.senders.said import ERROR_MOST, PAUSE_MOST_MS, PAUSE_MS, blames_blocks, failure, lines
+from receiver.core.types import Sent
+from receiver.notify.senders.failure_text import (
+    ERROR_MOST,
+    PAUSE_MOST_MS,
+    PAUSE_MS,
+    blames_blocks,
+    blames_picture,
+    failure,
+    lines,
+    remedy,
+)
 
 URL = "slack://T0KENA/T0KENB/T0KENC"
 FAILED = "Failed to send to Slack: error=200."

@@ -231,7 +231,7 @@ async def test_no_secret_is_written_or_served(way: str, tmp_path: Path) -> None:
     assert "break the parser" in log  # the exceptions that tell everything were told
     assert "RuntimeError" in log
     assert len(processes) > 1
-    assert any("receiver.pictures" in it for it in processes)
+    assert any("receiver.pictures.drawing" in it for it in processes)
     told = [json.dumps(payload) for payload in sink.got]
     assert told
     macs = [url.rpartition(".")[2] for url in tattler.callbacks]

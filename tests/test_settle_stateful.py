@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec.structs import replace
 
-from receiver.decide import picture_digest
-from receiver.ingest import Ingest
-from receiver.metrics import Metrics
-from receiver.model import Answer, Ending, Event, Heard, Outcome, Reply, Shape, State, Taken, Task, Verdict
+from receiver.core.decide import picture_digest
+from receiver.core.types import Answer, Ending, Event, Heard, Outcome, Reply, Shape, State, Taken, Task, Verdict
 from receiver.store import Store, open_store
-from receiver.submit import Submit
-from receiver.sweep import LEASE_MS as LOOK_LEASE_MS
-from receiver.sweep import Look, Sweep
+from receiver.tasks.ingest import Ingest
+from receiver.tasks.submit import Submit
+from receiver.tasks.sweep import LEASE_MS as LOOK_LEASE_MS
+from receiver.tasks.sweep import Look, Sweep
+from receiver.telemetry.metrics import Metrics
 
 BOTH = replace(POLICY, targets=(SLACK, MAIL))
 TASKS_MOST = 4

@@ -7,11 +7,11 @@ import pytest
 from fakes import a_notice, a_ref
 from msgspec.structs import replace
 
-from receiver.errors import Unwritable
-from receiver.files import SHEET, Files
-from receiver.model import Copy, Event, Notice, Picture, Send
-from receiver.pictures import MOST, Sheet
-from receiver.sheets import Sheets
+from receiver.core.errors import Unwritable
+from receiver.core.types import Copy, Event, Notice, Picture, Send
+from receiver.pictures.contact_sheets import Sheets
+from receiver.pictures.drawing.protocol import MOST, Sheet
+from receiver.pictures.files import SHEET, Files
 from receiver.store import Store
 
 pytestmark = pytest.mark.anyio

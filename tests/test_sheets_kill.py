@@ -12,8 +12,8 @@ from fakes import a_notice, a_ref, owe
 from msgspec.structs import replace
 from picture_files import BLUE, GREEN, RED, opened, plain
 
-from receiver.files import SHEET, Files
-from receiver.model import Copy, Event, NoticeState
+from receiver.core.types import Copy, Event, NoticeState
+from receiver.pictures.files import SHEET, Files
 from receiver.store import open_store
 
 pytestmark = pytest.mark.anyio

@@ -30,19 +30,19 @@ from msgspec.structs import replace
 from submit_rig import TAKEN
 from sweep_rig import NOTHING, a_sweep
 
-from receiver import logs
-from receiver.errors import Refused, Unavailable
-from receiver.ingest import Ingest
-from receiver.intake import Intake
-from receiver.messages import NoLinks
-from receiver.metrics import Metrics
-from receiver.model import Ending, Event, NoticeState, Policy, Shape, Source, State, Verdict
-from receiver.notify import Notify
-from receiver.settle import raise_attention
+from receiver.client.schemas import NewTask
+from receiver.core.errors import Refused, Unavailable
+from receiver.core.types import Ending, Event, NoticeState, Policy, Shape, Source, State, Verdict
+from receiver.notify.attention import raise_attention
+from receiver.notify.dispatch import Notify
+from receiver.notify.messages.message import NoLinks
 from receiver.store import Store
-from receiver.submit import Submit
+from receiver.tasks.ingest import Ingest
+from receiver.tasks.intake import Intake
+from receiver.tasks.submit import Submit
+from receiver.telemetry import logs
+from receiver.telemetry.metrics import Metrics
 from receiver.tokens import Ring
-from receiver.views import NewTask
 
 pytestmark = pytest.mark.anyio
 
@@ -120,7 +120,7 @@ async def test_the_sweep_leaves_a_task_whose_submission_is_unanswered_to_its_own
 async def test_a_ping_is_not_repeated_because_the_disk_was_busy_when_it_had_gone(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("receiver.settle.RECORD_GAPS_S", (0.01,) * 1000)
+    monkeypatch.setattr("receiver.tasks.settle.RECORD_GAPS_S", (0.01,) * 1000)
     await impatient(store)
     sender, clock = FakeSender(), Clock()
     notify = Notify(

@@ -9,14 +9,14 @@ import pytest
 from fakes import POLICY, Clock, a_ref, a_task, busy, got, impatient, notices, parse, put
 from web_fixtures import callback_path, served, taken, wired
 
-from receiver.errors import Corrupt, Unavailable, Unwritable
-from receiver.ingest import KEPT_MOST, Ingest
-from receiver.metrics import Metrics
-from receiver.model import Verdict
+from receiver.atomic_files import drafted
+from receiver.core.errors import Corrupt, Unavailable, Unwritable
+from receiver.core.types import Verdict
 from receiver.store import Store, open_store
-from receiver.store.sqlite import SqliteStore
-from receiver.upkeep.parts import drafted
-from receiver.web.bounds import CRUMBS_MOST
+from receiver.store.sqlite.engine import SqliteStore
+from receiver.tasks.ingest import KEPT_MOST, Ingest
+from receiver.telemetry.metrics import Metrics
+from receiver.web.http.connection_limits import CRUMBS_MOST
 
 pytestmark = pytest.mark.anyio
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from archive_rig import LOOPBACK, png
 
-from receiver.archive.fetch import CRUMBS_MOST, Fetch
-from receiver.errors import NotFetched
-from receiver.files import Files
-from receiver.messages import render
-from receiver.model import Event, Image, Report, Style, Target
-from receiver.senders import said
+from receiver.core.errors import NotFetched
+from receiver.core.types import Event, Image, Report, Style, Target
+from receiver.notify.messages.render import render
+from receiver.notify.senders import failure_text
+from receiver.pictures.fetch import CRUMBS_MOST, Fetch
+from receiver.pictures.files import Files
 
 pytestmark = pytest.mark.anyio
 
@@ -20,7 +20,9 @@ pytestmark = pytest.mark.anyio
 @pytest.mark.parametrize("user", ["alice:s3cret-word", "alice:s3cret%21word"])
 def test_an_echoed_authorization_is_masked_too(user: str) -> None:
     header = base64.b64encode(user.replace("%21", "!").encode()).decode()
-    failed = said.failure([said.Line(f"json said: Authorization: Basic {header} is wrong")], f"json://{user}@h/p")
+    failed = failure_text.failure(
+        [failure_text.Line(f"json said: Authorization: Basic {header} is wrong")], f"json://{user}@h/p"
+    )
     assert failed.error is not None
     assert header.rstrip("=") not in failed.error
     assert "is wrong" in failed.error

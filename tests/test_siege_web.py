@@ -10,15 +10,15 @@ from fakes import POLICY, Clock, a_ref, busy, impatient, parse
 from living import PATIENCE_S
 from web_fixtures import DONE, Wire, callback_path, opened, served, serving, wired
 
-from receiver import ingest as room
-from receiver.errors import SettingsError, Unavailable
-from receiver.ingest import HELD_EACH, Ingest
-from receiver.metrics import Metrics
-from receiver.model import Verdict
+from receiver.core.errors import SettingsError, Unavailable
+from receiver.core.types import Verdict
 from receiver.store import Store
-from receiver.store.callbacks import Kept
-from receiver.store.sqlite import SqliteStore
-from receiver.web import server
+from receiver.store.sqlite.engine import SqliteStore
+from receiver.store.tables.callbacks import Kept
+from receiver.tasks import ingest as room
+from receiver.tasks.ingest import HELD_EACH, Ingest
+from receiver.telemetry.metrics import Metrics
+from receiver.web.http import server
 
 pytestmark = pytest.mark.anyio
 

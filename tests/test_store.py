@@ -30,8 +30,8 @@ from fakes import (
 )
 from msgspec.structs import fields, replace
 
-from receiver.errors import Stale, Unavailable
-from receiver.model import (
+from receiver.core.errors import Stale, Unavailable
+from receiver.core.types import (
     Archive,
     Callback,
     Ending,

@@ -10,10 +10,10 @@ import pytest
 from anyio import wait_all_tasks_blocked
 from fakes import NOW, a_notice, a_task, busy, got, impatient, owe, put
 
-from receiver.errors import Corrupt, Locked, Newer, StoreError, Unavailable
+from receiver.core.errors import Corrupt, Locked, Newer, StoreError, Unavailable
 from receiver.store import open_store
-from receiver.store.migrate import migrations
-from receiver.store.sqlite import SqliteConnection, SqliteStore, open_sqlite
+from receiver.store.migrations.steps import migrations
+from receiver.store.sqlite.engine import SqliteConnection, SqliteStore, open_sqlite
 
 pytestmark = pytest.mark.anyio
 

@@ -7,11 +7,11 @@ import pytest
 from fakes import DAY, HOUR, MINUTE, NOW, Clock, a_notice, a_ref, a_task, owe, put
 from test_prune import OLD, a_past, folder_of, passed, pruning, sent
 
-from receiver.errors import Unwritable
-from receiver.files import SAMPLE, SHEET, Files
-from receiver.model import Archive, Copy, State
+from receiver.core.errors import Unwritable
+from receiver.core.types import Archive, Copy, State
+from receiver.pictures.files import SAMPLE, SHEET, Files
+from receiver.pictures.orphans import PARTS, TURN, Strays
 from receiver.store import Store
-from receiver.strays import PARTS, TURN, Strays
 
 pytestmark = pytest.mark.anyio
 

@@ -23,12 +23,12 @@ from fakes import (
 )
 from submit_rig import BARRED, BUSY, NOT_SENT, REFUSED, TAKEN, UNCLEAR, Rig, a_submit
 
-from receiver.errors import Unavailable
-from receiver.model import Answer, Ending, Event, Hold, Policy, Source, State, Taken
-from receiver.schedule import UNSURE_MOST
-from receiver.settle import Book
+from receiver.core.errors import Unavailable
+from receiver.core.schedule import UNSURE_MOST
+from receiver.core.types import Answer, Ending, Event, Hold, Policy, Source, State, Taken
 from receiver.store import open_store
-from receiver.submit import LEASE_MS
+from receiver.tasks.settle import Book
+from receiver.tasks.submit import LEASE_MS
 
 pytestmark = pytest.mark.anyio
 
@@ -203,7 +203,7 @@ async def test_an_answer_that_the_disk_refuses_at_first_is_stored_at_last(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The id it brings may be the only trace of what was paid for."""
-    monkeypatch.setattr("receiver.settle.RECORD_GAPS_S", (0.0, 0.0))
+    monkeypatch.setattr("receiver.tasks.settle.RECORD_GAPS_S", (0.0, 0.0))
     [task] = await rig.queue()
     work = await claimed(rig.submit.claim)
     rig.provider.answers.append(TAKEN)

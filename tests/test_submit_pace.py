@@ -20,10 +20,10 @@ from fakes import (
 )
 from submit_rig import BARRED, TAKEN, UNCLEAR, Rig, a_submit
 
-from receiver.decide import FOREVER
-from receiver.model import Answer, Ending, Source, State, Taken
-from receiver.settle import Book
+from receiver.core.decide import FOREVER
+from receiver.core.types import Answer, Ending, Source, State, Taken
 from receiver.store import open_store
+from receiver.tasks.settle import Book
 
 pytestmark = pytest.mark.anyio
 

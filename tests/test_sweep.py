@@ -26,7 +26,7 @@ from fakes import (
 from msgspec.structs import replace
 from sweep_rig import BARRED, BUSY, NOTHING, UNKNOWN, Rig, a_sweep, heard
 
-from receiver.model import Confirm, Ending, Event, Origin, Reply, Source, State, Task
+from receiver.core.types import Confirm, Ending, Event, Origin, Reply, Source, State, Task
 from receiver.store import open_store
 
 pytestmark = pytest.mark.anyio

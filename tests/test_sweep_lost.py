@@ -22,9 +22,9 @@ from fakes import (
 )
 from sweep_rig import BARRED, BUSY, NOTHING, UNKNOWN, Rig, a_sweep, heard
 
-from receiver.model import Ending, Event, Origin, Reply, State
+from receiver.core.types import Ending, Event, Origin, Reply, State
 from receiver.store import open_store
-from receiver.sweep import START_GRACE_MS
+from receiver.tasks.sweep import START_GRACE_MS
 
 pytestmark = pytest.mark.anyio
 

@@ -17,8 +17,9 @@ from living import until
 
 from bench.restart import Unit
 from receiver import sandbox
-from receiver.cli import COMMANDS, cli, systemd
-from receiver.errors import SettingsError
+from receiver.cli import systemd
+from receiver.cli.main import COMMANDS, cli
+from receiver.core.errors import SettingsError
 from receiver.sandbox import Options
 
 HOME = Path(__file__).parent.parent

@@ -21,8 +21,8 @@ from picture_files import plain
 from test_systemd import analyze, unit
 
 from receiver import sandbox
-from receiver.model import Callback
-from receiver.pictures import Limits
+from receiver.core.types import Callback
+from receiver.pictures.drawing.protocol import Limits
 from receiver.sandbox import Options
 from receiver.store import open_store
 
@@ -67,7 +67,7 @@ def test_the_child_that_draws_pictures_may_do_all_it_does(tmp_path: Path) -> Non
     task = json.dumps({"limits": list(Limits()), "pictures": [["0", str(tmp_path / "0.png")]]})
     trace = tmp_path / "trace"
     done = subprocess.run(
-        ["strace", "-f", "-qq", "-o", str(trace), sys.executable, "-m", "receiver.pictures"],
+        ["strace", "-f", "-qq", "-o", str(trace), sys.executable, "-m", "receiver.pictures.drawing"],
         input=task.encode(),
         capture_output=True,
         timeout=60,

@@ -17,7 +17,7 @@ from living import serving
 from upkeep_rig import Place, run
 
 from bench.history import grow
-from receiver.model import Callback, State, Task
+from receiver.core.types import Callback, State, Task
 from receiver.store import open_store
 
 pytestmark = pytest.mark.anyio

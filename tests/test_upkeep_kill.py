@@ -17,13 +17,13 @@ from fakes import DAY, NOW, a_task, put
 from test_prune import OLD, YOUNG, a_past, left, pruning
 from upkeep_rig import KEYS, TASK, Place
 
-from receiver import upkeep
-from receiver.errors import ReceiverError
-from receiver.files import Files
+from receiver.atomic_files import drafted
+from receiver.core.errors import ReceiverError
+from receiver.pictures.files import Files
 from receiver.store import open_store
-from receiver.store.sqlite import SqliteConnection
-from receiver.upkeep import Images
-from receiver.upkeep.parts import drafted
+from receiver.store.sqlite.engine import SqliteConnection
+from receiver.upkeep import backup
+from receiver.upkeep.backup_pictures import Images
 
 CALLS = ("rename", "link", "unlink", "rmdir", "mkdir", "fsync", "pwrite", "ftruncate")
 MOST = 200  # kills, by far
@@ -114,7 +114,7 @@ def test_a_backup_that_is_killed_is_there_whole_or_not_at_all(place: Place) -> N
         elsewhere.state.mkdir(exist_ok=True, parents=True)
         assert elsewhere.restore(pattern.with_name(name)).tasks == 3
         place.back_up(Images.LINK, NOW + DAY, pattern)
-        upkeep.rotate(pattern, 2)
+        backup.rotate(pattern, 2)
         found = sorted(it.name for it in pattern.parent.iterdir())
         assert [it for it in found if not it.endswith(".images")] == [name, "receiver-20251230.db"]
         assert (pattern.parent / "receiver-20251230.db.images" / "ab" / TASK / "0.png").exists()

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from upkeep_rig import TASK, Place
 
-from receiver.files import SAMPLE, SHEET, Files
-from receiver.upkeep import Images
+from receiver.pictures.files import SAMPLE, SHEET, Files
+from receiver.upkeep.backup_pictures import Images
 
 pytestmark = pytest.mark.anyio
 

@@ -27,11 +27,11 @@ from provider_stand import (
 )
 
 from receiver import __version__
-from receiver.model import Ending, Shape, Taken
-from receiver.providers import bodies
-from receiver.providers.client import open_client
-from receiver.providers.vtrix import BODY_MOST, Vtrix, retry_after_ms
-from receiver.schedule import RETRY_AFTER_MOST
+from receiver.core.schedule import RETRY_AFTER_MOST
+from receiver.core.types import Ending, Shape, Taken
+from receiver.providers.http_client import open_client
+from receiver.providers.vtrix import bodies
+from receiver.providers.vtrix.client import BODY_MOST, Vtrix, retry_after_ms
 
 pytestmark = pytest.mark.anyio
 

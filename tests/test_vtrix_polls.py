@@ -5,11 +5,12 @@ import json
 import pytest
 from provider_stand import CALLBACK, KEY, NOW, TASK, TOKEN, Behave, drip, hang, http, reset, standing, submitted
 
-from receiver.errors import SettingsError
-from receiver.model import Heard
-from receiver.providers import PROVIDERS, Provider, bodies
-from receiver.providers.client import open_client
-from receiver.providers.vtrix import BODY_MOST, TEXT_MOST, Vtrix
+from receiver.core.errors import SettingsError
+from receiver.core.types import Heard
+from receiver.providers.http_client import open_client
+from receiver.providers.registry import PROVIDERS, Provider
+from receiver.providers.vtrix import bodies
+from receiver.providers.vtrix.client import BODY_MOST, TEXT_MOST, Vtrix
 
 pytestmark = pytest.mark.anyio
 

@@ -8,9 +8,9 @@ import pytest
 from fakes import NOW, a_ref, a_task, busy, got, impatient, put
 from web_fixtures import BEARER, DONE, OUTPAINT, callback_path, completed, minted, near, opened, problem
 
-from receiver.model import State
+from receiver.core.types import State
 from receiver.store import Store
-from receiver.web import create_app
+from receiver.web.app import create_app
 
 pytestmark = pytest.mark.anyio
 

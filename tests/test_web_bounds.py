@@ -12,8 +12,8 @@ from fakes import a_ref, elapse
 from living import PATIENCE_S, until
 from web_fixtures import Wire, callback_path, opened, served, serving, taken, wired
 
-from receiver.web import bounds
-from receiver.web.bounds import HEAD_MOST, HEADERS_MOST, PER_ADDRESS_MOST, PIPELINE_MOST, Bounded, Crowd
+from receiver.web.http import connection_limits
+from receiver.web.http.connection_limits import HEAD_MOST, HEADERS_MOST, PER_ADDRESS_MOST, PIPELINE_MOST, Bounded, Crowd
 
 pytestmark = pytest.mark.anyio
 
@@ -49,7 +49,7 @@ def test_an_address_has_so_many_connections_and_gets_a_place_back_when_one_ends(
 def test_loopback_and_trusted_proxies_are_bounded_only_with_all_others(
     address: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bounds, "CONNECTIONS_MOST", 2 * PER_ADDRESS_MOST)
+    monkeypatch.setattr(connection_limits, "CONNECTIONS_MOST", 2 * PER_ADDRESS_MOST)
     crowd = Crowd([ip_network("10.0.0.0/8"), ip_network("fd00::/8")])
     assert all(crowd.enter(address) for _ in range(2 * PER_ADDRESS_MOST))
     assert not crowd.enter(address)
@@ -69,7 +69,7 @@ def test_addresses_of_one_subscriber_count_as_one() -> None:
 async def test_a_connection_too_many_is_503_and_the_place_of_one_that_ended_is_given_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bounds, "CONNECTIONS_MOST", 1)
+    monkeypatch.setattr(connection_limits, "CONNECTIONS_MOST", 1)
     async with opened(tmp_path) as parts, serving(parts) as web:
 
         async def room() -> bool:

@@ -10,8 +10,8 @@ from living import PATIENCE_S, until
 from msgspec.structs import replace
 from web_fixtures import DONE, FullDisk, callback_path, opened, served, serving, wired
 
-from receiver.model import Verdict
-from receiver.web.direct import Direct, _Answering
+from receiver.core.types import Verdict
+from receiver.web.http.fast_path import Direct, _Answering
 
 pytestmark = pytest.mark.anyio
 

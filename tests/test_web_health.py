@@ -11,10 +11,10 @@ from fakes import MINUTE, Clock, a_notice, a_ref, a_task, busy, impatient, owe, 
 from msgspec.structs import replace
 from web_fixtures import BEARER, FullDisk, callback_path, opened, problem, served, serving, wired
 
-from receiver.errors import SettingsError, Unavailable
-from receiver.model import NoticeState, State
-from receiver.web import create_app, serve
-from receiver.web.server import inherit, listen
+from receiver.core.errors import SettingsError, Unavailable
+from receiver.core.types import NoticeState, State
+from receiver.web.app import create_app, serve
+from receiver.web.http.server import inherit, listen
 
 pytestmark = pytest.mark.anyio
 

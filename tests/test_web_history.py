@@ -8,8 +8,8 @@ from fakes import NOW, Clock, FakeSender
 from msgspec.structs import replace
 from web_fixtures import Served, command, completed, near, served
 
-from receiver.model import Copy, Sent
-from receiver.views import rfc3339
+from receiver.client.schemas import rfc3339
+from receiver.core.types import Copy, Sent
 
 pytestmark = pytest.mark.anyio
 

@@ -10,8 +10,8 @@ from fakes import NOW, Clock
 from msgspec import Struct
 from web_fixtures import Served, near, problem, served
 
-from receiver.files import SHEET
-from receiver.links import LASTS_S
+from receiver.pictures.files import SHEET
+from receiver.pictures.signed_links import LASTS_S
 from receiver.tokens import new_ref
 
 pytestmark = pytest.mark.anyio

@@ -25,11 +25,12 @@ from web_fixtures import (
     wired,
 )
 
-from receiver.model import NoticeState, Verdict
-from receiver.views import TaskView
-from receiver.web import create_app, stream
-from receiver.web.api import OPERATIONS
-from receiver.web.openapi import BASE
+from receiver.client.schemas import TaskView
+from receiver.core.types import NoticeState, Verdict
+from receiver.web.api import stream
+from receiver.web.api.handlers import OPERATIONS
+from receiver.web.api.openapi import BASE
+from receiver.web.app import create_app
 
 pytestmark = pytest.mark.anyio
 

@@ -13,9 +13,9 @@ from mailbox_rig import mailbox
 from service_doubles import Double, slack, slack_faults
 from web_fixtures import Served, command, near, problem, served
 
-from receiver.files import SAMPLE, SHEET
-from receiver.model import Sent
-from receiver.senders import AppriseSender
+from receiver.core.types import Sent
+from receiver.notify.senders.sender import AppriseSender
+from receiver.pictures.files import SAMPLE, SHEET
 
 pytestmark = [
     pytest.mark.anyio,

@@ -8,8 +8,8 @@ import pytest
 from anyio import wait_all_tasks_blocked
 from fakes import NOW, Clock
 
-from receiver import worker
-from receiver.errors import Unavailable
+from receiver.core.errors import Unavailable
+from receiver.service import worker
 from receiver.store import Store, Topic
 
 pytestmark = pytest.mark.anyio

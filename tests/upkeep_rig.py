@@ -6,10 +6,11 @@ from pathlib import Path
 from cli_rig import RECEIVER, environment
 from fakes import NOW, Clock, a_task, put
 
-from receiver import upkeep
-from receiver.model import State
+from receiver.core.types import State
 from receiver.store import open_store
-from receiver.upkeep import Backup, Images, Restored
+from receiver.upkeep import backup
+from receiver.upkeep.backup import Backup, Restored
+from receiver.upkeep.backup_pictures import Images
 
 KEYS = ("the-first-secret-key-0123", "a-second-secret-key-0123")
 TOKENS = ("an-api-token-0123456789",)
@@ -45,10 +46,10 @@ class Place:
 
     def back_up(self, images: Images = Images.NONE, now: int = NOW, file: Path | None = None) -> Backup:
         kept = {"secret_keys": KEYS, "api_tokens": TOKENS}
-        return upkeep.back_up(self.database, file or self.file, kept, self.images, Clock(now), images)
+        return backup.back_up(self.database, file or self.file, kept, self.images, Clock(now), images)
 
     def restore(self, file: Path | None = None, *, given: tuple[str, ...] = (), queue: bool = False) -> Restored:
-        return upkeep.restore(
+        return backup.restore(
             file or self.file, self.database, self.state, given_keys=given, clock=Clock(), queue=queue
         )
 

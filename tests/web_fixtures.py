@@ -18,11 +18,11 @@ from living import PATIENCE_S
 from msgspec import Struct
 
 from receiver import config
-from receiver.cli import cli
-from receiver.errors import Unavailable
-from receiver.senders import Sender
-from receiver.web import create_app, serve
-from receiver.wiring import Parts, open_parts
+from receiver.cli.main import cli
+from receiver.core.errors import Unavailable
+from receiver.notify.senders.sender import Sender
+from receiver.service.wiring import Parts, open_parts
+from receiver.web.app import create_app, serve
 
 TOKEN = "an-api-token-for-tests-0001"
 OTHER_TOKEN = "an-api-token-for-tests-0002"

@@ -7,13 +7,15 @@ from pathlib import Path
 import click
 from msgspec.structs import replace
 
-from receiver import config, upkeep
-from receiver.cli.text import counted, echo_json, json_option
+from receiver import config
+from receiver.cli.output import counted, echo_json, json_option
 from receiver.config import Settings
-from receiver.config.kept import KEYS_FILE, TOKENS_FILE, read_kept
-from receiver.errors import SettingsError
-from receiver.upkeep import Backup, Images
-from receiver.wiring import wall_clock
+from receiver.config.generated_secrets import KEYS_FILE, TOKENS_FILE, read_kept
+from receiver.core.errors import SettingsError
+from receiver.service.wiring import wall_clock
+from receiver.upkeep import backup as upkeep
+from receiver.upkeep.backup import Backup
+from receiver.upkeep.backup_pictures import Images
 
 NICE = 19  # behind the service, whose callbacks do not wait
 

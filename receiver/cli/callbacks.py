@@ -5,11 +5,11 @@ import sys
 
 import click
 
-from receiver.cli.service import connected, full
-from receiver.cli.text import age, cell, echo_json, echo_json_line, facts, harmless, json_option, local, table
-from receiver.client import Client
-from receiver.model import Verdict
-from receiver.views import CallbackView
+from receiver.cli.connect import connected, full
+from receiver.cli.output import age, cell, echo_json, echo_json_line, facts, harmless, json_option, local, table
+from receiver.client.client import Client
+from receiver.client.schemas import CallbackView
+from receiver.core.types import Verdict
 
 
 @click.group()

@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from receiver import config as settings
-from receiver.cli.text import COLUMN_LEAST, GAP, columns, echo_json, json_option, table, wrapped
+from receiver.cli.output import COLUMN_LEAST, GAP, columns, echo_json, json_option, table, wrapped
 from receiver.config import text
-from receiver.parameters import check_globs
+from receiver.providers.models import check_globs
 
 _HEADS = ("NAME", "VALUE", "SOURCE")
 

@@ -20,16 +20,17 @@ from typing import Any
 import click
 from msgspec import Struct
 
-from receiver import config, logs, sandbox
-from receiver.cli import DONE, FAILED, INTERRUPTED
-from receiver.cli.pings import Ping, framed, inbox
+from receiver import config, sandbox
+from receiver.cli.demo_inbox import Ping, framed, inbox
+from receiver.cli.main import DONE, FAILED, INTERRUPTED
+from receiver.cli.output import table
 from receiver.cli.serve import first_of, run, signals
-from receiver.cli.text import table
-from receiver.client import ENDS, Client
+from receiver.client.client import ENDS, Client
+from receiver.client.schemas import NewTask, TaskView
 from receiver.config import Settings
-from receiver.model import State
+from receiver.core.types import State
 from receiver.sandbox import Fate, Options
-from receiver.views import NewTask, TaskView
+from receiver.telemetry import logs
 
 WITHIN_S = 60  # every ping has arrived by then, or the demo has failed; and copies of pictures are waited for as long
 LATENCY_S = 2.0  # how long the stand-in takes for a generation, ± 50 %

@@ -8,20 +8,21 @@ from pathlib import Path
 
 import click
 
-from receiver import checks, config
-from receiver.checks import Finding, Result
-from receiver.cli import FAILED
-from receiver.cli.service import token_for
-from receiver.cli.text import echo_json, json_option
-from receiver.client import TRIAL_S, Client
+from receiver import config
+from receiver.cli.connect import token_for
+from receiver.cli.main import FAILED
+from receiver.cli.output import echo_json, json_option
+from receiver.client.client import TRIAL_S, Client
 from receiver.config import SETTINGS, Settings
-from receiver.config.kept import KEYS_FILE, TOKENS_FILE, read_kept
+from receiver.config.generated_secrets import KEYS_FILE, TOKENS_FILE, read_kept
 from receiver.config.targets import simple_name
-from receiver.errors import ApiError, SettingsError
-from receiver.logs import Redactor
-from receiver.messages import one_line
-from receiver.model import NoticeState, State
+from receiver.core.errors import ApiError, SettingsError
+from receiver.core.sanitize import one_line
+from receiver.core.types import NoticeState, State
+from receiver.telemetry.logs import Redactor
 from receiver.tokens import Ring
+from receiver.upkeep.doctor import findings
+from receiver.upkeep.doctor.findings import Finding, Result
 
 LINE_MOST = 600  # characters of one finding
 _COLOURS = {Result.OK: "green", Result.WARNING: "yellow", Result.FAILED: "red"}
@@ -67,7 +68,7 @@ def _examined(file: Path | None, *, send: bool) -> Iterator[Finding]:
     redactor = Redactor((*config.sensitive(settings), *_generated(settings)))
     looks = [*_looks(settings, _place(file)), *(_sending(settings) if send else ())]
     for check, look, most_s in looks:
-        for it in checks.bounded(check, look, most_s):
+        for it in findings.bounded(check, look, most_s):
             yield Finding(it.check, it.result, redactor.clean(it.text), it.remedy and redactor.clean(it.remedy))
 
 
@@ -76,29 +77,29 @@ def _place(file: Path | None) -> Path:
 
 
 def _looks(settings: Settings, file: Path) -> Iterator[tuple[str, _Look, float]]:
-    from receiver.checks import local, remote, targets  # they take half a second to import
+    from receiver.upkeep.doctor import machine, network, targets  # they take half a second to import
 
-    most_s = checks.CHECK_MOST_S
+    most_s = findings.CHECK_MOST_S
     state, database = settings.state_dir, settings.sqlite or Path()
     dates: list[tuple[float, float]] = []
     ring = _ring(settings)
     named = list(_named(settings, file, os.environ))
     yield "settings", lambda: _settings(settings, ring), most_s
-    yield "permissions", lambda: local.permissions(state, database, (KEYS_FILE, TOKENS_FILE), named), most_s
-    yield "disk", lambda: local.disk(state), most_s
-    yield "database", lambda: local.database(database), most_s
-    yield "service", lambda: remote.service(settings.server, ring), most_s
+    yield "permissions", lambda: machine.permissions(state, database, (KEYS_FILE, TOKENS_FILE), named), most_s
+    yield "disk", lambda: machine.disk(state), most_s
+    yield "database", lambda: machine.database(database), most_s
+    yield "service", lambda: network.service(settings.server, ring), most_s
     yield "work", lambda: _work(settings), most_s
     yield "targets", lambda: targets.targets(settings.targets), most_s
-    yield "provider key", lambda: remote.provider(settings.provider_url, settings.provider_key, dates), most_s
-    yield "clock", lambda: remote.clock(dates), most_s
+    yield "provider key", lambda: network.provider(settings.provider_url, settings.provider_key, dates), most_s
+    yield "clock", lambda: network.clock(dates), most_s
     yield "public URL", lambda: _public(settings, ring), most_s
 
 
 def _settings(settings: Settings, ring: Ring | None) -> Iterator[Finding]:
     warnings = []
     if wrong := config.why_unreachable(settings):
-        yield checks.failed(*_halves(wrong))
+        yield findings.failed(*_halves(wrong))
     elif settings.public_url.startswith("http://") and config.is_public(settings.public_url):
         warnings.append(("PUBLIC_URL is http://: callbacks and links can be read on their way", "serve it by https://"))
     if settings.provider_url.startswith("http://") and config.is_public(settings.provider_url):
@@ -108,10 +109,10 @@ def _settings(settings: Settings, ring: Ring | None) -> Iterator[Finding]:
         warnings.append(("there are no secret keys here yet", "they are made when the service starts first"))
     if settings.source("DATABASE_URL") == "default" and _is_here(config.UNIT_DATABASE):
         warnings.append((f"not those of this machine's unit, whose state is in {config.UNIT_DATABASE.parent}", _UNIT))
-    yield from (checks.failed(error, "the service does not start without") for error in broken)
-    yield from (checks.warning(text, remedy) for text, remedy in warnings)
+    yield from (findings.failed(error, "the service does not start without") for error in broken)
+    yield from (findings.warning(text, remedy) for text, remedy in warnings)
     if not (wrong or warnings or broken):
-        yield checks.ok(f"they load; the provider is to call {settings.public_url}")
+        yield findings.ok(f"they load; the provider is to call {settings.public_url}")
 
 
 def _is_here(path: Path) -> bool:
@@ -130,19 +131,19 @@ def _is_closed(path: Path) -> bool:
 
 
 def _public(settings: Settings, ring: Ring | None) -> Iterator[Finding]:
-    from receiver.checks import remote
+    from receiver.upkeep.doctor import network
 
-    return remote.public(settings.public_url, ring, max_body=settings.max_body, now=time.time_ns() // 1_000_000)
+    return network.public(settings.public_url, ring, max_body=settings.max_body, now=time.time_ns() // 1_000_000)
 
 
 def _work(settings: Settings) -> Iterator[Finding]:
     """What the running service says of its work: it may run and take callbacks, and nobody is told."""
-    from receiver.checks import work
+    from receiver.upkeep.doctor import work
 
     most = work.LOOKED_MOST
     try:
         if (token := token_for(settings)) is None:
-            yield checks.skipped("there is no API token here to ask the service with", "set RECEIVER_API_TOKEN")
+            yield findings.skipped("there is no API token here to ask the service with", "set RECEIVER_API_TOKEN")
             return
         with Client(settings.server, token, pause=lambda _: None) as client:
             seen = work.Seen(
@@ -153,10 +154,10 @@ def _work(settings: Settings) -> Iterator[Finding]:
                 lost=client.tasks(state=State.LOST, limit=most).tasks,
             )
     except SettingsError:  # of the kept token, which the settings' finding tells
-        yield checks.skipped("there is no API token that can be read", "see the settings' finding above")
+        yield findings.skipped("there is no API token that can be read", "see the settings' finding above")
         return
     except ApiError as error:
-        yield checks.skipped(str(error)) if error.status else checks.skipped("the service does not answer", _ABOVE)
+        yield findings.skipped(str(error)) if error.status else findings.skipped("the service does not answer", _ABOVE)
         return
     yield from work.work(seen, datetime.now(UTC))
 
@@ -167,12 +168,12 @@ def _sending(settings: Settings) -> Iterator[tuple[str, _Look, float]]:
             with Client(settings.server, token_for(settings)) as client:
                 tried = client.test_target(name)
         except (ApiError, SettingsError) as error:
-            yield checks.failed(f"{name}: no sample could be sent: {error}", _ABOVE)
+            yield findings.failed(f"{name}: no sample could be sent: {error}", _ABOVE)
             return
         if tried.ok:
-            yield checks.ok(f"{name} took a sample in {tried.duration_ms} ms; look whether it is there")
+            yield findings.ok(f"{name} took a sample in {tried.duration_ms} ms; look whether it is there")
         else:
-            yield checks.failed(
+            yield findings.failed(
                 f"{name} did not take it: {tried.error}", tried.advice or "see what the service answered"
             )
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 
 from receiver import config
-from receiver.cli.text import echo_json, json_option
-from receiver.errors import Locked, SettingsError, Unavailable
+from receiver.cli.output import echo_json, json_option
+from receiver.core.errors import Locked, SettingsError, Unavailable
 from receiver.store import open_store
-from receiver.store.look import look
-from receiver.store.migrate import migrations
+from receiver.store.migrations.steps import migrations
+from receiver.store.sqlite.inspect import look
 
 
 @click.command()

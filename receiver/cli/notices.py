@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import click
 
-from receiver.cli.described import REASONS, waits
-from receiver.cli.service import connected, full
-from receiver.cli.text import age, cell, echo_json, json_option, local, table
-from receiver.client import Client
-from receiver.model import NoticeState
-from receiver.views import NoticeView
+from receiver.cli.connect import connected, full
+from receiver.cli.output import age, cell, echo_json, json_option, local, table
+from receiver.cli.task_text import REASONS, waits
+from receiver.client.client import Client
+from receiver.client.schemas import NoticeView
+from receiver.core.types import NoticeState
 
 _WAITS = 5  # which column that is
 _ABOUT_LEAST = 13  # columns: so much of a ref is its milliseconds, and enough to find its task by

@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 
 from receiver import config
-from receiver.cli.service import connect
-from receiver.cli.text import echo_json, json_option
+from receiver.cli.connect import connect
+from receiver.cli.output import echo_json, json_option
 from receiver.config import Settings
-from receiver.errors import ApiError, Locked, SettingsError, Unavailable
-from receiver.store.look import look
-from receiver.wiring import open_pruner
+from receiver.core.errors import ApiError, Locked, SettingsError, Unavailable
+from receiver.service.wiring import open_pruner
+from receiver.store.sqlite.inspect import look
 
 
 @click.command()

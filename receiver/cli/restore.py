@@ -5,12 +5,13 @@ from pathlib import Path
 
 import click
 
-from receiver import config, upkeep
-from receiver.cli.text import counted, echo_json, json_option
-from receiver.errors import Locked, SettingsError
-from receiver.upkeep import Restored
-from receiver.views import moment
-from receiver.wiring import wall_clock
+from receiver import config
+from receiver.cli.output import counted, echo_json, json_option
+from receiver.client.schemas import moment
+from receiver.core.errors import Locked, SettingsError
+from receiver.service.wiring import wall_clock
+from receiver.upkeep import backup
+from receiver.upkeep.backup import Restored
 
 
 @click.command()
@@ -34,7 +35,7 @@ def restore(*, file: Path, keep_queue: bool, config_file: Path | None, as_json: 
     if path is None:
         raise SettingsError("RECEIVER_DATABASE_URL: only SQLite is restored; PostgreSQL has pg_restore")
     try:
-        done = upkeep.restore(
+        done = backup.restore(
             file, path, settings.state_dir, given_keys=settings.secret_keys, clock=wall_clock, queue=keep_queue
         )
     except Locked:

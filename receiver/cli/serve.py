@@ -21,14 +21,19 @@ from urllib.parse import urlsplit
 
 import click
 
-from receiver import config, logs, web, worker
-from receiver.cli import FAILED, systemd
+from receiver import config
+from receiver.cli import systemd
+from receiver.cli.main import FAILED
 from receiver.config import Settings
-from receiver.config.kept import KEYS_FILE
-from receiver.errors import Corrupt, Newer, ReceiverError, SettingsError, StoreError
-from receiver.model import State
-from receiver.parameters import check_globs
-from receiver.wiring import Parts, open_parts
+from receiver.config.generated_secrets import KEYS_FILE
+from receiver.core.errors import Corrupt, Newer, ReceiverError, SettingsError, StoreError
+from receiver.core.types import State
+from receiver.providers.models import check_globs
+from receiver.service import worker
+from receiver.service.wiring import Parts, open_parts
+from receiver.telemetry import logs
+from receiver.web import app
+from receiver.web.http.server import inherit, listen
 
 # Objects made beyond those that ended before garbage is looked for, and how many such looks before a longer one. The
 # interpreter's 700, 10, 10 suit programs whose objects refer to each other in circles; a callback makes next to none.
@@ -62,7 +67,7 @@ def _serve(settings: Settings, fd: int | None, role: str) -> None:
     if fd is None:
         fd = systemd.passed(os.environ)
     # Before anything is made, so that a start that is refused its port leaves nothing behind.
-    with web.listen(settings.host, settings.port) if fd is None else web.inherit(fd) as listener:
+    with listen(settings.host, settings.port) if fd is None else inherit(fd) as listener:
         news = list(_news(settings))
         secret = [word for words in (config.sensitive(settings), *config.secrets(settings)) for word in words]
         journal = systemd.journaled(os.environ, sys.stderr.fileno())
@@ -181,7 +186,7 @@ async def _web(
     quiet: asyncio.Event,
 ) -> None:
     """Answer until `quiet`: from `stop` on, callbacks only have to be."""
-    await web.serve(parts, listener=listener, stop=quiet, draining=stop, ready=listening.set_result)
+    await app.serve(parts, listener=listener, stop=quiet, draining=stop, ready=listening.set_result)
     if not quiet.is_set():
         raise RuntimeError("the web ended by itself")
 
@@ -235,7 +240,7 @@ def _warnings(settings: Settings, port: int) -> Iterator[str]:
             yield f"targets.{target.name}: {wrong}"
         if target.template is None:
             continue
-        from receiver.messages.template import check_template  # brings Jinja2
+        from receiver.notify.messages.template import check_template  # brings Jinja2
 
         if wrong := check_template(target.template, target.style):
             what = f"its template {target.template_file} cannot be used"

@@ -6,15 +6,15 @@ from typing import Any
 
 import click
 
-from receiver import parameters
-from receiver.cli import FAILED
-from receiver.cli.described import describe, under_way
-from receiver.cli.service import connected, full
-from receiver.cli.text import cell, echo_json, json_option
-from receiver.client import Client
-from receiver.errors import Refused
-from receiver.model import State
-from receiver.views import NewTask, TaskView
+from receiver.cli.connect import connected, full
+from receiver.cli.main import FAILED
+from receiver.cli.output import cell, echo_json, json_option
+from receiver.cli.task_text import describe, under_way
+from receiver.client.client import Client
+from receiver.client.schemas import NewTask, TaskView
+from receiver.core.errors import Refused
+from receiver.core.types import State
+from receiver.providers import models
 
 OUTPAINT = "midjourney_outpaint"
 _OPTIONS = {"jobId": "--job-id", "imageNo": "--image-no", "scale": "--scale", "remixPrompt": "--prompt"}
@@ -103,13 +103,13 @@ def job_of(task: TaskView, image_no: int) -> str:
 
 def _check(params: Mapping[str, object], *, allow_permutations: bool) -> None:
     try:
-        parameters.check(OUTPAINT, params, allow_permutations=allow_permutations)
+        models.check(OUTPAINT, params, allow_permutations=allow_permutations)
     except Refused as refused:
         text = refused.message.partition(", sent as")[0]  # how it is sent is not the person's concern here
         for name, option in (*_OPTIONS.items(), ("allow_permutations", "--allow-permutations")):
             text = text.replace(name, option)
         raise click.UsageError(text) from None
-    for hint in parameters.hints(OUTPAINT, params):
+    for hint in models.hints(OUTPAINT, params):
         click.echo(f"receiver: tip: {hint}", err=True)
 
 

@@ -9,7 +9,7 @@ import os
 import socket
 from collections.abc import Mapping
 
-from receiver.errors import SettingsError
+from receiver.core.errors import SettingsError
 from receiver.store import Store
 
 FIRST_FD = 3  # sd_listen_fds(3)

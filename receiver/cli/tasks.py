@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from receiver.cli import FAILED
-from receiver.cli.described import describe, progress, state_of
-from receiver.cli.service import connected, full
-from receiver.cli.text import age, cell, clock, echo_json, json_line, json_option, table
-from receiver.client import Client
-from receiver.model import NoticeState, State
-from receiver.parameters import MODELS
-from receiver.views import TaskView
+from receiver.cli.connect import connected, full
+from receiver.cli.main import FAILED
+from receiver.cli.output import age, cell, clock, echo_json, json_line, json_option, table
+from receiver.cli.task_text import describe, progress, state_of
+from receiver.client.client import Client
+from receiver.client.schemas import TaskView
+from receiver.core.types import NoticeState, State
+from receiver.providers.models import MODELS
 
 _WATCHED_MOST = 1000  # tasks whose last line is remembered
 _CALLBACKS_MOST = 10  # that `show` lists
@@ -92,7 +92,7 @@ def pictures(client: Client, *, ref: str, folder: Path, force: bool, as_json: bo
     Prints the path of each. A file is named after the beginning of the REF and its picture's number, and replaces
     none. Status 1 if one could not be saved.
     """
-    from receiver.cli.saving import save  # brings more than the other commands need
+    from receiver.cli.download import save  # brings more than the other commands need
 
     task = client.task(full(client, ref))
     if not task.images:

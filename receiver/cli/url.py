@@ -2,9 +2,9 @@
 
 import click
 
-from receiver.cli.service import connected
-from receiver.cli.text import echo_json, harmless, json_option
-from receiver.client import Client
+from receiver.cli.connect import connected
+from receiver.cli.output import echo_json, harmless, json_option
+from receiver.client.client import Client
 
 
 @click.command()

@@ -1,289 +1,33 @@
-"""Every setting as a table, and `load`, which makes frozen `Settings` of the environment and receiver.toml.
+"""The settings: a table of them, where they are read, and how they are shown."""
 
-It promises that an unknown key, an unreadable file or a bad value ends in one line that names it, says what is
-expected and shows no value: what was given may be a secret in the wrong place. Showing settings to people is the part
-of `config.text`; only wiring and the commands act on them.
-"""
-
-import ipaddress
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
-
-from msgspec import Struct
-
-from receiver.config import targets
-from receiver.config.kept import KEYS_FILE, TOKENS_FILE, kept, read_kept, refuse_unwritable
-from receiver.config.kinds import Allowed, BadValue, Network, sqlite_path
-from receiver.config.read import is_there, read_secret, read_toml
-from receiver.config.table import SETTINGS, Setting
-from receiver.errors import SettingsError
-from receiver.model import Confirm, Retention, Target
+from receiver.config.settings import (
+    FILE,
+    PREFIX,
+    UNIT_DATABASE,
+    Settings,
+    is_public,
+    load,
+    local_token,
+    secrets,
+    sensitive,
+    why_unreachable,
+)
+from receiver.config.settings_table import SETTINGS, Setting
+from receiver.config.value_kinds import Allowed, Network
 
 __all__ = [
+    "FILE",
+    "PREFIX",
     "SETTINGS",
+    "UNIT_DATABASE",
     "Allowed",
     "Network",
     "Setting",
     "Settings",
+    "is_public",
     "load",
     "local_token",
     "secrets",
     "sensitive",
     "why_unreachable",
 ]
-
-PREFIX = "RECEIVER_"
-FILE = "receiver.toml"
-# of systemd/receiver.service, whose state this shell does not know
-UNIT_DATABASE = Path("/var/lib/receiver/receiver.db")
-
-
-class Settings(Struct, frozen=True, kw_only=True):
-    """Every setting, checked. Spans are whole seconds, sizes bytes. `sources` is parallel to `SETTINGS`."""
-
-    public_url: str  # without a trailing slash, like every URL here
-    host: str
-    port: int  # 0: any free one
-    database_url: str  # a secret, as it will be with a password in it
-    state_dir: Path
-    secret_keys: tuple[str, ...]  # empty: `secrets` has them
-    api_tokens: tuple[str, ...]  # likewise
-    provider_url: str
-    provider_key: str | None
-    provider_concurrency: int
-    targets: tuple[Target, ...]  # of [targets.NAME], then of NOTIFY_URLS
-    server: str
-    api_token: str | None
-    notify_retry: tuple[int, ...]
-    confirm: Confirm
-    confirm_within: int
-    sweep_first: int
-    sweep_max: int
-    deadline: int
-    max_body: int
-    body_timeout: int
-    retention: Retention
-    fetch_allow: Allowed
-    picture_wait: int
-    trusted_proxies: tuple[Network, ...]
-    sources: tuple[str, ...]  # "default", "environment PORT", "file receiver.toml", "credential provider_key"
-
-    @property
-    def sqlite(self) -> Path | None:
-        """The SQLite file; None would be another database, which `load` refuses in this version."""
-        return sqlite_path(self.database_url)
-
-    def source(self, name: str) -> str:
-        """Where the setting `name` came from."""
-        return next(source for setting, source in zip(SETTINGS, self.sources, strict=True) if setting.name == name)
-
-    def __repr__(self) -> str:
-        return f"Settings({self.public_url!r})"
-
-
-class _Found(Struct, frozen=True):
-    text: str
-    source: str
-    label: str  # what an error calls it
-
-
-def load(env: Mapping[str, str], file: Path | None = None, *, upkeep: bool = False, client: bool = False) -> Settings:
-    """The settings of `env` and of `file`, which has to exist; by default ./receiver.toml, if it does.
-
-    For each setting the first of these that is there and not empty: `RECEIVER_X` (of a secret, `RECEIVER_X_FILE`), the
-    systemd credential `x` (secrets only), `x` in the file, a bare `PORT` or `DATABASE_URL`, the default. For `upkeep`,
-    which asks nobody, the provider's key may be missing, and so may the targets' templates. A `client` of the service
-    tells nobody: its file's targets are not read, since what they name may be on the service's machine alone. Raises
-    SettingsError.
-    """
-    path = file or Path(FILE)
-    table = read_toml(path) if file or is_there(path, FILE) else {}
-    tables = table.pop("targets", {})
-    named = () if client else targets.tabled(tables, str(path), templates=not upkeep)
-    _refuse_unknown(env, table, path)
-    found = {setting.name: _find(setting, env, table, path) for setting in SETTINGS}
-    _derive(found, env)
-    values = {setting.name.lower(): _parse(setting, found[setting.name]) for setting in SETTINGS}
-    _refuse_clashes(values, env, upkeep=upkeep)
-    if upkeep and found["DATABASE_URL"].source == "default" and is_there(UNIT_DATABASE, str(UNIT_DATABASE)):
-        raise SettingsError(
-            f"which database? A service of this machine has its own in {UNIT_DATABASE.parent}: say "
-            f"STATE_DIRECTORY={UNIT_DATABASE.parent} before the command, or name another by {PREFIX}DATABASE_URL"
-        )
-    merged = targets.merge(named, values.pop("notify_urls"))
-    return Settings(**values, targets=merged, sources=tuple(each.source for each in found.values()))
-
-
-def _refuse_unknown(env: Mapping[str, str], table: Mapping[str, Any], path: Path) -> None:
-    names = [PREFIX + setting.name for setting in SETTINGS]
-    names += [f"{PREFIX}{setting.name}_FILE" for setting in SETTINGS if setting.secret]
-    for key in env:
-        if key.startswith(PREFIX) and key not in names:
-            raise SettingsError(f"{_quoted(key)} in the environment is no setting; {_nearest(key, names)}")
-    if directory := env.get("CREDENTIALS_DIRECTORY"):
-        _refuse_mistaken(Path(directory))
-    keys = [setting.name.lower() for setting in SETTINGS]
-    for key in table:
-        if key not in keys:
-            raise SettingsError(f"{_quoted(key)} in {path} is no setting; {_nearest(key.lower(), [*keys, 'targets'])}")
-
-
-def _refuse_mistaken(directory: Path) -> None:
-    """Refuse a credential whose name is nearly that of a secret. Others may be another program's, or a template."""
-    import difflib
-
-    names = [setting.name.lower() for setting in SETTINGS if setting.secret]
-    try:
-        found = sorted(each.name for each in directory.iterdir())
-    except OSError:  # whoever looks for one says what is wrong
-        return
-    for name in found:
-        near = difflib.get_close_matches(name[:80].lower(), names, 1, 0.8)
-        if near and name not in names:
-            raise SettingsError(f"the credential {_quoted(name)} is no setting; did you mean {near[0]}?")
-
-
-def _quoted(key: str) -> str:
-    return repr(key[:80])  # one line, whatever it holds
-
-
-def _nearest(key: str, names: list[str]) -> str:
-    import difflib  # only for a start that fails
-
-    near = difflib.get_close_matches(key[:80], names, 1, 0.5)
-    return f"did you mean {near[0]}?" if near else "`receiver config` lists them all"
-
-
-def _find(setting: Setting, env: Mapping[str, str], table: Mapping[str, Any], path: Path) -> _Found:
-    key, low = PREFIX + setting.name, setting.name.lower()
-    text = env.get(key, "").strip()
-    if setting.secret and (named := env.get(f"{key}_FILE", "").strip()):
-        if text:
-            raise SettingsError(f"{key} and {key}_FILE are both set; keep one of them")
-        return _Found(read_secret(Path(named), f"{key}_FILE"), f"environment {key}_FILE", f"{key}_FILE")
-    if text:
-        return _Found(text, f"environment {key}", f"{key} in the environment")
-    if setting.secret and (directory := env.get("CREDENTIALS_DIRECTORY")):
-        label = f"the credential {low}"
-        if is_there(credential := Path(directory, low), label):
-            return _Found(read_secret(credential, label), f"credential {low}", label)
-    if text := _as_text(table.get(low, ""), f"{low} in {path}", setting.kind.expects):
-        return _Found(text, f"file {path}", f"{low} in {path}")
-    if setting.name in ("PORT", "DATABASE_URL") and (text := env.get(setting.name, "").strip()):
-        return _Found(text, f"environment {setting.name}", f"{setting.name} in the environment")
-    return _Found(setting.default, "default", f"the default of {setting.name}")
-
-
-def _as_text(value: object, label: str, expects: str) -> str:
-    """What a TOML value would be in the environment, so that one parser reads both."""
-    words = value if isinstance(value, list) else [value]
-    if not all(isinstance(word, str | int) and not isinstance(word, bool) for word in words):
-        raise SettingsError(f"{label}: expected {expects}")
-    return " ".join(map(str, words)).strip()
-
-
-def _derive(found: dict[str, _Found], env: Mapping[str, str]) -> None:
-    """Fill in the defaults that hang on other settings."""
-    unset = {name for name, each in found.items() if each.source == "default"}
-    if "HOST" in unset and found["PORT"].source == "environment PORT":
-        found["HOST"] = _Found("0.0.0.0", "environment PORT", "HOST")  # noqa: S104 - what a platform's router needs
-    state = env.get("STATE_DIRECTORY", "").split(":")[0]
-    if "DATABASE_URL" in unset and state:
-        url = f"sqlite:///{state}/{found['DATABASE_URL'].text.rpartition('/')[2]}"
-        found["DATABASE_URL"] = _Found(url, "environment STATE_DIRECTORY", "STATE_DIRECTORY in the environment")
-    if "STATE_DIR" in unset and state:
-        found["STATE_DIR"] = _Found(state, "environment STATE_DIRECTORY", "STATE_DIRECTORY in the environment")
-    elif "STATE_DIR" in unset and (path := sqlite_path(found["DATABASE_URL"].text)):
-        found["STATE_DIR"] = _Found(str(path.parent), "default", "STATE_DIR")
-    if "SERVER" in unset:
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(found["HOST"].text, found["HOST"].text)  # noqa: S104 - compared
-        url = f"http://{f'[{host}]' if ':' in host else host}:{found['PORT'].text}"
-        found["SERVER"] = _Found(url, "default", "SERVER")
-
-
-def _parse(setting: Setting, found: _Found) -> Any:
-    if not found.text:
-        return setting.absent
-    try:
-        return setting.kind.parse(found.text)
-    except BadValue as error:
-        raise SettingsError(f"{found.label}: {error}") from None
-    except ValueError:
-        raise SettingsError(f"{found.label}: expected {setting.kind.expects}") from None
-
-
-def _refuse_clashes(values: Mapping[str, Any], env: Mapping[str, str], *, upkeep: bool) -> None:
-    if "DYNO" in env:
-        raise SettingsError(
-            "DATABASE_URL is SQLite, and this platform (DYNO is set) throws its disk away: the remedy is PostgreSQL, "
-            "a later version's; until then run it where the disk stays"
-        )
-    if values["confirm"] is Confirm.ALWAYS and not values["provider_key"] and not upkeep:
-        raise SettingsError(f"CONFIRM is always, which polls the provider and needs a key: set {PREFIX}PROVIDER_KEY")
-
-
-def secrets(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The secret keys and the API tokens: those given; else those of the state directory, generated on first use.
-
-    Only the service asks for them, and only its own machine has them. Raises SettingsError, also where the place of its
-    database cannot be written: it would be in vain to go on.
-    """
-    if settings.sqlite:
-        ours = settings.source("DATABASE_URL") in ("default", "environment STATE_DIRECTORY")
-        refuse_unwritable(settings.sqlite, make=ours)
-    return (
-        settings.secret_keys or kept(settings.state_dir, KEYS_FILE),
-        settings.api_tokens or kept(settings.state_dir, TOKENS_FILE),
-    )
-
-
-def local_token(settings: Settings) -> str | None:
-    """The API token that a command uses: API_TOKEN, or the service's own where this is its machine. Makes none."""
-    if settings.api_token or settings.api_tokens:
-        return settings.api_token or settings.api_tokens[0]
-    path = settings.state_dir / TOKENS_FILE
-    return read_kept(path)[0] if is_there(path, f"{path} (else set {PREFIX}API_TOKEN)") else None
-
-
-def sensitive(settings: Settings) -> tuple[str, ...]:
-    """Every secret in the settings, for the log's redaction; generated ones (`secrets`) are the caller's to add."""
-    single = [settings.provider_key, settings.api_token, None if settings.sqlite else settings.database_url]
-    given = [*settings.secret_keys, *settings.api_tokens, *(target.url for target in settings.targets)]
-    return (*given, *(text for text in single if text))
-
-
-def why_unreachable(settings: Settings) -> str | None:
-    """None; or a warning, in one line, where the provider cannot reach PUBLIC_URL.
-
-    Judged by the URLs alone, without DNS: an address is this machine's, a private network's or public.
-    """
-    ours, theirs = _reach(settings.public_url), _reach(settings.provider_url)
-    if ours >= theirs:
-        return None
-    where = ("this machine", "a private network")[ours]
-    return (
-        f"PUBLIC_URL ({settings.public_url}) is an address of {where}: the provider at {settings.provider_url} "
-        f"can never call back; set {PREFIX}PUBLIC_URL to what it can reach, or submit with poll_only"
-    )
-
-
-def is_public(url: str) -> bool:
-    """Whether a URL's address could be reached from everywhere, judged without DNS."""
-    return _reach(url) == 2
-
-
-def _reach(url: str) -> int:
-    """From how far an address can be reached: 0 its machine, 1 its network, 2 everywhere."""
-    host = (urlsplit(url).hostname or "").rstrip(".")
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        if host == "localhost" or host.endswith(".localhost"):
-            return 0
-        return 1 if host.endswith(".local") else 2
-    address = getattr(address, "ipv4_mapped", None) or address
-    if address.is_loopback or address.is_unspecified:
-        return 0
-    return 2 if address.is_global else 1

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from receiver.errors import SettingsError
+from receiver.core.errors import SettingsError
 
 if TYPE_CHECKING:
     import tomllib

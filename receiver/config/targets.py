@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
-from receiver.config.kinds import BadValue, Kind
+from receiver.config.apprise_schemes import NATIVE, SCHEMES
 from receiver.config.read import read_text
-from receiver.config.schemes import NATIVE, SCHEMES
-from receiver.errors import SettingsError
-from receiver.model import Event, Quiet, Rate, Style, Target
+from receiver.config.value_kinds import BadValue, Kind
+from receiver.core.errors import SettingsError
+from receiver.core.types import Event, Quiet, Rate, Style, Target
 
 EVENTS = (Event.COMPLETED, Event.FAILED, Event.LOST, Event.ATTENTION)  # what a table's `on` is unless it is given
 KEYS = ("url", "on", "models", "labels", "template", "digest", "quiet", "quiet_except", "rate")

@@ -9,10 +9,10 @@ from typing import Any
 
 from msgspec import Struct
 
-from receiver.config import SETTINGS, Setting, Settings
-from receiver.config.table import NOTHING
+from receiver.config.settings import Settings
+from receiver.config.settings_table import NOTHING, SETTINGS, Setting
 from receiver.config.targets import EVENTS, UNITS_MS, simple_name
-from receiver.model import Target
+from receiver.core.types import Target
 
 MASK = "•••"
 

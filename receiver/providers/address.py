@@ -4,7 +4,7 @@ import ipaddress
 import re
 from urllib.parse import urlsplit
 
-from receiver.errors import SettingsError
+from receiver.core.errors import SettingsError
 
 _KEY = re.compile(r"[\x21-\x7e]+")
 _ADDRESS = re.compile(r"[0-9]+(\.[0-9]+){3}|.*:.*")

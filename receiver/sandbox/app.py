@@ -15,7 +15,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from receiver.parameters import MODELS, Model, Refused
+from receiver.core.errors import Refused
+from receiver.providers.models import MODELS
+from receiver.providers.parameters import Model
 from receiver.sandbox import pictures
 from receiver.sandbox.callbacks import Courier, new_client
 from receiver.sandbox.fates import NOT_TAKEN, Fate, Options, draw

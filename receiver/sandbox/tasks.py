@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Struct
 
-from receiver.parameters import Model
+from receiver.providers.parameters import Model
 from receiver.sandbox.fates import Body, Fate
 
 IMAGES = 4  # Midjourney makes four

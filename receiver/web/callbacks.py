@@ -15,13 +15,13 @@ from functools import lru_cache, partial
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from receiver import logs
-from receiver.errors import Refused, Unavailable
-from receiver.model import Verdict
-from receiver.views import VerdictView
-from receiver.web.answers import JSON, problem_view, retry_after, unavailable
-from receiver.web.peers import peer
-from receiver.wiring import Parts
+from receiver.client.schemas import VerdictView
+from receiver.core.errors import Refused, Unavailable
+from receiver.core.types import Verdict
+from receiver.service.wiring import Parts
+from receiver.telemetry import logs
+from receiver.web.http.client_address import peer
+from receiver.web.json_replies import JSON, problem_view, retry_after, unavailable
 
 PATH = "/callbacks/"
 HEADERS_MOST = 4096  # bytes of JSON that are kept of a callback's headers

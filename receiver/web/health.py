@@ -9,9 +9,12 @@ import asyncio
 from msgspec import Struct
 from starlette.types import Receive, Scope, Send
 
+from receiver.core.errors import StoreError, Unwritable
+from receiver.core.types import NoticeState, State
+from receiver.service.wiring import Parts
 from receiver.store import Store
-from receiver.web.answers import INTERNAL, problem_view, tell
-from receiver.wiring import Parts
+from receiver.telemetry.metrics import Gauges
+from receiver.web.json_replies import INTERNAL, problem_view, tell
 
 LIVE = "/healthz"
 READY = "/readyz"
@@ -74,3 +77,26 @@ class Checks:
     async def why_not(self) -> str | None:
         """None if it is ready, else why it is not."""
         return "the service is stopping" if any(it.is_set() for it in self._stops) else await self._probe.fault()
+
+
+_WAITING = (State.QUEUED, State.SUBMITTING, State.WAITING)
+_OWED = (NoticeState.DUE, NoticeState.SENDING, NoticeState.HELD, NoticeState.DEAD)
+
+
+async def gauges(parts: Parts, checks: Checks) -> Gauges:
+    """Ready as /readyz says it; the counters are told though the database does not answer."""
+    ready = await checks.why_not() is None
+    depths = [("ingest", parts.ingest.depth)]
+    try:
+        tasks, notices = dict(await parts.store.tasks.counts()), dict(await parts.store.notices.counts())
+        depths += [(state.value, tasks.get(state.value, 0)) for state in _WAITING]
+        depths += [(f"notices_{state.value}", notices.get(state.value, 0)) for state in _OWED]
+        depths += [("archive", await parts.store.tasks.count_to_archive())]
+    except StoreError:
+        ready = False
+    database, log = await asyncio.to_thread(parts.store.sizes)
+    try:
+        free, size = await asyncio.to_thread(parts.files.space)
+    except Unwritable:
+        return Gauges(depths=depths, ready=ready, database=database, database_log=log)
+    return Gauges(depths=depths, ready=ready, database=database, database_log=log, disk_free=free, disk_size=size)

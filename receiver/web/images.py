@@ -12,12 +12,12 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from receiver.errors import Refused
-from receiver.files import SHEET, Files, media_type
-from receiver.links import Links
-from receiver.model import Clock
-from receiver.views import image_path
-from receiver.web.auth import Tokens
+from receiver.client.schemas import image_path
+from receiver.core.errors import Refused
+from receiver.core.types import Clock
+from receiver.pictures.files import SHEET, Files, media_type
+from receiver.pictures.signed_links import Links
+from receiver.web.access import Tokens
 
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",

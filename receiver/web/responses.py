@@ -11,8 +11,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from receiver.errors import Refused, StoreError
-from receiver.web.answers import INTERNAL, JSON, NEVER_CACHED, problem_view, retry_after, unavailable
+from receiver.core.errors import Refused, StoreError
+from receiver.web.json_replies import INTERNAL, JSON, NEVER_CACHED, problem_view, retry_after, unavailable
 
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 

@@ -1,0 +1,84 @@
+"""Where the service is, and its token: what every command that speaks to the API begins with."""
+
+import contextlib
+import functools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+from urllib.parse import urlsplit
+
+import click
+
+from receiver import config
+from receiver.client.client import Client
+from receiver.config import Settings
+from receiver.config.generated_secrets import TOKENS_FILE
+from receiver.core.errors import ApiError
+from receiver.tokens import is_ref
+
+PREFIX_LEAST = 8  # characters of a ref that may stand for it, if it is the only one that begins so
+_LAST = "ffffffff-ffff-7fff-bfff-ffffffffffff"  # no ref sorts behind it
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def connected(command: Callable[Concatenate[Client, _P], _R]) -> Callable[..., _R]:
+    """Gives a command the option --config, and as its first argument a client of the service that the settings name."""
+
+    @click.option(
+        "--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="By default ./receiver.toml."
+    )
+    @functools.wraps(command)
+    def begun(*args: Any, file: Path | None, **given: Any) -> _R:
+        with connect(file) as client:
+            return command(client, *args, **given)
+
+    return begun
+
+
+def full(client: Client, ref: str) -> str:
+    """The ref that `ref` is, or is the beginning of. Raises ClickException where several tasks' refs begin so."""
+    cursor = ref + _LAST[len(ref) :]
+    if len(ref) < PREFIX_LEAST or is_ref(ref) or not is_ref(cursor):
+        return ref  # whatever it is, the service knows what to say of it
+    found = [task.ref for task in client.tasks(limit=2, cursor=cursor).tasks if task.ref.startswith(ref)]
+    if len(found) > 1:
+        raise click.ClickException(f"several refs begin with {ref}; give more of it, as in {found[0]}")
+    return found[0] if found else ref
+
+
+@contextlib.contextmanager
+def connect(file: Path | None) -> Iterator[Client]:
+    """A client of the service that the settings name, with its token."""
+    settings = config.load(os.environ, file, client=True)
+    token = token_for(settings)
+    with Client(settings.server, token) as client:
+        try:
+            yield client
+        except ApiError as error:
+            if token is None and error.status == 401:
+                raise click.ClickException(_no_token(settings)) from None
+            raise
+
+
+def token_for(settings: Settings) -> str | None:
+    """API_TOKEN; on the service's own machine also the service's. A server elsewhere is never shown the latter."""
+    return config.local_token(settings) if _is_local(settings) else settings.api_token
+
+
+def _no_token(settings: Settings) -> str:
+    if not _is_local(settings):
+        return f"no API token found for {settings.server}: set RECEIVER_API_TOKEN to one of its API_TOKENS"
+    state = config.UNIT_DATABASE.parent
+    where = f"as root with RECEIVER_STATE_DIR={state}" if state.exists() else "where its state directory is"
+    return (
+        f"no API token found (looked for {(settings.state_dir / TOKENS_FILE).absolute()}): set RECEIVER_API_TOKEN, or "
+        f"run this {where}, or with the service's --config"
+    )
+
+
+def _is_local(settings: Settings) -> bool:
+    return settings.source("SERVER") == "default" or urlsplit(settings.server).hostname in _LOOPBACK

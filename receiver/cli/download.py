@@ -1,0 +1,110 @@
+"""Our copies of a task's pictures, saved as files of a person's own: whole or not at all, under names made here.
+
+Nothing that the service says becomes a part of a path, and no file is replaced unless that was asked for.
+"""
+
+import contextlib
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+from msgspec import Struct
+
+from receiver.cli.task_text import kept
+from receiver.client.client import Client
+from receiver.client.schemas import ImageView, TaskView, image_path
+from receiver.core.errors import ApiError
+from receiver.pictures.files import MEDIA
+from receiver.tokens import is_ref
+
+PICTURE_MOST = 64 * 1024 * 1024  # bytes: the archive keeps none of a third of that
+# Characters of a REF in a file's name: its milliseconds and twelve random bits. The first eight alone are shared by all
+# tasks of a minute; so much is unique, and still the beginning of a REF that the commands take.
+_REF_LENGTH = 18
+
+
+class Saved(Struct, frozen=True):
+    """What became of one picture: the `path` of its file, or why there is none."""
+
+    image_no: int
+    path: str | None = None
+    error: str | None = None
+
+
+class _NotSaved(Exception):
+    """The text says why."""
+
+
+def save(client: Client, task: TaskView, folder: Path, *, force: bool = False) -> Iterator[Saved]:
+    """Save the pictures one after the other; `force` replaces files that have their names.
+
+    Raises ApiError where the service cannot be asked, ClickException where `folder` cannot be made.
+    """
+    if not is_ref(task.ref):
+        raise click.ClickException(f"{client.server} answers with a task whose ref is none")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.ClickException(f"cannot make {folder}: {error.strerror}") from None
+    for image in task.images:
+        try:
+            yield Saved(image.image_no, str(_saved(client, task.ref, image, folder, force=force)))
+        except _NotSaved as error:
+            yield Saved(image.image_no, error=str(error))
+        except OSError as error:
+            yield Saved(image.image_no, error=f"cannot write into {folder}: {error.strerror}")
+        except ApiError as error:
+            if error.status != 404:  # else it is gone since
+                raise
+            yield Saved(image.image_no, error=f"not kept (any more): {error}")
+
+
+def _saved(client: Client, ref: str, image: ImageView, folder: Path, *, force: bool) -> Path:
+    if image.archived is None:
+        raise _NotSaved(kept(image) or "no copy of it is kept")
+    found = re.fullmatch(rf"{image_path(ref, '')}([0-9]{{1,4}}\.({'|'.join(MEDIA)}))", image.archived)
+    if found is None:
+        raise _NotSaved("the service keeps it where this version does not know it")
+    path = folder / f"{ref[:_REF_LENGTH]}-{image.image_no}.{found[2]}"
+    there = _NotSaved(f"{path} is there already: --force replaces it")
+    if not force and os.path.lexists(path):
+        raise there
+    with _part(path) as part:
+        _load(client, ref, found[1], part)
+        if force:
+            os.replace(part, path)
+            return path
+        try:
+            os.link(part, path)  # unlike a move, it replaces nothing that has come meanwhile
+        except FileExistsError:
+            raise there from None
+        except OSError:  # a file system without links
+            if os.path.lexists(path):
+                raise there from None
+            os.rename(part, path)
+    return path
+
+
+@contextlib.contextmanager
+def _part(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`; what has it afterwards is removed."""
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        yield part
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _load(client: Client, ref: str, file: str, part: Path) -> None:
+    size = 0
+    with client.picture(ref, file) as pieces, open(part, "xb") as out:
+        for piece in pieces:
+            size += len(piece)
+            if size > PICTURE_MOST:
+                raise _NotSaved(f"it is larger than {PICTURE_MOST >> 20} MiB")
+            out.write(piece)
+        out.flush()
+        os.fsync(out.fileno())

@@ -1,0 +1,62 @@
+"""What `receiver install` asks a person, or reads from a file: checked before anything is changed, and never shown."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from receiver.config.value_kinds import BadValue, Kind
+
+STDIN = Path("-")
+
+
+def on_a_terminal() -> bool:
+    """Whether there is a person to be asked."""
+    return sys.stdin.isatty()
+
+
+def asked(question: str, kind: Kind, what: str, *, secret: bool = False) -> str:
+    """A person's answer. A wrong one is told in a line, and asked for again; a secret is not echoed, and may be empty.
+
+    Raises ClickException where the input ends before there is a good one: with what was wrong last.
+    """
+    wrong = f"{what} was not given"
+    while True:
+        try:
+            value = click.prompt(
+                question, hide_input=secret, default="" if secret else None, show_default=False, err=True
+            ).strip()
+        except click.Abort as ended:
+            if not isinstance(ended.__context__, EOFError):
+                raise
+            if not secret:
+                click.echo(err=True)  # the question's own line has no end yet
+            raise click.ClickException(f"{wrong}; nothing was changed") from None
+        if secret and not value:
+            return ""
+        try:
+            checked(value, kind, what)
+        except click.ClickException as error:
+            wrong = error.format_message()
+            click.echo(f"receiver: {wrong}", err=True)
+        else:
+            return value
+
+
+def read(file: Path, name: str) -> str:
+    """What a file holds that a secret `name` is in, stripped; `STDIN` is standard input. Raises ClickException."""
+    try:
+        return (sys.stdin.read() if file == STDIN else file.read_text("utf-8")).strip()
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise click.ClickException(f"cannot read the file of {name}: {why}") from None
+
+
+def checked(value: str, kind: Kind, what: str) -> None:
+    """Raise ClickException, which names `what` and not the value, where it is not of this kind."""
+    try:
+        kind.parse(value)
+    except BadValue as error:
+        raise click.ClickException(f"{what}: {error}") from None
+    except ValueError:
+        raise click.ClickException(f"{what}: expected {kind.expects}") from None

@@ -1,0 +1,191 @@
+"""The steps of `receiver install`: files to be written or removed, commands to be run; each can be told before it is
+done, and done again without effect. Contents of secret files are never shown."""
+
+import contextlib
+import errno
+import os
+import re
+import secrets
+import stat
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+from msgspec import Struct
+
+from receiver.atomic_files import sync
+
+COMMAND_MOST_S = 1000  # a start may take as long as the unit's TimeoutStartSec, and a stop comes before it
+_NEVER = Path("/dev/null")  # what a masked unit is a link to
+_REMEDIES = {
+    errno.EACCES: "run this as root",
+    errno.EPERM: "run this as root",
+    errno.ENOSPC: "make some room there, and run this again: it goes on where it ended",
+    errno.EDQUOT: "make some room there, and run this again: it goes on where it ended",
+    errno.EROFS: "see why that disk is read-only",
+    errno.EEXIST: "see what is in the place of its folder",
+    errno.ENOTDIR: "see what is in the place of its folder",
+}
+
+
+class Write(Struct, frozen=True):
+    """A file as it has to be, of root where root writes it. `shown` is what a dry run says of its contents.
+
+    `theirs`: a person may have put a link in its place; what that leads to is read, and is theirs to change.
+    """
+
+    path: Path
+    content: bytes
+    mode: int
+    shown: str
+    theirs: bool = False
+
+    @property
+    def needed(self) -> str | None:
+        """`new` or `changed`; None if it already is so. Raises ClickException where nobody knows."""
+        linked = self.path.is_symlink()
+        try:
+            with self.path.open("rb") as file:
+                found, state = file.read(), os.fstat(file.fileno())
+        except FileNotFoundError:
+            if not linked:
+                return "new"
+            found, state = b"", self.path.lstat()
+        except OSError as error:
+            raise _cannot("read", self.path, error) from None
+        if linked and self.theirs:
+            if found == self.content:
+                return None
+            raise click.ClickException(
+                f"{self.path} is a link to {self.path.readlink()}: change that file, or remove the link"
+            )
+        same = found == self.content and stat.S_IMODE(state.st_mode) == self.mode and state.st_uid == os.geteuid()
+        return None if same and not linked else "changed"
+
+    def told(self) -> str:
+        """What this would do."""
+        return f"write   {self.path} (mode {self.mode:04o}, {self.needed}): {self.shown}"
+
+    def done(self) -> None:
+        """Do it, so that there is never half a file, nor one that others could read. Raises ClickException."""
+        draft = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}")
+        with _trouble(self.path):
+            self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            _sweep(self.path)
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(self.content)
+                    os.fchmod(descriptor, self.mode)
+                    file.flush()
+                    os.fsync(descriptor)
+                draft.rename(self.path)
+            except BaseException:
+                draft.unlink(missing_ok=True)
+                raise
+            sync(self.path.parent)
+
+
+class Remove(Struct, frozen=True):
+    """A file that has to go, and its directory with it if that is left empty and ends in `.d`."""
+
+    path: Path
+
+    @property
+    def needed(self) -> str | None:
+        """`there`, or None: also for a masked unit, which a person wanted never to start."""
+        return "there" if os.path.lexists(self.path) and not is_masked(self.path) else None
+
+    def told(self) -> str:
+        """What this would do."""
+        return f"remove  {self.path}"
+
+    def done(self) -> None:
+        """Do it. Raises ClickException."""
+        with _trouble(self.path):
+            self.path.unlink(missing_ok=True)
+            _sweep(self.path)
+        if self.path.parent.suffix == ".d":
+            with contextlib.suppress(OSError):
+                self.path.parent.rmdir()
+
+
+class Check(Struct, frozen=True):
+    """Something that has to hold before the steps behind it are taken: else `look` raises, and they are not."""
+
+    what: str
+    look: Callable[[], object]
+    needed: str = "always"
+
+    def told(self) -> str:
+        """What this would do."""
+        return f"check   {self.what}"
+
+    def done(self) -> None:
+        """Do it. Raises what `look` raises."""
+        self.look()
+
+
+class Run(Struct, frozen=True):
+    """A command that has to succeed, and why it is run. `doubtful`: that it fails is no reason to stop."""
+
+    argv: tuple[str, ...]
+    why: str = ""
+    doubtful: bool = False
+    needed: str = "always"
+
+    def told(self) -> str:
+        """What this would do."""
+        return f"run     {' '.join(self.argv)}" + (f"  ({self.why})" if self.why else "")
+
+    def done(self) -> None:
+        """Do it. Raises ClickException."""
+        try:
+            ended = subprocess.run(  # noqa: S603 - our own words
+                self.argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=COMMAND_MOST_S, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise click.ClickException(f"cannot run {' '.join(self.argv)}: {error}") from None
+        if ended.returncode and not self.doubtful:
+            raise click.ClickException(
+                f"{' '.join(self.argv)} ended with status {ended.returncode}: {ended.stderr.strip() or 'no words'}; "
+                "`journalctl -u receiver -n 20` may say more; then run this again"
+            )
+
+
+Step = Write | Remove | Check | Run
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is such a file. Raises ClickException where we may not look."""
+    try:
+        return path.exists()
+    except OSError as error:
+        raise _cannot("look for", path, error) from None
+
+
+def is_masked(path: Path) -> bool:
+    """Whether this unit is one that a person wanted never to start (`systemctl mask`)."""
+    return path.is_symlink() and path.readlink() == _NEVER
+
+
+def _sweep(path: Path) -> None:
+    """Remove drafts of this file that were left behind by a kill: they may hold what it holds."""
+    ours = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{16}}")
+    for found in path.parent.iterdir() if path.parent.is_dir() else ():
+        if ours.fullmatch(found.name):
+            found.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _trouble(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _cannot("change", path, error) from None
+
+
+def _cannot(verb: str, path: Path, error: OSError) -> click.ClickException:
+    remedy = _REMEDIES.get(error.errno or 0)
+    return click.ClickException(f"cannot {verb} {path}: {error.strerror}" + (f"; {remedy}" if remedy else ""))

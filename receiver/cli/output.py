@@ -1,0 +1,197 @@
+"""How the commands write: JSON, tables that fit a terminal, ages, and words from outside made harmless."""
+
+import itertools
+import re
+import shutil
+import textwrap
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+import click
+import msgspec
+
+from receiver.core.sanitize import one_line
+
+CELL_MOST = 200  # characters
+COLUMN_LEAST = 8  # columns that one that gives way keeps
+GAP = "  "
+_NONE = "–"
+_LOUD = re.compile(r"[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")  # JSON itself escapes the rest
+_ODD_TIME = (ValueError, OverflowError, TypeError)  # no time, one at an end of the calendar, one without a zone
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, as the API gives it.")
+
+
+def echo_json(value: object) -> None:
+    """Print a view as JSON, indented, money and times as the API writes them."""
+    click.echo(_quiet(msgspec.json.format(msgspec.json.encode(value), indent=2).decode()))
+
+
+def echo_json_line(value: object) -> None:
+    """Print a view as one line of JSON."""
+    click.echo(json_line(value))
+
+
+def json_line(value: object) -> str:
+    """A view as one line of JSON."""
+    return _quiet(msgspec.json.encode(value).decode())
+
+
+def _quiet(text: str) -> str:
+    """JSON that means the same, without what could speak to a terminal: such characters stand in strings alone."""
+    return _LOUD.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def cell(text: str | None) -> str:
+    """Text from outside on one line, without what could speak to a terminal; a dash for none."""
+    return one_line(text, CELL_MOST) if text else _NONE
+
+
+def harmless(text: str) -> str:
+    """Text from outside, whole: line ends stay, what else could speak to a terminal is escaped."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
+def table(
+    heads: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    shrink: Sequence[int] = (),
+    right: Sequence[int] = (),
+    least: Mapping[int, int] | None = None,
+) -> str:
+    """Aligned columns. Those of `shrink` give way in turn, down to what `least` says or to `COLUMN_LEAST`, so that a
+    line fits the terminal; those of `right` end flush."""
+    lines = [list(heads), *map(list, rows)]
+    widths = [max(columns(line[place]) for line in lines) for place in range(len(heads))]
+    for place in shrink:
+        over = sum(widths) + len(GAP) * (len(widths) - 1) - shutil.get_terminal_size().columns
+        widths[place] = min(widths[place], max(widths[place] - over, (least or {}).get(place, COLUMN_LEAST)))
+    return "\n".join(_row(line, widths, right) for line in lines)
+
+
+def _row(line: Sequence[str], widths: Sequence[int], right: Sequence[int]) -> str:
+    padded = [
+        _padded(_cut(text, width), width, flush=place in right)
+        for place, (text, width) in enumerate(zip(line, widths, strict=True))
+    ]
+    return GAP.join(padded).rstrip()
+
+
+def columns(text: str) -> int:
+    """How many columns of a terminal `text` takes: Chinese, Japanese, Korean and emoji two each, accents none."""
+    return sum(map(_columns, text))
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """`text` on lines of `width` columns at most, broken between words where that can be; nothing is cut."""
+    lines, line = [], ""
+    for piece in re.findall(r"\S+\s*|\s+", text):
+        if line and columns(line) + columns(piece.rstrip()) > width:
+            lines.append(line.rstrip())
+            line = ""
+        for character in piece:
+            if columns(line) + _columns(character) > width and not character.isspace():
+                lines.append(line)
+                line = ""
+            line += character
+    return [*lines, line.rstrip()]
+
+
+def _columns(character: str) -> int:
+    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def _cut(text: str, width: int) -> str:
+    if columns(text) <= width:
+        return text
+    ends = itertools.accumulate(map(_columns, text))
+    return "".join(c for c, end in zip(text, ends, strict=True) if end < width) + "…"
+
+
+def _padded(text: str, width: int, *, flush: bool = False) -> str:
+    spaces = " " * (width - columns(text))
+    return spaces + text if flush else text + spaces
+
+
+def facts(pairs: Iterable[tuple[str, str | None]]) -> str:
+    """Names and values, aligned; those without a value are left out."""
+    told = [(name, value) for name, value in pairs if value]
+    width = max((columns(name) for name, _ in told), default=0)
+    return "\n".join(f"{_padded(name, width)}{GAP}{value}" for name, value in told)
+
+
+def prose(text: str, indent: str = "") -> str:
+    """Sentences, broken between words so that they fit the terminal."""
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(
+        text,
+        width,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """`1 task`, `1,200 tasks`; `many` where it is not `one` with an s."""
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
+def age(moment: str, now: datetime | None = None) -> str:
+    """How long ago an RFC 3339 time was: `now`, `12 s`, `5 min`, `3 h`, `8 d`; times ahead as `in 5 min`.
+
+    A dash for what is no time, here and below: it comes from a server.
+    """
+    try:
+        gone = ((now or datetime.now(UTC)) - datetime.fromisoformat(moment)).total_seconds()
+    except _ODD_TIME:
+        return _NONE
+    text = _span(abs(gone))
+    return f"in {text}" if gone <= -1 else text if gone >= 1 else "now"
+
+
+def when(moment: str) -> str:
+    """An RFC 3339 time with how long ago it was: `2026-11-22 09:16:00 (5 min ago)`."""
+    since = age(moment)
+    if since == _NONE or local(moment) == _NONE:
+        return _NONE
+    return f"{local(moment)} ({since}{'' if since == 'now' or since.startswith('in') else ' ago'})"
+
+
+def local(moment: str) -> str:
+    """An RFC 3339 time as `2026-11-22 09:16:00` of this machine's zone."""
+    try:
+        return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except _ODD_TIME:
+        return _NONE
+
+
+def until(moment: str) -> str:
+    """An RFC 3339 time that is to come: `09:16:30` of this machine's zone if it is within a day, else with its date.
+
+    A whole minute is told as one, `09:16`, as quiet hours are written.
+    """
+    try:
+        at = datetime.fromisoformat(moment)
+        if at - datetime.now(UTC) >= timedelta(days=1):
+            return local(moment).rpartition(":")[0] or _NONE
+        return clock(at).removesuffix(":00")
+    except _ODD_TIME:
+        return _NONE
+
+
+def clock(moment: datetime) -> str:
+    """The time of day on this machine, `09:16:00`."""
+    return moment.astimezone().strftime("%H:%M:%S")
+
+
+def _span(seconds: float) -> str:
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{int(seconds)} s"

@@ -1,0 +1,388 @@
+"""A typed client of our HTTP API, for the commands and for anybody's script; synchronous.
+
+It promises answers as the types of `views`, and for everything that goes wrong an `ApiError` of one line that says what
+to do. A request that could not connect is tried again, and each new task carries an Idempotency-Key, so that no retry
+pays twice. Finding the server and its token is left to the caller.
+"""
+
+import contextlib
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
+from receiver.client import answer_limits
+from receiver.client.schemas import (
+    BatchItem,
+    CallbackPage,
+    CallbackUrlView,
+    CallbackView,
+    NewTask,
+    NoticePage,
+    ProblemView,
+    PruneView,
+    RedrivenView,
+    TaskPage,
+    TaskView,
+    TrialView,
+    VerdictView,
+)
+from receiver.core.errors import ApiError
+from receiver.core.types import State
+
+if TYPE_CHECKING:  # it takes 100 ms to import, which `receiver --help` need not wait for
+    import httpx
+
+TIMEOUT_S = 30.0
+TRIAL_S = 90.0  # a send takes up to 30 s, and the sample's picture may first have to be drawn
+CONNECT_GAPS_S = (0.2, 0.6)  # before a request that could not connect is tried again
+SILENCE_MOST_S = 30.0  # a stream that says nothing for so long is opened anew, and the tasks are looked at
+STREAM_GAP_S = 1.0  # before a stream that broke is opened again
+PATIENCE_S = 120.0  # how long a service that was there may be away: an update takes less
+ENDS = frozenset({State.COMPLETED, State.FAILED, State.LOST, State.CANCELLED})
+
+_TOO_MUCH = "too_much"
+_FOREIGN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what is no JSON, or nested without an end
+
+_T = TypeVar("_T")
+
+
+class Client:
+    """The API of one service at `server` (without a trailing slash). Closes its connections when its context ends.
+
+    Every call raises ApiError: with the API's own status and code, or status 0 where nobody answered.
+    """
+
+    def __init__(self, server: str, token: str | None, *, pause: Callable[[float], None] = time.sleep) -> None:
+        import httpx
+
+        self.server = server
+        self._has_token = bool(token)
+        self._pause = pause
+        self._limits = answer_limits.Limits()
+        headers = {"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        self._http = httpx.Client(
+            base_url=f"{server}/api/v1/", headers=headers, timeout=TIMEOUT_S, trust_env=False, follow_redirects=False
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def __repr__(self) -> str:
+        return f"Client({self.server!r})"
+
+    # -- tasks --
+
+    def create_task(self, asked: NewTask) -> TaskView:
+        """Queue a task."""
+        key = asked.idempotency_key or new_key()
+        body = replace(asked, idempotency_key=None)
+        return self._call("POST", "tasks", TaskView, body=body, headers={"Idempotency-Key": key})
+
+    def create_batch(self, asked: Sequence[NewTask]) -> list[BatchItem]:
+        """Queue up to 100 tasks; what became of each, in the same order."""
+        tasks = [replace(each, idempotency_key=each.idempotency_key or new_key()) for each in asked]
+        return self._call("POST", "tasks/batch", list[BatchItem], body={"tasks": tasks})
+
+    def tasks(
+        self,
+        *,
+        state: str | None = None,
+        label: str | None = None,
+        model: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> TaskPage:
+        """A page of tasks, newest first."""
+        query = {"state": state, "label": label, "model": model, "limit": limit, "cursor": cursor}
+        return self._call("GET", "tasks", TaskPage, query=query)
+
+    def task(self, ref: str) -> TaskView:
+        """One task."""
+        return self._call("GET", _path("tasks", ref), TaskView)
+
+    @contextlib.contextmanager
+    def picture(self, ref: str, file: str) -> Iterator[Iterator[bytes]]:
+        """Our own copy of a task's picture, bit by bit; `file` is the last part of its `archived`."""
+        url = f"{self.server}/{_path('images', ref, file)}"  # our own spelling: none leads to another server
+        request = self._http.build_request("GET", url)
+        with self._told_apart(), self._limits.within(answer_limits.PICTURE_S), self._opened(request) as answer:
+            if answer.status_code != 200:
+                raise self._problem(answer.status_code, answer_limits.whole(answer.iter_raw()))
+            yield answer.iter_raw()
+
+    def cancel(self, ref: str) -> TaskView:
+        """Withdraw a queued task."""
+        return self._call("POST", _path("tasks", ref, "cancel"), TaskView)
+
+    def poll(self, ref: str) -> TaskView:
+        """Have the provider asked about the task now."""
+        return self._call("POST", _path("tasks", ref, "poll"), TaskView)
+
+    def resubmit(self, ref: str) -> TaskView:
+        """Send an unsure task again, accepting that it may be paid for twice."""
+        return self._call("POST", _path("tasks", ref, "resubmit"), TaskView)
+
+    def tell_id(self, ref: str, task_id: str) -> TaskView:
+        """Tell the provider's id of a task afterwards."""
+        return self._call("PATCH", _path("tasks", ref), TaskView, body={"task_id": task_id})
+
+    def mint_url(
+        self, *, label: str | None = None, model: str | None = None, task_id: str | None = None
+    ) -> CallbackUrlView:
+        """A callback URL for a submission made elsewhere."""
+        body = {"label": label, "model": model, "task_id": task_id}
+        given = {name: value for name, value in body.items() if value is not None}
+        return self._call("POST", "callback-urls", CallbackUrlView, body=given)
+
+    # -- callbacks and notices --
+
+    def callbacks(
+        self,
+        *,
+        ref: str | None = None,
+        verdict: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> CallbackPage:
+        """A page of callbacks, newest first, without their bodies."""
+        query = {"ref": ref, "verdict": verdict, "limit": limit, "cursor": cursor}
+        return self._call("GET", "callbacks", CallbackPage, query=query)
+
+    def callback(self, callback_id: int) -> CallbackView:
+        """One callback, with its body."""
+        return self._call("GET", _path("callbacks", str(callback_id)), CallbackView)
+
+    def replay(self, callback_id: int, *, accept: bool = False) -> VerdictView:
+        """Parse a stored callback again; with `accept` it is believed."""
+        return self._call("POST", _path("callbacks", str(callback_id), "replay"), VerdictView, body={"accept": accept})
+
+    def notices(
+        self,
+        *,
+        state: str | None = None,
+        target: str | None = None,
+        ref: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> NoticePage:
+        """A page of notices, newest first."""
+        query = {"state": state, "target": target, "ref": ref, "limit": limit, "cursor": cursor}
+        return self._call("GET", "notices", NoticePage, query=query)
+
+    def redrive(self, *, target: str | None = None, ids: Sequence[int] | None = None, to: str | None = None) -> int:
+        """Put dead notices back to due (all, or a target's, or those of `ids`), perhaps `to` another target."""
+        body = {"target": target, "ids": ids, "to": to}
+        given = {name: value for name, value in body.items() if value is not None}
+        return self._call("POST", "notices/redrive", RedrivenView, body=given).redriven
+
+    def test_target(self, target: str) -> TrialView:
+        """Have a sample with a picture sent to a target now, and what came of it."""
+        return self._call("POST", "notices/test", TrialView, body={"target": target}, timeout_s=TRIAL_S)
+
+    def prune(self) -> bool:
+        """Let retention begin now; False if it was under way already."""
+        return self._call("POST", "prune", PruneView).begun
+
+    # -- the stream --
+
+    def stream(self, *, lost: Callable[[], None] = lambda: None) -> Iterator[TaskView | None]:
+        """Every change of a task, for ever; the stream is opened again when it breaks, and `lost` called once whenever
+        that does not succeed at once.
+
+        None means that changes may have been missed (at the first and every later opening, and while there are only
+        errors to be had), so whoever needs to be sure asks. Raises ApiError when the service cannot be reached at
+        first, when it is away for more than `PATIENCE_S`, and when it does not take the token.
+        """
+        met, lost_at = False, 0.0
+        while True:
+            try:
+                for change in self._listen():
+                    met, lost_at = True, 0.0
+                    yield change
+            except ApiError as error:
+                first, lost_at = not lost_at, lost_at or time.monotonic()
+                final = error.status in (401, 404) or error.code == _TOO_MUCH
+                if not met or final or time.monotonic() - lost_at > PATIENCE_S:
+                    raise
+                if first:
+                    lost()
+                if error.status:
+                    yield None
+            self._pause(STREAM_GAP_S)
+
+    def follow(self, ref: str) -> Iterator[TaskView]:
+        """The task as it is and after each of its changes, up to its end (or its being lost)."""
+        for heard in self.stream():
+            task = heard if heard is not None else self._look(ref)
+            if task is None or task.ref != ref:
+                continue
+            yield task
+            if task.state in ENDS:
+                return
+
+    def _look(self, ref: str) -> TaskView | None:
+        """The task, or None if the service is away just now: the stream says when that lasts too long."""
+        try:
+            return self.task(ref)
+        except ApiError as error:
+            if error.status == 0 or error.status >= 500:
+                return None
+            raise
+
+    def _listen(self) -> Iterator[TaskView | None]:
+        """One connection's changes, after a None; each is one line of `data`, as JSON has no line ends."""
+        request = self._http.build_request("GET", "stream", timeout=_patient(SILENCE_MOST_S))
+        with self._told_apart(), contextlib.ExitStack() as stack:
+            with self._limits.within(answer_limits.ANSWER_S):  # to open it; the stream itself has no end
+                answer = stack.enter_context(self._opened(request))
+                if answer.status_code != 200:
+                    raise self._problem(answer.status_code, answer_limits.whole(answer.iter_raw()))
+            for number, line in enumerate(_lines(answer)):
+                if number == 0:  # a comment: only from here on does the service tell us of changes
+                    yield None
+                name, _, value = line.partition(":")
+                if name == "data":
+                    yield msgspec.json.decode(value, type=TaskView)
+
+    # -- one request --
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        type: type[_T],  # noqa: A002 - as msgspec calls it
+        *,
+        query: dict[str, Any] | None = None,
+        body: object = None,
+        headers: dict[str, str] | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> _T:
+        given = {name: value for name, value in (query or {}).items() if value is not None}
+        content = None if body is None else msgspec.json.encode(body)
+        kind = {} if body is None else {"Content-Type": "application/json"}
+        request = self._http.build_request(
+            method,
+            path,
+            params=given or None,
+            content=content,
+            headers={**kind, **(headers or {})},
+            timeout=timeout_s,
+        )
+        status, said = self._sent(request)
+        if not 200 <= status < 300:
+            raise self._problem(status, said)
+        with self._told_apart():
+            return msgspec.json.decode(said, type=type)
+
+    def _sent(self, request: "httpx.Request") -> tuple[int, bytes]:
+        """The status and the whole body of its answer."""
+        for gap_s in CONNECT_GAPS_S:
+            with contextlib.suppress(_NotConnected):
+                return self._once(request)
+            self._pause(gap_s)
+        return self._once(request)
+
+    def _once(self, request: "httpx.Request") -> tuple[int, bytes]:
+        with self._told_apart(), self._limits.within(answer_limits.ANSWER_S), self._opened(request) as answer:
+            return answer.status_code, answer_limits.whole(answer.iter_raw())
+
+    @contextlib.contextmanager
+    def _opened(self, request: "httpx.Request") -> Iterator["httpx.Response"]:
+        """The answer, of which nothing is read yet, and nothing is ever unpacked: a little could become gigabytes."""
+        request.extensions["trace"] = self._limits.trace
+        with contextlib.closing(self._http.send(request, stream=True)) as answer:
+            yield answer
+
+    @contextlib.contextmanager
+    def _told_apart(self) -> Iterator[None]:
+        """What httpx and msgspec raise, as ApiError."""
+        import httpx
+
+        try:
+            yield
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            if _unknown_host(error):
+                raise _NotConnected(
+                    f"cannot find {self.server}: its name is not known here; check RECEIVER_SERVER, and the network"
+                ) from error
+            raise _NotConnected(
+                f"cannot connect to {self.server}: is the service running? Start it with `receiver serve`, or set "
+                "RECEIVER_SERVER to where it is"
+            ) from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise ApiError(
+                0,
+                "no_answer",
+                f"no answer from {self.server} ({type(error).__name__}): look at its log, then try again",
+            ) from error
+        except answer_limits.TooMuch as error:
+            text = f"{self.server} sends {error}, so that it is no receiver: see RECEIVER_SERVER"
+            raise ApiError(502, _TOO_MUCH, text) from error
+        except _FOREIGN as error:
+            raise self._foreign(200) from error
+
+    def _problem(self, status: int, said: bytes) -> ApiError:
+        try:
+            problem = msgspec.json.decode(said, type=ProblemView).error
+        except _FOREIGN:
+            return self._foreign(status)
+        if status == 401:
+            wants = "does not take this API token" if self._has_token else "wants an API token"
+            message = f"{self.server} {wants}: set RECEIVER_API_TOKEN to one of its API_TOKENS"
+            return ApiError(401, problem.code, message)
+        return ApiError(status, problem.code, problem.message, problem.field)
+
+    def _foreign(self, status: int) -> ApiError:
+        return ApiError(
+            status or 502,
+            "no_api",
+            f"{self.server} answers (HTTP {status}), but not as a receiver: see RECEIVER_SERVER",
+        )
+
+
+class _NotConnected(ApiError):
+    """No byte was sent, so that trying again is safe, whatever the request."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(0, "unreachable", message)
+
+
+def _unknown_host(error: BaseException | None) -> bool:
+    """Whether a name that does not resolve is at the bottom of it."""
+    while error is not None and not isinstance(error, socket.gaierror):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def new_key() -> str:
+    """A fresh Idempotency-Key."""
+    return str(uuid.uuid4())
+
+
+def _path(*parts: str) -> str:
+    """A path of `parts`, each of which stays one segment whatever it holds."""
+    from urllib.parse import quote
+
+    return "/".join(quote(part, safe="") for part in parts)
+
+
+def _patient(silence_s: float) -> "httpx.Timeout":
+    import httpx
+
+    return httpx.Timeout(TIMEOUT_S, read=silence_s)
+
+
+def _lines(answer: "httpx.Response") -> Iterator[str]:
+    """The lines of a stream of server-sent events; silence ends it quietly, as it is opened anew."""
+    import httpx
+
+    with contextlib.suppress(httpx.ReadTimeout, httpx.RemoteProtocolError):
+        yield from answer_limits.lines(answer.iter_raw())

@@ -1,0 +1,322 @@
+"""What our HTTP API says, as types: written by the web, read by the client. Times are RFC 3339, money is text."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from receiver.core.types import Archive, Copy, Image, Notice, Task, Usage
+
+IMAGES = "/images/"
+
+
+class NewTask(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A task to submit. In a batch each may carry its own `idempotency_key`; alone it is a header."""
+
+    model: str
+    params: dict[str, Any] = {}
+    label: str | None = None
+    targets: tuple[str, ...] | None = None
+    poll_only: bool = False
+    allow_permutations: bool = False
+    wait_for: Any = None
+    idempotency_key: str | None = None
+
+
+class ErrorView(Struct, frozen=True):
+    """Why a task failed: the provider's code as text, its words, and what came."""
+
+    code: str | None
+    message: str
+    raw: Any = None
+
+
+class ImageView(Struct, frozen=True):
+    """One picture; `archived` is the path of our own copy, where there is one.
+
+    `archive` is how that stands: `due` while it is still to be fetched (again at `archive_at`, if it was tried), then
+    `done` or `failed`. `archive_error` is why there is no copy, or no thumbnail of it.
+    """
+
+    image_no: int
+    type: str
+    url: str
+    job_id: str | None = None
+    archived: str | None = None
+    width: int | None = None
+    height: int | None = None
+    archive: str | None = None
+    archive_error: str | None = None
+    archive_at: str | None = None
+
+
+class UsageView(Struct, frozen=True):
+    """What it cost: `cost` in USD as text."""
+
+    cost: str | None
+    discount: float | None
+
+
+class TaskNotice(Struct, frozen=True):
+    """A notice, as its task shows it."""
+
+    target: str
+    event: str
+    state: str
+    attempts: int
+    error: str | None
+
+
+class TaskView(Struct, frozen=True):
+    """A task."""
+
+    ref: str
+    task_id: str | None
+    model: str | None
+    params: dict[str, Any]
+    label: str | None
+    state: str
+    unsure: bool
+    settled_by: str | None
+    confirmed: bool
+    origin: str
+    held_by: str | None
+    created_at: str
+    submitted_at: str | None
+    settled_at: str | None
+    progress: float | None
+    polls: int
+    images: list[ImageView]
+    error: ErrorView | None
+    usage: UsageView | None
+    notices: list[TaskNotice]
+
+
+class TaskPage(Struct, frozen=True):
+    """Tasks, newest first; `next` is the cursor of the following page."""
+
+    tasks: list[TaskView]
+    next: str | None
+
+
+class Problem(Struct, frozen=True, omit_defaults=True):
+    """What is wrong with a request."""
+
+    code: str
+    message: str
+    field: str | None = None
+
+
+class ProblemView(Struct, frozen=True):
+    """The body of every error."""
+
+    error: Problem
+
+
+class BatchItem(Struct, frozen=True, omit_defaults=True):
+    """What became of one task of a batch: its HTTP status, and the task or the error."""
+
+    status: int
+    task: TaskView | None = None
+    error: Problem | None = None
+
+
+class CallbackUrlView(Struct, frozen=True):
+    """A minted callback URL."""
+
+    ref: str
+    callback_url: str
+
+
+class CallbackView(Struct, frozen=True):
+    """A callback as it arrived; `body` (text, or base64 where it is not UTF-8) only when one is asked for."""
+
+    id: int
+    ref: str
+    received_at: str
+    verdict: str
+    size: int
+    replay_of: int | None
+    headers: dict[str, str]
+    body: str | None = None
+    body_base64: str | None = None
+
+
+class CallbackPage(Struct, frozen=True):
+    """Callbacks, newest first."""
+
+    callbacks: list[CallbackView]
+    next: str | None
+
+
+class VerdictView(Struct, frozen=True, omit_defaults=True):
+    """What became of a callback."""
+
+    verdict: str
+    ref: str | None = None
+
+
+class AttemptView(Struct, frozen=True):
+    """One try at sending it: how long it took, and why it failed, if it did."""
+
+    at: str
+    duration_ms: int
+    error: str | None
+
+
+class NoticeView(Struct, frozen=True):
+    """One message owed to one target, with every try so far, oldest first.
+
+    `waits_until` is until when it waits at least, `waits_for` what for: `quiet` (hours), `digest`, `retry`, `rest` (its
+    target fails), `rate` (its target's), `pictures`; both null where nothing but its turn is waited for.
+    """
+
+    id: int
+    ref: str | None
+    target: str
+    event: str
+    state: str
+    attempts: int
+    error: str | None
+    created_at: str
+    due_at: str
+    sent_at: str | None
+    text: str | None  # what an attention says
+    history: tuple[AttemptView, ...] = ()
+    waits_for: str | None = None
+    waits_until: str | None = None
+    label: str | None = None  # its task's
+
+
+class NoticePage(Struct, frozen=True):
+    """Notices, newest first."""
+
+    notices: list[NoticeView]
+    next: str | None
+
+
+class RedrivenView(Struct, frozen=True):
+    """How many notices were put back to due."""
+
+    redriven: int
+
+
+class PruneView(Struct, frozen=True):
+    """Whether retention begins now; else it was under way already."""
+
+    begun: bool
+
+
+class TrialView(Struct, frozen=True):
+    """What came of a sample message: `error` is what came back, `advice` what to do about it.
+
+    `picture` is how it was shown: `attached`, `linked`, or not at all, and `no_picture` then why it could not be (null
+    where the service is told in text alone); `note` is why the target's own template was not used.
+    """
+
+    target: str
+    ok: bool
+    error: str | None
+    duration_ms: int
+    advice: str | None = None
+    picture: str | None = None
+    no_picture: str | None = None
+    note: str | None = None
+
+
+def task_view(task: Task, images: tuple[Image, ...], notices: list[Notice], copies: Sequence[Copy] = ()) -> TaskView:
+    """A task as the API shows it."""
+    kept = {copy.image_no: copy for copy in copies}
+    return TaskView(
+        ref=task.ref,
+        task_id=task.task_id,
+        model=task.model,
+        params=msgspec.json.decode(task.params),
+        label=task.label,
+        state=task.state.value,
+        unsure=task.unsure,
+        settled_by=task.settled_by and task.settled_by.value,
+        confirmed=task.confirmed,
+        origin=task.origin.value,
+        held_by=task.held_by and task.held_by.value,
+        created_at=rfc3339(task.created_at),
+        submitted_at=moment(task.submitted_at),
+        settled_at=moment(task.settled_at),
+        progress=task.progress,
+        polls=task.polls,
+        images=[_image_view(task, it, kept.get(it.image_no)) for it in images],
+        error=ErrorView(task.error.code, task.error.message, _raw(task.error.raw)) if task.error else None,
+        usage=_usage(task.usage) if task.usage else None,
+        notices=[TaskNotice(it.target, it.event.value, it.state.value, it.attempts, it.error) for it in notices],
+    )
+
+
+def image_path(folder: str, file: str) -> str:
+    """The path of a file of the archive."""
+    return f"{IMAGES}{folder}/{file}"
+
+
+def _image_view(task: Task, image: Image, copy: Copy | None) -> ImageView:
+    view = ImageView(image.image_no, image.type, image.url, image.job_id)
+    if copy is None:
+        again = task.archive_at if task.archive_tries else None
+        return replace(view, archive=task.archive and task.archive.value, archive_at=moment(again))
+    if copy.file is None:
+        return replace(view, archive=Archive.FAILED.value, archive_error=copy.error)
+    return replace(
+        view,
+        archived=image_path(task.ref, copy.file),
+        width=copy.width,
+        height=copy.height,
+        archive=Archive.DONE.value,
+        archive_error=copy.error,
+    )
+
+
+def notice_view(
+    notice: Notice, history: Sequence[AttemptView] = (), waits: tuple[str, int] | None = None
+) -> NoticeView:
+    """A notice as the API shows it; `waits` is what it waits for, and until when."""
+    return NoticeView(
+        id=notice.id or 0,
+        ref=notice.ref,
+        target=notice.target,
+        event=notice.event.value,
+        state=notice.state.value,
+        attempts=notice.attempts,
+        error=notice.error,
+        created_at=rfc3339(notice.created_at),
+        due_at=rfc3339(notice.due_at),
+        sent_at=moment(notice.sent_at),
+        text=notice.report.text,
+        history=tuple(history),
+        waits_for=waits and waits[0],
+        waits_until=waits and rfc3339(waits[1]),
+        label=notice.report.label,
+    )
+
+
+def _usage(usage: Usage) -> UsageView:
+    return UsageView(None if usage.cost is None else str(usage.cost), usage.discount)
+
+
+def rfc3339(at: int) -> str:
+    """Milliseconds UTC as `2026-11-22T08:16:00.123Z`."""
+    return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def moment(at: int | None) -> str | None:
+    """The same for a time that may not have come yet."""
+    return None if at is None else rfc3339(at)
+
+
+def _raw(raw: bytes | None) -> Any:
+    if raw is None:
+        return None
+    try:
+        return msgspec.json.decode(raw)
+    except msgspec.DecodeError:
+        return raw.decode("utf-8", "replace")

@@ -1,0 +1,153 @@
+"""What a setting's text may be: each kind says what it expects, in words for a person, and parses it.
+
+Pure. A parser raises ValueError, or BadValue where the reason is worth telling, and never says what it was given: that
+may be a secret.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+from receiver.core.types import Confirm, Retention
+
+DAY = 86_400  # seconds
+SECRET_LEAST = 16  # characters; tokens.Ring asks the same of a key
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class BadValue(ValueError):
+    """A value that is refused for a reason of its own, which the text tells; it does not show the value."""
+
+
+class Allowed(Struct, frozen=True):
+    """Private places from which pictures may be fetched all the same."""
+
+    hosts: tuple[str, ...] = ()
+    networks: tuple[Network, ...] = ()
+
+    def __str__(self) -> str:
+        return " ".join([*self.hosts, *map(str, self.networks)])
+
+
+class Kind(Struct, frozen=True):
+    """How a value is read: what a person is told is expected, and the parser, which raises ValueError."""
+
+    expects: str
+    parse: Callable[[str], Any]
+
+
+def number(least: int, most: int, unit: str = "") -> Kind:
+    """A whole number in these bounds, both included."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,12}", text) or not least <= int(text) <= most:
+            raise ValueError
+        return int(text)
+
+    return Kind(f"a whole number{unit and ' of '}{unit} from {least} to {most}", parse)
+
+
+def words(expects: str, pattern: str, most: int) -> Kind:
+    """Up to `most` words that match `pattern`, as a tuple; repeated ones count once."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        found = tuple(dict.fromkeys(text.split()))
+        if not 1 <= len(found) <= most or not all(re.fullmatch(pattern, each) for each in found):
+            raise ValueError
+        return found
+
+    return Kind(expects, parse)
+
+
+def word(expects: str, pattern: str) -> Kind:
+    """One word that matches `pattern`."""
+
+    def parse(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError
+        return text
+
+    return Kind(expects, parse)
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    odd = re.search(r"[?#@\\]|[^\x21-\x7e]", text)  # @: no user or password, no look-alike host
+    if parts.scheme not in ("http", "https") or not parts.hostname or odd:
+        raise ValueError
+    _ = parts.port  # raises on one that is out of range
+    return text.rstrip("/")
+
+
+def _database(text: str) -> str:
+    scheme, _, rest = text.partition("://")
+    if scheme in ("postgres", "postgresql"):
+        raise BadValue("PostgreSQL is not available in this version; use sqlite:///FILE, on a disk that stays")
+    if scheme != "sqlite" or not re.fullmatch(r"/[^?\x00-\x1f]*[^?/\x00-\x1f]", rest) or rest == "/:memory:":
+        raise ValueError
+    return text
+
+
+def sqlite_path(database_url: str) -> Path | None:
+    """The file of an SQLite URL, or None of any other."""
+    scheme, _, rest = database_url.partition("://")
+    return Path(rest[1:]) if scheme == "sqlite" else None
+
+
+def _directory(text: str) -> Path:
+    if re.search(r"[\x00-\x1f]", text):
+        raise ValueError
+    return Path(text)
+
+
+def _retry(text: str) -> tuple[int, ...]:
+    gaps = tuple(number(1, 604_800).parse(word) for word in text.split())
+    if len(gaps) > 20:
+        raise ValueError
+    return gaps
+
+
+def _retention(text: str) -> Retention:
+    days: dict[str, int] = {}
+    for word in text.split():
+        kind, _, span = word.partition("=")
+        if kind not in Retention.__struct_fields__ or kind in days or not re.fullmatch(r"0d?|[0-9]{1,5}d", span):
+            raise ValueError
+        days[kind] = number(0, 36_500).parse(span.removesuffix("d"))
+    return Retention(**days)
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    return tuple(ipaddress.ip_network(word) for word in text.split())
+
+
+def _allowed(text: str) -> Allowed:
+    hosts, networks = [], []
+    for word in text.split():
+        try:
+            networks.append(ipaddress.ip_network(word))
+        except ValueError:
+            if not re.fullmatch(r"(?=.*[A-Za-z])[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?", word):
+                raise
+            hosts.append(word.lower())
+    return Allowed(tuple(hosts), tuple(networks))
+
+
+WEB = Kind("an http:// or https:// URL without user, query or fragment", _url)
+HOST = word("an address or a host name to listen on, such as 127.0.0.1", r"[A-Za-z0-9._:%-]{1,255}")
+TOKEN = word("one word of printable ASCII", r"[\x21-\x7e]{1,4096}")
+_LONG = rf"[\x21-\x7e]{{{SECRET_LEAST},512}}"
+TOKENS = words(f"up to 20 words of {SECRET_LEAST} or more printable ASCII characters each", _LONG, 20)
+DATABASE = Kind("sqlite:///FILE (sqlite:////FILE for an absolute path)", _database)
+RETRY = Kind("1 to 20 whole numbers of seconds from 1 to 604800", _retry)
+RETENTION = Kind("tasks, callbacks, polls, notices or images = 0, or 1d to 36500d, as in `callbacks=90d`", _retention)
+NETWORKS = Kind("networks such as 10.0.0.0/8", _networks)
+ALLOWED = Kind("host names, and networks such as 10.0.0.0/8", _allowed)
+CONFIRM = Kind("mismatch or always", Confirm)
+DIRECTORY = Kind("a directory", _directory)

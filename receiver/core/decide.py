@@ -1,0 +1,297 @@
+"""What an outcome does to a task: every rule about what is believed, and every state a task can be put into. Pure.
+
+`decide` is where to start reading; the rest are the steps it takes, and those that submit and sweep take without an
+outcome. Nothing here reads a clock or a database: the same arguments give the same answer.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from msgspec.structs import replace
+
+from receiver.core.schedule import unsure_place
+from receiver.core.types import (
+    Archive,
+    Confirm,
+    Decision,
+    Ending,
+    Error,
+    Event,
+    Hold,
+    Image,
+    Notice,
+    Origin,
+    Outcome,
+    Policy,
+    Report,
+    Shape,
+    Source,
+    State,
+    Style,
+    Target,
+    Task,
+    Verdict,
+)
+
+FIT_MS = 600_000  # how far a reply's `created_at` may be from the submission
+FOREVER = 1 << 62  # a place held until the task settles
+_ENDS = {Ending.COMPLETED: State.COMPLETED, Ending.FAILED: State.FAILED, Ending.CANCELLED: State.CANCELLED}
+_AT_REST: dict[str, Any] = {  # nothing is left to do about the task
+    **dict.fromkeys(("held_by", "due_at", "lease_until", "place_until", "poll_at", "hint", "hint_step", "hint_until")),
+    "unsure": False,
+}
+_EVENTS = {State.COMPLETED: Event.COMPLETED, State.FAILED: Event.FAILED, State.CANCELLED: Event.FAILED}
+
+
+def decide(task: Task, outcome: Outcome | None, source: Source, policy: Policy, now: int) -> Decision:
+    """What `outcome` (None: a body nobody could parse), which came by `source`, does to `task`.
+
+    1. A final task changes no more: the outcome is a duplicate, late, or a conflict.
+    2. No outcome, or one that is not believed, is a hint: kept, and the task is polled.
+    3. A believed end settles the task and owes its notices.
+    4. A believed "still running" moves the progress, and may teach us the provider's id.
+    """
+    if task.state.final:
+        return Decision(_after_the_end(task, outcome))
+    called = _called(task, policy, now) if source is Source.CALLBACK else task
+    if source is Source.POLL and outcome is not None and not fits(task, outcome):
+        return Decision(Verdict.HINT)  # an answer about something else: it changes nothing
+    if outcome is None or not believed(task, outcome, source, policy, now):
+        verdict = Verdict.UNPARSED if outcome is None else Verdict.HINT
+        return Decision(verdict, hinted(called, outcome, policy, now))
+    if outcome.terminal:
+        return settled(called, outcome, source, policy, now)
+    if task.state is State.LOST:
+        return Decision(Verdict.LATE)
+    moved = _moved(called, outcome)
+    news = (moved.task_id, moved.progress) != (task.task_id, task.progress)
+    return Decision(Verdict.ACCEPTED if news else Verdict.DUPLICATE, moved if moved != task else None)
+
+
+def believed(task: Task, outcome: Outcome, source: Source, policy: Policy, now: int) -> bool:
+    """Whether the outcome may change the task as it stands. A completion without a picture never may."""
+    if outcome.ending is Ending.COMPLETED and not outcome.images:
+        return False
+    if source is not Source.CALLBACK:
+        return True
+    if policy.confirm is Confirm.ALWAYS or outcome.shape is not Shape.TASK or outcome.task_id is None:
+        return False
+    if task.task_id is not None:
+        return outcome.task_id == task.task_id
+    return task.state is State.SUBMITTING and task.lease_until is not None and now < task.lease_until
+
+
+def fits(task: Task, outcome: Outcome) -> bool:
+    """Whether a poll's reply can be about this task: its model, and when the provider made it (± 10 minutes).
+
+    The provider's own `created_at` from the answer is compared where we have it, which forgives a wrong clock. Of a
+    task that somebody else submits we only know when its URL was made; or its id, which may be of an older submission.
+    """
+    if task.model and outcome.model and task.model != outcome.model:
+        return False
+    if outcome.created_at is None:
+        return True
+    if task.provider_created_at is not None:
+        return abs(outcome.created_at - task.provider_created_at) <= FIT_MS
+    if task.origin is Origin.SUBMITTED and task.submitted_at is not None:
+        return abs(outcome.created_at - task.submitted_at) <= FIT_MS
+    told = task.task_id is not None and outcome.task_id == task.task_id
+    return told or outcome.created_at >= task.created_at - FIT_MS
+
+
+def settled(
+    task: Task, outcome: Outcome, source: Source, policy: Policy, now: int, *, confirmed: bool = True
+) -> Decision:
+    """The task at its end, with the notices that tell of it."""
+    state = _ENDS[outcome.ending]
+    error = outcome.error
+    if state is not State.COMPLETED and error is None:
+        error = Error(None, f"the provider says {outcome.status} and gives no reason")
+    done = replace(
+        task,
+        **_AT_REST,
+        state=state,
+        confirmed=confirmed,
+        settled_by=source,
+        settled_at=now,
+        submitted_at=task.submitted_at or now,
+        task_id=task.task_id or outcome.task_id,
+        model=task.model or outcome.model,
+        progress=1.0 if state is State.COMPLETED else task.progress,
+        error=None if state is State.COMPLETED else error,
+        usage=outcome.usage,
+        pictures=picture_digest(outcome.images),
+        archive=Archive.DUE if outcome.images else None,
+        archive_at=now if outcome.images else None,
+    )
+    report = Report(
+        event=_EVENTS[state],
+        ref=done.ref,
+        task_id=done.task_id,
+        label=done.label,
+        model=done.model,
+        prompt=done.prompt,
+        confirmed=confirmed,
+        images=outcome.images,
+        error=done.error and replace(done.error, raw=None),
+        cost=outcome.usage.cost if outcome.usage else None,
+        duration_ms=_took(task, now),
+    )
+    return Decision(Verdict.ACCEPTED, done, outcome.images, owed(done, report, policy, now))
+
+
+def lost(task: Task, policy: Policy, now: int) -> Decision:
+    """The task given up, unless a callback still comes. A minted URL that was never used ends without a word."""
+    used = task.origin is not Origin.MINTED or task.submitted_at is not None
+    gone = replace(task, **{**_AT_REST, "unsure": task.unsure}, state=State.LOST)
+    report = Report(
+        event=Event.LOST, ref=task.ref, task_id=task.task_id, label=task.label, model=task.model, prompt=task.prompt
+    )
+    return Decision(Verdict.ACCEPTED, gone, (), owed(gone, report, policy, now) if used else ())
+
+
+def hinted(task: Task, outcome: Outcome | None, policy: Policy, now: int) -> Task:
+    """The task with a hint kept and its poll due at once. The first terminal hint starts the ladder anew."""
+    known = task.hint
+    fresh = known is None and task.hint_step is None
+    if outcome is not None and (known is None or outcome.terminal or not known.terminal):
+        if outcome.task_id is None and known is not None and known.task_id is not None:
+            outcome = replace(outcome, task_id=known.task_id)  # the only id there is to ask by
+        known = outcome
+    first_end = outcome is not None and outcome.terminal and not (task.hint is not None and task.hint.terminal)
+    if not (fresh or first_end):
+        return replace(task, hint=known)
+    until = now + policy.confirm_within_ms if first_end else task.hint_until
+    soon = now if policy.can_poll else until
+    return replace(
+        task, hint=known, hint_step=0, hint_until=until, poll_at=min(filter(None, (soon, task.poll_at)), default=None)
+    )
+
+
+def unsure(task: Task, now: int, expected_ms: int) -> Task:
+    """The task when nobody knows whether the provider took it: waiting, its place held for a while, then looked at.
+
+    With an id that a callback taught us we do know.
+    """
+    sure = task.task_id is not None
+    look_at = now + (expected_ms if sure else unsure_place(expected_ms))
+    return replace(
+        task,
+        state=State.WAITING,
+        held_by=None,
+        unsure=not sure,
+        submitted_at=task.submitted_at or now,
+        due_at=None,
+        lease_until=None,
+        place_until=FOREVER if sure else look_at,
+        poll_at=min(filter(None, (task.poll_at, look_at))),
+    )
+
+
+def deadline(task: Task, policy: Policy) -> int:
+    """When the task may be given up: counted from its submission; a minted URL that was never used, from its making."""
+    return (task.submitted_at or task.created_at) + policy.deadline_ms
+
+
+def owed(task: Task, report: Report, policy: Policy, now: int) -> tuple[Notice, ...]:
+    """The notices that this report owes: one for each target that wants to hear it. Where pictures can be shown, it
+    waits for them, until the archive has them or `picture_wait_ms` have passed.
+
+    A task whose targets are gone from the settings, all of them, is told as one that names none.
+    """
+    with_pictures = now + policy.picture_wait_ms if report.images else now
+    if task.targets and not any(target.name in task.targets for target in policy.targets):
+        task = replace(task, targets=None)
+    return tuple(
+        Notice(
+            target=target.name,
+            event=report.event,
+            report=report,
+            created_at=now,
+            due_at=now if target.style is Style.TEXT else with_pictures,
+            ref=task.ref,
+        )
+        for target in policy.targets
+        if report.event in target.on and wanted(task, target)
+    )
+
+
+def picture_digest(images: Iterable[Image]) -> str | None:
+    """What two sets of pictures are compared by: their URLs without the query (links are signed anew), in any order."""
+    urls = sorted(image.url.partition("?")[0] for image in images)
+    return hashlib.blake2b("\n".join(urls).encode("utf-8", "replace"), digest_size=16).hexdigest() if urls else None
+
+
+def paused(task: Task, due_at: int) -> Task:
+    """The task back in the queue while the provider refuses our key or our balance."""
+    return replace(requeued(task, due_at), held_by=Hold.PAUSE)
+
+
+def requeued(task: Task, due_at: int) -> Task:
+    """The task back in the queue after a submission that certainly came to nothing."""
+    return replace(
+        task,
+        state=State.QUEUED,
+        held_by=None,
+        unsure=False,
+        submitted_at=None,
+        lease_until=None,
+        place_until=None,
+        poll_at=None,
+        due_at=due_at,
+        tries=task.tries + 1,
+    )
+
+
+def _after_the_end(task: Task, outcome: Outcome | None) -> Verdict:
+    if outcome is None:
+        return Verdict.UNPARSED
+    if not outcome.terminal:
+        return Verdict.LATE
+    same = _ENDS[outcome.ending] is task.state
+    if same and task.state is State.COMPLETED:
+        same = picture_digest(outcome.images) == task.pictures
+    return Verdict.DUPLICATE if same else Verdict.CONFLICT
+
+
+def _called(task: Task, policy: Policy, now: int) -> Task:
+    """A callback came on its token: a queued task was taken by someone, a minted URL is in use."""
+    if task.called_at is None:
+        task = replace(task, called_at=now, submitted_at=task.submitted_at or now)
+    return unsure(task, now, policy.sweep_first_ms) if task.state is State.QUEUED else task
+
+
+def _moved(task: Task, outcome: Outcome) -> Task:
+    progress = outcome.progress
+    if progress is None or (task.progress is not None and progress <= task.progress):
+        progress = task.progress
+    task_id = task.task_id or outcome.task_id
+    found = task.unsure and task_id is not None
+    return replace(
+        task,
+        task_id=task_id,
+        model=task.model or outcome.model,
+        progress=progress,
+        unsure=task.unsure and not found,
+        place_until=FOREVER if found and task.origin is Origin.SUBMITTED else task.place_until,
+    )
+
+
+def _took(task: Task, now: int) -> int | None:
+    """Milliseconds from the submission; None where we do not know when it was: another made it."""
+    ours = task.origin is Origin.SUBMITTED and task.submitted_at is not None
+    return max(0, now - (task.submitted_at or 0)) if ours else None
+
+
+def wanted(task: Task, target: Target) -> bool:
+    """Whether the target hears of this task: one that names its targets goes to these, whatever they else hear of."""
+    if task.targets is not None:
+        return target.name in task.targets
+    a_model = task.model is None or _any_match(target.models, task.model)  # it may be one of these: better told
+    return a_model and _any_match(target.labels, task.label or "")
+
+
+def _any_match(globs: Sequence[str], text: str) -> bool:
+    return not globs or any(fnmatchcase(text, glob) for glob in globs)

@@ -1,0 +1,52 @@
+"""What a decision is made of and by; and how long what comes of it is kept."""
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from receiver.core.types.notices import Notice, Target
+from receiver.core.types.tasks import Image, Task, Verdict
+
+
+class Confirm(StrEnum):
+    """Which callbacks are hints."""
+
+    MISMATCH = "mismatch"
+    ALWAYS = "always"
+
+
+class Policy(Struct, frozen=True, kw_only=True, gc=False):
+    """What `decide` needs to know of the settings."""
+
+    targets: tuple[Target, ...] = ()
+    confirm: Confirm = Confirm.MISMATCH
+    confirm_within_ms: int = 900_000
+    deadline_ms: int = 86_400_000
+    sweep_first_ms: int = 120_000
+    sweep_max_ms: int = 900_000
+    picture_wait_ms: int = 15_000
+    can_poll: bool = True  # there is a provider key
+    started_at: int = 0  # when this process began to receive
+
+
+class Retention(Struct, frozen=True):
+    """Days for which each kind of row is kept; 0 keeps for ever. A setting, and what prune goes by."""
+
+    tasks: int = 0
+    callbacks: int = 90
+    polls: int = 30
+    notices: int = 90
+    images: int = 0
+
+    def __str__(self) -> str:
+        spans = ((kind, getattr(self, kind)) for kind in self.__struct_fields__)
+        return " ".join(f"{kind}={days}d" if days else f"{kind}=0" for kind, days in spans)
+
+
+class Decision(Struct, frozen=True, gc=False):
+    """What an outcome does to a task: the task afterwards (None: unchanged), its pictures, the notices due."""
+
+    verdict: Verdict
+    task: Task | None = None
+    images: tuple[Image, ...] = ()
+    notices: tuple[Notice, ...] = ()

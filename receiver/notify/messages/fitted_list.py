@@ -1,0 +1,36 @@
+"""As many links or tasks as there is room for, and in their place how many are missing."""
+
+from collections.abc import Callable, Iterable
+
+from receiver.notify.messages.content import Digest, Item, Line, Single
+
+
+def links(told: Single, room: int, write: Callable[[Line], str]) -> list[str]:
+    """What `write` makes of the pictures' links in at most `room` characters, up to the first of which it makes
+    nothing; and last how many more there are, unless none is shown."""
+    found = _held(map(write, told.pictures), room, least=0)
+    missing = told.more + len(told.pictures) - len(found)
+    return [*found, _more(missing)] if found and missing else found
+
+
+def items(told: Digest, room: int, write: Callable[[Item], str]) -> list[str]:
+    """What `write` makes of the tasks in at most `room` characters, of the first in any case; and last how many more
+    there are."""
+    found = _held(map(write, told.items), room, least=1)
+    missing = told.count - len(found)
+    return [*found, _more(missing)] if missing else found
+
+
+def _held(parts: Iterable[str], room: int, *, least: int) -> list[str]:
+    """Up to four characters may stand between two of them (Telegram's `<br>`)."""
+    found: list[str] = []
+    for part in parts:
+        room -= len(part) + 4
+        if not part or (room < 0 and len(found) >= least):
+            break
+        found.append(part)
+    return found
+
+
+def _more(missing: int) -> str:
+    return f"… and {missing} more"

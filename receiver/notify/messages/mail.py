@@ -1,0 +1,210 @@
+"""HTML for email: inline styles for the many clients that read nothing else, a style sheet for the dark.
+
+Apprise makes the plain part out of it: each block becomes a line, the space between two blocks a blank one, and of a
+link only its words are left. So every URL stands there in words, once, in small print.
+"""
+
+import html
+import re
+
+from msgspec.structs import replace
+
+from receiver.core.sanitize import address, web
+from receiver.core.types import Picture
+from receiver.notify.messages.content import Digest, Item, Line, Single
+from receiver.notify.messages.message import Kind
+
+SHEET = "sheet.jpg"  # what the sender attaches the contact sheet as; `files.SHEET` is the same
+LINKS_MOST = 60_000  # characters of all URLs; a mail above some 100 KB is cut short by those who show it
+
+_COLOURS = {Kind.SUCCESS: "#1a7f37", Kind.FAILURE: "#cf222e", Kind.WARNING: "#9a6700", Kind.INFO: "#0969da"}
+_FONT = "font-family:-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif"
+_DARK = """:root{color-scheme:light dark}
+@media (prefers-color-scheme:dark){
+.page{background:#15181c !important}.card{background:#22272e !important}
+.ink{color:#e6edf3 !important}.dim{color:#9aa7b4 !important}.dim a{color:#9aa7b4 !important}
+.box{background:#2d333b !important}.link{color:#6cb6ff !important}
+.success{color:#57ab5a !important}.failure{color:#f47067 !important}.warning{color:#d4a72c !important}}"""
+
+
+def body(told: Single | Digest, picture: Picture | None) -> str:
+    """The whole mail. It shows the picture as `cid:sheet.jpg`."""
+    inner = _single(told, picture) if isinstance(told, Single) else _digest(told, picture)
+    return page(told, inner)
+
+
+def page(told: Single | Digest, inner: str) -> str:
+    """`inner` on our card, under a stripe of the kind's colour."""
+    title = html.escape(told.title)
+    return (
+        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark"><meta name="supported-color-schemes" content="light dark">'
+        f"<title>{title}</title><style>{_DARK}</style></head>"
+        '<body class="page" style="margin:0;padding:0;background:#f3f4f6">'
+        '<table role="presentation" class="page" width="100%" cellpadding="0" cellspacing="0" border="0"'
+        ' style="background:#f3f4f6"><tr><td align="center" style="padding:20px 10px">'
+        '<table role="presentation" class="card" width="100%" cellpadding="0" cellspacing="0" border="0"'
+        f' style="max-width:600px;table-layout:fixed;background:#ffffff;border-top:4px solid {_COLOURS[told.kind]};'
+        f'border-radius:6px"><tr><td class="ink" style="padding:22px 24px;{_FONT};font-size:15px;line-height:1.5;'
+        f'color:#1f2328;text-align:left">{inner}</td></tr></table></td></tr></table></body></html>'
+    )
+
+
+def sheet(told: Single | Digest, picture: Picture | None) -> str:
+    """The contact sheet, in line."""
+    if picture is None:
+        return ""
+    alt = html.escape(f"The pictures: {told.title[2:]}")
+    return (
+        f'<div style="margin:0 0 16px"><img src="cid:{SHEET}" alt="{alt}" width="552"'
+        ' style="display:block;width:100%;max-width:552px;height:auto;border:0;border-radius:4px"></div>'
+    )
+
+
+def _single(told: Single, picture: Picture | None) -> str:
+    text = "".join(_p(_coded(line), "margin:0 0 4px") for line in told.text)
+    facts = (("Model", told.model), ("Cost", told.cost), ("Took", told.took), ("Task", told.ref))
+    parts = [
+        _head(told),
+        f'<div style="margin:0 0 16px">{text}</div>' if text else "",
+        sheet(told, picture),
+        _quote(told.prompt),
+        _box(told.trouble, told.kind),
+        _box((told.doubt,), Kind.WARNING) if told.doubt else "",
+        _facts(tuple(fact for fact in facts if fact[1])),
+        _button(told.page),
+        _pictures(told),
+        _small(Line(told.note)) if told.note else "",
+    ]
+    return " ".join(part for part in parts if part)
+
+
+def _digest(told: Digest, picture: Picture | None) -> str:
+    room = LINKS_MOST
+    rows = ""
+    for item in told.items:
+        room -= _weight(item.url)
+        rows += _item(item if room > 0 else replace(item, url=None))
+    rest = told.count - len(told.items)
+    parts = [
+        _head(told),
+        sheet(told, picture),
+        f'<table role="presentation" width="100%" cellpadding="0" cellspacing="0" border="0"'
+        f' style="table-layout:fixed;margin:0 0 8px">{rows}</table>',
+        _p(f"… and {rest} more", "margin:0 0 8px") if rest else "",
+        _p(html.escape(told.total), "margin:8px 0 0;font-weight:600") if told.total else "",
+        _small(Line(told.note)) if told.note else "",
+    ]
+    return " ".join(part for part in parts if part)
+
+
+def _head(told: Single | Digest) -> str:
+    mark, _, rest = told.title.partition(" ")
+    return (
+        '<h1 class="ink" style="margin:0 0 16px;font-size:20px;line-height:1.3;font-weight:600;color:#1f2328;'
+        f'word-break:break-word"><span class="{told.kind}" style="color:{_COLOURS[told.kind]}">{mark}</span>'
+        f" {html.escape(rest)}</h1>"
+    )
+
+
+def _quote(prompt: str) -> str:
+    if not prompt:
+        return ""
+    return (
+        '<div class="dim" style="margin:0 0 16px;padding:2px 0 2px 12px;border-left:3px solid #b9c1ca;'
+        f'color:#57606a;word-break:break-word">“{html.escape(prompt)}”</div>'
+    )
+
+
+def _box(lines: tuple[str, ...], kind: Kind) -> str:
+    if not lines:
+        return ""
+    inner = "".join(_p(_coded(line), "margin:0 0 4px") for line in lines)
+    return (
+        f'<div class="box" style="margin:0 0 16px;padding:10px 14px 8px;background:#f6f8fa;word-break:break-word;'
+        f'border-left:3px solid {_COLOURS[kind]};border-radius:4px">{inner}</div>'
+    )
+
+
+def _facts(facts: tuple[tuple[str, str], ...]) -> str:
+    """A table whose rows are one cell each, so that the plain part has a fact on one line."""
+    rows = "".join(
+        '<tr><td style="padding:1px 0;word-break:break-word"><span class="dim" style="display:inline-block;'
+        f'min-width:64px;color:#57606a">{name}:</span> {html.escape(value)}</td></tr>'
+        for name, value in facts
+    )
+    return (
+        '<table role="presentation" width="100%" cellpadding="0" cellspacing="0" border="0"'
+        f' style="table-layout:fixed;margin:0 0 16px;font-size:14px">{rows}</table>'
+        if rows
+        else ""
+    )
+
+
+def _button(page: str | None) -> str:
+    url = web(page)
+    if not url:
+        return _small(Line("Page:", page)) if page else ""
+    return (
+        f'<div style="margin:0 0 6px"><a href="{html.escape(url)}" style="display:inline-block;padding:8px 16px;'
+        'background:#0969da;border-radius:6px;color:#ffffff;text-decoration:none;font-weight:600;font-size:14px">'
+        f"Open the task</a></div>{_small(Line('', page))}"
+    )
+
+
+def _pictures(told: Single) -> str:
+    lines: list[str] = []
+    room = LINKS_MOST
+    for line in told.pictures:
+        room -= _weight(line.url)
+        if room < 0:
+            break
+        lines.append(_small(Line(f"{line.text}:", line.url)))
+    missing = told.more + len(told.pictures) - len(lines)
+    if missing:
+        lines.append(_small(Line(f"… and {missing} more")))
+    return f'<div style="margin:12px 0 0">{"".join(lines)}</div>' if lines else ""
+
+
+def _item(item: Item) -> str:
+    mark, _, rest = item.headline.partition(" ")
+    words, url = _coded(rest), web(item.url)
+    if url:
+        words = f'<a class="link" href="{html.escape(url)}" style="color:#0969da;text-decoration:none">{words}</a>'
+    figures = f' <span class="dim" style="color:#57606a">· {html.escape(item.figures)}</span>' if item.figures else ""
+    small = _small(Line("", item.url)) if item.url else ""
+    return (
+        '<tr><td style="padding:6px 0;border-bottom:1px solid #8b949e33;word-break:break-word">'
+        f'<span class="{item.kind}" style="color:{_COLOURS[item.kind]};font-weight:600">{mark}</span>'
+        f" {words}{figures}{small}</td></tr>"
+    )
+
+
+def _weight(url: str | None) -> int:
+    """How much a URL adds, which stands there as a link and in words."""
+    return 2 * len(html.escape(address(url))) if url else 0
+
+
+def _small(line: Line) -> str:
+    """A URL, whole, in small print on one line; what does not fit there is hidden, not cut."""
+    words = html.escape(line.text)
+    if line.url:
+        shown, url = html.escape(address(line.url)), web(line.url)
+        # `javascript:` is shown, never linked
+        linked = f'<a href="{html.escape(url)}" style="color:#57606a">{shown}</a>' if url else shown
+        words = f"{words} {linked}" if words else linked
+    return (
+        '<div class="dim" style="font-size:12px;line-height:1.6;color:#57606a;white-space:nowrap;overflow:hidden;'
+        f'text-overflow:ellipsis">{words}</div>'
+    )
+
+
+def _p(inner: str, style: str) -> str:
+    return f'<p style="{style}">{inner}</p>'
+
+
+def _coded(line: str) -> str:
+    """`receiver tasks show …` as code; backticks from outside may do the same, and no more."""
+    code = '<code style="font-family:Menlo,Consolas,monospace;font-size:13px">\\1</code>'
+    return re.sub(r"`([^`]+)`", code, html.escape(line))

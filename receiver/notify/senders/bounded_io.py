@@ -1,0 +1,123 @@
+"""What a service answers, bounded: Apprise reads it whole, and an answer without an end would fill the memory of all.
+
+Apprise sends through requests, which makes a session for each call, and through smtplib; `bound` has the former take
+`BoundedAdapter`, and the latter bounded replies. Both tell `connections` what they open.
+"""
+
+import http.client
+import math
+import smtplib
+import socket
+import time
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+
+from receiver.notify.senders.connections import opened
+
+ANSWER_MOST = 256 * 1024  # bytes, unpacked: no service has more to say about one message
+ANSWER_MOST_S = 20.0  # within which it is read
+LINES_MOST = 256 * 1024  # bytes of what stands around an answer's body: heads, sizes of chunks, trailers
+REPLY_MOST = 64 * 1024  # bytes of a mail server's reply to one command
+REPLY_MOST_LINES = 100
+_PIECE = 4096  # bytes: an answer that drips is looked at after each
+
+
+class _BoundedLines:
+    """A file that something reads lines from until one says that they end; all else is the file's."""
+
+    def __init__(self, file: Any, bytes_most: int, lines_most: float = math.inf) -> None:
+        self._file = file
+        self._bytes_left = bytes_most
+        self._lines_left = lines_most
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def readline(self, most: int = -1) -> bytes:
+        """A line. Raises OSError where they are too many, upon which its reader hangs up."""
+        line: bytes = self._file.readline(most)
+        self._bytes_left -= len(line)
+        self._lines_left -= 1
+        if min(self._bytes_left, self._lines_left) < 0:
+            raise OSError("what it says has no end")
+        return line
+
+
+class _BoundedResponse(http.client.HTTPResponse):
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self.fp: Any = _BoundedLines(self.fp, LINES_MOST)
+
+
+class _Told:
+    """Goes before one of urllib3's connections."""
+
+    response_class = _BoundedResponse
+
+    def _new_conn(self) -> socket.socket:
+        return opened(super()._new_conn())  # type: ignore[misc]
+
+
+class BoundedAdapter(HTTPAdapter):
+    """Reads at most `ANSWER_MOST` bytes of an answer, for at most `ANSWER_MOST_S`; what is beyond is left unread.
+
+    So are the lines around it, of which urllib3 bounds the length and not the number. What comes a byte at a time
+    there goes on until the connection is cut.
+    """
+
+    def get_connection_with_tls_context(self, *args: Any, **named: Any) -> Any:
+        """As requests does; what the pool opens is told."""
+        pool: Any = super().get_connection_with_tls_context(*args, **named)
+        if not issubclass(pool.ConnectionCls, _Told):
+            pool.ConnectionCls = type("Told", (_Told, pool.ConnectionCls), {})
+        return pool
+
+    def send(self, *args: Any, **named: Any) -> requests.Response:
+        """As requests does, but with the body already read."""
+        until = time.monotonic() + ANSWER_MOST_S
+        response = super().send(*args, **{**named, "stream": True})
+        body = bytearray()
+        try:
+            while len(body) < ANSWER_MOST and time.monotonic() < until:
+                piece = response.raw.read1(_PIECE, decode_content=True)
+                if not piece:
+                    break
+                body += piece
+        except Exception as error:  # the connection's, or what it sent cannot be unpacked
+            raise requests.ConnectionError(
+                f"the answer broke off: {type(error).__name__}", request=response.request
+            ) from None
+        finally:
+            response.raw.close()
+        response._content = bytes(body[:ANSWER_MOST])
+        response._content_consumed = True
+        return response
+
+
+_getreply = smtplib.SMTP.getreply
+_get_socket = smtplib.SMTP._get_socket  # type: ignore[attr-defined]
+
+
+def _bounded_getreply(self: Any) -> tuple[int, bytes]:
+    """As smtplib does; raises SMTPServerDisconnected where the reply is too long."""
+    file = self.file or self.sock.makefile("rb")
+    self.file = _BoundedLines(file, REPLY_MOST, REPLY_MOST_LINES)
+    try:
+        return _getreply(self)
+    finally:
+        if self.file is not None:  # it did not hang up
+            self.file = file
+
+
+def _told_socket(self: Any, *args: Any) -> socket.socket:
+    return opened(_get_socket(self, *args))
+
+
+def bound() -> None:
+    """Have every session that requests makes from now on read bounded answers, and every SMTP connection too; ours
+    are Apprise's alone."""
+    requests.sessions.HTTPAdapter = BoundedAdapter  # type: ignore[attr-defined]
+    smtplib.SMTP.getreply = _bounded_getreply  # type: ignore[method-assign]
+    smtplib.SMTP._get_socket = _told_socket  # type: ignore[attr-defined]

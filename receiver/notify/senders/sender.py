@@ -1,0 +1,170 @@
+"""The way out to Slack, email and the rest: one message to one target, and an honest word on what became of it.
+
+The only room that imports Apprise, on the first send and off the event loop. Promises that a send ends within its
+timeout whatever the other side does, that a hanging target takes no other's turn, and that no error text shows a
+target's URL. Trying again, and one send at a time per target, are left to `notify`.
+"""
+
+import asyncio
+import contextvars
+import logging
+import threading
+import time
+from collections import Counter
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec.structs import replace
+
+from receiver.core.types import Sent, Target
+from receiver.notify.messages.message import Message
+from receiver.notify.senders import plugin
+from receiver.notify.senders.connections import CURRENT, Connections
+
+if TYPE_CHECKING:
+    from apprise import Apprise
+
+
+_ABANDONED_EACH = 2  # so that no target uses up what all may leave behind
+_SPARED_S = 15.0  # from its timeout on, in which what is under way may still arrive
+_IDLE_MOST = 256  # targets whose Apprise object is kept
+_SEVERAL = (
+    "%s has several recipients: while one of them fails, the others are told again at each try; "
+    "give each a target of its own"
+)
+
+log = logging.getLogger(__name__)
+
+
+class Sender(Protocol):
+    """Something that can carry a message to a target."""
+
+    async def send(self, target: Target, message: Message) -> Sent:
+        """Carries `message` to `target`, once. Everything that goes wrong is told in the answer, nothing is raised."""
+        ...
+
+
+class AppriseSender:
+    """Sends through Apprise, each send in a daemon thread of its own.
+
+    `timeout_s` covers all of a send, waiting for a thread included; `threads` is how many send at once. Python cannot
+    stop a thread: one that outlives its timeout is abandoned, and counted until it ends; soon its HTTP and SMTP
+    connections are cut, which ends it even if the other side goes on for ever. A target with two of its own
+    (with one, while half of `abandoned_most` are used up) is refused at once; all are, for no fault of theirs, while
+    there are `abandoned_most`. With fewer targets than that, those that hang never cost another its turn. None of the
+    threads keeps the process from exiting.
+    """
+
+    def __init__(self, *, timeout_s: float = 30, threads: int = 32, abandoned_most: int = 128) -> None:
+        self._timeout_s = timeout_s
+        self._turns = asyncio.Semaphore(threads)
+        self._abandoned_most = abandoned_most
+        self._abandoned: Counter[str] = Counter()  # by the target's URL
+        self._closed = False
+        # Kept because a plugin's throttle, which spares us the service's 429, lives in its object. A thread takes its
+        # target's object out while it works with it: plugins are not thread-safe, and it may be abandoned.
+        self._idle: dict[str, Apprise] = {}
+        self._warned: set[str] = set()  # URLs of targets with several recipients
+
+    @property
+    def abandoned(self) -> int:
+        """How many threads outlived their send and still run."""
+        return self._abandoned.total()
+
+    async def send(self, target: Target, message: Message) -> Sent:
+        """Carries `message` to `target`, once, within `timeout_s`.
+
+        `error` is what Apprise said and what the service answered, redacted, at most `ERROR_MOST` characters.
+        `permanent` is a guess from that text and errs on False: a token, webhook or channel that is not known, a mail
+        recipient that is refused, a URL that cannot work. `retry_after_ms` is what Discord or Telegram asked for, and
+        30 s after any other 429, since Apprise hides the header. `put_off`: it was not tried, and the fault is ours.
+        Raises nothing but CancelledError.
+        """
+        if self._closed:
+            return Sent(error="not sent: the service is stopping", put_off=True)
+        started = time.monotonic()
+        begun = False
+        try:
+            async with asyncio.timeout(self._timeout_s), self._turns:
+                begun = True
+                sent = self._too_many(target) or await self._in_thread(target, message)
+        except TimeoutError:
+            if begun:
+                sent = Sent(error=f"no end within {self._timeout_s:g} s; it may have arrived all the same")
+            else:
+                sent = Sent(error=f"not sent: all threads were busy for {self._timeout_s:g} s", put_off=True)
+        return replace(sent, duration_ms=int((time.monotonic() - started) * 1000))
+
+    async def close(self) -> None:
+        """Refuses what comes from now on. A send under way ends by itself, or with its caller's cancellation."""
+        self._closed = True
+        self._idle.clear()
+
+    def _too_many(self, target: Target) -> Sent | None:
+        share = _ABANDONED_EACH if self.abandoned < self._abandoned_most // 2 else 1
+        if self._abandoned[target.url] >= share:
+            return Sent(error="not sent: earlier sends to this target still hang")
+        if self.abandoned >= self._abandoned_most:
+            return Sent(error=f"not sent: too many hanging sends ({self.abandoned}, to all targets)", put_off=True)
+        return None
+
+    async def _in_thread(self, target: Target, message: Message) -> Sent:
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Sent] = loop.create_future()
+        connections = Connections()
+
+        def finish(sent: Sent) -> None:
+            if done.cancelled():
+                self._abandoned[target.url] -= 1
+            else:
+                done.set_result(sent)
+
+        def run() -> None:
+            CURRENT.set(connections)
+            try:
+                sent = self._carry(target, message)
+            except BaseException as error:  # a plugin may even raise SystemExit, and the future must end
+                sent = Sent(error=f"Apprise failed with {type(error).__name__}")
+            finally:
+                connections.close()
+            with suppress(RuntimeError):  # the loop is gone, and with it whoever waited
+                loop.call_soon_threadsafe(finish, sent)
+
+        try:
+            # in a copy of our context, whose log lines say which task they are about
+            threading.Thread(target=contextvars.copy_context().run, args=(run,), name="send", daemon=True).start()
+        except RuntimeError:
+            return Sent(error="not sent: the system gives us no more threads", put_off=True)
+        try:
+            return await done
+        except asyncio.CancelledError:
+            if done.cancelled():
+                self._abandoned[target.url] += 1
+                loop.call_later(_SPARED_S, connections.cut)
+            raise
+
+    def _carry(self, target: Target, message: Message) -> Sent:
+        """Runs in the send's thread."""
+        try:
+            opened = self._idle.pop(target.url, None) or plugin.open_(target.url)
+        except plugin.Unusable as error:
+            return Sent(error=str(error), permanent=True)
+        if len(opened[0]) > 1 and target.url not in self._warned:
+            self._warned.add(target.url)
+            log.warning(_SEVERAL, target.name, extra={"action": "target.several"})
+        sent = plugin.carry(opened, target, message)
+        if len(self._idle) < _IDLE_MOST:
+            self._idle[target.url] = opened
+        return sent
+
+
+def check(target: Target) -> str | None:
+    """What is wrong with a target's URL, as far as can be told without sending; never shows the URL.
+
+    Blocks for half a second the first time, while Apprise loads its plugins.
+    """
+    try:
+        plugin.open_(target.url)
+    except plugin.Unusable as error:
+        return str(error)
+    return None

@@ -1,7 +1,0 @@
-"""`python -m receiver.pictures` is the child: a task on its standard input, pictures on its standard output."""
-
-import sys
-
-from receiver.pictures.child import run
-
-run(sys.stdin.buffer, sys.stdout.buffer)

@@ -1,0 +1,164 @@
+"""Where a picture may be fetched from: public addresses, by http or https, on their own ports. Pure.
+
+A link's address is chosen by others, who may mean a service on this machine or in its network. So a link is read in one
+strict way, without guesses, and every address its host has is looked up in a table. Nothing but what was checked here
+is connected to (`fetch`), so it does not matter how anybody else would have read the link.
+"""
+
+import ipaddress
+import re
+
+from msgspec import Struct
+
+from receiver.core.errors import NotFetched
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+LINK_MOST = 8_192  # characters
+PORTS = {"http": 80, "https": 443}
+
+_FORBIDDEN = tuple(
+    (ipaddress.ip_network(network), what)
+    for network, what in (
+        # IANA's special-purpose registries of IPv4 and IPv6, and what clouds put beside them
+        ("0.0.0.0/8", "this network"),
+        ("10.0.0.0/8", "private"),
+        ("100.64.0.0/10", "carrier-grade NAT"),
+        ("127.0.0.0/8", "loopback"),
+        ("168.63.129.16/32", "a cloud's own service"),
+        ("169.254.0.0/16", "link-local"),
+        ("172.16.0.0/12", "private"),
+        ("192.0.0.0/24", "reserved for protocols"),
+        ("192.0.2.0/24", "documentation"),
+        ("192.31.196.0/24", "AS112"),
+        ("192.52.193.0/24", "AMT"),
+        ("192.88.99.0/24", "6to4 relays"),
+        ("192.168.0.0/16", "private"),
+        ("192.175.48.0/24", "AS112"),
+        ("198.18.0.0/15", "benchmarks"),
+        ("198.51.100.0/24", "documentation"),
+        ("203.0.113.0/24", "documentation"),
+        ("224.0.0.0/4", "multicast"),
+        ("255.255.255.255/32", "broadcast"),
+        ("240.0.0.0/4", "reserved"),
+        ("::/128", "unspecified"),
+        ("::1/128", "loopback"),
+        ("::ffff:0:0/96", "IPv4 in IPv6's notation"),
+        ("::ffff:0:0:0/96", "IPv4, translated"),
+        ("::/96", "IPv4 in IPv6's notation"),
+        ("64:ff9b::/96", "NAT64"),
+        ("64:ff9b:1::/48", "NAT64"),
+        ("100::/64", "discarded"),
+        ("2001::/32", "Teredo"),
+        ("2001::/23", "reserved for protocols"),
+        ("2001:db8::/32", "documentation"),
+        ("2002::/16", "6to4"),
+        ("2620:4f:8000::/48", "AS112"),
+        ("3fff::/20", "documentation"),
+        ("5f00::/16", "segment routing"),
+        ("fc00::/7", "private"),
+        ("fe80::/10", "link-local"),
+        ("fec0::/10", "site-local"),
+        ("ff00::/8", "multicast"),
+    )
+)
+_PUBLIC_V6 = ipaddress.IPv6Network("2000::/3")  # all that was ever given out
+
+_LINK = re.compile(r"(https?)://([^/?#\\]+)([/?][^#]*)?(#.*)?", re.IGNORECASE)
+_PLACE = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:@]+)(?::([0-9]{1,5}))?")
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")  # a last label like these makes a resolver read the whole as a number
+
+
+class Allow(Struct, frozen=True):
+    """Where pictures may come from though it is private, by any port: host names in lower case, and networks.
+
+    `ports` are those of all others.
+    """
+
+    hosts: frozenset[str] = frozenset()
+    networks: tuple[Network, ...] = ()
+    ports: frozenset[int] = frozenset(PORTS.values())
+
+
+class Place(Struct, frozen=True):
+    """What a link says: where to connect, and what to ask for. `address` is the host, where it is one."""
+
+    scheme: str
+    host: str  # in lower case, without brackets
+    port: int
+    target: str  # path and query
+    address: Address | None = None
+
+    @property
+    def netloc(self) -> str:
+        """Host and port as the Host header says them."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
+
+
+def read(link: str) -> Place:
+    """The place that a link names. Raises NotFetched, for good, for any that is not plainly one."""
+    if len(link) > LINK_MOST:
+        raise _refused(f"the link is longer than {LINK_MOST} characters")
+    if re.search(r"[\x00-\x20\x7f-\xa0\ud800-\udfff]", link):
+        raise _refused("the link has blanks or control characters in it")
+    parts = _LINK.fullmatch(link)
+    if parts is None:
+        raise _refused("the link is not a plain http:// or https:// one")
+    scheme, place, target = parts[1].lower(), parts[2], parts[3] or "/"
+    if "@" in place:
+        raise _refused("the link has a user name in it")
+    if (halves := _PLACE.fullmatch(place)) is None:
+        raise _refused("the link's host cannot be read")
+    port = int(halves[2]) if halves[2] is not None else PORTS[scheme]
+    if not 0 < port < 65_536:
+        raise _refused("the link's port is out of range")
+    host, address = _host(halves[1])
+    return Place(scheme, host, port, target if target.startswith("/") else f"/{target}", address)
+
+
+def _host(text: str) -> tuple[str, Address | None]:
+    """A host as a name, or as an address in its one plain notation."""
+    if text.startswith("["):
+        try:
+            literal = ipaddress.IPv6Address(text[1:-1])
+        except ValueError:
+            raise _refused("the link's host is not an IPv6 address") from None
+        return str(literal), literal
+    if not _NAME.fullmatch(text) or len(text) > 253:
+        raise _refused("the link's host is not a plain name")  # percent signs, other scripts' dots, a dot at the end
+    if not _NUMBER.fullmatch(text.rpartition(".")[2]):
+        return text.lower(), None
+    try:
+        return text, ipaddress.IPv4Address(text)
+    except ValueError:
+        raise _refused("the link's host is a number, which is no plain notation of an address") from None
+
+
+def why_not(place: Place, address: Address, allow: Allow) -> str | None:
+    """Why `address`, which the place's host has, may not be connected to; None if it may."""
+    if place.host in allow.hosts or any(address in network for network in allow.networks):
+        return None
+    if place.port not in allow.ports:
+        return f"port {place.port} is not allowed"
+    what = forbidden(address)
+    return f"{place.host} is at {address}, which is not public ({what})" if what is not None else None
+
+
+def forbidden(address: Address) -> str | None:
+    """What an address is, if it is none of the public internet."""
+    if isinstance(address, ipaddress.IPv6Address) and address.scope_id is not None:
+        return "with a zone"
+    for network, what in _FORBIDDEN:
+        if address in network:
+            return what
+    if isinstance(address, ipaddress.IPv6Address) and address not in _PUBLIC_V6:
+        return "not given out"
+    return None if address.is_global else "special"
+
+
+def _refused(text: str) -> NotFetched:
+    return NotFetched(text, permanent=True)

@@ -1,0 +1,367 @@
+"""Keeps copies of pictures before the provider's links expire: fetch, thumbnails, contact sheet, all outside the ping.
+
+A task's pictures are fetched one after the other, each recorded as soon as it is on disk, so that whoever takes over
+goes on where a kill left off. Whether they came or not, the notices that wait for them wait no longer than one round.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from msgspec.structs import replace
+
+from receiver.core.errors import NotFetched, Unwritable
+from receiver.core.schedule import SetBack, closed, notify_gap
+from receiver.core.types import Archive, Clock, Copy, Image, Policy, Task
+from receiver.lazy import Later
+from receiver.notify.attention import raise_attention
+from receiver.pictures.addresses import Allow
+from receiver.pictures.drawing.process import Draw
+from receiver.pictures.drawing.protocol import MOST, Sheet
+from receiver.pictures.files import SHEET, Files, image_name, media_type
+from receiver.store import Store, Topic, Tx
+from receiver.store.insist import insist
+from receiver.telemetry import logs
+from receiver.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from receiver.pictures.fetch import Fetch
+
+
+SCHEDULE_MS = (2_000, 10_000, 60_000, 600_000, 3_600_000, 14_400_000)
+"""Between the rounds of a task, until every picture is here or refused for good."""
+
+LEASE_MS = 180_000  # one fetch and some, or the drawing; begun anew with each picture
+ROUND_MOST_S = 60.0  # after which a round asks for no further picture: others wait
+DRAW_MOST_S = 20.0  # after which a round draws nothing more, for the same reason
+BLAMED_MOST = 2  # pictures of a round that were drawn in vain, after which it does not try those that they held up
+SPACING_MS = 50  # at most twenty tasks a second are begun, so that a flood of callbacks is not held up by its pictures
+FULL_GAP_MS = 600_000  # until the disk is looked at again
+AHEAD_MOST_MS = int(SCHEDULE_MS[-1] * 1.2) + LEASE_MS
+TURN = 200  # rows a transaction
+FLOOR_LEAST, FLOOR_MOST = 512 << 20, 5 << 30  # bytes
+
+log = logging.getLogger(__name__)
+
+
+def floor(total: int) -> int:
+    """How many bytes of a disk of `total` the archive leaves free, for callbacks above all: a twentieth, but at least
+    512 MiB (of a small disk a quarter) and at most 5 GiB."""
+    return min(max(total // 20, FLOOR_LEAST), FLOOR_MOST, total // 4)
+
+
+class Archiver:
+    """The loop that fetches pictures."""
+
+    topic = Topic.ARCHIVE
+    width = 2
+    grace_s = 1.0
+
+    def __init__(
+        self,
+        store: Store,
+        files: Files,
+        policy: Policy,
+        clock: Clock,
+        *,
+        allow: Allow,
+        draw: Draw,
+        metrics: Metrics | None = None,
+        spacing_ms: int = SPACING_MS,
+        luck: Callable[[], float] = random.random,
+    ) -> None:
+        self._store = store
+        self._files = files
+        self._policy = policy
+        self._clock = clock
+        self._draw = draw
+        self._metrics = metrics or Metrics()
+        self._luck = luck
+        self._spacing_ms = spacing_ms
+        self._next_slot = 0
+        self._set_back = SetBack()
+        self._tidied = False
+        self._under_way = 0
+        self._again = 0  # of these, how many are no longer in their first round
+
+        def connect() -> "Fetch":
+            from receiver.pictures.fetch import Fetch  # here, because it imports httpx
+
+            return Fetch(allow)
+
+        self._fetch = Later(connect)
+
+    async def claim(self) -> Task | None:
+        """The task whose pictures are to be fetched next, under a lease; None while there is none, or no room.
+
+        First rounds go first, since pings wait for them, and one place is for them alone.
+        """
+        now = self._clock()
+        set_back = self._set_back(now)
+        if closed(self._next_slot, now, self._spacing_ms):
+            return None
+        if not set_back and await self._next(self._store, now) is None:
+            return None
+        if not self._tidied:
+            await self._tidy()
+        if (why := self._no_room()) is not None:
+            await self._wait_for_room(why)
+            return None
+        async with self._store.write() as tx:
+            if set_back:
+                await tx.tasks.pull_in(now, archive_ms=AHEAD_MOST_MS)
+            task = await self._next(tx, now)
+            if task is not None:
+                task = await _leased(tx, task, now)
+        self._set_back.mended(now)
+        if task is not None:
+            self._next_slot = now + self._spacing_ms
+            self._under_way += 1
+            self._again += task.archive_tries > 0
+        return task
+
+    async def carry(self, task: Task) -> None:
+        """One round: fetch what is not here, draw, record, and let the notices go.
+
+        1. An image that has a copy, or was refused for good, is left alone. One whose host did not answer in this
+           round is not asked for.
+        2. What came is drawn, if anything did: a ping with three pictures of four is better than one without.
+        3. If pictures are missing that may yet come, or were not drawn for want of time, there is another round by
+           `SCHEDULE_MS`; otherwise it is done, or failed if there is not one.
+        4. A disk that takes nothing uses up no round: the task waits until there is room.
+        """
+        logs.about(task.ref)
+        try:
+            copies, missing = await self._fetched(task)
+            copies, undrawn = await self._drawn(task, copies)
+            await insist(lambda: self._end_round(task, copies, missing, undrawn=undrawn))
+        except Unwritable as error:
+            await insist(partial(self._put_off, [task], str(error)))
+        finally:
+            self._under_way -= 1
+            self._again -= task.archive_tries > 0
+
+    async def next_due(self) -> int | None:
+        """When the next round is due."""
+        if self._under_way == self.width:  # the loop is woken when one of them ends
+            return None
+        now = self._clock()
+        if closed(self._next_slot, now, self._spacing_ms):
+            return self._next_slot
+        return await self._store.tasks.next_archive(now)
+
+    async def close(self) -> None:
+        """Close the client, if there is one."""
+        if self._fetch.made is not None:
+            await self._fetch.made.close()
+
+    async def _next(self, tables: Store | Tx, now: int) -> Task | None:
+        found = await tables.tasks.to_archive(now, first_only=True)
+        if not found and self._again < self.width - 1:
+            found = await tables.tasks.to_archive(now)
+        return found[0] if found else None
+
+    # -- one round --
+
+    async def _fetched(self, task: Task) -> tuple[dict[int, Copy], dict[int, str]]:
+        """The copies there are after fetching, by `image_no`, and why others are still missing."""
+        ref = task.ref
+        copies = {it.image_no: it for it in (await self._store.copies.of([ref])).get(ref, ())}
+        missing: dict[int, str] = {}
+        silent: dict[str, str] = {}
+        until = time.monotonic() + ROUND_MOST_S
+        for image in (await self._store.tasks.images([ref])).get(ref, ()):
+            known = copies.pop(image.image_no, None)
+            if known is None or (known.file is not None and self._files.find(ref, known.file) is None):
+                why = silent.get(_host(image.url)) if time.monotonic() < until else "this round took too long"
+                if why is None:
+                    try:
+                        known = await self._one(ref, image)
+                    except NotFetched as error:
+                        hint = "; FETCH_ALLOW names hosts to trust" if error.forbidden else ""
+                        extra = {"action": "archive.miss", "ref": ref}
+                        log.warning("image %d: %s%s", image.image_no, error, hint, extra=extra)
+                        known = Copy(image.image_no, error=str(error)) if error.permanent else None
+                        why = str(error)
+                        if error.silent:
+                            silent[_host(image.url)] = why
+                if known is None:
+                    missing[image.image_no] = why or ""
+                    continue
+                await self._record(task, known)
+            copies[image.image_no] = known
+        return copies, missing
+
+    async def _one(self, ref: str, image: Image) -> Copy:
+        """Fetch one image and keep it. Raises NotFetched, Unwritable."""
+        if (why := self._no_room()) is not None:
+            raise Unwritable(why)
+        try:
+            fetch = await self._fetch.get()
+        except (OSError, RuntimeError) as error:  # no descriptor, no certificates, no thread
+            raise NotFetched(f"the HTTP client cannot be made: {error}") from None
+        async with self._files.part() as part:
+            suffix = await fetch.get(image.url, part)
+            file = image_name(image.image_no, suffix)
+            await part.keep(ref, file)
+        return Copy(image.image_no, file, part.sha256, part.size, media_type(file))
+
+    async def _drawn(self, task: Task, copies: dict[int, Copy]) -> tuple[dict[int, Copy], bool]:
+        """The copies with their thumbnails, and whether drawing is to be tried again. Raises Unwritable."""
+        now = dict(copies)
+        # One that cannot be drawn has said so, and would take its time again.
+        pictures = [
+            no
+            for no, it in copies.items()
+            if it.file is not None and (it.media_type or "").startswith("image/") and it.error is None
+        ]
+        if all(copies[no].small is not None for no in pictures):
+            return copies, False
+        until, blamed = time.monotonic() + DRAW_MOST_S, 0
+        for at in range(0, len(pictures), MOST):
+            some = [no for no in pictures[at : at + MOST] if at == 0 or _undrawn(now[no])]
+            # Those that are to blame may have taken the time of others: these have theirs at once, without them.
+            while any(_undrawn(now[no]) for no in some):
+                if time.monotonic() >= until:
+                    return now, True
+                found = await self._sketch(task, now, some, sheet=at == 0)
+                if not found:
+                    break
+                blamed += found
+                if blamed >= BLAMED_MOST and any(_undrawn(now[no]) for no in some):
+                    return now, True
+                some = [no for no in some if now[no].error is None]
+        return now, any(_undrawn(now[no]) for no in pictures)
+
+    async def _sketch(self, task: Task, now: dict[int, Copy], some: Sequence[int], *, sheet: bool) -> int:
+        """Draw `some` of the copies, into `now`; how many of them never can be, as was found. Raises Unwritable."""
+        ref = task.ref
+        paths = [(str(no), self._path(ref, now[no])) for no in some]
+        try:
+            drew = await self._draw(paths)
+        except (OSError, RuntimeError) as error:  # no descriptor, no process, no thread
+            drew = Sheet(error=f"it cannot be drawn: {error}")
+        if drew.error is not None:
+            log.warning("no contact sheet: %s", drew.error, extra={"action": "archive.draw", "ref": ref})
+        found = 0
+        for no, drawn in zip(some, drew.drawn, strict=False):
+            copy, small = now[no], now[no].small
+            if drawn.small is not None:
+                small = image_name(no, "jpg", small=True)
+                await self._files.put(ref, small, drawn.small)
+            width, height = drawn.width or copy.width, drawn.height or copy.height
+            now[no] = replace(copy, width=width, height=height, small=small, error=drawn.error)
+            if drawn.error is not None:
+                found += 1
+                await self._record(task, now[no])  # whoever takes over after a kill need not find it again
+        if sheet and drew.picture is not None:
+            await self._files.put(ref, SHEET, drew.picture)
+        return found
+
+    def _path(self, ref: str, copy: Copy) -> Path:
+        path = self._files.find(ref, copy.file or "")
+        if path is None:
+            raise Unwritable(f"the archive cannot be read: {copy.file} of {ref} is gone")
+        return path
+
+    # -- what is recorded --
+
+    async def _record(self, task: Task, copy: Copy) -> None:
+        async def record() -> None:
+            async with self._store.write() as tx:
+                await tx.copies.put([(task.ref, copy)])
+                await _leased(tx, task, self._clock())
+
+        await insist(record)
+
+    async def _end_round(self, task: Task, copies: dict[int, Copy], missing: dict[int, str], *, undrawn: bool) -> None:
+        now = self._clock()
+        gap = notify_gap(SCHEDULE_MS, task.archive_tries + 1, luck=self._luck()) if missing or undrawn else None
+        rows = list(copies.values())
+        kept = sum(it.file is not None for it in rows)
+        if gap is not None:
+            ended = replace(task, archive_tries=task.archive_tries + 1, archive_at=now + gap)
+        else:
+            rows += [Copy(image_no, error=why) for image_no, why in missing.items()]
+            ended = replace(task, archive=Archive.DONE if kept else Archive.FAILED, archive_at=None)
+        async with self._store.write() as tx:
+            await tx.copies.put([(task.ref, it) for it in rows])
+            await tx.tasks.update([(task, ended)])
+            await tx.notices.hasten(task.ref, now)
+        if ended.archive_at is None and ended.archive is not None:
+            self._metrics.archived(ended.archive)
+        log.info(
+            "%d of %d pictures are kept%s",
+            kept,
+            len(copies) + len(missing),
+            f"; the others are tried again in {gap / 1000:g} s" if gap is not None else "",
+            extra={"action": f"archive.{ended.archive}", "ref": task.ref},
+        )
+
+    # -- room on the disk --
+
+    def _no_room(self) -> str | None:
+        """Why nothing more may be written to the archive's disk; None while there is room."""
+        try:
+            free, total = self._files.space()
+        except Unwritable as error:
+            return str(error)
+        if free >= floor(total):
+            return None
+        return f"the archive's disk is nearly full: {free >> 20} of {total >> 20} MiB are free"
+
+    async def _wait_for_room(self, why: str) -> None:
+        """Put off all that is due."""
+        while True:
+            due = await self._store.tasks.to_archive(self._clock(), limit=TURN)
+            await insist(partial(self._put_off, due, why))
+            if len(due) < TURN:
+                return
+
+    async def _put_off(self, tasks: Sequence[Task], why: str) -> None:
+        """Let these tasks wait for room, and their notices no longer; a person is told."""
+        now = self._clock()
+        async with self._store.write() as tx:
+            for task in tasks:
+                await tx.notices.hasten(task.ref, now)
+            await tx.tasks.update([(it, replace(it, archive_at=now + FULL_GAP_MS)) for it in tasks])
+            if tasks and await raise_attention(
+                tx,
+                "archive-disk",
+                f"{why[0].upper()}{why[1:]}. No pictures are fetched, and pings come without them. Mend that soon: "
+                "the provider's links expire.",
+                self._policy,
+                now,
+            ):
+                log.error(why, extra={"action": "archive.disk"})
+
+    async def _tidy(self) -> None:
+        """Remove what a kill left half written; if that cannot be, the disk will say so again."""
+        try:
+            await self._files.tidy()
+        except Unwritable as error:
+            log.warning("%s", error, extra={"action": "archive.tidy"})
+        self._tidied = True
+
+
+async def _leased(tx: Tx, task: Task, now: int) -> Task:
+    """The task, with nobody else to look at it for a while."""
+    leased = replace(task, archive_at=now + LEASE_MS)
+    await tx.tasks.update([(task, leased)])
+    return leased
+
+
+def _undrawn(copy: Copy) -> bool:
+    return copy.small is None and copy.error is None
+
+
+def _host(link: str) -> str:
+    try:
+        return urlsplit(link).netloc
+    except ValueError:
+        return ""

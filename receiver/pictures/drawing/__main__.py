@@ -1,0 +1,7 @@
+"""`python -m receiver.pictures.drawing` is the child: a task on its standard input, pictures on its standard output."""
+
+import sys
+
+from receiver.pictures.drawing.child import run
+
+run(sys.stdin.buffer, sys.stdout.buffer)

@@ -1,0 +1,112 @@
+"""The child: takes limits upon itself, then has each picture drawn apart and puts what comes of it onto the sheet.
+
+In comes `{"limits": [...], "pictures": [[caption, path], ...]}`, out go records: a line of JSON, then as many bytes as
+its `size` says. The first tells which limits it could not have, then comes one for each picture as soon as it is drawn,
+then one for the contact sheet. It never opens a picture itself.
+"""
+
+import json
+import os
+import resource
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from receiver.pictures.drawing.isolated import Tile, apart
+from receiver.pictures.drawing.protocol import Drawn, Limits
+
+if TYPE_CHECKING:
+    from receiver.pictures.drawing.draw import Sketch
+
+NICENESS = 10
+_DESCRIPTORS = 16
+
+
+def run(task: BinaryIO, out: BinaryIO) -> None:
+    """Do what `task` says, and write to `out` until all is drawn."""
+    asked = json.load(task)
+    limits = Limits(*asked["limits"])
+    _write(out, {"without": list(confine(limits))})
+    # Only now: what Pillow does, it does within the limits.
+    from receiver.pictures.drawing import draw
+
+    pictures: list[tuple[str, str]] = asked["pictures"]
+    sheet = draw.Sketch(len(pictures), limits.pixels)
+    until = time.monotonic() + limits.within_s
+    for place, (caption, path) in enumerate(pictures, 1):
+        # One that hangs, or a machine that is too busy to end it by its CPU time, leaves something to those after it.
+        share_s = (until - time.monotonic()) / (1 if place == len(pictures) else 2)
+        drawn, tile, died = Drawn(), None, False
+        fields: dict[str, Any] = {}
+        try:
+            drawn, tile, died = apart(partial(_drawn, sheet, path), share_s)
+        except TimeoutError:
+            fields["why"] = "there was no time for it"
+        except OSError as error:
+            fields["why"] = f"it has no process: {error.strerror or error}"
+        if tile is not None:
+            sheet.put(caption, tile.size, tile.pixels)
+        fields |= {"width": drawn.width, "height": drawn.height, "error": drawn.error, "died": died}
+        _write(out, fields, drawn.small)
+    try:
+        _write(out, {}, sheet.finished())
+    except MemoryError:
+        _write(out, {"error": "needs more memory than it may have"})
+
+
+def _drawn(sheet: "Sketch", path: str) -> tuple[Drawn, Tile | None]:
+    """In the picture's own process: its thumbnail and its tile."""
+    try:
+        with _opened(path) as file:
+            drawn, tile = sheet.drawn(file)
+    except OSError as error:
+        return Drawn(error=f"cannot be read: {error.strerror or error}"), None
+    return drawn, Tile(tile.size, tile.tobytes()) if tile else None
+
+
+def confine(limits: Limits) -> Iterator[str]:
+    """Take the limits; yields a word for each that the system does not let us have (a filter of system calls, say)."""
+    os.umask(0o077)
+    megabyte = 1 << 20
+    wanted = (
+        ("memory", resource.RLIMIT_AS, limits.memory_mb * megabyte, limits.memory_mb * megabyte),
+        # the first ends it with SIGXCPU, which says what happened; SIGKILL follows; each picture's process has its own
+        ("CPU time", resource.RLIMIT_CPU, limits.cpu_s, limits.cpu_s + 1),
+        ("file size", resource.RLIMIT_FSIZE, 0, 0),  # what it draws goes into a pipe
+        ("descriptors", resource.RLIMIT_NOFILE, _DESCRIPTORS, _DESCRIPTORS),
+        ("core", resource.RLIMIT_CORE, 0, 0),
+    )
+    for name, what, soft, hard in wanted:
+        try:
+            most = resource.getrlimit(what)[1]
+            if most != resource.RLIM_INFINITY:
+                soft, hard = min(soft, most), min(hard, most)
+            resource.setrlimit(what, (soft, hard))
+        except (OSError, ValueError) as error:
+            yield f"{name}: {error}"
+    try:
+        os.nice(NICENESS)
+    except OSError as error:
+        yield f"niceness: {error}"
+
+
+def _opened(path: str) -> BinaryIO:
+    """A file that is nothing but a file: opening a pipe would wait for ever. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError("not a file")
+    return os.fdopen(descriptor, "rb")
+
+
+def _write(out: BinaryIO, fields: dict[str, Any], content: bytes | None = None) -> None:
+    line = {**fields, "size": len(content or b"")}
+    try:
+        out.write(json.dumps(line).encode() + b"\n")
+        out.write(content or b"")
+        out.flush()
+    except BrokenPipeError:
+        sys.exit(1)  # nobody is there any more

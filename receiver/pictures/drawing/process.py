@@ -1,0 +1,154 @@
+"""Where pictures are drawn: starts the child, one at a time, reads what it draws, and ends it.
+
+A picture that cannot be read, or that ends the process it is drawn in (its memory, its time, a fault in a decoder),
+says so and costs the others nothing. What the child says is not trusted either.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from receiver.pictures.drawing.protocol import MOST, Drawn, Limits, Sheet
+
+WITHIN_S = 20.0
+"""For all that one `draw` does, however many children it takes; the wait for its turn apart."""
+
+LIMITS = Limits()
+CHILD = (sys.executable, "-I", "-m", "receiver.pictures.drawing")
+_LARGEST = 4 << 20  # bytes of one picture that comes back
+
+log = logging.getLogger(__name__)
+
+
+Draw = Callable[[Sequence[tuple[str, Path]]], Awaitable[Sheet]]
+"""Thumbnails, and one contact sheet, of pairs of (caption, file): `Studio.draw`."""
+
+
+class _Record(Struct, frozen=True):
+    """A line of what the child writes, see `child`."""
+
+    size: int
+    width: int | None = None
+    height: int | None = None
+    error: str | None = None
+    without: list[str] | None = None
+    died: bool = False  # the picture's process
+    why: str | None = None  # it was not drawn, though it is not to blame
+
+
+class _Run(Struct):
+    """What the child came to, filled while it goes."""
+
+    started: bool = False  # it took its limits and found Pillow
+    drawn: list[Drawn] = msgspec.field(default_factory=list)
+    picture: bytes | None = None
+    error: str | None = "there was no time for a contact sheet"  # of the sheet
+
+
+class Studio:
+    """Draws thumbnails and contact sheets; whoever comes while it does waits."""
+
+    def __init__(self, *, limits: Limits = LIMITS, within_s: float = WITHIN_S, child: Sequence[str] = CHILD) -> None:
+        self._limits = limits
+        self._within_s = within_s
+        self._child = tuple(child)
+        self._turn = asyncio.Lock()
+        self._told = False
+
+    async def draw(self, paths: Sequence[tuple[str, Path]]) -> Sheet:
+        """Thumbnails of these files, and one contact sheet of all that can be read, numbered with their captions.
+
+        More than 36 are not drawn. Raises nothing of its own: what went wrong is in the sheet, in one line each.
+        """
+        if not paths:
+            return Sheet(error="there is no picture")
+        run = _Run()
+        async with self._turn:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._within_s):
+                    await self._child_for(paths[:MOST], run)
+        missing = [Drawn()] * (min(len(paths), MOST) - len(run.drawn))
+        beyond = [Drawn(error=f"more than {MOST} pictures at once")] * (len(paths) - MOST)
+        every = (*run.drawn, *missing, *beyond)
+        if run.picture is None:
+            return Sheet(None, every, run.error or "none of the pictures can be drawn")
+        return Sheet(run.picture, every, None)
+
+    async def _child_for(self, paths: Sequence[tuple[str, Path]], run: _Run) -> None:
+        """Start a child, write it its task, read its records into `run`, see it end."""
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._child, stdin=PIPE, stdout=PIPE, stderr=PIPE, env={}, cwd="/", start_new_session=True
+            )
+        except OSError as error:
+            run.error = f"the child that draws could not be started: {error.strerror or error}"
+            log.error("%s", run.error, extra={"action": "pictures.start"})
+            return
+        try:
+            assert process.stdin is not None  # noqa: S101 - asked for above
+            assert process.stdout is not None  # noqa: S101 - likewise
+            process.stdin.write(_task(self._limits, paths))
+            process.stdin.close()
+            await self._read(process.stdout, paths, run)
+        except EOFError:
+            run.error = f"the child that draws ended: status {await process.wait()}"
+        except (ValueError, asyncio.LimitOverrunError):
+            run.error = "the child that draws is not itself"
+        finally:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+            # Reads what is left in the pipes, which closes them, and buries it.
+            _, said = await process.communicate()
+        if not run.started:
+            run.error = "the child that draws did not start"
+            last = said.decode(errors="replace").strip().rpartition("\n")[2][:300]
+            log.error("%s: %s", run.error, last, extra={"action": "pictures.start"})
+
+    async def _read(self, out: asyncio.StreamReader, paths: Sequence[tuple[str, Path]], run: _Run) -> None:
+        """Records from the child; raises ValueError or EOFError where it leaves off."""
+        record, _ = await _record(out)
+        run.started = True
+        if record.without and not self._told:
+            self._told = True
+            without = "; ".join(record.without)[:400]
+            log.warning("pictures are drawn without some limits: %s", without, extra={"action": "pictures.limits"})
+        for caption, _ in paths:
+            record, content = await _record(out)
+            run.drawn.append(Drawn(content, record.width, record.height, record.error))
+            if record.died or record.why:
+                why = record.error or record.why
+                log.warning("picture %s is not drawn: %s", caption, why, extra={"action": "pictures.died"})
+        record, content = await _record(out)
+        run.picture, run.error = content, record.error
+
+
+def _task(limits: Limits, paths: Sequence[tuple[str, Path]]) -> bytes:
+    return json.dumps(
+        {"limits": limits, "pictures": [(caption, str(path.absolute())) for caption, path in paths]}
+    ).encode()
+
+
+async def _record(out: asyncio.StreamReader) -> tuple[_Record, bytes | None]:
+    line = await out.readuntil(b"\n")
+    record = msgspec.json.decode(line, type=_Record)
+    if not 0 <= record.size <= _LARGEST:
+        raise ValueError("too large")
+    content = await out.readexactly(record.size)
+    if content and not content.startswith(b"\xff\xd8\xff"):
+        raise ValueError("not a JPEG")
+    return msgspec.structs.replace(record, error=_line(record.error), why=_line(record.why)), content or None
+
+
+def _line(text: str | None) -> str | None:
+    return " ".join(text.split())[:200] if text else None

@@ -1,0 +1,247 @@
+"""Fetches a picture from wherever a link leads, within bounds of size and time, and from public addresses only.
+
+A host is resolved once, every answer is checked, and the connection goes to an address that was; the name stays for TLS
+and the Host header. Redirects are followed by hand, each checked alike. With httpx it costs 200 ms: nothing imports
+this room at a start.
+"""
+
+import asyncio
+import contextlib
+import http.cookiejar
+import ipaddress
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+from urllib.parse import urljoin
+
+import httpx
+
+from receiver import __version__
+from receiver.core.errors import NotFetched
+from receiver.pictures.addresses import Address, Allow, Place, read, why_not
+from receiver.pictures.files import Part
+from receiver.pictures.sniff import HEAD, suffix
+
+FETCH_MOST = 20 * 1024 * 1024  # bytes of one picture
+TOTAL_S = 60.0
+IDLE_S = 15.0  # without a byte
+CONNECT_S = 5.0
+REDIRECTS_MOST = 3
+_ADDRESSES_MOST = 4  # of one host that are tried
+CRUMBS_MOST = 1000  # chunks, of which each costs as much time as a thousand bytes
+_CRUMB = 256  # bytes that they are to have, by then, on the average
+_TURN = 32  # chunks after which others have their turn
+HEAD_MOST = 32 * 1024  # bytes of an answer's head, with all the informational answers before it
+_HEAD_READ = 4 * 1024  # bytes of it that are parsed at a time: 230 informational answers, at most
+_WRITE_BYTES = 256 * 1024
+_REDIRECTS = (301, 302, 303, 307, 308)
+_GONE = (404, 410, 451)
+
+Resolve = Callable[[str, int], Awaitable[list[str]]]
+"""From a host's name and a port to all its addresses. Raises OSError."""
+
+
+async def resolved(host: str, port: int) -> list[str]:
+    """All addresses of a host, by this machine's resolver."""
+    answers = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(place[0]) for *_, place in answers))
+
+
+class Fetch:
+    """A client that fetches pictures; `close` it. `most` is in bytes, `total_s` and `idle_s` in seconds."""
+
+    def __init__(
+        self,
+        allow: Allow,
+        *,
+        resolve: Resolve = resolved,
+        most: int = FETCH_MOST,
+        total_s: float = TOTAL_S,
+        idle_s: float = IDLE_S,
+    ) -> None:
+        self._allow = allow
+        self._resolve = resolve
+        self._most = most
+        self._total_s = total_s
+        self._client = httpx.AsyncClient(
+            trust_env=False,
+            follow_redirects=False,
+            headers={
+                "User-Agent": f"receiver/{__version__}",
+                "Accept": "*/*",
+                "Accept-Encoding": "identity",
+                "Connection": "close",
+            },
+            # A kept connection would be found again by its address, and serve a name that it was not verified for.
+            limits=httpx.Limits(max_keepalive_connections=0),
+            timeout=httpx.Timeout(idle_s, connect=CONNECT_S),
+        )
+        self._client.cookies.jar.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
+
+    async def get(self, link: str, part: Part) -> str:
+        """Write what `link` leads to into `part`; the suffix that it is to be kept under.
+
+        Raises NotFetched, and Unwritable from `part`.
+        """
+        try:
+            async with asyncio.timeout(self._total_s):
+                for _ in range(1 + REDIRECTS_MOST):
+                    place = read(link)
+                    async with self._answered(place) as response:
+                        if response.status_code not in _REDIRECTS:
+                            return await self._taken(place.host, response, part)
+                        link = _onward(link, response)
+        except TimeoutError:
+            raise NotFetched(f"it took longer than {self._total_s:g} s", silent=True) from None
+        raise NotFetched(f"more than {REDIRECTS_MOST} redirects", permanent=True)
+
+    async def close(self) -> None:
+        """Give the client back."""
+        await self._client.aclose()
+
+    async def _addresses(self, place: Place) -> list[Address]:
+        """The addresses of the place's host, all of them good. Raises NotFetched."""
+        if place.address is not None:
+            found: list[Address] = [place.address]
+        else:
+            try:
+                found = [ipaddress.ip_address(it) for it in await self._resolve(place.host, place.port)]
+            except UnicodeError:
+                raise NotFetched(f"{place.host} is no host's name", permanent=True) from None
+            except OSError as error:
+                text = f"{place.host} cannot be found: {error.strerror or error}"
+                raise NotFetched(text, silent=True) from None
+        if not found:
+            raise NotFetched(f"{place.host} has no address", silent=True)
+        for address in found:
+            if (why := why_not(place, address, self._allow)) is not None:
+                raise NotFetched(why, permanent=True, forbidden=True)
+        return found[:_ADDRESSES_MOST]
+
+    @contextlib.asynccontextmanager
+    async def _answered(self, place: Place) -> AsyncIterator[httpx.Response]:
+        """The answer of the first of the place's addresses that takes a connection; its body is not read yet."""
+        response = None
+        try:
+            for address in (addresses := await self._addresses(place)):
+                try:
+                    response = await self._client.send(self._request(place, address), stream=True)
+                    break
+                except (httpx.ConnectError, httpx.ConnectTimeout):
+                    if address == addresses[-1]:
+                        raise
+            assert response is not None  # noqa: S101 - there is one address at least, and the last one raises
+            yield response
+        except httpx.InvalidURL:
+            raise NotFetched("the link cannot be read", permanent=True) from None
+        except (httpx.HTTPError, httpx.StreamError, OSError) as error:  # httpx lets some errors of TLS through
+            silent = isinstance(error, httpx.ConnectError | httpx.TimeoutException)
+            raise NotFetched(f"{place.host}: {_said(error)}", silent=silent) from None
+        finally:
+            if response is not None:
+                await response.aclose()
+
+    def _request(self, place: Place, address: Address) -> httpx.Request:
+        host = f"[{address}]" if address.version == 6 else str(address)
+        return self._client.build_request(
+            "GET",
+            f"{place.scheme}://{host}:{place.port}{place.target}",
+            headers={"Host": place.netloc},
+            extensions={"sni_hostname": place.host, "trace": _Heads(place.host).trace},
+        )
+
+    async def _taken(self, host: str, response: httpx.Response, part: Part) -> str:
+        """Write the body into `part` as it comes; the suffix that its first bytes call for."""
+        if response.status_code != 200:
+            gone = response.status_code in _GONE
+            raise NotFetched(f"{host} answered {response.status_code}", permanent=gone)
+        if response.headers.get("Content-Encoding", "identity").lower() not in ("identity", ""):
+            raise NotFetched(f"{host} sent it compressed, which was not asked for", permanent=True)
+        length = response.headers.get("Content-Length", "")
+        if length.isascii() and length.isdigit() and int(length[:20]) > self._most:
+            raise self._too_large()
+        kind: str | None = None
+        size, count, held = 0, 0, bytearray()
+        async for chunk in response.aiter_raw():
+            size += len(chunk)
+            count += 1
+            if size > self._most:
+                raise self._too_large()
+            if count % _TURN == 0:  # what came in one read is handed out without a pause
+                await asyncio.sleep(0)
+                if count > CRUMBS_MOST and size < count * _CRUMB:
+                    raise NotFetched(f"{host} sends it in crumbs", permanent=True)
+            held += chunk
+            if kind is None and size >= HEAD:
+                kind = _kind(host, held)
+            if len(held) >= _WRITE_BYTES:
+                await part.write(bytes(held))
+                held.clear()
+        if not size:
+            raise NotFetched(f"{host} sent nothing")
+        kind = kind or _kind(host, held)
+        if held:
+            await part.write(bytes(held))
+        return kind
+
+    def _too_large(self) -> NotFetched:
+        return NotFetched(f"it is larger than {self._most / 1_048_576:g} MiB", permanent=True)
+
+
+class _Heads:
+    """Bounds the heads of one request's answer, of which there may be any number of informational ones (1xx).
+
+    httpcore reads on until there is one that is not, and all that came in one read is parsed without a pause.
+    """
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+        self._size = 0  # bytes
+        self._over = False
+
+    async def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        """What httpcore calls with all that it does: a connection's stream is bounded as soon as there is one."""
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            self._bound(info["return_value"])
+        elif event == "http11.receive_response_headers.complete":
+            self._over = True
+
+    def _bound(self, stream: Any) -> None:
+        inner = stream.read
+
+        async def read(max_bytes: int, timeout: float | None = None) -> bytes:
+            if self._over:
+                return await inner(max_bytes, timeout=timeout)  # type: ignore[no-any-return]  # httpcore's, bytes
+            if self._size >= HEAD_MOST:
+                raise NotFetched(f"{self._host} begins its answer without an end")
+            await asyncio.sleep(0)  # what TLS holds already is handed out without a pause
+            chunk: bytes = await inner(min(max_bytes, _HEAD_READ), timeout=timeout)
+            self._size += len(chunk)
+            return chunk
+
+        stream.read = read
+
+
+def _onward(link: str, response: httpx.Response) -> str:
+    try:
+        return urljoin(link, response.headers["Location"])
+    except (KeyError, ValueError):
+        raise NotFetched("a redirect that leads nowhere", permanent=True) from None
+
+
+def _kind(host: str, head: bytearray) -> str:
+    found = suffix(bytes(head[:HEAD]))
+    if found is None:
+        raise NotFetched(f"{host} sent something that is no picture", permanent=True)
+    return found
+
+
+def _said(error: Exception) -> str:
+    """What went wrong, without the addresses that some libraries put into it."""
+    if isinstance(error, httpx.ConnectTimeout):
+        return f"no connection within {CONNECT_S:g} s"
+    if isinstance(error, httpx.TimeoutException):
+        return "it stopped answering"
+    if isinstance(error, httpx.ConnectError):
+        return f"no connection ({error})" if str(error) else "no connection"
+    return f"the connection broke ({type(error).__name__})"

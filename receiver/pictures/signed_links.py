@@ -1,0 +1,53 @@
+"""Links to what is ours, for people outside: the page of a task, and a file of the archive that anybody with the link
+may see until it expires.
+
+A signed link is `PUBLIC_URL/images/FOLDER/FILE?until=SECONDS&mac=MAC`. The MAC covers folder, file and end, under a
+purpose of its own, so that no link opens another file, nor the same one for longer. Pure, but for the clock.
+"""
+
+from urllib.parse import urlencode
+
+from receiver.client.schemas import image_path
+from receiver.core.types import Clock
+from receiver.tokens import Purpose, Ring
+
+LASTS_S = 30 * 86_400  # at least
+_STEP_S = 86_400  # links of one day end together, so that whoever caches sees the same one
+_UNTIL_DIGITS = 12
+
+
+class Links:
+    """The links of the service at `public_url` (without a trailing slash).
+
+    None, all of them, unless it is `reachable` from outside: a service that shows a picture fetches it from its own
+    machines, and a message full of dead links is worse than one without. Tasks have links once there are `pages`.
+    """
+
+    def __init__(self, ring: Ring, public_url: str, clock: Clock, *, reachable: bool, pages: bool = False) -> None:
+        self._ring = ring
+        self._base = public_url.rstrip("/")
+        self._clock = clock
+        self._reachable = reachable
+        self._pages = pages
+
+    def task(self, ref: str) -> str | None:
+        """The page of a task, which asks for a login."""
+        return f"{self._base}/tasks/{ref}" if self._reachable and self._pages else None
+
+    def image(self, folder: str, file: str) -> str | None:
+        """A file of the archive, for whoever has the link, for `LASTS_S` seconds or up to a day longer."""
+        if not self._reachable:
+            return None
+        until = -(-(self._clock() // 1000 + LASTS_S) // _STEP_S) * _STEP_S
+        query = urlencode({"until": until, "mac": self._ring.sign(Purpose.IMAGE, _payload(folder, file, str(until)))})
+        return f"{self._base}{image_path(folder, file)}?{query}"
+
+    def good(self, folder: str, file: str, until: str, mac: str, now: int) -> bool:
+        """Whether a link's `until` (text, seconds) is not past at `now` (milliseconds), and its MAC is ours."""
+        if not (until.isascii() and until.isdigit() and len(until) <= _UNTIL_DIGITS):
+            return False
+        return self._ring.verify(Purpose.IMAGE, _payload(folder, file, until), mac) and int(until) * 1000 > now
+
+
+def _payload(folder: str, file: str, until: str) -> str:
+    return f"{folder}/{file}:{until}"

@@ -1,0 +1,332 @@
+"""What a body says about a task: callbacks, poll replies and answers to a submission, in any shape, as an `Outcome`.
+
+Open this file when a provider changes its format: the words and the places to look are the tables below, from the pages
+and clients of a dozen services. It raises for no bytes whatever, and what it returns can be stored (see `fields`).
+Whether an outcome is believed is for `settle` to decide, by its shape.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+import msgspec
+
+from receiver.core.types import Ending, Error, Image, Outcome, Shape
+from receiver.providers import json_values
+from receiver.providers.json_values import Json
+from receiver.providers.vtrix import bodies_fast
+
+STATUS_MOST = 100  # characters
+IMAGES_MOST = 64
+
+# Letter case, hyphens and the prefixes of `_PREFIXES` do not matter. A word that is not here means running.
+# The numbers are those of the upstream's job object, and the run-together words are its comments.
+_SAYS = {
+    Ending.COMPLETED: "completed succeeded success succeed finished ok 2",
+    Ending.FAILED: """failed failure fail error moderated timeout requesttimeout reject textreject badprompt
+        invalidparameter invalidimagepromptlink imagepromptdenied duplicateimage maxconcurrentlimited
+        creditnotenough 3""",
+    Ending.CANCELLED: "canceled cancelled",
+    Ending.RUNNING: """queued pending staged starting created submitted not_start processing running in_progress
+        progress 1""",
+}
+WORDS = {word: ending for ending, words in _SAYS.items() for word in words.split()}
+_PREFIXES = ("jobstatus", "task_status_")
+
+# Where to look in a level, in this order; the levels are the body and its `data`, `payload` and `….task`.
+ID_KEYS = ("id", "task_id", "taskId", "jobId", "job_id", "jobid", "request_id")
+JOB_ID_KEYS = ("jobId", "job_id")
+STATUS_KEYS = ("status", "task_status", "state")
+PROGRESS_KEYS = ("progress", "percentage", "progress_percent")
+PICTURE_PLACES = (
+    ("output",),
+    ("outputs",),
+    ("urls",),
+    ("output", "image_urls"),  # `output.image_url` is the grid
+    ("results",),
+    ("resultUrls",),
+    ("images",),
+    ("image_urls",),
+    ("task_result", "images"),
+    ("result", "urls"),
+)
+URL_KEYS = ("url", "image_url")
+CODE_KEYS = ("code", "error_code", "error_type")
+MESSAGE_KEYS = ("error_message", "message", "raw_message", "detail", "msg", "reason")
+REASON_KEYS = (
+    "message",
+    "detail",
+    "status",
+    "msg",
+    "failReason",
+    "fail_reason",
+    "reason",
+    "task_status_msg",
+    "comment",
+)
+NO_REASON = "no reason was given"
+
+# A body with one of these and no `output` of its own is no task object, whatever else it has.
+_FOREIGN_KEYS = ("urls", "results", "resultUrls", "images", "image_urls", "task_result", "result", "payload", "data")
+_TASK_STATUS = re.compile(r"(?!jobstatus)[a-z][\w -]{0,99}", re.ASCII | re.IGNORECASE)
+
+
+def parse(body: bytes) -> Outcome | None:
+    """The outcome that a callback's or a poll reply's body tells, or None if there is none to be had. Never raises."""
+    return bodies_fast.completed(body) or read(body)
+
+
+def read(body: bytes) -> Outcome | None:
+    """`parse`, whatever the body: the long way, which says the same."""
+    top = json_values.decode(body)
+    if top is None:
+        return None
+    return _task(top) if _is_task(top) else _foreign(top)
+
+
+def accepted(body: bytes) -> Outcome | None:
+    """The task object in the answer to a submission of ours, or None if it has no `id`. An `id` is enough: we asked."""
+    top = json_values.decode(body)
+    task_id = json_values.ident(top.get("id")) if top else None
+    if top is None or task_id is None:
+        return None
+    if _is_task(top):
+        return _task(top)
+    told = _foreign(top) or Outcome(ending=Ending.RUNNING, shape=Shape.TASK, status="")
+    return msgspec.structs.replace(told, shape=Shape.TASK, task_id=task_id, job_id=None)
+
+
+def refusal(body: bytes) -> Error | None:
+    """What a provider's answer complains of: `error`, else `message`, `detail` or `status.message`, else None."""
+    top = json_values.decode(body)
+    if top is None:
+        return None
+    if (error := _told(top)) or top.get("code") in (0, 200):  # {"code": 0, "message": "success"} is no complaint
+        return error
+    error = _reason(top)
+    return error if error and WORDS.get(_word(error.message), Ending.FAILED) is Ending.FAILED else None
+
+
+# The provider's own task object
+
+
+def _is_task(top: Json) -> bool:
+    """A text `id`, a word as `status`, a `model` or a numeric `created_at`, and any results in `output[].content[]`.
+
+    Being one lets a body settle its task at once, so results in any other place rule it out; unknown fields do not.
+    """
+    status, task_id, model = top.get("status"), top.get("id"), top.get("model")
+    if not (isinstance(status, str) and isinstance(task_id, str)):
+        return False
+    if not _TASK_STATUS.fullmatch(status) or json_values.ident(task_id) is None:
+        return False
+    if not (isinstance(model, str) and model.strip()) and json_values.created_at(top.get("created_at")) is None:
+        return False
+    output = top.get("output") or top.get("outputs")
+    if output:
+        return isinstance(output, list) and all(isinstance(it, dict) and (not it or "content" in it) for it in output)
+    return not any(top.get(key) for key in _FOREIGN_KEYS)
+
+
+def _task(top: Json) -> Outcome:
+    status: str = top["status"]
+    ending = WORDS.get(_word(status), Ending.RUNNING)
+    metadata = top.get("metadata")
+    job_id = json_values.ident(json_values.first((metadata,), JOB_ID_KEYS)) if isinstance(metadata, dict) else None
+    images = _images(top.get("output") or top.get("outputs"), job_id)
+    ending, error = _judge(ending, (top,), images)
+    return Outcome(
+        ending=ending,
+        shape=Shape.TASK,
+        status=json_values.text(status, STATUS_MOST),
+        task_id=json_values.ident(top["id"]),
+        model=json_values.name(top.get("model")),
+        created_at=json_values.created_at(top.get("created_at")),
+        progress=json_values.progress(top.get("progress")),
+        images=images,
+        error=error,
+        usage=json_values.usage(top.get("usage")),
+    )
+
+
+# Everybody else's
+
+
+def _foreign(top: Json) -> Outcome | None:
+    levels = _levels(top)
+    status = _status(levels)
+    code = _envelope_code(top) if status is None else None
+    if status is None and code is None:
+        return None
+    shape = _shape(top, status, wrapped=len(levels) > 1)
+    job_id = next(
+        (found for level in reversed(levels) if (found := json_values.ident(json_values.first((level,), ID_KEYS)))),
+        None,
+    )
+    images = _pictures(levels, job_id if shape is not Shape.OTHER else None)
+    if status is not None:
+        ending = _ending(status, json_values.first(levels, ("comment",)))
+    elif code in (0, 200):
+        ending = Ending.COMPLETED if images else Ending.RUNNING
+    else:
+        ending = Ending.FAILED
+    ending, error = _judge(ending, levels, images)
+    return Outcome(
+        ending=ending,
+        shape=shape,
+        status=str(code) if status is None else status,
+        job_id=job_id,
+        model=json_values.name(json_values.first(levels, ("model",))),
+        created_at=json_values.created_at(json_values.first(levels, ("created_at",))),
+        progress=json_values.progress(json_values.first(levels, PROGRESS_KEYS)),
+        images=images,
+        error=error,
+        usage=json_values.usage(json_values.first(levels, ("usage",))),
+    )
+
+
+def _levels(top: Json) -> tuple[Json, ...]:
+    """The objects that may speak of the task, the innermost first."""
+    inner = [value for key in ("data", "payload") if isinstance(value := top.get(key), dict)]
+    tasks = [value for level in inner if isinstance(value := level.get("task"), dict)]
+    return (*tasks, *inner, top)
+
+
+def _status(levels: tuple[Json, ...]) -> str | None:
+    for level in levels:
+        for key in STATUS_KEYS:
+            value = level.get(key)
+            if isinstance(value, str) and value.strip():
+                return json_values.text(value.strip(), STATUS_MOST)
+            if (number := json_values.whole(value)) is not None:
+                return str(number)
+    name = levels[-1].get("event")
+    if isinstance(name, str) and _word(name) in WORDS:
+        return json_values.text(name.strip(), STATUS_MOST)
+    return "error" if any(_told(level) for level in levels) else None
+
+
+def _envelope_code(top: Json) -> int | None:
+    """The number of a `{code, msg, data}` that has no status: 0 and 200 are well, all others failures."""
+    return json_values.whole(top.get("code")) if any(key in top for key in ("msg", "message", "data")) else None
+
+
+def _shape(top: Json, status: str | None, *, wrapped: bool) -> Shape:
+    if wrapped or "data" in top:
+        return Shape.WRAPPED
+    upstream = status is not None and (status.isdigit() or status.lower().startswith("jobstatus"))
+    if "id" in top and (upstream or isinstance(top.get("comment"), str)):
+        return Shape.JOB
+    return Shape.OTHER
+
+
+def _ending(status: str, comment: object) -> Ending:
+    """`comment` refines what a number leaves open: which number is a cancellation, and what an unknown one means."""
+    ending = WORDS.get(_word(status), Ending.RUNNING)
+    if isinstance(comment, str):
+        remark = WORDS.get(_word(comment), ending)
+        if (status.isdigit() and status not in WORDS) or (ending, remark) == (Ending.FAILED, Ending.CANCELLED):
+            return remark
+    return ending
+
+
+def _pictures(levels: tuple[Json, ...], job_id: str | None) -> tuple[Image, ...]:
+    for level in levels:
+        for place in PICTURE_PLACES:
+            found: object = level
+            for key in place:
+                found = found.get(key) if isinstance(found, dict) else None
+            if images := _images(found, job_id):
+                return images
+    return ()
+
+
+# The parts
+
+
+def _images(found: object, job_id: str | None) -> tuple[Image, ...]:
+    """The usable ones of a list of URLs, items or blocks of items. One that is not usable still counts as a place."""
+    if not isinstance(found, list):
+        return ()
+    places = enumerate(islice(_items(found), IMAGES_MOST))
+    return tuple(image for place, item in places if (image := _image(place, item, job_id)))
+
+
+def _items(blocks: Iterable[object]) -> Iterator[object]:
+    for block in blocks:
+        if not (isinstance(block, dict) and "content" in block):
+            yield block
+        elif isinstance(content := block["content"], list):
+            yield from content
+
+
+def _image(place: int, item: object, job_id: str | None) -> Image | None:
+    if not isinstance(item, dict):
+        url = json_values.url(item)
+        return Image(place, url, "image", job_id) if url else None
+    url = json_values.url(item.get(URL_KEYS[0]) or json_values.first((item,), URL_KEYS))
+    if url is None:
+        return None
+    own_id = json_values.ident(item.get(JOB_ID_KEYS[0]) or json_values.first((item,), JOB_ID_KEYS))
+    return Image(place, url, json_values.name(item.get("type")) or "image", own_id or job_id)
+
+
+def _judge(ending: Ending, levels: tuple[Json, ...], images: tuple[Image, ...]) -> tuple[Ending, Error | None]:
+    """The ending in the light of the error, and the error in the light of the ending.
+
+    The mere presence of `error` says nothing: successes carry it empty. But one sibling says COMPLETED of failures too.
+    """
+    if ending is Ending.RUNNING or (ending is Ending.COMPLETED and images):
+        return ending, None
+    error = next((found for level in levels if (found := _told(level))), None)
+    if ending is Ending.COMPLETED:
+        return (Ending.FAILED, error) if error else (ending, None)
+    error = error or next((found for level in levels if (found := _reason(level))), None)
+    return ending, error or (Error(None, NO_REASON) if ending is Ending.FAILED else None)
+
+
+def _told(level: Json) -> Error | None:
+    """What `error` says, a text or an object. Code 0, or neither code nor message, says nothing."""
+    value = level.get("error")
+    if not value:
+        return None
+    told = json_values.first((value,), CODE_KEYS) if isinstance(value, dict) else None
+    code, message = json_values.code(told), _words(value)
+    if (code is None and not message) or json_values.is_zero(told):
+        return None
+    return _error(code or json_values.code(json_values.first((level,), CODE_KEYS[1:])), message, value)
+
+
+def _reason(level: Json) -> Error | None:
+    """What a level says beside an `error` that says nothing: the chain of message keys."""
+    for key in ("error", *REASON_KEYS):
+        value = level.get(key)
+        if key == "status" and not isinstance(value, dict):
+            continue
+        if message := _words(value):
+            told = json_values.first((value, level) if isinstance(value, dict) else (level,), CODE_KEYS)
+            code = None if json_values.is_zero(told) or json_values.whole(told) == 200 else json_values.code(told)
+            return _error(code, message, {it: level[it] for it in ("code", key) if it in level})
+    return None
+
+
+def _error(code: str | None, message: str | None, raw: object) -> Error:
+    return Error(code, json_values.masked(message or NO_REASON), json_values.raw(raw))
+
+
+def _words(value: object) -> str | None:
+    if isinstance(value, list) and value and not isinstance(value[0], list):
+        return _words(value[0])
+    if isinstance(value, dict):
+        texts = (value.get(key) for key in MESSAGE_KEYS)
+        value = next((text for text in texts if isinstance(text, str) and text.strip()), None)
+    return (json_values.text(value.strip(), json_values.MESSAGE_MOST) or None) if isinstance(value, str) else None
+
+
+def _word(text: str) -> str:
+    if text in WORDS:
+        return text
+    word = text.strip().lower().replace("-", "_").replace(" ", "_")
+    for prefix in _PREFIXES:
+        word = word.removeprefix(prefix)
+    return word

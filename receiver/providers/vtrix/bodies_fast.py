@@ -1,0 +1,82 @@
+"""The one body that comes nearly always, a completed task object in plain ASCII, decoded in a single step.
+
+It says what `bodies` would say, or nothing: whatever is unusual about a body is left to `bodies` (a test compares the
+two). It exists because a callback costs a third less with it.
+"""
+
+import re
+from decimal import Decimal
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from receiver.core.types import Ending, Image, Outcome, Shape, Usage
+from receiver.providers import json_values
+
+_IMAGES_MOST = 64
+_Word = Annotated[str, Meta(min_length=1, max_length=json_values.ID_MOST)]
+
+
+class _Item(Struct, gc=False):
+    url: Annotated[str, Meta(max_length=json_values.URL_MOST)]
+    type: _Word = "image"
+    jobId: _Word | None = None  # noqa: N815 - the provider's name
+    job_id: None = None
+    image_url: None = None
+
+
+class _Block(Struct, gc=False):
+    content: list[_Item]
+
+
+class _Metadata(Struct, gc=False):
+    jobId: None = None  # noqa: N815 - the provider's name
+    job_id: None = None
+
+
+class _Usage(Struct, gc=False):
+    cost: Annotated[str, Meta(pattern=r"^\d{1,9}(\.\d{1,9})?$")]
+    discount: Annotated[float, Meta(ge=0, le=1000)] | None = None
+
+
+class _Completed(Struct, gc=False):
+    id: _Word
+    status: Literal["completed"]
+    model: _Word
+    created_at: Annotated[int, Meta(ge=1_000_000_000, lt=4_100_000_000)]
+    output: Annotated[list[_Block], Meta(min_length=1)]
+    progress: Annotated[float, Meta(ge=0, le=1)] | None = None
+    usage: _Usage | None = None
+    metadata: _Metadata | None = None
+    error: None = None
+
+
+_ODD = (b"\\", b"\x7f", b'" ')  # an escape, a control character, perhaps a blank text
+_is_url = re.compile(r"https?://[^ /?#][^ ]*").fullmatch
+_decode = msgspec.json.Decoder(_Completed).decode
+
+
+def completed(body: bytes) -> Outcome | None:
+    """The outcome of a plain completed task object; None for any other body."""
+    if not body.isascii() or any(odd in body for odd in _ODD):
+        return None
+    try:
+        task = _decode(body)
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+    items = [item for block in task.output for item in block.content]
+    if not 0 < len(items) <= _IMAGES_MOST or not all(_is_url(item.url) for item in items):
+        return None
+    usage = task.usage
+    return Outcome(
+        ending=Ending.COMPLETED,
+        shape=Shape.TASK,
+        status="completed",
+        task_id=task.id,
+        model=task.model,
+        created_at=task.created_at * 1000,
+        progress=task.progress,
+        images=tuple([Image(place, item.url, item.type, item.jobId) for place, item in enumerate(items)]),
+        usage=None if usage is None else Usage(Decimal(usage.cost), usage.discount),
+    )

@@ -1,0 +1,253 @@
+"""Vtrix on the wire: one submission, one poll, and what each answer means.
+
+It promises that no call raises for anything the network or the provider does, that NOT_SENT means not one byte of the
+request left, and that neither key nor callback URL gets into what it returns. Retries, rates and pauses are its
+callers'.
+"""
+
+import asyncio
+import re
+from contextlib import aclosing
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx
+import msgspec
+from msgspec import Struct
+
+from receiver import __version__
+from receiver.core.errors import SettingsError
+from receiver.core.schedule import RETRY_AFTER_MOST
+from receiver.core.types import Answer, Clock, Error, Heard, Outcome, Reply, Shape, Taken
+from receiver.providers.address import check
+from receiver.providers.vtrix import bodies
+
+CONNECT_S = 10.0
+SUBMIT_S = 30.0  # all in all; the official clients wait as long
+POLL_S = 10.0
+BODY_MOST = 1 << 20  # bytes of an answer
+TEXT_MOST = 300  # characters of `Answer.text` and `Reply.text`
+
+_BUSY = 429
+_UNAVAILABLE = 503
+_UNKNOWN = 404
+_REFUSED = frozenset({400, 404, 413, 422})
+_BARRED = frozenset({401, 402, 403})
+
+_TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")  # it may come from a stranger's body, and goes into a path
+_ANY_URL = re.compile(r"https?:\S+", re.IGNORECASE)
+_ECHO_LEAST = 8  # characters; a shorter key is found in any id by chance, and replacing it would spoil the id
+_SECRET_LEAST = 16  # characters; a shorter last path segment is no token, and would be found everywhere
+
+
+class _Exchange(Struct, frozen=True):
+    """One request and what came of it. `status` 0: no answer; `body` None: none to be had, or not within bounds."""
+
+    sent: bool
+    status: int = 0
+    body: bytes | None = None
+    retry_after: str | None = None
+    fault: str = ""
+
+
+class Vtrix:
+    """A client of Vtrix's generation API at `url`, over a shared `client`.
+
+    `clock` is for a Retry-After given as a date. The spans are in seconds. Raises SettingsError if `url` is not http or
+    https, or if `key` cannot stand in a header.
+    """
+
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        url: str,
+        key: str,
+        *,
+        clock: Clock,
+        connect_s: float = CONNECT_S,
+        submit_s: float = SUBMIT_S,
+        poll_s: float = POLL_S,
+    ) -> None:
+        check(url, key)
+        try:
+            self._host = httpx.URL(url).host
+        except httpx.InvalidURL:
+            raise SettingsError("provider_url is not a URL") from None
+        self._client = client
+        self._url = url.rstrip("/")
+        self._key = key
+        self._clock = clock
+        self._connect_s = connect_s
+        self._submit_s = submit_s
+        self._poll_s = poll_s
+
+    def __repr__(self) -> str:
+        return f"Vtrix({self._host!r})"
+
+    async def submit(self, model: str, params: bytes, callback: str | None) -> Answer:
+        """Send one task. `params` is a JSON object, sent as it is, with `callback` put in."""
+        fields = msgspec.json.decode(params, type=dict[str, msgspec.Raw])  # Raw: numbers keep their spelling
+        if callback is not None:
+            fields["callback"] = msgspec.Raw(msgspec.json.encode(callback))
+        content = msgspec.json.encode({"model": model, "input": [{"params": fields}]})
+        secrets = (self._key, *_secrets_of(callback)) if callback else (self._key,)
+        return _answer(await self._exchange("POST", self._url, content, self._submit_s, secrets), self._clock())
+
+    async def poll(self, task_id: str) -> Reply:
+        """Ask about one task. An id that cannot be Vtrix's is unknown without asking."""
+        if not _TASK_ID.fullmatch(task_id):
+            return Reply(Heard.UNKNOWN, "not asked: no id of this provider looks like that")
+        url = f"{self._url}/task/{task_id}"
+        return _reply(await self._exchange("GET", url, None, self._poll_s, (self._key,)), task_id, self._clock())
+
+    async def _exchange(
+        self, method: str, url: str, content: bytes | None, deadline_s: float, secrets: tuple[str, ...]
+    ) -> _Exchange:
+        sent = False
+
+        async def watch(step: str, _: Any) -> None:
+            nonlocal sent
+            sent = sent or step.endswith("send_request_headers.started")
+
+        request = self._client.build_request(
+            method,
+            url,
+            content=content,
+            headers={
+                "Authorization": f"Bearer {self._key}",
+                "User-Agent": f"receiver/{__version__}",
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",  # a compressed answer has no bound
+                **({"Content-Type": "application/json"} if content is not None else {}),
+            },
+            # `connect` counts twice, for TCP and for TLS. Together they end before the deadline, because a cancelled
+            # TLS handshake leaks its socket (httpcore 1.0).
+            timeout=httpx.Timeout(deadline_s, connect=min(self._connect_s, deadline_s / 3), pool=deadline_s / 6),
+            extensions={"trace": watch},
+        )
+        status, retry_after, body, fault = 0, None, None, ""
+        try:
+            async with asyncio.timeout(deadline_s):
+                response = await self._client.send(request, stream=True, follow_redirects=False)
+                async with aclosing(response):
+                    status, retry_after = response.status_code, response.headers.get("retry-after")
+                    body = await _read(response)
+        except (httpx.HTTPError, OSError) as error:  # OSError: timeouts, and TLS errors that httpx lets through
+            fault = f"{type(error).__name__}: {error}".rstrip(": ")
+        if body is not None:
+            body = _redact(body, secrets)
+        return _Exchange(sent, status, body, retry_after, fault)
+
+
+async def _read(response: httpx.Response) -> bytes | None:
+    """The body, or None if it is too long, or encoded though we said identity."""
+    if response.headers.get("content-encoding", "identity").lower() != "identity":
+        return None
+    body = bytearray()
+    async with aclosing(response.aiter_raw()) as chunks:  # type: ignore[type-var]  # httpx says iterator, it is a generator
+        async for chunk in chunks:
+            body += chunk
+            if len(body) > BODY_MOST:
+                return None
+    return bytes(body)
+
+
+def _answer(got: _Exchange, now: int) -> Answer:
+    """What the answer to a submission means."""
+    if not got.sent:
+        return Answer(Taken.NOT_SENT, _line(got, None))
+    body = got.body or b""
+    outcome, error = bodies.accepted(body), bodies.refusal(body)
+    taken = _taken(got.status, outcome, error)
+    if taken is Taken.REFUSED:
+        error = error or Error(None, _unexplained(got.status, body))
+    return Answer(
+        taken,
+        _line(got, error, outcome),
+        outcome=outcome,
+        error=error,
+        retry_after_ms=retry_after_ms(got.retry_after, now) if taken is Taken.BUSY else None,
+    )
+
+
+def _unexplained(status: int, body: bytes) -> str:
+    """What to say of a refusal that is not in the provider's words: it may come from somewhere else altogether."""
+    prose = _prose(body)
+    said = f"HTTP {status}: {prose}" if prose else f"the provider answered HTTP {status}"
+    return f"{said} (is PROVIDER_URL right?)" if status == _UNKNOWN else said
+
+
+def _taken(status: int, outcome: Outcome | None, error: Error | None) -> Taken:
+    if status == _BUSY or (status == _UNAVAILABLE and error):
+        return Taken.BUSY
+    if status in _REFUSED or (status == httpx.codes.OK and error and not outcome):
+        return Taken.REFUSED
+    if status in _BARRED:
+        return Taken.BARRED
+    return Taken.TAKEN if status == httpx.codes.OK and outcome else Taken.UNCLEAR
+
+
+def _reply(got: _Exchange, task_id: str, now: int) -> Reply:
+    """What the reply to a poll means. A task object that is another task's means nothing."""
+    body = got.body or b""
+    if got.status == httpx.codes.OK:
+        outcome = bodies.parse(body)
+        if outcome and outcome.shape is Shape.TASK and outcome.task_id == task_id:
+            return Reply(Heard.OUTCOME, _line(got, outcome.error, outcome), outcome, body)
+    heard = Heard.NOTHING
+    if got.status == _BUSY:
+        heard = Heard.BUSY
+    elif got.status == _UNKNOWN:
+        heard = Heard.UNKNOWN
+    elif got.status in _BARRED:
+        heard = Heard.BARRED
+    wait = retry_after_ms(got.retry_after, now) if heard is Heard.BUSY else None
+    return Reply(heard, _line(got, bodies.refusal(body)), None, body, wait)
+
+
+def retry_after_ms(value: str | None, now: int) -> int | None:
+    """A Retry-After header, seconds or an HTTP date (RFC 9110 §10.2.3), as a wait of 0 to `RETRY_AFTER_MOST` ms from
+    `now`; None if there is none to be read."""
+    text = (value or "").strip()
+    if text.isascii() and text.isdigit():
+        return min(int(text[-18:]) * 1000 if len(text) <= 18 else RETRY_AFTER_MOST, RETRY_AFTER_MOST)
+    try:
+        when = parsedate_to_datetime(text)
+        wait = int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000) - now
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return min(max(wait, 0), RETRY_AFTER_MOST)
+
+
+def _secrets_of(callback: str) -> tuple[str, ...]:
+    """The callback URL, and its token by itself: the latter survives every escaping."""
+    token = callback.rstrip("/").rpartition("/")[2]
+    return (callback, token) if len(token) >= _SECRET_LEAST else (callback,)
+
+
+def _redact(body: bytes, secrets: tuple[str, ...]) -> bytes:
+    """Before anything is parsed, so that no later step can let an echo through."""
+    for secret in secrets:
+        if len(secret) < _ECHO_LEAST:
+            continue
+        body = body.replace(secret.encode(), b"[redacted]")
+    return body
+
+
+def _prose(body: bytes) -> str:
+    """A body that is no JSON, if a person can read it."""
+    text = " ".join(body[:4096].decode("utf-8", "replace").replace("\x00", "\ufffd").split())
+    return "" if text.startswith(("<", "{", "[")) else text[:TEXT_MOST]
+
+
+def _line(got: _Exchange, error: Error | None, outcome: Outcome | None = None) -> str:
+    """One line for the log. No URL stands in it, for it could be our callback's."""
+    parts = [f"HTTP {got.status}" if got.status else "no answer"]
+    if outcome:
+        parts.append(f"task {outcome.task_id} {outcome.status}")
+    if error:
+        parts.append(f"{error.code} {error.message}" if error.code else error.message)
+    if got.fault:
+        parts.append(got.fault)
+    return _ANY_URL.sub("[url]", " ".join(": ".join(parts).split()))[:TEXT_MOST]

@@ -1,0 +1,104 @@
+"""A local stand-in for the provider: its protocol, its error codes, real pictures, callbacks that can go wrong.
+
+For the demo, for tests, and for anyone who wants to see their receiver cope before paying for a generation. The
+provider's own CLI cannot tell the difference. It keeps nothing on disk and uses nothing of ours but the parameters.
+"""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import uvicorn
+
+from receiver.sandbox.app import Sandbox, create_app
+from receiver.sandbox.fates import Options
+
+_STOP_MOST_S = 2  # what is in flight at the end gets this long
+
+
+@contextlib.asynccontextmanager
+async def running(
+    options: Options | None = None,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    *,
+    clock: Callable[[], float] = time.time,
+) -> AsyncIterator[Sandbox]:
+    """A sandbox that answers at its `url` until the context ends. Port 0 takes a free one; signals are left alone.
+
+    `clock` gives seconds since 1970. Raises OSError if the address is taken.
+    """
+    sandbox = Sandbox(options or Options(), clock)
+    with _listening(host, port) as listener:
+        config = uvicorn.Config(
+            create_app(sandbox),
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=_STOP_MOST_S,
+        )
+        server = _Server(config)
+        shown = f"[{host}]" if ":" in host else host
+        sandbox.url = f"http://{shown}:{listener.getsockname()[1]}"
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            await server.up.wait()
+            yield sandbox
+        finally:
+            sandbox.stopping.set()
+            server.should_exit = True
+            await serving
+
+
+async def serve(
+    options: Options, host: str = "127.0.0.1", port: int = 9100, *, ready: Callable[[str], None] | None = None
+) -> None:
+    """Run a sandbox until SIGINT or SIGTERM; `ready` is told its URL once it answers. Raises OSError as `running`."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    for number in signals:
+        loop.add_signal_handler(number, stop.set)
+    try:
+        async with running(options, host, port) as sandbox:
+            if ready is not None:
+                ready(sandbox.url)
+            await stop.wait()
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, saying when it is up, and leaving signals to whoever runs it."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super().startup(sockets)
+        finally:
+            self.up.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # Said to be TCP, or asyncio does not set TCP_NODELAY on its connections and each answer takes 40 ms longer.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError:
+        listener.close()
+        raise
+    return listener

@@ -1,0 +1,207 @@
+"""Puts the rooms together: settings in, connected parts out, as one async context. Only here are Settings read."""
+
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator
+
+from msgspec import Struct
+
+from receiver import config
+from receiver.config import Network, Settings
+from receiver.core.errors import SettingsError
+from receiver.core.types import Answer, Clock, Heard, Policy, Reply, Taken
+from receiver.notify.dispatch import Notify
+from receiver.notify.senders.sender import AppriseSender, Sender
+from receiver.pictures.addresses import Allow
+from receiver.pictures.archive import Archiver
+from receiver.pictures.contact_sheets import Sheets
+from receiver.pictures.drawing.process import Draw, Studio
+from receiver.pictures.files import Files
+from receiver.pictures.signed_links import Links
+from receiver.providers.lazy import Late
+from receiver.providers.registry import PROVIDERS, Provider
+from receiver.store import Store, open_store
+from receiver.tasks.ingest import Ingest
+from receiver.tasks.intake import Intake
+from receiver.tasks.submit import Submit
+from receiver.tasks.sweep import Sweep
+from receiver.telemetry.metrics import Metrics
+from receiver.tokens import Ring
+from receiver.upkeep.retention import Pruner
+
+SEND_TIMEOUT_S = 30
+
+log = logging.getLogger(__name__)
+
+
+class Parts(Struct, frozen=True, kw_only=True, eq=False):
+    """Everything that runs, connected. `api_tokens` open the API; sizes are bytes, spans seconds."""
+
+    store: Store
+    ring: Ring
+    policy: Policy
+    clock: Clock
+    metrics: Metrics
+    ingest: Ingest
+    intake: Intake
+    submit: Submit
+    sweep: Sweep
+    notify: Notify
+    archive: Archiver
+    prune: Pruner
+    sender: Sender
+    files: Files
+    links: Links
+    draw: Draw
+    api_tokens: tuple[str, ...]
+    max_body: int
+    body_timeout_s: float
+    trusted_proxies: tuple[Network, ...] = ()
+
+    @property
+    def loops(self) -> tuple[Submit, Sweep, Notify, Archiver, Pruner]:
+        """What the worker runs."""
+        return self.submit, self.sweep, self.notify, self.archive, self.prune
+
+
+class _NoKey:
+    """The provider without a key: nothing is ever sent, and nobody can be asked."""
+
+    async def submit(self, model: str, params: bytes, callback: str | None) -> Answer:
+        return Answer(Taken.NOT_SENT, "there is no provider key")
+
+    async def poll(self, task_id: str) -> Reply:
+        return Reply(Heard.NOTHING, "there is no provider key")
+
+
+def wall_clock() -> int:
+    """Milliseconds UTC by this machine's clock."""
+    return time.time_ns() // 1_000_000
+
+
+@contextlib.asynccontextmanager
+async def open_parts(
+    settings: Settings, *, clock: Clock = wall_clock, sender: Sender | None = None, provider: Provider | None = None
+) -> AsyncIterator[Parts]:
+    """The parts, with the database open and migrated; what is not handed in is made from the settings.
+
+    Raises SettingsError and StoreError's children.
+    """
+    secret_keys, api_tokens = config.secrets(settings)
+    path = settings.sqlite
+    if path is None:
+        raise SettingsError("RECEIVER_DATABASE_URL: PostgreSQL is not available in this version; use sqlite:///…")
+    started_at = clock()
+    policy = Policy(
+        targets=settings.targets,
+        confirm=settings.confirm,
+        confirm_within_ms=settings.confirm_within * 1000,
+        deadline_ms=settings.deadline * 1000,
+        sweep_first_ms=settings.sweep_first * 1000,
+        sweep_max_ms=settings.sweep_max * 1000,
+        picture_wait_ms=settings.picture_wait * 1000,
+        can_poll=settings.provider_key is not None,
+        started_at=started_at,
+    )
+    async with contextlib.AsyncExitStack() as stack:
+        store = await open_store(path)
+        stack.push_async_callback(store.close)
+        provider = provider or _provider(stack, settings, clock)
+        apprise = AppriseSender(timeout_s=SEND_TIMEOUT_S)
+        stack.push_async_callback(apprise.close)
+        ring = Ring(secret_keys)
+        files = Files(settings.state_dir / "images")
+        links = Links(ring, settings.public_url, clock, reachable=config.is_public(settings.public_url))
+        draw = Studio().draw
+        allow = Allow(hosts=frozenset(settings.fetch_allow.hosts), networks=settings.fetch_allow.networks)
+        metrics = Metrics(target.name for target in settings.targets)
+        archive = Archiver(store, files, policy, clock, draw=draw, allow=allow, metrics=metrics)
+        stack.push_async_callback(archive.close)
+        await _warn_of_lost_keys(store, ring)
+        ingest = Ingest(store, PROVIDERS["vtrix"].parse, policy, clock, metrics)
+        stack.push_async_callback(ingest.close)
+        intake = Intake(
+            store,
+            policy,
+            ring,
+            clock,
+            metrics,
+            public_url=settings.public_url,
+            unreachable=config.why_unreachable(settings),
+        )
+        notify = Notify(
+            store,
+            sender or apprise,
+            policy,
+            clock,
+            schedule_ms=[gap * 1000 for gap in settings.notify_retry],
+            timeout_ms=SEND_TIMEOUT_S * 1000,
+            links=links,
+            # by a child of its own: a digest is made of thumbnails, and waits for no stranger's picture
+            picture=Sheets(store, files, Studio().draw, links.image),
+            metrics=metrics,
+        )
+        stack.push_async_callback(notify.close)
+        yield Parts(
+            store=store,
+            ring=ring,
+            policy=policy,
+            clock=clock,
+            metrics=metrics,
+            ingest=ingest,
+            intake=intake,
+            submit=Submit(
+                store,
+                provider,
+                policy,
+                clock,
+                callback_url=intake.callback_url,
+                key_id=ring.ids[0],
+                concurrency=settings.provider_concurrency,
+                metrics=metrics,
+            ),
+            sweep=Sweep(store, provider, policy, clock, metrics=metrics),
+            notify=notify,
+            archive=archive,
+            prune=Pruner(store, files, policy, clock, keep=settings.retention),
+            sender=sender or apprise,
+            files=files,
+            links=links,
+            draw=draw,
+            api_tokens=api_tokens,
+            max_body=settings.max_body,
+            body_timeout_s=settings.body_timeout,
+            trusted_proxies=settings.trusted_proxies,
+        )
+
+
+@contextlib.asynccontextmanager
+async def open_pruner(settings: Settings, clock: Clock = wall_clock) -> AsyncIterator[Pruner]:
+    """Retention alone, with the database to itself. Raises StoreError's children."""
+    assert settings.sqlite is not None  # noqa: S101 - whoever asks has looked
+    store = await open_store(settings.sqlite)
+    try:
+        files, policy = Files(settings.state_dir / "images"), Policy(targets=settings.targets)
+        yield Pruner(store, files, policy, clock, keep=settings.retention, alone=True)
+    finally:
+        await store.close()
+
+
+def _provider(stack: contextlib.AsyncExitStack, settings: Settings, clock: Clock) -> Provider:
+    if settings.provider_key is None:
+        return _NoKey()
+    late = Late(PROVIDERS["vtrix"], settings.provider_url, settings.provider_key, clock=clock)
+    stack.push_async_callback(late.close)
+    return late
+
+
+async def _warn_of_lost_keys(store: Store, ring: Ring) -> None:
+    for key in await store.tasks.open_keys():
+        if key not in ring.ids:
+            log.warning(
+                "callbacks of some waiting tasks are signed with the key %s, which is no longer in SECRET_KEYS: "
+                "they will be refused; put it back behind the first one",
+                key,
+                extra={"action": "start.keys"},
+            )

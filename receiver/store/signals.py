@@ -1,0 +1,87 @@
+"""Who waits for which loop to be woken, and who follows the changes of tasks."""
+
+import asyncio
+
+from receiver.store.tables.connection import Topic
+
+
+class Wakes:
+    """Who waits for which topic. A wake between `seen` and `wait` is not missed: the count has moved on."""
+
+    def __init__(self) -> None:
+        self._counts = dict.fromkeys(Topic, 0)
+        self._waiting: dict[Topic, set[asyncio.Future[None]]] = {topic: set() for topic in Topic}
+
+    def wake(self, topic: Topic) -> None:
+        """There may be work."""
+        self._counts[topic] += 1
+        for waiter in self._waiting[topic]:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def seen(self, topic: Topic) -> int:
+        """The count to hand to `wait`; take it before looking for work."""
+        return self._counts[topic]
+
+    async def wait(self, topic: Topic, seen: int, timeout_s: float) -> None:
+        """Return once the topic was woken after `seen`, or after `timeout_s`."""
+        if self._counts[topic] != seen:
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[topic].add(waiter)
+        try:
+            await asyncio.wait({waiter}, timeout=timeout_s)
+        finally:
+            self._waiting[topic].discard(waiter)
+
+
+class Listeners:
+    """Who follows the changes of tasks: each has a bounded set of refs still to be looked at."""
+
+    MOST = 1000
+
+    def __init__(self) -> None:
+        self._all: set[Listener] = set()
+
+    def tell(self, refs: set[str]) -> None:
+        """These tasks changed."""
+        for listener in self._all:
+            listener.tell(refs)
+
+    def open(self) -> "Listener":
+        """A new listener; `close` it."""
+        listener = Listener(self._all)
+        self._all.add(listener)
+        return listener
+
+
+class Listener:
+    """The refs that changed since they were last taken, each once; the oldest give way beyond `Listeners.MOST`."""
+
+    def __init__(self, peers: set["Listener"]) -> None:
+        self._refs: dict[str, None] = {}
+        self._any = asyncio.Event()
+        self._peers = peers
+
+    def tell(self, refs: set[str]) -> None:
+        """Remember these refs."""
+        self._refs.update(dict.fromkeys(refs))
+        while len(self._refs) > Listeners.MOST:
+            del self._refs[next(iter(self._refs))]
+        self._any.set()
+
+    async def take(self, timeout_s: float) -> list[str]:
+        """The refs that changed, as soon as there are any; empty after `timeout_s`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._any.wait()
+        except TimeoutError:
+            return []
+        refs = list(self._refs)
+        self._refs.clear()
+        self._any.clear()
+        return refs
+
+    def close(self) -> None:
+        """Follow no longer."""
+        self._peers.discard(self)

@@ -1,0 +1,51 @@
+"""Whose turn it is at the one writing connection.
+
+Ingest goes first; after each of its turns one of the others has its turn, if any waits. So no callback waits longer
+than two ingest commits and one turn of the other lane, and the others are not starved by a flood.
+"""
+
+import asyncio
+from collections import deque
+from enum import Enum
+
+
+class Lane(Enum):
+    """Who wants to write."""
+
+    INGEST = "ingest"
+    OTHER = "other"
+
+
+class Turns:
+    """A lock with two lanes. `take` may be cancelled; `give` must follow every `take` that returned."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[Lane, deque[asyncio.Future[None]]] = {lane: deque() for lane in Lane}
+        self._holder: Lane | None = None
+
+    async def take(self, lane: Lane) -> None:
+        """Wait for a turn."""
+        if self._holder is None:
+            self._holder = lane
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[lane].append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.give()  # the turn was handed to us just as we were cancelled
+            raise
+
+    def give(self) -> None:
+        """End the turn and hand it on."""
+        after = (Lane.OTHER, Lane.INGEST) if self._holder is Lane.INGEST else (Lane.INGEST, Lane.OTHER)
+        for lane in after:
+            queue = self._waiting[lane]
+            while queue:
+                turn = queue.popleft()
+                if not turn.done():
+                    self._holder = lane
+                    turn.set_result(None)
+                    return
+        self._holder = None

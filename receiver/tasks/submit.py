@@ -1,0 +1,245 @@
+"""Queued tasks to the provider, one claim a request, and what its answer means.
+
+A task is claimed immediately before its request. An answer that leaves open whether the provider took it makes the task
+unsure: it is never sent twice without a person's word. What the answer teaches is stored in any state.
+"""
+
+import logging
+import random
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from receiver.core.decide import FOREVER, paused, requeued, unsure
+from receiver.core.errors import StoreError
+from receiver.core.schedule import PROBES, SetBack, closed, crept, probe_gap, submit_gap
+from receiver.core.types import Answer, Clock, Ending, Error, Outcome, Policy, Shape, Source, State, Taken, Task
+from receiver.notify.attention import raise_attention
+from receiver.providers.registry import Provider
+from receiver.store import Store, Topic, Tx
+from receiver.store.insist import insist
+from receiver.tasks.settle import Book, expected_time
+from receiver.telemetry import logs
+from receiver.telemetry.metrics import Metrics
+
+LEASE_MS = 60_000  # the request may take 30 s; after this nobody waits for its answer
+
+log = logging.getLogger(__name__)
+
+
+class Submit:
+    """The loop that submits. `callback_url` makes a task's URL; `key_id` names the key that signs it."""
+
+    topic = Topic.SUBMIT
+    grace_s = 35.0  # the request may take 30 s
+
+    def __init__(
+        self,
+        store: Store,
+        provider: Provider,
+        policy: Policy,
+        clock: Clock,
+        *,
+        callback_url: Callable[[str], str],
+        key_id: str,
+        concurrency: int,
+        metrics: Metrics,
+        luck: Callable[[], float] = random.random,
+    ) -> None:
+        self._store = store
+        self._provider = provider
+        self._policy = policy
+        self._clock = clock
+        self._callback_url = callback_url
+        self._key_id = key_id
+        self._metrics = metrics
+        self._luck = luck
+        self.width = concurrency
+        self._limit = concurrency  # what the provider was last known to bear
+        self._limited_at = 0
+        self._barred = False  # our key or balance is refused: one task at a time probes
+        self._refusals = 0  # in a row
+        self._refused_at = 0
+        self._closed_until = 0
+        self._started = False
+        self._set_back = SetBack()
+
+    async def claim(self) -> Task | None:
+        """The next task to submit, now `submitting` under a lease; None while there is none, no place, or a pause."""
+        now = self._clock()
+        set_back = self._set_back(now)
+        if self._started and not set_back and not await self._store.tasks.any_due(now):
+            return None
+        async with self._store.write() as tx:
+            released = not self._started and await tx.tasks.release_paused(now)
+            if set_back:
+                await tx.tasks.pull_in(now, due_ms=PROBES[-1], lease_ms=LEASE_MS)
+            for overdue in await tx.tasks.overdue_answers(now):
+                gone = unsure(overdue, now, self._policy.sweep_first_ms)
+                await tx.tasks.update([(overdue, gone)])
+                log.warning("no answer to the submission", extra={"action": "submit.unsure", "ref": overdue.ref})
+            claimed = await self._take(tx, now)
+        self._started = True
+        self._set_back.mended(now)
+        self._barred = self._barred or released
+        if claimed is not None and self._barred:  # this one probes; the next waits for its answer
+            self._closed_until = now + LEASE_MS
+        return claimed
+
+    async def carry(self, task: Task) -> None:
+        """Send the request and record the answer, waiting for the disk if need be."""
+        logs.about(task.ref)
+        url = None if task.poll_only else self._callback_url(task.ref)
+        answer = await self._provider.submit(task.model or "", task.params, url)
+        self._metrics.submitted(answer.taken)
+        level = logging.WARNING if answer.taken in (Taken.UNCLEAR, Taken.BARRED) else logging.INFO
+        log.log(level, answer.text, extra={"action": f"submit.{answer.taken}", "ref": task.ref})
+        try:
+            await insist(lambda: self._record(task, answer))
+        except StoreError as error:
+            taught = answer.outcome and answer.outcome.task_id
+            log.error("the answer %s could not be stored: %s", taught, error, extra={"action": "submit.record"})
+            raise
+
+    async def next_due(self) -> int | None:
+        """When there may be something to submit, if nothing wakes us before."""
+        now = self._clock()
+        times = (
+            await self._store.tasks.next_due(now),
+            await self._store.tasks.next_lease(now),
+            await self._store.tasks.next_place(now),
+            self._closed_until if self._closed_until > now else None,
+        )
+        return min((at for at in times if at is not None), default=None)
+
+    async def _take(self, tx: Tx, now: int) -> Task | None:
+        if not self._policy.can_poll or closed(self._closed_until, now, PROBES[-1]):  # without a key, tasks wait
+            return None
+        if await tx.tasks.in_hand(now) >= self._places(now):
+            return None
+        queued = await tx.tasks.next_queued(now)
+        if queued is None:
+            return None
+        claimed = replace(
+            queued,
+            state=State.SUBMITTING,
+            held_by=None,
+            due_at=None,
+            key_id=None if queued.poll_only else self._key_id,
+            claim=queued.claim + 1,
+            submitted_at=now,
+            lease_until=now + LEASE_MS,
+            place_until=FOREVER,
+        )
+        await tx.tasks.update([(queued, claimed)])
+        return claimed
+
+    def _places(self, now: int) -> int:
+        return crept(self._limit, self.width, now - self._limited_at)
+
+    async def _record(self, claimed: Task, answer: Answer) -> None:
+        now = self._clock()
+        async with self._store.write() as tx:
+            takes = await expected_time(tx, claimed, self._policy)
+            book = await Book.read(tx, [claimed.ref], self._policy, now)
+            task = book.tasks[claimed.ref]
+            if answer.taken is Taken.TAKEN and answer.outcome is not None:
+                task = await self._learn(tx, task, claimed, answer.outcome)
+                book.put(taken(task, now, takes))
+                if answer.outcome.terminal:
+                    await book.look_up([(task.ref, answer.outcome)])
+                    book.apply(task.ref, answer.outcome, Source.ANSWER)
+            elif task.state is State.SUBMITTING and task.claim == claimed.claim:
+                if answer.taken is Taken.REFUSED:
+                    book.apply(task.ref, _refusal(answer), Source.ANSWER)
+                else:
+                    book.put(self._put_back(task, answer, now, takes))
+            if answer.taken is Taken.BARRED:
+                await raise_attention(
+                    tx,
+                    "provider-key",
+                    f"The provider refuses our key or our balance ({answer.text}). Submissions are paused and tried "
+                    "again by themselves; check PROVIDER_KEY and the account.",
+                    self._policy,
+                    now,
+                )
+            await book.write()
+        self._metrics.settled(book.ended)
+        self._adjust(answer, claimed.submitted_at or now, now)
+
+    async def _learn(self, tx: Tx, task: Task, claimed: Task, outcome: Outcome) -> Task:
+        """The answer's id and time, kept in any state; an id that contradicts another calls for a person."""
+        task_id = outcome.task_id or ""
+        owner = (await tx.tasks.by_task_id(task.provider, [task_id])).get(task_id, task.ref)
+        if owner != task.ref or task.task_id not in (None, task_id):
+            await raise_attention(
+                tx,
+                f"task-id:{task.ref}",
+                f"The provider answered {task.ref} with the id {task_id}, but "
+                + (f"that is the id of {owner}." if owner != task.ref else f"a callback said {task.task_id}.")
+                + " Its pictures may be mixed up: compare both with the provider.",
+                self._policy,
+                self._clock(),
+                task,
+            )
+        return replace(
+            task,
+            task_id=task.task_id or (task_id if owner == task.ref else None),
+            provider_created_at=outcome.created_at,
+            submitted_at=claimed.submitted_at,
+        )
+
+    def _put_back(self, task: Task, answer: Answer, now: int, takes: int) -> Task:
+        retryable = answer.taken in (Taken.NOT_SENT, Taken.BUSY, Taken.BARRED)
+        if not retryable or task.called_at is not None:  # a callback came on its token: someone took it
+            return unsure(task, now, takes)
+        if answer.taken is Taken.BARRED:
+            return paused(task, now + probe_gap(self._refusals))
+        gap = submit_gap(task.tries + 1, retry_after=answer.retry_after_ms, luck=self._luck())
+        return requeued(task, now + gap)
+
+    def _adjust(self, answer: Answer, sent_at: int, now: int) -> None:
+        """What the answer says about the provider: how much it bears, and whether it wants our key.
+
+        Requests that were under way together say it together: it counts once.
+        """
+        if answer.taken is Taken.BARRED:
+            self._barred = True
+            if sent_at > self._refused_at:
+                self._closed_until = now + probe_gap(self._refusals)
+                self._refusals += 1
+                self._refused_at = now
+        elif answer.taken in (Taken.TAKEN, Taken.REFUSED):
+            if not any(sent_at <= at <= now for at in (self._refused_at, self._limited_at)):  # it knows better
+                self._barred = False
+                self._refusals = 0
+                self._closed_until = 0
+        elif answer.taken is Taken.BUSY:
+            if sent_at > self._limited_at:
+                self._limit = max(1, self._places(now) // 2)
+                self._limited_at = now
+            self._closed_until = max(self._closed_until, now + min(answer.retry_after_ms or 0, LEASE_MS))
+        self._store.wake(Topic.SUBMIT)
+
+
+def taken(task: Task, now: int, takes: int) -> Task:
+    """The task that the provider certainly has, unless it already ended: waiting, and polled if no callback comes."""
+    if task.state in (State.COMPLETED, State.FAILED, State.CANCELLED, State.LOST):
+        return task
+    hinted = task.hint is not None or task.hint_step is not None
+    return replace(
+        task,
+        state=State.WAITING,
+        held_by=None,
+        unsure=False,
+        due_at=None,
+        lease_until=None,
+        place_until=FOREVER,
+        poll_at=now if hinted else now + takes,
+        hint_step=0 if hinted else None,
+    )
+
+
+def _refusal(answer: Answer) -> Outcome:
+    error = answer.error or Error(None, answer.text)
+    return Outcome(ending=Ending.FAILED, shape=Shape.OTHER, status="refused", error=error)

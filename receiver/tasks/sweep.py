@@ -1,0 +1,308 @@
+"""Asks the provider about tasks whose callback is overdue or needs confirming, and gives up what has no end.
+
+The sweeper behind the callbacks: at most two polls a second, in growing gaps, one in flight per task. A task becomes
+lost only after a poll made past its deadline said so, or where none is possible; errors never lose anything.
+"""
+
+import logging
+import random
+from collections.abc import Callable
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from receiver.core.decide import FOREVER, deadline, fits, lost, settled
+from receiver.core.schedule import PROBES, RETRY_AFTER_MOST, UNSURE_MOST, SetBack, closed, hint_gap, poll_gap, probe_gap
+from receiver.core.types import (
+    Clock,
+    Confirm,
+    Decision,
+    Ending,
+    Heard,
+    Origin,
+    Policy,
+    Reply,
+    Source,
+    State,
+    Task,
+    Verdict,
+)
+from receiver.notify.attention import raise_attention
+from receiver.providers.registry import Provider
+from receiver.store import Store, Topic, Tx
+from receiver.tasks.settle import Book, expected_time
+from receiver.telemetry import logs
+from receiver.telemetry.metrics import Metrics
+
+LEASE_MS = 60_000  # one poll in flight per task: nobody else looks at it meanwhile
+SPACING_MS = 500  # at most two polls a second
+START_GRACE_MS = 600_000  # receiving after a start, before a task that cannot be polled is given up
+STREAK = 5  # tasks found by the sweep, with no callback since the first: callbacks no longer arrive
+
+_MISFIT = "the reply is about another model, or was made at another time: it changes nothing"
+_QUESTIONS = {
+    "unconfirmed": "A callback for {name} says it ended, and no poll could confirm it. Look at the provider's list. "
+    "To believe it, `receiver callbacks replay --accept ID`; `receiver tasks show {ref}` names the ID. Or wait.",
+    "unsure": "Nobody knows whether the provider took {name}, so it is not sent again. Look at the provider's list. "
+    "If it is there, `receiver tasks tell-id {ref} ID`; if it is not, `receiver tasks resubmit {ref}` (should it be "
+    "there after all, it is paid for twice). Or wait for its callback.",
+}
+
+log = logging.getLogger(__name__)
+
+
+class Told(Struct, frozen=True):
+    """What one look brought: when, what was heard (None: nobody could be asked), whether this task still runs."""
+
+    asked_at: int
+    heard: Heard | None
+    running: bool
+
+
+class Onward(Struct, frozen=True):
+    """What becomes of a task that a look did not settle: the decision, and what a person is to be asked."""
+
+    decision: Decision
+    ask: str | None = None
+
+
+def onward(task: Task, told: Told, policy: Policy, now: int, *, first_ms: int, luck: float) -> Onward:
+    """What becomes of an unsettled `task` after a look; `first_ms` is the model's expected time.
+
+    1. A terminal hint that nobody could confirm or refute in time settles it, or calls for a person. A poll that
+       says "not finished" refutes it for now.
+    2. Past its deadline it is lost, if a poll made since then says it is not finished or unknown, or if it
+       cannot be polled and we have been receiving for ten minutes.
+    3. An unsure one, whose place has run out, calls for a person, once.
+    4. Otherwise it is looked at again: on the hint's ladder, then in growing gaps.
+    """
+    ask: str | None = None
+    hint, until = task.hint, task.hint_until
+    if hint is not None and until is not None:
+        if told.running:
+            again = None if task.state is State.LOST else now + policy.confirm_within_ms
+            task = replace(task, hint_until=again)
+        elif now >= until:
+            if policy.confirm is Confirm.MISMATCH:
+                return Onward(settled(task, hint, Source.CALLBACK, policy, now, confirmed=False))
+            ask, task = "unconfirmed", replace(task, hint_until=None)
+    pollable = policy.can_poll and (task.task_id is not None or _hinted_id(task) is not None)
+    pending = task.hint_until is not None and not told.running
+    if task.state is not State.LOST and not pending and now >= deadline(task, policy):
+        said = told.heard in (Heard.OUTCOME, Heard.UNKNOWN) and told.asked_at >= deadline(task, policy)
+        if said or (not pollable and now >= policy.started_at + START_GRACE_MS):
+            return Onward(lost(task, policy, now), ask)
+    place = task.place_until
+    run_out = place is not None and (place <= now or now + UNSURE_MOST < place < FOREVER)  # the latter: a clock jumped
+    if run_out and task.unsure and task.origin is Origin.SUBMITTED:
+        ask, task = "unsure", replace(task, place_until=None)
+    return Onward(Decision(Verdict.HINT, _looked_at_again(task, policy, now, first_ms, luck, pollable=pollable)), ask)
+
+
+def _looked_at_again(task: Task, policy: Policy, now: int, first_ms: int, luck: float, *, pollable: bool) -> Task:
+    ends = [deadline(task, policy), task.hint_until, task.place_until]
+    if not pollable:
+        ends.append(policy.started_at + START_GRACE_MS)
+    task = replace(task, lease_until=None)
+    step = task.hint_step
+    gap = hint_gap(step + 1) if step is not None else None
+    if step is not None and gap is not None:
+        task = replace(task, hint_step=step + 1)
+    else:
+        task = replace(task, hint_step=None)
+        if task.state is State.LOST and task.hint_until is None:
+            return replace(task, poll_at=None)
+        if pollable:
+            gap = poll_gap(task.poll_step, first=first_ms, most=policy.sweep_max_ms, luck=luck)
+            task = replace(task, poll_step=task.poll_step + 1)
+    times = [at for at in ends if at is not None and at > now]
+    if gap is not None or not times:
+        times.append(now + (gap if gap is not None else policy.sweep_max_ms))
+    return replace(task, poll_at=min(times))
+
+
+def _hinted_id(task: Task) -> str | None:
+    return task.hint.task_id if task.hint is not None else None
+
+
+class Look(Struct, frozen=True):
+    """A task to be looked at: the id to ask by, or None where nobody can be asked now."""
+
+    task: Task
+    task_id: str | None
+
+
+class Sweep:
+    """The loop that polls."""
+
+    topic = Topic.SWEEP
+    width = 4
+    grace_s = 10.0
+
+    def __init__(
+        self,
+        store: Store,
+        provider: Provider,
+        policy: Policy,
+        clock: Clock,
+        *,
+        luck: Callable[[], float] = random.random,
+        metrics: Metrics,
+    ) -> None:
+        self._store = store
+        self._provider = provider
+        self._policy = policy
+        self._clock = clock
+        self._luck = luck
+        self._metrics = metrics
+        self._set_back = SetBack()
+        self._next_slot = 0
+        self._spacing_ms = SPACING_MS
+        self._refusals = 0
+        self._refused_at = 0
+        self._barred_until = 0
+        self._found: list[int] = []  # when the sweep settled tasks, since a callback last did
+
+    async def claim(self) -> Look | None:
+        """The task to look at first, under a lease; None while none is due or the provider needs a rest."""
+        now = self._clock()
+        set_back = self._set_back(now)
+        if closed(self._next_slot, now, RETRY_AFTER_MOST):
+            return None
+        if not set_back and await self._store.tasks.next_overdue(now) is None:
+            return None
+        async with self._store.write() as tx:
+            if set_back:
+                await tx.tasks.pull_in(now, lease_ms=LEASE_MS, poll_ms=self._policy.sweep_max_ms * 2)
+            task = await tx.tasks.next_overdue(now)
+            task_id = None
+            if task is not None:
+                task_id = await self._ask_by(tx, task, now)
+                await tx.tasks.update([(task, replace(task, lease_until=now + LEASE_MS))])
+        self._set_back.mended(now)
+        if task is None:
+            return None
+        if task_id is not None:
+            self._next_slot = now + self._spacing_ms
+        return Look(task, task_id)
+
+    async def carry(self, look: Look) -> None:
+        """Ask, and apply what was heard."""
+        logs.about(look.task.ref)
+        asked_at = self._clock()
+        reply = await self._provider.poll(look.task_id) if look.task_id is not None else None
+        if reply is not None:
+            self._metrics.polled(reply.heard)
+            log.info(reply.text, extra={"action": f"sweep.{reply.heard}", "ref": look.task.ref})
+            self._adjust(reply, asked_at)
+        await self._record(look.task, asked_at, reply)
+
+    async def next_due(self) -> int | None:
+        """When the next task is to be looked at."""
+        now = self._clock()
+        if now < self._next_slot:
+            return self._next_slot
+        times = (await self._store.tasks.next_poll(now), await self._store.tasks.next_lease(now))
+        return min((at for at in times if at is not None), default=None)
+
+    async def _ask_by(self, tx: Tx, task: Task, now: int) -> str | None:
+        """The task's own id; failing that, one from a body in task-object shape, unless another task has it."""
+        if not self._policy.can_poll or closed(self._barred_until, now, PROBES[-1]):
+            return None
+        if task.task_id is not None:
+            return task.task_id
+        hinted = _hinted_id(task)
+        if hinted is None or (await tx.tasks.by_task_id(task.provider, [hinted])).get(hinted, task.ref) != task.ref:
+            return None
+        return hinted
+
+    async def _record(self, looked_at: Task, asked_at: int, reply: Reply | None) -> None:
+        now = self._clock()
+        async with self._store.write() as tx:
+            book = await Book.read(tx, [looked_at.ref], self._policy, now)
+            task = book.tasks[looked_at.ref]
+            running = False
+            changed = False
+            if reply is not None:
+                book.put(replace(task, polls=task.polls + 1))
+                if reply.outcome is not None:
+                    await book.look_up([(task.ref, reply.outcome)])
+                    verdict = book.apply(task.ref, reply.outcome, Source.POLL).verdict
+                    changed = verdict is Verdict.ACCEPTED
+                    fitting = fits(task, reply.outcome)
+                    running = reply.outcome.ending is Ending.RUNNING and fitting
+                    if not fitting:
+                        log.info(_MISFIT, extra={"action": "sweep.misfit", "ref": task.ref})
+            task = book.tasks[looked_at.ref]
+            if task.settled_at is None and not task.state.final:
+                first = await expected_time(tx, task, self._policy)
+                told = Told(asked_at, reply.heard if reply else None, running)
+                if task.hint is not None and task.hint.task_id is not None:  # it may have become another's since
+                    await book.look_up([(task.ref, task.hint)])
+                    task = replace(task, hint=book.own(task.ref, task.hint))
+                next_step = onward(task, told, self._policy, now, first_ms=first, luck=self._luck())
+                book.take(task.ref, next_step.decision)
+                if next_step.ask is not None:
+                    await self._ask_a_person(tx, task, next_step.ask)
+            elif changed:
+                await self._count(tx, task, now)
+            if reply is not None:
+                body = reply.body if changed else None
+                await tx.tasks.add_poll(task.ref, asked_at, reply.heard.value, reply.text, body)
+                if reply.heard is Heard.BARRED:
+                    await raise_attention(
+                        tx,
+                        "provider-key",
+                        f"The provider refuses our key ({reply.text}). Polls are paused; callbacks are still taken. "
+                        "Check PROVIDER_KEY.",
+                        self._policy,
+                        now,
+                    )
+            await book.write()
+        self._metrics.settled(book.ended)
+
+    async def _ask_a_person(self, tx: Tx, task: Task, cause: str) -> None:
+        name = f"“{task.label}”" if task.label else task.ref
+        await raise_attention(
+            tx,
+            f"{cause}:{task.ref}",
+            _QUESTIONS[cause].format(name=name, ref=task.ref),
+            self._policy,
+            self._clock(),
+            task,
+        )
+
+    async def _count(self, tx: Tx, task: Task, now: int) -> None:
+        """Many tasks that only the sweep found mean that callbacks no longer arrive."""
+        if task.called_at is not None:  # its callback did come, if not in a form to be believed at once
+            self._found.clear()
+        if task.poll_only or task.called_at is not None:
+            return
+        last = await tx.tasks.last_callback(task.model or "")
+        self._found = [at for at in self._found if last is None or at > last][-STREAK:]
+        self._found.append(now)
+        if len(self._found) >= STREAK:
+            await raise_attention(
+                tx,
+                "callbacks-stopped",
+                f"The last {len(self._found)} tasks were found by polling: callbacks no longer arrive. "
+                "Check from outside that PUBLIC_URL reaches this service: its /healthz answers 200.",
+                self._policy,
+                now,
+            )
+
+    def _adjust(self, reply: Reply, asked_at: int) -> None:
+        """What the reply says about the provider: how often it may be asked, and whether it wants our key."""
+        now = self._clock()
+        if reply.heard is Heard.BARRED:
+            if asked_at > self._refused_at:  # polls that were under way together are refused once
+                self._barred_until = now + probe_gap(self._refusals)
+                self._refusals += 1
+                self._refused_at = now
+        elif reply.heard is Heard.BUSY:
+            self._spacing_ms = min(self._spacing_ms * 2, 30_000)
+            self._next_slot = now + max(self._spacing_ms, min(reply.retry_after_ms or 0, RETRY_AFTER_MOST))
+        elif reply.heard in (Heard.OUTCOME, Heard.UNKNOWN):
+            self._refusals = 0
+            self._barred_until = 0
+            self._spacing_ms = max(SPACING_MS, self._spacing_ms // 2)

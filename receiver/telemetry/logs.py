@@ -1,0 +1,242 @@
+"""Logging, set up once by `serve`: a short line on a terminal, a JSON object a line elsewhere, and no secret in either.
+
+Every line carries `action` and `ref`, handed over as `extra={"action": …, "ref": …}`, the ref also by `about`. What is
+registered as secret and what looks like one (callback tokens, bearer tokens, the user part of URLs) becomes `•••` in
+messages, extras and tracebacks, whichever library wrote them. What repeats itself is bounded by `flood`. Who logs what
+is left to the rooms.
+"""
+
+import base64
+import contextlib
+import json
+import logging
+import math
+import re
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import TextIO
+from urllib.parse import quote, quote_plus, unquote
+
+from receiver.telemetry.log_flood import Flood
+
+MASK = "•••"
+FIELD_MOST = 16_384  # characters of one field of a line
+_EXTRAS_MOST = 20
+# Their DEBUG and INFO lines print whole URLs, paths, SQL parameters or Apprise tokens.
+_NOISY = ("aiosqlite", "apprise", "asyncio", "httpcore", "httpx", "PIL", "uvicorn", "uvicorn.access", "uvicorn.error")
+_PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))  # syslog(3)
+_ORDINARY = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "color_message", "taskName"}
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_LOOKS_SECRET = re.compile(
+    r"(?P<path>/callbacks/)(?![0-9]{1,19}(?![^\s/?#\"'<>]))[^\s/?#\"'<>]+"  # a number is a stored callback's id
+    r"|(?P<ref>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:\.|%2E)[\w-]{16,}"
+    r"|(?P<bearer>\bBearer\s+)[^\s\"',;]+"
+    r"|(?P<scheme>://)[^\s/?#\"'<>]*@",
+    re.IGNORECASE | re.ASCII,
+)
+
+_about: ContextVar[str | None] = ContextVar("about", default=None)
+
+
+def about(ref: str | None) -> None:
+    """What this asyncio task, and what it starts, logs from now on is of the task `ref`, where a line does not say
+    otherwise."""
+    _about.set(ref)
+
+
+class Redactor:
+    """Hides the secrets that it was told, however they are quoted, and whatever looks like one.
+
+    A secret that is a URL (an Apprise target, a database) also hides its telling parts: password, tokens, topic.
+    Texts under four characters are not taken for secrets: no log could be read any more.
+    """
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        parts = {part for secret in secrets for part in (secret, *_telling(secret))}
+        forms = {form for part in parts for form in _forms(part) if len(form) >= 4}
+        longest_first = sorted(forms, key=lambda form: (-len(form), form))
+        self._known = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+        self._any = re.compile(f"{self._known.pattern}|(?i:{_LOOKS_SECRET.pattern})", re.ASCII)
+
+    def __repr__(self) -> str:
+        return "Redactor()"
+
+    def clean(self, text: str) -> str:
+        """`text` with `•••` in place of every secret."""
+        if not self._any.search(text):
+            return text
+        return _LOOKS_SECRET.sub(_hide, self._known.sub(MASK, text))
+
+
+def _hide(match: re.Match[str]) -> str:
+    if ref := match["ref"]:
+        return f"{ref}.{MASK}"
+    if scheme := match["scheme"]:
+        return f"{scheme}{MASK}@"
+    return f"{match['path'] or match['bearer']}{MASK}"
+
+
+def _telling(secret: str) -> Iterator[str]:
+    """The parts of a URL that give it away where a service's error names them alone."""
+    _, scheme, rest = secret.partition("://")
+    if not scheme:
+        return
+    if password := re.match(r"[^/?#]*?:([^/?#]+)@", rest):
+        yield password[1]
+    if user := re.match(r"([^/?#]+)@", rest):  # as a request's header says both
+        yield base64.b64encode(unquote(user[1]).encode()).decode().rstrip("=")
+    topic = "" if "@" in rest else re.split("[/?:]", rest)[0]  # where Apprise has no host, as in ntfy://topic
+    for part in re.split(r"[/?&;=#:@,]", rest):
+        mixed = re.search("[0-9]", part) or (part != part.lower() and part != part.upper()) or len(part) >= 20
+        if len(part) >= 8 and "." not in part and part != "localhost" and (mixed or part == topic):
+            yield part
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """A secret as it stands, and as URLs, `repr` and JSON write it."""
+    plain = unquote(secret)
+    yield from (secret, plain, quote(plain), quote(plain, safe=""), quote_plus(plain))
+    yield from (repr(secret)[1:-1], json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
+
+
+class _Line(logging.Formatter):
+    """A record's fields, cleaned before they are quoted: quoting would disguise a secret."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        super().__init__()
+        self._redactor = redactor
+
+    def _field(self, value: object) -> str:
+        text = self._redactor.clean(str(value))  # before it is cut: half a secret would not be known
+        text = text if len(text) <= FIELD_MOST else f"{text[:FIELD_MOST]}…"
+        return text.encode("utf-8", "replace").decode()  # lone surrogates cannot be written
+
+    def _text(self, record: logging.LogRecord) -> str:
+        try:
+            return self._field(record.getMessage())
+        except Exception:  # arguments that do not fit; a line that is lost helps nobody
+            return self._field(f"{record.msg!s} {record.args!r}")
+
+    def _trace(self, record: logging.LogRecord) -> str | None:
+        trace = self.formatException(record.exc_info) if record.exc_info else record.exc_text
+        pieces = [piece for piece in (trace, record.stack_info) if piece]
+        return self._field("\n".join(pieces)) if pieces else None
+
+    def _action(self, record: logging.LogRecord) -> str:
+        return self._field(getattr(record, "action", None) or record.name)
+
+    def _ref(self, record: logging.LogRecord) -> str | None:
+        ref = getattr(record, "ref", None) or _about.get()
+        return None if ref is None else self._field(ref)
+
+
+class HumanLine(_Line):
+    """`12:03:04 INFO settle 0199… text`, in local time; control characters escaped, tracebacks below."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        words = (clock, record.levelname, self._action(record), self._ref(record), self._text(record))
+        line = _escaped(" ".join(word for word in words if word))
+        trace = self._trace(record)
+        return line if trace is None else "\n".join([line, *map(_escaped, trace.split("\n"))])
+
+
+class JsonLine(_Line):
+    """`{"ts", "level", "action", "ref", "msg", extras…, "trace"?}`; `ts` is RFC 3339, UTC, with milliseconds."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line: dict[str, object] = {
+            "ts": moment.replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "action": self._action(record),
+            "ref": self._ref(record),
+            "msg": self._text(record),
+        }
+        extras = [key for key in record.__dict__ if key not in _ORDINARY and key not in line]
+        line |= {self._field(key): self._value(record.__dict__[key]) for key in extras[:_EXTRAS_MOST]}
+        if trace := self._trace(record):
+            line["trace"] = trace
+        return json.dumps(line, ensure_ascii=False)
+
+    def _value(self, value: object) -> object:
+        plain = value is None or isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+        return value if plain else self._field(value)
+
+
+class JournalLine(JsonLine):
+    """The same with its level in front, as sd-daemon(3) has it: the journal takes it off and knows its priority."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        priority = next((number for level, number in _PRIORITIES if record.levelno >= level), 7)
+        return f"<{priority}>{super().format(record)}"
+
+
+def _escaped(line: str) -> str:
+    """Other people's bytes must neither start a line of their own nor speak to the terminal."""
+    return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), line)
+
+
+class _Output(logging.StreamHandler[TextIO]):
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._flood = Flood()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write it, unless too many like it were; the handler's lock is held."""
+        for late in self._flood.over():
+            super().emit(late)
+        if self._flood.admits(record):
+            super().emit(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        last = self._flood.written(record, len(text))
+        return text if last is None else f"{text}{self.terminator}{super().format(last)}"
+
+    def close(self) -> None:
+        """Say what is still to be said of a flood."""
+        with self.lock or contextlib.nullcontext():
+            for late in self._flood.over(all_of_them=True):
+                super().emit(late)
+        super().close()
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Say that a line is lost, and never raise: no work may fail for want of a log.
+
+        The default prints the record as it is, secrets and all.
+        """
+        if sys.stderr:
+            kind = getattr(sys.exc_info()[0], "__name__", "an error")
+            with contextlib.suppress(OSError, ValueError):  # it may be the stream itself that is gone
+                print(f"a log line of {record.name} is lost: {kind}", file=sys.stderr)  # noqa: T201 - no log to tell it
+
+
+def setup(
+    stream: TextIO, *, tty: bool, journal: bool = False, level: int = logging.INFO, secrets: Iterable[str] = ()
+) -> Redactor:
+    """Send every log line of this process to `stream`; calling it again replaces the earlier set-up.
+
+    `tty`: a person reads along; else `journal`: systemd's journal does.
+    `secrets` are all texts that must not be seen: keys, tokens, Apprise and database URLs. The redactor is returned for
+    texts that are kept elsewhere, such as a send's error.
+    """
+    redactor = Redactor(secrets)
+    output = _Output(stream)
+    output.setFormatter((HumanLine if tty else JournalLine if journal else JsonLine)(redactor))
+    root = logging.getLogger()
+    for old in [each for each in root.handlers if isinstance(each, _Output)]:
+        root.removeHandler(old)
+        old.close()
+    root.addHandler(output)
+    root.setLevel(level)
+    logging.captureWarnings(True)
+    for name in _NOISY:
+        noisy = logging.getLogger(name)
+        noisy.handlers.clear()  # uvicorn brings its own, which know nothing of redaction
+        noisy.propagate = True
+        noisy.setLevel(max(level, logging.WARNING))
+    return redactor

@@ -1,0 +1,164 @@
+"""What is counted, under names that dashboards hold on to; nothing global.
+
+Counting is plain arithmetic, for it is in every callback's way. Prometheus' library only writes the text: it is
+imported when that is first asked for, since a start would wait for it as long as for the database.
+"""
+
+import platform
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from itertools import accumulate, product
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from receiver import __version__
+from receiver.core.types import Archive, Heard, Send, Source, State, Taken, Task, Verdict
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
+MEDIA_TYPE = "text/plain; version=1.0.0; charset=utf-8"  # of `text`
+FOREIGN = "foreign"  # beside the verdicts: a callback whose token is not ours
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0)
+_BOUNDS = (*map(str, _SECONDS), "+Inf")
+_ENDS = (State.COMPLETED, State.FAILED, State.LOST, State.CANCELLED)
+_NOTICED = ("sent", "failed", "dead")
+
+Rows = Mapping[tuple[str, ...], float | None]
+"""Values of a gauge by those of its labels."""
+
+
+class Gauges(Struct, frozen=True, kw_only=True):
+    """How things stand at this moment. Sizes are bytes; None and missing queues: it could not be found out."""
+
+    depths: Iterable[tuple[str, int]] = ()  # of each queue
+    ready: bool = True
+    disk_free: int | None = None
+    disk_size: int | None = None
+    database: int | None = None
+    database_log: int | None = None
+
+
+class Spread:
+    """A histogram over `_SECONDS`: how often something took how long."""
+
+    def __init__(self) -> None:
+        self.counts = [0] * len(_BOUNDS)  # of each bucket by itself
+        self.total_s = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """It took so long once more."""
+        self.counts[bisect_left(_SECONDS, seconds)] += 1
+        self.total_s += seconds
+
+
+class Metrics:
+    """The counters of this process. Counts are made after the commit that they tell of, on the event loop's thread.
+
+    What can be counted, for the `targets` named too, stands at 0 from the start: of a count that is first seen as 1,
+    an alert's rule could not tell that it grew.
+    """
+
+    def __init__(self, targets: Iterable[str] = ()) -> None:
+        self._callbacks = _zeros([*Verdict, FOREIGN])
+        self._tasks = _zeros(_ENDS, (Source.CALLBACK, Source.POLL))
+        self._notices = _zeros(targets, _NOTICED)
+        self._submissions = _zeros(Taken)
+        self._polls = _zeros(Heard)
+        self._archived = _zeros((Archive.DONE, Archive.FAILED))
+        self.callback_seconds = Spread()
+        self._notice_seconds = Spread()
+
+    def called(self, verdicts: Iterable[str]) -> None:
+        """Callbacks were stored, or refused as `FOREIGN`."""
+        for verdict in verdicts:
+            self._callbacks[(verdict,)] += 1
+
+    def settled(self, tasks: Iterable[Task]) -> None:
+        """These tasks ended."""
+        for task in tasks:
+            self._tasks[task.state.value, task.settled_by.value if task.settled_by else ""] += 1
+
+    def submitted(self, taken: Taken) -> None:
+        """The provider answered a submission, or did not."""
+        self._submissions[(taken.value,)] += 1
+
+    def polled(self, heard: Heard) -> None:
+        """The provider was asked."""
+        self._polls[(heard.value,)] += 1
+
+    def archived(self, end: Archive) -> None:
+        """A task's pictures are kept as far as they ever will be, `done`, or not one of them could be, `failed`."""
+        self._archived[(end.value,)] += 1
+
+    def noticed(self, send: Send, state: str, now: int) -> None:
+        """A send came to a result: `sent`, `failed` (it is tried again) or `dead`."""
+        self._notices[send.target, state] += len(send.notices)
+        if state == "sent":
+            for notice in send.notices:
+                self._notice_seconds.observe(max(0, now - notice.created_at) / 1000)
+
+    def text(self, now: Gauges) -> bytes:
+        """All of it in Prometheus' text format, with how things stand now and what the process uses."""
+        from prometheus_client import core, generate_latest
+        from prometheus_client.process_collector import ProcessCollector
+
+        def counter(name: str, told: str, labels: tuple[str, ...], counts: Mapping[tuple[str, ...], int]) -> "Metric":
+            family = core.CounterMetricFamily(name, told, labels=labels)
+            for values, count in counts.items():
+                family.add_metric(values, count)
+            return family
+
+        def histogram(name: str, told: str, spread: Spread) -> "Metric":
+            buckets = list(zip(_BOUNDS, accumulate(spread.counts), strict=True))
+            return core.HistogramMetricFamily(name, told, buckets=buckets, sum_value=spread.total_s)
+
+        def gauge(name: str, told: str, rows: Rows, *labels: str) -> "Metric":
+            family = core.GaugeMetricFamily(name, told, labels=labels)
+            for values, value in rows.items():
+                if value is not None:
+                    family.add_metric(values, value)
+            return family
+
+        depths: Rows = {(queue,): depth for queue, depth in now.depths}
+        sizes: Rows = {("database",): now.database, ("log",): now.database_log}
+        made: Rows = {(__version__, platform.python_version()): 1}
+        families = [
+            counter("receiver_callbacks", "Callbacks by verdict.", ("verdict",), self._callbacks),
+            counter("receiver_tasks", "Tasks that ended.", ("state", "settled_by"), self._tasks),
+            counter("receiver_notices", "Notices by result.", ("target", "state"), self._notices),
+            counter("receiver_submissions", "Submissions by what the answer means.", ("result",), self._submissions),
+            counter("receiver_polls", "Questions to the provider by result.", ("result",), self._polls),
+            counter(
+                "receiver_archived", "Tasks whose pictures were kept, or could not be.", ("state",), self._archived
+            ),
+            histogram("receiver_callback_seconds", "Body received to answer.", self.callback_seconds),
+            histogram("receiver_notice_seconds", "Settled to sent.", self._notice_seconds),
+            gauge("receiver_queue_depth", "What waits.", depths, "queue"),
+            gauge("receiver_ready", "Whether the last commit went well and nothing stops.", {(): now.ready}),
+            gauge("receiver_disk_free_bytes", "Free where the database is.", {(): now.disk_free}),
+            gauge("receiver_disk_size_bytes", "Size of the disk where the database is.", {(): now.disk_size}),
+            gauge("receiver_database_bytes", "The database and its write-ahead log.", sizes, "file"),
+            gauge("receiver_build_info", "What runs.", made, "version", "python"),
+        ]
+        registry = core.CollectorRegistry()
+        registry.register(_Collected(families))
+        ProcessCollector(registry=registry)
+        return generate_latest(registry)
+
+
+class _Collected:
+    """What is asked for its families by a registry of Prometheus' library."""
+
+    def __init__(self, families: "list[Metric]") -> None:
+        self._families = families
+
+    def collect(self) -> "list[Metric]":
+        return self._families
+
+
+def _zeros(*labels: Iterable[str]) -> Counter[tuple[str, ...]]:
+    """A count of 0 for every combination of the labels' values."""
+    return Counter(dict.fromkeys(product(*([str(it) for it in values] for values in labels)), 0))

@@ -1,0 +1,78 @@
+"""What waits for a person at the running service, by its newest tasks and notices: it may be well, and nobody is told.
+
+Pure: who asks the API for them is the doctor's affair. What goes on by itself is no finding.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+
+from receiver.client.schemas import NoticeView, TaskView
+from receiver.core.pacing import Why
+from receiver.core.schedule import UNSURE_MOST
+from receiver.core.types import Hold, Origin, State
+from receiver.upkeep.doctor.findings import Finding, ok, warning
+
+LOOKED_MOST = 100  # of each kind, the newest
+_SETTLING = timedelta(milliseconds=UNSURE_MOST)  # within which a callback is likely to tell
+_OF_INTEREST = timedelta(days=7)  # how long a lost task that nobody did anything about is told again
+
+
+class Seen(Struct, frozen=True):
+    """What the API showed: up to `LOOKED_MOST` each."""
+
+    dead: Sequence[NoticeView]
+    due: Sequence[NoticeView]
+    queued: Sequence[TaskView]
+    waiting: Sequence[TaskView]
+    lost: Sequence[TaskView]
+
+
+def work(seen: Seen, now: datetime) -> Iterator[Finding]:
+    """A warning for each kind of thing that waits for a person, with the command that tells more or mends it."""
+    found = [*_dead(seen.dead), *_rests(seen.due), *_held(seen.queued), *_unsure([*seen.waiting, *seen.lost], now)]
+    yield from found or [ok("no ping was given up, and no task waits for a person")]
+
+
+def _dead(dead: Sequence[NoticeView]) -> Iterator[Finding]:
+    if dead:
+        text = f"{_count(len(dead), 'ping')} given up: {_by_target(dead)}"
+        yield warning(text, "`receiver notices list --state dead` says why; then `receiver notices redrive`")
+
+
+def _rests(due: Sequence[NoticeView]) -> Iterator[Finding]:
+    if resting := [it for it in due if it.waits_for == Why.REST]:
+        names = sorted({it.target for it in resting})
+        verb = "rests" if len(names) == 1 else "rest"
+        text = f"{', '.join(names)} {verb} after failures; waiting meanwhile: {_by_target(resting)}"
+        yield warning(text, f"`receiver notices list --target {names[0]} --history` says why; it goes on by itself")
+
+
+def _held(queued: Sequence[TaskView]) -> Iterator[Finding]:
+    if any(it.held_by == Hold.PAUSE for it in queued):
+        text = f"{_count(len(queued), 'task')} queued, as the provider refuses the key or the balance"
+        yield warning(text, "mend that, and it goes on by itself; `receiver tasks list --state queued`")
+
+
+def _unsure(tasks: Sequence[TaskView], now: datetime) -> Iterator[Finding]:
+    """Those that were asked about, or are about to be: what was only adopted nobody here can send again."""
+    ours = [it for it in tasks if it.unsure and it.origin == Origin.SUBMITTED]
+    if found := [it for it in ours if _is_stuck(it, now - datetime.fromisoformat(it.submitted_at or it.created_at))]:
+        them = "it" if len(found) == 1 else "them"
+        text = f"{_count(len(found), 'task')} unsure: nobody knows whether the provider took {them}"
+        yield warning(text, f"`receiver tasks show {found[0].ref}` says what can be done")
+
+
+def _is_stuck(task: TaskView, since: timedelta) -> bool:
+    return since < _OF_INTEREST if task.state == State.LOST else since > _SETTLING
+
+
+def _by_target(notices: Sequence[NoticeView]) -> str:
+    return ", ".join(f"{count} to {target}" for target, count in Counter(it.target for it in notices).most_common())
+
+
+def _count(number: int, what: str) -> str:
+    more = " or more" if number >= LOOKED_MOST else ""
+    return f"{number}{more} {what}{'' if number == 1 else 's'}"

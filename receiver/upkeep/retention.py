@@ -1,0 +1,310 @@
+"""Retention: removes what is older than it is to be kept, in small turns behind everything else.
+
+An hourly pass goes through one kind of row after the other, from the oldest on, and stops at the first that is young;
+then the file gives back what is free in it, and a part of the archive is looked through for what belongs to nobody. It
+also tells a person when the disk has no room for callbacks any more.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from receiver.core.errors import StoreError, Unwritable
+from receiver.core.schedule import closed
+from receiver.core.types import Clock, Policy, Retention
+from receiver.notify.attention import raise_attention
+from receiver.pictures.files import Files
+from receiver.pictures.orphans import Strays
+from receiver.store import Aged, Gone, Store, Topic, Tx
+
+FIRST_MS = 600_000  # after a start: by then a clock that was wrong at boot has been put right
+EVERY_MS = 3_600_000
+AGAIN_MS = 60_000  # after an error of the store
+TURN_LEAST, TURN_MOST = 16, 200  # rows a transaction
+TURN_S = 0.020  # that it may take
+PAGES, PAGES_ALONE = 64, 2048  # of the file, given back in one transaction
+SPARE_LEAST = 4096  # free pages that are kept for what comes; new rows take them again
+SPARE_SHARE = 10  # likewise: a tenth of the file
+REST_LEAST_S, REST_TIMES = 0.01, 4  # between two turns: four times as long as the last one took
+ATTENTION_MS = 86_400_000  # as long as it is remembered that a cause was told; it may be told again after an hour
+_DAY_MS = 86_400_000
+_ROWS_A_TASK = 8  # one callback, picture, copy, notice, send and attempt each, and the task
+
+log = logging.getLogger(__name__)
+
+Key = TypeVar("Key", str, int)
+
+
+def due(rows: Sequence[Aged[Key]], days: int, now: int) -> tuple[list[Key], bool]:
+    """The keys of those that ended more than `days` (≥ 1) ago, and whether rows made later may have, too.
+
+    A row that is young says that they have not; one from the future says nothing: the clock was ahead then.
+    """
+    before = now - days * _DAY_MS
+    old = [row.key for row in rows if row.ended_at is not None and row.ended_at < before]
+    return old, not any(before <= row.made_at <= now for row in rows)
+
+
+class _Turn:
+    """One transaction of a pass: how many rows it removed is told by whoever has it."""
+
+    def __init__(self, tx: Tx) -> None:
+        self.tx = tx
+        self.gone = Gone()
+
+
+class Pruner:
+    """The loop that removes what is old. With `alone` nobody else uses the database, and it need not yield.
+
+    `removed` counts rows by kind since it was made; rows that went with a task count as its own.
+    """
+
+    topic = Topic.PRUNE
+    width = 1
+    grace_s = 1.0
+
+    def __init__(
+        self, store: Store, files: Files, policy: Policy, clock: Clock, *, keep: Retention, alone: bool = False
+    ) -> None:
+        self._store = store
+        self._files = files
+        self._strays = Strays(store, files)
+        self._policy = policy
+        self._clock = clock
+        self._keep = keep
+        self._alone = alone
+        self._next_at = policy.started_at + FIRST_MS
+        self._to_come: list[str] = []  # kinds of the pass under way, the present one first
+        self._after: str | int | None = None  # the key that was looked at last
+        self._rows = TURN_MOST // 4
+        self._shrinking = alone
+        self._asked = False  # by a person, who looks into the log for what came of it
+        self._before = Counter[str]()
+        self.removed = Counter[str]()
+
+    def hasten(self) -> bool:
+        """Let a pass begin now; False if one is under way."""
+        self._next_at = self._clock()
+        self._asked = True
+        self._store.wake(self.topic)
+        return not self._to_come
+
+    async def claim(self) -> str | None:
+        """The kind of rows that is next; None between two passes."""
+        now = self._clock()
+        await self._mind_the_disk(now)
+        if not self._to_come:
+            if closed(self._next_at, now, EVERY_MS):
+                return None
+            self._to_come, self._after, self._before = list(_STEPS), None, self.removed.copy()
+        return self._to_come[0]
+
+    async def carry(self, kind: str) -> None:
+        """One step: look at some rows, and remove those that are old."""
+        try:
+            if not await _STEPS[kind](self):
+                self._to_come.pop(0)
+                self._after = None
+        except Unwritable as error:  # the archive's fault holds up nothing else
+            log.warning("%s; it is tried again in an hour", error, extra={"action": "prune.fault"})
+            self._to_come.pop(0)
+            self._after = None
+        except Exception as error:
+            known = isinstance(error, StoreError)
+            fault = {"action": "prune.fault"}
+            log.warning("%s; retention goes on in a minute", error, exc_info=not known, extra=fault)
+            self._to_come, self._next_at = [], self._clock() + AGAIN_MS
+            return
+        if not self._to_come:
+            self._next_at = self._clock() + EVERY_MS
+            gone = self.removed - self._before
+            if gone or self._asked:
+                told = ", ".join(f"{count:,} of {name}" for name, count in gone.items()) or "nothing, all is young"
+                log.info("retention removed: %s", told, extra={"action": "prune.pass"})
+            self._asked = False
+
+    async def next_due(self) -> int | None:
+        """When the next pass begins."""
+        return self._next_at
+
+    async def whole(self) -> None:
+        """One pass, from its beginning to its end. Raises StoreError's children, Unwritable."""
+        for step in _STEPS.values():
+            self._after = None
+            while await step(self):
+                pass
+
+    # -- the kinds: each step says whether there may be more --
+
+    async def _tasks(self) -> bool:
+        old, more = await self._walk(self._store.pruning.tasks, "", self._keep.tasks, self._few)
+        refs = await self._store.pruning.closed(old, self._clock()) if old else []
+        await self._files.remove(refs)  # before the rows that know of them, so that a kill leaves no file unknown
+        while refs:
+            async with self._turn("tasks") as turn:
+                turn.gone = await turn.tx.pruning.drop_tasks(refs, self._clock(), self._rows)
+            await self._forget_digests(turn.gone)
+            refs = [ref for ref in refs if ref not in turn.gone.refs]
+        return more
+
+    async def _images(self) -> bool:
+        days = self._keep.images
+        old, more = await self._walk(self._store.pruning.pictured, "", days, TURN_MOST, in_order=False)
+        while old:
+            some, old = old[: self._few], old[self._few :]
+            refs = await self._store.pruning.closed(some, self._clock())
+            await self._files.remove(refs)
+            async with self._turn("pictures") as turn:
+                why = f"our copy was removed after {days} {'day' if days == 1 else 'days'}, as RETENTION says"
+                turn.gone = await turn.tx.pruning.drop_copies(refs, why)
+        return more
+
+    async def _callbacks(self) -> bool:
+        ids, more = await self._walk(self._store.pruning.callbacks, 0, self._keep.callbacks, self._rows)
+        if ids:
+            async with self._turn("callbacks") as turn:
+                turn.gone = await turn.tx.pruning.drop_callbacks(ids)
+        return more
+
+    async def _overflown(self) -> bool:
+        days = self._keep.callbacks
+        refs, more = await self._walk(self._store.pruning.overflown, "", days, self._rows, in_order=False)
+        if refs:
+            async with self._turn("callbacks") as turn:
+                turn.gone = await turn.tx.pruning.drop_overflow(refs)
+        return more
+
+    async def _notices(self) -> bool:
+        ids, more = await self._walk(self._store.pruning.notices, 0, self._keep.notices, self._rows // 2)
+        if ids:
+            async with self._turn("notices") as turn:
+                turn.gone = await turn.tx.pruning.drop_notices(ids)
+            await self._forget_digests(turn.gone)
+        return more
+
+    async def _polls(self) -> bool:
+        before = self._clock() - self._keep.polls * _DAY_MS
+        return bool(self._keep.polls) and await self._by_time(
+            "polls", lambda tx, limit: tx.pruning.drop_polls(before, limit)
+        )
+
+    async def _attention(self) -> bool:
+        before = self._clock() - ATTENTION_MS
+        return await self._by_time("attention", lambda tx, limit: tx.pruning.drop_attention(before, limit))
+
+    async def _keys(self) -> bool:
+        now = self._clock()
+
+        async def forget(tx: Tx, limit: int) -> Gone:
+            return Gone(await tx.tasks.forget_keys(now, limit))
+
+        return await self._by_time("idempotency keys", forget)
+
+    async def _pages(self) -> bool:
+        """Free pages: given back from a tenth of the file on, down to half of that; alone, all of them."""
+        free, total = await self._store.pruning.pages()
+        spare = 0 if self._alone else max(SPARE_LEAST, total // SPARE_SHARE)
+        if free <= (spare // 2 if self._shrinking else spare):
+            self._shrinking = self._alone
+            return False
+        self._shrinking = True
+        async with self._turn("") as turn:
+            await turn.tx.pruning.give_back(PAGES_ALONE if self._alone else PAGES)
+        return (await self._store.pruning.pages())[0] < free
+
+    async def _stray_files(self) -> bool:
+        now, days = self._clock(), self._keep.images
+        began = time.monotonic()
+        if self._after is None:
+            self._after = ""
+            await self._strays.begin(now, whole=self._alone)
+        removed, more = await self._strays.turn(now, now - days * _DAY_MS if days else None)
+        if removed:
+            self.removed["stray files"] += removed
+        if more and not self._alone:
+            await asyncio.sleep(max(REST_LEAST_S, REST_TIMES * (time.monotonic() - began)))
+        return more
+
+    # -- how --
+
+    @property
+    def _few(self) -> int:
+        """How many tasks make a turn."""
+        return max(1, self._rows // _ROWS_A_TASK)
+
+    async def _walk(
+        self,
+        page: Callable[[Key, int], Awaitable[list[Aged[Key]]]],
+        start: Key,
+        days: int,
+        limit: int,
+        *,
+        in_order: bool = True,
+    ) -> tuple[list[Key], bool]:
+        """The keys that are due on the next page, and whether to go on; rows `in_order` are as old as they are made."""
+        if not days:
+            return [], False
+        after = start if self._after is None else self._after
+        rows = await page(after, limit)  # type: ignore[arg-type]  # one kind of key from `start` on
+        if rows:
+            self._after = rows[-1].key
+        old, more = due(rows, days, self._clock())
+        return old, len(rows) == limit and (more or not in_order)
+
+    async def _by_time(self, name: str, drop: Callable[[Tx, int], Awaitable[Gone]]) -> bool:
+        limit = self._rows
+        async with self._turn(name) as turn:
+            turn.gone = await drop(turn.tx, limit)
+        return turn.gone.rows >= limit
+
+    async def _forget_digests(self, gone: Gone) -> None:
+        await self._files.remove([f"digest-{send}" for send in gone.sends])
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, name: str) -> AsyncIterator[_Turn]:
+        """A transaction; the next one is larger or smaller, by how long this one took, and comes after a rest."""
+        async with self._store.write() as tx:
+            began = time.monotonic()
+            turn = _Turn(tx)
+            yield turn
+        took_s = time.monotonic() - began
+        if turn.gone.rows:
+            self.removed[name] += turn.gone.rows
+        self._rows = max(TURN_LEAST, self._rows // 2) if took_s > TURN_S else min(TURN_MOST, self._rows + 10)
+        if not self._alone:
+            await asyncio.sleep(max(REST_LEAST_S, REST_TIMES * took_s))
+
+    async def _mind_the_disk(self, now: int) -> None:
+        """Tell a person, once an hour, that callbacks are no longer stored: for so little there is room."""
+        if (why := self._store.no_room()) is None:
+            return
+        with contextlib.suppress(StoreError):
+            async with self._store.write() as tx:
+                if await raise_attention(
+                    tx,
+                    "disk",
+                    f"{why[0].upper()}{why[1:]}. Callbacks are answered 503 until there is room: the provider may send "
+                    "them again, and what it does not is asked for later. Free some space now.",
+                    self._policy,
+                    now,
+                ):
+                    log.error("%s: callbacks are refused", why, extra={"action": "prune.disk"})
+
+
+_STEPS: dict[str, Callable[[Pruner], Awaitable[bool]]] = {
+    "tasks": Pruner._tasks,
+    "images": Pruner._images,
+    "callbacks": Pruner._callbacks,
+    "overflown": Pruner._overflown,
+    "polls": Pruner._polls,
+    "notices": Pruner._notices,
+    "attention": Pruner._attention,
+    "keys": Pruner._keys,
+    "pages": Pruner._pages,
+    "stray files": Pruner._stray_files,
+}
+"""What a pass goes through, in this order: tasks first, since with them goes what the others need not look at then."""

@@ -1,0 +1,40 @@
+"""The API token at the door: who does not show one learns nothing, not even which paths exist."""
+
+import hmac
+from collections.abc import Iterable, Sequence
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from receiver.core.errors import Refused
+from receiver.web.responses import problem
+
+
+class Tokens:
+    """The API tokens."""
+
+    def __init__(self, tokens: Sequence[str]) -> None:
+        self._tokens = [token.encode() for token in tokens]
+
+    def admit(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Whether a request with these headers, their names in lower case, bears one of them."""
+        given = next((value for name, value in headers if name == b"authorization"), b"")
+        scheme, _, shown = given.partition(b" ")
+        good = False
+        for token in self._tokens:  # all of them, in constant time
+            good |= hmac.compare_digest(token, shown.strip())
+        return good and scheme.lower() == b"bearer"
+
+
+class Guard:
+    """Lets a request through to `app` if it bears one of `tokens`; 401 otherwise, wherever it comes from."""
+
+    def __init__(self, app: ASGIApp, tokens: Sequence[str]) -> None:
+        self._app = app
+        self._tokens = Tokens(tokens)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._tokens.admit(scope["headers"]):
+            await self._app(scope, receive, send)
+        else:
+            refused = Refused(401, "unauthorized", "send an API token: `Authorization: Bearer TOKEN`")
+            await problem(refused, {"WWW-Authenticate": 'Bearer realm="receiver"'})(scope, receive, send)

@@ -1,0 +1,137 @@
+"""An operation of the API as data, and how one is run: what was asked is decoded into its types before it sees it.
+
+The routes and the OpenAPI document are both made of the same table, so they cannot drift. Raised here: Refused with 400
+for what is not JSON, 408 and 413 for a body too slow or too large, 422 with the field for what does not fit its type.
+"""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from enum import StrEnum
+from typing import Any, TypeVar, get_args, get_type_hints
+
+import msgspec
+from msgspec import Struct
+from starlette.requests import ClientDisconnect, Request
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from receiver.core.errors import Refused
+from receiver.web.responses import answer
+
+BODY_MOST = 1024 * 1024  # bytes
+_AT = re.compile(r" - at `\$\.?(.*)`$")
+_NAMED = re.compile(r"field `(.*?)`")
+
+Kind = TypeVar("Kind", bound=Struct)
+
+
+class Asked(Struct, frozen=True, eq=False):
+    """A request, decoded: `query` and `body` are of the operation's types."""
+
+    path: dict[str, str]
+    query: Any
+    body: Any
+    key: str | None  # its Idempotency-Key
+
+
+class Operation(Struct, frozen=True, kw_only=True, eq=False):
+    """One call. `run` gives the answer's view, or a whole answer of its own; `refusals` are the statuses it may also
+    have, besides those that every call has."""
+
+    method: str
+    path: str
+    summary: str
+    run: Callable[..., Awaitable[object]]
+    query: type[Struct] | None = None
+    body: type[Struct] | None = None
+    answer: Any = None  # a type; None: `media` says what it is
+    media: str = "application/json"
+    status: int = 200
+    refusals: tuple[int, ...] = ()
+    repeatable: bool = False  # takes an Idempotency-Key
+
+    @property
+    def name(self) -> str:
+        """Its name in the document."""
+        return self.run.__name__
+
+
+def routes(operations: Iterable[Operation], room: object, timeout_s: float) -> list[Route]:
+    """One route for each path. `room` is handed to every `run`; a body has `timeout_s` seconds to arrive."""
+    by_path: dict[str, dict[str, Operation]] = {}
+    for operation in operations:
+        by_path.setdefault(operation.path, {})[operation.method] = operation
+    return [_route(path, methods, room, timeout_s) for path, methods in by_path.items()]
+
+
+def _route(path: str, methods: dict[str, Operation], room: object, timeout_s: float) -> Route:
+    async def respond(request: Request) -> ASGIApp:
+        operation = methods["GET" if request.method == "HEAD" else request.method]
+        result = await operation.run(room, await _asked(operation, request, timeout_s))
+        return result if callable(result) else answer(result, operation.status)
+
+    return Route(path, respond, methods=list(methods))
+
+
+async def _asked(operation: Operation, request: Request, timeout_s: float) -> Asked:
+    return Asked(
+        path=request.path_params,
+        query=operation.query and _query(operation.query, dict(request.query_params)),
+        body=operation.body and decoded(operation.body, await _body(request, timeout_s) or b"{}"),
+        key=request.headers.get("idempotency-key"),
+    )
+
+
+async def _body(request: Request, timeout_s: float) -> bytes:
+    body = bytearray()
+    try:
+        async with asyncio.timeout(timeout_s):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > BODY_MOST:
+                    raise Refused(413, "too_large", f"a request has at most {BODY_MOST} bytes")
+    except TimeoutError:
+        raise Refused(408, "too_slow", f"the body was not here within {timeout_s:g} s") from None
+    except ClientDisconnect:
+        raise Refused(400, "incomplete", "the connection ended before the body did") from None
+    return bytes(body)
+
+
+def _query(kind: type[Struct], given: dict[str, str]) -> Struct:
+    for name, text in given.items():
+        if "\0" in name or "\0" in text:
+            raise Refused(
+                422, "invalid_parameter", "a parameter is plain text, without NUL", name.replace("\0", "")[:80]
+            )
+    try:
+        return msgspec.convert(given, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise _invalid(kind, error) from None
+
+
+def decoded(kind: type[Kind], body: bytes | msgspec.Raw) -> Kind:
+    """`body` as `kind`. Raises Refused: 400 for what is not JSON, 422 for what is not of that type."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        raise _invalid(kind, error) from None
+    except (ValueError, RecursionError) as error:
+        raise Refused(400, "invalid_json", f"the body is not JSON: {str(error)[:200]}") from None
+
+
+def _invalid(kind: type[Struct], error: msgspec.ValidationError) -> Refused:
+    """msgspec's words, with the field at fault and, for a word that is none of a few, the few."""
+    text = str(error)
+    place = _AT.search(text)
+    named = _NAMED.search(text)
+    field = ".".join(it[1] for it in (place, named) if it is not None and it[1])[:80] or None
+    message = _AT.sub("", text)[:200]
+    if text.startswith("Invalid enum value"):
+        message += f"; it is one of {', '.join(_words(kind, field))}"
+    return Refused(422, "invalid_parameter", message, field)
+
+
+def _words(kind: type[Struct], field: str | None) -> list[str]:
+    choices = get_args(get_type_hints(kind).get(field or ""))
+    return [word.value for it in choices if isinstance(it, type) and issubclass(it, StrEnum) for word in it]

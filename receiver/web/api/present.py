@@ -1,0 +1,60 @@
+"""What the store has, as the API shows it. A page costs three queries more than its tasks, however long it is."""
+
+import msgspec
+
+from receiver.client.schemas import AttemptView, CallbackView, NoticeView, TaskView, notice_view, rfc3339, task_view
+from receiver.core.types import Notice, Task
+from receiver.notify.dispatch import Notify
+from receiver.store import Attempt, Store
+from receiver.store.tables.callbacks import Kept
+
+_headers = msgspec.json.Decoder(dict[str, str])
+
+
+async def shown(store: Store, tasks: list[Task]) -> list[TaskView]:
+    """The tasks with their images, our copies of them and their notices, in the order given."""
+    if not tasks:
+        return []
+    refs = [task.ref for task in tasks]
+    images = await store.tasks.images(refs)
+    copies = await store.copies.of(refs)
+    notices = await store.notices.of(refs)
+    return [
+        task_view(task, images.get(task.ref, ()), notices.get(task.ref, []), copies.get(task.ref, ())) for task in tasks
+    ]
+
+
+async def told(store: Store, notify: Notify, notices: list[Notice]) -> list[NoticeView]:
+    """Notices with every try at them, and what they wait for."""
+    history = await store.notices.history([it.id for it in notices if it.id is not None]) if notices else {}
+    return [
+        notice_view(
+            it, [_attempt(each) for each in history.get(it.id or 0, ())], (wait.why.value, wait.until) if wait else None
+        )
+        for it, wait in zip(notices, await notify.waits(notices), strict=True)
+    ]
+
+
+def _attempt(attempt: Attempt) -> AttemptView:
+    return AttemptView(rfc3339(attempt.at), attempt.duration_ms, attempt.error)
+
+
+def callback_view(kept: Kept) -> CallbackView:
+    """A callback; with its bytes where the store was asked for them: as text, or base64 where they are not UTF-8."""
+    text = encoded = None
+    if kept.body is not None:
+        try:
+            text = kept.body.decode()
+        except UnicodeDecodeError:
+            encoded = msgspec.to_builtins(kept.body)
+    return CallbackView(
+        id=kept.id,
+        ref=kept.ref,
+        received_at=rfc3339(kept.received_at),
+        verdict=kept.verdict.value,
+        size=kept.size,
+        replay_of=kept.replay_of,
+        headers=_headers.decode(kept.headers),
+        body=text,
+        body_base64=encoded,
+    )

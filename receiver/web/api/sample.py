@@ -1,0 +1,119 @@
+"""A sample message to one target, sent at once and past the outbox, so that a person sees what becomes of it.
+
+It carries a real contact sheet, drawn from pictures that are made here and kept in the archive's folder `sample`.
+"""
+
+import asyncio
+import struct
+import zlib
+from decimal import Decimal
+
+from receiver.client.schemas import TrialView
+from receiver.core.errors import Refused, Unwritable
+from receiver.core.types import Event, Image, Picture, Report, Style, Target
+from receiver.notify.messages.message import Message
+from receiver.notify.messages.render import render
+from receiver.notify.senders.failure_text import remedy
+from receiver.pictures.files import SAMPLE, SHEET, image_name
+from receiver.service.wiring import Parts
+
+_PICTURES = 4
+_SIDE = 320  # pixels
+_SKIES = ((20, 24, 82), (244, 120, 72), (16, 94, 112), (92, 40, 110))  # red, green, blue at the top, one of each
+_GROUND = (250, 214, 165)
+
+
+class Trial:
+    """Tries targets, one at a time."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._targets = {target.name: target for target in parts.policy.targets}
+        self._turn = asyncio.Lock()
+
+    async def run(self, name: str) -> TrialView:
+        """What came of a sample to the target `name`. Raises Refused: 404 if there is none, 409 while one is tried."""
+        target = self._targets.get(name)
+        if target is None:
+            listed = ", ".join(sorted(self._targets)) or "none at all"
+            raise Refused(404, "not_found", f"there is no target {name[:80]!r}; there is {listed}", "target")
+        if self._turn.locked():
+            raise Refused(409, "busy", "another target is being tried; try again when it has answered")
+        async with self._turn:
+            return await self._tried(target)
+
+    async def _tried(self, target: Target) -> TrialView:
+        picture = await self._picture()
+        message = render((self._report(),), target, links=self._parts.links, picture=picture)
+        sent = await self._parts.sender.send(target, message)
+        how, why_not = _shown(target, message, picture)
+        return TrialView(
+            target=target.name,
+            ok=sent.error is None,
+            error=sent.error,
+            duration_ms=sent.duration_ms,
+            advice=remedy(sent.error) if sent.error else None,
+            picture=how,
+            no_picture=why_not,
+            note=message.note,
+        )
+
+    def _report(self) -> Report:
+        """What a task tells that came to a good end."""
+        links = self._parts.links
+        names = [image_name(number, "png") for number in range(_PICTURES)]
+        urls = [links.image(SAMPLE, name) or f"https://example.com/{name}" for name in names]
+        return Report(
+            event=Event.COMPLETED,
+            label="a test",
+            model="midjourney_outpaint",
+            prompt="This is only a test: a quiet sea under four skies",
+            images=tuple(Image(number, url) for number, url in enumerate(urls)),
+            cost=Decimal("0.05"),
+            duration_ms=42_000,
+        )
+
+    async def _picture(self) -> Picture | None:
+        """The sample's contact sheet, drawn when it is first wanted; None where it cannot be drawn or kept."""
+        files = self._parts.files
+        if (kept := files.find(SAMPLE, SHEET)) is None:
+            try:
+                paths = []
+                for number, sky in enumerate(_SKIES):
+                    content = await asyncio.to_thread(_png, sky)
+                    paths.append((str(number), await files.put(SAMPLE, image_name(number, "png"), content)))
+                sheet = await self._parts.draw(paths)
+                if sheet.picture is None:
+                    return None
+                kept = await files.put(SAMPLE, SHEET, sheet.picture)
+            except Unwritable:  # the archive says so itself; the message is what is tried here
+                return None
+        return Picture(str(kept), self._parts.links.image(SAMPLE, SHEET))
+
+
+def _shown(target: Target, message: Message, picture: Picture | None) -> tuple[str | None, str | None]:
+    """How the message shows the picture; if it does not, why it could not."""
+    if target.style is Style.TEXT:
+        return None, None
+    if picture is None:
+        return None, "it could not be drawn or kept: see the service's log"
+    if message.blocks and picture.url and '"image' in message.blocks:
+        return "linked", None
+    if target.style is Style.SLACK:  # it takes no file from us: `senders` attaches none
+        return None, "Slack loads it from PUBLIC_URL, which it cannot reach"
+    return ("attached" if message.picture else None), None
+
+
+def _png(sky: tuple[int, int, int]) -> bytes:
+    """A picture of `_SIDE` × `_SIDE` pixels (PNG, RFC 2083) that fades from `sky` to the ground."""
+    rows = bytearray()
+    for row in range(_SIDE):
+        share = row / (_SIDE - 1)
+        colour = bytes(round(top + (low - top) * share) for top, low in zip(sky, _GROUND, strict=True))
+        rows += b"\0" + colour * _SIDE
+    header = struct.pack(">IIBBBBB", _SIDE, _SIDE, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(rows), 9)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in chunks
+    )

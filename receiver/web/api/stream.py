@@ -1,0 +1,80 @@
+"""Server-sent events: one `task` event for each change of a task, its body the TaskView as it then is.
+
+Changes that come faster than a reader reads are folded into the latest state. What happened while a reader was away is
+not told again: it asks `GET /tasks`.
+"""
+
+import asyncio
+import logging
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from receiver.core.errors import Refused, StoreError
+from receiver.store import Store
+from receiver.web.api.present import shown
+from receiver.web.responses import problem
+
+STREAMS_MOST = 50
+KEEP_ALIVE_S = 15.0  # a comment this often, so that proxies do not take silence for death
+
+log = logging.getLogger(__name__)
+
+
+class Streams:
+    """The ASGI application of every open stream. All of them end once `stop` is set."""
+
+    def __init__(self, store: Store, stop: asyncio.Event) -> None:
+        self._store = store
+        self._stop = stop
+        self._open = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Follow the changes until the reader goes, the service stops or the store fails; 503 beyond `STREAMS_MOST`."""
+        if self._open >= STREAMS_MOST:
+            full = Refused(503, "too_many_streams", f"{STREAMS_MOST} streams are open already; try again later")
+            return await problem(full, {"Retry-After": "15"})(scope, receive, send)
+        self._open += 1
+        try:
+            headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-store")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await self._follow(receive, send)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except StoreError as error:
+            log.warning("a stream ends: %s", error, extra={"action": "stream"})
+        finally:
+            self._open -= 1
+
+    async def _follow(self, receive: Receive, send: Send) -> None:
+        listener = self._store.listen()
+        ends = {asyncio.create_task(self._stop.wait()), asyncio.create_task(_gone(receive))}
+        taking = asyncio.create_task(listener.take(KEEP_ALIVE_S))
+        try:
+            await _write(send, b": the changes of tasks follow\n\n")
+            while True:
+                await asyncio.wait({taking, *ends}, return_when=asyncio.FIRST_COMPLETED)
+                if any(end.done() for end in ends):
+                    return
+                if refs := taking.result():
+                    await _write(send, await self._told(refs))
+                else:
+                    await _write(send, b": still here\n\n")
+                taking = asyncio.create_task(listener.take(KEEP_ALIVE_S))
+        finally:
+            listener.close()
+            for task in (taking, *ends):
+                task.cancel()
+
+    async def _told(self, refs: list[str]) -> bytes:
+        tasks = await self._store.tasks.get(refs)
+        views = await shown(self._store, list(tasks.values()))
+        return b"".join(b"event: task\ndata: " + msgspec.json.encode(view) + b"\n\n" for view in views)
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _write(send: Send, text: bytes) -> None:
+    await send({"type": "http.response.body", "body": text, "more_body": True})

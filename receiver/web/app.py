@@ -1,0 +1,94 @@
+"""The way in: callbacks, the HTTP API, health. `create_app` makes the application of connected parts, `serve` runs it.
+
+Nothing runs at import and the application owns nothing: whoever opened the parts closes them, and the signals belong to
+whoever calls `serve`.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from receiver.lazy import Later
+from receiver.service.wiring import Parts
+from receiver.web.callbacks import PATH, Callbacks, stopping
+from receiver.web.health import LIVE, READY, Checks
+from receiver.web.http.server import listen, make_room, run
+
+
+def create_app(parts: Parts, *, stop: asyncio.Event | None = None, draining: asyncio.Event | None = None) -> ASGIApp:
+    """The application over `parts`. Once `stop` is set its streams end; once either is, /readyz says so.
+
+    Callbacks and checks go past Starlette, which has nothing to add to them. It costs a callback a tenth; and a start a
+    fifth, so that it and the API are made when they are first asked for.
+    """
+    stop, draining = stop or asyncio.Event(), draining or asyncio.Event()
+    callbacks, checks = Callbacks(parts), Checks(parts, (stop, draining))
+
+    def calls() -> ASGIApp:
+        from receiver.web.routes import application
+
+        return application(parts, checks, stop)
+
+    later = Later(calls)
+
+    async def front(scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def noted(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await chosen(scope, receive, noted)
+        except asyncio.CancelledError:  # the end of a stop's patience
+            if begun:
+                raise
+            await stopping(send)
+
+    async def chosen(scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        if path.startswith(PATH):
+            app: ASGIApp = callbacks
+        elif path in (LIVE, READY) and scope["method"] in ("GET", "HEAD"):
+            app = checks
+        else:
+            app = await later.get()
+        await app(scope, receive, send)
+
+    return front
+
+
+async def serve(
+    parts: Parts,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    listener: socket.socket | None = None,
+    stop: asyncio.Event,
+    ready: Callable[[int], None],
+    draining: asyncio.Event | None = None,
+) -> None:
+    """Answer on `listener`, or else on `host` and `port` (0: any free one), until `stop`.
+
+    `ready` is told the port once connections are taken. `draining` is set while callbacks are still answered but the
+    rest is stopping: each answer is then its connection's last. At the end the listener closes, streams end at once and
+    requests in flight have 5 s to finish.
+    Raises SettingsError where it cannot listen.
+    """
+    make_room()
+    draining = draining or stop
+    with listener or listen(host, port) as listener:
+        app = create_app(parts, stop=stop, draining=draining)
+        await run(
+            app,
+            listener,
+            whole=Callbacks(parts).take,
+            timeout_s=parts.body_timeout_s,
+            proxies=parts.trusted_proxies,
+            draining=draining,
+            stop=stop,
+            ready=ready,
+        )

@@ -1,0 +1,185 @@
+"""Requests that are here whole in one read, answered without a task of their own.
+
+For each request uvicorn makes a scope, a cycle and a task, which together cost a callback as much as its commit. Here
+one that is plain and whole is first offered to `whole`; what it does not take goes uvicorn's way, to the application.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, Protocol
+
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from receiver.web.http.write_buffer import Corked
+
+
+class Whole(Protocol):
+    """Takes a request, and tells `answer` later, once, the response as it goes over the wire; or says False, and has
+    done nothing. `target` is as it came, the names of `headers` are in lower case. Must not wait."""
+
+    def __call__(
+        self, target: bytes, headers: Iterable[tuple[bytes, bytes]], body: bytes, answer: Callable[[bytes], None]
+    ) -> bool: ...
+
+
+class Direct(HttpToolsProtocol):
+    """A connection that offers POSTs to `whole` as soon as they are here.
+
+    1. A head whose request may be one is put aside, and so is its body.
+    2. Its end came with the same read: `whole` is asked. It did not: uvicorn gets what was put aside, and the rest.
+    3. While one is answered, `cycle` stands for it, so that uvicorn keeps its order: requests that follow wait.
+    4. `part` says a last word, behind all answers that are still owed, and hangs up.
+    5. A peer that has said all it had to say still gets its answers.
+    6. Once `leaving` is set, an answer with nothing behind it says that it is the connection's last, and is.
+    """
+
+    whole: Whole
+    leaving = asyncio.Event()
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._aside: list[bytes] | None = None  # the body so far of the head that was put aside
+        self._idle_since: float | None = None  # loop's time
+        self._idling: asyncio.TimerHandle | None = None
+        self._last_word: bytes | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
+        self._cork = Corked(transport, self.loop)
+        super().connection_made(self._cork)  # type: ignore[arg-type]  # as much of one as is used
+
+    def data_received(self, data: bytes) -> None:
+        if self._last_word is not None:
+            return
+        super().data_received(data)
+        if self._aside is not None and not self.transport.is_closing():
+            try:
+                self._bring_back()
+            except Exception:  # as the parser does with what goes wrong in it: a URL that is none, for one
+                self.send_400_response("Invalid HTTP request received.")
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio has it
+        """Whether the connection stays open for us to write: it does while an answer is owed to a whole request."""
+        if owed := self._owes_whole() and not self.cycle.response_started:  # a stream would never end
+            self.cycle.keep_alive = False
+        else:
+            self._cork.close()  # asyncio would close the transport, and not know of what is held
+        return owed
+
+    def part(self, word: bytes) -> None:
+        """Write `word` once every answer to a whole request was given, read no more, and close."""
+        if self._owes_whole():
+            self._last_word = word
+        else:
+            self.transport.write(word)
+            self.transport.close()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._last_word is not None and not self._owes_whole() and not self.transport.is_closing():
+            self.part(self._last_word)
+
+    def on_headers_complete(self) -> None:
+        if self._plain():
+            self._aside = []
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if self._aside is not None:
+            self._aside.append(body)
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self._aside is not None:
+            answering = _Answering()
+            body = b"".join(self._aside)
+            try:
+                taken = self.whole(self.url, self.scope["headers"], body, partial(self._answer, answering))
+            except Exception:  # of ours; the application's way has an answer to it
+                self.logger.exception("a request broke what takes it whole")
+                taken = False
+            if taken:
+                self._aside = None
+                self.cycle = answering
+                return
+            self._bring_back()
+        super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if self.leaving.is_set() and not self.pipeline:
+            cycle.keep_alive = False
+        super()._start_asgi_task(cycle, app)
+
+    def _plain(self) -> bool:
+        return (
+            not self._owes()
+            and self.parser.get_method() == b"POST"
+            and self.parser.get_http_version() == "1.1"
+            and self.parser.should_keep_alive()
+            and not self.expect_100_continue
+        )
+
+    def _owes(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _owes_whole(self) -> bool:
+        return self._owes() and not self.cycle.more_body
+
+    def _bring_back(self) -> None:
+        chunks, self._aside = self._aside or [], None
+        super().on_headers_complete()
+        for chunk in chunks:
+            super().on_body(chunk)
+
+    def _answer(self, answering: "_Answering", response: bytes) -> None:
+        answering.response_complete = True
+        if self.transport.is_closing():
+            return
+        if self.leaving.is_set() and not self.pipeline and self._last_word is None:
+            answering.keep_alive = False
+            response = response.replace(b"\r\n", b"\r\nconnection: close\r\n", 1)
+        self._cork.send(response)
+        if not answering.keep_alive:
+            self.transport.close()
+        elif self.pipeline or self._last_word is not None:
+            self.on_response_complete()
+        else:  # one timer a connection, that looks what happened since, is cheaper than one an answer
+            self.server_state.total_requests += 1
+            self._idle_since = self.loop.time()
+            if self._idling is None:
+                self._idling = self.loop.call_later(self.timeout_keep_alive, self._look)
+
+    def _look(self) -> None:
+        self._idling = None
+        if self._idle_since is not None:
+            left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+            if left > 0:
+                self._idling = self.loop.call_later(left, self._look)
+            else:
+                self.timeout_keep_alive_handler()
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._idle_since = None
+        super()._unset_keepalive_if_required()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._idling is not None:
+            self._idling.cancel()
+        super().connection_lost(exc)
+
+
+class _Answering(RequestResponseCycle):
+    """What uvicorn asks of a cycle, without one."""
+
+    message_event = asyncio.Event()  # nobody waits for it
+    response_started = False
+    response_complete = False
+    more_body = False
+    keep_alive = True
+    disconnected = False
+
+    def __init__(self) -> None:
+        pass
