@@ -2,7 +2,7 @@
 
 Posters send callbacks at full speed and remember those that were answered 200. `receiver serve`, over one SQLite file
 and with several json:// targets, is ended with SIGKILL and started again, over and over: at random moments (some of
-them during its start), and at chosen points, by way of `tests/dying.py`. At last it runs until its outbox is empty.
+them during its start), and at chosen points, by way of `tests/kit/dying.py`. At last it runs until its outbox is empty.
 `bench.crash_check` says what must be true then; the exit status is 1 if anything is not.
 """
 
@@ -43,7 +43,7 @@ START_MOST_S = 0.4
 READY_MOST_S = 30.0
 NTH_MOST = 40  # a chosen point is come to so often at most, before it kills
 DRAIN_MOST_S = 900.0
-DYING = Path(__file__).parent.parent / "tests" / "dying.py"
+DYING = Path(__file__).parent.parent / "tests" / "kit" / "dying.py"
 
 
 class Report(Struct, frozen=True):
@@ -229,7 +229,7 @@ def posting(folder: Path, port: int) -> Iterator[list[Path]]:
                 subprocess.Popen(
                     [sys.executable, "-m", "bench.posters", *map(str, arguments)],
                     stdin=subprocess.PIPE,
-                    cwd=DYING.parent.parent,
+                    cwd=DYING.parents[2],
                 )
             )
         yield files

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from fakes import Clock, FakeSender
 from hypothesis import HealthCheck, settings
 
+from kit.fakes import Clock, FakeSender
 from receiver.store import Store, open_store
 from receiver.web.http.fast_path import Direct
 

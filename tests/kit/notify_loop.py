@@ -1,0 +1,68 @@
+"""The notify loop over targets that have ways of their own, and what tests of it ask for again and again."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from msgspec.structs import replace
+
+from kit.fakes import HOUR, MINUTE, NOW, POLICY, SECOND, Clock, FakeSender, a_notice, a_ref, notices
+from receiver.core.types import Event, Notice, Send, Sent, Target
+from receiver.notify.dispatch import Notify
+from receiver.notify.messages.message import NoLinks
+from receiver.store import Store
+from receiver.telemetry.metrics import Metrics
+
+SCHEDULE = [5 * SECOND, 30 * SECOND, 2 * MINUTE, HOUR]
+DOWN = Sent(error="error=500", duration_ms=3)
+GONE = Sent(error="error=404", permanent=True)
+BUSY = Sent(error="error=429", retry_after_ms=40 * SECOND)
+
+
+def a_notify(store: Store, sender: FakeSender, clock: Clock, *targets: Target, **more: Any) -> Notify:
+    """The loop for these targets, without jitter."""
+    return Notify(
+        store,
+        sender,
+        replace(POLICY, targets=targets),
+        clock,
+        schedule_ms=SCHEDULE,
+        timeout_ms=30 * SECOND,
+        links=NoLinks(),
+        metrics=Metrics(),
+        luck=lambda: 0.0,
+        **more,
+    )
+
+
+async def all_that_may_go(notify: Notify) -> list[int]:
+    """Carry whatever may be told now, one after the other; how many notices each send had."""
+    sizes = []
+    while (send := await next_send(notify)) is not None:
+        await notify.carry(send)
+        sizes.append(len(send.notices))
+    return sizes
+
+
+async def next_send(notify: Notify) -> Send | None:
+    """What the worker would carry next: it asks again at once while it is told to."""
+    for _ in range(20):
+        if (send := await notify.claim()) is not None:
+            return send
+        due = await notify.next_due()
+        if due is None or due > notify._clock():
+            return None
+    raise AssertionError("it is never done")
+
+
+async def states(store: Store) -> dict[str, int]:
+    """How many notices are in which state."""
+    found = [it.state.value for it in await notices(store)]
+    return {state: found.count(state) for state in sorted(set(found))}
+
+
+def some(count: int, event: Event = Event.COMPLETED, at: int = NOW, target: str = "slack") -> Iterable[Notice]:
+    """Notices of tasks of their own that are due."""
+    for _ in range(count):
+        ref = a_ref()
+        one = a_notice(target, ref=ref, event=event, created_at=at, due_at=at)
+        yield replace(one, report=replace(one.report, event=event, ref=ref))

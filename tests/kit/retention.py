@@ -1,0 +1,83 @@
+"""Retention over a real store: a task with a row in every table and its files, and what is left of them."""
+
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from kit.fakes import DAY, MINUTE, NOW, POLICY, Clock, a_notice, a_ref, a_task, put
+from receiver.core.types import Callback, Copy, Image, Retention, State, Task
+from receiver.pictures.files import SHEET, Files
+from receiver.store import Attempt, Opening, Store
+from receiver.store.sqlite.engine import SqliteStore
+from receiver.upkeep.retention import Pruner
+
+FOR_EVER = Retention(tasks=0, callbacks=0, polls=0, notices=0, images=0)
+
+
+OLD, YOUNG = NOW - 10 * DAY - 1, NOW - 10 * DAY
+
+
+TABLES = ("tasks", "images", "copies", "callbacks", "overflow", "polls", "sends", "notices", "attempts", "redriven")
+
+
+def pruning(store: Store, folder: Path, *, clock: Clock | None = None, alone: bool = True, **days: int) -> Pruner:
+    """Retention with these days, and all else kept for ever."""
+    keep = replace(FOR_EVER, **days)
+    return Pruner(store, Files(folder / "images"), POLICY, clock or Clock(), keep=keep, alone=alone)
+
+
+async def rows(store: Store, sql: str) -> list[tuple[Any, ...]]:
+    assert isinstance(store, SqliteStore)
+    return [tuple(row) for row in await store._writing.execute_fetchall(sql)]
+
+
+async def left(store: Store) -> dict[str, int]:
+    """How many rows each table has."""
+    return {it: (await rows(store, f"SELECT count(*) FROM {it}"))[0][0] for it in TABLES}  # noqa: S608 - our own names
+
+
+async def a_past(store: Store, folder: Path, settled_at: int, state: State = State.COMPLETED, **more: Any) -> Task:
+    """A task that ended, with a row of its own in every table, and its files."""
+    made_at = settled_at - MINUTE
+    ended = {"submitted_at": settled_at} if state is State.LOST else {"settled_at": settled_at}
+    task = a_task(state, **{"task_id": None, "created_at": made_at, **ended, **more})
+    task = replace(task, ref=a_ref(made_at))
+    await put(store, task)
+    async with store.write() as tx:
+        await tx.tasks.add_images([(task.ref, Image(0, "https://pics.example/0.png"))])
+        await tx.copies.put([(task.ref, Copy(0, "0.png", small="0.small.jpg"))])
+        again = Callback(ref=task.ref, received_at=settled_at, body=b"{}", digest=b"d")
+        await tx.callbacks.insert([(again, True), (again, False)])
+        await tx.callbacks.count_only([again])
+        await tx.tasks.add_poll(task.ref, settled_at, "nothing", "503", None)
+        await tx.notices.insert([a_notice(ref=task.ref, created_at=settled_at, due_at=settled_at)])
+    await sent(store, settled_at)
+    async with store.write() as tx:
+        await tx.connection.run("INSERT INTO redriven SELECT id, send_id FROM notices WHERE ref = ?", (task.ref,))  # type: ignore[attr-defined]  # SQLite's
+    files = Files(folder / "images")
+    for file in ("0.png", "0.small.jpg", SHEET):
+        await files.put(task.ref, file, b"a picture")
+    return task
+
+
+async def sent(store: Store, now: int, *, digest: bool = False) -> int:
+    """Send what is due, in one send; its id."""
+    async with store.write() as tx:
+        [send] = await tx.sends.open([Opening("slack", now, digest=digest)], "me", now, now + MINUTE)
+        await tx.sends.add_attempt(Attempt(send.id, now, 7, None))
+        await tx.sends.sent(send, now)
+    return send.id
+
+
+def folder_of(folder: Path, name: str) -> Path:
+    return folder / "images" / name[-2:] / name
+
+
+async def passed(pruner: Pruner) -> int:
+    """Run the loop until it wants to wait; how many steps it took."""
+    steps = 0
+    while (kind := await pruner.claim()) is not None:
+        await pruner.carry(kind)
+        steps += 1
+    return steps

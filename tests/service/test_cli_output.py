@@ -1,0 +1,378 @@
+"""What the commands say: of a task and what to do about it, and where a service of its own answers as told."""
+
+import os
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from click.testing import Result as Ran
+from msgspec.structs import replace
+
+from kit.commands import TASK, Answers, serving, task, told
+from receiver import config
+from receiver.cli.main import cli
+from receiver.cli.output import age, columns, local, table, until, when, wrapped
+from receiver.cli.serve import _warnings
+from receiver.cli.task_text import describe
+from receiver.client.schemas import CallbackPage, CallbackView, ErrorView, NoticePage, NoticeView, TaskPage
+from receiver.providers.advice import ADVICE
+from receiver.upkeep.doctor.findings import Result
+from receiver.upkeep.doctor.targets import targets
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def answers() -> Answers:
+    return Answers()
+
+
+@pytest.fixture
+def run(answers: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """Runs a command that speaks to a service which answers as told."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("receiver.client.client.STREAM_GAP_S", 0)
+    for name in list(os.environ):
+        if name.startswith("RECEIVER_"):
+            monkeypatch.delenv(name)
+    with serving(answers) as server:
+        own = {
+            "RECEIVER_SERVER": f"http://127.0.0.1:{server.server_address[1]}",
+            "RECEIVER_API_TOKEN": "any-token-at-all",
+        }
+        yield lambda *args, **env: CliRunner().invoke(cli, args, env={**own, **env})
+        server.shutdown()
+
+
+def callback(verdict: str, number: int = 12) -> CallbackView:
+    return CallbackView(number, TASK, "2026-11-22T08:16:00.123Z", verdict, 10, None, {})
+
+
+def notice(number: int, state: str) -> NoticeView:
+    return NoticeView(number, TASK, "phone", "completed", state, 1, None, "2026-11-22T08:16:00Z", "", None, None)
+
+
+# -- a task in words --
+
+
+def test_an_unsure_task_says_why_and_what_can_be_done_the_free_things_first() -> None:
+    shown = describe(replace(task("waiting"), unsure=True), [callback("hint")])
+    assert "its answer leaves that open" in shown
+    assert "callback 12: hint, 2026-11-" in shown
+    assert "Callback 12 is a hint: what it says waits to be confirmed by a poll." in " ".join(shown.split())
+    commands = [line.strip() for line in shown.splitlines() if line.startswith("    receiver")]
+    assert commands == [
+        f"receiver tasks tell-id {TASK} ID",
+        "receiver callbacks replay --accept 12",
+        f"receiver tasks resubmit {TASK}",
+    ]
+
+
+def test_a_hint_from_before_it_was_sent_again_is_not_offered() -> None:
+    again = replace(task("waiting"), unsure=True, submitted_at="2026-11-22T08:17:00.000Z")
+    assert "--accept" not in describe(again, [callback("hint")])
+    assert "--accept" in describe(replace(again, submitted_at="2026-11-22T08:16:00.000Z"), [callback("hint")])
+
+
+@pytest.mark.parametrize("origin", ["minted", "adopted"])
+def test_only_what_we_submitted_is_offered_to_be_sent_again(origin: str) -> None:
+    shown = describe(replace(task("waiting"), unsure=True, origin=origin))
+    assert "tell-id" in shown
+    assert "resubmit" not in shown
+    assert "its answer" not in shown
+
+
+def test_nothing_is_to_be_believed_by_hand_once_the_task_has_ended() -> None:
+    assert "--accept" not in describe(task("completed"), [callback("hint")])
+
+
+def test_a_task_that_is_held_says_why() -> None:
+    assert "the provider refuses the key or the balance" in describe(replace(task("queued"), held_by="pause"))
+
+
+def test_an_error_is_shown_as_it_came_and_cannot_speak_to_the_terminal() -> None:
+    error = ErrorView("400", "no", {"detail": "\u202eseen", "request": 7})
+    shown = describe(replace(task("failed"), error=error))
+    assert '{"detail":"\\u202eseen","request":7}' in shown
+
+
+@pytest.mark.parametrize("code", ["004011098", "004007098"])
+def test_what_to_do_about_an_error_is_what_the_ping_says(code: str) -> None:
+    assert ADVICE["004007098"] in describe(replace(task("failed"), error=ErrorView(code, "no")))
+
+
+def test_no_line_of_advice_is_broken_in_a_word_at_eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = describe(replace(task("lost"), unsure=True), [callback("hint"), callback("unparsed", 11)])
+    assert max(map(columns, shown.splitlines())) <= 80
+
+
+def test_columns_are_counted_as_a_terminal_does() -> None:
+    assert [columns(text) for text in ("ab", "日本", "e\u0301", "🌊")] == [2, 4, 1, 2]
+    lines = table(("LABEL", "AGE"), [("日本の海", "3 h"), ("sea", "5 h")]).splitlines()
+    assert [columns(line) for line in lines] == [13, 13, 13]
+
+
+def test_a_wide_label_is_cut_to_its_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    line = table(("LABEL", "AGE"), [("日本の海" * 9, "3 h")], shrink=(0,)).splitlines()[1]
+    assert line.endswith(("…  3 h", "…   3 h"))
+    assert columns(line) == 20
+
+
+# -- commands --
+
+
+def test_show_lists_the_callbacks_of_the_task(run: Run, answers: Answers) -> None:
+    answers.then(200, task("waiting"))
+    answers.then(200, CallbackPage([callback("hint", 13), callback("unparsed")], None))
+    shown = run("tasks", "show", TASK).stdout
+    assert shown.index("callback 12: unparsed") < shown.index("callback 13: hint")
+
+
+def test_the_beginning_of_a_ref_will_do(run: Run, answers: Answers) -> None:
+    answers.then(200, TaskPage([task()], None))
+    answers.then(200, task())
+    assert TASK in run("tasks", "cancel", TASK[:10]).stdout
+    assert [path for _, path, _, _ in answers.seen] == [
+        f"/api/v1/tasks?limit=2&cursor={TASK[:10]}fff-7fff-bfff-ffffffffffff",
+        f"/api/v1/tasks/{TASK}/cancel",
+    ]
+
+
+def test_a_beginning_that_several_refs_share_is_refused(run: Run, answers: Answers) -> None:
+    answers.then(200, TaskPage([task(), task(ref=TASK.replace("-0000-", "-0001-"))], None))
+    result = run("tasks", "cancel", TASK[:8])
+    assert result.exit_code == 1
+    assert "give more of it" in result.stderr
+
+
+def test_watch_prints_what_changed_once_and_says_once_that_it_lost_the_service(run: Run, answers: Answers) -> None:
+    stream = "text/event-stream"
+    answers.then(200, told(task("waiting"), task("waiting"), task("completed")), stream)
+    answers.then(0)
+    answers.then(0)
+    answers.then(200, told(task("completed")), stream)
+    answers.then(401, {"error": {"code": "unauthorized", "message": "no"}})
+    result = run("tasks", "watch")
+    assert [line.split()[2] for line in result.stdout.splitlines()] == ["waiting", "completed"]
+    assert result.stderr.count("connection lost, trying again") == 1
+
+
+def test_redriving_what_is_not_dead_says_why_and_ends_with_status_1(run: Run, answers: Answers) -> None:
+    answers.then(200, {"redriven": 0})
+    answers.then(200, NoticePage([notice(7, "sent")], "7"))
+    answers.then(200, NoticePage([notice(7, "sent")], "7"))
+    result = run("notices", "redrive", "7", "9")
+    assert result.exit_code == 1
+    assert result.stderr.endswith(": 7 is sent, to phone; there is no 9\n")
+
+
+def test_redriving_all_when_nothing_is_dead_is_no_failure(run: Run, answers: Answers) -> None:
+    answers.then(200, {"redriven": 0})
+    answers.then(200, {"notices": [], "next": None})
+    assert run("notices", "redrive").exit_code == 0
+
+
+@pytest.mark.parametrize("option", ["--job-id", "--prompt"])
+def test_what_is_submitted_is_stripped_and_not_empty(run: Run, answers: Answers, option: str) -> None:
+    answers.then(202, task())
+    given: dict[str, Any] = {"--job-id": "a-job", "--prompt": "the sea", "--image-no": "0", "--scale": "1.5"}
+
+    def submit(text: str) -> Ran:
+        return run("submit", "outpaint", *(word for pair in {**given, option: text}.items() for word in pair))
+
+    assert submit(f"  {given[option]}\n").exit_code == 0
+    assert f'"{given[option]}"' in answers.seen[0][3].decode()
+    assert submit(" ").exit_code == 2
+
+
+def test_that_no_token_was_found_is_said_with_the_place_that_was_looked_at(
+    run: Run, answers: Answers, tmp_path: Path
+) -> None:
+    answers.then(401, {"error": {"code": "unauthorized", "message": "no"}})
+    result = run("tasks", "list", RECEIVER_API_TOKEN="")
+    assert result.exit_code == 1
+    assert f"no API token found (looked for {tmp_path}/api_tokens): set RECEIVER_API_TOKEN" in result.stderr
+
+
+def test_the_api_commands_find_the_service_by_its_settings_file(run: Run, answers: Answers, tmp_path: Path) -> None:
+    answers.then(200, TaskPage([], None))
+    file = tmp_path / "elsewhere.toml"
+    file.write_text(f'state_dir = "{tmp_path}/state"\n')
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "api_tokens").write_text("the-token-of-the-service\n")
+    run("tasks", "list", "--config", str(file), RECEIVER_API_TOKEN="")
+    assert answers.seen[0][2]["authorization"] == "Bearer the-token-of-the-service"
+
+
+def test_the_api_commands_need_nothing_that_the_file_names_for_its_targets(
+    run: Run, answers: Answers, tmp_path: Path
+) -> None:
+    """On a laptop with the service's receiver.toml; the service itself, and `config`, say what is missing."""
+    answers.then(200, TaskPage([], None))
+    (tmp_path / "receiver.toml").write_text('[targets.team]\nurl = "json://h"\ntemplate = "team.j2"\n')
+    assert run("tasks", "list").exit_code == 0
+    for name in ("serve", "config", "doctor"):
+        told = run(name)
+        assert told.exit_code != 0
+        assert "template: cannot read team.j2: No such file" in told.output
+
+
+def test_a_target_whose_models_match_none_is_warned_of(run: Run, answers: Answers, tmp_path: Path) -> None:
+    """It is no error: a minted URL may be another model's."""
+    table = '[targets.{}]\nurl = "json://{}"\nmodels = [{}]\n'
+    (tmp_path / "receiver.toml").write_text(
+        table.format("team", "a", '"midjorney_*", "*_outpaint"') + table.format("all", "b", '"midjourney_*"')
+    )
+    told = run("config")
+    assert told.exit_code == 0
+    [line] = told.stderr.splitlines()
+    assert line == "targets.team: 'midjorney_*' matches no model known here; there is midjourney_outpaint"
+    warnings = list(_warnings(config.load({}), 8000))
+    assert line in warnings
+    assert sum("no model" in it for it in warnings) == 1
+    [found] = [it for it in targets(config.load({}).targets) if it.result is Result.WARNING]
+    assert found.text == "team: 'midjorney_*' matches no model known here"
+
+
+def test_waiting_notices_are_listed_in_eighty_columns(
+    run: Run, answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = [
+        replace(notice(number, "held"), target="slack-3fa92c", waits_for=why, waits_until=at, due_at=at)
+        for number, why, at in ((1, "quiet", "2026-11-22T07:00:00Z"), (2, "news", "2999-11-22T07:00:00Z"))
+    ]
+    answers.then(200, NoticePage([*waiting, notice(3, "sent")], None))
+    lines = run("notices", "list", COLUMNS="80").stdout.splitlines()
+    assert max(map(columns, lines)) <= 80
+    assert "quiet until " in lines[1]
+    assert "news 2999-11-2" in lines[2], "a reason that a newer service gives"
+    answers.then(200, NoticePage([notice(3, "sent")], None))
+    assert "WAITS" not in run("notices", "list").stdout
+
+
+def test_notices_name_their_task_even_where_they_failed(run: Run, answers: Answers) -> None:
+    """In eighty columns, with all that a table of them may hold; the error is whole in the history."""
+    error = "Failed to send JSON notification: its answer was too long to be told in so few columns"
+    failed = replace(notice(1234, "due"), target="slack-3fa92c", attempts=3, error=error, waits_for="retry")
+    failed = replace(failed, waits_until="2999-11-22T07:00:00Z", due_at="2999-11-22T07:00:00Z")
+    both = NoticePage([failed, replace(failed, label="hero", waits_until=None)], None)
+    answers.then(200, both)
+    answers.then(200, both)
+    listed = run("notices", "list", COLUMNS="80").stdout.splitlines()
+    assert max(map(columns, listed)) <= 80
+    assert "due ×3" in listed[1]
+    assert listed[1].rpartition("  ")[2].startswith(TASK[:12])
+    assert listed[2].rpartition("  ")[2].startswith("hero: Failed")
+    history = run("notices", "list", "--history", COLUMNS="80").stdout
+    assert "hero" in history
+    assert TASK in history
+    assert error in history
+
+
+def test_a_task_that_is_paused_says_so_in_the_list_and_while_it_is_waited_for(run: Run, answers: Answers) -> None:
+    paused = replace(task("queued"), held_by="pause")
+    answers.then(200, TaskPage([paused, replace(paused, held_by="budget")], None))
+    lines = run("tasks", "list").stdout.splitlines()
+    assert "  queued, paused  " in lines[1]
+    assert "  queued, held  " in lines[2]
+    answers.then(202, task())
+    answers.then(200, told(task("submitting"), paused, task("completed")), "text/event-stream")
+    answers.then(200, task())
+    waited = run("submit", "outpaint", "--job-id", "a", "--image-no", "0", "--scale", "1.5", "--wait")
+    assert waited.stderr.splitlines()[:4] == [
+        "queued",
+        "submitting",
+        "queued (paused: the provider refuses our key or balance)",
+        "completed",
+    ]
+
+
+@pytest.mark.parametrize("name", ["submit", "tasks", "callbacks", "notices"])
+def test_no_command_s_summary_is_cut(run: Run, name: str) -> None:
+    assert "..." not in run(name, "--help", COLUMNS="80").stdout.partition("Commands:")[2]
+
+
+def test_a_template_that_fails_is_named_by_its_file(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "receiver.toml").write_text('[targets.team]\nurl = "json://h"\ntemplate = "team.j2"\n')
+    (tmp_path / "team.j2").write_text("{{ title }")
+    [line] = [it for it in _warnings(config.load({}), 8000) if "template" in it]
+    assert line.startswith("targets.team: its template team.j2 cannot be used")
+    [found] = [it for it in targets(config.load({}).targets) if it.result is Result.WARNING]
+    assert found.remedy == "mend team.j2"
+    assert "template team.j2" in run("config").stdout
+
+
+def test_times_to_come_are_told_by_this_machine_s_clock_and_whole_minutes_as_such() -> None:
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    on_the_minute = soon.replace(second=0, microsecond=0)
+    assert until(on_the_minute.isoformat()) == on_the_minute.astimezone().strftime("%H:%M")
+    assert until(soon.replace(second=7).isoformat()) == soon.astimezone().strftime("%H:%M:07")
+
+
+@pytest.mark.parametrize("text", ["a sea of words", "x" * 30, "日本の海 and the sea", "", "a  " + "y" * 9 + " b"])
+def test_wrapping_loses_nothing_and_keeps_to_its_columns(text: str) -> None:
+    lines = wrapped(text, 9)
+    assert max(map(columns, lines)) <= 9
+    assert "".join("".join(lines).split()) == "".join(text.split())
+
+
+def test_settings_are_shown_in_eighty_columns_and_whole_with_json(run: Run, tmp_path: Path) -> None:
+    long = f"https://{'very.' * 30}example.org"
+    env = {"RECEIVER_PUBLIC_URL": long, "RECEIVER_PROVIDER_CONCURRENCY": "3", "COLUMNS": "80"}
+    shown = run("config", **env).stdout
+    assert max(map(columns, shown.splitlines())) <= 80
+    assert "…" not in shown
+    values = [line[22:].partition("  ")[0] for line in shown.splitlines()]
+    assert long in "".join(values)
+    assert long in run("config", "--json", **env).stdout
+
+
+# -- a server that is broken, or hostile --
+
+EVIL = "\x1b]0;pwned\x07\x9b31m\u202eevil\r\n\x00\x7f"
+
+
+@pytest.mark.parametrize(
+    ("args", "answer"),
+    [
+        (("tasks", "list"), {"error": {"code": "x", "message": EVIL}}),
+        (("tasks", "list"), TaskPage([replace(task(EVIL), ref=EVIL, created_at=EVIL)], EVIL)),
+        (("tasks", "list", "--json"), TaskPage([replace(task(EVIL), ref=EVIL)], EVIL)),
+        (("tasks", "cancel", TASK), replace(task(EVIL), ref=EVIL, held_by=EVIL)),
+        (("callbacks", "list"), CallbackPage([replace(callback(EVIL), ref=EVIL)], EVIL)),
+        (("callbacks", "replay", "1"), {"verdict": EVIL}),
+        (("notices", "list"), NoticePage([replace(notice(1, EVIL), event=EVIL)], EVIL)),
+        (("notices", "list", "--history"), NoticePage([replace(notice(1, EVIL), event=EVIL)], EVIL)),
+        (
+            ("notices", "test", "--target", "x"),
+            {"target": "x", "ok": False, "error": EVIL, "duration_ms": 1, "advice": EVIL},
+        ),
+        (("url",), {"ref": EVIL, "callback_url": EVIL}),
+    ],
+)
+def test_nothing_that_a_server_says_speaks_to_the_terminal(
+    args: tuple[str, ...], answer: object, run: Run, answers: Answers
+) -> None:
+    answers.then(400 if isinstance(answer, dict) and "message" in str(answer) else 200, answer)
+    ran = run(*args, FORCE_COLOR="1")
+    assert isinstance(ran.exception, SystemExit | None)
+    assert "evil" in ran.output
+    assert not {"\x1b", "\x07", "\x9b", "\u202e", "\x00", "\x7f", "\r"} & set(ran.output)
+
+
+def test_a_task_in_words_has_nothing_that_speaks_to_the_terminal() -> None:
+    odd = replace(task(EVIL), ref=EVIL, held_by=EVIL, settled_by=EVIL, origin=EVIL, created_at=EVIL)
+    said = describe(odd, [callback(EVIL)], [notice(1, EVIL)])
+    assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(said)
+
+
+@pytest.mark.parametrize("odd", ["", "2026-13-45", "2026-01-01T00:00:00"])
+def test_an_odd_time_is_a_dash(odd: str) -> None:
+    """Not a traceback, whatever a server takes for a time."""
+    assert age(odd) == when(odd) == until(odd) == "–"
+    assert {local(it) for it in ("9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", EVIL)} == {"–"}

@@ -1,0 +1,78 @@
+"""A request that is repeated, or a task id that is named later, never pays for a task twice."""
+
+import pytest
+from msgspec.structs import replace
+
+from kit.fakes import (
+    NOW,
+    POLICY,
+    SLACK,
+    Clock,
+    FakeProvider,
+    a_task,
+    got,
+    put,
+)
+from kit.submit_loop import TAKEN
+from receiver.client.schemas import NewTask
+from receiver.core.errors import Refused
+from receiver.core.types import Policy, State
+from receiver.store import Store
+from receiver.tasks.intake import Intake
+from receiver.tasks.submit import Submit
+from receiver.telemetry.metrics import Metrics
+from receiver.tokens import Ring
+
+pytestmark = pytest.mark.anyio
+
+
+TOLD = replace(POLICY, targets=(SLACK,))
+
+
+def a_submit(store: Store, provider: FakeProvider, clock: Clock) -> Submit:
+    return Submit(
+        store,
+        provider,
+        POLICY,
+        clock,
+        callback_url=lambda ref: f"https://me.example/{ref}",
+        key_id="abcd1234",
+        concurrency=2,
+        metrics=Metrics(),
+        luck=lambda: 0.5,
+    )
+
+
+def an_intake(store: Store, policy: Policy) -> Intake:
+    ring, metrics = Ring(["k" * 32]), Metrics()
+    return Intake(store, policy, ring, Clock(), metrics, public_url="https://me.example", unreachable=None)
+
+
+async def test_a_key_whose_task_was_removed_makes_no_other(store: Store) -> None:
+    """With `tasks=1d`, within the key's 30 days: another task would be paid for again."""
+    asked = NewTask("midjourney_outpaint", {"jobId": "j", "imageNo": 0, "scale": 1.5})
+    first, _ = await an_intake(store, POLICY).create(asked, "key")
+    await an_intake(store, POLICY).cancel(first.ref)
+    async with store.write() as tx:
+        await tx.pruning.drop_tasks([first.ref], NOW, 10)
+    with pytest.raises(Refused, match=f"made {first.ref}, which RETENTION has removed"):
+        await an_intake(store, POLICY).create(asked, "key")
+    assert await store.tasks.page() == []
+
+
+async def test_a_repeated_request_is_the_same_task_whatever_the_settings_say_by_then(store: Store) -> None:
+    asked = NewTask("midjourney_outpaint", {"jobId": "j", "imageNo": 0, "scale": 1.5}, targets=("slack",))
+    task, _ = await an_intake(store, TOLD).create(asked, "key")
+    assert await an_intake(store, POLICY).create(asked, "key") == (task, True)
+    with pytest.raises(Refused, match="no target"):
+        await an_intake(store, replace(POLICY, targets=())).create(asked, "another")
+
+
+async def test_an_id_told_of_a_queued_task_keeps_it_from_being_paid_for_again(store: Store) -> None:
+    task = a_task(State.QUEUED)
+    await put(store, task)
+    await an_intake(store, POLICY).tell_id(task.ref, "told-id")
+    provider = FakeProvider()
+    provider.answers.append(TAKEN)
+    assert await a_submit(store, provider, Clock()).claim() is None
+    assert (await got(store, task.ref)).state is State.WAITING

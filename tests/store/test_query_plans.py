@@ -1,0 +1,350 @@
+"""Every statement that the tables run is explained: none may read a large table from end to end, or sort what it pages.
+
+All methods of the tables are called in every form that changes their SQL, over connections that note what they run.
+What SQLite plans does not depend on how much is stored, for we never ANALYZE.
+"""
+
+import inspect
+import re
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import Struct
+from msgspec.structs import replace
+
+from kit.fakes import HOUR, MINUTE, MODEL, NOW, PICTURES, a_notice, a_task
+from receiver.core.pacing import Ahead
+from receiver.core.types import Callback, Copy, Event, Send, State, Verdict
+from receiver.store import Attempt, Opening, Store, open_store
+from receiver.store.tables.callbacks import Callbacks
+from receiver.store.tables.notices import Notices
+from receiver.store.tables.picture_copies import Copies
+from receiver.store.tables.retention import Pruning
+from receiver.store.tables.sends import Sends
+from receiver.store.tables.tasks import Tasks
+
+pytestmark = pytest.mark.anyio
+
+LARGE = (
+    "tasks",
+    "images",
+    "copies",
+    "callbacks",
+    "overflow",
+    "polls",
+    "sends",
+    "notices",
+    "attempts",
+    "redriven",
+    "idempotency",
+)
+SCAN = re.compile(rf"\bSCAN ({'|'.join(LARGE)}|first)\b")
+
+ALLOWED = {
+    "tasks.page": r"SCAN tasks USING INDEX sqlite_autoindex_tasks_1$",  # without a filter: the newest, up to LIMIT
+    "callbacks.page": r"SCAN callbacks$",  # likewise: by rowid, backwards, up to LIMIT
+    "notices.page": r"SCAN notices$",  # likewise
+    "sends.void_leases": r"SCAN sends USING (COVERING )?INDEX sends_sending$",  # once a start; only what is under way
+    "start": r"SCAN sends USING (COVERING )?INDEX sends_sending$",  # the same, as it opens
+    "sends.next_send": r"USE TEMP B-TREE FOR ORDER BY$",  # one send due, and those under way
+    "notices.of": r"USE TEMP B-TREE FOR ORDER BY$",  # sorts the notices of the tasks on one page
+    "notices.attempts": r"USE TEMP B-TREE FOR ORDER BY$",  # sorts the tries at the sends that are asked for
+}
+"""Lines of plans that would fail, and why they may stand.
+
+A plan does not show how much an index holds. Three searches go through all that is open, or dead: `counts`, by an index
+alone, some 30 ms for half a million; `bury_strangers`, once a start; `redrive` of several targets at once.
+"""
+
+
+class Ran(Struct, frozen=True):
+    """A statement, with as many parameters as it takes, and the method of a table that ran it."""
+
+    method: str
+    sql: str
+    params: tuple[object, ...]
+
+
+class Noting:
+    """What was run since the test began, and for which method."""
+
+    def __init__(self) -> None:
+        self.method = "start"
+        self.ran: dict[tuple[str, str], Ran] = {}
+
+    def note(self, sql: str, params: Any) -> None:
+        if sql.lstrip().upper().startswith(("SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "PRAGMA")):
+            self.ran.setdefault((self.method, sql), Ran(self.method, sql, tuple(params)))
+
+    def connect(self, *args: Any, **how: Any) -> sqlite3.Connection:
+        """`sqlite3.connect`, to a connection that notes whatever runs on it, by whichever call."""
+        noting = self
+
+        class Cursor(sqlite3.Cursor):
+            def execute(self, sql: str, params: Any = (), /) -> "Cursor":
+                noting.note(sql, params)
+                super().execute(sql, params)
+                return self
+
+            def executemany(self, sql: str, rows: Any, /) -> "Cursor":
+                rows = list(rows)
+                for row in rows[:1]:
+                    noting.note(sql, row)
+                super().executemany(sql, rows)
+                return self
+
+        class Connection(sqlite3.Connection):  # whose own ways to execute do not pass through cursor()
+            def cursor(self, factory: Any = Cursor) -> Any:
+                return super().cursor(factory)
+
+            def execute(self, sql: str, params: Any = (), /) -> Cursor:
+                return Cursor(self).execute(sql, params)
+
+            def executemany(self, sql: str, rows: Any, /) -> Cursor:
+                return Cursor(self).executemany(sql, rows)
+
+        opened: sqlite3.Connection = _connect(*args, **{**how, "factory": Connection})
+        return opened
+
+
+_connect = sqlite3.connect
+
+
+@pytest.fixture
+def noting(monkeypatch: pytest.MonkeyPatch) -> Noting:
+    noting = Noting()
+    monkeypatch.setattr(sqlite3, "connect", noting.connect)
+    return noting
+
+
+@pytest.fixture
+async def store(noting: Noting, tmp_path: Path) -> AsyncIterator[Store]:
+    opened = await open_store(tmp_path / "r.db")
+    yield opened
+    await opened.close()
+
+
+class Call(Struct, frozen=True):
+    """One call of a method of the tables."""
+
+    table: str
+    method: str
+    args: tuple[Any, ...] = ()
+    more: dict[str, Any] = {}
+
+
+def with_each(table: str, method: str, **filters: object) -> list[Call]:
+    """The calls with every subset of `filters`."""
+    subsets = product((False, True), repeat=len(filters))
+    return [
+        Call(
+            table, method, (), {name: it for (name, it), wanted in zip(filters.items(), subset, strict=True) if wanted}
+        )
+        for subset in subsets
+    ]
+
+
+WAITING = a_task(task_id=None)
+SETTLED = replace(WAITING, state=State.COMPLETED, poll_at=None, place_until=None, settled_at=NOW, task_id="job-2")
+MANY = [a_task(task_id=f"many-{number}") for number in range(70)]  # enough for the statements of many rows
+CALLBACK = Callback(ref=WAITING.ref, received_at=NOW, body=b"{}", digest=b"d")
+DUE = a_notice(ref=WAITING.ref)
+SEND = Send(id=1, target="slack", claim=1, claims=1, tries=0, notices=(DUE,))
+REFS = [WAITING.ref, MANY[0].ref]
+TOUR = [
+    Call("tasks", "insert", ([WAITING, *MANY],)),
+    Call("tasks", "update", ([(WAITING, SETTLED)],)),
+    Call("tasks", "update", ([(it, replace(it, state=State.LOST)) for it in MANY],)),
+    Call("tasks", "get", (REFS,)),
+    Call("tasks", "by_task_id", ("vtrix", ["job-1", "job-2"])),
+    *[
+        call
+        for state in State
+        for call in with_each("tasks", "page", state=state.value, label="l", model=MODEL, before=WAITING.ref)
+    ],
+    Call("tasks", "add_images", ([(it.ref, image) for it in MANY for image in PICTURES],)),
+    Call("tasks", "images", (REFS,)),
+    *[Call("tasks", name, (NOW,)) for name in ("next_queued", "any_due", "next_due", "release_paused", "in_hand")],
+    *[Call("tasks", name, (NOW,)) for name in ("next_place", "overdue_answers", "next_lease", "next_overdue")],
+    *[Call("tasks", name, (NOW,)) for name in ("next_poll", "forget_keys")],
+    *[Call("tasks", name) for name in ("void_leases", "counts", "count_to_archive", "open_keys")],
+    Call("tasks", "pull_in", (NOW,), {"lease_ms": MINUTE, "due_ms": HOUR, "poll_ms": HOUR, "archive_ms": HOUR}),
+    Call("tasks", "to_archive", (NOW,)),
+    Call("tasks", "to_archive", (NOW,), {"first_only": True, "limit": 200}),
+    Call("tasks", "next_archive", (NOW,)),
+    Call("tasks", "durations", (MODEL, 500)),
+    Call("tasks", "last_callback", (MODEL,)),
+    Call("tasks", "add_poll", (WAITING.ref, NOW, "nothing", "503", None)),
+    Call("tasks", "remember", ("key", b"digest", WAITING.ref, NOW)),
+    Call("tasks", "repeated", ("key",)),
+    Call("copies", "put", ([(it.ref, Copy(0, "0.png")) for it in MANY],)),
+    Call("copies", "of", (REFS,)),
+    Call("callbacks", "insert", ([(CALLBACK, True)] * 70,)),
+    Call("callbacks", "count_only", ([CALLBACK] * 70,)),
+    Call("callbacks", "overflown", (WAITING.ref,)),
+    Call("callbacks", "digests", (REFS,)),
+    Call("callbacks", "get", ([1, 2],)),
+    *[
+        call
+        for verdict in Verdict
+        for call in with_each("callbacks", "page", ref=WAITING.ref, verdict=verdict.value, before=1)
+    ],
+    Call("notices", "insert", ([DUE] * 70,)),
+    Call("notices", "of", (REFS,)),
+    *[
+        call
+        for state in ("due", "sending", "held", "sent", "dead")
+        for call in with_each("notices", "page", state=state, target="slack", ref=WAITING.ref, before=9)
+    ],
+    Call("sends", "standing", (["slack", "mail"],)),
+    Call("sends", "next_send", ("slack", NOW)),
+    Call("sends", "pull_in", (NOW, [Ahead("slack", (NOW, NOW), NOW, NOW)])),
+    *[
+        Call("sends", "hold", ("slack", NOW + HOUR, NOW), {"but": but, "again": again})
+        for but in ([], [Event.FAILED])
+        for again in (False, True)
+    ],
+    *[Call("sends", "postpone", ("slack", NOW + HOUR, NOW), {"but": but}) for but in ([], [Event.FAILED])],
+    Call("notices", "insert", ([DUE],)),
+    *[
+        Call("sends", "open", ([Opening("slack", NOW + HOUR, digest=digest)], "me", NOW, NOW + MINUTE))
+        for digest in (False, True)
+    ],
+    Call("sends", "open_window", ("slack", NOW + HOUR)),
+    Call("notices", "hasten", (WAITING.ref, NOW)),
+    Call("sends", "claim", ([1], "me", NOW + MINUTE)),
+    Call("sends", "void_leases"),
+    Call("sends", "add_attempt", (Attempt(1, NOW, 5, None),)),
+    Call("notices", "attempts", ([1, 2],)),
+    Call("notices", "history", ([1, 2],)),
+    Call("sends", "retry", (SEND, NOW, "503")),
+    Call("sends", "failed", ("slack", NOW)),
+    Call("sends", "rest", ("slack", NOW + HOUR)),
+    Call("sends", "claim", ([1], "me", NOW + MINUTE)),
+    Call("sends", "release", (replace(SEND, claim=3),)),
+    Call("sends", "claim", ([1], "me", NOW + MINUTE)),
+    Call("sends", "bury", (replace(SEND, claim=4), "410"), {"tried": True}),
+    *with_each("notices", "redrive", now=NOW, targets=["slack", "mail"], ids=[1, 2], to="mail"),
+    Call("sends", "sent", (SEND, NOW)),
+    Call("notices", "bury_strangers", (["nobody"],)),
+    Call("notices", "raise_attention", ("cause", "text", NOW, HOUR)),
+    Call("notices", "counts"),
+    *[Call("pruning", name, ("", 50)) for name in ("tasks", "pictured", "overflown")],
+    *[Call("pruning", name, (0, 50)) for name in ("callbacks", "notices")],
+    Call("pruning", "closed", (REFS, NOW)),
+    Call("pruning", "files", (REFS,)),
+    Call("pruning", "sends", ([1, 2],)),
+    Call("pruning", "drop_polls", (NOW, 50)),
+    Call("pruning", "drop_attention", (NOW, 50)),
+    Call("pruning", "drop_callbacks", ([1, 2],)),
+    Call("pruning", "drop_notices", ([1, 2],)),
+    Call("pruning", "drop_overflow", (REFS,)),
+    Call("pruning", "drop_copies", (REFS, "old")),
+    Call("pruning", "drop_tasks", ([WAITING.ref, *(it.ref for it in MANY)], NOW, 1000)),
+    Call("pruning", "pages"),
+    Call("pruning", "give_back", (1,)),
+]
+
+
+async def toured(store: Store, noting: Noting) -> list[Ran]:
+    """Make the tour; what it ran."""
+    for call in TOUR:
+        more = call.more
+        if call.method == "redrive":
+            more = {"now": NOW, "targets": None, "ids": None, "to": None, **more}
+        async with store.write() as tx:
+            noting.method = f"{call.table}.{call.method}"
+            method: Callable[..., Awaitable[object]] = getattr(getattr(tx, call.table), call.method)
+            await method(*call.args, **more)
+    return list(noting.ran.values())
+
+
+def explained(ran: Ran, path: Path) -> list[str]:
+    """The lines of a statement's plan."""
+    with _connect(path) as to_explain:
+        return [line for *_, line in to_explain.execute(f"EXPLAIN QUERY PLAN {ran.sql}", ran.params)]
+
+
+async def test_the_tour_calls_every_method_of_the_tables(store: Store, noting: Noting) -> None:
+    kinds = {
+        "tasks": Tasks,
+        "copies": Copies,
+        "callbacks": Callbacks,
+        "notices": Notices,
+        "sends": Sends,
+        "pruning": Pruning,
+    }
+    every = {
+        f"{table}.{name}"
+        for table, kind in kinds.items()
+        for name, _ in inspect.getmembers(kind, inspect.iscoroutinefunction)
+        if not name.startswith("_")
+    }
+    assert {f"{call.table}.{call.method}" for call in TOUR} == every
+    ran = await toured(store, noting)
+    assert not every - {it.method for it in ran}, "what these ran was not noted"
+
+
+async def test_no_statement_reads_a_large_table_from_end_to_end(store: Store, noting: Noting, tmp_path: Path) -> None:
+    wrong, used = [], set()
+    for ran in await toured(store, noting):
+        for line in explained(ran, tmp_path / "r.db"):
+            if SCAN.search(line) or "TEMP B-TREE" in line:
+                newest = not ran.method.endswith(".page") or "WHERE" not in ran.sql
+                if newest and re.search(ALLOWED.get(ran.method, "$^"), line):
+                    used.add(ran.method)
+                else:
+                    wrong.append(f"{ran.method}: {line}\n    {ran.sql}")
+    assert not wrong, "\n".join(wrong)
+    assert used == set(ALLOWED), f"no longer needed: {set(ALLOWED) - used}"
+
+
+INDEXES = {
+    ("tasks", "ref"): {"state": "tasks_state", "label": "tasks_label", "model": "tasks_model"},
+    ("callbacks", "id"): {"ref": "callbacks_ref", "verdict": "callbacks_verdict"},
+    ("notices", "id"): {"ref": "notices_ref", "state": "notices_state", "target": "notices_target"},
+}
+
+
+@pytest.mark.parametrize(
+    ("table", "led_by", "filters"),
+    [
+        ("tasks", "state", {"state": "failed", "label": "hero", "model": MODEL}),
+        ("tasks", "label", {"state": "completed", "label": "hero", "model": MODEL}),
+        ("tasks", "model", {"state": "completed", "model": MODEL}),
+        ("callbacks", "ref", {"ref": "r", "verdict": "accepted"}),
+        ("notices", "ref", {"ref": "r", "state": "dead", "target": "slack"}),
+        ("notices", "state", {"state": "dead", "target": "slack"}),
+        ("notices", "target", {"state": "sent", "target": "slack"}),
+    ],
+)
+@pytest.mark.parametrize("before", [None, 9])
+async def test_a_page_with_several_filters_follows_the_narrowest(
+    store: Store, noting: Noting, tmp_path: Path, table: str, led_by: str, filters: dict[str, str], before: int | None
+) -> None:
+    noting.ran.clear()
+    await getattr(store, table).page(before=before and str(before), **filters)
+    [ran] = noting.ran.values()
+    [(order, indexes)] = [(order, indexes) for (name, order), indexes in INDEXES.items() if name == table]
+    bounds = f"{led_by}=?" + (f" AND {order}<?" if before else "")
+    led, *asked = [line for line in explained(ran, tmp_path / "r.db") if "SUBQUERY" not in line]
+    assert led == f"SEARCH {table} USING INDEX {indexes[led_by]} ({bounds})"
+    asked_for = {
+        f"SEARCH also USING COVERING INDEX {indexes[it]} ({it}=? AND {order}>? AND {order}<?)" for it in filters
+    }
+    assert len(asked) == len(filters) - 1
+    assert set(asked) < asked_for
+
+
+async def test_the_dead_of_one_target_are_found_without_those_of_the_others(
+    store: Store, noting: Noting, tmp_path: Path
+) -> None:
+    noting.ran.clear()
+    async with store.write() as tx:
+        await tx.notices.redrive(NOW, targets=["slack"], ids=None, to=None)
+    [ran] = [it for it in noting.ran.values() if it.sql.startswith("SELECT")]
+    assert "SEARCH notices USING INDEX notices_dead (target=?)" in explained(ran, tmp_path / "r.db")

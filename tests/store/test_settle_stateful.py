@@ -1,0 +1,233 @@
+"""Whatever comes, in whatever order: answers, callbacks, polls, contradictions, clock jumps, dead processes.
+
+A machine drives the real rooms over a real database through shuffled stories of a few tasks, with a provider of its own
+that knows what became of each. After every step the promises of the design's first section are checked.
+"""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec.structs import replace
+
+from kit.fakes import MAIL, MINUTE, PICTURES, POLICY, SLACK, Clock, FakeProvider, a_task, body, notices, parse, put
+from receiver.core.decide import picture_digest
+from receiver.core.types import Answer, Ending, Event, Heard, Outcome, Reply, Shape, State, Taken, Task, Verdict
+from receiver.store import Store, open_store
+from receiver.tasks.ingest import Ingest
+from receiver.tasks.submit import Submit
+from receiver.tasks.sweep import LEASE_MS as LOOK_LEASE_MS
+from receiver.tasks.sweep import Look, Sweep
+from receiver.telemetry.metrics import Metrics
+
+BOTH = replace(POLICY, targets=(SLACK, MAIL))
+TASKS_MOST = 4
+INDEX = st.integers(0, TASKS_MOST - 1)
+ENDINGS = st.sampled_from(Ending)
+WAITS = st.sampled_from([500, 5_000, 2 * MINUTE])
+TAKEN = st.sampled_from(Taken)
+SHAPES = st.sampled_from([Shape.TASK, Shape.TASK, Shape.TASK, Shape.JOB, Shape.OTHER])
+ENDS = {State.COMPLETED: Event.COMPLETED, State.FAILED: Event.FAILED, State.CANCELLED: Event.FAILED}
+
+
+class Stories(RuleBasedStateMachine):
+    """A few tasks, their provider, and everything that may happen to them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.home = Path(tempfile.mkdtemp())
+        self.clock = Clock()
+        self.provider = FakeProvider()
+        self.store: Store = self.do(open_store(self.home / "r.db"))
+        self.begin()
+        self.refs: list[str] = []
+        self.in_flight: list[Task] = []  # claimed for submission, not answered yet
+        self.looks: list[tuple[int, Look]] = []  # since when: claimed for a poll, not answered yet
+        self.called: set[str] = set()
+        self.unclear: set[str] = set()  # submissions of which nobody knows whether they were taken
+        self.ended: dict[str, Task] = {}
+        self.given = 0  # verdicts
+
+    def do(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return self.loop.run_until_complete(work)
+
+    def begin(self) -> None:
+        """The rooms, as a process makes them at its start."""
+        shared = (self.store, self.provider, replace(BOTH, started_at=self.clock()), self.clock)
+        self.submit = Submit(
+            *shared,
+            callback_url=lambda ref: ref,
+            key_id="k",
+            concurrency=3,
+            metrics=Metrics(),
+            luck=lambda: 0.5,
+        )
+        self.sweep = Sweep(*shared, luck=lambda: 0.5, metrics=Metrics())
+        self.ingest = Ingest(self.store, parse, shared[2], self.clock, Metrics())
+
+    def says(self, number: int, ending: Ending, shape: Shape, *, other: bool) -> Outcome:
+        """What the provider says of a task; `other` names an id that is not its own."""
+        own = shape is Shape.TASK
+        task_id = f"job-{number}" + ("-other" if other else "") if own else None
+        images = tuple(replace(it, url=f"{it.url}&of={number}-{ending}") for it in PICTURES)
+        return Outcome(ending, shape, ending.value, task_id, images=images if ending is Ending.COMPLETED else ())
+
+    # -- what may happen: few rules that do much, since hypothesis leaves some out of every story --
+
+    @initialize(count=st.integers(1, TASKS_MOST))
+    def queue(self, count: int) -> None:
+        tasks = [a_task(State.QUEUED) for _ in range(count)]
+        self.refs = [it.ref for it in tasks]
+        self.do(put(self.store, *tasks))
+
+    @rule(wait=WAITS, early=st.none() | ENDINGS, shape=SHAPES, hold=st.booleans(), taken=TAKEN, ending=ENDINGS)
+    def submission(
+        self, wait: int, early: Ending | None, shape: Shape, hold: bool, taken: Taken, ending: Ending
+    ) -> None:
+        """A task is claimed; perhaps its callback overtakes the answer; perhaps the answer takes its time."""
+        self.clock.forward(wait)
+        self.claim()
+        if self.in_flight and early is not None:
+            self.call(self.in_flight[-1].ref, early, shape, other=False, times=1)
+        if self.in_flight and not hold:
+            self.answer(self.in_flight.pop(), taken, ending)
+
+    @precondition(lambda self: self.in_flight)
+    @rule(at=INDEX, taken=TAKEN, ending=ENDINGS)
+    def late_answer(self, at: int, taken: Taken, ending: Ending) -> None:
+        self.answer(self.in_flight.pop(at % len(self.in_flight)), taken, ending)
+
+    @rule(at=INDEX, ending=st.none() | ENDINGS, shape=SHAPES, other=st.booleans(), times=st.integers(1, 3))
+    def callback(self, at: int, ending: Ending | None, shape: Shape, other: bool, times: int) -> None:
+        """Mostly for a task that was sent, but anybody with the token may call."""
+        sent = sorted(self.unclear) or self.refs
+        self.call(sent[at % len(sent)], ending, shape, other=other, times=times)
+
+    @rule(wait=WAITS, hold=st.booleans(), at=INDEX, heard=st.sampled_from(Heard), ending=ENDINGS)
+    def poll(self, wait: int, hold: bool, at: int, heard: Heard, ending: Ending) -> None:
+        self.clock.forward(wait)
+        now = self.clock()
+        self.looks = [(since, it) for since, it in self.looks if now < since + LOOK_LEASE_MS]
+        look = self.do(self.sweep.claim())
+        if look is not None:
+            assert all(it.task.ref != look.task.ref for _, it in self.looks), "one poll in flight per task"
+            self.looks.append((now, look))
+        if self.looks and not hold:
+            self.reply(self.looks.pop(at % len(self.looks))[1], heard, ending)
+
+    @rule(ms=st.sampled_from([20 * MINUTE, 26 * 60 * MINUTE, -5_000, -60 * MINUTE]))
+    def the_clock_jumps(self, ms: int) -> None:
+        self.clock.forward(ms)
+        self.looks.clear()  # the lease of a look may be over, and somebody else look
+
+    @rule()
+    def the_process_dies(self) -> None:
+        self.unclear.update(it.ref for it in self.in_flight)
+        self.in_flight.clear()
+        self.looks.clear()
+        self.do(self.store.close())
+        self.store = self.do(open_store(self.home / "r.db"))
+        self.begin()
+        self.claim()
+
+    # -- how it happens --
+
+    def claim(self) -> None:
+        claimed = self.do(self.submit.claim())
+        self.unclear.update(it.ref for it in self.in_flight if (it.lease_until or 0) <= self.clock())
+        if claimed is None:
+            return
+        assert claimed.ref not in self.called, "somebody called its token: it was taken"
+        assert claimed.ref not in self.unclear, "a repeat could be paid twice"
+        assert claimed.ref not in self.ended
+        self.in_flight.append(claimed)
+
+    def answer(self, task: Task, taken: Taken, ending: Ending) -> None:
+        outcome = self.says(self.refs.index(task.ref), ending, Shape.TASK, other=False)
+        self.provider.answers.append(Answer(taken, "told so", outcome if taken is Taken.TAKEN else None))
+        if taken in (Taken.TAKEN, Taken.UNCLEAR):
+            self.unclear.add(task.ref)
+        self.do(self.submit.carry(task))
+
+    def reply(self, look: Look, heard: Heard, ending: Ending) -> None:
+        outcome = replace(
+            self.says(self.refs.index(look.task.ref), ending, Shape.TASK, other=False), task_id=look.task_id
+        )
+        self.provider.replies.clear()
+        self.provider.replies.append(Reply(heard, "said", outcome if heard is Heard.OUTCOME else None, b"b"))
+        self.do(self.sweep.carry(look))
+
+    def call(self, ref: str, ending: Ending | None, shape: Shape, *, other: bool, times: int) -> None:
+        """The same callback so often, all at once; without an ending nobody can read it."""
+        sent = b"?" if ending is None else body(self.says(self.refs.index(ref), ending, shape, other=other))
+
+        async def receive() -> list[Verdict]:
+            return await asyncio.gather(*(self.ingest.receive(ref, sent, b"{}") for _ in range(times)))
+
+        verdicts = self.do(receive())
+        self.given += times
+        self.called.add(ref)
+        assert Verdict.ACCEPTED not in verdicts[1:], "the same words settle or move a task once"
+        assert (verdicts[0] is Verdict.UNPARSED) is (ending is None)
+
+    # -- what must hold --
+
+    @invariant()
+    def promises(self) -> None:
+        if self.refs:
+            self.the_end_is_the_end(self.do(self.store.tasks.get(self.refs)))
+            self.each_end_is_told_once_to_each_target()
+            self.pictures_are_those_of_the_outcome_that_settled()
+            self.every_callback_is_kept_or_counted()
+
+    def the_end_is_the_end(self, tasks: dict[str, Task]) -> None:
+        """A final state stays, with all that it was settled by; until then somebody will look, nobody send again."""
+        for ref, before in self.ended.items():
+            for name in ("state", "settled_by", "settled_at", "pictures", "confirmed", "error", "usage"):
+                assert getattr(tasks[ref], name) == getattr(before, name)
+        self.ended.update({ref: task for ref, task in tasks.items() if task.state.final})
+        for task in tasks.values():
+            assert task.state is not State.WAITING or task.poll_at is not None
+            assert task.state is not State.QUEUED or task.ref not in self.called | self.unclear
+
+    def each_end_is_told_once_to_each_target(self) -> None:
+        for ref in self.refs:
+            owed = self.do(notices(self.store, ref))
+            told = [(it.target, it.event) for it in owed if it.event is not Event.ATTENTION]
+            assert len(set(told)) == len(told)
+            ends = [it for it in told if it[1] is not Event.LOST]
+            event = ENDS[self.ended[ref].state] if ref in self.ended else None
+            assert sorted(ends) == [(name, event) for name in ("mail", "slack") if event]
+
+    def pictures_are_those_of_the_outcome_that_settled(self) -> None:
+        images = self.do(self.store.tasks.images(self.refs))
+        assert set(images) == {ref for ref, task in self.ended.items() if task.state is State.COMPLETED}
+        for ref, found in images.items():
+            assert (picture_digest(found), len(found)) == (self.ended[ref].pictures, len(PICTURES))
+
+    def every_callback_is_kept_or_counted(self) -> None:
+        kept = len(self.do(self.store.callbacks.page(limit=10_000)))
+        assert kept + sum(self.do(self.store.callbacks.overflown(ref)) for ref in self.refs) == self.given
+
+    def teardown(self) -> None:
+        self.do(self.store.close())
+        self.loop.close()
+        shutil.rmtree(self.home)
+
+
+TestStories = Stories.TestCase
+TestStories.settings = settings(
+    max_examples=80,
+    stateful_step_count=40,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)

@@ -1,0 +1,167 @@
+"""How many are in hand at once, and what happens while the provider refuses our key or our balance."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from kit.fakes import (
+    MINUTE,
+    NOW,
+    POLICY,
+    SECOND,
+    Clock,
+    FakeProvider,
+    a_task,
+    attention,
+    claimed,
+    got,
+    says,
+)
+from kit.submit_loop import BARRED, TAKEN, UNCLEAR, Rig, a_submit
+from receiver.core.decide import FOREVER
+from receiver.core.types import Answer, Ending, Source, State, Taken
+from receiver.store import open_store
+from receiver.tasks.settle import Book
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    store = await open_store(tmp_path / "r.db")
+    provider, clock = FakeProvider(), Clock()
+    yield Rig(store, provider, clock, a_submit(store, provider, clock))
+    await store.close()
+
+
+# -- places --
+
+
+async def test_never_more_are_in_hand_than_the_provider_bears(rig: Rig) -> None:
+    tasks = await rig.queue(6)
+    rig.provider.answer = lambda: Answer(Taken.TAKEN, "200", says(Ending.RUNNING, f"job-{len(rig.provider.submitted)}"))
+    begun = [await claimed(rig.submit.claim) for _ in range(4)]
+    assert await rig.submit.claim() is None
+    for work in begun:
+        await rig.submit.carry(work)
+    assert await rig.submit.claim() is None, "those that wait for their pictures hold their places"
+    await rig.called(tasks[0], Ending.COMPLETED)
+    assert await rig.submit.claim() is not None
+    assert await rig.submit.claim() is None
+
+
+async def test_an_unsure_one_holds_its_place_for_three_expected_times(rig: Rig) -> None:
+    rig.provider.answer = lambda: UNCLEAR
+    await rig.queue(5)
+    for _ in range(4):
+        await rig.submit.carry(await claimed(rig.submit.claim))
+    assert await rig.submit.claim() is None
+    until = NOW + 3 * POLICY.sweep_first_ms
+    assert await rig.submit.next_due() == until
+    rig.clock.now = until - 1
+    assert await rig.submit.claim() is None
+    rig.clock.now = until
+    assert await rig.submit.claim() is not None
+
+
+async def test_an_unsure_one_that_turns_out_to_be_running_holds_its_place_to_the_end(rig: Rig) -> None:
+    task = await rig.after(UNCLEAR)
+    async with rig.store.write() as tx:
+        book = await Book.read(tx, [task.ref], POLICY, NOW)
+        book.apply(task.ref, says(Ending.RUNNING, progress=0.3), Source.POLL)
+        await book.write()
+    after = await got(rig.store, task.ref)
+    assert (after.unsure, after.place_until) == (False, FOREVER)
+
+
+async def test_429_halves_the_concurrency_once_per_burst_then_it_creeps_up_by_one_a_minute(rig: Rig) -> None:
+    await rig.queue(30)
+    begun = [await claimed(rig.submit.claim) for _ in range(4)]
+    rig.clock.forward(SECOND)
+    rig.provider.answer = lambda: Answer(Taken.BUSY, "429")
+    await asyncio.gather(*map(rig.submit.carry, begun))
+
+    async def places() -> int:
+        taken = []
+        while (work := await rig.submit.claim()) is not None:
+            taken.append(work)
+        async with rig.store.write() as tx:
+            await tx.tasks.update([(it, a_task(State.QUEUED, ref=it.ref)) for it in taken])
+        return len(taken)
+
+    assert await places() == 2
+    rig.clock.forward(MINUTE)
+    assert await places() == 3
+    rig.clock.forward(10 * MINUTE)
+    assert await places() == 4, "never above what was configured"
+
+
+# -- pause and probes --
+
+
+async def test_while_the_key_is_refused_one_task_probes_after_1_2_4_8_15_minutes(rig: Rig) -> None:
+    await rig.queue(3)
+    gaps = []
+    assert await rig.step(BARRED)
+    for _ in range(6):
+        refused_at = rig.clock()
+        while not await rig.step(BARRED):
+            due = await rig.submit.next_due()
+            assert due is not None
+            assert due > rig.clock()
+            rig.clock.now = due
+        gaps.append((rig.clock() - refused_at) // MINUTE)
+    assert gaps == [1, 2, 4, 8, 15, 15]
+    assert await attention(rig.store) == ["provider-key"], "at most once an hour"
+
+
+async def test_only_one_probes_at_a_time_and_a_success_opens_the_gate(rig: Rig) -> None:
+    await rig.queue(5)
+    await rig.step(BARRED)
+    rig.clock.forward(MINUTE)
+    probe = await claimed(rig.submit.claim)
+    assert await rig.submit.claim() is None
+    rig.provider.answers.append(TAKEN)
+    await rig.submit.carry(probe)
+    assert [await rig.submit.claim() is not None for _ in range(3)] == [True] * 3
+
+
+async def test_refusals_of_requests_under_way_together_count_once(rig: Rig) -> None:
+    await rig.queue(4)
+    begun = [await claimed(rig.submit.claim) for _ in range(4)]
+    rig.provider.answer = lambda: BARRED
+    await asyncio.gather(*map(rig.submit.carry, begun))
+    rig.clock.forward(MINUTE)
+    assert await rig.submit.claim() is not None, "the first probe comes after one minute, not after eight"
+
+
+async def test_an_answer_to_what_was_sent_before_opens_no_gate(rig: Rig) -> None:
+    await rig.queue(3)
+    begun = [await claimed(rig.submit.claim) for _ in range(2)]
+    rig.clock.forward(SECOND)
+    rig.provider.answers.append(Answer(Taken.BUSY, "429", retry_after_ms=40 * SECOND))
+    await rig.submit.carry(begun[0])
+    rig.provider.answers.append(TAKEN)
+    await rig.submit.carry(begun[1])
+    assert await rig.submit.claim() is None
+    rig.clock.forward(40 * SECOND)
+    assert await rig.submit.claim() is not None
+
+
+async def test_a_start_lets_one_task_probe_at_once(rig: Rig) -> None:
+    """The key may just have been mended; but if not, one refusal is enough to know."""
+    await rig.queue(3)
+    assert await rig.step(BARRED)
+    rig.clock.forward(MINUTE)
+    assert await rig.step(BARRED)
+    fresh = a_submit(rig.store, rig.provider, rig.clock)
+    probe = await claimed(fresh.claim)
+    assert probe.state is State.SUBMITTING
+    assert await fresh.claim() is None
+    rig.provider.answers.append(BARRED)
+    await fresh.carry(probe)
+    assert await fresh.claim() is None
+    rig.clock.forward(MINUTE)
+    assert await fresh.claim() is not None

@@ -1,0 +1,65 @@
+"""kill -9 while a digest's contact sheet is drawn: it goes out once, with its sheet, and nothing is half written."""
+
+import asyncio
+import hashlib
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from kit.commands import TESTS
+from kit.dying_sheet import POINTS
+from kit.fakes import a_notice, a_ref, owe
+from kit.picture_files import BLUE, GREEN, RED, opened, plain
+from receiver.core.types import Copy, Event, NoticeState
+from receiver.pictures.files import SHEET, Files
+from receiver.store import open_store
+
+pytestmark = pytest.mark.anyio
+
+DYING = ("-m", "kit.dying_sheet")
+
+
+async def a_digest(folder: Path) -> None:
+    """Three tasks whose thumbnails are in the archive, and their notices, held until now."""
+    store = await open_store(folder / "r.db")
+    files = Files(folder / "images")
+    for colour in (RED, BLUE, GREEN):
+        ref = a_ref()
+        await files.put(ref, "0.small.jpg", plain(colour=colour, kind="JPEG"))
+        async with store.write() as tx:
+            await tx.copies.put([(ref, Copy(0, "0.png", small="0.small.jpg"))])
+        notice = a_notice(ref=ref, state=NoticeState.HELD)
+        await owe(store, replace(notice, report=replace(notice.report, ref=ref, event=Event.COMPLETED)))
+    await store.close()
+
+
+async def ran(folder: Path, point: str) -> int:
+    died = await asyncio.create_subprocess_exec(sys.executable, *DYING, str(folder), point, cwd=TESTS)
+    async with asyncio.timeout(60):
+        return await died.wait()
+
+
+@pytest.mark.parametrize("point", POINTS)
+async def test_a_digest_s_sheet_outlives_a_kill(tmp_path: Path, point: str) -> None:
+    """Right after the kill what has its own name is whole; the next start sends it once, or once more if it had been
+    sent, and with the whole sheet."""
+    await a_digest(tmp_path)
+    assert await ran(tmp_path, point) == -signal.SIGKILL
+    sheets = list((tmp_path / "images").glob(f"*/digest-*/{SHEET}"))
+    assert len(sheets) == (point in ("kept", "sent"))
+    for sheet in sheets:
+        opened(sheet.read_bytes())
+    assert await ran(tmp_path, "-") == 0
+    [sheet] = (tmp_path / "images").glob(f"*/digest-*/{SHEET}")
+    content = sheet.read_bytes()
+    assert opened(content).width > 2 * 320
+    sent = (tmp_path / "sent").read_text().splitlines()
+    assert sent == [f"{len(content)} {hashlib.sha256(content).hexdigest()}"] * (2 if point == "sent" else 1)
+    store = await open_store(tmp_path / "r.db")
+    assert await store.notices.counts() == []  # none is open, none dead
+    await store.close()
+    await Files(tmp_path / "images").tidy()
+    assert list((tmp_path / "images" / "parts").iterdir()) == []

@@ -1,0 +1,97 @@
+"""What the doctor says of the running service's work: what waits for a person, and nothing that goes on by itself."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from kit.commands import TASK, task
+from receiver.client.schemas import NoticeView, TaskView
+from receiver.upkeep.doctor.findings import Finding, Result
+from receiver.upkeep.doctor.work import LOOKED_MOST, Seen, work
+
+NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
+
+
+def notice(target: str, state: str = "due", waits_for: str | None = None) -> NoticeView:
+    return NoticeView(
+        id=1,
+        ref=TASK,
+        target=target,
+        event="completed",
+        state=state,
+        attempts=1,
+        error="HTTP 500",
+        created_at="2026-11-22T08:16:00.123Z",
+        due_at="2026-11-22T08:16:00.123Z",
+        sent_at=None,
+        text=None,
+        waits_for=waits_for,
+    )
+
+
+def a_task(state: str, ago: timedelta = timedelta(hours=1), **more: Any) -> TaskView:
+    return replace(task(state), submitted_at=(NOW - ago).isoformat(), **more)
+
+
+def found(**seen: Any) -> list[Finding]:
+    """What is found among these, where nothing else is there."""
+    return list(work(Seen(**{**dict.fromkeys(Seen.__struct_fields__, ()), **seen}), NOW))
+
+
+def only(**seen: Any) -> str:
+    [finding] = found(**seen)
+    assert finding.result is Result.WARNING
+    return f"{finding.text}: {finding.remedy}"
+
+
+def test_pings_that_were_given_up_are_counted_by_target_with_the_command_that_sends_them() -> None:
+    told = only(dead=[notice(name, "dead") for name in ("slack", "phone", "slack")])
+    assert told == (
+        "3 pings given up: 2 to slack, 1 to phone: `receiver notices list --state dead` says why; then "
+        "`receiver notices redrive`"
+    )
+
+
+def test_a_full_page_may_not_be_all() -> None:
+    told = only(dead=[notice("slack", "dead")] * LOOKED_MOST)
+    assert told.startswith("100 or more pings given up: ")
+
+
+def test_targets_that_rest_are_told_with_what_waits_for_them() -> None:
+    told = only(
+        due=[notice("team", waits_for="rest"), notice("phone", waits_for="rate"), notice("a", waits_for="rest")]
+    )
+    assert told.startswith("a, team rest after failures; waiting meanwhile: 1 to team, 1 to a: `receiver notices list")
+    assert only(due=[notice("team", waits_for="rest")]).startswith("team rests after failures")
+
+
+def test_a_refused_key_is_told_with_all_that_is_queued_behind_it() -> None:
+    """Only the task that was refused is held; the rest waits behind it."""
+    told = only(queued=[a_task("queued", held_by="pause"), a_task("queued")])
+    assert told.startswith("2 tasks queued, as the provider refuses the key or the balance: ")
+
+
+@pytest.mark.parametrize("state", ["waiting", "lost"])
+def test_an_unsure_task_is_told_with_the_command_that_says_what_can_be_done(state: str) -> None:
+    told = only(**{state: [a_task(state, unsure=True)]})
+    assert told == (
+        f"1 task unsure: nobody knows whether the provider took it: `receiver tasks show {TASK}` says what can be done"
+    )
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        {},
+        {"due": [notice("a", waits_for=why) for why in (None, "retry", "quiet", "digest", "rate", "pictures")]},
+        {"queued": [a_task("queued"), a_task("queued", held_by="parent")]},
+        {"waiting": [a_task("waiting"), a_task("waiting", timedelta(minutes=2), unsure=True)]},
+        {"waiting": [a_task("waiting", unsure=True, origin="adopted")]},
+        {"lost": [a_task("lost"), a_task("lost", timedelta(days=8), unsure=True)]},
+    ],
+)
+def test_what_goes_on_by_itself_or_is_long_past_is_no_finding(seen: dict[str, Any]) -> None:
+    [finding] = found(**seen)
+    assert (finding.result, finding.text) == (Result.OK, "no ping was given up, and no task waits for a person")

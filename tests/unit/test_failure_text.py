@@ -1,0 +1,222 @@
+"""What Apprise and a service say of a failure: what is told of it, whether it is for good, and what to do."""
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from receiver.core.types import Sent
+from receiver.notify.senders import failure_text
+from receiver.notify.senders.failure_text import (
+    ERROR_MOST,
+    PAUSE_MOST_MS,
+    PAUSE_MS,
+    blames_blocks,
+    blames_picture,
+    failure,
+    lines,
+    remedy,
+)
+
+URL = "slack://T0KENA/T0KENB/T0KENC"
+FAILED = "Failed to send to Slack: error=200."
+
+
+def told(*entries: str, url: str = URL) -> Sent:
+    """What is made of these log lines; those that begin like a DEBUG line are one."""
+    return failure(lines((it.startswith(("Response", "Socket")), it) for it in entries), url)
+
+
+def answered(status: int, body: bytes) -> Sent:
+    return told(f"Failed to send to Slack: error={status}.", f"Response Details:\r\n{body!r}")
+
+
+def test_every_part_of_the_url_is_masked_in_either_spelling() -> None:
+    url = "json://ann:Pa%24%24word@Host.example.com:8443/T0KEN?key=s%C3%A9cret"
+
+    sent = told("ann Pa$$word Pa%24%24word host.example.com 8443 t0ken sécret said no, error=500.", url=url)
+
+    assert sent.error == "*** *** *** *** *** *** *** said no, error=500"
+
+
+def test_an_answer_that_repeats_the_url_is_masked_too() -> None:
+    sent = answered(404, b'{"error": "no hook T0KENB/t0kenc"}')
+
+    assert sent.error == "Failed to send to Slack: error=404: no hook ***/***"
+
+
+def test_an_error_text_is_one_bounded_line() -> None:
+    sent = told("a\r\n\x1b[31m" + "x" * 10_000, "Response Details:\r\n" + repr(b"\x1b[2J" + b"y" * 10_000))
+
+    assert sent.error is not None
+    assert len(sent.error) <= ERROR_MOST
+    assert "\n" not in sent.error
+    assert "\x1b" not in sent.error
+
+
+@given(st.text(), st.text())
+def test_whatever_comes_back_has_a_text_that_is_one_line(warning: str, answer: str) -> None:
+    for detail in (f"Response Details:\r\n{answer}", f"Response Details: {answer.encode()!r}", f"Socket X: {answer}"):
+        error = told(warning, detail).error
+
+        assert error
+        assert not set(error) & set("\r\n\0\x1b\u2028")
+        assert len(error) <= ERROR_MOST
+
+
+FINAL = {
+    (200, b'{"ok":false,"error":"channel_not_found"}'): "no such channel",
+    (200, b'{"ok":false,"error":"not_in_channel"}'): "invite",
+    (200, b'{"ok":false,"error":"invalid_auth"}'): "token",
+    (403, b"invalid_token"): "webhook",
+    (404, b"no_service"): "webhook",
+    (404, b"channel_not_found"): "channel",
+    (410, b"channel_is_archived"): "channel",
+    (403, b"action_prohibited"): "administrator",
+    (404, b'{"message": "Unknown Webhook", "code": 10015}'): "webhook",
+    (403, b'{"ok":false,"description":"Forbidden: bot was blocked by the user"}'): "unblock",
+    (400, b'{"ok":false,"description":"Bad Request: chat not found"}'): "channel",
+    (401, b""): "password or token",
+    (410, b"<html>gone</html>"): "does not exist",
+}
+
+
+@pytest.mark.parametrize(("came", "what_to_do"), FINAL.items(), ids=str)
+def test_what_no_try_will_mend_is_for_good_and_says_what_to_do(came: tuple[int, bytes], what_to_do: str) -> None:
+    sent = answered(*came)
+
+    assert sent.permanent
+    assert what_to_do in (remedy(sent.error or "") or "")
+
+
+PASSING = {
+    (200, b'{"ok":false,"error":"ratelimited"}'): "fewer",
+    (500, b"rollup_error"): "by itself",
+    (503, b"<html>nginx</html>"): "by itself",
+    (400, b"invalid_payload"): "check the target's URL",
+    (400, b"invalid_blocks"): "picture",
+    (413, b""): "picture",
+}
+
+
+@pytest.mark.parametrize(("came", "what_to_do"), PASSING.items(), ids=str)
+def test_what_may_pass_is_tried_again(came: tuple[int, bytes], what_to_do: str) -> None:
+    sent = answered(*came)
+
+    assert not sent.permanent
+    assert what_to_do in (remedy(sent.error or "") or "")
+
+
+@pytest.mark.parametrize(
+    ("detail", "says", "what_to_do"),
+    [
+        ("Failed to resolve 'x' ([Errno -2] Name or service not known)", "host name is not known", "DNS"),
+        ("[Errno -3] Temporary failure in name resolution", "host name is not known", "DNS"),
+        ("NewConnectionError: [Errno 111] Connection refused", "connection was refused", "host and port"),
+        ("HTTPSConnectionPool: Read timed out. (read timeout=4.0)", "no answer in time", "firewall"),
+        ("SSLError: CERTIFICATE_VERIFY_FAILED", "certificate", "certificate"),
+        ("[SSL: WRONG_VERSION_NUMBER] wrong version number", "no TLS", "port"),
+        ("('Connection aborted.', RemoteDisconnected('Remote end closed'))", "connection was cut", "host and port"),
+    ],
+)
+def test_a_connection_that_failed_says_why_and_is_tried_again(detail: str, says: str, what_to_do: str) -> None:
+    sent = told("A Connection error occurred posting to Slack.", f"Socket Exception: {detail}")
+
+    assert says in (sent.error or "")
+    assert what_to_do in (remedy(sent.error or "") or "")
+    assert not sent.permanent
+
+
+def test_a_mail_server_s_answer_is_told_with_the_recipient_it_is_about() -> None:
+    """Apprise tells the answer before the line that it belongs to."""
+    sent = told(
+        "Socket Exception: {'ann@x.example': (450, b'4.2.0 come later')}",
+        'Sending email to "ann@x.example" failed.',
+        "Socket Exception: {'bob@x.example': (550, b'5.1.1 no such user')}",
+        'Sending email to "bob@x.example" failed.',
+    )
+
+    assert sent.error == (
+        'Sending email to "ann@x.example" failed: the mail server says 450 4.2.0 come later. '
+        'Sending email to "bob@x.example" failed: the mail server says 550 5.1.1 no such user'
+    )
+    assert not sent.permanent
+
+
+def test_a_password_that_is_not_taken_is_for_good() -> None:
+    sent = told(
+        'Connection error while submitting email to "smtp.x.example"',
+        "Socket Exception: (535, b'5.7.8 Error: authentication failed')",
+    )
+
+    assert sent.permanent
+    assert "app password" in (remedy(sent.error or "") or "")
+
+
+def test_one_of_several_that_may_pass_keeps_all_alive() -> None:
+    sent = told(
+        "Failed to send to Slack: error=404.",
+        "Response Details:\r\nb'channel_not_found'",
+        "Failed to send to Slack: error=500.",
+        "Response Details:\r\nb'rollup_error'",
+    )
+
+    assert not sent.permanent
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "pause_ms"),
+    [
+        (429, b"", PAUSE_MS),
+        (429, b'{"ok":false,"parameters":{"retry_after":14}}', 14_000),
+        (429, b'{"message":"You are being rate limited.","retry_after":0.3}', 1_000),
+        (429, b'{"retry_after":1e99}', PAUSE_MS),
+        (42901, b'{"code":42901,"error":"limit reached"}', PAUSE_MS),
+        (500, b"", None),
+        (404, b"429", None),
+    ],
+)
+def test_how_long_to_wait_is_learned_where_the_answer_says_it(status: int, body: bytes, pause_ms: int | None) -> None:
+    sent = answered(status, body)
+
+    assert sent.retry_after_ms == pause_ms
+    assert (sent.retry_after_ms or 0) <= PAUSE_MOST_MS
+
+
+@pytest.mark.parametrize(
+    ("error", "picture"),
+    [
+        ("Failed to send to Slack: error=400: invalid_blocks", True),
+        ("Failed to send to Slack: error=400: invalid_attachments", True),
+        ("Failed to send to Slack: error=200: invalid_blocks, downloading image failed [json-pointer:/blocks/2]", True),
+        ("Failed to send Discord 1 attachment(s): error=403", True),
+        ("Failed to send JSON success notification: error=413", True),
+        ("Failed to send Telegram attachment: Bad Request: PHOTO_INVALID_DIMENSIONS, error=400", True),
+        ('Sending email to "***" failed: the mail server says 552 5.3.4 message too large', True),
+        ("Failed to send to Slack: error=404: no_service", False),
+        ("no end within 30 s; it may have arrived all the same", False),
+        ("A Connection error occurred posting to Slack: no answer in time", False),
+    ],
+)
+def test_a_picture_is_blamed_for_what_is_its_fault_only(error: str, picture: bool) -> None:
+    assert blames_picture(error) is picture
+
+
+def test_what_the_picture_is_to_blame_for_is_never_for_good() -> None:
+    """The next try goes without it."""
+    sent = told("Failed to send Discord 1 attachment(s): Forbidden, error=403.")
+
+    assert not sent.permanent
+    assert not blames_blocks(sent.error or "")
+
+
+@pytest.mark.parametrize("user", ["alice:s3cret-word", "alice:s3cret%21word"])
+def test_an_echoed_authorization_is_masked_too(user: str) -> None:
+    header = base64.b64encode(user.replace("%21", "!").encode()).decode()
+    failed = failure_text.failure(
+        [failure_text.Line(f"json said: Authorization: Basic {header} is wrong")], f"json://{user}@h/p"
+    )
+    assert failed.error is not None
+    assert header.rstrip("=") not in failed.error
+    assert "is wrong" in failed.error

@@ -1,0 +1,243 @@
+"""What a ping says, and what no text from outside can make it say."""
+
+import re
+from decimal import Decimal
+
+import pytest
+from msgspec.structs import replace
+
+from kit.reports import HOSTILE, REF, SHEET, Pages, done, pictures, styled
+from receiver.core.sanitize import BODY_MOST, TITLE_MOST
+from receiver.core.types import Error, Event, Image, Report, Style, Target
+from receiver.notify.messages.message import Format, Kind, Message
+from receiver.notify.messages.render import render
+from receiver.providers.advice import ADVICE
+
+TEXT = styled(Style.TEXT)
+
+
+def text(*reports: Report) -> Message:
+    return render(reports, TEXT, links=Pages())
+
+
+def test_a_completed_task_is_told_in_full() -> None:
+    report = done(
+        model="midjourney_outpaint",
+        prompt="a lighthouse",
+        images=pictures(2),
+        cost=Decimal("0.05"),
+        duration_ms=72_400,
+    )
+
+    message = text(report)
+
+    assert (message.title, message.kind, message.format) == ("✓ hero — 2 pictures", Kind.SUCCESS, Format.TEXT)
+    assert message.body.split("\n") == [
+        "midjourney_outpaint · $0.05 · 1 min 12 s",
+        "“a lighthouse”",
+        "",
+        "image 0: https://cdn.example.com/0.png?sig=a%2Fb&x=1",
+        "image 1: https://cdn.example.com/1.png?sig=a%2Fb&x=1",
+        "",
+        f"Task {REF}: https://ping.example.org/tasks/{REF}",
+    ]
+
+
+def test_without_a_label_the_ref_names_the_task() -> None:
+    assert text(Report(event=Event.COMPLETED, ref=REF, images=pictures(1))).title == f"✓ {REF} — 1 picture"
+
+
+def test_without_a_link_the_ref_is_told_all_the_same() -> None:
+    assert render((done(images=pictures(1)),), TEXT).body.endswith(f"\nTask {REF}")
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_unconfirmed_is_said_in_so_many_words(several: bool) -> None:
+    report = done(images=pictures(1), confirmed=False)
+
+    message = text(report, done(images=pictures(1))) if several else text(report)
+
+    assert "(unconfirmed)" in message.body + message.title
+    assert message.kind is Kind.WARNING
+
+
+@pytest.mark.parametrize("code", sorted(ADVICE))
+def test_a_known_failure_says_what_to_do_about_it(code: str) -> None:
+    message = text(Report(event=Event.FAILED, ref=REF, label="hero", error=Error(code, "the provider's words")))
+
+    assert message.title == "✗ hero failed: the provider's words"
+    assert message.kind is Kind.FAILURE
+    assert f"Error {code}: the provider's words\nWhat to do: {ADVICE[code]}" in message.body
+
+
+@pytest.mark.parametrize(("code", "like"), [("004011098", "004007098"), ("004001099", "004007099")])
+def test_another_models_code_of_a_known_cause_has_its_advice(code: str, like: str) -> None:
+    assert ADVICE[like] in text(Report(event=Event.FAILED, ref=REF, error=Error(code, "x"))).body
+
+
+@pytest.mark.parametrize("error", [None, Error(None, "boom"), Error("400", "boom"), Error("004011098999", "")])
+def test_an_unknown_failure_says_where_to_look(error: Error | None) -> None:
+    assert f"What to do: `receiver tasks show {REF}`" in text(Report(event=Event.FAILED, ref=REF, error=error)).body
+
+
+def test_a_lost_task_that_can_be_polled_says_how() -> None:
+    message = text(Report(event=Event.LOST, ref=REF, label="hero", task_id="d8ejq"))
+
+    assert (message.title, message.kind) == ("? hero lost", Kind.WARNING)
+    assert f"receiver tasks poll {REF}" in message.body
+    assert "d8ejq" in message.body
+
+
+def test_a_lost_task_that_cannot_be_polled_is_not_sent_to_the_poll() -> None:
+    body = text(Report(event=Event.LOST, ref=REF)).body
+
+    assert "tasks poll" not in body
+    assert "paid twice" in body
+
+
+def test_attention_shows_its_text_line_by_line() -> None:
+    message = text(Report(event=Event.ATTENTION, text="The provider refuses our key.\nSet PROVIDER_KEY."))
+
+    assert message.title == "! The provider refuses our key."
+    assert message.body == "The provider refuses our key.\nSet PROVIDER_KEY."
+
+
+def test_a_digest_counts_and_gives_each_task_a_line_the_failed_ones_first() -> None:
+    reports = (
+        done(images=pictures(4), cost=Decimal("0.05"), duration_ms=900),
+        Report(event=Event.FAILED, ref="r2", error=Error("004007098", "no luck"), cost=Decimal("0.0025")),
+        Report(event=Event.ATTENTION, text="look"),
+    )
+
+    message = text(*reports)
+
+    assert (message.title, message.kind) == ("✗ 3 notices: 1 completed, 1 failed, 1 attention", Kind.FAILURE)
+    assert message.body.split("\n") == [
+        "✗ r2 failed: no luck · $0.0025 https://ping.example.org/tasks/r2",
+        "! look",
+        f"✓ hero — 4 pictures · $0.05 · 0.9 s https://ping.example.org/tasks/{REF}",
+        "",
+        "$0.0525 together",
+    ]
+
+
+def test_a_digest_without_pages_links_the_first_picture() -> None:
+    message = render((done(images=pictures(3)), done(images=pictures(1))), TEXT)
+
+    assert message.body.split("\n")[0].endswith(" https://cdn.example.com/0.png?sig=a%2Fb&x=1")
+
+
+def test_a_long_digest_counts_the_rest() -> None:
+    message = text(*[done(images=pictures(1)) for _ in range(1_000)])
+
+    assert message.title == "✓ 1000 notices: 1000 completed"
+    assert re.search(r"\n… and 9\d\d more$", message.body)
+
+
+@pytest.mark.parametrize("field", ["label", "model", "prompt", "ref", "task_id", "text"])
+@pytest.mark.parametrize("event", list(Event))
+@pytest.mark.parametrize("several", [False, True])
+def test_hostile_text_stays_text(field: str, event: Event, several: bool) -> None:
+    """Neither calls nor labelled links for chats, nor lines, directions or controls."""
+    report = replace(Report(event=event, error=Error(HOSTILE, HOSTILE)), **{field: HOSTILE})
+
+    message = text(report, report) if several else text(report)
+
+    shown = message.title + message.body
+    assert not re.search(r"@here|<!|<http|<script", shown)
+    assert "\n" not in message.title
+    assert not re.search(
+        "[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", shown
+    )
+    if field != "text":
+        assert not re.search("^evil", message.body, re.MULTILINE)
+
+
+def test_a_hostile_url_is_neither_a_link_nor_a_second_line() -> None:
+    images = (Image(0, "javascript:alert('1')"), Image(1, 'https://x.example/"><b>\n@here\u202e'))
+
+    assert "image 1: https://x.example/%22%3E%3Cb%3E%0A%40here%E2%80%AE\n" in text(done(images=images)).body
+
+
+def test_joiners_that_spell_words_and_emoji_survive() -> None:
+    assert "می\u200cخواهم 👩\u200d🎨" in text(done(images=pictures(1), prompt="می\u200cخواهم 👩\u200d🎨")).body
+
+
+@pytest.mark.parametrize("event", list(Event))
+@pytest.mark.parametrize("filler", ["x", "@", "<&"])
+@pytest.mark.parametrize("count", [1, 60])
+def test_everything_is_bounded_but_urls_are_whole(event: Event, filler: str, count: int) -> None:
+    huge = filler * 100_000
+    url = "https://cdn.example.com/" + "p" * 5_000
+    report = Report(
+        event=event, ref=huge, task_id=huge, label=huge, model=huge, prompt=huge, text=huge, confirmed=False,
+        images=tuple(Image(n, url, type=huge) for n in range(4)), error=Error(huge, huge),
+        cost=Decimal("1E+999999"), duration_ms=10**12,
+    )  # fmt: skip
+
+    message = render((report,) * count, TEXT)
+
+    assert len(message.title) <= TITLE_MOST
+    assert len(message.body.replace(url, "")) <= BODY_MOST
+    assert message.body.count(url) >= (4 if count == 1 else 1)
+
+
+@pytest.mark.parametrize(
+    ("cost", "shown"),
+    [("0.05", "$0.05"), ("0", "$0.00"), ("12", "$12.00"), ("0.0025", "$0.0025"), ("1E-7", "$0.00"), ("1.5", "$1.50")],
+)
+def test_costs_are_dollars_with_two_to_six_decimals(cost: str, shown: str) -> None:
+    assert text(done(images=pictures(1), cost=Decimal(cost))).body.split("\n")[0] == shown
+
+
+@pytest.mark.parametrize("cost", ["NaN", "sNaN", "Infinity", "-1", "1E+999999"])
+def test_a_senseless_cost_is_left_out(cost: str) -> None:
+    report = done(images=pictures(1), cost=Decimal(cost))
+
+    assert "$" not in text(report).body + text(report, report).body
+
+
+@pytest.mark.parametrize(
+    ("span_ms", "shown"),
+    [
+        (900, "0.9 s"),
+        (9_400, "9.4 s"),
+        (59_000, "59 s"),
+        (60_000, "1 min"),
+        (72_400, "1 min 12 s"),
+        (3_600_000, "1 h"),
+        (5_400_000, "1 h 30 min"),
+    ],
+)
+def test_durations_read_like_a_persons(span_ms: int, shown: str) -> None:
+    assert text(done(images=pictures(1), duration_ms=span_ms)).body.split("\n")[0] == shown
+
+
+def test_a_negative_duration_is_left_out() -> None:
+    assert text(done(images=pictures(1), duration_ms=-5)).body.startswith("image 0")
+
+
+def test_text_has_the_providers_links_and_no_picture() -> None:
+    message = render((done(images=pictures(1)),), TEXT, picture=SHEET)
+
+    assert (message.picture, message.blocks) == (None, None)
+    assert "https://cdn.example.com/0.png?sig=a%2Fb&x=1" in message.body
+
+
+def test_nothing_to_tell_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        render((), TEXT)
+
+
+@pytest.mark.parametrize(
+    "text", ["[Sign in again](https://evil.example)", "![x](https://evil.example/x.png)", "[a][b]"]
+)
+def test_a_label_is_no_link_in_services_that_read_markdown(text: str) -> None:
+    report = Report(
+        event=Event.COMPLETED, ref="r", label=text, prompt=text, images=(Image(0, "https://p.example/0.png"),)
+    )
+    message = render((report,), Target(name="t", url="mmost://h/t", style=Style.TEXT))
+    for words in (message.title, message.body):
+        assert "](" not in words
+        assert "][" not in words
+        assert "]\u200b" in words

@@ -1,0 +1,140 @@
+"""What Discord, Telegram and ntfy are given: within their limits, with the picture, nothing from outside obeyed."""
+
+import json
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from kit.reports import DONE, FAILED, FILE, HOSTILE, LOST, REF, SHEET, Pages, done, pictures, styled
+from receiver.core.types import Event, Image, Picture, Report, Style
+from receiver.notify.messages.message import Format, Kind
+from receiver.notify.messages.render import render
+
+DISCORD, TELEGRAM, NTFY = (styled(style) for style in (Style.DISCORD, Style.TELEGRAM, Style.NTFY))
+LONG = tuple(Image(n, f"https://cdn.example.com/{n}.png?sig={'s' * 600}") for n in range(4))
+
+
+def embed(*reports: Report, picture: Picture | None = SHEET) -> dict[str, Any]:
+    found = json.loads(render(reports, DISCORD, links=Pages(), picture=picture).blocks or "")
+    assert found["allowed_mentions"] == {"parse": []}
+    assert len(found["embeds"]) == 1
+    one: dict[str, Any] = found["embeds"][0]
+    return one
+
+
+def test_discord_shows_title_prompt_facts_links_and_sheet() -> None:
+    found = embed(DONE)
+
+    assert found["title"] == "✓ hero — 4 pictures"
+    assert found["url"] == f"https://ping.example.org/tasks/{REF}"
+    assert found["description"].startswith("> “a lighthouse & its \\<\u200bkeeper\\>”\n\n[image 0](https://cdn.example")
+    assert [(field["name"], field["value"]) for field in found["fields"]] == [
+        ("Model", "midjourney\\_outpaint"),
+        ("Cost", "$0.05"),
+        ("Took", "1 min 12 s"),
+    ]
+    assert found["image"] == {"url": SHEET.url}
+
+
+def test_discord_gets_a_file_where_the_world_cannot_reach_the_sheet() -> None:
+    message = render((DONE,), DISCORD, picture=FILE)
+
+    assert str(message.picture) == FILE.path
+    assert "image" not in json.loads(message.blocks or "")["embeds"][0]
+    assert render((DONE,), DISCORD, picture=SHEET).picture is None
+
+
+def test_a_discord_digest_names_the_failed_ones_first() -> None:
+    found = embed(DONE, FAILED, LOST)
+
+    assert [line[0] for line in found["description"].split("\n")] == ["✗", "?", "✓"]
+    assert found["footer"] == {"text": "$0.05 together"}
+
+
+def test_discord_obeys_nothing_from_outside() -> None:
+    found = embed(done(prompt=HOSTILE + "\n# a\n- b\n1. c", images=(Image(0, "https://x.example/(a)b"),)))
+
+    told = found["description"]
+    assert "@here" not in told
+    for live in ("*b*", "_i_", "`c`", "[l](", ":tada:", "http://"):
+        assert live not in told.replace("\\" + live[0], "")
+    assert "[image 0](https://x.example/%28a%29b)" in told
+
+
+def test_lines_of_an_attention_are_no_list_in_discord() -> None:
+    found = embed(Report(event=Event.ATTENTION, text="# a\n- b\n12. c\n> d"), picture=None)
+
+    assert found["description"] == "\\# a\n\\- b\n12\\. c\n\\> d"
+
+
+def test_telegram_writes_html_with_the_title_in_it() -> None:
+    message = render((DONE,), TELEGRAM, links=Pages(), picture=SHEET)
+
+    assert (message.title, message.format, message.kind) == ("", Format.HTML, Kind.SUCCESS)
+    assert message.body.startswith("<b>✓ hero — 4 pictures</b><br>midjourney_outpaint · $0.05 · 1 min 12 s<blockquote>")
+    assert "<blockquote>a lighthouse &amp; its &lt;keeper&gt;</blockquote>" in message.body
+    assert '<a href="https://cdn.example.com/0.png?sig=a%2Fb&amp;x=1">image 0</a>' in message.body
+    assert str(message.picture) == SHEET.path
+
+
+def test_a_command_is_code_in_telegram_where_a_touch_copies_it() -> None:
+    assert "<code>receiver tasks poll r3</code>" in render((LOST,), TELEGRAM).body
+
+
+def test_a_caption_is_short_enough_to_be_one() -> None:
+    """Apprise would send the text apart from the picture."""
+    body = render((done(images=LONG, prompt="p" * 8_192),), TELEGRAM, links=Pages(), picture=SHEET).body
+
+    assert len(body) < 1_024
+    assert "cdn.example.com" not in body
+    assert f"/tasks/{REF}" in body
+
+
+@pytest.mark.parametrize("picture", [None, SHEET])
+def test_telegram_keeps_the_links_where_no_page_has_them(picture: Picture | None) -> None:
+    assert render((done(images=LONG),), TELEGRAM, picture=picture).body.count("cdn.example.com") == 4
+
+
+@pytest.mark.parametrize("size", [50, 130, 200, 350, 700])
+def test_a_caption_shows_all_links_or_none(size: int) -> None:
+    """The task's page has them; some of them, three of four too, would puzzle."""
+    images = tuple(Image(n, f"https://cdn.example.com/{n}.png?sig={'s' * size}") for n in range(4))
+    body = render((done(images=images),), TELEGRAM, links=Pages(), picture=SHEET).body
+    assert body.count("cdn.example.com") in (0, 4)
+    assert "more" not in body
+
+
+def test_telegram_obeys_nothing_from_outside() -> None:
+    body = render((done(prompt=HOSTILE), FAILED), TELEGRAM).body + render((done(prompt=HOSTILE),), TELEGRAM).body
+
+    assert "@here" not in body
+    assert "<script" not in body
+    assert "no &lt;luck&gt;" in body
+
+
+def test_ntfy_is_text_with_a_file() -> None:
+    message = render((DONE,), NTFY, links=Pages(), picture=SHEET)
+
+    assert (message.title, message.format) == ("✓ hero — 4 pictures", Format.TEXT)
+    assert str(message.picture) == SHEET.path
+    assert "image 3: https://cdn.example.com/3.png?sig=a%2Fb&x=1\n" in message.body
+
+
+@pytest.mark.parametrize("picture", [None, SHEET])
+@pytest.mark.parametrize("several", [1, 60])
+def test_ntfy_makes_no_file_of_it_and_its_query_stays_small(picture: Picture | None, several: int) -> None:
+    report = done(prompt="灯台" * 4_000, label="台" * 500, images=LONG * 3)
+
+    body = render((report,) * several, NTFY, links=Pages(), picture=picture).body
+
+    assert len(body.encode()) <= 4_000
+    assert picture is None or len(quote(body)) <= 5_000
+    assert "more" in body or "do not fit" in body
+    assert f"/tasks/{REF}" in body
+
+
+def test_a_short_ntfy_message_has_all_of_it() -> None:
+    body = render((done(images=pictures(2)),), NTFY).body
+
+    assert body.count("https://cdn.example.com/") == 2

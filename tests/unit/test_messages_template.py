@@ -1,0 +1,245 @@
+"""A target's own template: what it may use, what it cannot do, and that a broken one costs no ping."""
+
+import html
+import json
+import subprocess
+import sys
+
+import pytest
+
+from kit.reports import ATTENTION, DONE, FAILED, HOSTILE, LOST, REF, SHEET, Pages, done, styled
+from receiver.core.types import Report, Style
+from receiver.notify.messages.message import Format, Kind, Message
+from receiver.notify.messages.render import render
+from receiver.notify.messages.template import VARIABLES, check_template
+
+PLAIN = (
+    "{{ event }} {{ label }}\n{{ prompt }} · {{ cost }} · {{ duration }}\n"
+    "{% for image in images %}{{ image.image_no }} {{ image.url }}\n{% endfor %}{{ task_url }}"
+)
+
+
+def written(template: str, *reports: Report, style: Style = Style.TEXT) -> Message:
+    return render(reports, styled(style, template), links=Pages(), picture=SHEET)
+
+
+def test_the_first_line_is_the_title_and_the_rest_the_body() -> None:
+    message = written(PLAIN, DONE)
+
+    assert (message.title, message.format, message.kind, message.note) == (
+        *("completed hero", Format.TEXT, Kind.SUCCESS, None),
+    )
+    assert message.body.split("\n") == [
+        "a lighthouse & its <\u200bkeeper> · $0.05 · 1 min 12 s",
+        *(f"{n} https://cdn.example.com/{n}.png?sig=a%2Fb&x=1" for n in range(4)),
+        f"https://ping.example.org/tasks/{REF}",
+    ]
+
+
+def test_a_failure_and_a_digest_have_their_words() -> None:
+    template = (
+        "{{ event }}: {{ count }} for {{ total or 'nothing' }}\n"
+        "{% for it in reports %}\n"
+        "{{ it.title }}{{ ' (' ~ it.error.code ~ ': ' ~ it.error.advice ~ ')' if it.error }}\n"
+        "{% endfor %}"
+    )
+
+    assert written(template, FAILED).body == (
+        "✗ poster failed: no <\u200bluck> (004007098: Submit it again, perhaps with another prompt or picture.)"
+    )
+    digest = written(template, DONE, LOST, FAILED)
+    assert digest.title == "failed: 3 for $0.05 together"
+    assert [line[0] for line in digest.body.split("\n")] == ["✗", "?", "✓"]
+
+
+def test_every_documented_variable_is_there_on_every_event_and_in_a_digest() -> None:
+    template = "t\n" + "".join(f"{{{{ {name} }}}}" for name in VARIABLES if name != "reports")
+
+    for reports in ((DONE,), (FAILED,), (LOST,), (ATTENTION,), (DONE, FAILED)):
+        assert written(template, *reports).note is None
+    assert check_template(template) is None
+
+
+@pytest.mark.parametrize("style", list(Style))
+def test_our_own_text_can_stand_in_it(style: Style) -> None:
+    message = written("{{ title }}\nFor the record:\n{{ body }}", DONE, style=style)
+
+    told = html.unescape(message.blocks or message.body)
+    assert message.note is None
+    assert "https://cdn.example.com/3.png?sig=a%2Fb&x=1" in told.replace("\\u200b", "").replace("\u200b", "")
+
+
+@pytest.mark.parametrize(
+    ("style", "shown"),
+    [
+        (Style.TEXT, "<\u200bb>@\u200bhere *x*"),
+        (Style.NTFY, "<\u200bb>@\u200bhere *x*"),
+        (Style.EMAIL, "&lt;b&gt;@here *x*"),
+        (Style.TELEGRAM, "&lt;b&gt;@\u200bhere *x*"),
+    ],
+)
+def test_values_are_escaped_and_the_templates_own_markup_is_not(style: Style, shown: str) -> None:
+    body = written("t\n<i>{{ prompt }}</i>", done(prompt="<b>@here *x*"), style=style).body
+
+    assert f"<i>{shown}</i>" in body
+
+
+def test_values_are_escaped_for_slack_and_discord_too() -> None:
+    report = done(prompt="<!channel> *x*")
+
+    slack = json.loads(written("t\n*{{ prompt }}* <!here>", report, style=Style.SLACK).blocks or "")
+    discord = json.loads(written("t\n**{{ prompt }}**", report, style=Style.DISCORD).blocks or "")
+
+    section = slack["blocks"][1]["text"]
+    assert section["type"] == "mrkdwn"
+    assert section["text"] == "*&lt;\u200b!channel&gt; \u200b*\u200bx\u200b*\u200b* <!here>"
+    assert discord["embeds"][0]["description"] == "**\\<\u200b!channel\\> \\*x\\***"
+    assert slack["blocks"][2]["image_url"] == discord["embeds"][0]["image"]["url"] == SHEET.url
+
+
+def test_a_macro_and_a_block_are_not_escaped_twice() -> None:
+    template = (
+        "t\n{% macro m(x) %}<u>{{ x }}</u>{% endmacro %}{% set s %}<s>{{ prompt }}</s>{% endset %}"
+        "{{ m(prompt) }}{{ s }}"
+    )
+
+    body = written(template, done(prompt="a&b"), style=Style.TELEGRAM).body
+
+    assert body.endswith("<u>a&amp;b</u><s>a&amp;b</s>")
+
+
+def test_a_title_is_plain_again() -> None:
+    assert written("<b>{{ label }}</b>\nx", done(label="R&D <x>"), style=Style.EMAIL).title == "R&D <x>"
+    assert written("{{ label }}", done(label="R&D <x>")).body == "R&D <\u200bx>"
+
+
+def test_a_mail_by_a_template_still_has_its_card_and_its_sheet() -> None:
+    body = written("t\n<p>Hello</p>", DONE, style=Style.EMAIL).body
+
+    assert '<img src="cid:sheet.jpg"' in body
+    assert "max-width:600px" in body
+    assert "<p>Hello</p>" in body
+
+
+BROKEN = {
+    "{% if %}": "line 1: Expected an expression",
+    "t\n{{ promt }}": "line 2: 'promt' is undefined",
+    "t\n\n{{ error.cod }}": "line 3: ",
+    "t\n{{ 1 // 0 }}": "line 2: ",
+    "": "its first line, the title, is empty",
+    "{{ '' }}\n": "its first line, the title, is empty",
+    "t\n{% for n in range(100000000) %}x{% endfor %}": "range() is for up to 1000",
+    "t\n{% for n in range(1000) %}abcd{{ title }}{% endfor %}": "it writes more than 3500 characters",
+    "t\n{{ 'x' * 1000000000 }}": "* is for numbers",
+    "t\n{{ 9 ** 9 ** 9 }}": "** is for numbers",
+    "t\n{{ '%1000000000d' % 1 }}": "% is for numbers",
+    "t\n{{ '{:>1000000000}'.format(1) }}": "line 2: ",
+    "t\n{{ 'x'.center(1000000000) }}": "line 2: ",
+    "t\n{{ ''.__class__.__mro__ }}": "line 2: ",
+    "t\n{{ prompt|safe }}": "line 2: No filter named 'safe'",
+    "t\n{% include 'x' %}": "line 2: ",
+}
+
+
+@pytest.mark.parametrize(("template", "said"), BROKEN.items())
+def test_a_broken_template_is_told_in_a_line_and_costs_no_ping(template: str, said: str) -> None:
+    told = check_template(template)
+
+    assert told is not None
+    assert said in told
+    assert "\n" not in told
+    message = written(template, FAILED)
+    assert message.title == "✗ poster failed: no <\u200bluck>"
+    assert said.split(" (")[0] in (message.note or "")
+    assert "The template of text could not be used: " in message.body.split("\n")[-1]
+
+
+@pytest.mark.parametrize("style", list(Style))
+@pytest.mark.parametrize("several", [1, 2])
+def test_every_style_says_that_the_template_was_left_aside(style: Style, several: int) -> None:
+    message = written("{{ promt }}", *[DONE] * several, style=style)
+
+    told = html.unescape(message.blocks or message.body)
+    assert "could not be used" in told
+    assert message.note == f"The template of {style} could not be used: line 1: 'promt' is undefined"
+
+
+def test_a_template_of_one_style_may_write_more_than_of_another() -> None:
+    template = "t\n{% for n in range(100) %}" + "<p>x</p>" * 10 + "{% endfor %}"
+
+    assert check_template(template, Style.EMAIL) is None
+    assert "it writes more than 3500 characters" in (check_template(template, Style.TEXT) or "")
+
+
+def test_what_is_too_much_for_slack_in_ascii_is_too_much() -> None:
+    template = "t\n{% for n in range(540) %}灯灯灯灯灯灯灯灯灯灯\n{% endfor %}"
+
+    message = written(template, DONE, style=Style.SLACK)
+
+    assert "more than the service takes" in (message.note or "")
+    assert len(message.blocks or "") < 35_000
+
+
+@pytest.mark.parametrize("style", list(Style))
+def test_hostile_words_are_no_live_markup_in_a_template(style: Style) -> None:
+    report = done(prompt=HOSTILE, label=HOSTILE, model=HOSTILE)
+
+    message = written("{{ label }}\n{{ prompt }} {{ model }} {{ prompt|upper }} {{ body }}", report, style=style)
+
+    shown = message.body + str(json.loads(message.blocks or "{}"))
+    assert message.note is None
+    for live in ("<!channel>", "<script>", "<SCRIPT>", "<http://evil", "\u202e", "\x1b"):
+        assert live not in shown
+    assert style is Style.EMAIL or "@here" not in shown + message.title
+
+
+def test_jinja2_is_not_imported_before_there_is_a_template() -> None:
+    code = (
+        "import sys; from receiver.notify.messages.render import render; from receiver.core.types import *\n"
+        "render((Report(event=Event.LOST),), Target(name='t', url='x'))\n"
+        "sys.exit('jinja2' in sys.modules)"
+    )
+
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+
+DOUBLED = "t\n{% set x = 'aaaaaaaaaa' %}"
+ENDLESS = {
+    "t\n" + "{% for a in range(1000) %}" * 3 + "{% endfor %}" * 3: "more than 10000 rounds",
+    "t\n" + "{% for a in body %}" * 3 + "{% endfor %}" * 3: "more than 10000 rounds",
+    "t\n{% for a in 'ab' recursive %}{{ loop('ab') }}{% endfor %}": "cannot be recursive",
+    "t\n{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(40) }}": "10000 rounds",
+    DOUBLED + "{% set x = x ~ x %}" * 24 + "{{ x|length }}": "more than 100000 characters",
+    DOUBLED + "{% set x = x + x %}" * 24 + "{{ x|length }}": "more than 100000 characters",
+    DOUBLED + "{% set x = [x, x] + [x, x] %}" * 24 + "{{ x }}": "more than 100000 characters",
+    DOUBLED + "{% set x %}{{ x }}{{ x }}{% endset %}" * 24 + "{{ x|length }}": "more than 10000 rounds",
+    DOUBLED + "{% set x = x|replace('a', 'aaaaaaaaaa') %}" * 7 + "{{ x|length }}": "more than 100000 characters",
+    DOUBLED + "{% set x = x.replace('a', 'aaaaaaaaaa') %}" * 7 + "{{ x|length }}": "more than 100000 characters",
+    "t\n{% set n = 10 %}" + "{% set n = n * n %}" * 22 + "{{ n > 1 }}": "for numbers of up to 64 digits",
+}
+
+
+@pytest.mark.parametrize(("template", "said"), ENDLESS.items())
+def test_a_template_cannot_hold_its_caller(template: str, said: str) -> None:
+    """What would count to infinity, or double itself, is told in a line; without a bound it would not end."""
+    assert said in (check_template(template, Style.TEXT) or "")
+
+
+def test_what_a_template_takes_is_counted_anew_for_each_ping() -> None:
+    template = "t\n{% for a in range(900) %}{% for b in range(9) %}{% endfor %}{% endfor %}{{ loops|default('x') }}"
+
+    assert [written(template, DONE).note for _ in range(3)] == [None] * 3
+
+
+def test_a_loop_knows_its_length_and_a_digest_of_many_is_within_the_bounds() -> None:
+    template = (
+        "t\n{% for it in reports %}{% for image in it.images %}"
+        "{{ loop.index }}/{{ loop.length }} {{ reports|length }}{{ ' ' ~ it.label|upper }}{{ ', ' if not loop.last }}"
+        "{% endfor %}\n{% endfor %}"
+    )
+
+    message = written(template, *[DONE] * 40)
+
+    assert message.note is None
+    assert message.body.count("1/4 40 HERO") == 40
+    assert message.body[:50] == "1/4 40 HERO, 2/4 40 HERO, 3/4 40 HERO, 4/4 40 HERO"

@@ -1,0 +1,91 @@
+"""What /metrics says: names, labels and buckets that dashboards hold on to."""
+
+import prometheus_client
+
+from kit.fakes import NOW, a_notice, a_task
+from receiver.core.types import Archive, Heard, Send, Source, State, Taken, Verdict
+from receiver.telemetry.metrics import MEDIA_TYPE, Gauges, Metrics
+
+
+def lines(metrics: Metrics) -> list[str]:
+    now = Gauges(depths=[("ingest", 3)], disk_free=5, disk_size=7, database=11, database_log=13)
+    return metrics.text(now).decode().splitlines()
+
+
+def test_every_count_has_its_name_and_labels() -> None:
+    """Those of the contract."""
+    metrics = Metrics()
+    metrics.called(["accepted", "duplicate", "accepted"])
+    metrics.settled([a_task(State.COMPLETED, settled_by=Source.POLL), a_task(State.FAILED, settled_by=None)])
+    metrics.polled(Heard.BUSY)
+    metrics.submitted(Taken.UNCLEAR)
+    metrics.archived(Archive.DONE)
+    notices = (a_notice(created_at=NOW - 2_000), a_notice(created_at=NOW + 9))  # the second: a clock that was put back
+    metrics.noticed(Send(id=1, target="slack", claim=1, claims=1, tries=0, notices=notices), "sent", NOW)
+    assert {
+        'receiver_callbacks_total{verdict="accepted"} 2.0',
+        'receiver_callbacks_total{verdict="duplicate"} 1.0',
+        'receiver_tasks_total{settled_by="poll",state="completed"} 1.0',
+        'receiver_tasks_total{settled_by="",state="failed"} 1.0',
+        'receiver_polls_total{result="busy"} 1.0',
+        'receiver_submissions_total{result="unclear"} 1.0',
+        'receiver_archived_total{state="done"} 1.0',
+        'receiver_notices_total{state="sent",target="slack"} 2.0',
+        'receiver_notice_seconds_bucket{le="1.0"} 1.0',
+        'receiver_notice_seconds_bucket{le="2.5"} 2.0',
+        "receiver_notice_seconds_sum 2.0",
+        'receiver_queue_depth{queue="ingest"} 3.0',
+        "receiver_ready 1.0",
+        "receiver_disk_free_bytes 5.0",
+        "receiver_disk_size_bytes 7.0",
+        'receiver_database_bytes{file="database"} 11.0',
+        'receiver_database_bytes{file="log"} 13.0',
+    } <= set(lines(metrics))
+
+
+def test_a_duration_counts_in_its_bucket_and_all_above() -> None:
+    """A bound belongs to its bucket, and what is longer than all bounds only to +Inf."""
+    metrics = Metrics()
+    for seconds in (0.0, 0.001, 0.0011, 3600.0, 3601.0):
+        metrics.callback_seconds.observe(seconds)
+    told = dict(it.rsplit(" ", 1) for it in lines(metrics) if it.startswith("receiver_callback_seconds_"))
+    buckets = [float(count) for name, count in told.items() if "_bucket" in name]
+    assert buckets[:2] == [2.0, 3.0]
+    assert buckets[-2:] == [4.0, 5.0]
+    assert buckets == sorted(buckets)
+    assert float(told["receiver_callback_seconds_count"]) == 5.0
+
+
+def test_nothing_counted_yet_is_told_as_nothing() -> None:
+    """So that a dashboard finds the names from the first scrape on, and a rule sees the first of anything as growth."""
+    text = lines(Metrics(["slack"]))
+    assert "# TYPE receiver_callbacks_total counter" in text
+    assert 'receiver_callback_seconds_bucket{le="+Inf"} 0.0' in text
+    assert {f'receiver_callbacks_total{{verdict="{it}"}} 0.0' for it in [*Verdict, "foreign"]} <= set(text)
+    assert {f'receiver_tasks_total{{settled_by="{it}",state="completed"}} 0.0' for it in ("callback", "poll")} <= set(
+        text
+    )
+    assert {f'receiver_notices_total{{state="{it}",target="slack"}} 0.0' for it in ("sent", "failed", "dead")} <= set(
+        text
+    )
+
+
+def test_what_could_not_be_found_out_is_not_told() -> None:
+    """A size of 0 would be a lie, and an alert."""
+    text = Metrics().text(Gauges(ready=False)).decode()
+    assert "receiver_ready 0.0" in text
+    assert "# TYPE receiver_disk_free_bytes gauge" in text
+    assert "\nreceiver_disk_free_bytes" not in text
+    assert "\nreceiver_database_bytes" not in text
+
+
+def test_what_the_process_uses_is_told_too() -> None:
+    """By the names that every exporter has."""
+    text = Metrics().text(Gauges()).decode()
+    for name in ("process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds"):
+        assert f"\n{name} " in text
+
+
+def test_the_text_is_of_the_type_that_the_library_says() -> None:
+    """It is written down here, so that serving it does not import the library."""
+    assert prometheus_client.CONTENT_TYPE_LATEST == MEDIA_TYPE

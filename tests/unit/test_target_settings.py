@@ -1,0 +1,237 @@
+"""receiver.config.targets: who is told, what, when; and what is refused, in which words."""
+
+import hashlib
+import zoneinfo
+from pathlib import Path
+from typing import Any
+
+import pytest
+from apprise.manager_plugins import NotificationManager
+
+from kit.settings import SENTINEL, refused
+from receiver.config import load
+from receiver.config.apprise_schemes import SCHEMES
+from receiver.config.text import describe
+from receiver.core.errors import SettingsError
+from receiver.core.types import Event, Quiet, Rate, Style, Target
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory without a receiver.toml, so that no test reads a stranger's."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def one(*lines: str) -> Target:
+    """The target of a table with these lines."""
+    Path("receiver.toml").write_text("\n".join(['[targets.team]\nurl = "json://h"', *lines]))
+    (target,) = load({}).targets
+    return target
+
+
+def test_a_simple_target_is_named_by_scheme_and_digest_and_hears_everything() -> None:
+    url = "Slack://a/b/c"
+    (target,) = load({"RECEIVER_NOTIFY_URLS": f" {url}\n{url} "}).targets
+    assert target.name == f"slack-{hashlib.sha256(url.encode()).hexdigest()[:6]}"
+    assert target.url == url
+    assert target.on == frozenset(Event)
+
+
+def test_a_table_says_what_its_target_hears() -> None:
+    Path("receiver.toml").write_text(
+        '[targets.team]\nurl = "json://h"\non = ["lost"]\nmodels = ["m"]\nlabels = ["a b"]\n'
+        '[targets.all]\nurl = "json://i"\n'
+    )
+    team, everything = load({}).targets
+    assert (team.name, team.models, team.labels) == ("team", ("m",), ("a b",))
+    assert team.on == {Event.LOST}
+    assert everything.on == {Event.COMPLETED, Event.FAILED, Event.LOST, Event.ATTENTION}
+
+
+def test_a_url_in_both_places_is_one_target_as_its_table_says() -> None:
+    Path("receiver.toml").write_text('[targets.team]\nurl = "json://h"\non = ["lost"]\n')
+    (target,) = load({"RECEIVER_NOTIFY_URLS": "json://h"}).targets
+    assert target.name == "team"
+
+
+def test_two_tables_with_one_url_are_refused() -> None:
+    """Either of them could be meant; pings of the other would be lost without a word."""
+    toml = f'[targets.a]\nurl = "json://{SENTINEL}"\n[targets.b]\nurl = "json://{SENTINEL}"\n'
+    assert "targets a and b have the same URL" in refused({}, toml)
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        (SENTINEL, "it is no Apprise URL"),
+        (f"://{SENTINEL}", "it is no Apprise URL"),
+        (f"file:///{SENTINEL}", "file:// would write"),
+        (f"FILE://{SENTINEL}", "file:// would write"),
+        (f"json://{SENTINEL}/?redirect=yes", "redirect= is not allowed"),
+        (f"json://{SENTINEL}/?a=1;%20Re%64irect=yes", "redirect= is not allowed"),
+        (f"json://{SENTINEL}/?x#y?redirect", "redirect= is not allowed"),
+        (f"ntfy://{SENTINEL}/t?attach=/etc/passwd", "attach= is not allowed"),
+        (f"slack://{SENTINEL}/?%74emplate=/etc/passwd", "template= is not allowed in the URL"),
+        (f"slak://{SENTINEL}/", "it has the scheme of no service; did you mean slack://?"),
+        (f"zzzz://{SENTINEL}/", "it has the scheme of no service; https://appriseit.com/services/ lists them"),
+    ],
+)
+def test_an_unsafe_url_is_refused_by_name_and_never_shown(url: str, says: str) -> None:
+    simple = refused({"RECEIVER_NOTIFY_URLS": f"json://ok {url}"})
+    assert says in simple
+    assert "URL number 2" in simple or hashlib.sha256(url.encode()).hexdigest()[:6] in simple
+    assert f"[targets.team] in given.toml: {says}" in refused({}, f'[targets.team]\nurl = "{url}"\n')
+
+
+@pytest.mark.parametrize(
+    ("toml", "says"),
+    [
+        ("[targets.a]\n", "expected a table with the key url"),
+        ('[targets]\na = "json://h"\n', "expected a table with the key url"),
+        ('[targets."a b"]\nurl = "json://h"\n', "expected a name of"),
+        ('[targets.a]\nurl = "json://h"\nlabel = "x"\n', "'label' is no key of a target"),
+        ('[targets.a]\nurl = "json://h"\non = ["done"]\n', "on: expected a list of some of completed"),
+        ('[targets.a]\nurl = "json://h"\non = "lost"\n', "on: expected a list"),
+        ('[targets.a]\nurl = "json://h"\nlabels = [1]\n', "labels: expected a list"),
+    ],
+)
+def test_a_table_that_makes_no_sense_is_refused(toml: str, says: str) -> None:
+    assert says in refused({}, toml)
+
+
+def test_the_schemes_are_those_of_the_apprise_that_is_installed() -> None:
+    manager: Any = NotificationManager
+    assert set(manager().schemas()) - {"file"} == SCHEMES
+
+
+@pytest.mark.parametrize(
+    ("url", "style"),
+    [
+        ("slack://a/b/c", Style.SLACK),
+        ("MAILTOS://h", Style.EMAIL),
+        ("ntfys://h/t?format=markdown", Style.TEXT),
+        ("json://h", Style.TEXT),
+    ],
+)
+def test_a_style_follows_from_the_scheme(url: str, style: Style) -> None:
+    assert load({"RECEIVER_NOTIFY_URLS": url}).targets[0].style is style
+
+
+# -- digest, quiet hours, rate --
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"), [("10s", 10_000), ("90s", 90_000), ("5m", 300_000), ("24h", 86_400_000), ("1d", 86_400_000)]
+)
+def test_a_digest_has_a_span(text: str, ms: int) -> None:
+    assert one(f'digest = "{text}"').digest_ms == ms
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"), [("1/s", Rate(1, 1_000)), ("10/m", Rate(10, 60_000)), ("10000/h", Rate(10_000, 3_600_000))]
+)
+def test_a_rate_has_a_count_and_a_span(text: str, rate: Rate) -> None:
+    assert one(f'rate = "{text}"').rate == rate
+
+
+def test_quiet_hours_have_a_zone_and_exceptions() -> None:
+    target = one('quiet = "22:00-07:30 Europe/Berlin"', 'quiet_except = ["failed", "attention"]')
+    assert target.quiet == Quiet(22 * 60, 7 * 60 + 30, "Europe/Berlin")
+    assert target.quiet_except == {Event.FAILED, Event.ATTENTION}
+    assert one('quiet = "00:00-23:59 UTC"').quiet_except == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        *[(f"digest = {it}", "digest: expected a span from 10s to 1d") for it in ('"9s"', '"25h"', '"2d"', '"5"', "5")],
+        *[(f"digest = {it}", "digest: expected a span") for it in ('"5 m"', '""', "true", '"٣m"', '"-5m"')],
+        *[(f"rate = {it}", "rate: expected 1 to 10000 messages") for it in ('"0/s"', '"1/d"', '"10001/h"', "10")],
+        *[
+            (f"quiet = {it}", "quiet: expected two times of day and a time zone")
+            for it in (
+                '"22:00-07:00"',
+                '"24:00-07:00 UTC"',
+                '"22:60-07:00 UTC"',
+                '"22-7 UTC"',
+                "22",
+                '"9:00-10:00 UTC"',
+            )
+        ],
+        ('quiet = "07:00-07:00 UTC"', "quiet: it ends when it begins"),
+        *[
+            (f'quiet = "22:00-07:00 {it}"', "quiet: it names no time zone")
+            for it in ("Berlin", "../../etc/passwd", "/etc/passwd", "Europe", "Europe/Berlin\\u0000")
+        ],
+        ('quiet_except = ["failed"]', "quiet_except: there are no quiet hours"),
+        ('quiet = "22:00-07:00 UTC"\nquiet_except = []', "quiet_except: expected a list of some of completed"),
+        ('quiet = "22:00-07:00 UTC"\nquiet_except = ["all"]', "quiet_except: expected a list of some of completed"),
+        ('template = "absent.j2"', "template: cannot read absent.j2: No such file"),
+        ('template = "."', "template: cannot read .: Is a directory"),
+        ("template = 1", "template: expected the name of a file"),
+        ('template = ""', "template: expected the name of a file"),
+    ],
+)
+def test_a_wish_that_makes_no_sense_is_refused_with_its_target_and_its_key(line: str, says: str) -> None:
+    text = refused({}, f'[targets.team]\nurl = "json://{SENTINEL}"\n{line}\n')
+    assert text.startswith(f"[targets.team] in given.toml: {says}")
+
+
+def test_a_machine_without_time_zones_is_told_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A minimal Debian has none."""
+    monkeypatch.setattr(zoneinfo, "available_timezones", set[str])
+    with pytest.raises(SettingsError, match="this machine knows no time zones; install its package tzdata"):
+        one('quiet = "22:00-07:00 Somewhere/Else"')
+
+
+# -- templates --
+
+
+def test_a_template_is_read_from_beside_the_file_that_names_it(place: Path) -> None:
+    (place / "etc").mkdir()
+    (place / "etc" / "team.j2").write_text("{{ title }}\n")
+    (place / "etc" / "r.toml").write_text('[targets.team]\nurl = "json://h"\ntemplate = "team.j2"\n')
+    (target,) = load({}, Path("etc/r.toml")).targets
+    assert target.template == "{{ title }}\n"
+
+
+@pytest.mark.parametrize("content", [b"x" * (64 * 1024 + 1), b"\xff"])
+def test_a_template_is_a_text_of_bounded_size(place: Path, content: bytes) -> None:
+    (place / "team.j2").write_bytes(content)
+    text = refused({}, '[targets.team]\nurl = "json://h"\ntemplate = "team.j2"\n')
+    assert text == "[targets.team] in given.toml: template: team.j2 is larger than 64 KB, or not UTF-8 text"
+
+
+def test_a_broken_template_does_not_stop_the_start(place: Path) -> None:
+    (place / "team.j2").write_text("{% for %}")
+    assert one('template = "team.j2"').template == "{% for %}"
+
+
+@pytest.mark.parametrize("file", ["absent.j2", "closed.j2"])
+def test_only_who_tells_needs_the_templates(place: Path, file: str) -> None:
+    """A laptop reads the same receiver.toml, and a backup is made though a template is gone."""
+    (place / "closed.j2").write_bytes(b"\xff")
+    toml = f'port = 8123\n[targets.team]\nurl = "json://h"\ntemplate = "{file}"\n'
+    assert file in refused({}, toml)
+    assert [it.name for it in load({}, Path("given.toml"), upkeep=True).targets] == ["team"]
+    assert load({}, Path("given.toml"), client=True).server == "http://127.0.0.1:8123"
+
+
+# -- shown --
+
+
+def test_what_a_target_wishes_is_shown_as_it_was_written() -> None:
+    Path("team.j2").write_text("x")
+    one(
+        'labels = ["a*"]',
+        'template = "team.j2"',
+        'digest = "300s"',
+        'quiet = "22:00-07:05 UTC"',
+        'quiet_except = ["failed"]',
+        'rate = "10/m"',
+    )
+    shown = {row.name: row.shown for row in describe(load({}))}["[targets.team]"]
+    assert shown == (
+        "json://•••; digest 5m; quiet 22:00-07:05 UTC except failed; labels a*; template team.j2; rate 10/m"
+    )
