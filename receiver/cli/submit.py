@@ -105,7 +105,7 @@ def _check(params: Mapping[str, object], *, allow_permutations: bool) -> None:
     try:
         models.check(OUTPAINT, params, allow_permutations=allow_permutations)
     except Refused as refused:
-        text = refused.message.partition(", sent as")[0]  # how it is sent is not the person's concern here
+        text = str(refused).partition(", sent as")[0]  # how it is sent is not the person's concern here
         for name, option in (*_OPTIONS.items(), ("allow_permutations", "--allow-permutations")):
             text = text.replace(name, option)
         raise click.UsageError(text) from None

@@ -16,7 +16,15 @@ ReceiverError
 
 
 class ReceiverError(Exception):
-    """The root. Its text is one line for a person: what is wrong and what to do."""
+    """The root. `problem` says in one line what is wrong, `remedy` what to do about it, if anything is known.
+
+    As a string it is both: `problem; remedy`.
+    """
+
+    def __init__(self, problem: str, *, remedy: str | None = None) -> None:
+        super().__init__(problem if remedy is None else f"{problem}; {remedy}")
+        self.problem = problem
+        self.remedy = remedy
 
 
 class SettingsError(ReceiverError):
@@ -30,8 +38,8 @@ class StoreError(ReceiverError):
 class Unavailable(StoreError):
     """Nothing was stored, and trying again later may work. `retry_after_s` is a hint in seconds."""
 
-    def __init__(self, text: str, *, retry_after_s: int = 5) -> None:
-        super().__init__(text)
+    def __init__(self, problem: str, *, remedy: str | None = None, retry_after_s: int = 5) -> None:
+        super().__init__(problem, remedy=remedy)
         self.retry_after_s = retry_after_s
 
 
@@ -62,8 +70,8 @@ class NotFetched(ReceiverError):
     `forbidden`: we did not ask, since its place is not trusted.
     """
 
-    def __init__(self, text: str, *, permanent: bool = False, silent: bool = False, forbidden: bool = False) -> None:
-        super().__init__(text)
+    def __init__(self, problem: str, *, permanent: bool = False, silent: bool = False, forbidden: bool = False) -> None:
+        super().__init__(problem)
         self.permanent = permanent
         self.silent = silent
         self.forbidden = forbidden
@@ -76,19 +84,20 @@ class Refused(ReceiverError):
     parameter or key at fault, if there is one.
     """
 
-    def __init__(self, status: int, code: str, message: str, field: str | None = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self, status: int, code: str, problem: str, field: str | None = None, *, remedy: str | None = None
+    ) -> None:
+        super().__init__(problem, remedy=remedy)
         self.status = status
         self.code = code
-        self.message = message
         self.field = field
 
 
 class ApiError(ReceiverError):
     """Our API answered with an error, or not at all (`status` 0)."""
 
-    def __init__(self, status: int, code: str, message: str, field: str | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, status: int, code: str, problem: str, field: str | None = None) -> None:
+        super().__init__(problem)
         self.status = status
         self.code = code
         self.field = field

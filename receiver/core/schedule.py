@@ -87,11 +87,11 @@ class SetBack:
         self._latest = now
 
 
-def closed(until: int, now: int, most: int) -> bool:
-    """Whether a gate is shut until `until`. One shut for longer than `most` is a put-back clock's doing."""
+def is_paused(until: int, now: int, most: int) -> bool:
+    """Whether a pause until `until` is in force. One longer than `most` was set by a clock that has been put back."""
     return now < until <= now + most
 
 
-def crept(limit: int, most: int, since_ms: int) -> int:
-    """A concurrency that was halved to `limit`, `since_ms` ago: one more a minute, up to `most`."""
+def recovered_limit(limit: int, most: int, since_ms: int) -> int:
+    """A concurrency that was lowered to `limit`, `since_ms` ago: one more each minute, up to `most`."""
     return min(most, limit + since_ms // MINUTE)

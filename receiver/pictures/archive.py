@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from msgspec.structs import replace
 
 from receiver.core.errors import NotFetched, Unwritable
-from receiver.core.schedule import SetBack, closed, notify_gap
+from receiver.core.schedule import SetBack, is_paused, notify_gap
 from receiver.core.types import Archive, Clock, Copy, Image, Policy, Task
 from receiver.lazy import Later
 from receiver.notify.attention import raise_attention
@@ -103,7 +103,7 @@ class Archiver:
         """
         now = self._clock()
         set_back = self._set_back(now)
-        if closed(self._next_slot, now, self._spacing_ms):
+        if is_paused(self._next_slot, now, self._spacing_ms):
             return None
         if not set_back and await self._next(self._store, now) is None:
             return None
@@ -151,7 +151,7 @@ class Archiver:
         if self._under_way == self.width:  # the loop is woken when one of them ends
             return None
         now = self._clock()
-        if closed(self._next_slot, now, self._spacing_ms):
+        if is_paused(self._next_slot, now, self._spacing_ms):
             return self._next_slot
         return await self._store.tasks.next_archive(now)
 

@@ -117,7 +117,7 @@ class Sandbox:
             callback = model.callback.read(given["callback"]) if given.get("callback") else None
         except Refused as refused:
             code = refused.code if refused.code.isdecimal() else "400"
-            return JSONResponse({"error": failure(code, refused.message)}, 400)
+            return JSONResponse({"error": failure(code, str(refused))}, 400)
         return await self._take(model, params, callback, str(request.base_url).rstrip("/"))
 
     async def _take(self, model: Model, params: Mapping[str, object], callback: str | None, base: str) -> Response:

@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from receiver.core.decide import FOREVER, paused, requeued, unsure
 from receiver.core.errors import StoreError
-from receiver.core.schedule import PROBES, SetBack, closed, crept, probe_gap, submit_gap
+from receiver.core.provider_pace import ProviderPace, Signal
+from receiver.core.schedule import PROBES, SetBack, probe_gap, submit_gap
 from receiver.core.types import Answer, Clock, Ending, Error, Outcome, Policy, Shape, Source, State, Taken, Task
 from receiver.notify.attention import raise_attention
 from receiver.providers.registry import Provider
@@ -23,6 +24,12 @@ from receiver.telemetry import logs
 from receiver.telemetry.metrics import Metrics
 
 LEASE_MS = 60_000  # the request may take 30 s; after this nobody waits for its answer
+_SIGNALS = {
+    Taken.TAKEN: Signal.FINE,
+    Taken.REFUSED: Signal.FINE,
+    Taken.BUSY: Signal.BUSY,
+    Taken.BARRED: Signal.UNAUTHORIZED,
+}
 
 log = logging.getLogger(__name__)
 
@@ -55,12 +62,7 @@ class Submit:
         self._metrics = metrics
         self._luck = luck
         self.width = concurrency
-        self._limit = concurrency  # what the provider was last known to bear
-        self._limited_at = 0
-        self._barred = False  # our key or balance is refused: one task at a time probes
-        self._refusals = 0  # in a row
-        self._refused_at = 0
-        self._closed_until = 0
+        self._pace = ProviderPace(concurrency=concurrency, retry_after_most_ms=LEASE_MS)
         self._started = False
         self._set_back = SetBack()
 
@@ -81,9 +83,10 @@ class Submit:
             claimed = await self._take(tx, now)
         self._started = True
         self._set_back.mended(now)
-        self._barred = self._barred or released
-        if claimed is not None and self._barred:  # this one probes; the next waits for its answer
-            self._closed_until = now + LEASE_MS
+        if released:
+            self._pace = replace(self._pace, unauthorized=True)
+        if claimed is not None and self._pace.unauthorized:  # this one probes
+            self._pace = self._pace.probing(now, LEASE_MS)
         return claimed
 
     async def carry(self, task: Task) -> None:
@@ -108,14 +111,14 @@ class Submit:
             await self._store.tasks.next_due(now),
             await self._store.tasks.next_lease(now),
             await self._store.tasks.next_place(now),
-            self._closed_until if self._closed_until > now else None,
+            self._pace.paused_until(now),
         )
         return min((at for at in times if at is not None), default=None)
 
     async def _take(self, tx: Tx, now: int) -> Task | None:
-        if not self._policy.can_poll or closed(self._closed_until, now, PROBES[-1]):  # without a key, tasks wait
+        if not self._policy.can_poll or self._pace.paused_until(now):  # without a key, tasks wait
             return None
-        if await tx.tasks.in_hand(now) >= self._places(now):
+        if await tx.tasks.in_hand(now) >= self._pace.places(now):
             return None
         queued = await tx.tasks.next_queued(now)
         if queued is None:
@@ -133,9 +136,6 @@ class Submit:
         )
         await tx.tasks.update([(queued, claimed)])
         return claimed
-
-    def _places(self, now: int) -> int:
-        return crept(self._limit, self.width, now - self._limited_at)
 
     async def _record(self, claimed: Task, answer: Answer) -> None:
         now = self._clock()
@@ -165,7 +165,13 @@ class Submit:
                 )
             await book.write()
         self._metrics.settled(book.ended)
-        self._adjust(answer, claimed.submitted_at or now, now)
+        self._pace = self._pace.after(
+            _SIGNALS.get(answer.taken, Signal.NOTHING),
+            sent_at=claimed.submitted_at or now,
+            now=now,
+            retry_after_ms=answer.retry_after_ms,
+        )
+        self._store.wake(Topic.SUBMIT)
 
     async def _learn(self, tx: Tx, task: Task, claimed: Task, outcome: Outcome) -> Task:
         """The answer's id and time, kept in any state; an id that contradicts another calls for a person."""
@@ -194,32 +200,9 @@ class Submit:
         if not retryable or task.called_at is not None:  # a callback came on its token: someone took it
             return unsure(task, now, takes)
         if answer.taken is Taken.BARRED:
-            return paused(task, now + probe_gap(self._refusals))
+            return paused(task, now + probe_gap(self._pace.refusals))
         gap = submit_gap(task.tries + 1, retry_after=answer.retry_after_ms, luck=self._luck())
         return requeued(task, now + gap)
-
-    def _adjust(self, answer: Answer, sent_at: int, now: int) -> None:
-        """What the answer says about the provider: how much it bears, and whether it wants our key.
-
-        Requests that were under way together say it together: it counts once.
-        """
-        if answer.taken is Taken.BARRED:
-            self._barred = True
-            if sent_at > self._refused_at:
-                self._closed_until = now + probe_gap(self._refusals)
-                self._refusals += 1
-                self._refused_at = now
-        elif answer.taken in (Taken.TAKEN, Taken.REFUSED):
-            if not any(sent_at <= at <= now for at in (self._refused_at, self._limited_at)):  # it knows better
-                self._barred = False
-                self._refusals = 0
-                self._closed_until = 0
-        elif answer.taken is Taken.BUSY:
-            if sent_at > self._limited_at:
-                self._limit = max(1, self._places(now) // 2)
-                self._limited_at = now
-            self._closed_until = max(self._closed_until, now + min(answer.retry_after_ms or 0, LEASE_MS))
-        self._store.wake(Topic.SUBMIT)
 
 
 def taken(task: Task, now: int, takes: int) -> Task:

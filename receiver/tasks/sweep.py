@@ -12,7 +12,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from receiver.core.decide import FOREVER, deadline, fits, lost, settled
-from receiver.core.schedule import PROBES, RETRY_AFTER_MOST, UNSURE_MOST, SetBack, closed, hint_gap, poll_gap, probe_gap
+from receiver.core.provider_pace import ProviderPace, Signal
+from receiver.core.schedule import RETRY_AFTER_MOST, UNSURE_MOST, SetBack, hint_gap, is_paused, poll_gap
 from receiver.core.types import (
     Clock,
     Confirm,
@@ -37,6 +38,12 @@ from receiver.telemetry.metrics import Metrics
 LEASE_MS = 60_000  # one poll in flight per task: nobody else looks at it meanwhile
 SPACING_MS = 500  # at most two polls a second
 START_GRACE_MS = 600_000  # receiving after a start, before a task that cannot be polled is given up
+_SIGNALS = {
+    Heard.OUTCOME: Signal.FINE,
+    Heard.UNKNOWN: Signal.FINE,
+    Heard.BUSY: Signal.BUSY,
+    Heard.BARRED: Signal.UNAUTHORIZED,
+}
 STREAK = 5  # tasks found by the sweep, with no callback since the first: callbacks no longer arrive
 
 _MISFIT = "the reply is about another model, or was made at another time: it changes nothing"
@@ -157,17 +164,14 @@ class Sweep:
         self._metrics = metrics
         self._set_back = SetBack()
         self._next_slot = 0
-        self._spacing_ms = SPACING_MS
-        self._refusals = 0
-        self._refused_at = 0
-        self._barred_until = 0
+        self._pace = ProviderPace(spacing_least_ms=SPACING_MS)
         self._found: list[int] = []  # when the sweep settled tasks, since a callback last did
 
     async def claim(self) -> Look | None:
         """The task to look at first, under a lease; None while none is due or the provider needs a rest."""
         now = self._clock()
         set_back = self._set_back(now)
-        if closed(self._next_slot, now, RETRY_AFTER_MOST):
+        if is_paused(self._next_slot, now, RETRY_AFTER_MOST) or self._pace.is_busy(now):
             return None
         if not set_back and await self._store.tasks.next_overdue(now) is None:
             return None
@@ -183,7 +187,7 @@ class Sweep:
         if task is None:
             return None
         if task_id is not None:
-            self._next_slot = now + self._spacing_ms
+            self._next_slot = now + self._pace.spacing
         return Look(task, task_id)
 
     async def carry(self, look: Look) -> None:
@@ -194,20 +198,26 @@ class Sweep:
         if reply is not None:
             self._metrics.polled(reply.heard)
             log.info(reply.text, extra={"action": f"sweep.{reply.heard}", "ref": look.task.ref})
-            self._adjust(reply, asked_at)
+            self._pace = self._pace.after(
+                _SIGNALS.get(reply.heard, Signal.NOTHING),
+                sent_at=asked_at,
+                now=self._clock(),
+                retry_after_ms=reply.retry_after_ms,
+            )
         await self._record(look.task, asked_at, reply)
 
     async def next_due(self) -> int | None:
         """When the next task is to be looked at."""
         now = self._clock()
-        if now < self._next_slot:
-            return self._next_slot
+        slot = max(self._next_slot, self._pace.busy_until)
+        if now < slot:
+            return slot
         times = (await self._store.tasks.next_poll(now), await self._store.tasks.next_lease(now))
         return min((at for at in times if at is not None), default=None)
 
     async def _ask_by(self, tx: Tx, task: Task, now: int) -> str | None:
         """The task's own id; failing that, one from a body in task-object shape, unless another task has it."""
-        if not self._policy.can_poll or closed(self._barred_until, now, PROBES[-1]):
+        if not self._policy.can_poll or self._pace.is_unauthorized(now):
             return None
         if task.task_id is not None:
             return task.task_id
@@ -290,19 +300,3 @@ class Sweep:
                 self._policy,
                 now,
             )
-
-    def _adjust(self, reply: Reply, asked_at: int) -> None:
-        """What the reply says about the provider: how often it may be asked, and whether it wants our key."""
-        now = self._clock()
-        if reply.heard is Heard.BARRED:
-            if asked_at > self._refused_at:  # polls that were under way together are refused once
-                self._barred_until = now + probe_gap(self._refusals)
-                self._refusals += 1
-                self._refused_at = now
-        elif reply.heard is Heard.BUSY:
-            self._spacing_ms = min(self._spacing_ms * 2, 30_000)
-            self._next_slot = now + max(self._spacing_ms, min(reply.retry_after_ms or 0, RETRY_AFTER_MOST))
-        elif reply.heard in (Heard.OUTCOME, Heard.UNKNOWN):
-            self._refusals = 0
-            self._barred_until = 0
-            self._spacing_ms = max(SPACING_MS, self._spacing_ms // 2)

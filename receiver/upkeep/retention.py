@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from receiver.core.errors import StoreError, Unwritable
-from receiver.core.schedule import closed
+from receiver.core.schedule import is_paused
 from receiver.core.types import Clock, Policy, Retention
 from receiver.notify.attention import raise_attention
 from receiver.pictures.files import Files
@@ -98,7 +98,7 @@ class Pruner:
         now = self._clock()
         await self._mind_the_disk(now)
         if not self._to_come:
-            if closed(self._next_at, now, EVERY_MS):
+            if is_paused(self._next_at, now, EVERY_MS):
                 return None
             self._to_come, self._after, self._before = list(_STEPS), None, self.removed.copy()
         return self._to_come[0]

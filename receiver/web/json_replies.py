@@ -15,7 +15,7 @@ INTERNAL = Refused(500, "internal_error", "this is a fault of ours; the service'
 
 def problem_view(error: Refused) -> ProblemView:
     """A refusal as every error's body. It may quote what was sent, which need not be encodable."""
-    return ProblemView(Problem(error.code, _encodable(error.message), error.field and _encodable(error.field)))
+    return ProblemView(Problem(error.code, _encodable(str(error)), error.field and _encodable(error.field)))
 
 
 def unavailable(error: StoreError) -> Refused:

@@ -1,0 +1,108 @@
+"""How fast a provider may be asked: its rate limit (429) and the circuit breaker for a key it refuses. Pure.
+
+`ProviderPace` is a value; `after` makes the next one from what an answer says. Submit and sweep each keep one.
+Times are milliseconds UTC. A pause further ahead than it can be was set by a clock that has been put back, and counts
+as over.
+"""
+
+from enum import Enum
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from receiver.core.schedule import PROBES, RETRY_AFTER_MOST, is_paused, probe_gap, recovered_limit
+
+SPACING_MOST_MS = 30_000
+
+
+class Signal(Enum):
+    """What an answer says of the pace, whatever else it says."""
+
+    FINE = "fine"  # the provider worked on the request
+    BUSY = "busy"  # 429, or its own "not available"
+    UNAUTHORIZED = "unauthorized"  # our key or our balance is refused
+    NOTHING = "nothing"
+
+
+class ProviderPace(Struct, frozen=True):
+    """How many requests may be under way (`places`), how far apart they start (`spacing_ms`), and until when none may.
+
+    A 429 halves the places and doubles the spacing, once for all requests that were under way together; a place comes
+    back each minute, the spacing is halved by each answer that is fine. A refused key opens the breaker: one request
+    probes after 1, 2, 4 … 15 minutes.
+    """
+
+    concurrency: int = 1  # places while all is well
+    spacing_least_ms: int = 0
+    retry_after_most_ms: int = RETRY_AFTER_MOST
+    limit: int | None = None  # places at `limited_at`; None: all
+    limited_at: int = 0
+    spacing_ms: int = 0
+    busy_until: int = 0
+    refusals: int = 0  # in a row
+    refused_at: int = 0
+    unauthorized: bool = False  # the breaker is open: only probes go out
+    unauthorized_until: int = 0
+
+    def places(self, now: int) -> int:
+        """How many requests may be under way at `now`."""
+        if self.limit is None:
+            return self.concurrency
+        return recovered_limit(self.limit, self.concurrency, now - self.limited_at)
+
+    @property
+    def spacing(self) -> int:
+        """Milliseconds between the starts of two requests."""
+        return max(self.spacing_ms, self.spacing_least_ms)
+
+    def is_busy(self, now: int) -> bool:
+        """Whether the provider asked for a rest that is not over."""
+        return is_paused(self.busy_until, now, max(self.retry_after_most_ms, SPACING_MOST_MS))
+
+    def is_unauthorized(self, now: int) -> bool:
+        """Whether the breaker is open and no probe is due."""
+        return is_paused(self.unauthorized_until, now, PROBES[-1])
+
+    def paused_until(self, now: int) -> int | None:
+        """When the pause in force at `now` ends, or None."""
+        ends = [self.busy_until] if self.is_busy(now) else []
+        ends += [self.unauthorized_until] if self.is_unauthorized(now) else []
+        return max(ends, default=None)
+
+    def probing(self, now: int, answer_within_ms: int) -> "ProviderPace":
+        """A request goes out to probe the refused key: the next waits for its answer, or for `answer_within_ms`."""
+        return replace(self, unauthorized=True, unauthorized_until=now + answer_within_ms)
+
+    def after(self, signal: Signal, *, sent_at: int, now: int, retry_after_ms: int | None = None) -> "ProviderPace":
+        """The pace after the answer to a request that went out at `sent_at`."""
+        match signal:
+            case Signal.UNAUTHORIZED:
+                return self._refused(sent_at, now)
+            case Signal.BUSY:
+                return self._slowed(sent_at, now, retry_after_ms or 0)
+            case Signal.FINE if not any(sent_at <= at <= now for at in (self.refused_at, self.limited_at)):
+                # else a refusal that came meanwhile knows better
+                spacing_ms = max(self.spacing // 2, self.spacing_least_ms)
+                return replace(
+                    self, unauthorized=False, refusals=0, unauthorized_until=0, busy_until=0, spacing_ms=spacing_ms
+                )
+        return self
+
+    def _refused(self, sent_at: int, now: int) -> "ProviderPace":
+        if sent_at <= self.refused_at:
+            return replace(self, unauthorized=True)
+        return replace(
+            self,
+            unauthorized=True,
+            unauthorized_until=now + probe_gap(self.refusals),
+            refusals=self.refusals + 1,
+            refused_at=now,
+        )
+
+    def _slowed(self, sent_at: int, now: int, retry_after_ms: int) -> "ProviderPace":
+        rest_ms = min(retry_after_ms, self.retry_after_most_ms)
+        pace = self
+        if sent_at > self.limited_at:
+            spacing_ms = min(self.spacing * 2, SPACING_MOST_MS)
+            pace = replace(self, limit=max(1, self.places(now) // 2), limited_at=now, spacing_ms=spacing_ms)
+        return replace(pace, busy_until=max(self.busy_until, now + max(rest_ms, pace.spacing)))
