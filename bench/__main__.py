@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from bench.processes import LOAD_CORE
-from bench.samples import Row
+from bench.samples import TableRow
 
 BENCHES = (
     "throughput",
@@ -48,7 +48,7 @@ def main() -> None:
     if unknown := set(names) - set(BENCHES):
         arguments.error(f"there is no benchmark {', '.join(sorted(unknown))}")
     os.sched_setaffinity(0, LOAD_CORE)
-    found: dict[str, list[Row]] = {}
+    found: dict[str, list[TableRow]] = {}
     for name in names:
         if importlib.util.find_spec(f"bench.{name}") is None:
             print(f"{name}: not here", file=sys.stderr)
@@ -62,11 +62,11 @@ def main() -> None:
     where = (
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}"
     )
-    print(table(where, [row for rows in found.values() for row in rows]))
+    print(results_table(where, [row for rows in found.values() for row in rows]))
     RESULTS.write_text(json.dumps({"where": where, **found}, indent=2, ensure_ascii=False) + "\n")
 
 
-def table(where: str, rows: list[Row]) -> str:
+def results_table(where: str, rows: list[TableRow]) -> str:
     """The rows in Markdown, under where and when they were measured."""
     lines = [f"| {where} | | |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
     return "\n".join(lines)

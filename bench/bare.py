@@ -14,25 +14,25 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 
-async def _noop(request: Request) -> JSONResponse:
+async def _discard_body(request: Request) -> JSONResponse:
     await request.body()
     return JSONResponse({"ref": request.path_params["token"][:36], "verdict": "accepted"})
 
 
-class _Announcing(uvicorn.Server):
+class _AnnouncingServer(uvicorn.Server):
     async def startup(self, sockets: object = None) -> None:
         await super().startup()
         print(self.servers[0].sockets[0].getsockname()[1], flush=True)
 
 
-def noop(port: int) -> None:
+def serve_noop(port: int) -> None:
     """Serve."""
-    app = Starlette(routes=[Route("/callbacks/{token}", _noop, methods=["POST"])])
+    app = Starlette(routes=[Route("/callbacks/{token}", _discard_body, methods=["POST"])])
     settings = uvicorn.Config(
         app, port=port, http="httptools", ws="none", lifespan="off", log_config=None, access_log=False
     )
-    asyncio.run(_Announcing(settings).serve())
+    asyncio.run(_AnnouncingServer(settings).serve())
 
 
 if __name__ == "__main__":
-    noop(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
+    serve_noop(int(sys.argv[1]) if len(sys.argv) > 1 else 0)

@@ -26,9 +26,9 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from bench.crash_check import Findings, Told, check
+from bench.crash_check import CrashFindings, ReceivedPing, check_promises
 from bench.posters import Posted, task_id
-from receiver.core.types import State, Task
+from receiver.core.types import Task, TaskState
 from receiver.store import open_store
 from receiver.tokens import Ring, new_ref
 
@@ -46,16 +46,16 @@ DRAIN_MOST_S = 900.0
 DYING = Path(__file__).parent.parent / "tests" / "kit" / "dying.py"
 
 
-class Report(Struct, frozen=True):
+class CrashReport(Struct, frozen=True):
     """What happened: kills of each kind, callbacks answered a second while the service was ready, what was found."""
 
     random_kills: int
     point_kills: int
     rate: float
     statuses: tuple[str, ...]  # answers but 200, `CODE COUNT`; 0 is no answer
-    findings: Findings
+    findings: CrashFindings
 
-    def rows(self) -> list[tuple[str, str, str]]:
+    def table_rows(self) -> list[tuple[str, str, str]]:
         """For the table of `make bench`."""
         found = self.findings
         kills = self.random_kills + self.point_kills
@@ -68,20 +68,22 @@ class Report(Struct, frozen=True):
         ]
 
 
-class Sinks:
+class PingSinks:
     """The targets' other end: keeps what arrived whole. The path of a target's URL says its name and the life."""
 
     def __init__(self) -> None:
-        told = self.told = list[Told]()
+        told = self.told = list[ReceivedPing]()
 
-        class Sink(http.server.BaseHTTPRequestHandler):
+        class SinkHandler(http.server.BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 length = int(self.headers["content-length"])
                 ping = self.rfile.read(length)
                 if len(ping) < length:
                     return  # its sender was killed in the middle of it
                 _, target, life = self.path.split("/")
-                told.append(Told(target, int(life), json.loads(ping)["title"].split()[1]))  # "✓ LABEL — 1 picture"
+                told.append(
+                    ReceivedPing(target, int(life), json.loads(ping)["title"].split()[1])
+                )  # "✓ LABEL — 1 picture"
                 with contextlib.suppress(OSError):
                     self.send_response(200)
                     self.send_header("content-length", "0")
@@ -90,18 +92,18 @@ class Sinks:
             def log_message(self, *args: object) -> None:
                 pass
 
-        class Server(http.server.ThreadingHTTPServer):
+        class SinkServer(http.server.ThreadingHTTPServer):
             def handle_error(self, *args: object) -> None:
                 pass  # connections that break off are what this is about
 
-        self.server = Server(("127.0.0.1", 0), Sink)
+        self.server = SinkServer(("127.0.0.1", 0), SinkHandler)
         self.port = self.server.server_address[1]
 
 
 @contextlib.contextmanager
-def sinking() -> Iterator[Sinks]:
+def open_sinks() -> Iterator[PingSinks]:
     """Sinks that listen."""
-    sinks = Sinks()
+    sinks = PingSinks()
     thread = threading.Thread(target=sinks.server.serve_forever, args=(0.1,))
     thread.start()
     try:
@@ -112,7 +114,7 @@ def sinking() -> Iterator[Sinks]:
         sinks.server.server_close()
 
 
-class Service:
+class KillableService:
     """`receiver serve` in one life after the other, over one folder and on one port."""
 
     def __init__(self, folder: Path, sink_port: int) -> None:
@@ -147,7 +149,7 @@ class Service:
             )
 
     @property
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
         """Whether its process runs."""
         return self._running is not None and self._running.poll() is None
 
@@ -160,10 +162,10 @@ class Service:
                 asking.request("GET", "/readyz")
                 if asking.getresponse().status == 200:
                     return
-            if not self.alive:
+            if not self.is_alive:
                 return
             time.sleep(0.01)
-        raise SystemExit(f"life {self.life} was not ready within {READY_MOST_S:g} s:\n{self.last_words()}")
+        raise SystemExit(f"life {self.life} was not ready within {READY_MOST_S:g} s:\n{self.log_tail()}")
 
     def wait_dead(self) -> None:
         """Until it has killed itself."""
@@ -173,7 +175,7 @@ class Service:
         except subprocess.TimeoutExpired:
             raise SystemExit(f"life {self.life} did not come to its point within {READY_MOST_S:g} s") from None
         if status != -9:
-            raise SystemExit(f"life {self.life} ended with {status} instead of being killed:\n{self.last_words()}")
+            raise SystemExit(f"life {self.life} ended with {status} instead of being killed:\n{self.log_tail()}")
 
     def kill(self) -> None:
         """SIGKILL; then it is dead, and nothing of it runs any more."""
@@ -183,23 +185,23 @@ class Service:
 
     def stop(self) -> None:
         """End it in good order, if it runs."""
-        if self._running is not None and self.alive:
+        if self._running is not None and self.is_alive:
             self._running.terminate()
             self._running.wait(30)
 
-    def last_words(self) -> str:
+    def log_tail(self) -> str:
         """The end of its log."""
         return (self._folder / "service.log").read_text(errors="replace")[-2000:]
 
 
-async def fill(database: Path, count: int) -> list[str]:
+async def fill_database(database: Path, count: int) -> list[str]:
     """A database with `count` tasks that the provider has, each with one target to tell; their refs by number."""
     now = time.time_ns() // 1_000_000
     tasks = [
         Task(
             ref=new_ref(now - count + number),
             created_at=now,
-            state=State.WAITING,
+            state=TaskState.WAITING,
             task_id=task_id(number),
             label=str(number),
             targets=(TARGETS[number % len(TARGETS)],),
@@ -218,7 +220,7 @@ async def fill(database: Path, count: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def posting(folder: Path, port: int) -> Iterator[list[Path]]:
+def run_posters(folder: Path, port: int) -> Iterator[list[Path]]:
     """Posters at work; afterwards the files that are given hold what was answered."""
     files = [folder / f"answered.{number}" for number in range(POSTERS)]
     running = []
@@ -240,7 +242,7 @@ def posting(folder: Path, port: int) -> Iterator[list[Path]]:
         raise SystemExit("a poster broke")
 
 
-def live_and_die(service: Service, chance: random.Random, kills: int, rounds: int) -> float:
+def kill_repeatedly(service: KillableService, chance: random.Random, kills: int, rounds: int) -> float:
     """`kills` at random moments and `rounds` at every chosen point, shuffled; the seconds that it was ready in all."""
     ends = [*(["random"] * kills), *(POINTS * rounds)]
     chance.shuffle(ends)
@@ -264,32 +266,32 @@ def live_and_die(service: Service, chance: random.Random, kills: int, rounds: in
     return up_s
 
 
-def drain(service: Service) -> None:
+def drain_outbox(service: KillableService) -> None:
     """Let the service live until no notice is owed any more."""
     end = time.monotonic() + DRAIN_MOST_S
     with contextlib.closing(sqlite3.connect(f"file:{service.database}?mode=ro", uri=True, timeout=10)) as db:
         while db.execute("SELECT 1 FROM notices WHERE state IN ('due', 'sending', 'held') LIMIT 1").fetchone():
-            if not service.alive:
-                raise SystemExit(f"the last life ended by itself:\n{service.last_words()}")
+            if not service.is_alive:
+                raise SystemExit(f"the last life ended by itself:\n{service.log_tail()}")
             if time.monotonic() > end:
                 return  # what is left is found to be not sent
             time.sleep(0.1)
 
 
-def crash(folder: Path, *, kills: int, rounds: int, tasks: int, seed: int) -> Report:
+def run_crashes(folder: Path, *, kills: int, rounds: int, tasks: int, seed: int) -> CrashReport:
     """Run it all in `folder`."""
     chance = random.Random(seed)
-    refs = asyncio.run(fill(folder / "receiver.db", tasks))
+    refs = asyncio.run(fill_database(folder / "receiver.db", tasks))
     ring = Ring([KEY])
     (folder / "tokens").write_text("\n".join(map(ring.token, refs)))
-    with sinking() as sinks:
-        service = Service(folder, sinks.port)
+    with open_sinks() as sinks:
+        service = KillableService(folder, sinks.port)
         try:
-            with posting(folder, service.port) as files:
-                up_s = live_and_die(service, chance, kills, rounds)
+            with run_posters(folder, service.port) as files:
+                up_s = kill_repeatedly(service, chance, kills, rounds)
                 service.start()
                 service.wait_ready()  # the posters' last callbacks are answered, too
-            drain(service)
+            drain_outbox(service)
         finally:
             service.stop()
     lines = [line for file in files for line in file.read_text().splitlines()]
@@ -297,8 +299,8 @@ def crash(folder: Path, *, kills: int, rounds: int, tasks: int, seed: int) -> Re
     answered: list[Posted] = [
         (int(number), int(serial)) for number, serial in (line.split() for line in lines if line[0].isdigit())
     ]
-    findings = check(service.database, answered, dict(enumerate(refs)), sinks.told)
-    return Report(kills, rounds * len(POINTS), len(answered) / up_s if up_s else 0.0, statuses, findings)
+    findings = check_promises(service.database, answered, dict(enumerate(refs)), sinks.told)
+    return CrashReport(kills, rounds * len(POINTS), len(answered) / up_s if up_s else 0.0, statuses, findings)
 
 
 def main() -> None:
@@ -310,8 +312,10 @@ def main() -> None:
     arguments.add_argument("--seed", type=int, default=1)
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory(dir=".", prefix="crash-") as name:
-        report = crash(Path(name).resolve(), kills=given.kills, rounds=given.rounds, tasks=given.tasks, seed=given.seed)
-    for row in report.rows():
+        report = run_crashes(
+            Path(name).resolve(), kills=given.kills, rounds=given.rounds, tasks=given.tasks, seed=given.seed
+        )
+    for row in report.table_rows():
         print(f"| {' | '.join(row)} |")
     if report.findings.settled == given.tasks:
         print("the posters ran out of tasks before the end: give more with --tasks")

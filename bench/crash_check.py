@@ -12,10 +12,10 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from bench.posters import Posted, body
+from bench.posters import Posted, callback_body
 
 
-class Told(Struct, frozen=True):
+class ReceivedPing(Struct, frozen=True):
     """One ping that reached a target: which target, in which life of the service, about which task."""
 
     target: str
@@ -23,7 +23,7 @@ class Told(Struct, frozen=True):
     label: str
 
 
-class Findings(Struct, frozen=True, kw_only=True):
+class CrashFindings(Struct, frozen=True, kw_only=True):
     """The counts, and one line for each way in which the promise was broken (none: it was kept)."""
 
     answered: int  # callbacks that were answered 200
@@ -34,9 +34,11 @@ class Findings(Struct, frozen=True, kw_only=True):
     broken: tuple[str, ...]
 
 
-def check(database: Path, answered: Iterable[Posted], refs: Mapping[int, str], told: Iterable[Told]) -> Findings:
+def check_promises(
+    database: Path, answered: Iterable[Posted], refs: Mapping[int, str], told: Iterable[ReceivedPing]
+) -> CrashFindings:
     """Read the database after the outbox ran empty. `refs` are the tasks' by number; a task's label is its number."""
-    wanted = {(refs[posted[0]], hashlib.sha256(body(posted)).digest()) for posted in answered}
+    wanted = {(refs[posted[0]], hashlib.sha256(callback_body(posted)).digest()) for posted in answered}
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as db:
         integrity = db.execute("PRAGMA integrity_check").fetchall()
         kept = set(db.execute("SELECT ref, digest FROM callbacks WHERE body IS NOT NULL"))
@@ -57,9 +59,9 @@ def check(database: Path, answered: Iterable[Posted], refs: Mapping[int, str], t
         "in the database, and its task is not settled": len({ref for ref, _ in kept} - settled),
         "settled without its one notice, sent and received": len(settled - notified),
         "told though it was not settled": len(reached - {labels[ref] for ref in settled}),
-        **_repeats(seen),
+        **_count_repeats(seen),
     }
-    return Findings(
+    return CrashFindings(
         answered=len(wanted),
         stored=len(wanted & kept),
         settled=len(settled),
@@ -69,7 +71,7 @@ def check(database: Path, answered: Iterable[Posted], refs: Mapping[int, str], t
     )
 
 
-def _repeats(told: Iterable[Told]) -> dict[str, int]:
+def _count_repeats(told: Iterable[ReceivedPing]) -> dict[str, int]:
     """A ping may come again only if a kill fell between its sending and the record of it.
 
     A target has one send under way at a time. So no ping comes twice in one life; and of those that reached a target in

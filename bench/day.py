@@ -22,8 +22,8 @@ import httpx
 from msgspec import Struct
 from PIL import Image
 
-from bench.processes import answered, free_port, resident_mb, started
-from bench.samples import Row, environment
+from bench.processes import free_port, resident_mb, start_module, wait_for_answer
+from bench.samples import TableRow, service_env
 
 TASKS = 10_000
 PICTURES = 4  # a task
@@ -38,7 +38,7 @@ GOAL_MB, GOAL_SHARE = 90, 0.002
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 
-class Day(Struct, frozen=True):
+class DayCost(Struct, frozen=True):
     """Megabytes of the service at its start, at the day's peak and at its end; tasks whose pictures were kept by then;
     seconds that it took."""
 
@@ -49,7 +49,7 @@ class Day(Struct, frozen=True):
     took_s: float
 
 
-class Idle(Struct, frozen=True):
+class IdleCost(Struct, frozen=True):
     """The share of a core that an idle service takes, alone and while it is watched, and its wake-ups a second."""
 
     alone: float
@@ -57,7 +57,7 @@ class Idle(Struct, frozen=True):
     wakes: float
 
 
-class _World:
+class _Surroundings:
     """The provider, its pictures, and both targets."""
 
     def __init__(self, port: int) -> None:
@@ -66,7 +66,7 @@ class _World:
         self._calls: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
         self._service = port
         self._count = 0
-        self._pictures = [_picture(seed) for seed in range(PICTURES)]
+        self._pictures = [_make_png(seed) for seed in range(PICTURES)]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         gone = (asyncio.IncompleteReadError, ConnectionError)
@@ -75,7 +75,7 @@ class _World:
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = _LENGTH.search(head)
                 body = await reader.readexactly(int(length[1]) if length else 0)
-                kind, answer = self._answer(head.split()[1].decode(), body)
+                kind, answer = self._answer_request(head.split()[1].decode(), body)
                 writer.write(
                     f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(answer)}\r\n\r\n".encode()
                     + answer
@@ -91,7 +91,7 @@ class _World:
                 if answer.status_code != httpx.codes.OK:
                     raise SystemExit(f"a callback was answered {answer.status_code}")
 
-    def _answer(self, path: str, body: bytes) -> tuple[str, bytes]:
+    def _answer_request(self, path: str, body: bytes) -> tuple[str, bytes]:
         if path.endswith(".png"):
             return "image/png", self._pictures[int(path[-5])]
         if path.startswith("/json"):
@@ -110,22 +110,22 @@ class _World:
         return "application/json", json.dumps({**task, "status": "pending"}).encode()
 
 
-def measure(count: int = TASKS) -> Day:
+def measure_day(count: int = TASKS) -> DayCost:
     """One day of `count` tasks."""
     with tempfile.TemporaryDirectory(dir=".") as name:
-        return asyncio.run(_day(Path(name).resolve(), count))
+        return asyncio.run(_run_day(Path(name).resolve(), count))
 
 
-def idle(seconds: float = IDLE_S) -> Idle:
+def measure_idle(seconds: float = IDLE_S) -> IdleCost:
     """A service with a key and targets, and nothing to do: for `seconds` alone, and for as long with a Prometheus that
     scrapes it and a monitor that asks /readyz."""
     with tempfile.TemporaryDirectory(dir=".") as name:
-        return asyncio.run(_idle(Path(name).resolve(), seconds))
+        return asyncio.run(_run_idle(Path(name).resolve(), seconds))
 
 
-async def _day(folder: Path, count: int) -> Day:
+async def _run_day(folder: Path, count: int) -> DayCost:
     began = time.perf_counter()
-    async with _living(folder) as (world, pid, http):
+    async with _run_service(folder) as (world, pid, http):
         idle_mb = peak = resident_mb(pid)
         params = {"jobId": "5a5a5a5a", "imageNo": 0, "scale": 1.5}
         task = {"model": "midjourney_outpaint", "params": params, "label": "a day"}
@@ -134,49 +134,49 @@ async def _day(folder: Path, count: int) -> Day:
             (await http.post("/api/v1/tasks/batch", json={"tasks": tasks})).raise_for_status()
             peak = max(peak, resident_mb(pid))
 
-        async def all_told() -> bool:
+        async def day_is_over() -> bool:
             nonlocal peak
             peak = max(peak, resident_mb(pid))
             if world.pings["json"] < count or world.pings["ntfy"] < SHOWN:
                 return False
-            return await _kept(http) >= min(KEPT, count)
+            return await _count_archived(http) >= min(KEPT, count)
 
-        await _until(all_told)
+        await _wait_until(day_is_over)
         after = resident_mb(pid)
-        return Day(idle_mb, peak, after, await _kept(http), time.perf_counter() - began)
+        return DayCost(idle_mb, peak, after, await _count_archived(http), time.perf_counter() - began)
 
 
-async def _kept(http: httpx.AsyncClient) -> int:
+async def _count_archived(http: httpx.AsyncClient) -> int:
     """The tasks whose pictures are kept."""
     found = re.search(r'receiver_archived_total\{state="done"\} (\d+)', (await http.get("/metrics")).text)
     return int(found[1]) if found else 0
 
 
-async def _idle(folder: Path, seconds: float) -> Idle:
-    async with _living(folder) as (_, pid, http):
+async def _run_idle(folder: Path, seconds: float) -> IdleCost:
+    async with _run_service(folder) as (_, pid, http):
         await asyncio.sleep(2)
-        before, woken, began = cpu_ns(pid), _wakes(pid), time.perf_counter()
+        before, woken, began = cpu_ns(pid), _wakeup_count(pid), time.perf_counter()
         await asyncio.sleep(seconds)
         took = time.perf_counter() - began
-        alone, wakes = (cpu_ns(pid) - before) / 1e9 / took, (_wakes(pid) - woken) / took
+        alone, wakes = (cpu_ns(pid) - before) / 1e9 / took, (_wakeup_count(pid) - woken) / took
         await http.get("/metrics")  # the first imports what writes it
         before, began = cpu_ns(pid), time.perf_counter()
         while time.perf_counter() < began + seconds:
             for path in ("/metrics", "/readyz"):
                 (await http.get(path)).raise_for_status()
             await asyncio.sleep(min(SCRAPE_S, seconds / 2))
-        return Idle(alone, (cpu_ns(pid) - before) / 1e9 / (time.perf_counter() - began), wakes)
+        return IdleCost(alone, (cpu_ns(pid) - before) / 1e9 / (time.perf_counter() - began), wakes)
 
 
 @contextlib.asynccontextmanager
-async def _living(folder: Path) -> AsyncIterator[tuple[_World, int, httpx.AsyncClient]]:
+async def _run_service(folder: Path) -> AsyncIterator[tuple[_Surroundings, int, httpx.AsyncClient]]:
     """The world, the process id of the service in it, and a client of its API."""
     port = free_port()
-    world = _World(port)
+    world = _Surroundings(port)
     server = await asyncio.start_server(world.serve, "127.0.0.1", 0)
     world.port = server.sockets[0].getsockname()[1]
     here = f"127.0.0.1:{world.port}"
-    env = environment(
+    env = service_env(
         folder,
         RECEIVER_PORT=str(port),
         RECEIVER_PUBLIC_URL=f"http://127.0.0.1:{port}",
@@ -189,8 +189,8 @@ async def _living(folder: Path) -> AsyncIterator[tuple[_World, int, httpx.AsyncC
     )
     bearer = {"Authorization": f"Bearer {TOKEN}"}
     async with server, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=bearer, timeout=30) as http:
-        with started("receiver", "serve", env=env) as service:
-            await asyncio.to_thread(answered, port, "/readyz")
+        with start_module("receiver", "serve", env=env) as service:
+            await asyncio.to_thread(wait_for_answer, port, "/readyz")
             calling = asyncio.create_task(world.call_back())
             try:
                 yield world, service.pid, http
@@ -198,7 +198,7 @@ async def _living(folder: Path) -> AsyncIterator[tuple[_World, int, httpx.AsyncC
                 calling.cancel()
 
 
-async def _until(what: Callable[[], Awaitable[bool]]) -> None:
+async def _wait_until(what: Callable[[], Awaitable[bool]]) -> None:
     end = time.monotonic() + PATIENCE_S
     while not await what():
         if time.monotonic() > end:
@@ -211,13 +211,13 @@ def cpu_ns(pid: int) -> int:
     return sum(int(each.read_text().split()[0]) for each in Path(f"/proc/{pid}/task").glob("*/schedstat"))
 
 
-def _wakes(pid: int) -> int:
+def _wakeup_count(pid: int) -> int:
     """How often its threads gave the processor away by themselves, that is, had slept when they ran again."""
     statuses = (each.read_text() for each in Path(f"/proc/{pid}/task").glob("*/status"))
     return sum(int(re.findall(r"^voluntary_ctxt_switches:\s+(\d+)", each, re.MULTILINE)[0]) for each in statuses)
 
 
-def _picture(seed: int) -> bytes:
+def _make_png(seed: int) -> bytes:
     """A PNG with the grain of a photograph, which makes it as slow to read and as large as one of its size is."""
     grain = Image.frombytes("RGB", (SIDE // 4,) * 2, random.Random(seed).randbytes(3 * (SIDE // 4) ** 2))
     made = BytesIO()
@@ -225,9 +225,9 @@ def _picture(seed: int) -> bytes:
     return made.getvalue()
 
 
-def rows(count: int = TASKS, seconds: float = IDLE_S) -> list[Row]:
+def rows(count: int = TASKS, seconds: float = IDLE_S) -> list[TableRow]:
     """The lines of the table."""
-    still, day = idle(seconds), measure(count)
+    still, day = measure_idle(seconds), measure_day(count)
     return [
         ("CPU of an idle service", f"{still.alone:.3%} of a core", f"at most {GOAL_SHARE:.1%}; {seconds:.0f} s"),
         (

@@ -15,10 +15,10 @@ from pathlib import Path
 import httpx
 from msgspec.structs import replace
 
-from bench.processes import answered, cpu_seconds, free_port, resident_mb, started
-from bench.samples import KEY, Row, body, environment, fill, waiting
+from bench.processes import cpu_seconds, free_port, resident_mb, start_module, wait_for_answer
+from bench.samples import KEY, TableRow, completed_body, fill_store, service_env, waiting_tasks
 from receiver.config.targets import simple_name
-from receiver.core.types import Event, Image, Notice, Report, Task
+from receiver.core.types import Image, Notice, NoticeEvent, Report, Task
 from receiver.store import open_store
 from receiver.tokens import Ring, new_ref
 
@@ -30,20 +30,20 @@ PATIENCE_S = 120.0
 _LABEL = re.compile(rb"drain-(\d+)-")
 
 
-class Sinks:
+class DrainSinks:
     """Json:// targets by path, which note when each was told of which task; `/hang` takes everything, says nothing."""
 
     def __init__(self) -> None:
         self.port = 0
-        self.told: list[tuple[bytes, int, float]] = []  # target, number, when
+        self.arrivals: list[tuple[bytes, int, float]] = []  # target, number, when
         self.hanging = 0
         self._wanted = 0
         self._enough = asyncio.Event()
 
-    async def wait(self, count: int) -> None:
+    async def wait_for_messages(self, count: int) -> None:
         """Until so many messages arrived. Raises TimeoutError."""
         self._wanted = count
-        if len(self.told) < count:
+        if len(self.arrivals) < count:
             self._enough.clear()
             await asyncio.wait_for(self._enough.wait(), PATIENCE_S)
 
@@ -62,14 +62,14 @@ class Sinks:
             at = time.perf_counter()
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             if found := _LABEL.search(message):
-                self.told.append((path, int(found[1]), at))
-                if len(self.told) >= self._wanted:
+                self.arrivals.append((path, int(found[1]), at))
+                if len(self.arrivals) >= self._wanted:
                     self._enough.set()
 
 
 @contextlib.asynccontextmanager
-async def _sinking() -> AsyncIterator[Sinks]:
-    sinks = Sinks()
+async def _open_sinks() -> AsyncIterator[DrainSinks]:
+    sinks = DrainSinks()
     server = await asyncio.start_server(sinks.serve, "127.0.0.1", 0, backlog=1024)
     sinks.port = server.sockets[0].getsockname()[1]
     try:
@@ -78,14 +78,14 @@ async def _sinking() -> AsyncIterator[Sinks]:
         server.close()
 
 
-def rows() -> list[Row]:
+def rows() -> list[TableRow]:
     """The figures, as rows of the table."""
     with tempfile.TemporaryDirectory(dir=".") as name:
-        rate, cpu_ms, resident = asyncio.run(_drained(Path(name).resolve()))
+        rate, cpu_ms, resident = asyncio.run(_measure_drain(Path(name).resolve()))
     waits: list[float] = []
     for hanging in (False, True):
         with tempfile.TemporaryDirectory(dir=".") as name:
-            waits.append(asyncio.run(_paced(Path(name).resolve(), hanging=hanging)))
+            waits.append(asyncio.run(_measure_waits(Path(name).resolve(), hanging=hanging)))
     calm, among = waits
     return [
         (
@@ -101,26 +101,26 @@ def rows() -> list[Row]:
     ]
 
 
-async def _drained(folder: Path) -> tuple[float, float, float]:
+async def _measure_drain(folder: Path) -> tuple[float, float, float]:
     """Messages a second, milliseconds of CPU for each, and the megabytes that are resident in the end."""
-    async with _sinking() as sinks:
+    async with _open_sinks() as sinks:
         urls = [f"json://127.0.0.1:{sinks.port}/{number}" for number in range(TARGETS)]
-        await _owe(folder / "receiver.db", [simple_name(url) for url in urls])
+        await _fill_notices(folder / "receiver.db", [simple_name(url) for url in urls])
         port = free_port()
-        env = environment(folder, RECEIVER_PORT=str(port), RECEIVER_NOTIFY_URLS=" ".join(urls))
-        with started("receiver", "serve", env=env) as service:
-            await sinks.wait(TARGETS)  # Apprise is loaded
-            cpu_before, done_before, began = cpu_seconds(service.pid), len(sinks.told), time.perf_counter()
-            await sinks.wait(NOTICES)
-            took, done = time.perf_counter() - began, len(sinks.told) - done_before
+        env = service_env(folder, RECEIVER_PORT=str(port), RECEIVER_NOTIFY_URLS=" ".join(urls))
+        with start_module("receiver", "serve", env=env) as service:
+            await sinks.wait_for_messages(TARGETS)  # Apprise is loaded
+            cpu_before, done_before, began = cpu_seconds(service.pid), len(sinks.arrivals), time.perf_counter()
+            await sinks.wait_for_messages(NOTICES)
+            took, done = time.perf_counter() - began, len(sinks.arrivals) - done_before
             cpu = cpu_seconds(service.pid) - cpu_before
             resident = resident_mb(service.pid)
-    if len({(path, number) for path, number, _ in sinks.told}) != NOTICES:
+    if len({(path, number) for path, number, _ in sinks.arrivals}) != NOTICES:
         raise SystemExit("some messages came twice, and others did not come")
     return done / took, cpu / done * 1000, resident
 
 
-async def _owe(path: Path, targets: list[str]) -> None:
+async def _fill_notices(path: Path, targets: list[str]) -> None:
     """A database with notices that are due, in turn to each of the targets."""
     now = time.time_ns() // 1_000_000
     images = tuple(Image(place, f"https://cdn.example.com/pictures/{place}.png") for place in range(4))
@@ -130,9 +130,9 @@ async def _owe(path: Path, targets: list[str]) -> None:
             await tx.notices.insert(
                 Notice(
                     target=targets[number % TARGETS],
-                    event=Event.COMPLETED,
+                    event=NoticeEvent.COMPLETED,
                     report=Report(
-                        event=Event.COMPLETED,
+                        event=NoticeEvent.COMPLETED,
                         ref=(ref := new_ref(now)),
                         label=f"drain-{number}-",
                         model="midjourney_outpaint",
@@ -148,35 +148,35 @@ async def _owe(path: Path, targets: list[str]) -> None:
     await store.close()
 
 
-async def _paced(folder: Path, *, hanging: bool) -> float:
+async def _measure_waits(folder: Path, *, hanging: bool) -> float:
     """The 0.95 quantile of the milliseconds from a callback's answer to its message at each of the sinks."""
     count = PER_SECOND * SECONDS + 1
-    tasks = [replace(task, label=f"drain-{number}-") for number, task in enumerate(waiting(count))]
-    await fill(folder / "receiver.db", tasks)
-    async with _sinking() as sinks:
+    tasks = [replace(task, label=f"drain-{number}-") for number, task in enumerate(waiting_tasks(count))]
+    await fill_store(folder / "receiver.db", tasks)
+    async with _open_sinks() as sinks:
         urls = [f"json://127.0.0.1:{sinks.port}/{number}" for number in range(TARGETS)]
         urls += [f"json://127.0.0.1:{sinks.port}/hang"] if hanging else []
         port = free_port()
-        env = environment(folder, RECEIVER_PORT=str(port), RECEIVER_NOTIFY_URLS=" ".join(urls))
-        with started("receiver", "serve", env=env):
-            await asyncio.to_thread(answered, port, "/readyz")
+        env = service_env(folder, RECEIVER_PORT=str(port), RECEIVER_NOTIFY_URLS=" ".join(urls))
+        with start_module("receiver", "serve", env=env):
+            await asyncio.to_thread(wait_for_answer, port, "/readyz")
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
-                answers = [await _posted(client, tasks[0])]
-                await sinks.wait(TARGETS)  # with the first message of all Apprise is loaded
+                answers = [await _post_callback(client, tasks[0])]
+                await sinks.wait_for_messages(TARGETS)  # with the first message of all Apprise is loaded
                 began = time.perf_counter()
                 for number, task in enumerate(tasks[1:]):
                     await asyncio.sleep(max(0.0, began + number / PER_SECOND - time.perf_counter()))
-                    answers.append(await _posted(client, task))
-            await sinks.wait(count * TARGETS)
+                    answers.append(await _post_callback(client, task))
+            await sinks.wait_for_messages(count * TARGETS)
     if hanging and not sinks.hanging:
         raise SystemExit("the target that hangs was not asked")
-    waits = [max(0.0, at - answers[number]) * 1000 for _, number, at in sinks.told if number]
+    waits = [max(0.0, at - answers[number]) * 1000 for _, number, at in sinks.arrivals if number]
     return statistics.quantiles(waits, n=100)[94]
 
 
-async def _posted(client: httpx.AsyncClient, task: Task) -> float:
+async def _post_callback(client: httpx.AsyncClient, task: Task) -> float:
     """When the callback of a task was answered."""
-    answer = await client.post(f"/callbacks/{Ring([KEY]).token(task.ref)}", content=body(task.task_id or ""))
+    answer = await client.post(f"/callbacks/{Ring([KEY]).token(task.ref)}", content=completed_body(task.task_id or ""))
     at = time.perf_counter()
     answer.raise_for_status()
     return at

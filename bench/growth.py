@@ -16,18 +16,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from bench.history import MODEL, after, grow
-from bench.samples import Row, body
-from receiver.core.types import Event, Notice, Policy, Report, Sent, State, Target, Task, Verdict
-from receiver.notify.dispatch import Notify
+from bench.history import MODEL, make_history, time_after
+from bench.samples import TableRow, completed_body
+from receiver.core.types import AttemptResult, Notice, NoticeEvent, Policy, Report, Target, Task, TaskState, Verdict
+from receiver.notify.dispatch import NoticeDispatcher
 from receiver.notify.messages.message import Message, NoLinks
 from receiver.providers.registry import PROVIDERS
 from receiver.store import Store, open_store
-from receiver.tasks.ingest import Ingest
-from receiver.tasks.sweep import Sweep
+from receiver.tasks.ingest import CallbackIngest
+from receiver.tasks.sweep import SweepLoop
 from receiver.telemetry.metrics import Metrics
 from receiver.tokens import new_ref
-from receiver.web.api.present import shown
+from receiver.web.api.present import task_views
 
 SMALL, LARGE = 1_000, 1_000_000
 PAIRS = 15
@@ -36,7 +36,7 @@ PAGE_BYTES = 4096
 _MINUTE = 60_000
 
 
-class Subject:
+class MeasuredStore:
     """A database that is measured: its rooms as the service connects them, and a clock that the measuring moves."""
 
     def __init__(self, path: Path, store: Store, now: int) -> None:
@@ -46,10 +46,10 @@ class Subject:
         policy = Policy(targets=(Target(name="bench", url="json://127.0.0.1:9/"),), started_at=now)
         metrics = Metrics()
         never: Any = None  # nothing is asked of the provider: claims only
-        self.ingest = Ingest(store, PROVIDERS["vtrix"].parse, policy, self.clock, metrics)
-        self.sweep = Sweep(store, never, policy, self.clock, metrics=metrics)
-        self.notify = Notify(
-            *(store, _Sent(), policy, self.clock),
+        self.ingest = CallbackIngest(store, PROVIDERS["vtrix"].parse, policy, self.clock, metrics)
+        self.sweep = SweepLoop(store, never, policy, self.clock, metrics=metrics)
+        self.notify = NoticeDispatcher(
+            *(store, _InstantSender(), policy, self.clock),
             schedule_ms=[_MINUTE],
             timeout_ms=_MINUTE,
             links=NoLinks(),
@@ -60,7 +60,7 @@ class Subject:
         """Milliseconds UTC."""
         return self.now
 
-    async def waiting(self, count: int, *, poll_in_ms: int) -> list[Task]:
+    async def add_waiting(self, count: int, *, poll_in_ms: int) -> list[Task]:
         """New tasks that the provider has."""
         tasks = []
         for _ in range(count):
@@ -69,7 +69,7 @@ class Subject:
                 Task(
                     ref=new_ref(self.now),
                     created_at=self.now,
-                    state=State.WAITING,
+                    state=TaskState.WAITING,
                     task_id=new_ref(self.now),
                     model=MODEL,
                     submitted_at=self.now,
@@ -81,48 +81,48 @@ class Subject:
         return tasks
 
 
-class _Sent:
+class _InstantSender:
     """A sender for which all is sent at once."""
 
-    async def send(self, target: Target, message: Message) -> Sent:
-        return Sent()
+    async def send(self, target: Target, message: Message) -> AttemptResult:
+        return AttemptResult()
 
 
 @contextlib.asynccontextmanager
-async def opened(path: Path, now: int) -> AsyncIterator[Subject]:
+async def open_measured(path: Path, now: int) -> AsyncIterator[MeasuredStore]:
     """The database at `path`, as the service would open it at `now`."""
     store = await open_store(path)
     try:
-        yield Subject(path, store, now)
+        yield MeasuredStore(path, store, now)
     finally:
         await store.close()
 
 
-async def _nothing(subject: Subject) -> None:
+async def _prepare_nothing(subject: MeasuredStore) -> None:
     return None
 
 
-async def _called(subject: Subject) -> list[tuple[str, bytes]]:
-    tasks = await subject.waiting(BATCH, poll_in_ms=60 * _MINUTE)
-    return [(task.ref, body(task.task_id or "")) for task in tasks]
+async def _prepare_callbacks(subject: MeasuredStore) -> list[tuple[str, bytes]]:
+    tasks = await subject.add_waiting(BATCH, poll_in_ms=60 * _MINUTE)
+    return [(task.ref, completed_body(task.task_id or "")) for task in tasks]
 
 
-async def _ingest(subject: Subject, called: list[tuple[str, bytes]]) -> None:
-    verdicts = await asyncio.gather(*(subject.ingest.receive(ref, said, b"{}") for ref, said in called))
+async def _run_ingest(subject: MeasuredStore, called: list[tuple[str, bytes]]) -> None:
+    verdicts = await asyncio.gather(*(subject.ingest.receive_callback(ref, said, b"{}") for ref, said in called))
     assert set(verdicts) == {Verdict.ACCEPTED}
 
 
-async def _overdue(subject: Subject) -> None:
-    await subject.waiting(1, poll_in_ms=0)
+async def _prepare_overdue(subject: MeasuredStore) -> None:
+    await subject.add_waiting(1, poll_in_ms=0)
     subject.now += _MINUTE
 
 
-async def _sweep(subject: Subject, _: None) -> None:
+async def _run_sweep(subject: MeasuredStore, _: None) -> None:
     assert await subject.sweep.claim() is not None
 
 
-async def _owed(subject: Subject) -> None:
-    report = Report(event=Event.ATTENTION, text="to be claimed")
+async def _prepare_notice(subject: MeasuredStore) -> None:
+    report = Report(event=NoticeEvent.ATTENTION, text="to be claimed")
     notice = Notice(
         target="bench", event=report.event, report=report, created_at=subject.now, due_at=subject.now - 60 * _MINUTE
     )
@@ -130,58 +130,58 @@ async def _owed(subject: Subject) -> None:
         await tx.notices.insert([notice])
 
 
-async def _notify(subject: Subject, _: None) -> None:
+async def _run_notify(subject: MeasuredStore, _: None) -> None:
     send = await subject.notify.claim()
     assert send is not None
-    await subject.notify.carry(send)
+    await subject.notify.carry_out(send)
 
 
-async def _page(subject: Subject, _: None) -> None:
-    assert len(await shown(subject.store, await subject.store.tasks.page(limit=50))) == 50
+async def _list_page(subject: MeasuredStore, _: None) -> None:
+    assert len(await task_views(subject.store, await subject.store.tasks.page(limit=50))) == 50
 
 
-async def _ended(subject: Subject, _: None) -> None:
+async def _list_completed(subject: MeasuredStore, _: None) -> None:
     tasks = await subject.store.tasks.page(state="completed", label="label-7", limit=10)
-    assert len(await shown(subject.store, tasks)) == 10
+    assert len(await task_views(subject.store, tasks)) == 10
 
 
-_Prepare = Callable[[Subject], Awaitable[Any]]
-_Run = Callable[[Subject, Any], Awaitable[object]]
+_Prepare = Callable[[MeasuredStore], Awaitable[Any]]
+_Run = Callable[[MeasuredStore, Any], Awaitable[object]]
 OPERATIONS: dict[str, tuple[_Prepare, _Run]] = {
-    "ingest of 64 callbacks": (_called, _ingest),
-    "sweep claim": (_overdue, _sweep),
-    "notice claimed and recorded": (_owed, _notify),
-    "list of 50 tasks": (_nothing, _page),
-    "list by state and label": (_nothing, _ended),
+    "ingest of 64 callbacks": (_prepare_callbacks, _run_ingest),
+    "sweep claim": (_prepare_overdue, _run_sweep),
+    "notice claimed and recorded": (_prepare_notice, _run_notify),
+    "list of 50 tasks": (_prepare_nothing, _list_page),
+    "list by state and label": (_prepare_nothing, _list_completed),
 }
 START = "start-up"
 
 
-async def pages(path: Path, count: int) -> dict[str, int]:
+async def count_pages(path: Path, count: int) -> dict[str, int]:
     """How many pages each operation reads of the database at `path`, with nothing in memory."""
     found = {}
-    now = after(count) + _MINUTE
+    now = time_after(count) + _MINUTE
     for name, (prepare, run) in OPERATIONS.items():
         for _ in range(2):  # the first time, modules are imported on the way
-            async with opened(path, now) as subject:
+            async with open_measured(path, now) as subject:
                 prepared = await prepare(subject)
                 now = subject.now
-            async with opened(path, now) as subject:
+            async with open_measured(path, now) as subject:
                 before = _bytes_read()
                 await run(subject, prepared)
                 found[name] = (_bytes_read() - before) // PAGE_BYTES
     before = _bytes_read()
-    async with opened(path, now):
+    async with open_measured(path, now):
         found[START] = (_bytes_read() - before) // PAGE_BYTES
     return found
 
 
-def grown(before: dict[str, int], now: dict[str, int], deeper: int) -> dict[str, tuple[int, int]]:
+def deeper_reads(before: dict[str, int], now: dict[str, int], deeper: int) -> dict[str, tuple[int, int]]:
     """The operations that read more pages than before by more than `deeper`: a level for each B-tree there is."""
     return {name: (before[name], now[name]) for name in before if now[name] > before[name] + deeper}
 
 
-def trees(path: Path) -> int:
+def count_trees(path: Path) -> int:
     """How many B-trees the database has: its tables and their indexes."""
     with contextlib.closing(sqlite3.connect(path)) as raw:
         [(count,)] = raw.execute("SELECT count(*) FROM sqlite_master WHERE rootpage > 0")
@@ -193,14 +193,14 @@ def _bytes_read() -> int:
     return int(Path("/proc/self/io").read_text().split("rchar:")[1].split()[0])
 
 
-async def times(
+async def measure_times(
     small: Path, large: Path, counts: tuple[int, int], pairs: int = PAIRS
 ) -> dict[str, tuple[float, float]]:
     """The milliseconds of each operation over either database: medians of interleaved pairs, on warm stores."""
     took: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in (*OPERATIONS, START)}
     paths = (small, large)
-    nows = [after(count) + 60 * _MINUTE for count in counts]
-    async with opened(small, nows[0]) as first, opened(large, nows[1]) as second:
+    nows = [time_after(count) + 60 * _MINUTE for count in counts]
+    async with open_measured(small, nows[0]) as first, open_measured(large, nows[1]) as second:
         subjects = (first, second)
         for pair in range(-2, PAIRS):  # two to warm up
             for name, (prepare, run) in OPERATIONS.items():
@@ -214,21 +214,21 @@ async def times(
     for pair in range(PAIRS):
         for which in (0, 1) if pair % 2 else (1, 0):
             began = time.perf_counter()
-            async with opened(paths[which], nows[which]):
+            async with open_measured(paths[which], nows[which]):
                 took[START][which].append((time.perf_counter() - began) * 1000)
     return {name: (statistics.median(small), statistics.median(large)) for name, (small, large) in took.items()}
 
 
-def rows() -> list[Row]:
+def rows() -> list[TableRow]:
     """Each operation at 1,000,000 tasks: its time, the ratio to 1,000 (1 or more: no slower), and the pages."""
     with tempfile.TemporaryDirectory(dir=".") as name:
         small, large = (Path(name).resolve() / f"{count}.db" for count in (SMALL, LARGE))
-        grow(small, SMALL)
-        grow(large, LARGE)
-        read = [asyncio.run(pages(path, count)) for path, count in ((small, SMALL), (large, LARGE))]
-        if more := grown(read[0], read[1], trees(small)):
+        make_history(small, SMALL)
+        make_history(large, LARGE)
+        read = [asyncio.run(count_pages(path, count)) for path, count in ((small, SMALL), (large, LARGE))]
+        if more := deeper_reads(read[0], read[1], count_trees(small)):
             raise SystemExit(f"these read more pages at {LARGE:,} tasks than at {SMALL:,}: {more}")
-        took = asyncio.run(times(small, large, (SMALL, LARGE)))
+        took = asyncio.run(measure_times(small, large, (SMALL, LARGE)))
     return [
         (
             f"{name}, at 1,000,000 tasks",

@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 from receiver.store import open_store
-from receiver.store.migrations.steps import migrations
+from receiver.store.migrations.steps import load_migrations
 
 BORN = 1_790_000_000_000  # milliseconds; a task every ten seconds from here on
 APART_MS = 10_000
@@ -42,13 +42,13 @@ INSERT INTO attempts (send_id, at, duration_ms) SELECT i + 1, at + 61000, 300 FR
 """
 
 
-def grow(path: Path, count: int, *, schema: int | None = None) -> None:
+def make_history(path: Path, count: int, *, schema: int | None = None) -> None:
     """Make a database with `count` (≥ 1) tasks that ended; its next task is made at `after(count)`.
 
     With `schema` it is left as the version that knew so many migrations made it.
     """
     if schema is None:
-        _make(path)
+        _make_empty(path)
     else:
         _make_old(path, schema)
     with sqlite3.connect(path, isolation_level=None) as raw:
@@ -63,7 +63,7 @@ def grow(path: Path, count: int, *, schema: int | None = None) -> None:
     raw.close()
 
 
-def after(count: int) -> int:
+def time_after(count: int) -> int:
     """When, in milliseconds, the next task of a database of `count` tasks is made."""
     return BORN + count * APART_MS
 
@@ -76,18 +76,18 @@ def _make_old(path: Path, schema: int) -> None:
             "CREATE TABLE migrations (number INTEGER PRIMARY KEY, name TEXT NOT NULL,"
             " probed_at INTEGER NOT NULL DEFAULT 0) STRICT"
         )
-        for step in migrations("sqlite")[:schema]:
+        for step in load_migrations("sqlite")[:schema]:
             raw.executescript(step.sql)
             raw.execute("INSERT INTO migrations (number, name) VALUES (?, ?)", (step.number, step.name))
     raw.close()
 
 
-def _make(path: Path) -> None:
+def _make_empty(path: Path) -> None:
     """An empty database, by the store itself; in a thread, for the caller may have a loop of its own."""
 
-    async def made() -> None:
+    async def open_and_close() -> None:
         await (await open_store(path)).close()
 
-    thread = threading.Thread(target=lambda: asyncio.run(made()))
+    thread = threading.Thread(target=lambda: asyncio.run(open_and_close()))
     thread.start()
     thread.join()

@@ -16,8 +16,8 @@ from pathlib import Path
 import httpx
 from msgspec.structs import replace
 
-from bench.processes import answered, free_port, started
-from bench.samples import KEY, Row, body, environment, fill, waiting
+from bench.processes import free_port, start_module, wait_for_answer
+from bench.samples import KEY, TableRow, completed_body, fill_store, service_env, waiting_tasks
 from receiver.core.types import Task
 from receiver.tokens import Ring
 
@@ -27,12 +27,12 @@ PATIENCE_S = 20.0
 _LABEL = re.compile(r"latency-(\d+)-")
 
 
-class Sink:
+class TimedSink:
     """A json:// target that notes when it was told of which task."""
 
     def __init__(self, count: int) -> None:
         loop = asyncio.get_running_loop()
-        self.told: list[asyncio.Future[float]] = [loop.create_future() for _ in range(count)]
+        self.arrivals: list[asyncio.Future[float]] = [loop.create_future() for _ in range(count)]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Take one message."""
@@ -43,14 +43,14 @@ class Sink:
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             await writer.drain()
         found = _LABEL.search(json.dumps(message))
-        if found and not (told := self.told[int(found[1])]).done():
+        if found and not (told := self.arrivals[int(found[1])]).done():
             told.set_result(at)
 
 
-def rows() -> list[Row]:
+def rows() -> list[TableRow]:
     """The first message, and p50 and p99 of the others."""
     with tempfile.TemporaryDirectory(dir=".") as folder:
-        first, others = asyncio.run(_measured(Path(folder).absolute()))
+        first, others = asyncio.run(_measure_latencies(Path(folder).absolute()))
     hundredths = statistics.quantiles(others, n=100)
     pace = f"{PER_SECOND} / s for {SECONDS} s"
     return [
@@ -59,35 +59,35 @@ def rows() -> list[Row]:
     ]
 
 
-async def _measured(folder: Path) -> tuple[float, list[float]]:
+async def _measure_latencies(folder: Path) -> tuple[float, list[float]]:
     """Milliseconds: of the first message, and of each of the others."""
     count = 1 + PER_SECOND * SECONDS
-    tasks = [replace(task, label=f"latency-{number}-") for number, task in enumerate(waiting(count))]
-    sink = Sink(count)
+    tasks = [replace(task, label=f"latency-{number}-") for number, task in enumerate(waiting_tasks(count))]
+    sink = TimedSink(count)
     server = await asyncio.start_server(sink.serve, "127.0.0.1", 0)
     port = free_port()
-    await fill(folder / "receiver.db", tasks)
+    await fill_store(folder / "receiver.db", tasks)
     url = f"json://127.0.0.1:{server.sockets[0].getsockname()[1]}/sink"
-    env = environment(folder, RECEIVER_PORT=str(port), RECEIVER_NOTIFY_URLS=url)
+    env = service_env(folder, RECEIVER_PORT=str(port), RECEIVER_NOTIFY_URLS=url)
     async with server, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
-        with started("receiver", "serve", env=env):
-            await asyncio.to_thread(answered, port, "/readyz")
-            posts = _posts(tasks)
-            first = await _told(client, *next(posts), sink.told[0])
+        with start_module("receiver", "serve", env=env):
+            await asyncio.to_thread(wait_for_answer, port, "/readyz")
+            posts = _callback_posts(tasks)
+            first = await _time_message(client, *next(posts), sink.arrivals[0])
             began = time.perf_counter()
             under_way = []
             for number, post in enumerate(posts):
                 await asyncio.sleep(max(0.0, began + number / PER_SECOND - time.perf_counter()))
-                under_way.append(asyncio.create_task(_told(client, *post, sink.told[number + 1])))
+                under_way.append(asyncio.create_task(_time_message(client, *post, sink.arrivals[number + 1])))
             return first, await asyncio.gather(*under_way)
 
 
-def _posts(tasks: list[Task]) -> Iterator[tuple[str, bytes]]:
+def _callback_posts(tasks: list[Task]) -> Iterator[tuple[str, bytes]]:
     ring = Ring([KEY])
-    return ((f"/callbacks/{ring.token(task.ref)}", body(task.task_id or "")) for task in tasks)
+    return ((f"/callbacks/{ring.token(task.ref)}", completed_body(task.task_id or "")) for task in tasks)
 
 
-async def _told(client: httpx.AsyncClient, path: str, said: bytes, told: "asyncio.Future[float]") -> float:
+async def _time_message(client: httpx.AsyncClient, path: str, said: bytes, told: "asyncio.Future[float]") -> float:
     """Milliseconds from the answer to the message; a message that came first counts as at once."""
     answer = await client.post(path, content=said)
     at = time.perf_counter()

@@ -14,14 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-def pack(requests: Iterator[bytes], into: Path) -> None:
+def pack_requests(requests: Iterator[bytes], into: Path) -> None:
     """Write requests where `unpack` finds them."""
     with into.open("wb") as file:
         for request in requests:
             file.write(len(request).to_bytes(4, "big") + request)
 
 
-def unpack(file: Path) -> list[bytes]:
+def unpack_requests(file: Path) -> list[bytes]:
     """The requests of a file."""
     packed = memoryview(file.read_bytes())
     found, at = [], 0
@@ -32,14 +32,14 @@ def unpack(file: Path) -> list[bytes]:
     return found
 
 
-def post(path: str, body: bytes) -> bytes:
+def post_request(path: str, body: bytes) -> bytes:
     """One POST as bytes."""
     return (
         f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     ).encode() + body
 
 
-class _Connection(asyncio.Protocol):
+class _LoadConnection(asyncio.Protocol):
     """Sends, waits for the whole answer, sends again."""
 
     def __init__(self, requests: Iterator[bytes], latencies: list[float], statuses: Counter[int]) -> None:
@@ -52,9 +52,9 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._next()
+        self._send_next()
 
-    def _next(self) -> None:
+    def _send_next(self) -> None:
         request = next(self._requests, None)
         if request is None:
             self._transport.close()
@@ -75,14 +75,14 @@ class _Connection(asyncio.Protocol):
         self._latencies.append(time.perf_counter() - self._sent_at)
         self._statuses[int(head[9:12])] += 1
         self._got = b""
-        self._next()
+        self._send_next()
 
     def connection_lost(self, error: Exception | None) -> None:
         if not self.done.done():
             self.done.set_result(None)
 
 
-async def run(port: int, connections: int, requests: list[bytes]) -> dict[str, object]:
+async def run_load(port: int, connections: int, requests: list[bytes]) -> dict[str, object]:
     """Send all `requests` over `connections`; the figures."""
     loop = asyncio.get_running_loop()
     left = iter(requests)
@@ -90,7 +90,7 @@ async def run(port: int, connections: int, requests: list[bytes]) -> dict[str, o
     statuses: Counter[int] = Counter()
     started = time.perf_counter()
     opened = [
-        await loop.create_connection(lambda: _Connection(left, latencies, statuses), "127.0.0.1", port)
+        await loop.create_connection(lambda: _LoadConnection(left, latencies, statuses), "127.0.0.1", port)
         for _ in range(connections)
     ]
     await asyncio.gather(*(protocol.done for _, protocol in opened))
@@ -106,4 +106,4 @@ async def run(port: int, connections: int, requests: list[bytes]) -> dict[str, o
 
 if __name__ == "__main__":
     port, connections, file = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
-    print(json.dumps(asyncio.run(run(port, connections, unpack(file)))))
+    print(json.dumps(asyncio.run(run_load(port, connections, unpack_requests(file)))))

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from bench.load import pack, post
-from bench.processes import LOAD_CORE, resident_mb, started
-from bench.samples import KEY, Row, body, environment, fill, waiting
+from bench.load import pack_requests, post_request
+from bench.processes import LOAD_CORE, resident_mb, start_module
+from bench.samples import KEY, TableRow, completed_body, fill_store, service_env, waiting_tasks
 from receiver.tokens import Ring
 
 CALLBACKS = 10_000
@@ -31,7 +31,7 @@ PATIENCE_S = 300.0
 GOALS_MB = {"idle": 40, "after": 65}
 
 
-class Memory(Struct, frozen=True):
+class MemoryUse(Struct, frozen=True):
     """Megabytes: of a service that has just started on an empty database; at the peak of the callbacks; when their
     notices are sent; at the peak of the flood."""
 
@@ -41,7 +41,7 @@ class Memory(Struct, frozen=True):
     flooded: float
 
 
-class _Sink:
+class _CountingSink:
     """A json:// target that counts what it is sent."""
 
     def __init__(self) -> None:
@@ -59,66 +59,71 @@ class _Sink:
             self.count += 1
             self._moved.notify_all()
 
-    async def until(self, count: int) -> None:
+    async def wait_for_count(self, count: int) -> None:
         """Once it was sent `count`; raises TimeoutError."""
         async with asyncio.timeout(PATIENCE_S), self._moved:
             await self._moved.wait_for(lambda: self.count >= count)
 
 
 @contextlib.asynccontextmanager
-async def _sinking() -> AsyncIterator[tuple[_Sink, str]]:
-    sink = _Sink()
+async def _open_sink() -> AsyncIterator[tuple[_CountingSink, str]]:
+    sink = _CountingSink()
     server = await asyncio.start_server(sink.serve, "127.0.0.1", 0)
     async with server:
         yield sink, f"json://127.0.0.1:{server.sockets[0].getsockname()[1]}/sink"
 
 
-def measure(count: int = CALLBACKS) -> Memory:
+def measure_memory(count: int = CALLBACKS) -> MemoryUse:
     """One run of the service: `count` callbacks of 1 KB that each settle a task and owe a notice, then a flood."""
     with tempfile.TemporaryDirectory(dir=".") as name:
-        return asyncio.run(_measure(count, Path(name).resolve()))
+        return asyncio.run(_measure_run(count, Path(name).resolve()))
 
 
-async def _measure(count: int, folder: Path) -> Memory:
-    tasks = waiting(count)
-    await fill(folder / "receiver.db", tasks)
+async def _measure_run(count: int, folder: Path) -> MemoryUse:
+    tasks = waiting_tasks(count)
+    await fill_store(folder / "receiver.db", tasks)
     ring = Ring([KEY])
     small, large = folder / "small", folder / "large"
     paths = [f"/callbacks/{ring.token(it.ref)}" for it in tasks]
-    pack((post(path, body(it.task_id or "")) for path, it in zip(paths, tasks, strict=True)), small)
-    pack((post(path, json.dumps({"pad": "x" * LARGE}).encode()) for path in paths[: 2 * FLOOD_CONNECTIONS]), large)
-    async with _sinking() as (sink, url):
+    pack_requests(
+        (post_request(path, completed_body(it.task_id or "")) for path, it in zip(paths, tasks, strict=True)), small
+    )
+    pack_requests(
+        (post_request(path, json.dumps({"pad": "x" * LARGE}).encode()) for path in paths[: 2 * FLOOD_CONNECTIONS]),
+        large,
+    )
+    async with _open_sink() as (sink, url):
         (folder / "empty").mkdir()
-        with _serving(folder / "empty", url) as (pid, port):
-            await asyncio.to_thread(_ready, port)
+        with _serve_folder(folder / "empty", url) as (pid, port):
+            await asyncio.to_thread(_wait_ready, port)
             idle = resident_mb(pid)
-        with _serving(folder, url) as (pid, port):
-            await asyncio.to_thread(_ready, port)
-            await _load(port, CONNECTIONS, small)
+        with _serve_folder(folder, url) as (pid, port):
+            await asyncio.to_thread(_wait_ready, port)
+            await _run_load(port, CONNECTIONS, small)
             busiest = _peak_mb(pid)
-            await sink.until(count)
+            await sink.wait_for_count(count)
             after = resident_mb(pid)
             _forget_peak(pid)
-            await _load(port, FLOOD_CONNECTIONS, large)
-            return Memory(idle, busiest, after, _peak_mb(pid))
+            await _run_load(port, FLOOD_CONNECTIONS, large)
+            return MemoryUse(idle, busiest, after, _peak_mb(pid))
 
 
 @contextlib.contextmanager
-def _serving(folder: Path, sink_url: str) -> Iterator[tuple[int, int]]:
+def _serve_folder(folder: Path, sink_url: str) -> Iterator[tuple[int, int]]:
     """`receiver serve` over a folder: its process id and its port."""
     port = _free_port()
-    env = environment(folder, RECEIVER_PORT=str(port), RECEIVER_NOTIFY_URLS=sink_url)
-    with started("receiver", "serve", env=env) as running:
+    env = service_env(folder, RECEIVER_PORT=str(port), RECEIVER_NOTIFY_URLS=sink_url)
+    with start_module("receiver", "serve", env=env) as running:
         yield running.pid, port
 
 
-async def _load(port: int, connections: int, requests: Path) -> None:
-    def load() -> None:
-        with started("bench.load", str(port), str(connections), str(requests), cores=LOAD_CORE) as running:
+async def _run_load(port: int, connections: int, requests: Path) -> None:
+    def run_process() -> None:
+        with start_module("bench.load", str(port), str(connections), str(requests), cores=LOAD_CORE) as running:
             assert running.stdout is not None
             running.stdout.readline()
 
-    await asyncio.to_thread(load)
+    await asyncio.to_thread(run_process)
 
 
 def _free_port() -> int:
@@ -127,14 +132,14 @@ def _free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def _ready(port: int) -> None:
-    for _ in _tries():
+def _wait_ready(port: int) -> None:
+    for _ in _poll_gaps():
         with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1):
             return
     raise SystemExit("the service did not become ready")
 
 
-def _tries() -> Iterator[None]:
+def _poll_gaps() -> Iterator[None]:
     end = time.monotonic() + 20
     while time.monotonic() < end:
         yield
@@ -152,9 +157,9 @@ def _forget_peak(pid: int) -> None:
     Path(f"/proc/{pid}/clear_refs").write_text("5")  # proc(5): VmHWM is set to VmRSS
 
 
-def rows(count: int = CALLBACKS) -> list[Row]:
+def rows(count: int = CALLBACKS) -> list[TableRow]:
     """The lines of the table."""
-    found = measure(count)
+    found = measure_memory(count)
     return [
         ("memory idle", f"{found.idle:.0f} MB", f"at most {GOALS_MB['idle']}"),
         (f"memory while {count:,} callbacks come in", f"{found.busiest:.0f} MB", "its peak"),

@@ -15,10 +15,10 @@ import tempfile
 from operator import truediv
 from pathlib import Path
 
-from bench.load import pack, post
-from bench.processes import answered, free_port, running
-from bench.samples import Row, body, fill, waiting
-from bench.throughput import ALTERNATIONS, CALLBACKS, answers, called, load
+from bench.load import pack_requests, post_request
+from bench.processes import free_port, start_process, wait_for_answer
+from bench.samples import TableRow, completed_body, fill_store, waiting_tasks
+from bench.throughput import ALTERNATIONS, CALLBACKS, callback_requests, load_server, measure_server
 
 THEIRS = 400  # callbacks an alternation: some seconds
 JOURNALS = {"DELETE": "SQLite's defaults", "WAL": "write-ahead log"}
@@ -27,12 +27,12 @@ exec sqlite3 -cmd '.timeout 20000' {database} "INSERT INTO callbacks (body) VALU
 """
 
 
-def rows() -> list[Row]:
+def rows() -> list[TableRow]:
     """Their rate beside ours: the median of the alternations; a line that says so where they are not installed."""
     missing = [name for name in ("webhook", "sqlite3") if shutil.which(name) is None]
     if missing:
         return [("against adnanh/webhook", "skipped", f"not installed: {', '.join(missing)}")]
-    runs = [(_receiver(), *(_webhook(journal) for journal in JOURNALS)) for _ in range(ALTERNATIONS)]
+    runs = [(_receiver_rate(), *(_webhook_rate(journal) for journal in JOURNALS)) for _ in range(ALTERNATIONS)]
     ours, *theirs = zip(*runs, strict=True)
     return [
         (
@@ -44,16 +44,16 @@ def rows() -> list[Row]:
     ]
 
 
-def _receiver() -> float:
+def _receiver_rate() -> float:
     with tempfile.TemporaryDirectory(dir=".") as name:
         folder = Path(name).resolve()
-        tasks = waiting(CALLBACKS)
-        asyncio.run(fill(folder / "receiver.db", tasks))
-        pack(called(tasks), folder / "requests")
-        return float(answers("held", folder, folder / "requests", CALLBACKS)["rate"])
+        tasks = waiting_tasks(CALLBACKS)
+        asyncio.run(fill_store(folder / "receiver.db", tasks))
+        pack_requests(callback_requests(tasks), folder / "requests")
+        return float(measure_server("held", folder, folder / "requests", CALLBACKS)["rate"])
 
 
-def _webhook(journal: str) -> float:
+def _webhook_rate(journal: str) -> float:
     with tempfile.TemporaryDirectory(dir=".") as name:
         folder = Path(name).resolve()
         database = folder / "peer.db"
@@ -71,11 +71,14 @@ def _webhook(journal: str) -> float:
             "pass-arguments-to-command": [{"source": "raw-request-body"}],
         }
         (folder / "hooks.json").write_text(json.dumps([hook]))
-        pack((post("/hooks/store", body(f"peer{number}")) for number in range(THEIRS)), folder / "requests")
+        pack_requests(
+            (post_request("/hooks/store", completed_body(f"peer{number}")) for number in range(THEIRS)),
+            folder / "requests",
+        )
         port = free_port()
-        with running("webhook", "-hooks", f"{folder}/hooks.json", "-ip", "127.0.0.1", "-port", str(port)):
-            answered(port, "/")
-            figures = load(port, folder / "requests")
+        with start_process("webhook", "-hooks", f"{folder}/hooks.json", "-ip", "127.0.0.1", "-port", str(port)):
+            wait_for_answer(port, "/")
+            figures = load_server(port, folder / "requests")
         with contextlib.closing(sqlite3.connect(database)) as kept:
             [(count,)] = kept.execute("SELECT count(*) FROM callbacks WHERE json_valid(body)")
     if count != THEIRS or figures["statuses"] != {"200": THEIRS}:

@@ -15,9 +15,9 @@ from pathlib import Path
 from msgspec import Struct
 from PIL import Image, ImageChops
 
-from bench.samples import Row
+from bench.samples import TableRow
 from receiver.pictures.drawing.process import CHILD
-from receiver.pictures.drawing.protocol import Limits
+from receiver.pictures.drawing.protocol import DrawLimits
 
 SIDE = 2048
 COUNT = 4
@@ -35,24 +35,24 @@ print(json.dumps({"status": status, "written": written, "cpu_s": used.ru_utime +
 """
 
 
-class Cost(Struct, frozen=True):
+class DrawingCost(Struct, frozen=True):
     """Seconds of CPU and megabytes of resident memory at the peak, of the child."""
 
     cpu_s: float
     peak_mb: float
 
 
-def measure() -> Cost:
+def measure_sheet() -> DrawingCost:
     """One contact sheet."""
     with tempfile.TemporaryDirectory() as name:
-        return _measure(_pictures(Path(name)))
+        return _measure_child(_make_pictures(Path(name)))
 
 
-def rows() -> list[Row]:
+def rows() -> list[TableRow]:
     """The lines of the table: the median of some runs, and the most memory of any."""
     with tempfile.TemporaryDirectory() as name:
-        paths = _pictures(Path(name))
-        costs = sorted((_measure(paths) for _ in range(RUNS)), key=lambda it: it.cpu_s)
+        paths = _make_pictures(Path(name))
+        costs = sorted((_measure_child(paths) for _ in range(RUNS)), key=lambda it: it.cpu_s)
     middle = costs[RUNS // 2]
     what = f"contact sheet of four {SIDE}² pictures"
     return [
@@ -61,8 +61,8 @@ def rows() -> list[Row]:
     ]
 
 
-def _measure(paths: list[Path]) -> Cost:
-    task = {"limits": Limits(), "pictures": [(str(at), str(path)) for at, path in enumerate(paths)]}
+def _measure_child(paths: list[Path]) -> DrawingCost:
+    task = {"limits": DrawLimits(), "pictures": [(str(at), str(path)) for at, path in enumerate(paths)]}
     ran = subprocess.run(
         [sys.executable, "-I", "-c", _MEASURED, *CHILD],
         input=json.dumps(task).encode(),
@@ -72,10 +72,10 @@ def _measure(paths: list[Path]) -> Cost:
     told = json.loads(ran.stdout)
     if told["status"] or told["written"] < 100_000:
         raise SystemExit(f"the child drew nothing: {told}")
-    return Cost(told["cpu_s"], told["kb"] / 1024)
+    return DrawingCost(told["cpu_s"], told["kb"] / 1024)
 
 
-def _pictures(folder: Path) -> list[Path]:
+def _make_pictures(folder: Path) -> list[Path]:
     """The files: soft colours under grain, each another."""
     grain = Image.frombytes("L", (SIDE // 2,) * 2, random.Random(1).randbytes((SIDE // 2) ** 2)).resize((SIDE, SIDE))
     grain = grain.point([128 + (value - 128) // 8 for value in range(256)])
@@ -84,7 +84,7 @@ def _pictures(folder: Path) -> list[Path]:
         bands = []
         for band in range(3):
             little = Image.new("L", (64, 64))
-            little.putdata([round(128 + 90 * _wave(spot % 64, spot // 64, at, band)) for spot in range(64 * 64)])
+            little.putdata([round(128 + 90 * _wave_at(spot % 64, spot // 64, at, band)) for spot in range(64 * 64)])
             soft = little.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
             bands.append(ImageChops.add(soft, ImageChops.offset(grain, at * 31, at * 17), 1, -128))
         paths.append(folder / f"{at}.png")
@@ -92,7 +92,7 @@ def _pictures(folder: Path) -> list[Path]:
     return paths
 
 
-def _wave(x: int, y: int, at: int, band: int) -> float:
+def _wave_at(x: int, y: int, at: int, band: int) -> float:
     return math.sin(x / 19 + at + band) * math.cos(y / 23 - band)
 
 

@@ -12,7 +12,7 @@ import sys
 from collections import Counter, deque
 from pathlib import Path
 
-from bench.load import post
+from bench.load import post_request
 
 POSTS = (
     10  # a task is settled by the first and hears nine more: commits come faster than sends, and are to be killed too
@@ -29,7 +29,7 @@ def task_id(number: int) -> str:
     return f"crash{number:015d}"
 
 
-def body(posted: Posted) -> bytes:
+def callback_body(posted: Posted) -> bytes:
     """A completed task object; each callback has bytes of its own."""
     number, serial = posted
     picture = {"type": "image", "url": f"https://cdn.example.com/{number}.png", "jobId": "5a" * 16}
@@ -45,7 +45,7 @@ def body(posted: Posted) -> bytes:
     ).encode()
 
 
-class Supply:
+class CallbackSupply:
     """What is still to be posted: fresh tasks and repeats of answered ones, mixed, so that neither is used up early."""
 
     def __init__(self, numbers: range) -> None:
@@ -54,7 +54,7 @@ class Supply:
         self._turn = 0
         self.answered: list[Posted] = []
 
-    def next(self) -> Posted | None:
+    def next_callback(self) -> Posted | None:
         """The next callback, None if all were answered."""
         self._turn += 1
         if self._turn % POSTS and self._again:
@@ -64,25 +64,27 @@ class Supply:
             return number, 0
         return self._again.popleft() if self._again else None
 
-    def done(self, posted: Posted) -> None:
+    def record_answered(self, posted: Posted) -> None:
         """It was answered 200: remembered, whatever comes."""
         self.answered.append(posted)
         number, serial = posted
         if serial + 1 < POSTS:
             self._again.append((number, serial + 1))
 
-    def failed(self, posted: Posted) -> None:
+    def put_back(self, posted: Posted) -> None:
         """Nobody knows whether it was taken."""
         self._again.appendleft(posted)
 
 
-async def _answer(reader: asyncio.StreamReader) -> int:
+async def _read_status(reader: asyncio.StreamReader) -> int:
     head = await reader.readuntil(b"\r\n\r\n")
     await reader.readexactly(int(head.lower().split(b"content-length:")[1].split(b"\r\n", 1)[0]))
     return int(head[9:12])
 
 
-async def _drive(port: int, tokens: list[str], supply: Supply, others: Counter[int], stop: asyncio.Event) -> None:
+async def _post_callbacks(
+    port: int, tokens: list[str], supply: CallbackSupply, others: Counter[int], stop: asyncio.Event
+) -> None:
     """One connection after the other, until `stop` or until there is nothing to post."""
     while not stop.is_set():
         try:
@@ -91,17 +93,17 @@ async def _drive(port: int, tokens: list[str], supply: Supply, others: Counter[i
             await asyncio.sleep(RECONNECT_S)
             continue
         try:
-            while not stop.is_set() and (posted := supply.next()) is not None:
+            while not stop.is_set() and (posted := supply.next_callback()) is not None:
                 status = 0
                 try:
-                    writer.write(post(f"/callbacks/{tokens[posted[0]]}", body(posted)))
+                    writer.write(post_request(f"/callbacks/{tokens[posted[0]]}", callback_body(posted)))
                     async with asyncio.timeout(ANSWER_MOST_S):
-                        status = await _answer(reader)
+                        status = await _read_status(reader)
                 finally:
                     if status == 200:
-                        supply.done(posted)
+                        supply.record_answered(posted)
                     else:
-                        supply.failed(posted)
+                        supply.put_back(posted)
                 if status != 200:
                     others[status] += 1
             if not stop.is_set():
@@ -114,12 +116,12 @@ async def _drive(port: int, tokens: list[str], supply: Supply, others: Counter[i
             writer.close()
 
 
-async def run(port: int, connections: int, tokens: list[str], supply: Supply) -> Counter[int]:
+async def post_until_eof(port: int, connections: int, tokens: list[str], supply: CallbackSupply) -> Counter[int]:
     """Post until standard input ends; how often each status but 200 was answered (0: no answer at all)."""
     stop = asyncio.Event()
     others: Counter[int] = Counter()
     asyncio.get_running_loop().add_reader(sys.stdin, stop.set)
-    drives = [asyncio.create_task(_drive(port, tokens, supply, others, stop)) for _ in range(connections)]
+    drives = [asyncio.create_task(_post_callbacks(port, tokens, supply, others, stop)) for _ in range(connections)]
     await stop.wait()
     await asyncio.wait(drives)
     return others
@@ -128,8 +130,8 @@ async def run(port: int, connections: int, tokens: list[str], supply: Supply) ->
 def main(port: int, connections: int, tokens: Path, first: int, step: int, answered: Path) -> None:
     """Post, then write what was answered."""
     lines = tokens.read_text().split()
-    supply = Supply(range(first, len(lines), step))
-    others = asyncio.run(run(port, connections, lines, supply))
+    supply = CallbackSupply(range(first, len(lines), step))
+    others = asyncio.run(post_until_eof(port, connections, lines, supply))
     with answered.open("w") as file:
         file.writelines(f"{number} {serial}\n" for number, serial in supply.answered)
         file.writelines(f"status {status} {count}\n" for status, count in others.items())

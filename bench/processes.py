@@ -16,15 +16,15 @@ PATIENCE_S = 20.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def started(
+def start_module(
     *command: str, env: Mapping[str, str] | None = None, cores: set[int] | None = None
 ) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
     """A module of this Python as a process on the given cores, else on the servers'; see `running`."""
-    return running(sys.executable, "-m", *command, env=env, cores=cores)
+    return start_process(sys.executable, "-m", *command, env=env, cores=cores)
 
 
 @contextlib.contextmanager
-def running(
+def start_process(
     *command: str, env: Mapping[str, str] | None = None, cores: set[int] | None = None
 ) -> Iterator[subprocess.Popen[str]]:
     """A process on the given cores, else on the servers'; ended with SIGTERM, and after 10 s with SIGKILL."""
@@ -62,7 +62,7 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def answered(port: int, path: str) -> int:
+def wait_for_answer(port: int, path: str) -> int:
     """The status of the first answer to a GET, asked for until there is one; SystemExit after `PATIENCE_S`."""
     until = time.perf_counter() + PATIENCE_S
     while time.perf_counter() < until:

@@ -15,8 +15,8 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from bench.load import post
-from bench.samples import KEY, Row, body, environment, fill, waiting
+from bench.load import post_request
+from bench.samples import KEY, TableRow, completed_body, fill_store, service_env, waiting_tasks
 from receiver.tokens import Ring
 
 RESTARTS = 20
@@ -30,7 +30,7 @@ _EXEC = (
 )
 
 
-class Unit:
+class SystemdUnit:
     """`receiver serve` as systemd runs it: a socket at descriptor 3, and a notify socket that hears of it."""
 
     def __init__(self, folder: Path, env: dict[str, str], *options: str) -> None:
@@ -52,9 +52,9 @@ class Unit:
             self._process = await asyncio.create_subprocess_exec(
                 *command, *serve, env=self._env, pass_fds=[self._listener.fileno()], stderr=log
             )
-        await self.says("READY=1")
+        await self.wait_for_line("READY=1")
 
-    async def says(self, wanted: str, most_s: float = READY_MOST_S) -> str:
+    async def wait_for_line(self, wanted: str, most_s: float = READY_MOST_S) -> str:
         """The next datagram that has this line; RuntimeError, with its log, if the process ends before."""
         assert self._process is not None
         ended = asyncio.create_task(self._process.wait())
@@ -87,7 +87,7 @@ class Unit:
         self._notified.close()
 
 
-class Calls:
+class SteadyCalls:
     """Callbacks at a steady rate. `waits`: seconds from each call to its answer. `failed`: what went wrong."""
 
     def __init__(self, port: int, requests: list[bytes]) -> None:
@@ -98,7 +98,7 @@ class Calls:
         self.failed: list[str] = []
         self.reused = 0
 
-    async def make(self, rate: float, until: asyncio.Event) -> None:
+    async def call_steadily(self, rate: float, until: asyncio.Event) -> None:
         """Call `rate` times a second until `until` or the end of what there is to say; then wait for all answers."""
         began = time.perf_counter()
         calls = []
@@ -106,17 +106,17 @@ class Calls:
             await asyncio.sleep(max(0.0, began + number / rate - time.perf_counter()))
             if until.is_set():
                 break
-            calls.append(asyncio.create_task(self._call(request, pooled=bool(number % 2))))
+            calls.append(asyncio.create_task(self._call_once(request, pooled=bool(number % 2))))
         await asyncio.gather(*calls)
         for _, writer in self._pool:
             writer.close()
 
-    async def _call(self, request: bytes, *, pooled: bool) -> None:
+    async def _call_once(self, request: bytes, *, pooled: bool) -> None:
         began = time.perf_counter()
         place = "a new connection"
         try:
             async with asyncio.timeout(ANSWER_MOST_S):
-                connection = self._taken() if pooled else None
+                connection = self._take_idle() if pooled else None
                 if connection is not None:
                     place = "a kept connection"
                     self.reused += 1
@@ -134,7 +134,7 @@ class Calls:
             self.failed.append(f"{place}: {error!r}")
         self.waits.append(time.perf_counter() - began)
 
-    def _taken(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+    def _take_idle(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
         while self._pool:
             reader, writer = self._pool.pop(0)  # the one that is idle for longest: the hardest to keep open
             if not reader.at_eof() and not writer.is_closing():
@@ -144,19 +144,23 @@ class Calls:
 
 
 @contextlib.asynccontextmanager
-async def called(folder: Path, seconds: float, rate: float = RATE) -> AsyncIterator[tuple[Unit, Calls]]:
+async def run_under_calls(
+    folder: Path, seconds: float, rate: float = RATE
+) -> AsyncIterator[tuple[SystemdUnit, SteadyCalls]]:
     """A unit that runs, and is called for at most `seconds`, until the end of the block; then all is answered."""
     count = int(seconds * rate)
-    tasks = waiting(count)
-    await fill(folder / "receiver.db", tasks)
+    tasks = waiting_tasks(count)
+    await fill_store(folder / "receiver.db", tasks)
     ring = Ring((KEY,))
-    calls_of = [post(f"/callbacks/{ring.token(task.ref)}", body(task.task_id or "")) for task in tasks]
-    unit = Unit(folder, environment(folder))
+    calls_of = [
+        post_request(f"/callbacks/{ring.token(task.ref)}", completed_body(task.task_id or "")) for task in tasks
+    ]
+    unit = SystemdUnit(folder, service_env(folder))
     stop = asyncio.Event()
     try:
         await unit.start()
-        calls = Calls(unit.port, calls_of)
-        calling = asyncio.create_task(calls.make(rate, stop))
+        calls = SteadyCalls(unit.port, calls_of)
+        calling = asyncio.create_task(calls.call_steadily(rate, stop))
         yield unit, calls
         stop.set()
         await calling
@@ -164,9 +168,9 @@ async def called(folder: Path, seconds: float, rate: float = RATE) -> AsyncItera
         await unit.close()
 
 
-async def _restarted(folder: Path) -> tuple[Calls, list[float]]:
+async def _restart_repeatedly(folder: Path) -> tuple[SteadyCalls, list[float]]:
     took = []
-    async with called(folder, seconds=RESTARTS * (PAUSE_S + 3)) as (unit, calls):
+    async with run_under_calls(folder, seconds=RESTARTS * (PAUSE_S + 3)) as (unit, calls):
         for _ in range(RESTARTS):
             await asyncio.sleep(PAUSE_S)
             began = time.perf_counter()
@@ -176,10 +180,10 @@ async def _restarted(folder: Path) -> tuple[Calls, list[float]]:
     return calls, took
 
 
-def rows() -> list[Row]:
+def rows() -> list[TableRow]:
     """Twenty restarts at 50 callbacks a second: how many failed, and how long the unluckiest waited."""
     with tempfile.TemporaryDirectory(dir=".") as folder:
-        calls, took = asyncio.run(_restarted(Path(folder).resolve()))
+        calls, took = asyncio.run(_restart_repeatedly(Path(folder).resolve()))
     for line in calls.failed:
         print(f"restart: failed: {line}", file=sys.stderr)
     return [

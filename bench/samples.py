@@ -4,16 +4,16 @@ import json
 import time
 from pathlib import Path
 
-from receiver.core.types import State, Task
+from receiver.core.types import Task, TaskState
 from receiver.store import open_store
 from receiver.tokens import new_ref
 
 KEY = "bench-only-key-bench-only-key"
-Row = tuple[str, str, str]
+TableRow = tuple[str, str, str]
 """One line of the table: what was measured, the figure, and what it is compared with."""
 
 
-def body(task_id: str) -> bytes:
+def completed_body(task_id: str) -> bytes:
     """A completed task object of about 1 KB."""
     pictures = [
         {"type": "image", "url": f"https://cdn.example.com/pictures/{task_id}/{place}.png", "jobId": "5a" * 16}
@@ -32,14 +32,14 @@ def body(task_id: str) -> bytes:
     return json.dumps(task).encode()
 
 
-def waiting(count: int) -> list[Task]:
+def waiting_tasks(count: int) -> list[Task]:
     """Tasks that the provider has, each with an id."""
     now = time.time_ns() // 1_000_000
     return [
         Task(
             ref=new_ref(now - count + number),  # as they come in life: one after the other
             created_at=now,
-            state=State.WAITING,
+            state=TaskState.WAITING,
             task_id=f"bench{number:015d}",
             model="midjourney_outpaint",
             params=b'{"jobId":"5a5a5a5a","imageNo":0,"scale":1.5}',
@@ -50,7 +50,7 @@ def waiting(count: int) -> list[Task]:
     ]
 
 
-async def fill(path: Path, tasks: list[Task]) -> None:
+async def fill_store(path: Path, tasks: list[Task]) -> None:
     """A database with these tasks."""
     store = await open_store(path)
     for at in range(0, len(tasks), 500):
@@ -59,7 +59,7 @@ async def fill(path: Path, tasks: list[Task]) -> None:
     await store.close()
 
 
-def environment(folder: Path, **more: str) -> dict[str, str]:
+def service_env(folder: Path, **more: str) -> dict[str, str]:
     """The receiver's settings: a target that is never reached, a provider that is never asked."""
     return {
         "RECEIVER_DATABASE_URL": f"sqlite:///{folder}/receiver.db",

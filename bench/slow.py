@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.load import pack, post
-from bench.processes import LOAD_CORE, port_of, started
-from bench.samples import KEY, Row, environment
+from bench.load import pack_requests, post_request
+from bench.processes import LOAD_CORE, port_of, start_module
+from bench.samples import KEY, TableRow, service_env
 from receiver.tokens import Ring, new_ref
 
 SLOW = 300
@@ -26,15 +26,15 @@ DRIP_S = 0.2  # between two bytes
 SETTLE_S = 0.5  # until all are connected
 
 
-def rows() -> list[Row]:
+def rows() -> list[TableRow]:
     """The figures, as rows of the table."""
     with tempfile.TemporaryDirectory(dir=".") as name:
         folder = Path(name).resolve()
-        env = environment(folder, RECEIVER_BODY_TIMEOUT=str(BODY_TIMEOUT_S))
-        with started("bench.servers", "held", env=env) as server:
+        env = service_env(folder, RECEIVER_BODY_TIMEOUT=str(BODY_TIMEOUT_S))
+        with start_module("bench.servers", "held", env=env) as server:
             port = port_of(server)
-            calm = _load(port, folder)
-            among, ends = asyncio.run(_siege(port, folder))
+            calm = _measure_honest(port, folder)
+            among, ends = asyncio.run(_measure_siege(port, folder))
     return [
         (
             f"p99 of honest callbacks among {SLOW} slow senders",
@@ -44,11 +44,11 @@ def rows() -> list[Row]:
     ]
 
 
-def _load(port: int, folder: Path) -> dict[str, Any]:
+def _measure_honest(port: int, folder: Path) -> dict[str, Any]:
     """Post honest callbacks as fast as they are answered; the figures of `bench.load`."""
-    pack(_callbacks(), folder / "requests")
+    pack_requests(_honest_callbacks(), folder / "requests")
     command = ("bench.load", str(port), str(HONEST), str(folder / "requests"))
-    with started(*command, cores=LOAD_CORE) as running:
+    with start_module(*command, cores=LOAD_CORE) as running:
         assert running.stdout is not None
         figures: dict[str, Any] = json.loads(running.stdout.readline())
     if figures["statuses"] != {"200": CALLBACKS}:
@@ -56,28 +56,28 @@ def _load(port: int, folder: Path) -> dict[str, Any]:
     return figures
 
 
-def _callbacks() -> Iterator[bytes]:
+def _honest_callbacks() -> Iterator[bytes]:
     ring, now = Ring([KEY]), time.time_ns() // 1_000_000
     body = b'{"status":"processing","pad":"%s"}' % (b"x" * 1000)
-    return (post(f"/callbacks/{ring.token(new_ref(now))}", body) for _ in range(CALLBACKS))
+    return (post_request(f"/callbacks/{ring.token(new_ref(now))}", body) for _ in range(CALLBACKS))
 
 
-async def _siege(port: int, folder: Path) -> tuple[dict[str, Any], Counter[bytes]]:
+async def _measure_siege(port: int, folder: Path) -> tuple[dict[str, Any], Counter[bytes]]:
     """The honest figures while the slow ones drip, and how often these were told what when they were cut."""
     path = f"/callbacks/{Ring([KEY]).token(new_ref(time.time_ns() // 1_000_000))}"
     head = f"POST {path} HTTP/1.1\r\nX-Slow: ".encode()
     body = f"POST {path} HTTP/1.1\r\nContent-Length: 100000\r\n\r\n".encode()
     ends: Counter[bytes] = Counter()
-    slow = [asyncio.create_task(_drip(port, (head, body)[number % 2], ends)) for number in range(SLOW)]
+    slow = [asyncio.create_task(_drip_request(port, (head, body)[number % 2], ends)) for number in range(SLOW)]
     await asyncio.sleep(SETTLE_S)
-    figures = await asyncio.to_thread(_load, port, folder)
+    figures = await asyncio.to_thread(_measure_honest, port, folder)
     for dripping in slow:
         dripping.cancel()
     await asyncio.gather(*slow, return_exceptions=True)
     return figures, ends
 
 
-async def _drip(port: int, begun: bytes, ends: Counter[bytes]) -> None:
+async def _drip_request(port: int, begun: bytes, ends: Counter[bytes]) -> None:
     """Begin a request, send a byte now and then until cut, and come again."""
     while True:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)

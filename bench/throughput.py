@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.load import pack, post
-from bench.processes import LOAD_CORE, cpu_seconds, port_of, started
-from bench.samples import KEY, Row, body, environment, fill, waiting
+from bench.load import pack_requests, post_request
+from bench.processes import LOAD_CORE, cpu_seconds, port_of, start_module
+from bench.samples import KEY, TableRow, completed_body, fill_store, service_env, waiting_tasks
 from receiver.core.types import Task
 from receiver.tokens import Ring
 
@@ -23,45 +23,45 @@ CONNECTIONS = 64
 ALTERNATIONS = 3
 
 
-def load(port: int, requests: Path) -> dict[str, Any]:
+def load_server(port: int, requests: Path) -> dict[str, Any]:
     """Drive a server from the other core with what was packed into a file; what `bench.load` prints."""
-    with started("bench.load", str(port), str(CONNECTIONS), str(requests), cores=LOAD_CORE) as running:
+    with start_module("bench.load", str(port), str(CONNECTIONS), str(requests), cores=LOAD_CORE) as running:
         assert running.stdout is not None
         return dict(json.loads(running.stdout.readline()))
 
 
-def called(tasks: list[Task]) -> Iterator[bytes]:
+def callback_requests(tasks: list[Task]) -> Iterator[bytes]:
     """The requests that settle these tasks, one each."""
     ring = Ring([KEY])
-    return (post(f"/callbacks/{ring.token(task.ref)}", body(task.task_id or "")) for task in tasks)
+    return (post_request(f"/callbacks/{ring.token(task.ref)}", completed_body(task.task_id or "")) for task in tasks)
 
 
-def answers(server: str, folder: Path, requests: Path, count: int) -> dict[str, Any]:
+def measure_server(server: str, folder: Path, requests: Path, count: int) -> dict[str, Any]:
     """The figures of one server of `bench.servers` under load."""
-    with started("bench.servers", server, env=environment(folder)) as running:
+    with start_module("bench.servers", server, env=service_env(folder)) as running:
         port = port_of(running)
         before = cpu_seconds(running.pid)
-        figures = load(port, requests)
+        figures = load_server(port, requests)
         figures["cpu_us"] = (cpu_seconds(running.pid) - before) / count * 1e6
     if figures["statuses"] != {"200": count}:
         raise SystemExit(f"{server} answered {figures['statuses']}")
     return figures
 
 
-def alternate(count: int) -> dict[str, dict[str, Any]]:
+def measure_both(count: int) -> dict[str, dict[str, Any]]:
     """One alternation: the no-op handler, then the receiver."""
     with tempfile.TemporaryDirectory(dir=".") as name:
         folder = Path(name).resolve()
-        tasks = waiting(count)
-        asyncio.run(fill(folder / "receiver.db", tasks))
+        tasks = waiting_tasks(count)
+        asyncio.run(fill_store(folder / "receiver.db", tasks))
         requests = folder / "requests"
-        pack(called(tasks), requests)
-        return {server: answers(server, folder, requests, count) for server in ("noop", "held")}
+        pack_requests(callback_requests(tasks), requests)
+        return {server: measure_server(server, folder, requests, count) for server in ("noop", "held")}
 
 
-def rows(count: int = CALLBACKS) -> list[Row]:
+def rows(count: int = CALLBACKS) -> list[TableRow]:
     """Rate, p99 and CPU, each beside the no-op's: medians."""
-    runs = [alternate(count) for _ in range(ALTERNATIONS)]
+    runs = [measure_both(count) for _ in range(ALTERNATIONS)]
 
     def medians(figure: str) -> tuple[float, float, float]:
         """Ours, the no-op's, and the ratio of the two."""

@@ -13,15 +13,15 @@ from typing import Any
 
 from msgspec import Struct
 
-from bench.history import APART_MS, BORN, grow
-from bench.load import pack
-from bench.processes import SERVER_CORE, port_of, running, started
-from bench.samples import Row, environment, fill, waiting
-from bench.throughput import called, load
+from bench.history import APART_MS, BORN, make_history
+from bench.load import pack_requests
+from bench.processes import SERVER_CORE, port_of, start_module, start_process
+from bench.samples import TableRow, fill_store, service_env, waiting_tasks
+from bench.throughput import callback_requests, load_server
 from receiver.core.types import Policy, Retention
-from receiver.pictures.files import Files
+from receiver.pictures.files import ArchiveFiles
 from receiver.store import open_store
-from receiver.upkeep.retention import Pruner
+from receiver.upkeep.retention import RetentionPruner
 
 TASKS = 1_000_000
 CHUNK = 5_000  # callbacks: a second's worth
@@ -32,22 +32,22 @@ _DAY_MS = 86_400_000
 BACKUP_MOST_S = 900
 
 
-def rows(count: int = TASKS) -> list[Row]:
+def rows(count: int = TASKS) -> list[TableRow]:
     """Migration, backup under load, retention; over a database of `count` tasks."""
     with tempfile.TemporaryDirectory(dir=".") as name:
         folder = Path(name).resolve()
         path = folder / "receiver.db"
-        grow(path, count, schema=1)
+        make_history(path, count, schema=1)
         size = path.stat().st_size / (1 << 20)
         began = time.perf_counter()
-        asyncio.run(_opened(path))
+        asyncio.run(_open_and_close(path))
         migrated_s = time.perf_counter() - began
         found = [(f"migration of {count:,} tasks", f"{migrated_s:.1f} s", f"0001 to the last; {size:,.0f} MiB")]
-        found += _backup(folder, path, count)
-        return [*found, *asyncio.run(_retention(folder, path, min(OLD, count // 2)))]
+        found += _measure_backup(folder, path, count)
+        return [*found, *asyncio.run(_measure_retention(folder, path, min(OLD, count // 2)))]
 
 
-class Still(Struct, frozen=True):
+class StillClock(Struct, frozen=True):
     """A clock that stands still."""
 
     now: int
@@ -56,36 +56,36 @@ class Still(Struct, frozen=True):
         return self.now
 
 
-async def _opened(path: Path) -> None:
+async def _open_and_close(path: Path) -> None:
     await (await open_store(path)).close()
 
 
-def _backup(folder: Path, path: Path, count: int) -> list[Row]:
+def _measure_backup(folder: Path, path: Path, count: int) -> list[TableRow]:
     """The rate of callbacks while a backup is made, against the rate before and after it."""
-    tasks = waiting(CHUNK * CHUNKS)
-    asyncio.run(fill(path, tasks))
+    tasks = waiting_tasks(CHUNK * CHUNKS)
+    asyncio.run(fill_store(path, tasks))
     chunks = []
     for place in range(CHUNKS):
         requests = folder / f"requests-{place}"
-        pack(called(tasks[place * CHUNK : (place + 1) * CHUNK]), requests)
+        pack_requests(callback_requests(tasks[place * CHUNK : (place + 1) * CHUNK]), requests)
         chunks.append(requests)
-    env = environment(folder)
+    env = service_env(folder)
     alone: list[dict[str, Any]] = []
     beside: list[dict[str, Any]] = []
-    with started("bench.servers", "held", env=env) as server:
+    with start_module("bench.servers", "held", env=env) as server:
         port = port_of(server)
-        load(port, chunks.pop())  # to warm up
-        alone += [load(port, chunks.pop()) for _ in range(AROUND)]
+        load_server(port, chunks.pop())  # to warm up
+        alone += [load_server(port, chunks.pop()) for _ in range(AROUND)]
         command = [sys.executable, "-m", "receiver", "backup", str(folder / "backup.db")]
         began = time.perf_counter()
-        with running(*command, env=env, cores=SERVER_CORE) as backing_up:
+        with start_process(*command, env=env, cores=SERVER_CORE) as backing_up:
             while backing_up.poll() is None and len(chunks) > AROUND:
-                beside.append(load(port, chunks.pop()))
+                beside.append(load_server(port, chunks.pop()))
             loaded_s = time.perf_counter() - began
             if backing_up.wait(BACKUP_MOST_S):
                 raise SystemExit(f"the backup ended with {backing_up.returncode}")
             took_s = time.perf_counter() - began
-        alone += [load(port, chunks.pop()) for _ in range(AROUND)]
+        alone += [load_server(port, chunks.pop()) for _ in range(AROUND)]
     wrong = [each["statuses"] for each in (*alone, *beside) if each["statuses"] != {"200": CHUNK}]
     if wrong:
         raise SystemExit(f"callbacks were answered {wrong[0]}")
@@ -100,16 +100,16 @@ def _backup(folder: Path, path: Path, count: int) -> list[Row]:
     ]
 
 
-async def _retention(folder: Path, path: Path, old: int) -> list[Row]:
+async def _measure_retention(folder: Path, path: Path, old: int) -> list[TableRow]:
     """How fast old tasks go, each with all that is its own, alone and beside others."""
     store = await open_store(path)
     found = []
     for turn, alone in enumerate((True, False)):
-        clock = Still(BORN + 60_000 + old * APART_MS * (turn + 1) // 2 + _DAY_MS)
+        clock = StillClock(BORN + 60_000 + old * APART_MS * (turn + 1) // 2 + _DAY_MS)
         keep = Retention(tasks=1, callbacks=0, polls=0, notices=0, images=0)
-        pruner = Pruner(store, Files(folder / "images"), Policy(), clock, keep=keep, alone=alone)
+        pruner = RetentionPruner(store, ArchiveFiles(folder / "images"), Policy(), clock, keep=keep, alone=alone)
         began = time.perf_counter()
-        while await pruner._tasks():
+        while await pruner._prune_tasks():
             pass
         took_s = time.perf_counter() - began
         count = old // 2

@@ -13,10 +13,10 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from bench.load import pack
-from bench.processes import started
-from bench.samples import Row, environment, fill, waiting
-from bench.throughput import CALLBACKS, called, load
+from bench.load import pack_requests
+from bench.processes import start_module
+from bench.samples import TableRow, fill_store, service_env, waiting_tasks
+from bench.throughput import CALLBACKS, callback_requests, load_server
 from bench.where_ledger import NAMES, Stage
 from bench.where_server import Account, Spent
 
@@ -38,12 +38,12 @@ class Shares(Struct, frozen=True):
 
 def account(kind: str, folder: Path, requests: Path, count: int) -> Account:
     """What a `counted` or `bare` server over the database in `folder` tells of these requests. Raises SystemExit."""
-    with started("bench.where_server", kind, env=environment(folder)) as running:
+    with start_module("bench.where_server", kind, env=service_env(folder)) as running:
         assert running.stdout is not None
         said = running.stdout.readline().strip()
         if not said.isdigit():
             raise SystemExit(f"bench.where: {said or 'the server ended before it listened'}")
-        figures = load(int(said), requests)
+        figures = load_server(int(said), requests)
         running.send_signal(signal.SIGUSR1)
         told = msgspec.json.decode(running.stdout.readline(), type=Account)
     if figures["statuses"] != {"200": count}:
@@ -58,12 +58,12 @@ def measure(within: Path, count: int, runs: int) -> Shares:
     """
     told: dict[str, list[Account]] = {"bare": [], "counted": []}
     for run in range(runs):
-        tasks = waiting(count)
+        tasks = waiting_tasks(count)
         requests = within / f"requests{run}"
-        pack(called(tasks), requests)
+        pack_requests(callback_requests(tasks), requests)
         for kind in sorted(told, reverse=run % 2 > 0):
             folder = within / f"{kind}{run}"
-            asyncio.run(fill(folder / "receiver.db", tasks))
+            asyncio.run(fill_store(folder / "receiver.db", tasks))
             told[kind].append(account(kind, folder, requests, count))
     each_us = 1 / (runs * count * 1000)
     counted, bare = told["counted"], told["bare"]
@@ -86,7 +86,7 @@ def _scaled(counted: list[Spent], bare: int) -> list[float]:
     return [each * bare / sum(left) for each in left]
 
 
-def table(shares: Shares) -> list[Row]:
+def table(shares: Shares) -> list[TableRow]:
     """The total, then each stage with its share of it."""
     beside = f"when counted {shares.counted:.1f} µs, {shares.wrappers:.1f} of it the wrappers' own"
     return [
@@ -98,7 +98,7 @@ def table(shares: Shares) -> list[Row]:
     ]
 
 
-def rows(count: int = CALLBACKS) -> list[Row]:
+def rows(count: int = CALLBACKS) -> list[TableRow]:
     """The table of `RUNS` runs."""
     with tempfile.TemporaryDirectory(dir=".") as name:
         return table(measure(Path(name).resolve(), count, RUNS))

@@ -27,18 +27,18 @@ from msgspec import Struct
 
 from bench.where_ledger import Cost, Ledger, Stage, Wrapper, called, measured, stepped, turned
 from receiver import config, store, web
-from receiver.service.wiring import Parts, open_parts
-from receiver.store.sqlite.batching import Trips
-from receiver.store.tables.callbacks import Callbacks as CallbacksTable
-from receiver.store.tables.notices import Notices
-from receiver.store.tables.tasks import Tasks
+from receiver.service.wiring import ServiceParts, open_parts
+from receiver.store.sqlite.batching import BatchingConnection
+from receiver.store.tables.callbacks import CallbackTable as CallbacksTable
+from receiver.store.tables.notices import NoticeTable
+from receiver.store.tables.tasks import TaskTable
 from receiver.tasks import ingest
-from receiver.tasks.ingest import Ingest
-from receiver.tasks.settle import Book
+from receiver.tasks.ingest import CallbackIngest
+from receiver.tasks.settle import TaskBatch
 from receiver.tokens import Ring
 from receiver.web import app
-from receiver.web.callbacks import Callbacks
-from receiver.web.http.connection_limits import Bounded
+from receiver.web.callbacks import CallbackEndpoint
+from receiver.web.http.connection_limits import BoundedProtocol
 
 ROOMS = {
     os.path.join(*web.__path__, ""): Stage.HTTP,
@@ -98,27 +98,27 @@ class Seams:
         for owner, name, stage in (
             (selectors.EpollSelector, "select", Stage.ASKING),
             (transport, "write", Stage.SENDING),
-            (Bounded, "data_received", Stage.HTTP),
+            (BoundedProtocol, "data_received", Stage.HTTP),
             (Ring, "open", Stage.TOKEN),
             (ingest, "_digest", Stage.DIGEST),
-            (Book, "apply", Stage.DECIDE),
+            (TaskBatch, "apply", Stage.DECIDE),
         ):
             seam(owner, name, self._as(stage))
         for owner, name in (
-            *((Book, name) for name in ("read", "look_up", "write")),
-            *((Tasks, name) for name in ("get", "insert", "update", "add_images")),
+            *((TaskBatch, name) for name in ("read", "look_up", "write")),
+            *((TaskTable, name) for name in ("get", "insert", "update", "add_images")),
             *((CallbacksTable, name) for name in ("insert", "digests")),
-            (Notices, "insert"),
+            (NoticeTable, "insert"),
         ):
             seam(owner, name, self._as(Stage.ROWS))
-        for owner, stage, inner in ((Callbacks, Stage.ROUTE, True), (Ingest, Stage.INGEST, False)):
+        for owner, stage, inner in ((CallbackEndpoint, Stage.ROUTE, True), (CallbackIngest, Stage.INGEST, False)):
             for name, part in vars(owner).items():
                 if inspect.isfunction(part) and name != "__init__" and (inner or not name.startswith("_")):
                     setattr(owner, name, self._as(stage)(part))
         self._install_sqlite()
         gc.callbacks.append(self._collecting())
 
-    def begin(self, parts: Parts) -> None:
+    def begin(self, parts: ServiceParts) -> None:
         """Wrap what is handed to the parts, which are open; count from now on."""
         seam(parts.ingest, "_parse", self._as(Stage.BODY))
         for ledger in self._ledgers.values():
@@ -187,7 +187,7 @@ class Seams:
                 finally:
                     ledger.leave(outer)
 
-        seam(Trips, "_run", trips)
+        seam(BatchingConnection, "_run", trips)
         seam(sqlite3, "connect", lambda connect: lambda *args, **named: connect(*args, factory=Told, **named))
 
     def _collecting(self) -> Callable[[str, dict[str, int]], None]:
@@ -210,7 +210,7 @@ async def held(seams: Seams | None) -> None:
     """The receiver without its loops, with its parts wrapped unless there are no seams."""
     if seams:
         seams.install()
-    async with open_parts(config.load(os.environ)) as parts:
+    async with open_parts(config.load_settings(os.environ)) as parts:
 
         def begin(port: int) -> None:
             if seams:

@@ -9,29 +9,29 @@ from pathlib import Path
 
 from receiver.core.errors import Unwritable
 
-SPARE = 64 << 20  # bytes that stay free on a disk to which a copy is written
-PART = ".part"
+SPARE_BYTES = 64 << 20  # bytes that stay free on a disk to which a copy is written
+DRAFT_SUFFIX = ".part"
 
 
 @contextlib.contextmanager
-def drafted(file: Path) -> Iterator[Path]:
+def draft_file(file: Path) -> Iterator[Path]:
     """A new, empty file, for its owner only, that is to be renamed to `file`; gone afterwards, if it was not.
 
     Raises Unwritable while another process drafts the same.
     """
-    part = file.with_name(f"{file.name}{PART}")
-    opened = _locked(part, file)
+    part = file.with_name(f"{file.name}{DRAFT_SUFFIX}")
+    opened = _open_locked(part, file)
     try:
         os.ftruncate(opened, 0)
         os.fchmod(opened, 0o600)
         yield part
     finally:
-        if _is(opened, part):
+        if _is_same_file(opened, part):
             part.unlink()
         os.close(opened)
 
 
-def _locked(part: Path, file: Path) -> int:
+def _open_locked(part: Path, file: Path) -> int:
     while True:
         # no link, and no second name: the folder may be another user's, who would have root empty what it leads to
         opened = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -43,22 +43,22 @@ def _locked(part: Path, file: Path) -> int:
         except BlockingIOError:
             os.close(opened)
             raise Unwritable(f"another process is just writing {file}") from None
-        if _is(opened, part):  # else it has got its own name meanwhile, and is not ours to empty
+        if _is_same_file(opened, part):  # else it has got its own name meanwhile, and is not ours to empty
             return opened
         os.close(opened)
 
 
-def _is(opened: int, path: Path) -> bool:
+def _is_same_file(opened: int, path: Path) -> bool:
     try:
         return os.path.samestat(path.stat(), os.fstat(opened))
     except FileNotFoundError:
         return False
 
 
-def is_drafted(file: Path) -> bool:
+def is_being_written(file: Path) -> bool:
     """Whether a process is writing what is to be `file`."""
     try:
-        with file.with_name(f"{file.name}{PART}").open("rb") as opened:
+        with file.with_name(f"{file.name}{DRAFT_SUFFIX}").open("rb") as opened:
             fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
@@ -67,7 +67,7 @@ def is_drafted(file: Path) -> bool:
     return False
 
 
-def remove(path: Path) -> None:
+def remove_path(path: Path) -> None:
     """A file or a folder, with all that is in it, is gone."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
@@ -75,22 +75,22 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def copied(file: Path, part: Path) -> None:
+def copy_content(file: Path, part: Path) -> None:
     with file.open("rb") as source, part.open("r+b") as target:
         shutil.copyfileobj(source, target, 1 << 20)
 
 
-def refuse_full(folder: Path, size: int) -> None:
+def require_free_space(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
-    if free < size + SPARE:
+    if free < size + SPARE_BYTES:
         raise Unwritable(
-            f"the disk of {folder} has {free >> 20:,} MiB free, and {(size + SPARE) >> 20:,} are needed: make room, "
-            "or choose another disk"
+            f"the disk of {folder} has {free >> 20:,} MiB free, and {(size + SPARE_BYTES) >> 20:,} are needed: "
+            "make room, or choose another disk"
         )
 
 
 @contextlib.contextmanager
-def told(what: str) -> Iterator[None]:
+def explain_os_errors(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -99,7 +99,7 @@ def told(what: str) -> Iterator[None]:
         ) from error
 
 
-def sync(path: Path) -> None:
+def fsync_path(path: Path) -> None:
     """Have a file, or the names in a folder, on disk. Raises OSError."""
     opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:

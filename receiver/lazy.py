@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 Made = TypeVar("Made")
 
 
-class Later(Generic[Made]):
+class LazyValue(Generic[Made]):
     """The result of `make`, which runs in a thread when `get` is called first; if it fails, the next `get` runs it."""
 
     def __init__(self, make: Callable[[], Made]) -> None:
@@ -18,7 +18,7 @@ class Later(Generic[Made]):
         self._making: asyncio.Task[Made] | None = None
 
     @property
-    def made(self) -> Made | None:
+    def value_if_made(self) -> Made | None:
         """What was made, if it was."""
         task = self._making
         good = task is not None and task.done() and not task.cancelled() and task.exception() is None
@@ -26,6 +26,6 @@ class Later(Generic[Made]):
 
     async def get(self) -> Made:
         """What was made; made now if it was not. Whoever waits may go. Raises what `make` raises."""
-        if self._making is None or (self._making.done() and self.made is None):
+        if self._making is None or (self._making.done() and self.value_if_made is None):
             self._making = asyncio.create_task(asyncio.to_thread(self._make), name="make later")
         return await asyncio.shield(self._making)

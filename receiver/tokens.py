@@ -19,7 +19,7 @@ _MAC_BYTES = 24  # 192 bits: no base64 padding, hence one spelling only
 _UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
-class Purpose(StrEnum):
+class MacPurpose(StrEnum):
     """What a MAC is good for, and nothing else."""
 
     CALLBACK = "callback/1"
@@ -60,46 +60,46 @@ class Ring:
         if not keys or any(len(key) < 16 for key in keys):
             raise ValueError("a secret key has at least 16 characters; `openssl rand -hex 32` makes a good one")
         # An HMAC begun for each key and purpose: going on from a copy costs a third of beginning anew.
-        self._begun = [{purpose: _begin(key, purpose) for purpose in Purpose} for key in keys]
+        self._begun = [{purpose: _start_mac(key, purpose) for purpose in MacPurpose} for key in keys]
         self.ids = [key_id(key) for key in keys]
 
     def __repr__(self) -> str:
         return f"Ring({', '.join(self.ids)})"
 
-    def sign(self, purpose: Purpose, payload: str) -> str:
+    def sign(self, purpose: MacPurpose, payload: str) -> str:
         """The MAC of `payload` for `purpose`, base64url, 32 characters."""
-        return _mac(self._begun[0][purpose], payload)
+        return _compute_mac(self._begun[0][purpose], payload)
 
-    def verify(self, purpose: Purpose, payload: str, mac: str) -> bool:
+    def verify(self, purpose: MacPurpose, payload: str, mac: str) -> bool:
         """Whether any of the keys made `mac`; every key is tried, in constant time."""
         given = mac.encode("utf-8", "replace")
         good = False
         for begun in self._begun:
-            good |= hmac.compare_digest(_mac(begun[purpose], payload).encode(), given)
+            good |= hmac.compare_digest(_compute_mac(begun[purpose], payload).encode(), given)
         return good
 
     def token(self, ref: str) -> str:
         """The last path segment of the callback URL of the task `ref`."""
-        return f"{ref}.{self.sign(Purpose.CALLBACK, ref)}"
+        return f"{ref}.{self.sign(MacPurpose.CALLBACK, ref)}"
 
     def open(self, token: str) -> str | None:
         """The ref that a token was minted for, or None if it is malformed or not ours."""
         ref, _, mac = token.partition(".")
-        if not is_ref(ref) or not self.verify(Purpose.CALLBACK, ref, mac):
+        if not is_ref(ref) or not self.verify(MacPurpose.CALLBACK, ref, mac):
             return None
         return ref
 
 
-def _begin(key: str, purpose: Purpose) -> hmac.HMAC:
-    return hmac.new(key.encode(), _prefixed(purpose.value), "sha256")
+def _start_mac(key: str, purpose: MacPurpose) -> hmac.HMAC:
+    return hmac.new(key.encode(), _length_prefixed(purpose.value), "sha256")
 
 
-def _mac(begun: hmac.HMAC, payload: str) -> str:
+def _compute_mac(begun: hmac.HMAC, payload: str) -> str:
     mac = begun.copy()
-    mac.update(_prefixed(payload))
+    mac.update(_length_prefixed(payload))
     return base64.urlsafe_b64encode(mac.digest()[:_MAC_BYTES]).decode()
 
 
-def _prefixed(part: str) -> bytes:
+def _length_prefixed(part: str) -> bytes:
     encoded = part.encode()
     return len(encoded).to_bytes(4, "big") + encoded

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from kit.fakes import Clock, FakeSender
 from receiver.store import Store, open_store
-from receiver.web.http.fast_path import Direct
+from receiver.web.http.fast_path import FastPathProtocol
 
 # What a test sets is all that is heard: not the proxy, the platform, the unit or the terminal of whoever runs them all.
 _THEIRS = {
@@ -62,13 +62,13 @@ def sender() -> FakeSender:
 @pytest.fixture
 def idle_s(monkeypatch: pytest.MonkeyPatch) -> float:
     """How long the web keeps an idle connection: uvicorn's five seconds, made a time that no machine takes."""
-    span_s, begun = 3000.0, Direct.connection_made
+    span_s, begun = 3000.0, FastPathProtocol.connection_made
 
-    def patient(self: Direct, transport: asyncio.Transport) -> None:
+    def patient(self: FastPathProtocol, transport: asyncio.Transport) -> None:
         begun(self, transport)
         self.timeout_keep_alive = span_s  # type: ignore[assignment]  # a float does as well
 
-    monkeypatch.setattr(Direct, "connection_made", patient)
+    monkeypatch.setattr(FastPathProtocol, "connection_made", patient)
     return span_s
 
 

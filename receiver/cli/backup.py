@@ -8,14 +8,14 @@ import click
 from msgspec.structs import replace
 
 from receiver import config
-from receiver.cli.output import counted, echo_json, json_option
+from receiver.cli.output import echo_json, json_option, pluralize
 from receiver.config import Settings
-from receiver.config.generated_secrets import KEYS_FILE, TOKENS_FILE, read_kept
+from receiver.config.generated_secrets import KEYS_FILE, TOKENS_FILE, read_generated
 from receiver.core.errors import SettingsError
 from receiver.service.wiring import wall_clock
 from receiver.upkeep import backup as upkeep
-from receiver.upkeep.backup import Backup
-from receiver.upkeep.backup_pictures import Images
+from receiver.upkeep.backup import BackupResult
+from receiver.upkeep.backup_pictures import ImagesMode
 
 NICE = 19  # behind the service, whose callbacks do not wait
 
@@ -24,8 +24,8 @@ NICE = 19  # behind the service, whose callbacks do not wait
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--images",
-    type=click.Choice([it.value for it in Images]),
-    default=Images.NONE.value,
+    type=click.Choice([it.value for it in ImagesMode]),
+    default=ImagesMode.NONE.value,
     show_default=True,
     help="The copies of pictures, in a folder beside FILE: linked (the same disk), copied, or left out.",
 )
@@ -41,19 +41,19 @@ def backup(*, file: Path, images: str, keep: int | None, config_file: Path | Non
     """
     if keep is not None and not upkeep.has_date(file.name):
         raise click.UsageError("--keep goes by the date in FILE's name: write it as receiver-%Y%m%dT%H%M%SZ.db")
-    settings = config.load(os.environ, config_file, upkeep=True)
-    path = settings.sqlite
+    settings = config.load_settings(os.environ, config_file, upkeep=True)
+    path = settings.sqlite_file
     if path is None:
         raise SettingsError("RECEIVER_DATABASE_URL: only SQLite is backed up; PostgreSQL has pg_dump")
     with contextlib.suppress(OSError):  # a sandbox may forbid it
         os.nice(NICE)
     kept = {
-        KEYS_FILE: settings.secret_keys or _kept(settings, KEYS_FILE),
-        TOKENS_FILE: settings.api_tokens or _kept(settings, TOKENS_FILE),
+        KEYS_FILE: settings.secret_keys or _generated_secrets(settings, KEYS_FILE),
+        TOKENS_FILE: settings.api_tokens or _generated_secrets(settings, TOKENS_FILE),
     }
-    made = upkeep.back_up(path, file, kept, settings.state_dir / "images", wall_clock, Images(images))
+    made = upkeep.back_up(path, file, kept, settings.state_dir / "images", wall_clock, ImagesMode(images))
     if keep is not None:
-        made = replace(made, removed=upkeep.rotate(file, keep))
+        made = replace(made, removed=upkeep.rotate_backups(file, keep))
     if not made.keys:
         click.echo(
             f"receiver: there are no secret keys in it, for none are set and {settings.state_dir / KEYS_FILE} is not "
@@ -62,20 +62,20 @@ def backup(*, file: Path, images: str, keep: int | None, config_file: Path | Non
         )
     if as_json:
         return echo_json(made)
-    return click.echo(_told(made))
+    return click.echo(_summary_line(made))
 
 
-def _kept(settings: Settings, name: str) -> tuple[str, ...]:
+def _generated_secrets(settings: Settings, name: str) -> tuple[str, ...]:
     path = settings.state_dir / name
-    return read_kept(path) if path.exists() else ()
+    return read_generated(path) if path.exists() else ()
 
 
-def _told(made: Backup) -> str:
-    told = f"{made.file}: {counted(made.tasks, 'task')}, schema {made.schema}, {made.size / (1 << 20):.1f} MiB"
+def _summary_line(made: BackupResult) -> str:
+    told = f"{made.file}: {pluralize(made.tasks, 'task')}, schema {made.schema}, {made.size / (1 << 20):.1f} MiB"
     if made.keys:
-        told += f", with {counted(made.keys, 'secret key')} in it (mode 0600: keep it as secret as they are)"
+        told += f", with {pluralize(made.keys, 'secret key')} in it (mode 0600: keep it as secret as they are)"
     if made.images is None:
         told += "; pictures left out"
     else:
-        told += f"; {counted(made.images, 'file')} of pictures in {made.file}.images"
+        told += f"; {pluralize(made.images, 'file')} of pictures in {made.file}.images"
     return told + (f"; {len(made.removed)} older removed" if made.removed else "")

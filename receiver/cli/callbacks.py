@@ -5,8 +5,18 @@ import sys
 
 import click
 
-from receiver.cli.connect import connected, full
-from receiver.cli.output import age, cell, echo_json, echo_json_line, facts, harmless, json_option, local, table
+from receiver.cli.connect import resolve_ref, with_client
+from receiver.cli.output import (
+    age,
+    echo_json,
+    echo_json_line,
+    format_facts,
+    format_table,
+    json_option,
+    local_time,
+    safe_line,
+    safe_text,
+)
 from receiver.client.client import Client
 from receiver.client.schemas import CallbackView
 from receiver.core.types import Verdict
@@ -25,38 +35,41 @@ def callbacks() -> None:
 @click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="How many.")
 @click.option("--cursor", help="Go on where an earlier page ended.")
 @json_option
-@connected
+@with_client
 def list_(
     client: Client, *, ref: str | None, verdict: str | None, limit: int, cursor: str | None, as_json: bool
 ) -> None:
     """The newest callbacks."""
-    page = client.callbacks(ref=ref and full(client, ref), verdict=verdict, limit=limit, cursor=cursor)
+    page = client.list_callbacks(ref=ref and resolve_ref(client, ref), verdict=verdict, limit=limit, cursor=cursor)
     if as_json:
         return echo_json(page)
     if not page.callbacks:
         return click.echo("No callbacks.", err=True)
-    rows = [(str(it.id), cell(it.verdict), cell(it.ref), str(it.size), age(it.received_at)) for it in page.callbacks]
-    click.echo(table(("ID", "VERDICT", "REF", "BYTES", "AGE"), rows, shrink=(2,), right=(0, 3, 4)))
+    rows = [
+        (str(it.id), safe_line(it.verdict), safe_line(it.ref), str(it.size), age(it.received_at))
+        for it in page.callbacks
+    ]
+    click.echo(format_table(("ID", "VERDICT", "REF", "BYTES", "AGE"), rows, shrink=(2,), right=(0, 3, 4)))
     if page.next:
-        click.echo(f"There are more: --cursor {cell(page.next)}", err=True)
+        click.echo(f"There are more: --cursor {safe_line(page.next)}", err=True)
     return None
 
 
 @callbacks.command(short_help="One callback, its body verbatim.")
 @click.argument("id", type=int)
 @json_option
-@connected
+@with_client
 def show(client: Client, *, id: int, as_json: bool) -> None:  # noqa: A002 - what it is called on the command line
     """One callback: its facts on standard error, its body, verbatim, on standard output."""
-    callback = client.callback(id)
+    callback = client.get_callback(id)
     if as_json:
         return echo_json(callback)
-    click.echo(_about(callback) + "\n", err=True)
-    body = _body(callback)
+    click.echo(_callback_facts(callback) + "\n", err=True)
+    body = _decode_body(callback)
     if body is None:
         return click.echo("(the bytes were not kept)", err=True)
     return click.echo(
-        harmless(body.decode("utf-8", "backslashreplace")) if sys.stdout.isatty() else body, nl=sys.stdout.isatty()
+        safe_text(body.decode("utf-8", "backslashreplace")) if sys.stdout.isatty() else body, nl=sys.stdout.isatty()
     )
 
 
@@ -64,29 +77,29 @@ def show(client: Client, *, id: int, as_json: bool) -> None:  # noqa: A002 - wha
 @click.argument("ids", type=int, nargs=-1, required=True, metavar="ID…")
 @click.option("--accept", is_flag=True, help="Believe it, as you have looked at it yourself.")
 @json_option
-@connected
+@with_client
 def replay(client: Client, *, ids: tuple[int, ...], accept: bool, as_json: bool) -> None:
     """Parse stored callbacks again, by the rules of now."""
     for each in ids:
-        verdict = client.replay(each, accept=accept).verdict
-        echo_json_line({"id": each, "verdict": verdict}) if as_json else click.echo(f"{each}  {cell(verdict)}")
+        verdict = client.replay_callback(each, accept=accept).verdict
+        echo_json_line({"id": each, "verdict": verdict}) if as_json else click.echo(f"{each}  {safe_line(verdict)}")
 
 
-def _about(callback: CallbackView) -> str:
-    return facts(
+def _callback_facts(callback: CallbackView) -> str:
+    return format_facts(
         [
             ("callback", str(callback.id)),
-            ("task", cell(callback.ref)),
-            ("received", local(callback.received_at)),
-            ("verdict", cell(callback.verdict)),
+            ("task", safe_line(callback.ref)),
+            ("received", local_time(callback.received_at)),
+            ("verdict", safe_line(callback.verdict)),
             ("replay of", None if callback.replay_of is None else str(callback.replay_of)),
             ("bytes", str(callback.size)),
-            *((cell(name), cell(value)) for name, value in callback.headers.items()),
+            *((safe_line(name), safe_line(value)) for name, value in callback.headers.items()),
         ]
     )
 
 
-def _body(callback: CallbackView) -> bytes | None:
+def _decode_body(callback: CallbackView) -> bytes | None:
     if callback.body is not None:
         return callback.body.encode()
     try:

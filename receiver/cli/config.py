@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from receiver import config as settings
-from receiver.cli.output import COLUMN_LEAST, GAP, columns, echo_json, json_option, table, wrapped
+from receiver.cli.output import COLUMN_LEAST, GAP, display_width, echo_json, format_table, json_option, wrap_text
 from receiver.config import text
-from receiver.providers.models import check_globs
+from receiver.providers.models import check_model_globs
 
 _HEADS = ("NAME", "VALUE", "SOURCE")
 
@@ -22,28 +22,30 @@ _HEADS = ("NAME", "VALUE", "SOURCE")
 def config(*, file: Path | None, example: bool, as_json: bool) -> None:
     """Every setting, its value (secrets masked) and where it came from."""
     if example:
-        return click.echo(text.example(), nl=False)
-    loaded = settings.load(os.environ, file)
+        return click.echo(text.example_toml(), nl=False)
+    loaded = settings.load_settings(os.environ, file)
     for target in loaded.targets:
-        if wrong := check_globs(target.models):
+        if wrong := check_model_globs(target.models):
             click.echo(f"targets.{target.name}: {wrong}", err=True)
-    rows = text.describe(loaded)
+    rows = text.describe_settings(loaded)
     if as_json:
         return echo_json([{"name": row.name, "value": row.shown, "source": row.source} for row in rows])
     # RECEIVER_X beside X says nothing, and takes the room of the value.
     told = [(row.name, row.shown, row.source.removesuffix(f" RECEIVER_{row.name}")) for row in rows]
-    return click.echo(table(_HEADS, (line for row in told for line in _lines(row, _room(told))), shrink=(1, 2)))
+    return click.echo(
+        format_table(_HEADS, (line for row in told for line in _row_lines(row, _value_width(told))), shrink=(1, 2))
+    )
 
 
-def _room(rows: Sequence[Sequence[str]]) -> int:
+def _value_width(rows: Sequence[Sequence[str]]) -> int:
     """The columns that are left for a value."""
-    beside = sum(max(columns(row[place]) for row in (_HEADS, *rows)) for place in (0, 2))
+    beside = sum(max(display_width(row[place]) for row in (_HEADS, *rows)) for place in (0, 2))
     return max(shutil.get_terminal_size().columns - beside - 2 * len(GAP), COLUMN_LEAST)
 
 
-def _lines(row: Sequence[str], room: int) -> Iterator[tuple[str, str, str]]:
+def _row_lines(row: Sequence[str], room: int) -> Iterator[tuple[str, str, str]]:
     """A row on as many lines as its value needs."""
     name, value, source = row
-    first, *more = wrapped(value, room)
+    first, *more = wrap_text(value, room)
     yield name, first, source
     yield from (("", piece, "") for piece in more)

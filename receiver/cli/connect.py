@@ -18,33 +18,33 @@ from receiver.core.errors import ApiError
 from receiver.tokens import is_ref
 
 PREFIX_LEAST = 8  # characters of a ref that may stand for it, if it is the only one that begins so
-_LAST = "ffffffff-ffff-7fff-bfff-ffffffffffff"  # no ref sorts behind it
+_LAST_REF = "ffffffff-ffff-7fff-bfff-ffffffffffff"  # no ref sorts behind it
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
-def connected(command: Callable[Concatenate[Client, _P], _R]) -> Callable[..., _R]:
+def with_client(command: Callable[Concatenate[Client, _P], _R]) -> Callable[..., _R]:
     """Gives a command the option --config, and as its first argument a client of the service that the settings name."""
 
     @click.option(
         "--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="By default ./receiver.toml."
     )
     @functools.wraps(command)
-    def begun(*args: Any, file: Path | None, **given: Any) -> _R:
+    def run_with_client(*args: Any, file: Path | None, **given: Any) -> _R:
         with connect(file) as client:
             return command(client, *args, **given)
 
-    return begun
+    return run_with_client
 
 
-def full(client: Client, ref: str) -> str:
+def resolve_ref(client: Client, ref: str) -> str:
     """The ref that `ref` is, or is the beginning of. Raises ClickException where several tasks' refs begin so."""
-    cursor = ref + _LAST[len(ref) :]
+    cursor = ref + _LAST_REF[len(ref) :]
     if len(ref) < PREFIX_LEAST or is_ref(ref) or not is_ref(cursor):
         return ref  # whatever it is, the service knows what to say of it
-    found = [task.ref for task in client.tasks(limit=2, cursor=cursor).tasks if task.ref.startswith(ref)]
+    found = [task.ref for task in client.list_tasks(limit=2, cursor=cursor).tasks if task.ref.startswith(ref)]
     if len(found) > 1:
         raise click.ClickException(f"several refs begin with {ref}; give more of it, as in {found[0]}")
     return found[0] if found else ref
@@ -53,14 +53,14 @@ def full(client: Client, ref: str) -> str:
 @contextlib.contextmanager
 def connect(file: Path | None) -> Iterator[Client]:
     """A client of the service that the settings name, with its token."""
-    settings = config.load(os.environ, file, client=True)
+    settings = config.load_settings(os.environ, file, client=True)
     token = token_for(settings)
     with Client(settings.server, token) as client:
         try:
             yield client
         except ApiError as error:
             if token is None and error.status == 401:
-                raise click.ClickException(_no_token(settings)) from None
+                raise click.ClickException(_missing_token(settings)) from None
             raise
 
 
@@ -69,7 +69,7 @@ def token_for(settings: Settings) -> str | None:
     return config.local_token(settings) if _is_local(settings) else settings.api_token
 
 
-def _no_token(settings: Settings) -> str:
+def _missing_token(settings: Settings) -> str:
     if not _is_local(settings):
         return f"no API token found for {settings.server}: set RECEIVER_API_TOKEN to one of its API_TOKENS"
     state = config.UNIT_DATABASE.parent
@@ -81,4 +81,4 @@ def _no_token(settings: Settings) -> str:
 
 
 def _is_local(settings: Settings) -> bool:
-    return settings.source("SERVER") == "default" or urlsplit(settings.server).hostname in _LOOPBACK
+    return settings.source_of("SERVER") == "default" or urlsplit(settings.server).hostname in _LOOPBACK

@@ -21,15 +21,15 @@ import click
 from msgspec import Struct
 
 from receiver import config, sandbox
-from receiver.cli.demo_inbox import Ping, framed, inbox
+from receiver.cli.demo_inbox import DemoPing, frame_ping, open_inbox
 from receiver.cli.main import DONE, FAILED, INTERRUPTED
-from receiver.cli.output import table
-from receiver.cli.serve import first_of, run, signals
+from receiver.cli.output import format_table
+from receiver.cli.serve import first_error, run_service, stop_on_signals
 from receiver.client.client import ENDS, Client
 from receiver.client.schemas import NewTask, TaskView
 from receiver.config import Settings
-from receiver.core.types import State
-from receiver.sandbox import Fate, Options
+from receiver.core.types import TaskState
+from receiver.sandbox import Fate, SandboxOptions
 from receiver.telemetry import logs
 
 WITHIN_S = 60  # every ping has arrived by then, or the demo has failed; and copies of pictures are waited for as long
@@ -39,7 +39,7 @@ LOOK_S = 0.1
 TARGET = "phone"
 
 
-class Scene(Struct, frozen=True):
+class DemoScene(Struct, frozen=True):
     """One outpaint of the demo: its label, its prompt, what goes wrong, and that in words."""
 
     label: str
@@ -49,11 +49,11 @@ class Scene(Struct, frozen=True):
 
 
 SCENES = (
-    Scene("harbour", "the harbour at dawn, fishing boats beyond the pier", Fate.COMPLETES, "all goes well"),
-    Scene("meadow", "more of the meadow, poppies up to the treeline", Fate.DUPLICATED, "the callback comes twice"),
-    Scene("canyon", "the canyon from further back", Fate.FAILS, "the provider fails"),
-    Scene("lantern", "the alley around the lantern, wet cobbles", Fate.EARLY, "the callback overtakes the answer"),
-    Scene("orchard", "the orchard in the evening, a cart in the grass", Fate.DROPPED, "the callback is lost"),
+    DemoScene("harbour", "the harbour at dawn, fishing boats beyond the pier", Fate.COMPLETES, "all goes well"),
+    DemoScene("meadow", "more of the meadow, poppies up to the treeline", Fate.DUPLICATED, "the callback comes twice"),
+    DemoScene("canyon", "the canyon from further back", Fate.FAILS, "the provider fails"),
+    DemoScene("lantern", "the alley around the lantern, wet cobbles", Fate.EARLY, "the callback overtakes the answer"),
+    DemoScene("orchard", "the orchard in the evening, a cart in the grass", Fate.DROPPED, "the callback is lost"),
 )
 
 
@@ -61,33 +61,36 @@ SCENES = (
 @click.option("--once", is_flag=True, help=f"End when every ping has arrived; status 1 if one has not in {WITHIN_S} s.")
 def demo(*, once: bool) -> None:
     """See it all work: submissions, callbacks, pings; with no account and no key."""
-    raise click.exceptions.Exit(asyncio.run(_staged(once=once)))
+    raise click.exceptions.Exit(asyncio.run(_run_demo(once=once)))
 
 
-async def _staged(*, once: bool) -> int:
+async def _run_demo(*, once: bool) -> int:
     """Set the stage, play, and clear it away; the exit status."""
     script = tuple(scene.fate for scene in SCENES)
     stop = asyncio.Event()
     up: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    with signals(stop), tempfile.TemporaryDirectory(prefix="receiver-demo-") as directory:
-        listener = _listener()
+    with stop_on_signals(stop), tempfile.TemporaryDirectory(prefix="receiver-demo-") as directory:
+        listener = _free_listener()
         port = listener.getsockname()[1]
-        async with sandbox.running(Options(latency_s=LATENCY_S, script=script)) as provider, inbox() as (url, pings):
-            settings = _settings(Path(directory), provider.url, url, port)
-            logs.setup(sys.stderr, tty=True, level=logging.WARNING, secrets=config.sensitive(settings))
+        async with (
+            sandbox.open_sandbox(SandboxOptions(latency_s=LATENCY_S, script=script)) as provider,
+            open_inbox() as (url, pings),
+        ):
+            settings = _demo_settings(Path(directory), provider.url, url, port)
+            logs.setup_logging(sys.stderr, tty=True, level=logging.WARNING, secrets=config.secret_values(settings))
             try:
                 async with asyncio.TaskGroup() as group:
-                    group.create_task(run(settings, stop, listener, ready=up.set_result))
+                    group.create_task(run_service(settings, stop, listener, ready=up.set_result))
                     await up
                     with Client(settings.public_url, config.local_token(settings)) as client:
-                        status = await _unless(stop, _play(_Stage(client, pings), settings, once=once))
+                        status = await _run_until(stop, _play_scenes(_DemoStage(client, pings), settings, once=once))
                     stop.set()
             except BaseExceptionGroup as several:
-                raise first_of(several) from None
+                raise first_error(several) from None
             return (INTERRUPTED if once else DONE) if status is None else status
 
 
-async def _unless(stop: asyncio.Event, playing: Coroutine[Any, Any, int]) -> int | None:
+async def _run_until(stop: asyncio.Event, playing: Coroutine[Any, Any, int]) -> int | None:
     """What `playing` comes to, or None when it is told to stop before."""
     play, stopped = asyncio.ensure_future(playing), asyncio.ensure_future(stop.wait())
     await asyncio.wait({play, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -99,7 +102,7 @@ async def _unless(stop: asyncio.Event, playing: Coroutine[Any, Any, int]) -> int
     return None
 
 
-def _listener() -> socket.socket:
+def _free_listener() -> socket.socket:
     """A free port, taken before the service starts: its callback URLs have to say it."""
     # Said to be TCP, or asyncio does not set TCP_NODELAY on its connections and each answer takes 40 ms longer.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -108,7 +111,7 @@ def _listener() -> socket.socket:
     return listener
 
 
-def _settings(directory: Path, provider: str, inbox_url: str, port: int) -> Settings:
+def _demo_settings(directory: Path, provider: str, inbox_url: str, port: int) -> Settings:
     """A receiver.toml such as anybody could write, loaded; the environment of whoever runs this is left out."""
     lines = {
         "public_url": f"http://127.0.0.1:{port}",
@@ -121,85 +124,85 @@ def _settings(directory: Path, provider: str, inbox_url: str, port: int) -> Sett
     file = directory / "receiver.toml"
     target = f"\n[targets.{TARGET}]\nurl = {json.dumps(inbox_url)}\n"
     file.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in lines.items()) + target)
-    return config.load({}, file)
+    return config.load_settings({}, file)
 
 
-class _Stage:
+class _DemoStage:
     """What is seen of the service from outside: its API, asked again and again, and the pings."""
 
-    def __init__(self, client: Client, pings: "asyncio.Queue[Ping]") -> None:
+    def __init__(self, client: Client, pings: "asyncio.Queue[DemoPing]") -> None:
         self._client = client
         self._pings = pings
         self._began = time.monotonic()
         self._seen: dict[str, str] = {}
         self.pinged: Counter[str] = Counter()  # labels
 
-    def say(self, who: str, text: str) -> None:
+    def print_line(self, who: str, text: str) -> None:
         """One line of what happens."""
         since = click.style(f"{time.monotonic() - self._began:5.1f} s", dim=True)
         click.echo(f" {since}  {click.style(f'{who:<9}', bold=True)} {text}")
 
-    async def submit(self, scene: Scene) -> None:
+    async def submit_scene(self, scene: DemoScene) -> None:
         """Submit one scene, and wait until it is with the provider, so that each meets its own fate."""
         params = {"jobId": f"job-of-{scene.label}", "imageNo": 0, "scale": 1.5, "remixPrompt": scene.prompt}
         asked = NewTask(model="midjourney_outpaint", params=params, label=scene.label)
         task = await asyncio.to_thread(self._client.create_task, asked)
-        self.say("you", f"submit {scene.label}: {scene.words}")
-        while self._seen.get(task.ref, State.QUEUED) in (State.QUEUED, State.SUBMITTING):
-            await self.look()
+        self.print_line("you", f"submit {scene.label}: {scene.words}")
+        while self._seen.get(task.ref, TaskState.QUEUED) in (TaskState.QUEUED, TaskState.SUBMITTING):
+            await self.print_changes()
 
-    async def look(self) -> None:
+    async def print_changes(self) -> None:
         """Tell what has changed since the last look; pings after the changes that they are about."""
         came = [self._pings.get_nowait() for _ in range(self._pings.qsize())]
         if not came:
             await asyncio.sleep(LOOK_S)
-        for task in reversed(await self.tasks()):
+        for task in reversed(await self.list_tasks()):
             if task.state != self._seen.get(task.ref):
-                self._changed(task)
+                self._print_change(task)
                 self._seen[task.ref] = task.state
         for ping in came:
             self.pinged.update(scene.label for scene in SCENES if scene.label in ping.title)
-            self.say("ping", f"to {TARGET}")
-            click.echo(framed(ping) + "\n")
+            self.print_line("ping", f"to {TARGET}")
+            click.echo(frame_ping(ping) + "\n")
 
-    async def tasks(self) -> list[TaskView]:
+    async def list_tasks(self) -> list[TaskView]:
         """All tasks, newest first."""
-        return (await asyncio.to_thread(self._client.tasks)).tasks
+        return (await asyncio.to_thread(self._client.list_tasks)).tasks
 
-    async def verdicts(self, ref: str) -> str:
+    async def list_verdicts(self, ref: str) -> str:
         """What became of a task's callbacks, oldest first."""
-        page = await asyncio.to_thread(lambda: self._client.callbacks(ref=ref))
+        page = await asyncio.to_thread(lambda: self._client.list_callbacks(ref=ref))
         return ", ".join(it.verdict for it in reversed(page.callbacks)) or "none came"
 
-    def _changed(self, task: TaskView) -> None:
-        if task.state == State.WAITING:
-            self.say("provider", f"takes {task.label} as {task.task_id}")
+    def _print_change(self, task: TaskView) -> None:
+        if task.state == TaskState.WAITING:
+            self.print_line("provider", f"takes {task.label} as {task.task_id}")
         if task.state in ENDS and task.settled_by == "poll":
-            self.say("receiver", f"has heard nothing of {task.label} for {SWEEP_S} s, so it asks: {task.state}")
+            self.print_line("receiver", f"has heard nothing of {task.label} for {SWEEP_S} s, so it asks: {task.state}")
         elif task.state in ENDS:
-            self.say("provider", f"calls back about {task.label}: {task.state}")
+            self.print_line("provider", f"calls back about {task.label}: {task.state}")
 
 
-async def _play(stage: _Stage, settings: Settings, *, once: bool) -> int:
-    _introduce(settings)
+async def _play_scenes(stage: _DemoStage, settings: Settings, *, once: bool) -> int:
+    _print_introduction(settings)
     for scene in SCENES:
-        await stage.submit(scene)
-    stage.say("you", "close the laptop")
+        await stage.submit_scene(scene)
+    stage.print_line("you", "close the laptop")
     try:
         async with asyncio.timeout(WITHIN_S):
             while missing := {scene.label for scene in SCENES} - stage.pinged.keys():
-                await stage.look()
+                await stage.print_changes()
     except TimeoutError:
         click.echo(f"receiver: no ping came within {WITHIN_S} s for {', '.join(sorted(missing))}", err=True)
         return FAILED
-    await _sum_up(stage)
+    await _print_summary(stage)
     if not once:
-        _invite(settings)
+        _print_invitation(settings)
         await asyncio.get_running_loop().create_future()  # until Ctrl-C
     return DONE
 
 
-def _introduce(settings: Settings) -> None:
+def _print_introduction(settings: Settings) -> None:
     provider = settings.provider_url.partition("/model")[0]
     click.echo("\nYou submit five outpaints and close the laptop. Four go wrong in some way.\n")
     click.echo(f"  service   {settings.public_url}  `receiver serve`, in a temporary directory")
@@ -207,37 +210,39 @@ def _introduce(settings: Settings) -> None:
     click.echo("  pings     an inbox on loopback, where Slack, email or ntfy could be\n")
 
 
-async def _kept(stage: _Stage) -> list[TaskView]:
+async def _tasks_with_copies(stage: _DemoStage) -> list[TaskView]:
     """The tasks, oldest first, once copies of their pictures are here; or without, after `WITHIN_S`."""
     until = time.monotonic() + WITHIN_S
     while True:
-        tasks = (await stage.tasks())[::-1]
+        tasks = (await stage.list_tasks())[::-1]
         if all(image.archived for task in tasks for image in task.images) or time.monotonic() > until:
             return tasks
         await asyncio.sleep(LOOK_S)
 
 
-async def _sum_up(stage: _Stage) -> None:
+async def _print_summary(stage: _DemoStage) -> None:
     rows = []
-    for task in await _kept(stage):
+    for task in await _tasks_with_copies(stage):
         pings = ", ".join(notice.state for notice in task.notices)
         rows.append(
             (
                 task.label or "",
                 task.state,
                 task.settled_by or "",
-                await stage.verdicts(task.ref),
+                await stage.list_verdicts(task.ref),
                 str(task.polls),
                 pings,
                 f"{sum(image.archived is not None for image in task.images)} of {len(task.images)}",
             )
         )
-    click.echo(table(("TASK", "STATE", "SETTLED BY", "CALLBACKS", "POLLS", "PING", "PICTURES KEPT"), rows, right=(4,)))
+    click.echo(
+        format_table(("TASK", "STATE", "SETTLED BY", "CALLBACKS", "POLLS", "PING", "PICTURES KEPT"), rows, right=(4,))
+    )
     once = ", each once" if max(stage.pinged.values()) == 1 else ""
     click.echo(f"\nEvery ping has arrived{once}.")
 
 
-def _invite(settings: Settings) -> None:
+def _print_invitation(settings: Settings) -> None:
     token = config.local_token(settings)
     command = sys.argv[0] if Path(sys.argv[0]).name == "receiver" else f"{sys.executable} -m receiver"
     click.echo("\nIt stays up until Ctrl-C, and leaves nothing behind. In another terminal:\n")

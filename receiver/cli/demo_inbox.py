@@ -18,7 +18,7 @@ _COLOURS = {"success": "green", "failure": "red", "warning": "yellow"}
 _INDENT = " " * 10
 
 
-class Ping(Struct, frozen=True):
+class DemoPing(Struct, frozen=True):
     """A ping as it arrived."""
 
     title: str
@@ -27,22 +27,22 @@ class Ping(Struct, frozen=True):
 
 
 @contextlib.asynccontextmanager
-async def inbox() -> AsyncIterator[tuple[str, "asyncio.Queue[Ping]"]]:
+async def open_inbox() -> AsyncIterator[tuple[str, "asyncio.Queue[DemoPing]"]]:
     """The Apprise URL of an inbox that is open until the context ends, and the pings that came."""
-    pings: asyncio.Queue[Ping] = asyncio.Queue()
+    pings: asyncio.Queue[DemoPing] = asyncio.Queue()
     loop = asyncio.get_running_loop()
 
-    class Inbox(http.server.BaseHTTPRequestHandler):
+    class InboxRequests(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(min(int(self.headers.get("Content-Length", 0)), _BODY_MOST))
-            loop.call_soon_threadsafe(pings.put_nowait, msgspec.json.decode(body, type=Ping))
+            loop.call_soon_threadsafe(pings.put_nowait, msgspec.json.decode(body, type=DemoPing))
             self.send_response(204)
             self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
             pass  # the ping itself is what is shown
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Inbox) as server:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), InboxRequests) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="inbox", daemon=True)
         thread.start()
         try:
@@ -51,7 +51,7 @@ async def inbox() -> AsyncIterator[tuple[str, "asyncio.Queue[Ping]"]]:
             server.shutdown()
 
 
-def framed(ping: Ping) -> str:
+def frame_ping(ping: DemoPing) -> str:
     """A ping, as a phone might show it; coloured by what it tells."""
     colour = _COLOURS.get(ping.type, "blue")
     lines = [click.style(ping.title, bold=True), *(line for line in ping.message.splitlines() if line)]

@@ -14,21 +14,21 @@ from receiver.cli.main import FAILED
 from receiver.cli.output import echo_json, json_option
 from receiver.client.client import TRIAL_S, Client
 from receiver.config import SETTINGS, Settings
-from receiver.config.generated_secrets import KEYS_FILE, TOKENS_FILE, read_kept
+from receiver.config.generated_secrets import KEYS_FILE, TOKENS_FILE, read_generated
 from receiver.config.targets import simple_name
 from receiver.core.errors import ApiError, SettingsError
 from receiver.core.sanitize import one_line
-from receiver.core.types import NoticeState, State
+from receiver.core.types import NoticeState, TaskState
 from receiver.telemetry.logs import Redactor
 from receiver.tokens import Ring
 from receiver.upkeep.doctor import findings
-from receiver.upkeep.doctor.findings import Finding, Result
+from receiver.upkeep.doctor.findings import CheckResult, Finding
 
 LINE_MOST = 600  # characters of one finding
-_COLOURS = {Result.OK: "green", Result.WARNING: "yellow", Result.FAILED: "red"}
-_UNIT = "`receiver install`, as root, changes nothing that is so already, and has the doctor look at those"
-_ABOVE = "see the service's finding above"
-_Look = Callable[[], Iterable[Finding]]
+_COLOURS = {CheckResult.OK: "green", CheckResult.WARNING: "yellow", CheckResult.FAILED: "red"}
+_UNIT_REMEDY = "`receiver install`, as root, changes nothing that is so already, and has the doctor look at those"
+_SEE_SERVICE = "see the service's finding above"
+_Check = Callable[[], Iterable[Finding]]
 
 
 @click.command()
@@ -42,87 +42,89 @@ def doctor(*, send: bool, file: Path | None, as_json: bool) -> None:
     something failed; warnings are no failure.
     """
     found: list[Finding] = []
-    for finding in _examined(file, send=send):
+    for finding in _run_checks(file, send=send):
         found.append(finding)
         if not as_json:
-            click.echo(_line(finding))
+            click.echo(_finding_line(finding))
     if as_json:
         echo_json(found)
-    if any(it.result is Result.FAILED for it in found):
+    if any(it.result is CheckResult.FAILED for it in found):
         raise click.exceptions.Exit(FAILED)
 
 
-def _line(finding: Finding) -> str:
+def _finding_line(finding: Finding) -> str:
     mark = click.style(f"{finding.result:<7}", fg=_COLOURS.get(finding.result))
     told = f"{finding.text}: {finding.remedy}" if finding.remedy else finding.text
     return f"{mark}  {finding.check:<13}  {one_line(told, LINE_MOST)}"
 
 
-def _examined(file: Path | None, *, send: bool) -> Iterator[Finding]:
+def _run_checks(file: Path | None, *, send: bool) -> Iterator[Finding]:
     """Every finding, the quick ones first. None shows a secret."""
     try:
-        settings = config.load(os.environ, file)
+        settings = config.load_settings(os.environ, file)
     except SettingsError as error:
-        yield Finding("settings", Result.FAILED, str(error), "mend that, and run the doctor again")
+        yield Finding("settings", CheckResult.FAILED, str(error), "mend that, and run the doctor again")
         return
-    redactor = Redactor((*config.sensitive(settings), *_generated(settings)))
-    looks = [*_looks(settings, _place(file)), *(_sending(settings) if send else ())]
+    redactor = Redactor((*config.secret_values(settings), *_generated_secrets(settings)))
+    looks = [*_list_checks(settings, _settings_file(file)), *(_sample_checks(settings) if send else ())]
     for check, look, most_s in looks:
-        for it in findings.bounded(check, look, most_s):
-            yield Finding(it.check, it.result, redactor.clean(it.text), it.remedy and redactor.clean(it.remedy))
+        for it in findings.run_check(check, look, most_s):
+            yield Finding(it.check, it.result, redactor.redact(it.text), it.remedy and redactor.redact(it.remedy))
 
 
-def _place(file: Path | None) -> Path:
-    return file or Path(config.FILE)
+def _settings_file(file: Path | None) -> Path:
+    return file or Path(config.SETTINGS_FILE)
 
 
-def _looks(settings: Settings, file: Path) -> Iterator[tuple[str, _Look, float]]:
+def _list_checks(settings: Settings, file: Path) -> Iterator[tuple[str, _Check, float]]:
     from receiver.upkeep.doctor import machine, network, targets  # they take half a second to import
 
     most_s = findings.CHECK_MOST_S
-    state, database = settings.state_dir, settings.sqlite or Path()
+    state, database = settings.state_dir, settings.sqlite_file or Path()
     dates: list[tuple[float, float]] = []
-    ring = _ring(settings)
-    named = list(_named(settings, file, os.environ))
-    yield "settings", lambda: _settings(settings, ring), most_s
-    yield "permissions", lambda: machine.permissions(state, database, (KEYS_FILE, TOKENS_FILE), named), most_s
-    yield "disk", lambda: machine.disk(state), most_s
+    ring = _read_ring(settings)
+    named = list(_named_secret_files(settings, file, os.environ))
+    yield "settings", lambda: _check_settings(settings, ring), most_s
+    yield "permissions", lambda: machine.check_permissions(state, database, (KEYS_FILE, TOKENS_FILE), named), most_s
+    yield "disk", lambda: machine.check_disk(state), most_s
     yield "database", lambda: machine.database(database), most_s
-    yield "service", lambda: network.service(settings.server, ring), most_s
-    yield "work", lambda: _work(settings), most_s
-    yield "targets", lambda: targets.targets(settings.targets), most_s
-    yield "provider key", lambda: network.provider(settings.provider_url, settings.provider_key, dates), most_s
-    yield "clock", lambda: network.clock(dates), most_s
-    yield "public URL", lambda: _public(settings, ring), most_s
+    yield "service", lambda: network.check_service(settings.server, ring), most_s
+    yield "work", lambda: _check_work(settings), most_s
+    yield "targets", lambda: targets.check_targets(settings.targets), most_s
+    yield "provider key", lambda: network.check_provider(settings.provider_url, settings.provider_key, dates), most_s
+    yield "clock", lambda: network.check_clock(dates), most_s
+    yield "public URL", lambda: _check_public_url(settings, ring), most_s
 
 
-def _settings(settings: Settings, ring: Ring | None) -> Iterator[Finding]:
+def _check_settings(settings: Settings, ring: Ring | None) -> Iterator[Finding]:
     warnings = []
     if wrong := config.why_unreachable(settings):
-        yield findings.failed(*_halves(wrong))
+        yield findings.failure(*_split_remedy(wrong))
     elif settings.public_url.startswith("http://") and config.is_public(settings.public_url):
         warnings.append(("PUBLIC_URL is http://: callbacks and links can be read on their way", "serve it by https://"))
     if settings.provider_url.startswith("http://") and config.is_public(settings.provider_url):
         warnings.append(("PROVIDER_URL is http://: the key can be read on its way", "use https://"))
-    broken = [error for error in map(_broken, _kept_here(settings)) if error]
-    if ring is None and not broken and not _is_closed(settings.state_dir / KEYS_FILE):  # else the permissions tell
+    broken = [error for error in map(_secret_file_error, _secret_files(settings)) if error]
+    if ring is None and not broken and not _is_unreadable(settings.state_dir / KEYS_FILE):  # else the permissions tell
         warnings.append(("there are no secret keys here yet", "they are made when the service starts first"))
-    if settings.source("DATABASE_URL") == "default" and _is_here(config.UNIT_DATABASE):
-        warnings.append((f"not those of this machine's unit, whose state is in {config.UNIT_DATABASE.parent}", _UNIT))
-    yield from (findings.failed(error, "the service does not start without") for error in broken)
+    if settings.source_of("DATABASE_URL") == "default" and _exists_or_closed(config.UNIT_DATABASE):
+        warnings.append(
+            (f"not those of this machine's unit, whose state is in {config.UNIT_DATABASE.parent}", _UNIT_REMEDY)
+        )
+    yield from (findings.failure(error, "the service does not start without") for error in broken)
     yield from (findings.warning(text, remedy) for text, remedy in warnings)
     if not (wrong or warnings or broken):
         yield findings.ok(f"they load; the provider is to call {settings.public_url}")
 
 
-def _is_here(path: Path) -> bool:
+def _exists_or_closed(path: Path) -> bool:
     try:
         return path.exists()
     except OSError:  # and closed to us
         return True
 
 
-def _is_closed(path: Path) -> bool:
+def _is_unreadable(path: Path) -> bool:
     """Whether we may not see if there is such a file, or may not read it."""
     try:
         return path.exists() and not os.access(path, os.R_OK)
@@ -130,68 +132,70 @@ def _is_closed(path: Path) -> bool:
         return True
 
 
-def _public(settings: Settings, ring: Ring | None) -> Iterator[Finding]:
+def _check_public_url(settings: Settings, ring: Ring | None) -> Iterator[Finding]:
     from receiver.upkeep.doctor import network
 
-    return network.public(settings.public_url, ring, max_body=settings.max_body, now=time.time_ns() // 1_000_000)
+    return network.check_public_url(
+        settings.public_url, ring, max_body=settings.max_body, now=time.time_ns() // 1_000_000
+    )
 
 
-def _work(settings: Settings) -> Iterator[Finding]:
+def _check_work(settings: Settings) -> Iterator[Finding]:
     """What the running service says of its work: it may run and take callbacks, and nobody is told."""
     from receiver.upkeep.doctor import work
 
     most = work.LOOKED_MOST
     try:
         if (token := token_for(settings)) is None:
-            yield findings.skipped("there is no API token here to ask the service with", "set RECEIVER_API_TOKEN")
+            yield findings.skip("there is no API token here to ask the service with", "set RECEIVER_API_TOKEN")
             return
         with Client(settings.server, token, pause=lambda _: None) as client:
-            seen = work.Seen(
-                dead=client.notices(state=NoticeState.DEAD, limit=most).notices,
-                due=client.notices(state=NoticeState.DUE, limit=most).notices,
-                queued=client.tasks(state=State.QUEUED, limit=most).tasks,
-                waiting=client.tasks(state=State.WAITING, limit=most).tasks,
-                lost=client.tasks(state=State.LOST, limit=most).tasks,
+            seen = work.WorkSnapshot(
+                dead=client.list_notices(state=NoticeState.DEAD, limit=most).notices,
+                due=client.list_notices(state=NoticeState.DUE, limit=most).notices,
+                queued=client.list_tasks(state=TaskState.QUEUED, limit=most).tasks,
+                waiting=client.list_tasks(state=TaskState.WAITING, limit=most).tasks,
+                lost=client.list_tasks(state=TaskState.LOST, limit=most).tasks,
             )
     except SettingsError:  # of the kept token, which the settings' finding tells
-        yield findings.skipped("there is no API token that can be read", "see the settings' finding above")
+        yield findings.skip("there is no API token that can be read", "see the settings' finding above")
         return
     except ApiError as error:
-        yield findings.skipped(str(error)) if error.status else findings.skipped("the service does not answer", _ABOVE)
+        yield findings.skip(str(error)) if error.status else findings.skip("the service does not answer", _SEE_SERVICE)
         return
-    yield from work.work(seen, datetime.now(UTC))
+    yield from work.check_work(seen, datetime.now(UTC))
 
 
-def _sending(settings: Settings) -> Iterator[tuple[str, _Look, float]]:
-    def look(name: str) -> Iterator[Finding]:
+def _sample_checks(settings: Settings) -> Iterator[tuple[str, _Check, float]]:
+    def send_sample(name: str) -> Iterator[Finding]:
         try:
             with Client(settings.server, token_for(settings)) as client:
                 tried = client.test_target(name)
         except (ApiError, SettingsError) as error:
-            yield findings.failed(f"{name}: no sample could be sent: {error}", _ABOVE)
+            yield findings.failure(f"{name}: no sample could be sent: {error}", _SEE_SERVICE)
             return
         if tried.ok:
             yield findings.ok(f"{name} took a sample in {tried.duration_ms} ms; look whether it is there")
         else:
-            yield findings.failed(
+            yield findings.failure(
                 f"{name} did not take it: {tried.error}", tried.advice or "see what the service answered"
             )
 
     for target in settings.targets:
-        yield "sample", lambda name=target.name: look(name), TRIAL_S  # type: ignore[misc]  # bound at once
+        yield "sample", lambda name=target.name: send_sample(name), TRIAL_S  # type: ignore[misc]  # bound at once
 
 
-def _kept_here(settings: Settings) -> list[Path]:
+def _secret_files(settings: Settings) -> list[Path]:
     """The files of the secrets that the service made for itself and uses."""
     names = ((KEYS_FILE, settings.secret_keys), (TOKENS_FILE, settings.api_tokens))
     return [settings.state_dir / name for name, given in names if not given]
 
 
-def _broken(path: Path) -> str | None:
+def _secret_file_error(path: Path) -> str | None:
     """Why such a file cannot be used, if it is there."""
     try:
         if path.exists():
-            read_kept(path)
+            read_generated(path)
     except SettingsError as error:
         return str(error)
     except OSError:  # closed to us, which the permissions tell
@@ -199,37 +203,37 @@ def _broken(path: Path) -> str | None:
     return None
 
 
-def _generated(settings: Settings) -> tuple[str, ...]:
+def _generated_secrets(settings: Settings) -> tuple[str, ...]:
     """The secrets in them, so far as they are ours to read."""
     found: list[str] = []
-    for path in _kept_here(settings):
+    for path in _secret_files(settings):
         try:
-            found += read_kept(path)
+            found += read_generated(path)
         except (SettingsError, OSError):
             continue
     return tuple(found)
 
 
-def _ring(settings: Settings) -> Ring | None:
+def _read_ring(settings: Settings) -> Ring | None:
     """The service's keys, if they are to be had; none are made."""
     try:
-        return Ring(settings.secret_keys or read_kept(settings.state_dir / KEYS_FILE))
+        return Ring(settings.secret_keys or read_generated(settings.state_dir / KEYS_FILE))
     except (SettingsError, OSError):
         return None
 
 
-def _named(settings: Settings, file: Path, env: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
+def _named_secret_files(settings: Settings, file: Path, env: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
     """The files that secrets were read from, with what they hold."""
-    in_file = [it.name for it in SETTINGS if it.secret and settings.source(it.name).startswith("file ")]
+    in_file = [it.name for it in SETTINGS if it.secret and settings.source_of(it.name).startswith("file ")]
     if in_file or any(it.name != simple_name(it.url) for it in settings.targets):
         yield (", ".join(in_file) or "targets' URLs"), file
     for setting in SETTINGS:
-        if setting.secret and (path := env.get(f"{config.PREFIX}{setting.name}_FILE", "").strip()):
+        if setting.secret and (path := env.get(f"{config.ENV_PREFIX}{setting.name}_FILE", "").strip()):
             yield setting.name, Path(path)
-        elif settings.source(setting.name) == f"credential {setting.name.lower()}":
+        elif settings.source_of(setting.name) == f"credential {setting.name.lower()}":
             yield setting.name, Path(env["CREDENTIALS_DIRECTORY"], setting.name.lower())
 
 
-def _halves(text: str) -> tuple[str, str]:
+def _split_remedy(text: str) -> tuple[str, str]:
     what, _, remedy = text.rpartition("; ")
     return what, remedy

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 from msgspec import Struct
 
-from receiver.cli.task_text import kept
+from receiver.cli.task_text import describe_copy
 from receiver.client.client import Client
 from receiver.client.schemas import ImageView, TaskView, image_path
 from receiver.core.errors import ApiError
@@ -26,7 +26,7 @@ PICTURE_MOST = 64 * 1024 * 1024  # bytes: the archive keeps none of a third of t
 _REF_LENGTH = 18
 
 
-class Saved(Struct, frozen=True):
+class SavedPicture(Struct, frozen=True):
     """What became of one picture: the `path` of its file, or why there is none."""
 
     image_no: int
@@ -38,7 +38,7 @@ class _NotSaved(Exception):
     """The text says why."""
 
 
-def save(client: Client, task: TaskView, folder: Path, *, force: bool = False) -> Iterator[Saved]:
+def save_pictures(client: Client, task: TaskView, folder: Path, *, force: bool = False) -> Iterator[SavedPicture]:
     """Save the pictures one after the other; `force` replaces files that have their names.
 
     Raises ApiError where the service cannot be asked, ClickException where `folder` cannot be made.
@@ -51,20 +51,20 @@ def save(client: Client, task: TaskView, folder: Path, *, force: bool = False) -
         raise click.ClickException(f"cannot make {folder}: {error.strerror}") from None
     for image in task.images:
         try:
-            yield Saved(image.image_no, str(_saved(client, task.ref, image, folder, force=force)))
+            yield SavedPicture(image.image_no, str(_save_picture(client, task.ref, image, folder, force=force)))
         except _NotSaved as error:
-            yield Saved(image.image_no, error=str(error))
+            yield SavedPicture(image.image_no, error=str(error))
         except OSError as error:
-            yield Saved(image.image_no, error=f"cannot write into {folder}: {error.strerror}")
+            yield SavedPicture(image.image_no, error=f"cannot write into {folder}: {error.strerror}")
         except ApiError as error:
             if error.status != 404:  # else it is gone since
                 raise
-            yield Saved(image.image_no, error=f"not kept (any more): {error}")
+            yield SavedPicture(image.image_no, error=f"not kept (any more): {error}")
 
 
-def _saved(client: Client, ref: str, image: ImageView, folder: Path, *, force: bool) -> Path:
+def _save_picture(client: Client, ref: str, image: ImageView, folder: Path, *, force: bool) -> Path:
     if image.archived is None:
-        raise _NotSaved(kept(image) or "no copy of it is kept")
+        raise _NotSaved(describe_copy(image) or "no copy of it is kept")
     found = re.fullmatch(rf"{image_path(ref, '')}([0-9]{{1,4}}\.({'|'.join(MEDIA)}))", image.archived)
     if found is None:
         raise _NotSaved("the service keeps it where this version does not know it")
@@ -72,8 +72,8 @@ def _saved(client: Client, ref: str, image: ImageView, folder: Path, *, force: b
     there = _NotSaved(f"{path} is there already: --force replaces it")
     if not force and os.path.lexists(path):
         raise there
-    with _part(path) as part:
-        _load(client, ref, found[1], part)
+    with _part_file(path) as part:
+        _download_file(client, ref, found[1], part)
         if force:
             os.replace(part, path)
             return path
@@ -89,7 +89,7 @@ def _saved(client: Client, ref: str, image: ImageView, folder: Path, *, force: b
 
 
 @contextlib.contextmanager
-def _part(path: Path) -> Iterator[Path]:
+def _part_file(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`; what has it afterwards is removed."""
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
@@ -98,9 +98,9 @@ def _part(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def _load(client: Client, ref: str, file: str, part: Path) -> None:
+def _download_file(client: Client, ref: str, file: str, part: Path) -> None:
     size = 0
-    with client.picture(ref, file) as pieces, open(part, "xb") as out:
+    with client.open_picture(ref, file) as pieces, open(part, "xb") as out:
         for piece in pieces:
             size += len(piece)
             if size > PICTURE_MOST:

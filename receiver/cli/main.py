@@ -37,7 +37,7 @@ COMMANDS = {
 }
 
 
-class Commands(click.Group):
+class CommandGroup(click.Group):
     """A group that imports a command when it is asked for, and turns errors into one line and a status."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -66,30 +66,30 @@ class Commands(click.Group):
             error.show()
             status = WRONG
         except click.UsageError as error:
-            status = _told(WRONG, error.format_message(), error.ctx)
+            status = _print_error(WRONG, error.format_message(), error.ctx)
         except click.ClickException as error:
-            status = _told(FAILED, error.format_message())
+            status = _print_error(FAILED, error.format_message())
         except SettingsError as error:
-            status = _told(WRONG, str(error))
+            status = _print_error(WRONG, str(error))
         except ReceiverError as error:
-            status = _told(FAILED, str(error))
+            status = _print_error(FAILED, str(error))
         except RecursionError:  # what a server says may be nested as deep as our own reading just bears
-            status = _told(FAILED, "what the server answers is nested too deeply to be shown")
+            status = _print_error(FAILED, "what the server answers is nested too deeply to be shown")
         except (click.Abort, KeyboardInterrupt):
             status = INTERRUPTED
         sys.exit(status if isinstance(status, int) else DONE)
 
 
-def _told(status: int, text: str, ctx: click.Context | None = None) -> int:
-    from receiver.cli.output import harmless  # with the first error, as it brings what the overview need not wait for
+def _print_error(status: int, text: str, ctx: click.Context | None = None) -> int:
+    from receiver.cli.output import safe_text  # with the first error, as it brings what the overview need not wait for
 
-    line = harmless(" ".join(text.split()))
+    line = safe_text(" ".join(text.split()))
     more = f" (`{ctx.command_path} --help` says more)" if ctx else ""
     click.echo(f"receiver: {line.rstrip('.') if more else line}{more}", err=True)
     return status
 
 
-@click.group(cls=Commands)
+@click.group(cls=CommandGroup)
 @click.version_option(__version__, prog_name="receiver", message="%(prog)s %(version)s")
 def cli() -> None:
     """Fire-and-forget image generations: submit, close the laptop, get a ping when the pictures are ready."""

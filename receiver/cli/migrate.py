@@ -9,10 +9,10 @@ import click
 
 from receiver import config
 from receiver.cli.output import echo_json, json_option
-from receiver.core.errors import Locked, SettingsError, Unavailable
+from receiver.core.errors import DatabaseLocked, SettingsError, StoreUnavailable
 from receiver.store import open_store
-from receiver.store.migrations.steps import migrations
-from receiver.store.sqlite.inspect import look
+from receiver.store.migrations.steps import load_migrations
+from receiver.store.sqlite.inspect import inspect_database
 
 
 @click.command()
@@ -20,21 +20,21 @@ from receiver.store.sqlite.inspect import look
 @json_option
 def migrate(*, file: Path | None, as_json: bool) -> None:
     """Apply the migrations that the database lacks, as a start would. The service must not run."""
-    path = config.load(os.environ, file, upkeep=True).sqlite
+    path = config.load_settings(os.environ, file, upkeep=True).sqlite_file
     if path is None:
         raise SettingsError("RECEIVER_DATABASE_URL: PostgreSQL is not available in this version; use sqlite:///…")
     if not path.is_file():
-        raise Unavailable(f"there is no database {path}: say where it is, by --config or RECEIVER_DATABASE_URL")
-    before = look(path).schema
+        raise StoreUnavailable(f"there is no database {path}: say where it is, by --config or RECEIVER_DATABASE_URL")
+    before = inspect_database(path).schema
     began = time.monotonic()
     try:
-        asyncio.run(_open(path))
-    except Locked:
+        asyncio.run(_apply_migrations(path))
+    except DatabaseLocked:
         raise click.ClickException(
             f"the service is running on {path}, and migrated it when it started: stop it first"
         ) from None
     took_s = time.monotonic() - began
-    applied = [step.name for step in migrations("sqlite") if step.number > before]
+    applied = [step.name for step in load_migrations("sqlite") if step.number > before]
     if as_json:
         return echo_json({"applied": applied, "schema": before + len(applied), "seconds": round(took_s, 1)})
     if not applied:
@@ -42,5 +42,5 @@ def migrate(*, file: Path | None, as_json: bool) -> None:
     return click.echo(f"{path}: applied {', '.join(applied)} in {took_s:.1f} s; schema {before + len(applied)}")
 
 
-async def _open(path: Path) -> None:
+async def _apply_migrations(path: Path) -> None:
     await (await open_store(path)).close()

@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 import click
 
-from receiver.cli.connect import connected, full
-from receiver.cli.output import age, cell, echo_json, json_option, local, table
-from receiver.cli.task_text import REASONS, waits
+from receiver.cli.connect import resolve_ref, with_client
+from receiver.cli.output import age, echo_json, format_table, json_option, local_time, safe_line
+from receiver.cli.task_text import WAIT_REASONS, wait_text
 from receiver.client.client import Client
 from receiver.client.schemas import NoticeView
 from receiver.core.types import NoticeState
 
-_WAITS = 5  # which column that is
+_WAITS_COLUMN = 5  # which column that is
 _ABOUT_LEAST = 13  # columns: so much of a ref is its milliseconds, and enough to find its task by
 _EXPLAINED_MOST = 10  # notices that were not put back
 
@@ -29,7 +29,7 @@ def notices() -> None:
 @click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="How many.")
 @click.option("--cursor", help="Go on where an earlier page ended.")
 @json_option
-@connected
+@with_client
 def list_(
     client: Client,
     *,
@@ -43,25 +43,35 @@ def list_(
 ) -> None:
     """The newest notices. With how often each was tried (×3) if more than once, until when it waits for what, its
     task's label or ref, and what came back last."""
-    page = client.notices(state=state, target=target, ref=ref and full(client, ref), limit=limit, cursor=cursor)
+    page = client.list_notices(
+        state=state, target=target, ref=ref and resolve_ref(client, ref), limit=limit, cursor=cursor
+    )
     if as_json:
         return echo_json(page)
     if not page.notices:
         return click.echo("No notices.", err=True)
     rows: list[tuple[str, ...]] = [
-        (str(it.id), cell(it.target), cell(it.event), _state(it), age(it.created_at), waits(it), _what(it))
+        (
+            str(it.id),
+            safe_line(it.target),
+            safe_line(it.event),
+            _state_text(it),
+            age(it.created_at),
+            wait_text(it),
+            _about_text(it),
+        )
         for it in page.notices
     ]
     if history:
-        click.echo("\n".join(line for notice in page.notices for line in _history(notice)))
+        click.echo("\n".join(line for notice in page.notices for line in _history_lines(notice)))
     else:
         heads: tuple[str, ...] = ("ID", "TARGET", "EVENT", "STATE", "AGE", "WAITS", "ABOUT")
-        if not any(row[_WAITS] for row in rows):
-            heads, *rows = (row[:_WAITS] + row[_WAITS + 1 :] for row in (heads, *rows))
+        if not any(row[_WAITS_COLUMN] for row in rows):
+            heads, *rows = (row[:_WAITS_COLUMN] + row[_WAITS_COLUMN + 1 :] for row in (heads, *rows))
         about = len(heads) - 1
-        click.echo(table(heads, rows, shrink=(about, 1, about - 1), right=(0, 4), least={about: _ABOUT_LEAST}))
+        click.echo(format_table(heads, rows, shrink=(about, 1, about - 1), right=(0, 4), least={about: _ABOUT_LEAST}))
     if page.next:
-        click.echo(f"There are more: --cursor {cell(page.next)}", err=True)
+        click.echo(f"There are more: --cursor {safe_line(page.next)}", err=True)
     return None
 
 
@@ -70,19 +80,19 @@ def list_(
 @click.option("--target", help="Only those to this target.")
 @click.option("--to", metavar="NAME", help="Send them to this target instead.")
 @json_option
-@connected
+@with_client
 def redrive(client: Client, *, ids: tuple[int, ...], target: str | None, to: str | None, as_json: bool) -> None:
     """Put dead notices back to due: those named, or all. Status 1 if none of those named was dead."""
-    count = client.redrive(target=target, ids=ids or None, to=to)
+    count = client.redrive_notices(target=target, ids=ids or None, to=to)
     if as_json:
         echo_json({"redriven": count})
     if ids and not count:
-        told = "; ".join(_why_not(client, each) for each in ids[:_EXPLAINED_MOST])
+        told = "; ".join(_why_not_redriven(client, each) for each in ids[:_EXPLAINED_MOST])
         raise click.ClickException(f"nothing was put back to due, as only dead notices can be: {told}")
     if not as_json:
         left = len(set(ids)) - count
         more = f"; {left} not, as only dead notices can be" if left > 0 else ""
-        if not (ids or target or to) and client.notices(state="dead", limit=1).notices:
+        if not (ids or target or to) and client.list_notices(state="dead", limit=1).notices:
             more = "; others are still dead: run this again; those to targets that are gone need --to NAME"
         click.echo(f"{count} put back to due{more}")
 
@@ -90,58 +100,64 @@ def redrive(client: Client, *, ids: tuple[int, ...], target: str | None, to: str
 @notices.command()
 @click.option("--target", required=True, metavar="NAME", help="The target to try.")
 @json_option
-@connected
+@with_client
 def test(client: Client, *, target: str, as_json: bool) -> None:
     """Send a sample to a target now. It has a picture; what came back is told, status 1 if it did not arrive."""
     tried = client.test_target(target)
     if as_json:
         echo_json(tried)
     if tried.note:
-        click.echo(cell(tried.note), err=True)
+        click.echo(safe_line(tried.note), err=True)
     if not tried.ok:
-        advice = f". What to do: {cell(tried.advice)}" if tried.advice else ""
-        raise click.ClickException(f"{target} did not take it ({tried.duration_ms} ms): {cell(tried.error)}{advice}")
+        advice = f". What to do: {safe_line(tried.advice)}" if tried.advice else ""
+        raise click.ClickException(
+            f"{target} did not take it ({tried.duration_ms} ms): {safe_line(tried.error)}{advice}"
+        )
     if not as_json:
-        without = f"without a picture: {cell(tried.no_picture)}" if tried.no_picture else "as text, without a picture"
-        how = f"with a picture, {cell(tried.picture)}" if tried.picture else without
+        without = (
+            f"without a picture: {safe_line(tried.no_picture)}" if tried.no_picture else "as text, without a picture"
+        )
+        how = f"with a picture, {safe_line(tried.picture)}" if tried.picture else without
         click.echo(f"{target} took it in {tried.duration_ms} ms, {how}; look whether it is there")
 
 
-def _history(notice: NoticeView) -> Iterator[str]:
-    about = cell(": ".join(filter(None, (notice.label or notice.ref, notice.text))))
-    what = f"{cell(notice.event)}, {cell(notice.state)}"
-    yield f"{notice.id} to {cell(notice.target)}: {what}, {age(notice.created_at)}, {about}"
+def _history_lines(notice: NoticeView) -> Iterator[str]:
+    about = safe_line(": ".join(filter(None, (notice.label or notice.ref, notice.text))))
+    what = f"{safe_line(notice.event)}, {safe_line(notice.state)}"
+    yield f"{notice.id} to {safe_line(notice.target)}: {what}, {age(notice.created_at)}, {about}"
     if notice.error and not any(attempt.error for attempt in notice.history):  # it was not even tried
-        yield f"  {cell(notice.error)}"
+        yield f"  {safe_line(notice.error)}"
     for attempt in notice.history:
-        yield f"  {local(attempt.at)}  {attempt.duration_ms} ms  {cell(attempt.error) if attempt.error else 'sent'}"
+        result = safe_line(attempt.error) if attempt.error else "sent"
+        yield f"  {local_time(attempt.at)}  {attempt.duration_ms} ms  {result}"
     if notice.waits_until:
-        yield f"  {local(notice.waits_until)}  {'first' if not notice.history else 'next'} try{_because(notice)}"
+        which = "next" if notice.history else "first"
+        yield f"  {local_time(notice.waits_until)}  {which} try{_wait_reason(notice)}"
     elif notice.state == NoticeState.DUE:
-        yield f"  {local(notice.due_at)}  {'next try' if notice.history else 'first try'}"
+        yield f"  {local_time(notice.due_at)}  {'next try' if notice.history else 'first try'}"
 
 
-def _because(notice: NoticeView) -> str:
-    words = REASONS.get(notice.waits_for or "")
+def _wait_reason(notice: NoticeView) -> str:
+    words = WAIT_REASONS.get(notice.waits_for or "")
     return f": until then {words}" if words else ""
 
 
-def _why_not(client: Client, notice_id: int) -> str:
+def _why_not_redriven(client: Client, notice_id: int) -> str:
     """What a notice is, if it was not put back."""
-    found = client.notices(limit=1, cursor=str(notice_id + 1)).notices  # the newest up to this id
+    found = client.list_notices(limit=1, cursor=str(notice_id + 1)).notices  # the newest up to this id
     if not found or found[0].id != notice_id:
         return f"there is no {notice_id}"
     [notice] = found
-    return f"{notice_id} is {cell(notice.state)}, to {cell(notice.target)}"
+    return f"{notice_id} is {safe_line(notice.state)}, to {safe_line(notice.target)}"
 
 
-def _state(notice: NoticeView) -> str:
-    return f"{cell(notice.state)} ×{notice.attempts}" if notice.attempts > 1 else cell(notice.state)
+def _state_text(notice: NoticeView) -> str:
+    return f"{safe_line(notice.state)} ×{notice.attempts}" if notice.attempts > 1 else safe_line(notice.state)
 
 
-def _what(notice: NoticeView) -> str:
+def _about_text(notice: NoticeView) -> str:
     """What it is about, then what is wrong: of a line that is too long, the latter is cut."""
     wrong = notice.error or notice.text
     short = notice.ref and notice.ref[:_ABOUT_LEAST] if wrong else notice.ref
     about = notice.label or short or notice.text
-    return cell(": ".join(filter(None, (about, wrong if wrong != about else None))))
+    return safe_line(": ".join(filter(None, (about, wrong if wrong != about else None))))

@@ -17,15 +17,15 @@ CELL_MOST = 200  # characters
 COLUMN_LEAST = 8  # columns that one that gives way keeps
 GAP = "  "
 _NONE = "–"
-_LOUD = re.compile(r"[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")  # JSON itself escapes the rest
-_ODD_TIME = (ValueError, OverflowError, TypeError)  # no time, one at an end of the calendar, one without a zone
+_CONTROLS = re.compile(r"[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")  # JSON itself escapes the rest
+_TIME_ERRORS = (ValueError, OverflowError, TypeError)  # no time, one at an end of the calendar, one without a zone
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, as the API gives it.")
 
 
 def echo_json(value: object) -> None:
     """Print a view as JSON, indented, money and times as the API writes them."""
-    click.echo(_quiet(msgspec.json.format(msgspec.json.encode(value), indent=2).decode()))
+    click.echo(_escape_controls(msgspec.json.format(msgspec.json.encode(value), indent=2).decode()))
 
 
 def echo_json_line(value: object) -> None:
@@ -35,25 +35,25 @@ def echo_json_line(value: object) -> None:
 
 def json_line(value: object) -> str:
     """A view as one line of JSON."""
-    return _quiet(msgspec.json.encode(value).decode())
+    return _escape_controls(msgspec.json.encode(value).decode())
 
 
-def _quiet(text: str) -> str:
+def _escape_controls(text: str) -> str:
     """JSON that means the same, without what could speak to a terminal: such characters stand in strings alone."""
-    return _LOUD.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def cell(text: str | None) -> str:
+def safe_line(text: str | None) -> str:
     """Text from outside on one line, without what could speak to a terminal; a dash for none."""
     return one_line(text, CELL_MOST) if text else _NONE
 
 
-def harmless(text: str) -> str:
+def safe_text(text: str) -> str:
     """Text from outside, whole: line ends stay, what else could speak to a terminal is escaped."""
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
-def table(
+def format_table(
     heads: Sequence[str],
     rows: Iterable[Sequence[str]],
     *,
@@ -64,67 +64,67 @@ def table(
     """Aligned columns. Those of `shrink` give way in turn, down to what `least` says or to `COLUMN_LEAST`, so that a
     line fits the terminal; those of `right` end flush."""
     lines = [list(heads), *map(list, rows)]
-    widths = [max(columns(line[place]) for line in lines) for place in range(len(heads))]
+    widths = [max(display_width(line[place]) for line in lines) for place in range(len(heads))]
     for place in shrink:
         over = sum(widths) + len(GAP) * (len(widths) - 1) - shutil.get_terminal_size().columns
         widths[place] = min(widths[place], max(widths[place] - over, (least or {}).get(place, COLUMN_LEAST)))
-    return "\n".join(_row(line, widths, right) for line in lines)
+    return "\n".join(_format_row(line, widths, right) for line in lines)
 
 
-def _row(line: Sequence[str], widths: Sequence[int], right: Sequence[int]) -> str:
+def _format_row(line: Sequence[str], widths: Sequence[int], right: Sequence[int]) -> str:
     padded = [
-        _padded(_cut(text, width), width, flush=place in right)
+        _pad_to_width(_cut_to_width(text, width), width, flush=place in right)
         for place, (text, width) in enumerate(zip(line, widths, strict=True))
     ]
     return GAP.join(padded).rstrip()
 
 
-def columns(text: str) -> int:
+def display_width(text: str) -> int:
     """How many columns of a terminal `text` takes: Chinese, Japanese, Korean and emoji two each, accents none."""
-    return sum(map(_columns, text))
+    return sum(map(_char_width, text))
 
 
-def wrapped(text: str, width: int) -> list[str]:
+def wrap_text(text: str, width: int) -> list[str]:
     """`text` on lines of `width` columns at most, broken between words where that can be; nothing is cut."""
     lines, line = [], ""
     for piece in re.findall(r"\S+\s*|\s+", text):
-        if line and columns(line) + columns(piece.rstrip()) > width:
+        if line and display_width(line) + display_width(piece.rstrip()) > width:
             lines.append(line.rstrip())
             line = ""
         for character in piece:
-            if columns(line) + _columns(character) > width and not character.isspace():
+            if display_width(line) + _char_width(character) > width and not character.isspace():
                 lines.append(line)
                 line = ""
             line += character
     return [*lines, line.rstrip()]
 
 
-def _columns(character: str) -> int:
+def _char_width(character: str) -> int:
     if unicodedata.category(character) in ("Mn", "Me", "Cf"):
         return 0
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
-def _cut(text: str, width: int) -> str:
-    if columns(text) <= width:
+def _cut_to_width(text: str, width: int) -> str:
+    if display_width(text) <= width:
         return text
-    ends = itertools.accumulate(map(_columns, text))
+    ends = itertools.accumulate(map(_char_width, text))
     return "".join(c for c, end in zip(text, ends, strict=True) if end < width) + "…"
 
 
-def _padded(text: str, width: int, *, flush: bool = False) -> str:
-    spaces = " " * (width - columns(text))
+def _pad_to_width(text: str, width: int, *, flush: bool = False) -> str:
+    spaces = " " * (width - display_width(text))
     return spaces + text if flush else text + spaces
 
 
-def facts(pairs: Iterable[tuple[str, str | None]]) -> str:
+def format_facts(pairs: Iterable[tuple[str, str | None]]) -> str:
     """Names and values, aligned; those without a value are left out."""
     told = [(name, value) for name, value in pairs if value]
-    width = max((columns(name) for name, _ in told), default=0)
-    return "\n".join(f"{_padded(name, width)}{GAP}{value}" for name, value in told)
+    width = max((display_width(name) for name, _ in told), default=0)
+    return "\n".join(f"{_pad_to_width(name, width)}{GAP}{value}" for name, value in told)
 
 
-def prose(text: str, indent: str = "") -> str:
+def wrap_prose(text: str, indent: str = "") -> str:
     """Sentences, broken between words so that they fit the terminal."""
     width = shutil.get_terminal_size().columns
     return textwrap.fill(
@@ -137,7 +137,7 @@ def prose(text: str, indent: str = "") -> str:
     )
 
 
-def counted(count: int, one: str, many: str | None = None) -> str:
+def pluralize(count: int, one: str, many: str | None = None) -> str:
     """`1 task`, `1,200 tasks`; `many` where it is not `one` with an s."""
     return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 
@@ -149,29 +149,29 @@ def age(moment: str, now: datetime | None = None) -> str:
     """
     try:
         gone = ((now or datetime.now(UTC)) - datetime.fromisoformat(moment)).total_seconds()
-    except _ODD_TIME:
+    except _TIME_ERRORS:
         return _NONE
-    text = _span(abs(gone))
+    text = _format_span(abs(gone))
     return f"in {text}" if gone <= -1 else text if gone >= 1 else "now"
 
 
-def when(moment: str) -> str:
+def time_and_age(moment: str) -> str:
     """An RFC 3339 time with how long ago it was: `2026-11-22 09:16:00 (5 min ago)`."""
     since = age(moment)
-    if since == _NONE or local(moment) == _NONE:
+    if since == _NONE or local_time(moment) == _NONE:
         return _NONE
-    return f"{local(moment)} ({since}{'' if since == 'now' or since.startswith('in') else ' ago'})"
+    return f"{local_time(moment)} ({since}{'' if since == 'now' or since.startswith('in') else ' ago'})"
 
 
-def local(moment: str) -> str:
+def local_time(moment: str) -> str:
     """An RFC 3339 time as `2026-11-22 09:16:00` of this machine's zone."""
     try:
         return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    except _ODD_TIME:
+    except _TIME_ERRORS:
         return _NONE
 
 
-def until(moment: str) -> str:
+def future_time(moment: str) -> str:
     """An RFC 3339 time that is to come: `09:16:30` of this machine's zone if it is within a day, else with its date.
 
     A whole minute is told as one, `09:16`, as quiet hours are written.
@@ -179,18 +179,18 @@ def until(moment: str) -> str:
     try:
         at = datetime.fromisoformat(moment)
         if at - datetime.now(UTC) >= timedelta(days=1):
-            return local(moment).rpartition(":")[0] or _NONE
-        return clock(at).removesuffix(":00")
-    except _ODD_TIME:
+            return local_time(moment).rpartition(":")[0] or _NONE
+        return time_of_day(at).removesuffix(":00")
+    except _TIME_ERRORS:
         return _NONE
 
 
-def clock(moment: datetime) -> str:
+def time_of_day(moment: datetime) -> str:
     """The time of day on this machine, `09:16:00`."""
     return moment.astimezone().strftime("%H:%M:%S")
 
 
-def _span(seconds: float) -> str:
+def _format_span(seconds: float) -> str:
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
         if seconds >= size:
             return f"{int(seconds // size)} {unit}"

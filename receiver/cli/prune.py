@@ -11,9 +11,9 @@ from receiver import config
 from receiver.cli.connect import connect
 from receiver.cli.output import echo_json, json_option
 from receiver.config import Settings
-from receiver.core.errors import ApiError, Locked, SettingsError, Unavailable
+from receiver.core.errors import ApiError, DatabaseLocked, SettingsError, StoreUnavailable
 from receiver.service.wiring import open_pruner
-from receiver.store.sqlite.inspect import look
+from receiver.store.sqlite.inspect import inspect_database
 
 
 @click.command()
@@ -25,17 +25,17 @@ def prune(*, file: Path | None, as_json: bool) -> None:
     Where it runs, it is asked to begin at once, and goes on in the background. Where it does not, all is done here, and
     the room that falls free is given back to the disk.
     """
-    settings = config.load(os.environ, file, upkeep=True)
-    path = settings.sqlite
+    settings = config.load_settings(os.environ, file, upkeep=True)
+    path = settings.sqlite_file
     if path is None:
         raise SettingsError("RECEIVER_DATABASE_URL: PostgreSQL is not available in this version; use sqlite:///…")
     if not path.is_file():
-        raise Unavailable(f"there is no database {path}: say where it is, by --config or RECEIVER_DATABASE_URL")
-    before = look(path).size
+        raise StoreUnavailable(f"there is no database {path}: say where it is, by --config or RECEIVER_DATABASE_URL")
+    before = inspect_database(path).size
     try:
-        removed = asyncio.run(_alone(settings))
-    except Locked:
-        begun = _asked(file, path)
+        removed = asyncio.run(_prune_offline(settings))
+    except DatabaseLocked:
+        begun = _ask_service(file, path)
         if as_json:
             return echo_json({"begun": begun})
         return click.echo("the running service " + ("begins now" if begun else "is at it already") + "; its log tells")
@@ -46,11 +46,11 @@ def prune(*, file: Path | None, as_json: bool) -> None:
     return click.echo(f"removed: {told}; {given_back / (1 << 20):.1f} MiB given back to the disk")
 
 
-def _asked(file: Path | None, path: Path) -> bool:
+def _ask_service(file: Path | None, path: Path) -> bool:
     """Whether the service that has the database begins now; False if it is at it already. Raises ApiError."""
     with connect(file) as client:
         try:
-            return client.prune()
+            return client.start_pruning()
         except ApiError as error:
             if error.status:
                 raise
@@ -60,7 +60,7 @@ def _asked(file: Path | None, path: Path) -> bool:
             ) from None
 
 
-async def _alone(settings: Settings) -> Mapping[str, int]:
+async def _prune_offline(settings: Settings) -> Mapping[str, int]:
     async with open_pruner(settings) as pruner:
-        await pruner.whole()
+        await pruner.run_full_pass()
     return pruner.removed

@@ -6,12 +6,12 @@ from pathlib import Path
 import click
 
 from receiver import config
-from receiver.cli.output import counted, echo_json, json_option
-from receiver.client.schemas import moment
-from receiver.core.errors import Locked, SettingsError
+from receiver.cli.output import echo_json, json_option, pluralize
+from receiver.client.schemas import rfc3339_or_none
+from receiver.core.errors import DatabaseLocked, SettingsError
 from receiver.service.wiring import wall_clock
 from receiver.upkeep import backup
-from receiver.upkeep.backup import Restored
+from receiver.upkeep.backup import RestoreResult
 
 
 @click.command()
@@ -30,24 +30,24 @@ def restore(*, file: Path, keep_queue: bool, config_file: Path | None, as_json: 
 
     FILE is what `receiver backup` made, or a plain copy of the database.
     """
-    settings = config.load(os.environ, config_file, upkeep=True)
-    path = settings.sqlite
+    settings = config.load_settings(os.environ, config_file, upkeep=True)
+    path = settings.sqlite_file
     if path is None:
         raise SettingsError("RECEIVER_DATABASE_URL: only SQLite is restored; PostgreSQL has pg_restore")
     try:
-        done = backup.restore(
+        done = backup.restore_backup(
             file, path, settings.state_dir, given_keys=settings.secret_keys, clock=wall_clock, queue=keep_queue
         )
-    except Locked:
+    except DatabaseLocked:
         raise click.ClickException(f"the service is running on {path}: stop it, then restore") from None
     if as_json:
         return echo_json(done)
-    return click.echo("\n".join(_told(done, path, file)))
+    return click.echo("\n".join(_summary_lines(done, path, file)))
 
 
-def _told(done: Restored, path: Path, file: Path) -> list[str]:
-    made = f", made {moment(done.made_at)}" if done.made_at is not None else ", a plain database"
-    lines = [f"{path.resolve()} has {counted(done.tasks, 'task')} again, schema {done.schema}, from {file}{made}"]
+def _summary_lines(done: RestoreResult, path: Path, file: Path) -> list[str]:
+    made = f", made {rfc3339_or_none(done.made_at)}" if done.made_at is not None else ", a plain database"
+    lines = [f"{path.resolve()} has {pluralize(done.tasks, 'task')} again, schema {done.schema}, from {file}{made}"]
     if done.aside:
         lines.append(f"what was there before is {done.aside}: remove it when you are sure")
     if done.keys_new and done.keys_added:
@@ -59,11 +59,11 @@ def _told(done: Restored, path: Path, file: Path) -> list[str]:
     if done.made_at is None:
         lines.append("it had no secret keys: without those of the time, callback URLs that are out are refused")
     if done.images:
-        lines.append(f"{counted(done.images, 'file')} of pictures put back")
+        lines.append(f"{pluralize(done.images, 'file')} of pictures put back")
     if done.unsure:
         lines.append(
-            f"{counted(done.unsure, 'queued task')} may have been submitted since then: unsure, and not sent again by "
-            "itself (`receiver tasks resubmit REF`)"
+            f"{pluralize(done.unsure, 'queued task')} may have been submitted since then: unsure, and not sent again "
+            "by itself (`receiver tasks resubmit REF`)"
         )
     lines.append("start the service; a callback for a task that came later makes it anew")
     return lines

@@ -4,7 +4,7 @@ import asyncio
 
 import click
 
-from receiver.sandbox import Body, Options, serve
+from receiver.sandbox import CallbackBody, SandboxOptions, serve_sandbox
 
 _P = click.FloatRange(0, 1)
 
@@ -28,8 +28,8 @@ _P = click.FloatRange(0, 1)
 @click.option("--early", type=_P, default=0.0, metavar="P", help="A callback comes before the submission is answered.")
 @click.option(
     "--body",
-    type=click.Choice([body.value for body in Body]),
-    default=Body.TASK.value,
+    type=click.Choice([body.value for body in CallbackBody]),
+    default=CallbackBody.TASK.value,
     show_default=True,
     help="Whose words callbacks are in.",
 )
@@ -51,7 +51,7 @@ def sandbox(
     slow: float,
 ) -> None:
     """Run a stand-in for the provider until Ctrl-C. P is a probability, 0 to 1; every one is 0 by default."""
-    options = Options(
+    options = SandboxOptions(
         latency_s=latency,
         seed=seed,
         fail=fail,
@@ -59,19 +59,19 @@ def sandbox(
         duplicate=duplicate,
         reorder=reorder,
         early=early,
-        body=Body(body),
+        body=CallbackBody(body),
         reject=reject,
         slow=slow,
     )
     try:
-        asyncio.run(serve(options, host, port, ready=_ready))
+        asyncio.run(serve_sandbox(options, host, port, ready=_print_url))
     except OSError as error:
         raise click.ClickException(
             f"cannot listen on {host} port {port}: {error.strerror}; choose another --port"
         ) from None
 
 
-def _ready(url: str) -> None:
+def _print_url(url: str) -> None:
     click.echo(
         f"The sandbox is at {url}/model/v1/generation (set RECEIVER_PROVIDER_URL to it; any key will do).", err=True
     )

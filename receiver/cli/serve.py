@@ -26,14 +26,14 @@ from receiver.cli import systemd
 from receiver.cli.main import FAILED
 from receiver.config import Settings
 from receiver.config.generated_secrets import KEYS_FILE
-from receiver.core.errors import Corrupt, Newer, ReceiverError, SettingsError, StoreError
-from receiver.core.types import State
-from receiver.providers.models import check_globs
+from receiver.core.errors import CorruptDatabase, NewerSchema, ReceiverError, SettingsError, StoreError
+from receiver.core.types import TaskState
+from receiver.providers.models import check_model_globs
 from receiver.service import worker
-from receiver.service.wiring import Parts, open_parts
+from receiver.service.wiring import ServiceParts, open_parts
 from receiver.telemetry import logs
 from receiver.web import app
-from receiver.web.http.server import inherit, listen
+from receiver.web.http.server import bind_socket, inherit_socket
 
 # Objects made beyond those that ended before garbage is looked for, and how many such looks before a longer one. The
 # interpreter's 700, 10, 10 suit programs whose objects refer to each other in circles; a callback makes next to none.
@@ -56,29 +56,31 @@ def serve(*, host: str | None, port: int | None, fd: int | None, role: str, file
     options = {"HOST": host, "PORT": None if port is None else str(port)}
     given = {f"RECEIVER_{name}": value for name, value in options.items() if value}
     try:
-        _serve(config.load({**os.environ, **given}, file), fd, role)
+        _open_and_serve(config.load_settings({**os.environ, **given}, file), fd, role)
     except SettingsError as error:
-        raise SettingsError(_by_option(str(error), given)) from None
+        raise SettingsError(_name_options(str(error), given)) from None
 
 
-def _serve(settings: Settings, fd: int | None, role: str) -> None:
-    if role != "all" and settings.sqlite is not None:
+def _open_and_serve(settings: Settings, fd: int | None, role: str) -> None:
+    if role != "all" and settings.sqlite_file is not None:
         raise click.UsageError("SQLite serves one process: use --role all; several need PostgreSQL, a later version's")
     if fd is None:
-        fd = systemd.passed(os.environ)
+        fd = systemd.passed_socket(os.environ)
     # Before anything is made, so that a start that is refused its port leaves nothing behind.
-    with listen(settings.host, settings.port) if fd is None else inherit(fd) as listener:
-        news = list(_news(settings))
-        secret = [word for words in (config.sensitive(settings), *config.secrets(settings)) for word in words]
-        journal = systemd.journaled(os.environ, sys.stderr.fileno())
-        logs.setup(sys.stderr, tty=sys.stderr.isatty(), journal=journal, secrets=secret)
-        _to_the_end(settings, listener, news)
+    with bind_socket(settings.host, settings.port) if fd is None else inherit_socket(fd) as listener:
+        news = list(_startup_news(settings))
+        secret = [
+            word for words in (config.secret_values(settings), *config.ensure_secrets(settings)) for word in words
+        ]
+        journal = systemd.is_journal(os.environ, sys.stderr.fileno())
+        logs.setup_logging(sys.stderr, tty=sys.stderr.isatty(), journal=journal, secrets=secret)
+        _serve_to_the_end(settings, listener, news)
 
 
-def _to_the_end(settings: Settings, listener: socket.socket, news: Iterable[str]) -> None:
+def _serve_to_the_end(settings: Settings, listener: socket.socket, news: Iterable[str]) -> None:
     try:
-        asyncio.run(_until_signalled(settings, listener, news))
-    except (Newer, Corrupt) as error:
+        asyncio.run(_run_until_signalled(settings, listener, news))
+    except (NewerSchema, CorruptDatabase) as error:
         raise SettingsError(str(error)) from error  # status 2, by which systemd knows that a restart mends nothing
     except ReceiverError:
         raise
@@ -87,7 +89,7 @@ def _to_the_end(settings: Settings, listener: socket.socket, news: Iterable[str]
         raise click.exceptions.Exit(FAILED) from None
 
 
-def _by_option(text: str, given: Iterable[str]) -> str:
+def _name_options(text: str, given: Iterable[str]) -> str:
     """An error's text, which names settings, with the option before each that was given by one: `--port`."""
     for name in given:
         option = f"--{name.removeprefix('RECEIVER_').lower()}"
@@ -95,7 +97,7 @@ def _by_option(text: str, given: Iterable[str]) -> str:
     return text
 
 
-async def run(
+async def run_service(
     settings: Settings,
     stop: asyncio.Event,
     listener: socket.socket,
@@ -112,30 +114,30 @@ async def run(
         try:
             async with asyncio.TaskGroup() as group:
                 quiet = asyncio.Event()
-                group.create_task(_web(parts, listener, listening, stop, quiet), name="web")
+                group.create_task(_serve_web(parts, listener, listening, stop, quiet), name="web")
                 port = await listening
-                await _announce(settings, parts, port, news)
+                await _log_start(settings, parts, port, news)
                 ready(port)
-                telling = group.create_task(_tell_of_the_stop(parts, stop), name="stop")
+                telling = group.create_task(_log_stop(parts, stop), name="stop")
                 within_s = systemd.watchdog_s(os.environ)
-                watching = within_s and group.create_task(systemd.keep_watch(parts.store, within_s), name="watchdog")
-                await worker.run(parts.loops, parts.store, parts.clock, stop)
+                watching = within_s and group.create_task(systemd.feed_watchdog(parts.store, within_s), name="watchdog")
+                await worker.run_loops(parts.loops, parts.store, parts.clock, stop)
                 await telling
                 quiet.set()
                 if watching:
                     watching.cancel()
         except BaseExceptionGroup as several:
-            raise first_of(several) from several
+            raise first_error(several) from several
     log.info("stopped", extra={"action": "serve.stop"})
 
 
 @contextlib.contextmanager
-def signals(stop: asyncio.Event, told: Callable[[], None] = lambda: None) -> Iterator[None]:
+def stop_on_signals(stop: asyncio.Event, told: Callable[[], None] = lambda: None) -> Iterator[None]:
     """SIGTERM and SIGINT set `stop`, after `told`; a second one ends the process as if nobody had caught it."""
     loop = asyncio.get_running_loop()
     numbers = (signal.SIGTERM, signal.SIGINT)
 
-    def caught() -> None:
+    def on_signal() -> None:
         for number in numbers:
             loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_DFL)
@@ -143,7 +145,7 @@ def signals(stop: asyncio.Event, told: Callable[[], None] = lambda: None) -> Ite
         stop.set()
 
     for number in numbers:
-        loop.add_signal_handler(number, caught)
+        loop.add_signal_handler(number, on_signal)
     try:
         yield
     finally:
@@ -151,15 +153,15 @@ def signals(stop: asyncio.Event, told: Callable[[], None] = lambda: None) -> Ite
             loop.remove_signal_handler(number)
 
 
-async def _until_signalled(settings: Settings, listener: socket.socket, news: Iterable[str]) -> None:
+async def _run_until_signalled(settings: Settings, listener: socket.socket, news: Iterable[str]) -> None:
     stop = asyncio.Event()
-    with signals(stop, lambda: systemd.tell("STOPPING=1", "STATUS=stopping")):
-        await run(settings, stop, listener, news=news, ready=_ready)
+    with stop_on_signals(stop, lambda: systemd.sd_notify("STOPPING=1", "STATUS=stopping")):
+        await run_service(settings, stop, listener, news=news, ready=_report_ready)
 
 
-def _news(settings: Settings) -> Iterator[str]:
+def _startup_news(settings: Settings) -> Iterator[str]:
     """What a start is about to make, in case that it was to find what is elsewhere."""
-    database, keys = settings.sqlite, settings.state_dir / KEYS_FILE
+    database, keys = settings.sqlite_file, settings.state_dir / KEYS_FILE
     made = []
     if database and not (os.path.exists(database) and os.path.getsize(database)):  # unlike Path's, these raise nothing
         made.append(f"a new database, {database.absolute()}")
@@ -170,16 +172,16 @@ def _news(settings: Settings) -> Iterator[str]:
         yield f"made {' and '.join(made)}; {elsewhere}"
 
 
-def _ready(port: int) -> None:
+def _report_ready(port: int) -> None:
     """Tell systemd; and keep the collector of garbage, which took 4 % of a callback's CPU, from all that a start made:
     it stays."""
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)
-    systemd.tell("READY=1", f"STATUS=listening on port {port}" if port else "STATUS=listening")
+    systemd.sd_notify("READY=1", f"STATUS=listening on port {port}" if port else "STATUS=listening")
 
 
-async def _web(
-    parts: Parts,
+async def _serve_web(
+    parts: ServiceParts,
     listener: socket.socket,
     listening: "asyncio.Future[int]",
     stop: asyncio.Event,
@@ -191,11 +193,11 @@ async def _web(
         raise RuntimeError("the web ended by itself")
 
 
-async def _tell_of_the_stop(parts: Parts, stop: asyncio.Event) -> None:
+async def _log_stop(parts: ServiceParts, stop: asyncio.Event) -> None:
     """Say, once it is asked for, why the stop may take a while and what haste would cost."""
     await stop.wait()
     try:
-        under_way = dict(await parts.store.tasks.counts()).get(State.SUBMITTING, 0)
+        under_way = dict(await parts.store.tasks.count_by_state()).get(TaskState.SUBMITTING, 0)
     except StoreError:  # no reason not to stop
         under_way = 0
     told = "stopping"
@@ -204,20 +206,20 @@ async def _tell_of_the_stop(parts: Parts, stop: asyncio.Event) -> None:
             f": {under_way} {'submission is' if under_way == 1 else 'submissions are'} under way, up to "
             f"{parts.submit.grace_s:.0f} s; a second Ctrl-C ends at once and may leave them unsure"
         )
-        systemd.tell(f"EXTEND_TIMEOUT_USEC={(parts.submit.grace_s + STOP_S) * 1_000_000:.0f}", f"STATUS={told}")
+        systemd.sd_notify(f"EXTEND_TIMEOUT_USEC={(parts.submit.grace_s + STOP_S) * 1_000_000:.0f}", f"STATUS={told}")
     log.info("%s", told, extra={"action": "serve.stop"})
 
 
-async def _announce(settings: Settings, parts: Parts, port: int, news: Iterable[str]) -> None:
+async def _log_start(settings: Settings, parts: ServiceParts, port: int, news: Iterable[str]) -> None:
     """One line on what runs where, after warnings on what will not work, and what is new."""
-    for warning in (*_warnings(settings, port), *news):
+    for warning in (*_startup_warnings(settings, port), *news):
         log.warning("%s", warning, extra={"action": "serve.start"})
-    waiting = sum(count for _, count in await parts.store.tasks.counts())
+    waiting = sum(count for _, count in await parts.store.tasks.count_by_state())
     log.info(
         "listening on http://%s:%d, database %s, targets: %s; %d unfinished %s",
         f"[{settings.host}]" if ":" in settings.host else settings.host,
         port,
-        settings.sqlite and settings.sqlite.absolute(),
+        settings.sqlite_file and settings.sqlite_file.absolute(),
         ", ".join(target.name for target in settings.targets) or "none",
         waiting,
         "task" if waiting == 1 else "tasks",
@@ -225,10 +227,10 @@ async def _announce(settings: Settings, parts: Parts, port: int, news: Iterable[
     )
 
 
-def _warnings(settings: Settings, port: int) -> Iterator[str]:
+def _startup_warnings(settings: Settings, port: int) -> Iterator[str]:
     if warning := config.why_unreachable(settings):
         yield warning
-    elif settings.source("PUBLIC_URL") == "default" and urlsplit(settings.public_url).port != port:
+    elif settings.source_of("PUBLIC_URL") == "default" and urlsplit(settings.public_url).port != port:
         yield f"this listens on port {port}, and callback URLs say {settings.public_url}: set RECEIVER_PUBLIC_URL"
     if settings.provider_key is None:
         yield (
@@ -236,7 +238,7 @@ def _warnings(settings: Settings, port: int) -> Iterator[str]:
             f"unconfirmed after {settings.confirm_within} seconds"
         )
     for target in settings.targets:
-        if wrong := check_globs(target.models):
+        if wrong := check_model_globs(target.models):
             yield f"targets.{target.name}: {wrong}"
         if target.template is None:
             continue
@@ -249,7 +251,7 @@ def _warnings(settings: Settings, port: int) -> Iterator[str]:
         yield "no targets: nobody is told anything; set RECEIVER_NOTIFY_URLS, or [targets.NAME] in receiver.toml"
 
 
-def first_of(several: BaseExceptionGroup[BaseException]) -> BaseException:
+def first_error(several: BaseExceptionGroup[BaseException]) -> BaseException:
     """What went wrong first, out of its nested groups."""
     error: BaseException = several
     while isinstance(error, BaseExceptionGroup):

@@ -6,21 +6,21 @@ from typing import Any
 
 import click
 
-from receiver.cli.connect import connected, full
+from receiver.cli.connect import resolve_ref, with_client
 from receiver.cli.main import FAILED
-from receiver.cli.output import cell, echo_json, json_option
-from receiver.cli.task_text import describe, under_way
+from receiver.cli.output import echo_json, json_option, safe_line
+from receiver.cli.task_text import describe_task, under_way
 from receiver.client.client import Client
 from receiver.client.schemas import NewTask, TaskView
-from receiver.core.errors import Refused
-from receiver.core.types import State
+from receiver.core.errors import RequestRefused
+from receiver.core.types import TaskState
 from receiver.providers import models
 
 OUTPAINT = "midjourney_outpaint"
 _OPTIONS = {"jobId": "--job-id", "imageNo": "--image-no", "scale": "--scale", "remixPrompt": "--prompt"}
 
 
-def _stripped(ctx: click.Context, param: click.Parameter, text: str | None) -> str | None:
+def _strip_option(ctx: click.Context, param: click.Parameter, text: str | None) -> str | None:
     if text is not None and not text.strip():
         raise click.BadParameter("there is nothing in it")
     return text and text.strip()
@@ -33,19 +33,22 @@ def submit() -> None:
 
 @submit.command()
 @click.option(
-    "--job-id", metavar="J", callback=_stripped, help="The jobId in the earlier task's output: not that task's own id."
+    "--job-id",
+    metavar="J",
+    callback=_strip_option,
+    help="The jobId in the earlier task's output: not that task's own id.",
 )
 @click.option("--from", "earlier", metavar="REF", help="An earlier task of ours, whose jobId is looked up.")
 @click.option("--image-no", type=int, required=True, metavar="N", help="Which of its pictures: 0 to 3.")
 @click.option("--scale", type=float, required=True, metavar="S", help="How much wider: 1.1 to 2.0.")
-@click.option("--prompt", metavar="T", callback=_stripped, help="What to paint, if not more of the same.")
+@click.option("--prompt", metavar="T", callback=_strip_option, help="What to paint, if not more of the same.")
 @click.option("--label", metavar="L", help="A name that you will know it by.")
 @click.option("--target", "targets", multiple=True, metavar="NAME", help="Whom to tell, instead of all; repeatable.")
 @click.option("--poll-only", is_flag=True, help="Without a callback: the service asks until it is done.")
 @click.option("--allow-permutations", is_flag=True, help="Let {a,b} in the prompt make several, each billed.")
 @click.option("--wait", is_flag=True, help="Stay until its end; status 1 unless it is completed.")
 @json_option
-@connected
+@with_client
 def outpaint(
     client: Client,
     *,
@@ -65,13 +68,13 @@ def outpaint(
     if (job_id is None) == (earlier is None):
         raise click.UsageError("give either --job-id or --from: which picture is it to be?")
     params: dict[str, Any] = {
-        "jobId": job_id if earlier is None else job_of(client.task(full(client, earlier)), image_no),
+        "jobId": job_id if earlier is None else find_job_id(client.get_task(resolve_ref(client, earlier)), image_no),
         "imageNo": image_no,
         "scale": scale,
     }
     if prompt is not None:
         params["remixPrompt"] = prompt
-    _check(params, allow_permutations=allow_permutations)
+    _check_params(params, allow_permutations=allow_permutations)
     asked = NewTask(
         model=OUTPAINT,
         params=params,
@@ -82,16 +85,16 @@ def outpaint(
     )
     task = client.create_task(asked)
     if not as_json:
-        click.echo(cell(task.ref))
+        click.echo(safe_line(task.ref))
     if wait:
-        task = _awaited(client, task)
+        task = _await_end(client, task)
     if as_json:
         echo_json(task)
-    if wait and task.state != State.COMPLETED:
+    if wait and task.state != TaskState.COMPLETED:
         raise click.exceptions.Exit(FAILED)
 
 
-def job_of(task: TaskView, image_no: int) -> str:
+def find_job_id(task: TaskView, image_no: int) -> str:
     """The upstream's job id in an earlier task's pictures: that picture's own, else any's, as they share it."""
     own = [image.job_id for image in task.images if image.image_no == image_no]
     found = next((job for job in (*own, *(image.job_id for image in task.images)) if job), None)
@@ -101,26 +104,26 @@ def job_of(task: TaskView, image_no: int) -> str:
     return found
 
 
-def _check(params: Mapping[str, object], *, allow_permutations: bool) -> None:
+def _check_params(params: Mapping[str, object], *, allow_permutations: bool) -> None:
     try:
-        models.check(OUTPAINT, params, allow_permutations=allow_permutations)
-    except Refused as refused:
+        models.check_params(OUTPAINT, params, allow_permutations=allow_permutations)
+    except RequestRefused as refused:
         text = str(refused).partition(", sent as")[0]  # how it is sent is not the person's concern here
         for name, option in (*_OPTIONS.items(), ("allow_permutations", "--allow-permutations")):
             text = text.replace(name, option)
         raise click.UsageError(text) from None
-    for hint in models.hints(OUTPAINT, params):
+    for hint in models.param_hints(OUTPAINT, params):
         click.echo(f"receiver: tip: {hint}", err=True)
 
 
-def _awaited(client: Client, task: TaskView) -> TaskView:
+def _await_end(client: Client, task: TaskView) -> TaskView:
     """The task at its end; meanwhile standard error says how it goes, in one line that moves on a terminal."""
     moving, said = sys.stderr.isatty(), ""
-    for task in client.follow(task.ref):  # noqa: B020 - the task as it is now
+    for task in client.follow_task(task.ref):  # noqa: B020 - the task as it is now
         line = under_way(task)
         if line != said:
             click.echo(f"\r\x1b[K{line}" if moving else line, nl=not moving, err=True)
             said = line
     click.echo("\r\x1b[K" if moving else "", nl=False, err=True)
-    click.echo(describe(task), err=True)
+    click.echo(describe_task(task), err=True)
     return task

@@ -16,7 +16,7 @@ FIRST_FD = 3  # sd_listen_fds(3)
 BEATS = 3  # in the span in which systemd wants to hear of us: two may be late
 
 
-def passed(env: Mapping[str, str]) -> int | None:
+def passed_socket(env: Mapping[str, str]) -> int | None:
     """The descriptor of the listening socket that systemd passed to this process; None if it passed none.
 
     Raises SettingsError for several: the service has one address.
@@ -29,7 +29,7 @@ def passed(env: Mapping[str, str]) -> int | None:
     return FIRST_FD if count == "1" else None
 
 
-def journaled(env: Mapping[str, str], fd: int) -> bool:
+def is_journal(env: Mapping[str, str], fd: int) -> bool:
     """Whether what is written there goes to the journal as it is: `JOURNAL_STREAM` of systemd.exec(5) names it."""
     try:
         state = os.fstat(fd)
@@ -38,7 +38,7 @@ def journaled(env: Mapping[str, str], fd: int) -> bool:
     return env.get("JOURNAL_STREAM") == f"{state.st_dev}:{state.st_ino}"
 
 
-def tell(*words: str) -> None:
+def sd_notify(*words: str) -> None:
     """Tell systemd these assignments, such as `READY=1`, if it is there and listens; never waits, never raises."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
@@ -56,7 +56,7 @@ def watchdog_s(env: Mapping[str, str]) -> float | None:
     return int(usec) / 1_000_000 if ours and usec.isdigit() and int(usec) else None
 
 
-async def keep_watch(store: Store, within_s: float) -> None:
+async def feed_watchdog(store: Store, within_s: float) -> None:
     """For ever: tell systemd that we live, `BEATS` times in `within_s`.
 
     We do while the loop turns and the store answers: that a commit fails (the disk is full, say) is told as the status,
@@ -72,8 +72,8 @@ async def keep_watch(store: Store, within_s: float) -> None:
         if not done:
             continue
         fault, probing = probing.result(), None
-        tell("WATCHDOG=1")
+        sd_notify("WATCHDOG=1")
         if fault != said:
-            tell(f"STATUS=callbacks are refused, {fault}" if fault else "STATUS=callbacks are stored again")
+            sd_notify(f"STATUS=callbacks are refused, {fault}" if fault else "STATUS=callbacks are stored again")
             said = fault
         await asyncio.sleep(beat_s)

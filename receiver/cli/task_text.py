@@ -8,25 +8,25 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-from receiver.cli.output import cell, facts, harmless, json_line, prose, until, when
+from receiver.cli.output import format_facts, future_time, json_line, safe_line, safe_text, time_and_age, wrap_prose
 from receiver.client.schemas import CallbackView, ImageView, NoticeView, TaskNotice, TaskView
-from receiver.core.types import Archive, Hold, Origin, State, Verdict
-from receiver.providers.advice import advice
+from receiver.core.types import ArchiveState, HoldReason, TaskOrigin, TaskState, Verdict
+from receiver.providers.advice import advice_for_code
 
 _RAW_MOST = 4_000  # characters
 
 _HELD: dict[str, str] = {
-    Hold.PARENT: "It waits for the task that it builds on.",
-    Hold.BUDGET: "It waits, as the budget is used up.",
-    Hold.PAUSE: "It waits, as the provider refuses the key or the balance: mend that, and it goes on by itself.",
+    HoldReason.PARENT: "It waits for the task that it builds on.",
+    HoldReason.BUDGET: "It waits, as the budget is used up.",
+    HoldReason.PAUSE: "It waits, as the provider refuses the key or the balance: mend that, and it goes on by itself.",
 }
 _HELD_BRIEFLY: dict[str, str] = {
-    Hold.PARENT: "held: it waits for the task that it builds on",
-    Hold.BUDGET: "held: the budget is used up",
-    Hold.PAUSE: "paused: the provider refuses our key or balance",
+    HoldReason.PARENT: "held: it waits for the task that it builds on",
+    HoldReason.BUDGET: "held: the budget is used up",
+    HoldReason.PAUSE: "paused: the provider refuses our key or balance",
 }
-_BRIEFLY: dict[str, str] = {Hold.PAUSE: "paused"}  # the others are held
-_WAITS = {
+_HELD_AS: dict[str, str] = {HoldReason.PAUSE: "paused"}  # the others are held
+_WAITS_BRIEFLY = {
     "quiet": "quiet until",
     "digest": "digest at",
     "retry": "retry at",
@@ -34,7 +34,7 @@ _WAITS = {
     "rate": "rate until",
     "pictures": "pictures until",
 }
-REASONS = {
+WAIT_REASONS = {
     "quiet": "its target has quiet hours",
     "digest": "it is held for a digest",
     "rest": "its target rests, as it failed several times in a row",
@@ -48,173 +48,182 @@ _ADOPTED = "Only a callback told of it: its submission is not known here."
 _UNCONFIRMED = "Look before you rely on it: a callback said so, and the provider could not be asked."
 
 
-class Remedy(Struct, frozen=True):
+class TaskRemedy(Struct, frozen=True):
     """What a person may do, in a sentence, and the command for it, if there is one."""
 
     text: str
     command: str | None = None
 
 
-def describe(task: TaskView, callbacks: Sequence[CallbackView] = (), notices: Sequence[NoticeView] = ()) -> str:
+def describe_task(task: TaskView, callbacks: Sequence[CallbackView] = (), notices: Sequence[NoticeView] = ()) -> str:
     """All that is known of a task, with its callbacks and its notices (newest first) where the caller has them."""
     told = notices[::-1] or task.notices
-    parts = [facts(_facts(task)), *_pictures(task), *_callbacks(callbacks), *map(_notice, told)]
-    if standing := " ".join(_standing(task, callbacks)):
-        parts.append(prose(standing))
-    if remedies := list(_remedies(task, callbacks)):
-        parts += ["What to do:", *map(_shown, remedies)]
+    parts = [
+        format_facts(_task_facts(task)),
+        *_picture_lines(task),
+        *_callback_lines(callbacks),
+        *map(_notice_line, told),
+    ]
+    if standing := " ".join(_status_sentences(task, callbacks)):
+        parts.append(wrap_prose(standing))
+    if remedies := list(_list_remedies(task, callbacks)):
+        parts += ["What to do:", *map(_format_remedy, remedies)]
     return "\n".join(parts)
 
 
 def state_of(task: TaskView) -> str:
     """The state, with a question mark where there is a doubt, and `paused` or `held` where it does not go on."""
-    state = cell(task.state)
+    state = safe_line(task.state)
     if task.held_by:
-        return f"{state}, {_BRIEFLY.get(task.held_by, 'held')}"
-    return f"{state}?" if (task.unsure and task.state == State.WAITING) or not task.confirmed else state
+        return f"{state}, {_HELD_AS.get(task.held_by, 'held')}"
+    return f"{state}?" if (task.unsure and task.state == TaskState.WAITING) or not task.confirmed else state
 
 
 def under_way(task: TaskView) -> str:
     """How it goes, in a few words: the state, how far it is, and why it does not go on."""
-    share = f" {task.progress:.0%}" if task.progress and task.state == State.WAITING else ""
+    share = f" {task.progress:.0%}" if task.progress and task.state == TaskState.WAITING else ""
     held = f" ({_HELD_BRIEFLY.get(task.held_by, 'held')})" if task.held_by else ""
-    return f"{cell(task.state)}{share}{held}"
+    return f"{safe_line(task.state)}{share}{held}"
 
 
-def waits(notice: NoticeView) -> str:
+def wait_text(notice: NoticeView) -> str:
     """What a notice waits for, and until when, in a few words; empty where it waits for its turn alone."""
     if not notice.waits_until:
         return ""
-    return f"{_WAITS.get(notice.waits_for or '', cell(notice.waits_for))} {until(notice.waits_until)}"
+    return (
+        f"{_WAITS_BRIEFLY.get(notice.waits_for or '', safe_line(notice.waits_for))} {future_time(notice.waits_until)}"
+    )
 
 
-def progress(task: TaskView) -> str:
+def progress_text(task: TaskView) -> str:
     """How far it is, while that is of interest, and its label."""
-    share = f"{task.progress:.0%}  " if task.progress and task.state == State.WAITING else ""
-    return f"{share}{cell(task.label)}"
+    share = f"{task.progress:.0%}  " if task.progress and task.state == TaskState.WAITING else ""
+    return f"{share}{safe_line(task.label)}"
 
 
-def _facts(task: TaskView) -> Iterator[tuple[str, str | None]]:
-    yield "ref", cell(task.ref)
+def _task_facts(task: TaskView) -> Iterator[tuple[str, str | None]]:
+    yield "ref", safe_line(task.ref)
     yield "state", _state_in_words(task)
-    yield "label", task.label and cell(task.label)
-    yield "model", task.model and cell(task.model)
+    yield "label", task.label and safe_line(task.label)
+    yield "model", task.model and safe_line(task.model)
     for name, value in task.params.items():
-        yield f"  {cell(name)}", cell(str(value))
-    yield "provider's id", task.task_id and cell(task.task_id)
-    yield "origin", cell(task.origin) if task.origin != Origin.SUBMITTED else None
-    yield "created", when(task.created_at)
-    yield "submitted", task.submitted_at and when(task.submitted_at)
-    yield "settled", task.settled_at and when(task.settled_at)
-    yield "made jobId", ", ".join(dict.fromkeys(cell(image.job_id) for image in task.images if image.job_id))
+        yield f"  {safe_line(name)}", safe_line(str(value))
+    yield "provider's id", task.task_id and safe_line(task.task_id)
+    yield "origin", safe_line(task.origin) if task.origin != TaskOrigin.SUBMITTED else None
+    yield "created", time_and_age(task.created_at)
+    yield "submitted", task.submitted_at and time_and_age(task.submitted_at)
+    yield "settled", task.settled_at and time_and_age(task.settled_at)
+    yield "made jobId", ", ".join(dict.fromkeys(safe_line(image.job_id) for image in task.images if image.job_id))
     yield "polls", str(task.polls) if task.polls else None
-    yield "cost", f"${cell(task.usage.cost)}" if task.usage and task.usage.cost else None
+    yield "cost", f"${safe_line(task.usage.cost)}" if task.usage and task.usage.cost else None
     if task.error:
-        yield "error", cell(" ".join(filter(None, (task.error.code, task.error.message))))
-        yield "  as it came", None if task.error.raw is None else _raw(task.error.raw)
+        yield "error", safe_line(" ".join(filter(None, (task.error.code, task.error.message))))
+        yield "  as it came", None if task.error.raw is None else _raw_error(task.error.raw)
 
 
 def _state_in_words(task: TaskView) -> str:
     doubts = [text for text, there in (("unsure", task.unsure), ("unconfirmed", not task.confirmed)) if there]
-    held = [f"held by {cell(task.held_by)}"] if task.held_by else []
-    share = [f"{task.progress:.0%}"] if task.progress and task.state == State.WAITING else []
-    by = [f"by {cell(task.settled_by)}"] if task.settled_by else []
-    return ", ".join([cell(task.state), *by, *doubts, *held, *share])
+    held = [f"held by {safe_line(task.held_by)}"] if task.held_by else []
+    share = [f"{task.progress:.0%}"] if task.progress and task.state == TaskState.WAITING else []
+    by = [f"by {safe_line(task.settled_by)}"] if task.settled_by else []
+    return ", ".join([safe_line(task.state), *by, *doubts, *held, *share])
 
 
-def _raw(raw: object) -> str:
-    text = harmless(json_line(raw))
+def _raw_error(raw: object) -> str:
+    text = safe_text(json_line(raw))
     return text if len(text) <= _RAW_MOST else f"{text[:_RAW_MOST]}… (--json has all of it)"
 
 
-def _pictures(task: TaskView) -> Iterator[str]:
+def _picture_lines(task: TaskView) -> Iterator[str]:
     for image in task.images:
         # Whole, however long: it has to open.
-        yield f"{cell(image.type)} {image.image_no}  {harmless(image.url)}"
-        if told := kept(image):
+        yield f"{safe_line(image.type)} {image.image_no}  {safe_text(image.url)}"
+        if told := describe_copy(image):
             yield f"  {told}"
     if any(image.archived for image in task.images):
-        yield f"to save the kept ones here: receiver tasks pictures {cell(task.ref)}"
+        yield f"to save the kept ones here: receiver tasks pictures {safe_line(task.ref)}"
 
 
-def kept(image: ImageView) -> str:
+def describe_copy(image: ImageView) -> str:
     """What became of our own copy; empty where none is to be made."""
-    why = f": {cell(image.archive_error)}" if image.archive_error else ""
+    why = f": {safe_line(image.archive_error)}" if image.archive_error else ""
     if image.archived:
         size = f", {image.width} × {image.height}" if image.width and image.height else ""
         return f"kept{size}{f'; no thumbnail{why}' if why else ''}"
-    if image.archive == Archive.FAILED:
+    if image.archive == ArchiveState.FAILED:
         return f"not kept{why}"
-    if image.archive != Archive.DUE:
+    if image.archive != ArchiveState.DUE:
         return ""
-    return f"not kept yet, tried again {when(image.archive_at)}" if image.archive_at else "being fetched"
+    return f"not kept yet, tried again {time_and_age(image.archive_at)}" if image.archive_at else "being fetched"
 
 
-def _callbacks(callbacks: Sequence[CallbackView]) -> Iterator[str]:
+def _callback_lines(callbacks: Sequence[CallbackView]) -> Iterator[str]:
     for callback in reversed(callbacks):
         again = f", replayed from {callback.replay_of}" if callback.replay_of is not None else ""
-        yield f"callback {callback.id}: {cell(callback.verdict)}, {when(callback.received_at)}{again}"
+        yield f"callback {callback.id}: {safe_line(callback.verdict)}, {time_and_age(callback.received_at)}{again}"
 
 
-def _notice(notice: TaskNotice | NoticeView) -> str:
+def _notice_line(notice: TaskNotice | NoticeView) -> str:
     tries = f" after {notice.attempts} tries" if notice.attempts > 1 else ""
-    ahead = waits(notice) if isinstance(notice, NoticeView) else ""
-    why = f": {cell(notice.error)}" if notice.error else ""
-    what = f"{cell(notice.event)}, {cell(notice.state)}"
-    return f"notice to {cell(notice.target)}: {what}{tries}{f', {ahead}' if ahead else ''}{why}"
+    ahead = wait_text(notice) if isinstance(notice, NoticeView) else ""
+    why = f": {safe_line(notice.error)}" if notice.error else ""
+    what = f"{safe_line(notice.event)}, {safe_line(notice.state)}"
+    return f"notice to {safe_line(notice.target)}: {what}{tries}{f', {ahead}' if ahead else ''}{why}"
 
 
-def _standing(task: TaskView, callbacks: Sequence[CallbackView]) -> Iterator[str]:
+def _status_sentences(task: TaskView, callbacks: Sequence[CallbackView]) -> Iterator[str]:
     """How it stands, and what comes next by itself."""
     if task.held_by:
-        yield _HELD.get(task.held_by, f"It waits: {cell(task.held_by)}.")
-    elif task.state == State.QUEUED:
+        yield _HELD.get(task.held_by, f"It waits: {safe_line(task.held_by)}.")
+    elif task.state == TaskState.QUEUED:
         yield "It is submitted by itself, once the provider has room for it."
     if _is_unsure(task):
-        yield _UNCLEAR if task.origin == Origin.SUBMITTED else _ADOPTED
-    hint = _hint(task, callbacks)
-    if task.state == State.WAITING and hint:
+        yield _UNCLEAR if task.origin == TaskOrigin.SUBMITTED else _ADOPTED
+    hint = _newest_hint(task, callbacks)
+    if task.state == TaskState.WAITING and hint:
         yield f"Callback {hint.id} is a hint: what it says waits to be confirmed by a poll."
-    elif task.state == State.WAITING and task.unsure:
+    elif task.state == TaskState.WAITING and task.unsure:
         yield "A callback would settle it."
-    elif task.state == State.LOST:
+    elif task.state == TaskState.LOST:
         yield "It was given up at its deadline; a late callback still settles it."
     if not task.confirmed:
         yield _UNCONFIRMED
 
 
-def _remedies(task: TaskView, callbacks: Sequence[CallbackView]) -> Iterator[Remedy]:
+def _list_remedies(task: TaskView, callbacks: Sequence[CallbackView]) -> Iterator[TaskRemedy]:
     """The free ones first."""
-    if task.task_id is None and (task.unsure or task.state == State.LOST):
+    if task.task_id is None and (task.unsure or task.state == TaskState.LOST):
         text = "If it is in the provider's own list, tell its id, and it is polled (free):"
-        yield Remedy(text, f"receiver tasks tell-id {cell(task.ref)} ID")
-    elif task.state == State.LOST:
-        yield Remedy("Ask the provider once more:", f"receiver tasks poll {cell(task.ref)}")
-    if task.state in (State.WAITING, State.LOST) and (hint := _hint(task, callbacks)):
+        yield TaskRemedy(text, f"receiver tasks tell-id {safe_line(task.ref)} ID")
+    elif task.state == TaskState.LOST:
+        yield TaskRemedy("Ask the provider once more:", f"receiver tasks poll {safe_line(task.ref)}")
+    if task.state in (TaskState.WAITING, TaskState.LOST) and (hint := _newest_hint(task, callbacks)):
         text = f"If you have looked at callback {hint.id} (receiver callbacks show {hint.id}) and believe it:"
-        yield Remedy(text, f"receiver callbacks replay --accept {hint.id}")
-    if _is_unsure(task) and task.origin == Origin.SUBMITTED:
+        yield TaskRemedy(text, f"receiver callbacks replay --accept {hint.id}")
+    if _is_unsure(task) and task.origin == TaskOrigin.SUBMITTED:
         text = "If it is not in the provider's list, send it again; should it be there after all, it is paid twice:"
-        yield Remedy(text, f"receiver tasks resubmit {cell(task.ref)}")
-    if task.state == State.FAILED:
-        known = advice(task.error.code) if task.error and task.error.code else None
-        yield Remedy(known or "Submit it again, or ask the provider.")
+        yield TaskRemedy(text, f"receiver tasks resubmit {safe_line(task.ref)}")
+    if task.state == TaskState.FAILED:
+        known = advice_for_code(task.error.code) if task.error and task.error.code else None
+        yield TaskRemedy(known or "Submit it again, or ask the provider.")
     if any(_UNTRUSTED.search(image.archive_error or "") for image in task.images):
-        yield Remedy("To have pictures of that place kept from now on, name it in the service's setting FETCH_ALLOW.")
+        yield TaskRemedy(
+            "To have pictures of that place kept from now on, name it in the service's setting FETCH_ALLOW."
+        )
     if any(notice.state == "dead" for notice in task.notices):
-        yield Remedy("Mend the target, then:", "receiver notices redrive")
+        yield TaskRemedy("Mend the target, then:", "receiver notices redrive")
 
 
 def _is_unsure(task: TaskView) -> bool:
-    return task.unsure and task.state in (State.WAITING, State.LOST)
+    return task.unsure and task.state in (TaskState.WAITING, TaskState.LOST)
 
 
-def _hint(task: TaskView, callbacks: Sequence[CallbackView]) -> CallbackView | None:
+def _newest_hint(task: TaskView, callbacks: Sequence[CallbackView]) -> CallbackView | None:
     """The newest callback that could be believed; one from before it was sent again tells nothing of it any more."""
     since = task.submitted_at or ""
     return next((it for it in callbacks if it.verdict == Verdict.HINT and it.received_at >= since), None)
 
 
-def _shown(remedy: Remedy) -> str:
-    text = prose(remedy.text, "  ")
+def _format_remedy(remedy: TaskRemedy) -> str:
+    text = wrap_prose(remedy.text, "  ")
     return f"{text}\n    {remedy.command}" if remedy.command else text

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from receiver.cli.connect import connected, full
+from receiver.cli.connect import resolve_ref, with_client
 from receiver.cli.main import FAILED
-from receiver.cli.output import age, cell, clock, echo_json, json_line, json_option, table
-from receiver.cli.task_text import describe, progress, state_of
+from receiver.cli.output import age, echo_json, format_table, json_line, json_option, safe_line, time_of_day
+from receiver.cli.task_text import describe_task, progress_text, state_of
 from receiver.client.client import Client
 from receiver.client.schemas import TaskView
-from receiver.core.types import NoticeState, State
+from receiver.core.types import NoticeState, TaskState
 from receiver.providers.models import MODELS
 
 _WATCHED_MOST = 1000  # tasks whose last line is remembered
@@ -28,13 +28,13 @@ def tasks() -> None:
 
 
 @tasks.command("list")
-@click.option("--state", type=click.Choice([state.value for state in State]), metavar="STATE", help="Only these.")
+@click.option("--state", type=click.Choice([state.value for state in TaskState]), metavar="STATE", help="Only these.")
 @click.option("--label", help="Only those of this label.")
 @click.option("--model", help="Only those of this model.")
 @click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="How many.")
 @click.option("--cursor", help="Go on where an earlier page ended.")
 @json_option
-@connected
+@with_client
 def list_(
     client: Client,
     *,
@@ -48,35 +48,36 @@ def list_(
     """The newest tasks."""
     if model and not model.startswith(_PREFIX) and model in {it.removeprefix(_PREFIX) for it in MODELS}:
         model = _PREFIX + model  # as the list below shows it
-    page = client.tasks(state=state, label=label, model=model, limit=limit, cursor=cursor)
+    page = client.list_tasks(state=state, label=label, model=model, limit=limit, cursor=cursor)
     if as_json:
         return echo_json(page)
     if not page.tasks:
         return click.echo("No tasks.", err=True)
     rows = [
-        (cell(task.ref), state_of(task), cell(task.label), _model(task), age(task.created_at)) for task in page.tasks
+        (safe_line(task.ref), state_of(task), safe_line(task.label), _short_model(task), age(task.created_at))
+        for task in page.tasks
     ]
-    click.echo(table(("REF", "STATE", "LABEL", "MODEL", "AGE"), rows, shrink=(2, 3), right=(4,)))
+    click.echo(format_table(("REF", "STATE", "LABEL", "MODEL", "AGE"), rows, shrink=(2, 3), right=(4,)))
     if page.next:
-        click.echo(f"There are more: --cursor {cell(page.next)}", err=True)
+        click.echo(f"There are more: --cursor {safe_line(page.next)}", err=True)
     return None
 
 
 @tasks.command()
 @click.argument("ref")
 @json_option
-@connected
+@with_client
 def show(client: Client, *, ref: str, as_json: bool) -> None:
     """All that is known of one task, and what can be done about it."""
-    task = client.task(full(client, ref))
+    task = client.get_task(resolve_ref(client, ref))
     if as_json:
         return echo_json(task)
-    page = client.callbacks(ref=task.ref, limit=_CALLBACKS_MOST)
+    page = client.list_callbacks(ref=task.ref, limit=_CALLBACKS_MOST)
     waiting = any(it.state in (NoticeState.DUE, NoticeState.HELD) for it in task.notices)
-    notices = client.notices(ref=task.ref, limit=_NOTICES_MOST).notices if waiting else []
-    click.echo(describe(task, page.callbacks, notices))
+    notices = client.list_notices(ref=task.ref, limit=_NOTICES_MOST).notices if waiting else []
+    click.echo(describe_task(task, page.callbacks, notices))
     if page.next:
-        click.echo(f"Earlier callbacks: receiver callbacks list --ref {cell(task.ref)}", err=True)
+        click.echo(f"Earlier callbacks: receiver callbacks list --ref {safe_line(task.ref)}", err=True)
     return None
 
 
@@ -85,23 +86,23 @@ def show(client: Client, *, ref: str, as_json: bool) -> None:
 @click.argument("folder", metavar="[DIR]", type=click.Path(file_okay=False, path_type=Path), default=".")
 @click.option("--force", is_flag=True, help="Replace files that have these names.")
 @json_option
-@connected
+@with_client
 def pictures(client: Client, *, ref: str, folder: Path, force: bool, as_json: bool) -> None:
     """Save our copies of a task's pictures here, or in DIR.
 
     Prints the path of each. A file is named after the beginning of the REF and its picture's number, and replaces
     none. Status 1 if one could not be saved.
     """
-    from receiver.cli.download import save  # brings more than the other commands need
+    from receiver.cli.download import save_pictures  # brings more than the other commands need
 
-    task = client.task(full(client, ref))
+    task = client.get_task(resolve_ref(client, ref))
     if not task.images:
         raise click.ClickException(f"{task.ref} is {state_of(task)}, and has no pictures")
     every = []
-    for saved in save(client, task, folder, force=force):
+    for saved in save_pictures(client, task, folder, force=force):
         every.append(saved)
         if saved.path is None:
-            click.echo(f"receiver: picture {saved.image_no}: {cell(saved.error)}", err=True)
+            click.echo(f"receiver: picture {saved.image_no}: {safe_line(saved.error)}", err=True)
         elif not as_json:
             click.echo(os.fsencode(saved.path))
     if as_json:
@@ -112,16 +113,16 @@ def pictures(client: Client, *, ref: str, folder: Path, force: bool, as_json: bo
 
 @tasks.command()
 @json_option
-@connected
+@with_client
 def watch(client: Client, *, as_json: bool) -> None:
     """A line for each change, until Ctrl-C."""
     said: dict[str, str] = {}
-    for task in client.stream(lost=_say_lost):
+    for task in client.stream_changes(lost=_report_lost):
         if task is None:
             continue
-        line = json_line(task) if as_json else f"{cell(task.ref)}  {state_of(task):<10}  {progress(task)}"
+        line = json_line(task) if as_json else f"{safe_line(task.ref)}  {state_of(task):<10}  {progress_text(task)}"
         if said.pop(task.ref, None) != line:
-            click.echo(line if as_json else f"{clock(datetime.now(UTC))}  {line}")
+            click.echo(line if as_json else f"{time_of_day(datetime.now(UTC))}  {line}")
         said[task.ref] = line  # now the newest
         if len(said) > _WATCHED_MOST:
             del said[next(iter(said))]
@@ -130,48 +131,48 @@ def watch(client: Client, *, as_json: bool) -> None:
 @tasks.command()
 @click.argument("ref")
 @json_option
-@connected
+@with_client
 def cancel(client: Client, *, ref: str, as_json: bool) -> None:
     """Withdraw a queued task: the provider takes nothing back."""
-    _tell(client.cancel(full(client, ref)), "withdrawn", as_json=as_json)
+    _print_task(client.cancel_task(resolve_ref(client, ref)), "withdrawn", as_json=as_json)
 
 
 @tasks.command()
 @click.argument("ref")
 @json_option
-@connected
+@with_client
 def poll(client: Client, *, ref: str, as_json: bool) -> None:
     """Ask the provider about a task now."""
     done = "the provider is asked now; `receiver tasks show` tells what it says"
-    _tell(client.poll(full(client, ref)), done, as_json=as_json)
+    _print_task(client.poll_task(resolve_ref(client, ref)), done, as_json=as_json)
 
 
 @tasks.command(short_help="Send an unsure task again; it may be paid twice.")
 @click.argument("ref")
 @json_option
-@connected
+@with_client
 def resubmit(client: Client, *, ref: str, as_json: bool) -> None:
     """Send an unsure task again, accepting that it may be paid for twice."""
-    _tell(client.resubmit(full(client, ref)), "queued again", as_json=as_json)
+    _print_task(client.resubmit_task(resolve_ref(client, ref)), "queued again", as_json=as_json)
 
 
 @tasks.command("tell-id")
 @click.argument("ref")
 @click.argument("task_id")
 @json_option
-@connected
+@with_client
 def tell_id(client: Client, *, ref: str, task_id: str, as_json: bool) -> None:
     """Tell the provider's id of a task, so that it can be polled."""
-    _tell(client.tell_id(full(client, ref), task_id), "it can be polled now", as_json=as_json)
+    _print_task(client.set_task_id(resolve_ref(client, ref), task_id), "it can be polled now", as_json=as_json)
 
 
-def _say_lost() -> None:
+def _report_lost() -> None:
     click.echo("connection lost, trying again", err=True)
 
 
-def _model(task: TaskView) -> str:
-    return cell((task.model or "").removeprefix(_PREFIX))
+def _short_model(task: TaskView) -> str:
+    return safe_line((task.model or "").removeprefix(_PREFIX))
 
 
-def _tell(task: TaskView, done: str, *, as_json: bool) -> None:
-    echo_json(task) if as_json else click.echo(f"{cell(task.ref)}  {state_of(task)}  {done}")
+def _print_task(task: TaskView, done: str, *, as_json: bool) -> None:
+    echo_json(task) if as_json else click.echo(f"{safe_line(task.ref)}  {state_of(task)}  {done}")

@@ -2,8 +2,8 @@
 
 import click
 
-from receiver.cli.connect import connected
-from receiver.cli.output import echo_json, harmless, json_option
+from receiver.cli.connect import with_client
+from receiver.cli.output import echo_json, json_option, safe_text
 from receiver.client.client import Client
 
 
@@ -12,8 +12,8 @@ from receiver.client.client import Client
 @click.option("--model", metavar="M", help="What you submit it to.")
 @click.option("--task-id", metavar="ID", help="The provider's id, if it is known already.")
 @json_option
-@connected
+@with_client
 def url(client: Client, *, label: str | None, model: str | None, task_id: str | None, as_json: bool) -> None:
     """Mint a callback URL for your own submitter; prints it, one line. The URL is a secret."""
     minted = client.mint_url(label=label, model=model, task_id=task_id)
-    echo_json(minted) if as_json else click.echo(harmless(minted.callback_url))
+    echo_json(minted) if as_json else click.echo(safe_text(minted.callback_url))

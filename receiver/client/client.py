@@ -32,7 +32,7 @@ from receiver.client.schemas import (
     VerdictView,
 )
 from receiver.core.errors import ApiError
-from receiver.core.types import State
+from receiver.core.types import TaskState
 
 if TYPE_CHECKING:  # it takes 100 ms to import, which `receiver --help` need not wait for
     import httpx
@@ -43,7 +43,7 @@ CONNECT_GAPS_S = (0.2, 0.6)  # before a request that could not connect is tried 
 SILENCE_MOST_S = 30.0  # a stream that says nothing for so long is opened anew, and the tasks are looked at
 STREAM_GAP_S = 1.0  # before a stream that broke is opened again
 PATIENCE_S = 120.0  # how long a service that was there may be away: an update takes less
-ENDS = frozenset({State.COMPLETED, State.FAILED, State.LOST, State.CANCELLED})
+ENDS = frozenset({TaskState.COMPLETED, TaskState.FAILED, TaskState.LOST, TaskState.CANCELLED})
 
 _TOO_MUCH = "too_much"
 _FOREIGN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what is no JSON, or nested without an end
@@ -82,16 +82,16 @@ class Client:
 
     def create_task(self, asked: NewTask) -> TaskView:
         """Queue a task."""
-        key = asked.idempotency_key or new_key()
+        key = asked.idempotency_key or new_idempotency_key()
         body = replace(asked, idempotency_key=None)
-        return self._call("POST", "tasks", TaskView, body=body, headers={"Idempotency-Key": key})
+        return self._call_api("POST", "tasks", TaskView, body=body, headers={"Idempotency-Key": key})
 
     def create_batch(self, asked: Sequence[NewTask]) -> list[BatchItem]:
         """Queue up to 100 tasks; what became of each, in the same order."""
-        tasks = [replace(each, idempotency_key=each.idempotency_key or new_key()) for each in asked]
-        return self._call("POST", "tasks/batch", list[BatchItem], body={"tasks": tasks})
+        tasks = [replace(each, idempotency_key=each.idempotency_key or new_idempotency_key()) for each in asked]
+        return self._call_api("POST", "tasks/batch", list[BatchItem], body={"tasks": tasks})
 
-    def tasks(
+    def list_tasks(
         self,
         *,
         state: str | None = None,
@@ -102,37 +102,41 @@ class Client:
     ) -> TaskPage:
         """A page of tasks, newest first."""
         query = {"state": state, "label": label, "model": model, "limit": limit, "cursor": cursor}
-        return self._call("GET", "tasks", TaskPage, query=query)
+        return self._call_api("GET", "tasks", TaskPage, query=query)
 
-    def task(self, ref: str) -> TaskView:
+    def get_task(self, ref: str) -> TaskView:
         """One task."""
-        return self._call("GET", _path("tasks", ref), TaskView)
+        return self._call_api("GET", _join_path("tasks", ref), TaskView)
 
     @contextlib.contextmanager
-    def picture(self, ref: str, file: str) -> Iterator[Iterator[bytes]]:
+    def open_picture(self, ref: str, file: str) -> Iterator[Iterator[bytes]]:
         """Our own copy of a task's picture, bit by bit; `file` is the last part of its `archived`."""
-        url = f"{self.server}/{_path('images', ref, file)}"  # our own spelling: none leads to another server
+        url = f"{self.server}/{_join_path('images', ref, file)}"  # our own spelling: none leads to another server
         request = self._http.build_request("GET", url)
-        with self._told_apart(), self._limits.within(answer_limits.PICTURE_S), self._opened(request) as answer:
+        with (
+            self._translate_errors(),
+            self._limits.within(answer_limits.PICTURE_S),
+            self._open_response(request) as answer,
+        ):
             if answer.status_code != 200:
-                raise self._problem(answer.status_code, answer_limits.whole(answer.iter_raw()))
+                raise self._to_api_error(answer.status_code, answer_limits.whole(answer.iter_raw()))
             yield answer.iter_raw()
 
-    def cancel(self, ref: str) -> TaskView:
+    def cancel_task(self, ref: str) -> TaskView:
         """Withdraw a queued task."""
-        return self._call("POST", _path("tasks", ref, "cancel"), TaskView)
+        return self._call_api("POST", _join_path("tasks", ref, "cancel"), TaskView)
 
-    def poll(self, ref: str) -> TaskView:
+    def poll_task(self, ref: str) -> TaskView:
         """Have the provider asked about the task now."""
-        return self._call("POST", _path("tasks", ref, "poll"), TaskView)
+        return self._call_api("POST", _join_path("tasks", ref, "poll"), TaskView)
 
-    def resubmit(self, ref: str) -> TaskView:
+    def resubmit_task(self, ref: str) -> TaskView:
         """Send an unsure task again, accepting that it may be paid for twice."""
-        return self._call("POST", _path("tasks", ref, "resubmit"), TaskView)
+        return self._call_api("POST", _join_path("tasks", ref, "resubmit"), TaskView)
 
-    def tell_id(self, ref: str, task_id: str) -> TaskView:
+    def set_task_id(self, ref: str, task_id: str) -> TaskView:
         """Tell the provider's id of a task afterwards."""
-        return self._call("PATCH", _path("tasks", ref), TaskView, body={"task_id": task_id})
+        return self._call_api("PATCH", _join_path("tasks", ref), TaskView, body={"task_id": task_id})
 
     def mint_url(
         self, *, label: str | None = None, model: str | None = None, task_id: str | None = None
@@ -140,11 +144,11 @@ class Client:
         """A callback URL for a submission made elsewhere."""
         body = {"label": label, "model": model, "task_id": task_id}
         given = {name: value for name, value in body.items() if value is not None}
-        return self._call("POST", "callback-urls", CallbackUrlView, body=given)
+        return self._call_api("POST", "callback-urls", CallbackUrlView, body=given)
 
     # -- callbacks and notices --
 
-    def callbacks(
+    def list_callbacks(
         self,
         *,
         ref: str | None = None,
@@ -154,17 +158,19 @@ class Client:
     ) -> CallbackPage:
         """A page of callbacks, newest first, without their bodies."""
         query = {"ref": ref, "verdict": verdict, "limit": limit, "cursor": cursor}
-        return self._call("GET", "callbacks", CallbackPage, query=query)
+        return self._call_api("GET", "callbacks", CallbackPage, query=query)
 
-    def callback(self, callback_id: int) -> CallbackView:
+    def get_callback(self, callback_id: int) -> CallbackView:
         """One callback, with its body."""
-        return self._call("GET", _path("callbacks", str(callback_id)), CallbackView)
+        return self._call_api("GET", _join_path("callbacks", str(callback_id)), CallbackView)
 
-    def replay(self, callback_id: int, *, accept: bool = False) -> VerdictView:
+    def replay_callback(self, callback_id: int, *, accept: bool = False) -> VerdictView:
         """Parse a stored callback again; with `accept` it is believed."""
-        return self._call("POST", _path("callbacks", str(callback_id), "replay"), VerdictView, body={"accept": accept})
+        return self._call_api(
+            "POST", _join_path("callbacks", str(callback_id), "replay"), VerdictView, body={"accept": accept}
+        )
 
-    def notices(
+    def list_notices(
         self,
         *,
         state: str | None = None,
@@ -175,25 +181,27 @@ class Client:
     ) -> NoticePage:
         """A page of notices, newest first."""
         query = {"state": state, "target": target, "ref": ref, "limit": limit, "cursor": cursor}
-        return self._call("GET", "notices", NoticePage, query=query)
+        return self._call_api("GET", "notices", NoticePage, query=query)
 
-    def redrive(self, *, target: str | None = None, ids: Sequence[int] | None = None, to: str | None = None) -> int:
+    def redrive_notices(
+        self, *, target: str | None = None, ids: Sequence[int] | None = None, to: str | None = None
+    ) -> int:
         """Put dead notices back to due (all, or a target's, or those of `ids`), perhaps `to` another target."""
         body = {"target": target, "ids": ids, "to": to}
         given = {name: value for name, value in body.items() if value is not None}
-        return self._call("POST", "notices/redrive", RedrivenView, body=given).redriven
+        return self._call_api("POST", "notices/redrive", RedrivenView, body=given).redriven
 
     def test_target(self, target: str) -> TrialView:
         """Have a sample with a picture sent to a target now, and what came of it."""
-        return self._call("POST", "notices/test", TrialView, body={"target": target}, timeout_s=TRIAL_S)
+        return self._call_api("POST", "notices/test", TrialView, body={"target": target}, timeout_s=TRIAL_S)
 
-    def prune(self) -> bool:
+    def start_pruning(self) -> bool:
         """Let retention begin now; False if it was under way already."""
-        return self._call("POST", "prune", PruneView).begun
+        return self._call_api("POST", "prune", PruneView).begun
 
     # -- the stream --
 
-    def stream(self, *, lost: Callable[[], None] = lambda: None) -> Iterator[TaskView | None]:
+    def stream_changes(self, *, lost: Callable[[], None] = lambda: None) -> Iterator[TaskView | None]:
         """Every change of a task, for ever; the stream is opened again when it breaks, and `lost` called once whenever
         that does not succeed at once.
 
@@ -204,7 +212,7 @@ class Client:
         met, lost_at = False, 0.0
         while True:
             try:
-                for change in self._listen():
+                for change in self._read_stream():
                     met, lost_at = True, 0.0
                     yield change
             except ApiError as error:
@@ -218,34 +226,34 @@ class Client:
                     yield None
             self._pause(STREAM_GAP_S)
 
-    def follow(self, ref: str) -> Iterator[TaskView]:
+    def follow_task(self, ref: str) -> Iterator[TaskView]:
         """The task as it is and after each of its changes, up to its end (or its being lost)."""
-        for heard in self.stream():
-            task = heard if heard is not None else self._look(ref)
+        for heard in self.stream_changes():
+            task = heard if heard is not None else self._try_get_task(ref)
             if task is None or task.ref != ref:
                 continue
             yield task
             if task.state in ENDS:
                 return
 
-    def _look(self, ref: str) -> TaskView | None:
+    def _try_get_task(self, ref: str) -> TaskView | None:
         """The task, or None if the service is away just now: the stream says when that lasts too long."""
         try:
-            return self.task(ref)
+            return self.get_task(ref)
         except ApiError as error:
             if error.status == 0 or error.status >= 500:
                 return None
             raise
 
-    def _listen(self) -> Iterator[TaskView | None]:
+    def _read_stream(self) -> Iterator[TaskView | None]:
         """One connection's changes, after a None; each is one line of `data`, as JSON has no line ends."""
-        request = self._http.build_request("GET", "stream", timeout=_patient(SILENCE_MOST_S))
-        with self._told_apart(), contextlib.ExitStack() as stack:
+        request = self._http.build_request("GET", "stream", timeout=_stream_timeout(SILENCE_MOST_S))
+        with self._translate_errors(), contextlib.ExitStack() as stack:
             with self._limits.within(answer_limits.ANSWER_S):  # to open it; the stream itself has no end
-                answer = stack.enter_context(self._opened(request))
+                answer = stack.enter_context(self._open_response(request))
                 if answer.status_code != 200:
-                    raise self._problem(answer.status_code, answer_limits.whole(answer.iter_raw()))
-            for number, line in enumerate(_lines(answer)):
+                    raise self._to_api_error(answer.status_code, answer_limits.whole(answer.iter_raw()))
+            for number, line in enumerate(_stream_lines(answer)):
                 if number == 0:  # a comment: only from here on does the service tell us of changes
                     yield None
                 name, _, value = line.partition(":")
@@ -254,7 +262,7 @@ class Client:
 
     # -- one request --
 
-    def _call(
+    def _call_api(
         self,
         method: str,
         path: str,
@@ -276,40 +284,44 @@ class Client:
             headers={**kind, **(headers or {})},
             timeout=timeout_s,
         )
-        status, said = self._sent(request)
+        status, said = self._send_with_retry(request)
         if not 200 <= status < 300:
-            raise self._problem(status, said)
-        with self._told_apart():
+            raise self._to_api_error(status, said)
+        with self._translate_errors():
             return msgspec.json.decode(said, type=type)
 
-    def _sent(self, request: "httpx.Request") -> tuple[int, bytes]:
+    def _send_with_retry(self, request: "httpx.Request") -> tuple[int, bytes]:
         """The status and the whole body of its answer."""
         for gap_s in CONNECT_GAPS_S:
             with contextlib.suppress(_NotConnected):
-                return self._once(request)
+                return self._send_once(request)
             self._pause(gap_s)
-        return self._once(request)
+        return self._send_once(request)
 
-    def _once(self, request: "httpx.Request") -> tuple[int, bytes]:
-        with self._told_apart(), self._limits.within(answer_limits.ANSWER_S), self._opened(request) as answer:
+    def _send_once(self, request: "httpx.Request") -> tuple[int, bytes]:
+        with (
+            self._translate_errors(),
+            self._limits.within(answer_limits.ANSWER_S),
+            self._open_response(request) as answer,
+        ):
             return answer.status_code, answer_limits.whole(answer.iter_raw())
 
     @contextlib.contextmanager
-    def _opened(self, request: "httpx.Request") -> Iterator["httpx.Response"]:
+    def _open_response(self, request: "httpx.Request") -> Iterator["httpx.Response"]:
         """The answer, of which nothing is read yet, and nothing is ever unpacked: a little could become gigabytes."""
         request.extensions["trace"] = self._limits.trace
         with contextlib.closing(self._http.send(request, stream=True)) as answer:
             yield answer
 
     @contextlib.contextmanager
-    def _told_apart(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         """What httpx and msgspec raise, as ApiError."""
         import httpx
 
         try:
             yield
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            if _unknown_host(error):
+            if _is_unknown_host(error):
                 raise _NotConnected(
                     f"cannot find {self.server}: its name is not known here; check RECEIVER_SERVER, and the network"
                 ) from error
@@ -327,20 +339,20 @@ class Client:
             text = f"{self.server} sends {error}, so that it is no receiver: see RECEIVER_SERVER"
             raise ApiError(502, _TOO_MUCH, text) from error
         except _FOREIGN as error:
-            raise self._foreign(200) from error
+            raise self._not_a_receiver(200) from error
 
-    def _problem(self, status: int, said: bytes) -> ApiError:
+    def _to_api_error(self, status: int, said: bytes) -> ApiError:
         try:
             problem = msgspec.json.decode(said, type=ProblemView).error
         except _FOREIGN:
-            return self._foreign(status)
+            return self._not_a_receiver(status)
         if status == 401:
             wants = "does not take this API token" if self._has_token else "wants an API token"
             message = f"{self.server} {wants}: set RECEIVER_API_TOKEN to one of its API_TOKENS"
             return ApiError(401, problem.code, message)
         return ApiError(status, problem.code, problem.message, problem.field)
 
-    def _foreign(self, status: int) -> ApiError:
+    def _not_a_receiver(self, status: int) -> ApiError:
         return ApiError(
             status or 502,
             "no_api",
@@ -355,32 +367,32 @@ class _NotConnected(ApiError):
         super().__init__(0, "unreachable", message)
 
 
-def _unknown_host(error: BaseException | None) -> bool:
+def _is_unknown_host(error: BaseException | None) -> bool:
     """Whether a name that does not resolve is at the bottom of it."""
     while error is not None and not isinstance(error, socket.gaierror):
         error = error.__cause__ or error.__context__
     return error is not None
 
 
-def new_key() -> str:
+def new_idempotency_key() -> str:
     """A fresh Idempotency-Key."""
     return str(uuid.uuid4())
 
 
-def _path(*parts: str) -> str:
+def _join_path(*parts: str) -> str:
     """A path of `parts`, each of which stays one segment whatever it holds."""
     from urllib.parse import quote
 
     return "/".join(quote(part, safe="") for part in parts)
 
 
-def _patient(silence_s: float) -> "httpx.Timeout":
+def _stream_timeout(silence_s: float) -> "httpx.Timeout":
     import httpx
 
     return httpx.Timeout(TIMEOUT_S, read=silence_s)
 
 
-def _lines(answer: "httpx.Response") -> Iterator[str]:
+def _stream_lines(answer: "httpx.Response") -> Iterator[str]:
     """The lines of a stream of server-sent events; silence ends it quietly, as it is opened anew."""
     import httpx
 

@@ -8,9 +8,9 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from receiver.core.types import Archive, Copy, Image, Notice, Task, Usage
+from receiver.core.types import ArchiveState, Image, ImageCopy, Notice, Task, Usage
 
-IMAGES = "/images/"
+IMAGES_PREFIX = "/images/"
 
 
 class NewTask(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -227,7 +227,9 @@ class TrialView(Struct, frozen=True):
     note: str | None = None
 
 
-def task_view(task: Task, images: tuple[Image, ...], notices: list[Notice], copies: Sequence[Copy] = ()) -> TaskView:
+def task_view(
+    task: Task, images: tuple[Image, ...], notices: list[Notice], copies: Sequence[ImageCopy] = ()
+) -> TaskView:
     """A task as the API shows it."""
     kept = {copy.image_no: copy for copy in copies}
     return TaskView(
@@ -243,35 +245,35 @@ def task_view(task: Task, images: tuple[Image, ...], notices: list[Notice], copi
         origin=task.origin.value,
         held_by=task.held_by and task.held_by.value,
         created_at=rfc3339(task.created_at),
-        submitted_at=moment(task.submitted_at),
-        settled_at=moment(task.settled_at),
+        submitted_at=rfc3339_or_none(task.submitted_at),
+        settled_at=rfc3339_or_none(task.settled_at),
         progress=task.progress,
         polls=task.polls,
         images=[_image_view(task, it, kept.get(it.image_no)) for it in images],
-        error=ErrorView(task.error.code, task.error.message, _raw(task.error.raw)) if task.error else None,
-        usage=_usage(task.usage) if task.usage else None,
+        error=ErrorView(task.error.code, task.error.message, _decode_raw(task.error.raw)) if task.error else None,
+        usage=_usage_view(task.usage) if task.usage else None,
         notices=[TaskNotice(it.target, it.event.value, it.state.value, it.attempts, it.error) for it in notices],
     )
 
 
 def image_path(folder: str, file: str) -> str:
     """The path of a file of the archive."""
-    return f"{IMAGES}{folder}/{file}"
+    return f"{IMAGES_PREFIX}{folder}/{file}"
 
 
-def _image_view(task: Task, image: Image, copy: Copy | None) -> ImageView:
+def _image_view(task: Task, image: Image, copy: ImageCopy | None) -> ImageView:
     view = ImageView(image.image_no, image.type, image.url, image.job_id)
     if copy is None:
         again = task.archive_at if task.archive_tries else None
-        return replace(view, archive=task.archive and task.archive.value, archive_at=moment(again))
+        return replace(view, archive=task.archive and task.archive.value, archive_at=rfc3339_or_none(again))
     if copy.file is None:
-        return replace(view, archive=Archive.FAILED.value, archive_error=copy.error)
+        return replace(view, archive=ArchiveState.FAILED.value, archive_error=copy.error)
     return replace(
         view,
         archived=image_path(task.ref, copy.file),
         width=copy.width,
         height=copy.height,
-        archive=Archive.DONE.value,
+        archive=ArchiveState.DONE.value,
         archive_error=copy.error,
     )
 
@@ -290,7 +292,7 @@ def notice_view(
         error=notice.error,
         created_at=rfc3339(notice.created_at),
         due_at=rfc3339(notice.due_at),
-        sent_at=moment(notice.sent_at),
+        sent_at=rfc3339_or_none(notice.sent_at),
         text=notice.report.text,
         history=tuple(history),
         waits_for=waits and waits[0],
@@ -299,7 +301,7 @@ def notice_view(
     )
 
 
-def _usage(usage: Usage) -> UsageView:
+def _usage_view(usage: Usage) -> UsageView:
     return UsageView(None if usage.cost is None else str(usage.cost), usage.discount)
 
 
@@ -308,12 +310,12 @@ def rfc3339(at: int) -> str:
     return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def moment(at: int | None) -> str | None:
+def rfc3339_or_none(at: int | None) -> str | None:
     """The same for a time that may not have come yet."""
     return None if at is None else rfc3339(at)
 
 
-def _raw(raw: bytes | None) -> Any:
+def _decode_raw(raw: bytes | None) -> Any:
     if raw is None:
         return None
     try:

@@ -9,17 +9,17 @@ import os
 import secrets
 from pathlib import Path
 
-from receiver.atomic_files import sync
-from receiver.config.read import read_secret
+from receiver.atomic_files import fsync_path
+from receiver.config.read import read_secret_file
 from receiver.config.value_kinds import TOKENS
-from receiver.core.errors import SettingsError, Unavailable
+from receiver.core.errors import SettingsError, StoreUnavailable
 
 KEYS_FILE = "secret_keys"
 TOKENS_FILE = "api_tokens"
 _REMEDY = "make it writable by this user, or set RECEIVER_DATABASE_URL to another place"
 
 
-def kept(state_dir: Path, name: str) -> tuple[str, ...]:
+def load_or_generate(state_dir: Path, name: str) -> tuple[str, ...]:
     """The words of the file `name` in `state_dir`, which is made (directory 0700, file 0600) if it is not there.
 
     Raises SettingsError when it can be neither read nor written, or holds something else; Unavailable when the disk is
@@ -28,13 +28,13 @@ def kept(state_dir: Path, name: str) -> tuple[str, ...]:
     path = state_dir / name
     try:
         if not path.exists():
-            _generate(path)
+            _generate_file(path)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise Unavailable(f"cannot write {path}: the disk is full; make room on it") from None
+            raise StoreUnavailable(f"cannot write {path}: the disk is full; make room on it") from None
         remedy = f"make the state directory writable, or set RECEIVER_{name.upper()}"
         raise SettingsError(f"cannot write {path}: {error.strerror}; {remedy}") from None
-    return read_kept(path)
+    return read_generated(path)
 
 
 def refuse_unwritable(database: Path, *, make: bool = True) -> None:
@@ -55,10 +55,10 @@ def refuse_unwritable(database: Path, *, make: bool = True) -> None:
         raise SettingsError(f"cannot write the database {database}; {_REMEDY}")
 
 
-def read_kept(path: Path) -> tuple[str, ...]:
+def read_generated(path: Path) -> tuple[str, ...]:
     """The words of a file that `kept` made. Raises SettingsError."""
     label = f"{path} (restore it from a backup; or delete it, and a new one is made, which the old URLs do not fit)"
-    text = read_secret(path, label)
+    text = read_secret_file(path, label)
     try:
         words: tuple[str, ...] = TOKENS.parse(text)
     except ValueError:
@@ -66,7 +66,7 @@ def read_kept(path: Path) -> tuple[str, ...]:
     return words
 
 
-def _generate(path: Path) -> None:
+def _generate_file(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -81,4 +81,4 @@ def _generate(path: Path) -> None:
             return
     finally:
         draft.unlink()
-    sync(path.parent)
+    fsync_path(path.parent)

@@ -17,23 +17,23 @@ def read_toml(path: Path) -> dict[str, Any]:
     import tomllib  # only where there is a file
 
     try:
-        return tomllib.loads(_read(path))
+        return tomllib.loads(_read_bounded(path))
     except OSError as error:
         raise SettingsError(f"cannot read {path}: {error.strerror}") from None
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{path} is not valid TOML: {_cause(error)}") from None
+        raise SettingsError(f"{path} is not valid TOML: {_toml_cause(error)}") from None
     except (ValueError, RecursionError):
         raise SettingsError(f"{path} is not a settings file: too large, too deeply nested or not UTF-8 text") from None
 
 
-def _cause(error: "tomllib.TOMLDecodeError") -> str:
+def _toml_cause(error: "tomllib.TOMLDecodeError") -> str:
     """What is wrong, and where, without the keys that it may quote: a secret in the wrong place is read as a key."""
     what, bracket, place = str(error).rpartition(" (at ")
     what = re.sub(r"""\(.*\)|(['"]).{3,}\1""", "this", what)
     return f"{what[:1].lower()}{what[1:]}{bracket}{place}"
 
 
-def is_there(path: Path, label: str) -> bool:
+def file_exists(path: Path, label: str) -> bool:
     """Whether there is such a file; SettingsError where we may not even look, since then nobody knows."""
     try:
         return path.exists()
@@ -41,13 +41,13 @@ def is_there(path: Path, label: str) -> bool:
         raise SettingsError(f"{label}: cannot look for the file: {error.strerror}") from None
 
 
-def read_secret(path: Path, label: str) -> str:
+def read_secret_file(path: Path, label: str) -> str:
     """The text of a secret's file, stripped.
 
     Raises SettingsError, which names `label` and not the path: that may be the secret itself, set in the wrong place.
     """
     try:
-        text = _read(path).strip()
+        text = _read_bounded(path).strip()
     except OSError as error:
         raise SettingsError(f"{label}: cannot read the file: {error.strerror}; check its path and its owner") from None
     except ValueError:
@@ -60,14 +60,14 @@ def read_secret(path: Path, label: str) -> str:
 def read_text(path: Path, label: str, most: int) -> str:
     """The text of a file of at most `most` bytes. Raises SettingsError, which names `label` and the path."""
     try:
-        return _read(path, most)
+        return _read_bounded(path, most)
     except OSError as error:
         raise SettingsError(f"{label}: cannot read {path}: {error.strerror}") from None
     except ValueError:
         raise SettingsError(f"{label}: {path} is larger than {most // 1024} KB, or not UTF-8 text") from None
 
 
-def _read(path: Path, most: int = _MOST) -> str:
+def _read_bounded(path: Path, most: int = _MOST) -> str:
     with path.open("rb") as stream:
         content = stream.read(most + 1)
     if len(content) > most:

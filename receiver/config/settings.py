@@ -14,15 +14,21 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from receiver.config import targets
-from receiver.config.generated_secrets import KEYS_FILE, TOKENS_FILE, kept, read_kept, refuse_unwritable
-from receiver.config.read import is_there, read_secret, read_toml
+from receiver.config.generated_secrets import (
+    KEYS_FILE,
+    TOKENS_FILE,
+    load_or_generate,
+    read_generated,
+    refuse_unwritable,
+)
+from receiver.config.read import file_exists, read_secret_file, read_toml
 from receiver.config.settings_table import SETTINGS, Setting
-from receiver.config.value_kinds import Allowed, BadValue, Network, sqlite_path
+from receiver.config.value_kinds import AllowedHosts, BadValue, Network, sqlite_path
 from receiver.core.errors import SettingsError
-from receiver.core.types import Confirm, Retention, Target
+from receiver.core.types import ConfirmMode, Retention, Target
 
-PREFIX = "RECEIVER_"
-FILE = "receiver.toml"
+ENV_PREFIX = "RECEIVER_"
+SETTINGS_FILE = "receiver.toml"
 # of systemd/receiver.service, whose state this shell does not know
 UNIT_DATABASE = Path("/var/lib/receiver/receiver.db")
 
@@ -44,7 +50,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     server: str
     api_token: str | None
     notify_retry: tuple[int, ...]
-    confirm: Confirm
+    confirm: ConfirmMode
     confirm_within: int
     sweep_first: int
     sweep_max: int
@@ -52,17 +58,17 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_body: int
     body_timeout: int
     retention: Retention
-    fetch_allow: Allowed
+    fetch_allow: AllowedHosts
     picture_wait: int
     trusted_proxies: tuple[Network, ...]
     sources: tuple[str, ...]  # "default", "environment PORT", "file receiver.toml", "credential provider_key"
 
     @property
-    def sqlite(self) -> Path | None:
+    def sqlite_file(self) -> Path | None:
         """The SQLite file; None would be another database, which `load` refuses in this version."""
         return sqlite_path(self.database_url)
 
-    def source(self, name: str) -> str:
+    def source_of(self, name: str) -> str:
         """Where the setting `name` came from."""
         return next(source for setting, source in zip(SETTINGS, self.sources, strict=True) if setting.name == name)
 
@@ -70,13 +76,15 @@ class Settings(Struct, frozen=True, kw_only=True):
         return f"Settings({self.public_url!r})"
 
 
-class _Found(Struct, frozen=True):
+class _RawValue(Struct, frozen=True):
     text: str
     source: str
     label: str  # what an error calls it
 
 
-def load(env: Mapping[str, str], file: Path | None = None, *, upkeep: bool = False, client: bool = False) -> Settings:
+def load_settings(
+    env: Mapping[str, str], file: Path | None = None, *, upkeep: bool = False, client: bool = False
+) -> Settings:
     """The settings of `env` and of `file`, which has to exist; by default ./receiver.toml, if it does.
 
     For each setting the first of these that is there and not empty: `RECEIVER_X` (of a secret, `RECEIVER_X_FILE`), the
@@ -85,39 +93,41 @@ def load(env: Mapping[str, str], file: Path | None = None, *, upkeep: bool = Fal
     tells nobody: its file's targets are not read, since what they name may be on the service's machine alone. Raises
     SettingsError.
     """
-    path = file or Path(FILE)
-    table = read_toml(path) if file or is_there(path, FILE) else {}
+    path = file or Path(SETTINGS_FILE)
+    table = read_toml(path) if file or file_exists(path, SETTINGS_FILE) else {}
     tables = table.pop("targets", {})
-    named = () if client else targets.tabled(tables, str(path), templates=not upkeep)
+    named = () if client else targets.parse_target_tables(tables, str(path), templates=not upkeep)
     _refuse_unknown(env, table, path)
-    found = {setting.name: _find(setting, env, table, path) for setting in SETTINGS}
-    _derive(found, env)
-    values = {setting.name.lower(): _parse(setting, found[setting.name]) for setting in SETTINGS}
+    found = {setting.name: _find_value(setting, env, table, path) for setting in SETTINGS}
+    _derive_defaults(found, env)
+    values = {setting.name.lower(): _parse_value(setting, found[setting.name]) for setting in SETTINGS}
     _refuse_clashes(values, env, upkeep=upkeep)
-    if upkeep and found["DATABASE_URL"].source == "default" and is_there(UNIT_DATABASE, str(UNIT_DATABASE)):
+    if upkeep and found["DATABASE_URL"].source == "default" and file_exists(UNIT_DATABASE, str(UNIT_DATABASE)):
         raise SettingsError(
             f"which database? A service of this machine has its own in {UNIT_DATABASE.parent}: say "
-            f"STATE_DIRECTORY={UNIT_DATABASE.parent} before the command, or name another by {PREFIX}DATABASE_URL"
+            f"STATE_DIRECTORY={UNIT_DATABASE.parent} before the command, or name another by {ENV_PREFIX}DATABASE_URL"
         )
-    merged = targets.merge(named, values.pop("notify_urls"))
+    merged = targets.merge_targets(named, values.pop("notify_urls"))
     return Settings(**values, targets=merged, sources=tuple(each.source for each in found.values()))
 
 
 def _refuse_unknown(env: Mapping[str, str], table: Mapping[str, Any], path: Path) -> None:
-    names = [PREFIX + setting.name for setting in SETTINGS]
-    names += [f"{PREFIX}{setting.name}_FILE" for setting in SETTINGS if setting.secret]
+    names = [ENV_PREFIX + setting.name for setting in SETTINGS]
+    names += [f"{ENV_PREFIX}{setting.name}_FILE" for setting in SETTINGS if setting.secret]
     for key in env:
-        if key.startswith(PREFIX) and key not in names:
-            raise SettingsError(f"{_quoted(key)} in the environment is no setting; {_nearest(key, names)}")
+        if key.startswith(ENV_PREFIX) and key not in names:
+            raise SettingsError(f"{_quote_key(key)} in the environment is no setting; {_suggest_name(key, names)}")
     if directory := env.get("CREDENTIALS_DIRECTORY"):
-        _refuse_mistaken(Path(directory))
+        _refuse_misspelt_credentials(Path(directory))
     keys = [setting.name.lower() for setting in SETTINGS]
     for key in table:
         if key not in keys:
-            raise SettingsError(f"{_quoted(key)} in {path} is no setting; {_nearest(key.lower(), [*keys, 'targets'])}")
+            raise SettingsError(
+                f"{_quote_key(key)} in {path} is no setting; {_suggest_name(key.lower(), [*keys, 'targets'])}"
+            )
 
 
-def _refuse_mistaken(directory: Path) -> None:
+def _refuse_misspelt_credentials(directory: Path) -> None:
     """Refuse a credential whose name is nearly that of a secret. Others may be another program's, or a template."""
     import difflib
 
@@ -129,38 +139,38 @@ def _refuse_mistaken(directory: Path) -> None:
     for name in found:
         near = difflib.get_close_matches(name[:80].lower(), names, 1, 0.8)
         if near and name not in names:
-            raise SettingsError(f"the credential {_quoted(name)} is no setting; did you mean {near[0]}?")
+            raise SettingsError(f"the credential {_quote_key(name)} is no setting; did you mean {near[0]}?")
 
 
-def _quoted(key: str) -> str:
+def _quote_key(key: str) -> str:
     return repr(key[:80])  # one line, whatever it holds
 
 
-def _nearest(key: str, names: list[str]) -> str:
+def _suggest_name(key: str, names: list[str]) -> str:
     import difflib  # only for a start that fails
 
     near = difflib.get_close_matches(key[:80], names, 1, 0.5)
     return f"did you mean {near[0]}?" if near else "`receiver config` lists them all"
 
 
-def _find(setting: Setting, env: Mapping[str, str], table: Mapping[str, Any], path: Path) -> _Found:
-    key, low = PREFIX + setting.name, setting.name.lower()
+def _find_value(setting: Setting, env: Mapping[str, str], table: Mapping[str, Any], path: Path) -> _RawValue:
+    key, low = ENV_PREFIX + setting.name, setting.name.lower()
     text = env.get(key, "").strip()
     if setting.secret and (named := env.get(f"{key}_FILE", "").strip()):
         if text:
             raise SettingsError(f"{key} and {key}_FILE are both set; keep one of them")
-        return _Found(read_secret(Path(named), f"{key}_FILE"), f"environment {key}_FILE", f"{key}_FILE")
+        return _RawValue(read_secret_file(Path(named), f"{key}_FILE"), f"environment {key}_FILE", f"{key}_FILE")
     if text:
-        return _Found(text, f"environment {key}", f"{key} in the environment")
+        return _RawValue(text, f"environment {key}", f"{key} in the environment")
     if setting.secret and (directory := env.get("CREDENTIALS_DIRECTORY")):
         label = f"the credential {low}"
-        if is_there(credential := Path(directory, low), label):
-            return _Found(read_secret(credential, label), f"credential {low}", label)
+        if file_exists(credential := Path(directory, low), label):
+            return _RawValue(read_secret_file(credential, label), f"credential {low}", label)
     if text := _as_text(table.get(low, ""), f"{low} in {path}", setting.kind.expects):
-        return _Found(text, f"file {path}", f"{low} in {path}")
+        return _RawValue(text, f"file {path}", f"{low} in {path}")
     if setting.name in ("PORT", "DATABASE_URL") and (text := env.get(setting.name, "").strip()):
-        return _Found(text, f"environment {setting.name}", f"{setting.name} in the environment")
-    return _Found(setting.default, "default", f"the default of {setting.name}")
+        return _RawValue(text, f"environment {setting.name}", f"{setting.name} in the environment")
+    return _RawValue(setting.default, "default", f"the default of {setting.name}")
 
 
 def _as_text(value: object, label: str, expects: str) -> str:
@@ -171,26 +181,26 @@ def _as_text(value: object, label: str, expects: str) -> str:
     return " ".join(map(str, words)).strip()
 
 
-def _derive(found: dict[str, _Found], env: Mapping[str, str]) -> None:
+def _derive_defaults(found: dict[str, _RawValue], env: Mapping[str, str]) -> None:
     """Fill in the defaults that hang on other settings."""
     unset = {name for name, each in found.items() if each.source == "default"}
     if "HOST" in unset and found["PORT"].source == "environment PORT":
-        found["HOST"] = _Found("0.0.0.0", "environment PORT", "HOST")  # noqa: S104 - what a platform's router needs
+        found["HOST"] = _RawValue("0.0.0.0", "environment PORT", "HOST")  # noqa: S104 - what a platform's router needs
     state = env.get("STATE_DIRECTORY", "").split(":")[0]
     if "DATABASE_URL" in unset and state:
         url = f"sqlite:///{state}/{found['DATABASE_URL'].text.rpartition('/')[2]}"
-        found["DATABASE_URL"] = _Found(url, "environment STATE_DIRECTORY", "STATE_DIRECTORY in the environment")
+        found["DATABASE_URL"] = _RawValue(url, "environment STATE_DIRECTORY", "STATE_DIRECTORY in the environment")
     if "STATE_DIR" in unset and state:
-        found["STATE_DIR"] = _Found(state, "environment STATE_DIRECTORY", "STATE_DIRECTORY in the environment")
+        found["STATE_DIR"] = _RawValue(state, "environment STATE_DIRECTORY", "STATE_DIRECTORY in the environment")
     elif "STATE_DIR" in unset and (path := sqlite_path(found["DATABASE_URL"].text)):
-        found["STATE_DIR"] = _Found(str(path.parent), "default", "STATE_DIR")
+        found["STATE_DIR"] = _RawValue(str(path.parent), "default", "STATE_DIR")
     if "SERVER" in unset:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(found["HOST"].text, found["HOST"].text)  # noqa: S104 - compared
         url = f"http://{f'[{host}]' if ':' in host else host}:{found['PORT'].text}"
-        found["SERVER"] = _Found(url, "default", "SERVER")
+        found["SERVER"] = _RawValue(url, "default", "SERVER")
 
 
-def _parse(setting: Setting, found: _Found) -> Any:
+def _parse_value(setting: Setting, found: _RawValue) -> Any:
     if not found.text:
         return setting.absent
     try:
@@ -207,22 +217,24 @@ def _refuse_clashes(values: Mapping[str, Any], env: Mapping[str, str], *, upkeep
             "DATABASE_URL is SQLite, and this platform (DYNO is set) throws its disk away: the remedy is PostgreSQL, "
             "a later version's; until then run it where the disk stays"
         )
-    if values["confirm"] is Confirm.ALWAYS and not values["provider_key"] and not upkeep:
-        raise SettingsError(f"CONFIRM is always, which polls the provider and needs a key: set {PREFIX}PROVIDER_KEY")
+    if values["confirm"] is ConfirmMode.ALWAYS and not values["provider_key"] and not upkeep:
+        raise SettingsError(
+            f"CONFIRM is always, which polls the provider and needs a key: set {ENV_PREFIX}PROVIDER_KEY"
+        )
 
 
-def secrets(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def ensure_secrets(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The secret keys and the API tokens: those given; else those of the state directory, generated on first use.
 
     Only the service asks for them, and only its own machine has them. Raises SettingsError, also where the place of its
     database cannot be written: it would be in vain to go on.
     """
-    if settings.sqlite:
-        ours = settings.source("DATABASE_URL") in ("default", "environment STATE_DIRECTORY")
-        refuse_unwritable(settings.sqlite, make=ours)
+    if settings.sqlite_file:
+        ours = settings.source_of("DATABASE_URL") in ("default", "environment STATE_DIRECTORY")
+        refuse_unwritable(settings.sqlite_file, make=ours)
     return (
-        settings.secret_keys or kept(settings.state_dir, KEYS_FILE),
-        settings.api_tokens or kept(settings.state_dir, TOKENS_FILE),
+        settings.secret_keys or load_or_generate(settings.state_dir, KEYS_FILE),
+        settings.api_tokens or load_or_generate(settings.state_dir, TOKENS_FILE),
     )
 
 
@@ -231,12 +243,12 @@ def local_token(settings: Settings) -> str | None:
     if settings.api_token or settings.api_tokens:
         return settings.api_token or settings.api_tokens[0]
     path = settings.state_dir / TOKENS_FILE
-    return read_kept(path)[0] if is_there(path, f"{path} (else set {PREFIX}API_TOKEN)") else None
+    return read_generated(path)[0] if file_exists(path, f"{path} (else set {ENV_PREFIX}API_TOKEN)") else None
 
 
-def sensitive(settings: Settings) -> tuple[str, ...]:
+def secret_values(settings: Settings) -> tuple[str, ...]:
     """Every secret in the settings, for the log's redaction; generated ones (`secrets`) are the caller's to add."""
-    single = [settings.provider_key, settings.api_token, None if settings.sqlite else settings.database_url]
+    single = [settings.provider_key, settings.api_token, None if settings.sqlite_file else settings.database_url]
     given = [*settings.secret_keys, *settings.api_tokens, *(target.url for target in settings.targets)]
     return (*given, *(text for text in single if text))
 
@@ -246,22 +258,22 @@ def why_unreachable(settings: Settings) -> str | None:
 
     Judged by the URLs alone, without DNS: an address is this machine's, a private network's or public.
     """
-    ours, theirs = _reach(settings.public_url), _reach(settings.provider_url)
+    ours, theirs = _network_reach(settings.public_url), _network_reach(settings.provider_url)
     if ours >= theirs:
         return None
     where = ("this machine", "a private network")[ours]
     return (
         f"PUBLIC_URL ({settings.public_url}) is an address of {where}: the provider at {settings.provider_url} "
-        f"can never call back; set {PREFIX}PUBLIC_URL to what it can reach, or submit with poll_only"
+        f"can never call back; set {ENV_PREFIX}PUBLIC_URL to what it can reach, or submit with poll_only"
     )
 
 
 def is_public(url: str) -> bool:
     """Whether a URL's address could be reached from everywhere, judged without DNS."""
-    return _reach(url) == 2
+    return _network_reach(url) == 2
 
 
-def _reach(url: str) -> int:
+def _network_reach(url: str) -> int:
     """From how far an address can be reached: 0 its machine, 1 its network, 2 everywhere."""
     host = (urlsplit(url).hostname or "").rstrip(".")
     try:

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from receiver.config import value_kinds
 from receiver.config.targets import URLS
-from receiver.config.value_kinds import DAY, Allowed, Kind
+from receiver.config.value_kinds import DAY, AllowedHosts, ValueKind
 
 NOTHING = "–"
 
@@ -18,7 +18,7 @@ class Setting(Struct, frozen=True):
     """One setting: `RECEIVER_NAME`, or `name` in the file. `default` is text, as a person would write it ("": none)."""
 
     name: str
-    kind: Kind
+    kind: ValueKind
     default: str
     help: str
     secret: bool = False
@@ -41,7 +41,7 @@ SETTINGS = (
     ),
     Setting(
         "PORT",
-        value_kinds.number(0, 65_535),
+        value_kinds.whole_number(0, 65_535),
         "8000",
         "The port to listen on; 0 takes a free one. A bare `PORT` serves too.",
     ),
@@ -92,7 +92,10 @@ SETTINGS = (
         secret=True,
     ),
     Setting(
-        "PROVIDER_CONCURRENCY", value_kinds.number(1, 1000), "10", "Tasks that the provider may have in hand at once."
+        "PROVIDER_CONCURRENCY",
+        value_kinds.whole_number(1, 1000),
+        "10",
+        "Tasks that the provider may have in hand at once.",
     ),
     Setting(
         "NOTIFY_URLS",
@@ -133,27 +136,29 @@ SETTINGS = (
     ),
     Setting(
         "CONFIRM_WITHIN",
-        value_kinds.number(1, DAY, "seconds"),
+        value_kinds.whole_number(1, DAY, "seconds"),
         "900",
         "Seconds after which a terminal hint that no poll could confirm settles its task, unconfirmed.",
     ),
     Setting(
         "SWEEP_FIRST",
-        value_kinds.number(1, DAY, "seconds"),
+        value_kinds.whole_number(1, DAY, "seconds"),
         "120",
         "Seconds until the first poll of a task whose model has no history.",
     ),
-    Setting("SWEEP_MAX", value_kinds.number(1, DAY, "seconds"), "900", "Seconds of the longest gap between polls."),
+    Setting(
+        "SWEEP_MAX", value_kinds.whole_number(1, DAY, "seconds"), "900", "Seconds of the longest gap between polls."
+    ),
     Setting(
         "DEADLINE",
-        value_kinds.number(1, 30 * DAY, "seconds"),
+        value_kinds.whole_number(1, 30 * DAY, "seconds"),
         "86400",
         "Seconds after its submission at which a task is lost, if a poll does not say otherwise.",
     ),
-    Setting("MAX_BODY", value_kinds.number(1024, 4 << 20, "bytes"), "262144", "Bytes that a callback may have."),
+    Setting("MAX_BODY", value_kinds.whole_number(1024, 4 << 20, "bytes"), "262144", "Bytes that a callback may have."),
     Setting(
         "BODY_TIMEOUT",
-        value_kinds.number(1, 300, "seconds"),
+        value_kinds.whole_number(1, 300, "seconds"),
         "10",
         "Seconds in which the headers and the body of a callback have to arrive.",
     ),
@@ -169,10 +174,13 @@ SETTINGS = (
         value_kinds.ALLOWED,
         "",
         "Hosts and networks from which pictures may be fetched though they are private.",
-        absent=Allowed(),
+        absent=AllowedHosts(),
     ),
     Setting(
-        "PICTURE_WAIT", value_kinds.number(0, 300, "seconds"), "15", "Seconds that a ping waits for its contact sheet."
+        "PICTURE_WAIT",
+        value_kinds.whole_number(0, 300, "seconds"),
+        "15",
+        "Seconds that a ping waits for its contact sheet.",
     ),
     Setting(
         "TRUSTED_PROXIES",

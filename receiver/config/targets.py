@@ -13,12 +13,17 @@ from urllib.parse import unquote
 
 from receiver.config.apprise_schemes import NATIVE, SCHEMES
 from receiver.config.read import read_text
-from receiver.config.value_kinds import BadValue, Kind
+from receiver.config.value_kinds import BadValue, ValueKind
 from receiver.core.errors import SettingsError
-from receiver.core.types import Event, Quiet, Rate, Style, Target
+from receiver.core.types import MessageRate, MessageStyle, NoticeEvent, QuietHours, Target
 
-EVENTS = (Event.COMPLETED, Event.FAILED, Event.LOST, Event.ATTENTION)  # what a table's `on` is unless it is given
-KEYS = ("url", "on", "models", "labels", "template", "digest", "quiet", "quiet_except", "rate")
+DEFAULT_EVENTS = (
+    NoticeEvent.COMPLETED,
+    NoticeEvent.FAILED,
+    NoticeEvent.LOST,
+    NoticeEvent.ATTENTION,
+)  # what a table's `on` is unless it is given
+TARGET_KEYS = ("url", "on", "models", "labels", "template", "digest", "quiet", "quiet_except", "rate")
 UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 TEMPLATE_MOST = 64 * 1024  # bytes
 DIGEST_LEAST_MS, DIGEST_MOST_MS = 10_000, UNITS_MS["d"]
@@ -32,19 +37,29 @@ _UNSAFE = {  # in the query of an Apprise URL
     "template": "template= is not allowed in the URL; name the file by the key template of a [targets.NAME] table",
 }
 _STYLES = {
-    **dict.fromkeys(("mailto", "mailtos"), Style.EMAIL),
-    "slack": Style.SLACK,
-    "discord": Style.DISCORD,
-    "tgram": Style.TELEGRAM,
-    **dict.fromkeys(("ntfy", "ntfys"), Style.NTFY),
+    **dict.fromkeys(("mailto", "mailtos"), MessageStyle.EMAIL),
+    "slack": MessageStyle.SLACK,
+    "discord": MessageStyle.DISCORD,
+    "tgram": MessageStyle.TELEGRAM,
+    **dict.fromkeys(("ntfy", "ntfys"), MessageStyle.NTFY),
+}
+
+_NATIVE_STYLES = {  # by the host of a webhook URL as the service hands it out
+    "hooks.slack.com": MessageStyle.SLACK,
+    "discord.com": MessageStyle.DISCORD,
+    "discordapp.com": MessageStyle.DISCORD,
+    "ntfy.sh": MessageStyle.NTFY,
 }
 
 
-def style_of(url: str) -> Style:
+def style_of(url: str) -> MessageStyle:
     """How the service of an Apprise URL wants its messages; text where the URL asks for a format of its own."""
     if re.search(r"[?&]format=", url, re.IGNORECASE):
-        return Style.TEXT
-    return _STYLES.get(url.partition("://")[0].strip().lower(), Style.TEXT)
+        return MessageStyle.TEXT
+    scheme, _, rest = url.partition("://")
+    if scheme.strip().lower() == "https":
+        return _NATIVE_STYLES.get(rest.partition("/")[0].lower(), MessageStyle.TEXT)
+    return _STYLES.get(scheme.strip().lower(), MessageStyle.TEXT)
 
 
 def simple_name(url: str) -> str:
@@ -66,17 +81,17 @@ def check_url(url: str) -> None:
         if key in _UNSAFE:
             raise BadValue(_UNSAFE[key])
     if scheme[1].lower() not in SCHEMES | NATIVE:
-        raise BadValue(f"it has the scheme of no service{_nearest(scheme[1].lower())}")
+        raise BadValue(f"it has the scheme of no service{_suggest_scheme(scheme[1].lower())}")
 
 
-def _nearest(scheme: str) -> str:
+def _suggest_scheme(scheme: str) -> str:
     import difflib  # only for a start that fails
 
     near = difflib.get_close_matches(scheme, sorted(SCHEMES), 1, 0.6)
     return f"; did you mean {near[0]}://?" if near else "; https://appriseit.com/services/ lists them"
 
 
-def _simple(text: str) -> tuple[Target, ...]:
+def _parse_simple_targets(text: str) -> tuple[Target, ...]:
     """A target for each Apprise URL of NOTIFY_URLS; each gets everything, and equal URLs are one target."""
     found = []
     for place, url in enumerate(dict.fromkeys(text.split()), 1):
@@ -91,18 +106,18 @@ def _simple(text: str) -> tuple[Target, ...]:
     return tuple(found)
 
 
-URLS = Kind("Apprise URLs", _simple)
+URLS = ValueKind("Apprise URLs", _parse_simple_targets)
 
 
-def tabled(tables: object, source: str, *, templates: bool = True) -> tuple[Target, ...]:
+def parse_target_tables(tables: object, source: str, *, templates: bool = True) -> tuple[Target, ...]:
     """The targets of a file's `targets` table. `source` is the file's name, for errors; without `templates` the files
     that they name are not read. Raises SettingsError."""
     if not isinstance(tables, dict) or len(tables) > _MOST:
         raise SettingsError(f"targets in {source}: expected up to {_MOST} tables, written as [targets.NAME]")
-    return tuple(_one(name, table, source, templates=templates) for name, table in tables.items())
+    return tuple(_parse_target(name, table, source, templates=templates) for name, table in tables.items())
 
 
-def merge(named: Sequence[Target], simple: Sequence[Target]) -> tuple[Target, ...]:
+def merge_targets(named: Sequence[Target], simple: Sequence[Target]) -> tuple[Target, ...]:
     """Both kinds, each URL once: its table says what it wants to hear. Raises SettingsError where that is ambiguous."""
     by_url: dict[str, Target] = {}
     for target in named:
@@ -118,39 +133,39 @@ def merge(named: Sequence[Target], simple: Sequence[Target]) -> tuple[Target, ..
     return tuple(by_url.values())
 
 
-def _one(name: str, table: object, source: str, *, templates: bool) -> Target:
+def _parse_target(name: str, table: object, source: str, *, templates: bool) -> Target:
     place = f"[targets.{name}] in {source}"
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
         raise SettingsError(f"targets.{name[:64]!r} in {source}: expected a name of 1 to 64 letters, digits, - and _")
     if not isinstance(table, dict) or not isinstance(table.get("url"), str):
         raise SettingsError(f"{place}: expected a table with the key url, an Apprise URL")
     for key in table:
-        if key not in KEYS:
-            raise SettingsError(f"{place}: {key[:64]!r} is no key of a target; there are {', '.join(KEYS)}")
+        if key not in TARGET_KEYS:
+            raise SettingsError(f"{place}: {key[:64]!r} is no key of a target; there are {', '.join(TARGET_KEYS)}")
     try:
         check_url(url := table["url"].strip())
     except BadValue as error:
         raise SettingsError(f"{place}: {error}") from None
-    quiet = _read(table, "quiet", place, _quiet)
+    quiet = _parse_key(table, "quiet", place, _parse_quiet_hours)
     if "quiet_except" in table and quiet is None:
         raise SettingsError(f"{place}: quiet_except: there are no quiet hours; set quiet, or leave it out")
     return Target(
         name=name,
         url=url,
-        on=_events(table, "on", place, EVENTS),
-        models=_list(table, "models", place),
-        labels=_list(table, "labels", place),
+        on=_parse_events(table, "on", place, DEFAULT_EVENTS),
+        models=_parse_list(table, "models", place),
+        labels=_parse_list(table, "labels", place),
         style=style_of(url),
-        template=_template(table, place, Path(source).parent) if templates else None,
+        template=_read_template(table, place, Path(source).parent) if templates else None,
         template_file=table.get("template") if templates else None,
-        digest_ms=_read(table, "digest", place, _digest),
+        digest_ms=_parse_key(table, "digest", place, _parse_digest),
         quiet=quiet,
-        quiet_except=_events(table, "quiet_except", place, ()),
-        rate=_read(table, "rate", place, _rate),
+        quiet_except=_parse_events(table, "quiet_except", place, ()),
+        rate=_parse_key(table, "rate", place, _parse_rate),
     )
 
 
-def _read(table: Mapping[str, Any], key: str, place: str, parse: Callable[[str], _Read]) -> _Read | None:
+def _parse_key(table: Mapping[str, Any], key: str, place: str, parse: Callable[[str], _Read]) -> _Read | None:
     """The value of a key that may be left out."""
     if key not in table:
         return None
@@ -160,7 +175,7 @@ def _read(table: Mapping[str, Any], key: str, place: str, parse: Callable[[str],
         raise SettingsError(f"{place}: {key}: {error}") from None
 
 
-def _digest(text: str) -> int:
+def _parse_digest(text: str) -> int:
     found = re.fullmatch(r"([0-9]{1,6})([smhd])", text.strip())
     span = int(found[1]) * UNITS_MS[found[2]] if found else 0
     if not DIGEST_LEAST_MS <= span <= DIGEST_MOST_MS:
@@ -168,14 +183,14 @@ def _digest(text: str) -> int:
     return span
 
 
-def _rate(text: str) -> Rate:
+def _parse_rate(text: str) -> MessageRate:
     found = re.fullmatch(r"([0-9]{1,6})/([smh])", text.strip())
     if not found or not 1 <= int(found[1]) <= _RATE_MOST:
         raise BadValue(f"expected 1 to {_RATE_MOST} messages in a second, minute or hour, such as 1/s, 10/m or 100/h")
-    return Rate(int(found[1]), UNITS_MS[found[2]])
+    return MessageRate(int(found[1]), UNITS_MS[found[2]])
 
 
-def _quiet(text: str) -> Quiet:
+def _parse_quiet_hours(text: str) -> QuietHours:
     found = re.fullmatch(r"([0-9]{2}):([0-9]{2})-([0-9]{2}):([0-9]{2})\s+(\S{1,64})", text.strip())
     hours = [int(part) for part in found.groups()[:4]] if found else []
     if not found or max(hours[0::2]) > 23 or max(hours[1::2]) > 59:
@@ -184,7 +199,7 @@ def _quiet(text: str) -> Quiet:
     if start == end:
         raise BadValue("it ends when it begins; give a target that is never to be told no table")
     _check_zone(found[5])
-    return Quiet(start, end, found[5])
+    return QuietHours(start, end, found[5])
 
 
 def _check_zone(name: str) -> None:
@@ -198,7 +213,7 @@ def _check_zone(name: str) -> None:
         raise BadValue("it names no time zone; they are called as Europe/Berlin or UTC is") from None
 
 
-def _template(table: Mapping[str, Any], place: str, folder: Path) -> str | None:
+def _read_template(table: Mapping[str, Any], place: str, folder: Path) -> str | None:
     """The text of the file that the key names, from the folder of receiver.toml on."""
     if "template" not in table:
         return None
@@ -207,14 +222,16 @@ def _template(table: Mapping[str, Any], place: str, folder: Path) -> str | None:
     return read_text(folder / table["template"], f"{place}: template", TEMPLATE_MOST)
 
 
-def _events(table: Mapping[str, Any], key: str, place: str, absent: Sequence[Event]) -> frozenset[Event]:
-    words = _list(table, key, place) if key in table else absent
-    if key in table and not (words and set(words) <= set(Event)):
-        raise SettingsError(f"{place}: {key}: expected a list of some of {', '.join(Event)}")
-    return frozenset(map(Event, words))
+def _parse_events(
+    table: Mapping[str, Any], key: str, place: str, absent: Sequence[NoticeEvent]
+) -> frozenset[NoticeEvent]:
+    words = _parse_list(table, key, place) if key in table else absent
+    if key in table and not (words and set(words) <= set(NoticeEvent)):
+        raise SettingsError(f"{place}: {key}: expected a list of some of {', '.join(NoticeEvent)}")
+    return frozenset(map(NoticeEvent, words))
 
 
-def _list(table: Mapping[str, Any], key: str, place: str) -> tuple[str, ...]:
+def _parse_list(table: Mapping[str, Any], key: str, place: str) -> tuple[str, ...]:
     words = table.get(key, [])
     if not isinstance(words, list) or len(words) > _MOST or not all(isinstance(word, str) and word for word in words):
         raise SettingsError(f"{place}: {key}: expected a list of up to {_MOST} texts")

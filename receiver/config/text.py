@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from receiver.config.settings import Settings
 from receiver.config.settings_table import NOTHING, SETTINGS, Setting
-from receiver.config.targets import EVENTS, UNITS_MS, simple_name
+from receiver.config.targets import DEFAULT_EVENTS, UNITS_MS, simple_name
 from receiver.core.types import Target
 
 MASK = "•••"
@@ -46,7 +46,7 @@ _TARGETS_ROW = (
 )
 
 
-class Row(Struct, frozen=True):
+class SettingRow(Struct, frozen=True):
     """One line of `receiver config`: the setting's name, its value with secrets masked, and where it came from."""
 
     name: str
@@ -54,24 +54,24 @@ class Row(Struct, frozen=True):
     source: str
 
 
-def describe(settings: Settings) -> tuple[Row, ...]:
+def describe_settings(settings: Settings) -> tuple[SettingRow, ...]:
     """Every setting in the table's order, then a row for each [targets.NAME]."""
     rows = [
-        Row(setting.name, _shown(setting, settings), source)
+        SettingRow(setting.name, _display_value(setting, settings), source)
         for setting, source in zip(SETTINGS, settings.sources, strict=True)
     ]
     tabled = (target for target in settings.targets if not _is_simple(target))
-    return (*rows, *(Row(f"[targets.{target.name}]", _wishes(target), "file") for target in tabled))
+    return (*rows, *(SettingRow(f"[targets.{target.name}]", _target_summary(target), "file") for target in tabled))
 
 
-def example() -> str:
+def example_toml() -> str:
     """A commented receiver.toml; as it stands, and with every `#name = …` uncommented, it loads to the defaults."""
     parts = [_HEAD]
     for setting in SETTINGS:
         told = setting.default or setting.unset == NOTHING
         note = setting.help if told else f"{setting.help} Default: {setting.unset}."
         lines = textwrap.wrap(note, 118, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
-        parts.append("\n".join(["", *lines, f"#{setting.name.lower()} = {_toml(setting)}", ""]))
+        parts.append("\n".join(["", *lines, f"#{setting.name.lower()} = {_toml_value(setting)}", ""]))
     return "".join([*parts, _TARGETS])
 
 
@@ -86,24 +86,24 @@ def markdown_table() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _toml(setting: Setting) -> str:
+def _toml_value(setting: Setting) -> str:
     return setting.default if setting.default.isdigit() else json.dumps(setting.default)
 
 
-def _shown(setting: Setting, settings: Settings) -> str:
+def _display_value(setting: Setting, settings: Settings) -> str:
     if setting.name == "NOTIFY_URLS":
         return " ".join(target.name for target in settings.targets if _is_simple(target)) or setting.unset
     value: Any = getattr(settings, setting.name.lower())
     if value == setting.absent:
         return setting.unset
     if setting.name == "DATABASE_URL":
-        return _masked(settings.database_url)
+        return _mask_url(settings.database_url)
     if setting.secret:
         return MASK
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _masked(database_url: str) -> str:
+def _mask_url(database_url: str) -> str:
     """The URL without what stands before its last @, and without its query, where a password may also be."""
     scheme, _, rest = database_url.partition("://")
     user, at, place = rest.rpartition("@")
@@ -115,11 +115,11 @@ def _is_simple(target: Target) -> bool:
     return target.name == simple_name(target.url)
 
 
-def _wishes(target: Target) -> str:
+def _target_summary(target: Target) -> str:
     scheme = target.url.partition("://")[0].lower()
     wishes = [f"{scheme}://{MASK}"]
-    wishes += [f"on {' '.join(sorted(target.on))}"] if target.on != frozenset(EVENTS) else []
-    wishes += [f"digest {_span(target.digest_ms)}"] if target.digest_ms else []
+    wishes += [f"on {' '.join(sorted(target.on))}"] if target.on != frozenset(DEFAULT_EVENTS) else []
+    wishes += [f"digest {_format_span(target.digest_ms)}"] if target.digest_ms else []
     if target.quiet is not None:
         hours = "-".join(f"{at // 60:02}:{at % 60:02}" for at in (target.quiet.start, target.quiet.end))
         but = f" except {' '.join(sorted(target.quiet_except))}" if target.quiet_except else ""
@@ -129,11 +129,11 @@ def _wishes(target: Target) -> str:
     if target.template is not None:
         wishes.append(f"template {target.template_file}" if target.template_file else "a template of its own")
     if target.rate is not None:
-        wishes.append(f"rate {target.rate.count}/{_span(target.rate.per_ms).removeprefix('1')}")
+        wishes.append(f"rate {target.rate.count}/{_format_span(target.rate.per_ms).removeprefix('1')}")
     return "; ".join(wishes)
 
 
-def _span(span_ms: int) -> str:
+def _format_span(span_ms: int) -> str:
     """A span as it is written in the file, in the largest unit that fits: `5m`."""
     unit, size = max((it for it in UNITS_MS.items() if span_ms % it[1] == 0), key=lambda it: it[1])
     return f"{span_ms // size}{unit}"

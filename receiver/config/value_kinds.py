@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from receiver.core.types import Confirm, Retention
+from receiver.core.types import ConfirmMode, Retention
 
 DAY = 86_400  # seconds
 SECRET_LEAST = 16  # characters; tokens.Ring asks the same of a key
@@ -25,7 +25,7 @@ class BadValue(ValueError):
     """A value that is refused for a reason of its own, which the text tells; it does not show the value."""
 
 
-class Allowed(Struct, frozen=True):
+class AllowedHosts(Struct, frozen=True):
     """Private places from which pictures may be fetched all the same."""
 
     hosts: tuple[str, ...] = ()
@@ -35,48 +35,48 @@ class Allowed(Struct, frozen=True):
         return " ".join([*self.hosts, *map(str, self.networks)])
 
 
-class Kind(Struct, frozen=True):
+class ValueKind(Struct, frozen=True):
     """How a value is read: what a person is told is expected, and the parser, which raises ValueError."""
 
     expects: str
     parse: Callable[[str], Any]
 
 
-def number(least: int, most: int, unit: str = "") -> Kind:
+def whole_number(least: int, most: int, unit: str = "") -> ValueKind:
     """A whole number in these bounds, both included."""
 
-    def parse(text: str) -> int:
+    def parse_number(text: str) -> int:
         if not re.fullmatch(r"[0-9]{1,12}", text) or not least <= int(text) <= most:
             raise ValueError
         return int(text)
 
-    return Kind(f"a whole number{unit and ' of '}{unit} from {least} to {most}", parse)
+    return ValueKind(f"a whole number{unit and ' of '}{unit} from {least} to {most}", parse_number)
 
 
-def words(expects: str, pattern: str, most: int) -> Kind:
+def word_list(expects: str, pattern: str, most: int) -> ValueKind:
     """Up to `most` words that match `pattern`, as a tuple; repeated ones count once."""
 
-    def parse(text: str) -> tuple[str, ...]:
+    def parse_words(text: str) -> tuple[str, ...]:
         found = tuple(dict.fromkeys(text.split()))
         if not 1 <= len(found) <= most or not all(re.fullmatch(pattern, each) for each in found):
             raise ValueError
         return found
 
-    return Kind(expects, parse)
+    return ValueKind(expects, parse_words)
 
 
-def word(expects: str, pattern: str) -> Kind:
+def single_word(expects: str, pattern: str) -> ValueKind:
     """One word that matches `pattern`."""
 
-    def parse(text: str) -> str:
+    def parse_word(text: str) -> str:
         if not re.fullmatch(pattern, text):
             raise ValueError
         return text
 
-    return Kind(expects, parse)
+    return ValueKind(expects, parse_word)
 
 
-def _url(text: str) -> str:
+def _parse_url(text: str) -> str:
     parts = urlsplit(text)
     odd = re.search(r"[?#@\\]|[^\x21-\x7e]", text)  # @: no user or password, no look-alike host
     if parts.scheme not in ("http", "https") or not parts.hostname or odd:
@@ -85,7 +85,7 @@ def _url(text: str) -> str:
     return text.rstrip("/")
 
 
-def _database(text: str) -> str:
+def _parse_database_url(text: str) -> str:
     scheme, _, rest = text.partition("://")
     if scheme in ("postgres", "postgresql"):
         raise BadValue("PostgreSQL is not available in this version; use sqlite:///FILE, on a disk that stays")
@@ -100,34 +100,34 @@ def sqlite_path(database_url: str) -> Path | None:
     return Path(rest[1:]) if scheme == "sqlite" else None
 
 
-def _directory(text: str) -> Path:
+def _parse_directory(text: str) -> Path:
     if re.search(r"[\x00-\x1f]", text):
         raise ValueError
     return Path(text)
 
 
-def _retry(text: str) -> tuple[int, ...]:
-    gaps = tuple(number(1, 604_800).parse(word) for word in text.split())
+def _parse_retry_gaps(text: str) -> tuple[int, ...]:
+    gaps = tuple(whole_number(1, 604_800).parse(word) for word in text.split())
     if len(gaps) > 20:
         raise ValueError
     return gaps
 
 
-def _retention(text: str) -> Retention:
+def _parse_retention(text: str) -> Retention:
     days: dict[str, int] = {}
     for word in text.split():
         kind, _, span = word.partition("=")
         if kind not in Retention.__struct_fields__ or kind in days or not re.fullmatch(r"0d?|[0-9]{1,5}d", span):
             raise ValueError
-        days[kind] = number(0, 36_500).parse(span.removesuffix("d"))
+        days[kind] = whole_number(0, 36_500).parse(span.removesuffix("d"))
     return Retention(**days)
 
 
-def _networks(text: str) -> tuple[Network, ...]:
+def _parse_networks(text: str) -> tuple[Network, ...]:
     return tuple(ipaddress.ip_network(word) for word in text.split())
 
 
-def _allowed(text: str) -> Allowed:
+def _parse_fetch_allow(text: str) -> AllowedHosts:
     hosts, networks = [], []
     for word in text.split():
         try:
@@ -136,18 +136,20 @@ def _allowed(text: str) -> Allowed:
             if not re.fullmatch(r"(?=.*[A-Za-z])[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?", word):
                 raise
             hosts.append(word.lower())
-    return Allowed(tuple(hosts), tuple(networks))
+    return AllowedHosts(tuple(hosts), tuple(networks))
 
 
-WEB = Kind("an http:// or https:// URL without user, query or fragment", _url)
-HOST = word("an address or a host name to listen on, such as 127.0.0.1", r"[A-Za-z0-9._:%-]{1,255}")
-TOKEN = word("one word of printable ASCII", r"[\x21-\x7e]{1,4096}")
+WEB = ValueKind("an http:// or https:// URL without user, query or fragment", _parse_url)
+HOST = single_word("an address or a host name to listen on, such as 127.0.0.1", r"[A-Za-z0-9._:%-]{1,255}")
+TOKEN = single_word("one word of printable ASCII", r"[\x21-\x7e]{1,4096}")
 _LONG = rf"[\x21-\x7e]{{{SECRET_LEAST},512}}"
-TOKENS = words(f"up to 20 words of {SECRET_LEAST} or more printable ASCII characters each", _LONG, 20)
-DATABASE = Kind("sqlite:///FILE (sqlite:////FILE for an absolute path)", _database)
-RETRY = Kind("1 to 20 whole numbers of seconds from 1 to 604800", _retry)
-RETENTION = Kind("tasks, callbacks, polls, notices or images = 0, or 1d to 36500d, as in `callbacks=90d`", _retention)
-NETWORKS = Kind("networks such as 10.0.0.0/8", _networks)
-ALLOWED = Kind("host names, and networks such as 10.0.0.0/8", _allowed)
-CONFIRM = Kind("mismatch or always", Confirm)
-DIRECTORY = Kind("a directory", _directory)
+TOKENS = word_list(f"up to 20 words of {SECRET_LEAST} or more printable ASCII characters each", _LONG, 20)
+DATABASE = ValueKind("sqlite:///FILE (sqlite:////FILE for an absolute path)", _parse_database_url)
+RETRY = ValueKind("1 to 20 whole numbers of seconds from 1 to 604800", _parse_retry_gaps)
+RETENTION = ValueKind(
+    "tasks, callbacks, polls, notices or images = 0, or 1d to 36500d, as in `callbacks=90d`", _parse_retention
+)
+NETWORKS = ValueKind("networks such as 10.0.0.0/8", _parse_networks)
+ALLOWED = ValueKind("host names, and networks such as 10.0.0.0/8", _parse_fetch_allow)
+CONFIRM = ValueKind("mismatch or always", ConfirmMode)
+DIRECTORY = ValueKind("a directory", _parse_directory)

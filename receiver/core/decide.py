@@ -13,39 +13,47 @@ from msgspec.structs import replace
 
 from receiver.core.schedule import unsure_place
 from receiver.core.types import (
-    Archive,
-    Confirm,
+    ArchiveState,
+    ConfirmMode,
     Decision,
     Ending,
-    Error,
-    Event,
-    Hold,
+    HoldReason,
     Image,
+    MessageStyle,
     Notice,
-    Origin,
+    NoticeEvent,
     Outcome,
+    OutcomeShape,
+    OutcomeSource,
     Policy,
     Report,
-    Shape,
-    Source,
-    State,
-    Style,
     Target,
     Task,
+    TaskError,
+    TaskOrigin,
+    TaskState,
     Verdict,
 )
 
-FIT_MS = 600_000  # how far a reply's `created_at` may be from the submission
+CREATED_TOLERANCE_MS = 600_000  # how far a reply's `created_at` may be from the submission
 FOREVER = 1 << 62  # a place held until the task settles
-_ENDS = {Ending.COMPLETED: State.COMPLETED, Ending.FAILED: State.FAILED, Ending.CANCELLED: State.CANCELLED}
-_AT_REST: dict[str, Any] = {  # nothing is left to do about the task
+_STATE_AT_END = {
+    Ending.COMPLETED: TaskState.COMPLETED,
+    Ending.FAILED: TaskState.FAILED,
+    Ending.CANCELLED: TaskState.CANCELLED,
+}
+_NOTHING_LEFT: dict[str, Any] = {  # nothing is left to do about the task
     **dict.fromkeys(("held_by", "due_at", "lease_until", "place_until", "poll_at", "hint", "hint_step", "hint_until")),
     "unsure": False,
 }
-_EVENTS = {State.COMPLETED: Event.COMPLETED, State.FAILED: Event.FAILED, State.CANCELLED: Event.FAILED}
+_EVENT_AT_END = {
+    TaskState.COMPLETED: NoticeEvent.COMPLETED,
+    TaskState.FAILED: NoticeEvent.FAILED,
+    TaskState.CANCELLED: NoticeEvent.FAILED,
+}
 
 
-def decide(task: Task, outcome: Outcome | None, source: Source, policy: Policy, now: int) -> Decision:
+def decide(task: Task, outcome: Outcome | None, source: OutcomeSource, policy: Policy, now: int) -> Decision:
     """What `outcome` (None: a body nobody could parse), which came by `source`, does to `task`.
 
     1. A final task changes no more: the outcome is a duplicate, late, or a conflict.
@@ -53,37 +61,37 @@ def decide(task: Task, outcome: Outcome | None, source: Source, policy: Policy, 
     3. A believed end settles the task and owes its notices.
     4. A believed "still running" moves the progress, and may teach us the provider's id.
     """
-    if task.state.final:
-        return Decision(_after_the_end(task, outcome))
-    called = _called(task, policy, now) if source is Source.CALLBACK else task
-    if source is Source.POLL and outcome is not None and not fits(task, outcome):
+    if task.state.is_final:
+        return Decision(_verdict_after_end(task, outcome))
+    called = _record_call(task, policy, now) if source is OutcomeSource.CALLBACK else task
+    if source is OutcomeSource.POLL and outcome is not None and not matches_task(task, outcome):
         return Decision(Verdict.HINT)  # an answer about something else: it changes nothing
-    if outcome is None or not believed(task, outcome, source, policy, now):
+    if outcome is None or not is_believed(task, outcome, source, policy, now):
         verdict = Verdict.UNPARSED if outcome is None else Verdict.HINT
-        return Decision(verdict, hinted(called, outcome, policy, now))
-    if outcome.terminal:
-        return settled(called, outcome, source, policy, now)
-    if task.state is State.LOST:
+        return Decision(verdict, add_hint(called, outcome, policy, now))
+    if outcome.is_terminal:
+        return settle_task(called, outcome, source, policy, now)
+    if task.state is TaskState.LOST:
         return Decision(Verdict.LATE)
-    moved = _moved(called, outcome)
+    moved = _apply_progress(called, outcome)
     news = (moved.task_id, moved.progress) != (task.task_id, task.progress)
     return Decision(Verdict.ACCEPTED if news else Verdict.DUPLICATE, moved if moved != task else None)
 
 
-def believed(task: Task, outcome: Outcome, source: Source, policy: Policy, now: int) -> bool:
+def is_believed(task: Task, outcome: Outcome, source: OutcomeSource, policy: Policy, now: int) -> bool:
     """Whether the outcome may change the task as it stands. A completion without a picture never may."""
     if outcome.ending is Ending.COMPLETED and not outcome.images:
         return False
-    if source is not Source.CALLBACK:
+    if source is not OutcomeSource.CALLBACK:
         return True
-    if policy.confirm is Confirm.ALWAYS or outcome.shape is not Shape.TASK or outcome.task_id is None:
+    if policy.confirm is ConfirmMode.ALWAYS or outcome.shape is not OutcomeShape.TASK or outcome.task_id is None:
         return False
     if task.task_id is not None:
         return outcome.task_id == task.task_id
-    return task.state is State.SUBMITTING and task.lease_until is not None and now < task.lease_until
+    return task.state is TaskState.SUBMITTING and task.lease_until is not None and now < task.lease_until
 
 
-def fits(task: Task, outcome: Outcome) -> bool:
+def matches_task(task: Task, outcome: Outcome) -> bool:
     """Whether a poll's reply can be about this task: its model, and when the provider made it (± 10 minutes).
 
     The provider's own `created_at` from the answer is compared where we have it, which forgives a wrong clock. Of a
@@ -94,24 +102,24 @@ def fits(task: Task, outcome: Outcome) -> bool:
     if outcome.created_at is None:
         return True
     if task.provider_created_at is not None:
-        return abs(outcome.created_at - task.provider_created_at) <= FIT_MS
-    if task.origin is Origin.SUBMITTED and task.submitted_at is not None:
-        return abs(outcome.created_at - task.submitted_at) <= FIT_MS
+        return abs(outcome.created_at - task.provider_created_at) <= CREATED_TOLERANCE_MS
+    if task.origin is TaskOrigin.SUBMITTED and task.submitted_at is not None:
+        return abs(outcome.created_at - task.submitted_at) <= CREATED_TOLERANCE_MS
     told = task.task_id is not None and outcome.task_id == task.task_id
-    return told or outcome.created_at >= task.created_at - FIT_MS
+    return told or outcome.created_at >= task.created_at - CREATED_TOLERANCE_MS
 
 
-def settled(
-    task: Task, outcome: Outcome, source: Source, policy: Policy, now: int, *, confirmed: bool = True
+def settle_task(
+    task: Task, outcome: Outcome, source: OutcomeSource, policy: Policy, now: int, *, confirmed: bool = True
 ) -> Decision:
     """The task at its end, with the notices that tell of it."""
-    state = _ENDS[outcome.ending]
+    state = _STATE_AT_END[outcome.ending]
     error = outcome.error
-    if state is not State.COMPLETED and error is None:
-        error = Error(None, f"the provider says {outcome.status} and gives no reason")
+    if state is not TaskState.COMPLETED and error is None:
+        error = TaskError(None, f"the provider says {outcome.status} and gives no reason")
     done = replace(
         task,
-        **_AT_REST,
+        **_NOTHING_LEFT,
         state=state,
         confirmed=confirmed,
         settled_by=source,
@@ -119,15 +127,15 @@ def settled(
         submitted_at=task.submitted_at or now,
         task_id=task.task_id or outcome.task_id,
         model=task.model or outcome.model,
-        progress=1.0 if state is State.COMPLETED else task.progress,
-        error=None if state is State.COMPLETED else error,
+        progress=1.0 if state is TaskState.COMPLETED else task.progress,
+        error=None if state is TaskState.COMPLETED else error,
         usage=outcome.usage,
         pictures=picture_digest(outcome.images),
-        archive=Archive.DUE if outcome.images else None,
+        archive=ArchiveState.DUE if outcome.images else None,
         archive_at=now if outcome.images else None,
     )
     report = Report(
-        event=_EVENTS[state],
+        event=_EVENT_AT_END[state],
         ref=done.ref,
         task_id=done.task_id,
         label=done.label,
@@ -137,30 +145,35 @@ def settled(
         images=outcome.images,
         error=done.error and replace(done.error, raw=None),
         cost=outcome.usage.cost if outcome.usage else None,
-        duration_ms=_took(task, now),
+        duration_ms=_duration_ms(task, now),
     )
-    return Decision(Verdict.ACCEPTED, done, outcome.images, owed(done, report, policy, now))
+    return Decision(Verdict.ACCEPTED, done, outcome.images, owed_notices(done, report, policy, now))
 
 
-def lost(task: Task, policy: Policy, now: int) -> Decision:
+def mark_lost(task: Task, policy: Policy, now: int) -> Decision:
     """The task given up, unless a callback still comes. A minted URL that was never used ends without a word."""
-    used = task.origin is not Origin.MINTED or task.submitted_at is not None
-    gone = replace(task, **{**_AT_REST, "unsure": task.unsure}, state=State.LOST)
+    used = task.origin is not TaskOrigin.MINTED or task.submitted_at is not None
+    gone = replace(task, **{**_NOTHING_LEFT, "unsure": task.unsure}, state=TaskState.LOST)
     report = Report(
-        event=Event.LOST, ref=task.ref, task_id=task.task_id, label=task.label, model=task.model, prompt=task.prompt
+        event=NoticeEvent.LOST,
+        ref=task.ref,
+        task_id=task.task_id,
+        label=task.label,
+        model=task.model,
+        prompt=task.prompt,
     )
-    return Decision(Verdict.ACCEPTED, gone, (), owed(gone, report, policy, now) if used else ())
+    return Decision(Verdict.ACCEPTED, gone, (), owed_notices(gone, report, policy, now) if used else ())
 
 
-def hinted(task: Task, outcome: Outcome | None, policy: Policy, now: int) -> Task:
+def add_hint(task: Task, outcome: Outcome | None, policy: Policy, now: int) -> Task:
     """The task with a hint kept and its poll due at once. The first terminal hint starts the ladder anew."""
     known = task.hint
     fresh = known is None and task.hint_step is None
-    if outcome is not None and (known is None or outcome.terminal or not known.terminal):
+    if outcome is not None and (known is None or outcome.is_terminal or not known.is_terminal):
         if outcome.task_id is None and known is not None and known.task_id is not None:
             outcome = replace(outcome, task_id=known.task_id)  # the only id there is to ask by
         known = outcome
-    first_end = outcome is not None and outcome.terminal and not (task.hint is not None and task.hint.terminal)
+    first_end = outcome is not None and outcome.is_terminal and not (task.hint is not None and task.hint.is_terminal)
     if not (fresh or first_end):
         return replace(task, hint=known)
     until = now + policy.confirm_within_ms if first_end else task.hint_until
@@ -170,7 +183,7 @@ def hinted(task: Task, outcome: Outcome | None, policy: Policy, now: int) -> Tas
     )
 
 
-def unsure(task: Task, now: int, expected_ms: int) -> Task:
+def mark_unsure(task: Task, now: int, expected_ms: int) -> Task:
     """The task when nobody knows whether the provider took it: waiting, its place held for a while, then looked at.
 
     With an id that a callback taught us we do know.
@@ -179,7 +192,7 @@ def unsure(task: Task, now: int, expected_ms: int) -> Task:
     look_at = now + (expected_ms if sure else unsure_place(expected_ms))
     return replace(
         task,
-        state=State.WAITING,
+        state=TaskState.WAITING,
         held_by=None,
         unsure=not sure,
         submitted_at=task.submitted_at or now,
@@ -190,12 +203,12 @@ def unsure(task: Task, now: int, expected_ms: int) -> Task:
     )
 
 
-def deadline(task: Task, policy: Policy) -> int:
+def task_deadline(task: Task, policy: Policy) -> int:
     """When the task may be given up: counted from its submission; a minted URL that was never used, from its making."""
     return (task.submitted_at or task.created_at) + policy.deadline_ms
 
 
-def owed(task: Task, report: Report, policy: Policy, now: int) -> tuple[Notice, ...]:
+def owed_notices(task: Task, report: Report, policy: Policy, now: int) -> tuple[Notice, ...]:
     """The notices that this report owes: one for each target that wants to hear it. Where pictures can be shown, it
     waits for them, until the archive has them or `picture_wait_ms` have passed.
 
@@ -210,11 +223,11 @@ def owed(task: Task, report: Report, policy: Policy, now: int) -> tuple[Notice, 
             event=report.event,
             report=report,
             created_at=now,
-            due_at=now if target.style is Style.TEXT else with_pictures,
+            due_at=now if target.style is MessageStyle.TEXT else with_pictures,
             ref=task.ref,
         )
         for target in policy.targets
-        if report.event in target.on and wanted(task, target)
+        if report.event in target.on and wants_task(task, target)
     )
 
 
@@ -224,16 +237,16 @@ def picture_digest(images: Iterable[Image]) -> str | None:
     return hashlib.blake2b("\n".join(urls).encode("utf-8", "replace"), digest_size=16).hexdigest() if urls else None
 
 
-def paused(task: Task, due_at: int) -> Task:
+def pause_task(task: Task, due_at: int) -> Task:
     """The task back in the queue while the provider refuses our key or our balance."""
-    return replace(requeued(task, due_at), held_by=Hold.PAUSE)
+    return replace(requeue_task(task, due_at), held_by=HoldReason.PAUSE)
 
 
-def requeued(task: Task, due_at: int) -> Task:
+def requeue_task(task: Task, due_at: int) -> Task:
     """The task back in the queue after a submission that certainly came to nothing."""
     return replace(
         task,
-        state=State.QUEUED,
+        state=TaskState.QUEUED,
         held_by=None,
         unsure=False,
         submitted_at=None,
@@ -245,25 +258,25 @@ def requeued(task: Task, due_at: int) -> Task:
     )
 
 
-def _after_the_end(task: Task, outcome: Outcome | None) -> Verdict:
+def _verdict_after_end(task: Task, outcome: Outcome | None) -> Verdict:
     if outcome is None:
         return Verdict.UNPARSED
-    if not outcome.terminal:
+    if not outcome.is_terminal:
         return Verdict.LATE
-    same = _ENDS[outcome.ending] is task.state
-    if same and task.state is State.COMPLETED:
+    same = _STATE_AT_END[outcome.ending] is task.state
+    if same and task.state is TaskState.COMPLETED:
         same = picture_digest(outcome.images) == task.pictures
     return Verdict.DUPLICATE if same else Verdict.CONFLICT
 
 
-def _called(task: Task, policy: Policy, now: int) -> Task:
+def _record_call(task: Task, policy: Policy, now: int) -> Task:
     """A callback came on its token: a queued task was taken by someone, a minted URL is in use."""
     if task.called_at is None:
         task = replace(task, called_at=now, submitted_at=task.submitted_at or now)
-    return unsure(task, now, policy.sweep_first_ms) if task.state is State.QUEUED else task
+    return mark_unsure(task, now, policy.sweep_first_ms) if task.state is TaskState.QUEUED else task
 
 
-def _moved(task: Task, outcome: Outcome) -> Task:
+def _apply_progress(task: Task, outcome: Outcome) -> Task:
     progress = outcome.progress
     if progress is None or (task.progress is not None and progress <= task.progress):
         progress = task.progress
@@ -275,17 +288,17 @@ def _moved(task: Task, outcome: Outcome) -> Task:
         model=task.model or outcome.model,
         progress=progress,
         unsure=task.unsure and not found,
-        place_until=FOREVER if found and task.origin is Origin.SUBMITTED else task.place_until,
+        place_until=FOREVER if found and task.origin is TaskOrigin.SUBMITTED else task.place_until,
     )
 
 
-def _took(task: Task, now: int) -> int | None:
+def _duration_ms(task: Task, now: int) -> int | None:
     """Milliseconds from the submission; None where we do not know when it was: another made it."""
-    ours = task.origin is Origin.SUBMITTED and task.submitted_at is not None
+    ours = task.origin is TaskOrigin.SUBMITTED and task.submitted_at is not None
     return max(0, now - (task.submitted_at or 0)) if ours else None
 
 
-def wanted(task: Task, target: Target) -> bool:
+def wants_task(task: Task, target: Target) -> bool:
     """Whether the target hears of this task: one that names its targets goes to these, whatever they else hear of."""
     if task.targets is not None:
         return target.name in task.targets

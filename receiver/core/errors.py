@@ -35,7 +35,7 @@ class StoreError(ReceiverError):
     """The database failed."""
 
 
-class Unavailable(StoreError):
+class StoreUnavailable(StoreError):
     """Nothing was stored, and trying again later may work. `retry_after_s` is a hint in seconds."""
 
     def __init__(self, problem: str, *, remedy: str | None = None, retry_after_s: int = 5) -> None:
@@ -43,19 +43,19 @@ class Unavailable(StoreError):
         self.retry_after_s = retry_after_s
 
 
-class Stale(StoreError):
+class StaleUpdate(StoreError):
     """A row was no longer in the state that the update expected; the transaction was rolled back."""
 
 
-class Locked(StoreError):
+class DatabaseLocked(StoreError):
     """Another process holds the lock beside this database."""
 
 
-class Newer(StoreError):
+class NewerSchema(StoreError):
     """The database was written by a newer version; this one would damage it."""
 
 
-class Corrupt(StoreError):
+class CorruptDatabase(StoreError):
     """The database does not pass its own integrity check."""
 
 
@@ -77,7 +77,7 @@ class NotFetched(ReceiverError):
         self.forbidden = forbidden
 
 
-class Refused(ReceiverError):
+class RequestRefused(ReceiverError):
     """A request that cannot be accepted as it stands.
 
     `status` is the HTTP status (400, 404, 409, 422), `code` a word or the provider's own code, `field` the

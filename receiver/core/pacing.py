@@ -12,7 +12,7 @@ from enum import Enum, StrEnum
 
 from msgspec import Struct
 
-from receiver.core.types import Notice, NoticeState, Quiet, Rate, Target
+from receiver.core.types import MessageRate, Notice, NoticeState, QuietHours, Target
 
 HOUR = 3_600_000
 DIGEST_MOST = 200  # notices in one message
@@ -24,7 +24,7 @@ RETRY_AFTER_MOST = HOUR  # what a service may ask of us at most
 PUT_OFF_MS = 5_000  # until we try again what we could not even begin
 
 
-class Standing(Struct, frozen=True, gc=False):
+class TargetQueue(Struct, frozen=True, gc=False):
     """What the store knows of a target: the first time of each kind of row that is open, of leases the last;
     what is kept from its messages before."""
 
@@ -38,7 +38,7 @@ class Standing(Struct, frozen=True, gc=False):
     rest_until: int | None = None
 
 
-class Step(Enum):
+class SendStep(Enum):
     """What a target's next send is."""
 
     WAIT = "wait"  # there is none now
@@ -48,14 +48,14 @@ class Step(Enum):
     HOLD = "hold"  # none: those that are due are held until the window's end
 
 
-class Plan(Struct, frozen=True, gc=False):
+class SendPlan(Struct, frozen=True, gc=False):
     """A step; of WAIT, `at` is when to look again (None: nothing is to come)."""
 
-    step: Step
+    step: SendStep
     at: int | None = None
 
 
-class Ahead(Struct, frozen=True, gc=False):
+class LatestTimes(Struct, frozen=True, gc=False):
     """The last times that a target's rows can have at some moment: those that are later were set by another clock."""
 
     target: str
@@ -64,11 +64,11 @@ class Ahead(Struct, frozen=True, gc=False):
     held: int  # of those that are held
 
 
-def ahead(target: Target, now: int, schedule: Sequence[int], picture_wait: int) -> Ahead:
+def latest_times(target: Target, now: int, schedule: Sequence[int], picture_wait: int) -> LatestTimes:
     """How far ahead a target's times can be at `now`, by the gaps between tries and its own wishes."""
     quiet = quiet_until(target.quiet, now) if target.quiet is not None else None
     gaps = (PUT_OFF_MS, *(int(gap * 1.2) for gap in schedule))
-    return Ahead(
+    return LatestTimes(
         target=target.name,
         retries=tuple(max(now + gap, quiet or 0) for gap in gaps),
         due=now + max(picture_wait, PUT_OFF_MS),
@@ -76,7 +76,7 @@ def ahead(target: Target, now: int, schedule: Sequence[int], picture_wait: int) 
     )
 
 
-def plan(standing: Standing, target: Target, now: int, free_at: int) -> Plan:
+def plan_send(standing: TargetQueue, target: Target, now: int, free_at: int) -> SendPlan:
     """What the target's next send is at `now`; not before `free_at`, by its rate.
 
     1. One send at a time: with one under way it waits, and so it does while it rests.
@@ -85,26 +85,26 @@ def plan(standing: Standing, target: Target, now: int, free_at: int) -> Plan:
     4. One that is due goes alone, unless a window is open: then it is held until that ends.
     """
     if standing.lease_last is not None and standing.lease_last > now:
-        return Plan(Step.WAIT, standing.lease_last)
-    blocked = max(free_at, _within(standing.rest_until, now, RETRY_AFTER_MOST) or 0)
-    window = _within(standing.window_at, now, target.digest_ms) if target.digest_ms else None
+        return SendPlan(SendStep.WAIT, standing.lease_last)
+    blocked = max(free_at, _plausible_time(standing.rest_until, now, RETRY_AFTER_MOST) or 0)
+    window = _plausible_time(standing.window_at, now, target.digest_ms) if target.digest_ms else None
     open_ = (
-        (Step.RETRY, standing.lease_last),  # over: its process died
-        (Step.RETRY, standing.send_first),
-        (Step.DIGEST, standing.held_first),
-        (Step.FIRST if window is None else Step.HOLD, standing.due_first),
+        (SendStep.RETRY, standing.lease_last),  # over: its process died
+        (SendStep.RETRY, standing.send_first),
+        (SendStep.DIGEST, standing.held_first),
+        (SendStep.FIRST if window is None else SendStep.HOLD, standing.due_first),
     )
     soonest: int | None = None
     for step, first in open_:
         if first is None:
             continue
         if first <= now and blocked <= now:
-            return Plan(step, window if step is Step.HOLD else None)
+            return SendPlan(step, window if step is SendStep.HOLD else None)
         soonest = min(soonest or first, first)
-    return Plan(Step.WAIT, None if soonest is None else max(soonest, blocked))
+    return SendPlan(SendStep.WAIT, None if soonest is None else max(soonest, blocked))
 
 
-def _within(at: int | None, now: int, most: int) -> int | None:
+def _plausible_time(at: int | None, now: int, most: int) -> int | None:
     """`at`, if it is still to come, and not further ahead than it can be."""
     return at if at is not None and now < at <= now + most else None
 
@@ -120,7 +120,7 @@ def rest_until(failures: int, next_try: int | None, now: int, first_gap: int) ->
     return min(now + first_gap if next_try is None else next_try, now + REST_MOST)
 
 
-class Why(StrEnum):
+class WaitReason(StrEnum):
     """What a notice waits for."""
 
     QUIET = "quiet"  # hours in which its target is not told
@@ -131,35 +131,38 @@ class Why(StrEnum):
     PICTURES = "pictures"  # of its task
 
 
-class Wait(Struct, frozen=True, gc=False):
+class NoticeWait(Struct, frozen=True, gc=False):
     """What a notice waits for, and until when at least."""
 
-    why: Why
+    why: WaitReason
     until: int
 
 
-def wait(notice: Notice, target: Target, standing: Standing, now: int, free_at: int) -> Wait | None:
+def notice_wait(notice: Notice, target: Target, standing: TargetQueue, now: int, free_at: int) -> NoticeWait | None:
     """What a notice waits for that is due or held; None where that is only its turn. `free_at` is as of `plan`."""
     found, until = None, max(now, notice.due_at)
     if notice.state is NoticeState.HELD:
-        found = Why.DIGEST
+        found = WaitReason.DIGEST
     elif until > now:
-        found = Why.PICTURES if notice.report.images and not notice.attempts else Why.RETRY
-    for why, at in ((Why.REST, _within(standing.rest_until, now, RETRY_AFTER_MOST) or 0), (Why.RATE, free_at)):
+        found = WaitReason.PICTURES if notice.report.images and not notice.attempts else WaitReason.RETRY
+    for why, at in (
+        (WaitReason.REST, _plausible_time(standing.rest_until, now, RETRY_AFTER_MOST) or 0),
+        (WaitReason.RATE, free_at),
+    ):
         if at > until:
             found, until = why, at
     if target.quiet is not None and notice.event not in target.quiet_except:
         if (ends := quiet_until(target.quiet, until)) is not None:
-            found, until = Why.QUIET, ends
+            found, until = WaitReason.QUIET, ends
         elif found is not None and quiet_until(target.quiet, until - 1) == until:
-            found = Why.QUIET
-    return Wait(found, until) if found is not None else None
+            found = WaitReason.QUIET
+    return NoticeWait(found, until) if found is not None else None
 
 
-class Gate:
+class RateLimit:
     """A rate: in any span of `per_ms` at most `count` messages go. In memory: a restart begins with an empty span."""
 
-    def __init__(self, rate: Rate) -> None:
+    def __init__(self, rate: MessageRate) -> None:
         self._per_ms = rate.per_ms
         self._last: deque[int] = deque(maxlen=rate.count)
 
@@ -169,12 +172,12 @@ class Gate:
             self._last.popleft()
         return self._last[0] + self._per_ms if len(self._last) == self._last.maxlen else now
 
-    def take(self, now: int) -> None:
+    def count_message(self, now: int) -> None:
         """One goes."""
         self._last.append(now)
 
 
-def quiet_until(quiet: Quiet, now: int) -> int | None:
+def quiet_until(quiet: QuietHours, now: int) -> int | None:
     """When the quiet hours end in which `now` lies; None outside of them.
 
     They begin when the zone's clocks first show their start, and end when these last show their end: an hour that
@@ -186,14 +189,14 @@ def quiet_until(quiet: Quiet, now: int) -> int | None:
     today = datetime.fromtimestamp(now / 1000, zone).date()
     over_midnight = timedelta(days=quiet.end <= quiet.start)
     for day in (today - timedelta(days=1), today):
-        begins = _shown(day, quiet.start, zone)[0]
-        ends = _shown(day + over_midnight, quiet.end, zone)[1]
+        begins = _instants_of_minute(day, quiet.start, zone)[0]
+        ends = _instants_of_minute(day + over_midnight, quiet.end, zone)[1]
         if begins <= now < ends:
             return ends
     return None
 
 
-def _shown(day: date, minute: int, zone: tzinfo) -> tuple[int, int]:
+def _instants_of_minute(day: date, minute: int, zone: tzinfo) -> tuple[int, int]:
     """When the clocks of `zone` show this minute of the day, the first and the last time; both the leap's moment where
     they leap over it."""
     clock = datetime(day.year, day.month, day.day, minute // 60, minute % 60, tzinfo=zone)

@@ -14,17 +14,17 @@ TITLE_MOST = 150  # characters
 BODY_MOST = 3_500  # characters of a body as it is read, without its URLs; chat services take about 4,000
 
 _JOINERS = "\u200c\u200d"  # format characters too, but Persian, Indic scripts and emoji are misspelt without them
-_CALLS = re.compile(
+_MENTIONS = re.compile(
     r"([@<](?=[^\s\u200b])|\](?=[(\[:]))"
 )  # @channel, <!here>, <@U123>, <http://…|a false label>, [so](http…)
 
 
 def one_line(text: str, most: int) -> str:
     """`text` from outside as one line of at most `most` characters: no control, no bidirectional override."""
-    return cut(" ".join(clean(text, most).split()), most)
+    return truncate_text(" ".join(strip_control_chars(text, most).split()), most)
 
 
-def clean(text: str, most: int) -> str:
+def strip_control_chars(text: str, most: int) -> str:
     """Without control and format characters, which hold every bidirectional override; line ends become newlines.
 
     Reads no more than four times the `most` characters that will be shown: an error can be as long as a body.
@@ -33,12 +33,12 @@ def clean(text: str, most: int) -> str:
     return "".join(c for c in lines if c == "\n" or c in _JOINERS or unicodedata.category(c) not in {"Cc", "Cf", "Cs"})
 
 
-def cut(text: str, most: int) -> str:
+def truncate_text(text: str, most: int) -> str:
     """`text` in at most `most` characters, the last of them an ellipsis if something is missing."""
     return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 
-def fit(text: str, most: int, write: Callable[[str], str], measure: Callable[[str], int] = len) -> str:
+def fit_escaped(text: str, most: int, write: Callable[[str], str], measure: Callable[[str], int] = len) -> str:
     """`write(text)` in at most `most`, as `measure` counts: cut before it is written, so that no escape is in two."""
     written = write(text)
     if measure(written) <= most:
@@ -46,43 +46,43 @@ def fit(text: str, most: int, write: Callable[[str], str], measure: Callable[[st
     low, high = 0, min(len(text), most)
     while low < high:
         middle = (low + high + 1) // 2
-        if measure(write(cut(text, middle))) <= most:
+        if measure(write(truncate_text(text, middle))) <= most:
             low = middle
         else:
             high = middle - 1
-    return write(cut(text, low)) if low else ""
+    return write(truncate_text(text, low)) if low else ""
 
 
-def calm(text: str) -> str:
+def defuse_mentions(text: str) -> str:
     """With a zero-width space after each `@` or `<`, and after `]` where a link's address could follow: so that no chat
     service takes the word for a call or a link."""
-    return _CALLS.sub("\\1\u200b", text)
+    return _MENTIONS.sub("\\1\u200b", text)
 
 
-def address(url: str) -> str:
+def encode_url(url: str) -> str:
     """A URL in ASCII, whole: what may not stand in one (spaces, controls, `<`), and `@`, is percent-encoded."""
     return quote(url, safe="%/:?#[]!$&'()*+,;=~", errors="replace")
 
 
-def web(url: str | None) -> str | None:
+def web_url(url: str | None) -> str | None:
     """`address(url)` if it is one of the web's, which alone may be made a link; None for `javascript:` and the like."""
-    return address(url) if url and re.match(r"https?://", url, re.IGNORECASE) else None
+    return encode_url(url) if url and re.match(r"https?://", url, re.IGNORECASE) else None
 
 
-def sensible(cost: Decimal) -> bool:
+def is_plausible_cost(cost: Decimal) -> bool:
     """Whether it can be an amount of money; 1E+999999 would print a million digits."""
     return cost.is_finite() and cost.adjusted() <= 9 and cost >= 0
 
 
-def money(cost: Decimal | None) -> str:
+def format_usd(cost: Decimal | None) -> str:
     """USD with two to six decimals, or empty."""
-    if cost is None or not sensible(cost):
+    if cost is None or not is_plausible_cost(cost):
         return ""
     whole, _, part = format(round(abs(cost), 6), "f").partition(".")
     return f"${whole}.{part.rstrip('0'):0<2}"
 
 
-def duration(span_ms: int | None) -> str:
+def format_duration(span_ms: int | None) -> str:
     """`span_ms` milliseconds as a person says it (`1 min 12 s`); empty if unknown or negative."""
     if span_ms is None or span_ms < 0:  # a clock that was set back
         return ""
@@ -97,6 +97,6 @@ def duration(span_ms: int | None) -> str:
     return f"{seconds} s"
 
 
-def joined(*parts: str) -> str:
+def join_nonempty(*parts: str) -> str:
     """Those that are not empty, with a middle dot between them."""
     return " · ".join(part for part in parts if part)

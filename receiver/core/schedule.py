@@ -12,13 +12,13 @@ SUBMIT_BACKOFF = (1_000, 2_000, 5_000, 15_000, 30_000, MINUTE)  # between submis
 PROBES = (MINUTE, 2 * MINUTE, 4 * MINUTE, 8 * MINUTE, 15 * MINUTE)  # while the key or the balance is refused
 RETRY_AFTER_MOST = 10 * MINUTE  # what a provider may ask of us at most
 GAP_GROWTH = 1.6
-SET_BACK_LEAST = 5_000  # less is how clocks are kept right
+REWIND_LEAST = 5_000  # less is how clocks are kept right
 HISTORY_LEAST = 20  # tasks that a model needs before its own past is believed
 HISTORY_MOST = 500
 EXPECTED_LEAST = 30_000
 
 
-def expected(durations: Sequence[int], *, first: int, most: int) -> int:
+def expected_duration(durations: Sequence[int], *, first: int, most: int) -> int:
     """How long a model's tasks take: 1.5 times the 0.99 quantile of `durations` (its last 500 that were settled by
     accepted callbacks), from 20 on; until then `first`. Never under 30 s, never over `most`."""
     if len(durations) < HISTORY_LEAST:
@@ -28,9 +28,9 @@ def expected(durations: Sequence[int], *, first: int, most: int) -> int:
     return int(min(max(1.5 * quantile, EXPECTED_LEAST), most))
 
 
-def poll_gap(step: int, *, first: int, most: int, luck: float) -> int:
+def poll_gap(step: int, *, first: int, most: int, jitter: float) -> int:
     """The wait before poll number `step` (0: the first): grows by 1.6 up to `most`, ±10 % jitter."""
-    return jittered(min(first * GAP_GROWTH ** min(step, 40), most), luck)
+    return add_jitter(min(first * GAP_GROWTH ** min(step, 40), most), jitter)
 
 
 def hint_gap(step: int) -> int | None:
@@ -38,17 +38,17 @@ def hint_gap(step: int) -> int | None:
     return HINT_LADDER[step] if step < len(HINT_LADDER) else None
 
 
-def submit_gap(tries: int, *, retry_after: int | None, luck: float) -> int:
+def submit_gap(tries: int, *, retry_after: int | None, jitter: float) -> int:
     """The wait before a task is submitted again after `tries` (≥ 1) that came to nothing."""
-    gap = jittered(SUBMIT_BACKOFF[min(tries, len(SUBMIT_BACKOFF)) - 1], luck)
+    gap = add_jitter(SUBMIT_BACKOFF[min(tries, len(SUBMIT_BACKOFF)) - 1], jitter)
     return max(gap, min(retry_after or 0, RETRY_AFTER_MOST))
 
 
-def notify_gap(schedule: Sequence[int], tries: int, *, luck: float) -> int | None:
+def notify_gap(schedule: Sequence[int], tries: int, *, jitter: float) -> int | None:
     """The wait after failure number `tries` (≥ 1) of a send, with up to 20 % added; None when tries are used up."""
     if tries > len(schedule):
         return None
-    return int(schedule[tries - 1] * (1 + 0.2 * luck))
+    return int(schedule[tries - 1] * (1 + 0.2 * jitter))
 
 
 def probe_gap(step: int) -> int:
@@ -61,12 +61,12 @@ def unsure_place(expected_ms: int) -> int:
     return min(3 * expected_ms, UNSURE_MOST)
 
 
-def jittered(span: float, luck: float) -> int:
+def add_jitter(span: float, jitter: float) -> int:
     """`span` with ±10 %."""
-    return int(span * (0.9 + 0.2 * luck))
+    return int(span * (0.9 + 0.2 * jitter))
 
 
-class SetBack:
+class ClockRewind:
     """Whether the clock was put back, or may have been: before the first look nobody knows.
 
     It stays so until `mended`: what is to be done about it may fail, or have to wait.
@@ -77,12 +77,12 @@ class SetBack:
 
     def __call__(self, now: int) -> bool:
         """Look, at `now`."""
-        if self._latest is None or now < self._latest - SET_BACK_LEAST:
+        if self._latest is None or now < self._latest - REWIND_LEAST:
             return True
         self._latest = now
         return False
 
-    def mended(self, now: int) -> None:
+    def mark_handled(self, now: int) -> None:
         """Count from `now` on."""
         self._latest = now
 

@@ -11,16 +11,16 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 
 from receiver.core import pacing
-from receiver.core.pacing import Wait
+from receiver.core.pacing import NoticeWait
 from receiver.core.schedule import notify_gap
-from receiver.core.types import Clock, Notice, Picture, Policy, Send, Sent, Style, Target
-from receiver.notify.claims import Result, Turns
-from receiver.notify.messages.message import Links
+from receiver.core.types import AttachedPicture, AttemptResult, Clock, MessageStyle, Notice, Policy, Send, Target
+from receiver.notify.claims import SendClaims, SendResult
+from receiver.notify.messages.message import PublicLinks
 from receiver.notify.messages.render import render
 from receiver.notify.senders.failure_text import blames_picture
-from receiver.notify.senders.sender import Sender
+from receiver.notify.senders.sender import MessageSender
 from receiver.store import Attempt, Store, Topic
-from receiver.store.insist import insist
+from receiver.store.insist import record_with_retries
 from receiver.telemetry import logs
 from receiver.telemetry.metrics import Metrics
 
@@ -31,7 +31,7 @@ LEASE_MARGIN_MS = 30_000
 log = logging.getLogger(__name__)
 
 
-class Notify:
+class NoticeDispatcher:
     """The loop that sends.
 
     `schedule_ms` are the gaps between tries, `timeout_ms` is what the sender takes at most; `picture` finds what goes
@@ -44,16 +44,16 @@ class Notify:
     def __init__(
         self,
         store: Store,
-        sender: Sender,
+        sender: MessageSender,
         policy: Policy,
         clock: Clock,
         *,
         schedule_ms: Sequence[int],
         timeout_ms: int,
-        links: Links,
+        links: PublicLinks,
         metrics: Metrics,
-        picture: Callable[[Send], Awaitable[Picture | None]] | None = None,
-        luck: Callable[[], float] = random.random,
+        picture: Callable[[Send], Awaitable[AttachedPicture | None]] | None = None,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         self._store = store
         self._sender = sender
@@ -63,11 +63,11 @@ class Notify:
         self._links = links
         self._metrics = metrics
         self._picture = picture
-        self._luck = luck
+        self._jitter = jitter
         self._targets = {target.name: target for target in policy.targets}
-        self._swept = False
+        self._buried_unknown = False
         self.width = min(max(1, len(self._targets)), 32)  # even without targets: there may be strangers to bury
-        self._turns = Turns(
+        self._claims = SendClaims(
             store,
             policy,
             clock,
@@ -78,56 +78,56 @@ class Notify:
 
     async def claim(self) -> Send | None:
         """The next send, claimed; None while every target is busy, rests, or owes nothing that may be told now."""
-        if not self._swept:
-            await self._bury_strangers()
-        return await self._turns.claim()
+        if not self._buried_unknown:
+            await self._bury_unknown_targets()
+        return await self._claims.claim()
 
-    async def carry(self, send: Send) -> None:
+    async def carry_out(self, send: Send) -> None:
         """Render, send, record."""
-        logs.about(send.notices[0].ref)
+        logs.bind_ref(send.notices[0].ref)
         try:
-            result = await self._carried(send)
-            await insist(lambda: self._turns.record(result))
+            result = await self._attempt_send(send)
+            await record_with_retries(lambda: self._claims.record_result(result))
         finally:
-            self._turns.over(send)
+            self._claims.forget_send(send)
         if not result.sent.put_off:
             state = "sent" if result.sent.error is None else "failed" if result.due_at is not None else "dead"
-            self._metrics.noticed(send, state, self._clock())
+            self._metrics.count_send(send, state, self._clock())
 
-    async def release(self, send: Send) -> None:
+    async def release_send(self, send: Send) -> None:
         """Give back a send whose end we cannot wait for."""
         async with self._store.write() as tx:
             await tx.sends.release(send)
 
     async def close(self) -> None:
         """Give back what was claimed and will not be carried any more."""
-        await self._turns.close()
+        await self._claims.release_ready()
 
     async def next_due(self) -> int | None:
         """When the next notice or send may be due."""
-        return await self._turns.next_due()
+        return await self._claims.next_due()
 
-    async def waits(self, notices: Sequence[Notice]) -> list[Wait | None]:
+    async def find_waits(self, notices: Sequence[Notice]) -> list[NoticeWait | None]:
         """What each of these waits for; None for one that is sent, dead, on its way, or waits for its turn alone."""
-        return await self._turns.waits(notices)
+        return await self._claims.find_waits(notices)
 
-    async def _carried(self, send: Send) -> Result:
+    async def _attempt_send(self, send: Send) -> SendResult:
         """Send it; what is to be recorded."""
         first = send.notices[0]
         if send.claims > CLAIMS_MOST:
-            sent = Sent(error=f"claimed {CLAIMS_MOST} times, and each time the process ended")
+            sent = AttemptResult(error=f"claimed {CLAIMS_MOST} times, and each time the process ended")
             log.error("%s: given up: %s", send.target, sent.error, extra={"action": "notice.dead", "ref": first.ref})
-            return Result(send, sent)
+            return SendResult(send, sent)
         target = self._targets[send.target]
         reports = tuple(notice.report for notice in send.notices)
         try:
-            message = render(reports, target, links=self._links, picture=await self._pictured(send, target))
+            message = render(reports, target, links=self._links, picture=await self._find_picture(send, target))
             if message.note is not None:
                 log.warning("%s", message.note, extra={"action": "notice.template", "ref": first.ref})
             started = self._clock()
             sent = await self._sender.send(target, message)
         except asyncio.CancelledError:  # stopping: it may or may not have arrived, and is sent again
-            await self.release(send)
+            await self.release_send(send)
             raise
         extra = {"action": "notice.failed" if sent.error else "notice.sent", "ref": first.ref}
         log.log(
@@ -140,23 +140,23 @@ class Notify:
         )
         now = self._clock()
         if sent.put_off:
-            self._turns.pause(send.target, now + pacing.PUT_OFF_MS)
-            return Result(send, sent, due_at=now + pacing.PUT_OFF_MS)
-        result = Result(send, sent, Attempt(send.id, started, sent.duration_ms, sent.error))
+            self._claims.pause_target(send.target, now + pacing.PUT_OFF_MS)
+            return SendResult(send, sent, due_at=now + pacing.PUT_OFF_MS)
+        result = SendResult(send, sent, Attempt(send.id, started, sent.duration_ms, sent.error))
         if sent.error is not None and not sent.permanent:
-            gap = notify_gap(self._schedule, send.tries + 1, luck=self._luck())
+            gap = notify_gap(self._schedule, send.tries + 1, jitter=self._jitter())
             if gap is not None:
                 result.due_at = now + max(gap, min(sent.retry_after_ms or 0, pacing.RETRY_AFTER_MOST))
         if sent.error is not None and result.due_at is None:
             log.error("%s: given up: %s", send.target, sent.error, extra={**extra, "action": "notice.dead"})
         return result
 
-    async def _pictured(self, send: Send, target: Target) -> Picture | None:
+    async def _find_picture(self, send: Send, target: Target) -> AttachedPicture | None:
         """The picture that goes with it: not where none is shown, nor once one was to blame for a failure."""
-        if self._picture is None or target.style is Style.TEXT:
+        if self._picture is None or target.style is MessageStyle.TEXT:
             return None
         if send.tries:
-            tried = await self._store.notices.attempts([send.id])
+            tried = await self._store.notices.send_attempts([send.id])
             if any(blames_picture(attempt.error) for attempt in tried if attempt.error):
                 return None
         try:
@@ -167,10 +167,10 @@ class Notify:
             log.warning("%s: sent without its picture: %s", target.name, told, extra={"action": "notice.picture"})
             return None
 
-    async def _bury_strangers(self) -> None:
+    async def _bury_unknown_targets(self) -> None:
         """Notices to targets that are no longer configured are dead, with that reason."""
         buried = 1
         while buried:
             async with self._store.write() as tx:
-                buried = await tx.notices.bury_strangers(list(self._targets))
-        self._swept = True
+                buried = await tx.notices.bury_without_target(list(self._targets))
+        self._buried_unknown = True

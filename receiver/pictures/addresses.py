@@ -72,7 +72,7 @@ _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")  # a last label like these makes a resolver read the whole as a number
 
 
-class Allow(Struct, frozen=True):
+class FetchAllowlist(Struct, frozen=True):
     """Where pictures may come from though it is private, by any port: host names in lower case, and networks.
 
     `ports` are those of all others.
@@ -83,7 +83,7 @@ class Allow(Struct, frozen=True):
     ports: frozenset[int] = frozenset(PORTS.values())
 
 
-class Place(Struct, frozen=True):
+class PictureUrl(Struct, frozen=True):
     """What a link says: where to connect, and what to ask for. `address` is the host, where it is one."""
 
     scheme: str
@@ -93,62 +93,62 @@ class Place(Struct, frozen=True):
     address: Address | None = None
 
     @property
-    def netloc(self) -> str:
+    def host_header(self) -> str:
         """Host and port as the Host header says them."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
 
 
-def read(link: str) -> Place:
+def parse_picture_url(link: str) -> PictureUrl:
     """The place that a link names. Raises NotFetched, for good, for any that is not plainly one."""
     if len(link) > LINK_MOST:
-        raise _refused(f"the link is longer than {LINK_MOST} characters")
+        raise _bad_link(f"the link is longer than {LINK_MOST} characters")
     if re.search(r"[\x00-\x20\x7f-\xa0\ud800-\udfff]", link):
-        raise _refused("the link has blanks or control characters in it")
+        raise _bad_link("the link has blanks or control characters in it")
     parts = _LINK.fullmatch(link)
     if parts is None:
-        raise _refused("the link is not a plain http:// or https:// one")
+        raise _bad_link("the link is not a plain http:// or https:// one")
     scheme, place, target = parts[1].lower(), parts[2], parts[3] or "/"
     if "@" in place:
-        raise _refused("the link has a user name in it")
+        raise _bad_link("the link has a user name in it")
     if (halves := _PLACE.fullmatch(place)) is None:
-        raise _refused("the link's host cannot be read")
+        raise _bad_link("the link's host cannot be read")
     port = int(halves[2]) if halves[2] is not None else PORTS[scheme]
     if not 0 < port < 65_536:
-        raise _refused("the link's port is out of range")
-    host, address = _host(halves[1])
-    return Place(scheme, host, port, target if target.startswith("/") else f"/{target}", address)
+        raise _bad_link("the link's port is out of range")
+    host, address = _parse_host(halves[1])
+    return PictureUrl(scheme, host, port, target if target.startswith("/") else f"/{target}", address)
 
 
-def _host(text: str) -> tuple[str, Address | None]:
+def _parse_host(text: str) -> tuple[str, Address | None]:
     """A host as a name, or as an address in its one plain notation."""
     if text.startswith("["):
         try:
             literal = ipaddress.IPv6Address(text[1:-1])
         except ValueError:
-            raise _refused("the link's host is not an IPv6 address") from None
+            raise _bad_link("the link's host is not an IPv6 address") from None
         return str(literal), literal
     if not _NAME.fullmatch(text) or len(text) > 253:
-        raise _refused("the link's host is not a plain name")  # percent signs, other scripts' dots, a dot at the end
+        raise _bad_link("the link's host is not a plain name")  # percent signs, other scripts' dots, a dot at the end
     if not _NUMBER.fullmatch(text.rpartition(".")[2]):
         return text.lower(), None
     try:
         return text, ipaddress.IPv4Address(text)
     except ValueError:
-        raise _refused("the link's host is a number, which is no plain notation of an address") from None
+        raise _bad_link("the link's host is a number, which is no plain notation of an address") from None
 
 
-def why_not(place: Place, address: Address, allow: Allow) -> str | None:
+def ssrf_refusal(place: PictureUrl, address: Address, allow: FetchAllowlist) -> str | None:
     """Why `address`, which the place's host has, may not be connected to; None if it may."""
     if place.host in allow.hosts or any(address in network for network in allow.networks):
         return None
     if place.port not in allow.ports:
         return f"port {place.port} is not allowed"
-    what = forbidden(address)
+    what = non_public_kind(address)
     return f"{place.host} is at {address}, which is not public ({what})" if what is not None else None
 
 
-def forbidden(address: Address) -> str | None:
+def non_public_kind(address: Address) -> str | None:
     """What an address is, if it is none of the public internet."""
     if isinstance(address, ipaddress.IPv6Address) and address.scope_id is not None:
         return "with a zone"
@@ -160,5 +160,5 @@ def forbidden(address: Address) -> str | None:
     return None if address.is_global else "special"
 
 
-def _refused(text: str) -> NotFetched:
+def _bad_link(text: str) -> NotFetched:
     return NotFetched(text, permanent=True)

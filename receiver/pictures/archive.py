@@ -16,21 +16,21 @@ from urllib.parse import urlsplit
 from msgspec.structs import replace
 
 from receiver.core.errors import NotFetched, Unwritable
-from receiver.core.schedule import SetBack, is_paused, notify_gap
-from receiver.core.types import Archive, Clock, Copy, Image, Policy, Task
-from receiver.lazy import Later
+from receiver.core.schedule import ClockRewind, is_paused, notify_gap
+from receiver.core.types import ArchiveState, Clock, Image, ImageCopy, Policy, Task
+from receiver.lazy import LazyValue
 from receiver.notify.attention import raise_attention
-from receiver.pictures.addresses import Allow
-from receiver.pictures.drawing.process import Draw
-from receiver.pictures.drawing.protocol import MOST, Sheet
-from receiver.pictures.files import SHEET, Files, image_name, media_type
+from receiver.pictures.addresses import FetchAllowlist
+from receiver.pictures.drawing.process import DrawSheet
+from receiver.pictures.drawing.protocol import SHEET_PICTURES_MOST, ContactSheet
+from receiver.pictures.files import SHEET, ArchiveFiles, image_name, media_type
 from receiver.store import Store, Topic, Tx
-from receiver.store.insist import insist
+from receiver.store.insist import record_with_retries
 from receiver.telemetry import logs
 from receiver.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
-    from receiver.pictures.fetch import Fetch
+    from receiver.pictures.fetch import PictureFetcher
 
 
 SCHEDULE_MS = (2_000, 10_000, 60_000, 600_000, 3_600_000, 14_400_000)
@@ -49,13 +49,13 @@ FLOOR_LEAST, FLOOR_MOST = 512 << 20, 5 << 30  # bytes
 log = logging.getLogger(__name__)
 
 
-def floor(total: int) -> int:
+def disk_reserve(total: int) -> int:
     """How many bytes of a disk of `total` the archive leaves free, for callbacks above all: a twentieth, but at least
     512 MiB (of a small disk a quarter) and at most 5 GiB."""
     return min(max(total // 20, FLOOR_LEAST), FLOOR_MOST, total // 4)
 
 
-class Archiver:
+class PictureArchiver:
     """The loop that fetches pictures."""
 
     topic = Topic.ARCHIVE
@@ -65,12 +65,12 @@ class Archiver:
     def __init__(
         self,
         store: Store,
-        files: Files,
+        files: ArchiveFiles,
         policy: Policy,
         clock: Clock,
         *,
-        allow: Allow,
-        draw: Draw,
+        allow: FetchAllowlist,
+        draw: DrawSheet,
         metrics: Metrics | None = None,
         spacing_ms: int = SPACING_MS,
         luck: Callable[[], float] = random.random,
@@ -81,20 +81,20 @@ class Archiver:
         self._clock = clock
         self._draw = draw
         self._metrics = metrics or Metrics()
-        self._luck = luck
+        self._jitter = luck
         self._spacing_ms = spacing_ms
         self._next_slot = 0
-        self._set_back = SetBack()
-        self._tidied = False
+        self._set_back = ClockRewind()
+        self._is_tidied = False
         self._under_way = 0
         self._again = 0  # of these, how many are no longer in their first round
 
-        def connect() -> "Fetch":
-            from receiver.pictures.fetch import Fetch  # here, because it imports httpx
+        def open_fetcher() -> "PictureFetcher":
+            from receiver.pictures.fetch import PictureFetcher  # here, because it imports httpx
 
-            return Fetch(allow)
+            return PictureFetcher(allow)
 
-        self._fetch = Later(connect)
+        self._fetch = LazyValue(open_fetcher)
 
     async def claim(self) -> Task | None:
         """The task whose pictures are to be fetched next, under a lease; None while there is none, or no room.
@@ -105,27 +105,27 @@ class Archiver:
         set_back = self._set_back(now)
         if is_paused(self._next_slot, now, self._spacing_ms):
             return None
-        if not set_back and await self._next(self._store, now) is None:
+        if not set_back and await self._next_task(self._store, now) is None:
             return None
-        if not self._tidied:
-            await self._tidy()
+        if not self._is_tidied:
+            await self._remove_leftovers()
         if (why := self._no_room()) is not None:
             await self._wait_for_room(why)
             return None
         async with self._store.write() as tx:
             if set_back:
                 await tx.tasks.pull_in(now, archive_ms=AHEAD_MOST_MS)
-            task = await self._next(tx, now)
+            task = await self._next_task(tx, now)
             if task is not None:
-                task = await _leased(tx, task, now)
-        self._set_back.mended(now)
+                task = await _extend_lease(tx, task, now)
+        self._set_back.mark_handled(now)
         if task is not None:
             self._next_slot = now + self._spacing_ms
             self._under_way += 1
             self._again += task.archive_tries > 0
         return task
 
-    async def carry(self, task: Task) -> None:
+    async def carry_out(self, task: Task) -> None:
         """One round: fetch what is not here, draw, record, and let the notices go.
 
         1. An image that has a copy, or was refused for good, is left alone. One whose host did not answer in this
@@ -135,13 +135,13 @@ class Archiver:
            `SCHEDULE_MS`; otherwise it is done, or failed if there is not one.
         4. A disk that takes nothing uses up no round: the task waits until there is room.
         """
-        logs.about(task.ref)
+        logs.bind_ref(task.ref)
         try:
-            copies, missing = await self._fetched(task)
-            copies, undrawn = await self._drawn(task, copies)
-            await insist(lambda: self._end_round(task, copies, missing, undrawn=undrawn))
+            copies, missing = await self._fetch_missing(task)
+            copies, undrawn = await self._draw_thumbnails(task, copies)
+            await record_with_retries(lambda: self._end_round(task, copies, missing, undrawn=undrawn))
         except Unwritable as error:
-            await insist(partial(self._put_off, [task], str(error)))
+            await record_with_retries(partial(self._put_off, [task], str(error)))
         finally:
             self._under_way -= 1
             self._again -= task.archive_tries > 0
@@ -157,47 +157,47 @@ class Archiver:
 
     async def close(self) -> None:
         """Close the client, if there is one."""
-        if self._fetch.made is not None:
-            await self._fetch.made.close()
+        if self._fetch.value_if_made is not None:
+            await self._fetch.value_if_made.close()
 
-    async def _next(self, tables: Store | Tx, now: int) -> Task | None:
-        found = await tables.tasks.to_archive(now, first_only=True)
+    async def _next_task(self, tables: Store | Tx, now: int) -> Task | None:
+        found = await tables.tasks.due_for_archive(now, first_only=True)
         if not found and self._again < self.width - 1:
-            found = await tables.tasks.to_archive(now)
+            found = await tables.tasks.due_for_archive(now)
         return found[0] if found else None
 
     # -- one round --
 
-    async def _fetched(self, task: Task) -> tuple[dict[int, Copy], dict[int, str]]:
+    async def _fetch_missing(self, task: Task) -> tuple[dict[int, ImageCopy], dict[int, str]]:
         """The copies there are after fetching, by `image_no`, and why others are still missing."""
         ref = task.ref
-        copies = {it.image_no: it for it in (await self._store.copies.of([ref])).get(ref, ())}
+        copies = {it.image_no: it for it in (await self._store.copies.by_refs([ref])).get(ref, ())}
         missing: dict[int, str] = {}
         silent: dict[str, str] = {}
         until = time.monotonic() + ROUND_MOST_S
-        for image in (await self._store.tasks.images([ref])).get(ref, ()):
+        for image in (await self._store.tasks.images_by_ref([ref])).get(ref, ()):
             known = copies.pop(image.image_no, None)
-            if known is None or (known.file is not None and self._files.find(ref, known.file) is None):
-                why = silent.get(_host(image.url)) if time.monotonic() < until else "this round took too long"
+            if known is None or (known.file is not None and self._files.find_file(ref, known.file) is None):
+                why = silent.get(_host_of(image.url)) if time.monotonic() < until else "this round took too long"
                 if why is None:
                     try:
-                        known = await self._one(ref, image)
+                        known = await self._fetch_image(ref, image)
                     except NotFetched as error:
                         hint = "; FETCH_ALLOW names hosts to trust" if error.forbidden else ""
                         extra = {"action": "archive.miss", "ref": ref}
                         log.warning("image %d: %s%s", image.image_no, error, hint, extra=extra)
-                        known = Copy(image.image_no, error=str(error)) if error.permanent else None
+                        known = ImageCopy(image.image_no, error=str(error)) if error.permanent else None
                         why = str(error)
                         if error.silent:
-                            silent[_host(image.url)] = why
+                            silent[_host_of(image.url)] = why
                 if known is None:
                     missing[image.image_no] = why or ""
                     continue
-                await self._record(task, known)
+                await self._record_copy(task, known)
             copies[image.image_no] = known
         return copies, missing
 
-    async def _one(self, ref: str, image: Image) -> Copy:
+    async def _fetch_image(self, ref: str, image: Image) -> ImageCopy:
         """Fetch one image and keep it. Raises NotFetched, Unwritable."""
         if (why := self._no_room()) is not None:
             raise Unwritable(why)
@@ -205,13 +205,13 @@ class Archiver:
             fetch = await self._fetch.get()
         except (OSError, RuntimeError) as error:  # no descriptor, no certificates, no thread
             raise NotFetched(f"the HTTP client cannot be made: {error}") from None
-        async with self._files.part() as part:
-            suffix = await fetch.get(image.url, part)
+        async with self._files.open_pending() as part:
+            suffix = await fetch.fetch_picture(image.url, part)
             file = image_name(image.image_no, suffix)
-            await part.keep(ref, file)
-        return Copy(image.image_no, file, part.sha256, part.size, media_type(file))
+            await part.keep_as(ref, file)
+        return ImageCopy(image.image_no, file, part.sha256, part.size, media_type(file))
 
-    async def _drawn(self, task: Task, copies: dict[int, Copy]) -> tuple[dict[int, Copy], bool]:
+    async def _draw_thumbnails(self, task: Task, copies: dict[int, ImageCopy]) -> tuple[dict[int, ImageCopy], bool]:
         """The copies with their thumbnails, and whether drawing is to be tried again. Raises Unwritable."""
         now = dict(copies)
         # One that cannot be drawn has said so, and would take its time again.
@@ -223,29 +223,29 @@ class Archiver:
         if all(copies[no].small is not None for no in pictures):
             return copies, False
         until, blamed = time.monotonic() + DRAW_MOST_S, 0
-        for at in range(0, len(pictures), MOST):
-            some = [no for no in pictures[at : at + MOST] if at == 0 or _undrawn(now[no])]
+        for at in range(0, len(pictures), SHEET_PICTURES_MOST):
+            some = [no for no in pictures[at : at + SHEET_PICTURES_MOST] if at == 0 or _lacks_thumbnail(now[no])]
             # Those that are to blame may have taken the time of others: these have theirs at once, without them.
-            while any(_undrawn(now[no]) for no in some):
+            while any(_lacks_thumbnail(now[no]) for no in some):
                 if time.monotonic() >= until:
                     return now, True
-                found = await self._sketch(task, now, some, sheet=at == 0)
+                found = await self._draw_batch(task, now, some, sheet=at == 0)
                 if not found:
                     break
                 blamed += found
-                if blamed >= BLAMED_MOST and any(_undrawn(now[no]) for no in some):
+                if blamed >= BLAMED_MOST and any(_lacks_thumbnail(now[no]) for no in some):
                     return now, True
                 some = [no for no in some if now[no].error is None]
-        return now, any(_undrawn(now[no]) for no in pictures)
+        return now, any(_lacks_thumbnail(now[no]) for no in pictures)
 
-    async def _sketch(self, task: Task, now: dict[int, Copy], some: Sequence[int], *, sheet: bool) -> int:
+    async def _draw_batch(self, task: Task, now: dict[int, ImageCopy], some: Sequence[int], *, sheet: bool) -> int:
         """Draw `some` of the copies, into `now`; how many of them never can be, as was found. Raises Unwritable."""
         ref = task.ref
-        paths = [(str(no), self._path(ref, now[no])) for no in some]
+        paths = [(str(no), self._copy_path(ref, now[no])) for no in some]
         try:
             drew = await self._draw(paths)
         except (OSError, RuntimeError) as error:  # no descriptor, no process, no thread
-            drew = Sheet(error=f"it cannot be drawn: {error}")
+            drew = ContactSheet(error=f"it cannot be drawn: {error}")
         if drew.error is not None:
             log.warning("no contact sheet: %s", drew.error, extra={"action": "archive.draw", "ref": ref})
         found = 0
@@ -253,48 +253,50 @@ class Archiver:
             copy, small = now[no], now[no].small
             if drawn.small is not None:
                 small = image_name(no, "jpg", small=True)
-                await self._files.put(ref, small, drawn.small)
+                await self._files.save_file(ref, small, drawn.small)
             width, height = drawn.width or copy.width, drawn.height or copy.height
             now[no] = replace(copy, width=width, height=height, small=small, error=drawn.error)
             if drawn.error is not None:
                 found += 1
-                await self._record(task, now[no])  # whoever takes over after a kill need not find it again
+                await self._record_copy(task, now[no])  # whoever takes over after a kill need not find it again
         if sheet and drew.picture is not None:
-            await self._files.put(ref, SHEET, drew.picture)
+            await self._files.save_file(ref, SHEET, drew.picture)
         return found
 
-    def _path(self, ref: str, copy: Copy) -> Path:
-        path = self._files.find(ref, copy.file or "")
+    def _copy_path(self, ref: str, copy: ImageCopy) -> Path:
+        path = self._files.find_file(ref, copy.file or "")
         if path is None:
             raise Unwritable(f"the archive cannot be read: {copy.file} of {ref} is gone")
         return path
 
     # -- what is recorded --
 
-    async def _record(self, task: Task, copy: Copy) -> None:
-        async def record() -> None:
+    async def _record_copy(self, task: Task, copy: ImageCopy) -> None:
+        async def write_copy() -> None:
             async with self._store.write() as tx:
-                await tx.copies.put([(task.ref, copy)])
-                await _leased(tx, task, self._clock())
+                await tx.copies.upsert([(task.ref, copy)])
+                await _extend_lease(tx, task, self._clock())
 
-        await insist(record)
+        await record_with_retries(write_copy)
 
-    async def _end_round(self, task: Task, copies: dict[int, Copy], missing: dict[int, str], *, undrawn: bool) -> None:
+    async def _end_round(
+        self, task: Task, copies: dict[int, ImageCopy], missing: dict[int, str], *, undrawn: bool
+    ) -> None:
         now = self._clock()
-        gap = notify_gap(SCHEDULE_MS, task.archive_tries + 1, luck=self._luck()) if missing or undrawn else None
+        gap = notify_gap(SCHEDULE_MS, task.archive_tries + 1, jitter=self._jitter()) if missing or undrawn else None
         rows = list(copies.values())
         kept = sum(it.file is not None for it in rows)
         if gap is not None:
             ended = replace(task, archive_tries=task.archive_tries + 1, archive_at=now + gap)
         else:
-            rows += [Copy(image_no, error=why) for image_no, why in missing.items()]
-            ended = replace(task, archive=Archive.DONE if kept else Archive.FAILED, archive_at=None)
+            rows += [ImageCopy(image_no, error=why) for image_no, why in missing.items()]
+            ended = replace(task, archive=ArchiveState.DONE if kept else ArchiveState.FAILED, archive_at=None)
         async with self._store.write() as tx:
-            await tx.copies.put([(task.ref, it) for it in rows])
+            await tx.copies.upsert([(task.ref, it) for it in rows])
             await tx.tasks.update([(task, ended)])
-            await tx.notices.hasten(task.ref, now)
+            await tx.notices.make_due_now(task.ref, now)
         if ended.archive_at is None and ended.archive is not None:
-            self._metrics.archived(ended.archive)
+            self._metrics.count_archived(ended.archive)
         log.info(
             "%d of %d pictures are kept%s",
             kept,
@@ -308,18 +310,18 @@ class Archiver:
     def _no_room(self) -> str | None:
         """Why nothing more may be written to the archive's disk; None while there is room."""
         try:
-            free, total = self._files.space()
+            free, total = self._files.disk_space()
         except Unwritable as error:
             return str(error)
-        if free >= floor(total):
+        if free >= disk_reserve(total):
             return None
         return f"the archive's disk is nearly full: {free >> 20} of {total >> 20} MiB are free"
 
     async def _wait_for_room(self, why: str) -> None:
         """Put off all that is due."""
         while True:
-            due = await self._store.tasks.to_archive(self._clock(), limit=TURN)
-            await insist(partial(self._put_off, due, why))
+            due = await self._store.tasks.due_for_archive(self._clock(), limit=TURN)
+            await record_with_retries(partial(self._put_off, due, why))
             if len(due) < TURN:
                 return
 
@@ -328,7 +330,7 @@ class Archiver:
         now = self._clock()
         async with self._store.write() as tx:
             for task in tasks:
-                await tx.notices.hasten(task.ref, now)
+                await tx.notices.make_due_now(task.ref, now)
             await tx.tasks.update([(it, replace(it, archive_at=now + FULL_GAP_MS)) for it in tasks])
             if tasks and await raise_attention(
                 tx,
@@ -340,27 +342,27 @@ class Archiver:
             ):
                 log.error(why, extra={"action": "archive.disk"})
 
-    async def _tidy(self) -> None:
+    async def _remove_leftovers(self) -> None:
         """Remove what a kill left half written; if that cannot be, the disk will say so again."""
         try:
-            await self._files.tidy()
+            await self._files.remove_leftovers()
         except Unwritable as error:
             log.warning("%s", error, extra={"action": "archive.tidy"})
-        self._tidied = True
+        self._is_tidied = True
 
 
-async def _leased(tx: Tx, task: Task, now: int) -> Task:
+async def _extend_lease(tx: Tx, task: Task, now: int) -> Task:
     """The task, with nobody else to look at it for a while."""
     leased = replace(task, archive_at=now + LEASE_MS)
     await tx.tasks.update([(task, leased)])
     return leased
 
 
-def _undrawn(copy: Copy) -> bool:
+def _lacks_thumbnail(copy: ImageCopy) -> bool:
     return copy.small is None and copy.error is None
 
 
-def _host(link: str) -> str:
+def _host_of(link: str) -> str:
     try:
         return urlsplit(link).netloc
     except ValueError:

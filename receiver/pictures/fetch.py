@@ -18,9 +18,9 @@ import httpx
 
 from receiver import __version__
 from receiver.core.errors import NotFetched
-from receiver.pictures.addresses import Address, Allow, Place, read, why_not
-from receiver.pictures.files import Part
-from receiver.pictures.sniff import HEAD, suffix
+from receiver.pictures.addresses import Address, FetchAllowlist, PictureUrl, parse_picture_url, ssrf_refusal
+from receiver.pictures.files import PendingFile
+from receiver.pictures.sniff import HEAD, sniff_suffix
 
 FETCH_MOST = 20 * 1024 * 1024  # bytes of one picture
 TOTAL_S = 60.0
@@ -41,20 +41,20 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 """From a host's name and a port to all its addresses. Raises OSError."""
 
 
-async def resolved(host: str, port: int) -> list[str]:
+async def resolve_host(host: str, port: int) -> list[str]:
     """All addresses of a host, by this machine's resolver."""
     answers = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(place[0]) for *_, place in answers))
 
 
-class Fetch:
+class PictureFetcher:
     """A client that fetches pictures; `close` it. `most` is in bytes, `total_s` and `idle_s` in seconds."""
 
     def __init__(
         self,
-        allow: Allow,
+        allow: FetchAllowlist,
         *,
-        resolve: Resolve = resolved,
+        resolve: Resolve = resolve_host,
         most: int = FETCH_MOST,
         total_s: float = TOTAL_S,
         idle_s: float = IDLE_S,
@@ -78,7 +78,7 @@ class Fetch:
         )
         self._client.cookies.jar.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
 
-    async def get(self, link: str, part: Part) -> str:
+    async def fetch_picture(self, link: str, part: PendingFile) -> str:
         """Write what `link` leads to into `part`; the suffix that it is to be kept under.
 
         Raises NotFetched, and Unwritable from `part`.
@@ -86,11 +86,11 @@ class Fetch:
         try:
             async with asyncio.timeout(self._total_s):
                 for _ in range(1 + REDIRECTS_MOST):
-                    place = read(link)
-                    async with self._answered(place) as response:
+                    place = parse_picture_url(link)
+                    async with self._open_response(place) as response:
                         if response.status_code not in _REDIRECTS:
-                            return await self._taken(place.host, response, part)
-                        link = _onward(link, response)
+                            return await self._save_body(place.host, response, part)
+                        link = _redirect_link(link, response)
         except TimeoutError:
             raise NotFetched(f"it took longer than {self._total_s:g} s", silent=True) from None
         raise NotFetched(f"more than {REDIRECTS_MOST} redirects", permanent=True)
@@ -99,7 +99,7 @@ class Fetch:
         """Give the client back."""
         await self._client.aclose()
 
-    async def _addresses(self, place: Place) -> list[Address]:
+    async def _resolve_allowed(self, place: PictureUrl) -> list[Address]:
         """The addresses of the place's host, all of them good. Raises NotFetched."""
         if place.address is not None:
             found: list[Address] = [place.address]
@@ -114,18 +114,18 @@ class Fetch:
         if not found:
             raise NotFetched(f"{place.host} has no address", silent=True)
         for address in found:
-            if (why := why_not(place, address, self._allow)) is not None:
+            if (why := ssrf_refusal(place, address, self._allow)) is not None:
                 raise NotFetched(why, permanent=True, forbidden=True)
         return found[:_ADDRESSES_MOST]
 
     @contextlib.asynccontextmanager
-    async def _answered(self, place: Place) -> AsyncIterator[httpx.Response]:
+    async def _open_response(self, place: PictureUrl) -> AsyncIterator[httpx.Response]:
         """The answer of the first of the place's addresses that takes a connection; its body is not read yet."""
         response = None
         try:
-            for address in (addresses := await self._addresses(place)):
+            for address in (addresses := await self._resolve_allowed(place)):
                 try:
-                    response = await self._client.send(self._request(place, address), stream=True)
+                    response = await self._client.send(self._build_request(place, address), stream=True)
                     break
                 except (httpx.ConnectError, httpx.ConnectTimeout):
                     if address == addresses[-1]:
@@ -136,21 +136,21 @@ class Fetch:
             raise NotFetched("the link cannot be read", permanent=True) from None
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:  # httpx lets some errors of TLS through
             silent = isinstance(error, httpx.ConnectError | httpx.TimeoutException)
-            raise NotFetched(f"{place.host}: {_said(error)}", silent=silent) from None
+            raise NotFetched(f"{place.host}: {_error_text(error)}", silent=silent) from None
         finally:
             if response is not None:
                 await response.aclose()
 
-    def _request(self, place: Place, address: Address) -> httpx.Request:
+    def _build_request(self, place: PictureUrl, address: Address) -> httpx.Request:
         host = f"[{address}]" if address.version == 6 else str(address)
         return self._client.build_request(
             "GET",
             f"{place.scheme}://{host}:{place.port}{place.target}",
-            headers={"Host": place.netloc},
-            extensions={"sni_hostname": place.host, "trace": _Heads(place.host).trace},
+            headers={"Host": place.host_header},
+            extensions={"sni_hostname": place.host, "trace": _HeadLimit(place.host).trace},
         )
 
-    async def _taken(self, host: str, response: httpx.Response, part: Part) -> str:
+    async def _save_body(self, host: str, response: httpx.Response, part: PendingFile) -> str:
         """Write the body into `part` as it comes; the suffix that its first bytes call for."""
         if response.status_code != 200:
             gone = response.status_code in _GONE
@@ -173,13 +173,13 @@ class Fetch:
                     raise NotFetched(f"{host} sends it in crumbs", permanent=True)
             held += chunk
             if kind is None and size >= HEAD:
-                kind = _kind(host, held)
+                kind = _picture_suffix(host, held)
             if len(held) >= _WRITE_BYTES:
                 await part.write(bytes(held))
                 held.clear()
         if not size:
             raise NotFetched(f"{host} sent nothing")
-        kind = kind or _kind(host, held)
+        kind = kind or _picture_suffix(host, held)
         if held:
             await part.write(bytes(held))
         return kind
@@ -188,7 +188,7 @@ class Fetch:
         return NotFetched(f"it is larger than {self._most / 1_048_576:g} MiB", permanent=True)
 
 
-class _Heads:
+class _HeadLimit:
     """Bounds the heads of one request's answer, of which there may be any number of informational ones (1xx).
 
     httpcore reads on until there is one that is not, and all that came in one read is parsed without a pause.
@@ -202,14 +202,14 @@ class _Heads:
     async def trace(self, event: str, info: Mapping[str, Any]) -> None:
         """What httpcore calls with all that it does: a connection's stream is bounded as soon as there is one."""
         if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
-            self._bound(info["return_value"])
+            self._limit_reads(info["return_value"])
         elif event == "http11.receive_response_headers.complete":
             self._over = True
 
-    def _bound(self, stream: Any) -> None:
+    def _limit_reads(self, stream: Any) -> None:
         inner = stream.read
 
-        async def read(max_bytes: int, timeout: float | None = None) -> bytes:
+        async def read_limited(max_bytes: int, timeout: float | None = None) -> bytes:
             if self._over:
                 return await inner(max_bytes, timeout=timeout)  # type: ignore[no-any-return]  # httpcore's, bytes
             if self._size >= HEAD_MOST:
@@ -219,24 +219,24 @@ class _Heads:
             self._size += len(chunk)
             return chunk
 
-        stream.read = read
+        stream.read = read_limited
 
 
-def _onward(link: str, response: httpx.Response) -> str:
+def _redirect_link(link: str, response: httpx.Response) -> str:
     try:
         return urljoin(link, response.headers["Location"])
     except (KeyError, ValueError):
         raise NotFetched("a redirect that leads nowhere", permanent=True) from None
 
 
-def _kind(host: str, head: bytearray) -> str:
-    found = suffix(bytes(head[:HEAD]))
+def _picture_suffix(host: str, head: bytearray) -> str:
+    found = sniff_suffix(bytes(head[:HEAD]))
     if found is None:
         raise NotFetched(f"{host} sent something that is no picture", permanent=True)
     return found
 
 
-def _said(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     """What went wrong, without the addresses that some libraries put into it."""
     if isinstance(error, httpx.ConnectTimeout):
         return f"no connection within {CONNECT_S:g} s"

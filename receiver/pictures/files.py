@@ -15,7 +15,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from receiver.atomic_files import sync
+from receiver.atomic_files import fsync_path
 from receiver.core.errors import Unwritable
 from receiver.tokens import is_ref
 
@@ -52,10 +52,10 @@ def media_type(file: str) -> str:
     return MEDIA[file.rpartition(".")[2]]
 
 
-class Part:
+class PendingFile:
     """A file that is still being written. Made by `Files.part`; gone afterwards, unless it was kept."""
 
-    def __init__(self, folder: "_Folder", path: Path) -> None:
+    def __init__(self, folder: "_ArchiveLayout", path: Path) -> None:
         self._folder = folder
         self._path = path
         self._lock = threading.Lock()  # a write whose caller was cancelled may still be under way in its thread
@@ -71,24 +71,24 @@ class Part:
 
     async def write(self, chunk: bytes) -> None:
         """Add to it. Raises Unwritable."""
-        await asyncio.to_thread(self._write, chunk)
+        await asyncio.to_thread(self._write_chunk, chunk)
 
-    async def keep(self, folder: str, file: str) -> Path:
+    async def keep_as(self, folder: str, file: str) -> Path:
         """It is whole: on disk under its own name, in place of what had it, when this returns. Raises Unwritable."""
-        path = self._folder.path(folder, file)
-        await asyncio.to_thread(self._keep, path)
+        path = self._folder.path_of(folder, file)
+        await asyncio.to_thread(self._rename_into_place, path)
         return path
 
-    async def drop(self) -> None:
+    async def discard(self) -> None:
         """Close it, and remove what was not kept."""
-        await asyncio.to_thread(self._drop)
+        await asyncio.to_thread(self._close_and_unlink)
 
-    def _write(self, chunk: bytes) -> None:
-        with self._lock, _told():
+    def _write_chunk(self, chunk: bytes) -> None:
+        with self._lock, _translate_os_errors():
             if self._file is None:
                 if self._dropped:
                     raise ValueError("this part was dropped")
-                self._folder.make(self._path.parent)
+                self._folder.make_folder(self._path.parent)
                 self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             left = memoryview(chunk)
             while left:
@@ -96,22 +96,22 @@ class Part:
             self._hash.update(chunk)
             self.size += len(chunk)
 
-    def _keep(self, path: Path) -> None:
-        with self._lock, _told():
+    def _rename_into_place(self, path: Path) -> None:
+        with self._lock, _translate_os_errors():
             if self._file is None:
                 raise ValueError("nothing was written, or it was dropped")
             os.fsync(self._file)
             try:
-                self._folder.make(path.parent)
+                self._folder.make_folder(path.parent)
                 os.rename(self._path, path)
             except FileNotFoundError:  # an empty folder that was just removed
-                self._folder.make(path.parent)
+                self._folder.make_folder(path.parent)
                 os.rename(self._path, path)
-            sync(path.parent)
+            fsync_path(path.parent)
             os.close(self._file)
             self._file = None
 
-    def _drop(self) -> None:
+    def _close_and_unlink(self) -> None:
         with self._lock:
             if self._file is not None:
                 os.close(self._file)
@@ -121,94 +121,96 @@ class Part:
             self._dropped = True
 
 
-class _Folder:
+class _ArchiveLayout:
     """Where the files are, and the names that are good there."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def path(self, folder: str, file: str) -> Path:
+    def path_of(self, folder: str, file: str) -> Path:
         """Where a file belongs. Raises ValueError on a name that is not one of ours."""
-        if not self.is_named(folder) or not _FILE.fullmatch(file):
+        if not self.is_folder_name(folder) or not _FILE.fullmatch(file):
             raise ValueError("no such name in the archive")
         return self.root / folder[-2:] / folder / file
 
     @staticmethod
-    def is_named(folder: str) -> bool:
+    def is_folder_name(folder: str) -> bool:
         """Whether a folder may have this name."""
         return folder == SAMPLE or is_ref(folder) or _DIGEST.fullmatch(folder) is not None
 
-    def make(self, folder: Path) -> None:
+    def make_folder(self, folder: Path) -> None:
         """Have a folder, for its owner only, that outlasts a loss of power."""
         if folder.is_dir():
             return
         if folder != self.root:
-            self.make(folder.parent)
+            self.make_folder(folder.parent)
         else:
             folder.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=0o700)
-        sync(folder.parent)
+        fsync_path(folder.parent)
 
 
-class Files:
+class ArchiveFiles:
     """The files of the archive in the folder `root`, which is made with the first of them.
 
     A folder in it belongs to a task (its ref), to a digest (`digest-` and the send's id) or is `sample`.
     """
 
     def __init__(self, root: Path) -> None:
-        self._folder = _Folder(root)
+        self._folder = _ArchiveLayout(root)
         self._mark = secrets.token_hex(4)  # of the temporary names of this process
 
-    def find(self, folder: str, file: str) -> Path | None:
+    def find_file(self, folder: str, file: str) -> Path | None:
         """The file, if it is there. Any name may be asked for; none leads outside."""
         try:
-            path = self._folder.path(folder, file)
+            path = self._folder.path_of(folder, file)
         except ValueError:
             return None
         with contextlib.suppress(OSError):
             return path if stat.S_ISREG(path.lstat().st_mode) else None
         return None
 
-    async def put(self, folder: str, file: str, content: bytes) -> Path:
+    async def save_file(self, folder: str, file: str, content: bytes) -> Path:
         """Keep `content`, in place of what had that name; on disk when this returns.
 
         Raises Unwritable, and ValueError on a name that `find` would not find.
         """
-        self._folder.path(folder, file)  # before anything is written
-        async with self.part() as part:
+        self._folder.path_of(folder, file)  # before anything is written
+        async with self.open_pending() as part:
             await part.write(content)
-            return await part.keep(folder, file)
+            return await part.keep_as(folder, file)
 
     @contextlib.asynccontextmanager
-    async def part(self) -> AsyncIterator[Part]:
+    async def open_pending(self) -> AsyncIterator[PendingFile]:
         """A file to be written bit by bit, and kept under a name once that is known."""
-        part = Part(self._folder, self._folder.root / _PARTS / f"{self._mark}-{secrets.token_hex(8)}.part")
+        part = PendingFile(self._folder, self._folder.root / _PARTS / f"{self._mark}-{secrets.token_hex(8)}.part")
         try:
             yield part
         finally:
-            await part.drop()
+            await part.discard()
 
-    def space(self) -> tuple[int, int]:
+    def disk_space(self) -> tuple[int, int]:
         """How many bytes are free on its disk, and how many it has. Raises Unwritable."""
-        with _told():
+        with _translate_os_errors():
             near = next(it for it in (self._folder.root, *self._folder.root.parents) if it.is_dir())
             disk = os.statvfs(near)
         return disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
 
-    async def remove(self, folders: Sequence[str]) -> None:
+    async def remove_folders(self, folders: Sequence[str]) -> None:
         """Remove all that is kept of these tasks and digests. Raises Unwritable."""
-        await asyncio.to_thread(self._remove, folders)
+        await asyncio.to_thread(self._remove_folders, folders)
 
-    async def tops(self) -> list[str]:
+    async def list_tops(self) -> list[str]:
         """The folders that those of tasks and digests are in, by name: some hundreds. Raises Unwritable."""
-        return await asyncio.to_thread(self._named, self._folder.root, lambda name: len(name) == 2)
+        return await asyncio.to_thread(self._list_named, self._folder.root, lambda name: len(name) == 2)
 
-    async def folders(self, top: str) -> list[str]:
+    async def list_folders(self, top: str) -> list[str]:
         """The folders of tasks and digests in one of `tops`, by name: thousands, perhaps. Raises Unwritable."""
         return await asyncio.to_thread(
-            self._named, self._folder.root / top, lambda name: name[-2:] == top and self._folder.is_named(name)
+            self._list_named,
+            self._folder.root / top,
+            lambda name: name[-2:] == top and self._folder.is_folder_name(name),
         )
 
     async def keep_only(self, files: Mapping[str, Collection[str]], before: int) -> int:
@@ -218,24 +220,25 @@ class Files:
         """
         return await asyncio.to_thread(self._keep_only, files, before)
 
-    async def remove_parts(self, before: int) -> int:
+    async def remove_old_pending(self, before: int) -> int:
         """Remove what was written under temporary names before this time, in milliseconds. Raises Unwritable."""
         return await asyncio.to_thread(self._remove_from, self._folder.root / _PARTS, (), before)
 
-    def _remove(self, folders: Sequence[str]) -> None:
+    def _remove_folders(self, folders: Sequence[str]) -> None:
         for folder in folders:
-            self._remove_from(self._folder.path(folder, SHEET).parent, (), None)
+            self._remove_from(self._folder.path_of(folder, SHEET).parent, (), None)
 
     def _keep_only(self, files: Mapping[str, Collection[str]], before: int) -> int:
         return sum(
-            self._remove_from(self._folder.path(folder, SHEET).parent, kept, before) for folder, kept in files.items()
+            self._remove_from(self._folder.path_of(folder, SHEET).parent, kept, before)
+            for folder, kept in files.items()
         )
 
     @staticmethod
     def _remove_from(path: Path, kept: Collection[str], before: int | None) -> int:
         """The folder goes too, if nothing is in it; what is no file in it stays."""
         count = 0
-        with _told(), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        with _translate_os_errors(), contextlib.suppress(FileNotFoundError, NotADirectoryError):
             if path.is_symlink():  # whatever it leads to is not ours
                 return 0
             young = before is not None and path.stat().st_mtime * 1000 >= before
@@ -252,24 +255,28 @@ class Files:
         return count
 
     @staticmethod
-    def _named(path: Path, is_good: Callable[[str], bool]) -> list[str]:
-        with _told(), contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(path) as entries:
+    def _list_named(path: Path, is_good: Callable[[str], bool]) -> list[str]:
+        with (
+            _translate_os_errors(),
+            contextlib.suppress(FileNotFoundError, NotADirectoryError),
+            os.scandir(path) as entries,
+        ):
             return sorted(it.name for it in entries if is_good(it.name) and it.is_dir(follow_symlinks=False))
         return []
 
-    async def tidy(self) -> None:
+    async def remove_leftovers(self) -> None:
         """Remove what an earlier process left under temporary names. Raises Unwritable."""
-        await asyncio.to_thread(self._tidy)
+        await asyncio.to_thread(self._remove_leftovers)
 
-    def _tidy(self) -> None:
-        with _told(), contextlib.suppress(FileNotFoundError):
+    def _remove_leftovers(self) -> None:
+        with _translate_os_errors(), contextlib.suppress(FileNotFoundError):
             for path in (self._folder.root / _PARTS).iterdir():
                 if path.name.endswith(".part") and not path.name.startswith(f"{self._mark}-"):
                     path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _translate_os_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:

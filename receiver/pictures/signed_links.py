@@ -9,14 +9,14 @@ from urllib.parse import urlencode
 
 from receiver.client.schemas import image_path
 from receiver.core.types import Clock
-from receiver.tokens import Purpose, Ring
+from receiver.tokens import MacPurpose, Ring
 
 LASTS_S = 30 * 86_400  # at least
 _STEP_S = 86_400  # links of one day end together, so that whoever caches sees the same one
 _UNTIL_DIGITS = 12
 
 
-class Links:
+class SignedLinks:
     """The links of the service at `public_url` (without a trailing slash).
 
     None, all of them, unless it is `reachable` from outside: a service that shows a picture fetches it from its own
@@ -30,24 +30,26 @@ class Links:
         self._reachable = reachable
         self._pages = pages
 
-    def task(self, ref: str) -> str | None:
+    def task_url(self, ref: str) -> str | None:
         """The page of a task, which asks for a login."""
         return f"{self._base}/tasks/{ref}" if self._reachable and self._pages else None
 
-    def image(self, folder: str, file: str) -> str | None:
+    def image_url(self, folder: str, file: str) -> str | None:
         """A file of the archive, for whoever has the link, for `LASTS_S` seconds or up to a day longer."""
         if not self._reachable:
             return None
         until = -(-(self._clock() // 1000 + LASTS_S) // _STEP_S) * _STEP_S
-        query = urlencode({"until": until, "mac": self._ring.sign(Purpose.IMAGE, _payload(folder, file, str(until)))})
+        query = urlencode(
+            {"until": until, "mac": self._ring.sign(MacPurpose.IMAGE, _mac_payload(folder, file, str(until)))}
+        )
         return f"{self._base}{image_path(folder, file)}?{query}"
 
-    def good(self, folder: str, file: str, until: str, mac: str, now: int) -> bool:
+    def is_valid(self, folder: str, file: str, until: str, mac: str, now: int) -> bool:
         """Whether a link's `until` (text, seconds) is not past at `now` (milliseconds), and its MAC is ours."""
         if not (until.isascii() and until.isdigit() and len(until) <= _UNTIL_DIGITS):
             return False
-        return self._ring.verify(Purpose.IMAGE, _payload(folder, file, until), mac) and int(until) * 1000 > now
+        return self._ring.verify(MacPurpose.IMAGE, _mac_payload(folder, file, until), mac) and int(until) * 1000 > now
 
 
-def _payload(folder: str, file: str, until: str) -> str:
+def _mac_payload(folder: str, file: str, until: str) -> str:
     return f"{folder}/{file}:{until}"

@@ -6,7 +6,7 @@ _AVIF = (b"avif", b"avis")
 _MP4 = (b"isom", b"iso2", b"iso4", b"iso5", b"iso6", b"mp41", b"mp42", b"avc1", b"dash", b"M4V ", b"MSNV")
 
 
-def suffix(head: bytes) -> str | None:
+def sniff_suffix(head: bytes) -> str | None:
     """The suffix (one of `files.MEDIA`) of a file that begins like this; None if it is no picture and no film."""
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return "png"

@@ -10,7 +10,7 @@ _KEY = re.compile(r"[\x21-\x7e]+")
 _ADDRESS = re.compile(r"[0-9]+(\.[0-9]+){3}|.*:.*")
 
 
-def check(url: str, key: str) -> None:
+def check_url_and_key(url: str, key: str) -> None:
     """Raise SettingsError if `url` is not http or https, or names no host, or if `key` cannot stand in a header."""
     try:
         parts = urlsplit(url)

@@ -32,7 +32,7 @@ _TOKEN = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.[\w-]{32}", r
 _decode_strictly = msgspec.json.Decoder().decode
 
 
-def decode(body: bytes) -> Json | None:
+def decode_object(body: bytes) -> Json | None:
     """The JSON object of a body, or None.
 
     What the strict decoder refuses (half a surrogate pair, NaN, a byte order mark, bytes that are not UTF-8, a bare
@@ -49,7 +49,7 @@ def decode(body: bytes) -> Json | None:
     return value if isinstance(value, dict) else None
 
 
-def first(levels: Iterable[Json], keys: tuple[str, ...]) -> Any:
+def first_value(levels: Iterable[Json], keys: tuple[str, ...]) -> Any:
     """The first value that is there and neither null nor blank."""
     for level in levels:
         for key in keys:
@@ -59,39 +59,39 @@ def first(levels: Iterable[Json], keys: tuple[str, ...]) -> Any:
     return None
 
 
-def text(value: str, most: int) -> str:
+def clean_text(value: str, most: int) -> str:
     """The first `most` characters, with U+FFFD for what no database takes."""
     if value.isascii() and len(value) <= most and "\x00" not in value:  # nearly always, and in a tenth of the time
         return value
     return _UNSTORABLE.sub("\ufffd", value[:most])
 
 
-def masked(value: str) -> str:
+def mask_tokens(value: str) -> str:
     """Without tokens of ours: providers echo parameters in their complaints, and our callback URL is one of them."""
     return _TOKEN.sub("[token]", value)
 
 
-def name(value: object) -> str | None:
+def short_text(value: object) -> str | None:
     """A short text, cut if need be; None if blank."""
-    return text(value, ID_MOST) if isinstance(value, str) and value.strip() else None
+    return clean_text(value, ID_MOST) if isinstance(value, str) and value.strip() else None
 
 
-def ident(value: object) -> str | None:
+def parse_id(value: object) -> str | None:
     """An id, which is of no use when cut: text of at most `ID_MOST`, or a number."""
     if isinstance(value, str):
-        return text(value, ID_MOST) if len(value) <= ID_MOST and value.strip() else None
-    number = whole(value)
+        return clean_text(value, ID_MOST) if len(value) <= ID_MOST and value.strip() else None
+    number = parse_int(value)
     return None if number is None else str(number)
 
 
-def whole(value: object) -> int | None:
+def parse_int(value: object) -> int | None:
     """A whole number of 64 bits, or None."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not -(2**63) <= value < 2**63:
         return None
     return int(value) if isinstance(value, int) or value.is_integer() else None
 
 
-def url(value: object) -> str | None:
+def parse_url(value: object) -> str | None:
     """An http or https URL with a host; None if longer than `URL_MOST`, since half of one is of no use."""
     if not isinstance(value, str):
         return None
@@ -99,7 +99,7 @@ def url(value: object) -> str | None:
     return value if len(value) <= URL_MOST and _URL.fullmatch(value) else None
 
 
-def progress(value: object) -> float | None:
+def parse_progress(value: object) -> float | None:
     """0.45, 45 and "45%" are .45; 1 is all of it, as the provider counts from 0.0 to 1.0."""
     percent = False
     if isinstance(value, str):
@@ -113,7 +113,7 @@ def progress(value: object) -> float | None:
     return number / 100 if percent or number > 1 else number
 
 
-def created_at(value: object) -> int | None:
+def parse_created_at(value: object) -> int | None:
     """Seconds or milliseconds since 1970, as milliseconds; None outside 2001 to 2100."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
@@ -122,17 +122,17 @@ def created_at(value: object) -> int | None:
     return int(value) if 1e12 <= value < 4.1e12 else None
 
 
-def usage(value: object) -> Usage | None:
+def parse_usage(value: object) -> Usage | None:
     """`{"cost": "0.05", "discount": 1}`, either of which may be missing."""
     if not isinstance(value, dict):
         return None
-    cost, discount = _cost(value.get("cost")), value.get("discount")
+    cost, discount = _parse_cost(value.get("cost")), value.get("discount")
     if not isinstance(discount, int | float) or isinstance(discount, bool) or not abs(discount) < 1e9:
         discount = None
     return None if cost is None and discount is None else Usage(cost, None if discount is None else float(discount))
 
 
-def _cost(value: object) -> Decimal | None:
+def _parse_cost(value: object) -> Decimal | None:
     """Dollars, from a text or a number. Bounded on both sides, so that written out it stays short."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
@@ -145,41 +145,41 @@ def _cost(value: object) -> Decimal | None:
     return cost if cost.is_finite() and (not cost or -18 <= cost.adjusted() <= 12) else None
 
 
-def code(value: object) -> str | None:
+def parse_code(value: object) -> str | None:
     """`4007098`, `"004007098"` and `8004007098` are one code: `004007098`. Texts are kept; 0 is no code."""
     if isinstance(value, str) and not (value.isascii() and value.isdigit()):
-        return name(value)
-    if is_zero(value):
+        return short_text(value)
+    if is_zero_code(value):
         return None
-    digits = str(value) if isinstance(value, str) else str(whole(value) or "")
+    digits = str(value) if isinstance(value, str) else str(parse_int(value) or "")
     if len(digits) == 10 and digits.startswith("8"):
         return digits[1:]
     return digits.zfill(9)[:ID_MOST] if digits else None
 
 
-def is_zero(value: object) -> bool:
+def is_zero_code(value: object) -> bool:
     """Whether a code says that there is no error."""
-    return (isinstance(value, str) and value != "" and not value.strip("0")) or whole(value) == 0
+    return (isinstance(value, str) and value != "" and not value.strip("0")) or parse_int(value) == 0
 
 
-def raw(value: object) -> bytes:
+def bounded_raw(value: object) -> bytes:
     """What came, as JSON of at most `RAW_MOST` bytes; of a longer one its beginning, as a JSON string."""
-    encoded = masked(msgspec.json.encode(_tidy(value, depth=8)).decode()).encode()
+    encoded = mask_tokens(msgspec.json.encode(_tidy_value(value, depth=8)).decode()).encode()
     if len(encoded) <= RAW_MOST:
         return encoded
     half = encoded[: RAW_MOST // 2 - 1]  # because every quote and backslash becomes two bytes
     return msgspec.json.encode(half.decode(errors="ignore"))
 
 
-def _tidy(value: object, depth: int) -> object:
+def _tidy_value(value: object, depth: int) -> object:
     if isinstance(value, str):
-        return text(value, MESSAGE_MOST)
+        return clean_text(value, MESSAGE_MOST)
     if isinstance(value, dict | list) and depth == 0:
         return None
     if isinstance(value, dict):
-        return {text(key, ID_MOST): _tidy(it, depth - 1) for key, it in islice(value.items(), _ITEMS_MOST)}
+        return {clean_text(key, ID_MOST): _tidy_value(it, depth - 1) for key, it in islice(value.items(), _ITEMS_MOST)}
     if isinstance(value, list):
-        return [_tidy(it, depth - 1) for it in value[:_ITEMS_MOST]]
-    if isinstance(value, int) and whole(value) is None and not isinstance(value, bool):
+        return [_tidy_value(it, depth - 1) for it in value[:_ITEMS_MOST]]
+    if isinstance(value, int) and parse_int(value) is None and not isinstance(value, bool):
         return str(value)
     return value

@@ -10,36 +10,38 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
-from receiver.core.errors import Refused
-from receiver.providers.parameters import INVALID, Model, Text, permutes
+from receiver.core.errors import RequestRefused
+from receiver.providers.parameters import INVALID, Model, TextParam, has_permutations
 from receiver.providers.vtrix import midjourney
 
 MODELS: Mapping[str, Model] = {model.name: model for model in midjourney.MODELS}
 
 
-def find(model: str) -> Model:
+def find_model(model: str) -> Model:
     """The declaration of `model`. Raises `Refused` (422, `unknown_model`) that lists the known ones."""
     if model not in MODELS:
-        raise Refused(422, "unknown_model", f"{_shown(model)} is not a known model; use {_listed(MODELS)}", "model")
+        raise RequestRefused(
+            422, "unknown_model", f"{_quote_name(model)} is not a known model; use {_join_names(MODELS)}", "model"
+        )
     return MODELS[model]
 
 
-def check(model: str, params: Mapping[str, object], *, allow_permutations: bool = False) -> bytes:
+def check_params(model: str, params: Mapping[str, object], *, allow_permutations: bool = False) -> bytes:
     """`params` as canonical JSON: declared order, numbers in one spelling, nulls left out, no callback.
 
     Raises `Refused` (422) with the field at fault and the provider's code, or `invalid_parameter` where it has none;
     `unknown_model`. `callback` and keys that are not declared are refused first, then what is missing, then what is
     invalid. Permutation braces in a prompt are refused unless `allow_permutations`.
     """
-    declared = find(model)
+    declared = find_model(model)
     _refuse_foreign(declared, params)
-    checked = declared.read(params)
+    checked = declared.parse_params(params)
     if not allow_permutations:
         _refuse_permutations(declared, checked)
     return msgspec.json.encode(checked)
 
 
-def check_globs(globs: Sequence[str]) -> str | None:
+def check_model_globs(globs: Sequence[str]) -> str | None:
     """What is wrong with patterns for models' names, in a line: those that match none; None if each matches one.
 
     A task whose URL was minted may be of a model that is not known here, so this is no error.
@@ -47,55 +49,55 @@ def check_globs(globs: Sequence[str]) -> str | None:
     idle = [glob for glob in globs if not any(fnmatchcase(name, glob) for name in MODELS)]
     if not idle:
         return None
-    return f"{', '.join(map(_shown, idle))} matches no model known here; there is {_listed(MODELS)}"
+    return f"{', '.join(map(_quote_name, idle))} matches no model known here; there is {_join_names(MODELS)}"
 
 
-def prompt(model: str, params: Mapping[str, object]) -> str | None:
+def prompt_of(model: str, params: Mapping[str, object]) -> str | None:
     """The words a person typed, if there are any: what a ping or a page shows of a task."""
     fields = MODELS[model].fields if model in MODELS else ()
-    texts = (params.get(field.name) for field in fields if isinstance(field, Text) and field.prompt)
+    texts = (params.get(field.name) for field in fields if isinstance(field, TextParam) and field.prompt)
     return next((text for text in texts if isinstance(text, str)), None)
 
 
-def hints(model: str, params: Mapping[str, object]) -> tuple[str, ...]:
+def param_hints(model: str, params: Mapping[str, object]) -> tuple[str, ...]:
     """What is allowed but probably a mistake, a sentence each: a task id given as `jobId`."""
-    texts = (field for field in find(model).fields if isinstance(field, Text))
-    return tuple(hint for field in texts if (hint := field.hint(params.get(field.name))))
+    texts = (field for field in find_model(model).fields if isinstance(field, TextParam))
+    return tuple(hint for field in texts if (hint := field.find_hint(params.get(field.name))))
 
 
 def _refuse_foreign(model: Model, params: Mapping[str, object]) -> None:
     if model.callback.name in params:
-        raise Refused(422, INVALID, "the callback is ours to set; leave it out", model.callback.name)
+        raise RequestRefused(422, INVALID, "the callback is ours to set; leave it out", model.callback.name)
     names = {field.name for field in model.fields}
     for name in params:
         if name not in names:
-            message = f"{_shown(name)} is not a parameter of {model.name}; {_suggestion(name, names)}"
-            raise Refused(422, INVALID, message, _shown(name).strip("'\""))
+            message = f"{_quote_name(name)} is not a parameter of {model.name}; {_suggest_param(name, names)}"
+            raise RequestRefused(422, INVALID, message, _quote_name(name).strip("'\""))
 
 
 def _refuse_permutations(model: Model, checked: Mapping[str, object]) -> None:
     for field in model.fields:
         text = checked.get(field.name)
-        if isinstance(field, Text) and field.prompt and isinstance(text, str) and permutes(text):
+        if isinstance(field, TextParam) and field.prompt and isinstance(text, str) and has_permutations(text):
             message = (
                 f"{field.name} has permutation braces {{a,b}}, which make several generations, each billed; "
                 "take them out, or set allow_permutations"
             )
-            raise Refused(422, INVALID, message, field.name)
+            raise RequestRefused(422, INVALID, message, field.name)
 
 
-def _suggestion(name: str, names: set[str]) -> str:
+def _suggest_param(name: str, names: set[str]) -> str:
     """The nearest of `names`, whichever way it was spelt (`job_id` is `jobId`), else all of them."""
     from difflib import get_close_matches  # only for a name that is wrong
 
     folded = {known.lower(): known for known in names}
     near = get_close_matches(name[:64].replace("_", "").lower(), folded, n=1)
-    return f"did you mean {folded[near[0]]}?" if near else f"it takes {_listed(sorted(names))}"
+    return f"did you mean {folded[near[0]]}?" if near else f"it takes {_join_names(sorted(names))}"
 
 
-def _listed(names: Mapping[str, object] | list[str]) -> str:
+def _join_names(names: Mapping[str, object] | list[str]) -> str:
     return ", ".join(names)
 
 
-def _shown(name: str) -> str:
+def _quote_name(name: str) -> str:
     return ascii(name[:64])

@@ -10,16 +10,16 @@ from datetime import UTC, datetime
 import httpx
 import msgspec
 
-from receiver.sandbox.fates import Body, Fate
-from receiver.sandbox.tasks import Task, task_object
+from receiver.sandbox.fates import CallbackBody, Fate
+from receiver.sandbox.tasks import SandboxTask, task_object
 
 _TIMEOUT_S = 5.0
 _AT_ONCE = 32  # connections to the receiver
 
 
-def body(task: Task, now: float) -> bytes:
+def callback_body(task: SandboxTask, now: float) -> bytes:
     """A callback's body about `task` as it is now, in the shape that the task has drawn."""
-    shapes = {Body.TASK: task_object, Body.JOB: _job, Body.WRAPPED: _wrapped}
+    shapes = {CallbackBody.TASK: task_object, CallbackBody.JOB: _job_body, CallbackBody.WRAPPED: _wrapped_body}
     return msgspec.json.encode(shapes[task.body](task, now))
 
 
@@ -40,22 +40,24 @@ class Courier:
     async def __aexit__(self, *_: object) -> None:
         await self._client.aclose()
 
-    async def tell(self, task: Task, now: float) -> None:
+    async def post_callbacks(self, task: SandboxTask, now: float) -> None:
         """Tell of a task that has ended, as its fate says. Ends when its callbacks were answered or given up."""
         if task.callback is None or Fate.DROPPED in task.fate:
             return
         held, self._overtaken = self._overtaken, None
         if Fate.REORDERED in task.fate and held is None:
-            await self._hold()
-        await self._send(task, body(task, now))
+            await self._wait_to_be_overtaken()
+        await self._post_with_retries(task, callback_body(task, now))
         if held is not None:
             held.set()
         if Fate.DUPLICATED in task.fate:
-            await self._send(task, body(task, now))
+            await self._post_with_retries(task, callback_body(task, now))
         if Fate.REORDERED in task.fate:  # says something unfinished after the end
-            await self._send(task, body(msgspec.structs.replace(task, ended_at=None), task.created_at))
+            await self._post_with_retries(
+                task, callback_body(msgspec.structs.replace(task, ended_at=None), task.created_at)
+            )
 
-    async def post(self, url: str, content: bytes) -> bool:
+    async def post_once(self, url: str, content: bytes) -> bool:
         """One try: whether it was answered 2xx."""
         async with self._places:
             self.posted += 1
@@ -66,14 +68,14 @@ class Courier:
                 return False
             return answer.is_success
 
-    async def _send(self, task: Task, content: bytes) -> None:
+    async def _post_with_retries(self, task: SandboxTask, content: bytes) -> None:
         assert task.callback is not None  # noqa: S101 - tell() has seen to it
         for gap_s in (0.0, *self._retry_s):
             await asyncio.sleep(gap_s)
-            if await self.post(task.callback, content):
+            if await self.post_once(task.callback, content):
                 return
 
-    async def _hold(self) -> None:
+    async def _wait_to_be_overtaken(self) -> None:
         self._overtaken = overtaken = asyncio.Event()
         try:
             await asyncio.wait_for(overtaken.wait(), self._hold_s)
@@ -87,20 +89,20 @@ def new_client() -> httpx.AsyncClient:
     return httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=_TIMEOUT_S)
 
 
-def _job(task: Task, now: float) -> dict[str, object]:
+def _job_body(task: SandboxTask, now: float) -> dict[str, object]:
     """The upstream's job object: its own id, status 1 running, 2 success, 3 failed."""
     if task.ended_at is None:
         return {"id": task.job_id, "status": 1, "comment": "JobStatusRunning", "urls": []}
-    if task.failed:
+    if task.has_failed:
         return {"id": task.job_id, "status": 3, "comment": "JobStatusFail", "urls": []}
-    return {"id": task.job_id, "status": 2, "comment": "JobStatusSuccess", "urls": task.urls}
+    return {"id": task.job_id, "status": 2, "comment": "JobStatusSuccess", "urls": task.picture_urls}
 
 
-def _wrapped(task: Task, now: float) -> dict[str, object]:
+def _wrapped_body(task: SandboxTask, now: float) -> dict[str, object]:
     """A job in an envelope, as another front of the same upstream posts it. Success carries an error of code 0."""
-    done = task.ended_at is not None and not task.failed
+    done = task.ended_at is not None and not task.has_failed
     error = {"code": 0, "raw_message": "", "message": "", "detail": None}
-    if task.ended_at is not None and task.failed:
+    if task.ended_at is not None and task.has_failed:
         error |= {"code": 10000, "raw_message": "generation failed", "message": "generation failed"}
     data = {
         "job_id": task.job_id,
@@ -110,18 +112,18 @@ def _wrapped(task: Task, now: float) -> dict[str, object]:
         # The grid of all four is not served: nobody should show it as a picture.
         "output": {
             "image_url": f"{task.base}/pictures/{task.id}/grid.png" if done else "",
-            "image_urls": task.urls if done else [],
+            "image_urls": task.picture_urls if done else [],
         },
         "meta": {
-            "created_at": _rfc3339(task.created_at),
-            "started_at": _rfc3339(task.created_at),
-            "ended_at": _rfc3339(task.ended_at),
+            "created_at": _format_time(task.created_at),
+            "started_at": _format_time(task.created_at),
+            "ended_at": _format_time(task.ended_at),
         },
         "error": error,
     }
     return {"timestamp": int(now), "data": data}
 
 
-def _rfc3339(at: float | None) -> str:
+def _format_time(at: float | None) -> str:
     """Times that are not set come as year 1."""
     return "0001-01-01T00:00:00Z" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

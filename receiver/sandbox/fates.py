@@ -9,7 +9,7 @@ from random import Random
 from msgspec import Struct
 
 
-class Body(StrEnum):
+class CallbackBody(StrEnum):
     """Whose words a callback is in; the provider documents none, so a receiver has to expect each."""
 
     TASK = "task"  # the provider's own task object
@@ -38,7 +38,7 @@ class Fate(Flag):
 NOT_TAKEN = Fate.BUSY | Fate.UNAVAILABLE | Fate.REFUSED
 
 
-class Options(Struct, frozen=True, kw_only=True):
+class SandboxOptions(Struct, frozen=True, kw_only=True):
     """How the sandbox behaves. Probabilities are 0 to 1; raises ValueError for anything out of range."""
 
     latency_s: float = 5.0  # mean time until a task ends, ± 50 % by seed
@@ -50,7 +50,7 @@ class Options(Struct, frozen=True, kw_only=True):
     reject: float = 0.0  # half of them 429, half 503
     slow: float = 0.0
     reorder: bool = False
-    body: Body = Body.TASK
+    body: CallbackBody = CallbackBody.TASK
     script: tuple[Fate, ...] = ()  # the fates of the first submissions; after them, they are drawn
     slow_s: float = 40.0  # how long a slow answer hangs: longer than the 30 to 35 s that clients wait
     callback_retry_s: tuple[float, ...] = (1.0, 2.0, 4.0)  # gaps before a callback that was not answered 2xx goes again
@@ -64,24 +64,28 @@ class Options(Struct, frozen=True, kw_only=True):
             raise ValueError("latency is in seconds: 0 to 86400")
 
 
-class Draw(Struct, frozen=True):
+class FateDraw(Struct, frozen=True):
     """What one submission has drawn: its fate, the time until it ends, the shape of its callback."""
 
     fate: Fate
     latency_s: float
-    body: Body
+    body: CallbackBody
 
 
-def draw(options: Options, number: int) -> Draw:
+def draw_fate(options: SandboxOptions, number: int) -> FateDraw:
     """What submission `number` (0: the first) draws; depends on nothing but the two arguments."""
     luck = Random(f"{options.seed}:{number}")  # noqa: S311 - chance, not a secret
-    drawn = _drawn(options, luck)  # always drawn, so that a script does not shift what follows it
+    drawn = _draw_flags(options, luck)  # always drawn, so that a script does not shift what follows it
     latency_s = options.latency_s * luck.uniform(0.5, 1.5)
-    body = luck.choice((Body.TASK, Body.JOB, Body.WRAPPED)) if options.body is Body.MIXED else options.body
-    return Draw(options.script[number] if number < len(options.script) else drawn, latency_s, body)
+    body = (
+        luck.choice((CallbackBody.TASK, CallbackBody.JOB, CallbackBody.WRAPPED))
+        if options.body is CallbackBody.MIXED
+        else options.body
+    )
+    return FateDraw(options.script[number] if number < len(options.script) else drawn, latency_s, body)
 
 
-def _drawn(options: Options, luck: Random) -> Fate:
+def _draw_flags(options: SandboxOptions, luck: Random) -> Fate:
     fate = Fate.REORDERED if options.reorder else Fate.COMPLETES
     chances = (
         (options.fail, Fate.FAILS),

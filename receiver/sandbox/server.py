@@ -14,14 +14,14 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import uvicorn
 
 from receiver.sandbox.app import Sandbox, create_app
-from receiver.sandbox.fates import Options
+from receiver.sandbox.fates import SandboxOptions
 
 _STOP_MOST_S = 2  # what is in flight at the end gets this long
 
 
 @contextlib.asynccontextmanager
-async def running(
-    options: Options | None = None,
+async def open_sandbox(
+    options: SandboxOptions | None = None,
     host: str = "127.0.0.1",
     port: int = 0,
     *,
@@ -31,8 +31,8 @@ async def running(
 
     `clock` gives seconds since 1970. Raises OSError if the address is taken.
     """
-    sandbox = Sandbox(options or Options(), clock)
-    with _listening(host, port) as listener:
+    sandbox = Sandbox(options or SandboxOptions(), clock)
+    with _bind_socket(host, port) as listener:
         config = uvicorn.Config(
             create_app(sandbox),
             http="httptools",
@@ -42,7 +42,7 @@ async def running(
             access_log=False,
             timeout_graceful_shutdown=_STOP_MOST_S,
         )
-        server = _Server(config)
+        server = _SandboxServer(config)
         shown = f"[{host}]" if ":" in host else host
         sandbox.url = f"http://{shown}:{listener.getsockname()[1]}"
         serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -55,8 +55,8 @@ async def running(
             await serving
 
 
-async def serve(
-    options: Options, host: str = "127.0.0.1", port: int = 9100, *, ready: Callable[[str], None] | None = None
+async def serve_sandbox(
+    options: SandboxOptions, host: str = "127.0.0.1", port: int = 9100, *, ready: Callable[[str], None] | None = None
 ) -> None:
     """Run a sandbox until SIGINT or SIGTERM; `ready` is told its URL once it answers. Raises OSError as `running`."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
@@ -64,7 +64,7 @@ async def serve(
     for number in signals:
         loop.add_signal_handler(number, stop.set)
     try:
-        async with running(options, host, port) as sandbox:
+        async with open_sandbox(options, host, port) as sandbox:
             if ready is not None:
                 ready(sandbox.url)
             await stop.wait()
@@ -73,7 +73,7 @@ async def serve(
             loop.remove_signal_handler(number)
 
 
-class _Server(uvicorn.Server):
+class _SandboxServer(uvicorn.Server):
     """uvicorn, saying when it is up, and leaving signals to whoever runs it."""
 
     def __init__(self, config: uvicorn.Config) -> None:
@@ -91,7 +91,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def _bind_socket(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # Said to be TCP, or asyncio does not set TCP_NODELAY on its connections and each answer takes 40 ms longer.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)

@@ -14,13 +14,13 @@ import msgspec
 from msgspec import Struct
 
 from receiver.providers.parameters import Model
-from receiver.sandbox.fates import Body, Fate
+from receiver.sandbox.fates import CallbackBody, Fate
 
-IMAGES = 4  # Midjourney makes four
+IMAGES_PER_TASK = 4  # Midjourney makes four
 _MOST_SUBMISSIONS = 1_000
 
 
-class Task(Struct, frozen=True, kw_only=True):
+class SandboxTask(Struct, frozen=True, kw_only=True):
     """One generation. Times are seconds since 1970; `base` is where its pictures are served, without a last slash."""
 
     id: str
@@ -30,21 +30,21 @@ class Task(Struct, frozen=True, kw_only=True):
     callback: str | None
     base: str
     fate: Fate
-    body: Body
+    body: CallbackBody
     created_at: float
     due_at: float
     ended_at: float | None = None
 
     @property
-    def failed(self) -> bool:
+    def has_failed(self) -> bool:
         return Fate.FAILS in self.fate
 
     @property
-    def urls(self) -> list[str]:
+    def picture_urls(self) -> list[str]:
         """Where its pictures are."""
-        return [f"{self.base}/pictures/{self.id}/{number}.png" for number in range(IMAGES)]
+        return [f"{self.base}/pictures/{self.id}/{number}.png" for number in range(IMAGES_PER_TASK)]
 
-    def progress(self, now: float) -> float:
+    def progress_at(self, now: float) -> float:
         """0 to 0.99, as far as the time that it will take has gone by."""
         span = self.due_at - self.created_at
         return round(min(max((now - self.created_at) / span, 0.0), 0.99), 2) if span > 0 else 0.99
@@ -61,18 +61,18 @@ class Submission(Struct, frozen=True):
         return f"Submission({len(self.body)} bytes, {self.status})"
 
 
-class Book:
+class TaskBook:
     """Every task by its id, and what was asked so far. `most` bounds the tasks it remembers."""
 
     def __init__(self, most: int = 10_000) -> None:
         self._most = most
-        self._tasks: dict[str, Task] = {}
+        self._tasks: dict[str, SandboxTask] = {}
         self._polls: dict[str, int] = {}
         self.submissions: deque[Submission] = deque(maxlen=_MOST_SUBMISSIONS)
         self.submitted = 0  # submissions with a key and a sound body, taken or not
         self.polled = 0  # questions about tasks, known or not
 
-    def add(self, task: Task) -> None:
+    def add(self, task: SandboxTask) -> None:
         """Take a task in; beyond `most` the oldest is forgotten."""
         self._tasks[task.id] = task
         while len(self._tasks) > self._most:
@@ -80,35 +80,35 @@ class Book:
             del self._tasks[oldest]
             self._polls.pop(oldest, None)
 
-    def get(self, task_id: str) -> Task | None:
+    def get(self, task_id: str) -> SandboxTask | None:
         """The task, or None if there is none, or none any more."""
         return self._tasks.get(task_id)
 
-    def end(self, task: Task, now: float) -> Task:
+    def end_task(self, task: SandboxTask, now: float) -> SandboxTask:
         """The task, ended; remembered as such unless it was forgotten."""
         ended = msgspec.structs.replace(task, ended_at=now)
         if task.id in self._tasks:
             self._tasks[task.id] = ended
         return ended
 
-    def poll(self, task_id: str) -> Task | None:
+    def record_poll(self, task_id: str) -> SandboxTask | None:
         """`get`, counted."""
         self.polled += 1
         if task_id in self._tasks:
             self._polls[task_id] = self._polls.get(task_id, 0) + 1
         return self.get(task_id)
 
-    def polls(self, task_id: str) -> int:
+    def poll_count(self, task_id: str) -> int:
         """How often was asked about this task."""
         return self._polls.get(task_id, 0)
 
     @property
-    def tasks(self) -> list[Task]:
+    def tasks(self) -> list[SandboxTask]:
         """All that it remembers, in order of submission."""
         return list(self._tasks.values())
 
 
-def new_id(now: float) -> str:
+def new_task_id(now: float) -> str:
     """20 lower-case letters and digits, as the provider's ids look; sorts by time and never repeats after a restart."""
     raw = int(now).to_bytes(4, "big") + secrets.token_bytes(8)
     return base64.b32hexencode(raw).decode().rstrip("=").lower()
@@ -119,21 +119,21 @@ def new_job_id() -> str:
     return str(uuid.uuid4())
 
 
-def task_object(task: Task, now: float) -> dict[str, object]:
+def task_object(task: SandboxTask, now: float) -> dict[str, object]:
     """The provider's task object: the answer to a submission and to a poll, and its own callback's body."""
     shown: dict[str, object] = {"id": task.id, "model": task.model.name, "created_at": int(task.created_at)}
     if task.ended_at is None:
-        return shown | {"status": "in_progress", "progress": task.progress(now)}
-    if task.failed:
-        return shown | {"status": "failed", "error": failure(task.model.failed_code, "generation failed")}
+        return shown | {"status": "in_progress", "progress": task.progress_at(now)}
+    if task.has_failed:
+        return shown | {"status": "failed", "error": error_object(task.model.failed_code, "generation failed")}
     content = [
         {"type": "image", "url": url, "jobId": task.job_id, "id": f"{task.job_id}_{number}"}
-        for number, url in enumerate(task.urls)
+        for number, url in enumerate(task.picture_urls)
     ]
     usage = {"cost": "0.05", "discount": 1}
     return shown | {"status": "completed", "output": [{"content": content}], "usage": usage}
 
 
-def failure(code: str, message: str) -> dict[str, object]:
+def error_object(code: str, message: str) -> dict[str, object]:
     """The provider's `error` object. It documents codes of nine digits and calls them integers: 4007098."""
     return {"code": int(code), "error_message": message}

@@ -10,32 +10,32 @@ from msgspec import Struct
 from receiver import config
 from receiver.config import Network, Settings
 from receiver.core.errors import SettingsError
-from receiver.core.types import Answer, Clock, Heard, Policy, Reply, Taken
-from receiver.notify.dispatch import Notify
-from receiver.notify.senders.sender import AppriseSender, Sender
-from receiver.pictures.addresses import Allow
-from receiver.pictures.archive import Archiver
-from receiver.pictures.contact_sheets import Sheets
-from receiver.pictures.drawing.process import Draw, Studio
-from receiver.pictures.files import Files
-from receiver.pictures.signed_links import Links
-from receiver.providers.lazy import Late
+from receiver.core.types import Clock, Policy, PollReply, PollResult, SubmitAnswer, SubmitResult
+from receiver.notify.dispatch import NoticeDispatcher
+from receiver.notify.senders.sender import AppriseSender, MessageSender
+from receiver.pictures.addresses import FetchAllowlist
+from receiver.pictures.archive import PictureArchiver
+from receiver.pictures.contact_sheets import ContactSheets
+from receiver.pictures.drawing.process import DrawingProcess, DrawSheet
+from receiver.pictures.files import ArchiveFiles
+from receiver.pictures.signed_links import SignedLinks
+from receiver.providers.lazy import LazyProvider
 from receiver.providers.registry import PROVIDERS, Provider
 from receiver.store import Store, open_store
-from receiver.tasks.ingest import Ingest
-from receiver.tasks.intake import Intake
-from receiver.tasks.submit import Submit
-from receiver.tasks.sweep import Sweep
+from receiver.tasks.ingest import CallbackIngest
+from receiver.tasks.intake import TaskIntake
+from receiver.tasks.submit import SubmitLoop
+from receiver.tasks.sweep import SweepLoop
 from receiver.telemetry.metrics import Metrics
 from receiver.tokens import Ring
-from receiver.upkeep.retention import Pruner
+from receiver.upkeep.retention import RetentionPruner
 
 SEND_TIMEOUT_S = 30
 
 log = logging.getLogger(__name__)
 
 
-class Parts(Struct, frozen=True, kw_only=True, eq=False):
+class ServiceParts(Struct, frozen=True, kw_only=True, eq=False):
     """Everything that runs, connected. `api_tokens` open the API; sizes are bytes, spans seconds."""
 
     store: Store
@@ -43,36 +43,36 @@ class Parts(Struct, frozen=True, kw_only=True, eq=False):
     policy: Policy
     clock: Clock
     metrics: Metrics
-    ingest: Ingest
-    intake: Intake
-    submit: Submit
-    sweep: Sweep
-    notify: Notify
-    archive: Archiver
-    prune: Pruner
-    sender: Sender
-    files: Files
-    links: Links
-    draw: Draw
+    ingest: CallbackIngest
+    intake: TaskIntake
+    submit: SubmitLoop
+    sweep: SweepLoop
+    notify: NoticeDispatcher
+    archive: PictureArchiver
+    prune: RetentionPruner
+    sender: MessageSender
+    files: ArchiveFiles
+    links: SignedLinks
+    draw: DrawSheet
     api_tokens: tuple[str, ...]
     max_body: int
     body_timeout_s: float
     trusted_proxies: tuple[Network, ...] = ()
 
     @property
-    def loops(self) -> tuple[Submit, Sweep, Notify, Archiver, Pruner]:
+    def loops(self) -> tuple[SubmitLoop, SweepLoop, NoticeDispatcher, PictureArchiver, RetentionPruner]:
         """What the worker runs."""
         return self.submit, self.sweep, self.notify, self.archive, self.prune
 
 
-class _NoKey:
+class _KeylessProvider:
     """The provider without a key: nothing is ever sent, and nobody can be asked."""
 
-    async def submit(self, model: str, params: bytes, callback: str | None) -> Answer:
-        return Answer(Taken.NOT_SENT, "there is no provider key")
+    async def submit(self, model: str, params: bytes, callback: str | None) -> SubmitAnswer:
+        return SubmitAnswer(SubmitResult.NOT_SENT, "there is no provider key")
 
-    async def poll(self, task_id: str) -> Reply:
-        return Reply(Heard.NOTHING, "there is no provider key")
+    async def poll(self, task_id: str) -> PollReply:
+        return PollReply(PollResult.NOTHING, "there is no provider key")
 
 
 def wall_clock() -> int:
@@ -82,14 +82,18 @@ def wall_clock() -> int:
 
 @contextlib.asynccontextmanager
 async def open_parts(
-    settings: Settings, *, clock: Clock = wall_clock, sender: Sender | None = None, provider: Provider | None = None
-) -> AsyncIterator[Parts]:
+    settings: Settings,
+    *,
+    clock: Clock = wall_clock,
+    sender: MessageSender | None = None,
+    provider: Provider | None = None,
+) -> AsyncIterator[ServiceParts]:
     """The parts, with the database open and migrated; what is not handed in is made from the settings.
 
     Raises SettingsError and StoreError's children.
     """
-    secret_keys, api_tokens = config.secrets(settings)
-    path = settings.sqlite
+    secret_keys, api_tokens = config.ensure_secrets(settings)
+    path = settings.sqlite_file
     if path is None:
         raise SettingsError("RECEIVER_DATABASE_URL: PostgreSQL is not available in this version; use sqlite:///…")
     started_at = clock()
@@ -107,21 +111,21 @@ async def open_parts(
     async with contextlib.AsyncExitStack() as stack:
         store = await open_store(path)
         stack.push_async_callback(store.close)
-        provider = provider or _provider(stack, settings, clock)
+        provider = provider or _make_provider(stack, settings, clock)
         apprise = AppriseSender(timeout_s=SEND_TIMEOUT_S)
         stack.push_async_callback(apprise.close)
         ring = Ring(secret_keys)
-        files = Files(settings.state_dir / "images")
-        links = Links(ring, settings.public_url, clock, reachable=config.is_public(settings.public_url))
-        draw = Studio().draw
-        allow = Allow(hosts=frozenset(settings.fetch_allow.hosts), networks=settings.fetch_allow.networks)
+        files = ArchiveFiles(settings.state_dir / "images")
+        links = SignedLinks(ring, settings.public_url, clock, reachable=config.is_public(settings.public_url))
+        draw = DrawingProcess().draw_sheet
+        allow = FetchAllowlist(hosts=frozenset(settings.fetch_allow.hosts), networks=settings.fetch_allow.networks)
         metrics = Metrics(target.name for target in settings.targets)
-        archive = Archiver(store, files, policy, clock, draw=draw, allow=allow, metrics=metrics)
+        archive = PictureArchiver(store, files, policy, clock, draw=draw, allow=allow, metrics=metrics)
         stack.push_async_callback(archive.close)
         await _warn_of_lost_keys(store, ring)
-        ingest = Ingest(store, PROVIDERS["vtrix"].parse, policy, clock, metrics)
+        ingest = CallbackIngest(store, PROVIDERS["vtrix"].parse, policy, clock, metrics)
         stack.push_async_callback(ingest.close)
-        intake = Intake(
+        intake = TaskIntake(
             store,
             policy,
             ring,
@@ -130,7 +134,7 @@ async def open_parts(
             public_url=settings.public_url,
             unreachable=config.why_unreachable(settings),
         )
-        notify = Notify(
+        notify = NoticeDispatcher(
             store,
             sender or apprise,
             policy,
@@ -139,11 +143,11 @@ async def open_parts(
             timeout_ms=SEND_TIMEOUT_S * 1000,
             links=links,
             # by a child of its own: a digest is made of thumbnails, and waits for no stranger's picture
-            picture=Sheets(store, files, Studio().draw, links.image),
+            picture=ContactSheets(store, files, DrawingProcess().draw_sheet, links.image_url),
             metrics=metrics,
         )
         stack.push_async_callback(notify.close)
-        yield Parts(
+        yield ServiceParts(
             store=store,
             ring=ring,
             policy=policy,
@@ -151,7 +155,7 @@ async def open_parts(
             metrics=metrics,
             ingest=ingest,
             intake=intake,
-            submit=Submit(
+            submit=SubmitLoop(
                 store,
                 provider,
                 policy,
@@ -161,10 +165,10 @@ async def open_parts(
                 concurrency=settings.provider_concurrency,
                 metrics=metrics,
             ),
-            sweep=Sweep(store, provider, policy, clock, metrics=metrics),
+            sweep=SweepLoop(store, provider, policy, clock, metrics=metrics),
             notify=notify,
             archive=archive,
-            prune=Pruner(store, files, policy, clock, keep=settings.retention),
+            prune=RetentionPruner(store, files, policy, clock, keep=settings.retention),
             sender=sender or apprise,
             files=files,
             links=links,
@@ -177,21 +181,21 @@ async def open_parts(
 
 
 @contextlib.asynccontextmanager
-async def open_pruner(settings: Settings, clock: Clock = wall_clock) -> AsyncIterator[Pruner]:
+async def open_pruner(settings: Settings, clock: Clock = wall_clock) -> AsyncIterator[RetentionPruner]:
     """Retention alone, with the database to itself. Raises StoreError's children."""
-    assert settings.sqlite is not None  # noqa: S101 - whoever asks has looked
-    store = await open_store(settings.sqlite)
+    assert settings.sqlite_file is not None  # noqa: S101 - whoever asks has looked
+    store = await open_store(settings.sqlite_file)
     try:
-        files, policy = Files(settings.state_dir / "images"), Policy(targets=settings.targets)
-        yield Pruner(store, files, policy, clock, keep=settings.retention, alone=True)
+        files, policy = ArchiveFiles(settings.state_dir / "images"), Policy(targets=settings.targets)
+        yield RetentionPruner(store, files, policy, clock, keep=settings.retention, alone=True)
     finally:
         await store.close()
 
 
-def _provider(stack: contextlib.AsyncExitStack, settings: Settings, clock: Clock) -> Provider:
+def _make_provider(stack: contextlib.AsyncExitStack, settings: Settings, clock: Clock) -> Provider:
     if settings.provider_key is None:
-        return _NoKey()
-    late = Late(PROVIDERS["vtrix"], settings.provider_url, settings.provider_key, clock=clock)
+        return _KeylessProvider()
+    late = LazyProvider(PROVIDERS["vtrix"], settings.provider_url, settings.provider_key, clock=clock)
     stack.push_async_callback(late.close)
     return late
 

@@ -20,7 +20,7 @@ FAULT_WAIT_S = 1.0
 log = logging.getLogger(__name__)
 
 
-class Loop(Protocol):
+class WorkLoop(Protocol):
     """What a room offers to be run: claim one piece of work, carry it, and say when the next is due."""
 
     topic: Topic
@@ -30,26 +30,26 @@ class Loop(Protocol):
     async def claim(self) -> Any:
         """One piece of work under a lease, or None. May raise StoreError: it is asked again soon."""
 
-    async def carry(self, work: Any, /) -> None:
+    async def carry_out(self, work: Any, /) -> None:
         """Do it and record it."""
 
     async def next_due(self) -> int | None:
         """When, in milliseconds, `claim` may have something though nobody wakes it."""
 
 
-async def run(loops: Sequence[Loop], store: Store, clock: Clock, stop: asyncio.Event) -> None:
+async def run_loops(loops: Sequence[WorkLoop], store: Store, clock: Clock, stop: asyncio.Event) -> None:
     """Run the loops until `stop`; work under way then gets its loop's `grace_s` to end before it is cancelled."""
     async with asyncio.TaskGroup() as group:
         for loop in loops:
-            group.create_task(_drive(loop, store, clock, stop), name=loop.topic.value)
+            group.create_task(_run_loop(loop, store, clock, stop), name=loop.topic.value)
 
 
-async def _drive(loop: Loop, store: Store, clock: Clock, stop: asyncio.Event) -> None:
+async def _run_loop(loop: WorkLoop, store: Store, clock: Clock, stop: asyncio.Event) -> None:
     carried: set[asyncio.Task[None]] = set()
     stopped = asyncio.create_task(stop.wait())
     try:
         while not stop.is_set():
-            seen = store.seen(loop.topic)
+            seen = store.wake_count(loop.topic)
             wait_s = INTERVAL_S
             try:
                 free = len(carried) < loop.width
@@ -63,11 +63,11 @@ async def _drive(loop: Loop, store: Store, clock: Clock, stop: asyncio.Event) ->
                 log.warning("%s", error, extra={"action": f"{loop.topic}.claim"})
                 work, wait_s = None, FAULT_WAIT_S
             if work is not None:
-                task = asyncio.create_task(_carry(loop, work, store))
+                task = asyncio.create_task(_carry_out(loop, work, store))
                 carried.add(task)
                 task.add_done_callback(carried.discard)
                 continue
-            woken = asyncio.create_task(store.wait(loop.topic, seen, wait_s))
+            woken = asyncio.create_task(store.wait_for_wake(loop.topic, seen, wait_s))
             try:
                 await asyncio.wait({woken, stopped}, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -81,10 +81,10 @@ async def _drive(loop: Loop, store: Store, clock: Clock, stop: asyncio.Event) ->
         await asyncio.gather(*carried, return_exceptions=True)
 
 
-async def _carry(loop: Loop, work: Any, store: Store) -> None:
+async def _carry_out(loop: WorkLoop, work: Any, store: Store) -> None:
     """One piece of work; if it breaks, its lease brings it back."""
     try:
-        await loop.carry(work)
+        await loop.carry_out(work)
     except StoreError as error:
         log.warning("%s; tried again when its lease ends", error, extra={"action": f"{loop.topic}.carry"})
     except Exception:

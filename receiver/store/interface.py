@@ -12,38 +12,38 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
-from receiver.store.signals import Listener
+from receiver.store.signals import ChangeListener
 from receiver.store.sqlite.engine import open_sqlite
-from receiver.store.tables.callbacks import Callbacks
+from receiver.store.tables.callbacks import CallbackTable
 from receiver.store.tables.connection import Topic
-from receiver.store.tables.notices import Notices
-from receiver.store.tables.picture_copies import Copies
-from receiver.store.tables.retention import Pruning
-from receiver.store.tables.sends import Sends
-from receiver.store.tables.tasks import Tasks
+from receiver.store.tables.notices import NoticeTable
+from receiver.store.tables.picture_copies import PictureCopyTable
+from receiver.store.tables.retention import RetentionQueries
+from receiver.store.tables.sends import SendTable
+from receiver.store.tables.tasks import TaskTable
 from receiver.store.writer_turns import Lane
 
 
 class Tx(Protocol):
     """The tables inside one transaction."""
 
-    tasks: Tasks
-    callbacks: Callbacks
-    copies: Copies
-    notices: Notices
-    sends: Sends
-    pruning: Pruning
+    tasks: TaskTable
+    callbacks: CallbackTable
+    copies: PictureCopyTable
+    notices: NoticeTable
+    sends: SendTable
+    pruning: RetentionQueries
 
 
 class Store(Protocol):
     """The tables for reading, `write()` for changing, and who waits for what."""
 
-    tasks: Tasks
-    callbacks: Callbacks
-    copies: Copies
-    notices: Notices
-    sends: Sends
-    pruning: Pruning
+    tasks: TaskTable
+    callbacks: CallbackTable
+    copies: PictureCopyTable
+    notices: NoticeTable
+    sends: SendTable
+    pruning: RetentionQueries
     fault: str | None
     """Why the last transaction could not be committed; None when it went well."""
 
@@ -53,22 +53,22 @@ class Store(Protocol):
     async def probe(self) -> str | None:
         """Whether a commit goes through now: None, or why not."""
 
-    def no_room(self) -> str | None:
+    def disk_full_reason(self) -> str | None:
         """Why no more callbacks are stored, though other changes still are; None while there is room on the disk."""
 
-    def sizes(self) -> tuple[int, int]:
+    def file_sizes(self) -> tuple[int, int]:
         """How many bytes the database has, and how many the log of what is not in it yet. Blocks for a moment."""
 
     def wake(self, topic: Topic) -> None:
         """Tell the loop of `topic` to look."""
 
-    def seen(self, topic: Topic) -> int:
+    def wake_count(self, topic: Topic) -> int:
         """The count to hand to `wait`; take it before looking for work."""
 
-    async def wait(self, topic: Topic, seen: int, timeout_s: float) -> None:
+    async def wait_for_wake(self, topic: Topic, seen: int, timeout_s: float) -> None:
         """Return once `topic` was woken after `seen`, or after `timeout_s` seconds."""
 
-    def listen(self) -> Listener:
+    def open_listener(self) -> ChangeListener:
         """Follow the changes of tasks."""
 
     async def close(self) -> None:

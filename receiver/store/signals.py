@@ -5,7 +5,7 @@ import asyncio
 from receiver.store.tables.connection import Topic
 
 
-class Wakes:
+class TopicWakeups:
     """Who waits for which topic. A wake between `seen` and `wait` is not missed: the count has moved on."""
 
     def __init__(self) -> None:
@@ -19,11 +19,11 @@ class Wakes:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def seen(self, topic: Topic) -> int:
+    def wake_count(self, topic: Topic) -> int:
         """The count to hand to `wait`; take it before looking for work."""
         return self._counts[topic]
 
-    async def wait(self, topic: Topic, seen: int, timeout_s: float) -> None:
+    async def wait_for_wake(self, topic: Topic, seen: int, timeout_s: float) -> None:
         """Return once the topic was woken after `seen`, or after `timeout_s`."""
         if self._counts[topic] != seen:
             return
@@ -35,42 +35,42 @@ class Wakes:
             self._waiting[topic].discard(waiter)
 
 
-class Listeners:
+class ChangeListeners:
     """Who follows the changes of tasks: each has a bounded set of refs still to be looked at."""
 
-    MOST = 1000
+    REFS_MOST = 1000
 
     def __init__(self) -> None:
-        self._all: set[Listener] = set()
+        self._all: set[ChangeListener] = set()
 
-    def tell(self, refs: set[str]) -> None:
+    def publish_refs(self, refs: set[str]) -> None:
         """These tasks changed."""
         for listener in self._all:
-            listener.tell(refs)
+            listener.add_refs(refs)
 
-    def open(self) -> "Listener":
+    def open_listener(self) -> "ChangeListener":
         """A new listener; `close` it."""
-        listener = Listener(self._all)
+        listener = ChangeListener(self._all)
         self._all.add(listener)
         return listener
 
 
-class Listener:
+class ChangeListener:
     """The refs that changed since they were last taken, each once; the oldest give way beyond `Listeners.MOST`."""
 
-    def __init__(self, peers: set["Listener"]) -> None:
+    def __init__(self, peers: set["ChangeListener"]) -> None:
         self._refs: dict[str, None] = {}
         self._any = asyncio.Event()
         self._peers = peers
 
-    def tell(self, refs: set[str]) -> None:
+    def add_refs(self, refs: set[str]) -> None:
         """Remember these refs."""
         self._refs.update(dict.fromkeys(refs))
-        while len(self._refs) > Listeners.MOST:
+        while len(self._refs) > ChangeListeners.REFS_MOST:
             del self._refs[next(iter(self._refs))]
         self._any.set()
 
-    async def take(self, timeout_s: float) -> list[str]:
+    async def take_refs(self, timeout_s: float) -> list[str]:
         """The refs that changed, as soon as there are any; empty after `timeout_s`."""
         try:
             async with asyncio.timeout(timeout_s):

@@ -16,14 +16,14 @@ class Lane(Enum):
     OTHER = "other"
 
 
-class Turns:
+class WriterLock:
     """A lock with two lanes. `take` may be cancelled; `give` must follow every `take` that returned."""
 
     def __init__(self) -> None:
         self._waiting: dict[Lane, deque[asyncio.Future[None]]] = {lane: deque() for lane in Lane}
         self._holder: Lane | None = None
 
-    async def take(self, lane: Lane) -> None:
+    async def acquire(self, lane: Lane) -> None:
         """Wait for a turn."""
         if self._holder is None:
             self._holder = lane
@@ -34,10 +34,10 @@ class Turns:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self.give()  # the turn was handed to us just as we were cancelled
+                self.release()  # the turn was handed to us just as we were cancelled
             raise
 
-    def give(self) -> None:
+    def release(self) -> None:
         """End the turn and hand it on."""
         after = (Lane.OTHER, Lane.INGEST) if self._holder is Lane.INGEST else (Lane.INGEST, Lane.OTHER)
         for lane in after:

@@ -10,31 +10,43 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from receiver.core.decide import FOREVER, paused, requeued, unsure
+from receiver.core.decide import FOREVER, mark_unsure, pause_task, requeue_task
 from receiver.core.errors import StoreError
 from receiver.core.provider_pace import ProviderPace, Signal
-from receiver.core.schedule import PROBES, SetBack, probe_gap, submit_gap
-from receiver.core.types import Answer, Clock, Ending, Error, Outcome, Policy, Shape, Source, State, Taken, Task
+from receiver.core.schedule import PROBES, ClockRewind, probe_gap, submit_gap
+from receiver.core.types import (
+    Clock,
+    Ending,
+    Outcome,
+    OutcomeShape,
+    OutcomeSource,
+    Policy,
+    SubmitAnswer,
+    SubmitResult,
+    Task,
+    TaskError,
+    TaskState,
+)
 from receiver.notify.attention import raise_attention
 from receiver.providers.registry import Provider
 from receiver.store import Store, Topic, Tx
-from receiver.store.insist import insist
-from receiver.tasks.settle import Book, expected_time
+from receiver.store.insist import record_with_retries
+from receiver.tasks.settle import TaskBatch, expected_time
 from receiver.telemetry import logs
 from receiver.telemetry.metrics import Metrics
 
 LEASE_MS = 60_000  # the request may take 30 s; after this nobody waits for its answer
 _SIGNALS = {
-    Taken.TAKEN: Signal.FINE,
-    Taken.REFUSED: Signal.FINE,
-    Taken.BUSY: Signal.BUSY,
-    Taken.BARRED: Signal.UNAUTHORIZED,
+    SubmitResult.TAKEN: Signal.FINE,
+    SubmitResult.REFUSED: Signal.FINE,
+    SubmitResult.BUSY: Signal.BUSY,
+    SubmitResult.UNAUTHORIZED: Signal.UNAUTHORIZED,
 }
 
 log = logging.getLogger(__name__)
 
 
-class Submit:
+class SubmitLoop:
     """The loop that submits. `callback_url` makes a task's URL; `key_id` names the key that signs it."""
 
     topic = Topic.SUBMIT
@@ -51,7 +63,7 @@ class Submit:
         key_id: str,
         concurrency: int,
         metrics: Metrics,
-        luck: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         self._store = store
         self._provider = provider
@@ -60,16 +72,16 @@ class Submit:
         self._callback_url = callback_url
         self._key_id = key_id
         self._metrics = metrics
-        self._luck = luck
+        self._jitter = jitter
         self.width = concurrency
         self._pace = ProviderPace(concurrency=concurrency, retry_after_most_ms=LEASE_MS)
         self._started = False
-        self._set_back = SetBack()
+        self._clock_rewind = ClockRewind()
 
     async def claim(self) -> Task | None:
         """The next task to submit, now `submitting` under a lease; None while there is none, no place, or a pause."""
         now = self._clock()
-        set_back = self._set_back(now)
+        set_back = self._clock_rewind(now)
         if self._started and not set_back and not await self._store.tasks.any_due(now):
             return None
         async with self._store.write() as tx:
@@ -77,28 +89,28 @@ class Submit:
             if set_back:
                 await tx.tasks.pull_in(now, due_ms=PROBES[-1], lease_ms=LEASE_MS)
             for overdue in await tx.tasks.overdue_answers(now):
-                gone = unsure(overdue, now, self._policy.sweep_first_ms)
+                gone = mark_unsure(overdue, now, self._policy.sweep_first_ms)
                 await tx.tasks.update([(overdue, gone)])
                 log.warning("no answer to the submission", extra={"action": "submit.unsure", "ref": overdue.ref})
-            claimed = await self._take(tx, now)
+            claimed = await self._claim_next(tx, now)
         self._started = True
-        self._set_back.mended(now)
+        self._clock_rewind.mark_handled(now)
         if released:
             self._pace = replace(self._pace, unauthorized=True)
         if claimed is not None and self._pace.unauthorized:  # this one probes
             self._pace = self._pace.probing(now, LEASE_MS)
         return claimed
 
-    async def carry(self, task: Task) -> None:
+    async def carry_out(self, task: Task) -> None:
         """Send the request and record the answer, waiting for the disk if need be."""
-        logs.about(task.ref)
+        logs.bind_ref(task.ref)
         url = None if task.poll_only else self._callback_url(task.ref)
         answer = await self._provider.submit(task.model or "", task.params, url)
-        self._metrics.submitted(answer.taken)
-        level = logging.WARNING if answer.taken in (Taken.UNCLEAR, Taken.BARRED) else logging.INFO
-        log.log(level, answer.text, extra={"action": f"submit.{answer.taken}", "ref": task.ref})
+        self._metrics.count_submission(answer.result)
+        level = logging.WARNING if answer.result in (SubmitResult.UNCLEAR, SubmitResult.UNAUTHORIZED) else logging.INFO
+        log.log(level, answer.text, extra={"action": f"submit.{answer.result}", "ref": task.ref})
         try:
-            await insist(lambda: self._record(task, answer))
+            await record_with_retries(lambda: self._record_answer(task, answer))
         except StoreError as error:
             taught = answer.outcome and answer.outcome.task_id
             log.error("the answer %s could not be stored: %s", taught, error, extra={"action": "submit.record"})
@@ -115,17 +127,17 @@ class Submit:
         )
         return min((at for at in times if at is not None), default=None)
 
-    async def _take(self, tx: Tx, now: int) -> Task | None:
+    async def _claim_next(self, tx: Tx, now: int) -> Task | None:
         if not self._policy.can_poll or self._pace.paused_until(now):  # without a key, tasks wait
             return None
-        if await tx.tasks.in_hand(now) >= self._pace.places(now):
+        if await tx.tasks.places_taken(now) >= self._pace.places(now):
             return None
         queued = await tx.tasks.next_queued(now)
         if queued is None:
             return None
         claimed = replace(
             queued,
-            state=State.SUBMITTING,
+            state=TaskState.SUBMITTING,
             held_by=None,
             due_at=None,
             key_id=None if queued.poll_only else self._key_id,
@@ -137,24 +149,24 @@ class Submit:
         await tx.tasks.update([(queued, claimed)])
         return claimed
 
-    async def _record(self, claimed: Task, answer: Answer) -> None:
+    async def _record_answer(self, claimed: Task, answer: SubmitAnswer) -> None:
         now = self._clock()
         async with self._store.write() as tx:
             takes = await expected_time(tx, claimed, self._policy)
-            book = await Book.read(tx, [claimed.ref], self._policy, now)
+            book = await TaskBatch.read_tasks(tx, [claimed.ref], self._policy, now)
             task = book.tasks[claimed.ref]
-            if answer.taken is Taken.TAKEN and answer.outcome is not None:
-                task = await self._learn(tx, task, claimed, answer.outcome)
-                book.put(taken(task, now, takes))
-                if answer.outcome.terminal:
-                    await book.look_up([(task.ref, answer.outcome)])
-                    book.apply(task.ref, answer.outcome, Source.ANSWER)
-            elif task.state is State.SUBMITTING and task.claim == claimed.claim:
-                if answer.taken is Taken.REFUSED:
-                    book.apply(task.ref, _refusal(answer), Source.ANSWER)
+            if answer.result is SubmitResult.TAKEN and answer.outcome is not None:
+                task = await self._learn_task_id(tx, task, claimed, answer.outcome)
+                book.set_task(mark_taken(task, now, takes))
+                if answer.outcome.is_terminal:
+                    await book.look_up_owners([(task.ref, answer.outcome)])
+                    book.apply_outcome(task.ref, answer.outcome, OutcomeSource.ANSWER)
+            elif task.state is TaskState.SUBMITTING and task.claim == claimed.claim:
+                if answer.result is SubmitResult.REFUSED:
+                    book.apply_outcome(task.ref, _refusal_outcome(answer), OutcomeSource.ANSWER)
                 else:
-                    book.put(self._put_back(task, answer, now, takes))
-            if answer.taken is Taken.BARRED:
+                    book.set_task(self._put_back(task, answer, now, takes))
+            if answer.result is SubmitResult.UNAUTHORIZED:
                 await raise_attention(
                     tx,
                     "provider-key",
@@ -163,17 +175,17 @@ class Submit:
                     self._policy,
                     now,
                 )
-            await book.write()
-        self._metrics.settled(book.ended)
+            await book.write_back()
+        self._metrics.count_settled(book.ended_tasks)
         self._pace = self._pace.after(
-            _SIGNALS.get(answer.taken, Signal.NOTHING),
+            _SIGNALS.get(answer.result, Signal.NOTHING),
             sent_at=claimed.submitted_at or now,
             now=now,
             retry_after_ms=answer.retry_after_ms,
         )
         self._store.wake(Topic.SUBMIT)
 
-    async def _learn(self, tx: Tx, task: Task, claimed: Task, outcome: Outcome) -> Task:
+    async def _learn_task_id(self, tx: Tx, task: Task, claimed: Task, outcome: Outcome) -> Task:
         """The answer's id and time, kept in any state; an id that contradicts another calls for a person."""
         task_id = outcome.task_id or ""
         owner = (await tx.tasks.by_task_id(task.provider, [task_id])).get(task_id, task.ref)
@@ -195,24 +207,24 @@ class Submit:
             submitted_at=claimed.submitted_at,
         )
 
-    def _put_back(self, task: Task, answer: Answer, now: int, takes: int) -> Task:
-        retryable = answer.taken in (Taken.NOT_SENT, Taken.BUSY, Taken.BARRED)
+    def _put_back(self, task: Task, answer: SubmitAnswer, now: int, takes: int) -> Task:
+        retryable = answer.result in (SubmitResult.NOT_SENT, SubmitResult.BUSY, SubmitResult.UNAUTHORIZED)
         if not retryable or task.called_at is not None:  # a callback came on its token: someone took it
-            return unsure(task, now, takes)
-        if answer.taken is Taken.BARRED:
-            return paused(task, now + probe_gap(self._pace.refusals))
-        gap = submit_gap(task.tries + 1, retry_after=answer.retry_after_ms, luck=self._luck())
-        return requeued(task, now + gap)
+            return mark_unsure(task, now, takes)
+        if answer.result is SubmitResult.UNAUTHORIZED:
+            return pause_task(task, now + probe_gap(self._pace.refusals))
+        gap = submit_gap(task.tries + 1, retry_after=answer.retry_after_ms, jitter=self._jitter())
+        return requeue_task(task, now + gap)
 
 
-def taken(task: Task, now: int, takes: int) -> Task:
+def mark_taken(task: Task, now: int, takes: int) -> Task:
     """The task that the provider certainly has, unless it already ended: waiting, and polled if no callback comes."""
-    if task.state in (State.COMPLETED, State.FAILED, State.CANCELLED, State.LOST):
+    if task.state in (TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELLED, TaskState.LOST):
         return task
     hinted = task.hint is not None or task.hint_step is not None
     return replace(
         task,
-        state=State.WAITING,
+        state=TaskState.WAITING,
         held_by=None,
         unsure=False,
         due_at=None,
@@ -223,6 +235,6 @@ def taken(task: Task, now: int, takes: int) -> Task:
     )
 
 
-def _refusal(answer: Answer) -> Outcome:
-    error = answer.error or Error(None, answer.text)
-    return Outcome(ending=Ending.FAILED, shape=Shape.OTHER, status="refused", error=error)
+def _refusal_outcome(answer: SubmitAnswer) -> Outcome:
+    error = answer.error or TaskError(None, answer.text)
+    return Outcome(ending=Ending.FAILED, shape=OutcomeShape.OTHER, status="refused", error=error)

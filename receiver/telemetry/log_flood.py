@@ -18,40 +18,40 @@ KINDS_MOST = 256
 _Kind = tuple[str, int, str | None]
 
 
-class _Span(Struct):
+class _FloodSpan(Struct):
     ends: float
     left: int = SHARE
     dropped: int = 0
 
 
-class Flood:
+class LogFlood:
     """Says of each record whether it may be written. Not for several threads at once; `now` is in seconds."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._spans: OrderedDict[_Kind, _Span] = OrderedDict()  # the one that ends first is the first
+        self._spans: OrderedDict[_Kind, _FloodSpan] = OrderedDict()  # the one that ends first is the first
 
-    def admits(self, record: logging.LogRecord) -> bool:
+    def should_write(self, record: logging.LogRecord) -> bool:
         """Whether there is room for it in its kind's span; it is counted where there is none."""
-        span = self._spans.get(_kind(record))
+        span = self._spans.get(_kind_of(record))
         if span is None or span.left > 0:
             return True
         span.dropped += 1
         return False
 
-    def written(self, record: logging.LogRecord, size: int) -> logging.LogRecord | None:
+    def count_written(self, record: logging.LogRecord, size: int) -> logging.LogRecord | None:
         """It took so many characters. Gives a record to be written behind it if it was the last for now."""
-        kind = _kind(record)
+        kind = _kind_of(record)
         span = self._spans.get(kind)
         if span is None:
-            span = self._spans[kind] = _Span(self._now() + SPAN_S)
+            span = self._spans[kind] = _FloodSpan(self._now() + SPAN_S)
         had = span.left
         span.left -= size
         if had <= 0 or span.left > 0:
             return None
-        return _said(kind, "more lines like this one are counted and left out for up to %.0f s", SPAN_S)
+        return _make_record(kind, "more lines like this one are counted and left out for up to %.0f s", SPAN_S)
 
-    def over(self, *, all_of_them: bool = False) -> Iterator[logging.LogRecord]:
+    def pop_summaries(self, *, all_of_them: bool = False) -> Iterator[logging.LogRecord]:
         """What is to be said of the spans that have ended, or of all. They are forgotten."""
         now = self._now()
         while self._spans:
@@ -60,14 +60,14 @@ class Flood:
                 return
             del self._spans[kind]
             if span.dropped:
-                yield _said(kind, "%d more such lines were left out", span.dropped, left_out=span.dropped)
+                yield _make_record(kind, "%d more such lines were left out", span.dropped, left_out=span.dropped)
 
 
-def _kind(record: logging.LogRecord) -> _Kind:
+def _kind_of(record: logging.LogRecord) -> _Kind:
     return record.name, record.levelno, getattr(record, "action", None)
 
 
-def _said(kind: _Kind, text: str, *args: object, **extra: object) -> logging.LogRecord:
+def _make_record(kind: _Kind, text: str, *args: object, **extra: object) -> logging.LogRecord:
     name, level, action = kind
     record = logging.LogRecord(name, level, __file__, 0, text, args, None)
     record.__dict__ |= {"action": action or name, **extra}

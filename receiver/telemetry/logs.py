@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from typing import TextIO
 from urllib.parse import quote, quote_plus, unquote
 
-from receiver.telemetry.log_flood import Flood
+from receiver.telemetry.log_flood import LogFlood
 
 MASK = "•••"
 FIELD_MOST = 16_384  # characters of one field of a line
@@ -41,7 +41,7 @@ _LOOKS_SECRET = re.compile(
 _about: ContextVar[str | None] = ContextVar("about", default=None)
 
 
-def about(ref: str | None) -> None:
+def bind_ref(ref: str | None) -> None:
     """What this asyncio task, and what it starts, logs from now on is of the task `ref`, where a line does not say
     otherwise."""
     _about.set(ref)
@@ -55,8 +55,8 @@ class Redactor:
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        parts = {part for secret in secrets for part in (secret, *_telling(secret))}
-        forms = {form for part in parts for form in _forms(part) if len(form) >= 4}
+        parts = {part for secret in secrets for part in (secret, *_url_secrets(secret))}
+        forms = {form for part in parts for form in _quoted_forms(part) if len(form) >= 4}
         longest_first = sorted(forms, key=lambda form: (-len(form), form))
         self._known = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
         self._any = re.compile(f"{self._known.pattern}|(?i:{_LOOKS_SECRET.pattern})", re.ASCII)
@@ -64,14 +64,14 @@ class Redactor:
     def __repr__(self) -> str:
         return "Redactor()"
 
-    def clean(self, text: str) -> str:
+    def redact(self, text: str) -> str:
         """`text` with `•••` in place of every secret."""
         if not self._any.search(text):
             return text
-        return _LOOKS_SECRET.sub(_hide, self._known.sub(MASK, text))
+        return _LOOKS_SECRET.sub(_hide_match, self._known.sub(MASK, text))
 
 
-def _hide(match: re.Match[str]) -> str:
+def _hide_match(match: re.Match[str]) -> str:
     if ref := match["ref"]:
         return f"{ref}.{MASK}"
     if scheme := match["scheme"]:
@@ -79,7 +79,7 @@ def _hide(match: re.Match[str]) -> str:
     return f"{match['path'] or match['bearer']}{MASK}"
 
 
-def _telling(secret: str) -> Iterator[str]:
+def _url_secrets(secret: str) -> Iterator[str]:
     """The parts of a URL that give it away where a service's error names them alone."""
     _, scheme, rest = secret.partition("://")
     if not scheme:
@@ -95,56 +95,56 @@ def _telling(secret: str) -> Iterator[str]:
             yield part
 
 
-def _forms(secret: str) -> Iterator[str]:
+def _quoted_forms(secret: str) -> Iterator[str]:
     """A secret as it stands, and as URLs, `repr` and JSON write it."""
     plain = unquote(secret)
     yield from (secret, plain, quote(plain), quote(plain, safe=""), quote_plus(plain))
     yield from (repr(secret)[1:-1], json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
 
 
-class _Line(logging.Formatter):
+class _LineFormatter(logging.Formatter):
     """A record's fields, cleaned before they are quoted: quoting would disguise a secret."""
 
     def __init__(self, redactor: Redactor) -> None:
         super().__init__()
         self._redactor = redactor
 
-    def _field(self, value: object) -> str:
-        text = self._redactor.clean(str(value))  # before it is cut: half a secret would not be known
+    def _clean_field(self, value: object) -> str:
+        text = self._redactor.redact(str(value))  # before it is cut: half a secret would not be known
         text = text if len(text) <= FIELD_MOST else f"{text[:FIELD_MOST]}…"
         return text.encode("utf-8", "replace").decode()  # lone surrogates cannot be written
 
-    def _text(self, record: logging.LogRecord) -> str:
+    def _message_text(self, record: logging.LogRecord) -> str:
         try:
-            return self._field(record.getMessage())
+            return self._clean_field(record.getMessage())
         except Exception:  # arguments that do not fit; a line that is lost helps nobody
-            return self._field(f"{record.msg!s} {record.args!r}")
+            return self._clean_field(f"{record.msg!s} {record.args!r}")
 
-    def _trace(self, record: logging.LogRecord) -> str | None:
+    def _trace_text(self, record: logging.LogRecord) -> str | None:
         trace = self.formatException(record.exc_info) if record.exc_info else record.exc_text
         pieces = [piece for piece in (trace, record.stack_info) if piece]
-        return self._field("\n".join(pieces)) if pieces else None
+        return self._clean_field("\n".join(pieces)) if pieces else None
 
-    def _action(self, record: logging.LogRecord) -> str:
-        return self._field(getattr(record, "action", None) or record.name)
+    def _action_name(self, record: logging.LogRecord) -> str:
+        return self._clean_field(getattr(record, "action", None) or record.name)
 
-    def _ref(self, record: logging.LogRecord) -> str | None:
+    def _task_ref(self, record: logging.LogRecord) -> str | None:
         ref = getattr(record, "ref", None) or _about.get()
-        return None if ref is None else self._field(ref)
+        return None if ref is None else self._clean_field(ref)
 
 
-class HumanLine(_Line):
+class HumanLine(_LineFormatter):
     """`12:03:04 INFO settle 0199… text`, in local time; control characters escaped, tracebacks below."""
 
     def format(self, record: logging.LogRecord) -> str:
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
-        words = (clock, record.levelname, self._action(record), self._ref(record), self._text(record))
-        line = _escaped(" ".join(word for word in words if word))
-        trace = self._trace(record)
-        return line if trace is None else "\n".join([line, *map(_escaped, trace.split("\n"))])
+        words = (clock, record.levelname, self._action_name(record), self._task_ref(record), self._message_text(record))
+        line = _escape_controls(" ".join(word for word in words if word))
+        trace = self._trace_text(record)
+        return line if trace is None else "\n".join([line, *map(_escape_controls, trace.split("\n"))])
 
 
-class JsonLine(_Line):
+class JsonLine(_LineFormatter):
     """`{"ts", "level", "action", "ref", "msg", extras…, "trace"?}`; `ts` is RFC 3339, UTC, with milliseconds."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -152,19 +152,19 @@ class JsonLine(_Line):
         line: dict[str, object] = {
             "ts": moment.replace("+00:00", "Z"),
             "level": record.levelname.lower(),
-            "action": self._action(record),
-            "ref": self._ref(record),
-            "msg": self._text(record),
+            "action": self._action_name(record),
+            "ref": self._task_ref(record),
+            "msg": self._message_text(record),
         }
         extras = [key for key in record.__dict__ if key not in _ORDINARY and key not in line]
-        line |= {self._field(key): self._value(record.__dict__[key]) for key in extras[:_EXTRAS_MOST]}
-        if trace := self._trace(record):
+        line |= {self._clean_field(key): self._json_value(record.__dict__[key]) for key in extras[:_EXTRAS_MOST]}
+        if trace := self._trace_text(record):
             line["trace"] = trace
         return json.dumps(line, ensure_ascii=False)
 
-    def _value(self, value: object) -> object:
+    def _json_value(self, value: object) -> object:
         plain = value is None or isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
-        return value if plain else self._field(value)
+        return value if plain else self._clean_field(value)
 
 
 class JournalLine(JsonLine):
@@ -175,32 +175,32 @@ class JournalLine(JsonLine):
         return f"<{priority}>{super().format(record)}"
 
 
-def _escaped(line: str) -> str:
+def _escape_controls(line: str) -> str:
     """Other people's bytes must neither start a line of their own nor speak to the terminal."""
     return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), line)
 
 
-class _Output(logging.StreamHandler[TextIO]):
+class _LogHandler(logging.StreamHandler[TextIO]):
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
-        self._flood = Flood()
+        self._flood = LogFlood()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write it, unless too many like it were; the handler's lock is held."""
-        for late in self._flood.over():
+        for late in self._flood.pop_summaries():
             super().emit(late)
-        if self._flood.admits(record):
+        if self._flood.should_write(record):
             super().emit(record)
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
-        last = self._flood.written(record, len(text))
+        last = self._flood.count_written(record, len(text))
         return text if last is None else f"{text}{self.terminator}{super().format(last)}"
 
     def close(self) -> None:
         """Say what is still to be said of a flood."""
         with self.lock or contextlib.nullcontext():
-            for late in self._flood.over(all_of_them=True):
+            for late in self._flood.pop_summaries(all_of_them=True):
                 super().emit(late)
         super().close()
 
@@ -215,7 +215,7 @@ class _Output(logging.StreamHandler[TextIO]):
                 print(f"a log line of {record.name} is lost: {kind}", file=sys.stderr)  # noqa: T201 - no log to tell it
 
 
-def setup(
+def setup_logging(
     stream: TextIO, *, tty: bool, journal: bool = False, level: int = logging.INFO, secrets: Iterable[str] = ()
 ) -> Redactor:
     """Send every log line of this process to `stream`; calling it again replaces the earlier set-up.
@@ -225,10 +225,10 @@ def setup(
     texts that are kept elsewhere, such as a send's error.
     """
     redactor = Redactor(secrets)
-    output = _Output(stream)
+    output = _LogHandler(stream)
     output.setFormatter((HumanLine if tty else JournalLine if journal else JsonLine)(redactor))
     root = logging.getLogger()
-    for old in [each for each in root.handlers if isinstance(each, _Output)]:
+    for old in [each for each in root.handlers if isinstance(each, _LogHandler)]:
         root.removeHandler(old)
         old.close()
     root.addHandler(output)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from receiver import __version__
-from receiver.core.types import Archive, Heard, Send, Source, State, Taken, Task, Verdict
+from receiver.core.types import ArchiveState, OutcomeSource, PollResult, Send, SubmitResult, Task, TaskState, Verdict
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -23,14 +23,14 @@ MEDIA_TYPE = "text/plain; version=1.0.0; charset=utf-8"  # of `text`
 FOREIGN = "foreign"  # beside the verdicts: a callback whose token is not ours
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0)
 _BOUNDS = (*map(str, _SECONDS), "+Inf")
-_ENDS = (State.COMPLETED, State.FAILED, State.LOST, State.CANCELLED)
+_ENDS = (TaskState.COMPLETED, TaskState.FAILED, TaskState.LOST, TaskState.CANCELLED)
 _NOTICED = ("sent", "failed", "dead")
 
 Rows = Mapping[tuple[str, ...], float | None]
 """Values of a gauge by those of its labels."""
 
 
-class Gauges(Struct, frozen=True, kw_only=True):
+class GaugeValues(Struct, frozen=True, kw_only=True):
     """How things stand at this moment. Sizes are bytes; None and missing queues: it could not be found out."""
 
     depths: Iterable[tuple[str, int]] = ()  # of each queue
@@ -41,7 +41,7 @@ class Gauges(Struct, frozen=True, kw_only=True):
     database_log: int | None = None
 
 
-class Spread:
+class SecondsHistogram:
     """A histogram over `_SECONDS`: how often something took how long."""
 
     def __init__(self) -> None:
@@ -62,60 +62,62 @@ class Metrics:
     """
 
     def __init__(self, targets: Iterable[str] = ()) -> None:
-        self._callbacks = _zeros([*Verdict, FOREIGN])
-        self._tasks = _zeros(_ENDS, (Source.CALLBACK, Source.POLL))
-        self._notices = _zeros(targets, _NOTICED)
-        self._submissions = _zeros(Taken)
-        self._polls = _zeros(Heard)
-        self._archived = _zeros((Archive.DONE, Archive.FAILED))
-        self.callback_seconds = Spread()
-        self._notice_seconds = Spread()
+        self._callbacks = _zero_counts([*Verdict, FOREIGN])
+        self._tasks = _zero_counts(_ENDS, (OutcomeSource.CALLBACK, OutcomeSource.POLL))
+        self._notices = _zero_counts(targets, _NOTICED)
+        self._submissions = _zero_counts(SubmitResult)
+        self._polls = _zero_counts(PollResult)
+        self._archived = _zero_counts((ArchiveState.DONE, ArchiveState.FAILED))
+        self.callback_seconds = SecondsHistogram()
+        self._notice_seconds = SecondsHistogram()
 
-    def called(self, verdicts: Iterable[str]) -> None:
+    def count_callbacks(self, verdicts: Iterable[str]) -> None:
         """Callbacks were stored, or refused as `FOREIGN`."""
         for verdict in verdicts:
             self._callbacks[(verdict,)] += 1
 
-    def settled(self, tasks: Iterable[Task]) -> None:
+    def count_settled(self, tasks: Iterable[Task]) -> None:
         """These tasks ended."""
         for task in tasks:
             self._tasks[task.state.value, task.settled_by.value if task.settled_by else ""] += 1
 
-    def submitted(self, taken: Taken) -> None:
+    def count_submission(self, taken: SubmitResult) -> None:
         """The provider answered a submission, or did not."""
         self._submissions[(taken.value,)] += 1
 
-    def polled(self, heard: Heard) -> None:
+    def count_poll(self, heard: PollResult) -> None:
         """The provider was asked."""
         self._polls[(heard.value,)] += 1
 
-    def archived(self, end: Archive) -> None:
+    def count_archived(self, end: ArchiveState) -> None:
         """A task's pictures are kept as far as they ever will be, `done`, or not one of them could be, `failed`."""
         self._archived[(end.value,)] += 1
 
-    def noticed(self, send: Send, state: str, now: int) -> None:
+    def count_send(self, send: Send, state: str, now: int) -> None:
         """A send came to a result: `sent`, `failed` (it is tried again) or `dead`."""
         self._notices[send.target, state] += len(send.notices)
         if state == "sent":
             for notice in send.notices:
                 self._notice_seconds.observe(max(0, now - notice.created_at) / 1000)
 
-    def text(self, now: Gauges) -> bytes:
+    def render_text(self, now: GaugeValues) -> bytes:
         """All of it in Prometheus' text format, with how things stand now and what the process uses."""
         from prometheus_client import core, generate_latest
         from prometheus_client.process_collector import ProcessCollector
 
-        def counter(name: str, told: str, labels: tuple[str, ...], counts: Mapping[tuple[str, ...], int]) -> "Metric":
+        def counter_family(
+            name: str, told: str, labels: tuple[str, ...], counts: Mapping[tuple[str, ...], int]
+        ) -> "Metric":
             family = core.CounterMetricFamily(name, told, labels=labels)
             for values, count in counts.items():
                 family.add_metric(values, count)
             return family
 
-        def histogram(name: str, told: str, spread: Spread) -> "Metric":
+        def histogram_family(name: str, told: str, spread: SecondsHistogram) -> "Metric":
             buckets = list(zip(_BOUNDS, accumulate(spread.counts), strict=True))
             return core.HistogramMetricFamily(name, told, buckets=buckets, sum_value=spread.total_s)
 
-        def gauge(name: str, told: str, rows: Rows, *labels: str) -> "Metric":
+        def gauge_family(name: str, told: str, rows: Rows, *labels: str) -> "Metric":
             family = core.GaugeMetricFamily(name, told, labels=labels)
             for values, value in rows.items():
                 if value is not None:
@@ -126,30 +128,32 @@ class Metrics:
         sizes: Rows = {("database",): now.database, ("log",): now.database_log}
         made: Rows = {(__version__, platform.python_version()): 1}
         families = [
-            counter("receiver_callbacks", "Callbacks by verdict.", ("verdict",), self._callbacks),
-            counter("receiver_tasks", "Tasks that ended.", ("state", "settled_by"), self._tasks),
-            counter("receiver_notices", "Notices by result.", ("target", "state"), self._notices),
-            counter("receiver_submissions", "Submissions by what the answer means.", ("result",), self._submissions),
-            counter("receiver_polls", "Questions to the provider by result.", ("result",), self._polls),
-            counter(
+            counter_family("receiver_callbacks", "Callbacks by verdict.", ("verdict",), self._callbacks),
+            counter_family("receiver_tasks", "Tasks that ended.", ("state", "settled_by"), self._tasks),
+            counter_family("receiver_notices", "Notices by result.", ("target", "state"), self._notices),
+            counter_family(
+                "receiver_submissions", "Submissions by what the answer means.", ("result",), self._submissions
+            ),
+            counter_family("receiver_polls", "Questions to the provider by result.", ("result",), self._polls),
+            counter_family(
                 "receiver_archived", "Tasks whose pictures were kept, or could not be.", ("state",), self._archived
             ),
-            histogram("receiver_callback_seconds", "Body received to answer.", self.callback_seconds),
-            histogram("receiver_notice_seconds", "Settled to sent.", self._notice_seconds),
-            gauge("receiver_queue_depth", "What waits.", depths, "queue"),
-            gauge("receiver_ready", "Whether the last commit went well and nothing stops.", {(): now.ready}),
-            gauge("receiver_disk_free_bytes", "Free where the database is.", {(): now.disk_free}),
-            gauge("receiver_disk_size_bytes", "Size of the disk where the database is.", {(): now.disk_size}),
-            gauge("receiver_database_bytes", "The database and its write-ahead log.", sizes, "file"),
-            gauge("receiver_build_info", "What runs.", made, "version", "python"),
+            histogram_family("receiver_callback_seconds", "Body received to answer.", self.callback_seconds),
+            histogram_family("receiver_notice_seconds", "Settled to sent.", self._notice_seconds),
+            gauge_family("receiver_queue_depth", "What waits.", depths, "queue"),
+            gauge_family("receiver_ready", "Whether the last commit went well and nothing stops.", {(): now.ready}),
+            gauge_family("receiver_disk_free_bytes", "Free where the database is.", {(): now.disk_free}),
+            gauge_family("receiver_disk_size_bytes", "Size of the disk where the database is.", {(): now.disk_size}),
+            gauge_family("receiver_database_bytes", "The database and its write-ahead log.", sizes, "file"),
+            gauge_family("receiver_build_info", "What runs.", made, "version", "python"),
         ]
         registry = core.CollectorRegistry()
-        registry.register(_Collected(families))
+        registry.register(_FamilyCollector(families))
         ProcessCollector(registry=registry)
         return generate_latest(registry)
 
 
-class _Collected:
+class _FamilyCollector:
     """What is asked for its families by a registry of Prometheus' library."""
 
     def __init__(self, families: "list[Metric]") -> None:
@@ -159,6 +163,6 @@ class _Collected:
         return self._families
 
 
-def _zeros(*labels: Iterable[str]) -> Counter[tuple[str, ...]]:
+def _zero_counts(*labels: Iterable[str]) -> Counter[tuple[str, ...]]:
     """A count of 0 for every combination of the labels' values."""
     return Counter(dict.fromkeys(product(*([str(it) for it in values] for values in labels)), 0))

@@ -17,9 +17,9 @@ from receiver.core.errors import StoreError, Unwritable
 from receiver.core.schedule import is_paused
 from receiver.core.types import Clock, Policy, Retention
 from receiver.notify.attention import raise_attention
-from receiver.pictures.files import Files
-from receiver.pictures.orphans import Strays
-from receiver.store import Aged, Gone, Store, Topic, Tx
+from receiver.pictures.files import ArchiveFiles
+from receiver.pictures.orphans import OrphanCleanup
+from receiver.store import AgedRow, RemovalResult, Store, Topic, Tx
 
 FIRST_MS = 600_000  # after a start: by then a clock that was wrong at boot has been put right
 EVERY_MS = 3_600_000
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 Key = TypeVar("Key", str, int)
 
 
-def due(rows: Sequence[Aged[Key]], days: int, now: int) -> tuple[list[Key], bool]:
+def due_keys(rows: Sequence[AgedRow[Key]], days: int, now: int) -> tuple[list[Key], bool]:
     """The keys of those that ended more than `days` (≥ 1) ago, and whether rows made later may have, too.
 
     A row that is young says that they have not; one from the future says nothing: the clock was ahead then.
@@ -49,15 +49,15 @@ def due(rows: Sequence[Aged[Key]], days: int, now: int) -> tuple[list[Key], bool
     return old, not any(before <= row.made_at <= now for row in rows)
 
 
-class _Turn:
+class _PruneTurn:
     """One transaction of a pass: how many rows it removed is told by whoever has it."""
 
     def __init__(self, tx: Tx) -> None:
         self.tx = tx
-        self.gone = Gone()
+        self.gone = RemovalResult()
 
 
-class Pruner:
+class RetentionPruner:
     """The loop that removes what is old. With `alone` nobody else uses the database, and it need not yield.
 
     `removed` counts rows by kind since it was made; rows that went with a task count as its own.
@@ -68,11 +68,11 @@ class Pruner:
     grace_s = 1.0
 
     def __init__(
-        self, store: Store, files: Files, policy: Policy, clock: Clock, *, keep: Retention, alone: bool = False
+        self, store: Store, files: ArchiveFiles, policy: Policy, clock: Clock, *, keep: Retention, alone: bool = False
     ) -> None:
         self._store = store
         self._files = files
-        self._strays = Strays(store, files)
+        self._orphans = OrphanCleanup(store, files)
         self._policy = policy
         self._clock = clock
         self._keep = keep
@@ -86,7 +86,7 @@ class Pruner:
         self._before = Counter[str]()
         self.removed = Counter[str]()
 
-    def hasten(self) -> bool:
+    def start_pass_now(self) -> bool:
         """Let a pass begin now; False if one is under way."""
         self._next_at = self._clock()
         self._asked = True
@@ -96,14 +96,14 @@ class Pruner:
     async def claim(self) -> str | None:
         """The kind of rows that is next; None between two passes."""
         now = self._clock()
-        await self._mind_the_disk(now)
+        await self._warn_disk_full(now)
         if not self._to_come:
             if is_paused(self._next_at, now, EVERY_MS):
                 return None
             self._to_come, self._after, self._before = list(_STEPS), None, self.removed.copy()
         return self._to_come[0]
 
-    async def carry(self, kind: str) -> None:
+    async def carry_out(self, kind: str) -> None:
         """One step: look at some rows, and remove those that are old."""
         try:
             if not await _STEPS[kind](self):
@@ -131,7 +131,7 @@ class Pruner:
         """When the next pass begins."""
         return self._next_at
 
-    async def whole(self) -> None:
+    async def run_full_pass(self) -> None:
         """One pass, from its beginning to its end. Raises StoreError's children, Unwritable."""
         for step in _STEPS.values():
             self._after = None
@@ -140,89 +140,91 @@ class Pruner:
 
     # -- the kinds: each step says whether there may be more --
 
-    async def _tasks(self) -> bool:
-        old, more = await self._walk(self._store.pruning.tasks, "", self._keep.tasks, self._few)
-        refs = await self._store.pruning.closed(old, self._clock()) if old else []
-        await self._files.remove(refs)  # before the rows that know of them, so that a kill leaves no file unknown
+    async def _prune_tasks(self) -> bool:
+        old, more = await self._find_due(self._store.pruning.aged_tasks, "", self._keep.tasks, self._tasks_a_turn)
+        refs = await self._store.pruning.closed_tasks(old, self._clock()) if old else []
+        await self._files.remove_folders(
+            refs
+        )  # before the rows that know of them, so that a kill leaves no file unknown
         while refs:
-            async with self._turn("tasks") as turn:
+            async with self._begin_turn("tasks") as turn:
                 turn.gone = await turn.tx.pruning.drop_tasks(refs, self._clock(), self._rows)
-            await self._forget_digests(turn.gone)
+            await self._remove_digests(turn.gone)
             refs = [ref for ref in refs if ref not in turn.gone.refs]
         return more
 
-    async def _images(self) -> bool:
+    async def _prune_images(self) -> bool:
         days = self._keep.images
-        old, more = await self._walk(self._store.pruning.pictured, "", days, TURN_MOST, in_order=False)
+        old, more = await self._find_due(self._store.pruning.tasks_with_copies, "", days, TURN_MOST, in_order=False)
         while old:
-            some, old = old[: self._few], old[self._few :]
-            refs = await self._store.pruning.closed(some, self._clock())
-            await self._files.remove(refs)
-            async with self._turn("pictures") as turn:
+            some, old = old[: self._tasks_a_turn], old[self._tasks_a_turn :]
+            refs = await self._store.pruning.closed_tasks(some, self._clock())
+            await self._files.remove_folders(refs)
+            async with self._begin_turn("pictures") as turn:
                 why = f"our copy was removed after {days} {'day' if days == 1 else 'days'}, as RETENTION says"
                 turn.gone = await turn.tx.pruning.drop_copies(refs, why)
         return more
 
-    async def _callbacks(self) -> bool:
-        ids, more = await self._walk(self._store.pruning.callbacks, 0, self._keep.callbacks, self._rows)
+    async def _prune_callbacks(self) -> bool:
+        ids, more = await self._find_due(self._store.pruning.aged_callbacks, 0, self._keep.callbacks, self._rows)
         if ids:
-            async with self._turn("callbacks") as turn:
+            async with self._begin_turn("callbacks") as turn:
                 turn.gone = await turn.tx.pruning.drop_callbacks(ids)
         return more
 
-    async def _overflown(self) -> bool:
+    async def _prune_overflow(self) -> bool:
         days = self._keep.callbacks
-        refs, more = await self._walk(self._store.pruning.overflown, "", days, self._rows, in_order=False)
+        refs, more = await self._find_due(self._store.pruning.aged_overflow, "", days, self._rows, in_order=False)
         if refs:
-            async with self._turn("callbacks") as turn:
+            async with self._begin_turn("callbacks") as turn:
                 turn.gone = await turn.tx.pruning.drop_overflow(refs)
         return more
 
-    async def _notices(self) -> bool:
-        ids, more = await self._walk(self._store.pruning.notices, 0, self._keep.notices, self._rows // 2)
+    async def _prune_notices(self) -> bool:
+        ids, more = await self._find_due(self._store.pruning.aged_notices, 0, self._keep.notices, self._rows // 2)
         if ids:
-            async with self._turn("notices") as turn:
+            async with self._begin_turn("notices") as turn:
                 turn.gone = await turn.tx.pruning.drop_notices(ids)
-            await self._forget_digests(turn.gone)
+            await self._remove_digests(turn.gone)
         return more
 
-    async def _polls(self) -> bool:
+    async def _prune_polls(self) -> bool:
         before = self._clock() - self._keep.polls * _DAY_MS
-        return bool(self._keep.polls) and await self._by_time(
+        return bool(self._keep.polls) and await self._prune_by_time(
             "polls", lambda tx, limit: tx.pruning.drop_polls(before, limit)
         )
 
-    async def _attention(self) -> bool:
+    async def _prune_attention(self) -> bool:
         before = self._clock() - ATTENTION_MS
-        return await self._by_time("attention", lambda tx, limit: tx.pruning.drop_attention(before, limit))
+        return await self._prune_by_time("attention", lambda tx, limit: tx.pruning.drop_attention(before, limit))
 
-    async def _keys(self) -> bool:
+    async def _prune_idempotency_keys(self) -> bool:
         now = self._clock()
 
-        async def forget(tx: Tx, limit: int) -> Gone:
-            return Gone(await tx.tasks.forget_keys(now, limit))
+        async def forget_keys(tx: Tx, limit: int) -> RemovalResult:
+            return RemovalResult(await tx.tasks.forget_keys(now, limit))
 
-        return await self._by_time("idempotency keys", forget)
+        return await self._prune_by_time("idempotency keys", forget_keys)
 
-    async def _pages(self) -> bool:
+    async def _free_pages(self) -> bool:
         """Free pages: given back from a tenth of the file on, down to half of that; alone, all of them."""
-        free, total = await self._store.pruning.pages()
+        free, total = await self._store.pruning.page_counts()
         spare = 0 if self._alone else max(SPARE_LEAST, total // SPARE_SHARE)
         if free <= (spare // 2 if self._shrinking else spare):
             self._shrinking = self._alone
             return False
         self._shrinking = True
-        async with self._turn("") as turn:
-            await turn.tx.pruning.give_back(PAGES_ALONE if self._alone else PAGES)
-        return (await self._store.pruning.pages())[0] < free
+        async with self._begin_turn("") as turn:
+            await turn.tx.pruning.vacuum_pages(PAGES_ALONE if self._alone else PAGES)
+        return (await self._store.pruning.page_counts())[0] < free
 
-    async def _stray_files(self) -> bool:
+    async def _remove_orphans(self) -> bool:
         now, days = self._clock(), self._keep.images
         began = time.monotonic()
         if self._after is None:
             self._after = ""
-            await self._strays.begin(now, whole=self._alone)
-        removed, more = await self._strays.turn(now, now - days * _DAY_MS if days else None)
+            await self._orphans.begin_pass(now, whole=self._alone)
+        removed, more = await self._orphans.remove_some(now, now - days * _DAY_MS if days else None)
         if removed:
             self.removed["stray files"] += removed
         if more and not self._alone:
@@ -232,13 +234,13 @@ class Pruner:
     # -- how --
 
     @property
-    def _few(self) -> int:
+    def _tasks_a_turn(self) -> int:
         """How many tasks make a turn."""
         return max(1, self._rows // _ROWS_A_TASK)
 
-    async def _walk(
+    async def _find_due(
         self,
-        page: Callable[[Key, int], Awaitable[list[Aged[Key]]]],
+        page: Callable[[Key, int], Awaitable[list[AgedRow[Key]]]],
         start: Key,
         days: int,
         limit: int,
@@ -252,24 +254,24 @@ class Pruner:
         rows = await page(after, limit)  # type: ignore[arg-type]  # one kind of key from `start` on
         if rows:
             self._after = rows[-1].key
-        old, more = due(rows, days, self._clock())
+        old, more = due_keys(rows, days, self._clock())
         return old, len(rows) == limit and (more or not in_order)
 
-    async def _by_time(self, name: str, drop: Callable[[Tx, int], Awaitable[Gone]]) -> bool:
+    async def _prune_by_time(self, name: str, drop: Callable[[Tx, int], Awaitable[RemovalResult]]) -> bool:
         limit = self._rows
-        async with self._turn(name) as turn:
+        async with self._begin_turn(name) as turn:
             turn.gone = await drop(turn.tx, limit)
         return turn.gone.rows >= limit
 
-    async def _forget_digests(self, gone: Gone) -> None:
-        await self._files.remove([f"digest-{send}" for send in gone.sends])
+    async def _remove_digests(self, gone: RemovalResult) -> None:
+        await self._files.remove_folders([f"digest-{send}" for send in gone.sends])
 
     @contextlib.asynccontextmanager
-    async def _turn(self, name: str) -> AsyncIterator[_Turn]:
+    async def _begin_turn(self, name: str) -> AsyncIterator[_PruneTurn]:
         """A transaction; the next one is larger or smaller, by how long this one took, and comes after a rest."""
         async with self._store.write() as tx:
             began = time.monotonic()
-            turn = _Turn(tx)
+            turn = _PruneTurn(tx)
             yield turn
         took_s = time.monotonic() - began
         if turn.gone.rows:
@@ -278,9 +280,9 @@ class Pruner:
         if not self._alone:
             await asyncio.sleep(max(REST_LEAST_S, REST_TIMES * took_s))
 
-    async def _mind_the_disk(self, now: int) -> None:
+    async def _warn_disk_full(self, now: int) -> None:
         """Tell a person, once an hour, that callbacks are no longer stored: for so little there is room."""
-        if (why := self._store.no_room()) is None:
+        if (why := self._store.disk_full_reason()) is None:
             return
         with contextlib.suppress(StoreError):
             async with self._store.write() as tx:
@@ -295,16 +297,16 @@ class Pruner:
                     log.error("%s: callbacks are refused", why, extra={"action": "prune.disk"})
 
 
-_STEPS: dict[str, Callable[[Pruner], Awaitable[bool]]] = {
-    "tasks": Pruner._tasks,
-    "images": Pruner._images,
-    "callbacks": Pruner._callbacks,
-    "overflown": Pruner._overflown,
-    "polls": Pruner._polls,
-    "notices": Pruner._notices,
-    "attention": Pruner._attention,
-    "keys": Pruner._keys,
-    "pages": Pruner._pages,
-    "stray files": Pruner._stray_files,
+_STEPS: dict[str, Callable[[RetentionPruner], Awaitable[bool]]] = {
+    "tasks": RetentionPruner._prune_tasks,
+    "images": RetentionPruner._prune_images,
+    "callbacks": RetentionPruner._prune_callbacks,
+    "overflown": RetentionPruner._prune_overflow,
+    "polls": RetentionPruner._prune_polls,
+    "notices": RetentionPruner._prune_notices,
+    "attention": RetentionPruner._prune_attention,
+    "keys": RetentionPruner._prune_idempotency_keys,
+    "pages": RetentionPruner._free_pages,
+    "stray files": RetentionPruner._remove_orphans,
 }
 """What a pass goes through, in this order: tasks first, since with them goes what the others need not look at then."""

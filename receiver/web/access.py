@@ -5,17 +5,17 @@ from collections.abc import Iterable, Sequence
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from receiver.core.errors import Refused
-from receiver.web.responses import problem
+from receiver.core.errors import RequestRefused
+from receiver.web.responses import problem_response
 
 
-class Tokens:
+class ApiTokens:
     """The API tokens."""
 
     def __init__(self, tokens: Sequence[str]) -> None:
         self._tokens = [token.encode() for token in tokens]
 
-    def admit(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    def is_authorized(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
         """Whether a request with these headers, their names in lower case, bears one of them."""
         given = next((value for name, value in headers if name == b"authorization"), b"")
         scheme, _, shown = given.partition(b" ")
@@ -25,16 +25,16 @@ class Tokens:
         return good and scheme.lower() == b"bearer"
 
 
-class Guard:
+class AuthMiddleware:
     """Lets a request through to `app` if it bears one of `tokens`; 401 otherwise, wherever it comes from."""
 
     def __init__(self, app: ASGIApp, tokens: Sequence[str]) -> None:
         self._app = app
-        self._tokens = Tokens(tokens)
+        self._tokens = ApiTokens(tokens)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._tokens.admit(scope["headers"]):
+        if self._tokens.is_authorized(scope["headers"]):
             await self._app(scope, receive, send)
         else:
-            refused = Refused(401, "unauthorized", "send an API token: `Authorization: Bearer TOKEN`")
-            await problem(refused, {"WWW-Authenticate": 'Bearer realm="receiver"'})(scope, receive, send)
+            refused = RequestRefused(401, "unauthorized", "send an API token: `Authorization: Bearer TOKEN`")
+            await problem_response(refused, {"WWW-Authenticate": 'Bearer realm="receiver"'})(scope, receive, send)

@@ -10,59 +10,61 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from receiver.lazy import Later
-from receiver.service.wiring import Parts
-from receiver.web.callbacks import PATH, Callbacks, stopping
-from receiver.web.health import LIVE, READY, Checks
-from receiver.web.http.server import listen, make_room, run
+from receiver.lazy import LazyValue
+from receiver.service.wiring import ServiceParts
+from receiver.web.callbacks import CALLBACK_PATH, CallbackEndpoint, send_stopping
+from receiver.web.health import LIVE_PATH, READY_PATH, HealthEndpoints
+from receiver.web.http.server import bind_socket, raise_file_limit, run_uvicorn
 
 
-def create_app(parts: Parts, *, stop: asyncio.Event | None = None, draining: asyncio.Event | None = None) -> ASGIApp:
+def create_app(
+    parts: ServiceParts, *, stop: asyncio.Event | None = None, draining: asyncio.Event | None = None
+) -> ASGIApp:
     """The application over `parts`. Once `stop` is set its streams end; once either is, /readyz says so.
 
     Callbacks and checks go past Starlette, which has nothing to add to them. It costs a callback a tenth; and a start a
     fifth, so that it and the API are made when they are first asked for.
     """
     stop, draining = stop or asyncio.Event(), draining or asyncio.Event()
-    callbacks, checks = Callbacks(parts), Checks(parts, (stop, draining))
+    callbacks, checks = CallbackEndpoint(parts), HealthEndpoints(parts, (stop, draining))
 
-    def calls() -> ASGIApp:
-        from receiver.web.routes import application
+    def make_starlette() -> ASGIApp:
+        from receiver.web.routes import create_starlette
 
-        return application(parts, checks, stop)
+        return create_starlette(parts, checks, stop)
 
-    later = Later(calls)
+    later = LazyValue(make_starlette)
 
-    async def front(scope: Scope, receive: Receive, send: Send) -> None:
+    async def answer_request(scope: Scope, receive: Receive, send: Send) -> None:
         begun = False
 
-        async def noted(message: Message) -> None:
+        async def watched_send(message: Message) -> None:
             nonlocal begun
             begun = True
             await send(message)
 
         try:
-            await chosen(scope, receive, noted)
+            await route_request(scope, receive, watched_send)
         except asyncio.CancelledError:  # the end of a stop's patience
             if begun:
                 raise
-            await stopping(send)
+            await send_stopping(send)
 
-    async def chosen(scope: Scope, receive: Receive, send: Send) -> None:
+    async def route_request(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
-        if path.startswith(PATH):
+        if path.startswith(CALLBACK_PATH):
             app: ASGIApp = callbacks
-        elif path in (LIVE, READY) and scope["method"] in ("GET", "HEAD"):
+        elif path in (LIVE_PATH, READY_PATH) and scope["method"] in ("GET", "HEAD"):
             app = checks
         else:
             app = await later.get()
         await app(scope, receive, send)
 
-    return front
+    return answer_request
 
 
 async def serve(
-    parts: Parts,
+    parts: ServiceParts,
     *,
     host: str = "127.0.0.1",
     port: int = 0,
@@ -78,14 +80,14 @@ async def serve(
     requests in flight have 5 s to finish.
     Raises SettingsError where it cannot listen.
     """
-    make_room()
+    raise_file_limit()
     draining = draining or stop
-    with listener or listen(host, port) as listener:
+    with listener or bind_socket(host, port) as listener:
         app = create_app(parts, stop=stop, draining=draining)
-        await run(
+        await run_uvicorn(
             app,
             listener,
-            whole=Callbacks(parts).take,
+            whole=CallbackEndpoint(parts).take_whole,
             timeout_s=parts.body_timeout_s,
             proxies=parts.trusted_proxies,
             draining=draining,

@@ -16,24 +16,24 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from receiver.client.schemas import VerdictView
-from receiver.core.errors import Refused, Unavailable
+from receiver.core.errors import RequestRefused, StoreUnavailable
 from receiver.core.types import Verdict
-from receiver.service.wiring import Parts
+from receiver.service.wiring import ServiceParts
 from receiver.telemetry import logs
-from receiver.web.http.client_address import peer
-from receiver.web.json_replies import JSON, problem_view, retry_after, unavailable
+from receiver.web.http.client_address import peer_address
+from receiver.web.json_replies import JSON, as_refusal, problem_view, retry_after
 
-PATH = "/callbacks/"
+CALLBACK_PATH = "/callbacks/"
 HEADERS_MOST = 4096  # bytes of JSON that are kept of a callback's headers
 READING_MOST = 16 * 1024 * 1024  # bytes of bodies that are still arriving, in all
 LINGER_S = 1.0  # how long, and
 LINGER_MOST = 5 << 20  # for how many bytes, the rest of a refused body is let in: as many as a proxy may send
-_PATH = PATH.encode()
-_STATUS = {200: b"HTTP/1.1 200 OK", 503: b"HTTP/1.1 503 Service Unavailable"}
+_PATH_BYTES = CALLBACK_PATH.encode()
+_STATUS_LINES = {200: b"HTTP/1.1 200 OK", 503: b"HTTP/1.1 503 Service Unavailable"}
 _CONTENT_TYPE = (b"content-type", JSON.encode())
 _ALLOW = ((b"allow", b"GET, HEAD, POST"),)
-_KEPT = (b"content-type", b"user-agent")
-_TELLING = (
+_KEPT_HEADERS = (b"content-type", b"user-agent")
+_SECRET_PARTS = (
     *(b"auth", b"cookie", b"cred", b"key", b"pass", b"secret", b"session", b"token"),
     *(b"path", b"uri", b"url", b"x-forwarded", b"x-real-ip"),  # a proxy's, with our token in them
 )
@@ -41,10 +41,10 @@ _TELLING = (
 log = logging.getLogger(__name__)
 
 
-class Callbacks:
+class CallbackEndpoint:
     """The ASGI application behind `/callbacks`."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ServiceParts) -> None:
         self._ring = parts.ring
         self._ingest = parts.ingest
         self._metrics = parts.metrics
@@ -53,58 +53,62 @@ class Callbacks:
         self._proxies = parts.trusted_proxies
         self._reading = 0
 
-    def take(
+    def take_whole(
         self, target: bytes, headers: Iterable[tuple[bytes, bytes]], body: bytes, answer: Callable[[bytes], None]
     ) -> bool:
         """`Whole`: store a callback that is as it should be, and tell `answer` the response; False for any other."""
         received = time.perf_counter()
-        if not target.startswith(_PATH) or len(body) > self._most:
+        if not target.startswith(_PATH_BYTES) or len(body) > self._most:
             return False
-        ref = self._ring.open(target[len(_PATH) :].decode("latin-1"))
+        ref = self._ring.open(target[len(_PATH_BYTES) :].decode("latin-1"))
         if ref is None:
             return False
         try:
-            self._ingest.take(ref, body, kept_headers(headers), partial(self._told, ref, received, answer))
-        except Unavailable:
+            self._ingest.receive_nowait(
+                ref, body, kept_headers(headers), partial(self._answer_whole, ref, received, answer)
+            )
+        except StoreUnavailable:
             return False
         return True
 
-    def _told(self, ref: str, received: float, answer: Callable[[bytes], None], result: Verdict | Unavailable) -> None:
-        answer(_wire(*_said(ref, result)))
+    def _answer_whole(
+        self, ref: str, received: float, answer: Callable[[bytes], None], result: Verdict | StoreUnavailable
+    ) -> None:
+        answer(_raw_response(*_callback_answer(ref, result)))
         self._metrics.callback_seconds.observe(time.perf_counter() - received)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         try:
-            ref = self._opened(scope)
-            logs.about(ref)
+            ref = self._verify_token(scope)
+            logs.bind_ref(ref)
             if scope["method"] == "POST":
-                body = await self._read(scope, receive)
+                body = await self._read_body(scope, receive)
                 if body is not None:  # else its sender has gone
-                    await self._take(ref, body, scope["headers"], send)
+                    await self._store_and_answer(ref, body, scope["headers"], send)
             elif scope["method"] in ("GET", "HEAD"):  # people and the doctor try the URL
-                await _send(send, 200, msgspec.json.encode({"ref": ref}))
+                await _send_response(send, 200, msgspec.json.encode({"ref": ref}))
             else:
-                raise Refused(405, "method_not_allowed", "callbacks are sent by POST")
-        except Refused as refused:
-            await _refuse(receive, send, refused, *(_ALLOW if refused.status == 405 else ()))
-        except Unavailable as error:
-            await _refuse(receive, send, unavailable(error), _again(error))
+                raise RequestRefused(405, "method_not_allowed", "callbacks are sent by POST")
+        except RequestRefused as refused:
+            await _send_refusal(receive, send, refused, *(_ALLOW if refused.status == 405 else ()))
+        except StoreUnavailable as error:
+            await _send_refusal(receive, send, as_refusal(error), _retry_after_header(error))
 
-    def _opened(self, scope: Scope) -> str:
-        ref = self._ring.open(scope["path"].removeprefix(PATH).removesuffix("/"))
+    def _verify_token(self, scope: Scope) -> str:
+        ref = self._ring.open(scope["path"].removeprefix(CALLBACK_PATH).removesuffix("/"))
         if ref is None:
-            self._metrics.called(["foreign"])
-            address = peer(scope, self._proxies)
+            self._metrics.count_callbacks(["foreign"])
+            address = peer_address(scope, self._proxies)
             extra = {"action": "callback.foreign", "peer": address}
             log.info("refused a callback whose token is not ours, from %s", address, extra=extra)
-            raise Refused(404, "not_found", "this is no callback URL of ours")
+            raise RequestRefused(404, "not_found", "this is no callback URL of ours")
         return ref
 
-    async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
+    async def _read_body(self, scope: Scope, receive: Receive) -> bytes | None:
         """The body, or None if its sender has gone. Raises Refused (413, 408), Unavailable."""
-        too_large = Refused(413, "too_large", f"a callback has at most {self._most} bytes (MAX_BODY)")
-        if _length(scope["headers"]) > self._most:
+        too_large = RequestRefused(413, "too_large", f"a callback has at most {self._most} bytes (MAX_BODY)")
+        if _content_length(scope["headers"]) > self._most:
             raise too_large
         chunks, size = [], 0
         try:
@@ -119,37 +123,43 @@ class Callbacks:
                     if not message.get("more_body", False):
                         return b"".join(chunks)
                     if self._reading > READING_MOST:
-                        raise Unavailable("too many callbacks arrive at once", retry_after_s=2)
+                        raise StoreUnavailable("too many callbacks arrive at once", retry_after_s=2)
         except TimeoutError:
-            raise Refused(408, "too_slow", f"the body was not here within {self._timeout_s:g} s") from None
+            raise RequestRefused(408, "too_slow", f"the body was not here within {self._timeout_s:g} s") from None
         finally:
             self._reading -= size
         return None
 
-    async def _take(self, ref: str, body: bytes, headers: Iterable[tuple[bytes, bytes]], send: Send) -> None:
+    async def _store_and_answer(
+        self, ref: str, body: bytes, headers: Iterable[tuple[bytes, bytes]], send: Send
+    ) -> None:
         received = time.perf_counter()
         try:
-            status, said, more = _said(ref, await self._ingest.receive(ref, body, kept_headers(headers)))
-        except Unavailable as error:  # kept in a local it would hold this frame, and so the body, until a collection
-            status, said, more = _said(ref, error)
-        await _send(send, status, said, *more)
+            status, said, more = _callback_answer(
+                ref, await self._ingest.receive_callback(ref, body, kept_headers(headers))
+            )
+        except (
+            StoreUnavailable
+        ) as error:  # kept in a local it would hold this frame, and so the body, until a collection
+            status, said, more = _callback_answer(ref, error)
+        await _send_response(send, status, said, *more)
         self._metrics.callback_seconds.observe(time.perf_counter() - received)
 
 
-async def stopping(send: Send) -> None:
+async def send_stopping(send: Send) -> None:
     """The answer to a request that a stop can wait for no longer."""
-    error = Unavailable("the service is stopping", retry_after_s=5)
-    await _send(send, 503, msgspec.json.encode(problem_view(unavailable(error))), _again(error))
+    error = StoreUnavailable("the service is stopping", retry_after_s=5)
+    await _send_response(send, 503, msgspec.json.encode(problem_view(as_refusal(error))), _retry_after_header(error))
 
 
 def kept_headers(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """The headers worth keeping as a JSON object of at most `HEADERS_MOST` bytes: the content's type, who sent it, and
     what a provider may sign or number its callbacks with. None that could be a secret, none that a proxy added."""
-    return _encoded(tuple([pair for pair in headers if _worth_keeping(pair[0])]))
+    return _encode_headers(tuple([pair for pair in headers if _worth_keeping(pair[0])]))
 
 
 @lru_cache(maxsize=64)  # a sender's headers are much the same each time
-def _encoded(headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
+def _encode_headers(headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
     kept: dict[str, str] = {}
     room = HEADERS_MOST - 2
     for raw_name, raw_value in headers:
@@ -163,45 +173,49 @@ def _encoded(headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
 
 @lru_cache(maxsize=256)
 def _worth_keeping(name: bytes) -> bool:
-    if name in _KEPT:
+    if name in _KEPT_HEADERS:
         return True
-    return name.startswith((b"x-", b"webhook-")) and not any(part in name for part in _TELLING)
+    return name.startswith((b"x-", b"webhook-")) and not any(part in name for part in _SECRET_PARTS)
 
 
-def _said(ref: str, result: Verdict | Unavailable) -> tuple[int, bytes, tuple[tuple[bytes, bytes], ...]]:
+def _callback_answer(
+    ref: str, result: Verdict | StoreUnavailable
+) -> tuple[int, bytes, tuple[tuple[bytes, bytes], ...]]:
     """Status, body and further headers of the answer to a callback."""
     if isinstance(result, Verdict):
         return 200, msgspec.json.encode(VerdictView(result.value, ref)), ()
     log.warning("a callback could not be stored: %s", result, extra={"action": "callback.refuse", "ref": ref})
-    return 503, msgspec.json.encode(problem_view(unavailable(result))), (_again(result),)
+    return 503, msgspec.json.encode(problem_view(as_refusal(result))), (_retry_after_header(result),)
 
 
-def _wire(status: int, body: bytes, more: tuple[tuple[bytes, bytes], ...]) -> bytes:
+def _raw_response(status: int, body: bytes, more: tuple[tuple[bytes, bytes], ...]) -> bytes:
     """The answer as it goes over the wire."""
     headers = (_CONTENT_TYPE, (b"content-length", b"%d" % len(body)), *more)
-    return b"%b\r\n%b\r\n%b" % (_STATUS[status], b"".join([b"%b: %b\r\n" % header for header in headers]), body)
+    return b"%b\r\n%b\r\n%b" % (_STATUS_LINES[status], b"".join([b"%b: %b\r\n" % header for header in headers]), body)
 
 
-def _length(headers: Iterable[tuple[bytes, bytes]]) -> int:
+def _content_length(headers: Iterable[tuple[bytes, bytes]]) -> int:
     given = next((value for name, value in headers if name == b"content-length"), b"")
     return int(given.lstrip(b"0")[:20] or b"0") if given.isdigit() else 0  # more is no number that Python would take
 
 
-def _again(error: Unavailable) -> tuple[bytes, bytes]:
+def _retry_after_header(error: StoreUnavailable) -> tuple[bytes, bytes]:
     return b"retry-after", retry_after(error).encode()
 
 
-async def _send(send: Send, status: int, body: bytes, *headers: tuple[bytes, bytes], more: bool = False) -> None:
+async def _send_response(
+    send: Send, status: int, body: bytes, *headers: tuple[bytes, bytes], more: bool = False
+) -> None:
     length = (b"content-length", b"%d" % len(body))
     await send({"type": "http.response.start", "status": status, "headers": [_CONTENT_TYPE, length, *headers]})
     await send({"type": "http.response.body", "body": body, "more_body": more})
 
 
-async def _refuse(receive: Receive, send: Send, refused: Refused, *headers: tuple[bytes, bytes]) -> None:
+async def _send_refusal(receive: Receive, send: Send, refused: RequestRefused, *headers: tuple[bytes, bytes]) -> None:
     """Answer at once, then let in some of what is still coming: a connection that is closed over unread bytes is
     reset, and the answer may be lost with it."""
     body = msgspec.json.encode(problem_view(refused))
-    await _send(send, refused.status, body, (b"connection", b"close"), *headers, more=True)
+    await _send_response(send, refused.status, body, (b"connection", b"close"), *headers, more=True)
     left = LINGER_MOST
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(LINGER_S):

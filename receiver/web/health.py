@@ -10,38 +10,38 @@ from msgspec import Struct
 from starlette.types import Receive, Scope, Send
 
 from receiver.core.errors import StoreError, Unwritable
-from receiver.core.types import NoticeState, State
-from receiver.service.wiring import Parts
+from receiver.core.types import NoticeState, TaskState
+from receiver.service.wiring import ServiceParts
 from receiver.store import Store
-from receiver.telemetry.metrics import Gauges
-from receiver.web.json_replies import INTERNAL, problem_view, tell
+from receiver.telemetry.metrics import GaugeValues
+from receiver.web.json_replies import INTERNAL, problem_view, send_json
 
-LIVE = "/healthz"
-READY = "/readyz"
+LIVE_PATH = "/healthz"
+READY_PATH = "/readyz"
 PROBE_EVERY_MS = 10_000
 PROBE_MOST_S = 2.0
 
 
-class Health(Struct, frozen=True, omit_defaults=True):
+class HealthReport(Struct, frozen=True, omit_defaults=True):
     """How it is, and why it is not better."""
 
     status: str
     why: str | None = None
 
 
-class Probe:
+class StoreProbe:
     """Asks the store for a commit at most every 10 s, whoever wants to know, and waits 2 s for it at most.
 
     What it found is the store's own `fault`, which any later commit that goes well takes back.
     """
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ServiceParts) -> None:
         self._store: Store = parts.store
         self._clock = parts.clock
         self._asked_at = 0
         self._running: asyncio.Task[str | None] | None = None
 
-    async def fault(self) -> str | None:
+    async def find_fault(self) -> str | None:
         """None if the last commit went well; else why not. A reason already known is told though the probe waits."""
         now = self._clock()
         idle = self._running is None or self._running.done()
@@ -55,48 +55,51 @@ class Probe:
         return self._store.fault
 
 
-class Checks:
+class HealthEndpoints:
     """The ASGI application behind `LIVE` and `READY`. Once one of `stops` is set, the service is not ready any more."""
 
-    def __init__(self, parts: Parts, stops: tuple[asyncio.Event, ...]) -> None:
-        self._probe = Probe(parts)
+    def __init__(self, parts: ServiceParts, stops: tuple[asyncio.Event, ...]) -> None:
+        self._probe = StoreProbe(parts)
         self._stops = stops
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         try:
-            why = None if scope["path"] == LIVE else await self.why_not()
+            why = None if scope["path"] == LIVE_PATH else await self.why_unready()
         except Exception:
-            await tell(send, problem_view(INTERNAL), INTERNAL.status)
+            await send_json(send, problem_view(INTERNAL), INTERNAL.status)
             raise
         if why is not None:
-            await tell(send, Health("unready", why), 503)
+            await send_json(send, HealthReport("unready", why), 503)
         else:
-            await tell(send, Health("ok" if scope["path"] == LIVE else "ready"))
+            await send_json(send, HealthReport("ok" if scope["path"] == LIVE_PATH else "ready"))
 
-    async def why_not(self) -> str | None:
+    async def why_unready(self) -> str | None:
         """None if it is ready, else why it is not."""
-        return "the service is stopping" if any(it.is_set() for it in self._stops) else await self._probe.fault()
+        return "the service is stopping" if any(it.is_set() for it in self._stops) else await self._probe.find_fault()
 
 
-_WAITING = (State.QUEUED, State.SUBMITTING, State.WAITING)
+_WAITING = (TaskState.QUEUED, TaskState.SUBMITTING, TaskState.WAITING)
 _OWED = (NoticeState.DUE, NoticeState.SENDING, NoticeState.HELD, NoticeState.DEAD)
 
 
-async def gauges(parts: Parts, checks: Checks) -> Gauges:
+async def read_gauges(parts: ServiceParts, checks: HealthEndpoints) -> GaugeValues:
     """Ready as /readyz says it; the counters are told though the database does not answer."""
-    ready = await checks.why_not() is None
-    depths = [("ingest", parts.ingest.depth)]
+    ready = await checks.why_unready() is None
+    depths = [("ingest", parts.ingest.queue_depth)]
     try:
-        tasks, notices = dict(await parts.store.tasks.counts()), dict(await parts.store.notices.counts())
+        tasks, notices = (
+            dict(await parts.store.tasks.count_by_state()),
+            dict(await parts.store.notices.count_by_state()),
+        )
         depths += [(state.value, tasks.get(state.value, 0)) for state in _WAITING]
         depths += [(f"notices_{state.value}", notices.get(state.value, 0)) for state in _OWED]
         depths += [("archive", await parts.store.tasks.count_to_archive())]
     except StoreError:
         ready = False
-    database, log = await asyncio.to_thread(parts.store.sizes)
+    database, log = await asyncio.to_thread(parts.store.file_sizes)
     try:
-        free, size = await asyncio.to_thread(parts.files.space)
+        free, size = await asyncio.to_thread(parts.files.disk_space)
     except Unwritable:
-        return Gauges(depths=depths, ready=ready, database=database, database_log=log)
-    return Gauges(depths=depths, ready=ready, database=database, database_log=log, disk_free=free, disk_size=size)
+        return GaugeValues(depths=depths, ready=ready, database=database, database_log=log)
+    return GaugeValues(depths=depths, ready=ready, database=database, database_log=log, disk_free=free, disk_size=size)

@@ -13,11 +13,11 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from receiver.client.schemas import image_path
-from receiver.core.errors import Refused
+from receiver.core.errors import RequestRefused
 from receiver.core.types import Clock
-from receiver.pictures.files import SHEET, Files, media_type
-from receiver.pictures.signed_links import Links
-from receiver.web.access import Tokens
+from receiver.pictures.files import SHEET, ArchiveFiles, media_type
+from receiver.pictures.signed_links import SignedLinks
+from receiver.web.access import ApiTokens
 
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -25,15 +25,15 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "cross-origin",  # a mail or a chat shows it on a page of its own
     "Referrer-Policy": "no-referrer",
 }
-_KEPT = "private, max-age=86400, immutable"
-_ASKED_ANEW = "private, no-cache"  # a contact sheet is drawn again when more pictures have come
-_NOT_THERE = Refused(404, "not_found", "there is no such picture, or the link has ended")
+_CACHED = "private, max-age=86400, immutable"
+_REVALIDATED = "private, no-cache"  # a contact sheet is drawn again when more pictures have come
+_NOT_FOUND = RequestRefused(404, "not_found", "there is no such picture, or the link has ended")
 
 
-class Images:
+class ImageEndpoint:
     """`/images/{folder}/{file}`: GET and HEAD, with ETag and ranges."""
 
-    def __init__(self, files: Files, links: Links, tokens: Tokens, clock: Clock) -> None:
+    def __init__(self, files: ArchiveFiles, links: SignedLinks, tokens: ApiTokens, clock: Clock) -> None:
         self._files = files
         self._links = links
         self._tokens = tokens
@@ -41,38 +41,38 @@ class Images:
 
     def route(self) -> Route:
         """Where it is found."""
-        return Route(image_path("{folder}", "{file}"), self.show, methods=["GET"])
+        return Route(image_path("{folder}", "{file}"), self.serve_image, methods=["GET"])
 
-    async def show(self, request: Request) -> Response:
+    async def serve_image(self, request: Request) -> Response:
         """The file; or the same 404 whether it is not there, may not be seen, or no longer."""
         folder, file = request.path_params["folder"], request.path_params["file"]
         if not self._may_see(request, folder, file):
-            raise _NOT_THERE
-        found = await asyncio.to_thread(_stat, self._files.find(folder, file))
+            raise _NOT_FOUND
+        found = await asyncio.to_thread(_stat_file, self._files.find_file(folder, file))
         if found is None:
-            raise _NOT_THERE
+            raise _NOT_FOUND
         path, stat = found
-        headers = {**_HEADERS, "Cache-Control": _ASKED_ANEW if file == SHEET else _KEPT}
+        headers = {**_HEADERS, "Cache-Control": _REVALIDATED if file == SHEET else _CACHED}
         shown = FileResponse(path, headers=headers, media_type=media_type(file), stat_result=stat)
-        if _is_known(request.headers, shown.headers["etag"]):
+        if _client_has(request.headers, shown.headers["etag"]):
             kept = ("etag", "last-modified", "cache-control")
             return Response(status_code=304, headers={name: shown.headers[name] for name in kept})
         return shown
 
     def _may_see(self, request: Request, folder: str, file: str) -> bool:
-        if self._tokens.admit(request.scope["headers"]):
+        if self._tokens.is_authorized(request.scope["headers"]):
             return True
         until, mac = request.query_params.get("until", ""), request.query_params.get("mac", "")
-        return self._links.good(folder, file, until, mac, self._clock())
+        return self._links.is_valid(folder, file, until, mac, self._clock())
 
 
-def _stat(path: Path | None) -> tuple[Path, os.stat_result] | None:
+def _stat_file(path: Path | None) -> tuple[Path, os.stat_result] | None:
     try:
         return None if path is None else (path, path.stat())
     except OSError:
         return None
 
 
-def _is_known(headers: Headers, etag: str) -> bool:
+def _client_has(headers: Headers, etag: str) -> bool:
     given = headers.get("if-none-match", "")
     return etag in (tag.strip().removeprefix("W/") for tag in given.split(","))

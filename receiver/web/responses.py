@@ -11,31 +11,31 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from receiver.core.errors import Refused, StoreError
-from receiver.web.json_replies import INTERNAL, JSON, NEVER_CACHED, problem_view, retry_after, unavailable
+from receiver.core.errors import RequestRefused, StoreError
+from receiver.web.json_replies import INTERNAL, JSON, NEVER_CACHED, as_refusal, problem_view, retry_after
 
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
 
-def answer(view: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+def json_response(view: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """`view` as JSON."""
     return Response(msgspec.json.encode(view), status, {"Cache-Control": NEVER_CACHED, **(headers or {})}, JSON)
 
 
-def problem(error: Refused, headers: Mapping[str, str] | None = None) -> Response:
+def problem_response(error: RequestRefused, headers: Mapping[str, str] | None = None) -> Response:
     """A refusal as JSON."""
-    return answer(problem_view(error), error.status, headers)
+    return json_response(problem_view(error), error.status, headers)
 
 
-async def translate(request: Request, error: Exception) -> Response:
+async def error_response(request: Request, error: Exception) -> Response:
     """The answer to an error of any kind."""
     match error:
-        case Refused():
-            return problem(error)
+        case RequestRefused():
+            return problem_response(error)
         case StoreError():
-            return problem(unavailable(error), {"Retry-After": retry_after(error)})
+            return problem_response(as_refusal(error), {"Retry-After": retry_after(error)})
         case HTTPException():
             code = _CODES.get(error.status_code, "http_error")
-            return problem(Refused(error.status_code, code, error.detail), error.headers)
+            return problem_response(RequestRefused(error.status_code, code, error.detail), error.headers)
         case _:
-            return problem(INTERNAL)
+            return problem_response(INTERNAL)

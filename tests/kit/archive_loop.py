@@ -9,16 +9,16 @@ from pathlib import Path
 
 from kit.fakes import NOW, POLICY, Clock, a_notice, a_task, got, notices
 from kit.provider_server import Behave, listening
-from receiver.core.types import Archive, Copy, Event, Image, State
-from receiver.pictures.addresses import Allow
-from receiver.pictures.archive import Archiver
-from receiver.pictures.drawing.protocol import Drawn, Sheet
-from receiver.pictures.files import SHEET, Files
+from receiver.core.types import ArchiveState, Image, ImageCopy, NoticeEvent, TaskState
+from receiver.pictures.addresses import FetchAllowlist
+from receiver.pictures.archive import PictureArchiver
+from receiver.pictures.drawing.protocol import ContactSheet, DrawResult
+from receiver.pictures.files import SHEET, ArchiveFiles
 from receiver.store import Store
 
-LOOPBACK = Allow(networks=(ip_network("127.0.0.1/32"),))
+LOOPBACK = FetchAllowlist(networks=(ip_network("127.0.0.1/32"),))
 JPEG = b"\xff\xd8\xff\xe0 drawn"
-DONE = (Archive.DONE, None, 0)  # a task whose pictures are all kept
+DONE = (ArchiveState.DONE, None, 0)  # a task whose pictures are all kept
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
@@ -91,9 +91,9 @@ class Drawer:
     def __init__(self) -> None:
         self.asked: list[list[str]] = []
         self.errors: dict[str, str] = {}
-        self.fails: list[Sheet | Exception] = []
+        self.fails: list[ContactSheet | Exception] = []
 
-    async def draw(self, paths: Sequence[tuple[str, Path]]) -> Sheet:
+    async def draw(self, paths: Sequence[tuple[str, Path]]) -> ContactSheet:
         """As `Draw` says."""
         assert all(path.is_file() for _, path in paths)
         self.asked.append([caption for caption, _ in paths])
@@ -103,10 +103,10 @@ class Drawer:
                 raise failed
             return failed
         drawn = tuple(
-            Drawn(error=self.errors[caption]) if caption in self.errors else Drawn(JPEG, 1024, 768)
+            DrawResult(error=self.errors[caption]) if caption in self.errors else DrawResult(JPEG, 1024, 768)
             for caption, _ in paths
         )
-        return Sheet(JPEG + b" ".join(caption.encode() for caption, _ in paths), drawn)
+        return ContactSheet(JPEG + b" ".join(caption.encode() for caption, _ in paths), drawn)
 
 
 PICTURE_WAIT = 15_000
@@ -115,7 +115,8 @@ PICTURE_WAIT = 15_000
 async def owed(store: Store, links: Sequence[str], now: int = NOW, **more: object) -> str:
     """The ref of a task that has completed with these links, and whose notice waits for its pictures."""
     task = a_task(
-        State.COMPLETED, **{"task_id": None, "settled_at": now, "archive": Archive.DUE, "archive_at": now, **more}
+        TaskState.COMPLETED,
+        **{"task_id": None, "settled_at": now, "archive": ArchiveState.DUE, "archive_at": now, **more},
     )
     images = tuple(Image(number, link) for number, link in enumerate(links))
     async with store.write() as tx:
@@ -128,12 +129,12 @@ async def owed(store: Store, links: Sequence[str], now: int = NOW, **more: objec
 class Archiving:
     """The loop over a store, with its parts at hand."""
 
-    def __init__(self, store: Store, files: Files, spacing_ms: int = 0) -> None:
+    def __init__(self, store: Store, files: ArchiveFiles, spacing_ms: int = 0) -> None:
         self.store = store
         self.clock = Clock()
         self.files = files
         self.drawer = Drawer()
-        self.loop = Archiver(
+        self.loop = PictureArchiver(
             *(store, self.files, POLICY, self.clock),
             allow=LOOPBACK,
             draw=self.drawer.draw,
@@ -145,14 +146,14 @@ class Archiving:
         """One round of the task that is due; whether there was one."""
         task = await self.loop.claim()
         if task is not None:
-            await self.loop.carry(task)
+            await self.loop.carry_out(task)
         return task is not None
 
-    async def copies(self, ref: str) -> list[Copy]:
+    async def copies(self, ref: str) -> list[ImageCopy]:
         """What is recorded of the task's pictures."""
-        return list((await self.store.copies.of([ref])).get(ref, ()))
+        return list((await self.store.copies.by_refs([ref])).get(ref, ()))
 
-    async def state(self, ref: str) -> tuple[Archive | None, int | None, int]:
+    async def state(self, ref: str) -> tuple[ArchiveState | None, int | None, int]:
         """State, milliseconds until the next round, and tries."""
         task = await got(self.store, ref)
         ahead = None if task.archive_at is None else task.archive_at - self.clock.now
@@ -160,12 +161,12 @@ class Archiving:
 
     async def waits(self, ref: str) -> int:
         """How many milliseconds the task's notice still waits."""
-        [notice] = await notices(self.store, ref, Event.COMPLETED)
+        [notice] = await notices(self.store, ref, NoticeEvent.COMPLETED)
         return notice.due_at - self.clock.now
 
     def held(self, ref: str) -> list[str]:
         """The files of the task."""
-        folder = self.files.find(ref, "0.png") or self.files.find(ref, SHEET)
+        folder = self.files.find_file(ref, "0.png") or self.files.find_file(ref, SHEET)
         return sorted(it.name for it in folder.parent.iterdir()) if folder is not None else []
 
 
@@ -176,10 +177,10 @@ def links(site: Site, count: int = 4) -> list[str]:
 
 @asynccontextmanager
 async def archiving(
-    store: Store, root: Path, files: Files | None = None, spacing_ms: int = 0
+    store: Store, root: Path, files: ArchiveFiles | None = None, spacing_ms: int = 0
 ) -> AsyncIterator[Archiving]:
     """The loop, closed at the end."""
-    rig = Archiving(store, files or Files(root / "images"), spacing_ms)
+    rig = Archiving(store, files or ArchiveFiles(root / "images"), spacing_ms)
     try:
         yield rig
     finally:

@@ -18,8 +18,8 @@ import signal
 import sys
 
 from receiver import config
-from receiver.core.errors import Unavailable
-from receiver.core.types import Answer, Reply, Sent, Target, Verdict
+from receiver.core.errors import StoreUnavailable
+from receiver.core.types import AttemptResult, PollReply, SubmitAnswer, Target, Verdict
 from receiver.notify.messages.message import Message
 from receiver.notify.senders.sender import AppriseSender
 from receiver.providers.http_client import open_client
@@ -27,7 +27,7 @@ from receiver.providers.registry import PROVIDERS, Provider
 from receiver.service import worker
 from receiver.service.wiring import open_parts, wall_clock
 from receiver.store.sqlite.engine import SqliteConnection
-from receiver.tasks.ingest import Ingest, Told
+from receiver.tasks.ingest import CallbackIngest, VerdictListener
 from receiver.web import app
 
 POINTS = ("submitted", "received", "before-commit", "after-commit", "claimed", "sent", "polled")
@@ -55,14 +55,14 @@ class DyingProvider:
         self._provider = provider
         self._fuse = fuse
 
-    async def submit(self, model: str, params: bytes, callback: str | None) -> Answer:
+    async def submit(self, model: str, params: bytes, callback: str | None) -> SubmitAnswer:
         answer = await self._provider.submit(model, params, callback)
         self._fuse.at("submitted")
         return answer
 
-    async def poll(self, task_id: str) -> Reply:
+    async def poll(self, task_id: str) -> PollReply:
         reply = await self._provider.poll(task_id)
-        if reply.outcome is not None and reply.outcome.terminal:
+        if reply.outcome is not None and reply.outcome.is_terminal:
             self._fuse.at("polled")
         return reply
 
@@ -74,7 +74,7 @@ class DyingSender:
         self._sender = AppriseSender()
         self._fuse = fuse
 
-    async def send(self, target: Target, message: Message) -> Sent:
+    async def send(self, target: Target, message: Message) -> AttemptResult:
         self._fuse.at("claimed")
         sent = await self._sender.send(target, message)
         self._fuse.at("sent")
@@ -83,19 +83,19 @@ class DyingSender:
 
 def wrap_ingest(fuse: Fuse) -> None:
     """Die around the commit of a callback."""
-    commit, take = SqliteConnection.commit, Ingest.take
+    commit, take = SqliteConnection.commit, CallbackIngest.receive_nowait
     under_way = 0
 
     async def dying_commit(self: SqliteConnection) -> bool:
         if under_way and self.touched:
-            await self.rows("SELECT 1")  # whatever was put off is written now
+            await self.fetch_rows("SELECT 1")  # whatever was put off is written now
             fuse.at("before-commit")
         return await commit(self)
 
-    def dying_take(self: Ingest, ref: str, body: bytes, headers: bytes, told: Told) -> None:
+    def dying_take(self: CallbackIngest, ref: str, body: bytes, headers: bytes, told: VerdictListener) -> None:
         nonlocal under_way
 
-        def dying_told(result: Verdict | Unavailable) -> None:
+        def dying_told(result: Verdict | StoreUnavailable) -> None:
             nonlocal under_way
             fuse.at("after-commit")
             under_way -= 1
@@ -106,12 +106,12 @@ def wrap_ingest(fuse: Fuse) -> None:
         take(self, ref, body, headers, dying_told)
 
     SqliteConnection.commit = dying_commit  # type: ignore[method-assign]  # the harness's own wrapping
-    Ingest.take = dying_take  # type: ignore[method-assign]  # likewise
+    CallbackIngest.receive_nowait = dying_take  # type: ignore[method-assign]  # likewise
 
 
 async def main(fuse: Fuse) -> None:
     """`serve`, until the fuse has burnt."""
-    settings = config.load(os.environ)
+    settings = config.load_settings(os.environ)
     wrap_ingest(fuse)
     async with open_client() as client:
         provider = PROVIDERS["vtrix"].connect(
@@ -126,7 +126,7 @@ async def main(fuse: Fuse) -> None:
                 app.serve(parts, host=settings.host, port=settings.port, stop=never, ready=lambda port: None)
             )
             loops = parts.loops
-            group.create_task(worker.run(loops, parts.store, parts.clock, never))
+            group.create_task(worker.run_loops(loops, parts.store, parts.clock, never))
 
 
 if __name__ == "__main__":

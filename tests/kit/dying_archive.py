@@ -13,9 +13,9 @@ from pathlib import Path
 
 from kit.archive_loop import LOOPBACK, Drawer
 from kit.fakes import POLICY, Clock
-from receiver.core.types import Archive
-from receiver.pictures.archive import Archiver
-from receiver.pictures.files import SHEET, Files, Part
+from receiver.core.types import ArchiveState
+from receiver.pictures.archive import PictureArchiver
+from receiver.pictures.files import SHEET, ArchiveFiles, PendingFile
 from receiver.store import open_store
 from receiver.store.sqlite.engine import SqliteConnection
 
@@ -37,9 +37,14 @@ class Fuse:
 
 def wrap(fuse: Fuse) -> None:
     """Die in the archive's rooms."""
-    write, keep, put, commit = Part._write, Part.keep, Files.put, SqliteConnection.commit
+    write, keep, put, commit = (
+        PendingFile._write_chunk,
+        PendingFile.keep_as,
+        ArchiveFiles.save_file,
+        SqliteConnection.commit,
+    )
 
-    def dying_write(self: Part, chunk: bytes) -> None:
+    def dying_write(self: PendingFile, chunk: bytes) -> None:
         fuse.pictures += 1
         second = fuse.pictures == 2
         write(self, chunk[: len(chunk) // 2])
@@ -47,25 +52,25 @@ def wrap(fuse: Fuse) -> None:
         write(self, chunk[len(chunk) // 2 :])
         fuse.at("synced", when=second)
 
-    async def dying_keep(self: Part, folder: str, file: str) -> Path:
+    async def dying_keep(self: PendingFile, folder: str, file: str) -> Path:
         path = await keep(self, folder, file)
         fuse.at("kept", when=fuse.pictures == 2)
         return path
 
-    async def dying_put(self: Files, folder: str, file: str, content: bytes) -> Path:
+    async def dying_put(self: ArchiveFiles, folder: str, file: str, content: bytes) -> Path:
         path = await put(self, folder, file, content)
         fuse.at("sheet" if file == SHEET else "thumbnail")
         return path
 
     async def dying_commit(self: SqliteConnection) -> bool:
-        rows = await self.rows("SELECT archive FROM tasks")
+        rows = await self.fetch_rows("SELECT archive FROM tasks")
         fuse.at("recorded", when=fuse.pictures == 2)
-        fuse.at("ended", when=rows == [(Archive.DONE,)])
+        fuse.at("ended", when=rows == [(ArchiveState.DONE,)])
         return await commit(self)
 
-    Part._write = dying_write  # type: ignore[method-assign]  # the harness's own wrapping
-    Part.keep = dying_keep  # type: ignore[method-assign]  # likewise
-    Files.put = dying_put  # type: ignore[method-assign]  # likewise
+    PendingFile._write_chunk = dying_write  # type: ignore[method-assign]  # the harness's own wrapping
+    PendingFile.keep_as = dying_keep  # type: ignore[method-assign]  # likewise
+    ArchiveFiles.save_file = dying_put  # type: ignore[method-assign]  # likewise
     SqliteConnection.commit = dying_commit  # type: ignore[method-assign]  # likewise
 
 
@@ -79,11 +84,11 @@ async def main(folder: Path, fuse: Fuse) -> None:
         fuse.at("drawn")
         return sheet
 
-    loop = Archiver(store, Files(folder / "images"), POLICY, Clock(), allow=LOOPBACK, draw=draw)
+    loop = PictureArchiver(store, ArchiveFiles(folder / "images"), POLICY, Clock(), allow=LOOPBACK, draw=draw)
     task = await loop.claim()
     assert task is not None
     wrap(fuse)
-    await loop.carry(task)
+    await loop.carry_out(task)
 
 
 if __name__ == "__main__":

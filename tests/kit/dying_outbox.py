@@ -15,7 +15,7 @@ from pathlib import Path
 
 from kit.dying import DyingSender, Fuse
 from receiver.core.types import Policy, Target
-from receiver.notify.dispatch import Notify
+from receiver.notify.dispatch import NoticeDispatcher
 from receiver.notify.messages.message import NoLinks
 from receiver.service import worker
 from receiver.service.wiring import wall_clock
@@ -33,7 +33,7 @@ def wrap_commits(fuse: Fuse) -> None:
 
     async def dying_commit(self: SqliteConnection) -> bool:
         if self.touched:
-            await self.rows("SELECT 1")  # whatever was put off is written now
+            await self.fetch_rows("SELECT 1")  # whatever was put off is written now
             fuse.at("before-commit")
         committed = await commit(self)
         if self.touched:
@@ -48,7 +48,7 @@ async def main(path: Path, fuse: Fuse, urls: list[str]) -> None:
     targets = tuple(Target(name=f"t{number}", url=url, digest_ms=DIGEST_MS) for number, url in enumerate(urls))
     store = await open_store(path)
     wrap_commits(fuse)
-    notify = Notify(
+    notify = NoticeDispatcher(
         store,
         DyingSender(fuse),
         Policy(targets=targets),
@@ -60,9 +60,9 @@ async def main(path: Path, fuse: Fuse, urls: list[str]) -> None:
     )
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        group.create_task(worker.run([notify], store, wall_clock, stop))
-        while {state for state, _ in await store.notices.counts()} & {"due", "held", "sending"}:
-            await store.wait(Topic.NOTIFY, store.seen(Topic.NOTIFY), 0.05)
+        group.create_task(worker.run_loops([notify], store, wall_clock, stop))
+        while {state for state, _ in await store.notices.count_by_state()} & {"due", "held", "sending"}:
+            await store.wait_for_wake(Topic.NOTIFY, store.wake_count(Topic.NOTIFY), 0.05)
         stop.set()
     await notify.close()
     await store.close()

@@ -24,12 +24,12 @@ from msgspec.structs import replace
 from kit.dying import Fuse
 from kit.fakes import POLICY, SLACK, Clock
 from kit.picture_files import PATIENT
-from receiver.core.types import Sent, Style, Target
-from receiver.notify.dispatch import Notify
+from receiver.core.types import AttemptResult, MessageStyle, Target
+from receiver.notify.dispatch import NoticeDispatcher
 from receiver.notify.messages.message import Message, NoLinks
-from receiver.pictures.contact_sheets import Sheets
+from receiver.pictures.contact_sheets import ContactSheets
 from receiver.pictures.drawing import process
-from receiver.pictures.files import SHEET, Files, Part
+from receiver.pictures.files import SHEET, ArchiveFiles, PendingFile
 from receiver.store import open_store
 from receiver.telemetry.metrics import Metrics
 
@@ -38,7 +38,12 @@ POINTS = ("drawing", "drawn", "written", "kept", "sent")
 
 def wrap(fuse: Fuse) -> None:
     """Die in the rooms that a digest's sheet comes through."""
-    record, draw, write, keep = process._record, process.Studio.draw, Part._write, Part.keep
+    record, draw, write, keep = (
+        process._read_record,
+        process.DrawingProcess.draw_sheet,
+        PendingFile._write_chunk,
+        PendingFile.keep_as,
+    )
     records = 0
 
     async def dying_record(out: asyncio.StreamReader) -> Any:
@@ -48,26 +53,26 @@ def wrap(fuse: Fuse) -> None:
             fuse.at("drawing")
         return await record(out)
 
-    async def dying_draw(self: process.Studio, paths: Any) -> Any:
+    async def dying_draw(self: process.DrawingProcess, paths: Any) -> Any:
         sheet = await draw(self, paths)
         fuse.at("drawn")
         return sheet
 
-    def dying_write(self: Part, chunk: bytes) -> None:
+    def dying_write(self: PendingFile, chunk: bytes) -> None:
         write(self, chunk[: len(chunk) // 2])
         fuse.at("written")
         write(self, chunk[len(chunk) // 2 :])
 
-    async def dying_keep(self: Part, folder: str, file: str) -> Path:
+    async def dying_keep(self: PendingFile, folder: str, file: str) -> Path:
         path = await keep(self, folder, file)
         assert file == SHEET
         fuse.at("kept")
         return path
 
-    process._record = dying_record
-    process.Studio.draw = dying_draw  # type: ignore[method-assign]  # the harness's own wrapping
-    Part._write = dying_write  # type: ignore[method-assign]  # likewise
-    Part.keep = dying_keep  # type: ignore[method-assign]  # likewise
+    process._read_record = dying_record
+    process.DrawingProcess.draw_sheet = dying_draw  # type: ignore[method-assign]  # the harness's own wrapping
+    PendingFile._write_chunk = dying_write  # type: ignore[method-assign]  # likewise
+    PendingFile.keep_as = dying_keep  # type: ignore[method-assign]  # likewise
 
 
 class FileSender:
@@ -77,33 +82,35 @@ class FileSender:
         self._path = path
         self._fuse = fuse
 
-    async def send(self, target: Target, message: Message) -> Sent:
+    async def send(self, target: Target, message: Message) -> AttemptResult:
         picture = b"" if message.picture is None else message.picture.read_bytes()
         with self._path.open("a") as sent:
             sent.write(f"{len(picture)} {hashlib.sha256(picture).hexdigest()}\n")
         self._fuse.at("sent")
-        return Sent()
+        return AttemptResult()
 
 
 async def main(folder: Path, fuse: Fuse) -> None:
     """Send until nothing is due, or the fuse has burnt."""
     clock = Clock()
     store = await open_store(folder / "r.db")
-    files = Files(folder / "images")
+    files = ArchiveFiles(folder / "images")
     wrap(fuse)
-    notify = Notify(
+    notify = NoticeDispatcher(
         store,
         FileSender(folder / "sent", fuse),
-        replace(POLICY, targets=(replace(SLACK, digest_ms=300_000, style=Style.EMAIL),)),
+        replace(POLICY, targets=(replace(SLACK, digest_ms=300_000, style=MessageStyle.EMAIL),)),
         clock,
         schedule_ms=[5_000],
         timeout_ms=30_000,
         links=NoLinks(),
         metrics=Metrics(),
-        picture=Sheets(store, files, process.Studio(limits=PATIENT, within_s=600).draw, lambda folder, file: None),
+        picture=ContactSheets(
+            store, files, process.DrawingProcess(limits=PATIENT, within_s=600).draw_sheet, lambda folder, file: None
+        ),
     )
     while (send := await notify.claim()) is not None:
-        await notify.carry(send)
+        await notify.carry_out(send)
     await notify.close()
     await store.close()
 

@@ -16,23 +16,23 @@ import msgspec
 from msgspec.structs import replace
 
 from receiver.core.types import (
-    Answer,
+    AttemptResult,
     Ending,
-    Error,
-    Event,
-    Heard,
     Image,
     Notice,
+    NoticeEvent,
     Outcome,
+    OutcomeShape,
     Policy,
-    Reply,
+    PollReply,
+    PollResult,
     Report,
-    Sent,
-    Shape,
-    State,
-    Taken,
+    SubmitAnswer,
+    SubmitResult,
     Target,
     Task,
+    TaskError,
+    TaskState,
 )
 from receiver.notify.messages.message import Message
 from receiver.store import Store
@@ -83,21 +83,21 @@ class FakeProvider:
     """
 
     def __init__(self) -> None:
-        self.answers: deque[Answer] = deque()
-        self.replies: deque[Reply] = deque()
-        self.answer: Callable[[], Answer] = lambda: Answer(Taken.UNCLEAR, "nobody told me")
-        self.reply = Reply(Heard.NOTHING, "nobody told me")
+        self.answers: deque[SubmitAnswer] = deque()
+        self.replies: deque[PollReply] = deque()
+        self.answer: Callable[[], SubmitAnswer] = lambda: SubmitAnswer(SubmitResult.UNCLEAR, "nobody told me")
+        self.reply = PollReply(PollResult.NOTHING, "nobody told me")
         self.submitted: list[tuple[str, bytes, str | None]] = []
         self.polled: list[str] = []
         self.before_reply: Callable[[], Any] | None = None
 
-    async def submit(self, model: str, params: bytes, callback: str | None) -> Answer:
+    async def submit(self, model: str, params: bytes, callback: str | None) -> SubmitAnswer:
         self.submitted.append((model, params, callback))
         if self.before_reply is not None:
             await self.before_reply()
         return self.answers.popleft() if self.answers else self.answer()
 
-    async def poll(self, task_id: str) -> Reply:
+    async def poll(self, task_id: str) -> PollReply:
         self.polled.append(task_id)
         if self.before_reply is not None:
             await self.before_reply()
@@ -108,17 +108,17 @@ class FakeSender:
     """Sends nowhere: answers `results` in order, then success; `gate` holds every send until it is set."""
 
     def __init__(self) -> None:
-        self.results: deque[Sent] = deque()
+        self.results: deque[AttemptResult] = deque()
         self.sent: list[tuple[str, Message]] = []
         self.gate: asyncio.Event | None = None
         self.begun = asyncio.Event()
 
-    async def send(self, target: Target, message: Message) -> Sent:
+    async def send(self, target: Target, message: Message) -> AttemptResult:
         self.sent.append((target.name, message))
         self.begun.set()
         if self.gate is not None:
             await self.gate.wait()
-        return self.results.popleft() if self.results else Sent(duration_ms=7)
+        return self.results.popleft() if self.results else AttemptResult(duration_ms=7)
 
 
 def says(ending: Ending, task_id: str | None = "job-1", **more: Any) -> Outcome:
@@ -126,11 +126,11 @@ def says(ending: Ending, task_id: str | None = "job-1", **more: Any) -> Outcome:
     if ending is Ending.COMPLETED:
         more.setdefault("images", PICTURES)
     if ending is Ending.FAILED:
-        more.setdefault("error", Error("004007098", "moderated", b'{"code": 4007098}'))
-    return Outcome(**{"ending": ending, "shape": Shape.TASK, "status": ending.value, "task_id": task_id, **more})
+        more.setdefault("error", TaskError("004007098", "moderated", b'{"code": 4007098}'))
+    return Outcome(**{"ending": ending, "shape": OutcomeShape.TASK, "status": ending.value, "task_id": task_id, **more})
 
 
-def foreign(ending: Ending, shape: Shape = Shape.JOB, **more: Any) -> Outcome:
+def foreign(ending: Ending, shape: OutcomeShape = OutcomeShape.JOB, **more: Any) -> Outcome:
     """An outcome in somebody else's words: no id of the provider's to compare."""
     return says(ending, None, shape=shape, **more)
 
@@ -156,30 +156,30 @@ def a_ref(now: int = NOW) -> str:
     return new_ref(now, next(_made).to_bytes(10, "big"))
 
 
-def a_task(state: State = State.WAITING, **more: Any) -> Task:
+def a_task(state: TaskState = TaskState.WAITING, **more: Any) -> Task:
     """A task as the rooms would have left it in `state`, submitted at NOW under the id `job-1`."""
     task = Task(ref=a_ref(), created_at=NOW, model=MODEL, state=state)
-    if state is State.QUEUED:
+    if state is TaskState.QUEUED:
         task = replace(task, due_at=NOW)
-    elif state is State.SUBMITTING:
+    elif state is TaskState.SUBMITTING:
         task = replace(task, submitted_at=NOW, lease_until=NOW + MINUTE, place_until=1 << 62, claim=1)
-    elif state is State.CANCELLED:
+    elif state is TaskState.CANCELLED:
         task = replace(task, settled_at=NOW)
     else:
         task = replace(task, submitted_at=NOW, task_id="job-1")
-    if state is State.WAITING:
+    if state is TaskState.WAITING:
         task = replace(task, poll_at=NOW + 2 * MINUTE, place_until=1 << 62)
-    elif state is State.COMPLETED:
+    elif state is TaskState.COMPLETED:
         task = replace(task, settled_at=NOW)
-    elif state is State.FAILED:
-        task = replace(task, settled_at=NOW, error=Error(None, "moderated"))
+    elif state is TaskState.FAILED:
+        task = replace(task, settled_at=NOW, error=TaskError(None, "moderated"))
     return replace(task, **more)
 
 
 def a_notice(target: str = "slack", **more: Any) -> Notice:
     """One notice due at NOW."""
-    report = Report(event=Event.COMPLETED, ref="r", images=PICTURES)
-    row = {"target": target, "event": Event.COMPLETED, "report": report, "created_at": NOW, "due_at": NOW}
+    report = Report(event=NoticeEvent.COMPLETED, ref="r", images=PICTURES)
+    row = {"target": target, "event": NoticeEvent.COMPLETED, "report": report, "created_at": NOW, "due_at": NOW}
     return Notice(**{**row, **more})
 
 
@@ -200,7 +200,7 @@ async def got(store: Store, ref: str) -> Task:
     return (await store.tasks.get([ref]))[ref]
 
 
-async def notices(store: Store, ref: str | None = None, event: Event | None = None) -> list[Notice]:
+async def notices(store: Store, ref: str | None = None, event: NoticeEvent | None = None) -> list[Notice]:
     """The notices of a task (or all), oldest first."""
     page = await store.notices.page(ref=ref, limit=1000)
     return [it for it in reversed(page) if event is None or it.event is event]
@@ -208,7 +208,7 @@ async def notices(store: Store, ref: str | None = None, event: Event | None = No
 
 async def attention(store: Store) -> list[str]:
     """The causes of all attention that was owed, each once per target, oldest first."""
-    return [it.report.cause or "" for it in await notices(store, event=Event.ATTENTION)]
+    return [it.report.cause or "" for it in await notices(store, event=NoticeEvent.ATTENTION)]
 
 
 async def claimed(claim: Callable[[], Any]) -> Any:
@@ -222,7 +222,7 @@ async def impatient(store: Store) -> None:
     """Let the store give up at once, not after a second, when another process holds the database."""
     assert isinstance(store, SqliteStore)
     async with store.write() as tx:
-        await tx.connection.run("PRAGMA busy_timeout = 1")
+        await tx.connection.run_statement("PRAGMA busy_timeout = 1")
 
 
 @contextmanager

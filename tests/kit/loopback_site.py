@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from receiver.tokens import Purpose, Ring
+from receiver.tokens import MacPurpose, Ring
 
 RING = Ring(["a-secret-key-for-tests-0001"])
 OTHERS = Ring(["somebody-elses-secret-key"])
@@ -34,7 +34,7 @@ class Site:
             return 200, {}, {"status": "ready"}
         if path.startswith("/doctor/"):
             nonce = path.removeprefix("/doctor/")
-            return 200, {}, {"nonce": nonce, "mac": self.ring.sign(Purpose.DOCTOR, nonce)}
+            return 200, {}, {"nonce": nonce, "mac": self.ring.sign(MacPurpose.DOCTOR, nonce)}
         if path.startswith("/callbacks/") and (ref := self.ring.open(path.split("/")[2])):
             return 200, {}, {"ref": ref}
         return 404, {}, REFUSAL

@@ -6,21 +6,21 @@ from typing import Any
 from msgspec.structs import replace
 
 from kit.fakes import HOUR, MINUTE, NOW, POLICY, SECOND, Clock, FakeSender, a_notice, a_ref, notices
-from receiver.core.types import Event, Notice, Send, Sent, Target
-from receiver.notify.dispatch import Notify
+from receiver.core.types import AttemptResult, Notice, NoticeEvent, Send, Target
+from receiver.notify.dispatch import NoticeDispatcher
 from receiver.notify.messages.message import NoLinks
 from receiver.store import Store
 from receiver.telemetry.metrics import Metrics
 
 SCHEDULE = [5 * SECOND, 30 * SECOND, 2 * MINUTE, HOUR]
-DOWN = Sent(error="error=500", duration_ms=3)
-GONE = Sent(error="error=404", permanent=True)
-BUSY = Sent(error="error=429", retry_after_ms=40 * SECOND)
+DOWN = AttemptResult(error="error=500", duration_ms=3)
+GONE = AttemptResult(error="error=404", permanent=True)
+BUSY = AttemptResult(error="error=429", retry_after_ms=40 * SECOND)
 
 
-def a_notify(store: Store, sender: FakeSender, clock: Clock, *targets: Target, **more: Any) -> Notify:
+def a_notify(store: Store, sender: FakeSender, clock: Clock, *targets: Target, **more: Any) -> NoticeDispatcher:
     """The loop for these targets, without jitter."""
-    return Notify(
+    return NoticeDispatcher(
         store,
         sender,
         replace(POLICY, targets=targets),
@@ -29,21 +29,21 @@ def a_notify(store: Store, sender: FakeSender, clock: Clock, *targets: Target, *
         timeout_ms=30 * SECOND,
         links=NoLinks(),
         metrics=Metrics(),
-        luck=lambda: 0.0,
+        jitter=lambda: 0.0,
         **more,
     )
 
 
-async def all_that_may_go(notify: Notify) -> list[int]:
+async def all_that_may_go(notify: NoticeDispatcher) -> list[int]:
     """Carry whatever may be told now, one after the other; how many notices each send had."""
     sizes = []
     while (send := await next_send(notify)) is not None:
-        await notify.carry(send)
+        await notify.carry_out(send)
         sizes.append(len(send.notices))
     return sizes
 
 
-async def next_send(notify: Notify) -> Send | None:
+async def next_send(notify: NoticeDispatcher) -> Send | None:
     """What the worker would carry next: it asks again at once while it is told to."""
     for _ in range(20):
         if (send := await notify.claim()) is not None:
@@ -60,7 +60,9 @@ async def states(store: Store) -> dict[str, int]:
     return {state: found.count(state) for state in sorted(set(found))}
 
 
-def some(count: int, event: Event = Event.COMPLETED, at: int = NOW, target: str = "slack") -> Iterable[Notice]:
+def some(
+    count: int, event: NoticeEvent = NoticeEvent.COMPLETED, at: int = NOW, target: str = "slack"
+) -> Iterable[Notice]:
     """Notices of tasks of their own that are due."""
     for _ in range(count):
         ref = a_ref()

@@ -19,7 +19,7 @@ TASK: dict[str, Any] = {
 
 
 def read(value: object) -> Outcome:
-    outcome = bodies.parse(json.dumps(value).encode())
+    outcome = bodies.parse_body(json.dumps(value).encode())
     assert outcome is not None
     return outcome
 

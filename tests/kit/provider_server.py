@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import httpx
 
-from receiver.core.types import Answer
+from receiver.core.types import SubmitAnswer
 from receiver.providers.http_client import open_client
 from receiver.providers.vtrix.client import Vtrix
 
@@ -98,7 +98,7 @@ async def standing(behaviour: bytes | Behave, **spans: float) -> AsyncIterator[t
         yield stand, Vtrix(client, stand.url, KEY, clock=lambda: NOW, **spans)
 
 
-async def submitted(behaviour: bytes | Behave, **spans: float) -> Answer:
+async def submitted(behaviour: bytes | Behave, **spans: float) -> SubmitAnswer:
     async with standing(behaviour, **spans) as (_, vtrix):
         return await vtrix.submit("midjourney_outpaint", PARAMS, CALLBACK)
 

@@ -2,28 +2,28 @@
 
 from decimal import Decimal
 
-from receiver.core.types import Error, Event, Image, Picture, Report, Style, Target
+from receiver.core.types import AttachedPicture, Image, MessageStyle, NoticeEvent, Report, Target, TaskError
 
 REF = "01997b3c-7f00-7abc-8def-0123456789ab"
 HOSTILE = (
     "<!channel> @here <http://evil.example|our page> {{app_title}} *b* _i_ `c` [l](http://evil.example) :tada:"
     "\r\n\u202eevil\u2066 \x1b[31m\x00 <script>alert(1)</script> \ud800"
 )
-SHEET = Picture("images/ab/r/sheet.jpg", "https://ping.example.org/images/r/sheet.jpg?until=1767600000&mac=abc")
-FILE = Picture("images/ab/r/sheet.jpg")
+SHEET = AttachedPicture("images/ab/r/sheet.jpg", "https://ping.example.org/images/r/sheet.jpg?until=1767600000&mac=abc")
+FILE = AttachedPicture("images/ab/r/sheet.jpg")
 
 
 class Pages:
     """Where the world reaches us."""
 
-    def task(self, ref: str) -> str | None:
+    def task_url(self, ref: str) -> str | None:
         return f"https://ping.example.org/tasks/{ref}"
 
-    def image(self, folder: str, file: str) -> str | None:
+    def image_url(self, folder: str, file: str) -> str | None:
         return f"https://ping.example.org/images/{folder}/{file}"
 
 
-def styled(style: Style, template: str | None = None) -> Target:
+def styled(style: MessageStyle, template: str | None = None) -> Target:
     return Target(name=style.value, url=f"json://{style}.invalid/", style=style, template=template)
 
 
@@ -32,7 +32,7 @@ def pictures(count: int) -> tuple[Image, ...]:
 
 
 def done(**more: object) -> Report:
-    return Report(**{"event": Event.COMPLETED, "ref": REF, "label": "hero", **more})  # type: ignore[arg-type]
+    return Report(**{"event": NoticeEvent.COMPLETED, "ref": REF, "label": "hero", **more})  # type: ignore[arg-type]
 
 
 DONE = done(
@@ -43,7 +43,13 @@ DONE = done(
     duration_ms=72_400,
 )
 FAILED = Report(
-    event=Event.FAILED, ref="r2", label="poster", prompt="a *bold* claim", error=Error("004007098", "no <luck>")
+    event=NoticeEvent.FAILED,
+    ref="r2",
+    label="poster",
+    prompt="a *bold* claim",
+    error=TaskError("004007098", "no <luck>"),
 )
-LOST = Report(event=Event.LOST, ref="r3", task_id="d8ejq")
-ATTENTION = Report(event=Event.ATTENTION, cause="provider-key", text="The provider refuses our key.\nSet it anew.")
+LOST = Report(event=NoticeEvent.LOST, ref="r3", task_id="d8ejq")
+ATTENTION = Report(
+    event=NoticeEvent.ATTENTION, cause="provider-key", text="The provider refuses our key.\nSet it anew."
+)

@@ -6,11 +6,11 @@ from typing import Any
 from msgspec.structs import replace
 
 from kit.fakes import DAY, MINUTE, NOW, POLICY, Clock, a_notice, a_ref, a_task, put
-from receiver.core.types import Callback, Copy, Image, Retention, State, Task
-from receiver.pictures.files import SHEET, Files
-from receiver.store import Attempt, Opening, Store
+from receiver.core.types import Callback, Image, ImageCopy, Retention, Task, TaskState
+from receiver.pictures.files import SHEET, ArchiveFiles
+from receiver.store import Attempt, NewSend, Store
 from receiver.store.sqlite.engine import SqliteStore
-from receiver.upkeep.retention import Pruner
+from receiver.upkeep.retention import RetentionPruner
 
 FOR_EVER = Retention(tasks=0, callbacks=0, polls=0, notices=0, images=0)
 
@@ -21,10 +21,12 @@ OLD, YOUNG = NOW - 10 * DAY - 1, NOW - 10 * DAY
 TABLES = ("tasks", "images", "copies", "callbacks", "overflow", "polls", "sends", "notices", "attempts", "redriven")
 
 
-def pruning(store: Store, folder: Path, *, clock: Clock | None = None, alone: bool = True, **days: int) -> Pruner:
+def pruning(
+    store: Store, folder: Path, *, clock: Clock | None = None, alone: bool = True, **days: int
+) -> RetentionPruner:
     """Retention with these days, and all else kept for ever."""
     keep = replace(FOR_EVER, **days)
-    return Pruner(store, Files(folder / "images"), POLICY, clock or Clock(), keep=keep, alone=alone)
+    return RetentionPruner(store, ArchiveFiles(folder / "images"), POLICY, clock or Clock(), keep=keep, alone=alone)
 
 
 async def rows(store: Store, sql: str) -> list[tuple[Any, ...]]:
@@ -37,16 +39,18 @@ async def left(store: Store) -> dict[str, int]:
     return {it: (await rows(store, f"SELECT count(*) FROM {it}"))[0][0] for it in TABLES}  # noqa: S608 - our own names
 
 
-async def a_past(store: Store, folder: Path, settled_at: int, state: State = State.COMPLETED, **more: Any) -> Task:
+async def a_past(
+    store: Store, folder: Path, settled_at: int, state: TaskState = TaskState.COMPLETED, **more: Any
+) -> Task:
     """A task that ended, with a row of its own in every table, and its files."""
     made_at = settled_at - MINUTE
-    ended = {"submitted_at": settled_at} if state is State.LOST else {"settled_at": settled_at}
+    ended = {"submitted_at": settled_at} if state is TaskState.LOST else {"settled_at": settled_at}
     task = a_task(state, **{"task_id": None, "created_at": made_at, **ended, **more})
     task = replace(task, ref=a_ref(made_at))
     await put(store, task)
     async with store.write() as tx:
         await tx.tasks.add_images([(task.ref, Image(0, "https://pics.example/0.png"))])
-        await tx.copies.put([(task.ref, Copy(0, "0.png", small="0.small.jpg"))])
+        await tx.copies.upsert([(task.ref, ImageCopy(0, "0.png", small="0.small.jpg"))])
         again = Callback(ref=task.ref, received_at=settled_at, body=b"{}", digest=b"d")
         await tx.callbacks.insert([(again, True), (again, False)])
         await tx.callbacks.count_only([again])
@@ -54,19 +58,20 @@ async def a_past(store: Store, folder: Path, settled_at: int, state: State = Sta
         await tx.notices.insert([a_notice(ref=task.ref, created_at=settled_at, due_at=settled_at)])
     await sent(store, settled_at)
     async with store.write() as tx:
-        await tx.connection.run("INSERT INTO redriven SELECT id, send_id FROM notices WHERE ref = ?", (task.ref,))  # type: ignore[attr-defined]  # SQLite's
-    files = Files(folder / "images")
+        copied = "INSERT INTO redriven SELECT id, send_id FROM notices WHERE ref = ?"
+        await tx.connection.run_statement(copied, (task.ref,))  # type: ignore[attr-defined]  # SQLite's
+    files = ArchiveFiles(folder / "images")
     for file in ("0.png", "0.small.jpg", SHEET):
-        await files.put(task.ref, file, b"a picture")
+        await files.save_file(task.ref, file, b"a picture")
     return task
 
 
 async def sent(store: Store, now: int, *, digest: bool = False) -> int:
     """Send what is due, in one send; its id."""
     async with store.write() as tx:
-        [send] = await tx.sends.open([Opening("slack", now, digest=digest)], "me", now, now + MINUTE)
+        [send] = await tx.sends.open_sends([NewSend("slack", now, digest=digest)], "me", now, now + MINUTE)
         await tx.sends.add_attempt(Attempt(send.id, now, 7, None))
-        await tx.sends.sent(send, now)
+        await tx.sends.record_sent(send, now)
     return send.id
 
 
@@ -74,10 +79,10 @@ def folder_of(folder: Path, name: str) -> Path:
     return folder / "images" / name[-2:] / name
 
 
-async def passed(pruner: Pruner) -> int:
+async def passed(pruner: RetentionPruner) -> int:
     """Run the loop until it wants to wait; how many steps it took."""
     steps = 0
     while (kind := await pruner.claim()) is not None:
-        await pruner.carry(kind)
+        await pruner.carry_out(kind)
         steps += 1
     return steps

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver.config import load
+from receiver.config import load_settings
 from receiver.core.errors import SettingsError
 
 SENTINEL = "s3ntinel-Never-Shown-0123456789"
@@ -17,7 +17,7 @@ def refused(env: dict[str, str] | None = None, toml: str | None = None) -> str:
         file = Path("given.toml")
         file.write_text(toml)
     with pytest.raises(SettingsError) as caught:
-        load(env or {}, file)
+        load_settings(env or {}, file)
     text = str(caught.value)
     assert "\n" not in text
     assert SENTINEL not in text

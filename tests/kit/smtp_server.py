@@ -9,7 +9,7 @@ from email.message import EmailMessage
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from receiver.core.types import Style, Target
+from receiver.core.types import MessageStyle, Target
 
 
 class Mailbox:
@@ -43,7 +43,7 @@ async def mailbox() -> AsyncIterator[tuple[Mailbox, Target]]:
     port = server.sockets[0].getsockname()[1]
     url = f"mailto://127.0.0.1:{port}?from=pings@example.com&to=ann@example.com&cc=bob@example.com"
     try:
-        yield box, Target(name="mail", url=url, style=Style.EMAIL)
+        yield box, Target(name="mail", url=url, style=MessageStyle.EMAIL)
     finally:
         server.close()
         await server.wait_closed()

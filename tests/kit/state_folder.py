@@ -5,11 +5,11 @@ from pathlib import Path
 
 from kit.commands import RECEIVER, environment
 from kit.fakes import NOW, Clock, a_task, put
-from receiver.core.types import State
+from receiver.core.types import TaskState
 from receiver.store import open_store
 from receiver.upkeep import backup
-from receiver.upkeep.backup import Backup, Restored
-from receiver.upkeep.backup_pictures import Images
+from receiver.upkeep.backup import BackupResult, RestoreResult
+from receiver.upkeep.backup_pictures import ImagesMode
 
 KEYS = ("the-first-secret-key-0123", "a-second-secret-key-0123")
 TOKENS = ("an-api-token-0123456789",)
@@ -30,7 +30,7 @@ class Place:
         self.images = self.state / "images"
         self.file = root / "kept" / "receiver.db.backup"
 
-    async def filled(self, count: int = 3, state: State = State.COMPLETED) -> None:
+    async def filled(self, count: int = 3, state: TaskState = TaskState.COMPLETED) -> None:
         """A database with tasks, the secrets beside it, and a picture."""
         store = await open_store(self.database)
         await put(store, *(a_task(state, task_id=None) for _ in range(count)))
@@ -43,12 +43,12 @@ class Place:
         (self.images / "parts").mkdir()
         (self.images / "parts" / "half.part").write_bytes(b"half a")
 
-    def back_up(self, images: Images = Images.NONE, now: int = NOW, file: Path | None = None) -> Backup:
+    def back_up(self, images: ImagesMode = ImagesMode.NONE, now: int = NOW, file: Path | None = None) -> BackupResult:
         kept = {"secret_keys": KEYS, "api_tokens": TOKENS}
         return backup.back_up(self.database, file or self.file, kept, self.images, Clock(now), images)
 
-    def restore(self, file: Path | None = None, *, given: tuple[str, ...] = (), queue: bool = False) -> Restored:
-        return backup.restore(
+    def restore(self, file: Path | None = None, *, given: tuple[str, ...] = (), queue: bool = False) -> RestoreResult:
+        return backup.restore_backup(
             file or self.file, self.database, self.state, given_keys=given, clock=Clock(), queue=queue
         )
 

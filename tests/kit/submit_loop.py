@@ -13,18 +13,18 @@ from kit.fakes import (
     put,
     says,
 )
-from receiver.core.types import Answer, Ending, Error, Policy, Source, State, Taken, Task
+from receiver.core.types import Ending, OutcomeSource, Policy, SubmitAnswer, SubmitResult, Task, TaskError, TaskState
 from receiver.store import Store
-from receiver.tasks.settle import Book
-from receiver.tasks.submit import Submit
+from receiver.tasks.settle import TaskBatch
+from receiver.tasks.submit import SubmitLoop
 from receiver.telemetry.metrics import Metrics
 
-TAKEN = Answer(Taken.TAKEN, "200", says(Ending.RUNNING, created_at=NOW))
-NOT_SENT = Answer(Taken.NOT_SENT, "connection refused")
-BUSY = Answer(Taken.BUSY, "429", retry_after_ms=40 * SECOND)
-REFUSED = Answer(Taken.REFUSED, "400", error=Error("004007002", "imageNo is missing"))
-BARRED = Answer(Taken.BARRED, "401")
-UNCLEAR = Answer(Taken.UNCLEAR, "read timeout")
+TAKEN = SubmitAnswer(SubmitResult.TAKEN, "200", says(Ending.RUNNING, created_at=NOW))
+NOT_SENT = SubmitAnswer(SubmitResult.NOT_SENT, "connection refused")
+BUSY = SubmitAnswer(SubmitResult.BUSY, "429", retry_after_ms=40 * SECOND)
+REFUSED = SubmitAnswer(SubmitResult.REFUSED, "400", error=TaskError("004007002", "imageNo is missing"))
+BARRED = SubmitAnswer(SubmitResult.UNAUTHORIZED, "401")
+UNCLEAR = SubmitAnswer(SubmitResult.UNCLEAR, "read timeout")
 
 
 class Rig(Struct, frozen=True, eq=False):
@@ -33,9 +33,9 @@ class Rig(Struct, frozen=True, eq=False):
     store: Store
     provider: FakeProvider
     clock: Clock
-    submit: Submit
+    submit: SubmitLoop
 
-    async def step(self, *answers: Answer) -> bool:
+    async def step(self, *answers: SubmitAnswer) -> bool:
         """One turn of the loop for each answer; whether there was work for all."""
         for answer in answers:
             self.provider.answers.append(answer)
@@ -43,15 +43,15 @@ class Rig(Struct, frozen=True, eq=False):
             if work is None:
                 self.provider.answers.clear()
                 return False
-            await self.submit.carry(work)
+            await self.submit.carry_out(work)
         return True
 
     async def queue(self, count: int = 1) -> list[Task]:
-        tasks = [a_task(State.QUEUED, due_at=self.clock()) for _ in range(count)]
+        tasks = [a_task(TaskState.QUEUED, due_at=self.clock()) for _ in range(count)]
         await put(self.store, *tasks)
         return tasks
 
-    async def after(self, answer: Answer) -> Task:
+    async def after(self, answer: SubmitAnswer) -> Task:
         """A fresh task, submitted and answered so."""
         [task] = await self.queue()
         assert await self.step(answer)
@@ -60,15 +60,15 @@ class Rig(Struct, frozen=True, eq=False):
     async def called(self, task: Task, ending: Ending, task_id: str = "job-1") -> None:
         """A callback on the task's token, applied as ingest would."""
         async with self.store.write() as tx:
-            book = await Book.read(tx, [task.ref], POLICY, self.clock())
-            book.apply(task.ref, says(ending, task_id), Source.CALLBACK)
-            await book.write()
+            book = await TaskBatch.read_tasks(tx, [task.ref], POLICY, self.clock())
+            book.apply_outcome(task.ref, says(ending, task_id), OutcomeSource.CALLBACK)
+            await book.write_back()
 
 
 def a_submit(
     store: Store, provider: FakeProvider, clock: Clock, *, policy: Policy = POLICY, concurrency: int = 4
-) -> Submit:
-    return Submit(
+) -> SubmitLoop:
+    return SubmitLoop(
         store,
         provider,
         policy,
@@ -77,5 +77,5 @@ def a_submit(
         key_id="0a1b2c3d",
         concurrency=concurrency,
         metrics=Metrics(),
-        luck=lambda: 0.5,
+        jitter=lambda: 0.5,
     )

@@ -6,27 +6,27 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kit.fakes import NOW, POLICY, Clock, FakeProvider, a_task, claimed, got, put
-from receiver.core.types import Heard, Outcome, Policy, Reply, Source, State, Task
+from receiver.core.types import Outcome, OutcomeSource, Policy, PollReply, PollResult, Task, TaskState
 from receiver.store import Store
 from receiver.store.sqlite.engine import SqliteStore
-from receiver.tasks.settle import Book
-from receiver.tasks.sweep import Sweep
+from receiver.tasks.settle import TaskBatch
+from receiver.tasks.sweep import SweepLoop
 from receiver.telemetry.metrics import Metrics
 
-UNKNOWN = Reply(Heard.UNKNOWN, "404")
-BARRED = Reply(Heard.BARRED, "401")
-BUSY = Reply(Heard.BUSY, "429", retry_after_ms=30_000)
-NOTHING = Reply(Heard.NOTHING, "timeout")
+UNKNOWN = PollReply(PollResult.UNKNOWN, "404")
+BARRED = PollReply(PollResult.UNAUTHORIZED, "401")
+BUSY = PollReply(PollResult.BUSY, "429", retry_after_ms=30_000)
+NOTHING = PollReply(PollResult.NOTHING, "timeout")
 
 
-def heard(outcome: Outcome) -> Reply:
+def heard(outcome: Outcome) -> PollReply:
     """A reply that says `outcome`."""
-    return Reply(Heard.OUTCOME, "200", outcome, b"what came")
+    return PollReply(PollResult.OUTCOME, "200", outcome, b"what came")
 
 
-def a_sweep(store: Store, provider: FakeProvider, clock: Clock, policy: Policy = POLICY) -> Sweep:
+def a_sweep(store: Store, provider: FakeProvider, clock: Clock, policy: Policy = POLICY) -> SweepLoop:
     """A sweep without jitter."""
-    return Sweep(store, provider, policy, clock, luck=lambda: 0.5, metrics=Metrics())
+    return SweepLoop(store, provider, policy, clock, jitter=lambda: 0.5, metrics=Metrics())
 
 
 class Rig(Struct, frozen=True, eq=False):
@@ -35,7 +35,7 @@ class Rig(Struct, frozen=True, eq=False):
     store: Store
     provider: FakeProvider
     clock: Clock
-    sweep: Sweep
+    sweep: SweepLoop
 
     async def overdue(self, **more: Any) -> Task:
         """A waiting task that is to be looked at now."""
@@ -46,10 +46,10 @@ class Rig(Struct, frozen=True, eq=False):
     async def called(self, task: Task, outcome: Outcome, policy: Policy = POLICY) -> None:
         """A callback, applied as ingest would."""
         async with self.store.write() as tx:
-            book = await Book.read(tx, [task.ref], policy, self.clock())
-            await book.look_up([(task.ref, outcome)])
-            book.apply(task.ref, outcome, Source.CALLBACK)
-            await book.write()
+            book = await TaskBatch.read_tasks(tx, [task.ref], policy, self.clock())
+            await book.look_up_owners([(task.ref, outcome)])
+            book.apply_outcome(task.ref, outcome, OutcomeSource.CALLBACK)
+            await book.write_back()
 
     async def hinted(self, outcome: Outcome, **more: Any) -> Task:
         """A waiting task with a hint."""
@@ -58,12 +58,12 @@ class Rig(Struct, frozen=True, eq=False):
         await self.called(task, outcome)
         return task
 
-    async def look(self, reply: Reply) -> None:
+    async def look(self, reply: PollReply) -> None:
         """One turn of the loop, which must have work; what is asked is answered by `reply`."""
         self.provider.reply = reply
-        await self.sweep.carry(await claimed(self.sweep.claim))
+        await self.sweep.carry_out(await claimed(self.sweep.claim))
 
-    async def look_when_due(self, reply: Reply) -> None:
+    async def look_when_due(self, reply: PollReply) -> None:
         """Let time pass until there is work, then look."""
         self.provider.reply = reply
         work = await self.sweep.claim()
@@ -73,23 +73,25 @@ class Rig(Struct, frozen=True, eq=False):
             assert due > self.clock()
             self.clock.now = due
             work = await self.sweep.claim()
-        await self.sweep.carry(work)
+        await self.sweep.carry_out(work)
 
-    async def unconfirmed(self, task: Task, reply: Reply) -> None:
+    async def unconfirmed(self, task: Task, reply: PollReply) -> None:
         """Look until the task settles: at the end of its time, by its hint, told as unconfirmed."""
         until = NOW + POLICY.confirm_within_ms
-        while (after := await got(self.store, task.ref)).state is State.WAITING:
+        while (after := await got(self.store, task.ref)).state is TaskState.WAITING:
             assert self.clock() < until
             await self.look_when_due(reply)
-        assert (self.clock(), after.state) == (until, State.COMPLETED)
-        assert (after.confirmed, after.settled_by) == (False, Source.CALLBACK)
+        assert (self.clock(), after.state) == (until, TaskState.COMPLETED)
+        assert (after.confirmed, after.settled_by) == (False, OutcomeSource.CALLBACK)
         assert [it.report.confirmed for it in await self.store.notices.page(ref=task.ref)] == [False]
 
     async def polls_of(self, task: Task) -> list[tuple[str, bytes | None]]:
         """What was heard of a task, and the bodies that were kept."""
         assert isinstance(self.store, SqliteStore)
         async with self.store.write() as tx:
-            return await tx.connection.rows("SELECT heard, body FROM polls WHERE ref = ? ORDER BY id", (task.ref,))
+            return await tx.connection.fetch_rows(
+                "SELECT heard, body FROM polls WHERE ref = ? ORDER BY id", (task.ref,)
+            )
 
     def with_policy(self, **more: Any) -> "Rig":
         """The same under another policy, as after a start with other settings."""

@@ -19,9 +19,9 @@ from kit.fakes import Clock, FakeSender
 from kit.live_service import PATIENCE_S
 from receiver import config
 from receiver.cli.main import cli
-from receiver.core.errors import Unavailable
-from receiver.notify.senders.sender import Sender
-from receiver.service.wiring import Parts, open_parts
+from receiver.core.errors import StoreUnavailable
+from receiver.notify.senders.sender import MessageSender
+from receiver.service.wiring import ServiceParts, open_parts
 from receiver.web.app import create_app, serve
 
 TOKEN = "an-api-token-for-tests-0001"
@@ -43,8 +43,8 @@ DONE = {
 
 @contextlib.asynccontextmanager
 async def opened(
-    directory: Path, *, clock: Clock | None = None, sender: Sender | None = None, **settings: str
-) -> AsyncIterator[Parts]:
+    directory: Path, *, clock: Clock | None = None, sender: MessageSender | None = None, **settings: str
+) -> AsyncIterator[ServiceParts]:
     """The parts of a fresh service with targets `slack` and `mail` (or those of `targets`, as TOML); all other
     `settings` are RECEIVER_ ones, in lower case."""
     file = directory / "receiver.toml"
@@ -57,7 +57,7 @@ async def opened(
         "api_tokens": f"{TOKEN} {OTHER_TOKEN}",
         **settings,
     }
-    loaded = config.load({f"RECEIVER_{name.upper()}": value for name, value in given.items() if value}, file)
+    loaded = config.load_settings({f"RECEIVER_{name.upper()}": value for name, value in given.items() if value}, file)
     async with open_parts(loaded, clock=clock or Clock(), sender=sender or FakeSender()) as parts:
         yield parts
 
@@ -65,7 +65,7 @@ async def opened(
 class Served(Struct, frozen=True, eq=False):
     """A running web: its port, a client that bears the token, and the events that end it."""
 
-    parts: Parts
+    parts: ServiceParts
     client: httpx.AsyncClient
     stop: asyncio.Event
     draining: asyncio.Event
@@ -79,7 +79,7 @@ class Served(Struct, frozen=True, eq=False):
 
 
 @contextlib.asynccontextmanager
-async def serving(parts: Parts) -> AsyncIterator[Served]:
+async def serving(parts: ServiceParts) -> AsyncIterator[Served]:
     """`serve` on a free port of loopback."""
     stop, draining = asyncio.Event(), asyncio.Event()
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -100,7 +100,7 @@ async def serving(parts: Parts) -> AsyncIterator[Served]:
 
 @contextlib.asynccontextmanager
 async def served(
-    directory: Path, *, clock: Clock | None = None, sender: Sender | None = None, **settings: str
+    directory: Path, *, clock: Clock | None = None, sender: MessageSender | None = None, **settings: str
 ) -> AsyncIterator[Served]:
     """Both: parts, and the web over them."""
     async with opened(directory, clock=clock, sender=sender, **settings) as parts, serving(parts) as web:
@@ -109,7 +109,7 @@ async def served(
 
 @contextlib.asynccontextmanager
 async def near(
-    directory: Path, *, clock: Clock | None = None, sender: Sender | None = None, **settings: str
+    directory: Path, *, clock: Clock | None = None, sender: MessageSender | None = None, **settings: str
 ) -> AsyncIterator[Served]:
     """Both, without a socket: for what the network has no part in."""
     stop, draining = asyncio.Event(), asyncio.Event()
@@ -167,13 +167,13 @@ class FullDisk:
     depth = 0
 
     def take(self, ref: str, body: bytes, headers: bytes, told: object) -> None:
-        raise Unavailable("the disk is full", retry_after_s=7)
+        raise StoreUnavailable("the disk is full", retry_after_s=7)
 
     async def receive(self, ref: str, body: bytes, headers: bytes) -> None:
-        raise Unavailable("the disk is full", retry_after_s=7)
+        raise StoreUnavailable("the disk is full", retry_after_s=7)
 
 
-def callback_path(parts: Parts, ref: str) -> str:
+def callback_path(parts: ServiceParts, ref: str) -> str:
     """The path of the callback URL of `ref`."""
     return f"/callbacks/{parts.ring.token(ref)}"
 

@@ -14,14 +14,14 @@ import pytest
 from kit.archive_loop import DONE, JPEG, PICTURE_WAIT, Archiving, Site, answer, archiving, links, owed, png, serving
 from kit.fakes import NOW, a_task, got, put, says
 from kit.provider_server import Behave, hang
-from receiver.core.types import Archive, Copy, Ending, Image, Policy, Source, State, Target
+from receiver.core.types import ArchiveState, Ending, Image, ImageCopy, OutcomeSource, Policy, Target, TaskState
 from receiver.pictures import fetch
 from receiver.pictures.archive import LEASE_MS, SCHEDULE_MS, SPACING_MS
-from receiver.pictures.drawing.protocol import MOST, Sheet
+from receiver.pictures.drawing.protocol import SHEET_PICTURES_MOST, ContactSheet
 from receiver.pictures.files import SHEET
 from receiver.service import worker
 from receiver.store import Store, open_store
-from receiver.tasks.settle import Book
+from receiver.tasks.settle import TaskBatch
 
 pytestmark = pytest.mark.anyio
 
@@ -38,12 +38,12 @@ async def rig(store: Store, tmp_path: Path) -> AsyncIterator[Archiving]:
         yield opened
 
 
-def copy_of(number: int, **more: object) -> Copy:
+def copy_of(number: int, **more: object) -> ImageCopy:
     """What is to be recorded of the site's picture of that number."""
     content = png(number)
     kept = {"file": f"{number}.png", "sha256": hashlib.sha256(content).digest(), "size": len(content)}
     small = {"width": 1024, "height": 768, "small": f"{number}.small.jpg"}
-    return Copy(**{"image_no": number, "media_type": "image/png", **kept, **small, **more})  # type: ignore[arg-type]
+    return ImageCopy(**{"image_no": number, "media_type": "image/png", **kept, **small, **more})  # type: ignore[arg-type]
 
 
 async def test_all_pictures_are_kept_with_thumbnails_and_a_contact_sheet(rig: Archiving, site: Site) -> None:
@@ -52,7 +52,7 @@ async def test_all_pictures_are_kept_with_thumbnails_and_a_contact_sheet(rig: Ar
     assert await rig.state(ref) == DONE
     assert await rig.copies(ref) == [copy_of(number) for number in range(4)]
     assert rig.held(ref) == sorted([*(f"{n}{it}" for n in range(4) for it in (".png", ".small.jpg")), SHEET])
-    sheet, first = rig.files.find(ref, SHEET), rig.files.find(ref, "0.png")
+    sheet, first = rig.files.find_file(ref, SHEET), rig.files.find_file(ref, "0.png")
     assert sheet is not None
     assert first is not None
     assert (sheet.read_bytes(), first.read_bytes()) == (JPEG + b"0 1 2 3", png(0))
@@ -81,30 +81,30 @@ async def test_a_tls_connection_that_breaks_in_the_midst_ends_a_round_like_any_o
     with monkeypatch.context() as patched:
         patched.setattr(httpx.Response, "aiter_raw", breaks)
         await rig.round()
-    assert await rig.state(ref) == (Archive.DUE, SCHEDULE_MS[0], 1)
+    assert await rig.state(ref) == (ArchiveState.DUE, SCHEDULE_MS[0], 1)
     rig.clock.forward(SCHEDULE_MS[0])
     await rig.round()
-    assert (await rig.state(ref))[0] is Archive.DONE
+    assert (await rig.state(ref))[0] is ArchiveState.DONE
 
 
 async def test_a_settled_task_owes_its_pictures(rig: Archiving, site: Site) -> None:
     """From the outcome to the copy, the loop woken by the commit."""
-    task = a_task(State.WAITING)
+    task = a_task(TaskState.WAITING)
     ref = task.ref
     await put(rig.store, task)
     stop = asyncio.Event()
-    running = asyncio.create_task(worker.run([rig.loop], rig.store, rig.clock, stop))
-    listener = rig.store.listen()
+    running = asyncio.create_task(worker.run_loops([rig.loop], rig.store, rig.clock, stop))
+    listener = rig.store.open_listener()
     async with rig.store.write() as tx:
-        book = await Book.read(tx, [ref], Policy(targets=(Target(name="t", url="json://t/"),)), NOW)
-        book.apply(ref, says(Ending.COMPLETED, images=()), Source.POLL)
+        book = await TaskBatch.read_tasks(tx, [ref], Policy(targets=(Target(name="t", url="json://t/"),)), NOW)
+        book.apply_outcome(ref, says(Ending.COMPLETED, images=()), OutcomeSource.POLL)
         assert book.tasks[ref].archive is None
         images = tuple(Image(number, link) for number, link in enumerate(links(site, 2)))
-        book.apply(ref, says(Ending.COMPLETED, images=images), Source.POLL)
-        await book.write()
+        book.apply_outcome(ref, says(Ending.COMPLETED, images=images), OutcomeSource.POLL)
+        await book.write_back()
     async with asyncio.timeout(20):
-        while (await got(rig.store, ref)).archive is not Archive.DONE:
-            await listener.take(1)
+        while (await got(rig.store, ref)).archive is not ArchiveState.DONE:
+            await listener.take_refs(1)
     stop.set()
     await running
     assert [it.file for it in await rig.copies(ref)] == ["0.png", "1.png"]
@@ -118,13 +118,13 @@ async def test_a_failed_first_round_lets_the_notices_go_and_there_is_another(rig
     site.at["/1.png"] = [answer(b"", 503), answer(png(1))]
     ref = await owed(rig.store, links(site))
     await rig.round()
-    assert await rig.state(ref) == (Archive.DUE, SCHEDULE_MS[0], 1)
+    assert await rig.state(ref) == (ArchiveState.DUE, SCHEDULE_MS[0], 1)
     assert await rig.waits(ref) == 0
     assert [it.image_no for it in await rig.copies(ref)] == [0, 2, 3]
     assert not await rig.round(), "it is not due"
     rig.clock.forward(SCHEDULE_MS[0])
     await rig.round()
-    assert await rig.state(ref) == (Archive.DONE, None, 1)
+    assert await rig.state(ref) == (ArchiveState.DONE, None, 1)
     assert await rig.copies(ref) == [copy_of(number) for number in range(4)]
     assert rig.drawer.asked == [["0", "2", "3"], ["0", "1", "2", "3"]]
     assert site.asked == ["/0.png", "/1.png", "/2.png", "/3.png", "/1.png"]
@@ -134,7 +134,7 @@ async def test_where_nothing_came_nothing_is_drawn_and_the_notices_go(rig: Archi
     site.at["/0.png"] = answer(b"", 503)
     ref = await owed(rig.store, links(site, 1))
     await rig.round()
-    assert (await rig.state(ref), await rig.waits(ref)) == ((Archive.DUE, SCHEDULE_MS[0], 1), 0)
+    assert (await rig.state(ref), await rig.waits(ref)) == ((ArchiveState.DUE, SCHEDULE_MS[0], 1), 0)
     assert rig.drawer.asked == []
     assert rig.held(ref) == []
 
@@ -159,9 +159,9 @@ async def test_what_is_refused_for_good_is_not_asked_for_again(
     while await rig.round():
         pass
     assert await rig.state(ref) == DONE
-    assert await rig.copies(ref) == [Copy(0, error=says), copy_of(1)]
-    assert await rig.state(alone) == (Archive.FAILED, None, 0)
-    assert await rig.copies(alone) == [Copy(0, error=says)]
+    assert await rig.copies(ref) == [ImageCopy(0, error=says), copy_of(1)]
+    assert await rig.state(alone) == (ArchiveState.FAILED, None, 0)
+    assert await rig.copies(alone) == [ImageCopy(0, error=says)]
     assert await rig.waits(alone) == await rig.waits(ref) == 0
 
 
@@ -174,11 +174,11 @@ async def test_after_the_last_round_it_is_given_up_and_says_why(rig: Archiving, 
         assert await rig.round()
         assert await rig.round()
         if gap is not None:
-            assert await rig.state(some) == await rig.state(none) == (Archive.DUE, gap, number)
+            assert await rig.state(some) == await rig.state(none) == (ArchiveState.DUE, gap, number)
             rig.clock.forward(gap)
-    assert await rig.state(some) == (Archive.DONE, None, 6)
-    assert await rig.copies(some) == [copy_of(0), Copy(1, error="127.0.0.1 answered 503")]
-    assert await rig.state(none) == (Archive.FAILED, None, 6)
+    assert await rig.state(some) == (ArchiveState.DONE, None, 6)
+    assert await rig.copies(some) == [copy_of(0), ImageCopy(1, error="127.0.0.1 answered 503")]
+    assert await rig.state(none) == (ArchiveState.FAILED, None, 6)
     assert rig.drawer.asked == [["0"]]
 
 
@@ -187,7 +187,7 @@ async def test_a_silent_host_is_asked_once_a_round(rig: Archiving, site: Site) -
     asked = await serving_nothing()
     ref = await owed(rig.store, [f"http://127.0.0.1:{asked}/{n}" for n in range(3)] + [site.link("/3.png")])
     await rig.round()
-    assert await rig.state(ref) == (Archive.DUE, SCHEDULE_MS[0], 1)
+    assert await rig.state(ref) == (ArchiveState.DUE, SCHEDULE_MS[0], 1)
     assert [it.image_no for it in await rig.copies(ref)] == [3]
 
 
@@ -213,25 +213,25 @@ async def test_a_tampered_picture_fails_its_own_thumbnail_and_nothing_else(rig: 
 
 
 async def test_what_could_not_be_drawn_is_drawn_again_and_not_fetched(rig: Archiving, site: Site) -> None:
-    rig.drawer.fails = [OSError("no process"), Sheet(error="no time")]
+    rig.drawer.fails = [OSError("no process"), ContactSheet(error="no time")]
     ref = await owed(rig.store, links(site, 2))
     await rig.round()
-    assert (await rig.state(ref), await rig.waits(ref)) == ((Archive.DUE, SCHEDULE_MS[0], 1), 0)
+    assert (await rig.state(ref), await rig.waits(ref)) == ((ArchiveState.DUE, SCHEDULE_MS[0], 1), 0)
     for _ in range(2):
         rig.clock.forward(SCHEDULE_MS[1])
         await rig.round()
-    assert await rig.state(ref) == (Archive.DONE, None, 2)
+    assert await rig.state(ref) == (ArchiveState.DONE, None, 2)
     assert await rig.copies(ref) == [copy_of(0), copy_of(1)]
     assert site.asked == ["/0.png", "/1.png"]
 
 
 async def test_where_nothing_can_ever_be_drawn_the_copies_are_enough(rig: Archiving, site: Site) -> None:
-    rig.drawer.fails = [Sheet(error="no time")] * 9
+    rig.drawer.fails = [ContactSheet(error="no time")] * 9
     ref = await owed(rig.store, links(site, 1))
     for gap in (*SCHEDULE_MS, 0):
         await rig.round()
         rig.clock.forward(gap)
-    assert await rig.state(ref) == (Archive.DONE, None, 6)
+    assert await rig.state(ref) == (ArchiveState.DONE, None, 6)
     assert rig.held(ref) == ["0.png"]
 
 
@@ -239,9 +239,9 @@ async def test_more_pictures_than_a_sheet_takes_have_thumbnails_all_the_same(rig
     site.at = {f"/{number}.png": answer(png(number)) for number in range(64)}
     ref = await owed(rig.store, links(site, 64))
     await rig.round()
-    assert [len(it) for it in rig.drawer.asked] == [MOST, 64 - MOST]
+    assert [len(it) for it in rig.drawer.asked] == [SHEET_PICTURES_MOST, 64 - SHEET_PICTURES_MOST]
     assert all(it.small for it in await rig.copies(ref))
-    sheet = rig.files.find(ref, SHEET)
+    sheet = rig.files.find_file(ref, SHEET)
     assert sheet is not None
     assert sheet.read_bytes().endswith(b" 35")
 
@@ -265,13 +265,13 @@ async def test_a_task_is_leased_and_the_lease_begins_anew_with_each_picture(rig:
     site.before = lambda path: rig.clock.forward(60_000)
     task = await rig.loop.claim()
     assert task is not None
-    assert await rig.state(ref) == (Archive.DUE, LEASE_MS, 0)
+    assert await rig.state(ref) == (ArchiveState.DUE, LEASE_MS, 0)
     assert await rig.loop.next_due() == NOW + LEASE_MS
     async with rig.store.write() as tx:
-        assert await tx.tasks.to_archive(NOW + LEASE_MS - 1) == []
+        assert await tx.tasks.due_for_archive(NOW + LEASE_MS - 1) == []
     seen: list[int] = []
     site.at["/1.png"] = watched(rig, ref, seen)
-    await rig.loop.carry(task)
+    await rig.loop.carry_out(task)
     assert seen == [LEASE_MS - 60_000], "a minute ago, when the first was recorded"
 
 
@@ -294,10 +294,10 @@ async def test_first_rounds_go_first_and_one_place_is_theirs_alone(rig: Archivin
     assert await rig.loop.next_due() is None, "all places are taken: it is asked again when one falls free"
     for task in taken:
         if task is not None:
-            await rig.loop.carry(task)
+            await rig.loop.carry_out(task)
     while await rig.round():
         pass
-    assert [await rig.state(it) for it in again] == [(Archive.DONE, None, 1)] * 2
+    assert [await rig.state(it) for it in again] == [(ArchiveState.DONE, None, 1)] * 2
 
 
 async def test_a_flood_of_tasks_is_begun_at_its_pace(store: Store, tmp_path: Path, site: Site) -> None:
@@ -327,7 +327,7 @@ async def test_a_start_takes_up_at_once_what_a_kill_left(tmp_path: Path, site: S
         assert await after.round()
         assert not await after.round()
         assert await after.state(first) == DONE
-        assert await after.state(again) == (Archive.DUE, 5000, 2)
+        assert await after.state(again) == (ArchiveState.DUE, 5000, 2)
     await store.close()
 
 
@@ -337,7 +337,7 @@ async def test_a_clock_that_was_put_back_keeps_nothing_waiting(rig: Archiving, s
     await rig.round()
     rig.clock.forward(-30 * 86_400_000)
     assert await rig.round()
-    assert await rig.state(ref) == (Archive.DONE, None, 1)
+    assert await rig.state(ref) == (ArchiveState.DONE, None, 1)
 
 
 # Resumed
@@ -346,11 +346,11 @@ async def test_a_clock_that_was_put_back_keeps_nothing_waiting(rig: Archiving, s
 async def test_what_is_recorded_is_not_fetched_again(rig: Archiving, site: Site) -> None:
     """What is on disk and not recorded is replaced; what is recorded and no longer there is fetched again."""
     ref = await owed(rig.store, links(site, 4))
-    await rig.files.put(ref, "0.png", png(0))
-    await rig.files.put(ref, "2.png", b"nobody recorded this")
-    recorded = [copy_of(0, small=None), copy_of(1, small=None), Copy(3, error="127.0.0.1 answered 404")]
+    await rig.files.save_file(ref, "0.png", png(0))
+    await rig.files.save_file(ref, "2.png", b"nobody recorded this")
+    recorded = [copy_of(0, small=None), copy_of(1, small=None), ImageCopy(3, error="127.0.0.1 answered 404")]
     async with rig.store.write() as tx:
-        await tx.copies.put([(ref, it) for it in recorded])
+        await tx.copies.upsert([(ref, it) for it in recorded])
     await rig.round()
     assert site.asked == ["/1.png", "/2.png"]
     assert await rig.copies(ref) == [copy_of(0), copy_of(1), copy_of(2), recorded[2]]
@@ -375,7 +375,7 @@ async def test_no_client_can_be_made_and_then_one_can(
     with monkeypatch.context() as patched:
         patched.setattr(fetch, "Fetch", broken)
         await rig.round()
-    assert await rig.state(ref) == (Archive.DUE, SCHEDULE_MS[0], 1)
+    assert await rig.state(ref) == (ArchiveState.DUE, SCHEDULE_MS[0], 1)
     rig.clock.forward(SCHEDULE_MS[0])
     await rig.round()
-    assert await rig.state(ref) == (Archive.DONE, None, 1)
+    assert await rig.state(ref) == (ArchiveState.DONE, None, 1)

@@ -9,9 +9,9 @@ from msgspec.structs import replace
 from kit.archive_loop import DONE, Archiving, Site, archiving, links, owed, serving
 from kit.fakes import NOW, a_task, attention, put
 from receiver.core.errors import Unwritable
-from receiver.core.types import Archive, Copy, State
-from receiver.pictures.archive import FULL_GAP_MS, floor
-from receiver.pictures.files import Files
+from receiver.core.types import ArchiveState, ImageCopy, TaskState
+from receiver.pictures.archive import FULL_GAP_MS, disk_reserve
+from receiver.pictures.files import ArchiveFiles
 from receiver.store import Store
 
 pytestmark = pytest.mark.anyio
@@ -34,12 +34,12 @@ async def rig(store: Store, tmp_path: Path) -> AsyncIterator[Archiving]:
 # The disk
 
 
-class Disk(Files):
+class Disk(ArchiveFiles):
     """An archive on a disk of 100 GiB with as much free as is told."""
 
     free = 0
 
-    def space(self) -> tuple[int, int]:
+    def disk_space(self) -> tuple[int, int]:
         return self.free, 100 * GIB
 
 
@@ -47,7 +47,7 @@ class Disk(Files):
     ("total", "least"), [(GIB, GIB // 4), (4 * GIB, GIB // 2), (20 * GIB, GIB), (500 * GIB, 5 * GIB)]
 )
 def test_the_floor_fits_the_disk(total: int, least: int) -> None:
-    assert floor(total) == least
+    assert disk_reserve(total) == least
 
 
 async def test_a_disk_that_is_nearly_full_stops_the_archive_and_nothing_else(
@@ -60,7 +60,7 @@ async def test_a_disk_that_is_nearly_full_stops_the_archive_and_nothing_else(
         refs = [await owed(store, links(site, 1)) for _ in range(201)]
         for _ in range(3):
             assert not await rig.round()
-            assert {await rig.state(ref) for ref in refs} == {(Archive.DUE, FULL_GAP_MS, 0)}
+            assert {await rig.state(ref) for ref in refs} == {(ArchiveState.DUE, FULL_GAP_MS, 0)}
             assert {await rig.waits(ref) <= 0 for ref in refs} == {True}
             rig.clock.forward(FULL_GAP_MS)
         assert site.asked == []
@@ -80,9 +80,9 @@ async def test_a_disk_that_takes_nothing_uses_up_no_round(
         raise Unwritable("the archive cannot be written: No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Files, "put", full)
+        patched.setattr(ArchiveFiles, "put", full)
         assert await rig.round()
-    assert (await rig.state(ref), await rig.waits(ref)) == ((Archive.DUE, FULL_GAP_MS, 0), 0)
+    assert (await rig.state(ref), await rig.waits(ref)) == ((ArchiveState.DUE, FULL_GAP_MS, 0), 0)
     assert await attention(rig.store) == ["archive-disk"]
     rig.clock.forward(FULL_GAP_MS)
     assert await rig.round()
@@ -95,30 +95,30 @@ async def test_a_disk_that_takes_nothing_uses_up_no_round(
 
 async def test_copies_come_back_as_they_were_put_each_in_its_place(store: Store) -> None:
     """And a later one takes the place of what was known of that image."""
-    full = Copy(1, "1.png", b"digest", 9, "image/png", 3, 4, "1.small.jpg", "why")
-    assert all(value is not None for value in (getattr(full, name) for name in Copy.__struct_fields__))
+    full = ImageCopy(1, "1.png", b"digest", 9, "image/png", 3, 4, "1.small.jpg", "why")
+    assert all(value is not None for value in (getattr(full, name) for name in ImageCopy.__struct_fields__))
     async with store.write() as tx:
-        await tx.copies.put([("a", full), ("b", Copy(0, error="404")), ("a", Copy(0, error="503"))])
-    assert await store.copies.of(["a", "b", "c"]) == {
-        "a": (Copy(0, error="503"), full),
-        "b": (Copy(0, error="404"),),
+        await tx.copies.upsert([("a", full), ("b", ImageCopy(0, error="404")), ("a", ImageCopy(0, error="503"))])
+    assert await store.copies.by_refs(["a", "b", "c"]) == {
+        "a": (ImageCopy(0, error="503"), full),
+        "b": (ImageCopy(0, error="404"),),
     }
     async with store.write() as tx:
-        await tx.copies.put([("a", replace(full, image_no=0)), ("a", Copy(1, error="410"))])
-    assert await store.copies.of(["a"]) == {"a": (replace(full, image_no=0), Copy(1, error="410"))}
+        await tx.copies.upsert([("a", replace(full, image_no=0)), ("a", ImageCopy(1, error="410"))])
+    assert await store.copies.by_refs(["a"]) == {"a": (replace(full, image_no=0), ImageCopy(1, error="410"))}
 
 
 async def test_what_is_to_be_archived_comes_in_its_order_and_not_before(store: Store) -> None:
     tasks = [
-        a_task(State.COMPLETED, task_id=None, archive=Archive.DUE, archive_at=NOW + at, archive_tries=tries)
+        a_task(TaskState.COMPLETED, task_id=None, archive=ArchiveState.DUE, archive_at=NOW + at, archive_tries=tries)
         for at, tries in ((30, 0), (10, 1), (20, 0), (90, 0))
     ]
-    await put(store, *tasks, a_task(State.COMPLETED))
+    await put(store, *tasks, a_task(TaskState.COMPLETED))
     third, second, first, last = (task.ref for task in (tasks[0], tasks[2], tasks[1], tasks[3]))
-    assert [it.ref for it in await store.tasks.to_archive(NOW + 30, limit=9)] == [first, second, third]
-    assert [it.ref for it in await store.tasks.to_archive(NOW + 30, first_only=True, limit=9)] == [second, third]
-    assert [it.ref for it in await store.tasks.to_archive(NOW + 30)] == [first]
+    assert [it.ref for it in await store.tasks.due_for_archive(NOW + 30, limit=9)] == [first, second, third]
+    assert [it.ref for it in await store.tasks.due_for_archive(NOW + 30, first_only=True, limit=9)] == [second, third]
+    assert [it.ref for it in await store.tasks.due_for_archive(NOW + 30)] == [first]
     assert await store.tasks.next_archive(NOW + 30) == NOW + 90
     async with store.write() as tx:
         await tx.tasks.pull_in(NOW, archive_ms=80)
-    assert [it.ref for it in await store.tasks.to_archive(NOW)] == [last]
+    assert [it.ref for it in await store.tasks.due_for_archive(NOW)] == [last]

@@ -13,7 +13,7 @@ from kit.commands import TASK, Answers, serving, task
 from kit.web import command, completed, served
 from receiver.cli.main import cli
 from receiver.client.schemas import ImageView, TaskView
-from receiver.core.types import Copy
+from receiver.core.types import ImageCopy
 
 Run = Callable[..., Result]
 NAME = f"{TASK[:18]}-0.png"
@@ -52,8 +52,8 @@ async def test_the_kept_pictures_of_a_task_are_saved_through_the_api(tmp_path: P
     async with served(tmp_path) as web:
         ref = await completed(web)
         async with web.parts.store.write() as tx:
-            await tx.copies.put([(ref, Copy(0, file="0.png", size=4, media_type="image/png"))])
-        await web.parts.files.put(ref, "0.png", b"\x89PNG")
+            await tx.copies.upsert([(ref, ImageCopy(0, file="0.png", size=4, media_type="image/png"))])
+        await web.parts.files.save_file(ref, "0.png", b"\x89PNG")
         saved = await command(web, "tasks", "pictures", ref, str(tmp_path / "new" / "pics"))
 
     path = tmp_path / "new" / "pics" / f"{ref[:18]}-0.png"

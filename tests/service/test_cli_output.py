@@ -14,13 +14,13 @@ from msgspec.structs import replace
 from kit.commands import TASK, Answers, serving, task, told
 from receiver import config
 from receiver.cli.main import cli
-from receiver.cli.output import age, columns, local, table, until, when, wrapped
-from receiver.cli.serve import _warnings
-from receiver.cli.task_text import describe
+from receiver.cli.output import age, display_width, format_table, future_time, local_time, time_and_age, wrap_text
+from receiver.cli.serve import _startup_warnings
+from receiver.cli.task_text import describe_task
 from receiver.client.schemas import CallbackPage, CallbackView, ErrorView, NoticePage, NoticeView, TaskPage
-from receiver.providers.advice import ADVICE
-from receiver.upkeep.doctor.findings import Result
-from receiver.upkeep.doctor.targets import targets
+from receiver.providers.advice import ADVICE_BY_CODE
+from receiver.upkeep.doctor.findings import CheckResult
+from receiver.upkeep.doctor.targets import check_targets
 
 Run = Callable[..., Ran]
 
@@ -59,7 +59,7 @@ def notice(number: int, state: str) -> NoticeView:
 
 
 def test_an_unsure_task_says_why_and_what_can_be_done_the_free_things_first() -> None:
-    shown = describe(replace(task("waiting"), unsure=True), [callback("hint")])
+    shown = describe_task(replace(task("waiting"), unsure=True), [callback("hint")])
     assert "its answer leaves that open" in shown
     assert "callback 12: hint, 2026-11-" in shown
     assert "Callback 12 is a hint: what it says waits to be confirmed by a poll." in " ".join(shown.split())
@@ -73,54 +73,54 @@ def test_an_unsure_task_says_why_and_what_can_be_done_the_free_things_first() ->
 
 def test_a_hint_from_before_it_was_sent_again_is_not_offered() -> None:
     again = replace(task("waiting"), unsure=True, submitted_at="2026-11-22T08:17:00.000Z")
-    assert "--accept" not in describe(again, [callback("hint")])
-    assert "--accept" in describe(replace(again, submitted_at="2026-11-22T08:16:00.000Z"), [callback("hint")])
+    assert "--accept" not in describe_task(again, [callback("hint")])
+    assert "--accept" in describe_task(replace(again, submitted_at="2026-11-22T08:16:00.000Z"), [callback("hint")])
 
 
 @pytest.mark.parametrize("origin", ["minted", "adopted"])
 def test_only_what_we_submitted_is_offered_to_be_sent_again(origin: str) -> None:
-    shown = describe(replace(task("waiting"), unsure=True, origin=origin))
+    shown = describe_task(replace(task("waiting"), unsure=True, origin=origin))
     assert "tell-id" in shown
     assert "resubmit" not in shown
     assert "its answer" not in shown
 
 
 def test_nothing_is_to_be_believed_by_hand_once_the_task_has_ended() -> None:
-    assert "--accept" not in describe(task("completed"), [callback("hint")])
+    assert "--accept" not in describe_task(task("completed"), [callback("hint")])
 
 
 def test_a_task_that_is_held_says_why() -> None:
-    assert "the provider refuses the key or the balance" in describe(replace(task("queued"), held_by="pause"))
+    assert "the provider refuses the key or the balance" in describe_task(replace(task("queued"), held_by="pause"))
 
 
 def test_an_error_is_shown_as_it_came_and_cannot_speak_to_the_terminal() -> None:
     error = ErrorView("400", "no", {"detail": "\u202eseen", "request": 7})
-    shown = describe(replace(task("failed"), error=error))
+    shown = describe_task(replace(task("failed"), error=error))
     assert '{"detail":"\\u202eseen","request":7}' in shown
 
 
 @pytest.mark.parametrize("code", ["004011098", "004007098"])
 def test_what_to_do_about_an_error_is_what_the_ping_says(code: str) -> None:
-    assert ADVICE["004007098"] in describe(replace(task("failed"), error=ErrorView(code, "no")))
+    assert ADVICE_BY_CODE["004007098"] in describe_task(replace(task("failed"), error=ErrorView(code, "no")))
 
 
 def test_no_line_of_advice_is_broken_in_a_word_at_eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    shown = describe(replace(task("lost"), unsure=True), [callback("hint"), callback("unparsed", 11)])
-    assert max(map(columns, shown.splitlines())) <= 80
+    shown = describe_task(replace(task("lost"), unsure=True), [callback("hint"), callback("unparsed", 11)])
+    assert max(map(display_width, shown.splitlines())) <= 80
 
 
 def test_columns_are_counted_as_a_terminal_does() -> None:
-    assert [columns(text) for text in ("ab", "日本", "e\u0301", "🌊")] == [2, 4, 1, 2]
-    lines = table(("LABEL", "AGE"), [("日本の海", "3 h"), ("sea", "5 h")]).splitlines()
-    assert [columns(line) for line in lines] == [13, 13, 13]
+    assert [display_width(text) for text in ("ab", "日本", "e\u0301", "🌊")] == [2, 4, 1, 2]
+    lines = format_table(("LABEL", "AGE"), [("日本の海", "3 h"), ("sea", "5 h")]).splitlines()
+    assert [display_width(line) for line in lines] == [13, 13, 13]
 
 
 def test_a_wide_label_is_cut_to_its_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "20")
-    line = table(("LABEL", "AGE"), [("日本の海" * 9, "3 h")], shrink=(0,)).splitlines()[1]
+    line = format_table(("LABEL", "AGE"), [("日本の海" * 9, "3 h")], shrink=(0,)).splitlines()[1]
     assert line.endswith(("…  3 h", "…   3 h"))
-    assert columns(line) == 20
+    assert display_width(line) == 20
 
 
 # -- commands --
@@ -232,10 +232,10 @@ def test_a_target_whose_models_match_none_is_warned_of(run: Run, answers: Answer
     assert told.exit_code == 0
     [line] = told.stderr.splitlines()
     assert line == "targets.team: 'midjorney_*' matches no model known here; there is midjourney_outpaint"
-    warnings = list(_warnings(config.load({}), 8000))
+    warnings = list(_startup_warnings(config.load_settings({}), 8000))
     assert line in warnings
     assert sum("no model" in it for it in warnings) == 1
-    [found] = [it for it in targets(config.load({}).targets) if it.result is Result.WARNING]
+    [found] = [it for it in check_targets(config.load_settings({}).targets) if it.result is CheckResult.WARNING]
     assert found.text == "team: 'midjorney_*' matches no model known here"
 
 
@@ -248,7 +248,7 @@ def test_waiting_notices_are_listed_in_eighty_columns(
     ]
     answers.then(200, NoticePage([*waiting, notice(3, "sent")], None))
     lines = run("notices", "list", COLUMNS="80").stdout.splitlines()
-    assert max(map(columns, lines)) <= 80
+    assert max(map(display_width, lines)) <= 80
     assert "quiet until " in lines[1]
     assert "news 2999-11-2" in lines[2], "a reason that a newer service gives"
     answers.then(200, NoticePage([notice(3, "sent")], None))
@@ -264,7 +264,7 @@ def test_notices_name_their_task_even_where_they_failed(run: Run, answers: Answe
     answers.then(200, both)
     answers.then(200, both)
     listed = run("notices", "list", COLUMNS="80").stdout.splitlines()
-    assert max(map(columns, listed)) <= 80
+    assert max(map(display_width, listed)) <= 80
     assert "due ×3" in listed[1]
     assert listed[1].rpartition("  ")[2].startswith(TASK[:12])
     assert listed[2].rpartition("  ")[2].startswith("hero: Failed")
@@ -300,9 +300,9 @@ def test_no_command_s_summary_is_cut(run: Run, name: str) -> None:
 def test_a_template_that_fails_is_named_by_its_file(run: Run, tmp_path: Path) -> None:
     (tmp_path / "receiver.toml").write_text('[targets.team]\nurl = "json://h"\ntemplate = "team.j2"\n')
     (tmp_path / "team.j2").write_text("{{ title }")
-    [line] = [it for it in _warnings(config.load({}), 8000) if "template" in it]
+    [line] = [it for it in _startup_warnings(config.load_settings({}), 8000) if "template" in it]
     assert line.startswith("targets.team: its template team.j2 cannot be used")
-    [found] = [it for it in targets(config.load({}).targets) if it.result is Result.WARNING]
+    [found] = [it for it in check_targets(config.load_settings({}).targets) if it.result is CheckResult.WARNING]
     assert found.remedy == "mend team.j2"
     assert "template team.j2" in run("config").stdout
 
@@ -310,14 +310,14 @@ def test_a_template_that_fails_is_named_by_its_file(run: Run, tmp_path: Path) ->
 def test_times_to_come_are_told_by_this_machine_s_clock_and_whole_minutes_as_such() -> None:
     soon = datetime.now(UTC) + timedelta(hours=1)
     on_the_minute = soon.replace(second=0, microsecond=0)
-    assert until(on_the_minute.isoformat()) == on_the_minute.astimezone().strftime("%H:%M")
-    assert until(soon.replace(second=7).isoformat()) == soon.astimezone().strftime("%H:%M:07")
+    assert future_time(on_the_minute.isoformat()) == on_the_minute.astimezone().strftime("%H:%M")
+    assert future_time(soon.replace(second=7).isoformat()) == soon.astimezone().strftime("%H:%M:07")
 
 
 @pytest.mark.parametrize("text", ["a sea of words", "x" * 30, "日本の海 and the sea", "", "a  " + "y" * 9 + " b"])
 def test_wrapping_loses_nothing_and_keeps_to_its_columns(text: str) -> None:
-    lines = wrapped(text, 9)
-    assert max(map(columns, lines)) <= 9
+    lines = wrap_text(text, 9)
+    assert max(map(display_width, lines)) <= 9
     assert "".join("".join(lines).split()) == "".join(text.split())
 
 
@@ -325,7 +325,7 @@ def test_settings_are_shown_in_eighty_columns_and_whole_with_json(run: Run, tmp_
     long = f"https://{'very.' * 30}example.org"
     env = {"RECEIVER_PUBLIC_URL": long, "RECEIVER_PROVIDER_CONCURRENCY": "3", "COLUMNS": "80"}
     shown = run("config", **env).stdout
-    assert max(map(columns, shown.splitlines())) <= 80
+    assert max(map(display_width, shown.splitlines())) <= 80
     assert "…" not in shown
     values = [line[22:].partition("  ")[0] for line in shown.splitlines()]
     assert long in "".join(values)
@@ -367,12 +367,12 @@ def test_nothing_that_a_server_says_speaks_to_the_terminal(
 
 def test_a_task_in_words_has_nothing_that_speaks_to_the_terminal() -> None:
     odd = replace(task(EVIL), ref=EVIL, held_by=EVIL, settled_by=EVIL, origin=EVIL, created_at=EVIL)
-    said = describe(odd, [callback(EVIL)], [notice(1, EVIL)])
+    said = describe_task(odd, [callback(EVIL)], [notice(1, EVIL)])
     assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(said)
 
 
 @pytest.mark.parametrize("odd", ["", "2026-13-45", "2026-01-01T00:00:00"])
 def test_an_odd_time_is_a_dash(odd: str) -> None:
     """Not a traceback, whatever a server takes for a time."""
-    assert age(odd) == when(odd) == until(odd) == "–"
-    assert {local(it) for it in ("9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", EVIL)} == {"–"}
+    assert age(odd) == time_and_age(odd) == future_time(odd) == "–"
+    assert {local_time(it) for it in ("9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", EVIL)} == {"–"}

@@ -98,17 +98,17 @@ def test_a_name_that_is_not_known_is_not_taken_for_a_service_that_is_down(monkey
         Client("https://receiver.example.invalid", TOKEN, pause=lambda span_s: None) as client,
         pytest.raises(ApiError, match=r"its name is not known here.*RECEIVER_SERVER") as caught,
     ):
-        client.tasks()
+        client.list_tasks()
     assert "running" not in str(caught.value)
 
 
 def test_a_picture_is_fetched_from_the_service_itself_with_the_token() -> None:
     with asking() as (client, answers):
         answers.then(200, b"\x89PNG", "image/png")
-        with client.picture(REF, "0.png") as pieces:
+        with client.open_picture(REF, "0.png") as pieces:
             assert b"".join(pieces) == b"\x89PNG"
         answers.then(404, {"error": {"code": "not_found", "message": "there is no such picture"}})
-        with pytest.raises(ApiError, match="no such picture"), client.picture(REF, "../0.png"):
+        with pytest.raises(ApiError, match="no such picture"), client.open_picture(REF, "../0.png"):
             pass
     assert [path for _, path, _, _ in answers.seen] == [f"/images/{REF}/0.png", f"/images/{REF}/..%2F0.png"]
     assert answers.seen[0][2]["authorization"] == f"Bearer {TOKEN}"
@@ -118,7 +118,7 @@ def test_a_request_that_was_sent_is_not_repeated() -> None:
     with asking() as (client, answers):
         answers.then(0)
         with pytest.raises(ApiError, match="no answer") as caught:
-            client.resubmit(REF)
+            client.resubmit_task(REF)
     assert caught.value.status == 0
     assert len(answers.seen) == 1
 
@@ -135,7 +135,7 @@ def test_a_token_that_is_not_taken_is_named_by_its_setting_and_never_shown() -> 
     with asking() as (client, answers):
         answers.then(401, {"error": {"code": "unauthorized", "message": "no"}})
         with pytest.raises(ApiError, match="RECEIVER_API_TOKEN") as caught:
-            client.tasks()
+            client.list_tasks()
     assert TOKEN not in str(caught.value)
     assert TOKEN not in repr(client)
 
@@ -144,7 +144,7 @@ def test_that_no_token_was_sent_is_not_called_a_wrong_one() -> None:
     with asking() as (client, answers), Client(client.server, None) as nobody:
         answers.then(401, {"error": {"code": "unauthorized", "message": "no"}})
         with pytest.raises(ApiError, match="wants an API token: set RECEIVER_API_TOKEN"):
-            nobody.tasks()
+            nobody.list_tasks()
 
 
 @pytest.mark.parametrize(
@@ -154,21 +154,21 @@ def test_a_server_that_is_no_receiver_is_recognised(status: int, body: bytes) ->
     with asking() as (client, answers):
         answers.then(status, body, "text/html")
         with pytest.raises(ApiError, match="not as a receiver"):
-            client.tasks()
+            client.list_tasks()
 
 
 def test_a_redirect_does_not_take_the_token_along() -> None:
     with asking() as (client, answers):
         answers.then(302, b"")
         with pytest.raises(ApiError):
-            client.task(REF)
+            client.get_task(REF)
     assert len(answers.seen) == 1
 
 
 def test_what_is_asked_for_goes_into_the_query() -> None:
     with asking() as (client, answers):
         answers.then(200, TaskPage([task()], None))
-        client.tasks(state="waiting", label="a&b")
+        client.list_tasks(state="waiting", label="a&b")
     assert answers.seen[0][1] == "/api/v1/tasks?state=waiting&label=a%26b"
 
 
@@ -176,7 +176,7 @@ def test_a_ref_stays_one_segment_of_the_path() -> None:
     with asking() as (client, answers):
         answers.then(404, {"error": {"code": "not_found", "message": "there is no task"}})
         with pytest.raises(ApiError):
-            client.cancel("a/../b?c")
+            client.cancel_task("a/../b?c")
     assert answers.seen[0][1] == "/api/v1/tasks/a%2F..%2Fb%3Fc/cancel"
 
 
@@ -219,7 +219,7 @@ def test_a_stream_that_breaks_is_opened_again_and_says_that_it_missed_something(
     with asking() as (client, answers):
         answers.then(200, told(task("waiting")), "text/event-stream")
         answers.then(200, told(task("completed")), "text/event-stream")
-        stream = client.stream()
+        stream = client.stream_changes()
         heard = [next(stream) for _ in range(4)]
     assert [view and view.state for view in heard] == [None, "waiting", None, "completed"]
 
@@ -233,7 +233,7 @@ def test_a_connection_that_stays_lost_is_told_once() -> None:
         answers.then(200, told(task("completed")), "text/event-stream")
         answers.then(0)
         answers.then(200, told(), "text/event-stream")
-        stream = client.stream(lost=lambda: losses.append("lost"))
+        stream = client.stream_changes(lost=lambda: losses.append("lost"))
         heard = [(view and view.state, len(losses)) for _, view in zip(range(4), stream, strict=False)]
     assert heard == [(None, 0), (None, 1), ("completed", 1), (None, 2)]
 
@@ -244,7 +244,7 @@ def test_a_task_is_followed_to_its_end_even_if_the_stream_missed_it() -> None:
         answers.then(200, task("queued"))
         answers.then(503, {"error": {"code": "too_many_streams", "message": "later"}})
         answers.then(200, task("completed"))
-        states = [view.state for view in client.follow(REF)]
+        states = [view.state for view in client.follow_task(REF)]
     assert states == ["queued", "submitting", "completed"]
 
 
@@ -258,7 +258,7 @@ def test_following_outlives_a_restart_of_the_service() -> None:
         answers.then(0)  # gone again when it is asked
         answers.then(200, told(task("completed")), "text/event-stream")
         answers.then(200, task("waiting"))
-        states = [view.state for view in client.follow(REF)]
+        states = [view.state for view in client.follow_task(REF)]
     assert states == ["waiting", "waiting", "completed"]
 
 
@@ -267,7 +267,7 @@ def test_a_stream_that_was_never_met_is_an_error_at_once() -> None:
         Client(f"http://127.0.0.1:{free_port()}", TOKEN, pause=lambda span_s: None) as client,
         pytest.raises(ApiError, match="cannot connect"),
     ):
-        next(client.stream())
+        next(client.stream_changes())
 
 
 # -- a server that is broken, or hostile --
@@ -308,7 +308,7 @@ def test_what_is_nested_without_an_end_is_no_receivers(status: int) -> None:
     with asking() as (client, answers):
         answers.then(status, b'{"error":{"code":"a","message":"b","x":' + b"[" * 100_000)
         with pytest.raises(ApiError, match="not as a receiver"):
-            client.tasks()
+            client.list_tasks()
 
 
 def test_nothing_packed_is_asked_for_or_unpacked() -> None:
@@ -319,10 +319,10 @@ def test_nothing_packed_is_asked_for_or_unpacked() -> None:
         Client(at, TOKEN) as client,
         pytest.raises(ApiError, match="not as a receiver"),
     ):
-        client.tasks()
+        client.list_tasks()
     with asking() as (client, answers):
         answers.then(200, TaskPage([], None))
-        client.tasks()
+        client.list_tasks()
     assert answers.seen[0][2]["accept-encoding"] == "identity"
 
 
@@ -333,7 +333,7 @@ def test_an_answer_without_an_end_is_broken_off(monkeypatch: pytest.MonkeyPatch)
         Client(server, TOKEN) as client,
         pytest.raises(ApiError, match=r"more than 1 MiB.*RECEIVER_SERVER"),
     ):
-        client.tasks()
+        client.list_tasks()
 
 
 @pytest.mark.parametrize("more", [b" ", b"HTTP/1.1 103 Early\r\n\r\n"])
@@ -345,7 +345,7 @@ def test_an_answer_that_only_drips_has_a_deadline(more: bytes, monkeypatch: pyte
         Client(server, TOKEN) as client,
         pytest.raises(ApiError, match=r"no end after 0.2 s.*RECEIVER_SERVER"),
     ):
-        client.tasks()
+        client.list_tasks()
 
 
 def test_a_line_of_a_stream_is_bounded_and_not_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -354,7 +354,7 @@ def test_a_line_of_a_stream_is_bounded_and_not_asked_for_again(monkeypatch: pyte
         speaking(HEAD + b": hi\n\ndata: ", b"a" * 65_536) as server,
         Client(server, TOKEN, pause=lambda span_s: None) as client,
     ):
-        stream = client.stream()
+        stream = client.stream_changes()
         assert next(stream) is None
         with pytest.raises(ApiError, match="a line of more than 1 MiB"):
             next(stream)

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from kit.web import served
-from receiver.web.http.client_address import peer
+from receiver.web.http.client_address import peer_address
 
 PROXIES = [ip_network("10.0.0.0/8"), ip_network("::1/128"), ip_network("127.0.0.1/32")]
 
 
 def told(connection: str | None, *forwarded: str) -> str:
     headers = [(b"x-forwarded-for", value.encode("latin-1")) for value in forwarded]
-    return peer({"client": connection and (connection, 1), "headers": headers}, PROXIES)
+    return peer_address({"client": connection and (connection, 1), "headers": headers}, PROXIES)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,14 @@ from kit.fakes import a_ref, elapse
 from kit.live_service import PATIENCE_S, until
 from kit.web import Wire, callback_path, opened, served, serving, taken, wired
 from receiver.web.http import connection_limits
-from receiver.web.http.connection_limits import HEAD_MOST, HEADERS_MOST, PER_ADDRESS_MOST, PIPELINE_MOST, Bounded, Crowd
+from receiver.web.http.connection_limits import (
+    HEAD_MOST,
+    HEADERS_MOST,
+    PER_ADDRESS_MOST,
+    PIPELINE_MOST,
+    BoundedProtocol,
+    ConnectionLimiter,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -36,13 +43,13 @@ async def said(wire: Wire, *, patience_s: float = PATIENCE_S) -> list[int]:
 
 @pytest.mark.parametrize("address", ["192.0.2.7", "2001:db8::7", "::ffff:192.0.2.7", "10.1.2.3"])
 def test_an_address_has_so_many_connections_and_gets_a_place_back_when_one_ends(address: str) -> None:
-    crowd = Crowd([ip_network("10.9.0.0/16")])
-    assert all(crowd.enter(address) for _ in range(PER_ADDRESS_MOST))
-    assert not crowd.enter(address)
-    assert crowd.enter("192.0.2.8")
+    crowd = ConnectionLimiter([ip_network("10.9.0.0/16")])
+    assert all(crowd.try_enter(address) for _ in range(PER_ADDRESS_MOST))
+    assert not crowd.try_enter(address)
+    assert crowd.try_enter("192.0.2.8")
     crowd.leave(address)
-    assert crowd.enter(address)
-    assert not crowd.enter(address)
+    assert crowd.try_enter(address)
+    assert not crowd.try_enter(address)
 
 
 @pytest.mark.parametrize("address", [None, "127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1", "10.1.2.3", "fd00::7"])
@@ -50,20 +57,20 @@ def test_loopback_and_trusted_proxies_are_bounded_only_with_all_others(
     address: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection_limits, "CONNECTIONS_MOST", 2 * PER_ADDRESS_MOST)
-    crowd = Crowd([ip_network("10.0.0.0/8"), ip_network("fd00::/8")])
-    assert all(crowd.enter(address) for _ in range(2 * PER_ADDRESS_MOST))
-    assert not crowd.enter(address)
-    assert not crowd.enter("192.0.2.7")
+    crowd = ConnectionLimiter([ip_network("10.0.0.0/8"), ip_network("fd00::/8")])
+    assert all(crowd.try_enter(address) for _ in range(2 * PER_ADDRESS_MOST))
+    assert not crowd.try_enter(address)
+    assert not crowd.try_enter("192.0.2.7")
 
 
 def test_addresses_of_one_subscriber_count_as_one() -> None:
     """IPv6 gives everyone 2⁶⁴ of them; and an IPv4 address is the same in IPv6's clothes."""
-    crowd = Crowd()
-    assert all(crowd.enter(f"2001:db8:0:1::{number:x}") for number in range(PER_ADDRESS_MOST))
-    assert not crowd.enter("2001:db8:0:1:ffff::")
-    assert crowd.enter("2001:db8:0:2::")
-    assert all(crowd.enter("192.0.2.7") for _ in range(PER_ADDRESS_MOST))
-    assert not crowd.enter("::ffff:192.0.2.7")
+    crowd = ConnectionLimiter()
+    assert all(crowd.try_enter(f"2001:db8:0:1::{number:x}") for number in range(PER_ADDRESS_MOST))
+    assert not crowd.try_enter("2001:db8:0:1:ffff::")
+    assert crowd.try_enter("2001:db8:0:2::")
+    assert all(crowd.try_enter("192.0.2.7") for _ in range(PER_ADDRESS_MOST))
+    assert not crowd.try_enter("::ffff:192.0.2.7")
 
 
 async def test_a_connection_too_many_is_503_and_the_place_of_one_that_ended_is_given_again(
@@ -155,14 +162,14 @@ async def test_a_body_that_comes_after_its_answer_has_the_same_deadline(tmp_path
 @pytest.mark.usefixtures("idle_s")
 async def test_a_peer_that_takes_no_answers_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The transport says that what is written waits, and after a while that it does no longer, or it is cut."""
-    connections: list[Bounded] = []
-    begun = Bounded.connection_made
+    connections: list[BoundedProtocol] = []
+    begun = BoundedProtocol.connection_made
 
-    def noted(self: Bounded, transport: asyncio.Transport) -> None:
+    def noted(self: BoundedProtocol, transport: asyncio.Transport) -> None:
         connections.append(self)
         begun(self, transport)
 
-    monkeypatch.setattr(Bounded, "connection_made", noted)
+    monkeypatch.setattr(BoundedProtocol, "connection_made", noted)
     async with served(tmp_path, body_timeout=LONG) as web, wired(web.port) as wire:
         await wire.send("GET /healthz HTTP/1.1")
         assert (await wire.answer())[0] == 200

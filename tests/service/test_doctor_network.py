@@ -17,7 +17,7 @@ from kit.loopback_site import OTHERS, REFUSAL, RING, Answer, Site, on_loopback
 from kit.reverse_proxies import certificate, expired
 from receiver.tokens import Ring
 from receiver.upkeep.doctor import http, network
-from receiver.upkeep.doctor.findings import Finding, Result
+from receiver.upkeep.doctor.findings import CheckResult, Finding
 
 MOST = 262_144
 KEY = "a-provider-key-0123456789"
@@ -32,14 +32,14 @@ def site() -> Iterator[Site]:
 
 
 def public(url: str, ring: Ring | None = RING, trust: ssl.SSLContext | None = None) -> list[Finding]:
-    return list(network.public(url, ring, max_body=MOST, now=NOW, trust=trust))
+    return list(network.check_public_url(url, ring, max_body=MOST, now=NOW, trust=trust))
 
 
-def only(findings: list[Finding], result: Result = Result.FAILED) -> str:
+def only(findings: list[Finding], result: CheckResult = CheckResult.FAILED) -> str:
     """Text and remedy of the one finding there is."""
     [found] = findings
     assert found.result is result
-    assert result is Result.OK or found.remedy
+    assert result is CheckResult.OK or found.remedy
     return f"{found.text}: {found.remedy}"
 
 
@@ -48,7 +48,7 @@ def only(findings: list[Finding], result: Result = Result.FAILED) -> str:
 
 def test_a_public_url_that_leads_here_is_well_and_is_asked_nothing_that_is_stored(site: Site) -> None:
     """Nonce, callback URL with and without its slash, and a POST to a token that is nobody's."""
-    assert "leads here" in only(public(site.url), Result.OK)
+    assert "leads here" in only(public(site.url), CheckResult.OK)
     assert [method for method, _, _ in site.asked] == ["GET", "GET", "GET", "POST"]
     assert RING.open(site.asked[3][1].split("/")[2]) is None
     assert site.asked[3][2] == MOST
@@ -101,7 +101,7 @@ def test_another_receiver_is_not_taken_for_this_one(site: Site) -> None:
 
 
 def test_without_keys_nobody_can_be_recognised(site: Site) -> None:
-    assert "on the service's machine" in only(public(site.url, None), Result.SKIPPED)
+    assert "on the service's machine" in only(public(site.url, None), CheckResult.SKIPPED)
     assert site.asked == []
 
 
@@ -149,7 +149,7 @@ def test_a_certificate_that_the_public_does_not_trust_is_told(tmp_path: Path) ->
     """Nor does the provider."""
     with by_tls(tmp_path) as (site, trust):
         assert "nobody trusts the certificate of localhost" in only(public(site.url))
-        assert "leads here" in only(public(site.url, trust=trust), Result.OK)
+        assert "leads here" in only(public(site.url, trust=trust), CheckResult.OK)
 
 
 @needs_openssl
@@ -178,7 +178,7 @@ def test_a_name_that_only_this_machine_takes_for_itself_is_warned_of(
     monkeypatch.setattr(socket, "getaddrinfo", lambda host, *more, **named: find("127.0.0.1", *more, **named))
     url = site.url.replace("localhost", "receiver.example.org")
     well, warned = public(url)
-    assert (well.result, warned.result) == (Result.OK, Result.WARNING)
+    assert (well.result, warned.result) == (CheckResult.OK, CheckResult.WARNING)
     assert "where it is 127.0.0.1; from outside it was not tried" in warned.text
 
 
@@ -186,16 +186,16 @@ def test_a_name_that_only_this_machine_takes_for_itself_is_warned_of(
 
 
 def service(url: str, ring: Ring | None = RING) -> list[Finding]:
-    return list(network.service(url, ring))
+    return list(network.check_service(url, ring))
 
 
 def test_a_service_that_is_ready_with_our_keys_is_well(site: Site) -> None:
-    assert "is ready, with these secret keys" in only(service(site.url), Result.OK)
-    assert "is ready" in only(service(site.url, None), Result.OK)
+    assert "is ready, with these secret keys" in only(service(site.url), CheckResult.OK)
+    assert "is ready" in only(service(site.url, None), CheckResult.OK)
 
 
 def test_a_service_whose_name_nobody_knows_is_not_told_to_be_started() -> None:
-    told = only(list(network.service("https://receiver.invalid", RING)))
+    told = only(list(network.check_service("https://receiver.invalid", RING)))
     assert told == "https://receiver.invalid does not answer: the name receiver.invalid is not known: set SERVER right"
 
 
@@ -231,11 +231,11 @@ def test_a_service_with_other_keys_is_told(site: Site) -> None:
 
 
 def provider(site: Site, key: str | None = KEY, dates: list[tuple[float, float]] | None = None) -> list[Finding]:
-    return list(network.provider(f"{site.url}/generation", key, [] if dates is None else dates))
+    return list(network.check_provider(f"{site.url}/generation", key, [] if dates is None else dates))
 
 
 def test_a_key_that_is_taken_is_told_by_the_404_of_a_task_that_does_not_exist(site: Site) -> None:
-    assert "takes the key" in only(provider(site), Result.OK)
+    assert "takes the key" in only(provider(site), CheckResult.OK)
     [(method, path, _)] = site.asked
     assert (method, path.rpartition("/")[0]) == ("GET", "/generation/task")
 
@@ -243,19 +243,23 @@ def test_a_key_that_is_taken_is_told_by_the_404_of_a_task_that_does_not_exist(si
 @pytest.mark.parametrize(
     ("answer", "result", "said"),
     [
-        ((401, {}, {"message": "invalid key"}), Result.FAILED, "refuses the key (HTTP 401"),
-        ((402, {}, {"message": "no credit"}), Result.FAILED, "refuses the key (HTTP 402"),
-        ((403, {}, {"message": f"{KEY} is barred"}), Result.FAILED, "refuses the key (HTTP 403"),
-        ((404, {}, b"<h1>Not found</h1>"), Result.WARNING, "not in the provider's words: see whether PROVIDER_URL"),
-        ((429, {}, {"message": "slow down"}), Result.WARNING, "is busy"),
-        ((200, {}, b"<h1>It works!</h1>"), Result.FAILED, "does not answer as the provider does"),
-        ((301, {"Location": "/x"}, b""), Result.FAILED, "does not answer as the provider does"),
-        ((500, {}, b""), Result.FAILED, "does not answer as the provider does"),
-        (None, Result.FAILED, "the provider does not answer"),
+        ((401, {}, {"message": "invalid key"}), CheckResult.FAILED, "refuses the key (HTTP 401"),
+        ((402, {}, {"message": "no credit"}), CheckResult.FAILED, "refuses the key (HTTP 402"),
+        ((403, {}, {"message": f"{KEY} is barred"}), CheckResult.FAILED, "refuses the key (HTTP 403"),
+        (
+            (404, {}, b"<h1>Not found</h1>"),
+            CheckResult.WARNING,
+            "not in the provider's words: see whether PROVIDER_URL",
+        ),
+        ((429, {}, {"message": "slow down"}), CheckResult.WARNING, "is busy"),
+        ((200, {}, b"<h1>It works!</h1>"), CheckResult.FAILED, "does not answer as the provider does"),
+        ((301, {"Location": "/x"}, b""), CheckResult.FAILED, "does not answer as the provider does"),
+        ((500, {}, b""), CheckResult.FAILED, "does not answer as the provider does"),
+        (None, CheckResult.FAILED, "the provider does not answer"),
     ],
 )
 def test_what_the_provider_says_to_the_key_is_told_without_the_key(
-    site: Site, answer: Answer | None, result: Result, said: str
+    site: Site, answer: Answer | None, result: CheckResult, said: str
 ) -> None:
     site.overrides["GET /generation"] = answer
     text = only(provider(site), result)
@@ -265,8 +269,8 @@ def test_what_the_provider_says_to_the_key_is_told_without_the_key(
 
 @pytest.mark.usefixtures("no_names")
 def test_a_provider_that_cannot_be_found_is_told() -> None:
-    [found] = network.provider("https://provider.invalid/generation", KEY, [])
-    assert (found.result, found.text) == (Result.FAILED, "the name provider.invalid is not known")
+    [found] = network.check_provider("https://provider.invalid/generation", KEY, [])
+    assert (found.result, found.text) == (CheckResult.FAILED, "the name provider.invalid is not known")
 
 
 def test_a_key_that_cannot_stand_in_a_header_is_told(site: Site) -> None:
@@ -274,30 +278,32 @@ def test_a_key_that_cannot_stand_in_a_header_is_told(site: Site) -> None:
 
 
 def test_no_key_is_a_warning(site: Site) -> None:
-    assert "nothing can be submitted or polled: set RECEIVER_PROVIDER_KEY" in only(provider(site, None), Result.WARNING)
+    assert "nothing can be submitted or polled: set RECEIVER_PROVIDER_KEY" in only(
+        provider(site, None), CheckResult.WARNING
+    )
 
 
 @pytest.mark.parametrize(
     ("off_s", "result", "said"),
     [
-        (0, Result.OK, "agrees"),
-        (-3600, Result.FAILED, "60 min ahead of the provider's: set it"),
-        (3600, Result.FAILED, "60 min behind the provider's: set it"),
-        (-90, Result.WARNING, "s ahead of the provider's"),
+        (0, CheckResult.OK, "agrees"),
+        (-3600, CheckResult.FAILED, "60 min ahead of the provider's: set it"),
+        (3600, CheckResult.FAILED, "60 min behind the provider's: set it"),
+        (-90, CheckResult.WARNING, "s ahead of the provider's"),
     ],
 )
-def test_a_clock_that_is_off_is_told(site: Site, off_s: int, result: Result, said: str) -> None:
+def test_a_clock_that_is_off_is_told(site: Site, off_s: int, result: CheckResult, said: str) -> None:
     """By the date of the provider's answer, which was asked for its key anyway."""
     dates: list[tuple[float, float]] = []
     site.overrides["GET /generation"] = (404, {"Date": formatdate(time.time() + off_s, usegmt=True)}, REFUSAL)
     provider(site, dates=dates)
-    assert said in only(list(network.clock(dates)), result)
+    assert said in only(list(network.check_clock(dates)), result)
 
 
 @pytest.mark.parametrize("date", ["", "yesterday", "Mon, 99 Jan 2026 00:00:00 GMT"])
 def test_a_date_that_is_none_tells_nothing(site: Site, date: str) -> None:
     dates: list[tuple[float, float]] = []
     site.overrides["GET /generation"] = (404, {"Date": date}, REFUSAL)
-    assert "takes the key" in only(provider(site, dates=dates), Result.OK)
-    [found] = network.clock(dates)
-    assert found.result is Result.SKIPPED
+    assert "takes the key" in only(provider(site, dates=dates), CheckResult.OK)
+    [found] = network.check_clock(dates)
+    assert found.result is CheckResult.SKIPPED

@@ -11,7 +11,7 @@ from kit.fakes import a_ref, elapse
 from kit.live_service import PATIENCE_S, until
 from kit.web import DONE, FullDisk, callback_path, opened, served, serving, wired
 from receiver.core.types import Verdict
-from receiver.web.http.fast_path import Direct, _Answering
+from receiver.web.http.fast_path import FastPathProtocol, _FastCycle
 
 pytestmark = pytest.mark.anyio
 
@@ -58,13 +58,13 @@ async def test_in_one_piece_or_in_two_the_answer_is_the_same_to_the_byte(
 ) -> None:
     """The first is answered directly, the second by the application; each settles a task."""
     direct: list[bytes] = []
-    answered = Direct._answer
+    answered = FastPathProtocol._write_answer
 
-    def heard(self: Direct, answering: _Answering, response: bytes) -> None:
+    def heard(self: FastPathProtocol, answering: _FastCycle, response: bytes) -> None:
         direct.append(response)
         answered(self, answering, response)
 
-    monkeypatch.setattr(Direct, "_answer", heard)
+    monkeypatch.setattr(FastPathProtocol, "_answer", heard)
     async with served(tmp_path) as web, wired(web.port) as wire:
         whole, halved = a_ref(), a_ref()
         wire.writer.write(post(callback_path(web.parts, whole)))

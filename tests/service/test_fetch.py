@@ -17,9 +17,9 @@ from kit.live_service import free_port
 from kit.provider_server import hang, listening, reset
 from receiver import __version__
 from receiver.core.errors import NotFetched
-from receiver.pictures.addresses import Allow
-from receiver.pictures.fetch import Fetch, Resolve, resolved
-from receiver.pictures.files import Files
+from receiver.pictures.addresses import FetchAllowlist
+from receiver.pictures.fetch import PictureFetcher, Resolve, resolve_host
+from receiver.pictures.files import ArchiveFiles
 
 pytestmark = pytest.mark.anyio
 
@@ -30,15 +30,15 @@ PICTURE = png(0, 300_000)
 class Rig:
     """Fetches one picture into the archive."""
 
-    def __init__(self, root: Path, fetch: Fetch) -> None:
-        self.files = Files(root)
+    def __init__(self, root: Path, fetch: PictureFetcher) -> None:
+        self.files = ArchiveFiles(root)
         self._fetch = fetch
 
     async def kept(self, link: str) -> Path:
         """The file that was fetched."""
-        async with self.files.part() as part:
-            suffix = await self._fetch.get(link, part)
-            path = await part.keep(REF, f"0.{suffix}")
+        async with self.files.open_pending() as part:
+            suffix = await self._fetch.fetch_picture(link, part)
+            path = await part.keep_as(REF, f"0.{suffix}")
             assert (part.size, part.sha256) == (path.stat().st_size, hashlib.sha256(path.read_bytes()).digest())
             return path
 
@@ -46,7 +46,7 @@ class Rig:
         """Why it was not."""
         with pytest.raises(NotFetched) as refused:
             await self.kept(link)
-        assert self.files.find(REF, "0.png") is None
+        assert self.files.find_file(REF, "0.png") is None
         assert "secret" not in str(refused.value)
         return refused.value
 
@@ -54,14 +54,14 @@ class Rig:
 @asynccontextmanager
 async def rigged(
     root: Path,
-    allow: Allow = LOOPBACK,
+    allow: FetchAllowlist = LOOPBACK,
     *,
-    resolve: Resolve = resolved,
+    resolve: Resolve = resolve_host,
     most: int = 1 << 20,
     total_s: float = 20,
     idle_s: float = 20,
 ) -> AsyncIterator[Rig]:
-    fetch = Fetch(allow, resolve=resolve, most=most, total_s=total_s, idle_s=idle_s)
+    fetch = PictureFetcher(allow, resolve=resolve, most=most, total_s=total_s, idle_s=idle_s)
     try:
         yield Rig(root, fetch)
     finally:
@@ -75,12 +75,9 @@ def names(**known: list[str]) -> Resolve:
         if host.endswith(".invalid"):
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         found = known.get(host.removesuffix(".example"))
-        return found if found is not None else await resolved(host, port)
+        return found if found is not None else await resolve_host(host, port)
 
     return resolve
-
-
-# What is taken
 
 
 @pytest.mark.parametrize(
@@ -135,7 +132,7 @@ async def test_redirects_are_followed_three_times(tmp_path: Path) -> None:
 
 async def test_the_next_address_is_tried_where_one_takes_no_connection(tmp_path: Path) -> None:
     async with serving(1) as site:
-        here = Allow(networks=(ip_network("127.0.0.0/8"),))
+        here = FetchAllowlist(networks=(ip_network("127.0.0.0/8"),))
         async with rigged(tmp_path, here, resolve=names(cdn=["127.0.0.9", "127.0.0.1"])) as rig:
             await rig.kept(f"http://cdn.example:{site.port}/0.png")
 
@@ -341,7 +338,10 @@ async def canary() -> AsyncIterator[Site]:
 
 async def test_no_link_reaches_a_canary_on_loopback(tmp_path: Path) -> None:
     """Its port is allowed here, so that only the addresses stand between. Each is refused for good."""
-    async with canary() as site, rigged(tmp_path, Allow(ports=frozenset({site.port})), resolve=names(**KNOWN)) as rig:
+    async with (
+        canary() as site,
+        rigged(tmp_path, FetchAllowlist(ports=frozenset({site.port})), resolve=names(**KNOWN)) as rig,
+    ):
         for link in CANARY_LINKS:
             refused = await rig.refused(link.format(port=site.port))
             assert refused.permanent, (link, str(refused))
@@ -351,7 +351,7 @@ async def test_no_link_reaches_a_canary_on_loopback(tmp_path: Path) -> None:
 
 async def test_the_canary_would_sing(tmp_path: Path) -> None:
     """Where loopback is allowed, the same links do reach it."""
-    everywhere = Allow(networks=tuple(ip_network(it) for it in ("0.0.0.0/8", "127.0.0.0/8", "::/96")))
+    everywhere = FetchAllowlist(networks=tuple(ip_network(it) for it in ("0.0.0.0/8", "127.0.0.0/8", "::/96")))
     async with canary() as site, rigged(tmp_path, everywhere, resolve=names(**KNOWN)) as rig:
         for link in ("http://127.0.0.2:{port}/", "http://LOCALHOST:{port}/", "http://loopback.example:{port}/"):
             await rig.kept(link.format(port=site.port))
@@ -359,7 +359,7 @@ async def test_the_canary_would_sing(tmp_path: Path) -> None:
 
 
 async def test_only_80_and_443_are_connected_to(tmp_path: Path) -> None:
-    async with canary() as site, rigged(tmp_path, Allow()) as rig:
+    async with canary() as site, rigged(tmp_path, FetchAllowlist()) as rig:
         refused = await rig.refused(f"http://127.0.0.1:{site.port}/")
         assert str(refused) == f"port {site.port} is not allowed"
         assert site.asked == []
@@ -369,7 +369,7 @@ async def test_only_80_and_443_are_connected_to(tmp_path: Path) -> None:
 async def test_no_redirect_reaches_a_canary(tmp_path: Path, link: str) -> None:
     """Of a site that is trusted itself."""
     async with canary() as site, serving() as trusted:
-        allow = Allow(frozenset({"trusted.example"}), ports=frozenset({site.port}))
+        allow = FetchAllowlist(frozenset({"trusted.example"}), ports=frozenset({site.port}))
         async with rigged(tmp_path, allow, resolve=names(**KNOWN, trusted=["127.0.0.1"])) as rig:
             location = link.format(port=site.port).encode("utf-8").decode("latin-1")
             trusted.at["/a"] = answer(b"", 302).replace(
@@ -390,7 +390,7 @@ async def test_a_name_that_changes_its_mind_is_believed_once(tmp_path: Path) -> 
         return answers[len(asked) - 1]
 
     async with canary() as site:
-        allow = Allow(networks=LOOPBACK.networks, ports=frozenset({site.port}))
+        allow = FetchAllowlist(networks=LOOPBACK.networks, ports=frozenset({site.port}))
         async with rigged(tmp_path, allow, resolve=rebinding) as rig:
             await rig.kept(f"http://cdn.example:{site.port}/")
             assert asked == ["cdn.example"]

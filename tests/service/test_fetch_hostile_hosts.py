@@ -12,8 +12,8 @@ from kit.archive_loop import LOOPBACK, answer, png, serving
 from kit.provider_server import Behave, listening
 from receiver.core.errors import NotFetched
 from receiver.pictures import fetch
-from receiver.pictures.fetch import CRUMBS_MOST, Fetch
-from receiver.pictures.files import Files
+from receiver.pictures.fetch import CRUMBS_MOST, PictureFetcher
+from receiver.pictures.files import ArchiveFiles
 
 pytestmark = pytest.mark.anyio
 
@@ -22,10 +22,10 @@ LADEN = b"HTTP/1.1 103 E\r\n" + b"".join(b"X%d: y\r\n" % number for number in ra
 
 
 @asynccontextmanager
-async def fetching(root: Path) -> AsyncIterator[tuple[fetch.Fetch, Files]]:
-    client = fetch.Fetch(LOOPBACK)
+async def fetching(root: Path) -> AsyncIterator[tuple[fetch.PictureFetcher, ArchiveFiles]]:
+    client = fetch.PictureFetcher(LOOPBACK)
     try:
-        yield client, Files(root)
+        yield client, ArchiveFiles(root)
     finally:
         await client.close()
 
@@ -64,10 +64,10 @@ async def test_informational_answers_without_an_end_are_not_listened_to(
 
     monkeypatch.setattr(h11.Connection, "next_event", counted)
     turns = asyncio.create_task(others())
-    async with listening(endless(answers)) as port, fetching(tmp_path) as (client, files), files.part() as part:
+    async with listening(endless(answers)) as port, fetching(tmp_path) as (client, files), files.open_pending() as part:
         async with asyncio.timeout(20):
             with pytest.raises(NotFetched, match="without an end") as refused:
-                await client.get(f"http://127.0.0.1:{port}/0.png?sig=secret", part)
+                await client.fetch_picture(f"http://127.0.0.1:{port}/0.png?sig=secret", part)
     turns.cancel()
     assert not refused.value.permanent
     assert "secret" not in str(refused.value)
@@ -80,8 +80,8 @@ async def test_a_few_informational_answers_and_a_long_head_are_read_as_ever(tmp_
     content = png(0, 300_000)
     async with serving() as site, fetching(tmp_path) as (client, files):
         site.at["/0.png"] = EARLY * 20 + answer(content, 200, f"X-Long: {'x' * 20_000}")
-        async with files.part() as part:
-            assert await client.get(site.link("/0.png"), part) == "png"
+        async with files.open_pending() as part:
+            assert await client.fetch_picture(site.link("/0.png"), part) == "png"
             assert part.size == len(content)
 
 
@@ -102,7 +102,7 @@ async def test_a_picture_in_crumbs_is_refused_and_holds_up_nobody(tmp_path: Path
 
     async with await asyncio.start_server(crumble, "127.0.0.1", 0) as host:
         port = host.sockets[0].getsockname()[1]
-        fetch, files = Fetch(LOOPBACK, most=1 << 20, total_s=20, idle_s=20), Files(tmp_path)
+        fetch, files = PictureFetcher(LOOPBACK, most=1 << 20, total_s=20, idle_s=20), ArchiveFiles(tmp_path)
         turns = 0
 
         async def others() -> None:
@@ -113,8 +113,8 @@ async def test_a_picture_in_crumbs_is_refused_and_holds_up_nobody(tmp_path: Path
 
         watching = asyncio.create_task(others())
         with pytest.raises(NotFetched, match="in crumbs") as refused:
-            async with files.part() as part:
-                await fetch.get(f"http://127.0.0.1:{port}/0.png", part)
+            async with files.open_pending() as part:
+                await fetch.fetch_picture(f"http://127.0.0.1:{port}/0.png", part)
         watching.cancel()
         await fetch.close()
     assert refused.value.permanent

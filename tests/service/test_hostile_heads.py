@@ -6,7 +6,7 @@ import pytest
 
 from kit.fakes import a_ref
 from kit.web import callback_path, served, taken, wired
-from receiver.web.http.connection_limits import CRUMBS_MOST
+from receiver.web.http.connection_limits import TINY_CHUNKS_MOST
 
 pytestmark = pytest.mark.anyio
 
@@ -30,9 +30,9 @@ async def test_a_body_in_crumbs_is_cut(tmp_path: Path) -> None:
     """Each chunk costs the loop its time, however small it is; a body that is sent so has no honest sender."""
     async with served(tmp_path) as web, wired(web.port) as wire:
         head = f"POST {callback_path(web.parts, a_ref())} HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
-        wire.writer.write(head + b"1\r\n1\r\n" * CRUMBS_MOST + b"0\r\n\r\n")
+        wire.writer.write(head + b"1\r\n1\r\n" * TINY_CHUNKS_MOST + b"0\r\n\r\n")
         assert (await wire.answer())[0] == 200, "so many are let in"
-        wire.writer.write(head + b"1\r\n1\r\n" * (CRUMBS_MOST + 1))
+        wire.writer.write(head + b"1\r\n1\r\n" * (TINY_CHUNKS_MOST + 1))
         assert (await wire.answer())[0] == 400
         assert await wire.closed()
 

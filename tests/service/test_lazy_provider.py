@@ -5,9 +5,9 @@ import pytest
 
 from kit.provider_server import CALLBACK, KEY, NOW, TASK, Stand, http, listening
 from receiver.core.errors import SettingsError
-from receiver.core.types import Heard, Taken
-from receiver.providers.address import check
-from receiver.providers.lazy import Late
+from receiver.core.types import PollResult, SubmitResult
+from receiver.providers.address import check_url_and_key
+from receiver.providers.lazy import LazyProvider
 from receiver.providers.registry import PROVIDERS
 
 pytestmark = pytest.mark.anyio
@@ -29,7 +29,7 @@ WRONG = (
 async def test_a_wrong_url_stops_the_start_and_not_the_first_submission(url: str) -> None:
     """And the key is not told with it."""
     with pytest.raises(SettingsError, match=r"^provider_url ") as caught:
-        Late(PROVIDERS["vtrix"], url, KEY, clock=lambda: NOW)
+        LazyProvider(PROVIDERS["vtrix"], url, KEY, clock=lambda: NOW)
     assert KEY not in str(caught.value)
 
 
@@ -37,14 +37,14 @@ async def test_a_wrong_url_stops_the_start_and_not_the_first_submission(url: str
 async def test_a_wrong_key_stops_the_start_and_is_not_told(key: str) -> None:
     """It may be the right one with a stray line break."""
     with pytest.raises(SettingsError, match=r"^provider_key ") as caught:
-        Late(PROVIDERS["vtrix"], "https://cloud.example/", key, clock=lambda: NOW)
+        LazyProvider(PROVIDERS["vtrix"], "https://cloud.example/", key, clock=lambda: NOW)
     assert not key or key not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/", "http://[::1]:9/a", "https://cloud.example/a/b", "http://a_b/"])
 def test_what_the_check_lets_pass_the_client_takes(url: str) -> None:
     """Else a wrong URL would show with the first submission."""
-    check(url, KEY)
+    check_url_and_key(url, KEY)
     assert httpx.URL(url).host
 
 
@@ -59,10 +59,10 @@ async def test_the_first_call_connects_and_all_share_one_client(monkeypatch: pyt
     monkeypatch.setattr("receiver.providers.http_client.open_client", open_client)
     stand = Stand(http(200, TASK))
     async with listening(stand.meet) as stand.port:
-        late = Late(PROVIDERS["vtrix"], stand.url, KEY, clock=lambda: NOW)
+        late = LazyProvider(PROVIDERS["vtrix"], stand.url, KEY, clock=lambda: NOW)
         assert not opened
-        assert (await late.submit("midjourney_outpaint", b"{}", CALLBACK)).taken is Taken.TAKEN
-        assert (await late.poll("no such id")).heard is Heard.UNKNOWN
+        assert (await late.submit("midjourney_outpaint", b"{}", CALLBACK)).result is SubmitResult.TAKEN
+        assert (await late.poll("no such id")).result is PollResult.UNKNOWN
         await late.close()
     assert [it.is_closed for it in opened] == [True]
 
@@ -75,16 +75,16 @@ async def test_without_a_client_nothing_is_sent_and_the_next_call_tries_again(mo
 
     stand = Stand(http(200, TASK))
     async with listening(stand.meet) as stand.port:
-        late = Late(PROVIDERS["vtrix"], stand.url, KEY, clock=lambda: NOW)
+        late = LazyProvider(PROVIDERS["vtrix"], stand.url, KEY, clock=lambda: NOW)
         with monkeypatch.context() as patched:
             patched.setattr("receiver.providers.http_client.open_client", broken)
             answer, reply = await late.submit("m", b"{}", CALLBACK), await late.poll("d758n65e878c73cmdg20")
-        assert (answer.taken, reply.heard) == (Taken.NOT_SENT, Heard.NOTHING)
+        assert (answer.result, reply.result) == (SubmitResult.NOT_SENT, PollResult.NOTHING)
         assert "Too many open files" in answer.text
-        assert (await late.submit("m", b"{}", CALLBACK)).taken is Taken.TAKEN
+        assert (await late.submit("m", b"{}", CALLBACK)).result is SubmitResult.TAKEN
         await late.close()
 
 
 async def test_one_that_was_never_called_closes_too() -> None:
     """A service without work ends like any other."""
-    await Late(PROVIDERS["vtrix"], "https://cloud.example/", KEY, clock=lambda: NOW).close()
+    await LazyProvider(PROVIDERS["vtrix"], "https://cloud.example/", KEY, clock=lambda: NOW).close()

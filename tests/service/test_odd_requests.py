@@ -10,13 +10,13 @@ import pytest
 from kit.fakes import POLICY, Clock, a_ref, busy, impatient, parse
 from kit.live_service import PATIENCE_S
 from kit.web import DONE, Wire, callback_path, opened, served, serving, wired
-from receiver.core.errors import SettingsError, Unavailable
+from receiver.core.errors import SettingsError, StoreUnavailable
 from receiver.core.types import Verdict
 from receiver.store import Store
 from receiver.store.sqlite.engine import SqliteStore
-from receiver.store.tables.callbacks import Kept
+from receiver.store.tables.callbacks import StoredCallback
 from receiver.tasks import ingest as room
-from receiver.tasks.ingest import HELD_EACH, Ingest
+from receiver.tasks.ingest import HELD_EACH, CallbackIngest
 from receiver.telemetry.metrics import Metrics
 from receiver.web.http import server
 
@@ -44,7 +44,7 @@ async def all_said(wire: Wire) -> bytes:
     return got
 
 
-async def kept(store: Store, ref: str) -> list[Kept]:
+async def kept(store: Store, ref: str) -> list[StoredCallback]:
     """The callbacks of a task, with their bytes."""
     return await store.callbacks.get([it.id for it in await store.callbacks.page(ref=ref)])
 
@@ -151,19 +151,19 @@ async def test_a_stop_does_not_call_a_slow_body_a_fault_of_ours(
 async def test_callbacks_are_bounded_in_number_however_small(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """And when the disk refuses one batch, all that wait hear of it at once."""
     monkeypatch.setattr(room, "HELD_MOST", 100 * (HELD_EACH + 3))
-    told: list[Verdict | Unavailable] = []
-    ingest = Ingest(store, parse, POLICY, Clock(), Metrics())
+    told: list[Verdict | StoreUnavailable] = []
+    ingest = CallbackIngest(store, parse, POLICY, Clock(), Metrics())
     await impatient(store)
     assert isinstance(store, SqliteStore)
     with busy(store.path):
         for _ in range(100):
-            ingest.take(a_ref(), b"1", b"{}", told.append)
-        with pytest.raises(Unavailable):
-            ingest.take(a_ref(), b"1", b"{}", told.append)
+            ingest.receive_nowait(a_ref(), b"1", b"{}", told.append)
+        with pytest.raises(StoreUnavailable):
+            ingest.receive_nowait(a_ref(), b"1", b"{}", told.append)
         await asyncio.wait_for(ingest.close(PATIENCE_S), PATIENCE_S)
-    assert [type(it) for it in told] == [Unavailable] * 100
-    assert ingest.depth == 0
-    ingest.take(a_ref(), b"1", b"{}", told.append)
+    assert [type(it) for it in told] == [StoreUnavailable] * 100
+    assert ingest.queue_depth == 0
+    ingest.receive_nowait(a_ref(), b"1", b"{}", told.append)
     await ingest.close()
     assert told[100:] == [Verdict.UNPARSED]
 
@@ -183,9 +183,9 @@ async def test_files_that_were_removed_are_noticed_before_anything_is_answered(t
 def test_too_few_descriptors_are_said_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda which: (256, 256))
     with pytest.raises(SettingsError, match="ulimit -n 1024"):
-        server.make_room()
+        server.raise_file_limit()
     asked: list[tuple[int, int]] = []
     monkeypatch.setattr(resource, "getrlimit", lambda which: (256, 100_000))
     monkeypatch.setattr(resource, "setrlimit", lambda which, limits: asked.append(limits))
-    server.make_room()
+    server.raise_file_limit()
     assert asked == [(server.DESCRIPTORS, 100_000)]

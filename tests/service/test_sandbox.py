@@ -15,10 +15,10 @@ import httpx
 import pytest
 from PIL import Image
 
-from receiver.sandbox import Body, Fate, Options, Sandbox, running, serve
-from receiver.sandbox.fates import draw
-from receiver.sandbox.pictures import draw as draw_picture
-from receiver.sandbox.tasks import Book, new_id
+from receiver.sandbox import CallbackBody, Fate, Sandbox, SandboxOptions, open_sandbox, serve_sandbox
+from receiver.sandbox.fates import draw_fate
+from receiver.sandbox.pictures import draw_landscape as draw_picture
+from receiver.sandbox.tasks import TaskBook, new_task_id
 
 pytestmark = pytest.mark.anyio
 
@@ -59,8 +59,8 @@ async def inbox() -> AsyncIterator[Inbox]:
 @asynccontextmanager
 async def sandboxed(*script: Fate, **options: Any) -> AsyncIterator[tuple[Sandbox, httpx.AsyncClient]]:
     defaults: dict[str, Any] = {"latency_s": 0.0, "callback_retry_s": (0.0, 0.0, 0.0), "script": script}
-    chosen = Options(**(defaults | options))
-    async with running(chosen) as sandbox, httpx.AsyncClient(base_url=sandbox.url, trust_env=False) as client:
+    chosen = SandboxOptions(**(defaults | options))
+    async with open_sandbox(chosen) as sandbox, httpx.AsyncClient(base_url=sandbox.url, trust_env=False) as client:
         yield sandbox, client
 
 
@@ -91,7 +91,7 @@ async def test_a_submission_is_answered_with_the_task_object_without_its_result(
 async def test_a_completed_task_has_four_pictures_of_one_job() -> None:
     async with sandboxed() as (sandbox, client):
         task_id = (await submit(client)).json()["id"]
-        await sandbox.quiet()
+        await sandbox.wait_until_idle()
         task = await poll(client, task_id)
         content = task["output"][0]["content"]
         assert task["status"] == "completed"
@@ -110,7 +110,7 @@ async def test_a_completed_task_has_four_pictures_of_one_job() -> None:
 async def test_a_failed_task_has_the_documented_error_and_no_pictures() -> None:
     async with sandboxed(Fate.FAILS) as (sandbox, client):
         task_id = (await submit(client)).json()["id"]
-        await sandbox.quiet()
+        await sandbox.wait_until_idle()
         task = await poll(client, task_id)
         assert (task["status"], task["error"]["code"]) == ("failed", 4007098)
         assert "output" not in task
@@ -172,15 +172,15 @@ async def test_rejections_take_nothing() -> None:
 async def test_one_callback_comes_and_is_the_task_object() -> None:
     async with inbox() as box, sandboxed() as (sandbox, client):
         task_id = (await submit(client, box.url)).json()["id"]
-        await sandbox.quiet()
+        await sandbox.wait_until_idle()
         assert box.bodies == [await poll(client, task_id)]
 
 
 @pytest.mark.parametrize("fate", [Fate.COMPLETES, Fate.FAILS])
 async def test_a_job_body_has_a_numeric_status_and_another_id(fate: Fate) -> None:
-    async with inbox() as box, sandboxed(fate, body=Body.JOB) as (sandbox, client):
+    async with inbox() as box, sandboxed(fate, body=CallbackBody.JOB) as (sandbox, client):
         task_id = (await submit(client, box.url)).json()["id"]
-        await sandbox.quiet()
+        await sandbox.wait_until_idle()
         [job] = box.bodies
         assert set(job) == {"id", "status", "comment", "urls"}
         assert job["id"] != task_id
@@ -189,9 +189,9 @@ async def test_a_job_body_has_a_numeric_status_and_another_id(fate: Fate) -> Non
 
 @pytest.mark.parametrize("fate", [Fate.COMPLETES, Fate.FAILS])
 async def test_a_wrapped_body_carries_an_error_even_in_success(fate: Fate) -> None:
-    async with inbox() as box, sandboxed(fate, body=Body.WRAPPED) as (sandbox, client):
+    async with inbox() as box, sandboxed(fate, body=CallbackBody.WRAPPED) as (sandbox, client):
         await submit(client, box.url)
-        await sandbox.quiet()
+        await sandbox.wait_until_idle()
         [envelope] = box.bodies
         assert isinstance(envelope["timestamp"], int)
         data = envelope["data"]
@@ -202,7 +202,7 @@ async def test_a_wrapped_body_carries_an_error_even_in_success(fate: Fate) -> No
 async def test_a_dropped_callback_never_comes() -> None:
     async with inbox() as box, sandboxed(Fate.DROPPED) as (sandbox, client):
         task_id = (await submit(client, box.url)).json()["id"]
-        await sandbox.quiet()
+        await sandbox.wait_until_idle()
         assert (box.bodies, sandbox.courier.posted) == ([], 0)
         assert (await poll(client, task_id))["status"] == "completed"
 
@@ -210,7 +210,7 @@ async def test_a_dropped_callback_never_comes() -> None:
 async def test_a_duplicated_callback_comes_twice_the_same() -> None:
     async with inbox() as box, sandboxed(Fate.DUPLICATED) as (sandbox, client):
         await submit(client, box.url)
-        await sandbox.quiet()
+        await sandbox.wait_until_idle()
         assert len(box.bodies) == 2
         assert box.bodies[0] == box.bodies[1]
 
@@ -227,7 +227,7 @@ async def test_reordered_callbacks_overtake_and_progress_follows_the_end() -> No
     async with inbox() as box, sandboxed(reorder=True, hold_s=60) as (sandbox, client):
         first = (await submit(client, box.url)).json()["id"]
         second = (await submit(client, box.url)).json()["id"]
-        await sandbox.quiet()
+        await sandbox.wait_until_idle()
         ends = [body["id"] for body in box.bodies if body["status"] == "completed"]
         assert ends == [second, first]
         for task_id in (first, second):
@@ -238,7 +238,7 @@ async def test_reordered_callbacks_overtake_and_progress_follows_the_end() -> No
 async def test_a_reordered_callback_that_nobody_overtakes_still_comes() -> None:
     async with inbox() as box, sandboxed(reorder=True, hold_s=0) as (sandbox, client):
         await submit(client, box.url)
-        await sandbox.quiet()
+        await sandbox.wait_until_idle()
         assert [body["status"] for body in box.bodies] == ["completed", "in_progress"]
 
 
@@ -248,7 +248,7 @@ async def test_a_callback_is_tried_again_until_2xx_three_times_at_most(answers: 
     async with inbox() as box, sandboxed() as (sandbox, client):
         box.answers = answers
         await submit(client, box.url)
-        await sandbox.quiet()
+        await sandbox.wait_until_idle()
         assert (len(box.bodies), sandbox.courier.posted) == (posts, posts)
 
 
@@ -256,7 +256,7 @@ async def test_a_callback_is_tried_again_until_2xx_three_times_at_most(answers: 
 async def test_an_unreachable_callback_harms_nobody(url: str) -> None:
     async with sandboxed() as (sandbox, client):
         task_id = (await submit(client, url)).json()["id"]
-        await sandbox.quiet()
+        await sandbox.wait_until_idle()
         assert sandbox.courier.posted == 4
         assert (await poll(client, task_id))["status"] == "completed"
         assert (await submit(client)).status_code == 200
@@ -280,7 +280,7 @@ async def test_a_cut_answer_is_nobodys_json_though_the_task_was_taken() -> None:
 async def test_a_stalled_task_never_ends() -> None:
     async with inbox() as box, sandboxed(Fate.STALLS) as (sandbox, client):
         task_id = (await submit(client, box.url)).json()["id"]
-        await sandbox.quiet()
+        await sandbox.wait_until_idle()
         assert (await poll(client, task_id))["status"] == "in_progress"
         assert box.bodies == []
 
@@ -291,7 +291,7 @@ async def test_it_counts_what_it_was_asked_and_keeps_the_key_out_of_reprs() -> N
         task_id = (await submit(client)).json()["id"]
         assert (sandbox.book.submitted, sandbox.book.polled) == (1, 0)
         await poll(client, task_id)
-        assert (sandbox.book.polled, sandbox.book.polls(task_id), sandbox.book.polls("x")) == (1, 1, 0)
+        assert (sandbox.book.polled, sandbox.book.poll_count(task_id), sandbox.book.poll_count("x")) == (1, 1, 0)
         refused, taken = sandbox.book.submissions
         assert (refused.status, taken.status) == (400, 200)
         assert taken.authorization == KEY["Authorization"]
@@ -314,58 +314,62 @@ async def test_serve_tells_its_url_and_ends_on_sigterm() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     told: list[str] = []
-    await serve(Options(), port=0, ready=ready)
+    await serve_sandbox(SandboxOptions(), port=0, ready=ready)
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+", told[0])
 
 
 async def test_a_taken_port_is_told_as_oserror() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
-        await serve(Options(), port=taken.getsockname()[1])
+        await serve_sandbox(SandboxOptions(), port=taken.getsockname()[1])
 
 
 def test_the_same_seed_draws_the_same_fates() -> None:
-    mischief = Options(seed=7, fail=0.3, drop=0.3, duplicate=0.3, early=0.3, reject=0.3, slow=0.3, body=Body.MIXED)
-    drawn = [draw(mischief, number) for number in range(200)]
-    assert drawn == [draw(mischief, number) for number in range(200)]
-    assert drawn != [draw(Options(seed=8, fail=0.3, body=Body.MIXED), number) for number in range(200)]
+    mischief = SandboxOptions(
+        seed=7, fail=0.3, drop=0.3, duplicate=0.3, early=0.3, reject=0.3, slow=0.3, body=CallbackBody.MIXED
+    )
+    drawn = [draw_fate(mischief, number) for number in range(200)]
+    assert drawn == [draw_fate(mischief, number) for number in range(200)]
+    assert drawn != [
+        draw_fate(SandboxOptions(seed=8, fail=0.3, body=CallbackBody.MIXED), number) for number in range(200)
+    ]
     for fate in (Fate.FAILS, Fate.DROPPED, Fate.DUPLICATED, Fate.EARLY, Fate.SLOW):
         assert 30 <= sum(fate in one.fate for one in drawn) <= 90
     assert 30 <= sum(bool(one.fate & (Fate.BUSY | Fate.UNAVAILABLE)) for one in drawn) <= 90
-    assert {one.body for one in drawn} == {Body.TASK, Body.JOB, Body.WRAPPED}
+    assert {one.body for one in drawn} == {CallbackBody.TASK, CallbackBody.JOB, CallbackBody.WRAPPED}
 
 
 def test_by_default_nothing_goes_wrong() -> None:
-    assert {draw(Options(), number).fate for number in range(200)} == {Fate.COMPLETES}
+    assert {draw_fate(SandboxOptions(), number).fate for number in range(200)} == {Fate.COMPLETES}
 
 
 def test_a_certainty_is_certain_and_the_latency_stays_near_its_mean() -> None:
-    drawn = [draw(Options(fail=1, latency_s=10), number) for number in range(200)]
+    drawn = [draw_fate(SandboxOptions(fail=1, latency_s=10), number) for number in range(200)]
     assert all(Fate.FAILS in one.fate and 5 <= one.latency_s <= 15 for one in drawn)
 
 
 @pytest.mark.parametrize("options", [{"fail": 1.1}, {"drop": -0.1}, {"early": float("nan")}, {"latency_s": -1}])
 def test_options_out_of_range_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(options)).removesuffix("_s")):
-        Options(**options)
+        SandboxOptions(**options)
 
 
 async def test_the_book_forgets_the_oldest() -> None:
     async with sandboxed() as (sandbox, client):
         for _ in range(3):
             await submit(client)
-        await sandbox.quiet()
-        made, book = sandbox.book.tasks, Book(most=2)
+        await sandbox.wait_until_idle()
+        made, book = sandbox.book.tasks, TaskBook(most=2)
     for task in made:
         book.add(task)
-        book.poll(task.id)
+        book.record_poll(task.id)
     assert book.tasks == made[1:]
-    assert book.polls(made[0].id) == 0
-    book.end(made[0], 1)
+    assert book.poll_count(made[0].id) == 0
+    book.end_task(made[0], 1)
     assert book.get(made[0].id) is None
 
 
 def test_ids_never_repeat() -> None:
-    assert len({new_id(1_800_000_000) for _ in range(1_000)}) == 1_000
+    assert len({new_task_id(1_800_000_000) for _ in range(1_000)}) == 1_000
 
 
 def test_pictures_are_the_same_for_the_same_seed_and_differ_otherwise() -> None:

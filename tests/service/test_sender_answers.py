@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from receiver.core.types import Sent, Target
-from receiver.notify.messages.message import Format, Kind, Message
+from receiver.core.types import AttemptResult, Target
+from receiver.notify.messages.message import BodyFormat, Message, MessageKind
 from receiver.notify.senders import bounded_io, plugin
 from receiver.notify.senders.sender import AppriseSender
 
@@ -44,10 +44,10 @@ def answering(how: Answering) -> Iterator[Target]:
 
 
 def message(body: str = "the body") -> Message:
-    return Message(title="a title", body=body, format=Format.TEXT, kind=Kind.INFO)
+    return Message(title="a title", body=body, format=BodyFormat.TEXT, kind=MessageKind.INFO)
 
 
-async def told(how: Answering) -> Sent:
+async def told(how: Answering) -> AttemptResult:
     sender = AppriseSender(timeout_s=20)
     with answering(how) as target:
         sent = await sender.send(target, message())
@@ -117,23 +117,23 @@ async def test_an_answer_that_breaks_off_is_a_failure_that_passes() -> None:
 
 
 def opened(url: str) -> Any:
-    return plugin.open_(url)[0]
+    return plugin.open_target(url)[0]
 
 
 def test_a_throttle_does_not_wait_for_a_clock_that_was_put_back() -> None:
     """Apprise goes by local time: in autumn its last message lies an hour ahead."""
     service = opened("ntfy://127.0.0.1:9/topic")
     service._last_io_datetime = datetime.now() + timedelta(hours=1)  # as Apprise does
-    plugin._forget_the_future(service)
+    plugin._forget_future_throttle(service)
     assert service._last_io_datetime is None
 
 
 def test_a_body_is_not_split_into_more_than_a_few_messages() -> None:
     service = opened("rocket://user:password@127.0.0.1:9/channel")
     lines = [f"task {number} https://pictures.example/{'x' * 180}" for number in range(400)]
-    body = plugin._fitted(service, "\n".join(lines))
+    body = plugin._fit_body(service, "\n".join(lines))
     assert len(body) <= plugin.PIECES_MOST * service.body_maxlen
     *kept, last = body.split("\n")
     assert kept == lines[: len(kept)]
     assert last == f"… and {400 - len(kept)} lines more"
-    assert plugin._fitted(service, "short") == "short"
+    assert plugin._fit_body(service, "short") == "short"

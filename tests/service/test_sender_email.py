@@ -7,10 +7,10 @@ import pytest
 from msgspec.structs import replace
 
 from kit.smtp_server import mailbox
-from receiver.core.types import Event, Image, Report
-from receiver.notify.messages.message import Format, Kind, Message
+from receiver.core.types import Image, NoticeEvent, Report
+from receiver.notify.messages.message import BodyFormat, Message, MessageKind
 from receiver.notify.messages.render import render
-from receiver.notify.senders.failure_text import remedy
+from receiver.notify.senders.failure_text import find_remedy
 from receiver.notify.senders.sender import AppriseSender
 
 pytestmark = [
@@ -19,12 +19,12 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning"),
 ]
 
-HELLO = Message(title="✓ hero — 4 pictures", body="<b>a & b</b>", format=Format.TEXT, kind=Kind.SUCCESS)
+HELLO = Message(title="✓ hero — 4 pictures", body="<b>a & b</b>", format=BodyFormat.TEXT, kind=MessageKind.SUCCESS)
 
 
 async def test_a_mail_shows_hostile_text_as_text() -> None:
     hostile = Report(
-        event=Event.COMPLETED,
+        event=NoticeEvent.COMPLETED,
         label="<i>hero\r\nBcc: eve@example.com",
         prompt="<img src=x> **b**",
         images=(Image(0, "https://cdn.example.com/0.png?a=1&b=2"),),
@@ -65,14 +65,14 @@ async def test_recipients_that_are_all_refused_are_told_and_not_tried_again() ->
     assert (sent.error or "").endswith("the mail server says 550 5.1.1 no such user")
     assert "ann@example.com" not in (sent.error or "")
     assert sent.permanent
-    assert "check the address" in (remedy(sent.error or "") or "")
+    assert "check the address" in (find_remedy(sent.error or "") or "")
 
 
 SHOWING = Message(
     title="✓ hero — 4 pictures",
     body='<p>hero &amp; all</p><p><img src="cid:sheet.jpg" alt="4 pictures" width="600"></p><p>$0.05</p>',
-    format=Format.HTML,
-    kind=Kind.SUCCESS,
+    format=BodyFormat.HTML,
+    kind=MessageKind.SUCCESS,
 )
 JPEG = b"\xff\xd8\xff\xe0" + b"picture" * 100
 

@@ -13,12 +13,12 @@ import pytest
 from msgspec.structs import replace
 
 from kit.smtp_server import mailbox
-from receiver.core.types import Style, Target
-from receiver.notify.messages.message import Format, Kind, Message
+from receiver.core.types import MessageStyle, Target
+from receiver.notify.messages.message import BodyFormat, Message, MessageKind
 from receiver.notify.senders import bounded_io
 from receiver.notify.senders import sender as senders
-from receiver.notify.senders.connections import Connections
-from receiver.notify.senders.sender import AppriseSender, check
+from receiver.notify.senders.connections import SendConnections
+from receiver.notify.senders.sender import AppriseSender, check_target
 
 pytestmark = [
     pytest.mark.anyio,
@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning"),
 ]
 
-HELLO = Message(title="a title", body="the body", format=Format.TEXT, kind=Kind.INFO)
+HELLO = Message(title="a title", body="the body", format=BodyFormat.TEXT, kind=MessageKind.INFO)
 FLOOD_MOST = 128 * 1024 * 1024  # bytes after which a test's server has seen enough
 
 
@@ -82,7 +82,7 @@ def threads_end(within_s: float | None = None) -> bool:
 
 def mail(port: int) -> Target:
     url = f"mailto://127.0.0.1:{port}?from=pings@example.com&to=ann@example.com&mode=insecure"
-    return Target(name="mail", url=url, style=Style.EMAIL)
+    return Target(name="mail", url=url, style=MessageStyle.EMAIL)
 
 
 def web(port: int) -> Target:
@@ -92,7 +92,7 @@ def web(port: int) -> Target:
 @pytest.fixture(scope="module", autouse=True)
 def _plugins_are_loaded() -> None:
     """So that the short timeouts below measure the server, and not Apprise's import."""
-    check(Target(name="any", url="json://127.0.0.1"))
+    check_target(Target(name="any", url="json://127.0.0.1"))
 
 
 @pytest.mark.parametrize("endless", [b"250-A\r\n" * 100, b"250-" + b"A" * 8000 + b"\r\n"], ids=["short", "long"])
@@ -108,7 +108,7 @@ async def test_a_mail_servers_reply_without_an_end_is_read_so_far_and_no_further
 
 def test_a_reply_that_is_long_but_ends_is_taken_and_so_is_the_next() -> None:
     """The bounds are each reply's own, not the connection's."""
-    bounded_io.bound()
+    bounded_io.install_bounds()
     reply = b"250-" + b"A" * 600 + b"\r\n"
     whole = reply * (bounded_io.REPLY_MOST_LINES - 1) + b"250 end\r\n"
     with flood(b"220 hi\r\n" + whole * 2, b"250 more\r\n", 0.05) as (_, port):
@@ -157,29 +157,29 @@ async def test_a_thread_that_is_abandoned_ends_though_its_target_goes_on(
         assert not server.over.is_set()
         assert ended
     await asyncio.sleep(0)  # the loop hears of it
-    assert sender.abandoned == 0
+    assert sender.abandoned_count == 0
 
 
 def test_a_connection_that_is_made_after_the_cut_is_cut_too() -> None:
     """A target with several recipients makes one for each."""
-    connections = Connections()
+    connections = SendConnections()
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.settimeout(60)
-        connections.cut()
-        connections.add(ours)
+        connections.cut_all()
+        connections.add_connection(ours)
         assert ours.recv(1) == b""
-        connections.close()
+        connections.close_all()
 
 
 def test_letting_go_of_a_connection_leaves_it_to_those_that_have_it() -> None:
     """And a cut that comes after it cuts nothing that was opened since."""
-    connections = Connections()
+    connections = SendConnections()
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        connections.add(ours)
-        connections.close()
-        connections.cut()
+        connections.add_connection(ours)
+        connections.close_all()
+        connections.cut_all()
         theirs.sendall(b"x")
         assert ours.recv(1) == b"x"
 

@@ -7,8 +7,8 @@ from apprise.conversion.format import markdown_to_html
 
 from kit.chat_services import Double, double
 from receiver.config.targets import style_of
-from receiver.core.types import Event, Image, Report, Target
-from receiver.notify.messages.markdown import marked
+from receiver.core.types import Image, NoticeEvent, Report, Target
+from receiver.notify.messages.markdown import to_markdown
 from receiver.notify.messages.render import render
 from receiver.notify.senders.sender import AppriseSender
 
@@ -20,7 +20,7 @@ pytestmark = [
 
 SIGNED = [f"https://cdn.example.com/a_b/{n}_c-d.png?exp=17&sig=x*_y*~z_!(w)&k={'s_' * 60}" for n in range(4)]
 DONE = Report(
-    event=Event.COMPLETED,
+    event=NoticeEvent.COMPLETED,
     ref="0199d0a0-0000-7000-8000-000000000001",
     label="hero_one",
     model="midjourney_outpaint",
@@ -92,9 +92,9 @@ async def test_a_service_that_takes_text_gets_text() -> None:
 def test_as_markdown_it_reads_the_same() -> None:
     """Read by another's parser: every line is a line, nothing is markup, and the link is one."""
     text = "a *b* _c_ `d` [e](f) ~~g~~ <i> &lt; h_i\n# j\n- k\n1. l\n\nimage 0: https://x.example/?a=1&b=*c*_d_"
-    page = markdown_to_html(marked(text))
+    page = markdown_to_html(to_markdown(text))
     assert not re.findall(r"<(?!/?p>|br />|/?a\b)[^>]*>", page)
     assert page.count("<br />") == 3
-    assert marked(text).count("  \n") == 3, "CommonMark wants two blanks before the end of a line that stays one"
+    assert to_markdown(text).count("  \n") == 3, "CommonMark wants two blanks before the end of a line that stays one"
     assert 'href="https://x.example/?a=1&amp;b=*c*_d_"' in page
-    assert marked("&lt; R&D") == "\\&lt; R&D", "what looks like an entity is none"
+    assert to_markdown("&lt; R&D") == "\\&lt; R&D", "what looks like an entity is none"

@@ -12,11 +12,11 @@ import pytest
 from msgspec.structs import replace
 
 from kit.chat_services import Double, double, slack, slack_faults
-from receiver.core.types import Style, Target
-from receiver.notify.messages.message import Format, Kind, Message
-from receiver.notify.senders.failure_text import blames_picture, remedy
+from receiver.core.types import MessageStyle, Target
+from receiver.notify.messages.message import BodyFormat, Message, MessageKind
+from receiver.notify.senders.failure_text import blames_picture, find_remedy
 from receiver.notify.senders.plugin import ATTACHED_MOST
-from receiver.notify.senders.sender import AppriseSender, check
+from receiver.notify.senders.sender import AppriseSender, check_target
 
 pytestmark = [
     pytest.mark.anyio,
@@ -24,12 +24,12 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning"),
 ]
 
-SLACK = Target(name="slack", url="slack://T0KENA/T0KENB/T0KENC", style=Style.SLACK)
-BOT = Target(name="bot", url="slack://xoxb-1234-1234-abcdef/#pings", style=Style.SLACK)
-DISCORD = Target(name="discord", url="discord://123456789/t0ken-of-discord", style=Style.DISCORD)
-TELEGRAM = Target(name="telegram", url="tgram://123456789:abcdefg_hijklmnop/4321/", style=Style.TELEGRAM)
+SLACK = Target(name="slack", url="slack://T0KENA/T0KENB/T0KENC", style=MessageStyle.SLACK)
+BOT = Target(name="bot", url="slack://xoxb-1234-1234-abcdef/#pings", style=MessageStyle.SLACK)
+DISCORD = Target(name="discord", url="discord://123456789/t0ken-of-discord", style=MessageStyle.DISCORD)
+TELEGRAM = Target(name="telegram", url="tgram://123456789:abcdefg_hijklmnop/4321/", style=MessageStyle.TELEGRAM)
 JPEG = b"\xff\xd8\xff\xe0" + b"picture" * 100
-HELLO = Message(title="✓ hero — 4 pictures", body="all & well", format=Format.TEXT, kind=Kind.SUCCESS)
+HELLO = Message(title="✓ hero — 4 pictures", body="all & well", format=BodyFormat.TEXT, kind=MessageKind.SUCCESS)
 
 
 def laid_out(*blocks: dict[str, Any]) -> Message:
@@ -44,7 +44,7 @@ PICTURED = {"type": "image", "image_url": "https://pings.example/images/r/sheet.
 
 @pytest.fixture(scope="module", autouse=True)
 def _plugins_are_loaded() -> None:
-    check(Target(name="any", url="json://127.0.0.1"))
+    check_target(Target(name="any", url="json://127.0.0.1"))
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ async def test_slack_s_own_words_are_told_with_what_to_do(
 
     assert came[1].decode() in (sent.error or "")
     assert sent.permanent is meant[0]
-    assert meant[1] in (remedy(sent.error or "") or "")
+    assert meant[1] in (find_remedy(sent.error or "") or "")
     assert "T0KEN" not in (sent.error or "")
     assert len(slack_there.requests) == 1
 
@@ -131,7 +131,7 @@ async def test_a_bot_that_is_not_in_its_channel_is_told_to_be_invited(slack_ther
 
     assert sent.permanent
     assert (sent.error or "").endswith("not_in_channel")
-    assert "invite" in (remedy(sent.error or "") or "")
+    assert "invite" in (find_remedy(sent.error or "") or "")
 
 
 async def test_a_picture_that_slack_cannot_fetch_is_blamed(slack_there: Double) -> None:
@@ -155,7 +155,9 @@ async def test_blocks_refused_for_no_picture_s_sake_give_way_to_text(slack_there
     assert "all &amp; well" in slack_there.requests[1].json()["attachments"][0]["text"]
 
 
-@pytest.mark.parametrize("target", [SLACK, Target(name="json", url="json://127.0.0.1:9", style=Style.TEXT)], ids=str)
+@pytest.mark.parametrize(
+    "target", [SLACK, Target(name="json", url="json://127.0.0.1:9", style=MessageStyle.TEXT)], ids=str
+)
 async def test_only_services_that_show_a_picture_get_it(
     slack_there: Double, sheet: Path, target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,7 +276,7 @@ async def test_telegram_s_own_pause_is_kept(monkeypatch: pytest.MonkeyPatch) -> 
 async def test_ntfy_gets_text_and_picture_in_one_request(sheet: Path) -> None:
     with double() as there:
         there.answer((200, b"{}"))
-        target = Target(name="ntfy", url=there.address.replace("http", "ntfy") + "/t0pic", style=Style.NTFY)
+        target = Target(name="ntfy", url=there.address.replace("http", "ntfy") + "/t0pic", style=MessageStyle.NTFY)
 
         sent = await AppriseSender().send(target, replace(HELLO, picture=sheet))
 
@@ -294,7 +296,7 @@ async def test_a_picture_that_is_gone_or_too_large_costs_no_message(
         path.write_bytes(b"x" * size)
     with double() as there, caplog.at_level(logging.WARNING):
         there.answer((200, b"{}"))
-        target = Target(name="ntfy", url=there.address.replace("http", "ntfy") + "/t0pic", style=Style.NTFY)
+        target = Target(name="ntfy", url=there.address.replace("http", "ntfy") + "/t0pic", style=MessageStyle.NTFY)
 
         sent = await AppriseSender().send(target, replace(HELLO, picture=path))
 
@@ -307,7 +309,7 @@ async def test_a_picture_that_is_gone_or_too_large_costs_no_message(
 async def test_nothing_but_a_plain_file_is_ever_attached(name: str) -> None:
     with double() as there:
         there.answer((200, b"{}"))
-        target = Target(name="ntfy", url=there.address.replace("http", "ntfy") + "/t0pic", style=Style.NTFY)
+        target = Target(name="ntfy", url=there.address.replace("http", "ntfy") + "/t0pic", style=MessageStyle.NTFY)
 
         await AppriseSender().send(target, replace(HELLO, picture=Path(name)))
 

@@ -8,10 +8,10 @@ import pytest
 
 from kit.chat_services import double, slack, slack_faults
 from kit.smtp_server import mailbox
-from receiver.core.types import Error, Event, Image, Picture, Report, Style, Target
+from receiver.core.types import AttachedPicture, Image, MessageStyle, NoticeEvent, Report, Target, TaskError
 from receiver.notify.messages.render import render
 from receiver.notify.senders.sender import AppriseSender
-from receiver.pictures.signed_links import Links
+from receiver.pictures.signed_links import SignedLinks
 from receiver.tokens import Ring
 
 pytestmark = [
@@ -20,12 +20,14 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning"),
 ]
 
-LINKS = Links(Ring(["a-secret-key-for-tests-0001"]), "https://pings.example", lambda: 0, reachable=True, pages=True)
+LINKS = SignedLinks(
+    Ring(["a-secret-key-for-tests-0001"]), "https://pings.example", lambda: 0, reachable=True, pages=True
+)
 HOSTILE = (
     '<!channel> <@U1> @everyone *b* _i_ `c` <b>x</b> </p><script> {{ app_body }} {{app_id}} {{app_title}} " \\ \u202e '
 )
 COMPLETED = Report(
-    event=Event.COMPLETED,
+    event=NoticeEvent.COMPLETED,
     ref="0199d0a0-0000-7000-8000-000000000001",
     label=HOSTILE,
     model="midjourney_outpaint",
@@ -34,23 +36,23 @@ COMPLETED = Report(
     cost=Decimal("0.05"),
     duration_ms=42_000,
 )
-FAILED = Report(event=Event.FAILED, ref=COMPLETED.ref, label=HOSTILE, error=Error("004007098", HOSTILE * 80))
+FAILED = Report(event=NoticeEvent.FAILED, ref=COMPLETED.ref, label=HOSTILE, error=TaskError("004007098", HOSTILE * 80))
 MANY = (FAILED, *[COMPLETED] * 60)
 REPORTS = {"one": (COMPLETED,), "failed": (FAILED,), "digest": MANY}
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Picture:
+def picture(tmp_path: Path) -> AttachedPicture:
     path = tmp_path / "sheet.jpg"
     path.write_bytes(b"\xff\xd8\xff\xe0" + b"picture" * 100)
-    return Picture(str(path), LINKS.image("sample", "sheet.jpg"))
+    return AttachedPicture(str(path), LINKS.image_url("sample", "sheet.jpg"))
 
 
 @pytest.mark.parametrize("reports", REPORTS.values(), ids=list(REPORTS))
 async def test_slack_takes_every_message_in_one_request(
-    reports: tuple[Report, ...], picture: Picture, monkeypatch: pytest.MonkeyPatch
+    reports: tuple[Report, ...], picture: AttachedPicture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target = Target(name="slack", url="slack://T0KENA/T0KENB/T0KENC", style=Style.SLACK)
+    target = Target(name="slack", url="slack://T0KENA/T0KENB/T0KENC", style=MessageStyle.SLACK)
     with slack(monkeypatch) as there:
         sent = await AppriseSender().send(target, render(reports, target, links=LINKS, picture=picture))
 
@@ -66,10 +68,10 @@ async def test_slack_takes_every_message_in_one_request(
 
 @pytest.mark.parametrize("reports", REPORTS.values(), ids=list(REPORTS))
 async def test_no_text_from_outside_is_filled_in_by_apprise(
-    reports: tuple[Report, ...], picture: Picture, monkeypatch: pytest.MonkeyPatch
+    reports: tuple[Report, ...], picture: AttachedPicture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its templates know {{ app_id }} and the like, and ours are such templates."""
-    target = Target(name="slack", url="slack://T0KENA/T0KENB/T0KENC", style=Style.SLACK)
+    target = Target(name="slack", url="slack://T0KENA/T0KENB/T0KENC", style=MessageStyle.SLACK)
     message = render(reports, target, links=LINKS, picture=picture)
     with slack(monkeypatch) as there:
         await AppriseSender().send(target, message)
@@ -81,9 +83,9 @@ async def test_no_text_from_outside_is_filled_in_by_apprise(
 
 @pytest.mark.parametrize("reports", REPORTS.values(), ids=list(REPORTS))
 async def test_discord_takes_every_message_and_mentions_nobody(
-    reports: tuple[Report, ...], picture: Picture, monkeypatch: pytest.MonkeyPatch
+    reports: tuple[Report, ...], picture: AttachedPicture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target = Target(name="discord", url="discord://123456789/t0ken-of-discord", style=Style.DISCORD)
+    target = Target(name="discord", url="discord://123456789/t0ken-of-discord", style=MessageStyle.DISCORD)
     with double() as there:
         monkeypatch.setattr("apprise.plugins.discord.NotifyDiscord.notify_url", f"{there.address}/api/webhooks")
 
@@ -96,26 +98,31 @@ async def test_discord_takes_every_message_and_mentions_nobody(
 
 
 @pytest.mark.parametrize("reports", REPORTS.values(), ids=list(REPORTS))
-@pytest.mark.parametrize("style", [Style.TELEGRAM, Style.NTFY])
+@pytest.mark.parametrize("style", [MessageStyle.TELEGRAM, MessageStyle.NTFY])
 async def test_telegram_and_ntfy_take_picture_and_text(
-    reports: tuple[Report, ...], style: Style, picture: Picture, monkeypatch: pytest.MonkeyPatch
+    reports: tuple[Report, ...], style: MessageStyle, picture: AttachedPicture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with double() as there:
         there.answer((200, b'{"ok":true,"result":{}}'))
         monkeypatch.setattr("apprise.plugins.telegram.NotifyTelegram.notify_url", f"{there.address}/bot")
-        url = {Style.TELEGRAM: "tgram://123456789:abcdefg_hijklmnop/4321/", Style.NTFY: f"ntfy{there.address[4:]}/t0"}
+        url = {
+            MessageStyle.TELEGRAM: "tgram://123456789:abcdefg_hijklmnop/4321/",
+            MessageStyle.NTFY: f"ntfy{there.address[4:]}/t0",
+        }
         target = Target(name="t", url=url[style], style=style)
 
         sent = await AppriseSender().send(target, render(reports, target, links=LINKS, picture=picture))
 
     assert sent.error is None
-    captioned = style is Style.NTFY or len(reports) == 1  # a caption of Telegram's has at most 1,024 characters
+    captioned = style is MessageStyle.NTFY or len(reports) == 1  # a caption of Telegram's has at most 1,024 characters
     assert len(there.requests) == (1 if captioned else 2)
     assert b"picturepicture" in there.requests[-1].body
 
 
 @pytest.mark.parametrize("reports", REPORTS.values(), ids=list(REPORTS))
-async def test_a_mail_is_one_with_text_markup_and_picture(reports: tuple[Report, ...], picture: Picture) -> None:
+async def test_a_mail_is_one_with_text_markup_and_picture(
+    reports: tuple[Report, ...], picture: AttachedPicture
+) -> None:
     async with mailbox() as (box, target):
         sent = await AppriseSender().send(target, render(reports, target, links=LINKS, picture=picture))
 

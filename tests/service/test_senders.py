@@ -11,10 +11,10 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from receiver.core.types import Event, Image, Report, Sent, Target
-from receiver.notify.messages.message import Format, Kind, Message
+from receiver.core.types import AttemptResult, Image, NoticeEvent, Report, Target
+from receiver.notify.messages.message import BodyFormat, Message, MessageKind
 from receiver.notify.messages.render import render
-from receiver.notify.senders.sender import AppriseSender, check
+from receiver.notify.senders.sender import AppriseSender, check_target
 
 pytestmark = [
     pytest.mark.anyio,
@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning"),
 ]
 
-HELLO = Message(title="✓ hero — 4 pictures", body="<b>a & b</b>", format=Format.TEXT, kind=Kind.SUCCESS)
+HELLO = Message(title="✓ hero — 4 pictures", body="<b>a & b</b>", format=BodyFormat.TEXT, kind=MessageKind.SUCCESS)
 
 
 class Sink:
@@ -78,7 +78,7 @@ async def sink(answer: int | str = 200) -> AsyncIterator[Sink]:
         await server.wait_closed()
 
 
-async def healthy(sender: AppriseSender, good: Sink) -> Sent:
+async def healthy(sender: AppriseSender, good: Sink) -> AttemptResult:
     """What becomes of a send that needs no more than its turn; with time for the machine, however busy it is."""
     hasty, sender._timeout_s = sender._timeout_s, 60.0
     sent = await sender.send(good.target(), HELLO)
@@ -94,7 +94,7 @@ async def threads_end() -> None:
 @pytest.fixture(scope="module", autouse=True)
 def _plugins_are_loaded() -> None:
     """So that the short timeouts below measure the sink, and not Apprise's import."""
-    check(Target(name="any", url="json://127.0.0.1"))
+    check_target(Target(name="any", url="json://127.0.0.1"))
 
 
 @pytest.fixture
@@ -165,8 +165,8 @@ async def test_a_send_ends_though_the_other_side_does_not(answer: str) -> None:
         assert sent.error is not None
         assert sent.error.startswith("no end within 0.3 s")
         assert not sent.permanent
-        assert sender.abandoned == 1
-    assert sender.abandoned == 0
+        assert sender.abandoned_count == 1
+    assert sender.abandoned_count == 0
 
 
 async def test_hanging_targets_take_no_turn_of_a_healthy_one() -> None:
@@ -211,7 +211,7 @@ async def test_many_hanging_targets_never_cost_a_healthy_one_its_turn(answer: st
             await asyncio.gather(*(sender.send(target, HELLO) for target in crowd))
 
         sent = await healthy(sender, good)
-        abandoned = sender.abandoned
+        abandoned = sender.abandoned_count
         refused = [await sender.send(target, HELLO) for target in crowd]
         bad.freed.set()
 
@@ -239,7 +239,7 @@ async def test_those_that_waited_for_a_thread_are_bounded_too() -> None:
     async with sink("hang") as bad:
         await asyncio.gather(*(sender.send(bad.target(f"/{n}"), HELLO) for n in range(20)))
 
-        assert sender.abandoned <= 3
+        assert sender.abandoned_count <= 3
 
 
 async def test_waiting_for_a_thread_counts_towards_the_timeout() -> None:
@@ -253,7 +253,7 @@ async def test_waiting_for_a_thread_counts_towards_the_timeout() -> None:
 
         assert sent.error == "not sent: all threads were busy for 0.05 s"
         assert sent.put_off
-        assert (good.bodies, sender.abandoned) == ([], 0)
+        assert (good.bodies, sender.abandoned_count) == ([], 0)
         bad.freed.set()
         await holder
 
@@ -266,8 +266,8 @@ async def test_a_cancelled_send_leaves_a_thread_that_is_counted() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert sender.abandoned == 1
-    assert sender.abandoned == 0
+        assert sender.abandoned_count == 1
+    assert sender.abandoned_count == 0
 
 
 def test_an_abandoned_thread_does_not_keep_the_process() -> None:
@@ -376,20 +376,20 @@ async def test_a_url_that_cannot_work_is_refused_for_good_and_not_shown(url: str
     sent = await AppriseSender().send(target, HELLO)
 
     assert sent.permanent
-    assert sent.error == check(target)
+    assert sent.error == check_target(target)
     assert said in (sent.error or "")
     assert "s3cret" not in (sent.error or "")
     assert "t0ken" not in (sent.error or "")
 
 
 def test_a_good_url_passes_the_check() -> None:
-    assert check(Target(name="t", url="json://127.0.0.1/path")) is None
+    assert check_target(Target(name="t", url="json://127.0.0.1/path")) is None
 
 
 async def test_what_is_too_long_for_a_service_goes_in_pieces_with_whole_urls() -> None:
     """Mattermost takes 4,000 characters."""
     urls = [f"https://cdn.example.com/{n}.png?signature={'s' * 900}" for n in range(8)]
-    report = Report(event=Event.COMPLETED, images=tuple(Image(n, url) for n, url in enumerate(urls)))
+    report = Report(event=NoticeEvent.COMPLETED, images=tuple(Image(n, url) for n, url in enumerate(urls)))
     async with sink() as there:
         target = there.target("/abcdefghijklmnopqrstuvwxyz", scheme="mmost")
 

@@ -6,7 +6,7 @@ import pytest
 
 from kit.provider_server import CALLBACK, KEY, NOW, TASK, TOKEN, Behave, drip, hang, http, reset, standing, submitted
 from receiver.core.errors import SettingsError
-from receiver.core.types import Heard
+from receiver.core.types import PollResult
 from receiver.providers.http_client import open_client
 from receiver.providers.registry import PROVIDERS, Provider
 from receiver.providers.vtrix import bodies
@@ -66,31 +66,31 @@ async def test_a_url_that_is_none_is_refused(url: str) -> None:
 async def test_a_poll_that_gets_the_task_object_has_its_outcome() -> None:
     async with standing(http(200, TASK)) as (_, vtrix):
         reply = await vtrix.poll("abc")
-    assert (reply.heard, reply.body) == (Heard.OUTCOME, TASK)
-    assert reply.outcome == bodies.parse(TASK)
+    assert (reply.result, reply.body) == (PollResult.OUTCOME, TASK)
+    assert reply.outcome == bodies.parse_body(TASK)
 
 
 @pytest.mark.parametrize(
     ("answer", "heard"),
     [
-        (http(404, b'{"message": "no such task"}'), Heard.UNKNOWN),
-        (http(401), Heard.BARRED),
-        (http(402), Heard.BARRED),
-        (http(403), Heard.BARRED),
-        (http(429), Heard.BUSY),
-        (http(500), Heard.NOTHING),
-        (http(503, b'{"message": "busy"}'), Heard.NOTHING),
-        (http(302, b"", "Location: /"), Heard.NOTHING),
-        (http(200, b"<html>"), Heard.NOTHING),
-        (http(200, b'{"id": "abc", "status": 2, "urls": ["https://cdn.example/0.png"]}'), Heard.NOTHING),
-        (http(200, TASK.replace(b"abc", b"abd")), Heard.NOTHING),
-        (http(200, TASK + b" " * BODY_MOST), Heard.NOTHING),
+        (http(404, b'{"message": "no such task"}'), PollResult.UNKNOWN),
+        (http(401), PollResult.UNAUTHORIZED),
+        (http(402), PollResult.UNAUTHORIZED),
+        (http(403), PollResult.UNAUTHORIZED),
+        (http(429), PollResult.BUSY),
+        (http(500), PollResult.NOTHING),
+        (http(503, b'{"message": "busy"}'), PollResult.NOTHING),
+        (http(302, b"", "Location: /"), PollResult.NOTHING),
+        (http(200, b"<html>"), PollResult.NOTHING),
+        (http(200, b'{"id": "abc", "status": 2, "urls": ["https://cdn.example/0.png"]}'), PollResult.NOTHING),
+        (http(200, TASK.replace(b"abc", b"abd")), PollResult.NOTHING),
+        (http(200, TASK + b" " * BODY_MOST), PollResult.NOTHING),
     ],
 )
-async def test_what_the_reply_to_a_poll_means(answer: bytes, heard: Heard) -> None:
+async def test_what_the_reply_to_a_poll_means(answer: bytes, heard: PollResult) -> None:
     async with standing(answer) as (_, vtrix):
         reply = await vtrix.poll("abc")
-    assert reply.heard is heard
+    assert reply.result is heard
     assert reply.outcome is None
 
 
@@ -102,7 +102,7 @@ async def test_a_busy_poll_tells_when_to_come_back() -> None:
 @pytest.mark.parametrize("behaviour", [hang, reset, drip])
 async def test_a_poll_without_an_answer_says_nothing(behaviour: Behave) -> None:
     async with standing(behaviour, poll_s=0.1) as (_, vtrix):
-        assert (await vtrix.poll("abc")).heard is Heard.NOTHING
+        assert (await vtrix.poll("abc")).result is PollResult.NOTHING
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ async def test_a_poll_without_an_answer_says_nothing(behaviour: Behave) -> None:
 )
 async def test_an_id_that_cannot_be_the_providers_is_unknown_without_asking(task_id: str) -> None:
     async with standing(http(200, TASK)) as (stand, vtrix):
-        assert (await vtrix.poll(task_id)).heard is Heard.UNKNOWN
+        assert (await vtrix.poll(task_id)).result is PollResult.UNKNOWN
     assert stand.requests == []
 
 
@@ -126,4 +126,4 @@ async def test_the_registry_knows_vtrix() -> None:
     async with open_client() as client:
         provider: Provider = PROVIDERS["vtrix"].connect(client, "https://cloud.example/", KEY, clock=lambda: NOW)
     assert isinstance(provider, Vtrix)
-    assert PROVIDERS["vtrix"].parse(TASK) == bodies.parse(TASK)
+    assert PROVIDERS["vtrix"].parse(TASK) == bodies.parse_body(TASK)

@@ -28,7 +28,7 @@ from kit.provider_server import (
 )
 from receiver import __version__
 from receiver.core.schedule import RETRY_AFTER_MOST
-from receiver.core.types import Ending, Shape, Taken
+from receiver.core.types import Ending, OutcomeShape, SubmitResult
 from receiver.providers.http_client import open_client
 from receiver.providers.vtrix import bodies
 from receiver.providers.vtrix.client import BODY_MOST, Vtrix, retry_after_ms
@@ -74,7 +74,7 @@ async def test_proxies_of_the_environment_and_cookies_are_ignored(monkeypatch: p
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
     async with standing(http(200, TASK, "Set-Cookie: a=b; Path=/")) as (stand, vtrix):
-        assert (await vtrix.submit("m", b"{}", None)).taken is Taken.TAKEN
+        assert (await vtrix.submit("m", b"{}", None)).result is SubmitResult.TAKEN
         await vtrix.submit("m", b"{}", None)
     assert "cookie" not in stand.headers()
 
@@ -88,7 +88,7 @@ async def test_connection_refused_is_not_sent() -> None:
         async with open_client() as client:
             url = f"http://127.0.0.1:{unheard.getsockname()[1]}/"
             answer = await Vtrix(client, url, KEY, clock=lambda: NOW).submit("m", b"{}", CALLBACK)
-    assert answer.taken is Taken.NOT_SENT
+    assert answer.result is SubmitResult.NOT_SENT
 
 
 async def test_a_name_that_does_not_resolve_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +98,7 @@ async def test_a_name_that_does_not_resolve_is_not_sent(monkeypatch: pytest.Monk
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     async with open_client() as client:
         answer = await Vtrix(client, "http://nowhere.invalid/", KEY, clock=lambda: NOW).submit("m", b"{}", CALLBACK)
-    assert answer.taken is Taken.NOT_SENT
+    assert answer.result is SubmitResult.NOT_SENT
 
 
 @pytest.mark.parametrize("spans", [{"connect_s": 0.1}, {"submit_s": 3.0}], ids=["connect", "whole deadline"])
@@ -107,7 +107,7 @@ async def test_a_tls_handshake_that_times_out_is_not_sent(spans: dict[str, float
     async with listening(hang) as port, open_client() as client:
         vtrix = Vtrix(client, f"https://127.0.0.1:{port}/", KEY, clock=lambda: NOW, **spans)
         answer = await vtrix.submit("m", b"{}", CALLBACK)
-    assert answer.taken is Taken.NOT_SENT
+    assert answer.result is SubmitResult.NOT_SENT
 
 
 async def test_a_tls_handshake_that_fails_is_not_sent() -> None:
@@ -118,7 +118,7 @@ async def test_a_tls_handshake_that_fails_is_not_sent() -> None:
 
     async with listening(talk_nonsense) as port, open_client() as client:
         vtrix = Vtrix(client, f"https://127.0.0.1:{port}/", KEY, clock=lambda: NOW)
-        assert (await vtrix.submit("m", b"{}", CALLBACK)).taken is Taken.NOT_SENT
+        assert (await vtrix.submit("m", b"{}", CALLBACK)).result is SubmitResult.NOT_SENT
 
 
 async def test_waiting_in_vain_for_a_connection_of_the_pool_is_not_sent() -> None:
@@ -132,7 +132,7 @@ async def test_waiting_in_vain_for_a_connection_of_the_pool_is_not_sent() -> Non
         second = await Vtrix(client, stand.url, KEY, clock=lambda: NOW, submit_s=0.3).submit("m", b"{}", None)
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
-    assert second.taken is Taken.NOT_SENT
+    assert second.result is SubmitResult.NOT_SENT
     assert len(stand.requests) == 1
 
 
@@ -142,14 +142,14 @@ async def test_waiting_in_vain_for_a_connection_of_the_pool_is_not_sent() -> Non
 async def test_429_is_busy_and_tells_when_to_come_back() -> None:
     error = b'{"error": {"code": "RATE_LIMIT_EXCEEDED", "message": "slow down"}, "request_id": "r"}'
     answer = await submitted(http(429, error, "Retry-After: 7"))
-    assert (answer.taken, answer.retry_after_ms) == (Taken.BUSY, 7_000)
+    assert (answer.result, answer.retry_after_ms) == (SubmitResult.BUSY, 7_000)
     assert answer.text == "HTTP 429: RATE_LIMIT_EXCEEDED slow down"
 
 
 async def test_429_is_busy_whatever_its_body() -> None:
-    assert (await submitted(http(429, b"<html>"))).taken is Taken.BUSY
+    assert (await submitted(http(429, b"<html>"))).result is SubmitResult.BUSY
     torn = then_close(b"HTTP/1.1 429 X\r\nContent-Length: 100\r\n\r\n{")
-    assert (await submitted(torn)).taken is Taken.BUSY
+    assert (await submitted(torn)).result is SubmitResult.BUSY
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ async def test_429_is_busy_whatever_its_body() -> None:
 )
 async def test_503_in_the_providers_own_words_is_busy(body: bytes) -> None:
     answer = await submitted(http(503, body, "Retry-After: 3"))
-    assert (answer.taken, answer.retry_after_ms) == (Taken.BUSY, 3_000)
+    assert (answer.result, answer.retry_after_ms) == (SubmitResult.BUSY, 3_000)
 
 
 @pytest.mark.parametrize(
@@ -190,21 +190,21 @@ def test_no_retry_after_raises(header: str) -> None:
 
 async def test_200_with_an_id_is_taken() -> None:
     answer = await submitted(http(200, TASK))
-    assert answer.taken is Taken.TAKEN
-    assert answer.outcome == bodies.parse(TASK)
+    assert answer.result is SubmitResult.TAKEN
+    assert answer.outcome == bodies.parse_body(TASK)
     assert answer.text == "HTTP 200: task abc in_progress"
 
 
 async def test_200_with_nothing_but_an_id_is_taken() -> None:
     answer = await submitted(http(200, b'{"id": "abc"}'))
-    assert answer.taken is Taken.TAKEN
+    assert answer.result is SubmitResult.TAKEN
     assert answer.outcome is not None
-    assert (answer.outcome.task_id, answer.outcome.shape) == ("abc", Shape.TASK)
+    assert (answer.outcome.task_id, answer.outcome.shape) == ("abc", OutcomeShape.TASK)
 
 
 async def test_200_with_an_id_and_a_failure_is_taken_and_failed() -> None:
     answer = await submitted(http(200, b'{"id": "abc", "status": "failed", "model": "m", "error": "no"}'))
-    assert answer.taken is Taken.TAKEN
+    assert answer.result is SubmitResult.TAKEN
     assert answer.outcome is not None
     assert answer.outcome.ending is Ending.FAILED
 
@@ -215,7 +215,7 @@ async def test_200_with_an_id_and_a_failure_is_taken_and_failed() -> None:
 @pytest.mark.parametrize("status", [400, 404, 413, 422])
 async def test_400_404_413_and_422_are_refused_with_the_providers_error(status: int) -> None:
     answer = await submitted(http(status, b'{"error": {"code": 4007005, "error_message": "invalid ratio"}}'))
-    assert answer.taken is Taken.REFUSED
+    assert answer.result is SubmitResult.REFUSED
     assert answer.error is not None
     assert (answer.error.code, answer.error.message) == ("004007005", "invalid ratio")
 
@@ -232,7 +232,7 @@ async def test_400_404_413_and_422_are_refused_with_the_providers_error(status: 
 )
 async def test_a_refusal_always_has_words(body: bytes, message: str) -> None:
     answer = await submitted(http(400, body))
-    assert answer.taken is Taken.REFUSED
+    assert answer.result is SubmitResult.REFUSED
     assert answer.error is not None
     assert answer.error.message == message
 
@@ -245,14 +245,14 @@ async def test_a_404_that_is_not_in_the_providers_words_asks_about_the_url() -> 
 
 async def test_200_with_an_error_and_no_id_is_refused() -> None:
     answer = await submitted(http(200, b'{"error": {"code": 8004007003, "message": "invalid image number"}}'))
-    assert answer.taken is Taken.REFUSED
+    assert answer.result is SubmitResult.REFUSED
     assert answer.error is not None
     assert answer.error.code == "004007003"
 
 
 @pytest.mark.parametrize("status", [401, 402, 403])
 async def test_401_402_and_403_are_barred(status: int) -> None:
-    assert (await submitted(http(status, b'{"message": "insufficient balance"}'))).taken is Taken.BARRED
+    assert (await submitted(http(status, b'{"message": "insufficient balance"}'))).result is SubmitResult.UNAUTHORIZED
 
 
 # UNCLEAR: nobody knows, and a repeat could be paid twice
@@ -261,18 +261,18 @@ async def test_401_402_and_403_are_barred(status: int) -> None:
 @pytest.mark.parametrize("status", [500, 502, 504, 529, 408, 405, 409, 418, 201, 202, 204])
 async def test_any_other_status_is_unclear(status: int) -> None:
     body = b"" if status == 204 else b'{"message": "x"}'
-    assert (await submitted(http(status, body, "Retry-After: 3"))).taken is Taken.UNCLEAR
+    assert (await submitted(http(status, body, "Retry-After: 3"))).result is SubmitResult.UNCLEAR
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>Service Unavailable</html>", b"{}", b'["error"]'])
 async def test_503_of_somebody_on_the_way_is_unclear(body: bytes) -> None:
-    assert (await submitted(http(503, body))).taken is Taken.UNCLEAR
+    assert (await submitted(http(503, body))).result is SubmitResult.UNCLEAR
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 async def test_a_redirect_is_unclear_and_not_followed(status: int) -> None:
     async with standing(http(status, b"", "Location: /elsewhere")) as (stand, vtrix):
-        assert (await vtrix.submit("m", b"{}", CALLBACK)).taken is Taken.UNCLEAR
+        assert (await vtrix.submit("m", b"{}", CALLBACK)).result is SubmitResult.UNCLEAR
     assert len(stand.requests) == 1
 
 
@@ -281,7 +281,7 @@ async def test_no_answer_in_time_is_unclear() -> None:
         asking = asyncio.create_task(vtrix.submit("m", b"{}", CALLBACK))
         await stand.asked.wait()
         await elapse(LONG_S)
-        assert (await asking).taken is Taken.UNCLEAR
+        assert (await asking).result is SubmitResult.UNCLEAR
 
 
 async def test_an_answer_that_drips_past_the_deadline_is_unclear() -> None:
@@ -292,11 +292,11 @@ async def test_an_answer_that_drips_past_the_deadline_is_unclear() -> None:
         for _ in range(2):
             await elapse(0.6 * LONG_S)
             await asyncio.sleep(0.05)  # in which it is sent a byte or more
-        assert (await asking).taken is Taken.UNCLEAR
+        assert (await asking).result is SubmitResult.UNCLEAR
 
 
 async def test_a_reset_is_unclear() -> None:
-    assert (await submitted(reset)).taken is Taken.UNCLEAR
+    assert (await submitted(reset)).result is SubmitResult.UNCLEAR
 
 
 @pytest.mark.parametrize(
@@ -311,20 +311,20 @@ async def test_a_reset_is_unclear() -> None:
     ids=["closed", "another protocol", "cut short", "bad chunk", "endless header"],
 )
 async def test_what_is_no_whole_http_answer_is_unclear(answer: bytes) -> None:
-    assert (await submitted(then_close(answer))).taken is Taken.UNCLEAR
+    assert (await submitted(then_close(answer))).result is SubmitResult.UNCLEAR
 
 
 @pytest.mark.parametrize(
     "body", [b"", b"ok", b"{}", b"[]", b'{"code": 0, "message": "success"}', b'{"data": {"id": "a"}}']
 )
 async def test_a_200_nobody_can_parse_is_unclear(body: bytes) -> None:
-    assert (await submitted(http(200, body))).taken is Taken.UNCLEAR
+    assert (await submitted(http(200, body))).result is SubmitResult.UNCLEAR
 
 
 async def test_a_body_over_the_bound_is_unclear() -> None:
-    assert (await submitted(http(200, TASK + b" " * BODY_MOST))).taken is Taken.UNCLEAR
+    assert (await submitted(http(200, TASK + b" " * BODY_MOST))).result is SubmitResult.UNCLEAR
 
 
 async def test_a_compressed_body_is_not_unpacked() -> None:
     """We asked for none, and a megabyte could unpack to a thousand."""
-    assert (await submitted(http(200, TASK, "Content-Encoding: gzip"))).taken is Taken.UNCLEAR
+    assert (await submitted(http(200, TASK, "Content-Encoding: gzip"))).result is SubmitResult.UNCLEAR

@@ -6,9 +6,9 @@ from typing import Any
 import httpx
 import pytest
 
-from kit.fakes import NOW, a_ref, a_task, busy, got, impatient, put
+from kit.fakes import NOW, a_task, busy, got, impatient, put
 from kit.web import BEARER, DONE, OUTPAINT, callback_path, completed, minted, near, opened, problem
-from receiver.core.types import State
+from receiver.core.types import TaskState
 from receiver.store import Store
 from receiver.web.app import create_app
 
@@ -36,8 +36,8 @@ async def walked(client: Any, path: str, **query: object) -> list[Any]:
 def counted(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The reading queries from now on."""
     seen: list[str] = []
-    on = store.tasks._on
-    rows = type(on).rows
+    on = store.tasks._db
+    rows = type(on).fetch_rows
 
     async def noted(self: Any, sql: str, params: Any = ()) -> list[Any]:
         seen.append(sql)
@@ -209,8 +209,12 @@ async def test_tasks_come_newest_first_page_by_page(tmp_path: Path) -> None:
 
 async def test_tasks_are_filtered_by_state_label_and_model(tmp_path: Path) -> None:
     async with near(tmp_path) as web:
-        wanted = a_task(State.COMPLETED, task_id="a", label="5", model="m")
-        others = [a_task(task_id="b"), a_task(State.COMPLETED, task_id="c", label="6"), a_task(task_id="d", model="m")]
+        wanted = a_task(TaskState.COMPLETED, task_id="a", label="5", model="m")
+        others = [
+            a_task(task_id="b"),
+            a_task(TaskState.COMPLETED, task_id="c", label="6"),
+            a_task(task_id="d", model="m"),
+        ]
         await put(web.parts.store, wanted, *others)
         found, _ = await listed(web.client, "tasks", state="completed", label="5", model="m")
         assert [it["ref"] for it in found] == [wanted.ref]
@@ -279,7 +283,7 @@ async def test_any_other_text_in_a_filter_just_finds_nothing(tmp_path: Path, que
 
 
 @pytest.mark.parametrize(("method", "call"), [("GET", ""), *(("POST", it) for it in ("/cancel", "/poll", "/resubmit"))])
-@pytest.mark.parametrize("ref", ["unknown", a_ref(), "%00", "%ff", "x" * 2000])
+@pytest.mark.parametrize("ref", ["unknown", "0199d0a0-0000-7000-8000-000000000001", "%00", "%ff", "x" * 2000])
 async def test_an_unknown_task_is_404(tmp_path: Path, method: str, call: str, ref: str) -> None:
     async with near(tmp_path) as web:
         assert problem(await web.client.request(method, f"{TASKS}/{ref}{call}")) == (404, "not_found", None)

@@ -11,10 +11,10 @@ from msgspec.structs import replace
 
 from kit.fakes import MINUTE, Clock, a_notice, a_ref, a_task, busy, impatient, owe, put
 from kit.web import BEARER, FullDisk, callback_path, opened, problem, served, serving, wired
-from receiver.core.errors import SettingsError, Unavailable
-from receiver.core.types import NoticeState, State
+from receiver.core.errors import SettingsError, StoreUnavailable
+from receiver.core.types import NoticeState, TaskState
 from receiver.web.app import create_app, serve
-from receiver.web.http.server import inherit, listen
+from receiver.web.http.server import bind_socket, inherit_socket
 
 pytestmark = pytest.mark.anyio
 
@@ -92,7 +92,7 @@ async def test_a_commit_that_failed_since_the_last_probe_is_unready(tmp_path: Pa
     async with opened(tmp_path) as parts, asking(create_app(parts)) as client:
         assert (await client.get("/readyz")).status_code == 200
         await impatient(parts.store)
-        with busy(tmp_path / "receiver.db"), pytest.raises(Unavailable):
+        with busy(tmp_path / "receiver.db"), pytest.raises(StoreUnavailable):
             await put(parts.store, a_task())
         assert (await client.get("/readyz")).status_code == 503
 
@@ -137,7 +137,7 @@ async def test_metrics_want_a_token(tmp_path: Path) -> None:
 
 async def test_metrics_tell_the_depth_of_every_queue(tmp_path: Path) -> None:
     async with opened(tmp_path) as parts, asking(create_app(parts)) as client:
-        await put(parts.store, a_task(State.QUEUED), a_task(), a_task(task_id="job-2"))
+        await put(parts.store, a_task(TaskState.QUEUED), a_task(), a_task(task_id="job-2"))
         await owe(parts.store, a_notice(), a_notice(state=NoticeState.DEAD))
         answer = await client.get("/metrics", headers=BEARER)
         lines = answer.text.splitlines()
@@ -164,10 +164,10 @@ async def test_metrics_are_told_though_the_database_does_not_answer(tmp_path: Pa
     """The counters need none; what it would have told is left out, and it is not ready."""
 
     async def hangs() -> None:
-        raise Unavailable("the query took longer than it may")
+        raise StoreUnavailable("the query took longer than it may")
 
     async with opened(tmp_path) as parts, asking(create_app(parts)) as client:
-        parts.store.tasks.counts = hangs  # type: ignore[assignment,method-assign]
+        parts.store.tasks.count_by_state = hangs  # type: ignore[assignment,method-assign]
         lines = (await client.get("/metrics", headers=BEARER)).text.splitlines()
         assert "receiver_ready 0.0" in lines
         assert 'receiver_callbacks_total{verdict="accepted"} 0.0' in lines
@@ -185,7 +185,7 @@ async def test_a_port_in_use_is_one_line_that_names_the_setting(tmp_path: Path) 
 @pytest.mark.parametrize("host", ["192.0.2.1", "a..b", "x" * 300])
 def test_a_host_that_is_not_ours_is_one_line_that_names_the_setting(host: str) -> None:
     with pytest.raises(SettingsError, match=r"RECEIVER_HOST: .* is no address of this machine"):
-        listen(host, 0)
+        bind_socket(host, 0)
 
 
 @pytest.mark.parametrize("what", ["nothing", "a file", "a datagram socket"])
@@ -193,7 +193,7 @@ def test_a_descriptor_that_is_no_stream_socket_is_refused(what: str, tmp_path: P
     with socket.socket(type=socket.SOCK_DGRAM) as datagrams, (tmp_path / "file").open("w") as file:
         fd = {"nothing": 9999, "a file": file.fileno(), "a datagram socket": datagrams.fileno()}[what]
         with pytest.raises(SettingsError, match=f"--fd {fd} is no open stream socket"):
-            inherit(fd)
+            inherit_socket(fd)
 
 
 async def test_a_client_that_connected_before_the_start_is_answered(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ async def test_a_client_that_connected_before_the_start_is_answered(tmp_path: Pa
     async with opened(tmp_path) as parts, wired(port) as wire:
         await wire.send("GET /healthz HTTP/1.1")
         told: list[int] = []
-        listener = inherit(inherited.detach())
+        listener = inherit_socket(inherited.detach())
         running = asyncio.create_task(serve(parts, listener=listener, stop=stop, ready=told.append))
         status, _, body = await wire.answer()
         assert (status, json.loads(body), told) == (200, {"status": "ok"}, [port])
@@ -215,7 +215,9 @@ async def test_a_client_that_connected_before_the_start_is_answered(tmp_path: Pa
 @pytest.mark.parametrize("inherited", [False, True])
 async def test_answers_are_not_held_back_by_nagle(inherited: bool) -> None:
     """asyncio sets TCP_NODELAY only where the listening socket says that it is TCP."""
-    listener = inherit(socket.create_server(("127.0.0.1", 0)).detach()) if inherited else listen("127.0.0.1", 0)
+    listener = (
+        inherit_socket(socket.create_server(("127.0.0.1", 0)).detach()) if inherited else bind_socket("127.0.0.1", 0)
+    )
     no_delay: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     def taken(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

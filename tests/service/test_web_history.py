@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from kit.fakes import NOW, Clock, FakeSender
 from kit.web import Served, command, completed, near, served
 from receiver.client.schemas import rfc3339
-from receiver.core.types import Copy, Sent
+from receiver.core.types import AttemptResult, ImageCopy
 
 pytestmark = pytest.mark.anyio
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 async def carried(web: Served) -> None:
     """Everything that is due, sent."""
     while (send := await web.parts.notify.claim()) is not None:
-        await web.parts.notify.carry(send)
+        await web.parts.notify.carry_out(send)
 
 
 async def by_target(web: Served) -> dict[str, Any]:
@@ -27,7 +27,9 @@ async def by_target(web: Served) -> dict[str, Any]:
 
 async def test_a_notice_tells_every_try_with_its_time_its_length_and_its_error(tmp_path: Path) -> None:
     clock, sender = Clock(), FakeSender()
-    sender.results.extend([Sent(error="error=500", duration_ms=5), Sent(duration_ms=9), Sent(duration_ms=6)])
+    sender.results.extend(
+        [AttemptResult(error="error=500", duration_ms=5), AttemptResult(duration_ms=9), AttemptResult(duration_ms=6)]
+    )
     async with near(tmp_path, clock=clock, sender=sender) as web:
         await completed(web)
         assert all(it["history"] == [] for it in (await by_target(web)).values())
@@ -48,7 +50,7 @@ async def test_a_notice_tells_every_try_with_its_time_its_length_and_its_error(t
 
 async def test_the_command_shows_every_try_and_when_the_next_one_is(tmp_path: Path) -> None:
     sender = FakeSender()
-    sender.results.extend([Sent(error="error=500 \x1b[31m", duration_ms=5), Sent(duration_ms=9)])
+    sender.results.extend([AttemptResult(error="error=500 \x1b[31m", duration_ms=5), AttemptResult(duration_ms=9)])
     async with served(tmp_path, clock=Clock(), sender=sender) as web:
         ref = await completed(web)
         await carried(web)
@@ -69,7 +71,7 @@ async def test_the_command_shows_every_try_and_when_the_next_one_is(tmp_path: Pa
 async def test_a_notice_that_waits_says_for_what_and_until_when(tmp_path: Path) -> None:
     """In quiet hours, for a digest, for its next try; the command, the task's page of it, and the API agree."""
     clock, sender = Clock(NOW - NOW % 86_400_000 + 82_800_000), FakeSender()  # 23:00 UTC
-    sender.results.extend([Sent(error="error=500"), Sent()])
+    sender.results.extend([AttemptResult(error="error=500"), AttemptResult()])
     targets = (
         '[targets.night]\nurl = "json://a/"\nquiet = "22:00-07:00 UTC"\n[targets.often]\nurl = "json://b/"\n'
         'digest = "5m"\n[targets.broken]\nurl = "json://c/"\n'
@@ -77,7 +79,7 @@ async def test_a_notice_that_waits_says_for_what_and_until_when(tmp_path: Path) 
     async with served(tmp_path, clock=clock, sender=sender, targets=targets) as web:
         ref = await completed(web)
         async with web.parts.store.write() as tx:
-            await tx.notices.hasten(ref, clock.now)
+            await tx.notices.make_due_now(ref, clock.now)
             await tx.sends.open_window("often", clock.now + 300_000)
         await carried(web)
         told = await by_target(web)
@@ -100,10 +102,10 @@ async def test_a_task_shows_where_its_own_copies_are(tmp_path: Path) -> None:
     async with served(tmp_path) as web:
         ref = await completed(web)
         [before] = (await web.client.get(f"/api/v1/tasks/{ref}")).json()["images"]
-        copy = Copy(0, file="0.png", size=4, media_type="image/png", width=1024, height=512)
+        copy = ImageCopy(0, file="0.png", size=4, media_type="image/png", width=1024, height=512)
         async with web.parts.store.write() as tx:
-            await tx.copies.put([(ref, copy)])
-        await web.parts.files.put(ref, "0.png", b"\x89PNG")
+            await tx.copies.upsert([(ref, copy)])
+        await web.parts.files.save_file(ref, "0.png", b"\x89PNG")
         [image] = (await web.client.get(f"/api/v1/tasks/{ref}")).json()["images"]
         shown = await command(web, "tasks", "show", ref)
 
@@ -119,7 +121,7 @@ async def test_an_image_that_could_not_be_kept_says_why_and_what_to_do(tmp_path:
         ref = await completed(web)
         before = await command(web, "tasks", "show", ref)
         async with web.parts.store.write() as tx:
-            await tx.copies.put([(ref, Copy(0, error="port 19177 is not allowed"))])
+            await tx.copies.upsert([(ref, ImageCopy(0, error="port 19177 is not allowed"))])
 
         [image] = (await web.client.get(f"/api/v1/tasks/{ref}")).json()["images"]
         shown = await command(web, "tasks", "show", ref)
@@ -148,7 +150,7 @@ async def test_a_copy_without_a_thumbnail_says_why(tmp_path: Path) -> None:
     async with served(tmp_path) as web:
         ref = await completed(web)
         async with web.parts.store.write() as tx:
-            await tx.copies.put([(ref, Copy(0, file="0.png", error="it is no picture"))])
+            await tx.copies.upsert([(ref, ImageCopy(0, file="0.png", error="it is no picture"))])
         shown = await command(web, "tasks", "show", ref)
 
     assert "  kept; no thumbnail: it is no picture\n" in shown.stdout

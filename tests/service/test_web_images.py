@@ -34,8 +34,8 @@ class Place(Struct, eq=False):
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
     clock = Clock()
     async with near(tmp_path, clock=clock, public_url="https://pings.example") as web:
-        await web.parts.files.put(REF, "0.png", PNG)
-        link = urlsplit(web.parts.links.image(REF, "0.png") or "")
+        await web.parts.files.save_file(REF, "0.png", PNG)
+        link = urlsplit(web.parts.links.image_url(REF, "0.png") or "")
         transport = web.client._transport
         async with httpx.AsyncClient(transport=transport, base_url="http://receiver") as anybody:
             yield Place(web, clock, f"{link.path}?{link.query}", anybody)
@@ -70,7 +70,7 @@ async def test_no_browser_takes_a_picture_for_anything_else(place: Place) -> Non
 
 async def test_a_contact_sheet_is_asked_for_anew(place: Place) -> None:
     """It is drawn again under its name when more pictures have come."""
-    await place.web.parts.files.put(REF, SHEET, PNG)
+    await place.web.parts.files.save_file(REF, SHEET, PNG)
     shown = await place.web.client.get(f"/images/{REF}/{SHEET}")
     assert (shown.status_code, shown.headers["cache-control"]) == (200, "private, no-cache")
 
@@ -129,7 +129,7 @@ async def test_nothing_but_the_archive_s_own_files_is_shown(place: Place, path: 
 
 
 async def test_a_link_for_a_file_that_is_gone_says_no_more_than_any_other(place: Place) -> None:
-    gone = urlsplit(place.web.parts.links.image(REF, "7.png") or "")
+    gone = urlsplit(place.web.parts.links.image_url(REF, "7.png") or "")
 
     signed = await place.anybody.get(f"{gone.path}?{gone.query}")
     forged = await place.anybody.get(place.link[:-1] + ("A" if place.link[-1] != "A" else "B"))
@@ -141,6 +141,6 @@ async def test_a_link_for_a_file_that_is_gone_says_no_more_than_any_other(place:
 async def test_a_picture_goes_out_whole_over_a_real_connection(tmp_path: Path) -> None:
     async with served(tmp_path) as web:
         content = PNG * 100
-        await web.parts.files.put(REF, "1.png", content)
+        await web.parts.files.save_file(REF, "1.png", content)
 
         assert (await web.client.get(f"/images/{REF}/1.png")).content == content

@@ -331,4 +331,4 @@ async def test_the_document_has_every_call_of_the_contract() -> None:
 
 
 async def test_each_operation_has_a_name_of_its_own() -> None:
-    assert len({it.name for it in OPERATIONS}) == len(OPERATIONS)
+    assert len({it.operation_id for it in OPERATIONS}) == len(OPERATIONS)

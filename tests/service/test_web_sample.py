@@ -13,7 +13,7 @@ from kit.chat_services import Double, slack, slack_faults
 from kit.fakes import FakeSender
 from kit.smtp_server import mailbox
 from kit.web import Served, command, near, problem, served
-from receiver.core.types import Sent
+from receiver.core.types import AttemptResult
 from receiver.notify.senders.sender import AppriseSender
 from receiver.pictures.files import SAMPLE, SHEET
 
@@ -127,7 +127,7 @@ async def test_a_refused_recipient_says_what_to_do(tmp_path: Path) -> None:
 async def test_a_mail_shows_the_sample_s_picture_inside(tmp_path: Path) -> None:
     async with mailbox() as (box, target), serving(tmp_path, f'[targets.mail]\nurl = "{target.url}"\n') as web:
         told = await tried(web, "mail")
-        sheet = web.parts.files.find(SAMPLE, SHEET)
+        sheet = web.parts.files.find_file(SAMPLE, SHEET)
 
     assert (told["ok"], told["error"], told["picture"]) == (True, None, "attached")
     [mail] = box.mails
@@ -181,7 +181,9 @@ async def test_one_target_is_tried_at_a_time(tmp_path: Path) -> None:
 
 async def test_a_failure_of_the_target_is_an_answer_not_an_error(tmp_path: Path) -> None:
     sender = FakeSender()
-    sender.results.append(Sent(error="Failed to send JSON notification: error=404", permanent=True, duration_ms=3))
+    sender.results.append(
+        AttemptResult(error="Failed to send JSON notification: error=404", permanent=True, duration_ms=3)
+    )
     async with near(tmp_path, sender=sender) as web:
         told = await tried(web, "slack")
 

@@ -13,11 +13,11 @@ from kit.database_faults import NOWHERE, new_callback
 from kit.fakes import DAY, NOW, a_task
 from kit.live_service import SECRET, Service, serving, until
 from kit.state_folder import TASK, Place, run
-from receiver.core.errors import Unavailable, Unwritable
+from receiver.core.errors import StoreUnavailable, Unwritable
 from receiver.store import open_store
 from receiver.tokens import Ring
 from receiver.upkeep import backup as upkeep
-from receiver.upkeep.backup_pictures import Images
+from receiver.upkeep.backup_pictures import ImagesMode
 
 pytestmark = pytest.mark.anyio
 
@@ -105,13 +105,13 @@ async def test_a_database_that_is_written_to_has_no_part_in_the_copy(place: Plac
     await store.close()
 
 
-@pytest.mark.parametrize("images", [Images.LINK, Images.COPY])
-async def test_pictures_go_with_it_linked_or_copied(place: Place, images: Images) -> None:
+@pytest.mark.parametrize("images", [ImagesMode.LINK, ImagesMode.COPY])
+async def test_pictures_go_with_it_linked_or_copied(place: Place, images: ImagesMode) -> None:
     """Half a picture does not. They come back where they are missing, and take no room twice when linked."""
     await place.filled()
     assert place.back_up(images).images == 1
     picture, kept = (Path(root, "ab", TASK, "0.png") for root in (place.images, f"{place.file}.images"))
-    assert kept.samefile(picture) == (images is Images.LINK)
+    assert kept.samefile(picture) == (images is ImagesMode.LINK)
     assert os.listdir(f"{place.file}.images") == ["ab"]
     picture.unlink()
     assert place.restore().images == 1
@@ -131,7 +131,7 @@ async def test_what_links_in_the_archive_lead_to_is_in_no_backup(place: Place, t
     (place.images / "ab" / TASK / "1.png").symlink_to(secret / "deep" / "0.png")
     (place.images / "ab" / TASK / "shadow").write_bytes(b"no name of ours")
     (place.images / "ab" / f"{TASK[:-4]}11ab").mkdir()
-    assert place.back_up(Images.COPY).images == 1
+    assert place.back_up(ImagesMode.COPY).images == 1
     kept = Path(f"{place.file}.images")
     assert [(top, files) for top, _, files in os.walk(kept) if files] == [(str(kept / "ab" / TASK), ["0.png"])]
 
@@ -140,7 +140,7 @@ async def test_what_links_in_the_archive_lead_to_is_in_no_backup(place: Place, t
 async def test_nothing_is_put_back_through_a_folder_that_is_a_link(place: Place, tmp_path: Path, linked: str) -> None:
     """A person is told which one it is."""
     await place.filled()
-    place.back_up(Images.COPY)
+    place.back_up(ImagesMode.COPY)
     folder = place.images / linked
     folder.rename(tmp_path / "aside")
     elsewhere = tmp_path / "elsewhere"
@@ -165,7 +165,7 @@ async def test_nothing_is_put_back_through_a_file_that_is_a_link(
         link(old, new, **more)
 
     await place.filled()
-    place.back_up(Images.COPY)
+    place.back_up(ImagesMode.COPY)
     victim = tmp_path / "victim"
     victim.write_bytes(b"root's own")
     picture = place.images / "ab" / TASK / "0.png"
@@ -191,14 +191,14 @@ async def test_a_name_that_is_no_backup_is_not_written_over(place: Place) -> Non
 async def test_a_disk_without_room_takes_no_backup(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before a byte is written: it may be the disk that callbacks are stored on."""
     await place.filled()
-    monkeypatch.setattr("receiver.atomic_files.SPARE", 1 << 60)
+    monkeypatch.setattr("receiver.atomic_files.SPARE_BYTES", 1 << 60)
     with pytest.raises(Unwritable, match=r"MiB free, and .* are needed"):
         place.back_up()
     assert list(place.file.parent.iterdir()) == []
 
 
 def test_there_has_to_be_a_database(place: Place) -> None:
-    with pytest.raises(Unavailable, match="there is no database"):
+    with pytest.raises(StoreUnavailable, match="there is no database"):
         place.back_up()
     assert not place.state.exists()
 
@@ -211,17 +211,17 @@ async def test_rotation_keeps_the_newest_by_the_date_in_their_names(place: Place
     await place.filled()
     pattern = place.file.with_name("receiver-%Y%m%dT%H%M%SZ.db")
     for day in range(4):
-        place.back_up(Images.LINK, NOW + day * DAY, pattern)
+        place.back_up(ImagesMode.LINK, NOW + day * DAY, pattern)
     names = sorted(it.name for it in pattern.parent.iterdir())
     assert names[0].startswith("receiver-20251229T")
     for name in ("receiver-20200101T000000Z.db", "mine.db", "receiver-20200101T000000Z.db.bak"):
         pattern.with_name(name).write_bytes(b"no backup")
     pattern.with_name("receiver-20200101T000000Z.db.part").write_bytes(b"half a backup")
-    assert [Path(it).name for it in upkeep.rotate(pattern, 2)] == [names[2], names[0]]
+    assert [Path(it).name for it in upkeep.rotate_backups(pattern, 2)] == [names[2], names[0]]
     assert sorted(it.name for it in pattern.parent.iterdir()) == [
         "mine.db", "receiver-20200101T000000Z.db", "receiver-20200101T000000Z.db.bak", *names[4:],
     ]  # fmt: skip
-    assert upkeep.rotate(pattern, 2) == ()
+    assert upkeep.rotate_backups(pattern, 2) == ()
 
 
 def test_keep_wants_a_date_to_go_by(tmp_path: Path) -> None:

@@ -25,12 +25,12 @@ from kit.fakes import (
 )
 from kit.live_service import until
 from kit.sweep_loop import NOTHING, a_sweep
-from receiver.core.errors import Unavailable
-from receiver.core.types import NoticeState, State
-from receiver.notify.dispatch import Notify
+from receiver.core.errors import StoreUnavailable
+from receiver.core.types import NoticeState, TaskState
+from receiver.notify.dispatch import NoticeDispatcher
 from receiver.notify.messages.message import NoLinks
 from receiver.store import Store
-from receiver.tasks.submit import Submit
+from receiver.tasks.submit import SubmitLoop
 from receiver.telemetry.metrics import Metrics
 
 pytestmark = pytest.mark.anyio
@@ -39,8 +39,8 @@ DAY = 24 * 60 * MINUTE
 TOLD = replace(POLICY, targets=(SLACK,))
 
 
-def a_submit(store: Store, provider: FakeProvider, clock: Clock) -> Submit:
-    return Submit(
+def a_submit(store: Store, provider: FakeProvider, clock: Clock) -> SubmitLoop:
+    return SubmitLoop(
         store,
         provider,
         POLICY,
@@ -49,7 +49,7 @@ def a_submit(store: Store, provider: FakeProvider, clock: Clock) -> Submit:
         key_id="abcd1234",
         concurrency=2,
         metrics=Metrics(),
-        luck=lambda: 0.5,
+        jitter=lambda: 0.5,
     )
 
 
@@ -59,7 +59,7 @@ async def test_a_clock_put_back_by_a_day_does_not_hold_up_submissions(store: Sto
     submit = a_submit(store, provider, clock)
     clock.now = NOW + DAY
     assert await submit.claim() is None
-    await put(store, a_task(State.QUEUED, due_at=clock() + MINUTE))
+    await put(store, a_task(TaskState.QUEUED, due_at=clock() + MINUTE))
     clock.now = NOW
     fresh = a_submit(store, provider, clock) if restarted else submit
     assert await fresh.claim() is not None
@@ -75,7 +75,7 @@ async def test_a_clock_put_back_by_a_day_does_not_hold_up_polls(store: Store, re
     provider.reply = NOTHING
     look = await sweep.claim()
     assert look is not None
-    await sweep.carry(look)  # from now on it is to be looked at in a day and some minutes
+    await sweep.carry_out(look)  # from now on it is to be looked at in a day and some minutes
     clock.now = NOW
     fresh = a_sweep(store, provider, clock) if restarted else sweep
     assert await fresh.claim() is not None
@@ -87,10 +87,10 @@ async def test_a_put_back_clock_is_still_minded_when_the_disk_is_busy_at_first(s
     clock.now = NOW + DAY
     sweep, submit = a_sweep(store, provider, clock), a_submit(store, provider, clock)
     assert [await sweep.claim(), await submit.claim()] == [None, None]
-    await put(store, a_task(poll_at=clock() + MINUTE), a_task(State.QUEUED, due_at=clock() + MINUTE))
+    await put(store, a_task(poll_at=clock() + MINUTE), a_task(TaskState.QUEUED, due_at=clock() + MINUTE))
     clock.now = NOW
     for loop in (sweep, submit):
-        with busy(tmp_path / "r.db"), pytest.raises(Unavailable):
+        with busy(tmp_path / "r.db"), pytest.raises(StoreUnavailable):
             await loop.claim()
         assert await loop.claim() is not None
 
@@ -98,12 +98,12 @@ async def test_a_put_back_clock_is_still_minded_when_the_disk_is_busy_at_first(s
 async def test_the_sweep_leaves_a_task_whose_submission_is_unanswered_to_its_own_loop(store: Store) -> None:
     """Or its lease would be gone, and with it the way out of `submitting`."""
     clock = Clock()
-    task = a_task(State.SUBMITTING, poll_at=NOW, lease_until=NOW, hint_step=0)
+    task = a_task(TaskState.SUBMITTING, poll_at=NOW, lease_until=NOW, hint_step=0)
     await put(store, task)
     assert await a_sweep(store, FakeProvider(), clock).claim() is None
     assert await a_submit(store, FakeProvider(), clock).claim() is None
     after = await got(store, task.ref)
-    assert (after.state, after.unsure) == (State.WAITING, True)
+    assert (after.state, after.unsure) == (TaskState.WAITING, True)
 
 
 async def test_a_ping_is_not_repeated_because_the_disk_was_busy_when_it_had_gone(
@@ -112,7 +112,7 @@ async def test_a_ping_is_not_repeated_because_the_disk_was_busy_when_it_had_gone
     monkeypatch.setattr("receiver.store.insist.RECORD_GAPS_S", (0.01,) * 1000)
     await impatient(store)
     sender, clock = FakeSender(), Clock()
-    notify = Notify(
+    notify = NoticeDispatcher(
         store,
         sender,
         TOLD,
@@ -130,7 +130,7 @@ async def test_a_ping_is_not_repeated_because_the_disk_was_busy_when_it_had_gone
         return store.fault
 
     with busy(tmp_path / "r.db"):
-        carried = asyncio.create_task(notify.carry(send))
+        carried = asyncio.create_task(notify.carry_out(send))
         await until(failed)
     await carried
     assert [it.state for it in await notices(store)] == [NoticeState.SENT]

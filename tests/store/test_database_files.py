@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from kit.fakes import a_task, put
-from receiver.atomic_files import drafted
-from receiver.core.errors import Corrupt, Unavailable, Unwritable
+from receiver.atomic_files import draft_file
+from receiver.core.errors import CorruptDatabase, StoreUnavailable, Unwritable
 from receiver.store import open_store
 from receiver.store.sqlite.engine import SqliteStore
 
@@ -18,7 +18,7 @@ async def test_a_lock_that_is_a_link_is_refused(tmp_path: Path) -> None:
     """Root would give what it leads to to the database's owner."""
     (tmp_path / "others").write_text("theirs")
     (tmp_path / "r.db.lock").symlink_to("others")
-    with pytest.raises(Unavailable, match="cannot open"):
+    with pytest.raises(StoreUnavailable, match="cannot open"):
         await open_store(tmp_path / "r.db")
 
 
@@ -28,7 +28,7 @@ def test_a_draft_that_is_a_link_is_not_emptied(tmp_path: Path, way: str) -> None
     (tmp_path / "others").write_text("theirs")
     part = tmp_path / "backup.db.part"
     part.symlink_to("others") if way == "symbolic" else os.link(tmp_path / "others", part)
-    with pytest.raises((OSError, Unwritable)), drafted(tmp_path / "backup.db"):
+    with pytest.raises((OSError, Unwritable)), draft_file(tmp_path / "backup.db"):
         pass
     assert (tmp_path / "others").read_text() == "theirs"
 
@@ -47,6 +47,6 @@ async def test_a_database_that_is_a_link_is_served(tmp_path: Path) -> None:
 async def test_a_lock_that_is_taken_away_is_noticed(store: SqliteStore, tmp_path: Path) -> None:
     """Another process could begin beside this one, and tell everything twice."""
     (tmp_path / "r.db.lock").unlink()
-    with pytest.raises(Corrupt, match="removed or replaced"):
+    with pytest.raises(CorruptDatabase, match="removed or replaced"):
         await put(store, a_task())
     assert store.fault is not None

@@ -11,27 +11,27 @@ import pytest
 from msgspec.structs import replace
 
 from kit.fakes import a_task, put
-from receiver.core.errors import Corrupt
-from receiver.core.types import Style, Target
+from receiver.core.errors import CorruptDatabase
+from receiver.core.types import MessageStyle, Target
 from receiver.store import Store, open_store
 from receiver.store.sqlite import inspect as looking
-from receiver.store.sqlite.inspect import look
+from receiver.store.sqlite.inspect import inspect_database
 from receiver.upkeep.doctor import findings as checks
 from receiver.upkeep.doctor import machine
-from receiver.upkeep.doctor.findings import Finding, Result
-from receiver.upkeep.doctor.machine import Disk, judge
-from receiver.upkeep.doctor.targets import targets
+from receiver.upkeep.doctor.findings import CheckResult, Finding
+from receiver.upkeep.doctor.machine import DiskSpace, judge_disk
+from receiver.upkeep.doctor.targets import check_targets
 
 KEPT = ("secret_keys", "api_tokens")
 GIB = 1 << 30
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
 
 
-def only(findings: list[Finding], result: Result = Result.FAILED) -> str:
+def only(findings: list[Finding], result: CheckResult = CheckResult.FAILED) -> str:
     """Text and remedy of the one finding there is."""
     [found] = findings
     assert found.result is result
-    assert result is Result.OK or found.remedy
+    assert result is CheckResult.OK or found.remedy
     return f"{found.text}: {found.remedy}"
 
 
@@ -49,15 +49,15 @@ def state(tmp_path: Path) -> Path:
 
 
 def permissions(state: Path, *named: tuple[str, Path]) -> list[Finding]:
-    return list(machine.permissions(state, state / "receiver.db", KEPT, named))
+    return list(machine.check_permissions(state, state / "receiver.db", KEPT, named))
 
 
 def test_a_state_that_is_its_owner_s_alone_is_well(state: Path) -> None:
-    assert "nothing secret is for others to read" in only(permissions(state), Result.OK)
+    assert "nothing secret is for others to read" in only(permissions(state), CheckResult.OK)
 
 
 def test_a_state_directory_that_the_first_start_makes_is_well(tmp_path: Path) -> None:
-    assert "made at the first start" in only(permissions(tmp_path / "a" / "b"), Result.OK)
+    assert "made at the first start" in only(permissions(tmp_path / "a" / "b"), CheckResult.OK)
 
 
 @pytest.mark.parametrize("name", [*KEPT, "receiver.db", "receiver.db-wal"])
@@ -108,7 +108,7 @@ def test_a_file_of_settings_with_secrets_that_everybody_may_read_is_told(state: 
     path.chmod(0o644)
     assert f"which holds PROVIDER_KEY: chmod o= {path}" in only(permissions(state, ("PROVIDER_KEY", path)))
     path.chmod(0o640)
-    assert only(permissions(state, ("PROVIDER_KEY", path)), Result.OK)
+    assert only(permissions(state, ("PROVIDER_KEY", path)), CheckResult.OK)
 
 
 # -- the disk --
@@ -117,23 +117,31 @@ def test_a_file_of_settings_with_secrets_that_everybody_may_read_is_told(state: 
 @pytest.mark.parametrize(
     ("found", "result", "said"),
     [
-        (Disk(10 * GIB, 20 * GIB, 1000, False), Result.OK, "10 GiB of 20 GiB free at /state"),
-        (Disk(10 * GIB, 20 * GIB, None, False), Result.OK, "10 GiB of 20 GiB"),
-        (Disk(GIB - 1, 20 * GIB, 1000, False), Result.WARNING, "under 1.0 GiB no picture is archived: free some"),
-        (Disk(64 << 20, 20 * GIB, 1000, False), Result.WARNING, "no picture is archived"),
-        (Disk((64 << 20) - 1, 20 * GIB, 1000, False), Result.FAILED, "callbacks are about to be refused: free some"),
-        (Disk(0, 20 * GIB, 1000, False), Result.FAILED, "0 bytes of 20 GiB free"),
-        (Disk(10 * GIB, 20 * GIB, 0, False), Result.FAILED, "no more files: remove some"),
-        (Disk(10 * GIB, 20 * GIB, 1000, True), Result.FAILED, "is read-only: see"),
+        (DiskSpace(10 * GIB, 20 * GIB, 1000, False), CheckResult.OK, "10 GiB of 20 GiB free at /state"),
+        (DiskSpace(10 * GIB, 20 * GIB, None, False), CheckResult.OK, "10 GiB of 20 GiB"),
+        (
+            DiskSpace(GIB - 1, 20 * GIB, 1000, False),
+            CheckResult.WARNING,
+            "under 1.0 GiB no picture is archived: free some",
+        ),
+        (DiskSpace(64 << 20, 20 * GIB, 1000, False), CheckResult.WARNING, "no picture is archived"),
+        (
+            DiskSpace((64 << 20) - 1, 20 * GIB, 1000, False),
+            CheckResult.FAILED,
+            "callbacks are about to be refused: free some",
+        ),
+        (DiskSpace(0, 20 * GIB, 1000, False), CheckResult.FAILED, "0 bytes of 20 GiB free"),
+        (DiskSpace(10 * GIB, 20 * GIB, 0, False), CheckResult.FAILED, "no more files: remove some"),
+        (DiskSpace(10 * GIB, 20 * GIB, 1000, True), CheckResult.FAILED, "is read-only: see"),
     ],
 )
-def test_a_disk_is_judged_by_what_it_still_takes(found: Disk, result: Result, said: str) -> None:
-    assert said in only([judge(found, Path("/state"))], result)
+def test_a_disk_is_judged_by_what_it_still_takes(found: DiskSpace, result: CheckResult, said: str) -> None:
+    assert said in only([judge_disk(found, Path("/state"))], result)
 
 
 def test_the_room_is_that_of_the_place_where_the_state_will_be(tmp_path: Path) -> None:
-    [found] = machine.disk(tmp_path / "not" / "there")
-    assert found.text.endswith(f"at {tmp_path}") or found.result is not Result.OK
+    [found] = machine.check_disk(tmp_path / "not" / "there")
+    assert found.text.endswith(f"at {tmp_path}") or found.result is not CheckResult.OK
 
 
 # -- the database --
@@ -149,8 +157,8 @@ async def test_a_database_in_use_is_looked_at_without_its_lock(store: Store, tmp
     await put(store, a_task())
     async with store.write() as tx:
         await tx.tasks.insert([a_task(task_id="job-2")])
-        assert "schema" in only(database(tmp_path / "r.db"), Result.OK)
-    assert look(tmp_path / "r.db").checked
+        assert "schema" in only(database(tmp_path / "r.db"), CheckResult.OK)
+    assert inspect_database(tmp_path / "r.db").checked
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -164,12 +172,12 @@ async def test_a_database_that_nobody_uses_is_left_as_it_was(tmp_path: Path) -> 
     await put(store, a_task())
     await store.close()
     before = content(tmp_path)
-    assert only(database(tmp_path / "r.db"), Result.OK)
+    assert only(database(tmp_path / "r.db"), CheckResult.OK)
     assert content(tmp_path) == before
 
 
 def test_a_database_that_the_first_start_makes_is_well(tmp_path: Path) -> None:
-    assert "is made at the first start" in only(database(tmp_path / "r.db"), Result.OK)
+    assert "is made at the first start" in only(database(tmp_path / "r.db"), CheckResult.OK)
 
 
 def test_a_database_whose_directory_is_missing_is_told_as_the_start_refuses_it(tmp_path: Path) -> None:
@@ -196,7 +204,7 @@ def test_a_database_from_a_newer_version_is_told(tmp_path: Path) -> None:
 
 def test_a_database_from_an_older_version_is_well_and_told_what_a_start_does(tmp_path: Path) -> None:
     path = a_database(tmp_path / "r.db", "INSERT INTO migrations VALUES (1)")
-    assert "a start brings it" in only(database(path), Result.OK)
+    assert "a start brings it" in only(database(path), CheckResult.OK)
 
 
 def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
@@ -234,8 +242,8 @@ async def test_a_database_that_cannot_be_checked_in_time_is_not_called_sound(
     await put(store, a_task())
     monkeypatch.setattr(looking, "CHECK_MOST_S", -1.0)
     monkeypatch.setattr(looking, "_STEPS", 1)
-    assert not look(tmp_path / "r.db").checked
-    assert "a backup checks its copy whole" in only(database(tmp_path / "r.db"), Result.OK)
+    assert not inspect_database(tmp_path / "r.db").checked
+    assert "a backup checks its copy whole" in only(database(tmp_path / "r.db"), CheckResult.OK)
 
 
 @pytest.mark.anyio
@@ -244,7 +252,7 @@ async def test_a_log_that_somebody_keeps_from_starting_again_is_warned_of(
 ) -> None:
     monkeypatch.setattr(machine, "LOG_LONG", 0)
     _, warned = database(tmp_path / "r.db")
-    assert warned.result is Result.WARNING
+    assert warned.result is CheckResult.WARNING
     assert "write-ahead log has grown" in warned.text
 
 
@@ -254,7 +262,7 @@ async def test_looking_as_root_leaves_the_service_s_files_to_the_service(store: 
     """Where a crash left a log, the look makes files: they take after the database."""
     await put(store, a_task())
     left = copied_for_nobody(tmp_path)
-    assert look(left / "r.db").checked
+    assert inspect_database(left / "r.db").checked
     assert owners(left) == {"r.db": 65534, "r.db-wal": 65534, "r.db-shm": 65534}
 
 
@@ -277,17 +285,17 @@ def test_damage_seen_while_somebody_opens_it_is_looked_at_again(
 ) -> None:
     """A database that is taken for idle and is not may look damaged."""
     path = a_database(tmp_path / "r.db", "INSERT INTO migrations VALUES (1)")
-    seen, ways = looking._seen, []
+    seen, ways = looking._inspect_with, []
 
-    def opened_meanwhile(path: Path, how: str) -> looking.Seen:
+    def opened_meanwhile(path: Path, how: str) -> looking.DatabaseInspection:
         ways.append(how)
         if len(ways) == 1:
             Path(f"{path}-wal").touch()
-            raise Corrupt("half a change")
+            raise CorruptDatabase("half a change")
         return seen(path, how)
 
     monkeypatch.setattr(looking, "_seen", opened_meanwhile)
-    assert look(path).schema == 1
+    assert inspect_database(path).schema == 1
     assert ways == ["immutable=1", "mode=ro"]
 
 
@@ -297,20 +305,20 @@ def test_damage_seen_while_somebody_opens_it_is_looked_at_again(
 def test_each_target_is_told_by_itself() -> None:
     good = Target(name="good", url="json://127.0.0.1:9/x")
     unusable = Target(name="unusable", url="slack://a-secret-that-is-none")
-    found = list(targets([good, unusable]))
-    assert [it.result for it in found] == [Result.OK, Result.FAILED]
+    found = list(check_targets([good, unusable]))
+    assert [it.result for it in found] == [CheckResult.OK, CheckResult.FAILED]
     assert "unusable: Apprise cannot use this slack:// URL" in found[1].text
     assert "appriseit.com" in (found[1].remedy or "")
     assert "a-secret-that-is-none" not in str(found)
 
 
 def test_a_template_that_cannot_be_used_is_a_warning() -> None:
-    target = Target(name="team", url="json://127.0.0.1:9/x", template="{{ nobody", style=Style.TEXT)
-    assert "team: ours is in the place of its template" in only(list(targets([target])), Result.WARNING)
+    target = Target(name="team", url="json://127.0.0.1:9/x", template="{{ nobody", style=MessageStyle.TEXT)
+    assert "team: ours is in the place of its template" in only(list(check_targets([target])), CheckResult.WARNING)
 
 
 def test_no_target_is_a_warning() -> None:
-    assert "nobody is told anything: set RECEIVER_NOTIFY_URLS" in only(list(targets([])), Result.WARNING)
+    assert "nobody is told anything: set RECEIVER_NOTIFY_URLS" in only(list(check_targets([])), CheckResult.WARNING)
 
 
 # -- the bounds of a check --
@@ -323,9 +331,9 @@ def test_a_check_that_hangs_is_left_behind_with_what_it_found_until_then() -> No
         yield checks.ok("so far")
         gate.wait()
 
-    found = checks.bounded("a check", hang, 0.2)
+    found = checks.run_check("a check", hang, 0.2)
     gate.set()
-    assert [(it.check, it.result) for it in found] == [("a check", Result.OK), ("a check", Result.FAILED)]
+    assert [(it.check, it.result) for it in found] == [("a check", CheckResult.OK), ("a check", CheckResult.FAILED)]
     assert "no end within 0.2 s" in found[1].text
 
 
@@ -336,9 +344,9 @@ def test_a_check_that_breaks_is_a_finding_that_shows_no_secret() -> None:
     def closed() -> list[Finding]:
         raise PermissionError(13, "Permission denied")
 
-    assert "broke with RuntimeError: that is a fault of ours" in only(checks.bounded("a check", broken))
-    assert "Permission denied: run the doctor as" in only(checks.bounded("a check", closed))
+    assert "broke with RuntimeError: that is a fault of ours" in only(checks.run_check("a check", broken))
+    assert "Permission denied: run the doctor as" in only(checks.run_check("a check", closed))
 
 
 def test_findings_carry_the_name_of_their_check() -> None:
-    assert checks.bounded("disk", lambda: [checks.ok("much room")]) == [replace(checks.ok("much room"), check="disk")]
+    assert checks.run_check("disk", lambda: [checks.ok("much room")]) == [replace(checks.ok("much room"), check="disk")]

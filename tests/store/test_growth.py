@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.growth import OPERATIONS, grown, pages, trees
-from bench.history import grow
+from bench.growth import OPERATIONS, count_pages, count_trees, deeper_reads
+from bench.history import make_history
 
 pytestmark = pytest.mark.anyio
 FEW, MANY = 1_000, 100_000
@@ -20,10 +20,10 @@ async def test_a_hundred_times_the_tasks_cost_no_more_than_a_level_in_each_tree(
     few, many = tmp_path / "few.db", tmp_path / "many.db"
     try:
         for path, count in ((few, FEW), (many, MANY)):
-            grow(path, count)
-        before, afterwards = await pages(few, FEW), await pages(many, MANY)
+            make_history(path, count)
+        before, afterwards = await count_pages(few, FEW), await count_pages(many, MANY)
     finally:
         many.unlink(missing_ok=True)  # 250 MB, which pytest would keep for three runs
-    assert not grown(before, afterwards, trees(few))
+    assert not deeper_reads(before, afterwards, count_trees(few))
     assert set(OPERATIONS) < set(before)
     assert all(before.values()), "nothing was counted"

@@ -7,11 +7,11 @@ from types import FrameType
 import pytest
 
 from kit.fakes import POLICY, Clock, a_ref, a_task, busy, got, impatient, notices, parse, put
-from receiver.core.errors import Unavailable
+from receiver.core.errors import StoreUnavailable
 from receiver.core.types import Verdict
 from receiver.store import Store
 from receiver.store.sqlite.engine import SqliteStore
-from receiver.tasks.ingest import KEPT_MOST, Ingest
+from receiver.tasks.ingest import KEPT_MOST, CallbackIngest
 from receiver.telemetry.metrics import Metrics
 
 pytestmark = pytest.mark.anyio
@@ -21,15 +21,15 @@ async def test_a_batch_that_is_refused_holds_no_body(store: SqliteStore, tmp_pat
     """Else a disk that is full would be followed by memory that is."""
     await impatient(store)
     body = bytes(200_000)
-    told: list[Verdict | Unavailable] = []
-    ingest = Ingest(store, parse, POLICY, Clock(), Metrics())
+    told: list[Verdict | StoreUnavailable] = []
+    ingest = CallbackIngest(store, parse, POLICY, Clock(), Metrics())
     gc.collect()
     gc.disable()
     try:
         with busy(tmp_path / "r.db"):
-            ingest.take(a_ref(), body, b"{}", told.append)
+            ingest.receive_nowait(a_ref(), body, b"{}", told.append)
             await ingest.close()
-        assert [type(it) for it in told] == [Unavailable]
+        assert [type(it) for it in told] == [StoreUnavailable]
         held = [it for it in gc.get_referrers(body) if not isinstance(it, FrameType) or it.f_locals.get("told") != told]
         assert held == []
     finally:
@@ -37,10 +37,10 @@ async def test_a_batch_that_is_refused_holds_no_body(store: SqliteStore, tmp_pat
 
 
 async def test_what_is_not_kept_of_a_task_with_too_many_is_not_said_to_be(store: Store) -> None:
-    ingest = Ingest(store, parse, POLICY, Clock(), Metrics())
+    ingest = CallbackIngest(store, parse, POLICY, Clock(), Metrics())
     task = a_task(kept=KEPT_MOST)
     await put(store, task)
-    assert await ingest.receive(task.ref, b"another format", b"{}") is Verdict.UNPARSED
+    assert await ingest.receive_callback(task.ref, b"another format", b"{}") is Verdict.UNPARSED
     assert await store.callbacks.page() == []
     assert (await got(store, task.ref)).kept == KEPT_MOST
     assert all("It is not kept" in (it.report.text or "") for it in await notices(store))

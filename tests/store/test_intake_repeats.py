@@ -15,11 +15,11 @@ from kit.fakes import (
 )
 from kit.submit_loop import TAKEN
 from receiver.client.schemas import NewTask
-from receiver.core.errors import Refused
-from receiver.core.types import Policy, State
+from receiver.core.errors import RequestRefused
+from receiver.core.types import Policy, TaskState
 from receiver.store import Store
-from receiver.tasks.intake import Intake
-from receiver.tasks.submit import Submit
+from receiver.tasks.intake import TaskIntake
+from receiver.tasks.submit import SubmitLoop
 from receiver.telemetry.metrics import Metrics
 from receiver.tokens import Ring
 
@@ -29,8 +29,8 @@ pytestmark = pytest.mark.anyio
 TOLD = replace(POLICY, targets=(SLACK,))
 
 
-def a_submit(store: Store, provider: FakeProvider, clock: Clock) -> Submit:
-    return Submit(
+def a_submit(store: Store, provider: FakeProvider, clock: Clock) -> SubmitLoop:
+    return SubmitLoop(
         store,
         provider,
         POLICY,
@@ -39,40 +39,40 @@ def a_submit(store: Store, provider: FakeProvider, clock: Clock) -> Submit:
         key_id="abcd1234",
         concurrency=2,
         metrics=Metrics(),
-        luck=lambda: 0.5,
+        jitter=lambda: 0.5,
     )
 
 
-def an_intake(store: Store, policy: Policy) -> Intake:
+def an_intake(store: Store, policy: Policy) -> TaskIntake:
     ring, metrics = Ring(["k" * 32]), Metrics()
-    return Intake(store, policy, ring, Clock(), metrics, public_url="https://me.example", unreachable=None)
+    return TaskIntake(store, policy, ring, Clock(), metrics, public_url="https://me.example", unreachable=None)
 
 
 async def test_a_key_whose_task_was_removed_makes_no_other(store: Store) -> None:
     """With `tasks=1d`, within the key's 30 days: another task would be paid for again."""
     asked = NewTask("midjourney_outpaint", {"jobId": "j", "imageNo": 0, "scale": 1.5})
-    first, _ = await an_intake(store, POLICY).create(asked, "key")
-    await an_intake(store, POLICY).cancel(first.ref)
+    first, _ = await an_intake(store, POLICY).create_task(asked, "key")
+    await an_intake(store, POLICY).cancel_task(first.ref)
     async with store.write() as tx:
         await tx.pruning.drop_tasks([first.ref], NOW, 10)
-    with pytest.raises(Refused, match=f"made {first.ref}, which RETENTION has removed"):
-        await an_intake(store, POLICY).create(asked, "key")
+    with pytest.raises(RequestRefused, match=f"made {first.ref}, which RETENTION has removed"):
+        await an_intake(store, POLICY).create_task(asked, "key")
     assert await store.tasks.page() == []
 
 
 async def test_a_repeated_request_is_the_same_task_whatever_the_settings_say_by_then(store: Store) -> None:
     asked = NewTask("midjourney_outpaint", {"jobId": "j", "imageNo": 0, "scale": 1.5}, targets=("slack",))
-    task, _ = await an_intake(store, TOLD).create(asked, "key")
-    assert await an_intake(store, POLICY).create(asked, "key") == (task, True)
-    with pytest.raises(Refused, match="no target"):
-        await an_intake(store, replace(POLICY, targets=())).create(asked, "another")
+    task, _ = await an_intake(store, TOLD).create_task(asked, "key")
+    assert await an_intake(store, POLICY).create_task(asked, "key") == (task, True)
+    with pytest.raises(RequestRefused, match="no target"):
+        await an_intake(store, replace(POLICY, targets=())).create_task(asked, "another")
 
 
 async def test_an_id_told_of_a_queued_task_keeps_it_from_being_paid_for_again(store: Store) -> None:
-    task = a_task(State.QUEUED)
+    task = a_task(TaskState.QUEUED)
     await put(store, task)
-    await an_intake(store, POLICY).tell_id(task.ref, "told-id")
+    await an_intake(store, POLICY).set_task_id(task.ref, "told-id")
     provider = FakeProvider()
     provider.answers.append(TAKEN)
     assert await a_submit(store, provider, Clock()).claim() is None
-    assert (await got(store, task.ref)).state is State.WAITING
+    assert (await got(store, task.ref)).state is TaskState.WAITING

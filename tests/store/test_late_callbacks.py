@@ -15,10 +15,10 @@ from kit.fakes import (
     says,
 )
 from kit.fakes import body as a_body
-from receiver.core.types import Ending, Event, Policy, Shape, Source, State, Verdict
+from receiver.core.types import Ending, NoticeEvent, OutcomeShape, OutcomeSource, Policy, TaskState, Verdict
 from receiver.notify.attention import raise_attention
 from receiver.store import Store
-from receiver.tasks.ingest import Ingest
+from receiver.tasks.ingest import CallbackIngest
 from receiver.telemetry.metrics import Metrics
 
 pytestmark = pytest.mark.anyio
@@ -27,25 +27,25 @@ pytestmark = pytest.mark.anyio
 TOLD = replace(POLICY, targets=(SLACK,))
 
 
-def an_ingest(store: Store, policy: Policy = TOLD) -> Ingest:
-    return Ingest(store, parse, policy, Clock(), Metrics())
+def an_ingest(store: Store, policy: Policy = TOLD) -> CallbackIngest:
+    return CallbackIngest(store, parse, policy, Clock(), Metrics())
 
 
 async def test_junk_after_the_end_is_kept_and_calls_for_nobody(store: Store) -> None:
-    task = a_task(State.COMPLETED, settled_at=NOW, settled_by=Source.CALLBACK)
+    task = a_task(TaskState.COMPLETED, settled_at=NOW, settled_by=OutcomeSource.CALLBACK)
     await put(store, task)
-    assert await an_ingest(store).receive(task.ref, b"junk", b"{}") is Verdict.UNPARSED
+    assert await an_ingest(store).receive_callback(task.ref, b"junk", b"{}") is Verdict.UNPARSED
     assert await notices(store) == []
 
 
 async def test_a_withdrawn_task_that_ends_all_the_same_calls_for_a_person(store: Store) -> None:
     """After a 503 that was in truth taken, its maker withdrew it: it may cost, and there are pictures."""
-    task = a_task(State.CANCELLED, settled_by=Source.PERSON)
+    task = a_task(TaskState.CANCELLED, settled_by=OutcomeSource.PERSON)
     await put(store, task)
-    ended = a_body(says(Ending.COMPLETED, shape=Shape.TASK))
-    assert await an_ingest(store).receive(task.ref, ended, b"{}") is Verdict.CONFLICT
+    ended = a_body(says(Ending.COMPLETED, shape=OutcomeShape.TASK))
+    assert await an_ingest(store).receive_callback(task.ref, ended, b"{}") is Verdict.CONFLICT
     [told] = await notices(store)
-    assert (told.event, told.ref) == (Event.ATTENTION, task.ref)
+    assert (told.event, told.ref) == (NoticeEvent.ATTENTION, task.ref)
 
 
 async def test_attention_for_a_task_is_told_to_those_who_hear_of_it(store: Store) -> None:
@@ -64,19 +64,19 @@ async def test_attention_for_a_task_is_told_to_those_who_hear_of_it(store: Store
 
 async def test_an_end_that_a_person_believed_was_not_withdrawn(store: Store) -> None:
     """Nor does another end that contradicts it call for anybody: it was believed by somebody who looked."""
-    task = a_task(State.COMPLETED, settled_by=Source.PERSON, settled_at=NOW)
+    task = a_task(TaskState.COMPLETED, settled_by=OutcomeSource.PERSON, settled_at=NOW)
     await put(store, task)
-    assert await an_ingest(store).receive(task.ref, a_body(says(Ending.FAILED)), b"{}") is Verdict.CONFLICT
+    assert await an_ingest(store).receive_callback(task.ref, a_body(says(Ending.FAILED)), b"{}") is Verdict.CONFLICT
     assert await notices(store) == []
 
 
 async def test_pictures_after_a_failure_that_nobody_could_confirm_call_for_a_person(store: Store) -> None:
     """They were paid for, and the task will not change by itself any more."""
-    task = a_task(State.FAILED, settled_by=Source.CALLBACK, settled_at=NOW, confirmed=False)
+    task = a_task(TaskState.FAILED, settled_by=OutcomeSource.CALLBACK, settled_at=NOW, confirmed=False)
     await put(store, task)
-    assert await an_ingest(store).receive(task.ref, a_body(says(Ending.COMPLETED)), b"{}") is Verdict.CONFLICT
+    assert await an_ingest(store).receive_callback(task.ref, a_body(says(Ending.COMPLETED)), b"{}") is Verdict.CONFLICT
     [told] = await notices(store)
-    assert (told.event, told.report.cause) == (Event.ATTENTION, f"conflict:{task.ref}")
+    assert (told.event, told.report.cause) == (NoticeEvent.ATTENTION, f"conflict:{task.ref}")
     assert told.report.text is not None
     assert "told as failed" in told.report.text
     assert "says completed" in told.report.text

@@ -25,9 +25,9 @@ from kit.fakes import (
     notices,
     owe,
 )
-from receiver.core.errors import Unavailable
-from receiver.core.types import Event, Notice, NoticeState, Policy, Send, Sent
-from receiver.notify.dispatch import CLAIMS_MOST, Notify
+from receiver.core.errors import StoreUnavailable
+from receiver.core.types import AttemptResult, Notice, NoticeEvent, NoticeState, Policy, Send
+from receiver.notify.dispatch import CLAIMS_MOST, NoticeDispatcher
 from receiver.notify.messages.message import NoLinks
 from receiver.store import Store, open_store
 from receiver.telemetry.metrics import Metrics
@@ -36,18 +36,18 @@ pytestmark = pytest.mark.anyio
 
 SCHEDULE = [5 * SECOND, 30 * SECOND, 2 * MINUTE]
 LEASE = 60 * SECOND  # the timeout and thirty seconds
-DOWN = Sent(error="error=500", duration_ms=3)
+DOWN = AttemptResult(error="error=500", duration_ms=3)
 S = NoticeState
 
 
 @pytest.fixture
-def notify(store: Store, sender: FakeSender, clock: Clock) -> Notify:
+def notify(store: Store, sender: FakeSender, clock: Clock) -> NoticeDispatcher:
     return a_notify(store, sender, clock)
 
 
-def a_notify(store: Store, sender: FakeSender, clock: Clock, policy: Policy | None = None) -> Notify:
+def a_notify(store: Store, sender: FakeSender, clock: Clock, policy: Policy | None = None) -> NoticeDispatcher:
     """The loop for two targets, without jitter."""
-    return Notify(
+    return NoticeDispatcher(
         store,
         sender,
         policy or replace(POLICY, targets=(SLACK, MAIL)),
@@ -56,36 +56,38 @@ def a_notify(store: Store, sender: FakeSender, clock: Clock, policy: Policy | No
         timeout_ms=30 * SECOND,
         links=NoLinks(),
         metrics=Metrics(),
-        luck=lambda: 0.0,
+        jitter=lambda: 0.0,
     )
 
 
 async def only(store: Store) -> Notice:
     """The one notice that tells of a task."""
-    [notice] = await notices(store, event=Event.COMPLETED)
+    [notice] = await notices(store, event=NoticeEvent.COMPLETED)
     return notice
 
 
-async def turn(notify: Notify) -> Send:
+async def turn(notify: NoticeDispatcher) -> Send:
     send: Send = await claimed(notify.claim)
-    await notify.carry(send)
+    await notify.carry_out(send)
     return send
 
 
-async def test_a_notice_is_claimed_sent_and_recorded(store: Store, notify: Notify, sender: FakeSender) -> None:
+async def test_a_notice_is_claimed_sent_and_recorded(
+    store: Store, notify: NoticeDispatcher, sender: FakeSender
+) -> None:
     await owe(store, a_notice())
     send = await claimed(notify.claim)
     assert (await only(store)).state is S.SENDING
-    await notify.carry(send)
+    await notify.carry_out(send)
     notice = await only(store)
     assert (notice.state, notice.attempts, notice.error, notice.sent_at) == (S.SENT, 1, None, NOW)
     assert [name for name, _ in sender.sent] == ["slack"]
-    [attempt] = await store.notices.attempts([send.id])
+    [attempt] = await store.notices.send_attempts([send.id])
     assert (attempt.at, attempt.duration_ms, attempt.error) == (NOW, 7, None)
     assert await notify.claim() is None
 
 
-async def test_nothing_is_sent_before_it_is_due(store: Store, notify: Notify, clock: Clock) -> None:
+async def test_nothing_is_sent_before_it_is_due(store: Store, notify: NoticeDispatcher, clock: Clock) -> None:
     await owe(store, a_notice(due_at=NOW + SECOND))
     assert await notify.claim() is None
     assert await notify.next_due() == NOW + SECOND
@@ -97,7 +99,7 @@ async def test_nothing_is_sent_before_it_is_due(store: Store, notify: Notify, cl
 
 
 async def test_failures_follow_the_schedule_then_it_is_dead_and_the_others_are_told(
-    store: Store, notify: Notify, sender: FakeSender, clock: Clock
+    store: Store, notify: NoticeDispatcher, sender: FakeSender, clock: Clock
 ) -> None:
     await owe(store, a_notice())
     for tries, gap in enumerate(SCHEDULE, start=1):
@@ -114,24 +116,26 @@ async def test_failures_follow_the_schedule_then_it_is_dead_and_the_others_are_t
     sender.results.append(DOWN)
     await turn(notify)
     assert ((await only(store)).state, (await only(store)).attempts) == (S.DEAD, 4)
-    assert len(await store.notices.attempts([send.id])) == 4
-    [told] = await notices(store, event=Event.ATTENTION)  # within the hour it is told once
+    assert len(await store.notices.send_attempts([send.id])) == 4
+    [told] = await notices(store, event=NoticeEvent.ATTENTION)  # within the hour it is told once
     assert (told.target, told.report.cause) == ("mail", "target:slack"), "the target is not told of itself"
     assert "slack failed several times in a row and rests" in (told.report.text or "")
 
 
-async def test_a_permanent_failure_is_dead_at_once(store: Store, notify: Notify, sender: FakeSender) -> None:
+async def test_a_permanent_failure_is_dead_at_once(store: Store, notify: NoticeDispatcher, sender: FakeSender) -> None:
     await owe(store, a_notice())
-    sender.results.append(Sent(error="error=404", permanent=True))
+    sender.results.append(AttemptResult(error="error=404", permanent=True))
     await turn(notify)
     notice = await only(store)
     assert (notice.state, notice.attempts, notice.error) == (S.DEAD, 1, "error=404")
-    [told] = await notices(store, event=Event.ATTENTION)
+    [told] = await notices(store, event=NoticeEvent.ATTENTION)
     assert (told.target, told.report.cause) == ("mail", "target:slack")
     assert "given up: error=404. Mend the target, then `receiver notices redrive --target slack`" in str(told.report)
 
 
-async def test_the_service_may_ask_for_a_longer_wait(store: Store, notify: Notify, sender: FakeSender) -> None:
+async def test_the_service_may_ask_for_a_longer_wait(
+    store: Store, notify: NoticeDispatcher, sender: FakeSender
+) -> None:
     await owe(store, a_notice())
     sender.results.append(replace(DOWN, retry_after_ms=90 * SECOND))
     await turn(notify)
@@ -139,7 +143,7 @@ async def test_the_service_may_ask_for_a_longer_wait(store: Store, notify: Notif
 
 
 async def test_ten_claims_without_a_result_make_it_dead(
-    store: Store, notify: Notify, sender: FakeSender, clock: Clock
+    store: Store, notify: NoticeDispatcher, sender: FakeSender, clock: Clock
 ) -> None:
     """Something about this send kills us: the schedule never advances, so this bound must."""
     await owe(store, a_notice())
@@ -156,7 +160,7 @@ async def test_ten_claims_without_a_result_make_it_dead(
 
 
 async def test_a_send_whose_process_died_is_claimed_again_when_its_lease_ends(
-    store: Store, notify: Notify, clock: Clock
+    store: Store, notify: NoticeDispatcher, clock: Clock
 ) -> None:
     await owe(store, a_notice())
     first = await claimed(notify.claim)
@@ -180,57 +184,66 @@ async def test_a_start_voids_the_leases_of_the_process_before(sender: FakeSender
     assert found.state is S.SENT
 
 
-async def test_a_stale_failure_does_not_count(store: Store, notify: Notify, sender: FakeSender, clock: Clock) -> None:
+async def test_a_stale_failure_does_not_count(
+    store: Store, notify: NoticeDispatcher, sender: FakeSender, clock: Clock
+) -> None:
     await owe(store, a_notice())
     stale = await claimed(notify.claim)
     clock.forward(LEASE)
     fresh = await claimed(notify.claim)
     sender.results.extend([DOWN, replace(DOWN, permanent=True)])
-    await notify.carry(stale)
-    await notify.carry(stale)
-    await notify.release(stale)
+    await notify.carry_out(stale)
+    await notify.carry_out(stale)
+    await notify.release_send(stale)
     assert ((await only(store)).state, (await only(store)).attempts) == (S.SENDING, 0)
     assert await attention(store) == []
-    await notify.carry(fresh)
+    await notify.carry_out(fresh)
     assert (await only(store)).state is S.SENT
 
 
 async def test_a_late_success_counts_and_is_final(
-    store: Store, notify: Notify, sender: FakeSender, clock: Clock
+    store: Store, notify: NoticeDispatcher, sender: FakeSender, clock: Clock
 ) -> None:
     await owe(store, a_notice())
     slow = await claimed(notify.claim)
     clock.forward(LEASE)
     fresh = await claimed(notify.claim)
-    await notify.carry(slow)
+    await notify.carry_out(slow)
     assert (await only(store)).state is S.SENT
     sender.results.append(DOWN)
-    await notify.carry(fresh)
+    await notify.carry_out(fresh)
     assert (await only(store)).state is S.SENT
     clock.forward(DAY)
     assert await notify.claim() is None
 
 
 async def test_a_result_that_cannot_be_stored_is_sent_again_after_the_lease(
-    store: Store, notify: Notify, sender: FakeSender, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store,
+    notify: NoticeDispatcher,
+    sender: FakeSender,
+    clock: Clock,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """At least once: a rare double ping, never a lost one."""
     monkeypatch.setattr("receiver.store.insist.RECORD_GAPS_S", (0.0,))
     await owe(store, a_notice())
     send = await claimed(notify.claim)
     await impatient(store)
-    with busy(tmp_path / "r.db"), pytest.raises(Unavailable):
-        await notify.carry(send)
+    with busy(tmp_path / "r.db"), pytest.raises(StoreUnavailable):
+        await notify.carry_out(send)
     clock.forward(LEASE)
     await turn(notify)
     assert (len(sender.sent), (await only(store)).state) == (2, S.SENT)
 
 
-async def test_a_send_that_is_cancelled_is_given_back(store: Store, notify: Notify, sender: FakeSender) -> None:
+async def test_a_send_that_is_cancelled_is_given_back(
+    store: Store, notify: NoticeDispatcher, sender: FakeSender
+) -> None:
     await owe(store, a_notice())
     sender.gate = asyncio.Event()
     send = await claimed(notify.claim)
-    carried = asyncio.create_task(notify.carry(send))
+    carried = asyncio.create_task(notify.carry_out(send))
     await sender.begun.wait()
     carried.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -242,7 +255,7 @@ async def test_a_send_that_is_cancelled_is_given_back(store: Store, notify: Noti
 
 @pytest.mark.parametrize("years", [-10, 10])
 async def test_a_clock_that_jumped_holds_nothing_back(
-    store: Store, notify: Notify, sender: FakeSender, clock: Clock, years: int
+    store: Store, notify: NoticeDispatcher, sender: FakeSender, clock: Clock, years: int
 ) -> None:
     """A due time or a lease is no further ahead than if it had been set by the clock that was put back."""
     clock.forward(years * 365 * DAY)
@@ -260,7 +273,7 @@ async def test_a_clock_that_jumped_holds_nothing_back(
 @pytest.mark.parametrize("restart", [False, True])
 @pytest.mark.parametrize("hours", [1, 20, 200])
 async def test_a_retry_dated_by_a_clock_that_was_ahead_waits_no_longer_than_its_gap(
-    store: Store, notify: Notify, sender: FakeSender, clock: Clock, hours: int, restart: bool
+    store: Store, notify: NoticeDispatcher, sender: FakeSender, clock: Clock, hours: int, restart: bool
 ) -> None:
     """Whether the process sees the clock put back, or starts after it; each try has its own gap."""
     clock.forward(hours * HOUR)
@@ -281,18 +294,20 @@ async def test_a_retry_dated_by_a_clock_that_was_ahead_waits_no_longer_than_its_
 # -- targets --
 
 
-async def test_one_send_at_a_time_per_target_and_a_slow_one_delays_no_other(store: Store, notify: Notify) -> None:
+async def test_one_send_at_a_time_per_target_and_a_slow_one_delays_no_other(
+    store: Store, notify: NoticeDispatcher
+) -> None:
     await owe(store, a_notice("slack"), a_notice("slack"), a_notice("mail"), a_notice("mail"))
     begun = [await claimed(notify.claim) for _ in range(2)]
     assert {it.target for it in begun} == {"slack", "mail"}
     assert await notify.claim() is None
-    await notify.carry(begun[0])
+    await notify.carry_out(begun[0])
     third = await claimed(notify.claim)
     assert third.target == begun[0].target
 
 
 async def test_a_target_that_fails_delays_only_itself(
-    store: Store, notify: Notify, sender: FakeSender, clock: Clock
+    store: Store, notify: NoticeDispatcher, sender: FakeSender, clock: Clock
 ) -> None:
     await owe(store, a_notice("slack"), a_notice("mail"))
     sender.results.append(DOWN)
@@ -303,7 +318,7 @@ async def test_a_target_that_fails_delays_only_itself(
 
 
 async def test_a_send_that_waits_for_its_retry_lets_newer_notices_pass(
-    store: Store, notify: Notify, sender: FakeSender
+    store: Store, notify: NoticeDispatcher, sender: FakeSender
 ) -> None:
     """No order is promised among notices of one target."""
     await owe(store, a_notice())
@@ -316,7 +331,7 @@ async def test_a_send_that_waits_for_its_retry_lets_newer_notices_pass(
 
 @pytest.mark.parametrize("policy", [replace(POLICY, targets=(MAIL,)), replace(POLICY, targets=())])
 async def test_a_notice_whose_target_is_gone_is_dead_with_that_reason(
-    store: Store, notify: Notify, sender: FakeSender, clock: Clock, policy: Policy
+    store: Store, notify: NoticeDispatcher, sender: FakeSender, clock: Clock, policy: Policy
 ) -> None:
     await owe(store, a_notice(), a_notice())
     await claimed(notify.claim)
@@ -337,25 +352,29 @@ async def redriven(store: Store, **more: object) -> int:
         return await tx.notices.redrive(NOW, **wanted)  # type: ignore[arg-type]  # the three of them, by name
 
 
-async def test_a_redriven_notice_starts_its_schedule_anew(store: Store, notify: Notify, sender: FakeSender) -> None:
+async def test_a_redriven_notice_starts_its_schedule_anew(
+    store: Store, notify: NoticeDispatcher, sender: FakeSender
+) -> None:
     await owe(store, a_notice(), a_notice("mail"))
-    sender.results.extend([Sent(error="gone", permanent=True)] * 2)
+    sender.results.extend([AttemptResult(error="gone", permanent=True)] * 2)
     before = {(await turn(notify)).id for _ in range(4)}  # two that fail, and the attention about each
     assert await redriven(store, targets=["slack"]) == 1
     assert await redriven(store, targets=["slack"]) == 0, "only the dead are put back"
     again = await turn(notify)
     assert (again.tries, again.claims, again.id in before) == (0, 1, False)
-    assert {it.target: it.state for it in await notices(store, event=Event.COMPLETED)} == {
+    assert {it.target: it.state for it in await notices(store, event=NoticeEvent.COMPLETED)} == {
         "slack": S.SENT,
         "mail": S.DEAD,
     }
 
 
-async def test_a_redriven_notice_may_go_to_another_target(store: Store, notify: Notify, sender: FakeSender) -> None:
+async def test_a_redriven_notice_may_go_to_another_target(
+    store: Store, notify: NoticeDispatcher, sender: FakeSender
+) -> None:
     await owe(store, a_notice())
-    sender.results.append(Sent(error="gone", permanent=True))
+    sender.results.append(AttemptResult(error="gone", permanent=True))
     await turn(notify)
-    [dead] = await notices(store, event=Event.COMPLETED)
+    [dead] = await notices(store, event=NoticeEvent.COMPLETED)
     assert await redriven(store, ids=[dead.id], to="mail") == 1
     sender.sent.clear()
     for _ in range(2):  # the attention about slack, and this
@@ -364,16 +383,16 @@ async def test_a_redriven_notice_may_go_to_another_target(store: Store, notify: 
 
 
 async def test_a_late_result_of_a_send_before_the_redrive_changes_nothing(
-    store: Store, notify: Notify, sender: FakeSender, clock: Clock
+    store: Store, notify: NoticeDispatcher, sender: FakeSender, clock: Clock
 ) -> None:
     await owe(store, a_notice())
     stuck = await claimed(notify.claim)
     clock.forward(LEASE)
-    sender.results.append(Sent(error="gone", permanent=True))
+    sender.results.append(AttemptResult(error="gone", permanent=True))
     await turn(notify)
     await redriven(store, targets=["slack"])
     again = await claimed(notify.claim)
     sender.results.append(DOWN)
-    await notify.carry(stuck)
+    await notify.carry_out(stuck)
     notice = await only(store)
     assert (notice.state, notice.error, again.id == stuck.id) == (S.SENDING, None, False)

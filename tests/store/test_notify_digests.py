@@ -9,14 +9,14 @@ from msgspec.structs import replace
 from kit.fakes import HOUR, MINUTE, NOW, SECOND, SLACK, Clock, FakeSender, a_notice, claimed, notices, owe
 from kit.notify_loop import DOWN, a_notify, all_that_may_go, some, states
 from receiver.core.pacing import DIGEST_LENGTH
-from receiver.core.types import Event, NoticeState, Quiet, Report
+from receiver.core.types import NoticeEvent, NoticeState, QuietHours, Report
 from receiver.store import Store, open_store
 
 pytestmark = pytest.mark.anyio
 
 S = NoticeState
 DIGEST = replace(SLACK, digest_ms=5 * MINUTE)
-QUIET = replace(SLACK, quiet=Quiet(22 * 60, 7 * 60, "Europe/Berlin"), quiet_except=frozenset({Event.FAILED}))
+QUIET = replace(SLACK, quiet=QuietHours(22 * 60, 7 * 60, "Europe/Berlin"), quiet_except=frozenset({NoticeEvent.FAILED}))
 EVENING = round(datetime(2026, 1, 10, 20, 59, tzinfo=UTC).timestamp()) * 1000  # 21:59 in Berlin
 MORNING = EVENING + 9 * HOUR + MINUTE
 
@@ -29,8 +29,8 @@ async def test_a_digest_is_bounded_by_what_it_holds_too(store: Store, sender: Fa
     notify = a_notify(store, sender, clock, DIGEST)
     await owe(store, *some(1))
     await all_that_may_go(notify)
-    heavy = Report(event=Event.ATTENTION, text="x" * (DIGEST_LENGTH // 4))
-    await owe(store, *(a_notice(event=Event.ATTENTION, report=heavy) for _ in range(10)))
+    heavy = Report(event=NoticeEvent.ATTENTION, text="x" * (DIGEST_LENGTH // 4))
+    await owe(store, *(a_notice(event=NoticeEvent.ATTENTION, report=heavy) for _ in range(10)))
     assert await all_that_may_go(notify) == []
     clock.forward(5 * MINUTE)
     assert await all_that_may_go(notify) == [4, 4, 2]
@@ -107,7 +107,7 @@ async def test_the_window_outlives_the_process_and_a_digest_keeps_its_members(
     await owe(store, *some(2, at=clock()))
     again = await claimed(notify.claim)
     assert (again.id, [it.id for it in again.notices]) == (digest.id, [it.id for it in digest.notices])
-    await notify.carry(again)
+    await notify.carry_out(again)
     assert await all_that_may_go(notify) == []
     assert await states(store) == {"sent": 4, "held": 2}
     await store.close()
@@ -145,7 +145,7 @@ async def test_a_notice_that_waits_for_its_picture_opens_no_window(
     await owe(store, replace(waits, due_at=NOW + 15 * SECOND))
     assert await all_that_may_go(notify) == []
     async with store.write() as tx:
-        await tx.notices.hasten(waits.ref or "", clock())
+        await tx.notices.make_due_now(waits.ref or "", clock())
     await owe(store, other)
     assert await all_that_may_go(notify) == [1]
     assert await states(store) == {"sent": 1, "held": 1}
@@ -178,7 +178,7 @@ async def test_what_is_held_over_night_comes_as_one_in_the_morning(
     assert await all_that_may_go(notify) == [1]
     for _ in range(8):
         clock.forward(HOUR)
-        await owe(store, *some(1, at=clock()), *some(1, Event.ATTENTION, at=clock()))
+        await owe(store, *some(1, at=clock()), *some(1, NoticeEvent.ATTENTION, at=clock()))
         assert await all_that_may_go(notify) == []
     assert await notify.next_due() == MORNING
     clock.now = MORNING
@@ -188,7 +188,7 @@ async def test_what_is_held_over_night_comes_as_one_in_the_morning(
 async def test_excepted_events_pass_and_only_they(store: Store, sender: FakeSender, clock: Clock) -> None:
     notify = a_notify(store, sender, clock, QUIET)
     clock.now = EVENING + HOUR
-    await owe(store, *some(450, at=clock()), *some(2, Event.FAILED, at=clock()))
+    await owe(store, *some(450, at=clock()), *some(2, NoticeEvent.FAILED, at=clock()))
     assert await all_that_may_go(notify) == [1, 1]
     assert await states(store) == {"sent": 2, "held": 450}
     clock.now = MORNING
@@ -201,11 +201,11 @@ async def test_a_retry_waits_for_the_morning_unless_it_tells_of_what_is_excepted
     notify = a_notify(store, sender, clock, QUIET)
     clock.now = EVENING + MINUTE - SECOND
     sender.results.extend([DOWN, DOWN])
-    await owe(store, *some(1, at=clock()), *some(1, Event.FAILED, at=clock()))
+    await owe(store, *some(1, at=clock()), *some(1, NoticeEvent.FAILED, at=clock()))
     assert await all_that_may_go(notify) == [1, 1]
     clock.forward(5 * SECOND)
     assert await all_that_may_go(notify) == [1]
-    [waits] = await notices(store, event=Event.COMPLETED)
+    [waits] = await notices(store, event=NoticeEvent.COMPLETED)
     assert (waits.state, waits.due_at, waits.attempts) == (S.DUE, MORNING, 1)
     clock.now = MORNING
     assert await all_that_may_go(notify) == [1]
@@ -231,11 +231,11 @@ async def test_a_digest_whose_window_ends_at_night_comes_in_the_morning(
 ) -> None:
     notify = a_notify(store, sender, clock, replace(QUIET, digest_ms=5 * MINUTE))
     clock.now = EVENING
-    await owe(store, *some(2, at=clock()), *some(2, Event.FAILED, at=clock()))
+    await owe(store, *some(2, at=clock()), *some(2, NoticeEvent.FAILED, at=clock()))
     assert await all_that_may_go(notify) == [1]
     clock.forward(5 * MINUTE)
     assert await all_that_may_go(notify) == [2], "of what failed"
-    await owe(store, *some(1, Event.FAILED, at=clock()), *some(3, at=clock()))
+    await owe(store, *some(1, NoticeEvent.FAILED, at=clock()), *some(3, at=clock()))
     assert await all_that_may_go(notify) == []
     clock.forward(5 * MINUTE)
     assert await all_that_may_go(notify) == [1]

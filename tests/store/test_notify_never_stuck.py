@@ -11,20 +11,31 @@ from msgspec.structs import replace
 
 from kit.fakes import HOUR, MAIL, MINUTE, SECOND, SLACK, Clock, FakeSender
 from kit.notify_loop import BUSY, DOWN, a_notify, next_send, some, states
-from receiver.core.types import Event, Quiet, Rate, Sent
-from receiver.notify.dispatch import Notify
+from receiver.core.types import AttemptResult, MessageRate, NoticeEvent, QuietHours
+from receiver.notify.dispatch import NoticeDispatcher
 from receiver.store import open_store
 
 TARGETS = (
     SLACK,
     replace(MAIL, digest_ms=5 * MINUTE),
-    replace(MAIL, name="night", quiet=Quiet(22 * 60, 7 * 60, "Europe/Berlin"), quiet_except=frozenset({Event.FAILED})),
-    replace(MAIL, name="all", digest_ms=HOUR, quiet=Quiet(1, 0, "UTC"), rate=Rate(1, MINUTE)),
+    replace(
+        MAIL,
+        name="night",
+        quiet=QuietHours(22 * 60, 7 * 60, "Europe/Berlin"),
+        quiet_except=frozenset({NoticeEvent.FAILED}),
+    ),
+    replace(MAIL, name="all", digest_ms=HOUR, quiet=QuietHours(1, 0, "UTC"), rate=MessageRate(1, MINUTE)),
 )
-RESULTS = {"sent": Sent(), "down": DOWN, "busy": BUSY, "put off": Sent(error="not sent", put_off=True)}
+RESULTS = {
+    "sent": AttemptResult(),
+    "down": DOWN,
+    "busy": BUSY,
+    "put off": AttemptResult(error="not sent", put_off=True),
+}
 STEPS = st.one_of(
     st.tuples(
-        st.just("owe"), st.sampled_from([(n, event) for n in (1, 5) for event in (Event.COMPLETED, Event.FAILED)])
+        st.just("owe"),
+        st.sampled_from([(n, event) for n in (1, 5) for event in (NoticeEvent.COMPLETED, NoticeEvent.FAILED)]),
     ),
     st.tuples(st.just("carry"), st.sampled_from(sorted(RESULTS))),
     st.tuples(st.just("wait"), st.sampled_from([SECOND, MINUTE, HOUR, 9 * HOUR, -HOUR])),
@@ -47,7 +58,7 @@ async def _tried(steps: list[tuple[str, object]]) -> None:
         owed, names = 0, cycle(target.name for target in TARGETS)
         for what, how in steps:
             match what, how:
-                case "owe", (int(count), Event() as event):
+                case "owe", (int(count), NoticeEvent() as event):
                     async with store.write() as tx:
                         await tx.notices.insert(
                             it for _ in range(4) for it in some(count, event, at=clock(), target=next(names))
@@ -56,7 +67,7 @@ async def _tried(steps: list[tuple[str, object]]) -> None:
                 case "carry", str(result):
                     if (send := await notify.claim()) is not None:
                         sender.results.append(RESULTS[result])
-                        await notify.carry(send)
+                        await notify.carry_out(send)
                 case "wait", int(ms):
                     clock.forward(ms)
                 case "claim", _:
@@ -73,11 +84,11 @@ async def _tried(steps: list[tuple[str, object]]) -> None:
         await store.close()
 
 
-async def _drained(notify: Notify, clock: Clock) -> None:
+async def _drained(notify: NoticeDispatcher, clock: Clock) -> None:
     """Carry everything, as the worker would, waiting whenever it says so."""
     for _ in range(2_000):
         if (send := await next_send(notify)) is not None:
-            await notify.carry(send)
+            await notify.carry_out(send)
         elif (due := await notify.next_due()) is not None:
             assert due > clock(), "or it would spin"
             clock.now = due

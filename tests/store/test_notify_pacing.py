@@ -9,8 +9,8 @@ from msgspec.structs import replace
 from kit.fakes import HOUR, MAIL, MINUTE, NOW, SECOND, SLACK, Clock, FakeSender, attention, claimed, notices, owe
 from kit.notify_loop import BUSY, DOWN, GONE, SCHEDULE, a_notify, all_that_may_go, some, states
 from receiver.core import pacing
-from receiver.core.types import Event, Picture, Rate, Send, Sent, Style
-from receiver.notify.claims import Result
+from receiver.core.types import AttachedPicture, AttemptResult, MessageRate, MessageStyle, NoticeEvent, Send
+from receiver.notify.claims import SendResult
 from receiver.store import Store, open_store
 
 pytestmark = pytest.mark.anyio
@@ -32,7 +32,7 @@ async def test_after_three_failures_a_target_rests_and_one_send_probes(
         clock.forward(gap * SECOND)
         sender.results.append(DOWN)
         assert await all_that_may_go(notify) == [1]
-    assert [it.attempts for it in await notices(store, event=Event.COMPLETED)] == [3, 3, 2, *[0] * 17]
+    assert [it.attempts for it in await notices(store, event=NoticeEvent.COMPLETED)] == [3, 3, 2, *[0] * 17]
 
 
 async def test_a_success_ends_it_and_all_that_waited_goes(store: Store, sender: FakeSender, clock: Clock) -> None:
@@ -121,7 +121,7 @@ async def test_what_we_could_not_begin_costs_no_try_and_is_no_fault_of_the_targe
     notify = a_notify(store, sender, clock, SLACK)
     await owe(store, *some(3))
     for _ in range(30):
-        sender.results.append(Sent(error="not sent: too many hanging sends", put_off=True))
+        sender.results.append(AttemptResult(error="not sent: too many hanging sends", put_off=True))
         assert await all_that_may_go(notify) == [1], "and the target is left alone meanwhile"
         assert await notify.next_due() == clock() + pacing.PUT_OFF_MS
         clock.forward(pacing.PUT_OFF_MS)
@@ -133,7 +133,7 @@ async def test_what_we_could_not_begin_costs_no_try_and_is_no_fault_of_the_targe
 async def test_a_rate_spreads_messages_and_the_loop_knows_when_it_may_go_on(
     store: Store, sender: FakeSender, clock: Clock
 ) -> None:
-    notify = a_notify(store, sender, clock, replace(SLACK, rate=Rate(2, MINUTE)), MAIL)
+    notify = a_notify(store, sender, clock, replace(SLACK, rate=MessageRate(2, MINUTE)), MAIL)
     await owe(store, *some(4), *some(4, target="mail"))
     assert await all_that_may_go(notify) == [1] * 6
     assert await notify.next_due() == NOW + MINUTE
@@ -143,11 +143,11 @@ async def test_a_rate_spreads_messages_and_the_loop_knows_when_it_may_go_on(
 
 # -- pictures --
 
-SHOWN = replace(SLACK, style=Style.NTFY)
-PICTURE = Picture("/archive/sheet.jpg")
+SHOWN = replace(SLACK, style=MessageStyle.NTFY)
+PICTURE = AttachedPicture("/archive/sheet.jpg")
 
 
-async def with_picture(send: Send) -> Picture | None:
+async def with_picture(send: Send) -> AttachedPicture | None:
     return PICTURE
 
 
@@ -156,7 +156,7 @@ async def test_a_picture_that_was_to_blame_is_left_out_from_then_on(
 ) -> None:
     notify = a_notify(store, sender, clock, SHOWN, picture=with_picture)
     await owe(store, *some(1))
-    sender.results.extend([Sent(error="error=413"), DOWN])
+    sender.results.extend([AttemptResult(error="error=413"), DOWN])
     for gap in (0, *SCHEDULE[:2]):
         clock.forward(gap)
         await all_that_may_go(notify)
@@ -168,11 +168,11 @@ async def test_text_takes_no_picture_and_one_that_fails_or_hangs_holds_nothing_u
 ) -> None:
     monkeypatch.setattr("receiver.notify.dispatch.PICTURE_MOST_S", 0.01)
 
-    async def hangs(send: Send) -> Picture | None:
+    async def hangs(send: Send) -> AttachedPicture | None:
         await asyncio.Event().wait()
         return PICTURE
 
-    async def breaks(send: Send) -> Picture | None:
+    async def breaks(send: Send) -> AttachedPicture | None:
         raise ValueError("no such picture")
 
     for target, find in ((SLACK, with_picture), (SHOWN, hangs), (SHOWN, breaks)):
@@ -187,7 +187,7 @@ async def test_text_takes_no_picture_and_one_that_fails_or_hangs_holds_nothing_u
 async def test_what_was_claimed_ahead_is_given_back_at_the_end(store: Store, sender: FakeSender, clock: Clock) -> None:
     notify = a_notify(store, sender, clock, SLACK)
     await owe(store, *some(2))
-    await notify.carry(await claimed(notify.claim))
+    await notify.carry_out(await claimed(notify.claim))
     assert await states(store) == {"sending": 1, "sent": 1}
     await notify.close()
     assert await states(store) == {"due": 1, "sent": 1}
@@ -202,7 +202,7 @@ async def test_results_that_come_together_are_recorded_together(store: Store, se
     for _ in range(3):
         sends = [await claimed(notify.claim) for _ in targets]
         assert {it.target for it in sends} == {it.name for it in targets}
-        await asyncio.gather(*(notify.carry(send) for send in sends))
+        await asyncio.gather(*(notify.carry_out(send) for send in sends))
     assert await states(store) == {"sent": 24}
     assert await all_that_may_go(notify) == []
 
@@ -212,8 +212,8 @@ async def test_a_result_that_breaks_its_row_costs_only_itself(store: Store, send
     notify = a_notify(store, sender, clock, *targets)
     await owe(store, *(it for target in targets for it in some(1, target=target.name)))
     sends = [await claimed(notify.claim) for _ in targets]
-    sender.results.extend([Sent(), Sent(error="no text: \ud800"), Sent(), Sent()])
-    ended = await asyncio.gather(*(notify.carry(send) for send in sends), return_exceptions=True)
+    sender.results.extend([AttemptResult(), AttemptResult(error="no text: \ud800"), AttemptResult(), AttemptResult()])
+    ended = await asyncio.gather(*(notify.carry_out(send) for send in sends), return_exceptions=True)
     assert [type(it) for it in ended] == [type(None), UnicodeEncodeError, type(None), type(None)]
     assert await states(store) == {"sent": 3, "sending": 1}
     clock.forward(MINUTE)
@@ -228,7 +228,7 @@ async def test_a_result_that_breaks_its_row_keeps_nobody_from_claiming(
     await owe(store, *some(1))
     send = await claimed(notify.claim)
     await owe(store, *some(1, target="other"))
-    notify._turns._results.append(Result(send, Sent(error="no text: \ud800")))
+    notify._claims._unrecorded.append(SendResult(send, AttemptResult(error="no text: \ud800")))
     assert (await claimed(notify.claim)).target == "other"
 
 
@@ -237,7 +237,7 @@ async def test_the_history_of_a_notice_has_every_try_also_those_before_a_redrive
 ) -> None:
     notify = a_notify(store, sender, clock, SLACK)
     await owe(store, *some(2))
-    sender.results.extend([DOWN, Sent(duration_ms=1)])
+    sender.results.extend([DOWN, AttemptResult(duration_ms=1)])
     await all_that_may_go(notify)
     clock.forward(5 * SECOND)
     sender.results.append(GONE)
@@ -246,7 +246,7 @@ async def test_the_history_of_a_notice_has_every_try_also_those_before_a_redrive
         await tx.notices.redrive(clock(), targets=["slack"], ids=None, to=None)
     clock.forward(SECOND)
     await all_that_may_go(notify)
-    told = await store.notices.history([1, 2, 3])
+    told = await store.notices.attempt_history([1, 2, 3])
     assert [(it.at - NOW, it.duration_ms, it.error) for it in told[1]] == [
         (0, 3, "error=500"),
         (5 * SECOND, 0, "error=404"),

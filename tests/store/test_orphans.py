@@ -8,9 +8,9 @@ import pytest
 from kit.fakes import DAY, HOUR, MINUTE, NOW, Clock, a_notice, a_ref, a_task, owe, put
 from kit.retention import OLD, a_past, folder_of, passed, pruning, sent
 from receiver.core.errors import Unwritable
-from receiver.core.types import Archive, Copy, State
-from receiver.pictures.files import SAMPLE, SHEET, Files
-from receiver.pictures.orphans import PARTS, TURN, Strays
+from receiver.core.types import ArchiveState, ImageCopy, TaskState
+from receiver.pictures.files import SAMPLE, SHEET, ArchiveFiles
+from receiver.pictures.orphans import PARTS, TURN, OrphanCleanup
 from receiver.store import Store
 
 pytestmark = pytest.mark.anyio
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 async def held(folder: Path, name: str, *files: str, age: int = DAY + 1) -> Path:
     """A folder of the archive with files that were written so many milliseconds before NOW."""
     for file in files:
-        await Files(folder / "images").put(name, file, b"a picture")
+        await ArchiveFiles(folder / "images").save_file(name, file, b"a picture")
     return aged(folder_of(folder, name), age)
 
 
@@ -36,7 +36,7 @@ def names(path: Path) -> list[str]:
 async def swept(store: Store, folder: Path, images: int = 0) -> int:
     """How many files were nobody's, in the whole archive; pictures are kept `images` days."""
     pruner = pruning(store, folder, images=images)
-    await pruner.whole()
+    await pruner.run_full_pass()
     return pruner.removed["stray files"]
 
 
@@ -63,10 +63,12 @@ async def test_of_a_task_only_that_stays_which_it_knows_of(store: Store, tmp_pat
 
 async def test_of_a_task_that_keeps_no_copy_nothing_stays(store: Store, tmp_path: Path) -> None:
     """Nor does its folder: a kill as retention removed it left that much."""
-    task = a_task(State.COMPLETED, archive=Archive.FAILED)
+    task = a_task(TaskState.COMPLETED, archive=ArchiveState.FAILED)
     await put(store, task)
     async with store.write() as tx:
-        await tx.copies.put([(task.ref, Copy(0, error="our copy was removed after 10 days, as RETENTION says"))])
+        await tx.copies.upsert(
+            [(task.ref, ImageCopy(0, error="our copy was removed after 10 days, as RETENTION says"))]
+        )
     path = await held(tmp_path, task.ref, SHEET)
     assert await swept(store, tmp_path) == 1
     assert not path.exists()
@@ -75,10 +77,10 @@ async def test_of_a_task_that_keeps_no_copy_nothing_stays(store: Store, tmp_path
 @pytest.mark.parametrize(
     "task",
     [
-        a_task(State.COMPLETED, archive=Archive.DUE, archive_at=NOW - DAY),
-        a_task(State.COMPLETED, archive=Archive.DUE, archive_at=NOW + HOUR, archive_tries=5),
-        a_task(State.WAITING),
-        a_task(State.QUEUED),
+        a_task(TaskState.COMPLETED, archive=ArchiveState.DUE, archive_at=NOW - DAY),
+        a_task(TaskState.COMPLETED, archive=ArchiveState.DUE, archive_at=NOW + HOUR, archive_tries=5),
+        a_task(TaskState.WAITING),
+        a_task(TaskState.QUEUED),
     ],
     ids=lambda it: f"{it.state}-{it.archive_at}",
 )
@@ -106,14 +108,14 @@ async def test_a_digest_s_sheet_goes_with_its_send_or_at_the_age_of_pictures(sto
 
 
 async def test_what_is_half_written_goes_after_a_day(store: Store, tmp_path: Path) -> None:
-    files = Files(tmp_path / "images")
-    async with files.part() as old, files.part() as young:
+    files = ArchiveFiles(tmp_path / "images")
+    async with files.open_pending() as old, files.open_pending() as young:
         await old.write(b"half")
         parts = aged(tmp_path / "images" / "parts")
         await young.write(b"half")
         await swept(store, tmp_path)
         assert len(names(parts)) == 1
-        await young.keep(a_ref(), "0.png")
+        await young.keep_as(a_ref(), "0.png")
 
 
 async def test_what_is_not_ours_is_not_touched(store: Store, tmp_path: Path) -> None:
@@ -154,7 +156,7 @@ async def test_a_pass_looks_at_a_part_and_the_next_one_goes_on_there(store: Stor
     pruner = pruning(store, tmp_path, clock=clock, alone=False)
     found = []
     for _ in range(17):
-        pruner.hasten()
+        pruner.start_pass_now()
         await passed(pruner)
         found.append(pruner.removed["stray files"])
     assert found == [3 * passes for passes in range(1, 17)] + [2 * PARTS + 1]
@@ -164,11 +166,11 @@ async def test_a_turn_takes_a_few_folders_only(store: Store, tmp_path: Path) -> 
     folder = f"{a_ref()[:-6]}"
     for place in range(TURN + 7):
         await held(tmp_path, f"{folder}{place:04x}ab", "0.png")
-    strays = Strays(store, Files(tmp_path / "images"))
-    await strays.begin(NOW, whole=False)
-    assert await strays.turn(NOW, None) == (TURN, True)
-    assert await strays.turn(NOW, None) == (7, False)
-    assert await strays.turn(NOW, None) == (0, False)
+    strays = OrphanCleanup(store, ArchiveFiles(tmp_path / "images"))
+    await strays.begin_pass(NOW, whole=False)
+    assert await strays.remove_some(NOW, None) == (TURN, True)
+    assert await strays.remove_some(NOW, None) == (7, False)
+    assert await strays.remove_some(NOW, None) == (0, False)
 
 
 async def test_an_archive_that_cannot_be_looked_at_is_told_and_tried_again(
@@ -181,7 +183,7 @@ async def test_an_archive_that_cannot_be_looked_at_is_told_and_tried_again(
 
     await held(tmp_path, a_ref(), "0.png")
     with monkeypatch.context() as patched:
-        patched.setattr(Files, "tops", fails)
+        patched.setattr(ArchiveFiles, "tops", fails)
         with pytest.raises(Unwritable):
             await swept(store, tmp_path)
     assert await swept(store, tmp_path) == 1
@@ -191,7 +193,7 @@ async def test_a_file_finds_its_folder_again_that_was_removed_as_empty(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between its being there and the move into it."""
-    files, ref = Files(tmp_path / "images"), a_ref()
+    files, ref = ArchiveFiles(tmp_path / "images"), a_ref()
     path = await held(tmp_path, ref, SHEET)
     rename = os.rename
     removed: list[Path] = []
@@ -204,4 +206,4 @@ async def test_a_file_finds_its_folder_again_that_was_removed_as_empty(
         rename(old, new)
 
     monkeypatch.setattr(os, "rename", late)
-    assert (await files.put(ref, "0.png", b"one")).read_bytes() == b"one"
+    assert (await files.save_file(ref, "0.png", b"one")).read_bytes() == b"one"

@@ -17,15 +17,15 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kit.fakes import HOUR, MINUTE, MODEL, NOW, PICTURES, a_notice, a_task
-from receiver.core.pacing import Ahead
-from receiver.core.types import Callback, Copy, Event, Send, State, Verdict
-from receiver.store import Attempt, Opening, Store, open_store
-from receiver.store.tables.callbacks import Callbacks
-from receiver.store.tables.notices import Notices
-from receiver.store.tables.picture_copies import Copies
-from receiver.store.tables.retention import Pruning
-from receiver.store.tables.sends import Sends
-from receiver.store.tables.tasks import Tasks
+from receiver.core.pacing import LatestTimes
+from receiver.core.types import Callback, ImageCopy, NoticeEvent, Send, TaskState, Verdict
+from receiver.store import Attempt, NewSend, Store, open_store
+from receiver.store.tables.callbacks import CallbackTable
+from receiver.store.tables.notices import NoticeTable
+from receiver.store.tables.picture_copies import PictureCopyTable
+from receiver.store.tables.retention import RetentionQueries
+from receiver.store.tables.sends import SendTable
+from receiver.store.tables.tasks import TaskTable
 
 pytestmark = pytest.mark.anyio
 
@@ -149,7 +149,7 @@ def with_each(table: str, method: str, **filters: object) -> list[Call]:
 
 
 WAITING = a_task(task_id=None)
-SETTLED = replace(WAITING, state=State.COMPLETED, poll_at=None, place_until=None, settled_at=NOW, task_id="job-2")
+SETTLED = replace(WAITING, state=TaskState.COMPLETED, poll_at=None, place_until=None, settled_at=NOW, task_id="job-2")
 MANY = [a_task(task_id=f"many-{number}") for number in range(70)]  # enough for the statements of many rows
 CALLBACK = Callback(ref=WAITING.ref, received_at=NOW, body=b"{}", digest=b"d")
 DUE = a_notice(ref=WAITING.ref)
@@ -158,12 +158,12 @@ REFS = [WAITING.ref, MANY[0].ref]
 TOUR = [
     Call("tasks", "insert", ([WAITING, *MANY],)),
     Call("tasks", "update", ([(WAITING, SETTLED)],)),
-    Call("tasks", "update", ([(it, replace(it, state=State.LOST)) for it in MANY],)),
+    Call("tasks", "update", ([(it, replace(it, state=TaskState.LOST)) for it in MANY],)),
     Call("tasks", "get", (REFS,)),
     Call("tasks", "by_task_id", ("vtrix", ["job-1", "job-2"])),
     *[
         call
-        for state in State
+        for state in TaskState
         for call in with_each("tasks", "page", state=state.value, label="l", model=MODEL, before=WAITING.ref)
     ],
     Call("tasks", "add_images", ([(it.ref, image) for it in MANY for image in PICTURES],)),
@@ -181,7 +181,7 @@ TOUR = [
     Call("tasks", "add_poll", (WAITING.ref, NOW, "nothing", "503", None)),
     Call("tasks", "remember", ("key", b"digest", WAITING.ref, NOW)),
     Call("tasks", "repeated", ("key",)),
-    Call("copies", "put", ([(it.ref, Copy(0, "0.png")) for it in MANY],)),
+    Call("copies", "put", ([(it.ref, ImageCopy(0, "0.png")) for it in MANY],)),
     Call("copies", "of", (REFS,)),
     Call("callbacks", "insert", ([(CALLBACK, True)] * 70,)),
     Call("callbacks", "count_only", ([CALLBACK] * 70,)),
@@ -202,16 +202,16 @@ TOUR = [
     ],
     Call("sends", "standing", (["slack", "mail"],)),
     Call("sends", "next_send", ("slack", NOW)),
-    Call("sends", "pull_in", (NOW, [Ahead("slack", (NOW, NOW), NOW, NOW)])),
+    Call("sends", "pull_in", (NOW, [LatestTimes("slack", (NOW, NOW), NOW, NOW)])),
     *[
         Call("sends", "hold", ("slack", NOW + HOUR, NOW), {"but": but, "again": again})
-        for but in ([], [Event.FAILED])
+        for but in ([], [NoticeEvent.FAILED])
         for again in (False, True)
     ],
-    *[Call("sends", "postpone", ("slack", NOW + HOUR, NOW), {"but": but}) for but in ([], [Event.FAILED])],
+    *[Call("sends", "postpone", ("slack", NOW + HOUR, NOW), {"but": but}) for but in ([], [NoticeEvent.FAILED])],
     Call("notices", "insert", ([DUE],)),
     *[
-        Call("sends", "open", ([Opening("slack", NOW + HOUR, digest=digest)], "me", NOW, NOW + MINUTE))
+        Call("sends", "open", ([NewSend("slack", NOW + HOUR, digest=digest)], "me", NOW, NOW + MINUTE))
         for digest in (False, True)
     ],
     Call("sends", "open_window", ("slack", NOW + HOUR)),
@@ -271,12 +271,12 @@ def explained(ran: Ran, path: Path) -> list[str]:
 
 async def test_the_tour_calls_every_method_of_the_tables(store: Store, noting: Noting) -> None:
     kinds = {
-        "tasks": Tasks,
-        "copies": Copies,
-        "callbacks": Callbacks,
-        "notices": Notices,
-        "sends": Sends,
-        "pruning": Pruning,
+        "tasks": TaskTable,
+        "copies": PictureCopyTable,
+        "callbacks": CallbackTable,
+        "notices": NoticeTable,
+        "sends": SendTable,
+        "pruning": RetentionQueries,
     }
     every = {
         f"{table}.{name}"

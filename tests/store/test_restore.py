@@ -11,10 +11,10 @@ import pytest
 
 from kit.fakes import POLICY, Clock, FakeProvider, a_task, put
 from kit.state_folder import KEYS, TOKENS, Place, log_of, run
-from receiver.core.errors import Corrupt, Locked, Newer, StoreError
-from receiver.core.types import State
+from receiver.core.errors import CorruptDatabase, DatabaseLocked, NewerSchema, StoreError
+from receiver.core.types import TaskState
 from receiver.store import open_store
-from receiver.tasks.submit import Submit
+from receiver.tasks.submit import SubmitLoop
 from receiver.telemetry.metrics import Metrics
 
 pytestmark = pytest.mark.anyio
@@ -82,7 +82,7 @@ async def test_a_service_that_runs_is_not_restored_under(place: Place) -> None:
     await place.filled()
     place.back_up()
     store = await open_store(place.database)
-    with pytest.raises(Locked):
+    with pytest.raises(DatabaseLocked):
         place.restore()
     settings = {"DATABASE_URL": f"sqlite:///{place.database}"}
     for command in (("restore", str(place.file)), ("migrate",)):
@@ -113,11 +113,11 @@ def newer(file: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "error", "says"),
     [
-        (flipped, Corrupt, "is damaged, and nothing was changed: take an earlier backup"),
-        (halved, Corrupt, "is damaged, and nothing was changed"),
-        (lambda file: file.write_bytes(os.urandom(8192)), Corrupt, "is damaged, and nothing was changed"),
+        (flipped, CorruptDatabase, "is damaged, and nothing was changed: take an earlier backup"),
+        (halved, CorruptDatabase, "is damaged, and nothing was changed"),
+        (lambda file: file.write_bytes(os.urandom(8192)), CorruptDatabase, "is damaged, and nothing was changed"),
         (lambda file: file.write_bytes(b""), StoreError, "this is no database of receiver's; nothing was changed"),
-        (newer, Newer, "install the newer version"),
+        (newer, NewerSchema, "install the newer version"),
         (Path.unlink, StoreError, "there is no backup"),
     ],
 )
@@ -136,13 +136,13 @@ async def test_what_is_no_whole_backup_changes_nothing(
 
 async def test_a_task_that_was_queued_then_is_unsure_and_never_paid_for_twice(place: Place) -> None:
     """It may have been submitted since. A person who knows that it was not says so."""
-    await place.filled(2, State.QUEUED)
+    await place.filled(2, TaskState.QUEUED)
     place.back_up()
     for queue, submitted, states in ((False, 0, {"waiting"}), (True, 1, {"queued", "submitting"})):
         assert place.restore(queue=queue).unsure == (0 if queue else 2)
         store = await open_store(place.database)
         provider = FakeProvider()
-        submit = Submit(
+        submit = SubmitLoop(
             store, provider, POLICY, Clock(), callback_url=str, key_id="k", concurrency=1, metrics=Metrics()
         )
         claimed = await submit.claim()

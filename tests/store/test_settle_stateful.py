@@ -18,12 +18,24 @@ from msgspec.structs import replace
 
 from kit.fakes import MAIL, MINUTE, PICTURES, POLICY, SLACK, Clock, FakeProvider, a_task, body, notices, parse, put
 from receiver.core.decide import picture_digest
-from receiver.core.types import Answer, Ending, Event, Heard, Outcome, Reply, Shape, State, Taken, Task, Verdict
+from receiver.core.types import (
+    Ending,
+    NoticeEvent,
+    Outcome,
+    OutcomeShape,
+    PollReply,
+    PollResult,
+    SubmitAnswer,
+    SubmitResult,
+    Task,
+    TaskState,
+    Verdict,
+)
 from receiver.store import Store, open_store
-from receiver.tasks.ingest import Ingest
-from receiver.tasks.submit import Submit
+from receiver.tasks.ingest import CallbackIngest
+from receiver.tasks.submit import SubmitLoop
 from receiver.tasks.sweep import LEASE_MS as LOOK_LEASE_MS
-from receiver.tasks.sweep import Look, Sweep
+from receiver.tasks.sweep import PollJob, SweepLoop
 from receiver.telemetry.metrics import Metrics
 
 BOTH = replace(POLICY, targets=(SLACK, MAIL))
@@ -31,9 +43,15 @@ TASKS_MOST = 4
 INDEX = st.integers(0, TASKS_MOST - 1)
 ENDINGS = st.sampled_from(Ending)
 WAITS = st.sampled_from([500, 5_000, 2 * MINUTE])
-TAKEN = st.sampled_from(Taken)
-SHAPES = st.sampled_from([Shape.TASK, Shape.TASK, Shape.TASK, Shape.JOB, Shape.OTHER])
-ENDS = {State.COMPLETED: Event.COMPLETED, State.FAILED: Event.FAILED, State.CANCELLED: Event.FAILED}
+TAKEN = st.sampled_from(SubmitResult)
+SHAPES = st.sampled_from(
+    [OutcomeShape.TASK, OutcomeShape.TASK, OutcomeShape.TASK, OutcomeShape.JOB, OutcomeShape.OTHER]
+)
+ENDS = {
+    TaskState.COMPLETED: NoticeEvent.COMPLETED,
+    TaskState.FAILED: NoticeEvent.FAILED,
+    TaskState.CANCELLED: NoticeEvent.FAILED,
+}
 
 
 class Stories(RuleBasedStateMachine):
@@ -49,7 +67,7 @@ class Stories(RuleBasedStateMachine):
         self.begin()
         self.refs: list[str] = []
         self.in_flight: list[Task] = []  # claimed for submission, not answered yet
-        self.looks: list[tuple[int, Look]] = []  # since when: claimed for a poll, not answered yet
+        self.looks: list[tuple[int, PollJob]] = []  # since when: claimed for a poll, not answered yet
         self.called: set[str] = set()
         self.unclear: set[str] = set()  # submissions of which nobody knows whether they were taken
         self.ended: dict[str, Task] = {}
@@ -61,20 +79,20 @@ class Stories(RuleBasedStateMachine):
     def begin(self) -> None:
         """The rooms, as a process makes them at its start."""
         shared = (self.store, self.provider, replace(BOTH, started_at=self.clock()), self.clock)
-        self.submit = Submit(
+        self.submit = SubmitLoop(
             *shared,
             callback_url=lambda ref: ref,
             key_id="k",
             concurrency=3,
             metrics=Metrics(),
-            luck=lambda: 0.5,
+            jitter=lambda: 0.5,
         )
-        self.sweep = Sweep(*shared, luck=lambda: 0.5, metrics=Metrics())
-        self.ingest = Ingest(self.store, parse, shared[2], self.clock, Metrics())
+        self.sweep = SweepLoop(*shared, jitter=lambda: 0.5, metrics=Metrics())
+        self.ingest = CallbackIngest(self.store, parse, shared[2], self.clock, Metrics())
 
-    def says(self, number: int, ending: Ending, shape: Shape, *, other: bool) -> Outcome:
+    def says(self, number: int, ending: Ending, shape: OutcomeShape, *, other: bool) -> Outcome:
         """What the provider says of a task; `other` names an id that is not its own."""
-        own = shape is Shape.TASK
+        own = shape is OutcomeShape.TASK
         task_id = f"job-{number}" + ("-other" if other else "") if own else None
         images = tuple(replace(it, url=f"{it.url}&of={number}-{ending}") for it in PICTURES)
         return Outcome(ending, shape, ending.value, task_id, images=images if ending is Ending.COMPLETED else ())
@@ -83,13 +101,13 @@ class Stories(RuleBasedStateMachine):
 
     @initialize(count=st.integers(1, TASKS_MOST))
     def queue(self, count: int) -> None:
-        tasks = [a_task(State.QUEUED) for _ in range(count)]
+        tasks = [a_task(TaskState.QUEUED) for _ in range(count)]
         self.refs = [it.ref for it in tasks]
         self.do(put(self.store, *tasks))
 
     @rule(wait=WAITS, early=st.none() | ENDINGS, shape=SHAPES, hold=st.booleans(), taken=TAKEN, ending=ENDINGS)
     def submission(
-        self, wait: int, early: Ending | None, shape: Shape, hold: bool, taken: Taken, ending: Ending
+        self, wait: int, early: Ending | None, shape: OutcomeShape, hold: bool, taken: SubmitResult, ending: Ending
     ) -> None:
         """A task is claimed; perhaps its callback overtakes the answer; perhaps the answer takes its time."""
         self.clock.forward(wait)
@@ -101,17 +119,17 @@ class Stories(RuleBasedStateMachine):
 
     @precondition(lambda self: self.in_flight)
     @rule(at=INDEX, taken=TAKEN, ending=ENDINGS)
-    def late_answer(self, at: int, taken: Taken, ending: Ending) -> None:
+    def late_answer(self, at: int, taken: SubmitResult, ending: Ending) -> None:
         self.answer(self.in_flight.pop(at % len(self.in_flight)), taken, ending)
 
     @rule(at=INDEX, ending=st.none() | ENDINGS, shape=SHAPES, other=st.booleans(), times=st.integers(1, 3))
-    def callback(self, at: int, ending: Ending | None, shape: Shape, other: bool, times: int) -> None:
+    def callback(self, at: int, ending: Ending | None, shape: OutcomeShape, other: bool, times: int) -> None:
         """Mostly for a task that was sent, but anybody with the token may call."""
         sent = sorted(self.unclear) or self.refs
         self.call(sent[at % len(sent)], ending, shape, other=other, times=times)
 
-    @rule(wait=WAITS, hold=st.booleans(), at=INDEX, heard=st.sampled_from(Heard), ending=ENDINGS)
-    def poll(self, wait: int, hold: bool, at: int, heard: Heard, ending: Ending) -> None:
+    @rule(wait=WAITS, hold=st.booleans(), at=INDEX, heard=st.sampled_from(PollResult), ending=ENDINGS)
+    def poll(self, wait: int, hold: bool, at: int, heard: PollResult, ending: Ending) -> None:
         self.clock.forward(wait)
         now = self.clock()
         self.looks = [(since, it) for since, it in self.looks if now < since + LOOK_LEASE_MS]
@@ -149,27 +167,27 @@ class Stories(RuleBasedStateMachine):
         assert claimed.ref not in self.ended
         self.in_flight.append(claimed)
 
-    def answer(self, task: Task, taken: Taken, ending: Ending) -> None:
-        outcome = self.says(self.refs.index(task.ref), ending, Shape.TASK, other=False)
-        self.provider.answers.append(Answer(taken, "told so", outcome if taken is Taken.TAKEN else None))
-        if taken in (Taken.TAKEN, Taken.UNCLEAR):
+    def answer(self, task: Task, taken: SubmitResult, ending: Ending) -> None:
+        outcome = self.says(self.refs.index(task.ref), ending, OutcomeShape.TASK, other=False)
+        self.provider.answers.append(SubmitAnswer(taken, "told so", outcome if taken is SubmitResult.TAKEN else None))
+        if taken in (SubmitResult.TAKEN, SubmitResult.UNCLEAR):
             self.unclear.add(task.ref)
-        self.do(self.submit.carry(task))
+        self.do(self.submit.carry_out(task))
 
-    def reply(self, look: Look, heard: Heard, ending: Ending) -> None:
+    def reply(self, look: PollJob, heard: PollResult, ending: Ending) -> None:
         outcome = replace(
-            self.says(self.refs.index(look.task.ref), ending, Shape.TASK, other=False), task_id=look.task_id
+            self.says(self.refs.index(look.task.ref), ending, OutcomeShape.TASK, other=False), task_id=look.task_id
         )
         self.provider.replies.clear()
-        self.provider.replies.append(Reply(heard, "said", outcome if heard is Heard.OUTCOME else None, b"b"))
-        self.do(self.sweep.carry(look))
+        self.provider.replies.append(PollReply(heard, "said", outcome if heard is PollResult.OUTCOME else None, b"b"))
+        self.do(self.sweep.carry_out(look))
 
-    def call(self, ref: str, ending: Ending | None, shape: Shape, *, other: bool, times: int) -> None:
+    def call(self, ref: str, ending: Ending | None, shape: OutcomeShape, *, other: bool, times: int) -> None:
         """The same callback so often, all at once; without an ending nobody can read it."""
         sent = b"?" if ending is None else body(self.says(self.refs.index(ref), ending, shape, other=other))
 
         async def receive() -> list[Verdict]:
-            return await asyncio.gather(*(self.ingest.receive(ref, sent, b"{}") for _ in range(times)))
+            return await asyncio.gather(*(self.ingest.receive_callback(ref, sent, b"{}") for _ in range(times)))
 
         verdicts = self.do(receive())
         self.given += times
@@ -192,29 +210,29 @@ class Stories(RuleBasedStateMachine):
         for ref, before in self.ended.items():
             for name in ("state", "settled_by", "settled_at", "pictures", "confirmed", "error", "usage"):
                 assert getattr(tasks[ref], name) == getattr(before, name)
-        self.ended.update({ref: task for ref, task in tasks.items() if task.state.final})
+        self.ended.update({ref: task for ref, task in tasks.items() if task.state.is_final})
         for task in tasks.values():
-            assert task.state is not State.WAITING or task.poll_at is not None
-            assert task.state is not State.QUEUED or task.ref not in self.called | self.unclear
+            assert task.state is not TaskState.WAITING or task.poll_at is not None
+            assert task.state is not TaskState.QUEUED or task.ref not in self.called | self.unclear
 
     def each_end_is_told_once_to_each_target(self) -> None:
         for ref in self.refs:
             owed = self.do(notices(self.store, ref))
-            told = [(it.target, it.event) for it in owed if it.event is not Event.ATTENTION]
+            told = [(it.target, it.event) for it in owed if it.event is not NoticeEvent.ATTENTION]
             assert len(set(told)) == len(told)
-            ends = [it for it in told if it[1] is not Event.LOST]
+            ends = [it for it in told if it[1] is not NoticeEvent.LOST]
             event = ENDS[self.ended[ref].state] if ref in self.ended else None
             assert sorted(ends) == [(name, event) for name in ("mail", "slack") if event]
 
     def pictures_are_those_of_the_outcome_that_settled(self) -> None:
-        images = self.do(self.store.tasks.images(self.refs))
-        assert set(images) == {ref for ref, task in self.ended.items() if task.state is State.COMPLETED}
+        images = self.do(self.store.tasks.images_by_ref(self.refs))
+        assert set(images) == {ref for ref, task in self.ended.items() if task.state is TaskState.COMPLETED}
         for ref, found in images.items():
             assert (picture_digest(found), len(found)) == (self.ended[ref].pictures, len(PICTURES))
 
     def every_callback_is_kept_or_counted(self) -> None:
         kept = len(self.do(self.store.callbacks.page(limit=10_000)))
-        assert kept + sum(self.do(self.store.callbacks.overflown(ref)) for ref in self.refs) == self.given
+        assert kept + sum(self.do(self.store.callbacks.overflow_count(ref)) for ref in self.refs) == self.given
 
     def teardown(self) -> None:
         self.do(self.store.close())

@@ -30,21 +30,21 @@ from kit.fakes import (
     put,
     says,
 )
-from receiver.core.errors import Stale, Unavailable
+from receiver.core.errors import StaleUpdate, StoreUnavailable
 from receiver.core.types import (
-    Archive,
+    ArchiveState,
     Callback,
     Ending,
-    Error,
-    Event,
-    Hold,
+    HoldReason,
     Image,
+    NoticeEvent,
     NoticeState,
-    Origin,
+    OutcomeSource,
     Report,
-    Source,
-    State,
     Task,
+    TaskError,
+    TaskOrigin,
+    TaskState,
     Usage,
     Verdict,
 )
@@ -79,20 +79,20 @@ FULL = Task(
     prompt="hills — 🏔",
     label="hero",
     targets=("slack", "mail"),
-    origin=Origin.MINTED,
+    origin=TaskOrigin.MINTED,
     poll_only=True,
     key_id="0a1b2c3d",
-    state=State.SUBMITTING,
-    held_by=Hold.BUDGET,
+    state=TaskState.SUBMITTING,
+    held_by=HoldReason.BUDGET,
     unsure=True,
     confirmed=False,
-    settled_by=Source.PERSON,
+    settled_by=OutcomeSource.PERSON,
     submitted_at=NOW + 1,
     settled_at=NOW + 2,
     provider_created_at=NOW + 3,
     called_at=NOW + 4,
     progress=0.25,
-    error=Error("004007098", "moderated", b"\x00\xff"),
+    error=TaskError("004007098", "moderated", b"\x00\xff"),
     usage=Usage(Decimal("0.05"), 0.9),
     pictures="abc",
     due_at=NOW + 5,
@@ -108,7 +108,7 @@ FULL = Task(
     hint_until=NOW + 14,
     kept=15,
     kept_bytes=16,
-    archive=Archive.DUE,
+    archive=ArchiveState.DUE,
     archive_at=NOW + 17,
     archive_tries=18,
 )
@@ -127,11 +127,11 @@ async def test_every_column_of_a_task_comes_back_as_it_was_put(store: Store) -> 
 @pytest.mark.parametrize(
     ("column", "values"),
     [
-        ("state", State),
-        ("origin", Origin),
-        ("held_by", [None, *Hold]),
-        ("settled_by", [None, *Source]),
-        ("archive", [None, *Archive]),
+        ("state", TaskState),
+        ("origin", TaskOrigin),
+        ("held_by", [None, *HoldReason]),
+        ("settled_by", [None, *OutcomeSource]),
+        ("archive", [None, *ArchiveState]),
     ],
 )
 async def test_every_word_of_every_enum_comes_back(store: Store, column: str, values: list[object]) -> None:
@@ -153,7 +153,7 @@ async def test_an_update_writes_every_changing_column(store: Store) -> None:
 async def test_an_update_of_a_task_that_moved_on_is_stale_and_undoes_the_batch(store: Store) -> None:
     first, second = a_task(), a_task(task_id="job-2")
     await put(store, first, second)
-    moved = replace(second, state=State.LOST)
+    moved = replace(second, state=TaskState.LOST)
     async with store.write() as tx:
         await tx.tasks.update([(second, moved)])
 
@@ -162,7 +162,7 @@ async def test_an_update_of_a_task_that_moved_on_is_stale_and_undoes_the_batch(s
             await tx.notices.insert([a_notice()])
             await tx.tasks.update([(it, replace(it, progress=0.9)) for it in (first, second)])
 
-    with pytest.raises(Stale):
+    with pytest.raises(StaleUpdate):
         await too_late()
     assert (await got(store, first.ref), await got(store, second.ref)) == (first, moved)
     assert await notices(store) == []
@@ -193,36 +193,36 @@ async def test_images_come_back_in_order_and_a_place_is_taken_once(store: Store)
     async with store.write() as tx:
         await tx.tasks.add_images([(ref, sound), *((ref, it) for it in reversed(PICTURES)), (other, PICTURES[0])])
         await tx.tasks.add_images([(ref, Image(0, "https://evil.example/"))])
-    assert await store.tasks.images([ref, other, "none"]) == {ref: (*PICTURES, sound), other: PICTURES[:1]}
+    assert await store.tasks.images_by_ref([ref, other, "none"]) == {ref: (*PICTURES, sound), other: PICTURES[:1]}
 
 
 async def test_what_is_due_comes_in_its_order_and_not_before(store: Store) -> None:
-    late, early = a_task(State.QUEUED, due_at=NOW + 5), a_task(State.QUEUED, due_at=NOW)
+    late, early = a_task(TaskState.QUEUED, due_at=NOW + 5), a_task(TaskState.QUEUED, due_at=NOW)
     await put(store, late, early, a_task(poll_at=NOW + 1), a_task(task_id="job-2", poll_at=None, place_until=NOW + 9))
     assert await store.tasks.next_queued(NOW - 1) is None
     assert await store.tasks.next_queued(NOW + 9) == early
     assert [await store.tasks.any_due(at) for at in (NOW - 1, NOW)] == [False, True]
     assert [await store.tasks.next_due(at) for at in (NOW - 1, NOW, NOW + 5)] == [NOW, NOW + 5, None]
     assert [await store.tasks.next_poll(at) for at in (NOW, NOW + 1)] == [NOW + 1, None]
-    assert [await store.tasks.in_hand(at) for at in (NOW + 8, NOW + 9)] == [2, 1]
+    assert [await store.tasks.places_taken(at) for at in (NOW + 8, NOW + 9)] == [2, 1]
 
 
 async def test_durations_are_the_models_newest(store: Store) -> None:
     for n in range(5):
-        settled = {"settled_by": Source.CALLBACK, "submitted_at": NOW, "settled_at": NOW + n * SECOND}
-        await put(store, a_task(State.COMPLETED, task_id=str(n), **settled))
-    assert await store.tasks.durations(MODEL, 3) == [4000, 3000, 2000]
-    assert await store.tasks.durations("another", 3) == []
+        settled = {"settled_by": OutcomeSource.CALLBACK, "submitted_at": NOW, "settled_at": NOW + n * SECOND}
+        await put(store, a_task(TaskState.COMPLETED, task_id=str(n), **settled))
+    assert await store.tasks.recent_durations(MODEL, 3) == [4000, 3000, 2000]
+    assert await store.tasks.recent_durations("another", 3) == []
 
 
 async def test_an_idempotency_key_is_kept_until_it_is_forgotten(store: Store) -> None:
     async with store.write() as tx:
-        await tx.tasks.remember("key", b"\x00digest", "ref", NOW)
-        assert await tx.tasks.repeated("key") == (b"\x00digest", "ref")
+        await tx.tasks.remember_key("key", b"\x00digest", "ref", NOW)
+        assert await tx.tasks.find_idempotency("key") == (b"\x00digest", "ref")
     async with store.write() as tx:
         over = NOW + 30 * DAY
         assert [await tx.tasks.forget_keys(over), await tx.tasks.forget_keys(over + 1)] == [0, 1]
-    assert await store.tasks.repeated("key") is None
+    assert await store.tasks.find_idempotency("key") is None
 
 
 # -- callbacks, notices --
@@ -254,13 +254,15 @@ async def test_every_verdict_of_a_callback_comes_back_with_its_bytes(store: Stor
 
 
 async def test_every_column_of_a_notice_comes_back(store: Store) -> None:
-    report = Report(event=Event.FAILED, ref="r", error=Error(None, "no", b"\xff"), cost=Decimal("0.10"), duration_ms=5)
+    report = Report(
+        event=NoticeEvent.FAILED, ref="r", error=TaskError(None, "no", b"\xff"), cost=Decimal("0.10"), duration_ms=5
+    )
     put_in = [
         a_notice(event=event, state=state, ref="r", report=report, attempts=2, error="e")
-        for event, state in zip(Event, NoticeState, strict=False)
+        for event, state in zip(NoticeEvent, NoticeState, strict=False)
     ]
     await owe(store, *put_in, a_notice("mail"))
-    assert [replace(it, id=None) for it in (await store.notices.of(["r"]))["r"]] == put_in
+    assert [replace(it, id=None) for it in (await store.notices.by_refs(["r"]))["r"]] == put_in
     assert [it.target for it in await store.notices.page(target="mail")] == ["mail"]
     assert len(await store.notices.page(state="due")) == 2
     newest = await store.notices.page(limit=2)
@@ -324,25 +326,25 @@ async def test_a_writer_cancelled_while_it_waits_for_its_turn_loses_nobody_elses
 
 
 async def test_what_a_transaction_changed_is_told_after_its_commit(store: Store) -> None:
-    listener = store.listen()
-    seen = {topic: store.seen(topic) for topic in Topic}
-    queued, waiting = a_task(State.QUEUED), a_task()
+    listener = store.open_listener()
+    seen = {topic: store.wake_count(topic) for topic in Topic}
+    queued, waiting = a_task(TaskState.QUEUED), a_task()
     async with store.write() as tx:
         await tx.tasks.insert([queued, waiting])
-        assert await listener.take(0) == []
-    assert set(await listener.take(0)) == {queued.ref, waiting.ref}
-    woken = {topic for topic in Topic if store.seen(topic) != seen[topic]}
+        assert await listener.take_refs(0) == []
+    assert set(await listener.take_refs(0)) == {queued.ref, waiting.ref}
+    woken = {topic for topic in Topic if store.wake_count(topic) != seen[topic]}
     assert woken == {Topic.SUBMIT, Topic.SWEEP}
-    await store.wait(Topic.SUBMIT, seen[Topic.SUBMIT], 60.0)  # returns at once: the count moved on
+    await store.wait_for_wake(Topic.SUBMIT, seen[Topic.SUBMIT], 60.0)  # returns at once: the count moved on
     listener.close()
 
 
 async def test_a_transaction_that_came_to_nothing_tells_nobody(store: Store) -> None:
-    listener = store.listen()
-    seen = store.seen(Topic.NOTIFY)
+    listener = store.open_listener()
+    seen = store.wake_count(Topic.NOTIFY)
     with pytest.raises(ZeroDivisionError):
         await broken_off(store)
-    assert (store.seen(Topic.NOTIFY), await listener.take(0)) == (seen, [])
+    assert (store.wake_count(Topic.NOTIFY), await listener.take_refs(0)) == (seen, [])
 
 
 async def test_ingest_goes_first_and_after_each_of_its_turns_comes_one_other(store: Store) -> None:
@@ -363,15 +365,15 @@ async def test_ingest_goes_first_and_after_each_of_its_turns_comes_one_other(sto
 async def test_whoever_writes_to_a_closed_store_is_told(open_it: Open) -> None:
     store = await open_it()
     await store.close()
-    with pytest.raises(Unavailable, match="closing"):
+    with pytest.raises(StoreUnavailable, match="closing"):
         await put(store, FULL)
-    with pytest.raises(Unavailable, match="closing"):
+    with pytest.raises(StoreUnavailable, match="closing"):
         await store.tasks.page()
 
 
 async def test_everything_is_still_there_after_a_start_and_the_leases_are_void(open_it: Open) -> None:
     store = await open_it()
-    task = a_task(State.SUBMITTING)
+    task = a_task(TaskState.SUBMITTING)
     await put(store, task)
     await store.close()
     store = await open_it()

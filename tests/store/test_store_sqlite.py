@@ -10,9 +10,9 @@ import pytest
 from anyio import wait_all_tasks_blocked
 
 from kit.fakes import NOW, a_notice, a_task, busy, got, impatient, owe, put
-from receiver.core.errors import Corrupt, Locked, Newer, StoreError, Unavailable
+from receiver.core.errors import CorruptDatabase, DatabaseLocked, NewerSchema, StoreError, StoreUnavailable
 from receiver.store import open_store
-from receiver.store.migrations.steps import migrations
+from receiver.store.migrations.steps import load_migrations
 from receiver.store.sqlite.engine import SqliteConnection, SqliteStore, open_sqlite
 
 pytestmark = pytest.mark.anyio
@@ -28,7 +28,7 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
 
 
 async def pragma(connection: SqliteConnection, name: str) -> object:
-    [(value,)] = await connection.rows(f"PRAGMA {name}")
+    [(value,)] = await connection.fetch_rows(f"PRAGMA {name}")
     return value
 
 
@@ -78,21 +78,21 @@ async def test_reads_see_no_half_done_transaction(store: SqliteStore) -> None:
 
 async def test_a_read_that_takes_too_long_is_interrupted_and_the_next_one_works(store: SqliteStore) -> None:
     hasty = SqliteConnection(store._reading, read_most_s=0.02)
-    with pytest.raises(Unavailable, match="longer"):
-        await hasty.rows(ENDLESS)
+    with pytest.raises(StoreUnavailable, match="longer"):
+        await hasty.fetch_rows(ENDLESS)
     assert await store.tasks.page() == []
 
 
 async def test_reads_that_queue_up_behind_a_long_one_are_bounded_too(store: SqliteStore) -> None:
     hasty = SqliteConnection(store._reading, read_most_s=0.02)
-    ends = await asyncio.gather(*(hasty.rows(ENDLESS) for _ in range(3)), return_exceptions=True)
-    assert [type(it) for it in ends] == [Unavailable] * 3
+    ends = await asyncio.gather(*(hasty.fetch_rows(ENDLESS) for _ in range(3)), return_exceptions=True)
+    assert [type(it) for it in ends] == [StoreUnavailable] * 3
 
 
 async def test_a_busy_database_is_unavailable_and_recovers(store: SqliteStore, tmp_path: Path) -> None:
     await impatient(store)
     with busy(tmp_path / "r.db"):
-        with pytest.raises(Unavailable, match="another process"):
+        with pytest.raises(StoreUnavailable, match="another process"):
             await put(store, a_task())
         assert await store.tasks.page() == [], "reading goes on"
         assert await store.probe() is not None
@@ -116,11 +116,11 @@ async def test_a_commit_that_writes_nothing_says_nothing_of_the_disk(store: Sqli
 
 async def test_a_full_disk_is_unavailable_and_stores_nothing(store: SqliteStore) -> None:
     async with store.write() as tx:
-        await tx.connection.rows(f"PRAGMA max_page_count = {await pragma(tx.connection, 'page_count')}")
-    with pytest.raises(Unavailable, match="full"):
+        await tx.connection.fetch_rows(f"PRAGMA max_page_count = {await pragma(tx.connection, 'page_count')}")
+    with pytest.raises(StoreUnavailable, match="full"):
         await put(store, *(a_task(task_id=None, params=bytes(4000)) for _ in range(50)))
     async with store.write() as tx:
-        await tx.connection.rows("PRAGMA max_page_count = 100000")
+        await tx.connection.fetch_rows("PRAGMA max_page_count = 100000")
     assert await store.tasks.page() == []
 
 
@@ -128,7 +128,7 @@ async def test_a_full_disk_is_unavailable_and_stores_nothing(store: SqliteStore)
 
 
 async def test_a_second_process_is_kept_out(store: SqliteStore, tmp_path: Path) -> None:
-    with pytest.raises(Locked):
+    with pytest.raises(DatabaseLocked):
         await open_store(tmp_path / "r.db")
     await put(store, a_task())
 
@@ -145,14 +145,14 @@ async def test_a_newer_schema_is_refused_and_left_as_it_is(tmp_path: Path) -> No
         other.execute("INSERT INTO migrations (number, name) VALUES (9999, '9999_from_the_future')")
     other.close()
     for _ in range(2):  # and the lock is given back each time
-        with pytest.raises(Newer, match="9999"):
+        with pytest.raises(NewerSchema, match="9999"):
             await open_store(path)
 
 
 async def test_a_file_that_is_no_database_is_corrupt(tmp_path: Path) -> None:
     path = tmp_path / "r.db"
     path.write_bytes(b"this is not a database, whatever it is called" * 100)
-    with pytest.raises(Corrupt, match="restore a backup"):
+    with pytest.raises(CorruptDatabase, match="restore a backup"):
         await open_store(path)
     assert path.read_bytes().startswith(b"this is not"), "it is left for whoever can mend it"
 
@@ -169,7 +169,7 @@ async def test_a_damaged_page_is_corrupt_when_it_is_read(tmp_path: Path) -> None
     start = (root - 1) * size
     path.write_bytes(whole[:start] + bytes([255] * 8) + whole[start + 8 :])
     store = await open_store(path)
-    with pytest.raises(Corrupt):
+    with pytest.raises(CorruptDatabase):
         await store.tasks.page()
     await store.close()
 
@@ -177,15 +177,17 @@ async def test_a_damaged_page_is_corrupt_when_it_is_read(tmp_path: Path) -> None
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 async def test_a_directory_that_cannot_be_written_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0o500)
-    with pytest.raises(Unavailable, match="owner and mode"):
+    with pytest.raises(StoreUnavailable, match="owner and mode"):
         await open_store(tmp_path / "closed" / "r.db")
 
 
 async def test_migrations_are_numbered_without_gaps(store: SqliteStore) -> None:
-    steps = migrations("sqlite")
+    steps = load_migrations("sqlite")
     assert [step.number for step in steps] == list(range(1, len(steps) + 1))
     async with store.write() as tx:
-        assert await tx.connection.rows("SELECT number, name FROM migrations") == [(it.number, it.name) for it in steps]
+        assert await tx.connection.fetch_rows("SELECT number, name FROM migrations") == [
+            (it.number, it.name) for it in steps
+        ]
 
 
 async def test_the_indexes_carry_the_loops(store: SqliteStore) -> None:
@@ -201,5 +203,5 @@ async def test_the_indexes_carry_the_loops(store: SqliteStore) -> None:
         "SELECT id FROM notices WHERE state = 'due' AND send_id IS NULL AND target = 't' AND due_at <= 5",
     ):
         async with store.write() as tx:
-            plan = await tx.connection.rows(f"EXPLAIN QUERY PLAN {sql}")
+            plan = await tx.connection.fetch_rows(f"EXPLAIN QUERY PLAN {sql}")
         assert all("SCAN" not in row[3] for row in plan), (sql, plan)

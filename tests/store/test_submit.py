@@ -23,11 +23,20 @@ from kit.fakes import (
     says,
 )
 from kit.submit_loop import BARRED, BUSY, NOT_SENT, REFUSED, TAKEN, UNCLEAR, Rig, a_submit
-from receiver.core.errors import Unavailable
+from receiver.core.errors import StoreUnavailable
 from receiver.core.schedule import UNSURE_MOST
-from receiver.core.types import Answer, Ending, Event, Hold, Policy, Source, State, Taken
+from receiver.core.types import (
+    Ending,
+    HoldReason,
+    NoticeEvent,
+    OutcomeSource,
+    Policy,
+    SubmitAnswer,
+    SubmitResult,
+    TaskState,
+)
 from receiver.store import open_store
-from receiver.tasks.settle import Book
+from receiver.tasks.settle import TaskBatch
 from receiver.tasks.submit import LEASE_MS
 
 pytestmark = pytest.mark.anyio
@@ -46,7 +55,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 
 async def test_200_with_an_id_is_waiting(rig: Rig) -> None:
     task = await rig.after(TAKEN)
-    assert (task.state, task.unsure, task.task_id, task.submitted_at) == (State.WAITING, False, "job-1", NOW)
+    assert (task.state, task.unsure, task.task_id, task.submitted_at) == (TaskState.WAITING, False, "job-1", NOW)
     assert (task.provider_created_at, task.key_id, task.claim) == (NOW, "0a1b2c3d", 1)
     assert (task.lease_until, task.poll_at) == (None, NOW + POLICY.sweep_first_ms)
     assert rig.provider.submitted == [(MODEL, b"{}", f"https://me.example/callbacks/{task.ref}")]
@@ -54,7 +63,7 @@ async def test_200_with_an_id_is_waiting(rig: Rig) -> None:
 
 async def test_no_byte_was_sent_is_queued_again_with_backoff(rig: Rig) -> None:
     task = await rig.after(NOT_SENT)
-    assert (task.state, task.tries, task.due_at) == (State.QUEUED, 1, NOW + SECOND)
+    assert (task.state, task.tries, task.due_at) == (TaskState.QUEUED, 1, NOW + SECOND)
     assert (task.submitted_at, task.lease_until, task.place_until, task.poll_at) == (None,) * 4
     assert not await rig.step(TAKEN), "not before its time"
     rig.clock.forward(SECOND)
@@ -64,7 +73,7 @@ async def test_no_byte_was_sent_is_queued_again_with_backoff(rig: Rig) -> None:
 
 async def test_429_is_queued_again_after_retry_after(rig: Rig) -> None:
     task = await rig.after(BUSY)
-    assert (task.state, task.due_at) == (State.QUEUED, NOW + 40 * SECOND)
+    assert (task.state, task.due_at) == (TaskState.QUEUED, NOW + 40 * SECOND)
     await rig.queue()
     assert not await rig.step(TAKEN), "nobody else is sent meanwhile"
     rig.clock.forward(40 * SECOND)
@@ -73,24 +82,24 @@ async def test_429_is_queued_again_after_retry_after(rig: Rig) -> None:
 
 async def test_a_refusal_is_failed_and_told(rig: Rig) -> None:
     task = await rig.after(REFUSED)
-    assert (task.state, task.settled_by, task.error) == (State.FAILED, Source.ANSWER, REFUSED.error)
-    assert [it.event for it in await notices(rig.store, task.ref)] == [Event.FAILED]
+    assert (task.state, task.settled_by, task.error) == (TaskState.FAILED, OutcomeSource.ANSWER, REFUSED.error)
+    assert [it.event for it in await notices(rig.store, task.ref)] == [NoticeEvent.FAILED]
 
 
 async def test_a_refused_key_pauses_submissions_and_calls_for_a_person(rig: Rig) -> None:
     [first, second] = await rig.queue(2)
     assert await rig.step(BARRED)
     task = await got(rig.store, first.ref)
-    assert (task.state, task.held_by, task.due_at) == (State.QUEUED, Hold.PAUSE, NOW + MINUTE)
+    assert (task.state, task.held_by, task.due_at) == (TaskState.QUEUED, HoldReason.PAUSE, NOW + MINUTE)
     assert await attention(rig.store) == ["provider-key"]
     assert not await rig.step(TAKEN)
-    assert (await got(rig.store, second.ref)).state is State.QUEUED
+    assert (await got(rig.store, second.ref)).state is TaskState.QUEUED
 
 
-@pytest.mark.parametrize("answer", [UNCLEAR, Answer(Taken.TAKEN, "200 without a task object")])
-async def test_an_answer_that_leaves_it_open_is_waiting_and_unsure(rig: Rig, answer: Answer) -> None:
+@pytest.mark.parametrize("answer", [UNCLEAR, SubmitAnswer(SubmitResult.TAKEN, "200 without a task object")])
+async def test_an_answer_that_leaves_it_open_is_waiting_and_unsure(rig: Rig, answer: SubmitAnswer) -> None:
     task = await rig.after(answer)
-    assert (task.state, task.unsure, task.due_at, task.lease_until) == (State.WAITING, True, None, None)
+    assert (task.state, task.unsure, task.due_at, task.lease_until) == (TaskState.WAITING, True, None, None)
     rig.clock.forward(10 * UNSURE_MOST)
     assert not await rig.step(TAKEN), "a repeat could be paid twice"
 
@@ -98,7 +107,7 @@ async def test_an_answer_that_leaves_it_open_is_waiting_and_unsure(rig: Rig, ans
 async def test_a_process_that_died_in_between_leaves_it_unsure(tmp_path: Path) -> None:
     """At once after a start, when the old process is certainly gone, and without another request."""
     provider, clock = FakeProvider(), Clock()
-    task = a_task(State.QUEUED)
+    task = a_task(TaskState.QUEUED)
     store = await open_store(tmp_path / "r.db")
     await put(store, task)
     await claimed(a_submit(store, provider, clock).claim)
@@ -107,7 +116,7 @@ async def test_a_process_that_died_in_between_leaves_it_unsure(tmp_path: Path) -
     assert await a_submit(store, provider, clock).claim() is None
     after = await got(store, task.ref)
     await store.close()
-    assert (after.state, after.unsure, after.submitted_at) == (State.WAITING, True, NOW)
+    assert (after.state, after.unsure, after.submitted_at) == (TaskState.WAITING, True, NOW)
     assert provider.submitted == []
 
 
@@ -121,15 +130,15 @@ async def test_a_lease_that_ran_out_leaves_it_unsure(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("answer", [NOT_SENT, BUSY, BARRED, UNCLEAR], ids=lambda it: it.taken)
-async def test_a_retryable_answer_after_a_callback_is_not_sent_again(rig: Rig, answer: Answer) -> None:
+async def test_a_retryable_answer_after_a_callback_is_not_sent_again(rig: Rig, answer: SubmitAnswer) -> None:
     """Someone took it: its token was called. With the id that the callback taught we are not even unsure."""
     [task] = await rig.queue()
     work = await claimed(rig.submit.claim)
     await rig.called(task, Ending.RUNNING)
     rig.provider.answers.append(answer)
-    await rig.submit.carry(work)
+    await rig.submit.carry_out(work)
     after = await got(rig.store, task.ref)
-    assert (after.state, after.task_id, after.unsure) == (State.WAITING, "job-1", False)
+    assert (after.state, after.task_id, after.unsure) == (TaskState.WAITING, "job-1", False)
     rig.clock.forward(UNSURE_MOST)
     assert not await rig.step(TAKEN)
 
@@ -138,13 +147,13 @@ async def test_a_callback_that_taught_nothing_still_means_that_someone_took_it(r
     [task] = await rig.queue()
     work = await claimed(rig.submit.claim)
     async with rig.store.write() as tx:
-        book = await Book.read(tx, [task.ref], POLICY, NOW)
-        book.apply(task.ref, None, Source.CALLBACK)
-        await book.write()
+        book = await TaskBatch.read_tasks(tx, [task.ref], POLICY, NOW)
+        book.apply_outcome(task.ref, None, OutcomeSource.CALLBACK)
+        await book.write_back()
     rig.provider.answers.append(BUSY)
-    await rig.submit.carry(work)
+    await rig.submit.carry_out(work)
     after = await got(rig.store, task.ref)
-    assert (after.state, after.unsure) == (State.WAITING, True)
+    assert (after.state, after.unsure) == (TaskState.WAITING, True)
 
 
 # -- what the answer teaches --
@@ -157,13 +166,15 @@ async def test_a_callback_may_overtake_the_answer(rig: Rig, ending: Ending) -> N
     rig.provider.before_reply = lambda: rig.called(task, ending)
     assert await rig.step(TAKEN)
     after = await got(rig.store, task.ref)
-    assert (after.state.value, after.settled_by) == (ending.value, Source.CALLBACK)
+    assert (after.state.value, after.settled_by) == (ending.value, OutcomeSource.CALLBACK)
     assert (after.task_id, after.provider_created_at, after.place_until) == ("job-1", NOW, None)
     assert len(await notices(rig.store, task.ref)) == 1
 
 
-@pytest.mark.parametrize("state", [State.QUEUED, State.WAITING, State.LOST, State.COMPLETED, State.CANCELLED])
-async def test_the_answer_stores_the_id_in_any_state(rig: Rig, state: State) -> None:
+@pytest.mark.parametrize(
+    "state", [TaskState.QUEUED, TaskState.WAITING, TaskState.LOST, TaskState.COMPLETED, TaskState.CANCELLED]
+)
+async def test_the_answer_stores_the_id_in_any_state(rig: Rig, state: TaskState) -> None:
     [task] = await rig.queue()
     work = await claimed(rig.submit.claim)
     async with rig.store.write() as tx:
@@ -171,16 +182,16 @@ async def test_the_answer_stores_the_id_in_any_state(rig: Rig, state: State) -> 
         await tx.tasks.update([(now, a_task(state, ref=task.ref, task_id=None, submitted_at=None))])
     rig.clock.forward(5 * SECOND)
     rig.provider.answers.append(TAKEN)
-    await rig.submit.carry(work)
+    await rig.submit.carry_out(work)
     after = await got(rig.store, task.ref)
     assert (after.task_id, after.submitted_at) == ("job-1", NOW)
-    assert after.state is (State.WAITING if state is State.QUEUED else state)
+    assert after.state is (TaskState.WAITING if state is TaskState.QUEUED else state)
 
 
 async def test_an_answer_that_is_the_end_settles(rig: Rig) -> None:
-    task = await rig.after(Answer(Taken.TAKEN, "200", says(Ending.COMPLETED)))
-    assert (task.state, task.settled_by, task.task_id) == (State.COMPLETED, Source.ANSWER, "job-1")
-    assert (await rig.store.tasks.images([task.ref]))[task.ref] == PICTURES
+    task = await rig.after(SubmitAnswer(SubmitResult.TAKEN, "200", says(Ending.COMPLETED)))
+    assert (task.state, task.settled_by, task.task_id) == (TaskState.COMPLETED, OutcomeSource.ANSWER, "job-1")
+    assert (await rig.store.tasks.images_by_ref([task.ref]))[task.ref] == PICTURES
 
 
 async def test_an_answer_that_disagrees_with_the_known_id_calls_for_a_person(rig: Rig) -> None:
@@ -194,7 +205,7 @@ async def test_an_answer_that_disagrees_with_the_known_id_calls_for_a_person(rig
 @pytest.mark.parametrize("ending", [Ending.RUNNING, Ending.COMPLETED])
 async def test_an_answer_with_the_id_of_another_task_calls_for_a_person(rig: Rig, ending: Ending) -> None:
     await put(rig.store, a_task(task_id="job-1"))
-    task = await rig.after(Answer(Taken.TAKEN, "200", says(ending)))
+    task = await rig.after(SubmitAnswer(SubmitResult.TAKEN, "200", says(ending)))
     assert (task.task_id, task.lease_until) == (None, None)
     assert await attention(rig.store) == [f"task-id:{task.ref}"]
 
@@ -211,11 +222,11 @@ async def test_an_answer_that_the_disk_refuses_at_first_is_stored_at_last(
 
     def flaky(*lane: object) -> object:
         if next(failures):
-            raise Unavailable("the disk is full")
+            raise StoreUnavailable("the disk is full")
         return write()
 
     monkeypatch.setattr(rig.store, "write", flaky)
-    await rig.submit.carry(work)
+    await rig.submit.carry_out(work)
     assert (await got(rig.store, task.ref)).task_id == "job-1"
 
 
@@ -224,16 +235,16 @@ async def test_a_late_answer_does_not_undo_a_new_submission(rig: Rig) -> None:
     [task] = await rig.queue()
     first = await claimed(rig.submit.claim)
     async with rig.store.write() as tx:  # the lease ran out and a person resubmitted
-        await tx.tasks.update([(first, a_task(State.QUEUED, ref=task.ref, claim=1))])
+        await tx.tasks.update([(first, a_task(TaskState.QUEUED, ref=task.ref, claim=1))])
     second = await claimed(rig.submit.claim)
     for late in (REFUSED, NOT_SENT, UNCLEAR):
         rig.provider.answers.append(late)
-        await rig.submit.carry(first)
+        await rig.submit.carry_out(first)
         assert await got(rig.store, task.ref) == second
 
 
 async def test_a_task_that_is_only_polled_is_sent_without_a_url(rig: Rig) -> None:
-    task = a_task(State.QUEUED, poll_only=True)
+    task = a_task(TaskState.QUEUED, poll_only=True)
     await put(rig.store, task)
     assert await rig.step(TAKEN)
     assert rig.provider.submitted == [(MODEL, b"{}", None)]
@@ -243,9 +254,9 @@ async def test_a_task_that_is_only_polled_is_sent_without_a_url(rig: Rig) -> Non
 async def test_without_a_key_nothing_is_sent_but_the_dead_are_still_counted(rig: Rig) -> None:
     blind = a_submit(rig.store, rig.provider, rig.clock, policy=Policy(can_poll=False))
     [task] = await rig.queue()
-    dead = a_task(State.SUBMITTING, lease_until=0)
+    dead = a_task(TaskState.SUBMITTING, lease_until=0)
     await put(rig.store, dead)
     assert await blind.claim() is None
-    assert (await got(rig.store, task.ref)).state is State.QUEUED
+    assert (await got(rig.store, task.ref)).state is TaskState.QUEUED
     assert (await got(rig.store, dead.ref)).unsure
     assert rig.provider.submitted == []

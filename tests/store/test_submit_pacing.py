@@ -21,9 +21,9 @@ from kit.fakes import (
 )
 from kit.submit_loop import BARRED, TAKEN, UNCLEAR, Rig, a_submit
 from receiver.core.decide import FOREVER
-from receiver.core.types import Answer, Ending, Source, State, Taken
+from receiver.core.types import Ending, OutcomeSource, SubmitAnswer, SubmitResult, TaskState
 from receiver.store import open_store
-from receiver.tasks.settle import Book
+from receiver.tasks.settle import TaskBatch
 
 pytestmark = pytest.mark.anyio
 
@@ -41,11 +41,13 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 
 async def test_never_more_are_in_hand_than_the_provider_bears(rig: Rig) -> None:
     tasks = await rig.queue(6)
-    rig.provider.answer = lambda: Answer(Taken.TAKEN, "200", says(Ending.RUNNING, f"job-{len(rig.provider.submitted)}"))
+    rig.provider.answer = lambda: SubmitAnswer(
+        SubmitResult.TAKEN, "200", says(Ending.RUNNING, f"job-{len(rig.provider.submitted)}")
+    )
     begun = [await claimed(rig.submit.claim) for _ in range(4)]
     assert await rig.submit.claim() is None
     for work in begun:
-        await rig.submit.carry(work)
+        await rig.submit.carry_out(work)
     assert await rig.submit.claim() is None, "those that wait for their pictures hold their places"
     await rig.called(tasks[0], Ending.COMPLETED)
     assert await rig.submit.claim() is not None
@@ -56,7 +58,7 @@ async def test_an_unsure_one_holds_its_place_for_three_expected_times(rig: Rig) 
     rig.provider.answer = lambda: UNCLEAR
     await rig.queue(5)
     for _ in range(4):
-        await rig.submit.carry(await claimed(rig.submit.claim))
+        await rig.submit.carry_out(await claimed(rig.submit.claim))
     assert await rig.submit.claim() is None
     until = NOW + 3 * POLICY.sweep_first_ms
     assert await rig.submit.next_due() == until
@@ -69,9 +71,9 @@ async def test_an_unsure_one_holds_its_place_for_three_expected_times(rig: Rig) 
 async def test_an_unsure_one_that_turns_out_to_be_running_holds_its_place_to_the_end(rig: Rig) -> None:
     task = await rig.after(UNCLEAR)
     async with rig.store.write() as tx:
-        book = await Book.read(tx, [task.ref], POLICY, NOW)
-        book.apply(task.ref, says(Ending.RUNNING, progress=0.3), Source.POLL)
-        await book.write()
+        book = await TaskBatch.read_tasks(tx, [task.ref], POLICY, NOW)
+        book.apply_outcome(task.ref, says(Ending.RUNNING, progress=0.3), OutcomeSource.POLL)
+        await book.write_back()
     after = await got(rig.store, task.ref)
     assert (after.unsure, after.place_until) == (False, FOREVER)
 
@@ -80,15 +82,15 @@ async def test_429_halves_the_concurrency_once_per_burst_then_it_creeps_up_by_on
     await rig.queue(30)
     begun = [await claimed(rig.submit.claim) for _ in range(4)]
     rig.clock.forward(SECOND)
-    rig.provider.answer = lambda: Answer(Taken.BUSY, "429")
-    await asyncio.gather(*map(rig.submit.carry, begun))
+    rig.provider.answer = lambda: SubmitAnswer(SubmitResult.BUSY, "429")
+    await asyncio.gather(*map(rig.submit.carry_out, begun))
 
     async def places() -> int:
         taken = []
         while (work := await rig.submit.claim()) is not None:
             taken.append(work)
         async with rig.store.write() as tx:
-            await tx.tasks.update([(it, a_task(State.QUEUED, ref=it.ref)) for it in taken])
+            await tx.tasks.update([(it, a_task(TaskState.QUEUED, ref=it.ref)) for it in taken])
         return len(taken)
 
     assert await places() == 2
@@ -124,7 +126,7 @@ async def test_only_one_probes_at_a_time_and_a_success_opens_the_gate(rig: Rig) 
     probe = await claimed(rig.submit.claim)
     assert await rig.submit.claim() is None
     rig.provider.answers.append(TAKEN)
-    await rig.submit.carry(probe)
+    await rig.submit.carry_out(probe)
     assert [await rig.submit.claim() is not None for _ in range(3)] == [True] * 3
 
 
@@ -132,7 +134,7 @@ async def test_refusals_of_requests_under_way_together_count_once(rig: Rig) -> N
     await rig.queue(4)
     begun = [await claimed(rig.submit.claim) for _ in range(4)]
     rig.provider.answer = lambda: BARRED
-    await asyncio.gather(*map(rig.submit.carry, begun))
+    await asyncio.gather(*map(rig.submit.carry_out, begun))
     rig.clock.forward(MINUTE)
     assert await rig.submit.claim() is not None, "the first probe comes after one minute, not after eight"
 
@@ -141,10 +143,10 @@ async def test_an_answer_to_what_was_sent_before_opens_no_gate(rig: Rig) -> None
     await rig.queue(3)
     begun = [await claimed(rig.submit.claim) for _ in range(2)]
     rig.clock.forward(SECOND)
-    rig.provider.answers.append(Answer(Taken.BUSY, "429", retry_after_ms=40 * SECOND))
-    await rig.submit.carry(begun[0])
+    rig.provider.answers.append(SubmitAnswer(SubmitResult.BUSY, "429", retry_after_ms=40 * SECOND))
+    await rig.submit.carry_out(begun[0])
     rig.provider.answers.append(TAKEN)
-    await rig.submit.carry(begun[1])
+    await rig.submit.carry_out(begun[1])
     assert await rig.submit.claim() is None
     rig.clock.forward(40 * SECOND)
     assert await rig.submit.claim() is not None
@@ -158,10 +160,10 @@ async def test_a_start_lets_one_task_probe_at_once(rig: Rig) -> None:
     assert await rig.step(BARRED)
     fresh = a_submit(rig.store, rig.provider, rig.clock)
     probe = await claimed(fresh.claim)
-    assert probe.state is State.SUBMITTING
+    assert probe.state is TaskState.SUBMITTING
     assert await fresh.claim() is None
     rig.provider.answers.append(BARRED)
-    await fresh.carry(probe)
+    await fresh.carry_out(probe)
     assert await fresh.claim() is None
     rig.clock.forward(MINUTE)
     assert await fresh.claim() is not None

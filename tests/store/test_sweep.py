@@ -26,7 +26,7 @@ from kit.fakes import (
     says,
 )
 from kit.sweep_loop import BARRED, BUSY, NOTHING, UNKNOWN, Rig, a_sweep, heard
-from receiver.core.types import Confirm, Ending, Event, Origin, Reply, Source, State, Task
+from receiver.core.types import ConfirmMode, Ending, NoticeEvent, OutcomeSource, PollReply, Task, TaskOrigin, TaskState
 from receiver.store import open_store
 
 pytestmark = pytest.mark.anyio
@@ -47,9 +47,14 @@ async def test_a_reply_that_ends_settles_and_keeps_its_body(rig: Rig) -> None:
     task = await rig.overdue()
     await rig.look(heard(says(Ending.COMPLETED)))
     after = await got(rig.store, task.ref)
-    assert (after.state, after.settled_by, after.confirmed, after.polls) == (State.COMPLETED, Source.POLL, True, 1)
-    assert (await rig.store.tasks.images([task.ref]))[task.ref] == PICTURES
-    assert [it.event for it in await notices(rig.store, task.ref)] == [Event.COMPLETED]
+    assert (after.state, after.settled_by, after.confirmed, after.polls) == (
+        TaskState.COMPLETED,
+        OutcomeSource.POLL,
+        True,
+        1,
+    )
+    assert (await rig.store.tasks.images_by_ref([task.ref]))[task.ref] == PICTURES
+    assert [it.event for it in await notices(rig.store, task.ref)] == [NoticeEvent.COMPLETED]
     assert await rig.polls_of(task) == [("outcome", b"what came")]
 
 
@@ -64,14 +69,14 @@ async def test_a_reply_that_does_not_fit_changes_nothing(rig: Rig) -> None:
     task = await rig.overdue()
     await rig.look(heard(says(Ending.COMPLETED, model="another")))
     after = await got(rig.store, task.ref)
-    assert (after.state, after.polls) == (State.WAITING, 1)
+    assert (after.state, after.polls) == (TaskState.WAITING, 1)
 
 
 async def test_of_an_id_that_a_person_told_any_time_fits(rig: Rig) -> None:
     """Its URL may be made long after the submission, or its id be told then."""
-    task = await rig.overdue(origin=Origin.MINTED)
+    task = await rig.overdue(origin=TaskOrigin.MINTED)
     await rig.look(heard(says(Ending.COMPLETED, created_at=NOW - HOUR)))
-    assert (await got(rig.store, task.ref)).state is State.COMPLETED
+    assert (await got(rig.store, task.ref)).state is TaskState.COMPLETED
 
 
 async def test_a_callback_that_came_while_we_asked_stands(rig: Rig) -> None:
@@ -79,7 +84,7 @@ async def test_a_callback_that_came_while_we_asked_stands(rig: Rig) -> None:
     rig.provider.before_reply = lambda: rig.called(task, says(Ending.COMPLETED))
     await rig.look(heard(says(Ending.FAILED)))
     after = await got(rig.store, task.ref)
-    assert (after.state, after.settled_by) == (State.COMPLETED, Source.CALLBACK)
+    assert (after.state, after.settled_by) == (TaskState.COMPLETED, OutcomeSource.CALLBACK)
     assert len(await notices(rig.store, task.ref)) == 1
 
 
@@ -119,12 +124,12 @@ async def test_gaps_grow_up_to_the_longest(rig: Rig) -> None:
 async def test_the_expected_time_is_learned_from_accepted_callbacks(rig: Rig) -> None:
     """Not from polls, nor from hints that nobody confirmed: those came when the sweep looked."""
 
-    def past(name: str, took: int, source: Source, *, confirmed: bool = True) -> list[Task]:
+    def past(name: str, took: int, source: OutcomeSource, *, confirmed: bool = True) -> list[Task]:
         settled = {"submitted_at": NOW - took, "settled_by": source, "confirmed": confirmed}
-        return [a_task(State.COMPLETED, task_id=f"{name}-{n}", **settled) for n in range(20)]
+        return [a_task(TaskState.COMPLETED, task_id=f"{name}-{n}", **settled) for n in range(20)]
 
-    await put(rig.store, *past("quick", MINUTE, Source.CALLBACK), *past("swept", 9 * MINUTE, Source.POLL))
-    await put(rig.store, *past("guessed", 9 * MINUTE, Source.CALLBACK, confirmed=False))
+    await put(rig.store, *past("quick", MINUTE, OutcomeSource.CALLBACK), *past("swept", 9 * MINUTE, OutcomeSource.POLL))
+    await put(rig.store, *past("guessed", 9 * MINUTE, OutcomeSource.CALLBACK, confirmed=False))
     task = await rig.overdue()
     await rig.look(heard(says(Ending.RUNNING)))
     assert (await got(rig.store, task.ref)).poll_at == NOW + 90 * SECOND  # 1.5 × the 0.99 quantile
@@ -161,7 +166,7 @@ async def test_refusals_of_polls_under_way_together_count_once(rig: Rig) -> None
         rig.clock.forward(SECOND)
     rig.provider.reply = BARRED
     for it in looks:
-        await rig.sweep.carry(it)
+        await rig.sweep.carry_out(it)
     await put(rig.store, a_task(task_id="job-9", poll_at=NOW))
     rig.clock.forward(MINUTE)
     assert (await claimed(rig.sweep.claim)).task_id is not None
@@ -186,7 +191,7 @@ async def test_a_poll_confirms_a_hint(rig: Rig) -> None:
     task = await rig.hinted(foreign(Ending.COMPLETED))
     await rig.look(heard(says(Ending.COMPLETED)))
     after = await got(rig.store, task.ref)
-    assert (after.state, after.settled_by, after.confirmed) == (State.COMPLETED, Source.POLL, True)
+    assert (after.state, after.settled_by, after.confirmed) == (TaskState.COMPLETED, OutcomeSource.POLL, True)
 
 
 async def test_the_id_of_a_task_object_is_asked_by_where_we_have_none(rig: Rig) -> None:
@@ -204,7 +209,7 @@ async def test_an_id_that_is_another_tasks_is_not_asked_by(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("reply", [UNKNOWN, BARRED, NOTHING, heard(says(Ending.COMPLETED, images=()))])
-async def test_an_end_that_no_poll_could_confirm_settles_unconfirmed_in_time(rig: Rig, reply: Reply) -> None:
+async def test_an_end_that_no_poll_could_confirm_settles_unconfirmed_in_time(rig: Rig, reply: PollReply) -> None:
     """404, a refused key, a provider that is down, or one that says "completed" and shows nothing."""
     task = await rig.hinted(foreign(Ending.COMPLETED))
     await rig.unconfirmed(task, reply)
@@ -231,18 +236,18 @@ async def test_a_poll_that_says_it_still_runs_puts_an_unconfirmed_end_off(rig: R
     task = await rig.hinted(foreign(Ending.COMPLETED))
     while rig.clock() < NOW + 2 * POLICY.confirm_within_ms:
         await rig.look_when_due(heard(says(Ending.RUNNING)))
-    assert (await got(rig.store, task.ref)).state is State.WAITING
-    while (after := await got(rig.store, task.ref)).state is State.WAITING:
+    assert (await got(rig.store, task.ref)).state is TaskState.WAITING
+    while (after := await got(rig.store, task.ref)).state is TaskState.WAITING:
         await rig.look_when_due(UNKNOWN)
-    assert (after.state, after.confirmed) == (State.COMPLETED, False)
+    assert (after.state, after.confirmed) == (TaskState.COMPLETED, False)
 
 
 async def test_with_confirm_always_an_unconfirmed_end_calls_for_a_person_once(rig: Rig) -> None:
-    rig = rig.with_policy(confirm=Confirm.ALWAYS)
+    rig = rig.with_policy(confirm=ConfirmMode.ALWAYS)
     task = await rig.hinted(foreign(Ending.COMPLETED))
     while rig.clock() < NOW + 3 * POLICY.confirm_within_ms:
         await rig.look_when_due(UNKNOWN)
-    assert (await got(rig.store, task.ref)).state is State.WAITING
+    assert (await got(rig.store, task.ref)).state is TaskState.WAITING
     assert await attention(rig.store) == [f"unconfirmed:{task.ref}"]
 
 
@@ -257,7 +262,7 @@ async def test_an_unsure_task_calls_for_a_person_once_when_its_place_runs_out(ri
         await rig.look_when_due(NOTHING)
     assert rig.clock() > until
     after = await got(rig.store, task.ref)
-    assert (after.state, after.place_until) == (State.WAITING, None)
+    assert (after.state, after.place_until) == (TaskState.WAITING, None)
     assert await attention(rig.store) == [f"unsure:{task.ref}"]
 
 
@@ -296,10 +301,10 @@ async def test_tasks_whose_callback_came_or_was_never_wanted_are_not_counted(rig
 
 
 async def test_a_minted_url_is_looked_at_without_a_fuss(rig: Rig) -> None:
-    task = a_task(origin=Origin.MINTED, task_id=None, submitted_at=None, poll_at=NOW, model=MODEL)
+    task = a_task(origin=TaskOrigin.MINTED, task_id=None, submitted_at=None, poll_at=NOW, model=MODEL)
     await put(rig.store, task)
     await rig.look(NOTHING)
     after = await got(rig.store, task.ref)
-    assert (after.state, rig.provider.polled, await attention(rig.store)) == (State.WAITING, [], [])
+    assert (after.state, rig.provider.polled, await attention(rig.store)) == (TaskState.WAITING, [], [])
     assert after.poll_at is not None
     assert after.poll_at > NOW

@@ -8,7 +8,7 @@ import pytest
 from anyio import wait_all_tasks_blocked
 
 from kit.fakes import NOW, Clock
-from receiver.core.errors import Unavailable
+from receiver.core.errors import StoreUnavailable
 from receiver.service import worker
 from receiver.store import Store, Topic
 
@@ -40,7 +40,7 @@ class FakeLoop:
             raise work
         return work
 
-    async def carry(self, work: str, /) -> None:
+    async def carry_out(self, work: str, /) -> None:
         self.begun.append(work)
         await self.do(work)
         self.ended.append(work)
@@ -54,7 +54,7 @@ class Running:
 
     def __init__(self, store: Store, *loops: FakeLoop, clock: Clock | None = None) -> None:
         self._stop = asyncio.Event()
-        self.task = asyncio.create_task(worker.run(loops, store, clock or Clock(), self._stop))
+        self.task = asyncio.create_task(worker.run_loops(loops, store, clock or Clock(), self._stop))
 
     async def stop(self) -> None:
         self._stop.set()
@@ -175,14 +175,14 @@ async def test_an_unexpected_fault_in_a_claim_stops_everything(store: Store) -> 
 async def test_a_fault_of_the_store_in_a_claim_is_survived(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "FAULT_WAIT_S", 0.0)
     loop = FakeLoop()
-    loop.work.extend([Unavailable("the disk is full"), Unavailable("still"), "after all"])
+    loop.work.extend([StoreUnavailable("the disk is full"), StoreUnavailable("still"), "after all"])
     running = Running(store, loop)
     await loop.idle.wait()
     await running.stop()
     assert loop.ended == ["after all"]
 
 
-@pytest.mark.parametrize("fault", [Unavailable("the disk is full"), ValueError("a bug")])
+@pytest.mark.parametrize("fault", [StoreUnavailable("the disk is full"), ValueError("a bug")])
 async def test_a_fault_in_one_piece_of_work_costs_only_that(store: Store, fault: Exception) -> None:
     """Its lease brings it back."""
     loop = FakeLoop()

@@ -21,8 +21,8 @@ from kit.commands import OUTPAINT, RECEIVER, REF, environment
 from kit.live_service import PATIENCE_S
 from receiver import config, sandbox
 from receiver.cli.main import COMMANDS, cli
-from receiver.cli.output import age, cell, table
-from receiver.sandbox import Options, Sandbox
+from receiver.cli.output import age, format_table, safe_line
+from receiver.sandbox import Sandbox, SandboxOptions
 
 Run = Callable[..., Result]
 
@@ -46,7 +46,7 @@ def provider() -> Iterator[Sandbox]:
     """A stand-in for the provider that takes its time, but not much."""
     with (
         anyio.from_thread.start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(sandbox.running(Options(latency_s=0.2))) as running,
+        portal.wrap_async_context_manager(sandbox.open_sandbox(SandboxOptions(latency_s=0.2))) as running,
     ):
         yield running
 
@@ -193,7 +193,7 @@ def test_a_reader_who_leaves_is_told_nothing(tmp_path: Path) -> None:
 
 def test_tables_fit_the_terminal_by_the_column_that_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")
-    lines = table(
+    lines = format_table(
         ("REF", "LABEL", "AGE"), [("0199", "a label that is far too long for this", "3 h")], shrink=(1,)
     ).splitlines()
     assert all(len(line) <= 40 for line in lines)
@@ -210,8 +210,8 @@ def test_ages_are_for_people() -> None:
 
 
 def test_words_from_outside_cannot_speak_to_the_terminal() -> None:
-    assert "\x1b" not in cell("a\x1b[2Jb\r\nc")
-    assert "\n" not in cell("a\nb")
+    assert "\x1b" not in safe_line("a\x1b[2Jb\r\nc")
+    assert "\n" not in safe_line("a\nb")
 
 
 # -- config --
@@ -219,8 +219,10 @@ def test_words_from_outside_cannot_speak_to_the_terminal() -> None:
 
 def test_the_example_file_is_a_receiver_toml_with_the_defaults(run: Run, tmp_path: Path) -> None:
     (tmp_path / "receiver.toml").write_text(run("config", "--example").stdout)
-    assert replace(config.load({}), sources=()) == replace(config.load({}, Path("receiver.toml")), sources=())
-    assert config.load({}).port == 8000
+    assert replace(config.load_settings({}), sources=()) == replace(
+        config.load_settings({}, Path("receiver.toml")), sources=()
+    )
+    assert config.load_settings({}).port == 8000
 
 
 def test_config_shows_sources_and_no_secret(run: Run) -> None:

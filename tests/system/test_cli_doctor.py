@@ -15,8 +15,8 @@ from kit.live_service import KEY, SECRET, TOKEN, free_port, serving, sinking, un
 from kit.web import near, problem
 from receiver import config, sandbox
 from receiver.cli import doctor as doctors
-from receiver.sandbox import Options
-from receiver.tokens import Purpose
+from receiver.sandbox import SandboxOptions
+from receiver.tokens import MacPurpose
 
 pytestmark = pytest.mark.anyio
 
@@ -52,7 +52,7 @@ def by_check(output: str) -> dict[str, dict[str, Any]]:
 async def test_a_service_that_is_well_is_found_well_and_status_0(tmp_path: Path) -> None:
     """Against the sandbox, with the service at work, and nothing of it is changed or told that is secret."""
     async with (
-        sandbox.running(Options(), port=0) as provider,
+        sandbox.open_sandbox(SandboxOptions(), port=0) as provider,
         sinking() as sink,
         serving(tmp_path, f"{provider.url}/model/v1/generation", NOTIFY_URLS=sink.url) as service,
     ):
@@ -92,7 +92,7 @@ async def test_what_fails_is_a_line_with_its_remedy_and_status_1(tmp_path: Path)
 async def test_pings_that_were_given_up_are_told_though_all_else_is_well(tmp_path: Path) -> None:
     """A target that answers 500 is no fault of the service's, and yet nobody is told; a token that is not there is."""
     async with (
-        sandbox.running(Options(), port=0) as provider,
+        sandbox.open_sandbox(SandboxOptions(), port=0) as provider,
         sinking() as sink,
         serving(tmp_path, f"{provider.url}/model/v1/generation", NOTIFY_URLS=sink.url, NOTIFY_RETRY="1") as service,
     ):
@@ -221,8 +221,8 @@ async def test_the_service_signs_a_nonce_for_the_doctor_and_for_nothing_else(tmp
         answer = await web.client.get(f"/doctor/{nonce}")
         said = answer.json()
         assert (answer.status_code, said["nonce"], answer.headers["cache-control"]) == (200, nonce, "no-store")
-        good = [it for it in Purpose if web.parts.ring.verify(it, nonce, said["mac"])]
-        assert good == [Purpose.DOCTOR]
+        good = [it for it in MacPurpose if web.parts.ring.verify(it, nonce, said["mac"])]
+        assert good == [MacPurpose.DOCTOR]
 
 
 @pytest.mark.parametrize("nonce", ["", "0123456789abcde", "0" * 65, "0123456789ABCDEF", "0123456789abcdef/", "%00"])
@@ -238,20 +238,20 @@ def test_it_says_so_if_it_was_not_given_the_settings_of_the_unit(
     (tmp_path / "receiver.db").touch()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(config, "UNIT_DATABASE", tmp_path / "receiver.db")
-    told = [it.text for it in doctors._settings(config.load({}), None)]
+    told = [it.text for it in doctors._check_settings(config.load_settings({}), None)]
     assert f"not those of this machine's unit, whose state is in {tmp_path}" in told
-    told = [it.text for it in doctors._settings(config.load({"STATE_DIRECTORY": str(tmp_path)}), None)]
+    told = [it.text for it in doctors._check_settings(config.load_settings({"STATE_DIRECTORY": str(tmp_path)}), None)]
     assert not [text for text in told if "unit" in text]
 
 
 def test_keys_that_are_closed_to_it_are_not_told_to_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As an ordinary user beside the unit: what the permissions say is enough."""
-    settings = config.load({"STATE_DIRECTORY": str(tmp_path)})
+    settings = config.load_settings({"STATE_DIRECTORY": str(tmp_path)})
     missing = "there are no secret keys here yet"
-    assert missing in [it.text for it in doctors._settings(settings, None)]
+    assert missing in [it.text for it in doctors._check_settings(settings, None)]
 
     def closed(_: Path) -> bool:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     monkeypatch.setattr(Path, "exists", closed)
-    assert missing not in [it.text for it in doctors._settings(settings, None)]
+    assert missing not in [it.text for it in doctors._check_settings(settings, None)]

@@ -16,7 +16,7 @@ import pytest
 from kit.commands import OUTPAINT, RECEIVER, environment
 from kit.live_service import PATIENCE_S
 from receiver import sandbox
-from receiver.sandbox import Options
+from receiver.sandbox import SandboxOptions
 
 
 def start(tmp_path: Path, *args: str, **settings: str) -> "subprocess.Popen[str]":
@@ -180,7 +180,7 @@ def test_a_second_signal_ends_serve_at_once(tmp_path: Path) -> None:
     """The first one waits for a submission whose answer hangs, and says so; the second does not."""
     with (
         anyio.from_thread.start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(sandbox.running(Options(slow=1.0))) as provider,
+        portal.wrap_async_context_manager(sandbox.open_sandbox(SandboxOptions(slow=1.0))) as provider,
     ):
         key = {"PROVIDER_URL": f"{provider.url}/model/v1/generation", "PROVIDER_KEY": "any-key-will-do"}
         service = start(tmp_path, API_TOKENS="a-token-for-this-test", **key)

@@ -22,10 +22,10 @@ from kit.database_faults import NOWHERE, locked, new_callback
 from kit.fakes import MINUTE, NOW, Clock, a_notice, a_ref, a_task, got, impatient, notices, owe, put
 from kit.live_service import Service, serving, until
 from kit.web import DONE, Served, callback_path, minted, opened, served
-from receiver.core.errors import Unavailable
-from receiver.core.types import Archive, Callback, NoticeState, State
+from receiver.core.errors import StoreUnavailable
+from receiver.core.types import ArchiveState, Callback, NoticeState, TaskState
 from receiver.service import worker
-from receiver.service.wiring import Parts
+from receiver.service.wiring import ServiceParts
 from receiver.store import Topic, open_store
 from receiver.store.sqlite.engine import SqliteStore
 
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.anyio
 LARGE = json.dumps({"pad": "x" * 200_000}).encode()
 
 
-async def pragma(parts: Parts, sql: str) -> int:
+async def pragma(parts: ServiceParts, sql: str) -> int:
     """Say or ask a pragma on the live writing connection, past the store: what it is to be, once the fault is over."""
     assert isinstance(parts.store, SqliteStore)
     rows = list(await parts.store._writing.execute_fetchall(f"PRAGMA {sql}"))
@@ -42,14 +42,14 @@ async def pragma(parts: Parts, sql: str) -> int:
 
 
 @contextlib.asynccontextmanager
-async def locked_by_another(parts: Parts, path: Path) -> AsyncIterator[None]:
+async def locked_by_another(parts: ServiceParts, path: Path) -> AsyncIterator[None]:
     await impatient(parts.store)
     with locked(path):
         yield
 
 
 @contextlib.asynccontextmanager
-async def full(parts: Parts, path: Path) -> AsyncIterator[None]:
+async def full(parts: ServiceParts, path: Path) -> AsyncIterator[None]:
     """The file may not grow by a page, which SQLite tells as it tells a full disk."""
     await pragma(parts, f"max_page_count = {await pragma(parts, 'page_count')}")
     yield
@@ -57,7 +57,7 @@ async def full(parts: Parts, path: Path) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def damaged(parts: Parts, path: Path) -> AsyncIterator[None]:
+async def damaged(parts: ServiceParts, path: Path) -> AsyncIterator[None]:
     """The first pages of both tables are junk on disk, and in nobody's memory; as they were again at the end."""
     assert isinstance(parts.store, SqliteStore)
     connections = (parts.store._writing, parts.store._reading)
@@ -81,13 +81,13 @@ async def damaged(parts: Parts, path: Path) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def read_only(parts: Parts, path: Path) -> AsyncIterator[None]:
+async def read_only(parts: ServiceParts, path: Path) -> AsyncIterator[None]:
     await pragma(parts, "query_only = ON")
     yield
     await pragma(parts, "query_only = OFF")
 
 
-Fault = Callable[[Parts, Path], contextlib.AbstractAsyncContextManager[None]]
+Fault = Callable[[ServiceParts, Path], contextlib.AbstractAsyncContextManager[None]]
 STOPPING_ALL = [(locked_by_another, "another process holds"), (read_only, "cannot be written")]
 FAULTS = [*STOPPING_ALL, (full, "the disk is full")]  # what changes rows in place still goes well in a full file
 
@@ -158,8 +158,8 @@ async def test_the_loops_try_once_then_wait_and_go_on_when_it_has_passed(
         store = parts.store
         loops = parts.loops
         topics = {loop.topic for loop in loops}
-        pictures = a_task(State.COMPLETED, task_id="done", archive=Archive.DUE, archive_at=1)
-        await put(store, a_task(State.QUEUED), a_task(poll_at=1), pictures)
+        pictures = a_task(TaskState.COMPLETED, task_id="done", archive=ArchiveState.DUE, archive_at=1)
+        await put(store, a_task(TaskState.QUEUED), a_task(poll_at=1), pictures)
         await owe(store, a_notice())
         write = store.write
 
@@ -181,7 +181,7 @@ async def test_the_loops_try_once_then_wait_and_go_on_when_it_has_passed(
         async with fault(parts, tmp_path / "receiver.db"):
             monkeypatch.setattr(store, "write", counted)
             monkeypatch.setattr(store, "wait", waiting)
-            running = asyncio.create_task(worker.run(loops, store, parts.clock, stop))
+            running = asyncio.create_task(worker.run_loops(loops, store, parts.clock, stop))
             await until(all_wait)
             idle = {Topic.PRUNE: worker.INTERVAL_S}  # nothing is old, so it wants nothing of the store
             assert sorted(waits) == sorted((it, idle.get(it, worker.FAULT_WAIT_S)) for it in topics)
@@ -267,7 +267,7 @@ async def test_a_full_disk_is_not_ready_because_it_has_room_for_a_little(small_d
             while True:
                 file.write(bytes(4096))
         huge = [(Callback(ref=a_ref(), received_at=NOW, body=bytes(100_000)), True) for _ in range(10)]
-        with pytest.raises(Unavailable, match="the disk is full"):
+        with pytest.raises(StoreUnavailable, match="the disk is full"):
             async with store.write() as tx:
                 await tx.callbacks.insert(huge)
         assert [await store.probe() is None for _ in range(5)] == [False] * 5

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from kit.picture_files import BLUE, GREEN, PATIENT, RED, Colour, bad, encoded, noise, opened, plain, written
-from receiver.pictures.drawing.draw import HEAVY, SIDE, SMALL, columns_for, fitted, webp_size
-from receiver.pictures.drawing.process import Studio
-from receiver.pictures.drawing.protocol import Sheet
+from receiver.pictures.drawing.draw import HEAVY, SIDE, SMALL, columns_for, fit_size, webp_size
+from receiver.pictures.drawing.process import DrawingProcess
+from receiver.pictures.drawing.protocol import ContactSheet
 
 pytestmark = pytest.mark.anyio
 
@@ -32,12 +32,12 @@ def patches(image: Image.Image, colour: Colour) -> tuple[int, int, int, int] | N
     return mask.getbbox()
 
 
-def patient() -> Studio:
-    return Studio(limits=PATIENT, within_s=600)
+def patient() -> DrawingProcess:
+    return DrawingProcess(limits=PATIENT, within_s=600)
 
 
-async def drawn(folder: Path, *contents: bytes) -> Sheet:
-    return await patient().draw(written(folder, list(contents)))
+async def drawn(folder: Path, *contents: bytes) -> ContactSheet:
+    return await patient().draw_sheet(written(folder, list(contents)))
 
 
 async def test_four_pictures_become_four_thumbnails_and_one_sheet(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ async def test_what_is_not_a_file_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "good").write_bytes(plain())
     names = ("pipe", "good", "gone", ".")
-    sheet = await patient().draw([(name, tmp_path / name) for name in names])
+    sheet = await patient().draw_sheet([(name, tmp_path / name) for name in names])
     assert [it.error for it in sheet.drawn] == [
         "cannot be read: not a file",
         None,
@@ -212,7 +212,7 @@ async def test_captions_may_say_anything(tmp_path: Path) -> None:
     """Long ones, empty ones, control characters, other scripts: the sheet is drawn."""
     captions = ["", "a" * 9000, "\x00\x1b[31m\n", "‮שלום", "你好", "👩‍👩‍👧", "0"]
     paths = written(tmp_path, [plain((60, 60))] * len(captions))
-    sheet = await patient().draw([(caption, path) for caption, (_, path) in zip(captions, paths, strict=True)])
+    sheet = await patient().draw_sheet([(caption, path) for caption, (_, path) in zip(captions, paths, strict=True)])
     assert sheet.error is None
 
 
@@ -239,9 +239,9 @@ def test_columns() -> None:
 
 
 def test_fitted_keeps_the_ratio_and_a_pixel_at_least() -> None:
-    assert fitted((2000, 1000), (512, 512)) == (512, 256)
-    assert fitted((10, 20), (512, 512)) == (10, 20)
-    assert fitted((9000, 2), (512, 512)) == (512, 1)
+    assert fit_size((2000, 1000), (512, 512)) == (512, 256)
+    assert fit_size((10, 20), (512, 512)) == (10, 20)
+    assert fit_size((9000, 2), (512, 512)) == (512, 1)
 
 
 def test_the_size_of_a_webp_is_in_its_header(tmp_path: Path) -> None:

@@ -14,11 +14,11 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from bench.pictures import MOST_MB, measure
+from bench.pictures import MOST_MB, measure_sheet
 from kit.picture_files import BLUE, PATIENT, encoded, noise, opened, plain, scans, written
 from receiver.pictures.drawing import child
-from receiver.pictures.drawing.process import CHILD, Studio
-from receiver.pictures.drawing.protocol import Drawn, Limits, Sheet
+from receiver.pictures.drawing.process import CHILD, DrawingProcess
+from receiver.pictures.drawing.protocol import ContactSheet, DrawLimits, DrawResult
 
 pytestmark = pytest.mark.anyio
 
@@ -69,8 +69,8 @@ child.run(sys.stdin.buffer, sys.stdout.buffer)
 """
 
 
-def broken(limits: Limits = PATIENT, within_s: float = 600) -> Studio:
-    return Studio(child=(sys.executable, "-I", "-c", BROKEN), limits=limits, within_s=within_s)
+def broken(limits: DrawLimits = PATIENT, within_s: float = 600) -> DrawingProcess:
+    return DrawingProcess(child=(sys.executable, "-I", "-c", BROKEN), limits=limits, within_s=within_s)
 
 
 def children() -> set[int]:
@@ -109,7 +109,7 @@ async def test_a_picture_that_ends_its_process_fails_alone(tmp_path: Path, fault
     """It is found, told of, and left out; all others are drawn, and the sheet too."""
     before = children()
     paths = written(tmp_path, [plain(), fault, plain(colour=BLUE), plain((900, 10))])
-    sheet = await broken().draw(paths)
+    sheet = await broken().draw_sheet(paths)
     assert [it.error for it in sheet.drawn] == [None, told, None, None]
     assert [bool(it.small) for it in sheet.drawn] == [True, False, True, True]
     assert sheet.error is None
@@ -120,13 +120,13 @@ async def test_a_picture_that_ends_its_process_fails_alone(tmp_path: Path, fault
 async def test_several_that_end_their_process_fail_each(tmp_path: Path) -> None:
     """The first, the last, and two in a row."""
     paths = written(tmp_path, [b"KILL", plain(), b"SEGV", b"EXIT", plain(), b"KILL"])
-    sheet = await broken().draw(paths)
+    sheet = await broken().draw_sheet(paths)
     assert [bool(it.error) for it in sheet.drawn] == [True, False, True, True, False, True]
     assert sheet.picture
 
 
 async def test_if_all_end_their_process_there_is_no_sheet(tmp_path: Path) -> None:
-    sheet = await broken().draw(written(tmp_path, [b"KILL", b"KILL"]))
+    sheet = await broken().draw_sheet(written(tmp_path, [b"KILL", b"KILL"]))
     assert (sheet.picture, sheet.error) == (None, "none of the pictures can be drawn")
     assert all(it.error for it in sheet.drawn)
 
@@ -135,7 +135,7 @@ async def test_pictures_that_take_all_the_time_of_the_processor_fail_each_alone(
     """The kernel counts, for each anew, so that a busy machine blames nobody and no picture pays for another."""
     limits = PATIENT._replace(cpu_s=1)
     paths = written(tmp_path, [b"SPIN", plain(), b"SPIN", b"SPIN", plain(colour=BLUE)])
-    sheet = await broken(limits).draw(paths)
+    sheet = await broken(limits).draw_sheet(paths)
     late = "drawing it takes too long"
     assert [it.error for it in sheet.drawn] == [late, None, late, late, None]
     assert [bool(it.small) for it in sheet.drawn] == [False, True, False, False, True]
@@ -145,7 +145,7 @@ async def test_pictures_that_take_all_the_time_of_the_processor_fail_each_alone(
 async def test_progressive_jpegs_of_thousands_of_scans_fail_each_alone(tmp_path: Path) -> None:
     """A few hundred bytes of a small file take a minute each: what stands beside them is drawn, and so is the sheet."""
     paths = written(tmp_path, [scans(4_400, 9_000), plain(), scans(4_400, 9_000), plain(colour=BLUE)])
-    sheet = await Studio(limits=PATIENT._replace(cpu_s=1), within_s=600).draw(paths)
+    sheet = await DrawingProcess(limits=PATIENT._replace(cpu_s=1), within_s=600).draw_sheet(paths)
     assert [(bool(it.small), it.error) for it in sheet.drawn] == [
         (False, "drawing it takes too long"),
         (True, None),
@@ -158,15 +158,15 @@ async def test_the_largest_pictures_that_are_allowed_are_drawn(tmp_path: Path) -
     large = noise(500).resize((5_000, 4_000), Image.Resampling.BILINEAR)
     kinds = [("PNG", {"compress_level": 1}), ("JPEG", {"progressive": True, "quality": 92})]
     paths = written(tmp_path, [encoded(large, kind, **more) for kind, more in kinds])
-    sheet = await Studio(limits=PATIENT, within_s=600).draw(paths)
+    sheet = await DrawingProcess(limits=PATIENT, within_s=600).draw_sheet(paths)
     assert [(bool(it.small), it.error) for it in sheet.drawn] == [(True, None)] * 2
 
 
 async def test_what_hangs_is_ended_in_time_and_not_blamed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """On a machine that stands still every picture does: it may be drawn later."""
     before = children()
-    sheet = await broken(Limits(within_s=0.5)).draw(written(tmp_path, [b"HANG"]))
-    assert sheet == Sheet(None, (Drawn(),), "none of the pictures can be drawn")
+    sheet = await broken(DrawLimits(within_s=0.5)).draw_sheet(written(tmp_path, [b"HANG"]))
+    assert sheet == ContactSheet(None, (DrawResult(),), "none of the pictures can be drawn")
     assert caplog.messages == ["picture 0 is not drawn: there was no time for it"]
     assert children() == before
 
@@ -183,8 +183,8 @@ def test_what_hangs_leaves_half_of_the_time_to_those_after_it(monkeypatch: pytes
     monkeypatch.setattr(child, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(child, "apart", hanging)
     monkeypatch.setattr(child, "confine", lambda _: iter(()))
-    asked = {"limits": Limits(within_s=16), "pictures": [("0", "gone")] * 4}
-    child.run(io.BytesIO(json.dumps(asked).encode()), io.BytesIO())
+    asked = {"limits": DrawLimits(within_s=16), "pictures": [("0", "gone")] * 4}
+    child.run_child(io.BytesIO(json.dumps(asked).encode()), io.BytesIO())
     assert shares == [8, 4, 2, 2]
 
 
@@ -204,8 +204,8 @@ def short():
 os.fork = short
 child.run(sys.stdin.buffer, sys.stdout.buffer)
 """
-    studio = Studio(child=(sys.executable, "-I", "-c", script), limits=PATIENT, within_s=600)
-    sheet = await studio.draw(written(tmp_path, [plain(), plain(colour=BLUE)]))
+    studio = DrawingProcess(child=(sys.executable, "-I", "-c", script), limits=PATIENT, within_s=600)
+    sheet = await studio.draw_sheet(written(tmp_path, [plain(), plain(colour=BLUE)]))
     assert [(bool(it.small), it.error) for it in sheet.drawn] == [(False, None), (True, None)]
     assert sheet.picture
 
@@ -213,10 +213,10 @@ child.run(sys.stdin.buffer, sys.stdout.buffer)
 async def test_a_child_that_hangs_is_ended_in_time(tmp_path: Path) -> None:
     """Nothing is left of it, no picture is blamed, and the next draw is none the worse."""
     before = children()
-    studio = broken(Limits(within_s=3600), within_s=1.0)
-    sheet = await studio.draw(written(tmp_path, [b"HANG"]))
+    studio = broken(DrawLimits(within_s=3600), within_s=1.0)
+    sheet = await studio.draw_sheet(written(tmp_path, [b"HANG"]))
     assert (sheet.picture, sheet.error) == (None, "there was no time for a contact sheet")
-    assert sheet.drawn == (Drawn(),)
+    assert sheet.drawn == (DrawResult(),)
     assert children() == before
 
 
@@ -224,18 +224,18 @@ async def test_a_child_that_hangs_is_ended_in_time(tmp_path: Path) -> None:
 async def test_a_child_that_is_not_itself_is_not_believed(tmp_path: Path, lie: str) -> None:
     """It should never be; a picture that took over more than its own process would show here."""
     script = f"import sys; sys.stdin.read(); sys.stdout.buffer.write(b'{{\"size\": 0}}\\n' + {lie})"
-    sheet = await Studio(child=(sys.executable, "-I", "-c", script)).draw(written(tmp_path, [plain()]))
-    assert sheet == Sheet(None, (Drawn(),), "the child that draws is not itself")
+    sheet = await DrawingProcess(child=(sys.executable, "-I", "-c", script)).draw_sheet(written(tmp_path, [plain()]))
+    assert sheet == ContactSheet(None, (DrawResult(),), "the child that draws is not itself")
 
 
 async def test_a_cancelled_draw_leaves_no_child(tmp_path: Path) -> None:
     """Its place is free for the next, which waited: there is one child at a time."""
     before = children()
     studio = broken()
-    hanging = asyncio.create_task(studio.draw(written(tmp_path, [b"HANG"])))
+    hanging = asyncio.create_task(studio.draw_sheet(written(tmp_path, [b"HANG"])))
     await until_started(before)
     (tmp_path / "good").write_bytes(plain())
-    waiting = asyncio.create_task(studio.draw([("0", tmp_path / "good")]))
+    waiting = asyncio.create_task(studio.draw_sheet([("0", tmp_path / "good")]))
     await asyncio.sleep(0)
     assert len(children() - before) == 1
     hanging.cancel()
@@ -250,18 +250,18 @@ async def test_a_child_that_does_not_start_blames_no_picture(
     tmp_path: Path, command: tuple[str, ...], caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is an error in the log, with what it said."""
-    sheet = await Studio(child=command).draw(written(tmp_path, [plain(), plain()]))
+    sheet = await DrawingProcess(child=command).draw_sheet(written(tmp_path, [plain(), plain()]))
     assert sheet.picture is None
     assert sheet.error
     assert "start" in sheet.error
-    assert set(sheet.drawn) == {Drawn()}
+    assert set(sheet.drawn) == {DrawResult()}
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
     assert "No such file" in caplog.text or "no Pillow" in caplog.text
 
 
 async def test_no_picture_is_no_sheet() -> None:
-    sheet = await Studio().draw([])
+    sheet = await DrawingProcess().draw_sheet([])
     assert (sheet.picture, sheet.drawn, sheet.error) == (None, (), "there is no picture")
 
 
@@ -305,7 +305,7 @@ def test_limits_that_are_forbidden_are_told(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(resource, "setrlimit", refuse)
     monkeypatch.setattr(os, "nice", refuse)
     monkeypatch.setattr(os, "umask", lambda _: 0)
-    told = list(child.confine(Limits()))
+    told = list(child.apply_rlimits(DrawLimits()))
     assert [it.partition(":")[0] for it in told] == [
         "memory",
         "CPU time",
@@ -329,10 +329,10 @@ def refuse(*_): raise PermissionError(1, "Operation not permitted")
 resource.setrlimit = refuse
 child.run(sys.stdin.buffer, sys.stdout.buffer)
 """
-    studio = Studio(child=(sys.executable, "-I", "-c", script), limits=PATIENT, within_s=600)
+    studio = DrawingProcess(child=(sys.executable, "-I", "-c", script), limits=PATIENT, within_s=600)
     paths = written(tmp_path, [plain()])
-    assert (await studio.draw(paths)).picture
-    assert (await studio.draw(paths)).picture
+    assert (await studio.draw_sheet(paths)).picture
+    assert (await studio.draw_sheet(paths)).picture
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert "memory: [Errno 1] Operation not permitted" in record.getMessage()
@@ -348,7 +348,7 @@ import json, os, sys
 sys.stdin.read()
 print(json.dumps({"size": 0, "without": [" ".join(os.environ), " ".join(sys.argv)]}), flush=True)
 """
-    await Studio(child=(sys.executable, "-I", "-c", script)).draw(written(tmp_path, [plain()]))
+    await DrawingProcess(child=(sys.executable, "-I", "-c", script)).draw_sheet(written(tmp_path, [plain()]))
     assert "without some limits" in caplog.text
     assert "RECEIVER" not in caplog.text
     assert str(tmp_path) not in " ".join(CHILD)
@@ -356,4 +356,4 @@ print(json.dumps({"size": 0, "without": [" ".join(os.environ), " ".join(sys.argv
 
 def test_memory_for_four_pictures_of_2048_pixels() -> None:
     """At most 120 MB at the worst, Python and Pillow with it."""
-    assert measure().peak_mb <= MOST_MB
+    assert measure_sheet().peak_mb <= MOST_MB

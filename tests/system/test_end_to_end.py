@@ -16,7 +16,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from kit.live_service import KEY, OUTPAINT, PATIENCE_S, SECRET, Service, Sink, free_port, serving, sinking, until
 from receiver import sandbox
-from receiver.sandbox import Body, Fate, Options, Sandbox
+from receiver.sandbox import CallbackBody, Fate, Sandbox, SandboxOptions
 from receiver.tokens import Ring, new_ref
 
 pytestmark = pytest.mark.anyio
@@ -36,11 +36,11 @@ class Mailbox:
 
 @asynccontextmanager
 async def line(
-    folder: Path, *script: Fate, body: Body = Body.TASK, **settings: str
+    folder: Path, *script: Fate, body: CallbackBody = CallbackBody.TASK, **settings: str
 ) -> AsyncIterator[tuple[Service, Sandbox, Sink]]:
     """Service, provider and sink, connected. Polls begin after a second."""
-    options = Options(latency_s=0.2, seed=1, script=script, body=body)
-    async with sandbox.running(options) as provider, sinking() as sink:
+    options = SandboxOptions(latency_s=0.2, seed=1, script=script, body=body)
+    async with sandbox.open_sandbox(options) as provider, sinking() as sink:
         settings = {"NOTIFY_URLS": sink.url, "SWEEP_FIRST": "60", **settings}
         async with serving(folder, provider.url + "/model/v1/generation", **settings) as service:
             yield service, provider, sink
@@ -101,7 +101,7 @@ async def test_a_duplicate_changes_nothing(tmp_path: Path) -> None:
     async with line(tmp_path, Fate.DUPLICATED | Fate.COMPLETES) as (service, provider, sink):
         ref = await service.submit("twice")
         before = await service.settled(ref)
-        await provider.quiet()
+        await provider.wait_until_idle()
         assert [it["verdict"] for it in await service.callbacks(ref)] == ["accepted", "duplicate"]
         assert await service.task(ref) == before
         assert len(sink.got) == 1
@@ -125,14 +125,14 @@ async def test_a_callback_that_overtakes_the_answer_settles(tmp_path: Path) -> N
         assert provider.book.polled == 0
 
 
-@pytest.mark.parametrize("body", [Body.JOB, Body.WRAPPED])
-async def test_an_upstream_shaped_body_leads_to_a_poll_and_settles(tmp_path: Path, body: Body) -> None:
+@pytest.mark.parametrize("body", [CallbackBody.JOB, CallbackBody.WRAPPED])
+async def test_an_upstream_shaped_body_leads_to_a_poll_and_settles(tmp_path: Path, body: CallbackBody) -> None:
     async with line(tmp_path, body=body) as (service, provider, sink):
         ref = await service.submit("foreign")
         task = await service.settled(ref)
         assert (task["settled_by"], task["confirmed"]) == ("poll", True)
         assert (await service.callbacks(ref))[0]["verdict"] == "hint"
-        assert provider.book.polls(task["task_id"]) >= 1
+        assert provider.book.poll_count(task["task_id"]) >= 1
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 
 from kit.commands import RECEIVER, ROOT, environment
 from kit.install_machine import KEY, TARGET, UNITS, URL, given, run, snapshot
-from receiver.config import load
+from receiver.config import load_settings
 
 
 @pytest.fixture
@@ -48,10 +48,12 @@ def test_what_is_installed_is_what_the_service_starts_with(root: Path) -> None:
     """The settings as the unit would find them: a credentials directory and a state directory."""
     run(*given(root))
     etc = root / "etc/receiver"
-    settings = load({"CREDENTIALS_DIRECTORY": str(etc), "STATE_DIRECTORY": "/var/lib/receiver"}, etc / "receiver.toml")
+    settings = load_settings(
+        {"CREDENTIALS_DIRECTORY": str(etc), "STATE_DIRECTORY": "/var/lib/receiver"}, etc / "receiver.toml"
+    )
     assert (settings.public_url, settings.provider_key) == (URL, KEY)
     assert [target.url for target in settings.targets] == [TARGET]
-    assert settings.sqlite == Path("/var/lib/receiver/receiver.db")
+    assert settings.sqlite_file == Path("/var/lib/receiver/receiver.db")
 
 
 def test_a_second_time_nothing_is_asked_and_nothing_is_written(root: Path) -> None:

@@ -11,10 +11,10 @@ import pytest
 from kit.install_machine import KEY, TARGET, UNITS, URL, Machine, snapshot
 from receiver.cli.install import steps as placing
 from receiver.cli.install import unit_age
-from receiver.cli.install.steps import Remove, Run, Write
+from receiver.cli.install.steps import RemoveFile, RunCommand, WriteFile
 
 HOME = Path(__file__).parents[2]
-SINCE = unit_age.since  # before a machine of ours answers in its place
+SINCE = unit_age.running_since  # before a machine of ours answers in its place
 
 
 @pytest.fixture
@@ -220,8 +220,8 @@ class Interrupted:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.at, self.steps = -1, 0
-        for kind in (Write, Remove, Run):
-            monkeypatch.setattr(kind, "done", self._around(kind.done))
+        for kind in (WriteFile, RemoveFile, RunCommand):
+            monkeypatch.setattr(kind, "done", self._around(kind.apply))
 
     def _around(self, done: Any) -> Any:
         def step(it: object) -> None:

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from kit.install_machine import UNITS
 from receiver.cli.install import command, program
-from receiver.cli.install.program import Program
+from receiver.cli.install.program import InstalledProgram
 from receiver.cli.main import cli
 
 HOME = Path(__file__).parents[2]
@@ -22,18 +22,18 @@ HOME = Path(__file__).parents[2]
 
 def test_a_folder_of_settings_that_others_may_change_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "receiver"
-    assert list(command._unsafe(folder)) == []
+    assert list(command._check_settings_folder(folder)) == []
     folder.mkdir(mode=0o755)
-    assert list(command._unsafe(folder)) == []
+    assert list(command._check_settings_folder(folder)) == []
     folder.chmod(0o775)
     wanted = [f"others than root may change {folder}; chown root: {folder} && chmod go-w {folder}"]
-    assert list(command._unsafe(folder)) == wanted
+    assert list(command._check_settings_folder(folder)) == wanted
     (tmp_path / "link").symlink_to(folder)
-    assert list(command._unsafe(tmp_path / "link")) == wanted
+    assert list(command._check_settings_folder(tmp_path / "link")) == wanted
     if os.geteuid() == 0:
         folder.chmod(0o755)
         os.chown(folder, 65_534, 65_534)
-        assert list(command._unsafe(folder)) == wanted
+        assert list(command._check_settings_folder(folder)) == wanted
 
 
 @pytest.mark.parametrize("made", ["touch", "symlink_to"])
@@ -41,26 +41,26 @@ def test_something_else_in_its_place_is_refused(tmp_path: Path, made: str) -> No
     """A file, a link to nowhere."""
     folder = tmp_path / "receiver"
     getattr(folder, made)(*(["nowhere"] if made == "symlink_to" else []))
-    assert list(command._unsafe(folder)) == [f"{folder} is no directory; move it away"]
+    assert list(command._check_settings_folder(folder)) == [f"{folder} is no directory; move it away"]
 
 
 def test_a_state_directory_that_systemd_cannot_use_is_refused(tmp_path: Path) -> None:
     """The service would end with status 238 at every start."""
     state, kept = tmp_path / "receiver", tmp_path / "private/receiver"
-    assert list(command._in_the_way(state)) == []
+    assert list(command._check_state_dir(state)) == []
     state.mkdir()
-    assert list(command._in_the_way(state)) == []  # systemd moves it
+    assert list(command._check_state_dir(state)) == []  # systemd moves it
     kept.mkdir(parents=True)
-    assert list(command._in_the_way(state)) == [f"{state} is in the way of systemd's link to {kept}: move it away"]
+    assert list(command._check_state_dir(state)) == [f"{state} is in the way of systemd's link to {kept}: move it away"]
     state.rmdir()
     for good in (kept, "private/receiver"):
         state.symlink_to(good)
-        assert list(command._in_the_way(state)) == []
+        assert list(command._check_state_dir(state)) == []
         state.unlink()
     state.symlink_to("/srv/large")
-    [told] = command._in_the_way(state)
+    [told] = command._check_state_dir(state)
     assert told == f"{state} is a link to /srv/large: move what it leads to, to {kept}, and remove the link"
-    [told] = command._in_the_way(Path("/proc"))
+    [told] = command._check_state_dir(Path("/proc"))
     assert told == "/proc is a mount point: mount that at /private/proc, and remove /proc"
 
 
@@ -84,7 +84,7 @@ def checkout(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_a_checkout_that_a_service_can_run_is_taken(checkout: Path) -> None:
-    assert list(program.find(checkout).hindrances()) == []
+    assert list(program.find_program(checkout).find_blockers()) == []
 
 
 def test_a_program_that_the_sandbox_hides_is_refused(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +92,7 @@ def test_a_program_that_the_sandbox_hides_is_refused(checkout: Path, monkeypatch
     monkeypatch.setattr(program, "_HIDDEN", (str(checkout),))
     (checkout.parent / "opt").symlink_to(checkout)
     for home in (checkout, checkout.parent / "opt"):
-        [told] = program.find(home).hindrances()
+        [told] = program.find_program(home).find_blockers()
         assert "where the service's sandbox hides it; put the checkout into /opt/receiver" in told
 
 
@@ -100,17 +100,17 @@ def test_a_program_that_the_sandbox_hides_is_refused(checkout: Path, monkeypatch
 def test_a_program_that_others_cannot_reach_is_refused(checkout: Path, closed: str) -> None:
     """As a clone with umask 077 is."""
     (checkout / closed).chmod(0o700)
-    [told] = program.find(checkout).hindrances()
+    [told] = program.find_program(checkout).find_blockers()
     assert told.endswith(f"the service is not root; chmod -R go+rX {checkout}")
 
 
 def test_a_checkout_that_was_not_made_ready_is_refused(checkout: Path) -> None:
     (checkout / ".venv/bin/python").unlink()
     (checkout / ".venv/bin/python").symlink_to("python3.10-that-was")
-    [told] = program.find(checkout).hindrances()
+    [told] = program.find_program(checkout).find_blockers()
     assert told.startswith(f"there is no {checkout}/.venv/bin/python3.10-that-was, which ")
     (checkout / ".venv/bin/receiver").unlink()
-    [told] = program.find(checkout).hindrances()
+    [told] = program.find_program(checkout).find_blockers()
     assert f"run `make install` in {checkout}" in told
 
 
@@ -140,7 +140,7 @@ def test_a_dry_run_that_would_be_refused_is_status_1(monkeypatch: pytest.MonkeyP
 def test_what_a_comment_says_of_the_place_stays_true() -> None:
     """It tells where the program is by default."""
     unit = "# unless it is in /opt/receiver\nExecStart=/opt/receiver/.venv/bin/receiver serve\n"
-    named = Program(Path("/srv/r/.venv/bin/receiver"), Path("/srv/r")).named_in(unit)
+    named = InstalledProgram(Path("/srv/r/.venv/bin/receiver"), Path("/srv/r")).rewrite_unit(unit)
     assert named == "# unless it is in /opt/receiver\nExecStart=/srv/r/.venv/bin/receiver serve\n"
 
 
@@ -151,9 +151,9 @@ def test_a_package_brings_the_units_along_and_they_name_its_program(tmp_path: Pa
     """The wheel has a copy of each, under the name by which it is looked for."""
     table = tomllib.loads((HOME / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
     assert table["force-include"] == {f"systemd/{name}": f"receiver/units/{name}" for name in UNITS}
-    called = Program(tmp_path / "bin/receiver", None)
+    called = InstalledProgram(tmp_path / "bin/receiver", None)
     for name in UNITS:
-        text = called.named_in((HOME / "systemd" / name).read_text())
+        text = called.rewrite_unit((HOME / "systemd" / name).read_text())
         assert "/opt/receiver" not in "".join(it for it in text.splitlines() if not it.startswith("#"))
         assert "Documentation=" not in text
         assert ("ExecStart=" in text) == (f"ExecStart={tmp_path}/bin/receiver " in text)
@@ -167,6 +167,6 @@ def test_without_a_checkout_the_program_is_the_one_of_its_environment(
     (package / "units/receiver.service").touch()
     (package.parent / "systemd").mkdir()  # another package, of that name
     monkeypatch.setattr(program, "PACKAGE", package)
-    assert program.find(None) == Program(Path(sysconfig.get_path("scripts"), "receiver"), None)
-    assert program.units() == package / "units"
-    assert set(program.find(None).files()) == {package / "units/receiver.service", package.parent}
+    assert program.find_program(None) == InstalledProgram(Path(sysconfig.get_path("scripts"), "receiver"), None)
+    assert program.units_dir() == package / "units"
+    assert set(program.find_program(None).list_files()) == {package / "units/receiver.service", package.parent}

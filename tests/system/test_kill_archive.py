@@ -10,7 +10,7 @@ import pytest
 from kit.archive_loop import JPEG, archiving, owed, png, serving
 from kit.commands import TESTS
 from kit.dying_archive import POINTS
-from receiver.core.types import Archive
+from receiver.core.types import ArchiveState
 from receiver.pictures.files import SHEET
 from receiver.store import open_store
 
@@ -39,7 +39,7 @@ async def test_nothing_is_lost_by_a_kill_while_archiving(tmp_path: Path, point: 
         store = await open_store(tmp_path / "r.db")
         async with archiving(store, tmp_path) as rig:
             assert await rig.round()
-            assert await rig.state(ref) == (Archive.DONE, None, 0)
+            assert await rig.state(ref) == (ArchiveState.DONE, None, 0)
             assert await rig.waits(ref) == 0
             assert [(it.file, it.small, it.error) for it in await rig.copies(ref)] == [
                 (f"{number}.png", f"{number}.small.jpg", None) for number in range(3)

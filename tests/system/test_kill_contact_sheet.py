@@ -13,8 +13,8 @@ from kit.commands import TESTS
 from kit.dying_sheet import POINTS
 from kit.fakes import a_notice, a_ref, owe
 from kit.picture_files import BLUE, GREEN, RED, opened, plain
-from receiver.core.types import Copy, Event, NoticeState
-from receiver.pictures.files import SHEET, Files
+from receiver.core.types import ImageCopy, NoticeEvent, NoticeState
+from receiver.pictures.files import SHEET, ArchiveFiles
 from receiver.store import open_store
 
 pytestmark = pytest.mark.anyio
@@ -25,14 +25,14 @@ DYING = ("-m", "kit.dying_sheet")
 async def a_digest(folder: Path) -> None:
     """Three tasks whose thumbnails are in the archive, and their notices, held until now."""
     store = await open_store(folder / "r.db")
-    files = Files(folder / "images")
+    files = ArchiveFiles(folder / "images")
     for colour in (RED, BLUE, GREEN):
         ref = a_ref()
-        await files.put(ref, "0.small.jpg", plain(colour=colour, kind="JPEG"))
+        await files.save_file(ref, "0.small.jpg", plain(colour=colour, kind="JPEG"))
         async with store.write() as tx:
-            await tx.copies.put([(ref, Copy(0, "0.png", small="0.small.jpg"))])
+            await tx.copies.upsert([(ref, ImageCopy(0, "0.png", small="0.small.jpg"))])
         notice = a_notice(ref=ref, state=NoticeState.HELD)
-        await owe(store, replace(notice, report=replace(notice.report, ref=ref, event=Event.COMPLETED)))
+        await owe(store, replace(notice, report=replace(notice.report, ref=ref, event=NoticeEvent.COMPLETED)))
     await store.close()
 
 
@@ -59,7 +59,7 @@ async def test_a_digest_s_sheet_outlives_a_kill(tmp_path: Path, point: str) -> N
     sent = (tmp_path / "sent").read_text().splitlines()
     assert sent == [f"{len(content)} {hashlib.sha256(content).hexdigest()}"] * (2 if point == "sent" else 1)
     store = await open_store(tmp_path / "r.db")
-    assert await store.notices.counts() == []  # none is open, none dead
+    assert await store.notices.count_by_state() == []  # none is open, none dead
     await store.close()
-    await Files(tmp_path / "images").tidy()
+    await ArchiveFiles(tmp_path / "images").remove_leftovers()
     assert list((tmp_path / "images" / "parts").iterdir()) == []

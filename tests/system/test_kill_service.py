@@ -9,7 +9,7 @@ from kit.commands import TESTS
 from kit.dying import POINTS
 from kit.live_service import Service, sinking
 from receiver import sandbox
-from receiver.sandbox import Fate, Options
+from receiver.sandbox import Fate, SandboxOptions
 
 pytestmark = pytest.mark.anyio
 
@@ -21,8 +21,8 @@ async def test_nothing_is_lost_by_a_kill(tmp_path: Path, point: str) -> None:
     """One task; the process dies at the point; the real service takes over and ends the job, paid for once."""
     fate = Fate.DROPPED | Fate.COMPLETES if point == "polled" else Fate.COMPLETES
     retry_s = (0.1,) * 10_000  # a provider that insists, so that the restart is in time, however long it takes
-    options = Options(latency_s=0.2, seed=1, script=(fate,), callback_retry_s=retry_s)
-    async with sandbox.running(options) as provider, sinking() as sink:
+    options = SandboxOptions(latency_s=0.2, seed=1, script=(fate,), callback_retry_s=retry_s)
+    async with sandbox.open_sandbox(options) as provider, sinking() as sink:
         service = Service(tmp_path, f"{provider.url}/model/v1/generation", NOTIFY_URLS=sink.url, SWEEP_FIRST="1")
         try:
             await service.start(DYING, point)

@@ -17,13 +17,13 @@ import pytest
 from kit.fakes import DAY, NOW, a_task, put
 from kit.retention import OLD, YOUNG, a_past, left, pruning
 from kit.state_folder import KEYS, TASK, Place
-from receiver.atomic_files import drafted
+from receiver.atomic_files import draft_file
 from receiver.core.errors import ReceiverError
-from receiver.pictures.files import Files
+from receiver.pictures.files import ArchiveFiles
 from receiver.store import open_store
 from receiver.store.sqlite.engine import SqliteConnection
 from receiver.upkeep import backup
-from receiver.upkeep.backup_pictures import Images
+from receiver.upkeep.backup_pictures import ImagesMode
 
 CALLS = ("rename", "link", "unlink", "rmdir", "mkdir", "fsync", "pwrite", "ftruncate")
 MOST = 200  # kills, by far
@@ -62,7 +62,7 @@ def killed(nth: int, work: Callable[[], object]) -> bool:
             commit = SqliteConnection.commit
 
             async def dying_commit(self: SqliteConnection) -> bool:
-                await self.rows("SELECT 1")  # whatever was put off is written now
+                await self.fetch_rows("SELECT 1")  # whatever was put off is written now
                 fuse.burn()
                 return await commit(self)
 
@@ -107,25 +107,25 @@ def test_a_backup_that_is_killed_is_there_whole_or_not_at_all(place: Place) -> N
     name = "receiver-20251229.db"
 
     def prepare() -> None:
-        place.back_up(Images.LINK, NOW, pattern)
+        place.back_up(ImagesMode.LINK, NOW, pattern)
 
     def check() -> None:
         elsewhere = Place(place.state.parent / "elsewhere")
         elsewhere.state.mkdir(exist_ok=True, parents=True)
         assert elsewhere.restore(pattern.with_name(name)).tasks == 3
-        place.back_up(Images.LINK, NOW + DAY, pattern)
-        backup.rotate(pattern, 2)
+        place.back_up(ImagesMode.LINK, NOW + DAY, pattern)
+        backup.rotate_backups(pattern, 2)
         found = sorted(it.name for it in pattern.parent.iterdir())
         assert [it for it in found if not it.endswith(".images")] == [name, "receiver-20251230.db"]
         assert (pattern.parent / "receiver-20251230.db.images" / "ab" / TASK / "0.png").exists()
         assert not [it for it in found if it.endswith(".part")]
 
-    assert kills(lambda: place.back_up(Images.LINK, NOW, pattern), check, prepare) > 8
+    assert kills(lambda: place.back_up(ImagesMode.LINK, NOW, pattern), check, prepare) > 8
 
 
 def test_a_restore_that_is_killed_leaves_the_old_database_or_the_new_one(place: Place) -> None:
     """Whole, with good keys; whatever is put back afterwards finds nothing in its way, and nothing that was is lost."""
-    place.back_up(Images.COPY)
+    place.back_up(ImagesMode.COPY)
 
     def prepare() -> None:
         for path in place.state.glob("receiver.db*"):
@@ -175,7 +175,7 @@ def test_retention_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
 
     async def prune() -> None:
         store = await open_store(tmp_path / "state" / "r.db")
-        await pruning(store, tmp_path / "state", tasks=10, callbacks=20, polls=20, notices=20).whole()
+        await pruning(store, tmp_path / "state", tasks=10, callbacks=20, polls=20, notices=20).run_full_pass()
         await store.close()
 
     async def check() -> None:
@@ -188,7 +188,7 @@ def test_retention_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
         folders = [it for it in (tmp_path / "state" / "images").glob("*/*") if it.parent.name != "parts"]
         assert [it.name for it in folders] == [task.ref]
         assert len(list(folders[0].iterdir())) == 3
-        await Files(tmp_path / "state" / "images").remove([task.ref])
+        await ArchiveFiles(tmp_path / "state" / "images").remove_folders([task.ref])
 
     def run(work: Callable[[], Any]) -> Callable[[], None]:
         return lambda: asyncio.run(work())
@@ -199,6 +199,6 @@ def test_retention_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
 def test_a_killed_write_of_one_backup_does_not_spoil_another(place: Place) -> None:
     """Two at once for one name: the second is told so, and the first comes to its end."""
     place.back_up()
-    with drafted(place.file), pytest.raises(ReceiverError, match="another process is just writing"):
+    with draft_file(place.file), pytest.raises(ReceiverError, match="another process is just writing"):
         place.back_up()
     assert place.restore().tasks == 3

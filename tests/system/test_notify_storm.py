@@ -17,8 +17,8 @@ from kit.commands import TESTS
 from kit.dying_outbox import POINTS
 from kit.fakes import a_ref, owe
 from kit.live_service import Sink, free_port, sinking, until
-from receiver.core.types import Event, Notice, Policy, Report, Target
-from receiver.notify.dispatch import Notify
+from receiver.core.types import Notice, NoticeEvent, Policy, Report, Target
+from receiver.notify.dispatch import NoticeDispatcher
 from receiver.notify.messages.message import NoLinks
 from receiver.notify.senders.sender import AppriseSender
 from receiver.service import worker
@@ -74,7 +74,7 @@ class BadSink:
 async def sending(store: Store, *targets: Target) -> AsyncIterator[None]:
     """The loop over these targets, through Apprise."""
     sender = AppriseSender(timeout_s=TIMEOUT_S)
-    notify = Notify(
+    notify = NoticeDispatcher(
         store,
         sender,
         Policy(targets=targets),
@@ -86,7 +86,7 @@ async def sending(store: Store, *targets: Target) -> AsyncIterator[None]:
     )
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        group.create_task(worker.run([notify], store, wall_clock, stop))
+        group.create_task(worker.run_loops([notify], store, wall_clock, stop))
         try:
             yield
         finally:
@@ -98,7 +98,7 @@ async def sending(store: Store, *targets: Target) -> AsyncIterator[None]:
 def a_told(target: str, label: str) -> Notice:
     """A notice that is due now, of a task with this label."""
     now, ref = wall_clock(), a_ref()
-    report = Report(event=Event.COMPLETED, ref=ref, label=label)
+    report = Report(event=NoticeEvent.COMPLETED, ref=ref, label=label)
     return Notice(target=target, event=report.event, report=report, created_at=now, due_at=now, ref=ref)
 
 
@@ -115,7 +115,7 @@ async def test_every_notice_arrives_once_the_bad_times_are_over_and_the_healthy_
             if how != "refuses":
                 await sink.open()
         targets = [Target(name=how, url=f"json://127.0.0.1:{sink.port}/") for how, sink in bad.items()]
-        targets.append(Target(name="healthy", url=healthy.url, on=frozenset({Event.COMPLETED})))
+        targets.append(Target(name="healthy", url=healthy.url, on=frozenset({NoticeEvent.COMPLETED})))
         await stack.enter_async_context(sending(store, *targets))
         await owe(store, a_told("healthy", "warm"))  # with the first message Apprise is loaded
         await until(lambda: some_told(healthy))
@@ -134,7 +134,7 @@ async def test_every_notice_arrives_once_the_bad_times_are_over_and_the_healthy_
 
         await until(all_sent)
         found = await store.notices.page(limit=1000)
-    assert Counter(it.state.value for it in found if it.event is Event.COMPLETED) == {"sent": 5 * EACH + 1}
+    assert Counter(it.state.value for it in found if it.event is NoticeEvent.COMPLETED) == {"sent": 5 * EACH + 1}
     for sink in bad.values():
         for number in range(EACH):
             assert any(f"task-{number}-" in title for title in sink.got)

@@ -15,10 +15,10 @@ from kit.database_faults import NOWHERE, locked, new_callback
 from kit.fakes import POLICY, Clock, a_ref, a_task, parse, put
 from kit.live_service import PATIENCE_S, Service, until
 from kit.web import callback_path, served
-from receiver.core.errors import Unavailable
+from receiver.core.errors import StoreUnavailable
 from receiver.store import Lane
 from receiver.store.sqlite.engine import SqliteConnection, SqliteStore, open_sqlite
-from receiver.tasks.ingest import HELD_EACH, HELD_MOST, Ingest
+from receiver.tasks.ingest import HELD_EACH, HELD_MOST, CallbackIngest
 from receiver.telemetry.metrics import Metrics
 from receiver.web.callbacks import READING_MOST
 
@@ -158,12 +158,12 @@ async def test_no_callback_waits_for_more_than_two_commits_of_callbacks_and_one_
         ended.append(lane)
 
     monkeypatch.setattr(store, "write", noted)
-    ingest = Ingest(store, parse, POLICY, Clock(), Metrics())
+    ingest = CallbackIngest(store, parse, POLICY, Clock(), Metrics())
     waited: list[Counter[Lane]] = []
 
     async def one() -> None:
         before = len(ended)
-        await ingest.receive(a_ref(), b"{}", b"{}")
+        await ingest.receive_callback(a_ref(), b"{}", b"{}")
         waited.append(Counter(ended[before:]))
 
     others = [asyncio.create_task(put(store, a_task(task_id=None))) for _ in range(60)]
@@ -187,14 +187,14 @@ async def test_callbacks_are_committed_while_reading_is_stuck(tmp_path: Path) ->
         store = web.parts.store
         assert isinstance(store, SqliteStore)
         await put(store, a_task())
-        stuck = asyncio.create_task(SqliteConnection(store._reading, read_most_s=3600).rows(ENDLESS))
+        stuck = asyncio.create_task(SqliteConnection(store._reading, read_most_s=3600).fetch_rows(ENDLESS))
         lists = [asyncio.create_task(web.client.get("/api/v1/tasks")) for _ in range(20)]
         for number in range(50):
             answer = await web.client.post(callback_path(web.parts, a_ref()), content=b'{"n": %d}' % number)
             assert answer.status_code == 200
         assert not any(it.done() for it in lists)
         await store._reading.interrupt()
-        with pytest.raises(Unavailable):
+        with pytest.raises(StoreUnavailable):
             await stuck
         assert {it.status_code for it in await asyncio.gather(*lists)} == {200}
 
@@ -241,8 +241,8 @@ async def write_mib(store: SqliteStore, count: int) -> None:
 async def test_a_read_that_was_interrupted_holds_back_no_checkpoint(store: SqliteStore) -> None:
     """Or each page that is asked for too much would keep the log growing."""
     await put(store, a_task())
-    with pytest.raises(Unavailable, match="longer"):
-        await SqliteConnection(store._reading, read_most_s=0.02).rows(ENDLESS)
+    with pytest.raises(StoreUnavailable, match="longer"):
+        await SqliteConnection(store._reading, read_most_s=0.02).fetch_rows(ENDLESS)
     await put(store, a_task(task_id=None))
     assert list(await store._writing.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")) == [(0, 0, 0)]
 
@@ -252,15 +252,15 @@ async def test_a_read_that_waits_for_its_turn_interrupts_nobody(store: SqliteSto
     long = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 3000000) SELECT count(*) FROM n"
     patient = SqliteConnection(store._reading, 3600, store._may_read)
     hasty = SqliteConnection(store._reading, 0.02, store._may_read)
-    reading = asyncio.create_task(patient.rows(long))
-    others = [asyncio.create_task(hasty.rows("SELECT 1")) for _ in range(3)]
+    reading = asyncio.create_task(patient.fetch_rows(long))
+    others = [asyncio.create_task(hasty.fetch_rows("SELECT 1")) for _ in range(3)]
     assert await reading == [(3_000_000,)]
     await asyncio.gather(*others, return_exceptions=True)
 
 
 async def test_a_read_whose_reader_has_gone_is_interrupted_too(store: SqliteStore) -> None:
     await put(store, a_task())
-    reading = asyncio.create_task(SqliteConnection(store._reading, read_most_s=0.02).rows(ENDLESS))
+    reading = asyncio.create_task(SqliteConnection(store._reading, read_most_s=0.02).fetch_rows(ENDLESS))
     await wait_all_tasks_blocked()
     reading.cancel()
     assert len(await store.tasks.page()) == 1
@@ -277,8 +277,8 @@ async def test_readers_one_upon_the_other_do_not_keep_the_log_growing(
 
     async def reader() -> None:
         while True:
-            with contextlib.suppress(Unavailable):
-                await slow.rows(ENDLESS)
+            with contextlib.suppress(StoreUnavailable):
+                await slow.fetch_rows(ENDLESS)
 
     async def started_again() -> bool:
         return store._shortening is None

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.processes import answered
+from bench.processes import wait_for_answer
 from kit.commands import ROOT, environment
 from kit.live_service import PATIENCE_S, free_port
 
@@ -42,7 +42,7 @@ def test_the_port_of_the_platform_is_listened_on_wherever_its_router_is(tmp_path
     """Not on loopback alone; and what is answered was written into the database that it names."""
     port = free_port()
     with started(tmp_path, PORT=str(port), DATABASE_URL=f"sqlite:///{tmp_path}/there.db") as process:
-        assert answered(port, "/readyz") == 200
+        assert wait_for_answer(port, "/readyz") == 200
         assert (tmp_path / "there.db").exists()
         process.send_signal(signal.SIGTERM)
         said, _ = process.communicate(timeout=PATIENCE_S)

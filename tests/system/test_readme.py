@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from receiver.config import load
+from receiver.config import load_settings
 from receiver.config.text import markdown_table
-from receiver.core.types import State, Verdict
+from receiver.core.types import TaskState, Verdict
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -28,7 +28,7 @@ def test_the_settings_table_is_the_one_that_the_settings_make() -> None:
     assert table == markdown_table()
 
 
-@pytest.mark.parametrize("word", [*Verdict, *State])
+@pytest.mark.parametrize("word", [*Verdict, *TaskState])
 def test_the_glossary_has_every_verdict_and_every_state(word: str) -> None:
     assert f"`{word}`" in section("Words")
 
@@ -49,7 +49,7 @@ def test_python_samples_compile(code: str) -> None:
 @pytest.mark.parametrize("settings", blocks("toml"))
 def test_settings_samples_can_be_pasted(tmp_path: Path, settings: str) -> None:
     (tmp_path / "receiver.toml").write_text(settings)
-    assert load({}, tmp_path / "receiver.toml").targets
+    assert load_settings({}, tmp_path / "receiver.toml").targets
 
 
 def test_there_are_samples_to_check() -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 import anyio
 import pytest
 
-from bench.restart import Unit, called
+from bench.restart import SystemdUnit, run_under_calls
 from kit.fakes import a_ref
 from kit.live_service import PATIENCE_S, until
 from kit.web import DONE, callback_path, served, taken, wired
 from receiver.web.http import graceful_close, server
-from receiver.web.http.graceful_close import Retiring
+from receiver.web.http.graceful_close import GracefulProtocol
 from receiver.web.http.server import BACKLOG
 
 pytestmark = pytest.mark.anyio
@@ -33,7 +33,7 @@ async def test_no_callback_fails_in_restarts_under_load_and_none_waits_for_long(
     """Fifty a second, half of them over kept connections; the longest wait is a stop and a start, well under 5 s: where
     these take longer, less than two of them."""
     took = []
-    async with called(tmp_path, seconds=120) as (unit, calls):
+    async with run_under_calls(tmp_path, seconds=120) as (unit, calls):
         for turn in range(4):
             began = time.perf_counter()
             assert await unit.stop() == 0
@@ -49,7 +49,7 @@ async def test_no_callback_fails_in_restarts_under_load_and_none_waits_for_long(
 
 
 async def test_a_caller_that_comes_while_nobody_is_there_is_answered_by_the_next(tmp_path: Path) -> None:
-    async with called(tmp_path, seconds=0.02) as (unit, _):
+    async with run_under_calls(tmp_path, seconds=0.02) as (unit, _):
         await unit.stop()
         async with wired(unit.port) as wire:
             wire.writer.write(PAGE)
@@ -60,7 +60,7 @@ async def test_a_caller_that_comes_while_nobody_is_there_is_answered_by_the_next
 async def test_many_callers_find_room_in_the_queue_while_nobody_is_there(tmp_path: Path) -> None:
     """More than asyncio would leave room for, which takes the length of the queue for its own purpose."""
     most = int((await anyio.Path("/proc/sys/net/core/somaxconn").read_text()).strip())
-    async with called(tmp_path, seconds=0.02) as (unit, _):
+    async with run_under_calls(tmp_path, seconds=0.02) as (unit, _):
         await unit.stop()
         async with asyncio.timeout(PATIENCE_S):
             waiting = [await asyncio.open_connection("127.0.0.1", unit.port) for _ in range(min(500, most // 2))]
@@ -117,14 +117,14 @@ async def test_a_connection_is_not_closed_over_a_request_that_nobody_has_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long it was idle: the kernel is asked what it holds."""
-    found: list[Retiring] = []
-    begun = Retiring.connection_made
+    found: list[GracefulProtocol] = []
+    begun = GracefulProtocol.connection_made
 
-    def noted(self: Retiring, transport: asyncio.Transport) -> None:
+    def noted(self: GracefulProtocol, transport: asyncio.Transport) -> None:
         found.append(self)
         begun(self, transport)
 
-    monkeypatch.setattr(Retiring, "connection_made", noted)
+    monkeypatch.setattr(GracefulProtocol, "connection_made", noted)
     async with served(tmp_path) as web:
         with socket.create_connection(("127.0.0.1", web.port)) as raw:
 
@@ -148,7 +148,7 @@ async def test_a_connection_that_comes_to_life_behind_the_listeners_end_has_its_
 ) -> None:
     """The kernel had handed it over before. Whoever ends the rest does not know of it."""
     async with served(tmp_path) as web:
-        monkeypatch.setattr(Retiring, "last_call", True)
+        monkeypatch.setattr(GracefulProtocol, "last_call", True)
         web.draining.set()
         async with wired(web.port) as wire:
             if brings:
@@ -174,7 +174,7 @@ async def test_a_connection_that_brings_nothing_does_not_hold_a_stop_up(
 
 async def test_a_unit_that_cannot_start_says_why(tmp_path: Path) -> None:
     """What holds the socket in these tests is no part of the service, and yet has to be right."""
-    unit = Unit(tmp_path, {"RECEIVER_DATABASE_URL": "nonsense"})
+    unit = SystemdUnit(tmp_path, {"RECEIVER_DATABASE_URL": "nonsense"})
     with pytest.raises(RuntimeError, match="RECEIVER_DATABASE_URL"):
         await unit.start()
     await unit.close()

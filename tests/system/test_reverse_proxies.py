@@ -16,8 +16,8 @@ from kit.fakes import NOW, a_ref
 from kit.live_service import free_port
 from kit.reverse_proxies import KINDS, PROXY, Front, fronted, missing
 from kit.web import BEARER, callback_path, minted, served
-from receiver.upkeep.doctor.findings import Result
-from receiver.upkeep.doctor.network import public
+from receiver.upkeep.doctor.findings import CheckResult
+from receiver.upkeep.doctor.network import check_public_url
 
 pytestmark = pytest.mark.anyio
 
@@ -49,10 +49,10 @@ async def test_the_doctor_finds_nothing_wrong_through_it(kind: str, tmp_path: Pa
     async with served(tmp_path, max_body=str(most)) as web, fronted(kind, web.port, tmp_path) as front:
 
         def look() -> list[Any]:
-            return list(public(front.url, web.parts.ring, max_body=most, now=NOW, trust=front.trust))
+            return list(check_public_url(front.url, web.parts.ring, max_body=most, now=NOW, trust=front.trust))
 
         assert [(it.result, it.text) for it in await asyncio.to_thread(look)] == [
-            (Result.OK, f"{front.url} leads here, and lets callbacks through")
+            (CheckResult.OK, f"{front.url} leads here, and lets callbacks through")
         ]
 
 

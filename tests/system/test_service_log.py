@@ -14,7 +14,7 @@ from kit.commands import RECEIVER, environment
 from kit.live_service import Service, serving, sinking, until
 from kit.planted_secrets import tattling
 from receiver import sandbox
-from receiver.sandbox import Fate, Options
+from receiver.sandbox import Fate, SandboxOptions
 
 pytestmark = pytest.mark.anyio
 
@@ -43,8 +43,8 @@ async def archived(service: Service) -> bool:
 async def test_every_line_of_a_days_work_has_its_action_and_its_ref(tmp_path: Path) -> None:
     """Callbacks, polls, pictures, pings that arrive and pings that fail."""
     script = (Fate.COMPLETES, Fate.DROPPED, Fate.DUPLICATED)
-    options = Options(latency_s=0.2, seed=1, script=script)
-    async with sandbox.running(options) as provider, sinking() as sink, tattling() as refusing:
+    options = SandboxOptions(latency_s=0.2, seed=1, script=script)
+    async with sandbox.open_sandbox(options) as provider, sinking() as sink, tattling() as refusing:
         urls = f"{sink.url} json://127.0.0.1:{refusing.port}/refused"
         settings = {"NOTIFY_URLS": urls, "SWEEP_FIRST": "1", "NOTIFY_RETRY": "1", "FETCH_ALLOW": "127.0.0.1"}
         async with serving(tmp_path, provider.url + "/model/v1/generation", **settings) as service:

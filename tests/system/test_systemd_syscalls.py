@@ -22,8 +22,8 @@ from kit.picture_files import plain
 from kit.systemd import analyze, unit
 from receiver import sandbox
 from receiver.core.types import Callback
-from receiver.pictures.drawing.protocol import Limits
-from receiver.sandbox import Options
+from receiver.pictures.drawing.protocol import DrawLimits
+from receiver.sandbox import SandboxOptions
 from receiver.store import open_store
 
 pytestmark = pytest.mark.skipif(
@@ -64,7 +64,7 @@ def child_of(pid: int) -> int:
 def test_the_child_that_draws_pictures_may_do_all_it_does(tmp_path: Path) -> None:
     """It limits itself first, by calls which a tighter filter would take away."""
     (tmp_path / "0.png").write_bytes(plain())
-    task = json.dumps({"limits": list(Limits()), "pictures": [["0", str(tmp_path / "0.png")]]})
+    task = json.dumps({"limits": list(DrawLimits()), "pictures": [["0", str(tmp_path / "0.png")]]})
     trace = tmp_path / "trace"
     done = subprocess.run(
         ["strace", "-f", "-qq", "-o", str(trace), sys.executable, "-m", "receiver.pictures.drawing"],
@@ -85,7 +85,7 @@ def test_the_child_that_draws_pictures_may_do_all_it_does(tmp_path: Path) -> Non
 async def test_the_service_may_do_all_it_does(tmp_path: Path) -> None:
     """A start, a submission, a callback, a message that fails, a stop."""
     trace = tmp_path / "trace"
-    async with sandbox.running(Options(latency_s=0.1)) as provider:
+    async with sandbox.open_sandbox(SandboxOptions(latency_s=0.1)) as provider:
         service = await asyncio.create_subprocess_exec(
             *("strace", "-f", "-qq", "-o", str(trace), *RECEIVER, "serve", "--port", "0"),
             cwd=tmp_path,

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import pytest
 
-from bench.restart import Unit
+from bench.restart import SystemdUnit
 from kit.commands import OUTPAINT, RECEIVER, environment
 from kit.live_service import until
 from kit.systemd import HOME, analyze, unit
@@ -20,7 +20,7 @@ from receiver import sandbox
 from receiver.cli import systemd
 from receiver.cli.main import COMMANDS, cli
 from receiver.core.errors import SettingsError
-from receiver.sandbox import Options
+from receiver.sandbox import SandboxOptions
 
 SERVICES = ("receiver.service", "receiver-backup.service", "receiver-prune.service")
 UNITS = ("receiver.socket", *SERVICES, "receiver-backup.timer", "receiver-prune.timer")
@@ -105,12 +105,12 @@ def test_the_units_call_commands_and_options_that_are_there(name: str) -> None:
 
 def test_a_socket_is_ours_only_if_it_was_passed_to_this_process() -> None:
     mine = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
-    assert systemd.passed(mine) == 3
-    assert systemd.passed({**mine, "LISTEN_PID": "1"}) is None
-    assert systemd.passed({}) is None
-    assert systemd.passed({**mine, "LISTEN_FDS": "0"}) is None
+    assert systemd.passed_socket(mine) == 3
+    assert systemd.passed_socket({**mine, "LISTEN_PID": "1"}) is None
+    assert systemd.passed_socket({}) is None
+    assert systemd.passed_socket({**mine, "LISTEN_FDS": "0"}) is None
     with pytest.raises(SettingsError, match="systemd passes 2 sockets"):
-        systemd.passed({**mine, "LISTEN_FDS": "2"})
+        systemd.passed_socket({**mine, "LISTEN_FDS": "2"})
 
 
 def test_the_journal_is_known_by_the_descriptor_that_systemd_names(tmp_path: Path) -> None:
@@ -118,9 +118,9 @@ def test_the_journal_is_known_by_the_descriptor_that_systemd_names(tmp_path: Pat
     with (tmp_path / "journal").open("w") as journal, (tmp_path / "file").open("w") as file:
         state = os.fstat(journal.fileno())
         words = {"JOURNAL_STREAM": f"{state.st_dev}:{state.st_ino}"}
-        assert systemd.journaled(words, journal.fileno())
-        assert not systemd.journaled(words, file.fileno())
-        assert not systemd.journaled({}, journal.fileno())
+        assert systemd.is_journal(words, journal.fileno())
+        assert not systemd.is_journal(words, file.fileno())
+        assert not systemd.is_journal({}, journal.fileno())
 
 
 @pytest.mark.anyio
@@ -130,12 +130,12 @@ async def test_the_socket_that_systemd_passes_is_served_and_it_hears_all(
 ) -> None:
     """That it is ready, that it lives, that it stops; with --fd and without."""
     settings = {"RECEIVER_DATABASE_URL": f"sqlite:///{tmp_path}/receiver.db", "WATCHDOG_USEC": "300000"}
-    service = Unit(tmp_path, settings, *options)
+    service = SystemdUnit(tmp_path, settings, *options)
     await service.start()  # which waits for READY=1
-    await service.says("WATCHDOG=1")
-    await service.says("WATCHDOG=1")
+    await service.wait_for_line("WATCHDOG=1")
+    await service.wait_for_line("WATCHDOG=1")
     stopping = asyncio.create_task(service.stop())
-    await service.says("STOPPING=1")
+    await service.wait_for_line("STOPPING=1")
     assert await stopping == 0
     await service.close()
 
@@ -143,13 +143,13 @@ async def test_the_socket_that_systemd_passes_is_served_and_it_hears_all(
 @pytest.mark.anyio
 async def test_a_stop_asks_for_the_time_that_submissions_need(tmp_path: Path) -> None:
     """systemd would kill it after TimeoutStopSec; the grace of a submission is longer."""
-    async with sandbox.running(Options(slow=1.0)) as provider:
+    async with sandbox.open_sandbox(SandboxOptions(slow=1.0)) as provider:
         settings = {
             "RECEIVER_DATABASE_URL": f"sqlite:///{tmp_path}/receiver.db",
             "RECEIVER_PROVIDER_URL": f"{provider.url}/model/v1/generation",
             "RECEIVER_PROVIDER_KEY": "any-key-will-do",
         }
-        service = Unit(tmp_path, settings)
+        service = SystemdUnit(tmp_path, settings)
         await service.start()
         api = environment(SERVER=f"http://127.0.0.1:{service.port}", DATABASE_URL=f"sqlite:///{tmp_path}/receiver.db")
 
@@ -165,7 +165,7 @@ async def test_a_stop_asks_for_the_time_that_submissions_need(tmp_path: Path) ->
         await said(*OUTPAINT)
         await until(submitting)
         stopping = asyncio.create_task(service.stop())
-        told = await service.says("EXTEND_TIMEOUT_USEC=55000000")
+        told = await service.wait_for_line("EXTEND_TIMEOUT_USEC=55000000")
         assert "STATUS=stopping: 1 submission is under way" in told
         again = asyncio.create_task(service.stop())  # a second signal ends it at once
         assert await stopping == await again == -signal.SIGTERM
@@ -185,7 +185,7 @@ def notified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "socket.socket"
 
 
 def test_several_words_are_one_message(notified: socket.socket) -> None:
-    systemd.tell("READY=1", "STATUS=here")
+    systemd.sd_notify("READY=1", "STATUS=here")
     assert notified.recv(100) == b"READY=1\nSTATUS=here"
     notified.close()
 
@@ -195,14 +195,14 @@ def test_an_abstract_socket_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
         heard.bind(f"\0{name}")
         monkeypatch.setenv("NOTIFY_SOCKET", f"@{name}")
-        systemd.tell("READY=1")
+        systemd.sd_notify("READY=1")
         assert heard.recv(100) == b"READY=1"
 
 
 @pytest.mark.parametrize("address", ["", "/nowhere/notify"])
 def test_nobody_need_be_there_to_be_told(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", address)
-    systemd.tell("READY=1")
+    systemd.sd_notify("READY=1")
 
 
 def test_the_watchdog_is_kept_only_where_systemd_wants_it_of_this_process() -> None:
@@ -234,7 +234,7 @@ async def test_a_store_that_does_not_answer_is_not_vouched_for_and_one_with_a_fu
     store = Probed()
     notified.setblocking(False)
     loop = asyncio.get_running_loop()
-    watching = asyncio.create_task(systemd.keep_watch(store, 0.03))  # type: ignore[arg-type]  # as much as is used
+    watching = asyncio.create_task(systemd.feed_watchdog(store, 0.03))  # type: ignore[arg-type]  # as much as is used
     try:
         async with asyncio.timeout(5):
             assert await loop.sock_recv(notified, 100) == b"WATCHDOG=1"

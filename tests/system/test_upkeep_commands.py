@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.history import grow
+from bench.history import make_history
 from kit.commands import RECEIVER
 from kit.database_faults import NOWHERE
 from kit.fakes import DAY, a_task, put
 from kit.live_service import serving
 from kit.state_folder import Place, run
-from receiver.core.types import Callback, State, Task
+from receiver.core.types import Callback, Task, TaskState
 from receiver.store import open_store
 
 pytestmark = pytest.mark.anyio
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_migrate_applies_what_is_missing_and_says_so(tmp_path: Path) -> None:
-    grow(tmp_path / "receiver.db", 10, schema=1)
+    make_history(tmp_path / "receiver.db", 10, schema=1)
     told = run("migrate", "--json", folder=tmp_path)
     assert told.returncode == 0, told.stderr
     assert json.loads(told.stdout)["applied"] == ["0002_archive", "0003_prune"]
@@ -106,7 +106,7 @@ async def test_what_root_does_locks_the_services_user_out_of_nothing() -> None:
 
         def forked(*, log: bool) -> int:
             status: list[int] = []
-            task = a_task(State.COMPLETED, task_id=None)
+            task = a_task(TaskState.COMPLETED, task_id=None)
             thread = threading.Thread(target=lambda: status.append(as_nobody(task, log=log)))  # with no loop that runs
             thread.start()
             thread.join()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from receiver.core.errors import Unwritable
-from receiver.pictures.files import MEDIA, SHEET, Files, image_name, media_type
+from receiver.pictures.files import MEDIA, SHEET, ArchiveFiles, image_name, media_type
 
 pytestmark = pytest.mark.anyio
 
@@ -24,18 +24,18 @@ def left(root: Path) -> list[str]:
 
 async def test_what_is_put_is_found_again_and_for_its_owner_only(tmp_path: Path) -> None:
     """Whatever the umask says."""
-    files = Files(tmp_path / "state" / "images")
+    files = ArchiveFiles(tmp_path / "state" / "images")
     before = os.umask(0)
     try:
-        path = await files.put(REF, SHEET, b"one")
+        path = await files.save_file(REF, SHEET, b"one")
     finally:
         os.umask(before)
-    assert files.find(REF, SHEET) == path == tmp_path / "state" / "images" / "ab" / REF / "sheet.jpg"
+    assert files.find_file(REF, SHEET) == path == tmp_path / "state" / "images" / "ab" / REF / "sheet.jpg"
     assert path.read_bytes() == b"one"
     assert path.stat().st_mode & 0o777 == 0o600
     made = [path.parent, path.parent.parent, path.parent.parent.parent]
     assert [it.stat().st_mode & 0o777 for it in made] == [0o700] * 3
-    await files.put(REF, SHEET, b"another")
+    await files.save_file(REF, SHEET, b"another")
     assert path.read_bytes() == b"another"
     assert left(tmp_path) == [f"state/images/ab/{REF}/sheet.jpg"]
 
@@ -43,9 +43,9 @@ async def test_what_is_put_is_found_again_and_for_its_owner_only(tmp_path: Path)
 @pytest.mark.parametrize("folder", [REF, "digest-1", "digest-9223372036854775807", "sample"])
 @pytest.mark.parametrize("file", [SHEET, "0.png", "0.small.jpg", "9999.webm", *(f"63.{it}" for it in MEDIA)])
 async def test_every_name_of_ours_is_a_good_one(tmp_path: Path, folder: str, file: str) -> None:
-    files = Files(tmp_path)
-    assert files.find(folder, file) is None
-    assert await files.put(folder, file, b"x") == files.find(folder, file)
+    files = ArchiveFiles(tmp_path)
+    assert files.find_file(folder, file) is None
+    assert await files.save_file(folder, file, b"x") == files.find_file(folder, file)
 
 
 @pytest.mark.parametrize(
@@ -71,12 +71,12 @@ async def test_every_name_of_ours_is_a_good_one(tmp_path: Path, folder: str, fil
 async def test_no_other_name_is_found_or_written(tmp_path: Path, folder: str, file: str) -> None:
     """Not even where there is such a file."""
     root = tmp_path / "images"
-    files = Files(root)
-    await files.put(REF, "0.png", b"x")
+    files = ArchiveFiles(root)
+    await files.save_file(REF, "0.png", b"x")
     (tmp_path / "0.png").write_bytes(b"a secret")
-    assert files.find(folder, file) is None
+    assert files.find_file(folder, file) is None
     with pytest.raises(ValueError, match="no such name"):
-        await files.put(folder, file, b"x")
+        await files.save_file(folder, file, b"x")
     assert left(tmp_path) == ["0.png", f"images/ab/{REF}/0.png"]
 
 
@@ -86,12 +86,12 @@ def test_names_and_types_belong_together() -> None:
 
 
 async def test_a_part_is_nowhere_until_it_is_kept(tmp_path: Path) -> None:
-    files = Files(tmp_path)
-    async with files.part() as part:
+    files = ArchiveFiles(tmp_path)
+    async with files.open_pending() as part:
         await part.write(b"on")
-        assert files.find(REF, "0.png") is None
+        assert files.find_file(REF, "0.png") is None
         await part.write(b"e")
-        path = await part.keep(REF, "0.png")
+        path = await part.keep_as(REF, "0.png")
         assert (part.size, part.sha256) == (3, hashlib.sha256(b"one").digest())
     assert path.read_bytes() == b"one"
     assert left(tmp_path) == [f"ab/{REF}/0.png"]
@@ -99,8 +99,8 @@ async def test_a_part_is_nowhere_until_it_is_kept(tmp_path: Path) -> None:
 
 async def test_what_was_not_kept_is_gone(tmp_path: Path) -> None:
     """Also if its writer is cancelled."""
-    files = Files(tmp_path)
-    async with files.part() as part:
+    files = ArchiveFiles(tmp_path)
+    async with files.open_pending() as part:
         await part.write(b"half")
         assert len(left(tmp_path)) == 1
     assert left(tmp_path) == []
@@ -108,7 +108,7 @@ async def test_what_was_not_kept_is_gone(tmp_path: Path) -> None:
     begun = asyncio.Event()
 
     async def writing() -> None:
-        async with files.part() as part:
+        async with files.open_pending() as part:
             await part.write(b"half")
             begun.set()
             await asyncio.sleep(3600)
@@ -135,10 +135,10 @@ async def test_a_part_is_closed_only_when_its_thread_has_let_go(
         open_still.append(file)
         return write(file, content)
 
-    files = Files(tmp_path)
+    files = ArchiveFiles(tmp_path)
 
     async def writing() -> None:
-        async with files.part() as part:
+        async with files.open_pending() as part:
             monkeypatch.setattr(os, "write", slow)
             await part.write(b"half")
 
@@ -154,21 +154,21 @@ async def test_a_part_is_closed_only_when_its_thread_has_let_go(
 
 
 async def test_what_an_earlier_process_left_is_tidied_and_nothing_else(tmp_path: Path) -> None:
-    await Files(tmp_path).tidy()  # there is nothing at all yet
-    earlier, files = Files(tmp_path), Files(tmp_path)
-    async with earlier.part() as half:
+    await ArchiveFiles(tmp_path).remove_leftovers()  # there is nothing at all yet
+    earlier, files = ArchiveFiles(tmp_path), ArchiveFiles(tmp_path)
+    async with earlier.open_pending() as half:
         await half.write(b"half")
-        async with files.part() as part:
+        async with files.open_pending() as part:
             await part.write(b"whole")
-            await files.tidy()
-            await part.keep(REF, "0.png")
+            await files.remove_leftovers()
+            await part.keep_as(REF, "0.png")
         assert left(tmp_path) == [f"ab/{REF}/0.png"]
 
 
 async def test_a_disk_that_takes_nothing_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And leaves what was there as it was."""
-    files = Files(tmp_path)
-    await files.put(REF, "0.png", b"one")
+    files = ArchiveFiles(tmp_path)
+    await files.save_file(REF, "0.png", b"one")
 
     def full(*args: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -177,7 +177,7 @@ async def test_a_disk_that_takes_nothing_says_so(tmp_path: Path, monkeypatch: py
         with monkeypatch.context() as patched:
             patched.setattr(os, call, full)
             with pytest.raises(Unwritable, match="No space left on device"):
-                await files.put(REF, "0.png", b"another")
+                await files.save_file(REF, "0.png", b"another")
         assert [path.read_bytes() for path in (tmp_path / "ab" / REF).iterdir()] == [b"one"]
         assert left(tmp_path) == [f"ab/{REF}/0.png"]
 
@@ -198,7 +198,7 @@ async def test_a_file_is_on_disk_before_it_has_its_name(tmp_path: Path, monkeypa
     monkeypatch.setattr(os, "fsync", syncing)
     monkeypatch.setattr(os, "rename", renaming)
     root = tmp_path / "images"
-    await Files(root).put("sample", "0.png", b"x")
+    await ArchiveFiles(root).save_file("sample", "0.png", b"x")
     parent = tmp_path.name[-6:]
     made = [f"sync {parent}", "sync images", "sync images", "sync le"]  # images; parts; le; sample
     assert [it for it in done if it not in made] == [done[2], "rename 0.png", "sync sample"]
@@ -209,28 +209,28 @@ async def test_a_file_is_on_disk_before_it_has_its_name(tmp_path: Path, monkeypa
 async def test_links_lead_nowhere(tmp_path: Path) -> None:
     """What somebody linked into the archive is neither shown, nor emptied with the task's folder."""
     root, elsewhere = tmp_path / "images", tmp_path / "elsewhere"
-    files, linked = Files(root), REF.replace("0ab", "1ab")
+    files, linked = ArchiveFiles(root), REF.replace("0ab", "1ab")
     elsewhere.mkdir()
     (elsewhere / "0.png").write_bytes(b"a secret")
-    await files.put(REF, "0.png", b"one")
+    await files.save_file(REF, "0.png", b"one")
     (root / "ab" / REF / "1.png").symlink_to(elsewhere / "0.png")
     (root / "ab" / linked).symlink_to(elsewhere)
-    assert files.find(REF, "1.png") is None
-    await files.remove([REF, linked])
+    assert files.find_file(REF, "1.png") is None
+    await files.remove_folders([REF, linked])
     assert left(elsewhere) == ["0.png"]
     assert not (root / "ab" / REF).exists()
 
 
 async def test_what_is_no_file_does_not_stop_a_removal(tmp_path: Path) -> None:
     """Retention would come to it every hour, and go no further."""
-    files = Files(tmp_path)
-    folder = (await files.put(REF, "0.png", b"one")).parent
+    files = ArchiveFiles(tmp_path)
+    folder = (await files.save_file(REF, "0.png", b"one")).parent
     (folder / "notes").mkdir()
-    await files.remove([REF, "digest-1"])
+    await files.remove_folders([REF, "digest-1"])
     assert os.listdir(folder) == ["notes"]
 
 
 async def test_space_is_that_of_its_disk_also_before_there_is_anything(tmp_path: Path) -> None:
-    free, total = Files(tmp_path / "not" / "yet").space()
+    free, total = ArchiveFiles(tmp_path / "not" / "yet").disk_space()
     assert 0 <= free <= total
     assert total > 0

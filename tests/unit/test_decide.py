@@ -7,12 +7,23 @@ import pytest
 from msgspec.structs import replace
 
 from kit.fakes import DAY, MAIL, MINUTE, NOW, PICTURES, POLICY, SECOND, SLACK, a_task, foreign, says
-from receiver.core.decide import believed, decide, fits, lost
-from receiver.core.types import Confirm, Ending, Image, Origin, Outcome, Shape, Source, State, Task, Verdict
+from receiver.core.decide import decide, is_believed, mark_lost, matches_task
+from receiver.core.types import (
+    ConfirmMode,
+    Ending,
+    Image,
+    Outcome,
+    OutcomeShape,
+    OutcomeSource,
+    Task,
+    TaskOrigin,
+    TaskState,
+    Verdict,
+)
 
-E, S, V = Ending, State, Verdict
+E, S, V = Ending, TaskState, Verdict
 BOTH = replace(POLICY, targets=(SLACK, MAIL))
-ALWAYS = replace(BOTH, confirm=Confirm.ALWAYS)
+ALWAYS = replace(BOTH, confirm=ConfirmMode.ALWAYS)
 
 # What each kind of outcome is, given the provider's id (or none).
 KINDS: dict[str, Callable[[str | None], Outcome | None]] = {
@@ -45,28 +56,28 @@ OPEN = (S.QUEUED, S.SUBMITTING, S.WAITING, S.LOST)
 # Design §6 item 3: (the task's id, the lease's end, the outcome's id, its shape, believed of a callback).
 LIVE, EXPIRED = NOW + MINUTE, NOW
 TRUST = {
-    "its own id": ("job-1", None, "job-1", Shape.TASK, set(OPEN)),
-    "another id": ("job-1", None, "job-2", Shape.TASK, set()),
-    "no id in the body": ("job-1", None, None, Shape.TASK, set()),
-    "no id known, nobody asks": (None, None, "job-1", Shape.TASK, set()),
-    "no id known, lease live": (None, LIVE, "job-1", Shape.TASK, {S.SUBMITTING}),
-    "no id known, lease expired": (None, EXPIRED, "job-1", Shape.TASK, set()),
-    "no id anywhere, lease live": (None, LIVE, None, Shape.TASK, set()),
-    "another id, lease live": ("job-1", LIVE, "job-2", Shape.TASK, set()),
-    "a job, lease live": (None, LIVE, "job-1", Shape.JOB, set()),
-    "a job with its id": ("job-1", None, "job-1", Shape.JOB, set()),
-    "an envelope with its id": ("job-1", None, "job-1", Shape.WRAPPED, set()),
-    "something with its id": ("job-1", None, "job-1", Shape.OTHER, set()),
+    "its own id": ("job-1", None, "job-1", OutcomeShape.TASK, set(OPEN)),
+    "another id": ("job-1", None, "job-2", OutcomeShape.TASK, set()),
+    "no id in the body": ("job-1", None, None, OutcomeShape.TASK, set()),
+    "no id known, nobody asks": (None, None, "job-1", OutcomeShape.TASK, set()),
+    "no id known, lease live": (None, LIVE, "job-1", OutcomeShape.TASK, {S.SUBMITTING}),
+    "no id known, lease expired": (None, EXPIRED, "job-1", OutcomeShape.TASK, set()),
+    "no id anywhere, lease live": (None, LIVE, None, OutcomeShape.TASK, set()),
+    "another id, lease live": ("job-1", LIVE, "job-2", OutcomeShape.TASK, set()),
+    "a job, lease live": (None, LIVE, "job-1", OutcomeShape.JOB, set()),
+    "a job with its id": ("job-1", None, "job-1", OutcomeShape.JOB, set()),
+    "an envelope with its id": ("job-1", None, "job-1", OutcomeShape.WRAPPED, set()),
+    "something with its id": ("job-1", None, "job-1", OutcomeShape.OTHER, set()),
 }
 
 
-def settle_one(source: Source, state: State, kind: str, trust: str, confirm: Confirm) -> None:
+def settle_one(source: OutcomeSource, state: TaskState, kind: str, trust: str, confirm: ConfirmMode) -> None:
     """One cell of the whole table: what the design says, and what `decide` does."""
     task_id, lease, said_id, shape, trusted = TRUST[trust]
     lease = lease if state is S.SUBMITTING else None
     task = a_task(state, task_id=task_id, lease_until=lease)
     if state is S.COMPLETED:
-        task = replace(task, pictures=decide(a_task(), says(E.COMPLETED), Source.POLL, BOTH, NOW).task.pictures)  # type: ignore[union-attr]
+        task = replace(task, pictures=decide(a_task(), says(E.COMPLETED), OutcomeSource.POLL, BOTH, NOW).task.pictures)  # type: ignore[union-attr]
     outcome = KINDS[kind](said_id)
     outcome = replace(outcome, shape=shape) if outcome else None
     decision = decide(task, outcome, source, replace(BOTH, confirm=confirm), NOW)
@@ -75,7 +86,7 @@ def settle_one(source: Source, state: State, kind: str, trust: str, confirm: Con
         assert decision.verdict is FINAL[state][kind]
         assert (decision.task, decision.images, decision.notices) == (None, (), ())
         return
-    trust_it = source is not Source.CALLBACK or (confirm is Confirm.MISMATCH and state in trusted)
+    trust_it = source is not OutcomeSource.CALLBACK or (confirm is ConfirmMode.MISMATCH and state in trusted)
     verdict = BELIEVED[kind] if trust_it or kind == "nothing" else V.HINT
     if state is S.LOST and trust_it and kind == "running":
         verdict = V.LATE
@@ -90,7 +101,7 @@ def settle_one(source: Source, state: State, kind: str, trust: str, confirm: Con
         assert waits == (None,) * 6, "there is nothing left to do about a settled task"
         return
     assert (decision.images, decision.notices, after.settled_at) == ((), (), None)
-    called = state is S.QUEUED and source is Source.CALLBACK
+    called = state is S.QUEUED and source is OutcomeSource.CALLBACK
     assert after.state is (S.WAITING if called else state), "somebody took a queued task whose token was called"
     if verdict in (V.HINT, V.UNPARSED):
         assert (after.poll_at, after.hint_step) == (NOW, 0), "a hint is polled at once"
@@ -99,11 +110,11 @@ def settle_one(source: Source, state: State, kind: str, trust: str, confirm: Con
         assert after.hint == outcome
 
 
-@pytest.mark.parametrize("confirm", Confirm)
+@pytest.mark.parametrize("confirm", ConfirmMode)
 @pytest.mark.parametrize("trust", TRUST)
-@pytest.mark.parametrize("source", Source)
-def test_every_cell_of_the_table(source: Source, trust: str, confirm: Confirm) -> None:
-    for state, kind in product(State, KINDS):
+@pytest.mark.parametrize("source", OutcomeSource)
+def test_every_cell_of_the_table(source: OutcomeSource, trust: str, confirm: ConfirmMode) -> None:
+    for state, kind in product(TaskState, KINDS):
         settle_one(source, state, kind, trust, confirm)
 
 
@@ -112,50 +123,50 @@ def test_every_cell_of_the_table(source: Source, trust: str, confirm: Confirm) -
 
 def test_the_same_pictures_under_a_new_signature_are_a_duplicate() -> None:
     """Links are signed anew each time: URLs are compared without their query, in any order."""
-    ended = decide(a_task(), says(E.COMPLETED), Source.CALLBACK, BOTH, NOW).task
+    ended = decide(a_task(), says(E.COMPLETED), OutcomeSource.CALLBACK, BOTH, NOW).task
     assert ended is not None
     signed_anew = tuple(replace(it, url=it.url.replace("sig=a", "sig=b")) for it in reversed(PICTURES))
-    again = decide(ended, says(E.COMPLETED, images=signed_anew), Source.CALLBACK, BOTH, NOW)
+    again = decide(ended, says(E.COMPLETED, images=signed_anew), OutcomeSource.CALLBACK, BOTH, NOW)
     assert (again.verdict, again.task) == (V.DUPLICATE, None)
 
 
 @pytest.mark.parametrize("others", [PICTURES[:1], (*PICTURES, Image(2, "https://pics.example/2.png"))])
 def test_other_pictures_are_a_conflict_and_change_nothing(others: tuple[Image, ...]) -> None:
-    ended = decide(a_task(), says(E.COMPLETED), Source.CALLBACK, BOTH, NOW).task
+    ended = decide(a_task(), says(E.COMPLETED), OutcomeSource.CALLBACK, BOTH, NOW).task
     assert ended is not None
-    again = decide(ended, says(E.COMPLETED, images=others), Source.POLL, BOTH, NOW)
+    again = decide(ended, says(E.COMPLETED, images=others), OutcomeSource.POLL, BOTH, NOW)
     assert (again.verdict, again.task, again.images, again.notices) == (V.CONFLICT, None, (), ())
 
 
 def test_a_late_end_settles_a_lost_task_and_tells_of_it() -> None:
-    given_up = lost(a_task(), BOTH, NOW)
+    given_up = mark_lost(a_task(), BOTH, NOW)
     assert [it.event.value for it in given_up.notices] == ["lost", "lost"]
     assert given_up.task is not None
-    late = decide(given_up.task, says(E.COMPLETED), Source.CALLBACK, BOTH, NOW + DAY)
+    late = decide(given_up.task, says(E.COMPLETED), OutcomeSource.CALLBACK, BOTH, NOW + DAY)
     assert (late.verdict, [it.event.value for it in late.notices]) == (V.ACCEPTED, ["completed", "completed"])
 
 
 def test_a_report_is_frozen_with_all_that_a_ping_says() -> None:
     task = a_task(prompt="hills", label="hero", submitted_at=NOW - 90 * SECOND)
-    [notice, _] = decide(task, says(E.COMPLETED), Source.CALLBACK, BOTH, NOW).notices
+    [notice, _] = decide(task, says(E.COMPLETED), OutcomeSource.CALLBACK, BOTH, NOW).notices
     said = notice.report
     assert (said.ref, said.task_id, said.prompt, said.label) == (task.ref, "job-1", "hills", "hero")
     assert (said.images, said.duration_ms, said.confirmed) == (PICTURES, 90_000, True)
 
 
-@pytest.mark.parametrize("origin", [Origin.MINTED, Origin.ADOPTED])
-def test_how_long_it_took_is_not_told_of_what_another_submitted(origin: Origin) -> None:
+@pytest.mark.parametrize("origin", [TaskOrigin.MINTED, TaskOrigin.ADOPTED])
+def test_how_long_it_took_is_not_told_of_what_another_submitted(origin: TaskOrigin) -> None:
     """We know when its first callback came, and not when it was sent."""
-    decision = decide(a_task(origin=origin), says(Ending.COMPLETED), Source.CALLBACK, BOTH, NOW)
+    decision = decide(a_task(origin=origin), says(Ending.COMPLETED), OutcomeSource.CALLBACK, BOTH, NOW)
     assert decision.notices[0].report.duration_ms is None
 
 
 def test_a_failure_without_a_reason_still_says_something_and_raw_stays_out_of_the_ping() -> None:
-    silent = decide(a_task(), says(E.CANCELLED), Source.CALLBACK, BOTH, NOW)
+    silent = decide(a_task(), says(E.CANCELLED), OutcomeSource.CALLBACK, BOTH, NOW)
     assert silent.task is not None
     assert silent.task.error is not None
     assert "cancelled" in silent.task.error.message
-    failed = decide(a_task(), says(E.FAILED), Source.CALLBACK, BOTH, NOW)
+    failed = decide(a_task(), says(E.FAILED), OutcomeSource.CALLBACK, BOTH, NOW)
     assert failed.task is not None
     assert failed.task.error is not None
     assert failed.task.error.raw is not None
@@ -166,7 +177,7 @@ def test_a_failure_without_a_reason_still_says_something_and_raw_stays_out_of_th
 
 
 def moved(task: Task, outcome: Outcome) -> tuple[Verdict, Task]:
-    decision = decide(task, outcome, Source.CALLBACK, BOTH, NOW)
+    decision = decide(task, outcome, OutcomeSource.CALLBACK, BOTH, NOW)
     return decision.verdict, decision.task or task
 
 
@@ -193,42 +204,42 @@ def test_a_queued_task_that_is_called_is_taken_and_unsure() -> None:
 
 
 def test_the_ladder_starts_once_however_many_hints_come() -> None:
-    first = decide(a_task(), foreign(E.RUNNING), Source.CALLBACK, BOTH, NOW).task
+    first = decide(a_task(), foreign(E.RUNNING), OutcomeSource.CALLBACK, BOTH, NOW).task
     assert first is not None
     climbed = replace(first, hint_step=3, poll_at=NOW + 15 * SECOND)
     for outcome in (foreign(E.RUNNING), None, says(E.COMPLETED, images=())):
-        again = decide(climbed, outcome, Source.CALLBACK, BOTH, NOW + SECOND).task
+        again = decide(climbed, outcome, OutcomeSource.CALLBACK, BOTH, NOW + SECOND).task
         assert again is not None
         assert (again.hint_step, again.poll_at) == (3, NOW + 15 * SECOND)
 
 
 def test_the_first_hint_of_an_end_starts_the_ladder_anew_and_its_time() -> None:
-    first = decide(a_task(), foreign(E.RUNNING), Source.CALLBACK, BOTH, NOW).task
+    first = decide(a_task(), foreign(E.RUNNING), OutcomeSource.CALLBACK, BOTH, NOW).task
     assert first is not None
     climbed = replace(first, hint_step=None, poll_at=NOW + 5 * MINUTE)
-    ended = decide(climbed, foreign(E.COMPLETED), Source.CALLBACK, BOTH, NOW + MINUTE).task
+    ended = decide(climbed, foreign(E.COMPLETED), OutcomeSource.CALLBACK, BOTH, NOW + MINUTE).task
     assert ended is not None
     assert (ended.hint_step, ended.poll_at) == (0, NOW + MINUTE)
     assert ended.hint_until == NOW + MINUTE + BOTH.confirm_within_ms
-    again = decide(ended, foreign(E.COMPLETED), Source.CALLBACK, BOTH, NOW + 9 * MINUTE).task
+    again = decide(ended, foreign(E.COMPLETED), OutcomeSource.CALLBACK, BOTH, NOW + 9 * MINUTE).task
     assert again is not None
     assert again.hint_until == ended.hint_until, "repeating a hint does not put off its end"
 
 
 def test_a_hint_of_an_end_is_not_replaced_by_one_of_progress() -> None:
-    ended = decide(a_task(), foreign(E.COMPLETED), Source.CALLBACK, BOTH, NOW).task
+    ended = decide(a_task(), foreign(E.COMPLETED), OutcomeSource.CALLBACK, BOTH, NOW).task
     assert ended is not None
     for outcome in (foreign(E.RUNNING), None):
-        after = decide(ended, outcome, Source.CALLBACK, BOTH, NOW).task
+        after = decide(ended, outcome, OutcomeSource.CALLBACK, BOTH, NOW).task
         assert after is not None
         assert after.hint == foreign(E.COMPLETED)
 
 
 def test_the_id_of_an_earlier_hint_is_carried_over() -> None:
     """It may be the only id there is to ask by."""
-    first = decide(a_task(task_id=None), says(E.RUNNING, "job-9"), Source.CALLBACK, BOTH, NOW).task
+    first = decide(a_task(task_id=None), says(E.RUNNING, "job-9"), OutcomeSource.CALLBACK, BOTH, NOW).task
     assert first is not None
-    second = decide(first, foreign(E.COMPLETED), Source.CALLBACK, BOTH, NOW).task
+    second = decide(first, foreign(E.COMPLETED), OutcomeSource.CALLBACK, BOTH, NOW).task
     assert second is not None
     assert second.hint is not None
     assert (second.hint.task_id, second.hint.ending) == ("job-9", E.COMPLETED)
@@ -237,7 +248,7 @@ def test_the_id_of_an_earlier_hint_is_carried_over() -> None:
 
 def test_without_a_key_a_hint_is_looked_at_when_its_time_is_over() -> None:
     blind = replace(BOTH, can_poll=False)
-    task = decide(a_task(poll_at=None), foreign(E.FAILED), Source.CALLBACK, blind, NOW).task
+    task = decide(a_task(poll_at=None), foreign(E.FAILED), OutcomeSource.CALLBACK, blind, NOW).task
     assert task is not None
     assert task.poll_at == NOW + blind.confirm_within_ms
 
@@ -263,13 +274,13 @@ TEN = 10 * MINUTE
     ],
 )
 def test_a_reply_fits_by_its_model_and_time(task: Task, outcome: Outcome, about_it: bool) -> None:
-    assert fits(task, outcome) is about_it
-    decision = decide(task, replace(outcome, progress=0.9), Source.POLL, BOTH, NOW)
+    assert matches_task(task, outcome) is about_it
+    decision = decide(task, replace(outcome, progress=0.9), OutcomeSource.POLL, BOTH, NOW)
     assert (decision.task is not None) is about_it, "a reply that does not fit changes nothing"
 
 
 def test_believing_needs_no_clock_beyond_the_lease() -> None:
     task, outcome = a_task(S.SUBMITTING), says(E.RUNNING)
     assert task.lease_until is not None
-    assert believed(task, outcome, Source.CALLBACK, BOTH, task.lease_until - 1)
-    assert not believed(task, outcome, Source.CALLBACK, BOTH, task.lease_until)
+    assert is_believed(task, outcome, OutcomeSource.CALLBACK, BOTH, task.lease_until - 1)
+    assert not is_believed(task, outcome, OutcomeSource.CALLBACK, BOTH, task.lease_until)

@@ -8,8 +8,8 @@ from msgspec.structs import replace
 
 from kit.commands import TASK, task
 from receiver.client.schemas import NoticeView, TaskView
-from receiver.upkeep.doctor.findings import Finding, Result
-from receiver.upkeep.doctor.work import LOOKED_MOST, Seen, work
+from receiver.upkeep.doctor.findings import CheckResult, Finding
+from receiver.upkeep.doctor.work import LOOKED_MOST, WorkSnapshot, check_work
 
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 
@@ -37,12 +37,12 @@ def a_task(state: str, ago: timedelta = timedelta(hours=1), **more: Any) -> Task
 
 def found(**seen: Any) -> list[Finding]:
     """What is found among these, where nothing else is there."""
-    return list(work(Seen(**{**dict.fromkeys(Seen.__struct_fields__, ()), **seen}), NOW))
+    return list(check_work(WorkSnapshot(**{**dict.fromkeys(WorkSnapshot.__struct_fields__, ()), **seen}), NOW))
 
 
 def only(**seen: Any) -> str:
     [finding] = found(**seen)
-    assert finding.result is Result.WARNING
+    assert finding.result is CheckResult.WARNING
     return f"{finding.text}: {finding.remedy}"
 
 
@@ -94,4 +94,4 @@ def test_an_unsure_task_is_told_with_the_command_that_says_what_can_be_done(stat
 )
 def test_what_goes_on_by_itself_or_is_long_past_is_no_finding(seen: dict[str, Any]) -> None:
     [finding] = found(**seen)
-    assert (finding.result, finding.text) == (Result.OK, "no ping was given up, and no task waits for a person")
+    assert (finding.result, finding.text) == (CheckResult.OK, "no ping was given up, and no task waits for a person")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.core.types import Sent
+from receiver.core.types import AttemptResult
 from receiver.notify.senders import failure_text
 from receiver.notify.senders.failure_text import (
     ERROR_MOST,
@@ -14,21 +14,21 @@ from receiver.notify.senders.failure_text import (
     PAUSE_MS,
     blames_blocks,
     blames_picture,
-    failure,
-    lines,
-    remedy,
+    build_failure,
+    find_remedy,
+    pair_answers,
 )
 
 URL = "slack://T0KENA/T0KENB/T0KENC"
 FAILED = "Failed to send to Slack: error=200."
 
 
-def told(*entries: str, url: str = URL) -> Sent:
+def told(*entries: str, url: str = URL) -> AttemptResult:
     """What is made of these log lines; those that begin like a DEBUG line are one."""
-    return failure(lines((it.startswith(("Response", "Socket")), it) for it in entries), url)
+    return build_failure(pair_answers((it.startswith(("Response", "Socket")), it) for it in entries), url)
 
 
-def answered(status: int, body: bytes) -> Sent:
+def answered(status: int, body: bytes) -> AttemptResult:
     return told(f"Failed to send to Slack: error={status}.", f"Response Details:\r\n{body!r}")
 
 
@@ -87,7 +87,7 @@ def test_what_no_try_will_mend_is_for_good_and_says_what_to_do(came: tuple[int, 
     sent = answered(*came)
 
     assert sent.permanent
-    assert what_to_do in (remedy(sent.error or "") or "")
+    assert what_to_do in (find_remedy(sent.error or "") or "")
 
 
 PASSING = {
@@ -105,7 +105,7 @@ def test_what_may_pass_is_tried_again(came: tuple[int, bytes], what_to_do: str) 
     sent = answered(*came)
 
     assert not sent.permanent
-    assert what_to_do in (remedy(sent.error or "") or "")
+    assert what_to_do in (find_remedy(sent.error or "") or "")
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_a_connection_that_failed_says_why_and_is_tried_again(detail: str, says:
     sent = told("A Connection error occurred posting to Slack.", f"Socket Exception: {detail}")
 
     assert says in (sent.error or "")
-    assert what_to_do in (remedy(sent.error or "") or "")
+    assert what_to_do in (find_remedy(sent.error or "") or "")
     assert not sent.permanent
 
 
@@ -151,7 +151,7 @@ def test_a_password_that_is_not_taken_is_for_good() -> None:
     )
 
     assert sent.permanent
-    assert "app password" in (remedy(sent.error or "") or "")
+    assert "app password" in (find_remedy(sent.error or "") or "")
 
 
 def test_one_of_several_that_may_pass_keeps_all_alive() -> None:
@@ -214,8 +214,8 @@ def test_what_the_picture_is_to_blame_for_is_never_for_good() -> None:
 @pytest.mark.parametrize("user", ["alice:s3cret-word", "alice:s3cret%21word"])
 def test_an_echoed_authorization_is_masked_too(user: str) -> None:
     header = base64.b64encode(user.replace("%21", "!").encode()).decode()
-    failed = failure_text.failure(
-        [failure_text.Line(f"json said: Authorization: Basic {header} is wrong")], f"json://{user}@h/p"
+    failed = failure_text.build_failure(
+        [failure_text.FailureLine(f"json said: Authorization: Basic {header} is wrong")], f"json://{user}@h/p"
     )
     assert failed.error is not None
     assert header.rstrip("=") not in failed.error

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from receiver.core.errors import NotFetched
-from receiver.pictures.addresses import Allow, Place, forbidden, read, why_not
+from receiver.pictures.addresses import FetchAllowlist, PictureUrl, non_public_kind, parse_picture_url, ssrf_refusal
 
 FORBIDDEN = {
     "0.0.0.0": "this network",  # noqa: S104 - not to bind to
@@ -67,12 +67,12 @@ PUBLIC = ("1.1.1.1", "8.8.8.8", "172.15.0.1", "172.32.0.1", "100.63.0.1", "100.1
 
 @pytest.mark.parametrize(("address", "what"), FORBIDDEN.items())
 def test_an_address_that_is_not_public_is_forbidden_and_says_why(address: str, what: str) -> None:
-    assert forbidden(ip_address(address)) == what
+    assert non_public_kind(ip_address(address)) == what
 
 
 @pytest.mark.parametrize("address", PUBLIC)
 def test_a_public_address_is_allowed(address: str) -> None:
-    assert forbidden(ip_address(address)) is None
+    assert non_public_kind(ip_address(address)) is None
 
 
 @given(st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)))
@@ -80,7 +80,7 @@ def test_nothing_is_allowed_that_the_standard_library_knows_to_be_special(
     address: ipaddress.IPv4Address | ipaddress.IPv6Address,
 ) -> None:
     """And IPv6 of the one block that was ever given out alone."""
-    if forbidden(address) is None:
+    if non_public_kind(address) is None:
         assert address.is_global
         assert not any((address.is_multicast, address.is_reserved, address.is_loopback, address.is_unspecified))
         assert address.version == 4 or address in ipaddress.ip_network("2000::/3")
@@ -150,7 +150,7 @@ REFUSED = [
 @pytest.mark.parametrize("link", REFUSED, ids=lambda link: repr(link[:40]))
 def test_a_link_that_is_not_plain_is_refused_for_good(link: str) -> None:
     with pytest.raises(NotFetched) as refused:
-        read(link)
+        parse_picture_url(link)
     assert refused.value.permanent
     assert "/a" not in str(refused.value), "a link is a secret"
 
@@ -158,29 +158,29 @@ def test_a_link_that_is_not_plain_is_refused_for_good(link: str) -> None:
 @pytest.mark.parametrize(
     ("link", "place"),
     [
-        ("https://cdn.example/a/b.png?sig=%2F+x", Place("https", "cdn.example", 443, "/a/b.png?sig=%2F+x")),
-        ("HTTP://CDN.Example:8080", Place("http", "cdn.example", 8080, "/")),
-        ("https://cdn.example?x=1#part", Place("https", "cdn.example", 443, "/?x=1")),
-        ("http://127.0.0.1/a", Place("http", "127.0.0.1", 80, "/a", ip_address("127.0.0.1"))),
-        ("http://[0:0::1]:81/a", Place("http", "::1", 81, "/a", ip_address("::1"))),
-        ("https://1.cdn.example-3.net/ä", Place("https", "1.cdn.example-3.net", 443, "/ä")),
-        ("https://a_b.xn--e1afmkfd/", Place("https", "a_b.xn--e1afmkfd", 443, "/")),
+        ("https://cdn.example/a/b.png?sig=%2F+x", PictureUrl("https", "cdn.example", 443, "/a/b.png?sig=%2F+x")),
+        ("HTTP://CDN.Example:8080", PictureUrl("http", "cdn.example", 8080, "/")),
+        ("https://cdn.example?x=1#part", PictureUrl("https", "cdn.example", 443, "/?x=1")),
+        ("http://127.0.0.1/a", PictureUrl("http", "127.0.0.1", 80, "/a", ip_address("127.0.0.1"))),
+        ("http://[0:0::1]:81/a", PictureUrl("http", "::1", 81, "/a", ip_address("::1"))),
+        ("https://1.cdn.example-3.net/ä", PictureUrl("https", "1.cdn.example-3.net", 443, "/ä")),
+        ("https://a_b.xn--e1afmkfd/", PictureUrl("https", "a_b.xn--e1afmkfd", 443, "/")),
     ],
 )
-def test_a_plain_link_is_read_as_everybody_reads_it(link: str, place: Place) -> None:
-    assert read(link) == place
+def test_a_plain_link_is_read_as_everybody_reads_it(link: str, place: PictureUrl) -> None:
+    assert parse_picture_url(link) == place
 
 
 def test_a_host_header_names_a_port_only_where_it_is_another() -> None:
-    assert read("https://cdn.example:443/").netloc == "cdn.example"
-    assert read("http://[::1]:8080/").netloc == "[::1]:8080"
+    assert parse_picture_url("https://cdn.example:443/").host_header == "cdn.example"
+    assert parse_picture_url("http://[::1]:8080/").host_header == "[::1]:8080"
 
 
 @given(st.text(max_size=60))
 def test_whatever_is_read_as_a_link_is_plain_ascii_where_it_matters(text: str) -> None:
     for link in (text, f"http://{text}", f"https://{text}/a"):
         try:
-            place = read(link)
+            place = parse_picture_url(link)
         except NotFetched:
             continue
         assert place.host.isascii()
@@ -190,7 +190,7 @@ def test_whatever_is_read_as_a_link_is_plain_ascii_where_it_matters(text: str) -
 class TestAllowed:
     """What one trusts, by name or by network, is let through; nothing else is."""
 
-    ALLOW = Allow(frozenset({"pictures.lan"}), (ip_network("10.1.0.0/16"), ip_network("fd00::/8")))
+    ALLOW = FetchAllowlist(frozenset({"pictures.lan"}), (ip_network("10.1.0.0/16"), ip_network("fd00::/8")))
 
     @pytest.mark.parametrize(
         ("link", "address", "why"),
@@ -209,5 +209,5 @@ class TestAllowed:
         ],
     )
     def test_a_place(self, link: str, address: str, why: str | None) -> None:
-        said = why_not(read(link), ip_address(address), self.ALLOW)
+        said = ssrf_refusal(parse_picture_url(link), ip_address(address), self.ALLOW)
         assert (said is None) if why is None else (said is not None and why in said)

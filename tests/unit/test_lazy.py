@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from receiver.lazy import Later
+from receiver.lazy import LazyValue
 
 pytestmark = pytest.mark.anyio
 
@@ -13,10 +13,10 @@ pytestmark = pytest.mark.anyio
 async def test_it_is_made_once_in_another_thread_however_many_ask() -> None:
     """Nobody asks: it is not made."""
     made_in: list[int] = []
-    later = Later(lambda: made_in.append(threading.get_ident()) or "made")  # type: ignore[func-returns-value]
-    assert (later.made, made_in) == (None, [])
+    later = LazyValue(lambda: made_in.append(threading.get_ident()) or "made")  # type: ignore[func-returns-value]
+    assert (later.value_if_made, made_in) == (None, [])
     assert await asyncio.gather(*(later.get() for _ in range(3))) == ["made"] * 3
-    assert later.made == "made"
+    assert later.value_if_made == "made"
     assert len(made_in) == 1
     assert made_in != [threading.get_ident()]
 
@@ -24,7 +24,7 @@ async def test_it_is_made_once_in_another_thread_however_many_ask() -> None:
 async def test_one_who_goes_away_spoils_it_for_nobody() -> None:
     """A client that hangs up while the API is made for it cancels its own request only."""
     may_end = threading.Event()
-    later = Later(lambda: may_end.wait(20))
+    later = LazyValue(lambda: may_end.wait(20))
     first = asyncio.create_task(later.get())
     second = asyncio.create_task(later.get())
     await asyncio.sleep(0)
@@ -43,8 +43,8 @@ async def test_what_failed_is_told_and_made_at_the_next_call() -> None:
             raise error
         return "made"
 
-    later = Later(make)
+    later = LazyValue(make)
     with pytest.raises(OSError, match="no descriptor"):
         await later.get()
-    assert later.made is None
+    assert later.value_if_made is None
     assert await later.get() == "made"

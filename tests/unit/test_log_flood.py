@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from receiver.telemetry import logs
-from receiver.telemetry.log_flood import KINDS_MOST, SHARE, SPAN_S, Flood
+from receiver.telemetry.log_flood import KINDS_MOST, SHARE, SPAN_S, LogFlood
 
 
 class Seconds:
@@ -35,20 +35,20 @@ def record(
 def test_a_kind_that_has_had_its_share_is_counted_until_its_span_is_over() -> None:
     """The last one before the silence is followed by a line that says so; the next span begins anew."""
     seconds = Seconds()
-    flood = Flood(seconds)
-    assert flood.written(record(), SHARE - 1) is None
-    assert flood.admits(record())
-    last = flood.written(record(), 100)
+    flood = LogFlood(seconds)
+    assert flood.count_written(record(), SHARE - 1) is None
+    assert flood.should_write(record())
+    last = flood.count_written(record(), 100)
     assert last is not None
     assert "left out for up to 60 s" in last.getMessage()
-    assert [flood.admits(record()) for _ in range(3)] == [False] * 3
-    assert list(flood.over()) == []
+    assert [flood.should_write(record()) for _ in range(3)] == [False] * 3
+    assert list(flood.pop_summaries()) == []
     seconds.now += SPAN_S
-    [said] = flood.over()
+    [said] = flood.pop_summaries()
     assert said.getMessage() == "3 more such lines were left out"
     assert (said.__dict__["action"], said.__dict__["left_out"]) == ("callback.refuse", 3)
     assert (said.name, said.levelno) == ("web", logging.WARNING)
-    assert flood.admits(record())
+    assert flood.should_write(record())
 
 
 @pytest.mark.parametrize(
@@ -56,30 +56,30 @@ def test_a_kind_that_has_had_its_share_is_counted_until_its_span_is_over() -> No
 )
 def test_a_flood_of_one_kind_silences_no_other(other: logging.LogRecord) -> None:
     """A kind is a logger, a level and an action."""
-    flood = Flood(Seconds())
-    flood.written(record(), SHARE)
-    assert not flood.admits(record())
-    assert flood.admits(other)
+    flood = LogFlood(Seconds())
+    flood.count_written(record(), SHARE)
+    assert not flood.should_write(record())
+    assert flood.should_write(other)
 
 
 def test_nothing_is_said_of_a_span_in_which_nothing_was_left_out() -> None:
     """Ordinary days add no lines."""
     seconds = Seconds()
-    flood = Flood(seconds)
-    flood.written(record(), 10)
+    flood = LogFlood(seconds)
+    flood.count_written(record(), 10)
     seconds.now += SPAN_S
-    assert list(flood.over(all_of_them=True)) == []
+    assert list(flood.pop_summaries(all_of_them=True)) == []
 
 
 def test_kinds_without_number_take_bounded_memory() -> None:
     """Whoever made the kinds up; what was counted of a forgotten one is told."""
-    flood = Flood(Seconds())
-    flood.written(record("first"), SHARE)
-    assert not flood.admits(record("first"))
+    flood = LogFlood(Seconds())
+    flood.count_written(record("first"), SHARE)
+    assert not flood.should_write(record("first"))
     told: list[logging.LogRecord] = []
     for number in range(KINDS_MOST * 2):
-        flood.written(record(f"kind-{number}"), 1)
-        told += flood.over()
+        flood.count_written(record(f"kind-{number}"), 1)
+        told += flood.pop_summaries()
     assert [it.__dict__["action"] for it in told] == ["first"]
     assert len(flood._spans) <= KINDS_MOST
 
@@ -87,11 +87,11 @@ def test_kinds_without_number_take_bounded_memory() -> None:
 def test_the_log_of_a_flood_stays_small_and_says_how_much_it_left_out() -> None:
     """Every line still parses; the count is there at the end of the process, too."""
     stream = io.StringIO()
-    logs.setup(stream, tty=False)
+    logs.setup_logging(stream, tty=False)
     for number in range(5_000):
         logging.getLogger("web").warning("refused %d", number, extra={"action": "callback.refuse"})
     logging.getLogger("web").warning("another", extra={"action": "other"})
-    logs.setup(io.StringIO(), tty=False)  # closes the first
+    logs.setup_logging(io.StringIO(), tty=False)  # closes the first
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert len(stream.getvalue()) < SHARE * 1.1
     told = [line["left_out"] for line in lines if "left_out" in line]
@@ -104,10 +104,10 @@ def test_the_log_of_a_flood_stays_small_and_says_how_much_it_left_out() -> None:
 def test_lines_without_a_ref_have_that_of_the_work_they_come_from() -> None:
     """Whoever logs them, in whatever depth; one that says whose it is has its own."""
     stream = io.StringIO()
-    logs.setup(stream, tty=False)
-    logs.about("0199-ours")
+    logs.setup_logging(stream, tty=False)
+    logs.bind_ref("0199-ours")
     logging.getLogger("deep").warning("a")
     logging.getLogger("deep").warning("b", extra={"ref": "0199-other"})
-    logs.about(None)
+    logs.bind_ref(None)
     logging.getLogger("deep").warning("c")
     assert [json.loads(line)["ref"] for line in stream.getvalue().splitlines()] == ["0199-ours", "0199-other", None]

@@ -9,7 +9,7 @@ import warnings
 
 import pytest
 
-from receiver.telemetry.logs import FIELD_MOST, MASK, Redactor, setup
+from receiver.telemetry.logs import FIELD_MOST, MASK, Redactor, setup_logging
 from receiver.tokens import Ring, new_ref
 
 SENTINEL = "s3ntinel-Never/Shown+01\"23'456\\789"
@@ -26,7 +26,7 @@ def json_lines(stream: io.StringIO) -> list[dict[str, object]]:
 
 def started(*secrets: str, tty: bool = False, level: int = logging.INFO) -> io.StringIO:
     stream = io.StringIO()
-    setup(stream, tty=tty, level=level, secrets=secrets)
+    setup_logging(stream, tty=tty, level=level, secrets=secrets)
     return stream
 
 
@@ -88,7 +88,7 @@ def test_a_secret_is_hidden_in_messages_arguments_extras_and_tracebacks(tty: boo
     ],
 )
 def test_a_secret_is_known_however_it_is_quoted(given: str) -> None:
-    assert "Never" not in Redactor([SENTINEL]).clean(given)
+    assert "Never" not in Redactor([SENTINEL]).redact(given)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_secret_is_known_however_it_is_quoted(given: str) -> None:
     ],
 )
 def test_the_telling_parts_of_a_secret_url_are_hidden_alone_too(secret: str, text: str) -> None:
-    cleaned = Redactor([secret]).clean(text)
+    cleaned = Redactor([secret]).redact(text)
     assert MASK in cleaned
     assert not re.search("T1|A1|TI", cleaned)
 
@@ -111,35 +111,35 @@ def test_the_telling_parts_of_a_secret_url_are_hidden_alone_too(secret: str, tex
 def test_the_harmless_parts_of_a_secret_url_stay_readable() -> None:
     redactor = Redactor([APPRISE, "postgresql://receiver:secret-1@database.test/receiver", "json://localhost"])
     text = "receiver started; hooks.slack.com said pings to database.test and localhost"
-    assert redactor.clean(text) == text
+    assert redactor.redact(text) == text
 
 
 def test_a_callback_token_is_hidden_and_its_ref_stays() -> None:
     token = Ring(["k" * 16]).token(new_ref(1, b"0123456789"))
     ref, mac = token.split(".")
     redactor = Redactor()
-    assert redactor.clean(f"POST /callbacks/{token} 200") == f"POST /callbacks/{MASK} 200"
-    assert redactor.clean(f"POST /callbacks/{token}/?x=1") == f"POST /callbacks/{MASK}/?x=1"
-    assert redactor.clean("/callbacks/not-ours") == f"/callbacks/{MASK}"
-    assert redactor.clean(f"token {token}.") == f"token {ref}.{MASK}."
-    assert mac not in redactor.clean(f"https%3A%2F%2Fh%2Fcallbacks%2F{ref}%2E{mac}")
+    assert redactor.redact(f"POST /callbacks/{token} 200") == f"POST /callbacks/{MASK} 200"
+    assert redactor.redact(f"POST /callbacks/{token}/?x=1") == f"POST /callbacks/{MASK}/?x=1"
+    assert redactor.redact("/callbacks/not-ours") == f"/callbacks/{MASK}"
+    assert redactor.redact(f"token {token}.") == f"token {ref}.{MASK}."
+    assert mac not in redactor.redact(f"https%3A%2F%2Fh%2Fcallbacks%2F{ref}%2E{mac}")
 
 
 def test_the_id_of_a_stored_callback_is_no_token() -> None:
-    assert Redactor().clean("GET /api/v1/callbacks/17/replay") == "GET /api/v1/callbacks/17/replay"
-    assert Redactor().clean("GET /callbacks/17x") == f"GET /callbacks/{MASK}"
+    assert Redactor().redact("GET /api/v1/callbacks/17/replay") == "GET /api/v1/callbacks/17/replay"
+    assert Redactor().redact("GET /callbacks/17x") == f"GET /callbacks/{MASK}"
 
 
 def test_bearer_tokens_and_the_user_part_of_urls_are_hidden_though_nobody_told() -> None:
     redactor = Redactor()
-    assert redactor.clean("authorization: bearer abc.def, next") == f"authorization: bearer {MASK}, next"
-    assert redactor.clean("to https://me:pa:ss@host/p@th") == f"to https://{MASK}@host/p@th"
-    assert redactor.clean("https://host/p@th and a@b.test") == "https://host/p@th and a@b.test"
+    assert redactor.redact("authorization: bearer abc.def, next") == f"authorization: bearer {MASK}, next"
+    assert redactor.redact("to https://me:pa:ss@host/p@th") == f"to https://{MASK}@host/p@th"
+    assert redactor.redact("https://host/p@th and a@b.test") == "https://host/p@th and a@b.test"
 
 
 def test_what_holds_no_secret_is_handed_back_as_it_is() -> None:
     text = f"task {REF} settled in 12 s"
-    assert Redactor([SENTINEL, "", "abc"]).clean(text) is text
+    assert Redactor([SENTINEL, "", "abc"]).redact(text) is text
 
 
 def test_a_secret_is_hidden_before_a_long_text_is_cut() -> None:
@@ -171,7 +171,7 @@ def test_a_line_that_cannot_be_written_is_reported_without_its_content(capsys: p
 def test_the_journal_is_told_how_much_a_line_matters(level: int, priority: int) -> None:
     """In front of the line, where it takes it off again; `journalctl -p warning` would else find none of ours."""
     stream = io.StringIO()
-    setup(stream, tty=False, journal=True, level=logging.DEBUG)
+    setup_logging(stream, tty=False, journal=True, level=logging.DEBUG)
     logging.log(level, "two\nlines")
     front, _, line = stream.getvalue().partition(">")
     assert front == f"<{priority}"
@@ -250,7 +250,7 @@ def test_no_work_fails_for_want_of_a_log() -> None:
     broken = Broken()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.stderr", broken)
-        setup(broken, tty=False)  # type: ignore[arg-type]  # as much of a stream as is needed
+        setup_logging(broken, tty=False)  # type: ignore[arg-type]  # as much of a stream as is needed
         try:
             logging.getLogger("receiver.tests").error("nobody reads this")
         finally:

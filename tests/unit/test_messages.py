@@ -8,12 +8,12 @@ from msgspec.structs import replace
 
 from kit.reports import HOSTILE, REF, SHEET, Pages, done, pictures, styled
 from receiver.core.sanitize import BODY_MOST, TITLE_MOST
-from receiver.core.types import Error, Event, Image, Report, Style, Target
-from receiver.notify.messages.message import Format, Kind, Message
+from receiver.core.types import Image, MessageStyle, NoticeEvent, Report, Target, TaskError
+from receiver.notify.messages.message import BodyFormat, Message, MessageKind
 from receiver.notify.messages.render import render
-from receiver.providers.advice import ADVICE
+from receiver.providers.advice import ADVICE_BY_CODE
 
-TEXT = styled(Style.TEXT)
+TEXT = styled(MessageStyle.TEXT)
 
 
 def text(*reports: Report) -> Message:
@@ -31,7 +31,11 @@ def test_a_completed_task_is_told_in_full() -> None:
 
     message = text(report)
 
-    assert (message.title, message.kind, message.format) == ("✓ hero — 2 pictures", Kind.SUCCESS, Format.TEXT)
+    assert (message.title, message.kind, message.format) == (
+        "✓ hero — 2 pictures",
+        MessageKind.SUCCESS,
+        BodyFormat.TEXT,
+    )
     assert message.body.split("\n") == [
         "midjourney_outpaint · $0.05 · 1 min 12 s",
         "“a lighthouse”",
@@ -44,7 +48,7 @@ def test_a_completed_task_is_told_in_full() -> None:
 
 
 def test_without_a_label_the_ref_names_the_task() -> None:
-    assert text(Report(event=Event.COMPLETED, ref=REF, images=pictures(1))).title == f"✓ {REF} — 1 picture"
+    assert text(Report(event=NoticeEvent.COMPLETED, ref=REF, images=pictures(1))).title == f"✓ {REF} — 1 picture"
 
 
 def test_without_a_link_the_ref_is_told_all_the_same() -> None:
@@ -58,45 +62,51 @@ def test_unconfirmed_is_said_in_so_many_words(several: bool) -> None:
     message = text(report, done(images=pictures(1))) if several else text(report)
 
     assert "(unconfirmed)" in message.body + message.title
-    assert message.kind is Kind.WARNING
+    assert message.kind is MessageKind.WARNING
 
 
-@pytest.mark.parametrize("code", sorted(ADVICE))
+@pytest.mark.parametrize("code", sorted(ADVICE_BY_CODE))
 def test_a_known_failure_says_what_to_do_about_it(code: str) -> None:
-    message = text(Report(event=Event.FAILED, ref=REF, label="hero", error=Error(code, "the provider's words")))
+    message = text(
+        Report(event=NoticeEvent.FAILED, ref=REF, label="hero", error=TaskError(code, "the provider's words"))
+    )
 
     assert message.title == "✗ hero failed: the provider's words"
-    assert message.kind is Kind.FAILURE
-    assert f"Error {code}: the provider's words\nWhat to do: {ADVICE[code]}" in message.body
+    assert message.kind is MessageKind.FAILURE
+    assert f"Error {code}: the provider's words\nWhat to do: {ADVICE_BY_CODE[code]}" in message.body
 
 
 @pytest.mark.parametrize(("code", "like"), [("004011098", "004007098"), ("004001099", "004007099")])
 def test_another_models_code_of_a_known_cause_has_its_advice(code: str, like: str) -> None:
-    assert ADVICE[like] in text(Report(event=Event.FAILED, ref=REF, error=Error(code, "x"))).body
+    assert ADVICE_BY_CODE[like] in text(Report(event=NoticeEvent.FAILED, ref=REF, error=TaskError(code, "x"))).body
 
 
-@pytest.mark.parametrize("error", [None, Error(None, "boom"), Error("400", "boom"), Error("004011098999", "")])
-def test_an_unknown_failure_says_where_to_look(error: Error | None) -> None:
-    assert f"What to do: `receiver tasks show {REF}`" in text(Report(event=Event.FAILED, ref=REF, error=error)).body
+@pytest.mark.parametrize(
+    "error", [None, TaskError(None, "boom"), TaskError("400", "boom"), TaskError("004011098999", "")]
+)
+def test_an_unknown_failure_says_where_to_look(error: TaskError | None) -> None:
+    assert (
+        f"What to do: `receiver tasks show {REF}`" in text(Report(event=NoticeEvent.FAILED, ref=REF, error=error)).body
+    )
 
 
 def test_a_lost_task_that_can_be_polled_says_how() -> None:
-    message = text(Report(event=Event.LOST, ref=REF, label="hero", task_id="d8ejq"))
+    message = text(Report(event=NoticeEvent.LOST, ref=REF, label="hero", task_id="d8ejq"))
 
-    assert (message.title, message.kind) == ("? hero lost", Kind.WARNING)
+    assert (message.title, message.kind) == ("? hero lost", MessageKind.WARNING)
     assert f"receiver tasks poll {REF}" in message.body
     assert "d8ejq" in message.body
 
 
 def test_a_lost_task_that_cannot_be_polled_is_not_sent_to_the_poll() -> None:
-    body = text(Report(event=Event.LOST, ref=REF)).body
+    body = text(Report(event=NoticeEvent.LOST, ref=REF)).body
 
     assert "tasks poll" not in body
     assert "paid twice" in body
 
 
 def test_attention_shows_its_text_line_by_line() -> None:
-    message = text(Report(event=Event.ATTENTION, text="The provider refuses our key.\nSet PROVIDER_KEY."))
+    message = text(Report(event=NoticeEvent.ATTENTION, text="The provider refuses our key.\nSet PROVIDER_KEY."))
 
     assert message.title == "! The provider refuses our key."
     assert message.body == "The provider refuses our key.\nSet PROVIDER_KEY."
@@ -105,13 +115,13 @@ def test_attention_shows_its_text_line_by_line() -> None:
 def test_a_digest_counts_and_gives_each_task_a_line_the_failed_ones_first() -> None:
     reports = (
         done(images=pictures(4), cost=Decimal("0.05"), duration_ms=900),
-        Report(event=Event.FAILED, ref="r2", error=Error("004007098", "no luck"), cost=Decimal("0.0025")),
-        Report(event=Event.ATTENTION, text="look"),
+        Report(event=NoticeEvent.FAILED, ref="r2", error=TaskError("004007098", "no luck"), cost=Decimal("0.0025")),
+        Report(event=NoticeEvent.ATTENTION, text="look"),
     )
 
     message = text(*reports)
 
-    assert (message.title, message.kind) == ("✗ 3 notices: 1 completed, 1 failed, 1 attention", Kind.FAILURE)
+    assert (message.title, message.kind) == ("✗ 3 notices: 1 completed, 1 failed, 1 attention", MessageKind.FAILURE)
     assert message.body.split("\n") == [
         "✗ r2 failed: no luck · $0.0025 https://ping.example.org/tasks/r2",
         "! look",
@@ -135,11 +145,11 @@ def test_a_long_digest_counts_the_rest() -> None:
 
 
 @pytest.mark.parametrize("field", ["label", "model", "prompt", "ref", "task_id", "text"])
-@pytest.mark.parametrize("event", list(Event))
+@pytest.mark.parametrize("event", list(NoticeEvent))
 @pytest.mark.parametrize("several", [False, True])
-def test_hostile_text_stays_text(field: str, event: Event, several: bool) -> None:
+def test_hostile_text_stays_text(field: str, event: NoticeEvent, several: bool) -> None:
     """Neither calls nor labelled links for chats, nor lines, directions or controls."""
-    report = replace(Report(event=event, error=Error(HOSTILE, HOSTILE)), **{field: HOSTILE})
+    report = replace(Report(event=event, error=TaskError(HOSTILE, HOSTILE)), **{field: HOSTILE})
 
     message = text(report, report) if several else text(report)
 
@@ -163,15 +173,15 @@ def test_joiners_that_spell_words_and_emoji_survive() -> None:
     assert "می\u200cخواهم 👩\u200d🎨" in text(done(images=pictures(1), prompt="می\u200cخواهم 👩\u200d🎨")).body
 
 
-@pytest.mark.parametrize("event", list(Event))
+@pytest.mark.parametrize("event", list(NoticeEvent))
 @pytest.mark.parametrize("filler", ["x", "@", "<&"])
 @pytest.mark.parametrize("count", [1, 60])
-def test_everything_is_bounded_but_urls_are_whole(event: Event, filler: str, count: int) -> None:
+def test_everything_is_bounded_but_urls_are_whole(event: NoticeEvent, filler: str, count: int) -> None:
     huge = filler * 100_000
     url = "https://cdn.example.com/" + "p" * 5_000
     report = Report(
         event=event, ref=huge, task_id=huge, label=huge, model=huge, prompt=huge, text=huge, confirmed=False,
-        images=tuple(Image(n, url, type=huge) for n in range(4)), error=Error(huge, huge),
+        images=tuple(Image(n, url, type=huge) for n in range(4)), error=TaskError(huge, huge),
         cost=Decimal("1E+999999"), duration_ms=10**12,
     )  # fmt: skip
 
@@ -234,9 +244,9 @@ def test_nothing_to_tell_is_a_mistake() -> None:
 )
 def test_a_label_is_no_link_in_services_that_read_markdown(text: str) -> None:
     report = Report(
-        event=Event.COMPLETED, ref="r", label=text, prompt=text, images=(Image(0, "https://p.example/0.png"),)
+        event=NoticeEvent.COMPLETED, ref="r", label=text, prompt=text, images=(Image(0, "https://p.example/0.png"),)
     )
-    message = render((report,), Target(name="t", url="mmost://h/t", style=Style.TEXT))
+    message = render((report,), Target(name="t", url="mmost://h/t", style=MessageStyle.TEXT))
     for words in (message.title, message.body):
         assert "](" not in words
         assert "][" not in words

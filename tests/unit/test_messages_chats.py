@@ -7,15 +7,15 @@ from urllib.parse import quote
 import pytest
 
 from kit.reports import DONE, FAILED, FILE, HOSTILE, LOST, REF, SHEET, Pages, done, pictures, styled
-from receiver.core.types import Event, Image, Picture, Report, Style
-from receiver.notify.messages.message import Format, Kind
+from receiver.core.types import AttachedPicture, Image, MessageStyle, NoticeEvent, Report
+from receiver.notify.messages.message import BodyFormat, MessageKind
 from receiver.notify.messages.render import render
 
-DISCORD, TELEGRAM, NTFY = (styled(style) for style in (Style.DISCORD, Style.TELEGRAM, Style.NTFY))
+DISCORD, TELEGRAM, NTFY = (styled(style) for style in (MessageStyle.DISCORD, MessageStyle.TELEGRAM, MessageStyle.NTFY))
 LONG = tuple(Image(n, f"https://cdn.example.com/{n}.png?sig={'s' * 600}") for n in range(4))
 
 
-def embed(*reports: Report, picture: Picture | None = SHEET) -> dict[str, Any]:
+def embed(*reports: Report, picture: AttachedPicture | None = SHEET) -> dict[str, Any]:
     found = json.loads(render(reports, DISCORD, links=Pages(), picture=picture).blocks or "")
     assert found["allowed_mentions"] == {"parse": []}
     assert len(found["embeds"]) == 1
@@ -63,7 +63,7 @@ def test_discord_obeys_nothing_from_outside() -> None:
 
 
 def test_lines_of_an_attention_are_no_list_in_discord() -> None:
-    found = embed(Report(event=Event.ATTENTION, text="# a\n- b\n12. c\n> d"), picture=None)
+    found = embed(Report(event=NoticeEvent.ATTENTION, text="# a\n- b\n12. c\n> d"), picture=None)
 
     assert found["description"] == "\\# a\n\\- b\n12\\. c\n\\> d"
 
@@ -71,7 +71,7 @@ def test_lines_of_an_attention_are_no_list_in_discord() -> None:
 def test_telegram_writes_html_with_the_title_in_it() -> None:
     message = render((DONE,), TELEGRAM, links=Pages(), picture=SHEET)
 
-    assert (message.title, message.format, message.kind) == ("", Format.HTML, Kind.SUCCESS)
+    assert (message.title, message.format, message.kind) == ("", BodyFormat.HTML, MessageKind.SUCCESS)
     assert message.body.startswith("<b>✓ hero — 4 pictures</b><br>midjourney_outpaint · $0.05 · 1 min 12 s<blockquote>")
     assert "<blockquote>a lighthouse &amp; its &lt;keeper&gt;</blockquote>" in message.body
     assert '<a href="https://cdn.example.com/0.png?sig=a%2Fb&amp;x=1">image 0</a>' in message.body
@@ -92,7 +92,7 @@ def test_a_caption_is_short_enough_to_be_one() -> None:
 
 
 @pytest.mark.parametrize("picture", [None, SHEET])
-def test_telegram_keeps_the_links_where_no_page_has_them(picture: Picture | None) -> None:
+def test_telegram_keeps_the_links_where_no_page_has_them(picture: AttachedPicture | None) -> None:
     assert render((done(images=LONG),), TELEGRAM, picture=picture).body.count("cdn.example.com") == 4
 
 
@@ -116,14 +116,14 @@ def test_telegram_obeys_nothing_from_outside() -> None:
 def test_ntfy_is_text_with_a_file() -> None:
     message = render((DONE,), NTFY, links=Pages(), picture=SHEET)
 
-    assert (message.title, message.format) == ("✓ hero — 4 pictures", Format.TEXT)
+    assert (message.title, message.format) == ("✓ hero — 4 pictures", BodyFormat.TEXT)
     assert str(message.picture) == SHEET.path
     assert "image 3: https://cdn.example.com/3.png?sig=a%2Fb&x=1\n" in message.body
 
 
 @pytest.mark.parametrize("picture", [None, SHEET])
 @pytest.mark.parametrize("several", [1, 60])
-def test_ntfy_makes_no_file_of_it_and_its_query_stays_small(picture: Picture | None, several: int) -> None:
+def test_ntfy_makes_no_file_of_it_and_its_query_stays_small(picture: AttachedPicture | None, several: int) -> None:
     report = done(prompt="灯台" * 4_000, label="台" * 500, images=LONG * 3)
 
     body = render((report,) * several, NTFY, links=Pages(), picture=picture).body

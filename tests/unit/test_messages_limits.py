@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kit.reports import HOSTILE, Pages, styled
-from receiver.core.types import Error, Event, Image, Picture, Report, Style
+from receiver.core.types import AttachedPicture, Image, MessageStyle, NoticeEvent, Report, TaskError
 from receiver.notify.messages.message import Message
 from receiver.notify.messages.render import render
 
@@ -27,7 +27,7 @@ _URLS = st.one_of(
 )  # fmt: skip
 _REPORTS = st.builds(
     Report,
-    event=st.sampled_from(Event),
+    event=st.sampled_from(NoticeEvent),
     ref=st.none() | _WORDS,
     task_id=st.none() | _WORDS,
     label=st.none() | _WORDS,
@@ -35,14 +35,14 @@ _REPORTS = st.builds(
     prompt=st.none() | _WORDS,
     confirmed=st.booleans(),
     images=st.lists(st.builds(Image, st.integers(0, 99), _URLS, _WORDS), max_size=5).map(tuple),
-    error=st.none() | st.builds(Error, st.none() | _WORDS, _WORDS),
+    error=st.none() | st.builds(TaskError, st.none() | _WORDS, _WORDS),
     cost=st.none() | st.decimals() | st.just(Decimal("0.05")),
     duration_ms=st.none() | st.integers(-1, 10**12),
     text=st.none() | _WORDS,
     cause=st.none() | _WORDS | st.just("target:x"),
 )
 _LISTS = st.lists(_REPORTS, min_size=1, max_size=3).map(tuple)
-_PICTURES = st.none() | st.builds(Picture, st.just("images/x/sheet.jpg"), st.none() | _URLS)
+_PICTURES = st.none() | st.builds(AttachedPicture, st.just("images/x/sheet.jpg"), st.none() | _URLS)
 _TEMPLATES = st.sampled_from([None, "{{ title }}\n{{ body }}", "{{ promt }}"])
 _UNSEEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -140,18 +140,24 @@ def text(message: Message) -> None:
     assert not re.search(r"@\w|<[\w!@#&/]", f"{message.title}\n{message.body}")
 
 
-CHECKS = {Style.SLACK: slack, Style.DISCORD: discord, Style.TELEGRAM: telegram, Style.EMAIL: email, Style.NTFY: ntfy,
-          Style.TEXT: text}  # fmt: skip
+CHECKS = {
+    MessageStyle.SLACK: slack,
+    MessageStyle.DISCORD: discord,
+    MessageStyle.TELEGRAM: telegram,
+    MessageStyle.EMAIL: email,
+    MessageStyle.NTFY: ntfy,
+    MessageStyle.TEXT: text,
+}
 
 
-@pytest.mark.parametrize("style", list(Style))
+@pytest.mark.parametrize("style", list(MessageStyle))
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(reports=_LISTS, times=st.sampled_from([1, 1, 30]), picture=_PICTURES, template=_TEMPLATES, linked=st.booleans())
 def test_whatever_is_told_is_within_limits_and_nothing_in_it_is_live(
-    style: Style,
+    style: MessageStyle,
     reports: tuple[Report, ...],
     times: int,
-    picture: Picture | None,
+    picture: AttachedPicture | None,
     template: str | None,
     linked: bool,
 ) -> None:

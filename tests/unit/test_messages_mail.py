@@ -6,16 +6,16 @@ from html.parser import HTMLParser
 import pytest
 
 from kit.reports import ATTENTION, DONE, FAILED, HOSTILE, LOST, REF, SHEET, Pages, done, styled
-from receiver.core.types import Event, Image, Picture, Report, Style
-from receiver.notify.messages.message import Format, Message
+from receiver.core.types import AttachedPicture, Image, MessageStyle, NoticeEvent, Report
+from receiver.notify.messages.message import BodyFormat, Message
 from receiver.notify.messages.render import render
 
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
 
-MAIL = styled(Style.EMAIL)
+MAIL = styled(MessageStyle.EMAIL)
 
 
-def mail(*reports: Report, picture: Picture | None = SHEET) -> Message:
+def mail(*reports: Report, picture: AttachedPicture | None = SHEET) -> Message:
     return render(reports, MAIL, links=Pages(), picture=picture)
 
 
@@ -47,7 +47,7 @@ class Tags(HTMLParser):
 def test_a_mail_shows_the_sheet_that_comes_with_it_and_nothing_from_elsewhere() -> None:
     message = mail(DONE)
 
-    assert (message.title, message.format, str(message.picture)) == ("✓ hero — 4 pictures", Format.HTML, SHEET.path)
+    assert (message.title, message.format, str(message.picture)) == ("✓ hero — 4 pictures", BodyFormat.HTML, SHEET.path)
     assert Tags(message.body).values("img", "src") == ["cid:sheet.jpg"]
     assert "<img" not in mail(DONE, picture=None).body
 
@@ -97,14 +97,14 @@ def test_a_digest_names_the_failed_ones_first() -> None:
 
 def test_a_command_in_an_advice_is_code() -> None:
     assert re.search(r"<code[^>]*>receiver tasks poll r3</code>", mail(LOST).body)
-    told = Report(event=Event.ATTENTION, text="Mend it, then `receiver notices redrive`.")
+    told = Report(event=NoticeEvent.ATTENTION, text="Mend it, then `receiver notices redrive`.")
     assert re.search(r"<code[^>]*>receiver notices redrive</code>", mail(told).body)
     assert re.search(r"<code[^>]*>receiver notices redrive</code>", mail(told, DONE).body)
 
 
-@pytest.mark.parametrize("event", list(Event))
+@pytest.mark.parametrize("event", list(NoticeEvent))
 @pytest.mark.parametrize("several", [False, True])
-def test_hostile_words_stay_words_in_a_mail(event: Event, several: bool) -> None:
+def test_hostile_words_stay_words_in_a_mail(event: NoticeEvent, several: bool) -> None:
     report = Report(event=event, label=HOSTILE, ref=HOSTILE, prompt=HOSTILE, model=HOSTILE, text=HOSTILE)
 
     found = Tags(mail(*(report,) * (2 if several else 1)).body)

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from kit.reports import ATTENTION, DONE, FAILED, FILE, HOSTILE, LOST, REF, SHEET, Pages, done, styled
-from receiver.core.types import Image, Picture, Report, Style
+from receiver.core.types import AttachedPicture, Image, MessageStyle, Report
 from receiver.notify.messages import slack
 from receiver.notify.messages.render import render
 
-SLACK = styled(Style.SLACK)
+SLACK = styled(MessageStyle.SLACK)
 
 
-def payload(*reports: Report, picture: Picture | None = SHEET, links: Pages | None = None) -> dict[str, Any]:
+def payload(*reports: Report, picture: AttachedPicture | None = SHEET, links: Pages | None = None) -> dict[str, Any]:
     message = render(reports, SLACK, links=links or Pages(), picture=picture)
     assert message.blocks is not None
     found: dict[str, Any] = json.loads(message.blocks)
@@ -42,8 +42,8 @@ def test_a_completed_task_is_a_header_its_prompt_the_sheet_links_facts_and_a_but
     assert (found["fallback"], found["color"]) == ("✓ hero — 4 pictures", "#2eb67d")
 
 
-@pytest.mark.parametrize("picture", [None, FILE, Picture("sheet.jpg", "https://x.example/" + "p" * 3_000)])
-def test_a_picture_that_slack_cannot_fetch_is_no_block(picture: Picture | None) -> None:
+@pytest.mark.parametrize("picture", [None, FILE, AttachedPicture("sheet.jpg", "https://x.example/" + "p" * 3_000)])
+def test_a_picture_that_slack_cannot_fetch_is_no_block(picture: AttachedPicture | None) -> None:
     message = render((DONE,), SLACK, picture=picture)
 
     assert of("image", json.loads(message.blocks or "")) == []
@@ -97,9 +97,9 @@ def test_marks_beside_a_link_stay_marks() -> None:
 
 
 def test_underscores_within_words_are_left_alone_and_no_others() -> None:
-    assert slack.escape_marked("sea_01 PROVIDER_KEY a_b_c") == "sea_01 PROVIDER_KEY a_b_c"
+    assert slack.escape_mrkdwn("sea_01 PROVIDER_KEY a_b_c") == "sea_01 PROVIDER_KEY a_b_c"
     for live in ("_i_", "a _i_ b", "__i__", "a__i__b", "._i_.", "*_i_*", "x_ _y", "日本 _i_"):
-        assert not re.search(r"(?<![\u200b])_|_(?!\u200b)", slack.escape_marked(live)), live
+        assert not re.search(r"(?<![\u200b])_|_(?!\u200b)", slack.escape_mrkdwn(live)), live
 
 
 def test_what_apprise_would_replace_is_the_same_text_in_another_spelling() -> None:

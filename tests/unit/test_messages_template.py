@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from kit.reports import ATTENTION, DONE, FAILED, HOSTILE, LOST, REF, SHEET, Pages, done, styled
-from receiver.core.types import Report, Style
-from receiver.notify.messages.message import Format, Kind, Message
+from receiver.core.types import MessageStyle, Report
+from receiver.notify.messages.message import BodyFormat, Message, MessageKind
 from receiver.notify.messages.render import render
 from receiver.notify.messages.template import VARIABLES, check_template
 
@@ -19,7 +19,7 @@ PLAIN = (
 )
 
 
-def written(template: str, *reports: Report, style: Style = Style.TEXT) -> Message:
+def written(template: str, *reports: Report, style: MessageStyle = MessageStyle.TEXT) -> Message:
     return render(reports, styled(style, template), links=Pages(), picture=SHEET)
 
 
@@ -27,7 +27,7 @@ def test_the_first_line_is_the_title_and_the_rest_the_body() -> None:
     message = written(PLAIN, DONE)
 
     assert (message.title, message.format, message.kind, message.note) == (
-        *("completed hero", Format.TEXT, Kind.SUCCESS, None),
+        *("completed hero", BodyFormat.TEXT, MessageKind.SUCCESS, None),
     )
     assert message.body.split("\n") == [
         "a lighthouse & its <\u200bkeeper> · $0.05 · 1 min 12 s",
@@ -60,8 +60,8 @@ def test_every_documented_variable_is_there_on_every_event_and_in_a_digest() -> 
     assert check_template(template) is None
 
 
-@pytest.mark.parametrize("style", list(Style))
-def test_our_own_text_can_stand_in_it(style: Style) -> None:
+@pytest.mark.parametrize("style", list(MessageStyle))
+def test_our_own_text_can_stand_in_it(style: MessageStyle) -> None:
     message = written("{{ title }}\nFor the record:\n{{ body }}", DONE, style=style)
 
     told = html.unescape(message.blocks or message.body)
@@ -72,13 +72,13 @@ def test_our_own_text_can_stand_in_it(style: Style) -> None:
 @pytest.mark.parametrize(
     ("style", "shown"),
     [
-        (Style.TEXT, "<\u200bb>@\u200bhere *x*"),
-        (Style.NTFY, "<\u200bb>@\u200bhere *x*"),
-        (Style.EMAIL, "&lt;b&gt;@here *x*"),
-        (Style.TELEGRAM, "&lt;b&gt;@\u200bhere *x*"),
+        (MessageStyle.TEXT, "<\u200bb>@\u200bhere *x*"),
+        (MessageStyle.NTFY, "<\u200bb>@\u200bhere *x*"),
+        (MessageStyle.EMAIL, "&lt;b&gt;@here *x*"),
+        (MessageStyle.TELEGRAM, "&lt;b&gt;@\u200bhere *x*"),
     ],
 )
-def test_values_are_escaped_and_the_templates_own_markup_is_not(style: Style, shown: str) -> None:
+def test_values_are_escaped_and_the_templates_own_markup_is_not(style: MessageStyle, shown: str) -> None:
     body = written("t\n<i>{{ prompt }}</i>", done(prompt="<b>@here *x*"), style=style).body
 
     assert f"<i>{shown}</i>" in body
@@ -87,8 +87,8 @@ def test_values_are_escaped_and_the_templates_own_markup_is_not(style: Style, sh
 def test_values_are_escaped_for_slack_and_discord_too() -> None:
     report = done(prompt="<!channel> *x*")
 
-    slack = json.loads(written("t\n*{{ prompt }}* <!here>", report, style=Style.SLACK).blocks or "")
-    discord = json.loads(written("t\n**{{ prompt }}**", report, style=Style.DISCORD).blocks or "")
+    slack = json.loads(written("t\n*{{ prompt }}* <!here>", report, style=MessageStyle.SLACK).blocks or "")
+    discord = json.loads(written("t\n**{{ prompt }}**", report, style=MessageStyle.DISCORD).blocks or "")
 
     section = slack["blocks"][1]["text"]
     assert section["type"] == "mrkdwn"
@@ -103,18 +103,18 @@ def test_a_macro_and_a_block_are_not_escaped_twice() -> None:
         "{{ m(prompt) }}{{ s }}"
     )
 
-    body = written(template, done(prompt="a&b"), style=Style.TELEGRAM).body
+    body = written(template, done(prompt="a&b"), style=MessageStyle.TELEGRAM).body
 
     assert body.endswith("<u>a&amp;b</u><s>a&amp;b</s>")
 
 
 def test_a_title_is_plain_again() -> None:
-    assert written("<b>{{ label }}</b>\nx", done(label="R&D <x>"), style=Style.EMAIL).title == "R&D <x>"
+    assert written("<b>{{ label }}</b>\nx", done(label="R&D <x>"), style=MessageStyle.EMAIL).title == "R&D <x>"
     assert written("{{ label }}", done(label="R&D <x>")).body == "R&D <\u200bx>"
 
 
 def test_a_mail_by_a_template_still_has_its_card_and_its_sheet() -> None:
-    body = written("t\n<p>Hello</p>", DONE, style=Style.EMAIL).body
+    body = written("t\n<p>Hello</p>", DONE, style=MessageStyle.EMAIL).body
 
     assert '<img src="cid:sheet.jpg"' in body
     assert "max-width:600px" in body
@@ -154,9 +154,9 @@ def test_a_broken_template_is_told_in_a_line_and_costs_no_ping(template: str, sa
     assert "The template of text could not be used: " in message.body.split("\n")[-1]
 
 
-@pytest.mark.parametrize("style", list(Style))
+@pytest.mark.parametrize("style", list(MessageStyle))
 @pytest.mark.parametrize("several", [1, 2])
-def test_every_style_says_that_the_template_was_left_aside(style: Style, several: int) -> None:
+def test_every_style_says_that_the_template_was_left_aside(style: MessageStyle, several: int) -> None:
     message = written("{{ promt }}", *[DONE] * several, style=style)
 
     told = html.unescape(message.blocks or message.body)
@@ -167,21 +167,21 @@ def test_every_style_says_that_the_template_was_left_aside(style: Style, several
 def test_a_template_of_one_style_may_write_more_than_of_another() -> None:
     template = "t\n{% for n in range(100) %}" + "<p>x</p>" * 10 + "{% endfor %}"
 
-    assert check_template(template, Style.EMAIL) is None
-    assert "it writes more than 3500 characters" in (check_template(template, Style.TEXT) or "")
+    assert check_template(template, MessageStyle.EMAIL) is None
+    assert "it writes more than 3500 characters" in (check_template(template, MessageStyle.TEXT) or "")
 
 
 def test_what_is_too_much_for_slack_in_ascii_is_too_much() -> None:
     template = "t\n{% for n in range(540) %}灯灯灯灯灯灯灯灯灯灯\n{% endfor %}"
 
-    message = written(template, DONE, style=Style.SLACK)
+    message = written(template, DONE, style=MessageStyle.SLACK)
 
     assert "more than the service takes" in (message.note or "")
     assert len(message.blocks or "") < 35_000
 
 
-@pytest.mark.parametrize("style", list(Style))
-def test_hostile_words_are_no_live_markup_in_a_template(style: Style) -> None:
+@pytest.mark.parametrize("style", list(MessageStyle))
+def test_hostile_words_are_no_live_markup_in_a_template(style: MessageStyle) -> None:
     report = done(prompt=HOSTILE, label=HOSTILE, model=HOSTILE)
 
     message = written("{{ label }}\n{{ prompt }} {{ model }} {{ prompt|upper }} {{ body }}", report, style=style)
@@ -190,7 +190,7 @@ def test_hostile_words_are_no_live_markup_in_a_template(style: Style) -> None:
     assert message.note is None
     for live in ("<!channel>", "<script>", "<SCRIPT>", "<http://evil", "\u202e", "\x1b"):
         assert live not in shown
-    assert style is Style.EMAIL or "@here" not in shown + message.title
+    assert style is MessageStyle.EMAIL or "@here" not in shown + message.title
 
 
 def test_jinja2_is_not_imported_before_there_is_a_template() -> None:
@@ -222,7 +222,7 @@ ENDLESS = {
 @pytest.mark.parametrize(("template", "said"), ENDLESS.items())
 def test_a_template_cannot_hold_its_caller(template: str, said: str) -> None:
     """What would count to infinity, or double itself, is told in a line; without a bound it would not end."""
-    assert said in (check_template(template, Style.TEXT) or "")
+    assert said in (check_template(template, MessageStyle.TEXT) or "")
 
 
 def test_what_a_template_takes_is_counted_anew_for_each_ping() -> None:

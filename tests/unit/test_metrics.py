@@ -3,25 +3,27 @@
 import prometheus_client
 
 from kit.fakes import NOW, a_notice, a_task
-from receiver.core.types import Archive, Heard, Send, Source, State, Taken, Verdict
-from receiver.telemetry.metrics import MEDIA_TYPE, Gauges, Metrics
+from receiver.core.types import ArchiveState, OutcomeSource, PollResult, Send, SubmitResult, TaskState, Verdict
+from receiver.telemetry.metrics import MEDIA_TYPE, GaugeValues, Metrics
 
 
 def lines(metrics: Metrics) -> list[str]:
-    now = Gauges(depths=[("ingest", 3)], disk_free=5, disk_size=7, database=11, database_log=13)
-    return metrics.text(now).decode().splitlines()
+    now = GaugeValues(depths=[("ingest", 3)], disk_free=5, disk_size=7, database=11, database_log=13)
+    return metrics.render_text(now).decode().splitlines()
 
 
 def test_every_count_has_its_name_and_labels() -> None:
     """Those of the contract."""
     metrics = Metrics()
-    metrics.called(["accepted", "duplicate", "accepted"])
-    metrics.settled([a_task(State.COMPLETED, settled_by=Source.POLL), a_task(State.FAILED, settled_by=None)])
-    metrics.polled(Heard.BUSY)
-    metrics.submitted(Taken.UNCLEAR)
-    metrics.archived(Archive.DONE)
+    metrics.count_callbacks(["accepted", "duplicate", "accepted"])
+    metrics.count_settled(
+        [a_task(TaskState.COMPLETED, settled_by=OutcomeSource.POLL), a_task(TaskState.FAILED, settled_by=None)]
+    )
+    metrics.count_poll(PollResult.BUSY)
+    metrics.count_submission(SubmitResult.UNCLEAR)
+    metrics.count_archived(ArchiveState.DONE)
     notices = (a_notice(created_at=NOW - 2_000), a_notice(created_at=NOW + 9))  # the second: a clock that was put back
-    metrics.noticed(Send(id=1, target="slack", claim=1, claims=1, tries=0, notices=notices), "sent", NOW)
+    metrics.count_send(Send(id=1, target="slack", claim=1, claims=1, tries=0, notices=notices), "sent", NOW)
     assert {
         'receiver_callbacks_total{verdict="accepted"} 2.0',
         'receiver_callbacks_total{verdict="duplicate"} 1.0',
@@ -72,7 +74,7 @@ def test_nothing_counted_yet_is_told_as_nothing() -> None:
 
 def test_what_could_not_be_found_out_is_not_told() -> None:
     """A size of 0 would be a lie, and an alert."""
-    text = Metrics().text(Gauges(ready=False)).decode()
+    text = Metrics().render_text(GaugeValues(ready=False)).decode()
     assert "receiver_ready 0.0" in text
     assert "# TYPE receiver_disk_free_bytes gauge" in text
     assert "\nreceiver_disk_free_bytes" not in text
@@ -81,7 +83,7 @@ def test_what_could_not_be_found_out_is_not_told() -> None:
 
 def test_what_the_process_uses_is_told_too() -> None:
     """By the names that every exporter has."""
-    text = Metrics().text(Gauges()).decode()
+    text = Metrics().render_text(GaugeValues()).decode()
     for name in ("process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds"):
         assert f"\n{name} " in text
 

@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.core.errors import Refused
-from receiver.providers.models import MODELS, check, hints, prompt
-from receiver.providers.parameters import permutes
+from receiver.core.errors import RequestRefused
+from receiver.providers.models import MODELS, check_params, param_hints, prompt_of
+from receiver.providers.parameters import has_permutations
 
 OUTPAINT = "midjourney_outpaint"
 GOOD: dict[str, object] = {"jobId": "6f0b1f6e-2f5c-4a86-9d0e-8f9f5d3f1a10", "imageNo": 0, "scale": 1.5}
 
 
-def refusal(call: Callable[[], object]) -> Refused:
-    with pytest.raises(Refused) as caught:
+def refusal(call: Callable[[], object]) -> RequestRefused:
+    with pytest.raises(RequestRefused) as caught:
         call()
     assert caught.value.status == 422
     return caught.value
@@ -24,30 +24,32 @@ def refusal(call: Callable[[], object]) -> Refused:
 
 def test_good_parameters_become_json_in_declared_order() -> None:
     shuffled = {"remixPrompt": "hills", "scale": 2, "imageNo": 3, "jobId": "a-job"}
-    assert check(OUTPAINT, shuffled) == b'{"jobId":"a-job","imageNo":3,"scale":2.0,"remixPrompt":"hills"}'
+    assert check_params(OUTPAINT, shuffled) == b'{"jobId":"a-job","imageNo":3,"scale":2.0,"remixPrompt":"hills"}'
 
 
 def test_the_same_parameters_are_the_same_bytes() -> None:
     """2 and 2.0 are one number, and null is as good as absent: an idempotency key depends on it."""
-    assert check(OUTPAINT, GOOD | {"scale": 2}) == check(OUTPAINT, GOOD | {"scale": 2.0, "remixPrompt": None})
+    assert check_params(OUTPAINT, GOOD | {"scale": 2}) == check_params(
+        OUTPAINT, GOOD | {"scale": 2.0, "remixPrompt": None}
+    )
 
 
 @pytest.mark.parametrize(("field", "code"), [("jobId", "004007001"), ("imageNo", "004007002"), ("scale", "004007004")])
 @pytest.mark.parametrize("how", ["absent", "null"])
 def test_a_missing_parameter_has_the_providers_code(field: str, code: str, how: str) -> None:
     params = {key: value for key, value in GOOD.items() if key != field} | ({field: None} if how == "null" else {})
-    refused = refusal(lambda: check(OUTPAINT, params))
+    refused = refusal(lambda: check_params(OUTPAINT, params))
     assert (refused.code, refused.field) == (code, field)
 
 
 @pytest.mark.parametrize("blank", ["", "   "])
 def test_a_blank_job_id_is_a_missing_one(blank: str) -> None:
-    assert refusal(lambda: check(OUTPAINT, GOOD | {"jobId": blank})).code == "004007001"
+    assert refusal(lambda: check_params(OUTPAINT, GOOD | {"jobId": blank})).code == "004007001"
 
 
 @pytest.mark.parametrize("value", [-1, 4, 10**400, 1.0, 0.0, "1", True, False, [], {}])
 def test_an_image_number_is_an_integer_from_0_to_3_and_nothing_like_it(value: object) -> None:
-    refused = refusal(lambda: check(OUTPAINT, GOOD | {"imageNo": value}))
+    refused = refusal(lambda: check_params(OUTPAINT, GOOD | {"imageNo": value}))
     assert (refused.code, refused.field) == ("004007003", "imageNo")
     assert "JSON integer" in str(refused)
 
@@ -56,34 +58,34 @@ def test_an_image_number_is_an_integer_from_0_to_3_and_nothing_like_it(value: ob
     "value", [1, 1.0999, 2.0001, 0, -1.5, 10**400, float("nan"), float("inf"), -float("inf"), True, "1.5", [1.5]]
 )
 def test_a_scale_is_a_number_from_1_1_to_2(value: object) -> None:
-    refused = refusal(lambda: check(OUTPAINT, GOOD | {"scale": value}))
+    refused = refusal(lambda: check_params(OUTPAINT, GOOD | {"scale": value}))
     assert (refused.code, refused.field) == ("004007005", "scale")
 
 
 @pytest.mark.parametrize("value", [1.1, 2, 2.0])
 def test_the_ends_of_the_scale_are_allowed(value: float) -> None:
-    assert msgspec.json.decode(check(OUTPAINT, GOOD | {"scale": value}))["scale"] == value
+    assert msgspec.json.decode(check_params(OUTPAINT, GOOD | {"scale": value}))["scale"] == value
 
 
 def test_a_prompt_has_1_to_8192_characters_however_many_bytes_they_take() -> None:
-    assert check(OUTPAINT, GOOD | {"remixPrompt": "山" * 8192})
+    assert check_params(OUTPAINT, GOOD | {"remixPrompt": "山" * 8192})
 
 
 @pytest.mark.parametrize("text", ["", "山" * 8193], ids=["none", "too many"])
 def test_a_prompt_of_another_length_is_refused(text: str) -> None:
-    refused = refusal(lambda: check(OUTPAINT, GOOD | {"remixPrompt": text}))
+    refused = refusal(lambda: check_params(OUTPAINT, GOOD | {"remixPrompt": text}))
     assert (refused.code, refused.field) == ("invalid_parameter", "remixPrompt")
 
 
 @pytest.mark.parametrize("field", ["jobId", "remixPrompt"])
 @pytest.mark.parametrize("text", ["a\x00b", "a\ud800b", 7, ["a"]])
 def test_text_that_no_store_could_keep_is_refused(field: str, text: object) -> None:
-    refused = refusal(lambda: check(OUTPAINT, GOOD | {field: text}))
+    refused = refusal(lambda: check_params(OUTPAINT, GOOD | {field: text}))
     assert (refused.code, refused.field) == ("invalid_parameter", field)
 
 
 def test_the_callback_is_ours_to_set() -> None:
-    refused = refusal(lambda: check(OUTPAINT, GOOD | {"callback": "https://example.org/"}))
+    refused = refusal(lambda: check_params(OUTPAINT, GOOD | {"callback": "https://example.org/"}))
     assert (refused.code, refused.field) == ("invalid_parameter", "callback")
 
 
@@ -98,40 +100,40 @@ def test_the_callback_is_ours_to_set() -> None:
     ],
 )
 def test_an_unknown_parameter_is_refused_and_the_nearest_one_named(name: str, suggestion: str) -> None:
-    refused = refusal(lambda: check(OUTPAINT, GOOD | {name: 1}))
+    refused = refusal(lambda: check_params(OUTPAINT, GOOD | {name: 1}))
     assert (refused.code, refused.field) == ("invalid_parameter", name)
     assert suggestion in str(refused)
 
 
 def test_a_refusal_can_be_encoded_and_is_short_whatever_the_parameter_is_called() -> None:
-    refused = refusal(lambda: check(OUTPAINT, GOOD | {"\ud800" * 100_000: 1}))
+    refused = refusal(lambda: check_params(OUTPAINT, GOOD | {"\ud800" * 100_000: 1}))
     assert len(msgspec.json.encode([str(refused), refused.field])) < 2_000
 
 
 def test_an_unknown_model_is_refused_with_the_known_ones() -> None:
-    refused = refusal(lambda: check("midjourney_outpant", GOOD))
+    refused = refusal(lambda: check_params("midjourney_outpant", GOOD))
     assert (refused.code, refused.field) == ("unknown_model", "model")
     assert OUTPAINT in str(refused)
 
 
 def test_what_is_missing_is_told_before_what_is_invalid() -> None:
-    assert refusal(lambda: check(OUTPAINT, {"jobId": 5, "imageNo": 9})).code == "004007004"
-    assert refusal(lambda: check(OUTPAINT, {"imageNo": 9, "scale": 9, "jobId": "a"})).code == "004007003"
+    assert refusal(lambda: check_params(OUTPAINT, {"jobId": 5, "imageNo": 9})).code == "004007004"
+    assert refusal(lambda: check_params(OUTPAINT, {"imageNo": 9, "scale": 9, "jobId": "a"})).code == "004007003"
 
 
 @pytest.mark.parametrize("text", ["a {red, blue} bird", "{a,{b}}", "{{a},b}", "{,}", "}{a,b}"])
 def test_permutations_need_permission(text: str) -> None:
     """Each makes several generations behind one submission, and all of them are billed."""
     params = GOOD | {"remixPrompt": text}
-    refused = refusal(lambda: check(OUTPAINT, params))
+    refused = refusal(lambda: check_params(OUTPAINT, params))
     assert refused.field == "remixPrompt"
     assert "allow_permutations" in str(refused)
-    assert text in msgspec.json.decode(check(OUTPAINT, params, allow_permutations=True)).values()
+    assert text in msgspec.json.decode(check_params(OUTPAINT, params, allow_permutations=True)).values()
 
 
 @pytest.mark.parametrize("text", ["a, b", "{a}, b", "{a", "a,b}", "{a} and {b}", "{ , "])
 def test_other_braces_and_commas_are_no_permutation(text: str) -> None:
-    assert check(OUTPAINT, GOOD | {"remixPrompt": text})
+    assert check_params(OUTPAINT, GOOD | {"remixPrompt": text})
 
 
 @given(st.text(alphabet="{},a", max_size=40))
@@ -150,18 +152,18 @@ def test_a_permutation_is_a_closed_brace_with_a_comma_in_it(text: str) -> None:
         commas = [at for at in range(start, end) if text[at] == ","]
         return any(all(not a < at < b for a, b in inner) for at in commas)
 
-    assert permutes(text) == any(directly(*pair) for pair in pairs)
+    assert has_permutations(text) == any(directly(*pair) for pair in pairs)
 
 
 def test_hints_tell_a_task_id_from_a_job_id() -> None:
-    assert hints(OUTPAINT, GOOD) == ()
-    assert "task id" in hints(OUTPAINT, GOOD | {"jobId": "d758n65e878c73cmdg20"})[0]
+    assert param_hints(OUTPAINT, GOOD) == ()
+    assert "task id" in param_hints(OUTPAINT, GOOD | {"jobId": "d758n65e878c73cmdg20"})[0]
 
 
 def test_prompt_is_what_a_person_typed() -> None:
-    assert prompt(OUTPAINT, GOOD | {"remixPrompt": "hills"}) == "hills"
-    assert prompt(OUTPAINT, GOOD) is None
-    assert prompt("not a model", {"remixPrompt": "hills"}) is None
+    assert prompt_of(OUTPAINT, GOOD | {"remixPrompt": "hills"}) == "hills"
+    assert prompt_of(OUTPAINT, GOOD) is None
+    assert prompt_of("not a model", {"remixPrompt": "hills"}) is None
 
 
 ODDITIES: st.SearchStrategy[object] = (
@@ -177,10 +179,10 @@ ODDITIES: st.SearchStrategy[object] = (
 )
 def test_anything_is_either_canonical_or_refused(params: dict[str, object]) -> None:
     try:
-        checked = check(OUTPAINT, params)
-    except Refused:
+        checked = check_params(OUTPAINT, params)
+    except RequestRefused:
         return
-    assert check(OUTPAINT, msgspec.json.decode(checked)) == checked
+    assert check_params(OUTPAINT, msgspec.json.decode(checked)) == checked
 
 
 def test_every_model_is_declared_with_codes_of_nine_digits() -> None:

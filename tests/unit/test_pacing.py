@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from kit.fakes import a_notice
 from receiver.core import pacing
-from receiver.core.pacing import HOUR, PUT_OFF_MS, REST_MOST, Gate, Plan, Standing, Step
-from receiver.core.types import Event, NoticeState, Quiet, Rate, Report, Target
+from receiver.core.pacing import HOUR, PUT_OFF_MS, REST_MOST, RateLimit, SendPlan, SendStep, TargetQueue
+from receiver.core.types import MessageRate, NoticeEvent, NoticeState, QuietHours, Report, Target
 
 MINUTE = 60_000
 NOW = 1_767_000_000_000
@@ -20,10 +20,10 @@ PLAIN = Target(name="t", url="json://t/")
 DIGEST = Target(name="t", url="json://t/", digest_ms=5 * MINUTE)
 
 
-def planned(target: Target = PLAIN, free_at: int = 0, **standing: Any) -> Plan:
+def planned(target: Target = PLAIN, free_at: int = 0, **standing: Any) -> SendPlan:
     """The plan for what stands so, `standing` counted from NOW."""
     counts: dict[str, int] = {name: value if name == "failures" else NOW + value for name, value in standing.items()}
-    return pacing.plan(Standing("t", **counts), target, NOW, free_at and NOW + free_at)
+    return pacing.plan_send(TargetQueue("t", **counts), target, NOW, free_at and NOW + free_at)
 
 
 # -- what goes first --
@@ -32,16 +32,16 @@ def planned(target: Target = PLAIN, free_at: int = 0, **standing: Any) -> Plan:
 @pytest.mark.parametrize(
     ("standing", "step"),
     [
-        ({"due_first": 0}, Step.FIRST),
-        ({"due_first": -HOUR, "held_first": 0}, Step.DIGEST),
-        ({"due_first": -HOUR, "held_first": -HOUR, "send_first": 0}, Step.RETRY),
-        ({"due_first": 0, "lease_last": 0}, Step.RETRY),  # its process died
-        ({"due_first": 0, "send_first": 1}, Step.FIRST),  # no order is promised among notices
-        ({"due_first": 0, "held_first": 1}, Step.FIRST),
-        ({"due_first": 0, "send_first": 0, "failures": 99, "rest_until": 0}, Step.RETRY),
+        ({"due_first": 0}, SendStep.FIRST),
+        ({"due_first": -HOUR, "held_first": 0}, SendStep.DIGEST),
+        ({"due_first": -HOUR, "held_first": -HOUR, "send_first": 0}, SendStep.RETRY),
+        ({"due_first": 0, "lease_last": 0}, SendStep.RETRY),  # its process died
+        ({"due_first": 0, "send_first": 1}, SendStep.FIRST),  # no order is promised among notices
+        ({"due_first": 0, "held_first": 1}, SendStep.FIRST),
+        ({"due_first": 0, "send_first": 0, "failures": 99, "rest_until": 0}, SendStep.RETRY),
     ],
 )
-def test_retries_go_first_then_what_was_held_then_what_is_due(standing: dict[str, Any], step: Step) -> None:
+def test_retries_go_first_then_what_was_held_then_what_is_due(standing: dict[str, Any], step: SendStep) -> None:
     assert planned(**standing).step is step
 
 
@@ -58,39 +58,41 @@ def test_retries_go_first_then_what_was_held_then_what_is_due(standing: dict[str
     ],
 )
 def test_it_waits_and_says_until_when(standing: dict[str, Any], at: int | None) -> None:
-    assert planned(**standing) == Plan(Step.WAIT, None if at is None else NOW + at)
+    assert planned(**standing) == SendPlan(SendStep.WAIT, None if at is None else NOW + at)
 
 
 def test_a_rate_holds_everything_back() -> None:
-    assert planned(free_at=4, send_first=0) == Plan(Step.WAIT, NOW + 4)
-    assert planned(free_at=4, due_first=9) == Plan(Step.WAIT, NOW + 9)
+    assert planned(free_at=4, send_first=0) == SendPlan(SendStep.WAIT, NOW + 4)
+    assert planned(free_at=4, due_first=9) == SendPlan(SendStep.WAIT, NOW + 9)
 
 
 def test_in_an_open_window_what_is_due_is_held_until_its_end() -> None:
-    assert planned(DIGEST, due_first=0, window_at=7) == Plan(Step.HOLD, NOW + 7)
-    assert planned(DIGEST, due_first=0, window_at=0).step is Step.FIRST, "it is over"
-    assert planned(DIGEST, due_first=0, held_first=0, window_at=7).step is Step.DIGEST, "more than one message holds"
-    assert planned(due_first=0, window_at=7).step is Step.FIRST, "there is no digest any more"
+    assert planned(DIGEST, due_first=0, window_at=7) == SendPlan(SendStep.HOLD, NOW + 7)
+    assert planned(DIGEST, due_first=0, window_at=0).step is SendStep.FIRST, "it is over"
+    assert planned(DIGEST, due_first=0, held_first=0, window_at=7).step is SendStep.DIGEST, (
+        "more than one message holds"
+    )
+    assert planned(due_first=0, window_at=7).step is SendStep.FIRST, "there is no digest any more"
 
 
 def test_rests_and_windows_of_a_clock_that_jumped_are_over() -> None:
-    assert planned(due_first=0, rest_until=HOUR + 1, failures=3).step is Step.FIRST
-    assert planned(DIGEST, due_first=0, window_at=5 * MINUTE + 1).step is Step.FIRST
+    assert planned(due_first=0, rest_until=HOUR + 1, failures=3).step is SendStep.FIRST
+    assert planned(DIGEST, due_first=0, window_at=5 * MINUTE + 1).step is SendStep.FIRST
 
 
 def test_how_far_ahead_a_time_can_be_is_known_of_each_try() -> None:
     """With the jitter that a gap can have; a send that was put off had none yet."""
-    ahead = pacing.ahead(PLAIN, NOW, [MINUTE, HOUR], 15_000)
+    ahead = pacing.latest_times(PLAIN, NOW, [MINUTE, HOUR], 15_000)
     assert [at - NOW for at in ahead.retries] == [PUT_OFF_MS, 1.2 * MINUTE, 1.2 * HOUR]
     assert (ahead.due - NOW, ahead.held - NOW) == (15_000, 0)
-    assert pacing.ahead(DIGEST, NOW, [MINUTE], 0).held - NOW == 5 * MINUTE
+    assert pacing.latest_times(DIGEST, NOW, [MINUTE], 0).held - NOW == 5 * MINUTE
 
 
 def test_in_quiet_hours_a_time_can_be_as_far_ahead_as_their_end() -> None:
-    hours = Quiet(0, 1439, "UTC")
+    hours = QuietHours(0, 1439, "UTC")
     ends = pacing.quiet_until(hours, NOW)
     assert ends is not None
-    ahead = pacing.ahead(Target(name="t", url="json://t/", quiet=hours), NOW, [MINUTE], 0)
+    ahead = pacing.latest_times(Target(name="t", url="json://t/", quiet=hours), NOW, [MINUTE], 0)
     assert (*ahead.retries, ahead.held) == (ends, ends, ends)
 
 
@@ -118,12 +120,12 @@ def test_a_rest_ends_with_the_next_try(failures: int, next_try: int | None, unti
 
 def waits(target: Target = PLAIN, free_at: int = 0, due_at: int = 0, *, rests: int | None = None, **more: Any) -> Any:
     """What a notice waits for and for how long, all times counted from NOW."""
-    standing = Standing("t", rest_until=None if rests is None else NOW + rests)
-    found = pacing.wait(a_notice("t", due_at=NOW + due_at, **more), target, standing, NOW, NOW + free_at)
+    standing = TargetQueue("t", rest_until=None if rests is None else NOW + rests)
+    found = pacing.notice_wait(a_notice("t", due_at=NOW + due_at, **more), target, standing, NOW, NOW + free_at)
     return found and (found.why.value, found.until - NOW)
 
 
-NIGHT = Target(name="t", url="json://t/", quiet=Quiet(0, 60, "UTC"), quiet_except=frozenset({Event.LOST}))
+NIGHT = Target(name="t", url="json://t/", quiet=QuietHours(0, 60, "UTC"), quiet_except=frozenset({NoticeEvent.LOST}))
 TO_NIGHT = 24 * HOUR - NOW % (24 * HOUR)  # until 00:00
 
 
@@ -133,7 +135,7 @@ TO_NIGHT = 24 * HOUR - NOW % (24 * HOUR)  # until 00:00
         ({}, None),
         ({"due_at": -5}, None),
         ({"due_at": 7}, ("pictures", 7)),
-        ({"due_at": 7, "report": Report(event=Event.FAILED)}, ("retry", 7)),
+        ({"due_at": 7, "report": Report(event=NoticeEvent.FAILED)}, ("retry", 7)),
         ({"due_at": 7, "attempts": 1}, ("retry", 7)),
         ({"due_at": 7, "state": NoticeState.HELD, "target": DIGEST}, ("digest", 7)),
         ({"due_at": 7, "attempts": 1, "rests": 9}, ("rest", 9)),
@@ -144,7 +146,7 @@ TO_NIGHT = 24 * HOUR - NOW % (24 * HOUR)  # until 00:00
         ({"target": NIGHT}, None),
         ({"target": NIGHT, "due_at": TO_NIGHT, "attempts": 1}, ("quiet", TO_NIGHT + HOUR)),
         ({"target": NIGHT, "due_at": TO_NIGHT + HOUR, "state": NoticeState.HELD}, ("quiet", TO_NIGHT + HOUR)),
-        ({"target": NIGHT, "due_at": TO_NIGHT, "attempts": 1, "event": Event.LOST}, ("retry", TO_NIGHT)),
+        ({"target": NIGHT, "due_at": TO_NIGHT, "attempts": 1, "event": NoticeEvent.LOST}, ("retry", TO_NIGHT)),
     ],
 )
 def test_what_a_notice_waits_for_is_told_with_its_end(given: dict[str, Any], wait: tuple[str, int] | None) -> None:
@@ -155,30 +157,30 @@ def test_what_a_notice_waits_for_is_told_with_its_end(given: dict[str, Any], wai
 
 
 def test_a_rate_lets_its_count_pass_at_once_and_then_waits_for_the_first_to_be_long_ago() -> None:
-    gate = Gate(Rate(3, MINUTE))
+    gate = RateLimit(MessageRate(3, MINUTE))
     for passed in (0, 1_000, 2_000):
         assert gate.free_at(NOW + passed) == NOW + passed
-        gate.take(NOW + passed)
+        gate.count_message(NOW + passed)
     assert gate.free_at(NOW + 5_000) == NOW + MINUTE
     assert gate.free_at(NOW + MINUTE) == NOW + MINUTE
-    gate.take(NOW + MINUTE)
+    gate.count_message(NOW + MINUTE)
     assert gate.free_at(NOW + MINUTE) == NOW + MINUTE + 1_000
 
 
 def test_a_clock_that_is_put_back_does_not_stop_a_rate() -> None:
-    gate = Gate(Rate(1, MINUTE))
-    gate.take(NOW)
+    gate = RateLimit(MessageRate(1, MINUTE))
+    gate.count_message(NOW)
     assert gate.free_at(NOW - 24 * HOUR) == NOW - 24 * HOUR
 
 
 @given(st.integers(1, 100), st.sampled_from([1_000, MINUTE, HOUR]), st.lists(st.integers(0, 2 * HOUR), max_size=60))
 def test_no_span_sees_more_than_its_rate(count: int, per_ms: int, gaps: list[int]) -> None:
-    gate, now = Gate(Rate(count, per_ms)), NOW
+    gate, now = RateLimit(MessageRate(count, per_ms)), NOW
     went: list[int] = []
     for gap in gaps:
         now = max(now + gap % per_ms, gate.free_at(now + gap % per_ms))
         assert gate.free_at(now) == now
-        gate.take(now)
+        gate.count_message(now)
         went.append(now)
     for at in went:
         assert sum(at <= it < at + per_ms for it in went) <= count
@@ -192,9 +194,9 @@ def at(text: str) -> int:
     return round(datetime.strptime(text, "%Y-%m-%d %H:%M").replace(tzinfo=UTC).timestamp() * 1000)
 
 
-def quiet(hours: str, zone: str = "Europe/Berlin") -> Quiet:
+def quiet(hours: str, zone: str = "Europe/Berlin") -> QuietHours:
     first, last = ((int(it[:2]) * 60 + int(it[3:])) for it in hours.split("-"))
-    return Quiet(first, last, zone)
+    return QuietHours(first, last, zone)
 
 
 @pytest.mark.parametrize(
@@ -256,7 +258,7 @@ def test_quiet_hours_end_soon_and_hold_while_the_clocks_say_so(start: int, end: 
     """On every day the hours on the clock are quiet; and whenever it is quiet, that ends, within the bound."""
     if start == end:
         return
-    until = pacing.quiet_until(Quiet(start, end, zone), now)
+    until = pacing.quiet_until(QuietHours(start, end, zone), now)
     shown = datetime.fromtimestamp(now / 1000, ZoneInfo(zone))
     minute = shown.hour * 60 + shown.minute
     on_the_clock = start <= minute < end if start < end else not end <= minute < start

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kit.provider_bodies import TASK, URL, read, without
-from receiver.core.types import Ending, Error, Image, Outcome, Shape, Usage
+from receiver.core.types import Ending, Image, Outcome, OutcomeShape, TaskError, Usage
 from receiver.providers.vtrix import bodies
 
 # The provider's own task object
@@ -16,7 +16,7 @@ from receiver.providers.vtrix import bodies
 def test_a_task_object_is_read_whole() -> None:
     assert read(TASK) == Outcome(
         ending=Ending.COMPLETED,
-        shape=Shape.TASK,
+        shape=OutcomeShape.TASK,
         status="completed",
         task_id="d8ejq0123456789abcde",
         model="midjourney_outpaint",
@@ -45,7 +45,7 @@ def test_a_task_object_is_read_whole() -> None:
     ],
 )
 def test_a_task_object_is_known_in_all_its_states_and_with_fields_of_tomorrow(body: dict[str, Any]) -> None:
-    assert read(body).shape is Shape.TASK
+    assert read(body).shape is OutcomeShape.TASK
     assert read(body).task_id == TASK["id"]
 
 
@@ -73,7 +73,7 @@ def test_a_task_object_is_known_in_all_its_states_and_with_fields_of_tomorrow(bo
 )
 def test_what_could_be_anybody_elses_is_no_task_object(body: dict[str, Any]) -> None:
     """Only a task object may settle a task at once, and only its id may be polled."""
-    assert read(body).shape is not Shape.TASK
+    assert read(body).shape is not OutcomeShape.TASK
     assert read(body).task_id is None
 
 
@@ -98,14 +98,14 @@ def test_an_empty_error_does_not_spoil_a_success(error: object) -> None:
 @pytest.mark.parametrize("error", [None, "", {}, {"code": 0, "message": ""}])
 def test_failed_is_failed_even_with_an_empty_error(error: object) -> None:
     outcome = read(without("output", status="failed", error=error))
-    assert (outcome.ending, outcome.terminal) == (Ending.FAILED, True)
+    assert (outcome.ending, outcome.is_terminal) == (Ending.FAILED, True)
     assert outcome.error is not None
     assert outcome.error.message
 
 
 def test_completed_without_a_picture_is_not_terminal() -> None:
-    assert not read(without("output")).terminal
-    assert not read(without(output=[{"content": [{"type": "audio", "data": "00"}]}])).terminal
+    assert not read(without("output")).is_terminal
+    assert not read(without(output=[{"content": [{"type": "audio", "data": "00"}]}])).is_terminal
 
 
 @pytest.mark.parametrize(
@@ -148,15 +148,43 @@ def test_our_own_callback_token_does_not_come_back_in_an_error() -> None:
 
 # Everybody else's: `provider.md` §2, §3 and §5
 
-FOREIGN: list[tuple[str, dict[str, Any], Shape, Ending, str | None, int]] = [
-    ("youchuan running", {"id": "u", "status": 1, "comment": "JobStatusRunning"}, Shape.JOB, Ending.RUNNING, "u", 0),
-    ("youchuan success", {"id": "u", "status": 2, "urls": [URL, URL]}, Shape.JOB, Ending.COMPLETED, "u", 2),
-    ("youchuan as text", {"id": "u", "status": "2", "urls": [URL]}, Shape.JOB, Ending.COMPLETED, "u", 1),
-    ("youchuan no urls yet", {"id": "u", "status": 2, "urls": []}, Shape.JOB, Ending.COMPLETED, "u", 0),
-    ("youchuan failed", {"id": "u", "status": 3, "comment": "JobStatusReject"}, Shape.JOB, Ending.FAILED, "u", 0),
-    ("youchuan cancel", {"id": "u", "status": 3, "comment": "JobStatusCanceled"}, Shape.JOB, Ending.CANCELLED, "u", 0),
-    ("youchuan unknown", {"id": "u", "status": 9, "comment": "JobStatusSuccess"}, Shape.JOB, Ending.COMPLETED, "u", 0),
-    ("youchuan word", {"id": "u", "status": "JobStatusTextReject"}, Shape.JOB, Ending.FAILED, "u", 0),
+FOREIGN: list[tuple[str, dict[str, Any], OutcomeShape, Ending, str | None, int]] = [
+    (
+        "youchuan running",
+        {"id": "u", "status": 1, "comment": "JobStatusRunning"},
+        OutcomeShape.JOB,
+        Ending.RUNNING,
+        "u",
+        0,
+    ),
+    ("youchuan success", {"id": "u", "status": 2, "urls": [URL, URL]}, OutcomeShape.JOB, Ending.COMPLETED, "u", 2),
+    ("youchuan as text", {"id": "u", "status": "2", "urls": [URL]}, OutcomeShape.JOB, Ending.COMPLETED, "u", 1),
+    ("youchuan no urls yet", {"id": "u", "status": 2, "urls": []}, OutcomeShape.JOB, Ending.COMPLETED, "u", 0),
+    (
+        "youchuan failed",
+        {"id": "u", "status": 3, "comment": "JobStatusReject"},
+        OutcomeShape.JOB,
+        Ending.FAILED,
+        "u",
+        0,
+    ),
+    (
+        "youchuan cancel",
+        {"id": "u", "status": 3, "comment": "JobStatusCanceled"},
+        OutcomeShape.JOB,
+        Ending.CANCELLED,
+        "u",
+        0,
+    ),
+    (
+        "youchuan unknown",
+        {"id": "u", "status": 9, "comment": "JobStatusSuccess"},
+        OutcomeShape.JOB,
+        Ending.COMPLETED,
+        "u",
+        0,
+    ),
+    ("youchuan word", {"id": "u", "status": "JobStatusTextReject"}, OutcomeShape.JOB, Ending.FAILED, "u", 0),
     (
         "legnext",
         {
@@ -169,7 +197,7 @@ FOREIGN: list[tuple[str, dict[str, Any], Shape, Ending, str | None, int]] = [
                 "error": {"code": 0, "message": ""},
             },
         },
-        Shape.WRAPPED,
+        OutcomeShape.WRAPPED,
         Ending.COMPLETED,
         "l",
         4,
@@ -177,7 +205,7 @@ FOREIGN: list[tuple[str, dict[str, Any], Shape, Ending, str | None, int]] = [
     (
         "piapi",
         {"timestamp": 1, "data": {"task_id": "p", "status": "failed", "error": {"code": 10000, "message": "x"}}},
-        Shape.WRAPPED,
+        OutcomeShape.WRAPPED,
         Ending.FAILED,
         "p",
         0,
@@ -185,18 +213,18 @@ FOREIGN: list[tuple[str, dict[str, Any], Shape, Ending, str | None, int]] = [
     (
         "kie",
         {"code": 200, "msg": "success", "data": {"taskId": "k", "resultUrls": [URL]}},
-        Shape.WRAPPED,
+        OutcomeShape.WRAPPED,
         Ending.COMPLETED,
         "k",
         1,
     ),
-    ("kie accepted", {"code": 200, "msg": "ok", "data": {"taskId": "k"}}, Shape.WRAPPED, Ending.RUNNING, "k", 0),
-    ("kie failed", {"code": 500, "msg": "no", "data": {"taskId": "k"}}, Shape.WRAPPED, Ending.FAILED, "k", 0),
-    ("kie no task", {"code": 400, "msg": "no", "data": None}, Shape.WRAPPED, Ending.FAILED, None, 0),
+    ("kie accepted", {"code": 200, "msg": "ok", "data": {"taskId": "k"}}, OutcomeShape.WRAPPED, Ending.RUNNING, "k", 0),
+    ("kie failed", {"code": 500, "msg": "no", "data": {"taskId": "k"}}, OutcomeShape.WRAPPED, Ending.FAILED, "k", 0),
+    ("kie no task", {"code": 400, "msg": "no", "data": None}, OutcomeShape.WRAPPED, Ending.FAILED, None, 0),
     (
         "maxapi",
         {"code": 0, "data": {"taskId": "m", "status": "success", "result": {"urls": [URL]}}},
-        Shape.WRAPPED,
+        OutcomeShape.WRAPPED,
         Ending.COMPLETED,
         "m",
         1,
@@ -207,7 +235,7 @@ FOREIGN: list[tuple[str, dict[str, Any], Shape, Ending, str | None, int]] = [
             "event_type": "ASYNC_TASK_RESULT",
             "payload": {"task": {"task_id": "n", "status": "TASK_STATUS_SUCCEED"}, "images": [{"image_url": URL}]},
         },
-        Shape.WRAPPED,
+        OutcomeShape.WRAPPED,
         Ending.COMPLETED,
         "n",
         1,
@@ -215,7 +243,7 @@ FOREIGN: list[tuple[str, dict[str, Any], Shape, Ending, str | None, int]] = [
     (
         "imagineapi",
         {"event": "images.items.update", "payload": {"id": "i", "status": "in-progress", "progress": 45, "url": URL}},
-        Shape.WRAPPED,
+        OutcomeShape.WRAPPED,
         Ending.RUNNING,
         "i",
         0,
@@ -223,35 +251,35 @@ FOREIGN: list[tuple[str, dict[str, Any], Shape, Ending, str | None, int]] = [
     (
         "fal",
         {"request_id": "f", "status": "OK", "payload": {"images": [{"url": URL}]}},
-        Shape.WRAPPED,
+        OutcomeShape.WRAPPED,
         Ending.COMPLETED,
         "f",
         1,
     ),
-    ("seacloud", {"request_id": "s", "status": "IN_QUEUE"}, Shape.OTHER, Ending.RUNNING, "s", 0),
+    ("seacloud", {"request_id": "s", "status": "IN_QUEUE"}, OutcomeShape.OTHER, Ending.RUNNING, "s", 0),
     (
         "seacloud failure",
         {"request_id": "s", "status": "COMPLETED", "error": "blocked", "error_type": "CONTENT_BLOCKED"},
-        Shape.OTHER,
+        OutcomeShape.OTHER,
         Ending.FAILED,
         "s",
         0,
     ),
-    ("evolink", without("output", results=[URL]), Shape.OTHER, Ending.COMPLETED, TASK["id"], 1),
+    ("evolink", without("output", results=[URL]), OutcomeShape.OTHER, Ending.COMPLETED, TASK["id"], 1),
     (
         "kling",
         {"task_id": "c", "task_status": "succeed", "task_result": {"images": [{"index": 0, "url": URL}]}},
-        Shape.OTHER,
+        OutcomeShape.OTHER,
         Ending.COMPLETED,
         "c",
         1,
     ),
-    ("mj-proxy", {"id": "j", "status": "NOT_START", "progress": "0%"}, Shape.OTHER, Ending.RUNNING, "j", 0),
-    ("mj-proxy end", {"id": "j", "status": "FAILURE", "failReason": "no"}, Shape.OTHER, Ending.FAILED, "j", 0),
-    ("apiframe", {"event": "completed", "jobId": "a", "images": [URL]}, Shape.OTHER, Ending.COMPLETED, "a", 1),
-    ("useapi", {"jobid": "x", "status": "moderated"}, Shape.OTHER, Ending.FAILED, "x", 0),
-    ("unknown word", {"status": "banana"}, Shape.OTHER, Ending.RUNNING, None, 0),
-    ("only an error", {"id": "e", "error": {"message": "no"}}, Shape.OTHER, Ending.FAILED, "e", 0),
+    ("mj-proxy", {"id": "j", "status": "NOT_START", "progress": "0%"}, OutcomeShape.OTHER, Ending.RUNNING, "j", 0),
+    ("mj-proxy end", {"id": "j", "status": "FAILURE", "failReason": "no"}, OutcomeShape.OTHER, Ending.FAILED, "j", 0),
+    ("apiframe", {"event": "completed", "jobId": "a", "images": [URL]}, OutcomeShape.OTHER, Ending.COMPLETED, "a", 1),
+    ("useapi", {"jobid": "x", "status": "moderated"}, OutcomeShape.OTHER, Ending.FAILED, "x", 0),
+    ("unknown word", {"status": "banana"}, OutcomeShape.OTHER, Ending.RUNNING, None, 0),
+    ("only an error", {"id": "e", "error": {"message": "no"}}, OutcomeShape.OTHER, Ending.FAILED, "e", 0),
 ]
 
 
@@ -259,7 +287,7 @@ FOREIGN: list[tuple[str, dict[str, Any], Shape, Ending, str | None, int]] = [
     ("body", "shape", "ending", "job_id", "pictures"), [row[1:] for row in FOREIGN], ids=[row[0] for row in FOREIGN]
 )
 def test_a_foreign_shape_is_understood(
-    body: dict[str, Any], shape: Shape, ending: Ending, job_id: str | None, pictures: int
+    body: dict[str, Any], shape: OutcomeShape, ending: Ending, job_id: str | None, pictures: int
 ) -> None:
     outcome = read(body)
     assert (outcome.shape, outcome.ending, outcome.job_id) == (shape, ending, job_id)
@@ -277,7 +305,7 @@ def test_the_upstreams_comment_is_the_message_and_its_id_the_pictures_job() -> N
 
 def test_an_envelopes_code_and_words_are_its_error() -> None:
     got = read({"code": 501, "msg": "no luck", "data": None}).error
-    assert got == Error("000000501", "no luck", b'{"code":501,"msg":"no luck"}')
+    assert got == TaskError("000000501", "no luck", b'{"code":501,"msg":"no luck"}')
     sibling = read(
         {"request_id": "s", "status": "COMPLETED", "error": "blocked", "error_type": "CONTENT_BLOCKED"}
     ).error
@@ -311,4 +339,4 @@ def test_an_envelopes_code_and_words_are_its_error() -> None:
     ],
 )
 def test_no_outcome_is_had_from_what_says_nothing(body: bytes) -> None:
-    assert bodies.parse(body) is None
+    assert bodies.parse_body(body) is None

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kit.provider_bodies import TASK, URL, read, without
-from receiver.core.types import Ending, Outcome, Shape
+from receiver.core.types import Ending, Outcome, OutcomeShape
 from receiver.providers.json_values import RAW_MOST
 from receiver.providers.vtrix import bodies
 
@@ -115,7 +115,7 @@ def test_only_http_urls_are_pictures(url: object) -> None:
     ],
 )
 def test_a_sloppy_text_is_mended_not_lost(spelling: bytes, kept: str) -> None:
-    outcome = bodies.parse(b'{"id":"a","status":"failed","model":"m","error":"<' + spelling + b'>"}')
+    outcome = bodies.parse_body(b'{"id":"a","status":"failed","model":"m","error":"<' + spelling + b'>"}')
     assert outcome is not None
     assert outcome.error is not None
     assert outcome.error.message == f"<{kept}>"
@@ -123,7 +123,7 @@ def test_a_sloppy_text_is_mended_not_lost(spelling: bytes, kept: str) -> None:
 
 def test_a_byte_order_mark_nan_and_huge_numbers_lose_nothing_else() -> None:
     body = b'\xef\xbb\xbf{"id":"a","status":"failed","model":"m","progress":NaN,"x":1e999,"created_at":1'
-    outcome = bodies.parse(body + b"0" * 30 + b',"error":{"code":1' + b"0" * 30 + b',"message":"m","n":NaN}}')
+    outcome = bodies.parse_body(body + b"0" * 30 + b',"error":{"code":1' + b"0" * 30 + b',"message":"m","n":NaN}}')
     assert outcome is not None
     assert (outcome.task_id, outcome.progress, outcome.created_at) == ("a", None, None)
     assert outcome.error is not None
@@ -134,15 +134,15 @@ def test_a_byte_order_mark_nan_and_huge_numbers_lose_nothing_else() -> None:
 
 
 def test_an_answer_with_an_id_is_a_task_object_whatever_else_it_has() -> None:
-    bare = bodies.accepted(b'{"id": "abc"}')
-    assert bare == Outcome(ending=Ending.RUNNING, shape=Shape.TASK, status="", task_id="abc")
-    assert bodies.accepted(json.dumps(TASK).encode()) == read(TASK)
-    failed = bodies.accepted(b'{"id": "abc", "status": "failed", "error": "no"}')
+    bare = bodies.parse_accepted(b'{"id": "abc"}')
+    assert bare == Outcome(ending=Ending.RUNNING, shape=OutcomeShape.TASK, status="", task_id="abc")
+    assert bodies.parse_accepted(json.dumps(TASK).encode()) == read(TASK)
+    failed = bodies.parse_accepted(b'{"id": "abc", "status": "failed", "error": "no"}')
     assert failed is not None
-    assert (failed.shape, failed.ending, failed.task_id) == (Shape.TASK, Ending.FAILED, "abc")
-    assert bodies.accepted(b'{"data": {"id": "abc"}}') is None
-    assert bodies.accepted(b'{"id": ""}') is None
-    assert bodies.accepted(b"[]") is None
+    assert (failed.shape, failed.ending, failed.task_id) == (OutcomeShape.TASK, Ending.FAILED, "abc")
+    assert bodies.parse_accepted(b'{"data": {"id": "abc"}}') is None
+    assert bodies.parse_accepted(b'{"id": ""}') is None
+    assert bodies.parse_accepted(b"[]") is None
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_an_answer_with_an_id_is_a_task_object_whatever_else_it_has() -> None:
     ],
 )
 def test_a_refusal_is_read_from_every_error_body(body: dict[str, Any], code: str | None, message: str) -> None:
-    got = bodies.refusal(json.dumps(body).encode())
+    got = bodies.parse_refusal(json.dumps(body).encode())
     assert got is not None
     assert (got.code, got.message) == (code, message)
 
@@ -181,13 +181,15 @@ def test_a_refusal_is_read_from_every_error_body(body: dict[str, Any], code: str
 )
 def test_what_does_not_complain_is_no_refusal(body: bytes) -> None:
     """After a 200 without id the difference is between "failed" and "nobody knows, it may have been paid"."""
-    assert bodies.refusal(body) is None
+    assert bodies.parse_refusal(body) is None
 
 
 # Anything at all
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=[]))
-WORDS = st.sampled_from([*bodies.WORDS, "COMPLETED", "JobStatusFail", "200", URL, "45%", "1e9", "8004007098", "\ud800"])
+WORDS = st.sampled_from(
+    [*bodies.STATUS_WORDS, "COMPLETED", "JobStatusFail", "200", URL, "45%", "1e9", "8004007098", "\ud800"]
+)
 SOME_KEYS = (
     "data",
     "payload",
@@ -234,24 +236,24 @@ def storable(outcome: Outcome | None) -> None:
     assert outcome.progress is None or 0 <= outcome.progress <= 1
     assert outcome.created_at is None or 0 < outcome.created_at < 2**63
     assert outcome.usage is None or outcome.usage.cost is None or outcome.usage.cost.is_finite()
-    assert (outcome.shape is Shape.TASK) == (outcome.task_id is not None)
+    assert (outcome.shape is OutcomeShape.TASK) == (outcome.task_id is not None)
 
 
 @given(st.dictionaries(KEYS, VALUES, max_size=8))
 def test_any_json_gives_an_outcome_that_can_be_stored_or_none(value: dict[str, Any]) -> None:
     body = json.dumps(value).encode()
-    storable(bodies.parse(body))
-    storable(bodies.accepted(body))
-    bodies.refusal(body)
+    storable(bodies.parse_body(body))
+    storable(bodies.parse_accepted(body))
+    bodies.parse_refusal(body)
 
 
 @given(st.dictionaries(KEYS, VALUES, max_size=4))
 def test_a_task_object_with_anything_else_in_it_can_be_stored(value: dict[str, Any]) -> None:
-    storable(bodies.parse(json.dumps(TASK | value).encode()))
+    storable(bodies.parse_body(json.dumps(TASK | value).encode()))
 
 
 @given(st.binary())
 def test_no_bytes_raise(body: bytes) -> None:
-    storable(bodies.parse(body))
-    storable(bodies.parse(b'{"status":"failed","error":"' + body + b'"}'))
-    bodies.refusal(body)
+    storable(bodies.parse_body(body))
+    storable(bodies.parse_body(b'{"status":"failed","error":"' + body + b'"}'))
+    bodies.parse_refusal(body)

@@ -25,18 +25,18 @@ LUCK = st.floats(0, 1, exclude_max=True)
     ],
 )
 def test_a_model_is_expected_to_take_what_its_last_tasks_took(durations: list[int], expects: int) -> None:
-    assert schedule.expected(durations, first=FIRST, most=MOST) == expects
+    assert schedule.expected_duration(durations, first=FIRST, most=MOST) == expects
 
 
 def test_the_first_guess_is_bounded_too() -> None:
-    assert schedule.expected([], first=2 * MOST, most=MOST) == MOST
+    assert schedule.expected_duration([], first=2 * MOST, most=MOST) == MOST
 
 
 @given(st.integers(0, 10_000), LUCK)
 def test_gaps_between_polls_grow_and_are_bounded(step: int, luck: float) -> None:
-    gap = schedule.poll_gap(step, first=FIRST, most=MOST, luck=luck)
+    gap = schedule.poll_gap(step, first=FIRST, most=MOST, jitter=luck)
     assert 0.9 * min(FIRST, MOST) - 1 <= gap <= 1.1 * MOST
-    assert gap <= schedule.poll_gap(step + 1, first=FIRST, most=MOST, luck=luck)
+    assert gap <= schedule.poll_gap(step + 1, first=FIRST, most=MOST, jitter=luck)
 
 
 def test_a_hints_ladder_is_climbed_once() -> None:
@@ -44,16 +44,16 @@ def test_a_hints_ladder_is_climbed_once() -> None:
 
 
 def test_submissions_back_off_and_obey_the_provider() -> None:
-    gaps = [schedule.submit_gap(tries, retry_after=None, luck=0.5) for tries in range(1, 9)]
+    gaps = [schedule.submit_gap(tries, retry_after=None, jitter=0.5) for tries in range(1, 9)]
     assert gaps == [1_000, 2_000, 5_000, 15_000, 30_000, 60_000, 60_000, 60_000]
-    assert schedule.submit_gap(1, retry_after=90_000, luck=0.5) == 90_000
-    assert schedule.submit_gap(6, retry_after=1, luck=0.5) == 60_000, "never sooner than our own"
-    assert schedule.submit_gap(1, retry_after=99 * MINUTE, luck=0.5) == 10 * MINUTE, "nor as late as it pleases"
+    assert schedule.submit_gap(1, retry_after=90_000, jitter=0.5) == 90_000
+    assert schedule.submit_gap(6, retry_after=1, jitter=0.5) == 60_000, "never sooner than our own"
+    assert schedule.submit_gap(1, retry_after=99 * MINUTE, jitter=0.5) == 10 * MINUTE, "nor as late as it pleases"
 
 
 @given(LUCK)
 def test_notices_follow_their_schedule_with_jitter_added_then_end(luck: float) -> None:
-    gaps = [schedule.notify_gap([5_000, 30_000], tries, luck=luck) for tries in (1, 2, 3)]
+    gaps = [schedule.notify_gap([5_000, 30_000], tries, jitter=luck) for tries in (1, 2, 3)]
     assert gaps[2] is None
     assert 5_000 <= (gaps[0] or 0) <= 6_000
     assert 30_000 <= (gaps[1] or 0) <= 36_000
@@ -69,7 +69,7 @@ def test_an_unsure_place_is_held_for_three_expected_times_15_minutes_at_most() -
 
 @given(LUCK)
 def test_jitter_is_ten_percent_either_way(luck: float) -> None:
-    assert 900 <= schedule.jittered(1_000, luck) <= 1_100
+    assert 900 <= schedule.add_jitter(1_000, luck) <= 1_100
 
 
 @pytest.mark.parametrize(("since", "limit"), [(0, 2), (MINUTE - 1, 2), (MINUTE, 3), (5 * MINUTE, 7), (99 * MINUTE, 10)])

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from kit.settings import SENTINEL, refused
-from receiver.config import SETTINGS, load, why_unreachable
-from receiver.config.value_kinds import Allowed
+from receiver.config import SETTINGS, load_settings, why_unreachable
+from receiver.config.value_kinds import AllowedHosts
 from receiver.core.errors import SettingsError
-from receiver.core.types import Confirm, Retention
+from receiver.core.types import ConfirmMode, Retention
 
 NAMES = """
     PUBLIC_URL HOST PORT DATABASE_URL STATE_DIR SECRET_KEYS API_TOKENS PROVIDER_URL PROVIDER_KEY
@@ -29,44 +29,44 @@ def test_every_setting_is_in_the_table_once_under_the_name_that_people_hold_on_t
 
 
 def test_defaults() -> None:
-    settings = load({})
+    settings = load_settings({})
     assert settings.public_url == "http://127.0.0.1:8000"
     assert (settings.host, settings.port) == ("127.0.0.1", 8000)
-    assert (settings.sqlite, settings.state_dir) == (Path("receiver.db"), Path())
+    assert (settings.sqlite_file, settings.state_dir) == (Path("receiver.db"), Path())
     assert settings.provider_url == "https://cloud.vtrix.ai/model/v1/generation"
     assert settings.provider_key is None
     assert settings.provider_concurrency == 10
     assert settings.targets == ()
     assert settings.server == "http://127.0.0.1:8000"
     assert settings.notify_retry == (5, 30, 120, 600, 3600, 14400, 43200)
-    assert (settings.confirm, settings.confirm_within) == (Confirm.MISMATCH, 900)
+    assert (settings.confirm, settings.confirm_within) == (ConfirmMode.MISMATCH, 900)
     assert (settings.sweep_first, settings.sweep_max, settings.deadline) == (120, 900, 86400)
     assert (settings.max_body, settings.body_timeout, settings.picture_wait) == (262144, 10, 15)
     assert settings.retention == Retention(tasks=0, callbacks=90, polls=30, notices=90, images=0)
-    assert (settings.fetch_allow, settings.trusted_proxies) == (Allowed(), ())
+    assert (settings.fetch_allow, settings.trusted_proxies) == (AllowedHosts(), ())
     assert set(settings.sources) == {"default"}
 
 
 def test_environment_wins_over_the_file_and_both_over_the_default() -> None:
     Path("receiver.toml").write_text("port = 7000\nsweep_first = 60\n")
-    settings = load({"RECEIVER_PORT": "9000"})
+    settings = load_settings({"RECEIVER_PORT": "9000"})
     assert (settings.port, settings.sweep_first, settings.sweep_max) == (9000, 60, 900)
-    assert settings.source("PORT") == "environment RECEIVER_PORT"
-    assert settings.source("SWEEP_FIRST") == "file receiver.toml"
-    assert settings.source("SWEEP_MAX") == "default"
+    assert settings.source_of("PORT") == "environment RECEIVER_PORT"
+    assert settings.source_of("SWEEP_FIRST") == "file receiver.toml"
+    assert settings.source_of("SWEEP_MAX") == "default"
 
 
 def test_an_empty_value_counts_as_unset() -> None:
     """Compose files and service managers pass unset variables on as empty ones."""
     Path("receiver.toml").write_text('provider_key = ""\nport = 7000\n')
-    settings = load({"RECEIVER_PORT": " ", "RECEIVER_PROVIDER_KEY_FILE": ""})
+    settings = load_settings({"RECEIVER_PORT": " ", "RECEIVER_PROVIDER_KEY_FILE": ""})
     assert (settings.port, settings.provider_key) == (7000, None)
 
 
 def test_a_named_file_must_exist_and_the_default_one_need_not() -> None:
-    load({})
+    load_settings({})
     with pytest.raises(SettingsError, match=r"cannot read absent\.toml: No such file"):
-        load({}, Path("absent.toml"))
+        load_settings({}, Path("absent.toml"))
 
 
 @pytest.mark.parametrize("how", ["file", "credential", "toml"])
@@ -74,10 +74,10 @@ def test_a_secret_may_come_from_a_file_a_credential_or_the_toml(place: Path, how
     (place / "provider_key").write_text(f"{SENTINEL}\n")
     Path("receiver.toml").write_text(f'provider_key = "{SENTINEL if how == "toml" else "other"}"\n')
     env = {"file": {"RECEIVER_PROVIDER_KEY_FILE": str(place / "provider_key")}, "toml": {}}
-    settings = load(env.get(how, {"CREDENTIALS_DIRECTORY": str(place)}))
+    settings = load_settings(env.get(how, {"CREDENTIALS_DIRECTORY": str(place)}))
     assert settings.provider_key == SENTINEL
     origin = {"file": "environment RECEIVER_PROVIDER_KEY_FILE", "credential": "credential provider_key"}
-    assert settings.source("PROVIDER_KEY") == origin.get(how, "file receiver.toml")
+    assert settings.source_of("PROVIDER_KEY") == origin.get(how, "file receiver.toml")
 
 
 def test_a_secret_and_its_file_both_set_are_refused() -> None:
@@ -102,7 +102,7 @@ def test_a_credential_with_a_mistake_in_its_name_is_refused(place: Path, name: s
 def test_credentials_of_other_programs_are_none_of_ours(place: Path) -> None:
     for name in ("receiver.toml", "team.j2", "tls.pem", "token"):
         (place / name).write_text("")
-    assert load({"CREDENTIALS_DIRECTORY": str(place)}, place / "receiver.toml").provider_key is None
+    assert load_settings({"CREDENTIALS_DIRECTORY": str(place)}, place / "receiver.toml").provider_key is None
 
 
 def test_an_empty_secret_file_or_credential_is_refused(place: Path) -> None:
@@ -190,29 +190,29 @@ def test_a_file_that_makes_no_sense_is_refused_in_one_line(toml: str, says: str)
 
 def test_toml_numbers_and_lists_are_read_like_their_texts() -> None:
     Path("receiver.toml").write_text(f'port = 9\nnotify_retry = [1, 2]\nsecret_keys = ["{"a" * 16}", "{"b" * 16}"]\n')
-    settings = load({})
+    settings = load_settings({})
     assert (settings.port, settings.notify_retry) == (9, (1, 2))
     assert settings.secret_keys == ("a" * 16, "b" * 16)
 
 
 def test_a_trailing_slash_of_the_public_url_is_dropped() -> None:
-    assert load({"RECEIVER_PUBLIC_URL": "https://host/base/"}).public_url == "https://host/base"
+    assert load_settings({"RECEIVER_PUBLIC_URL": "https://host/base/"}).public_url == "https://host/base"
 
 
 class TestPlatforms:
     """What platforms and systemd set for us."""
 
     def test_a_bare_port_serves_where_ours_is_unset_and_opens_the_host(self) -> None:
-        settings = load({"PORT": "5000"})
+        settings = load_settings({"PORT": "5000"})
         assert (settings.host, settings.port) == ("0.0.0.0", 5000)  # noqa: S104
         assert settings.server == "http://127.0.0.1:5000"
-        assert settings.source("PORT") == "environment PORT"
+        assert settings.source_of("PORT") == "environment PORT"
 
     def test_ours_wins_over_the_bare_port_and_then_the_host_stays(self) -> None:
-        assert load({"PORT": "5000", "RECEIVER_PORT": "6000"}).host == "127.0.0.1"
-        assert load({"PORT": "5000", "RECEIVER_HOST": "::1"}).server == "http://[::1]:5000"
+        assert load_settings({"PORT": "5000", "RECEIVER_PORT": "6000"}).host == "127.0.0.1"
+        assert load_settings({"PORT": "5000", "RECEIVER_HOST": "::1"}).server == "http://[::1]:5000"
         Path("receiver.toml").write_text("port = 7000\n")
-        assert load({"PORT": "5000"}).port == 7000
+        assert load_settings({"PORT": "5000"}).port == 7000
 
     def test_a_bare_bad_value_is_named_as_it_was_set(self) -> None:
         assert refused({"PORT": "x"}).startswith("PORT in the environment: expected")
@@ -228,25 +228,25 @@ class TestPlatforms:
         assert "the remedy is PostgreSQL, a later version's" in refused({"DYNO": "web.1"})
 
     def test_the_state_directory_is_the_sqlite_files(self) -> None:
-        settings = load({"RECEIVER_DATABASE_URL": "sqlite:////srv/r/db.sqlite"})
-        assert (settings.sqlite, settings.state_dir) == (Path("/srv/r/db.sqlite"), Path("/srv/r"))
+        settings = load_settings({"RECEIVER_DATABASE_URL": "sqlite:////srv/r/db.sqlite"})
+        assert (settings.sqlite_file, settings.state_dir) == (Path("/srv/r/db.sqlite"), Path("/srv/r"))
 
     def test_systemds_state_directory_takes_in_the_default_database_too(self) -> None:
-        settings = load({"STATE_DIRECTORY": "/var/lib/receiver:/var/lib/other"})
+        settings = load_settings({"STATE_DIRECTORY": "/var/lib/receiver:/var/lib/other"})
         assert settings.state_dir == Path("/var/lib/receiver")
-        assert settings.sqlite == Path("/var/lib/receiver/receiver.db")
+        assert settings.sqlite_file == Path("/var/lib/receiver/receiver.db")
 
     def test_a_state_directory_of_ours_wins_over_systemds(self) -> None:
         """The database stays in systemd's, unless it is named: `DATABASE_URL` alone says where it is."""
-        settings = load({"STATE_DIRECTORY": "/var/lib/receiver", "RECEIVER_STATE_DIR": "/s"})
-        assert (settings.state_dir, settings.sqlite) == (Path("/s"), Path("/var/lib/receiver/receiver.db"))
+        settings = load_settings({"STATE_DIRECTORY": "/var/lib/receiver", "RECEIVER_STATE_DIR": "/s"})
+        assert (settings.state_dir, settings.sqlite_file) == (Path("/s"), Path("/var/lib/receiver/receiver.db"))
 
     def test_any_free_port_may_be_asked_for(self) -> None:
-        assert load({"RECEIVER_PORT": "0"}).port == 0
+        assert load_settings({"RECEIVER_PORT": "0"}).port == 0
 
     def test_confirming_everything_needs_a_key(self) -> None:
         assert "set RECEIVER_PROVIDER_KEY" in refused({"RECEIVER_CONFIRM": "always"})
-        assert load({"RECEIVER_CONFIRM": "always", "RECEIVER_PROVIDER_KEY": "k"}).confirm is Confirm.ALWAYS
+        assert load_settings({"RECEIVER_CONFIRM": "always", "RECEIVER_PROVIDER_KEY": "k"}).confirm is ConfirmMode.ALWAYS
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ class TestPlatforms:
     ],
 )
 def test_a_public_url_that_the_provider_cannot_reach_is_warned_about(public: str, provider: str, warned: bool) -> None:
-    warning = why_unreachable(load({"RECEIVER_PUBLIC_URL": public, "RECEIVER_PROVIDER_URL": provider}))
+    warning = why_unreachable(load_settings({"RECEIVER_PUBLIC_URL": public, "RECEIVER_PROVIDER_URL": provider}))
     assert (warning is not None) is warned
     assert warning is None or "set RECEIVER_PUBLIC_URL" in warning
 
@@ -280,13 +280,13 @@ def test_upkeep_beside_a_unit_is_told_whose_database_it_is_to_keep(
     """A restore into the folder that somebody happened to be in would look like a success."""
     theirs = tmp_path / "unit" / "receiver.db"
     monkeypatch.setattr("receiver.config.settings.UNIT_DATABASE", theirs)
-    assert load({}, upkeep=True).sqlite
+    assert load_settings({}, upkeep=True).sqlite_file
     theirs.parent.mkdir()
     theirs.touch()
-    assert load({}).sqlite
+    assert load_settings({}).sqlite_file
     with pytest.raises(SettingsError, match=f"STATE_DIRECTORY={theirs.parent} before the command"):
-        load({}, upkeep=True)
+        load_settings({}, upkeep=True)
     with pytest.raises(SettingsError):
-        load({"RECEIVER_STATE_DIR": str(theirs.parent)}, upkeep=True)
-    assert load({"STATE_DIRECTORY": str(theirs.parent)}, upkeep=True).sqlite == theirs
-    assert load({"RECEIVER_DATABASE_URL": "sqlite:///other.db"}, upkeep=True).sqlite == Path("other.db")
+        load_settings({"RECEIVER_STATE_DIR": str(theirs.parent)}, upkeep=True)
+    assert load_settings({"STATE_DIRECTORY": str(theirs.parent)}, upkeep=True).sqlite_file == theirs
+    assert load_settings({"RECEIVER_DATABASE_URL": "sqlite:///other.db"}, upkeep=True).sqlite_file == Path("other.db")

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from receiver.config import SETTINGS, Settings, load, sensitive
-from receiver.config.targets import KEYS
-from receiver.config.text import describe, example, markdown_table
-from receiver.core.types import Event
+from receiver.config import SETTINGS, Settings, load_settings, secret_values
+from receiver.config.targets import TARGET_KEYS
+from receiver.config.text import describe_settings, example_toml, markdown_table
+from receiver.core.types import NoticeEvent
 
 SENTINEL = "s3ntinel-Never-Shown-0123456789"
 
@@ -26,13 +26,13 @@ def planted() -> Settings:
     env = {f"RECEIVER_{setting.name}": SENTINEL for setting in SETTINGS if setting.secret}
     del env["RECEIVER_DATABASE_URL"]
     env["RECEIVER_NOTIFY_URLS"] = f"slack://{SENTINEL}/b"
-    loaded = load(env | {"RECEIVER_STATE_DIR": "state"})
+    loaded = load_settings(env | {"RECEIVER_STATE_DIR": "state"})
     return replace(loaded, database_url=f"postgresql://u:{SENTINEL}@db.test/r?password={SENTINEL}")
 
 
 def test_no_secret_is_seen_in_the_description_or_in_a_repr() -> None:
     settings = planted()
-    rows = describe(settings)
+    rows = describe_settings(settings)
     assert SENTINEL not in repr((settings, rows))
     shown = {row.name: (row.shown, row.source) for row in rows}
     assert shown["DATABASE_URL"] == ("postgresql://•••@db.test/r?•••", "default")
@@ -45,26 +45,26 @@ def test_no_secret_is_seen_in_the_description_or_in_a_repr() -> None:
 def test_every_secret_is_told_to_the_redaction() -> None:
     settings = planted()
     urls = {settings.database_url, *(target.url for target in settings.targets)}
-    assert set(sensitive(settings)) == {SENTINEL} | urls
+    assert set(secret_values(settings)) == {SENTINEL} | urls
 
 
 def test_the_example_loads_to_the_defaults_as_it_stands_and_uncommented() -> None:
-    lines = example().splitlines()
+    lines = example_toml().splitlines()
     bare = [line.removeprefix("#") if line[:1] == "#" and line[1:2] != " " else line for line in lines]
     offered = [setting.name.lower() for setting in SETTINGS]
     assert list(tomllib.loads("\n".join(bare))) == offered
-    for text in (example(), "\n".join(bare)):
+    for text in (example_toml(), "\n".join(bare)):
         Path("receiver.toml").write_text(text)
-        settings = load({})
+        settings = load_settings({})
         Path("receiver.toml").unlink()
-        assert replace(settings, sources=()) == replace(load({}), sources=())
+        assert replace(settings, sources=()) == replace(load_settings({}), sources=())
     tables = [line.removeprefix("# ") for line in lines[lines.index("# [targets.team]") :]]
     Path("receiver.toml").write_text("\n".join(tables))
     Path("team.j2").write_text("{{ title }}")
-    (team,) = load({}).targets
+    (team,) = load_settings({}).targets
     assert (team.name, team.template) == ("team", "{{ title }}")
-    assert set(tomllib.loads("\n".join(tables))["targets"]["team"]) == set(KEYS), "none is left out"
-    assert all(f"`{key}`" in markdown_table() for key in KEYS)
+    assert set(tomllib.loads("\n".join(tables))["targets"]["team"]) == set(TARGET_KEYS), "none is left out"
+    assert all(f"`{key}`" in markdown_table() for key in TARGET_KEYS)
 
 
 def test_the_markdown_table_has_every_setting_with_its_default() -> None:
@@ -76,5 +76,5 @@ def test_the_markdown_table_has_every_setting_with_its_default() -> None:
 
 
 def test_the_example_names_just_the_events_that_a_target_may_ask_for() -> None:
-    prose = " ".join(line.removeprefix("# ") for line in example().splitlines())
-    assert f"`on` may name {', '.join(list(Event)[:-1])} and {list(Event)[-1]};" in prose
+    prose = " ".join(line.removeprefix("# ") for line in example_toml().splitlines())
+    assert f"`on` may name {', '.join(list(NoticeEvent)[:-1])} and {list(NoticeEvent)[-1]};" in prose

@@ -9,11 +9,11 @@ import pytest
 from apprise.manager_plugins import NotificationManager
 
 from kit.settings import SENTINEL, refused
-from receiver.config import load
+from receiver.config import load_settings
 from receiver.config.apprise_schemes import SCHEMES
-from receiver.config.text import describe
+from receiver.config.text import describe_settings
 from receiver.core.errors import SettingsError
-from receiver.core.types import Event, Quiet, Rate, Style, Target
+from receiver.core.types import MessageRate, MessageStyle, NoticeEvent, QuietHours, Target
 
 
 @pytest.fixture(autouse=True)
@@ -26,16 +26,16 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def one(*lines: str) -> Target:
     """The target of a table with these lines."""
     Path("receiver.toml").write_text("\n".join(['[targets.team]\nurl = "json://h"', *lines]))
-    (target,) = load({}).targets
+    (target,) = load_settings({}).targets
     return target
 
 
 def test_a_simple_target_is_named_by_scheme_and_digest_and_hears_everything() -> None:
     url = "Slack://a/b/c"
-    (target,) = load({"RECEIVER_NOTIFY_URLS": f" {url}\n{url} "}).targets
+    (target,) = load_settings({"RECEIVER_NOTIFY_URLS": f" {url}\n{url} "}).targets
     assert target.name == f"slack-{hashlib.sha256(url.encode()).hexdigest()[:6]}"
     assert target.url == url
-    assert target.on == frozenset(Event)
+    assert target.on == frozenset(NoticeEvent)
 
 
 def test_a_table_says_what_its_target_hears() -> None:
@@ -43,15 +43,15 @@ def test_a_table_says_what_its_target_hears() -> None:
         '[targets.team]\nurl = "json://h"\non = ["lost"]\nmodels = ["m"]\nlabels = ["a b"]\n'
         '[targets.all]\nurl = "json://i"\n'
     )
-    team, everything = load({}).targets
+    team, everything = load_settings({}).targets
     assert (team.name, team.models, team.labels) == ("team", ("m",), ("a b",))
-    assert team.on == {Event.LOST}
-    assert everything.on == {Event.COMPLETED, Event.FAILED, Event.LOST, Event.ATTENTION}
+    assert team.on == {NoticeEvent.LOST}
+    assert everything.on == {NoticeEvent.COMPLETED, NoticeEvent.FAILED, NoticeEvent.LOST, NoticeEvent.ATTENTION}
 
 
 def test_a_url_in_both_places_is_one_target_as_its_table_says() -> None:
     Path("receiver.toml").write_text('[targets.team]\nurl = "json://h"\non = ["lost"]\n')
-    (target,) = load({"RECEIVER_NOTIFY_URLS": "json://h"}).targets
+    (target,) = load_settings({"RECEIVER_NOTIFY_URLS": "json://h"}).targets
     assert target.name == "team"
 
 
@@ -108,14 +108,14 @@ def test_the_schemes_are_those_of_the_apprise_that_is_installed() -> None:
 @pytest.mark.parametrize(
     ("url", "style"),
     [
-        ("slack://a/b/c", Style.SLACK),
-        ("MAILTOS://h", Style.EMAIL),
-        ("ntfys://h/t?format=markdown", Style.TEXT),
-        ("json://h", Style.TEXT),
+        ("slack://a/b/c", MessageStyle.SLACK),
+        ("MAILTOS://h", MessageStyle.EMAIL),
+        ("ntfys://h/t?format=markdown", MessageStyle.TEXT),
+        ("json://h", MessageStyle.TEXT),
     ],
 )
-def test_a_style_follows_from_the_scheme(url: str, style: Style) -> None:
-    assert load({"RECEIVER_NOTIFY_URLS": url}).targets[0].style is style
+def test_a_style_follows_from_the_scheme(url: str, style: MessageStyle) -> None:
+    assert load_settings({"RECEIVER_NOTIFY_URLS": url}).targets[0].style is style
 
 
 # -- digest, quiet hours, rate --
@@ -129,16 +129,17 @@ def test_a_digest_has_a_span(text: str, ms: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "rate"), [("1/s", Rate(1, 1_000)), ("10/m", Rate(10, 60_000)), ("10000/h", Rate(10_000, 3_600_000))]
+    ("text", "rate"),
+    [("1/s", MessageRate(1, 1_000)), ("10/m", MessageRate(10, 60_000)), ("10000/h", MessageRate(10_000, 3_600_000))],
 )
-def test_a_rate_has_a_count_and_a_span(text: str, rate: Rate) -> None:
+def test_a_rate_has_a_count_and_a_span(text: str, rate: MessageRate) -> None:
     assert one(f'rate = "{text}"').rate == rate
 
 
 def test_quiet_hours_have_a_zone_and_exceptions() -> None:
     target = one('quiet = "22:00-07:30 Europe/Berlin"', 'quiet_except = ["failed", "attention"]')
-    assert target.quiet == Quiet(22 * 60, 7 * 60 + 30, "Europe/Berlin")
-    assert target.quiet_except == {Event.FAILED, Event.ATTENTION}
+    assert target.quiet == QuietHours(22 * 60, 7 * 60 + 30, "Europe/Berlin")
+    assert target.quiet_except == {NoticeEvent.FAILED, NoticeEvent.ATTENTION}
     assert one('quiet = "00:00-23:59 UTC"').quiet_except == frozenset()
 
 
@@ -192,7 +193,7 @@ def test_a_template_is_read_from_beside_the_file_that_names_it(place: Path) -> N
     (place / "etc").mkdir()
     (place / "etc" / "team.j2").write_text("{{ title }}\n")
     (place / "etc" / "r.toml").write_text('[targets.team]\nurl = "json://h"\ntemplate = "team.j2"\n')
-    (target,) = load({}, Path("etc/r.toml")).targets
+    (target,) = load_settings({}, Path("etc/r.toml")).targets
     assert target.template == "{{ title }}\n"
 
 
@@ -214,8 +215,8 @@ def test_only_who_tells_needs_the_templates(place: Path, file: str) -> None:
     (place / "closed.j2").write_bytes(b"\xff")
     toml = f'port = 8123\n[targets.team]\nurl = "json://h"\ntemplate = "{file}"\n'
     assert file in refused({}, toml)
-    assert [it.name for it in load({}, Path("given.toml"), upkeep=True).targets] == ["team"]
-    assert load({}, Path("given.toml"), client=True).server == "http://127.0.0.1:8123"
+    assert [it.name for it in load_settings({}, Path("given.toml"), upkeep=True).targets] == ["team"]
+    assert load_settings({}, Path("given.toml"), client=True).server == "http://127.0.0.1:8123"
 
 
 # -- shown --
@@ -231,7 +232,7 @@ def test_what_a_target_wishes_is_shown_as_it_was_written() -> None:
         'quiet_except = ["failed"]',
         'rate = "10/m"',
     )
-    shown = {row.name: row.shown for row in describe(load({}))}["[targets.team]"]
+    shown = {row.name: row.shown for row in describe_settings(load_settings({}))}["[targets.team]"]
     assert shown == (
         "json://•••; digest 5m; quiet 22:00-07:05 UTC except failed; labels a*; template team.j2; rate 10/m"
     )

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.tokens import Purpose, Ring, is_ref, key_id, new_ref, ref_time
+from receiver.tokens import MacPurpose, Ring, is_ref, key_id, new_ref, ref_time
 
 OLD, NEW = "old-secret-" + "0" * 16, "new-secret-" + "1" * 16
 RING = Ring([NEW, OLD])
@@ -18,17 +18,17 @@ NOW = 1_767_000_000_000
 REF = new_ref(NOW, bytes(10))
 
 
-@pytest.mark.parametrize(("signed", "used"), list(permutations(Purpose, 2)))
-def test_a_mac_of_one_purpose_serves_no_other(signed: Purpose, used: Purpose) -> None:
+@pytest.mark.parametrize(("signed", "used"), list(permutations(MacPurpose, 2)))
+def test_a_mac_of_one_purpose_serves_no_other(signed: MacPurpose, used: MacPurpose) -> None:
     assert RING.verify(signed, "payload", RING.sign(signed, "payload"))
     assert not RING.verify(used, "payload", RING.sign(signed, "payload"))
 
 
 def test_purpose_and_payload_do_not_run_into_each_other() -> None:
     """The parts are length-prefixed: moving a letter across their border makes another MAC."""
-    assert not RING.verify(Purpose.CALLBACK, "1payload", RING.sign(Purpose.CALLBACK, "payload"))
-    macs = {RING.sign(purpose, text) for purpose in Purpose for text in ("", "/1", "1", "callback/1")}
-    assert len(macs) == 4 * len(Purpose)
+    assert not RING.verify(MacPurpose.CALLBACK, "1payload", RING.sign(MacPurpose.CALLBACK, "payload"))
+    macs = {RING.sign(purpose, text) for purpose in MacPurpose for text in ("", "/1", "1", "callback/1")}
+    assert len(macs) == 4 * len(MacPurpose)
 
 
 def test_the_first_key_signs_and_all_verify() -> None:
@@ -71,7 +71,7 @@ def test_no_text_from_outside_opens_or_raises(text: str) -> None:
 
 
 def test_a_mac_has_192_bits_without_padding() -> None:
-    mac = RING.sign(Purpose.CALLBACK, REF)
+    mac = RING.sign(MacPurpose.CALLBACK, REF)
     assert len(mac) == 32
     assert set(mac) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 

@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from receiver.config.value_kinds import ALLOWED, NETWORKS, RETENTION, Allowed, Kind
+from receiver.config.value_kinds import ALLOWED, NETWORKS, RETENTION, AllowedHosts, ValueKind
 from receiver.core.types import Retention
 
 
@@ -13,7 +13,7 @@ def test_retention_keeps_the_default_of_what_it_does_not_name() -> None:
 
 
 def test_the_allowed_are_hosts_in_small_letters_and_networks() -> None:
-    assert ALLOWED.parse("Cdn.test 10.0.0.1") == Allowed(("cdn.test",), (ip_network("10.0.0.1/32"),))
+    assert ALLOWED.parse("Cdn.test 10.0.0.1") == AllowedHosts(("cdn.test",), (ip_network("10.0.0.1/32"),))
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,6 @@ def test_the_allowed_are_hosts_in_small_letters_and_networks() -> None:
         (ALLOWED, "ho/st"),
     ],
 )
-def test_what_makes_no_sense_is_a_value_error(kind: Kind, text: str) -> None:
+def test_what_makes_no_sense_is_a_value_error(kind: ValueKind, text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - `load` puts the setting's name and what is expected before it
         kind.parse(text)

@@ -20,56 +20,53 @@ from msgspec import Struct
 
 from receiver import config
 from receiver.cli.install import program, prompts, unit_age
-from receiver.cli.install.program import HOME, Program
-from receiver.cli.install.steps import Check, Remove, Run, Step, Write, is_masked, is_there
+from receiver.cli.install.program import HOME, InstalledProgram
+from receiver.cli.install.steps import CheckStep, RemoveFile, RunCommand, Step, WriteFile, is_masked, path_exists
 from receiver.cli.main import FAILED
 from receiver.config import SETTINGS, value_kinds
 from receiver.config.read import read_toml
 from receiver.config.targets import URLS
-from receiver.config.text import example
-from receiver.config.value_kinds import Kind
+from receiver.config.text import example_toml
+from receiver.config.value_kinds import ValueKind
 from receiver.core.errors import SettingsError
 
 UNITS = (
-    "receiver.socket",
-    "receiver.service",
-    "receiver-backup.service",
-    "receiver-backup.timer",
-    "receiver-prune.service",
-    "receiver-prune.timer",
+    *("receiver.socket", "receiver.service"),
+    *("receiver-backup.service", "receiver-backup.timer"),
+    *("receiver-prune.service", "receiver-prune.timer"),
 )
-STARTED = ("receiver.socket", "receiver.service", "receiver-backup.timer")
-OPTIONAL = ("receiver-backup.timer",)  # whose being disabled or masked is a person's will
+STARTED_UNITS = ("receiver.socket", "receiver.service", "receiver-backup.timer")
+OPTIONAL_UNITS = ("receiver-backup.timer",)  # whose being disabled or masked is a person's will
 ENABLED_BY_A_PERSON = ("receiver-prune.timer",)  # the running service prunes by itself
 ROOT = Path("/")
 ETC, STATE, SYSTEM = "etc/receiver", "var/lib/receiver", "etc/systemd/system"
 DROP_IN = "10-credentials.conf"
-_ALL = tuple(setting.name.lower() for setting in SETTINGS if setting.secret)
+_SECRET_NAMES = tuple(setting.name.lower() for setting in SETTINGS if setting.secret)
 # The secrets that each service is given, beside receiver.toml: those only that its command needs.
-_LOADED = {
-    "receiver.service": _ALL,
+_LOADED_SECRETS = {
+    "receiver.service": _SECRET_NAMES,
     "receiver-backup.service": ("database_url", "secret_keys", "api_tokens"),
     "receiver-prune.service": ("database_url", "api_tokens", "api_token"),
 }
 _file_option = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
 
 
-class _Places(Struct, frozen=True):
+class _InstallPaths(Struct, frozen=True):
     """Where things go, under `root`; what is written into files does not know of it."""
 
     root: Path
 
     @property
-    def toml(self) -> Path:
+    def settings_file(self) -> Path:
         return self.root / ETC / "receiver.toml"
 
-    def secret(self, name: str) -> Path:
+    def secret_file(self, name: str) -> Path:
         return self.root / ETC / name
 
-    def unit(self, name: str) -> Path:
+    def unit_file(self, name: str) -> Path:
         return self.root / SYSTEM / name
 
-    def enabled(self, name: str) -> bool:
+    def is_enabled(self, name: str) -> bool:
         """Whether a unit is started at a boot."""
         target = {"service": "multi-user", "socket": "sockets", "timer": "timers"}[name.rpartition(".")[2]]
         return os.path.lexists(self.root / SYSTEM / f"{target}.target.wants" / name)
@@ -100,62 +97,62 @@ def install(
 
     May be run again: it asks for nothing that it knows, and changes nothing that is so already.
     """
-    places = _Places(root.absolute() if root else ROOT)
+    places = _InstallPaths(root.absolute() if root else ROOT)
     live = root is None
-    called = program.find(prefix)
-    hindrances = list(_hindrances(places, called, uninstall=uninstall)) if live else []
+    called = program.find_program(prefix)
+    hindrances = list(_find_blockers(places, called, uninstall=uninstall)) if live else []
     for line in hindrances:
         if not dry_run:
             raise click.ClickException(line)
         click.echo(f"receiver: here it would be refused: {line}", err=True)
     if not live and not uninstall:
-        for line in called.hidden():
+        for line in called.find_hidden():
             click.echo(f"receiver: as a service it will not start: {line}", err=True)
     if uninstall:
-        steps = _removal(places, live=live)
+        steps = _uninstall_steps(places, live=live)
     else:
         if provider_key_file and provider_key_file == target_file == prompts.STDIN:
             raise click.UsageError("stdin can hold one of --provider-key-file and --target-file, not both")
         steps = [
-            *_settings(places, public_url, ask=not dry_run),
-            *_secret(
+            *_settings_steps(places, public_url, ask=not dry_run),
+            *_secret_steps(
                 places, "provider_key", provider_key_file, "The provider's key", value_kinds.TOKEN, ask=not dry_run
             ),
-            *_secret(places, "notify_urls", target_file, "An Apprise URL to notify", URLS, ask=not dry_run),
+            *_secret_steps(places, "notify_urls", target_file, "An Apprise URL to notify", URLS, ask=not dry_run),
         ]
-        steps += _units(places, called, steps)
-        steps += _commands(places, called, steps) if live else []
+        steps += _unit_steps(places, called, steps)
+        steps += _systemctl_steps(places, called, steps) if live else []
     needed = [step for step in steps if step.needed]
     for step in needed:
-        click.echo(step.told())
+        click.echo(step.describe_step())
         if not dry_run:
-            step.done()
+            step.apply()
     if dry_run:
         if live and not uninstall:
-            click.echo(f"run     {' '.join(_doctor(places, called))}")
+            click.echo(f"run     {' '.join(_doctor_command(places, called))}")
         if hindrances:
             raise click.exceptions.Exit(FAILED)
     elif uninstall:
-        click.echo(_left(places))
+        click.echo(_kept_message(places))
     elif live:
         _ask_the_doctor(places, called)
     else:
         click.echo("nothing was started" if needed else "all is in place already")
 
 
-def _hindrances(places: _Places, called: Program, *, uninstall: bool) -> Iterator[str]:
+def _find_blockers(places: _InstallPaths, called: InstalledProgram, *, uninstall: bool) -> Iterator[str]:
     """Why it cannot be done on this machine, each with its remedy."""
     if os.geteuid():
         yield "only root can install a service; run this with sudo"
     if not Path("/run/systemd/system").is_dir():
         yield "systemd does not run here; start `receiver serve` by hand, or try --dry-run or --root DIR"
     if not uninstall:
-        yield from _unsafe(places.root / ETC)
-        yield from _in_the_way(places.root / STATE)
-        yield from called.hindrances()
+        yield from _check_settings_folder(places.root / ETC)
+        yield from _check_state_dir(places.root / STATE)
+        yield from called.find_blockers()
 
 
-def _unsafe(folder: Path) -> Iterator[str]:
+def _check_settings_folder(folder: Path) -> Iterator[str]:
     """What is wrong with the folder of the settings: whoever may write there, or above, could put others in place."""
     if not os.path.lexists(folder):
         return
@@ -170,7 +167,7 @@ def _unsafe(folder: Path) -> Iterator[str]:
             yield f"others than root may change {each}; chown root: {each} && chmod go-w {each}"
 
 
-def _in_the_way(state: Path) -> Iterator[str]:
+def _check_state_dir(state: Path) -> Iterator[str]:
     """What systemd cannot make a link to the state directory of: a DynamicUser's is in a folder closed to others."""
     kept = state.parent / "private" / state.name
     if state.is_symlink():
@@ -182,13 +179,13 @@ def _in_the_way(state: Path) -> Iterator[str]:
         yield f"{state} is in the way of systemd's link to {kept}: move it away"
 
 
-def _settings(places: _Places, public_url: str | None, *, ask: bool) -> list[Step]:
+def _settings_steps(places: _InstallPaths, public_url: str | None, *, ask: bool) -> list[Step]:
     """receiver.toml, with the public URL in it."""
-    there = is_there(places.toml)
-    known: dict[str, Any] = read_toml(places.toml) if there else {}
+    there = path_exists(places.settings_file)
+    known: dict[str, Any] = read_toml(places.settings_file) if there else {}
     url = public_url or str(known.get("public_url", ""))
     if url:
-        prompts.checked(url, value_kinds.WEB, "the public URL")
+        prompts.check_value(url, value_kinds.WEB, "the public URL")
     elif not ask:
         click.echo("ask     for the public URL, unless --public-url gives it")
         return []
@@ -196,17 +193,17 @@ def _settings(places: _Places, public_url: str | None, *, ask: bool) -> list[Ste
         raise click.UsageError("--public-url has to say what the provider can reach, as https://receiver.example")
     else:
         question = "The public URL, as the provider can reach it (https://…)"
-        url = prompts.asked(question, value_kinds.WEB, "the public URL")
+        url = prompts.prompt_value(question, value_kinds.WEB, "the public URL")
     # its bytes, not its text as this shell's locale would have it
-    text = places.toml.read_bytes().decode() if there else example()
+    text = places.settings_file.read_bytes().decode() if there else example_toml()
     if known.get("public_url") != url:
         wanted = {**known, "public_url": url}
-        found = next((it for it in _with_public_url(text, url) if _holds(it, wanted)), None)
+        found = next((it for it in _with_public_url(text, url) if _parses_as(it, wanted)), None)
         if found is None:
-            raise click.ClickException(f"cannot set public_url in {places.toml}; change it there by hand")
+            raise click.ClickException(f"cannot set public_url in {places.settings_file}; change it there by hand")
         text = found
     shown = f"public_url = {json.dumps(url)}, all else " + ("as it is" if there else "commented out")
-    return [Write(places.toml, text.encode(), 0o600, shown, theirs=True)]
+    return [WriteFile(places.settings_file, text.encode(), 0o600, shown, theirs=True)]
 
 
 def _with_public_url(text: str, url: str) -> Iterator[str]:
@@ -217,170 +214,182 @@ def _with_public_url(text: str, url: str) -> Iterator[str]:
     yield f"{line}\n{text}"
 
 
-def _holds(text: str, wanted: dict[str, Any]) -> bool:
+def _parses_as(text: str, wanted: dict[str, Any]) -> bool:
     try:
         return tomllib.loads(text) == wanted
     except tomllib.TOMLDecodeError:
         return False
 
 
-def _secret(places: _Places, name: str, file: Path | None, what: str, kind: Kind, *, ask: bool) -> list[Step]:
+def _secret_steps(
+    places: _InstallPaths, name: str, file: Path | None, what: str, kind: ValueKind, *, ask: bool
+) -> list[Step]:
     """The file of a secret, if there is one to be."""
-    path = places.secret(name)
+    path = places.secret_file(name)
     by_hand = file == prompts.STDIN and prompts.on_a_terminal()  # where reading it would echo it
     if file is not None and not by_hand:
-        if not (value := prompts.read(file, name)):
+        if not (value := prompts.read_secret_input(file, name)):
             raise click.ClickException(f"the file of {name} is empty")
-        prompts.checked(value, kind, what)
-    elif is_there(path) and not by_hand:
-        prompts.checked(prompts.read(path, name), kind, f"{path}")
-        return [Write(path, path.read_bytes(), 0o600, "a secret, not shown", theirs=True)]
-    elif is_there(places.toml) and _is_in(read_toml(places.toml), name) and not by_hand:
+        prompts.check_value(value, kind, what)
+    elif path_exists(path) and not by_hand:
+        prompts.check_value(prompts.read_secret_input(path, name), kind, f"{path}")
+        return [WriteFile(path, path.read_bytes(), 0o600, "a secret, not shown", theirs=True)]
+    elif path_exists(places.settings_file) and _has_secret(read_toml(places.settings_file), name) and not by_hand:
         return []
     elif not ask:
         option = "--provider-key-file" if name == "provider_key" else "--target-file"
         click.echo(f"ask     for {what[:1].lower()}{what[1:]}, without echo, unless {option} gives it")
         return []
     elif prompts.on_a_terminal():
-        value = prompts.asked(f"{what} (it is not shown; nothing: later)", kind, what, secret=True)
+        value = prompts.prompt_value(f"{what} (it is not shown; nothing: later)", kind, what, secret=True)
     else:
         value = ""
     if not value:
         click.echo(f"receiver: there is no {name} yet: put it into {path} (mode 0600), and run this again", err=True)
         return []
-    return [Write(path, f"{value}\n".encode(), 0o600, "a secret, not shown", theirs=True)]
+    return [WriteFile(path, f"{value}\n".encode(), 0o600, "a secret, not shown", theirs=True)]
 
 
-def _is_in(table: dict[str, Any], name: str) -> bool:
+def _has_secret(table: dict[str, Any], name: str) -> bool:
     return bool(table.get(name) or (name == "notify_urls" and table.get("targets")))
 
 
-def _units(places: _Places, called: Program, planned: list[Step]) -> list[Step]:
+def _unit_steps(places: _InstallPaths, called: InstalledProgram, planned: list[Step]) -> list[Step]:
     """The units, and what loads those secrets that are there, or will be."""
     steps: list[Step] = []
-    source = program.units()
+    source = program.units_dir()
     for name in UNITS:
-        text = called.named_in((source / name).read_text("utf-8"))
+        text = called.rewrite_unit((source / name).read_text("utf-8"))
         shown = f"as in {source}" + (f", with {called.path} in it" if str(called.home) != HOME else "")
-        if not is_masked(places.unit(name)):
-            steps.append(Write(places.unit(name), text.encode(), 0o644, shown))
-        elif name not in OPTIONAL and name in STARTED:
+        if not is_masked(places.unit_file(name)):
+            steps.append(WriteFile(places.unit_file(name), text.encode(), 0o644, shown))
+        elif name not in OPTIONAL_UNITS and name in STARTED_UNITS:
             raise click.ClickException(f"{name} is masked; `systemctl unmask {name}` first")
-    writing = {step.path for step in planned if isinstance(step, Write)}
-    there = [name for name in _ALL if places.secret(name) in writing or is_there(places.secret(name))]
-    templates = _templates(places)
-    for service, needed in _LOADED.items():
+    writing = {step.path for step in planned if isinstance(step, WriteFile)}
+    there = [
+        name for name in _SECRET_NAMES if places.secret_file(name) in writing or path_exists(places.secret_file(name))
+    ]
+    templates = _template_names(places)
+    for service, needed in _LOADED_SECRETS.items():
         names = [name for name in there if name in needed]
         loads = [f"LoadCredential={name}:/{ETC}/{name}" for name in (*names, *templates)]
         lines = ["# By `receiver install`, for what is in /etc/receiver: run it again when that changes.", "[Service]"]
         content = "\n".join([*lines, *loads, ""]).encode()
         shown = f"loads {', '.join((*names, *templates))}"
         path = places.drop_in(service)
-        steps.append(Write(path, content, 0o644, shown) if loads else Remove(path))
+        steps.append(WriteFile(path, content, 0o644, shown) if loads else RemoveFile(path))
     return steps
 
 
-def _templates(places: _Places) -> list[str]:
+def _template_names(places: _InstallPaths) -> list[str]:
     """Files beside receiver.toml that its targets name: the service finds them only beside the credential."""
-    targets = read_toml(places.toml).get("targets", {}) if is_there(places.toml) else {}
+    targets = read_toml(places.settings_file).get("targets", {}) if path_exists(places.settings_file) else {}
     tables = targets.values() if isinstance(targets, dict) else ()
     named = {table.get("template") for table in tables if isinstance(table, dict)}
     return sorted(name for name in named if isinstance(name, str) and re.fullmatch(r"[\w.-]+", name, re.ASCII))
 
 
-def _commands(places: _Places, called: Program, planned: list[Step]) -> list[Step]:
+def _systemctl_steps(places: _InstallPaths, called: InstalledProgram, planned: list[Step]) -> list[Step]:
     """What tells systemd of it. A socket that is as it was stays open throughout: no caller is refused.
 
     What runs is restarted if it is older than what is there: by this run, one that was interrupted, or an upgrade.
     """
-    changed = {step.path for step in planned if isinstance(step, Write | Remove) and step.needed}
+    changed = {step.path for step in planned if isinstance(step, WriteFile | RemoveFile) and step.needed}
     service, socket = "receiver.service", "receiver.socket"
-    was_there, began = places.unit(service).exists(), unit_age.since(service)
-    reads = [places.toml, *(places.secret(name) for name in (*_ALL, *_templates(places)))]
-    reads += [places.unit(service), places.drop_in(service), *_drop_ins(places, service), *called.files()]
-    old = _newer(reads, changed, began)
-    old_socket = _newer([places.unit(socket), *_drop_ins(places, socket)], changed, unit_age.since(socket))
-    steps: list[Step] = [Check("the settings, as the service will find them", lambda: _check(places))]
+    was_there, began = places.unit_file(service).exists(), unit_age.running_since(service)
+    reads = [places.settings_file, *(places.secret_file(name) for name in (*_SECRET_NAMES, *_template_names(places)))]
+    reads += [places.unit_file(service), places.drop_in(service), *_drop_ins(places, service), *called.list_files()]
+    old = _newer_file(reads, changed, began)
+    old_socket = _newer_file(
+        [places.unit_file(socket), *_drop_ins(places, socket)], changed, unit_age.running_since(socket)
+    )
+    steps: list[Step] = [CheckStep("the settings, as the service will find them", lambda: _check_settings(places))]
     if changed or old or old_socket or began is None:
-        steps.append(Run(("systemctl", "daemon-reload")))
-    started = _wanted(places)
+        steps.append(RunCommand(("systemctl", "daemon-reload")))
+    started = _units_to_start(places)
     if was_there and began is None:  # it may have failed too often to be started
-        steps.append(Run(("systemctl", "reset-failed", *started), doubtful=True))
+        steps.append(RunCommand(("systemctl", "reset-failed", *started), doubtful=True))
     if old_socket:
-        steps.append(Run(("systemctl", "restart", socket), f"{old_socket} is newer than what runs"))
-    steps.append(Run(("systemctl", "enable", "--now", *started)))
+        steps.append(RunCommand(("systemctl", "restart", socket), f"{old_socket} is newer than what runs"))
+    steps.append(RunCommand(("systemctl", "enable", "--now", *started)))
     if old:
-        steps.append(Run(("systemctl", "restart", service), f"{old} is newer than what runs"))
+        steps.append(RunCommand(("systemctl", "restart", service), f"{old} is newer than what runs"))
     return steps
 
 
-def _wanted(places: _Places) -> list[str]:
+def _units_to_start(places: _InstallPaths) -> list[str]:
     """What is to run: not a unit that a person masked, or disabled where the service was left enabled."""
     refused = [
         name
-        for name in OPTIONAL
-        if is_masked(places.unit(name))
-        or (places.unit(name).exists() and places.enabled("receiver.service") and not places.enabled(name))
+        for name in OPTIONAL_UNITS
+        if is_masked(places.unit_file(name))
+        or (places.unit_file(name).exists() and places.is_enabled("receiver.service") and not places.is_enabled(name))
     ]
-    return [name for name in STARTED if name not in refused]
+    return [name for name in STARTED_UNITS if name not in refused]
 
 
-def _newer(reads: list[Path], changed: set[Path], began: float | None) -> Path | None:
+def _newer_file(reads: list[Path], changed: set[Path], began: float | None) -> Path | None:
     """What a unit that runs since then does not know yet: planned to be written, or written meanwhile."""
     if began is None:
         return None
-    return next((path for path in reads if path in changed), None) or unit_age.newer(reads, began)
+    return next((path for path in reads if path in changed), None) or unit_age.first_newer(reads, began)
 
 
-def _drop_ins(places: _Places, unit: str) -> list[Path]:
-    return sorted(places.unit(f"{unit}.d").glob("*.conf"))
+def _drop_ins(places: _InstallPaths, unit: str) -> list[Path]:
+    return sorted(places.unit_file(f"{unit}.d").glob("*.conf"))
 
 
-def _seen(places: _Places) -> dict[str, str]:
+def _unit_environment(places: _InstallPaths) -> dict[str, str]:
     """The settings beside receiver.toml as the unit has them, in an environment."""
-    files = {f"RECEIVER_{it.upper()}_FILE": str(places.secret(it)) for it in _ALL if is_there(places.secret(it))}
+    files = {
+        f"RECEIVER_{it.upper()}_FILE": str(places.secret_file(it))
+        for it in _SECRET_NAMES
+        if path_exists(places.secret_file(it))
+    }
     return {**files, "STATE_DIRECTORY": f"/{STATE}"}
 
 
-def _check(places: _Places) -> None:
+def _check_settings(places: _InstallPaths) -> None:
     """Raise SettingsError where the service would not start: what runs is left alone then, and goes on."""
-    config.load(_seen(places), places.toml)
-    for target in read_toml(places.toml).get("targets", {}).values():
-        if "template" in target and target["template"] not in _templates(places):
-            raise SettingsError(f"the template {target['template']!r} has to be beside {places.toml}, by its mere name")
+    config.load_settings(_unit_environment(places), places.settings_file)
+    for target in read_toml(places.settings_file).get("targets", {}).values():
+        if "template" in target and target["template"] not in _template_names(places):
+            raise SettingsError(
+                f"the template {target['template']!r} has to be beside {places.settings_file}, by its mere name"
+            )
 
 
-def _doctor(places: _Places, called: Program) -> tuple[str, ...]:
-    return str(called.path), "doctor", "--config", str(places.toml)
+def _doctor_command(places: _InstallPaths, called: InstalledProgram) -> tuple[str, ...]:
+    return str(called.path), "doctor", "--config", str(places.settings_file)
 
 
-def _ask_the_doctor(places: _Places, called: Program) -> None:
+def _ask_the_doctor(places: _InstallPaths, called: InstalledProgram) -> None:
     """The doctor, told what the unit is told. Ends with its status."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("RECEIVER_")}
     ended = subprocess.run(  # noqa: S603 - our own program
-        _doctor(places, called), env={**clean, **_seen(places)}, check=False
+        _doctor_command(places, called), env={**clean, **_unit_environment(places)}, check=False
     )
     if ended.returncode:
         click.echo("receiver: it is installed and was started; the doctor has something to say, see above", err=True)
         raise click.exceptions.Exit(FAILED)
 
 
-def _removal(places: _Places, *, live: bool) -> list[Step]:
+def _uninstall_steps(places: _InstallPaths, *, live: bool) -> list[Step]:
     files: list[Step] = [
-        *(Remove(places.unit(name)) for name in UNITS),
-        *(Remove(places.drop_in(name)) for name in _LOADED),
+        *(RemoveFile(places.unit_file(name)) for name in UNITS),
+        *(RemoveFile(places.drop_in(name)) for name in _LOADED_SECRETS),
     ]
     if not live or not any(step.needed for step in files):
         return files
     # those only that are left, if this was interrupted: systemctl refuses what it cannot find
-    left = [name for name in (*STARTED, *ENABLED_BY_A_PERSON) if Remove(places.unit(name)).needed]
-    gone = [name for name in STARTED if name not in left]
-    stopped: list[Step] = [Run(("systemctl", "disable", "--now", *left))] if left else []
-    stopped += [Run(("systemctl", "stop", *gone), doubtful=True)] if gone else []
-    return [*stopped, *files, Run(("systemctl", "daemon-reload"))]
+    left = [name for name in (*STARTED_UNITS, *ENABLED_BY_A_PERSON) if RemoveFile(places.unit_file(name)).needed]
+    gone = [name for name in STARTED_UNITS if name not in left]
+    stopped: list[Step] = [RunCommand(("systemctl", "disable", "--now", *left))] if left else []
+    stopped += [RunCommand(("systemctl", "stop", *gone), doubtful=True)] if gone else []
+    return [*stopped, *files, RunCommand(("systemctl", "daemon-reload"))]
 
 
-def _left(places: _Places) -> str:
+def _kept_message(places: _InstallPaths) -> str:
     etc, state = places.root / ETC, places.root / STATE
     return (
         f"kept: settings and secrets in {etc}; database, pictures, keys and backups in {state}, which is a link to "

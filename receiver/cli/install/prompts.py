@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from receiver.config.value_kinds import BadValue, Kind
+from receiver.config.value_kinds import BadValue, ValueKind
 
 STDIN = Path("-")
 
@@ -15,7 +15,7 @@ def on_a_terminal() -> bool:
     return sys.stdin.isatty()
 
 
-def asked(question: str, kind: Kind, what: str, *, secret: bool = False) -> str:
+def prompt_value(question: str, kind: ValueKind, what: str, *, secret: bool = False) -> str:
     """A person's answer. A wrong one is told in a line, and asked for again; a secret is not echoed, and may be empty.
 
     Raises ClickException where the input ends before there is a good one: with what was wrong last.
@@ -35,7 +35,7 @@ def asked(question: str, kind: Kind, what: str, *, secret: bool = False) -> str:
         if secret and not value:
             return ""
         try:
-            checked(value, kind, what)
+            check_value(value, kind, what)
         except click.ClickException as error:
             wrong = error.format_message()
             click.echo(f"receiver: {wrong}", err=True)
@@ -43,7 +43,7 @@ def asked(question: str, kind: Kind, what: str, *, secret: bool = False) -> str:
             return value
 
 
-def read(file: Path, name: str) -> str:
+def read_secret_input(file: Path, name: str) -> str:
     """What a file holds that a secret `name` is in, stripped; `STDIN` is standard input. Raises ClickException."""
     try:
         return (sys.stdin.read() if file == STDIN else file.read_text("utf-8")).strip()
@@ -52,7 +52,7 @@ def read(file: Path, name: str) -> str:
         raise click.ClickException(f"cannot read the file of {name}: {why}") from None
 
 
-def checked(value: str, kind: Kind, what: str) -> None:
+def check_value(value: str, kind: ValueKind, what: str) -> None:
     """Raise ClickException, which names `what` and not the value, where it is not of this kind."""
     try:
         kind.parse(value)

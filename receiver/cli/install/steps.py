@@ -14,10 +14,10 @@ from pathlib import Path
 import click
 from msgspec import Struct
 
-from receiver.atomic_files import sync
+from receiver.atomic_files import fsync_path
 
 COMMAND_MOST_S = 1000  # a start may take as long as the unit's TimeoutStartSec, and a stop comes before it
-_NEVER = Path("/dev/null")  # what a masked unit is a link to
+_MASKED = Path("/dev/null")  # what a masked unit is a link to
 _REMEDIES = {
     errno.EACCES: "run this as root",
     errno.EPERM: "run this as root",
@@ -29,7 +29,7 @@ _REMEDIES = {
 }
 
 
-class Write(Struct, frozen=True):
+class WriteFile(Struct, frozen=True):
     """A file as it has to be, of root where root writes it. `shown` is what a dry run says of its contents.
 
     `theirs`: a person may have put a link in its place; what that leads to is read, and is theirs to change.
@@ -53,7 +53,7 @@ class Write(Struct, frozen=True):
                 return "new"
             found, state = b"", self.path.lstat()
         except OSError as error:
-            raise _cannot("read", self.path, error) from None
+            raise _step_error("read", self.path, error) from None
         if linked and self.theirs:
             if found == self.content:
                 return None
@@ -63,16 +63,16 @@ class Write(Struct, frozen=True):
         same = found == self.content and stat.S_IMODE(state.st_mode) == self.mode and state.st_uid == os.geteuid()
         return None if same and not linked else "changed"
 
-    def told(self) -> str:
+    def describe_step(self) -> str:
         """What this would do."""
         return f"write   {self.path} (mode {self.mode:04o}, {self.needed}): {self.shown}"
 
-    def done(self) -> None:
+    def apply(self) -> None:
         """Do it, so that there is never half a file, nor one that others could read. Raises ClickException."""
         draft = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}")
-        with _trouble(self.path):
+        with _explain_errors(self.path):
             self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            _sweep(self.path)
+            _remove_drafts(self.path)
             descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             try:
                 with os.fdopen(descriptor, "wb") as file:
@@ -84,10 +84,10 @@ class Write(Struct, frozen=True):
             except BaseException:
                 draft.unlink(missing_ok=True)
                 raise
-            sync(self.path.parent)
+            fsync_path(self.path.parent)
 
 
-class Remove(Struct, frozen=True):
+class RemoveFile(Struct, frozen=True):
     """A file that has to go, and its directory with it if that is left empty and ends in `.d`."""
 
     path: Path
@@ -97,37 +97,37 @@ class Remove(Struct, frozen=True):
         """`there`, or None: also for a masked unit, which a person wanted never to start."""
         return "there" if os.path.lexists(self.path) and not is_masked(self.path) else None
 
-    def told(self) -> str:
+    def describe_step(self) -> str:
         """What this would do."""
         return f"remove  {self.path}"
 
-    def done(self) -> None:
+    def apply(self) -> None:
         """Do it. Raises ClickException."""
-        with _trouble(self.path):
+        with _explain_errors(self.path):
             self.path.unlink(missing_ok=True)
-            _sweep(self.path)
+            _remove_drafts(self.path)
         if self.path.parent.suffix == ".d":
             with contextlib.suppress(OSError):
                 self.path.parent.rmdir()
 
 
-class Check(Struct, frozen=True):
+class CheckStep(Struct, frozen=True):
     """Something that has to hold before the steps behind it are taken: else `look` raises, and they are not."""
 
     what: str
     look: Callable[[], object]
     needed: str = "always"
 
-    def told(self) -> str:
+    def describe_step(self) -> str:
         """What this would do."""
         return f"check   {self.what}"
 
-    def done(self) -> None:
+    def apply(self) -> None:
         """Do it. Raises what `look` raises."""
         self.look()
 
 
-class Run(Struct, frozen=True):
+class RunCommand(Struct, frozen=True):
     """A command that has to succeed, and why it is run. `doubtful`: that it fails is no reason to stop."""
 
     argv: tuple[str, ...]
@@ -135,11 +135,11 @@ class Run(Struct, frozen=True):
     doubtful: bool = False
     needed: str = "always"
 
-    def told(self) -> str:
+    def describe_step(self) -> str:
         """What this would do."""
         return f"run     {' '.join(self.argv)}" + (f"  ({self.why})" if self.why else "")
 
-    def done(self) -> None:
+    def apply(self) -> None:
         """Do it. Raises ClickException."""
         try:
             ended = subprocess.run(  # noqa: S603 - our own words
@@ -154,23 +154,23 @@ class Run(Struct, frozen=True):
             )
 
 
-Step = Write | Remove | Check | Run
+Step = WriteFile | RemoveFile | CheckStep | RunCommand
 
 
-def is_there(path: Path) -> bool:
+def path_exists(path: Path) -> bool:
     """Whether there is such a file. Raises ClickException where we may not look."""
     try:
         return path.exists()
     except OSError as error:
-        raise _cannot("look for", path, error) from None
+        raise _step_error("look for", path, error) from None
 
 
 def is_masked(path: Path) -> bool:
     """Whether this unit is one that a person wanted never to start (`systemctl mask`)."""
-    return path.is_symlink() and path.readlink() == _NEVER
+    return path.is_symlink() and path.readlink() == _MASKED
 
 
-def _sweep(path: Path) -> None:
+def _remove_drafts(path: Path) -> None:
     """Remove drafts of this file that were left behind by a kill: they may hold what it holds."""
     ours = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{16}}")
     for found in path.parent.iterdir() if path.parent.is_dir() else ():
@@ -179,13 +179,13 @@ def _sweep(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _trouble(path: Path) -> Iterator[None]:
+def _explain_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _cannot("change", path, error) from None
+        raise _step_error("change", path, error) from None
 
 
-def _cannot(verb: str, path: Path, error: OSError) -> click.ClickException:
+def _step_error(verb: str, path: Path, error: OSError) -> click.ClickException:
     remedy = _REMEDIES.get(error.errno or 0)
     return click.ClickException(f"cannot {verb} {path}: {error.strerror}" + (f"; {remedy}" if remedy else ""))

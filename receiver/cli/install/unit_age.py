@@ -8,12 +8,12 @@ from pathlib import Path
 
 ASK_MOST_S = 10
 # Of a service: its process, which reads its files before the unit is active. In microseconds of CLOCK_MONOTONIC.
-_BEGAN = {True: "ExecMainStartTimestampMonotonic", False: "ActiveEnterTimestampMonotonic"}
+_BEGAN_FIELDS = {True: "ExecMainStartTimestampMonotonic", False: "ActiveEnterTimestampMonotonic"}
 
 
-def since(unit: str) -> float | None:
+def running_since(unit: str) -> float | None:
     """The time (seconds since 1970) from which on this unit has run; None if it does not, or nobody knows."""
-    began = _BEGAN[unit.endswith(".service")]
+    began = _BEGAN_FIELDS[unit.endswith(".service")]
     try:
         told = subprocess.run(  # noqa: S603 - our own words
             ("systemctl", "show", f"--property=ActiveState,{began}", unit),  # noqa: S607 - systemd's, wherever it is
@@ -32,7 +32,7 @@ def since(unit: str) -> float | None:
     return time.time() - (time.monotonic() - int(microseconds) / 1_000_000)
 
 
-def newer(paths: Iterable[Path], than: float) -> Path | None:
+def first_newer(paths: Iterable[Path], than: float) -> Path | None:
     """The first of these that was changed, moved here or put under another's name after that time; None if none was."""
     for path in paths:
         with contextlib.suppress(OSError):

@@ -5,10 +5,10 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from receiver.core.types.tasks import Error, Image
+from receiver.core.types.tasks import Image, TaskError
 
 
-class Event(StrEnum):
+class NoticeEvent(StrEnum):
     """What a notice tells. A task that the provider cancelled is told as failed: nobody gets the pictures."""
 
     COMPLETED = "completed"
@@ -20,7 +20,7 @@ class Event(StrEnum):
 class Report(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What a notice says, frozen by the transaction that settled the task (or raised the attention)."""
 
-    event: Event
+    event: NoticeEvent
     ref: str | None = None
     task_id: str | None = None
     label: str | None = None
@@ -28,14 +28,14 @@ class Report(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     prompt: str | None = None
     confirmed: bool = True
     images: tuple[Image, ...] = ()
-    error: Error | None = None
+    error: TaskError | None = None
     cost: Decimal | None = None
     duration_ms: int | None = None
     text: str | None = None  # attention: what happened, and what to do
     cause: str | None = None  # attention: the key that is told at most once an hour
 
 
-class Picture(Struct, frozen=True, gc=False):
+class AttachedPicture(Struct, frozen=True, gc=False):
     """A picture that goes with a message: a file of the archive, and where the world can see it, if it can."""
 
     path: str
@@ -56,7 +56,7 @@ class Notice(Struct, frozen=True, kw_only=True, gc=False):
     """One message owed to one target."""
 
     target: str
-    event: Event
+    event: NoticeEvent
     report: Report
     created_at: int
     due_at: int
@@ -79,7 +79,7 @@ class Send(Struct, frozen=True, kw_only=True, gc=False):
     notices: tuple[Notice, ...]
 
 
-class Sent(Struct, frozen=True, gc=False):
+class AttemptResult(Struct, frozen=True, gc=False):
     """What became of one attempt: `error` None means delivered; `permanent` means that trying again is of no use."""
 
     error: str | None = None
@@ -89,7 +89,7 @@ class Sent(Struct, frozen=True, gc=False):
     put_off: bool = False  # it was not even tried, for no fault of the target's: no try is used up
 
 
-class Style(StrEnum):
+class MessageStyle(StrEnum):
     """How a service wants its messages written. All but text show pictures."""
 
     TEXT = "text"
@@ -100,7 +100,7 @@ class Style(StrEnum):
     NTFY = "ntfy"
 
 
-class Quiet(Struct, frozen=True, gc=False):
+class QuietHours(Struct, frozen=True, gc=False):
     """Hours in which a target is not told: from `start` to `end`, minutes of the day on the clocks of `zone`."""
 
     start: int
@@ -108,7 +108,7 @@ class Quiet(Struct, frozen=True, gc=False):
     zone: str  # an IANA name
 
 
-class Rate(Struct, frozen=True, gc=False):
+class MessageRate(Struct, frozen=True, gc=False):
     """How many messages a target takes in a span."""
 
     count: int
@@ -120,16 +120,18 @@ class Target(Struct, frozen=True, kw_only=True, gc=False):
 
     name: str
     url: str
-    on: frozenset[Event] = frozenset({Event.COMPLETED, Event.FAILED, Event.LOST, Event.ATTENTION})
+    on: frozenset[NoticeEvent] = frozenset(
+        {NoticeEvent.COMPLETED, NoticeEvent.FAILED, NoticeEvent.LOST, NoticeEvent.ATTENTION}
+    )
     models: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
-    style: Style = Style.TEXT
+    style: MessageStyle = MessageStyle.TEXT
     template: str | None = None  # Jinja2, its text; the first line that it writes is the title
     template_file: str | None = None  # where that stands, as receiver.toml names it
     digest_ms: int | None = None  # those that follow one within this span become one message
-    quiet: Quiet | None = None
-    quiet_except: frozenset[Event] = frozenset()
-    rate: Rate | None = None
+    quiet: QuietHours | None = None
+    quiet_except: frozenset[NoticeEvent] = frozenset()
+    rate: MessageRate | None = None
 
     def __repr__(self) -> str:
         return f"Target({self.name!r})"

@@ -8,7 +8,7 @@ from receiver.core.types.notices import Notice, Target
 from receiver.core.types.tasks import Image, Task, Verdict
 
 
-class Confirm(StrEnum):
+class ConfirmMode(StrEnum):
     """Which callbacks are hints."""
 
     MISMATCH = "mismatch"
@@ -19,7 +19,7 @@ class Policy(Struct, frozen=True, kw_only=True, gc=False):
     """What `decide` needs to know of the settings."""
 
     targets: tuple[Target, ...] = ()
-    confirm: Confirm = Confirm.MISMATCH
+    confirm: ConfirmMode = ConfirmMode.MISMATCH
     confirm_within_ms: int = 900_000
     deadline_ms: int = 86_400_000
     sweep_first_ms: int = 120_000

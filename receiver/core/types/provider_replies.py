@@ -4,44 +4,44 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from receiver.core.types.tasks import Error, Outcome
+from receiver.core.types.tasks import Outcome, TaskError
 
 
-class Taken(StrEnum):
+class SubmitResult(StrEnum):
     """What the answer to a submission means."""
 
     TAKEN = "taken"  # 200 with an id
     NOT_SENT = "not_sent"  # no byte left this machine
     BUSY = "busy"  # 429, or 503 in the provider's own words
     REFUSED = "refused"  # 400, 404, 413, 422; 200 with an error and no id
-    BARRED = "barred"  # 401, 402, 403: key or balance
+    UNAUTHORIZED = "barred"  # 401, 402, 403: key or balance
     UNCLEAR = "unclear"  # anything after which nobody knows
 
 
-class Answer(Struct, frozen=True, gc=False):
+class SubmitAnswer(Struct, frozen=True, gc=False):
     """The provider's answer to a submission."""
 
-    taken: Taken
+    result: SubmitResult
     text: str  # one line for the log, no secrets
     outcome: Outcome | None = None  # the task object, where there is one
-    error: Error | None = None
+    error: TaskError | None = None
     retry_after_ms: int | None = None
 
 
-class Heard(StrEnum):
+class PollResult(StrEnum):
     """What the reply to a poll means."""
 
     OUTCOME = "outcome"
     UNKNOWN = "unknown"  # 404
-    BARRED = "barred"  # 401, 403
+    UNAUTHORIZED = "barred"  # 401, 403
     BUSY = "busy"  # 429
     NOTHING = "nothing"  # 5xx, timeouts, nonsense
 
 
-class Reply(Struct, frozen=True, gc=False):
+class PollReply(Struct, frozen=True, gc=False):
     """The provider's reply to a poll; `body` is what came, kept if it changed anything."""
 
-    heard: Heard
+    result: PollResult
     text: str
     outcome: Outcome | None = None
     body: bytes = b""

@@ -10,7 +10,7 @@ Clock = Callable[[], int]
 """Milliseconds since 1970, UTC."""
 
 
-class State(StrEnum):
+class TaskState(StrEnum):
     """Where a task is. `completed`, `failed` and `cancelled` are final; a late callback still settles a lost one."""
 
     QUEUED = "queued"  # ours alone; nothing was sent, or the provider said it took nothing
@@ -22,15 +22,15 @@ class State(StrEnum):
     CANCELLED = "cancelled"  # withdrawn, by us before it was sent or by the provider
 
     @property
-    def final(self) -> bool:
+    def is_final(self) -> bool:
         """Whether no outcome can change it any more."""
         return self in _FINAL
 
 
-_FINAL = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
+_FINAL = frozenset({TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELLED})
 
 
-class Origin(StrEnum):
+class TaskOrigin(StrEnum):
     """How we came to know of a task."""
 
     SUBMITTED = "submitted"  # through our API
@@ -38,7 +38,7 @@ class Origin(StrEnum):
     ADOPTED = "adopted"  # a callback came on a good token whose ref we did not have
 
 
-class Hold(StrEnum):
+class HoldReason(StrEnum):
     """Why a queued task is not submitted."""
 
     PARENT = "parent"
@@ -46,7 +46,7 @@ class Hold(StrEnum):
     PAUSE = "pause"
 
 
-class Source(StrEnum):
+class OutcomeSource(StrEnum):
     """What an outcome came by; a settled task records it as `settled_by`."""
 
     CALLBACK = "callback"
@@ -64,7 +64,7 @@ class Ending(StrEnum):
     CANCELLED = "cancelled"
 
 
-class Shape(StrEnum):
+class OutcomeShape(StrEnum):
     """Whose words a body is in. Only the provider's own task object can settle a task at once."""
 
     TASK = "task"  # the provider's task object
@@ -84,7 +84,7 @@ class Verdict(StrEnum):
     UNPARSED = "unparsed"  # no outcome to be had; kept, and polled like a hint
 
 
-class Archive(StrEnum):
+class ArchiveState(StrEnum):
     """What became of the copies of a task's pictures."""
 
     DUE = "due"  # some are still to be fetched
@@ -92,7 +92,7 @@ class Archive(StrEnum):
     FAILED = "failed"  # given up: not one picture could be had
 
 
-class Error(Struct, frozen=True, gc=False):
+class TaskError(Struct, frozen=True, gc=False):
     """Why a task failed: the provider's code as text (`004007098`), its words, and what came, as JSON."""
 
     code: str | None
@@ -116,7 +116,7 @@ class Image(Struct, frozen=True, gc=False):
     job_id: str | None = None
 
 
-class Copy(Struct, frozen=True, gc=False):
+class ImageCopy(Struct, frozen=True, gc=False):
     """What the archive knows of one image: our copy, or why there is none."""
 
     image_no: int
@@ -134,7 +134,7 @@ class Outcome(Struct, frozen=True, gc=False):
     """What a callback or a poll reply says about a task, in our own terms."""
 
     ending: Ending
-    shape: Shape
+    shape: OutcomeShape
     status: str  # the word or number that came
     task_id: str | None = None  # of a task object
     job_id: str | None = None  # of an upstream job
@@ -142,11 +142,11 @@ class Outcome(Struct, frozen=True, gc=False):
     created_at: int | None = None
     progress: float | None = None
     images: tuple[Image, ...] = ()
-    error: Error | None = None
+    error: TaskError | None = None
     usage: Usage | None = None
 
     @property
-    def terminal(self) -> bool:
+    def is_terminal(self) -> bool:
         """Whether it ends the task. A completion without a picture's URL does not."""
         return self.ending is not Ending.RUNNING and (self.ending is not Ending.COMPLETED or bool(self.images))
 
@@ -163,21 +163,21 @@ class Task(Struct, frozen=True, gc=False):
     prompt: str | None = None
     label: str | None = None
     targets: tuple[str, ...] | None = None
-    origin: Origin = Origin.SUBMITTED
+    origin: TaskOrigin = TaskOrigin.SUBMITTED
     poll_only: bool = False
     key_id: str | None = None  # which key signed its callback URL
 
-    state: State = State.QUEUED
-    held_by: Hold | None = None
+    state: TaskState = TaskState.QUEUED
+    held_by: HoldReason | None = None
     unsure: bool = False
     confirmed: bool = True
-    settled_by: Source | None = None
+    settled_by: OutcomeSource | None = None
     submitted_at: int | None = None
     settled_at: int | None = None
     provider_created_at: int | None = None
     called_at: int | None = None  # the first callback on its token
     progress: float | None = None
-    error: Error | None = None
+    error: TaskError | None = None
     usage: Usage | None = None
     pictures: str | None = None  # a digest of the pictures' URLs without their queries
 
@@ -197,7 +197,7 @@ class Task(Struct, frozen=True, gc=False):
     kept: int = 0  # callbacks kept with their bodies
     kept_bytes: int = 0
 
-    archive: Archive | None = None  # whether its pictures are kept; None: it has none
+    archive: ArchiveState | None = None  # whether its pictures are kept; None: it has none
     archive_at: int | None = None  # due: not before; also the lease of who fetches them
     archive_tries: int = 0
 

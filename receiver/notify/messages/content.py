@@ -8,11 +8,20 @@ from decimal import Decimal
 
 from msgspec import Struct
 
-from receiver.core.sanitize import TITLE_MOST, clean, cut, duration, joined, money, one_line, sensible
-from receiver.core.types import Error, Event, Image, Report
-from receiver.notify.messages.message import Kind, Links
-from receiver.notify.messages.what_to_do import look, search
-from receiver.providers.advice import advice
+from receiver.core.sanitize import (
+    TITLE_MOST,
+    format_duration,
+    format_usd,
+    is_plausible_cost,
+    join_nonempty,
+    one_line,
+    strip_control_chars,
+    truncate_text,
+)
+from receiver.core.types import Image, NoticeEvent, Report, TaskError
+from receiver.notify.messages.message import MessageKind, PublicLinks
+from receiver.notify.messages.what_to_do import lost_task_advice, unknown_failure_advice
+from receiver.providers.advice import advice_for_code
 
 NAME_MOST = 80  # characters, as all of these
 PROMPT_MOST = 300
@@ -25,12 +34,12 @@ ITEMS_MOST = 40  # tasks that a digest names
 _UNCONFIRMED = "Unconfirmed: a callback said so, and the provider could not be asked. Look before you rely on it."
 _LOST = "No end of it was heard before its deadline. It is not given up: a late callback still settles it."
 
-_MARK = {Event.COMPLETED: "✓", Event.FAILED: "✗", Event.LOST: "?", Event.ATTENTION: "!"}
+_MARK = {NoticeEvent.COMPLETED: "✓", NoticeEvent.FAILED: "✗", NoticeEvent.LOST: "?", NoticeEvent.ATTENTION: "!"}
 _KIND = {
-    Event.COMPLETED: Kind.SUCCESS,
-    Event.FAILED: Kind.FAILURE,
-    Event.LOST: Kind.WARNING,
-    Event.ATTENTION: Kind.WARNING,
+    NoticeEvent.COMPLETED: MessageKind.SUCCESS,
+    NoticeEvent.FAILED: MessageKind.FAILURE,
+    NoticeEvent.LOST: MessageKind.WARNING,
+    NoticeEvent.ATTENTION: MessageKind.WARNING,
 }
 _CAUSES = {
     "callbacks-stopped": "callbacks no longer arrive",
@@ -42,28 +51,28 @@ _CAUSES = {
     "withdrawn": "withdrawn, and yet it ended",
     "unsure": "nobody knows whether it was taken",
 }
-_WORST_FIRST = (Event.FAILED, Event.LOST, Event.ATTENTION, Event.COMPLETED)
+_WORST_FIRST = (NoticeEvent.FAILED, NoticeEvent.LOST, NoticeEvent.ATTENTION, NoticeEvent.COMPLETED)
 
 
-class Line(Struct, frozen=True):
+class TextLine(Struct, frozen=True):
     """Clean, bounded words, and perhaps a URL that belongs to them, as it came."""
 
     text: str
     url: str | None = None
 
 
-class Single(Struct, frozen=True):
+class ReportContent(Struct, frozen=True):
     """One report. Every text is one line without markup, empty where there is nothing to say."""
 
     title: str
-    kind: Kind
+    kind: MessageKind
     text: tuple[str, ...]  # attention: what happened, line by line
     model: str
     cost: str
     took: str
     prompt: str
     doubt: str
-    pictures: tuple[Line, ...]  # the provider's own links
+    pictures: tuple[TextLine, ...]  # the provider's own links
     more: int  # pictures that are not among them
     trouble: tuple[str, ...]  # what is wrong, and last what to do about it
     ref: str
@@ -71,113 +80,119 @@ class Single(Struct, frozen=True):
     note: str = ""  # about the message itself
 
     @property
-    def facts(self) -> str:
+    def facts_line(self) -> str:
         """Model, cost and duration in one line."""
-        return joined(self.model, self.cost, self.took)
+        return join_nonempty(self.model, self.cost, self.took)
 
 
-class Item(Struct, frozen=True):
+class DigestItem(Struct, frozen=True):
     """One report among several: a headline, its cost and duration, and where to see it."""
 
     headline: str
     figures: str
-    kind: Kind
+    kind: MessageKind
     url: str | None
 
     @property
-    def line(self) -> str:
+    def summary_line(self) -> str:
         """All of it in one line."""
-        return joined(self.headline, self.figures)
+        return join_nonempty(self.headline, self.figures)
 
 
-class Digest(Struct, frozen=True):
+class DigestContent(Struct, frozen=True):
     """Several reports, the worst first."""
 
     title: str
-    kind: Kind
-    items: tuple[Item, ...]  # at most ITEMS_MOST
+    kind: MessageKind
+    items: tuple[DigestItem, ...]  # at most ITEMS_MOST
     count: int  # of all
     total: str  # what they cost together
     note: str = ""
 
 
-def tell(reports: tuple[Report, ...], links: Links) -> Single | Digest:
+def build_content(reports: tuple[Report, ...], links: PublicLinks) -> ReportContent | DigestContent:
     """What is to be said of `reports`, which are one or more."""
-    return single(reports[0], links) if len(reports) == 1 else digest(reports, links)
+    return build_report(reports[0], links) if len(reports) == 1 else build_digest(reports, links)
 
 
-def single(report: Report, links: Links) -> Single:
+def build_report(report: Report, links: PublicLinks) -> ReportContent:
     """One report in full."""
     text: tuple[str, ...] = ()
-    if report.event is Event.ATTENTION and report.text:
-        text = tuple(cut(clean(report.text, TEXT_MOST).strip(), TEXT_MOST).split("\n"))
+    if report.event is NoticeEvent.ATTENTION and report.text:
+        text = tuple(truncate_text(strip_control_chars(report.text, TEXT_MOST).strip(), TEXT_MOST).split("\n"))
     images = sorted(report.images, key=lambda image: image.image_no)
-    return Single(
-        title=headline(report),
-        kind=kind((report,)),
+    return ReportContent(
+        title=report_headline(report),
+        kind=worst_kind((report,)),
         text=text,
         model=one_line(report.model or "", NAME_MOST),
-        cost=money(report.cost),
-        took=duration(report.duration_ms),
+        cost=format_usd(report.cost),
+        took=format_duration(report.duration_ms),
         prompt=one_line(report.prompt or "", PROMPT_MOST),
         doubt="" if report.confirmed else _UNCONFIRMED,
-        pictures=tuple(Line(_picture(image), image.url) for image in images[:IMAGES_MOST]),
+        pictures=tuple(TextLine(_picture_label(image), image.url) for image in images[:IMAGES_MOST]),
         more=max(0, len(images) - IMAGES_MOST),
-        trouble=_trouble(report),
+        trouble=_failure_lines(report),
         ref=clean_ref(report),
-        page=links.task(report.ref) if report.ref else None,
+        page=links.task_url(report.ref) if report.ref else None,
     )
 
 
-def digest(reports: tuple[Report, ...], links: Links) -> Digest:
+def build_digest(reports: tuple[Report, ...], links: PublicLinks) -> DigestContent:
     """Several reports, those that failed first."""
-    costs = [report.cost for report in reports if report.cost is not None and sensible(report.cost)]
-    return Digest(
-        title=_counts(reports),
-        kind=kind(reports),
-        items=tuple(_item(report, links) for report in ranked(reports)[:ITEMS_MOST]),
+    costs = [report.cost for report in reports if report.cost is not None and is_plausible_cost(report.cost)]
+    return DigestContent(
+        title=_digest_title(reports),
+        kind=worst_kind(reports),
+        items=tuple(_digest_item(report, links) for report in rank_worst_first(reports)[:ITEMS_MOST]),
         count=len(reports),
-        total=f"{money(sum(costs, Decimal(0)))} together" if any(costs) else "",
+        total=f"{format_usd(sum(costs, Decimal(0)))} together" if any(costs) else "",
     )
 
 
-def headline(report: Report) -> str:
+def report_headline(report: Report) -> str:
     """What happened to whom, in at most TITLE_MOST characters."""
-    mark, name = _MARK[report.event], _name(report)
+    mark, name = _MARK[report.event], _task_name(report)
     doubt = "" if report.confirmed else " (unconfirmed)"
     match report.event:
-        case Event.COMPLETED:
-            said = f"{name} — {count(report.images)}{doubt}"
-        case Event.FAILED:
+        case NoticeEvent.COMPLETED:
+            said = f"{name} — {count_pictures(report.images)}{doubt}"
+        case NoticeEvent.FAILED:
             why = one_line(report.error.message or report.error.code or "", TITLE_MOST) if report.error else ""
             said = f"{name} failed{doubt}" + (f": {why}" if why else "")
-        case Event.ATTENTION:
-            first = _cause(report) or one_line(
-                clean(report.text or "", TEXT_MOST).strip().partition("\n")[0], TITLE_MOST
+        case NoticeEvent.ATTENTION:
+            first = _attention_cause(report) or one_line(
+                strip_control_chars(report.text or "", TEXT_MOST).strip().partition("\n")[0], TITLE_MOST
             )
             said = f"{name}: {first}" if report.label or report.ref else first or "attention"
         case _:
             said = f"{name} {report.event}{doubt}"
-    return cut(f"{mark} {said}", TITLE_MOST)
+    return truncate_text(f"{mark} {said}", TITLE_MOST)
 
 
-def kind(reports: tuple[Report, ...]) -> Kind:
+def worst_kind(reports: tuple[Report, ...]) -> MessageKind:
     """The worst of what they are."""
-    kinds = {_KIND[r.event] if r.confirmed or r.event is not Event.COMPLETED else Kind.WARNING for r in reports}
-    return next(kind for kind in (Kind.FAILURE, Kind.WARNING, Kind.SUCCESS, Kind.INFO) if kind in kinds)
+    kinds = {
+        _KIND[r.event] if r.confirmed or r.event is not NoticeEvent.COMPLETED else MessageKind.WARNING for r in reports
+    }
+    return next(
+        kind
+        for kind in (MessageKind.FAILURE, MessageKind.WARNING, MessageKind.SUCCESS, MessageKind.INFO)
+        if kind in kinds
+    )
 
 
-def ranked(reports: tuple[Report, ...]) -> list[Report]:
+def rank_worst_first(reports: tuple[Report, ...]) -> list[Report]:
     """The worst first; among equals the order stays."""
     return sorted(reports, key=lambda report: _WORST_FIRST.index(report.event))
 
 
-def worst(reports: tuple[Report, ...]) -> Event:
+def worst_event(reports: tuple[Report, ...]) -> NoticeEvent:
     """The event that a reader should hear of first."""
     return next(event for event in _WORST_FIRST if any(report.event is event for report in reports))
 
 
-def count(images: tuple[Image, ...]) -> str:
+def count_pictures(images: tuple[Image, ...]) -> str:
     """How many pictures, in words."""
     noun = "picture" if all(image.type == "image" for image in images) else "file"
     return f"{len(images) or 'no'} {noun}{'' if len(images) == 1 else 's'}"
@@ -188,55 +203,57 @@ def clean_ref(report: Report) -> str:
     return one_line(report.ref or "", NAME_MOST)
 
 
-def what_to_do(report: Report) -> str:
+def failure_advice(report: Report) -> str:
     """The advice for a failed task."""
-    return advice(one_line((report.error and report.error.code) or "", NAME_MOST)) or look(clean_ref(report))
+    return advice_for_code(one_line((report.error and report.error.code) or "", NAME_MOST)) or unknown_failure_advice(
+        clean_ref(report)
+    )
 
 
-def _cause(report: Report) -> str | None:
+def _attention_cause(report: Report) -> str | None:
     """What an attention is about, in a few words; its cause may name a task or a target behind a colon."""
     kind, _, about = (report.cause or "").partition(":")
     return _CAUSES[kind].format(one_line(about, TITLE_MOST)) if kind in _CAUSES else None
 
 
-def _picture(image: Image) -> str:
+def _picture_label(image: Image) -> str:
     return f"{one_line(image.type, 20) or 'image'} {image.image_no}"
 
 
-def _trouble(report: Report) -> tuple[str, ...]:
-    if report.event is Event.FAILED:
-        error = report.error or Error(None, "")
+def _failure_lines(report: Report) -> tuple[str, ...]:
+    if report.event is NoticeEvent.FAILED:
+        error = report.error or TaskError(None, "")
         code = one_line(error.code or "", NAME_MOST)
         words = one_line(error.message, ERROR_MOST) or "the provider did not say why"
         return (
             f"Error {code}: {words}" if code else f"Error: {words}",
-            f"What to do: {what_to_do(report)}",
+            f"What to do: {failure_advice(report)}",
         )
-    if report.event is Event.LOST:
-        return _LOST, search(clean_ref(report), one_line(report.task_id or "", NAME_MOST))
+    if report.event is NoticeEvent.LOST:
+        return _LOST, lost_task_advice(clean_ref(report), one_line(report.task_id or "", NAME_MOST))
     return ()
 
 
-def _counts(reports: tuple[Report, ...]) -> str:
+def _digest_title(reports: tuple[Report, ...]) -> str:
     counted = Counter(report.event for report in reports)
-    return f"{_MARK[worst(reports)]} {len(reports)} notices: " + ", ".join(
-        f"{counted[event]} {event}" for event in Event if counted[event]
+    return f"{_MARK[worst_event(reports)]} {len(reports)} notices: " + ", ".join(
+        f"{counted[event]} {event}" for event in NoticeEvent if counted[event]
     )
 
 
-def _item(report: Report, links: Links) -> Item:
-    page = links.task(report.ref) if report.ref else None
+def _digest_item(report: Report, links: PublicLinks) -> DigestItem:
+    page = links.task_url(report.ref) if report.ref else None
     first = min(report.images, key=lambda image: image.image_no, default=None)
-    said = headline(report)
-    if report.event is Event.ATTENTION and (words := one_line(report.text or "", ITEM_TEXT_MOST)) not in said:
+    said = report_headline(report)
+    if report.event is NoticeEvent.ATTENTION and (words := one_line(report.text or "", ITEM_TEXT_MOST)) not in said:
         said = f"{said}: {words}"  # they say what to do
-    return Item(
+    return DigestItem(
         headline=said,
-        figures=joined(money(report.cost), duration(report.duration_ms)),
-        kind=kind((report,)),
+        figures=join_nonempty(format_usd(report.cost), format_duration(report.duration_ms)),
+        kind=worst_kind((report,)),
         url=page or (first.url if first else None),
     )
 
 
-def _name(report: Report) -> str:
+def _task_name(report: Report) -> str:
     return one_line(report.label or "", NAME_MOST) or clean_ref(report) or "a task"

@@ -6,13 +6,13 @@ a message of its own, so that `attachment://` would name nothing.
 
 import re
 
-from receiver.core.sanitize import calm, fit, joined, web
-from receiver.core.types import Picture
+from receiver.core.sanitize import defuse_mentions, fit_escaped, join_nonempty, web_url
+from receiver.core.types import AttachedPicture
 from receiver.notify.messages import fitted_list
-from receiver.notify.messages.content import Digest, Item, Line, Single
-from receiver.notify.messages.json_payload import Json, packed
+from receiver.notify.messages.content import DigestContent, DigestItem, ReportContent, TextLine
+from receiver.notify.messages.json_payload import Json, pack_json
 from receiver.notify.messages.markdown import LEADING
-from receiver.notify.messages.message import Kind
+from receiver.notify.messages.message import MessageKind
 
 TITLE_MOST = 256  # characters
 DESCRIPTION_MOST = 4_096
@@ -23,63 +23,70 @@ _LINK_MOST = 1_500
 _REST = 30  # for the words that count what is missing
 _ROOMS = (_BODY_MOST, 2_000, 0)
 _MARKS = re.compile(r"([\\`*_~|\[\]()<>]|:(?=[/\w]))")
-COLOURS = {Kind.SUCCESS: 0x2EB67D, Kind.FAILURE: 0xE01E5A, Kind.WARNING: 0xECB22E, Kind.INFO: 0x36C5F0}
+COLOURS = {
+    MessageKind.SUCCESS: 0x2EB67D,
+    MessageKind.FAILURE: 0xE01E5A,
+    MessageKind.WARNING: 0xECB22E,
+    MessageKind.INFO: 0x36C5F0,
+}
 
 
-def blocks(told: Single | Digest, picture: Picture | None) -> str:
+def render_embed(told: ReportContent | DigestContent, picture: AttachedPicture | None) -> str:
     """The payload: one embed, and nobody mentioned."""
 
-    def make(room: int) -> Json:
-        if isinstance(told, Digest):
-            return _payload(told, told.title, _digest(told, room), picture, footer=told.total)
+    def make_payload(room: int) -> Json:
+        if isinstance(told, DigestContent):
+            return _make_embed(told, told.title, _describe_digest(told, room), picture, footer=told.total)
         facts = (("Model", told.model), ("Cost", told.cost), ("Took", told.took))
         footer = f"Task {told.ref}" if told.ref else ""
-        return _payload(told, told.title, _single(told, room), picture, facts=facts, footer=footer)
+        return _make_embed(told, told.title, _describe_report(told, room), picture, facts=facts, footer=footer)
 
-    return packed(make, _ROOMS)
+    return pack_json(make_payload, _ROOMS)
 
 
-def own(told: Single | Digest, title: str, body: str, picture: Picture | None) -> str:
+def render_template_embed(
+    told: ReportContent | DigestContent, title: str, body: str, picture: AttachedPicture | None
+) -> str:
     """A target's own template in an embed. `body` is Markdown, escaped where it came from outside."""
-    return packed(lambda room: _payload(told, title, body, picture), (0,))
+    return pack_json(lambda room: _make_embed(told, title, body, picture), (0,))
 
 
-def linked(picture: Picture | None) -> bool:
+def can_link_picture(picture: AttachedPicture | None) -> bool:
     """Whether the embed shows the picture by its link."""
-    url = web(picture.url) if picture else None
+    url = web_url(picture.url) if picture else None
     return bool(url and len(url) <= URL_MOST)
 
 
 def escape(text: str) -> str:
     """What came from outside: no Markdown, no mention, no emoji, no time stamp."""
-    return LEADING.sub(r"\1\\\2", _MARKS.sub(r"\\\1", calm(text)))
+    return LEADING.sub(r"\1\\\2", _MARKS.sub(r"\\\1", defuse_mentions(text)))
 
 
-def _payload(
-    told: Single | Digest,
+def _make_embed(
+    told: ReportContent | DigestContent,
     title: str,
     description: str,
-    picture: Picture | None,
+    picture: AttachedPicture | None,
     *,
     facts: tuple[tuple[str, str], ...] = (),
     footer: str = "",
 ) -> Json:
-    embed: Json = {"title": fit(title or "…", TITLE_MOST, escape), "color": COLOURS[told.kind]}
-    page = web(told.page) if isinstance(told, Single) else None
+    embed: Json = {"title": fit_escaped(title or "…", TITLE_MOST, escape), "color": COLOURS[told.kind]}
+    page = web_url(told.page) if isinstance(told, ReportContent) else None
     if page and len(page) <= URL_MOST:
         embed["url"] = page
     if description:
         embed["description"] = description
     if any(value for _, value in facts):
         embed["fields"] = [{"name": name, "value": escape(value), "inline": True} for name, value in facts if value]
-    if picture and linked(picture):
-        embed["image"] = {"url": web(picture.url)}
+    if picture and can_link_picture(picture):
+        embed["image"] = {"url": web_url(picture.url)}
     if footer:
         embed["footer"] = {"text": footer}  # knows no markup
     return {"embeds": [embed], "allowed_mentions": {"parse": []}}
 
 
-def _single(told: Single, room: int) -> str:
+def _describe_report(told: ReportContent, room: int) -> str:
     """At most `room` characters, and then links while they fit into as many as _BODY_MOST."""
     above = [
         "\n".join(map(escape, told.text)),
@@ -89,28 +96,28 @@ def _single(told: Single, room: int) -> str:
     ]
     text = "\n\n".join(part for part in above if part)
     left = min(room, _BODY_MOST - len(text) - 2 * len(told.note)) - _REST
-    links = " · ".join(fitted_list.links(told, left, _picture))
+    links = " · ".join(fitted_list.fit_links(told, left, _picture_link))
     return "\n\n".join(part for part in (text, links, escape(told.note)) if part)
 
 
-def _picture(line: Line) -> str:
-    url = _link(line.url)
+def _picture_link(line: TextLine) -> str:
+    url = _linkable_url(line.url)
     return f"[{escape(line.text)}]({url})" if url else ""
 
 
-def _digest(told: Digest, room: int) -> str:
-    lines = fitted_list.items(told, room - 2 * len(told.note) - _REST, _item)
+def _describe_digest(told: DigestContent, room: int) -> str:
+    lines = fitted_list.fit_items(told, room - 2 * len(told.note) - _REST, _digest_line)
     return "\n".join(lines) + (f"\n\n{escape(told.note)}" if told.note else "")
 
 
-def _item(item: Item) -> str:
+def _digest_line(item: DigestItem) -> str:
     mark, _, rest = item.headline.partition(" ")
-    url, words = _link(item.url), fit(rest, 400, escape)
-    return joined(f"{mark} [{words}]({url})" if url else f"{mark} {words}", escape(item.figures))
+    url, words = _linkable_url(item.url), fit_escaped(rest, 400, escape)
+    return join_nonempty(f"{mark} [{words}]({url})" if url else f"{mark} {words}", escape(item.figures))
 
 
-def _link(url: str | None) -> str | None:
+def _linkable_url(url: str | None) -> str | None:
     """A URL as it stands in `[…](…)`, if it is one of the web's and short enough."""
-    found = web(url)
+    found = web_url(url)
     found = found.replace("(", "%28").replace(")", "%29") if found else None
     return found if found and len(found) <= _LINK_MOST else None

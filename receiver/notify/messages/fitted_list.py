@@ -2,26 +2,26 @@
 
 from collections.abc import Callable, Iterable
 
-from receiver.notify.messages.content import Digest, Item, Line, Single
+from receiver.notify.messages.content import DigestContent, DigestItem, ReportContent, TextLine
 
 
-def links(told: Single, room: int, write: Callable[[Line], str]) -> list[str]:
+def fit_links(told: ReportContent, room: int, write: Callable[[TextLine], str]) -> list[str]:
     """What `write` makes of the pictures' links in at most `room` characters, up to the first of which it makes
     nothing; and last how many more there are, unless none is shown."""
-    found = _held(map(write, told.pictures), room, least=0)
+    found = _take_fitting(map(write, told.pictures), room, least=0)
     missing = told.more + len(told.pictures) - len(found)
-    return [*found, _more(missing)] if found and missing else found
+    return [*found, _count_missing(missing)] if found and missing else found
 
 
-def items(told: Digest, room: int, write: Callable[[Item], str]) -> list[str]:
+def fit_items(told: DigestContent, room: int, write: Callable[[DigestItem], str]) -> list[str]:
     """What `write` makes of the tasks in at most `room` characters, of the first in any case; and last how many more
     there are."""
-    found = _held(map(write, told.items), room, least=1)
+    found = _take_fitting(map(write, told.items), room, least=1)
     missing = told.count - len(found)
-    return [*found, _more(missing)] if missing else found
+    return [*found, _count_missing(missing)] if missing else found
 
 
-def _held(parts: Iterable[str], room: int, *, least: int) -> list[str]:
+def _take_fitting(parts: Iterable[str], room: int, *, least: int) -> list[str]:
     """Up to four characters may stand between two of them (Telegram's `<br>`)."""
     found: list[str] = []
     for part in parts:
@@ -32,5 +32,5 @@ def _held(parts: Iterable[str], room: int, *, least: int) -> list[str]:
     return found
 
 
-def _more(missing: int) -> str:
+def _count_missing(missing: int) -> str:
     return f"… and {missing} more"

@@ -8,7 +8,7 @@ Json = dict[str, object]
 JSON_MOST = 34_000  # bytes; Apprise's Slack and Discord plugins read 35,000
 
 
-def packed(make: Callable[[int], Json], rooms: tuple[int, ...]) -> str:
+def pack_json(make: Callable[[int], Json], rooms: tuple[int, ...]) -> str:
     """The first of `make(room)` that is small enough, or the last; `rooms` are characters for links and items.
 
     ASCII, since Apprise reads the file in whatever encoding the system prefers. Without two opening braces in a row,
@@ -22,7 +22,7 @@ def packed(make: Callable[[int], Json], rooms: tuple[int, ...]) -> str:
     return text
 
 
-def chunks(parts: list[str], most: int, between: str) -> Iterator[str]:
+def join_in_chunks(parts: list[str], most: int, between: str) -> Iterator[str]:
     """`parts` joined into texts of at most `most` characters; none of them is longer than that."""
     held = ""
     for part in parts:

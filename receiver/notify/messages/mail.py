@@ -9,15 +9,20 @@ import re
 
 from msgspec.structs import replace
 
-from receiver.core.sanitize import address, web
-from receiver.core.types import Picture
-from receiver.notify.messages.content import Digest, Item, Line, Single
-from receiver.notify.messages.message import Kind
+from receiver.core.sanitize import encode_url, web_url
+from receiver.core.types import AttachedPicture
+from receiver.notify.messages.content import DigestContent, DigestItem, ReportContent, TextLine
+from receiver.notify.messages.message import MessageKind
 
 SHEET = "sheet.jpg"  # what the sender attaches the contact sheet as; `files.SHEET` is the same
 LINKS_MOST = 60_000  # characters of all URLs; a mail above some 100 KB is cut short by those who show it
 
-_COLOURS = {Kind.SUCCESS: "#1a7f37", Kind.FAILURE: "#cf222e", Kind.WARNING: "#9a6700", Kind.INFO: "#0969da"}
+_COLOURS = {
+    MessageKind.SUCCESS: "#1a7f37",
+    MessageKind.FAILURE: "#cf222e",
+    MessageKind.WARNING: "#9a6700",
+    MessageKind.INFO: "#0969da",
+}
 _FONT = "font-family:-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif"
 _DARK = """:root{color-scheme:light dark}
 @media (prefers-color-scheme:dark){
@@ -27,13 +32,13 @@ _DARK = """:root{color-scheme:light dark}
 .success{color:#57ab5a !important}.failure{color:#f47067 !important}.warning{color:#d4a72c !important}}"""
 
 
-def body(told: Single | Digest, picture: Picture | None) -> str:
+def render_mail(told: ReportContent | DigestContent, picture: AttachedPicture | None) -> str:
     """The whole mail. It shows the picture as `cid:sheet.jpg`."""
-    inner = _single(told, picture) if isinstance(told, Single) else _digest(told, picture)
-    return page(told, inner)
+    inner = _render_report(told, picture) if isinstance(told, ReportContent) else _render_digest(told, picture)
+    return wrap_in_page(told, inner)
 
 
-def page(told: Single | Digest, inner: str) -> str:
+def wrap_in_page(told: ReportContent | DigestContent, inner: str) -> str:
     """`inner` on our card, under a stripe of the kind's colour."""
     title = html.escape(told.title)
     return (
@@ -51,7 +56,7 @@ def page(told: Single | Digest, inner: str) -> str:
     )
 
 
-def sheet(told: Single | Digest, picture: Picture | None) -> str:
+def sheet_image(told: ReportContent | DigestContent, picture: AttachedPicture | None) -> str:
     """The contact sheet, in line."""
     if picture is None:
         return ""
@@ -62,44 +67,44 @@ def sheet(told: Single | Digest, picture: Picture | None) -> str:
     )
 
 
-def _single(told: Single, picture: Picture | None) -> str:
-    text = "".join(_p(_coded(line), "margin:0 0 4px") for line in told.text)
+def _render_report(told: ReportContent, picture: AttachedPicture | None) -> str:
+    text = "".join(_paragraph(_mark_code(line), "margin:0 0 4px") for line in told.text)
     facts = (("Model", told.model), ("Cost", told.cost), ("Took", told.took), ("Task", told.ref))
     parts = [
-        _head(told),
+        _title_heading(told),
         f'<div style="margin:0 0 16px">{text}</div>' if text else "",
-        sheet(told, picture),
-        _quote(told.prompt),
-        _box(told.trouble, told.kind),
-        _box((told.doubt,), Kind.WARNING) if told.doubt else "",
-        _facts(tuple(fact for fact in facts if fact[1])),
-        _button(told.page),
-        _pictures(told),
-        _small(Line(told.note)) if told.note else "",
+        sheet_image(told, picture),
+        _prompt_quote(told.prompt),
+        _coloured_box(told.trouble, told.kind),
+        _coloured_box((told.doubt,), MessageKind.WARNING) if told.doubt else "",
+        _facts_table(tuple(fact for fact in facts if fact[1])),
+        _task_button(told.page),
+        _picture_links(told),
+        _small_print(TextLine(told.note)) if told.note else "",
     ]
     return " ".join(part for part in parts if part)
 
 
-def _digest(told: Digest, picture: Picture | None) -> str:
+def _render_digest(told: DigestContent, picture: AttachedPicture | None) -> str:
     room = LINKS_MOST
     rows = ""
     for item in told.items:
-        room -= _weight(item.url)
-        rows += _item(item if room > 0 else replace(item, url=None))
+        room -= _url_weight(item.url)
+        rows += _digest_row(item if room > 0 else replace(item, url=None))
     rest = told.count - len(told.items)
     parts = [
-        _head(told),
-        sheet(told, picture),
+        _title_heading(told),
+        sheet_image(told, picture),
         f'<table role="presentation" width="100%" cellpadding="0" cellspacing="0" border="0"'
         f' style="table-layout:fixed;margin:0 0 8px">{rows}</table>',
-        _p(f"… and {rest} more", "margin:0 0 8px") if rest else "",
-        _p(html.escape(told.total), "margin:8px 0 0;font-weight:600") if told.total else "",
-        _small(Line(told.note)) if told.note else "",
+        _paragraph(f"… and {rest} more", "margin:0 0 8px") if rest else "",
+        _paragraph(html.escape(told.total), "margin:8px 0 0;font-weight:600") if told.total else "",
+        _small_print(TextLine(told.note)) if told.note else "",
     ]
     return " ".join(part for part in parts if part)
 
 
-def _head(told: Single | Digest) -> str:
+def _title_heading(told: ReportContent | DigestContent) -> str:
     mark, _, rest = told.title.partition(" ")
     return (
         '<h1 class="ink" style="margin:0 0 16px;font-size:20px;line-height:1.3;font-weight:600;color:#1f2328;'
@@ -108,7 +113,7 @@ def _head(told: Single | Digest) -> str:
     )
 
 
-def _quote(prompt: str) -> str:
+def _prompt_quote(prompt: str) -> str:
     if not prompt:
         return ""
     return (
@@ -117,17 +122,17 @@ def _quote(prompt: str) -> str:
     )
 
 
-def _box(lines: tuple[str, ...], kind: Kind) -> str:
+def _coloured_box(lines: tuple[str, ...], kind: MessageKind) -> str:
     if not lines:
         return ""
-    inner = "".join(_p(_coded(line), "margin:0 0 4px") for line in lines)
+    inner = "".join(_paragraph(_mark_code(line), "margin:0 0 4px") for line in lines)
     return (
         f'<div class="box" style="margin:0 0 16px;padding:10px 14px 8px;background:#f6f8fa;word-break:break-word;'
         f'border-left:3px solid {_COLOURS[kind]};border-radius:4px">{inner}</div>'
     )
 
 
-def _facts(facts: tuple[tuple[str, str], ...]) -> str:
+def _facts_table(facts: tuple[tuple[str, str], ...]) -> str:
     """A table whose rows are one cell each, so that the plain part has a fact on one line."""
     rows = "".join(
         '<tr><td style="padding:1px 0;word-break:break-word"><span class="dim" style="display:inline-block;'
@@ -142,38 +147,38 @@ def _facts(facts: tuple[tuple[str, str], ...]) -> str:
     )
 
 
-def _button(page: str | None) -> str:
-    url = web(page)
+def _task_button(page: str | None) -> str:
+    url = web_url(page)
     if not url:
-        return _small(Line("Page:", page)) if page else ""
+        return _small_print(TextLine("Page:", page)) if page else ""
     return (
         f'<div style="margin:0 0 6px"><a href="{html.escape(url)}" style="display:inline-block;padding:8px 16px;'
         'background:#0969da;border-radius:6px;color:#ffffff;text-decoration:none;font-weight:600;font-size:14px">'
-        f"Open the task</a></div>{_small(Line('', page))}"
+        f"Open the task</a></div>{_small_print(TextLine('', page))}"
     )
 
 
-def _pictures(told: Single) -> str:
+def _picture_links(told: ReportContent) -> str:
     lines: list[str] = []
     room = LINKS_MOST
     for line in told.pictures:
-        room -= _weight(line.url)
+        room -= _url_weight(line.url)
         if room < 0:
             break
-        lines.append(_small(Line(f"{line.text}:", line.url)))
+        lines.append(_small_print(TextLine(f"{line.text}:", line.url)))
     missing = told.more + len(told.pictures) - len(lines)
     if missing:
-        lines.append(_small(Line(f"… and {missing} more")))
+        lines.append(_small_print(TextLine(f"… and {missing} more")))
     return f'<div style="margin:12px 0 0">{"".join(lines)}</div>' if lines else ""
 
 
-def _item(item: Item) -> str:
+def _digest_row(item: DigestItem) -> str:
     mark, _, rest = item.headline.partition(" ")
-    words, url = _coded(rest), web(item.url)
+    words, url = _mark_code(rest), web_url(item.url)
     if url:
         words = f'<a class="link" href="{html.escape(url)}" style="color:#0969da;text-decoration:none">{words}</a>'
     figures = f' <span class="dim" style="color:#57606a">· {html.escape(item.figures)}</span>' if item.figures else ""
-    small = _small(Line("", item.url)) if item.url else ""
+    small = _small_print(TextLine("", item.url)) if item.url else ""
     return (
         '<tr><td style="padding:6px 0;border-bottom:1px solid #8b949e33;word-break:break-word">'
         f'<span class="{item.kind}" style="color:{_COLOURS[item.kind]};font-weight:600">{mark}</span>'
@@ -181,16 +186,16 @@ def _item(item: Item) -> str:
     )
 
 
-def _weight(url: str | None) -> int:
+def _url_weight(url: str | None) -> int:
     """How much a URL adds, which stands there as a link and in words."""
-    return 2 * len(html.escape(address(url))) if url else 0
+    return 2 * len(html.escape(encode_url(url))) if url else 0
 
 
-def _small(line: Line) -> str:
+def _small_print(line: TextLine) -> str:
     """A URL, whole, in small print on one line; what does not fit there is hidden, not cut."""
     words = html.escape(line.text)
     if line.url:
-        shown, url = html.escape(address(line.url)), web(line.url)
+        shown, url = html.escape(encode_url(line.url)), web_url(line.url)
         # `javascript:` is shown, never linked
         linked = f'<a href="{html.escape(url)}" style="color:#57606a">{shown}</a>' if url else shown
         words = f"{words} {linked}" if words else linked
@@ -200,11 +205,11 @@ def _small(line: Line) -> str:
     )
 
 
-def _p(inner: str, style: str) -> str:
+def _paragraph(inner: str, style: str) -> str:
     return f'<p style="{style}">{inner}</p>'
 
 
-def _coded(line: str) -> str:
+def _mark_code(line: str) -> str:
     """`receiver tasks show …` as code; backticks from outside may do the same, and no more."""
     code = '<code style="font-family:Menlo,Consolas,monospace;font-size:13px">\\1</code>'
     return re.sub(r"`([^`]+)`", code, html.escape(line))

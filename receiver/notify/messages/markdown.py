@@ -10,7 +10,7 @@ _MARKS = re.compile(r"([\\`*_~|\[\]<>]|&(?=#?\w{1,32};))")
 _ADDRESS = re.compile(r"(?<!\S)(https?://[!-;=?-~]+)(?!\S)")  # between blanks, as `text` writes it
 
 
-def marked(text: str) -> str:
+def to_markdown(text: str) -> str:
     """`text` as Markdown that reads the same: words without markup, lines that stay lines, and every URL whole as
     `<…>`, in which nothing is markup."""
     pieces = _ADDRESS.split(text)  # words and URLs in turn

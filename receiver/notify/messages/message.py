@@ -7,7 +7,7 @@ from typing import Protocol
 from msgspec import Struct
 
 
-class Format(StrEnum):
+class BodyFormat(StrEnum):
     """How a body is written; the values are Apprise's words."""
 
     TEXT = "text"
@@ -15,7 +15,7 @@ class Format(StrEnum):
     HTML = "html"
 
 
-class Kind(StrEnum):
+class MessageKind(StrEnum):
     """How a service may colour a message; the values are Apprise's words."""
 
     SUCCESS = "success"
@@ -29,21 +29,21 @@ class Message(Struct, frozen=True):
 
     title: str
     body: str
-    format: Format
-    kind: Kind
+    format: BodyFormat
+    kind: MessageKind
     blocks: str | None = None  # JSON, ASCII: what the service's Apprise plugin takes whole as its `template`
     picture: Path | None = None  # attached by the sender; only ever a file of our archive
     note: str | None = None  # why the target's own template was not used
 
 
-class Links(Protocol):
+class PublicLinks(Protocol):
     """Where things of ours can be seen; None where the world cannot reach them."""
 
-    def task(self, ref: str) -> str | None:
+    def task_url(self, ref: str) -> str | None:
         """The page of a task."""
         ...
 
-    def image(self, folder: str, file: str) -> str | None:
+    def image_url(self, folder: str, file: str) -> str | None:
         """A file of the archive, by a signed link that expires."""
         ...
 
@@ -51,10 +51,10 @@ class Links(Protocol):
 class NoLinks:
     """Of a service that the world cannot reach."""
 
-    def task(self, ref: str) -> str | None:
+    def task_url(self, ref: str) -> str | None:
         """Nowhere."""
         return None
 
-    def image(self, folder: str, file: str) -> str | None:
+    def image_url(self, folder: str, file: str) -> str | None:
         """Nowhere."""
         return None

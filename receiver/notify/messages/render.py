@@ -9,17 +9,21 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from receiver.core.sanitize import TITLE_MOST, calm, cut, fit, one_line
-from receiver.core.types import Picture, Report, Style, Target
+from receiver.core.sanitize import TITLE_MOST, defuse_mentions, fit_escaped, one_line, truncate_text
+from receiver.core.types import AttachedPicture, MessageStyle, Report, Target
 from receiver.notify.messages import text
-from receiver.notify.messages.content import Digest, Single, tell
+from receiver.notify.messages.content import DigestContent, ReportContent, build_content
 from receiver.notify.messages.json_payload import JSON_MOST
-from receiver.notify.messages.message import Format, Links, Message, NoLinks
-from receiver.notify.messages.template_limits import Failed
+from receiver.notify.messages.message import BodyFormat, Message, NoLinks, PublicLinks
+from receiver.notify.messages.template_limits import TemplateError
 
 
 def render(
-    reports: tuple[Report, ...], target: Target, *, links: Links | None = None, picture: Picture | None = None
+    reports: tuple[Report, ...],
+    target: Target,
+    *,
+    links: PublicLinks | None = None,
+    picture: AttachedPicture | None = None,
 ) -> Message:
     """One message that tells `target` of all `reports`: one in full, several as a digest of a line each.
 
@@ -31,64 +35,84 @@ def render(
     if not reports:
         raise ValueError("a message tells at least one report")
     where = links or NoLinks()
-    told, note = tell(reports, where), None
+    told, note = build_content(reports, where), None
     if target.template is not None:
         from receiver.notify.messages import template  # as with the styles below
 
         try:
-            title, body = template.write(target.template, reports, told, where, target.style)
-            return _own(told, title, body, target.style, picture)
-        except Failed as error:
+            title, body = template.render_template(target.template, reports, told, where, target.style)
+            return _render_from_template(told, title, body, target.style, picture)
+        except TemplateError as error:
             which = f"The template {one_line(target.template_file, 100)}" if target.template_file else "The template"
             note = f"{which} of {target.name} could not be used: {error}"
-            told = replace(told, note=cut(note, 300))
-    return replace(_ours(told, target.style, picture), note=note)
+            told = replace(told, note=truncate_text(note, 300))
+    return replace(_render_builtin(told, target.style, picture), note=note)
 
 
-def _ours(told: Single | Digest, style: Style, picture: Picture | None) -> Message:
+def _render_builtin(
+    told: ReportContent | DigestContent, style: MessageStyle, picture: AttachedPicture | None
+) -> Message:
     from receiver.notify.messages import discord, mail, slack, telegram  # with the first message: a start needs none
 
-    title, body, form, blocks, file = text.title(told), "", Format.TEXT, None, picture
+    title, body, form, blocks, file = text.plain_title(told), "", BodyFormat.TEXT, None, picture
     match style:
-        case Style.TEXT:
-            body, file = text.body(told), None
-        case Style.NTFY:
-            body = text.small(told, captions=picture is not None)
-        case Style.EMAIL:
-            title, body, form = told.title, mail.body(told, picture), Format.HTML
-        case Style.TELEGRAM:
-            title, body, form = "", telegram.body(told, captions=picture is not None), Format.HTML
-        case Style.SLACK:
-            body, blocks, file = text.body(told), slack.blocks(told, picture), _unless(slack.linked(picture), picture)
-        case Style.DISCORD:
-            body, blocks = text.body(told), discord.blocks(told, picture)
-            file = _unless(discord.linked(picture), picture)
+        case MessageStyle.TEXT:
+            body, file = text.render_text(told), None
+        case MessageStyle.NTFY:
+            body = text.render_ntfy(told, captions=picture is not None)
+        case MessageStyle.EMAIL:
+            title, body, form = told.title, mail.render_mail(told, picture), BodyFormat.HTML
+        case MessageStyle.TELEGRAM:
+            title, body, form = "", telegram.render_html(told, captions=picture is not None), BodyFormat.HTML
+        case MessageStyle.SLACK:
+            body, blocks, file = (
+                text.render_text(told),
+                slack.render_blocks(told, picture),
+                _picture_to_attach(slack.can_link_picture(picture), picture),
+            )
+        case MessageStyle.DISCORD:
+            body, blocks = text.render_text(told), discord.render_embed(told, picture)
+            file = _picture_to_attach(discord.can_link_picture(picture), picture)
     return Message(title, body, form, told.kind, blocks, Path(file.path) if file else None)
 
 
-def _own(told: Single | Digest, title: str, body: str, style: Style, picture: Picture | None) -> Message:
+def _render_from_template(
+    told: ReportContent | DigestContent, title: str, body: str, style: MessageStyle, picture: AttachedPicture | None
+) -> Message:
     from receiver.notify.messages import discord, mail, slack, telegram
 
-    plain, form, blocks, file, fits = fit(title, TITLE_MOST, calm), Format.TEXT, None, picture, True
+    plain, form, blocks, file, fits = (
+        fit_escaped(title, TITLE_MOST, defuse_mentions),
+        BodyFormat.TEXT,
+        None,
+        picture,
+        True,
+    )
     match style:
-        case Style.TEXT:
+        case MessageStyle.TEXT:
             file = None
-        case Style.NTFY:
-            fits = text.fits(body, captions=picture is not None)
-        case Style.EMAIL:
-            plain, form, body = title, Format.HTML, mail.page(told, mail.sheet(told, picture) + body)
-        case Style.TELEGRAM:
-            plain, form, body = "", Format.HTML, telegram.headed(title, body)
-        case Style.SLACK:
-            fits = slack.fits(body)
-            blocks, file = slack.own(told, title, body, picture), _unless(slack.linked(picture), picture)
-        case Style.DISCORD:
-            blocks, file = discord.own(told, title, body, picture), _unless(discord.linked(picture), picture)
+        case MessageStyle.NTFY:
+            fits = text.fits_ntfy(body, captions=picture is not None)
+        case MessageStyle.EMAIL:
+            plain, form, body = title, BodyFormat.HTML, mail.wrap_in_page(told, mail.sheet_image(told, picture) + body)
+        case MessageStyle.TELEGRAM:
+            plain, form, body = "", BodyFormat.HTML, telegram.add_title(title, body)
+        case MessageStyle.SLACK:
+            fits = slack.fits_sections(body)
+            blocks, file = (
+                slack.render_template_blocks(told, title, body, picture),
+                _picture_to_attach(slack.can_link_picture(picture), picture),
+            )
+        case MessageStyle.DISCORD:
+            blocks, file = (
+                discord.render_template_embed(told, title, body, picture),
+                _picture_to_attach(discord.can_link_picture(picture), picture),
+            )
     if not fits or (blocks and len(blocks) > JSON_MOST):
-        raise Failed("it writes more than the service takes")
+        raise TemplateError("it writes more than the service takes")
     return Message(plain, body, form, told.kind, blocks, Path(file.path) if file else None)
 
 
-def _unless(shown: bool, picture: Picture | None) -> Picture | None:
+def _picture_to_attach(shown: bool, picture: AttachedPicture | None) -> AttachedPicture | None:
     """The picture as a file, unless the message shows it by its link."""
     return None if shown else picture

@@ -3,25 +3,25 @@
 import html
 import re
 
-from receiver.core.sanitize import fit, joined, web
+from receiver.core.sanitize import fit_escaped, join_nonempty, web_url
 from receiver.notify.messages import fitted_list
-from receiver.notify.messages.content import Digest, Item, Line, Single
+from receiver.notify.messages.content import DigestContent, DigestItem, ReportContent, TextLine
 
 BODY_MOST = 4_000  # characters with their markup; the service takes 4,096
 CAPTION_MOST = 1_000  # Apprise makes a caption of what is shorter than 1,024
 _BREAK = "<br>"
 
 
-def body(told: Single | Digest, *, captions: bool) -> str:
+def render_html(told: ReportContent | DigestContent, *, captions: bool) -> str:
     """The whole message, its title in bold. What `captions` a picture is kept short if the task has a page."""
-    if isinstance(told, Digest):
-        return _digest(told)
-    return _single(told, CAPTION_MOST if captions and told.page else BODY_MOST)
+    if isinstance(told, DigestContent):
+        return _render_digest(told)
+    return _render_report(told, CAPTION_MOST if captions and told.page else BODY_MOST)
 
 
-def headed(title: str, body: str) -> str:
+def add_title(title: str, body: str) -> str:
     """A target's own template: its title, and its HTML."""
-    return f"{_title(title)}{_BREAK}{body}"
+    return f"{_bold_title(title)}{_BREAK}{body}"
 
 
 def escape(text: str) -> str:
@@ -29,60 +29,60 @@ def escape(text: str) -> str:
     return html.escape(re.sub(r"@(?=[^\s\u200b])", "@\u200b", text), quote=False)
 
 
-def _single(told: Single, most: int) -> str:
-    prompt = fit(told.prompt, 600, escape)
+def _render_report(told: ReportContent, most: int) -> str:
+    prompt = fit_escaped(told.prompt, 600, escape)
     above = [
-        _title(told.title),
-        fit("\n".join(told.text), 1_500, _broken),
-        fit(told.facts, 300, escape),
+        _bold_title(told.title),
+        fit_escaped("\n".join(told.text), 1_500, _break_lines),
+        fit_escaped(told.facts_line, 300, escape),
         f"<blockquote>{prompt}</blockquote>" if prompt else "",
         told.doubt,
-        fit("\n".join(told.trouble), 900, _broken),
+        fit_escaped("\n".join(told.trouble), 900, _break_lines),
     ]
-    page, ref = _link(told.page, 400), fit(told.ref, 100, escape)
+    page, ref = _linkable_url(told.page, 400), fit_escaped(told.ref, 100, escape)
     last = f'<a href="{page}">Task {ref}</a>' if page else f"Task {ref}" if ref else ""
-    note = fit(told.note, 350, escape)
+    note = fit_escaped(told.note, 350, escape)
     room = most - sum(len(part) + len(_BREAK) for part in (*above, last, note)) - 20
-    links = fitted_list.links(told, room, _picture)
+    links = fitted_list.fit_links(told, room, _picture_link)
     if most < BODY_MOST and links and not links[-1].startswith("<a"):
         links = []  # a caption's picture shows them all, and the task's page has the links: half of them would puzzle
-    return _lines([*above, " · ".join(links), last, note])
+    return _join_lines([*above, " · ".join(links), last, note])
 
 
-def _digest(told: Digest) -> str:
-    title, note = _title(told.title), fit(told.note, 350, escape)
+def _render_digest(told: DigestContent) -> str:
+    title, note = _bold_title(told.title), fit_escaped(told.note, 350, escape)
     room = BODY_MOST - len(title) - len(told.total) - len(note) - 60
-    return _lines([title, *fitted_list.items(told, room, _item), told.total, note])
+    return _join_lines([title, *fitted_list.fit_items(told, room, _digest_line), told.total, note])
 
 
-def _picture(line: Line) -> str:
-    url = _link(line.url, 2_000)
+def _picture_link(line: TextLine) -> str:
+    url = _linkable_url(line.url, 2_000)
     return f'<a href="{url}">{escape(line.text)}</a>' if url else ""
 
 
-def _item(item: Item) -> str:
+def _digest_line(item: DigestItem) -> str:
     mark, _, rest = item.headline.partition(" ")
-    url, words = _link(item.url, 1_000), fit(rest, 400, escape)
-    return joined(f'{mark} <a href="{url}">{words}</a>' if url else f"{mark} {words}", item.figures)
+    url, words = _linkable_url(item.url, 1_000), fit_escaped(rest, 400, escape)
+    return join_nonempty(f'{mark} <a href="{url}">{words}</a>' if url else f"{mark} {words}", item.figures)
 
 
-def _title(title: str) -> str:
-    return f"<b>{fit(title, 400, escape)}</b>"
+def _bold_title(title: str) -> str:
+    return f"<b>{fit_escaped(title, 400, escape)}</b>"
 
 
-def _lines(lines: list[str]) -> str:
+def _join_lines(lines: list[str]) -> str:
     """One below the other; a quote stands on lines of its own without being told to."""
     text = _BREAK.join(line for line in lines if line)
     return text.replace(f"{_BREAK}<blockquote>", "<blockquote>").replace(f"</blockquote>{_BREAK}", "</blockquote>")
 
 
-def _broken(text: str) -> str:
+def _break_lines(text: str) -> str:
     """Lines; and between backticks a command of ours, which a touch then copies."""
     return re.sub(r"`(receiver [a-z]+ [\w -]+)`", r"<code>\1</code>", escape(text).replace("\n", _BREAK))
 
 
-def _link(url: str | None, most: int) -> str | None:
+def _linkable_url(url: str | None, most: int) -> str | None:
     """A URL as it stands in an attribute, if it is one of the web's and short enough."""
-    found = web(url)
+    found = web_url(url)
     found = html.escape(found) if found else None
     return found if found and len(found) <= most else None

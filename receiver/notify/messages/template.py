@@ -11,24 +11,24 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from receiver.core.sanitize import TITLE_MOST, address, calm, one_line, web
-from receiver.core.types import Error, Event, Image, Report, Style
+from receiver.core.sanitize import TITLE_MOST, defuse_mentions, encode_url, one_line, web_url
+from receiver.core.types import Image, MessageStyle, NoticeEvent, Report, TaskError
 from receiver.notify.messages import discord, slack, telegram, template_limits, text
 from receiver.notify.messages.content import (
     ERROR_MOST,
     IMAGES_MOST,
     ITEMS_MOST,
     NAME_MOST,
-    Digest,
-    Single,
-    ranked,
-    single,
-    tell,
-    what_to_do,
-    worst,
+    DigestContent,
+    ReportContent,
+    build_content,
+    build_report,
+    failure_advice,
+    rank_worst_first,
+    worst_event,
 )
-from receiver.notify.messages.message import Links, NoLinks
-from receiver.notify.messages.template_limits import DIGITS_MOST, Failed
+from receiver.notify.messages.message import NoLinks, PublicLinks
+from receiver.notify.messages.template_limits import DIGITS_MOST, TemplateError
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -55,7 +55,7 @@ VARIABLES = {
 }
 """What a template may use, and what it means. The first line that it writes is the title, the rest the body."""
 
-BODY_MOST = {Style.EMAIL: 50_000, Style.SLACK: 6_000}
+BODY_MOST = {MessageStyle.EMAIL: 50_000, MessageStyle.SLACK: 6_000}
 """Characters that a template may write; OTHER_MOST elsewhere."""
 OTHER_MOST = 3_500
 _RANGE_MOST = 1_000
@@ -64,55 +64,59 @@ _FILTERS = {"safe", "escape", "e", "forceescape", "urlize", "xmlattr", "tojson",
     *("center", "indent", "format", "batch", "slice", "wordwrap")
 }
 _METHODS = {"center", "ljust", "rjust", "zfill", "expandtabs", "format", "format_map"}
-_MARKED = {Style.EMAIL, Style.TELEGRAM}
+_MARKED = {MessageStyle.EMAIL, MessageStyle.TELEGRAM}
 
 
-class _Url(str):
+class _WebUrl(str):
     """Written as an address and not as words. ASCII, and one of the web's, or empty."""
 
     __slots__ = ()
 
 
-def check_template(template: str, style: Style | None = None) -> str | None:
+def check_template(template: str, style: MessageStyle | None = None) -> str | None:
     """What is wrong with a target's own template, in a line; None if nothing.
 
     Tried on samples of every event and on a digest, for `style`, or as text and as a mail.
     """
-    for each in (style,) if style else (Style.TEXT, Style.EMAIL):
+    for each in (style,) if style else (MessageStyle.TEXT, MessageStyle.EMAIL):
         for name, reports in _SAMPLES.items():
             try:
-                write(template, reports, tell(reports, NoLinks()), NoLinks(), each)
-            except Failed as error:
+                render_template(template, reports, build_content(reports, NoLinks()), NoLinks(), each)
+            except TemplateError as error:
                 return f"{error} (tried on {name})"
     return None
 
 
-def write(
-    template: str, reports: tuple[Report, ...], told: Single | Digest, links: Links, style: Style
+def render_template(
+    template: str,
+    reports: tuple[Report, ...],
+    told: ReportContent | DigestContent,
+    links: PublicLinks,
+    style: MessageStyle,
 ) -> tuple[str, str]:
     """The title, plain, and the body, in the style's own markup, that a template makes of reports. Raises Failed."""
     most = BODY_MOST.get(style, OTHER_MOST)
     pieces: list[str] = []
     template_limits.begin()  # before it is compiled, as what is constant is worked out then
     try:
-        for piece in _compiled(template, style).generate(_values(reports, told, links, style)):
+        for piece in _compile_template(template, style).generate(_template_values(reports, told, links, style)):
             most -= len(piece)
             if most < 0:
-                raise Failed(f"it writes more than {BODY_MOST.get(style, OTHER_MOST)} characters")
+                raise TemplateError(f"it writes more than {BODY_MOST.get(style, OTHER_MOST)} characters")
             pieces.append(piece)
-    except Failed:
+    except TemplateError:
         raise
     except Exception as error:  # whatever it is, the ping goes out in our own words
-        raise Failed(_why(error)) from None
+        raise TemplateError(_describe_error(error)) from None
     first, _, rest = "".join(pieces).strip().partition("\n")
-    title = one_line(_plain(first, style), TITLE_MOST)
+    title = one_line(_strip_markup(first, style), TITLE_MOST)
     if not title:
-        raise Failed("its first line, the title, is empty")
+        raise TemplateError("its first line, the title, is empty")
     return title, rest.strip() or first
 
 
 @lru_cache(maxsize=64)
-def _compiled(template: str, style: Style) -> "Template":
+def _compile_template(template: str, style: MessageStyle) -> "Template":
     from jinja2 import StrictUndefined, nodes
     from jinja2.sandbox import ImmutableSandboxedEnvironment
     from jinja2.visitor import NodeTransformer
@@ -123,7 +127,7 @@ def _compiled(template: str, style: Style) -> "Template":
 
         def visit_For(self, node: nodes.For) -> nodes.For:  # noqa: N802 - as Jinja2 finds it
             if node.recursive:
-                raise Failed(f"line {node.lineno}: a loop cannot be recursive")
+                raise TemplateError(f"line {node.lineno}: a loop cannot be recursive")
             self.generic_visit(node)
             node.iter = self._through("counted", node.iter)
             return node
@@ -138,7 +142,7 @@ def _compiled(template: str, style: Style) -> "Template":
             assert isinstance(node, nodes.Expr)  # noqa: S101 - as loops and `~` take nothing else
             return nodes.Call(asked, [node], [], None, None, lineno=node.lineno, environment=node.environment)
 
-    class Sandbox(ImmutableSandboxedEnvironment):
+    class TemplateSandbox(ImmutableSandboxedEnvironment):
         """Without what makes much of little: repetition, powers, padding."""
 
         intercepted_binops = frozenset({"+", "*", "**", "%"})
@@ -158,12 +162,12 @@ def _compiled(template: str, style: Style) -> "Template":
         def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
             if isinstance(left, int) and isinstance(right, int) and operator in "+*":
                 if left.bit_length() + right.bit_length() > DIGITS_MOST * 3:
-                    raise Failed(f"{operator} is for numbers of up to {DIGITS_MOST} digits together")
+                    raise TemplateError(f"{operator} is for numbers of up to {DIGITS_MOST} digits together")
             elif operator == "+":
                 template_limits.spend(left, right)
                 return template_limits.measured(super().call_binop(context, operator, left, right))
             elif operator == "**" or not all(isinstance(it, int | float | Decimal) for it in (left, right)):
-                raise Failed(f"{operator} is for numbers")
+                raise TemplateError(f"{operator} is for numbers")
             return super().call_binop(context, operator, left, right)
 
         def wrap_str_format(self, value: Any) -> None:
@@ -176,26 +180,26 @@ def _compiled(template: str, style: Style) -> "Template":
         template_limits.spend(value)
         if value is None or hasattr(value, "__html__"):
             return "" if value is None else value
-        return Markup(_address(value, style) if isinstance(value, _Url) else _words(str(value), style))  # noqa: S704
+        return Markup(_escape_url(value, style) if isinstance(value, _WebUrl) else _escape_words(str(value), style))  # noqa: S704
 
-    sandbox = Sandbox(
+    sandbox = TemplateSandbox(
         autoescape=True, undefined=StrictUndefined, finalize=finalize, trim_blocks=True, lstrip_blocks=True
     )
     for name in _FILTERS:
         sandbox.filters.pop(name, None)
     sandbox.filters = {name: template_limits.bounded(filtered) for name, filtered in sandbox.filters.items()}
-    sandbox.globals = {"range": _range}
+    sandbox.globals = {"range": _bounded_range}
     return sandbox.from_string(template)
 
 
-def _range(*bounds: int) -> range:
+def _bounded_range(*bounds: int) -> range:
     found = range(*bounds)
     if len(found) > _RANGE_MOST:
-        raise Failed(f"range() is for up to {_RANGE_MOST}")
+        raise TemplateError(f"range() is for up to {_RANGE_MOST}")
     return found
 
 
-def _why(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     """An error of a template in a line, with the template's own line where it is known."""
     line, trace = getattr(error, "lineno", None), error.__traceback__
     while trace:
@@ -209,21 +213,23 @@ def _why(error: Exception) -> str:
 # What a template is given.
 
 
-def _values(reports: tuple[Report, ...], told: Single | Digest, links: Links, style: Style) -> dict[str, object]:
-    each = [_one(report, links) for report in ranked(reports)[:ITEMS_MOST]]
+def _template_values(
+    reports: tuple[Report, ...], told: ReportContent | DigestContent, links: PublicLinks, style: MessageStyle
+) -> dict[str, object]:
+    each = [_report_values(report, links) for report in rank_worst_first(reports)[:ITEMS_MOST]]
     return {
-        **(each[0] if isinstance(told, Single) else _one(Report(event=worst(reports)), links)),
+        **(each[0] if isinstance(told, ReportContent) else _report_values(Report(event=worst_event(reports)), links)),
         "title": told.title,
-        "body": _body(told, style),
+        "body": _default_body(told, style),
         "count": len(reports),
-        "total": told.cost if isinstance(told, Single) else told.total,
+        "total": told.cost if isinstance(told, ReportContent) else told.total,
         "reports": each,
     }
 
 
-def _one(report: Report, links: Links) -> dict[str, object]:
-    told = single(report, links)
-    error = report.error if report.event is Event.FAILED else None
+def _report_values(report: Report, links: PublicLinks) -> dict[str, object]:
+    told = build_report(report, links)
+    error = report.error if report.event is NoticeEvent.FAILED else None
     images = sorted(report.images, key=lambda image: image.image_no)[:IMAGES_MOST]
     return {
         "title": told.title,
@@ -238,34 +244,36 @@ def _one(report: Report, links: Links) -> dict[str, object]:
         "confirmed": report.confirmed,
         "text": "\n".join(told.text),
         "images": [
-            {"image_no": image.image_no, "url": _Url(web(image.url) or ""), "type": one_line(image.type, 20)}
+            {"image_no": image.image_no, "url": _WebUrl(web_url(image.url) or ""), "type": one_line(image.type, 20)}
             for image in images
         ],
-        "error": _Error(
+        "error": _ErrorValues(
             code=one_line((error and error.code) or "", NAME_MOST),
             message=one_line((error and error.message) or "", ERROR_MOST),
-            advice=what_to_do(report) if error else "",
+            advice=failure_advice(report) if error else "",
         ),
-        "task_url": _Url(web(told.page) or ""),
+        "task_url": _WebUrl(web_url(told.page) or ""),
     }
 
 
-class _Error(dict[str, str]):
+class _ErrorValues(dict[str, str]):
     """False where nothing went wrong, and its parts are there all the same."""
 
     def __bool__(self) -> bool:
         return any(self.values())
 
 
-def _body(told: Single | Digest, style: Style) -> object:
+def _default_body(told: ReportContent | DigestContent, style: MessageStyle) -> object:
     from markupsafe import Markup
 
     lines = (
         "\n".join(
-            f"{_words(line.text, style)} {_address(address(line.url), style)}" if line.url else _words(line.text, style)
+            f"{_escape_words(line.text, style)} {_escape_url(encode_url(line.url), style)}"
+            if line.url
+            else _escape_words(line.text, style)
             for line in paragraph
         )
-        for paragraph in text.paragraphs(told)
+        for paragraph in text.make_paragraphs(told)
     )
     whole = "\n\n".join(lines)
     return Markup(whole.replace("\n", _BREAK) if style in _MARKED else whole)  # noqa: S704  # escaped line by line
@@ -274,41 +282,41 @@ def _body(told: Single | Digest, style: Style) -> object:
 # What a style makes of it.
 
 _BREAK = "<br>\n"
-_ESCAPES: dict[Style, Callable[[str], str]] = {
-    Style.TEXT: calm,
-    Style.NTFY: calm,
-    Style.EMAIL: html.escape,
-    Style.SLACK: slack.escape_marked,
-    Style.DISCORD: discord.escape,
-    Style.TELEGRAM: telegram.escape,
+_ESCAPES: dict[MessageStyle, Callable[[str], str]] = {
+    MessageStyle.TEXT: defuse_mentions,
+    MessageStyle.NTFY: defuse_mentions,
+    MessageStyle.EMAIL: html.escape,
+    MessageStyle.SLACK: slack.escape_mrkdwn,
+    MessageStyle.DISCORD: discord.escape,
+    MessageStyle.TELEGRAM: telegram.escape,
 }
 
 
-def _words(words: str, style: Style) -> str:
+def _escape_words(words: str, style: MessageStyle) -> str:
     escaped = _ESCAPES[style](words)
     return escaped.replace("\n", _BREAK) if style in _MARKED else escaped
 
 
-def _address(url: str, style: Style) -> str:
+def _escape_url(url: str, style: MessageStyle) -> str:
     match style:
-        case Style.EMAIL | Style.TELEGRAM:
+        case MessageStyle.EMAIL | MessageStyle.TELEGRAM:
             return html.escape(url)
-        case Style.SLACK:
+        case MessageStyle.SLACK:
             return url.replace("&", "&amp;")
-        case Style.DISCORD:
+        case MessageStyle.DISCORD:
             return url.replace("(", "%28").replace(")", "%29")
         case _:
             return url
 
 
-def _plain(line: str, style: Style) -> str:
+def _strip_markup(line: str, style: MessageStyle) -> str:
     """A line without the style's escapes and tags, for a title."""
     match style:
-        case Style.EMAIL | Style.TELEGRAM:
+        case MessageStyle.EMAIL | MessageStyle.TELEGRAM:
             return html.unescape(re.sub(r"<[^>]*>", "", line))
-        case Style.SLACK:
+        case MessageStyle.SLACK:
             return html.unescape(line)
-        case Style.DISCORD:
+        case MessageStyle.DISCORD:
             return re.sub(r"\\([^\w\s])", r"\1", line)
         case _:
             return line
@@ -316,7 +324,7 @@ def _plain(line: str, style: Style) -> str:
 
 _REF = "01997b3c-7f00-7abc-8def-0123456789ab"
 _DONE = Report(
-    event=Event.COMPLETED,
+    event=NoticeEvent.COMPLETED,
     ref=_REF,
     task_id="d8ejq0s3k1",
     label="hero",
@@ -327,18 +335,18 @@ _DONE = Report(
     duration_ms=72_400,
 )
 _FAILED = Report(
-    event=Event.FAILED,
+    event=NoticeEvent.FAILED,
     ref=_REF,
     label="hero",
     model="midjourney_outpaint",
     prompt="a lighthouse",
-    error=Error("004007098", "the upstream refused it"),
+    error=TaskError("004007098", "the upstream refused it"),
     duration_ms=9_100,
 )
 _SAMPLES = {
     "a completed task": (_DONE,),
     "a failed task": (_FAILED,),
-    "a lost task": (Report(event=Event.LOST, ref=_REF, label="hero"),),
-    "an attention": (Report(event=Event.ATTENTION, text="The provider refuses our key.\nSet PROVIDER_KEY."),),
+    "a lost task": (Report(event=NoticeEvent.LOST, ref=_REF, label="hero"),),
+    "an attention": (Report(event=NoticeEvent.ATTENTION, text="The provider refuses our key.\nSet PROVIDER_KEY."),),
     "a digest": (_DONE, _FAILED, _DONE),
 }

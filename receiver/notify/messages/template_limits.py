@@ -20,7 +20,7 @@ _PER_ROUND = 100
 _left: ContextVar[int] = ContextVar("rounds that a writing has left")
 
 
-class Failed(Exception):
+class TemplateError(Exception):
     """A template cannot be used; the text is a line that says why."""
 
 
@@ -60,21 +60,21 @@ def spend(*values: Any) -> None:
     for weight in weights:  # what `replace` can make of its three
         product *= weight + 1
     if product > _VALUE_MOST * 100:
-        raise Failed(f"it makes a value of more than {_VALUE_MOST} characters or items")
+        raise TemplateError(f"it makes a value of more than {_VALUE_MOST} characters or items")
     _take(1 + sum(weights) // _PER_ROUND)
 
 
 def _take(rounds: int) -> None:
     left = _left.get() - rounds
     if left < 0:
-        raise Failed(f"it takes more than {_ROUNDS_MOST} rounds")
+        raise TemplateError(f"it takes more than {_ROUNDS_MOST} rounds")
     _left.set(left)
 
 
 def measured(value: Any) -> Any:
     """`value` itself, if it is not too long. Raises Failed."""
     if isinstance(value, str | list | tuple) and len(value) > _VALUE_MOST:
-        raise Failed(f"it makes a value of more than {_VALUE_MOST} characters or items")
+        raise TemplateError(f"it makes a value of more than {_VALUE_MOST} characters or items")
     return value
 
 
@@ -95,5 +95,5 @@ def _weight(value: Any) -> int:
             if total <= _VALUE_MOST:
                 ahead.extend(it.values() if isinstance(it, dict) else it)
         if total > _VALUE_MOST:
-            raise Failed(f"it makes a value of more than {_VALUE_MOST} characters or items")
+            raise TemplateError(f"it makes a value of more than {_VALUE_MOST} characters or items")
     return total

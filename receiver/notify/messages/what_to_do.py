@@ -1,12 +1,12 @@
 """What to do about a task that failed or was lost, in a sentence each."""
 
 
-def look(ref: str) -> str:
+def unknown_failure_advice(ref: str) -> str:
     """What to do about a failure of which nothing is known. `ref` is clean."""
     return f"`receiver tasks show {ref}` shows all that came; then submit it again, or ask the provider."
 
 
-def search(ref: str, task_id: str) -> str:
+def lost_task_advice(ref: str, task_id: str) -> str:
     """What to do about a lost task. Both are clean; `task_id` is empty while it is not known."""
     if not task_id:
         return (

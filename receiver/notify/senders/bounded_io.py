@@ -14,7 +14,7 @@ from typing import Any
 import requests
 from requests.adapters import HTTPAdapter
 
-from receiver.notify.senders.connections import opened
+from receiver.notify.senders.connections import register_connection
 
 ANSWER_MOST = 256 * 1024  # bytes, unpacked: no service has more to say about one message
 ANSWER_MOST_S = 20.0  # within which it is read
@@ -51,13 +51,13 @@ class _BoundedResponse(http.client.HTTPResponse):
         self.fp: Any = _BoundedLines(self.fp, LINES_MOST)
 
 
-class _Told:
+class _RegisteredConnection:
     """Goes before one of urllib3's connections."""
 
     response_class = _BoundedResponse
 
     def _new_conn(self) -> socket.socket:
-        return opened(super()._new_conn())  # type: ignore[misc]
+        return register_connection(super()._new_conn())  # type: ignore[misc]
 
 
 class BoundedAdapter(HTTPAdapter):
@@ -70,8 +70,8 @@ class BoundedAdapter(HTTPAdapter):
     def get_connection_with_tls_context(self, *args: Any, **named: Any) -> Any:
         """As requests does; what the pool opens is told."""
         pool: Any = super().get_connection_with_tls_context(*args, **named)
-        if not issubclass(pool.ConnectionCls, _Told):
-            pool.ConnectionCls = type("Told", (_Told, pool.ConnectionCls), {})
+        if not issubclass(pool.ConnectionCls, _RegisteredConnection):
+            pool.ConnectionCls = type("Told", (_RegisteredConnection, pool.ConnectionCls), {})
         return pool
 
     def send(self, *args: Any, **named: Any) -> requests.Response:
@@ -111,13 +111,13 @@ def _bounded_getreply(self: Any) -> tuple[int, bytes]:
             self.file = file
 
 
-def _told_socket(self: Any, *args: Any) -> socket.socket:
-    return opened(_get_socket(self, *args))
+def _get_registered_socket(self: Any, *args: Any) -> socket.socket:
+    return register_connection(_get_socket(self, *args))
 
 
-def bound() -> None:
+def install_bounds() -> None:
     """Have every session that requests makes from now on read bounded answers, and every SMTP connection too; ours
     are Apprise's alone."""
     requests.sessions.HTTPAdapter = BoundedAdapter  # type: ignore[attr-defined]
     smtplib.SMTP.getreply = _bounded_getreply  # type: ignore[method-assign]
-    smtplib.SMTP._get_socket = _told_socket  # type: ignore[attr-defined]
+    smtplib.SMTP._get_socket = _get_registered_socket  # type: ignore[attr-defined]

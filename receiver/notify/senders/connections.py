@@ -6,7 +6,7 @@ from contextlib import suppress
 from contextvars import ContextVar
 
 
-class Connections:
+class SendConnections:
     """The connections of one send; any thread may cut them.
 
     It keeps a descriptor of its own for each: the send's may be closed by now, its number another's, or be wrapped in
@@ -18,22 +18,22 @@ class Connections:
         self._open: list[socket.socket] = []
         self._cut = False
 
-    def add(self, connection: socket.socket) -> None:
+    def add_connection(self, connection: socket.socket) -> None:
         """Takes in one that was just made; after `cut` it is of no use any more."""
         with self._lock:
             kept = connection.dup()
             self._open.append(kept)
             if self._cut:
-                _shut(kept)
+                _shut_down(kept)
 
-    def cut(self) -> None:
+    def cut_all(self) -> None:
         """Whoever reads or writes there is told that the connection is gone, now and later. Raises nothing."""
         with self._lock:
             self._cut = True
             for kept in self._open:
-                _shut(kept)
+                _shut_down(kept)
 
-    def close(self) -> None:
+    def close_all(self) -> None:
         """Lets go of them, and leaves those as they are that somebody else has open. Raises nothing."""
         with self._lock:
             for kept in self._open:
@@ -41,17 +41,17 @@ class Connections:
             self._open.clear()
 
 
-def _shut(connection: socket.socket) -> None:
+def _shut_down(connection: socket.socket) -> None:
     with suppress(OSError):  # it is gone already
         connection.shutdown(socket.SHUT_RDWR)
 
 
-CURRENT: ContextVar[Connections | None] = ContextVar("connections", default=None)  # those of this thread's send
+CURRENT: ContextVar[SendConnections | None] = ContextVar("connections", default=None)  # those of this thread's send
 
 
-def opened(connection: socket.socket) -> socket.socket:
+def register_connection(connection: socket.socket) -> socket.socket:
     """The same connection, which the send that runs in this thread, if any, has open from now on."""
     connections = CURRENT.get()
     if connections is not None:
-        connections.add(connection)
+        connections.add_connection(connection)
     return connection

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from receiver.core.sanitize import one_line
-from receiver.core.types import Sent
+from receiver.core.types import AttemptResult
 
 ERROR_MOST = 500  # characters of an error text
 PAUSE_MS = 30_000  # after a 429 that does not say for how long: Apprise hides the header that would
@@ -99,7 +99,7 @@ _REMEDIES = (
 )  # fmt: skip
 
 
-class Line(Struct, frozen=True):
+class FailureLine(Struct, frozen=True):
     """A warning of Apprise's, and in words what the other side answered, as far as that is told."""
 
     text: str
@@ -107,41 +107,41 @@ class Line(Struct, frozen=True):
     pause_ms: int | None = None  # how long the answer asks us to wait
 
     @property
-    def whole(self) -> str:
+    def full_text(self) -> str:
         """Both in one."""
         text = self.text.rstrip(". ")
         return f"{text}: {self.answer}" if text and self.answer else self.answer or text
 
 
-def lines(entries: Iterable[tuple[bool, str]]) -> list[Line]:
+def pair_answers(entries: Iterable[tuple[bool, str]]) -> list[FailureLine]:
     """Pairs each warning with the answer that belongs to it: the one that follows, by email the one before.
 
     `entries` are Apprise's log lines in their order: whether it is a DEBUG line, and its text.
     """
-    found: list[Line] = []
-    ahead: Line | None = None
+    found: list[FailureLine] = []
+    ahead: FailureLine | None = None
     for is_answer, text in entries:
         if not is_answer:
-            found.append(Line(text) if ahead is None else Line(text, ahead.answer, ahead.pause_ms))
+            found.append(FailureLine(text) if ahead is None else FailureLine(text, ahead.answer, ahead.pause_ms))
             ahead = None
             continue
-        told = _answer(text)
+        told = _parse_answer(text)
         if found and found[-1].answer is None and not _SUMMARY.fullmatch(found[-1].text):
-            found[-1] = Line(found[-1].text, told.answer, told.pause_ms)
+            found[-1] = FailureLine(found[-1].text, told.answer, told.pause_ms)
         else:
             ahead = told
     return found if ahead is None else [*found, ahead]
 
 
-def failure(said: list[Line], url: str) -> Sent:
+def build_failure(said: list[FailureLine], url: str) -> AttemptResult:
     """A failed send: for good only if every line says so, since a URL may name several people."""
     reasons = [line for line in said if line.answer or not _SUMMARY.fullmatch(line.text)]
-    whole = ". ".join(filter(None, (line.whole for line in said)))
-    error = _redacted(whole, url) or "Apprise reports a failure and does not say why"
-    return Sent(
+    whole = ". ".join(filter(None, (line.full_text for line in said)))
+    error = _redact_url(whole, url) or "Apprise reports a failure and does not say why"
+    return AttemptResult(
         error=error,
         permanent=bool(reasons) and all(_is_final(line) for line in reasons) and not blames_picture(error),
-        retry_after_ms=_pause(said),
+        retry_after_ms=_find_pause(said),
     )
 
 
@@ -150,7 +150,7 @@ def blames_picture(error: str) -> bool:
     return bool(_PICTURE.search(error))
 
 
-def spares_text(said: list[Line]) -> bool:
+def blames_only_files(said: list[FailureLine]) -> bool:
     """Whether all that failed are files, which Discord and Telegram may get in a message of their own."""
     return bool(said) and all(_OF_FILE.search(line.text) for line in said)
 
@@ -160,13 +160,13 @@ def blames_blocks(error: str) -> bool:
     return bool(_BLOCKS.search(error))
 
 
-def remedy(error: str) -> str | None:
+def find_remedy(error: str) -> str | None:
     """What a person can do about an error text, if it shows that."""
     return next((told for pattern, told in _REMEDIES if re.search(pattern, error, re.IGNORECASE)), None)
 
 
-def _is_final(line: Line) -> bool:
-    text = line.whole
+def _is_final(line: FailureLine) -> bool:
+    text = line.full_text
     if _FINAL_WORDS.search(text):
         return True
     replies = _SMTP.findall(text)
@@ -176,7 +176,7 @@ def _is_final(line: Line) -> bool:
     return status is not None and status[1] in _FINAL_STATUS
 
 
-def _pause(said: list[Line]) -> int | None:
+def _find_pause(said: list[FailureLine]) -> int | None:
     pauses = [line.pause_ms or PAUSE_MS for line in said if line.pause_ms or _is_busy(line.text)]
     return min(max(pauses), PAUSE_MOST_MS) if pauses else None
 
@@ -186,49 +186,49 @@ def _is_busy(text: str) -> bool:
     return status is not None and status[1] == "429"
 
 
-def _answer(text: str) -> Line:
+def _parse_answer(text: str) -> FailureLine:
     """What a DEBUG line tells, in words, without what may be secret in it."""
     _, _, rest = text.partition(":")
     rest = rest.strip()
     if text.startswith(ANSWERS[0]):
-        return _body(rest)
+        return _parse_body(rest)
     replies = [f"{code} {reply}" for code, _, reply in _SMTP_REPLY.findall(rest)]
     if replies:
-        return Line("", f"the mail server says {one_line(', '.join(dict.fromkeys(replies)), _ANSWER_MOST)}")
-    return Line("", next((words for it, words in _CONNECTION if re.search(it, rest, re.IGNORECASE)), None))
+        return FailureLine("", f"the mail server says {one_line(', '.join(dict.fromkeys(replies)), _ANSWER_MOST)}")
+    return FailureLine("", next((words for it, words in _CONNECTION if re.search(it, rest, re.IGNORECASE)), None))
 
 
-def _body(shown: str) -> Line:
+def _parse_body(shown: str) -> FailureLine:
     """The words of an HTTP answer's body, which Apprise shows as Python writes bytes; a page of HTML has none."""
     import ast  # takes its time to import, and nothing fails at a start
 
     try:
         value = ast.literal_eval(shown) if shown[:2] in ("b'", 'b"') else shown
     except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return Line("")
+        return FailureLine("")
     body = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
     try:
         decoded = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError):
         text = one_line(body, _ANSWER_MOST)
-        return Line("", text if text and "<" not in text else None)
-    words = ", ".join(dict.fromkeys(_words(decoded)))
-    return Line("", one_line(words, _ANSWER_MOST) or None, _asked_pause(decoded))
+        return FailureLine("", text if text and "<" not in text else None)
+    words = ", ".join(dict.fromkeys(_reason_words(decoded)))
+    return FailureLine("", one_line(words, _ANSWER_MOST) or None, _requested_pause(decoded))
 
 
-def _words(body: object) -> Iterator[str]:
+def _reason_words(body: object) -> Iterator[str]:
     if isinstance(body, str):
         yield body
     elif isinstance(body, dict):
         for key in ("error", "description", "message", "detail", "reason", "error_description"):
             if isinstance(body.get(key), str | dict):
-                yield from _words(body[key])
+                yield from _reason_words(body[key])
         more = body.get("response_metadata")  # where Slack says what is wrong with a block
         if isinstance(more, dict) and isinstance(more.get("messages"), list):
             yield from (it for it in more["messages"][:2] if isinstance(it, str))
 
 
-def _asked_pause(body: object) -> int | None:
+def _requested_pause(body: object) -> int | None:
     """The seconds that Discord and Telegram ask us to wait, in milliseconds."""
     if not isinstance(body, dict):
         return None
@@ -240,7 +240,7 @@ def _asked_pause(body: object) -> int | None:
     return None
 
 
-def _redacted(text: str, url: str) -> str:
+def _redact_url(text: str, url: str) -> str:
     """`text` as one line in which every part of `url` of three characters or more, in either spelling, is masked."""
     rest = _SCHEME.sub("", url, count=1)
     cuts = r"[/:@?&=#,;+\s]+"

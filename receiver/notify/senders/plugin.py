@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from receiver.core.sanitize import one_line
-from receiver.core.types import Sent, Style, Target
-from receiver.notify.messages.markdown import marked
-from receiver.notify.messages.message import Format, Message
+from receiver.core.types import AttemptResult, MessageStyle, Target
+from receiver.notify.messages.markdown import to_markdown
+from receiver.notify.messages.message import BodyFormat, Message
 from receiver.notify.senders import failure_text
 
 if TYPE_CHECKING:
@@ -29,30 +29,30 @@ PIECES_MOST = 4  # messages that one body may be split into, for services that t
 PIECE_SPARE = 50  # characters of each that splitting it takes
 BRIEF_MOST = 150  # characters of the body that goes along with blocks, which nobody sees
 BLOCKS_MOST = 35_000  # bytes of a template that Apprise's plugins take
-_ATTACHED = "sheet.jpg"  # the name by which a mail's HTML shows it
-_ATTACHING = {Style.EMAIL, Style.DISCORD, Style.TELEGRAM, Style.NTFY}
-_LAID_OUT = {Style.SLACK, Style.DISCORD}
+_SHEET_NAME = "sheet.jpg"  # the name by which a mail's HTML shows it
+_WITH_ATTACHMENT = {MessageStyle.EMAIL, MessageStyle.DISCORD, MessageStyle.TELEGRAM, MessageStyle.NTFY}
+_WITH_BLOCKS = {MessageStyle.SLACK, MessageStyle.DISCORD}
 _PLAINER = {"action": "notice.plainer"}
 _SERVICES = "https://appriseit.com/services/"
 _SCHEME = re.compile(r"\s*([a-z][a-z0-9+.-]{0,31})://", re.IGNORECASE)
-_INLINE = re.compile(rf'<img\b[^>]*"cid:{re.escape(_ATTACHED)}"[^>]*>', re.IGNORECASE)
+_INLINE = re.compile(rf'<img\b[^>]*"cid:{re.escape(_SHEET_NAME)}"[^>]*>', re.IGNORECASE)
 
 log = logging.getLogger(__name__)
 
 
-class Unusable(Exception):
+class UnusableUrl(Exception):
     """A target's URL that no try will make work; the text says why and never shows the URL."""
 
 
-def open_(url: str) -> "Apprise":
+def open_target(url: str) -> "Apprise":
     """The Apprise object of one target. Raises Unusable."""
     from apprise import Apprise, AppriseAsset
     from apprise.common import OverflowMode
 
-    from receiver.notify.senders.bounded_io import bound  # imports requests, as Apprise does
+    from receiver.notify.senders.bounded_io import install_bounds  # imports requests, as Apprise does
 
-    _hush()
-    bound()
+    _silence_loggers()
+    install_bounds()
     # Without a timeout of its own it works in the calling thread; with one, in a pool of six that all targets share.
     asset = AppriseAsset(app_id="receiver", http_redirects=False, storage_mode="memory", service_timeout=0)
     opened = Apprise(asset=asset)
@@ -60,12 +60,12 @@ def open_(url: str) -> "Apprise":
     if not opened.add(url):
         scheme = scheme_of(url)
         known = f"Apprise cannot use this {scheme}:// URL" if scheme else "this is not a URL (SERVICE://…)"
-        raise Unusable(f"{known}; {_SERVICES} shows what each service's looks like")
+        raise UnusableUrl(f"{known}; {_SERVICES} shows what each service's looks like")
     if len(opened) != 1:
-        raise Unusable("it holds several URLs; give each a target of its own, so that each is retried on its own")
+        raise UnusableUrl("it holds several URLs; give each a target of its own, so that each is retried on its own")
     service = opened[0]
     if service.redirects:
-        raise Unusable("its redirect= lets the other side send our request anywhere; remove it")
+        raise UnusableUrl("its redirect= lets the other side send our request anywhere; remove it")
     # Ours go one at a time, and `rate` is there for more; Apprise would let 5.5 s pass between two mails.
     service.request_rate_per_sec = min(service.request_rate_per_sec, THROTTLE_MOST_S)
     service.retry = 0  # retries are durable, and ours; Apprise's own would repeat a message within one try
@@ -75,15 +75,15 @@ def open_(url: str) -> "Apprise":
     return opened
 
 
-def carry(opened: "Apprise", target: Target, message: Message) -> Sent:
+def carry_message(opened: "Apprise", target: Target, message: Message) -> AttemptResult:
     """Sends `message`, once. Blocks that the service refuses though they show no picture give way to the plain body at
     once: nothing was posted, and they would be refused again."""
     service: Any = opened[0]
-    blocks = _blocks(service, target, message)
-    sent = _notify(opened, target, message, blocks)
+    blocks = _usable_blocks(service, target, message)
+    sent = _notify_service(opened, target, message, blocks)
     if blocks and sent.error and failure_text.blames_blocks(sent.error) and '"image_url"' not in blocks:
         log.warning("%s refuses our blocks, and gets plain text: %s", target.name, sent.error, extra=_PLAINER)
-        sent = _notify(opened, target, message, None)
+        sent = _notify_service(opened, target, message, None)
     return sent
 
 
@@ -93,29 +93,29 @@ def scheme_of(url: str) -> str:
     return found[1].lower() if found else ""
 
 
-def _blocks(service: Any, target: Target, message: Message) -> str | None:
-    if message.blocks is None or target.style not in _LAID_OUT or len(message.blocks.encode()) > BLOCKS_MOST:
+def _usable_blocks(service: Any, target: Target, message: Message) -> str | None:
+    if message.blocks is None or target.style not in _WITH_BLOCKS or len(message.blocks.encode()) > BLOCKS_MOST:
         return None
     return None if service.template else message.blocks  # template= in the URL: that is how its owner wants it
 
 
-def _notify(opened: "Apprise", target: Target, message: Message, blocks: str | None) -> Sent:
+def _notify_service(opened: "Apprise", target: Target, message: Message, blocks: str | None) -> AttemptResult:
     service: Any = opened[0]
-    picture = _picture(target, message)
+    picture = _open_attachment(target, message)
     title, body, form = message.title, message.body, message.format
     if blocks:  # they say it all; a body too long for one message would have them posted once for each of its pieces
         title, body = "", one_line(message.title or message.body, BRIEF_MOST)
-    elif picture is None and target.style is Style.EMAIL:
+    elif picture is None and target.style is MessageStyle.EMAIL:
         body = _INLINE.sub("", body)
-    if target.style is Style.EMAIL:
+    if target.style is MessageStyle.EMAIL:
         service.inline = picture is not None
         service.body_maxlen = MAIL_MOST  # beyond it Apprise would cut the markup in two, and send both
-    _forget_the_future(service)
-    if form is Format.TEXT and _wants_markdown(service):
-        form, body = Format.MARKDOWN, marked(body)
-        title = marked(title) if service.title_maxlen <= 0 else title  # then it stands in the body
-    body = _fitted(service, body)
-    with _laid_out(service, blocks) if blocks else contextlib.nullcontext():
+    _forget_future_throttle(service)
+    if form is BodyFormat.TEXT and _wants_markdown(service):
+        form, body = BodyFormat.MARKDOWN, to_markdown(body)
+        title = to_markdown(title) if service.title_maxlen <= 0 else title  # then it stands in the body
+    body = _fit_body(service, body)
+    with _blocks_as_template(service, blocks) if blocks else contextlib.nullcontext():
         result = opened.notify(
             body=body,
             title=title,
@@ -125,31 +125,33 @@ def _notify(opened: "Apprise", target: Target, message: Message, blocks: str | N
             log_level=logging.DEBUG,
         )
     if result:
-        return Sent()
+        return AttemptResult()
     entries = list(result.logs())
     posted = any(entry.message.startswith(failure_text.POSTED) for entry in entries)
-    lines = failure_text.lines((entry.level == "DEBUG", entry.message) for entry in entries if entry.level != "INFO")
-    sent = failure_text.failure(lines, target.url)
-    if posted and failure_text.spares_text(lines):  # for its picture's sake nobody wants to be told twice
+    lines = failure_text.pair_answers(
+        (entry.level == "DEBUG", entry.message) for entry in entries if entry.level != "INFO"
+    )
+    sent = failure_text.build_failure(lines, target.url)
+    if posted and failure_text.blames_only_files(lines):  # for its picture's sake nobody wants to be told twice
         log.warning("%s: the text is there, its picture is not: %s", target.name, sent.error, extra=_PLAINER)
-        return Sent()
+        return AttemptResult()
     return sent
 
 
 def _wants_markdown(service: Any) -> bool:
     """Whether it makes Markdown of plain text, and what reads that would take the escapes in a URL for a part of it.
     Telegram would not; and Apprise hands it a URL as `<…>` without the escapes that it wants."""
-    return bool(service.resolve_format("text").value == Format.MARKDOWN) and service.service_name != "Telegram"
+    return bool(service.resolve_format("text").value == BodyFormat.MARKDOWN) and service.service_name != "Telegram"
 
 
-def _forget_the_future(service: Any) -> None:
+def _forget_future_throttle(service: Any) -> None:
     """Its throttle goes by local time: a clock that was put back, as it is every autumn, would have it sleep."""
     last = service._last_io_datetime
     if last is not None and last > datetime.now(last.tzinfo):
         service._last_io_datetime = None
 
 
-def _fitted(service: Any, body: str) -> str:
+def _fit_body(service: Any, body: str) -> str:
     """`body`, cut at the end of a line where it would come as more than `PIECES_MOST` messages."""
     most = PIECES_MOST * max(1, service.body_maxlen - PIECE_SPARE)
     if len(body) <= most:
@@ -158,9 +160,9 @@ def _fitted(service: Any, body: str) -> str:
     return f"{kept}\n… and {body.count(chr(10), len(kept))} lines more"
 
 
-def _picture(target: Target, message: Message) -> "AttachBase | None":
+def _open_attachment(target: Target, message: Message) -> "AttachBase | None":
     """What to attach: never anything but a file that is there and not too large, and never by a URL."""
-    if message.picture is None or target.style not in _ATTACHING:
+    if message.picture is None or target.style not in _WITH_ATTACHMENT:
         return None
     from apprise.attachment.file import AttachFile
 
@@ -172,11 +174,11 @@ def _picture(target: Target, message: Message) -> "AttachBase | None":
     if not 0 < size <= ATTACHED_MOST:
         log.warning("%s: the picture of %d bytes is not attached", target.name, size, extra=_PLAINER)
         return None
-    return AttachFile(str(path), name=_ATTACHED, mimetype="image/jpeg")  # type: ignore[no-untyped-call]
+    return AttachFile(str(path), name=_SHEET_NAME, mimetype="image/jpeg")  # type: ignore[no-untyped-call]
 
 
 @contextlib.contextmanager
-def _laid_out(service: Any, blocks: str) -> Iterator[None]:
+def _blocks_as_template(service: Any, blocks: str) -> Iterator[None]:
     """Slack's and Discord's plugins take what they post from a file, their `template`; this one is gone after it."""
     import tempfile  # like Apprise: not before it is needed
 
@@ -195,16 +197,16 @@ def _laid_out(service: Any, blocks: str) -> Iterator[None]:
             service.use_blocks = plain
 
 
-def _hush() -> None:
+def _silence_loggers() -> None:
     """Keeps these two out of our logs: at DEBUG they show tokens and full request paths."""
     for name, level in (("apprise", logging.DEBUG), ("urllib3", logging.WARNING)):
         logger = logging.getLogger(name)
         logger.setLevel(level)  # whatever the root's: Apprise's results are made of its warnings
         logger.propagate = False
-    logging.getLogger("apprise").addFilter(_only_what_is_told)
+    logging.getLogger("apprise").addFilter(_is_answer_line)
 
 
-def _only_what_is_told(record: logging.LogRecord) -> bool:
+def _is_answer_line(record: logging.LogRecord) -> bool:
     """Of Apprise's lesser lines only those that tell an answer, and those only to the result that we read."""
     return record.levelno >= logging.WARNING or str(record.msg).startswith(
         (*failure_text.ANSWERS, *failure_text.POSTED)

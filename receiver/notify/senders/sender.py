@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
-from receiver.core.types import Sent, Target
+from receiver.core.types import AttemptResult, Target
 from receiver.notify.messages.message import Message
 from receiver.notify.senders import plugin
-from receiver.notify.senders.connections import CURRENT, Connections
+from receiver.notify.senders.connections import CURRENT, SendConnections
 
 if TYPE_CHECKING:
     from apprise import Apprise
@@ -36,10 +36,10 @@ _SEVERAL = (
 log = logging.getLogger(__name__)
 
 
-class Sender(Protocol):
+class MessageSender(Protocol):
     """Something that can carry a message to a target."""
 
-    async def send(self, target: Target, message: Message) -> Sent:
+    async def send(self, target: Target, message: Message) -> AttemptResult:
         """Carries `message` to `target`, once. Everything that goes wrong is told in the answer, nothing is raised."""
         ...
 
@@ -57,21 +57,21 @@ class AppriseSender:
 
     def __init__(self, *, timeout_s: float = 30, threads: int = 32, abandoned_most: int = 128) -> None:
         self._timeout_s = timeout_s
-        self._turns = asyncio.Semaphore(threads)
+        self._thread_slots = asyncio.Semaphore(threads)
         self._abandoned_most = abandoned_most
         self._abandoned: Counter[str] = Counter()  # by the target's URL
         self._closed = False
         # Kept because a plugin's throttle, which spares us the service's 429, lives in its object. A thread takes its
         # target's object out while it works with it: plugins are not thread-safe, and it may be abandoned.
-        self._idle: dict[str, Apprise] = {}
+        self._idle_plugins: dict[str, Apprise] = {}
         self._warned: set[str] = set()  # URLs of targets with several recipients
 
     @property
-    def abandoned(self) -> int:
+    def abandoned_count(self) -> int:
         """How many threads outlived their send and still run."""
         return self._abandoned.total()
 
-    async def send(self, target: Target, message: Message) -> Sent:
+    async def send(self, target: Target, message: Message) -> AttemptResult:
         """Carries `message` to `target`, once, within `timeout_s`.
 
         `error` is what Apprise said and what the service answered, redacted, at most `ERROR_MOST` characters.
@@ -81,90 +81,94 @@ class AppriseSender:
         Raises nothing but CancelledError.
         """
         if self._closed:
-            return Sent(error="not sent: the service is stopping", put_off=True)
+            return AttemptResult(error="not sent: the service is stopping", put_off=True)
         started = time.monotonic()
         begun = False
         try:
-            async with asyncio.timeout(self._timeout_s), self._turns:
+            async with asyncio.timeout(self._timeout_s), self._thread_slots:
                 begun = True
-                sent = self._too_many(target) or await self._in_thread(target, message)
+                sent = self._refuse_if_hanging(target) or await self._send_in_thread(target, message)
         except TimeoutError:
             if begun:
-                sent = Sent(error=f"no end within {self._timeout_s:g} s; it may have arrived all the same")
+                sent = AttemptResult(error=f"no end within {self._timeout_s:g} s; it may have arrived all the same")
             else:
-                sent = Sent(error=f"not sent: all threads were busy for {self._timeout_s:g} s", put_off=True)
+                sent = AttemptResult(error=f"not sent: all threads were busy for {self._timeout_s:g} s", put_off=True)
         return replace(sent, duration_ms=int((time.monotonic() - started) * 1000))
 
     async def close(self) -> None:
         """Refuses what comes from now on. A send under way ends by itself, or with its caller's cancellation."""
         self._closed = True
-        self._idle.clear()
+        self._idle_plugins.clear()
 
-    def _too_many(self, target: Target) -> Sent | None:
-        share = _ABANDONED_EACH if self.abandoned < self._abandoned_most // 2 else 1
+    def _refuse_if_hanging(self, target: Target) -> AttemptResult | None:
+        share = _ABANDONED_EACH if self.abandoned_count < self._abandoned_most // 2 else 1
         if self._abandoned[target.url] >= share:
-            return Sent(error="not sent: earlier sends to this target still hang")
-        if self.abandoned >= self._abandoned_most:
-            return Sent(error=f"not sent: too many hanging sends ({self.abandoned}, to all targets)", put_off=True)
+            return AttemptResult(error="not sent: earlier sends to this target still hang")
+        if self.abandoned_count >= self._abandoned_most:
+            return AttemptResult(
+                error=f"not sent: too many hanging sends ({self.abandoned_count}, to all targets)", put_off=True
+            )
         return None
 
-    async def _in_thread(self, target: Target, message: Message) -> Sent:
+    async def _send_in_thread(self, target: Target, message: Message) -> AttemptResult:
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[Sent] = loop.create_future()
-        connections = Connections()
+        done: asyncio.Future[AttemptResult] = loop.create_future()
+        connections = SendConnections()
 
-        def finish(sent: Sent) -> None:
+        def finish_send(sent: AttemptResult) -> None:
             if done.cancelled():
                 self._abandoned[target.url] -= 1
             else:
                 done.set_result(sent)
 
-        def run() -> None:
+        def run_in_thread() -> None:
             CURRENT.set(connections)
             try:
-                sent = self._carry(target, message)
+                sent = self._carry_message(target, message)
             except BaseException as error:  # a plugin may even raise SystemExit, and the future must end
-                sent = Sent(error=f"Apprise failed with {type(error).__name__}")
+                sent = AttemptResult(error=f"Apprise failed with {type(error).__name__}")
             finally:
-                connections.close()
+                connections.close_all()
             with suppress(RuntimeError):  # the loop is gone, and with it whoever waited
-                loop.call_soon_threadsafe(finish, sent)
+                loop.call_soon_threadsafe(finish_send, sent)
 
         try:
             # in a copy of our context, whose log lines say which task they are about
-            threading.Thread(target=contextvars.copy_context().run, args=(run,), name="send", daemon=True).start()
+            threading.Thread(
+                target=contextvars.copy_context().run, args=(run_in_thread,), name="send", daemon=True
+            ).start()
         except RuntimeError:
-            return Sent(error="not sent: the system gives us no more threads", put_off=True)
+            return AttemptResult(error="not sent: the system gives us no more threads", put_off=True)
         try:
             return await done
         except asyncio.CancelledError:
             if done.cancelled():
                 self._abandoned[target.url] += 1
-                loop.call_later(_SPARED_S, connections.cut)
+                loop.call_later(_SPARED_S, connections.cut_all)
             raise
 
-    def _carry(self, target: Target, message: Message) -> Sent:
+    def _carry_message(self, target: Target, message: Message) -> AttemptResult:
         """Runs in the send's thread."""
         try:
-            opened = self._idle.pop(target.url, None) or plugin.open_(target.url)
-        except plugin.Unusable as error:
-            return Sent(error=str(error), permanent=True)
+            opened = self._idle_plugins.pop(target.url, None) or plugin.open_target(target.url)
+        except plugin.UnusableUrl as error:
+            return AttemptResult(error=str(error), permanent=True)
         if len(opened[0]) > 1 and target.url not in self._warned:
             self._warned.add(target.url)
             log.warning(_SEVERAL, target.name, extra={"action": "target.several"})
-        sent = plugin.carry(opened, target, message)
-        if len(self._idle) < _IDLE_MOST:
-            self._idle[target.url] = opened
+        sent = plugin.carry_message(opened, target, message)
+        if len(self._idle_plugins) < _IDLE_MOST:
+            self._idle_plugins[target.url] = opened
         return sent
 
 
-def check(target: Target) -> str | None:
+def check_target(target: Target) -> str | None:
     """What is wrong with a target's URL, as far as can be told without sending; never shows the URL.
 
     Blocks for half a second the first time, while Apprise loads its plugins.
     """
     try:
-        plugin.open_(target.url)
-    except plugin.Unusable as error:
+        plugin.open_target(target.url)
+    except plugin.UnusableUrl as error:
         return str(error)
     return None

@@ -2,6 +2,6 @@
 
 import sys
 
-from receiver.pictures.drawing.child import run
+from receiver.pictures.drawing.child import run_child
 
-run(sys.stdin.buffer, sys.stdout.buffer)
+run_child(sys.stdin.buffer, sys.stdout.buffer)

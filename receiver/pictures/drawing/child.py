@@ -15,59 +15,59 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from receiver.pictures.drawing.isolated import Tile, apart
-from receiver.pictures.drawing.protocol import Drawn, Limits
+from receiver.pictures.drawing.isolated import SheetTile, run_isolated
+from receiver.pictures.drawing.protocol import DrawLimits, DrawResult
 
 if TYPE_CHECKING:
-    from receiver.pictures.drawing.draw import Sketch
+    from receiver.pictures.drawing.draw import SheetCanvas
 
 NICENESS = 10
 _DESCRIPTORS = 16
 
 
-def run(task: BinaryIO, out: BinaryIO) -> None:
+def run_child(task: BinaryIO, out: BinaryIO) -> None:
     """Do what `task` says, and write to `out` until all is drawn."""
     asked = json.load(task)
-    limits = Limits(*asked["limits"])
-    _write(out, {"without": list(confine(limits))})
+    limits = DrawLimits(*asked["limits"])
+    _write_record(out, {"without": list(apply_rlimits(limits))})
     # Only now: what Pillow does, it does within the limits.
     from receiver.pictures.drawing import draw
 
     pictures: list[tuple[str, str]] = asked["pictures"]
-    sheet = draw.Sketch(len(pictures), limits.pixels)
+    sheet = draw.SheetCanvas(len(pictures), limits.pixels)
     until = time.monotonic() + limits.within_s
     for place, (caption, path) in enumerate(pictures, 1):
         # One that hangs, or a machine that is too busy to end it by its CPU time, leaves something to those after it.
         share_s = (until - time.monotonic()) / (1 if place == len(pictures) else 2)
-        drawn, tile, died = Drawn(), None, False
+        drawn, tile, died = DrawResult(), None, False
         fields: dict[str, Any] = {}
         try:
-            drawn, tile, died = apart(partial(_drawn, sheet, path), share_s)
+            drawn, tile, died = run_isolated(partial(_draw_picture, sheet, path), share_s)
         except TimeoutError:
             fields["why"] = "there was no time for it"
         except OSError as error:
             fields["why"] = f"it has no process: {error.strerror or error}"
         if tile is not None:
-            sheet.put(caption, tile.size, tile.pixels)
+            sheet.add_tile(caption, tile.size, tile.pixels)
         fields |= {"width": drawn.width, "height": drawn.height, "error": drawn.error, "died": died}
-        _write(out, fields, drawn.small)
+        _write_record(out, fields, drawn.small)
     try:
-        _write(out, {}, sheet.finished())
+        _write_record(out, {}, sheet.encode_sheet())
     except MemoryError:
-        _write(out, {"error": "needs more memory than it may have"})
+        _write_record(out, {"error": "needs more memory than it may have"})
 
 
-def _drawn(sheet: "Sketch", path: str) -> tuple[Drawn, Tile | None]:
+def _draw_picture(sheet: "SheetCanvas", path: str) -> tuple[DrawResult, SheetTile | None]:
     """In the picture's own process: its thumbnail and its tile."""
     try:
-        with _opened(path) as file:
-            drawn, tile = sheet.drawn(file)
+        with _open_regular_file(path) as file:
+            drawn, tile = sheet.draw_picture(file)
     except OSError as error:
-        return Drawn(error=f"cannot be read: {error.strerror or error}"), None
-    return drawn, Tile(tile.size, tile.tobytes()) if tile else None
+        return DrawResult(error=f"cannot be read: {error.strerror or error}"), None
+    return drawn, SheetTile(tile.size, tile.tobytes()) if tile else None
 
 
-def confine(limits: Limits) -> Iterator[str]:
+def apply_rlimits(limits: DrawLimits) -> Iterator[str]:
     """Take the limits; yields a word for each that the system does not let us have (a filter of system calls, say)."""
     os.umask(0o077)
     megabyte = 1 << 20
@@ -93,7 +93,7 @@ def confine(limits: Limits) -> Iterator[str]:
         yield f"niceness: {error}"
 
 
-def _opened(path: str) -> BinaryIO:
+def _open_regular_file(path: str) -> BinaryIO:
     """A file that is nothing but a file: opening a pipe would wait for ever. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -102,7 +102,7 @@ def _opened(path: str) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def _write(out: BinaryIO, fields: dict[str, Any], content: bytes | None = None) -> None:
+def _write_record(out: BinaryIO, fields: dict[str, Any], content: bytes | None = None) -> None:
     line = {**fields, "size": len(content or b"")}
     try:
         out.write(json.dumps(line).encode() + b"\n")

@@ -20,7 +20,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from receiver.pictures.drawing.protocol import Drawn
+from receiver.pictures.drawing.protocol import DrawResult
 
 # Named, so that they are imported once, and not by each picture's process anew.
 FORMATS = tuple(
@@ -65,34 +65,34 @@ Picture = Image.Image
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
-class Sketch:
+class SheetCanvas:
     """A contact sheet in the making, for so many pictures."""
 
     def __init__(self, count: int, pixels: int) -> None:
         self._alone = count == 1
         self._pixels = Image.MAX_IMAGE_PIXELS = pixels
         columns = columns_for(count)
-        self._box = (ALONE, ALONE) if self._alone else (_share(columns), _share(-(-count // columns)))
+        self._box = (ALONE, ALONE) if self._alone else (_cell_side(columns), _cell_side(-(-count // columns)))
         self._tiles: list[tuple[str, Picture]] = []
 
-    def drawn(self, file: BinaryIO) -> tuple[Drawn, Picture | None]:
+    def draw_picture(self, file: BinaryIO) -> tuple[DrawResult, Picture | None]:
         """A picture's thumbnail, and its tile for the sheet, if it can be read. Raises nothing of its own."""
         size: tuple[int | None, int | None] = None, None
         try:
             # Pillow makes room for all of a WebP when it opens it, and four times over until it is read.
             if (early := webp_size(file)) and early[0] * early[1] * 3 > self._pixels:
-                return Drawn(None, *early, _too_large(early)), None
+                return DrawResult(None, *early, _too_large(early)), None
             with Image.open(file, formats=FORMATS) as opened:
                 turn = opened.getexif().get(_ORIENTATION, 1)
                 size = width, height = opened.size[::-1] if turn in _LYING else opened.size
                 if width * height > self._pixels:
-                    return Drawn(None, *size, _too_large((width, height))), None
-                wanted = fitted((width, height), (max(self._box[0], SMALL), max(self._box[1], SMALL)))
-                drawn = _read(opened, wanted[::-1] if turn in _LYING else wanted)
+                    return DrawResult(None, *size, _too_large((width, height))), None
+                wanted = fit_size((width, height), (max(self._box[0], SMALL), max(self._box[1], SMALL)))
+                drawn = _decode_small(opened, wanted[::-1] if turn in _LYING else wanted)
             if turn in _TURNS:
                 drawn = drawn.transpose(_TURNS[turn])
-            small = _jpeg(_shrunk(drawn, fitted(drawn.size, (SMALL, SMALL))), 82)
-            return Drawn(small, *size), _shrunk(drawn, fitted(drawn.size, self._box))
+            small = _encode_jpeg(_resize_to(drawn, fit_size(drawn.size, (SMALL, SMALL))), 82)
+            return DrawResult(small, *size), _resize_to(drawn, fit_size(drawn.size, self._box))
         except UnidentifiedImageError:
             error = "not a PNG, JPEG, WebP or GIF picture, or damaged at its beginning"
         except (Image.DecompressionBombWarning, Image.DecompressionBombError):
@@ -100,20 +100,20 @@ class Sketch:
         except MemoryError:
             error = "too large: needs more memory than it may have"
         except Exception as fault:  # Pillow raises whatever a tampered file makes it stumble over
-            error = f"damaged: {_line(str(fault)) or type(fault).__name__}"
-        return Drawn(None, *size, error), None
+            error = f"damaged: {_one_line(str(fault)) or type(fault).__name__}"
+        return DrawResult(None, *size, error), None
 
-    def put(self, caption: str, size: Size, pixels: bytes) -> None:
+    def add_tile(self, caption: str, size: Size, pixels: bytes) -> None:
         """Take a tile onto the sheet: rows of red, green and blue, a byte each."""
         self._tiles.append((caption, Image.frombytes("RGB", size, pixels)))
 
-    def finished(self) -> bytes | None:
+    def encode_sheet(self) -> bytes | None:
         """The sheet as a JPEG; None if nothing is on it."""
         if not self._tiles:
             return None
         if self._alone:
-            return _within(self._tiles[0][1])
-        return _within(_sheet(self._tiles))
+            return _jpeg_within_limit(self._tiles[0][1])
+        return _jpeg_within_limit(_arrange_tiles(self._tiles))
 
 
 def columns_for(count: int) -> int:
@@ -126,7 +126,7 @@ def columns_for(count: int) -> int:
     return min((root, root + 1), key=lambda columns: (-count % columns, columns))
 
 
-def fitted(size: Size, box: Size) -> Size:
+def fit_size(size: Size, box: Size) -> Size:
     """The size that a picture has in a box: its sides' ratio kept, never enlarged."""
     scale = min(1.0, box[0] / size[0], box[1] / size[1])
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
@@ -139,17 +139,17 @@ def webp_size(file: BinaryIO) -> Size | None:
     if len(head) < 30 or head[:4] != b"RIFF" or head[8:12] != b"WEBP":
         return None
 
-    def number(start: int, end: int) -> int:
+    def read_number(start: int, end: int) -> int:
         return int.from_bytes(head[start:end], "little")
 
     # RFC 9649, sections 2.5 to 2.7
     match head[12:16]:
         case b"VP8X":
-            return number(24, 27) + 1, number(27, 30) + 1
+            return read_number(24, 27) + 1, read_number(27, 30) + 1
         case b"VP8L":
-            return (number(21, 25) & 0x3FFF) + 1, (number(21, 25) >> 14 & 0x3FFF) + 1
+            return (read_number(21, 25) & 0x3FFF) + 1, (read_number(21, 25) >> 14 & 0x3FFF) + 1
         case b"VP8 ":
-            return number(26, 28) & 0x3FFF, number(28, 30) & 0x3FFF
+            return read_number(26, 28) & 0x3FFF, read_number(28, 30) & 0x3FFF
     return None
 
 
@@ -157,20 +157,20 @@ def _too_large(size: Size) -> str:
     return f"too large: {size[0]} × {size[1]} pixels"
 
 
-def _share(count: int) -> int:
+def _cell_side(count: int) -> int:
     return (SIDE - _GAP) // count - _GAP
 
 
-def _read(opened: Picture, wanted: Size) -> Picture:
+def _decode_small(opened: Picture, wanted: Size) -> Picture:
     """Decode a picture and shrink it; the first frame of one that moves."""
     width, height = wanted
     opened.draft(None, (math.ceil(width * _SPARE), math.ceil(height * _SPARE)))  # JPEG alone can read itself smaller
     opened.load()
     factor = max(1, math.floor(min(opened.width / width, opened.height / height) / _SPARE))
-    return _shrunk(_plain(opened, factor), wanted)
+    return _resize_to(_flatten_to_rgb(opened, factor), wanted)
 
 
-def _plain(image: Picture, factor: int) -> Picture:
+def _flatten_to_rgb(image: Picture, factor: int) -> Picture:
     """In RGB on white, averaged down by a whole factor; strip by strip, for a second one takes too much memory."""
     if image.mode == "RGB" and not image.has_transparency_data:
         return image.reduce(factor) if factor > 1 else image
@@ -190,18 +190,18 @@ def _plain(image: Picture, factor: int) -> Picture:
     return plain
 
 
-def _shrunk(image: Picture, size: Size) -> Picture:
+def _resize_to(image: Picture, size: Size) -> Picture:
     return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
 
 
-def _sheet(tiles: list[tuple[str, Picture]]) -> Picture:
+def _arrange_tiles(tiles: list[tuple[str, Picture]]) -> Picture:
     """All in rows: columns as wide as the widest picture, rows as high as their highest, the last row in the middle."""
     columns = columns_for(len(tiles))
-    room = (_share(columns), _share(-(-len(tiles) // columns)))
+    room = (_cell_side(columns), _cell_side(-(-len(tiles) // columns)))
     # No taller than wide, unless all are: beside others an upright one would look twice as important.
     least = max(1.0, min(tile.height / tile.width for _, tile in tiles))
     box = (room[0], min(room[1], round(room[0] * least)))
-    tiles = [(caption, _shrunk(tile, fitted(tile.size, box))) for caption, tile in tiles]
+    tiles = [(caption, _resize_to(tile, fit_size(tile.size, box))) for caption, tile in tiles]
     rows = [tiles[at : at + columns] for at in range(0, len(tiles), columns)]
     wide = max(tile.width for _, tile in tiles)
     highs = [max(tile.height for _, tile in row) for row in rows]
@@ -213,13 +213,13 @@ def _sheet(tiles: list[tuple[str, Picture]]) -> Picture:
         for caption, tile in row:
             x, y = left + (wide - tile.width) // 2, top + (high - tile.height) // 2
             sheet.paste(tile, (x, y))
-            _badge(sheet, caption, (x, y), letter, wide)
+            _draw_badge(sheet, caption, (x, y), letter, wide)
             left += wide + _GAP
         top += high + _GAP
     return sheet
 
 
-def _badge(sheet: Picture, caption: str, at: Size, letter: int, wide: int) -> None:
+def _draw_badge(sheet: Picture, caption: str, at: Size, letter: int, wide: int) -> None:
     """The caption in the corner: white on a dark pill with a light edge, to be read on any picture."""
     text = "".join(it if it.isprintable() else " " for it in caption)[:CAPTION].strip()
     if not text:
@@ -242,24 +242,24 @@ def _badge(sheet: Picture, caption: str, at: Size, letter: int, wide: int) -> No
     # Capitals and digits in the middle: they reach from the baseline to about 0.7 of the letter.
     pen.text((large[0] / 2, large[1] / 2 + letter * _FINE * 0.35), text, _INK, font, anchor="ms")
     place = (at[0] + inset, at[1] + inset)
-    sheet.paste(_shrunk(face, size), place, _shrunk(pill, size))
+    sheet.paste(_resize_to(face, size), place, _resize_to(pill, size))
 
 
-def _within(image: Picture) -> bytes:
+def _jpeg_within_limit(image: Picture) -> bytes:
     """A JPEG of at most a megabyte, as good as that allows."""
     while True:
         for quality in _QUALITIES:
-            content = _jpeg(image, quality)
+            content = _encode_jpeg(image, quality)
             if len(content) <= HEAVY:
                 return content
         image = image.reduce(2)
 
 
-def _jpeg(image: Picture, quality: int, subsampling: Literal["4:2:0"] = "4:2:0") -> bytes:
+def _encode_jpeg(image: Picture, quality: int, subsampling: Literal["4:2:0"] = "4:2:0") -> bytes:
     out = io.BytesIO()
     image.save(out, "JPEG", quality=quality, subsampling=subsampling, optimize=True, progressive=True)
     return out.getvalue()
 
 
-def _line(text: str) -> str:
+def _one_line(text: str) -> str:
     return " ".join(text.split())[:120]

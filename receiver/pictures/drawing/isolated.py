@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from receiver.pictures.drawing.protocol import Drawn
+from receiver.pictures.drawing.protocol import DrawResult
 
 Size = tuple[int, int]
 
@@ -32,18 +32,18 @@ _WORDS = {
 }
 
 
-class Tile(NamedTuple):
+class SheetTile(NamedTuple):
     """A picture for the sheet: rows of pixels, each red, green and blue in a byte."""
 
     size: Size
     pixels: bytes
 
 
-Work = Callable[[], tuple[Drawn, Tile | None]]
+Work = Callable[[], tuple[DrawResult, SheetTile | None]]
 """Draws a thumbnail and a tile; the latter None where there is no thumbnail."""
 
 
-def apart(work: Work, within_s: float) -> tuple[Drawn, Tile | None, bool]:
+def run_isolated(work: Work, within_s: float) -> tuple[DrawResult, SheetTile | None, bool]:
     """What `work` gave in a process of its own, and whether that process died of it, which the picture is blamed for.
 
     Raises TimeoutError after `within_s` seconds by the clock, which blames nobody; and OSError without a process.
@@ -57,26 +57,26 @@ def apart(work: Work, within_s: float) -> tuple[Drawn, Tile | None, bool]:
         os.close(writer)
         raise
     if child == 0:
-        _work(work, reader, writer, within_s)
+        _run_in_child(work, reader, writer, within_s)
     os.close(writer)
     try:
-        said = _read(reader, until)
+        said = _read_reply(reader, until)
     finally:
         os.close(reader)
         # Of one that closed its pipe by dying, this changes nothing: how it ended is settled by then.
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
     if said is None:
-        return Drawn(error=_LIED), None, True
+        return DrawResult(error=_LIED), None, True
     try:
-        return *_unpacked(said), False
+        return *_unpack_reply(said), False
     except ValueError:
-        return Drawn(error=_LIED), None, True
+        return DrawResult(error=_LIED), None, True
     except struct.error:  # it ended before it had said anything, or in the midst of it
-        return Drawn(error=_died(os.waitstatus_to_exitcode(status))), None, True
+        return DrawResult(error=_death_reason(os.waitstatus_to_exitcode(status))), None, True
 
 
-def _work(work: Work, reader: int, writer: int, within_s: float) -> None:
+def _run_in_child(work: Work, reader: int, writer: int, within_s: float) -> None:
     """The process of the picture's own; never returns."""
     code = 70  # EX_SOFTWARE
     try:
@@ -87,7 +87,7 @@ def _work(work: Work, reader: int, writer: int, within_s: float) -> None:
             os.dup2(null, standard)
         with contextlib.suppress(OSError, ValueError):  # where limits are forbidden, `confine` has said so
             resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
-        left = memoryview(_packed(*work()))
+        left = memoryview(_pack_reply(*work()))
         while left:
             left = left[os.write(writer, left) :]
         code = 0
@@ -95,7 +95,7 @@ def _work(work: Work, reader: int, writer: int, within_s: float) -> None:
         os._exit(code)
 
 
-def _read(reader: int, until: float) -> bytes | None:
+def _read_reply(reader: int, until: float) -> bytes | None:
     """All that is said; None if it is too much. Raises TimeoutError."""
     said = bytearray()
     while True:
@@ -110,14 +110,14 @@ def _read(reader: int, until: float) -> bytes | None:
             return None
 
 
-def _packed(drawn: Drawn, tile: Tile | None) -> bytes:
+def _pack_reply(drawn: DrawResult, tile: SheetTile | None) -> bytes:
     error, small = (drawn.error or "").encode()[: 1 << 16], drawn.small or b""
     wide, high = tile.size if tile else (0, 0)
     head = _HEAD.pack(drawn.width or 0, drawn.height or 0, len(error), len(small), wide, high)
     return head + error + small + (tile.pixels if tile else b"")
 
 
-def _unpacked(said: bytes) -> tuple[Drawn, Tile | None]:
+def _unpack_reply(said: bytes) -> tuple[DrawResult, SheetTile | None]:
     """Raises struct.error if there is too little of it, ValueError if it cannot be."""
     width, height, error_size, small_size, wide, high = _HEAD.unpack_from(said)
     small_at = _HEAD.size + error_size
@@ -132,11 +132,11 @@ def _unpacked(said: bytes) -> tuple[Drawn, Tile | None]:
         raise ValueError("not a JPEG, or not with its tile")
     if small and error:
         raise ValueError("both drawn and not")
-    drawn = Drawn(small or None, width or None, height or None, error or None)
-    return drawn, Tile((wide, high), said[tile_at:]) if small else None
+    drawn = DrawResult(small or None, width or None, height or None, error or None)
+    return drawn, SheetTile((wide, high), said[tile_at:]) if small else None
 
 
-def _died(code: int) -> str:
+def _death_reason(code: int) -> str:
     """Why the process ended, in words about the picture."""
     try:
         reason = signal.Signals(-code)

@@ -18,23 +18,23 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from receiver.pictures.drawing.protocol import MOST, Drawn, Limits, Sheet
+from receiver.pictures.drawing.protocol import SHEET_PICTURES_MOST, ContactSheet, DrawLimits, DrawResult
 
 WITHIN_S = 20.0
 """For all that one `draw` does, however many children it takes; the wait for its turn apart."""
 
-LIMITS = Limits()
+LIMITS = DrawLimits()
 CHILD = (sys.executable, "-I", "-m", "receiver.pictures.drawing")
 _LARGEST = 4 << 20  # bytes of one picture that comes back
 
 log = logging.getLogger(__name__)
 
 
-Draw = Callable[[Sequence[tuple[str, Path]]], Awaitable[Sheet]]
+DrawSheet = Callable[[Sequence[tuple[str, Path]]], Awaitable[ContactSheet]]
 """Thumbnails, and one contact sheet, of pairs of (caption, file): `Studio.draw`."""
 
 
-class _Record(Struct, frozen=True):
+class _ChildRecord(Struct, frozen=True):
     """A line of what the child writes, see `child`."""
 
     size: int
@@ -46,45 +46,49 @@ class _Record(Struct, frozen=True):
     why: str | None = None  # it was not drawn, though it is not to blame
 
 
-class _Run(Struct):
+class _ChildRun(Struct):
     """What the child came to, filled while it goes."""
 
     started: bool = False  # it took its limits and found Pillow
-    drawn: list[Drawn] = msgspec.field(default_factory=list)
+    drawn: list[DrawResult] = msgspec.field(default_factory=list)
     picture: bytes | None = None
     error: str | None = "there was no time for a contact sheet"  # of the sheet
 
 
-class Studio:
+class DrawingProcess:
     """Draws thumbnails and contact sheets; whoever comes while it does waits."""
 
-    def __init__(self, *, limits: Limits = LIMITS, within_s: float = WITHIN_S, child: Sequence[str] = CHILD) -> None:
+    def __init__(
+        self, *, limits: DrawLimits = LIMITS, within_s: float = WITHIN_S, child: Sequence[str] = CHILD
+    ) -> None:
         self._limits = limits
         self._within_s = within_s
         self._child = tuple(child)
         self._turn = asyncio.Lock()
-        self._told = False
+        self._reported_limits = False
 
-    async def draw(self, paths: Sequence[tuple[str, Path]]) -> Sheet:
+    async def draw_sheet(self, paths: Sequence[tuple[str, Path]]) -> ContactSheet:
         """Thumbnails of these files, and one contact sheet of all that can be read, numbered with their captions.
 
         More than 36 are not drawn. Raises nothing of its own: what went wrong is in the sheet, in one line each.
         """
         if not paths:
-            return Sheet(error="there is no picture")
-        run = _Run()
+            return ContactSheet(error="there is no picture")
+        run = _ChildRun()
         async with self._turn:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._within_s):
-                    await self._child_for(paths[:MOST], run)
-        missing = [Drawn()] * (min(len(paths), MOST) - len(run.drawn))
-        beyond = [Drawn(error=f"more than {MOST} pictures at once")] * (len(paths) - MOST)
+                    await self._run_child(paths[:SHEET_PICTURES_MOST], run)
+        missing = [DrawResult()] * (min(len(paths), SHEET_PICTURES_MOST) - len(run.drawn))
+        beyond = [DrawResult(error=f"more than {SHEET_PICTURES_MOST} pictures at once")] * (
+            len(paths) - SHEET_PICTURES_MOST
+        )
         every = (*run.drawn, *missing, *beyond)
         if run.picture is None:
-            return Sheet(None, every, run.error or "none of the pictures can be drawn")
-        return Sheet(run.picture, every, None)
+            return ContactSheet(None, every, run.error or "none of the pictures can be drawn")
+        return ContactSheet(run.picture, every, None)
 
-    async def _child_for(self, paths: Sequence[tuple[str, Path]], run: _Run) -> None:
+    async def _run_child(self, paths: Sequence[tuple[str, Path]], run: _ChildRun) -> None:
         """Start a child, write it its task, read its records into `run`, see it end."""
         try:
             process = await asyncio.create_subprocess_exec(
@@ -97,9 +101,9 @@ class Studio:
         try:
             assert process.stdin is not None  # noqa: S101 - asked for above
             assert process.stdout is not None  # noqa: S101 - likewise
-            process.stdin.write(_task(self._limits, paths))
+            process.stdin.write(_encode_request(self._limits, paths))
             process.stdin.close()
-            await self._read(process.stdout, paths, run)
+            await self._read_records(process.stdout, paths, run)
         except EOFError:
             run.error = f"the child that draws ended: status {await process.wait()}"
         except (ValueError, asyncio.LimitOverrunError):
@@ -115,40 +119,40 @@ class Studio:
             last = said.decode(errors="replace").strip().rpartition("\n")[2][:300]
             log.error("%s: %s", run.error, last, extra={"action": "pictures.start"})
 
-    async def _read(self, out: asyncio.StreamReader, paths: Sequence[tuple[str, Path]], run: _Run) -> None:
+    async def _read_records(self, out: asyncio.StreamReader, paths: Sequence[tuple[str, Path]], run: _ChildRun) -> None:
         """Records from the child; raises ValueError or EOFError where it leaves off."""
-        record, _ = await _record(out)
+        record, _ = await _read_record(out)
         run.started = True
-        if record.without and not self._told:
-            self._told = True
+        if record.without and not self._reported_limits:
+            self._reported_limits = True
             without = "; ".join(record.without)[:400]
             log.warning("pictures are drawn without some limits: %s", without, extra={"action": "pictures.limits"})
         for caption, _ in paths:
-            record, content = await _record(out)
-            run.drawn.append(Drawn(content, record.width, record.height, record.error))
+            record, content = await _read_record(out)
+            run.drawn.append(DrawResult(content, record.width, record.height, record.error))
             if record.died or record.why:
                 why = record.error or record.why
                 log.warning("picture %s is not drawn: %s", caption, why, extra={"action": "pictures.died"})
-        record, content = await _record(out)
+        record, content = await _read_record(out)
         run.picture, run.error = content, record.error
 
 
-def _task(limits: Limits, paths: Sequence[tuple[str, Path]]) -> bytes:
+def _encode_request(limits: DrawLimits, paths: Sequence[tuple[str, Path]]) -> bytes:
     return json.dumps(
         {"limits": limits, "pictures": [(caption, str(path.absolute())) for caption, path in paths]}
     ).encode()
 
 
-async def _record(out: asyncio.StreamReader) -> tuple[_Record, bytes | None]:
+async def _read_record(out: asyncio.StreamReader) -> tuple[_ChildRecord, bytes | None]:
     line = await out.readuntil(b"\n")
-    record = msgspec.json.decode(line, type=_Record)
+    record = msgspec.json.decode(line, type=_ChildRecord)
     if not 0 <= record.size <= _LARGEST:
         raise ValueError("too large")
     content = await out.readexactly(record.size)
     if content and not content.startswith(b"\xff\xd8\xff"):
         raise ValueError("not a JPEG")
-    return msgspec.structs.replace(record, error=_line(record.error), why=_line(record.why)), content or None
+    return msgspec.structs.replace(record, error=_one_line(record.error), why=_one_line(record.why)), content or None
 
 
-def _line(text: str | None) -> str | None:
+def _one_line(text: str | None) -> str | None:
     return " ".join(text.split())[:200] if text else None

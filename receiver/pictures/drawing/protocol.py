@@ -8,11 +8,11 @@ standard library.
 
 from typing import NamedTuple
 
-MOST = 36
+SHEET_PICTURES_MOST = 36
 """Pictures on one contact sheet."""
 
 
-class Limits(NamedTuple):
+class DrawLimits(NamedTuple):
     """What drawing may use."""
 
     memory_mb: int = 192  # of address space, each process; a decoded picture takes 4 bytes a pixel, a WebP 16
@@ -21,7 +21,7 @@ class Limits(NamedTuple):
     within_s: float = 12.0  # all pictures of one sheet, by the clock
 
 
-class Drawn(NamedTuple):
+class DrawResult(NamedTuple):
     """What was drawn of one picture: `small`, a JPEG of at most 512 pixels; and how large it is itself, upright.
 
     With neither `small` nor `error` it is no fault of its own: there was no time for it, or no process.
@@ -33,9 +33,9 @@ class Drawn(NamedTuple):
     error: str | None = None  # why there never will be a thumbnail, in one line
 
 
-class Sheet(NamedTuple):
+class ContactSheet(NamedTuple):
     """A contact sheet of at most 1600 × 1600 pixels and 1 MB, a JPEG, and what was drawn of each picture, in order."""
 
     picture: bytes | None = None
-    drawn: tuple[Drawn, ...] = ()
+    drawn: tuple[DrawResult, ...] = ()
     error: str | None = None  # why there is no contact sheet, in one line

@@ -11,7 +11,7 @@ from itertools import islice
 
 import msgspec
 
-from receiver.core.types import Ending, Error, Image, Outcome, Shape
+from receiver.core.types import Ending, Image, Outcome, OutcomeShape, TaskError
 from receiver.providers import json_values
 from receiver.providers.json_values import Json
 from receiver.providers.vtrix import bodies_fast
@@ -30,7 +30,7 @@ _SAYS = {
     Ending.RUNNING: """queued pending staged starting created submitted not_start processing running in_progress
         progress 1""",
 }
-WORDS = {word: ending for ending, words in _SAYS.items() for word in words.split()}
+STATUS_WORDS = {word: ending for ending, words in _SAYS.items() for word in words.split()}
 _PREFIXES = ("jobstatus", "task_status_")
 
 # Where to look in a level, in this order; the levels are the body and its `data`, `payload` and `….task`.
@@ -71,46 +71,46 @@ _FOREIGN_KEYS = ("urls", "results", "resultUrls", "images", "image_urls", "task_
 _TASK_STATUS = re.compile(r"(?!jobstatus)[a-z][\w -]{0,99}", re.ASCII | re.IGNORECASE)
 
 
-def parse(body: bytes) -> Outcome | None:
+def parse_body(body: bytes) -> Outcome | None:
     """The outcome that a callback's or a poll reply's body tells, or None if there is none to be had. Never raises."""
-    return bodies_fast.completed(body) or read(body)
+    return bodies_fast.parse_completed(body) or parse_any_body(body)
 
 
-def read(body: bytes) -> Outcome | None:
+def parse_any_body(body: bytes) -> Outcome | None:
     """`parse`, whatever the body: the long way, which says the same."""
-    top = json_values.decode(body)
+    top = json_values.decode_object(body)
     if top is None:
         return None
-    return _task(top) if _is_task(top) else _foreign(top)
+    return _task_outcome(top) if _is_task_object(top) else _foreign_outcome(top)
 
 
-def accepted(body: bytes) -> Outcome | None:
+def parse_accepted(body: bytes) -> Outcome | None:
     """The task object in the answer to a submission of ours, or None if it has no `id`. An `id` is enough: we asked."""
-    top = json_values.decode(body)
-    task_id = json_values.ident(top.get("id")) if top else None
+    top = json_values.decode_object(body)
+    task_id = json_values.parse_id(top.get("id")) if top else None
     if top is None or task_id is None:
         return None
-    if _is_task(top):
-        return _task(top)
-    told = _foreign(top) or Outcome(ending=Ending.RUNNING, shape=Shape.TASK, status="")
-    return msgspec.structs.replace(told, shape=Shape.TASK, task_id=task_id, job_id=None)
+    if _is_task_object(top):
+        return _task_outcome(top)
+    told = _foreign_outcome(top) or Outcome(ending=Ending.RUNNING, shape=OutcomeShape.TASK, status="")
+    return msgspec.structs.replace(told, shape=OutcomeShape.TASK, task_id=task_id, job_id=None)
 
 
-def refusal(body: bytes) -> Error | None:
+def parse_refusal(body: bytes) -> TaskError | None:
     """What a provider's answer complains of: `error`, else `message`, `detail` or `status.message`, else None."""
-    top = json_values.decode(body)
+    top = json_values.decode_object(body)
     if top is None:
         return None
-    if (error := _told(top)) or top.get("code") in (0, 200):  # {"code": 0, "message": "success"} is no complaint
+    if (error := _error_field(top)) or top.get("code") in (0, 200):  # {"code": 0, "message": "success"} is no complaint
         return error
-    error = _reason(top)
-    return error if error and WORDS.get(_word(error.message), Ending.FAILED) is Ending.FAILED else None
+    error = _reason_elsewhere(top)
+    return error if error and STATUS_WORDS.get(_normalise_word(error.message), Ending.FAILED) is Ending.FAILED else None
 
 
 # The provider's own task object
 
 
-def _is_task(top: Json) -> bool:
+def _is_task_object(top: Json) -> bool:
     """A text `id`, a word as `status`, a `model` or a numeric `created_at`, and any results in `output[].content[]`.
 
     Being one lets a body settle its task at once, so results in any other place rule it out; unknown fields do not.
@@ -118,9 +118,9 @@ def _is_task(top: Json) -> bool:
     status, task_id, model = top.get("status"), top.get("id"), top.get("model")
     if not (isinstance(status, str) and isinstance(task_id, str)):
         return False
-    if not _TASK_STATUS.fullmatch(status) or json_values.ident(task_id) is None:
+    if not _TASK_STATUS.fullmatch(status) or json_values.parse_id(task_id) is None:
         return False
-    if not (isinstance(model, str) and model.strip()) and json_values.created_at(top.get("created_at")) is None:
+    if not (isinstance(model, str) and model.strip()) and json_values.parse_created_at(top.get("created_at")) is None:
         return False
     output = top.get("output") or top.get("outputs")
     if output:
@@ -128,115 +128,121 @@ def _is_task(top: Json) -> bool:
     return not any(top.get(key) for key in _FOREIGN_KEYS)
 
 
-def _task(top: Json) -> Outcome:
+def _task_outcome(top: Json) -> Outcome:
     status: str = top["status"]
-    ending = WORDS.get(_word(status), Ending.RUNNING)
+    ending = STATUS_WORDS.get(_normalise_word(status), Ending.RUNNING)
     metadata = top.get("metadata")
-    job_id = json_values.ident(json_values.first((metadata,), JOB_ID_KEYS)) if isinstance(metadata, dict) else None
-    images = _images(top.get("output") or top.get("outputs"), job_id)
-    ending, error = _judge(ending, (top,), images)
+    job_id = (
+        json_values.parse_id(json_values.first_value((metadata,), JOB_ID_KEYS)) if isinstance(metadata, dict) else None
+    )
+    images = _parse_images(top.get("output") or top.get("outputs"), job_id)
+    ending, error = _weigh_error(ending, (top,), images)
     return Outcome(
         ending=ending,
-        shape=Shape.TASK,
-        status=json_values.text(status, STATUS_MOST),
-        task_id=json_values.ident(top["id"]),
-        model=json_values.name(top.get("model")),
-        created_at=json_values.created_at(top.get("created_at")),
-        progress=json_values.progress(top.get("progress")),
+        shape=OutcomeShape.TASK,
+        status=json_values.clean_text(status, STATUS_MOST),
+        task_id=json_values.parse_id(top["id"]),
+        model=json_values.short_text(top.get("model")),
+        created_at=json_values.parse_created_at(top.get("created_at")),
+        progress=json_values.parse_progress(top.get("progress")),
         images=images,
         error=error,
-        usage=json_values.usage(top.get("usage")),
+        usage=json_values.parse_usage(top.get("usage")),
     )
 
 
 # Everybody else's
 
 
-def _foreign(top: Json) -> Outcome | None:
-    levels = _levels(top)
-    status = _status(levels)
+def _foreign_outcome(top: Json) -> Outcome | None:
+    levels = _nested_levels(top)
+    status = _find_status(levels)
     code = _envelope_code(top) if status is None else None
     if status is None and code is None:
         return None
-    shape = _shape(top, status, wrapped=len(levels) > 1)
+    shape = _guess_shape(top, status, wrapped=len(levels) > 1)
     job_id = next(
-        (found for level in reversed(levels) if (found := json_values.ident(json_values.first((level,), ID_KEYS)))),
+        (
+            found
+            for level in reversed(levels)
+            if (found := json_values.parse_id(json_values.first_value((level,), ID_KEYS)))
+        ),
         None,
     )
-    images = _pictures(levels, job_id if shape is not Shape.OTHER else None)
+    images = _find_images(levels, job_id if shape is not OutcomeShape.OTHER else None)
     if status is not None:
-        ending = _ending(status, json_values.first(levels, ("comment",)))
+        ending = _refine_ending(status, json_values.first_value(levels, ("comment",)))
     elif code in (0, 200):
         ending = Ending.COMPLETED if images else Ending.RUNNING
     else:
         ending = Ending.FAILED
-    ending, error = _judge(ending, levels, images)
+    ending, error = _weigh_error(ending, levels, images)
     return Outcome(
         ending=ending,
         shape=shape,
         status=str(code) if status is None else status,
         job_id=job_id,
-        model=json_values.name(json_values.first(levels, ("model",))),
-        created_at=json_values.created_at(json_values.first(levels, ("created_at",))),
-        progress=json_values.progress(json_values.first(levels, PROGRESS_KEYS)),
+        model=json_values.short_text(json_values.first_value(levels, ("model",))),
+        created_at=json_values.parse_created_at(json_values.first_value(levels, ("created_at",))),
+        progress=json_values.parse_progress(json_values.first_value(levels, PROGRESS_KEYS)),
         images=images,
         error=error,
-        usage=json_values.usage(json_values.first(levels, ("usage",))),
+        usage=json_values.parse_usage(json_values.first_value(levels, ("usage",))),
     )
 
 
-def _levels(top: Json) -> tuple[Json, ...]:
+def _nested_levels(top: Json) -> tuple[Json, ...]:
     """The objects that may speak of the task, the innermost first."""
     inner = [value for key in ("data", "payload") if isinstance(value := top.get(key), dict)]
     tasks = [value for level in inner if isinstance(value := level.get("task"), dict)]
     return (*tasks, *inner, top)
 
 
-def _status(levels: tuple[Json, ...]) -> str | None:
+def _find_status(levels: tuple[Json, ...]) -> str | None:
     for level in levels:
         for key in STATUS_KEYS:
             value = level.get(key)
             if isinstance(value, str) and value.strip():
-                return json_values.text(value.strip(), STATUS_MOST)
-            if (number := json_values.whole(value)) is not None:
+                return json_values.clean_text(value.strip(), STATUS_MOST)
+            if (number := json_values.parse_int(value)) is not None:
                 return str(number)
     name = levels[-1].get("event")
-    if isinstance(name, str) and _word(name) in WORDS:
-        return json_values.text(name.strip(), STATUS_MOST)
-    return "error" if any(_told(level) for level in levels) else None
+    if isinstance(name, str) and _normalise_word(name) in STATUS_WORDS:
+        return json_values.clean_text(name.strip(), STATUS_MOST)
+    return "error" if any(_error_field(level) for level in levels) else None
 
 
 def _envelope_code(top: Json) -> int | None:
     """The number of a `{code, msg, data}` that has no status: 0 and 200 are well, all others failures."""
-    return json_values.whole(top.get("code")) if any(key in top for key in ("msg", "message", "data")) else None
+    return json_values.parse_int(top.get("code")) if any(key in top for key in ("msg", "message", "data")) else None
 
 
-def _shape(top: Json, status: str | None, *, wrapped: bool) -> Shape:
+def _guess_shape(top: Json, status: str | None, *, wrapped: bool) -> OutcomeShape:
     if wrapped or "data" in top:
-        return Shape.WRAPPED
+        return OutcomeShape.WRAPPED
     upstream = status is not None and (status.isdigit() or status.lower().startswith("jobstatus"))
     if "id" in top and (upstream or isinstance(top.get("comment"), str)):
-        return Shape.JOB
-    return Shape.OTHER
+        return OutcomeShape.JOB
+    return OutcomeShape.OTHER
 
 
-def _ending(status: str, comment: object) -> Ending:
+def _refine_ending(status: str, comment: object) -> Ending:
     """`comment` refines what a number leaves open: which number is a cancellation, and what an unknown one means."""
-    ending = WORDS.get(_word(status), Ending.RUNNING)
+    ending = STATUS_WORDS.get(_normalise_word(status), Ending.RUNNING)
     if isinstance(comment, str):
-        remark = WORDS.get(_word(comment), ending)
-        if (status.isdigit() and status not in WORDS) or (ending, remark) == (Ending.FAILED, Ending.CANCELLED):
+        remark = STATUS_WORDS.get(_normalise_word(comment), ending)
+        if (status.isdigit() and status not in STATUS_WORDS) or (ending, remark) == (Ending.FAILED, Ending.CANCELLED):
             return remark
     return ending
 
 
-def _pictures(levels: tuple[Json, ...], job_id: str | None) -> tuple[Image, ...]:
+def _find_images(levels: tuple[Json, ...], job_id: str | None) -> tuple[Image, ...]:
     for level in levels:
         for place in PICTURE_PLACES:
             found: object = level
             for key in place:
                 found = found.get(key) if isinstance(found, dict) else None
-            if images := _images(found, job_id):
+            if images := _parse_images(found, job_id):
                 return images
     return ()
 
@@ -244,15 +250,15 @@ def _pictures(levels: tuple[Json, ...], job_id: str | None) -> tuple[Image, ...]
 # The parts
 
 
-def _images(found: object, job_id: str | None) -> tuple[Image, ...]:
+def _parse_images(found: object, job_id: str | None) -> tuple[Image, ...]:
     """The usable ones of a list of URLs, items or blocks of items. One that is not usable still counts as a place."""
     if not isinstance(found, list):
         return ()
-    places = enumerate(islice(_items(found), IMAGES_MOST))
-    return tuple(image for place, item in places if (image := _image(place, item, job_id)))
+    places = enumerate(islice(_image_items(found), IMAGES_MOST))
+    return tuple(image for place, item in places if (image := _parse_image(place, item, job_id)))
 
 
-def _items(blocks: Iterable[object]) -> Iterator[object]:
+def _image_items(blocks: Iterable[object]) -> Iterator[object]:
     for block in blocks:
         if not (isinstance(block, dict) and "content" in block):
             yield block
@@ -260,71 +266,77 @@ def _items(blocks: Iterable[object]) -> Iterator[object]:
             yield from content
 
 
-def _image(place: int, item: object, job_id: str | None) -> Image | None:
+def _parse_image(place: int, item: object, job_id: str | None) -> Image | None:
     if not isinstance(item, dict):
-        url = json_values.url(item)
+        url = json_values.parse_url(item)
         return Image(place, url, "image", job_id) if url else None
-    url = json_values.url(item.get(URL_KEYS[0]) or json_values.first((item,), URL_KEYS))
+    url = json_values.parse_url(item.get(URL_KEYS[0]) or json_values.first_value((item,), URL_KEYS))
     if url is None:
         return None
-    own_id = json_values.ident(item.get(JOB_ID_KEYS[0]) or json_values.first((item,), JOB_ID_KEYS))
-    return Image(place, url, json_values.name(item.get("type")) or "image", own_id or job_id)
+    own_id = json_values.parse_id(item.get(JOB_ID_KEYS[0]) or json_values.first_value((item,), JOB_ID_KEYS))
+    return Image(place, url, json_values.short_text(item.get("type")) or "image", own_id or job_id)
 
 
-def _judge(ending: Ending, levels: tuple[Json, ...], images: tuple[Image, ...]) -> tuple[Ending, Error | None]:
+def _weigh_error(
+    ending: Ending, levels: tuple[Json, ...], images: tuple[Image, ...]
+) -> tuple[Ending, TaskError | None]:
     """The ending in the light of the error, and the error in the light of the ending.
 
     The mere presence of `error` says nothing: successes carry it empty. But one sibling says COMPLETED of failures too.
     """
     if ending is Ending.RUNNING or (ending is Ending.COMPLETED and images):
         return ending, None
-    error = next((found for level in levels if (found := _told(level))), None)
+    error = next((found for level in levels if (found := _error_field(level))), None)
     if ending is Ending.COMPLETED:
         return (Ending.FAILED, error) if error else (ending, None)
-    error = error or next((found for level in levels if (found := _reason(level))), None)
-    return ending, error or (Error(None, NO_REASON) if ending is Ending.FAILED else None)
+    error = error or next((found for level in levels if (found := _reason_elsewhere(level))), None)
+    return ending, error or (TaskError(None, NO_REASON) if ending is Ending.FAILED else None)
 
 
-def _told(level: Json) -> Error | None:
+def _error_field(level: Json) -> TaskError | None:
     """What `error` says, a text or an object. Code 0, or neither code nor message, says nothing."""
     value = level.get("error")
     if not value:
         return None
-    told = json_values.first((value,), CODE_KEYS) if isinstance(value, dict) else None
-    code, message = json_values.code(told), _words(value)
-    if (code is None and not message) or json_values.is_zero(told):
+    told = json_values.first_value((value,), CODE_KEYS) if isinstance(value, dict) else None
+    code, message = json_values.parse_code(told), _message_text(value)
+    if (code is None and not message) or json_values.is_zero_code(told):
         return None
-    return _error(code or json_values.code(json_values.first((level,), CODE_KEYS[1:])), message, value)
+    return _make_error(code or json_values.parse_code(json_values.first_value((level,), CODE_KEYS[1:])), message, value)
 
 
-def _reason(level: Json) -> Error | None:
+def _reason_elsewhere(level: Json) -> TaskError | None:
     """What a level says beside an `error` that says nothing: the chain of message keys."""
     for key in ("error", *REASON_KEYS):
         value = level.get(key)
         if key == "status" and not isinstance(value, dict):
             continue
-        if message := _words(value):
-            told = json_values.first((value, level) if isinstance(value, dict) else (level,), CODE_KEYS)
-            code = None if json_values.is_zero(told) or json_values.whole(told) == 200 else json_values.code(told)
-            return _error(code, message, {it: level[it] for it in ("code", key) if it in level})
+        if message := _message_text(value):
+            told = json_values.first_value((value, level) if isinstance(value, dict) else (level,), CODE_KEYS)
+            code = (
+                None
+                if json_values.is_zero_code(told) or json_values.parse_int(told) == 200
+                else json_values.parse_code(told)
+            )
+            return _make_error(code, message, {it: level[it] for it in ("code", key) if it in level})
     return None
 
 
-def _error(code: str | None, message: str | None, raw: object) -> Error:
-    return Error(code, json_values.masked(message or NO_REASON), json_values.raw(raw))
+def _make_error(code: str | None, message: str | None, raw: object) -> TaskError:
+    return TaskError(code, json_values.mask_tokens(message or NO_REASON), json_values.bounded_raw(raw))
 
 
-def _words(value: object) -> str | None:
+def _message_text(value: object) -> str | None:
     if isinstance(value, list) and value and not isinstance(value[0], list):
-        return _words(value[0])
+        return _message_text(value[0])
     if isinstance(value, dict):
         texts = (value.get(key) for key in MESSAGE_KEYS)
         value = next((text for text in texts if isinstance(text, str) and text.strip()), None)
-    return (json_values.text(value.strip(), json_values.MESSAGE_MOST) or None) if isinstance(value, str) else None
+    return (json_values.clean_text(value.strip(), json_values.MESSAGE_MOST) or None) if isinstance(value, str) else None
 
 
-def _word(text: str) -> str:
-    if text in WORDS:
+def _normalise_word(text: str) -> str:
+    if text in STATUS_WORDS:
         return text
     word = text.strip().lower().replace("-", "_").replace(" ", "_")
     for prefix in _PREFIXES:

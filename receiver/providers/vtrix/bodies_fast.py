@@ -11,14 +11,14 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from receiver.core.types import Ending, Image, Outcome, Shape, Usage
+from receiver.core.types import Ending, Image, Outcome, OutcomeShape, Usage
 from receiver.providers import json_values
 
 _IMAGES_MOST = 64
 _Word = Annotated[str, Meta(min_length=1, max_length=json_values.ID_MOST)]
 
 
-class _Item(Struct, gc=False):
+class _ImageItem(Struct, gc=False):
     url: Annotated[str, Meta(max_length=json_values.URL_MOST)]
     type: _Word = "image"
     jobId: _Word | None = None  # noqa: N815 - the provider's name
@@ -26,38 +26,38 @@ class _Item(Struct, gc=False):
     image_url: None = None
 
 
-class _Block(Struct, gc=False):
-    content: list[_Item]
+class _ContentBlock(Struct, gc=False):
+    content: list[_ImageItem]
 
 
-class _Metadata(Struct, gc=False):
+class _TaskMetadata(Struct, gc=False):
     jobId: None = None  # noqa: N815 - the provider's name
     job_id: None = None
 
 
-class _Usage(Struct, gc=False):
+class _TaskUsage(Struct, gc=False):
     cost: Annotated[str, Meta(pattern=r"^\d{1,9}(\.\d{1,9})?$")]
     discount: Annotated[float, Meta(ge=0, le=1000)] | None = None
 
 
-class _Completed(Struct, gc=False):
+class _CompletedTask(Struct, gc=False):
     id: _Word
     status: Literal["completed"]
     model: _Word
     created_at: Annotated[int, Meta(ge=1_000_000_000, lt=4_100_000_000)]
-    output: Annotated[list[_Block], Meta(min_length=1)]
+    output: Annotated[list[_ContentBlock], Meta(min_length=1)]
     progress: Annotated[float, Meta(ge=0, le=1)] | None = None
-    usage: _Usage | None = None
-    metadata: _Metadata | None = None
+    usage: _TaskUsage | None = None
+    metadata: _TaskMetadata | None = None
     error: None = None
 
 
 _ODD = (b"\\", b"\x7f", b'" ')  # an escape, a control character, perhaps a blank text
 _is_url = re.compile(r"https?://[^ /?#][^ ]*").fullmatch
-_decode = msgspec.json.Decoder(_Completed).decode
+_decode = msgspec.json.Decoder(_CompletedTask).decode
 
 
-def completed(body: bytes) -> Outcome | None:
+def parse_completed(body: bytes) -> Outcome | None:
     """The outcome of a plain completed task object; None for any other body."""
     if not body.isascii() or any(odd in body for odd in _ODD):
         return None
@@ -71,7 +71,7 @@ def completed(body: bytes) -> Outcome | None:
     usage = task.usage
     return Outcome(
         ending=Ending.COMPLETED,
-        shape=Shape.TASK,
+        shape=OutcomeShape.TASK,
         status="completed",
         task_id=task.id,
         model=task.model,

@@ -19,8 +19,17 @@ from msgspec import Struct
 from receiver import __version__
 from receiver.core.errors import SettingsError
 from receiver.core.schedule import RETRY_AFTER_MOST
-from receiver.core.types import Answer, Clock, Error, Heard, Outcome, Reply, Shape, Taken
-from receiver.providers.address import check
+from receiver.core.types import (
+    Clock,
+    Outcome,
+    OutcomeShape,
+    PollReply,
+    PollResult,
+    SubmitAnswer,
+    SubmitResult,
+    TaskError,
+)
+from receiver.providers.address import check_url_and_key
 from receiver.providers.vtrix import bodies
 
 CONNECT_S = 10.0
@@ -33,7 +42,7 @@ _BUSY = 429
 _UNAVAILABLE = 503
 _UNKNOWN = 404
 _REFUSED = frozenset({400, 404, 413, 422})
-_BARRED = frozenset({401, 402, 403})
+_UNAUTHORIZED = frozenset({401, 402, 403})
 
 _TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")  # it may come from a stranger's body, and goes into a path
 _ANY_URL = re.compile(r"https?:\S+", re.IGNORECASE)
@@ -41,7 +50,7 @@ _ECHO_LEAST = 8  # characters; a shorter key is found in any id by chance, and r
 _SECRET_LEAST = 16  # characters; a shorter last path segment is no token, and would be found everywhere
 
 
-class _Exchange(Struct, frozen=True):
+class _HttpExchange(Struct, frozen=True):
     """One request and what came of it. `status` 0: no answer; `body` None: none to be had, or not within bounds."""
 
     sent: bool
@@ -69,7 +78,7 @@ class Vtrix:
         submit_s: float = SUBMIT_S,
         poll_s: float = POLL_S,
     ) -> None:
-        check(url, key)
+        check_url_and_key(url, key)
         try:
             self._host = httpx.URL(url).host
         except httpx.InvalidURL:
@@ -85,28 +94,28 @@ class Vtrix:
     def __repr__(self) -> str:
         return f"Vtrix({self._host!r})"
 
-    async def submit(self, model: str, params: bytes, callback: str | None) -> Answer:
+    async def submit(self, model: str, params: bytes, callback: str | None) -> SubmitAnswer:
         """Send one task. `params` is a JSON object, sent as it is, with `callback` put in."""
         fields = msgspec.json.decode(params, type=dict[str, msgspec.Raw])  # Raw: numbers keep their spelling
         if callback is not None:
             fields["callback"] = msgspec.Raw(msgspec.json.encode(callback))
         content = msgspec.json.encode({"model": model, "input": [{"params": fields}]})
-        secrets = (self._key, *_secrets_of(callback)) if callback else (self._key,)
-        return _answer(await self._exchange("POST", self._url, content, self._submit_s, secrets), self._clock())
+        secrets = (self._key, *_callback_secrets(callback)) if callback else (self._key,)
+        return _to_answer(await self._send_request("POST", self._url, content, self._submit_s, secrets), self._clock())
 
-    async def poll(self, task_id: str) -> Reply:
+    async def poll(self, task_id: str) -> PollReply:
         """Ask about one task. An id that cannot be Vtrix's is unknown without asking."""
         if not _TASK_ID.fullmatch(task_id):
-            return Reply(Heard.UNKNOWN, "not asked: no id of this provider looks like that")
+            return PollReply(PollResult.UNKNOWN, "not asked: no id of this provider looks like that")
         url = f"{self._url}/task/{task_id}"
-        return _reply(await self._exchange("GET", url, None, self._poll_s, (self._key,)), task_id, self._clock())
+        return _to_reply(await self._send_request("GET", url, None, self._poll_s, (self._key,)), task_id, self._clock())
 
-    async def _exchange(
+    async def _send_request(
         self, method: str, url: str, content: bytes | None, deadline_s: float, secrets: tuple[str, ...]
-    ) -> _Exchange:
+    ) -> _HttpExchange:
         sent = False
 
-        async def watch(step: str, _: Any) -> None:
+        async def note_sent(step: str, _: Any) -> None:
             nonlocal sent
             sent = sent or step.endswith("send_request_headers.started")
 
@@ -124,7 +133,7 @@ class Vtrix:
             # `connect` counts twice, for TCP and for TLS. Together they end before the deadline, because a cancelled
             # TLS handshake leaks its socket (httpcore 1.0).
             timeout=httpx.Timeout(deadline_s, connect=min(self._connect_s, deadline_s / 3), pool=deadline_s / 6),
-            extensions={"trace": watch},
+            extensions={"trace": note_sent},
         )
         status, retry_after, body, fault = 0, None, None, ""
         try:
@@ -132,15 +141,15 @@ class Vtrix:
                 response = await self._client.send(request, stream=True, follow_redirects=False)
                 async with aclosing(response):
                     status, retry_after = response.status_code, response.headers.get("retry-after")
-                    body = await _read(response)
+                    body = await _read_bounded(response)
         except (httpx.HTTPError, OSError) as error:  # OSError: timeouts, and TLS errors that httpx lets through
             fault = f"{type(error).__name__}: {error}".rstrip(": ")
         if body is not None:
-            body = _redact(body, secrets)
-        return _Exchange(sent, status, body, retry_after, fault)
+            body = _redact_echoes(body, secrets)
+        return _HttpExchange(sent, status, body, retry_after, fault)
 
 
-async def _read(response: httpx.Response) -> bytes | None:
+async def _read_bounded(response: httpx.Response) -> bytes | None:
     """The body, or None if it is too long, or encoded though we said identity."""
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         return None
@@ -153,57 +162,57 @@ async def _read(response: httpx.Response) -> bytes | None:
     return bytes(body)
 
 
-def _answer(got: _Exchange, now: int) -> Answer:
+def _to_answer(got: _HttpExchange, now: int) -> SubmitAnswer:
     """What the answer to a submission means."""
     if not got.sent:
-        return Answer(Taken.NOT_SENT, _line(got, None))
+        return SubmitAnswer(SubmitResult.NOT_SENT, _log_line(got, None))
     body = got.body or b""
-    outcome, error = bodies.accepted(body), bodies.refusal(body)
-    taken = _taken(got.status, outcome, error)
-    if taken is Taken.REFUSED:
-        error = error or Error(None, _unexplained(got.status, body))
-    return Answer(
+    outcome, error = bodies.parse_accepted(body), bodies.parse_refusal(body)
+    taken = _classify_submission(got.status, outcome, error)
+    if taken is SubmitResult.REFUSED:
+        error = error or TaskError(None, _describe_refusal(got.status, body))
+    return SubmitAnswer(
         taken,
-        _line(got, error, outcome),
+        _log_line(got, error, outcome),
         outcome=outcome,
         error=error,
-        retry_after_ms=retry_after_ms(got.retry_after, now) if taken is Taken.BUSY else None,
+        retry_after_ms=retry_after_ms(got.retry_after, now) if taken is SubmitResult.BUSY else None,
     )
 
 
-def _unexplained(status: int, body: bytes) -> str:
+def _describe_refusal(status: int, body: bytes) -> str:
     """What to say of a refusal that is not in the provider's words: it may come from somewhere else altogether."""
-    prose = _prose(body)
+    prose = _plain_text(body)
     said = f"HTTP {status}: {prose}" if prose else f"the provider answered HTTP {status}"
     return f"{said} (is PROVIDER_URL right?)" if status == _UNKNOWN else said
 
 
-def _taken(status: int, outcome: Outcome | None, error: Error | None) -> Taken:
+def _classify_submission(status: int, outcome: Outcome | None, error: TaskError | None) -> SubmitResult:
     if status == _BUSY or (status == _UNAVAILABLE and error):
-        return Taken.BUSY
+        return SubmitResult.BUSY
     if status in _REFUSED or (status == httpx.codes.OK and error and not outcome):
-        return Taken.REFUSED
-    if status in _BARRED:
-        return Taken.BARRED
-    return Taken.TAKEN if status == httpx.codes.OK and outcome else Taken.UNCLEAR
+        return SubmitResult.REFUSED
+    if status in _UNAUTHORIZED:
+        return SubmitResult.UNAUTHORIZED
+    return SubmitResult.TAKEN if status == httpx.codes.OK and outcome else SubmitResult.UNCLEAR
 
 
-def _reply(got: _Exchange, task_id: str, now: int) -> Reply:
+def _to_reply(got: _HttpExchange, task_id: str, now: int) -> PollReply:
     """What the reply to a poll means. A task object that is another task's means nothing."""
     body = got.body or b""
     if got.status == httpx.codes.OK:
-        outcome = bodies.parse(body)
-        if outcome and outcome.shape is Shape.TASK and outcome.task_id == task_id:
-            return Reply(Heard.OUTCOME, _line(got, outcome.error, outcome), outcome, body)
-    heard = Heard.NOTHING
+        outcome = bodies.parse_body(body)
+        if outcome and outcome.shape is OutcomeShape.TASK and outcome.task_id == task_id:
+            return PollReply(PollResult.OUTCOME, _log_line(got, outcome.error, outcome), outcome, body)
+    heard = PollResult.NOTHING
     if got.status == _BUSY:
-        heard = Heard.BUSY
+        heard = PollResult.BUSY
     elif got.status == _UNKNOWN:
-        heard = Heard.UNKNOWN
-    elif got.status in _BARRED:
-        heard = Heard.BARRED
-    wait = retry_after_ms(got.retry_after, now) if heard is Heard.BUSY else None
-    return Reply(heard, _line(got, bodies.refusal(body)), None, body, wait)
+        heard = PollResult.UNKNOWN
+    elif got.status in _UNAUTHORIZED:
+        heard = PollResult.UNAUTHORIZED
+    wait = retry_after_ms(got.retry_after, now) if heard is PollResult.BUSY else None
+    return PollReply(heard, _log_line(got, bodies.parse_refusal(body)), None, body, wait)
 
 
 def retry_after_ms(value: str | None, now: int) -> int | None:
@@ -220,13 +229,13 @@ def retry_after_ms(value: str | None, now: int) -> int | None:
     return min(max(wait, 0), RETRY_AFTER_MOST)
 
 
-def _secrets_of(callback: str) -> tuple[str, ...]:
+def _callback_secrets(callback: str) -> tuple[str, ...]:
     """The callback URL, and its token by itself: the latter survives every escaping."""
     token = callback.rstrip("/").rpartition("/")[2]
     return (callback, token) if len(token) >= _SECRET_LEAST else (callback,)
 
 
-def _redact(body: bytes, secrets: tuple[str, ...]) -> bytes:
+def _redact_echoes(body: bytes, secrets: tuple[str, ...]) -> bytes:
     """Before anything is parsed, so that no later step can let an echo through."""
     for secret in secrets:
         if len(secret) < _ECHO_LEAST:
@@ -235,13 +244,13 @@ def _redact(body: bytes, secrets: tuple[str, ...]) -> bytes:
     return body
 
 
-def _prose(body: bytes) -> str:
+def _plain_text(body: bytes) -> str:
     """A body that is no JSON, if a person can read it."""
     text = " ".join(body[:4096].decode("utf-8", "replace").replace("\x00", "\ufffd").split())
     return "" if text.startswith(("<", "{", "[")) else text[:TEXT_MOST]
 
 
-def _line(got: _Exchange, error: Error | None, outcome: Outcome | None = None) -> str:
+def _log_line(got: _HttpExchange, error: TaskError | None, outcome: Outcome | None = None) -> str:
     """One line for the log. No URL stands in it, for it could be our callback's."""
     parts = [f"HTTP {got.status}" if got.status else "no answer"]
     if outcome:

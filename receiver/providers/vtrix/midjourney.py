@@ -4,18 +4,22 @@ Ranges and codes are from the provider's page of each model (doc.vtrix.ai/docs/a
 To add a model, declare it and add it to `MODELS`; nothing else needs to know.
 """
 
-from receiver.providers.parameters import Model, Number, Text, Url, Whole
+from receiver.providers.parameters import IntegerParam, Model, NumberParam, TextParam, UrlParam
 
 OUTPAINT = Model(
     name="midjourney_outpaint",
     fields=(
         # The provider states no longest job id; 256 is ours, so that none is without bound.
-        Text(name="jobId", required=True, missing_code="004007001", most=256, job_id=True),
-        Whole(name="imageNo", required=True, missing_code="004007002", invalid_code="004007003", least=0, most=3),
-        Number(name="scale", required=True, missing_code="004007004", invalid_code="004007005", least=1.1, most=2.0),
-        Text(name="remixPrompt", most=8192, prompt=True),
+        TextParam(name="jobId", required=True, missing_code="004007001", most=256, job_id=True),
+        IntegerParam(
+            name="imageNo", required=True, missing_code="004007002", invalid_code="004007003", least=0, most=3
+        ),
+        NumberParam(
+            name="scale", required=True, missing_code="004007004", invalid_code="004007005", least=1.1, most=2.0
+        ),
+        TextParam(name="remixPrompt", most=8192, prompt=True),
     ),
-    callback=Url(name="callback", invalid_code="004007006"),
+    callback=UrlParam(name="callback", invalid_code="004007006"),
     failed_code="004007098",
     unavailable_code="004007099",
 )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from receiver.core.errors import Newer
+from receiver.core.errors import NewerSchema
 
 
 class Migration(Struct, frozen=True):
@@ -15,7 +15,7 @@ class Migration(Struct, frozen=True):
     sql: str
 
 
-def migrations(dialect: str) -> list[Migration]:
+def load_migrations(dialect: str) -> list[Migration]:
     """The steps of `dialect` (`sqlite`, `postgres`), in order."""
     folder = Path(__file__).parent / dialect
     steps = [
@@ -26,11 +26,11 @@ def migrations(dialect: str) -> list[Migration]:
     return sorted(steps, key=lambda step: step.number)
 
 
-def missing(dialect: str, applied: int) -> list[Migration]:
+def missing_migrations(dialect: str, applied: int) -> list[Migration]:
     """The steps after number `applied`. Raises Newer when the database is ahead of this program."""
-    steps = migrations(dialect)
+    steps = load_migrations(dialect)
     if applied > steps[-1].number:
-        raise Newer(
+        raise NewerSchema(
             f"the database has schema {applied}, this version knows {steps[-1].number}: "
             "install the newer version again, or restore a backup made before the upgrade"
         )

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import aiosqlite
 
-from receiver.core.errors import Stale
+from receiver.core.errors import StaleUpdate
 from receiver.store.tables.connection import Row
 
 _SIZES = (64, 16, 4)  # rows a statement; few sizes, so that SQLite's prepared statements are found again
@@ -22,7 +22,7 @@ _PARAMS_MOST = 30_000  # SQLite takes 32,766
 _GROUP = re.compile(r"VALUES (\([?, ]+\))")
 
 
-class Change(NamedTuple):
+class DeferredChange(NamedTuple):
     """One statement, run for each of `rows`; `expect` is how many rows it has to change in all, if that matters.
 
     Where it says `VALUES (?, …)` it may be run for several rows at once.
@@ -33,33 +33,33 @@ class Change(NamedTuple):
     expect: int | None = None
 
 
-class Trips(aiosqlite.Connection):
+class BatchingConnection(aiosqlite.Connection):
     """A connection to the database at `path`, in autocommit: transactions are said in SQL."""
 
     def __init__(self, path: str) -> None:
         super().__init__(lambda: sqlite3.connect(path, isolation_level=None), iter_chunk_size=64)
         self.changed = 0  # rows, since it was opened; those that were rolled back too
 
-    async def trip(self, changes: Sequence[Change], sql: str, params: Row = ()) -> tuple[list[Any], int]:
+    async def flush(self, changes: Sequence[DeferredChange], sql: str, params: Row = ()) -> tuple[list[Any], int]:
         """Run `changes`, then `sql`: its rows, and how many it changed. Raises Stale before `sql` is run."""
-        told: tuple[list[Any], int] = await self._execute(self._run, changes, sql, params)  # type: ignore[no-untyped-call]
+        told: tuple[list[Any], int] = await self._execute(self._run_in_thread, changes, sql, params)  # type: ignore[no-untyped-call]
         return told
 
-    def _run(self, changes: Sequence[Change], sql: str, params: Row) -> tuple[list[Any], int]:
+    def _run_in_thread(self, changes: Sequence[DeferredChange], sql: str, params: Row) -> tuple[list[Any], int]:
         for change in changes:
-            met = sum(self._conn.execute(sql, row).rowcount for sql, row in _statements(change))
+            met = sum(self._conn.execute(sql, row).rowcount for sql, row in _batched_statements(change))
             if change.expect is not None and met != change.expect:
-                raise Stale(f"{change.expect - met} of {change.expect} rows had moved on")
+                raise StaleUpdate(f"{change.expect - met} of {change.expect} rows had moved on")
         cursor = self._conn.execute(sql, params)
         found = cursor.fetchall()
         self.changed = self._conn.total_changes
         return found, cursor.rowcount
 
 
-def _statements(change: Change) -> Iterator[tuple[str, Row]]:
+def _batched_statements(change: DeferredChange) -> Iterator[tuple[str, Row]]:
     at, left = 0, len(change.rows)
     for size in _SIZES:
-        if left >= size and (many := _multiplied(change.sql, size)) is not None:
+        if left >= size and (many := _multi_row_sql(change.sql, size)) is not None:
             while left >= size and size * len(change.rows[at]) <= _PARAMS_MOST:
                 yield many, tuple(chain.from_iterable(change.rows[at : at + size]))
                 at, left = at + size, left - size
@@ -68,7 +68,7 @@ def _statements(change: Change) -> Iterator[tuple[str, Row]]:
 
 
 @lru_cache(maxsize=64)
-def _multiplied(sql: str, size: int) -> str | None:
+def _multi_row_sql(sql: str, size: int) -> str | None:
     """The statement for `size` rows at once; None if it takes but one."""
     found = _GROUP.search(sql)
     if found is None:

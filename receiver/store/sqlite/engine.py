@@ -12,19 +12,19 @@ from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from receiver.core.errors import Corrupt, StoreError, Unavailable
-from receiver.store.migrations.steps import missing
-from receiver.store.signals import Listener, Listeners, Wakes
-from receiver.store.sqlite.batching import Change, Trips
-from receiver.store.sqlite.files import give, no_room, owner, take_lock
-from receiver.store.tables.callbacks import Callbacks
+from receiver.core.errors import CorruptDatabase, StoreError, StoreUnavailable
+from receiver.store.migrations.steps import missing_migrations
+from receiver.store.signals import ChangeListener, ChangeListeners, TopicWakeups
+from receiver.store.sqlite.batching import BatchingConnection, DeferredChange
+from receiver.store.sqlite.files import chown_if_root, database_owner, disk_full_reason, take_lock
+from receiver.store.tables.callbacks import CallbackTable
 from receiver.store.tables.connection import Row, Topic
-from receiver.store.tables.notices import Notices
-from receiver.store.tables.picture_copies import Copies
-from receiver.store.tables.retention import Pruning
-from receiver.store.tables.sends import Sends
-from receiver.store.tables.tasks import Tasks
-from receiver.store.writer_turns import Lane, Turns
+from receiver.store.tables.notices import NoticeTable
+from receiver.store.tables.picture_copies import PictureCopyTable
+from receiver.store.tables.retention import RetentionQueries
+from receiver.store.tables.sends import SendTable
+from receiver.store.tables.tasks import TaskTable
+from receiver.store.writer_turns import Lane, WriterLock
 
 READ_MOST_S = 1.0
 PROBE_BYTES = 1024 * 1024
@@ -41,7 +41,7 @@ _WRITING = (
     "PRAGMA synchronous = FULL",
     f"PRAGMA journal_size_limit = {LOG_MOST}",
 )
-_LATER = {
+_PASSING_ERRORS = {
     sqlite3.SQLITE_BUSY: "another process holds the database",
     sqlite3.SQLITE_LOCKED: "another connection holds the database",
     sqlite3.SQLITE_READONLY: "the database cannot be written",
@@ -54,55 +54,57 @@ _LATER = {
     sqlite3.SQLITE_INTERRUPT: "the query took longer than it may",
 }
 
-_Told = tuple[list[Any], int]
+_RowsAndCount = tuple[list[Any], int]
 
 
 class SqliteConnection:
     """`Connection` over one connection to SQLite: for reading, each query on its own; for writing, one transaction."""
 
-    def __init__(self, raw: Trips, read_most_s: float | None = None, turn: asyncio.Lock | None = None) -> None:
+    def __init__(
+        self, raw: BatchingConnection, read_most_s: float | None = None, turn: asyncio.Lock | None = None
+    ) -> None:
         self._raw = raw
         self._read_most_s = read_most_s
         self._turn = turn
-        self._put_off = [] if read_most_s is not None else [Change("BEGIN IMMEDIATE", [()])]
+        self._deferred = [] if read_most_s is not None else [DeferredChange("BEGIN IMMEDIATE", [()])]
         self._began = False
         self._changed = raw.changed
         self.touched: set[str] = set()
         self.woken: set[Topic] = set()
 
-    async def rows(self, sql: str, params: Row = ()) -> list[Any]:
-        return (await self._trip(sql, params))[0]
+    async def fetch_rows(self, sql: str, params: Row = ()) -> list[Any]:
+        return (await self._flush_and_run(sql, params))[0]
 
-    async def run(self, sql: str, params: Row = ()) -> int:
-        return (await self._trip(sql, params))[1]
+    async def run_statement(self, sql: str, params: Row = ()) -> int:
+        return (await self._flush_and_run(sql, params))[1]
 
-    def later(self, sql: str, rows: Sequence[Row], *, expect: int | None = None) -> None:
+    def defer(self, sql: str, rows: Sequence[Row], *, expect: int | None = None) -> None:
         if self._read_most_s is not None:
             raise StoreError("this connection only reads; change the store in `write()`")
-        self._put_off.append(Change(sql, rows, expect))
+        self._deferred.append(DeferredChange(sql, rows, expect))
 
     async def commit(self) -> bool:
         """End the transaction, if it ever began: one that changed and read nothing has not. Whether it wrote."""
-        if self._began or len(self._put_off) > 1:
-            await self.run("COMMIT")
+        if self._began or len(self._deferred) > 1:
+            await self.run_statement("COMMIT")
         return self._raw.changed != self._changed
 
-    async def _trip(self, sql: str, params: Row) -> tuple[list[Any], int]:
-        changes, self._put_off = self._put_off, []
+    async def _flush_and_run(self, sql: str, params: Row) -> tuple[list[Any], int]:
+        changes, self._deferred = self._deferred, []
         self._began = True
-        with translated():
+        with translate_errors():
             if self._read_most_s is None:
-                return await self._raw.trip(changes, sql, params)
-            reading = asyncio.create_task(self._bounded(sql, params, self._read_most_s))
+                return await self._raw.flush(changes, sql, params)
+            reading = asyncio.create_task(self._run_bounded(sql, params, self._read_most_s))
             reading.add_done_callback(lambda it: it.cancelled() or it.exception())  # nobody may be left to hear it
             return await asyncio.shield(reading)
 
-    async def _bounded(self, sql: str, params: Row, most_s: float) -> _Told:
+    async def _run_bounded(self, sql: str, params: Row, most_s: float) -> _RowsAndCount:
         """A read that is interrupted when it takes too long, so that it cannot hold back a checkpoint for ever; nor
         when whoever asked has gone: hence the shield. One at a time: what waits for its turn takes no time of its own,
         and an interruption meets whom it is meant for."""
         async with self._turn or asyncio.Lock():
-            query = asyncio.ensure_future(self._raw.trip((), sql, params))
+            query = asyncio.ensure_future(self._raw.flush((), sql, params))
             while not (await asyncio.wait({query}, timeout=most_s))[0]:
                 await self._raw.interrupt()  # again and again: the first may have come before the query began
             return await query
@@ -113,70 +115,70 @@ class SqliteTx:
 
     def __init__(self, connection: SqliteConnection) -> None:
         self.connection = connection
-        self.tasks = Tasks(connection)
-        self.callbacks = Callbacks(connection)
-        self.copies = Copies(connection)
-        self.notices = Notices(connection)
-        self.sends = Sends(connection)
-        self.pruning = Pruning(connection)
+        self.tasks = TaskTable(connection)
+        self.callbacks = CallbackTable(connection)
+        self.copies = PictureCopyTable(connection)
+        self.notices = NoticeTable(connection)
+        self.sends = SendTable(connection)
+        self.pruning = RetentionQueries(connection)
 
 
 class SqliteStore:
     """The `Store` of one process over one SQLite file. Made by `open_sqlite`."""
 
-    def __init__(self, path: Path, writing: Trips, reading: Trips, lock: int) -> None:
+    def __init__(self, path: Path, writing: BatchingConnection, reading: BatchingConnection, lock: int) -> None:
         self.path = path
         self.fault: str | None = None
         self._damage: str | None = None  # does not mend itself, though commits that do not touch it may go well
         self._writing = writing
         self._reading = reading
         self._lock = lock
-        self._turns = Turns()
-        self._wakes = Wakes()
-        self._listeners = Listeners()
+        self._writer_lock = WriterLock()
+        self._wakeups = TopicWakeups()
+        self._listeners = ChangeListeners()
         self._may_read = asyncio.Lock()
         self._identity: list[tuple[int, int]] | None = None  # of database, log and lock, once all are there
         self._log_bytes, self._log_bound = 0, LOG_MOST
         self._shortening: asyncio.Task[None] | None = None
         on = SqliteConnection(reading, READ_MOST_S, self._may_read)
-        self.tasks = Tasks(on)
-        self.callbacks = Callbacks(on)
-        self.copies = Copies(on)
-        self.notices = Notices(on)
-        self.sends = Sends(on)
-        self.pruning = Pruning(on)
+        self.tasks = TaskTable(on)
+        self.callbacks = CallbackTable(on)
+        self.copies = PictureCopyTable(on)
+        self.notices = NoticeTable(on)
+        self.sends = SendTable(on)
+        self.pruning = RetentionQueries(on)
 
     @contextlib.asynccontextmanager
     async def write(self, lane: Lane = Lane.OTHER) -> AsyncIterator[SqliteTx]:
         """A transaction: committed when the block ends, rolled back when it raises. Raises Unavailable, Stale."""
-        if lane is Lane.INGEST and (why := self.no_room()) is not None:
+        if lane is Lane.INGEST and (why := self.disk_full_reason()) is not None:
             self.fault = why
-            raise Unavailable(why)
-        await self._turns.take(lane)
+            raise StoreUnavailable(why)
+        await self._writer_lock.acquire(lane)
         try:
             tx = SqliteTx(SqliteConnection(self._writing))
             try:
                 yield tx
-                await _to_the_end(self._commit(tx.connection))
+                await _to_the_end(self._commit_and_publish(tx.connection))
             except BaseException as error:
                 await _to_the_end(self._roll_back())
-                if isinstance(error, Unavailable | Corrupt):
+                if isinstance(error, StoreUnavailable | CorruptDatabase):
                     self.fault = str(error)
-                if isinstance(error, Corrupt):
+                if isinstance(error, CorruptDatabase):
                     self._damage = self.fault
                 raise
         finally:
-            self._turns.give()
+            self._writer_lock.release()
 
-    async def _commit(self, connection: SqliteConnection) -> None:
+    async def _commit_and_publish(self, connection: SqliteConnection) -> None:
         """Commit, and tell of it. One that wrote nothing says nothing of the disk."""
         if await connection.commit():
             self._watch_files()
-            self.fault = self._damage or self.no_room()
+            self.fault = self._damage or self.disk_full_reason()
         for topic in connection.woken:
-            self._wakes.wake(topic)
+            self._wakeups.wake(topic)
         if connection.touched:
-            self._listeners.tell(connection.touched)
+            self._listeners.publish_refs(connection.touched)
 
     def _watch_files(self) -> None:
         """Raise Corrupt if the database's files are no longer there: what is written would be gone with this process.
@@ -185,13 +187,13 @@ class SqliteStore:
         """
         try:
             log = os.stat(f"{self.path}-wal")
-            identity = [_identity(it) for it in (os.stat(self.path), log, os.stat(f"{self.path}.lock"))]
+            identity = [_file_identity(it) for it in (os.stat(self.path), log, os.stat(f"{self.path}.lock"))]
         except FileNotFoundError:
             identity = None
         except OSError:  # what is committed is committed
             return
         if identity is None or identity != (self._identity or identity):
-            raise Corrupt(
+            raise CorruptDatabase(
                 f"{self.path}, its -wal or its .lock was removed or replaced while the service runs: restart it"
             )
         self._identity = identity
@@ -201,9 +203,9 @@ class SqliteStore:
         elif self._log_bytes > self._log_bound and self._shortening is None:
             # not at every commit, though: a reader of another process may hold it all the same
             self._log_bound = self._log_bytes + LOG_MOST
-            self._shortening = asyncio.create_task(self._shorten(), name="shorten the log")
+            self._shortening = asyncio.create_task(self._shorten_log(), name="shorten the log")
 
-    async def _shorten(self) -> None:
+    async def _shorten_log(self) -> None:
         """Hold new reads back until those under way have ended, which is bounded, and two commits were made: the first
         copies what is left of the log, the second starts it again."""
         try:
@@ -227,27 +229,29 @@ class SqliteStore:
         While one has failed, it is tried with as much as a batch may write: a full disk has room for a little in the
         log, which transactions that failed leave behind.
         """
-        if (why := self.no_room()) is not None:
+        if (why := self.disk_full_reason()) is not None:
             self.fault = why
             return why
         try:
             if self.fault is not None:
                 async with self.write() as tx:
-                    tx.connection.later("INSERT INTO probes (filler) VALUES (zeroblob(?))", [(PROBE_BYTES,)])
+                    tx.connection.defer("INSERT INTO probes (filler) VALUES (zeroblob(?))", [(PROBE_BYTES,)])
                 async with self.write() as tx:
-                    tx.connection.later("DELETE FROM probes", [()])
+                    tx.connection.defer("DELETE FROM probes", [()])
             else:
                 async with self.write() as tx:
-                    await tx.connection.run("UPDATE migrations SET probed_at = probed_at + 1 WHERE number = 1")
+                    await tx.connection.run_statement(
+                        "UPDATE migrations SET probed_at = probed_at + 1 WHERE number = 1"
+                    )
         except StoreError as error:
             return str(error)
         return None
 
-    def no_room(self) -> str | None:
+    def disk_full_reason(self) -> str | None:
         """Why no more callbacks are stored, though other changes still are; None while there is room on the disk."""
-        return no_room(self.path)
+        return disk_full_reason(self.path)
 
-    def sizes(self) -> tuple[int, int]:
+    def file_sizes(self) -> tuple[int, int]:
         """How many bytes the database has, and how many its write-ahead log; 0 where it cannot be told."""
         found = []
         for path in (str(self.path), f"{self.path}-wal"):
@@ -259,28 +263,28 @@ class SqliteStore:
 
     def wake(self, topic: Topic) -> None:
         """Tell the loop of `topic` to look."""
-        self._wakes.wake(topic)
+        self._wakeups.wake(topic)
 
-    def seen(self, topic: Topic) -> int:
+    def wake_count(self, topic: Topic) -> int:
         """The count to hand to `wait`; take it before looking for work."""
-        return self._wakes.seen(topic)
+        return self._wakeups.wake_count(topic)
 
-    async def wait(self, topic: Topic, seen: int, timeout_s: float) -> None:
+    async def wait_for_wake(self, topic: Topic, seen: int, timeout_s: float) -> None:
         """Return once `topic` was woken after `seen`, or after `timeout_s`."""
-        await self._wakes.wait(topic, seen, timeout_s)
+        await self._wakeups.wait_for_wake(topic, seen, timeout_s)
 
-    def listen(self) -> Listener:
+    def open_listener(self) -> ChangeListener:
         """Follow the changes of tasks."""
-        return self._listeners.open()
+        return self._listeners.open_listener()
 
     async def close(self) -> None:
         """Close both connections and give the lock back; who still wants to write is told Unavailable."""
-        await self._turns.take(Lane.OTHER)
+        await self._writer_lock.acquire(Lane.OTHER)
         try:
             await self._writing.close()
             await self._reading.close()
         finally:
-            self._turns.give()
+            self._writer_lock.release()
             os.close(self._lock)
 
 
@@ -291,20 +295,20 @@ async def open_sqlite(path: Path) -> SqliteStore:
     """
     path = path.resolve()  # noqa: ASYNC240 - once, and its other files are beside the file, not beside a link to it
     lock = take_lock(path)
-    opened: list[Trips] = []
+    opened: list[BatchingConnection] = []
     try:
         # for its owner only, prompts and bodies being nobody else's affair; -wal and -shm take after it
-        whose = owner(path)
+        whose = database_owner(path)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        give(path, whose)
-        with translated():
+        chown_if_root(path, whose)
+        with translate_errors():
             for pragmas in ((*_PRAGMAS, *_WRITING), (*_PRAGMAS, "PRAGMA query_only = ON")):
-                raw = Trips(str(path))
+                raw = BatchingConnection(str(path))
                 await raw
                 opened.append(raw)
-                await raw.trip([Change(pragma, [()]) for pragma in pragmas[:-1]], pragmas[-1])
+                await raw.flush([DeferredChange(pragma, [()]) for pragma in pragmas[:-1]], pragmas[-1])
                 if len(opened) == 1:
-                    await _migrate(raw)
+                    await _apply_migrations(raw)
         writing, reading = opened
         store = SqliteStore(path, writing, reading, lock)
         async with store.write() as tx:
@@ -318,11 +322,11 @@ async def open_sqlite(path: Path) -> SqliteStore:
     return store
 
 
-def _identity(file: os.stat_result) -> tuple[int, int]:
+def _file_identity(file: os.stat_result) -> tuple[int, int]:
     return file.st_dev, file.st_ino
 
 
-async def _migrate(raw: Trips) -> None:
+async def _apply_migrations(raw: BatchingConnection) -> None:
     """All that is missing, and the record of it, in one transaction: each would be a wait for the disk."""
     applied, script = (
         0,
@@ -332,7 +336,7 @@ async def _migrate(raw: Trips) -> None:
     if list(await raw.execute_fetchall("SELECT 1 FROM sqlite_schema WHERE name = 'migrations'")):
         [(applied,)] = await raw.execute_fetchall("SELECT coalesce(max(number), 0) FROM migrations")
         script = ""
-    steps = missing("sqlite", applied)
+    steps = missing_migrations("sqlite", applied)
     for step in steps:
         script += f"\n{step.sql}\nINSERT INTO migrations (number, name) VALUES ({step.number}, '{step.name}');"
     if steps:
@@ -357,24 +361,24 @@ async def _to_the_end(work: Coroutine[Any, Any, Any]) -> None:
 
 
 @contextlib.contextmanager
-def translated() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """SQLite's errors in our words: those that pass become Unavailable, a damaged file Corrupt; others are bugs."""
     try:
         yield
     except sqlite3.ProgrammingError as error:
         if "closed" in str(error):
-            raise Unavailable("the store is closing") from error
+            raise StoreUnavailable("the store is closing") from error
         raise
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in _LATER:
-            raise Unavailable(f"{_LATER[code]} ({error})") from error
+        if code in _PASSING_ERRORS:
+            raise StoreUnavailable(f"{_PASSING_ERRORS[code]} ({error})") from error
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            raise Corrupt(
+            raise CorruptDatabase(
                 f"the database is damaged ({error}): stop the service, keep a copy of the file, and restore a backup"
             ) from error
         raise
     except ValueError as error:
         if str(error) in ("no active connection", "Connection closed"):
-            raise Unavailable("the store is closing") from error
+            raise StoreUnavailable("the store is closing") from error
         raise

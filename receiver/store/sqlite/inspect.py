@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 from msgspec import Struct
 
-from receiver.core.errors import Corrupt, StoreError, Unavailable
-from receiver.store.migrations.steps import missing
+from receiver.core.errors import CorruptDatabase, StoreError, StoreUnavailable
+from receiver.store.migrations.steps import missing_migrations
 
 WHOLE_MOST = 128 << 20  # bytes of a database that is small enough to be checked page by page
 CHECK_MOST_S = 3.0
@@ -20,7 +20,7 @@ _STEPS = 20_000  # of SQLite's machine, between two looks at the clock: a few mi
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-class Seen(Struct, frozen=True):
+class DatabaseInspection(Struct, frozen=True):
     """What was found: `missing` steps of the schema, sizes in bytes, and whether every page was `checked`."""
 
     schema: int
@@ -30,43 +30,45 @@ class Seen(Struct, frozen=True):
     checked: bool
 
 
-def look(path: Path) -> Seen:
+def inspect_database(path: Path) -> DatabaseInspection:
     """How the SQLite database at `path` is. Blocks for `CHECK_MOST_S` at most, and for a second if it is busy.
 
     Raises Corrupt, Newer, Unavailable, or StoreError where it is no database of ours.
     """
     # To read one that nobody uses as if it were in use would leave a log beside it, and whose would that be?
     if os.path.exists(f"{path}-wal"):
-        return _seen(path, "mode=ro")
+        return _inspect_with(path, "mode=ro")
     try:
-        return _seen(path, "immutable=1")
+        return _inspect_with(path, "immutable=1")
     except StoreError:
         if os.path.exists(f"{path}-wal"):  # it has just been opened, and what we saw may be half a change
-            return _seen(path, "mode=ro")
+            return _inspect_with(path, "mode=ro")
         raise
 
 
-def _seen(path: Path, how: str) -> Seen:
+def _inspect_with(path: Path, how: str) -> DatabaseInspection:
     try:
         raw = sqlite3.connect(f"file:{quote(str(path))}?{how}", uri=True, timeout=1, isolation_level=None)
     except sqlite3.Error as error:
-        raise Unavailable(f"the database cannot be opened ({error})") from error
+        raise StoreUnavailable(f"the database cannot be opened ({error})") from error
     try:
         [(schema,)] = raw.execute("SELECT coalesce(max(number), 0) FROM migrations")
-        steps = len(missing("sqlite", schema))
+        steps = len(missing_migrations("sqlite", schema))
         size = path.stat().st_size
-        return Seen(schema, steps, size, _size(f"{path}-wal"), checked=size <= WHOLE_MOST and _check(raw))
+        return DatabaseInspection(
+            schema, steps, size, _file_size(f"{path}-wal"), checked=size <= WHOLE_MOST and _check_pages(raw)
+        )
     except sqlite3.Error as error:
         if "no such table" in str(error):
             raise StoreError("this is no database of receiver's: it has no table of its migrations") from error
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
-            raise Corrupt(f"the database is damaged ({error})") from error
-        raise Unavailable(f"the database cannot be read ({error})") from error
+            raise CorruptDatabase(f"the database is damaged ({error})") from error
+        raise StoreUnavailable(f"the database cannot be read ({error})") from error
     finally:
         raw.close()
 
 
-def _check(raw: sqlite3.Connection) -> bool:
+def _check_pages(raw: sqlite3.Connection) -> bool:
     """Whether every page is sound; False where there was not the time to see them all. Raises Corrupt."""
     end = time.monotonic() + CHECK_MOST_S
     raw.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
@@ -77,11 +79,11 @@ def _check(raw: sqlite3.Connection) -> bool:
             return False
         raise
     if found != "ok":
-        raise Corrupt(f"the database is damaged ({' '.join(str(found).split())[:200]})")
+        raise CorruptDatabase(f"the database is damaged ({' '.join(str(found).split())[:200]})")
     return True
 
 
-def _size(path: str) -> int:
+def _file_size(path: str) -> int:
     try:
         return os.stat(path).st_size
     except FileNotFoundError:

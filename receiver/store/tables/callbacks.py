@@ -8,14 +8,14 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct
 
 from receiver.core.types import Callback, Verdict
-from receiver.store.tables.connection import Connection, Row, marks, narrowed
+from receiver.store.tables.connection import Row, TableConnection, placeholders, where_clause
 
 # The body of a repeated callback is the one of the first row with its digest.
 _BODY = """coalesce(body, (SELECT first.body FROM callbacks first
     WHERE first.ref = callbacks.ref AND first.digest = callbacks.digest AND first.body IS NOT NULL LIMIT 1))"""
 
 
-class Kept(Struct, frozen=True):
+class StoredCallback(Struct, frozen=True):
     """A callback in the store; `body` is None in listings."""
 
     id: int
@@ -28,15 +28,15 @@ class Kept(Struct, frozen=True):
     body: bytes | None = None
 
 
-class Callbacks:
+class CallbackTable:
     """The table of callbacks, over one connection."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._on = connection
+    def __init__(self, connection: TableConnection) -> None:
+        self._db = connection
 
     async def insert(self, callbacks: Iterable[tuple[Callback, bool]]) -> None:
         """Record pairs of (callback, whether its body is to be kept here)."""
-        self._on.later(
+        self._db.defer(
             "INSERT INTO callbacks (ref, received_at, verdict, size, digest, replay_of, headers, body)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [
@@ -50,47 +50,47 @@ class Callbacks:
 
     async def count_only(self, callbacks: Iterable[Callback]) -> None:
         """Count callbacks beyond what is kept per task, with the digest of the last one."""
-        self._on.later(
+        self._db.defer(
             "INSERT INTO overflow (ref, count, digest, last_at) VALUES (?, 1, ?, ?) ON CONFLICT (ref) DO UPDATE"
             " SET count = overflow.count + 1, digest = excluded.digest, last_at = excluded.last_at",
             [(it.ref, it.digest, it.received_at) for it in callbacks],
         )
 
-    async def overflown(self, ref: str) -> int:
+    async def overflow_count(self, ref: str) -> int:
         """How many callbacks of the task were only counted."""
-        rows = await self._on.rows("SELECT count FROM overflow WHERE ref = ?", (ref,))
+        rows = await self._db.fetch_rows("SELECT count FROM overflow WHERE ref = ?", (ref,))
         return int(rows[0][0]) if rows else 0
 
-    async def digests(self, refs: Sequence[str]) -> set[tuple[str, bytes]]:
+    async def body_digests(self, refs: Sequence[str]) -> set[tuple[str, bytes]]:
         """The (ref, digest) of every body kept for these tasks."""
-        rows = await self._on.rows(
-            f"SELECT ref, digest FROM callbacks WHERE ref IN ({marks(len(refs))})",
+        rows = await self._db.fetch_rows(
+            f"SELECT ref, digest FROM callbacks WHERE ref IN ({placeholders(len(refs))})",
             refs,
         )
         return {(ref, digest) for ref, digest in rows}
 
-    async def get(self, ids: Sequence[int]) -> list[Kept]:
+    async def get(self, ids: Sequence[int]) -> list[StoredCallback]:
         """The callbacks of `ids` that exist, each with its bytes."""
-        rows = await self._on.rows(
+        rows = await self._db.fetch_rows(
             f"SELECT id, ref, received_at, verdict, size, replay_of, headers, {_BODY}"
-            f" FROM callbacks WHERE id IN ({marks(len(ids))}) ORDER BY id",
+            f" FROM callbacks WHERE id IN ({placeholders(len(ids))}) ORDER BY id",
             ids,
         )
-        return [_kept(row) for row in rows]
+        return [_stored_callback(row) for row in rows]
 
     async def page(
         self, *, ref: str | None = None, verdict: str | None = None, before: int | None = None, limit: int = 50
-    ) -> list[Kept]:
+    ) -> list[StoredCallback]:
         """Up to `limit` callbacks without their bodies, newest first, before the id `before`."""
-        where, params = narrowed("callbacks", [("ref", ref), ("verdict", verdict)], before=("id", before))
-        rows = await self._on.rows(
+        where, params = where_clause("callbacks", [("ref", ref), ("verdict", verdict)], before=("id", before))
+        rows = await self._db.fetch_rows(
             "SELECT id, ref, received_at, verdict, size, replay_of, headers FROM callbacks"
             f" {where} ORDER BY id DESC LIMIT ?",
             (*params, limit),
         )
-        return [_kept(row) for row in rows]
+        return [_stored_callback(row) for row in rows]
 
 
-def _kept(row: Row) -> Kept:
+def _stored_callback(row: Row) -> StoredCallback:
     callback_id, ref, received_at, verdict, *rest = row
-    return Kept(callback_id, ref, received_at, Verdict(verdict), *rest)
+    return StoredCallback(callback_id, ref, received_at, Verdict(verdict), *rest)

@@ -21,7 +21,7 @@ class Topic(StrEnum):
     PRUNE = "prune"
 
 
-class Connection(Protocol):
+class TableConnection(Protocol):
     """One connection of a backend; on a writing one, inside a transaction."""
 
     touched: set[str]
@@ -29,23 +29,23 @@ class Connection(Protocol):
     woken: set[Topic]
     """Loops that have work once this transaction is committed."""
 
-    async def rows(self, sql: str, params: Row = ()) -> list[Any]:
+    async def fetch_rows(self, sql: str, params: Row = ()) -> list[Any]:
         """All rows of a query, as tuples; what was put off is done before it."""
 
-    async def run(self, sql: str, params: Row = ()) -> int:
+    async def run_statement(self, sql: str, params: Row = ()) -> int:
         """Run one statement, after what was put off; the number of rows it changed."""
 
-    def later(self, sql: str, rows: Sequence[Row], *, expect: int | None = None) -> None:
+    def defer(self, sql: str, rows: Sequence[Row], *, expect: int | None = None) -> None:
         """Put a statement off, to be run for each of `rows` with the next read or the commit. That raises Stale if it
         changes another number of rows in all than `expect`."""
 
 
-def marks(count: int) -> str:
+def placeholders(count: int) -> str:
     """`?, ?, ?` for `count` parameters."""
     return ", ".join("?" * count)
 
 
-def narrowed(table: str, by: Sequence[tuple[str, object]], before: tuple[str, object]) -> tuple[str, list[object]]:
+def where_clause(table: str, by: Sequence[tuple[str, object]], before: tuple[str, object]) -> tuple[str, list[object]]:
     """The WHERE of a page of `table`, and its parameters, from (column, wanted value or None) and where it goes on.
 
     Say the narrowest column first: its index, which holds the order of the page too, is followed, and the indexes of

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
 
-from receiver.store.tables.connection import Connection, marks
+from receiver.store.tables.connection import TableConnection, placeholders
 
 # A task whose end nobody awaits any more, with nothing under way. A callback for a lost one makes it anew.
 _OVER = "'completed', 'failed', 'cancelled', 'lost'"
@@ -22,7 +22,7 @@ _CLOSED = (
 Key = TypeVar("Key", str, int)
 
 
-class Aged(Struct, Generic[Key], frozen=True):
+class AgedRow(Struct, Generic[Key], frozen=True):
     """A row's key, when it was made, and when it came to its end (None: it has not), in milliseconds."""
 
     key: Key
@@ -30,7 +30,7 @@ class Aged(Struct, Generic[Key], frozen=True):
     ended_at: int | None
 
 
-class Gone(Struct, frozen=True):
+class RemovalResult(Struct, frozen=True):
     """What one transaction did: rows removed, tasks that need not be asked for again, sends that were left empty."""
 
     rows: int = 0
@@ -38,63 +38,63 @@ class Gone(Struct, frozen=True):
     sends: tuple[int, ...] = ()
 
 
-class Pruning:
+class RetentionQueries:
     """What is old, over one connection."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._on = connection
+    def __init__(self, connection: TableConnection) -> None:
+        self._db = connection
 
     # -- looks, each from the oldest after `after` on --
 
-    async def tasks(self, after: str, limit: int) -> list[Aged[str]]:
+    async def aged_tasks(self, after: str, limit: int) -> list[AgedRow[str]]:
         """Tasks, by ref. A lost one has no end, and counts from its submission."""
-        return await self._aged(
+        return await self._aged_rows(
             "SELECT ref, created_at, CASE state WHEN 'lost' THEN coalesce(submitted_at, created_at) ELSE settled_at END"
             " FROM tasks WHERE ref > ? ORDER BY ref LIMIT ?",
             after,
             limit,
         )
 
-    async def pictured(self, after: str, limit: int) -> list[Aged[str]]:
+    async def tasks_with_copies(self, after: str, limit: int) -> list[AgedRow[str]]:
         """Tasks that have copies of pictures, by ref."""
-        return await self._aged(
+        return await self._aged_rows(
             "SELECT had.ref, tasks.created_at, tasks.settled_at FROM (SELECT DISTINCT ref FROM copies"
             " WHERE file IS NOT NULL AND ref > ? ORDER BY ref LIMIT ?) AS had CROSS JOIN tasks ON tasks.ref = had.ref",
             after,
             limit,
         )
 
-    async def callbacks(self, after: int, limit: int) -> list[Aged[int]]:
+    async def aged_callbacks(self, after: int, limit: int) -> list[AgedRow[int]]:
         """Callbacks, by id."""
-        return await self._aged(
+        return await self._aged_rows(
             "SELECT id, received_at, received_at FROM callbacks WHERE id > ? ORDER BY id LIMIT ?", after, limit
         )
 
-    async def notices(self, after: int, limit: int) -> list[Aged[int]]:
+    async def aged_notices(self, after: int, limit: int) -> list[AgedRow[int]]:
         """Notices, by id."""
-        return await self._aged(
+        return await self._aged_rows(
             "SELECT id, created_at, created_at FROM notices WHERE id > ? ORDER BY id LIMIT ?", after, limit
         )
 
-    async def overflown(self, after: str, limit: int) -> list[Aged[str]]:
+    async def aged_overflow(self, after: str, limit: int) -> list[AgedRow[str]]:
         """Counts of callbacks that were not kept, by ref."""
-        return await self._aged(
+        return await self._aged_rows(
             "SELECT ref, last_at, last_at FROM overflow WHERE ref > ? ORDER BY ref LIMIT ?", after, limit
         )
 
-    async def closed(self, refs: Sequence[str], now: int) -> list[str]:
+    async def closed_tasks(self, refs: Sequence[str], now: int) -> list[str]:
         """Those of `refs` that are over, with no notice owed and no picture awaited."""
-        rows = await self._on.rows(
-            f"SELECT ref FROM tasks WHERE ref IN ({marks(len(refs))}) AND {_CLOSED}", (*refs, now)
+        rows = await self._db.fetch_rows(
+            f"SELECT ref FROM tasks WHERE ref IN ({placeholders(len(refs))}) AND {_CLOSED}", (*refs, now)
         )
         return [ref for (ref,) in rows]
 
-    async def files(self, refs: Sequence[str]) -> dict[str, tuple[str, ...] | None]:
+    async def files_by_task(self, refs: Sequence[str]) -> dict[str, tuple[str, ...] | None]:
         """The files that each of these tasks has; None: it is not over, or pictures are awaited. Without those gone."""
-        rows = await self._on.rows(
+        rows = await self._db.fetch_rows(
             f"SELECT tasks.ref, tasks.state IN ({_OVER}) AND tasks.archive_at IS NULL, copies.file, copies.small"
             " FROM tasks LEFT JOIN copies ON copies.ref = tasks.ref AND copies.file IS NOT NULL"
-            f" WHERE tasks.ref IN ({marks(len(refs))})",
+            f" WHERE tasks.ref IN ({placeholders(len(refs))})",
             refs,
         )
         found: dict[str, tuple[str, ...] | None] = {}
@@ -102,138 +102,144 @@ class Pruning:
             found[ref] = (*(found.get(ref) or ()), *filter(None, files)) if over else None
         return found
 
-    async def sends(self, ids: Sequence[int]) -> list[int]:
+    async def existing_sends(self, ids: Sequence[int]) -> list[int]:
         """Those of these sends that are there."""
-        rows = await self._on.rows(f"SELECT id FROM sends WHERE id IN ({marks(len(ids))})", ids)
+        rows = await self._db.fetch_rows(f"SELECT id FROM sends WHERE id IN ({placeholders(len(ids))})", ids)
         return [send for (send,) in rows]
 
     # -- removals --
 
-    async def drop_tasks(self, refs: Sequence[str], now: int, limit: int) -> Gone:
+    async def drop_tasks(self, refs: Sequence[str], now: int, limit: int) -> RemovalResult:
         """Remove those of `refs` that are closed, with all that is theirs; about `limit` rows at most.
 
         What hangs on a task goes first: where the rows were too many, the tasks stay, and are to be asked for again.
         """
-        closed = await self.closed(refs, now)
+        closed = await self.closed_tasks(refs, now)
         if not closed:
-            return Gone(refs=tuple(refs))
+            return RemovalResult(refs=tuple(refs))
         rows, sends = 0, tuple[int, ...]()
-        among = marks(len(closed))
+        among = placeholders(len(closed))
         for table in ("callbacks", "polls"):
             if rows < limit:
-                rows += await self._on.run(
+                rows += await self._db.run_statement(
                     f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE ref IN ({among}) LIMIT ?)",
                     (*closed, limit - rows),
                 )
         if rows < limit:
-            ids = await self._on.rows(f"SELECT id FROM notices WHERE ref IN ({among}) LIMIT ?", (*closed, limit - rows))
+            ids = await self._db.fetch_rows(
+                f"SELECT id FROM notices WHERE ref IN ({among}) LIMIT ?", (*closed, limit - rows)
+            )
             dropped = await self._drop_notices([notice for (notice,) in ids])
             rows, sends = rows + dropped.rows, dropped.sends
         if rows >= limit:
-            return Gone(rows=rows, sends=sends)
+            return RemovalResult(rows=rows, sends=sends)
         for table in ("images", "copies", "overflow", "tasks"):
-            rows += await self._on.run(f"DELETE FROM {table} WHERE ref IN ({among})", closed)
-        self._on.touched.update(closed)
-        return Gone(rows, tuple(refs), sends)
+            rows += await self._db.run_statement(f"DELETE FROM {table} WHERE ref IN ({among})", closed)
+        self._db.touched.update(closed)
+        return RemovalResult(rows, tuple(refs), sends)
 
-    async def drop_callbacks(self, ids: Sequence[int]) -> Gone:
+    async def drop_callbacks(self, ids: Sequence[int]) -> RemovalResult:
         """Remove those of `ids` whose task is over. A body that a later callback has in common is handed on to it."""
-        rows = await self._on.rows(
-            f"SELECT id FROM callbacks LEFT JOIN tasks ON tasks.ref = callbacks.ref WHERE id IN ({marks(len(ids))})"
-            f" AND (tasks.ref IS NULL OR tasks.state IN ({_OVER}))",
+        rows = await self._db.fetch_rows(
+            "SELECT id FROM callbacks LEFT JOIN tasks ON tasks.ref = callbacks.ref"
+            f" WHERE id IN ({placeholders(len(ids))}) AND (tasks.ref IS NULL OR tasks.state IN ({_OVER}))",
             ids,
         )
         old = [callback for (callback,) in rows]
         if not old:
-            return Gone()
-        among = marks(len(old))
-        heirs = await self._on.rows(
+            return RemovalResult()
+        among = placeholders(len(old))
+        heirs = await self._db.fetch_rows(
             "SELECT gone.id, (SELECT min(same.id) FROM callbacks AS same WHERE same.ref = gone.ref"
             f" AND same.id > gone.id AND same.body IS NULL AND same.digest = gone.digest AND same.id NOT IN ({among}))"
             f" FROM callbacks AS gone WHERE gone.id IN ({among}) AND gone.body IS NOT NULL",
             (*old, *old),
         )
-        self._on.later(
+        self._db.defer(
             "UPDATE callbacks SET body = (SELECT gone.body FROM callbacks AS gone WHERE gone.id = ?) WHERE id = ?",
             [(callback, heir) for callback, heir in heirs if heir is not None],
         )
-        return Gone(await self._on.run(f"DELETE FROM callbacks WHERE id IN ({among})", old))
+        return RemovalResult(await self._db.run_statement(f"DELETE FROM callbacks WHERE id IN ({among})", old))
 
-    async def drop_polls(self, before: int, limit: int) -> Gone:
+    async def drop_polls(self, before: int, limit: int) -> RemovalResult:
         """Remove up to `limit` polls made before this time."""
-        return Gone(
-            await self._on.run(
+        return RemovalResult(
+            await self._db.run_statement(
                 "DELETE FROM polls WHERE id IN (SELECT id FROM polls WHERE at < ? LIMIT ?)", (before, limit)
             )
         )
 
-    async def drop_notices(self, ids: Sequence[int]) -> Gone:
+    async def drop_notices(self, ids: Sequence[int]) -> RemovalResult:
         """Remove those of `ids` that are sent or dead, and sends that have none left, with their attempts."""
-        rows = await self._on.rows(
-            f"SELECT id FROM notices WHERE id IN ({marks(len(ids))}) AND state IN ('sent', 'dead')", ids
+        rows = await self._db.fetch_rows(
+            f"SELECT id FROM notices WHERE id IN ({placeholders(len(ids))}) AND state IN ('sent', 'dead')", ids
         )
         return await self._drop_notices([notice for (notice,) in rows])
 
-    async def drop_overflow(self, refs: Sequence[str]) -> Gone:
+    async def drop_overflow(self, refs: Sequence[str]) -> RemovalResult:
         """Remove the counts of these tasks."""
-        return Gone(await self._on.run(f"DELETE FROM overflow WHERE ref IN ({marks(len(refs))})", refs))
+        return RemovalResult(
+            await self._db.run_statement(f"DELETE FROM overflow WHERE ref IN ({placeholders(len(refs))})", refs)
+        )
 
-    async def drop_attention(self, before: int, limit: int) -> Gone:
+    async def drop_attention(self, before: int, limit: int) -> RemovalResult:
         """Forget up to `limit` causes that were told before this time."""
-        return Gone(
-            await self._on.run(
+        return RemovalResult(
+            await self._db.run_statement(
                 "DELETE FROM attention WHERE cause IN (SELECT cause FROM attention WHERE at < ? LIMIT ?)",
                 (before, limit),
             )
         )
 
-    async def drop_copies(self, refs: Sequence[str], why: str) -> Gone:
+    async def drop_copies(self, refs: Sequence[str], why: str) -> RemovalResult:
         """Record that the copies of these tasks' pictures are no longer kept, and why."""
-        self._on.touched.update(refs)
-        return Gone(
-            await self._on.run(
+        self._db.touched.update(refs)
+        return RemovalResult(
+            await self._db.run_statement(
                 "UPDATE copies SET file = NULL, small = NULL, error = ?"
-                f" WHERE ref IN ({marks(len(refs))}) AND file IS NOT NULL",
+                f" WHERE ref IN ({placeholders(len(refs))}) AND file IS NOT NULL",
                 (why, *refs),
             )
         )
 
-    async def _drop_notices(self, ids: Sequence[int]) -> Gone:
+    async def _drop_notices(self, ids: Sequence[int]) -> RemovalResult:
         if not ids:
-            return Gone()
-        among = marks(len(ids))
-        rows = await self._on.rows(
+            return RemovalResult()
+        among = placeholders(len(ids))
+        rows = await self._db.fetch_rows(
             f"SELECT send_id FROM notices WHERE id IN ({among}) AND send_id IS NOT NULL"
             f" UNION ALL SELECT send_id FROM redriven WHERE notice_id IN ({among})",
             (*ids, *ids),
         )
         sends = sorted({send for (send,) in rows})
-        removed = await self._on.run(f"DELETE FROM redriven WHERE notice_id IN ({among})", ids)
-        removed += await self._on.run(f"DELETE FROM notices WHERE id IN ({among})", ids)
-        rows = await self._on.rows(
-            f"SELECT id FROM sends WHERE id IN ({marks(len(sends))})"
+        removed = await self._db.run_statement(f"DELETE FROM redriven WHERE notice_id IN ({among})", ids)
+        removed += await self._db.run_statement(f"DELETE FROM notices WHERE id IN ({among})", ids)
+        rows = await self._db.fetch_rows(
+            f"SELECT id FROM sends WHERE id IN ({placeholders(len(sends))})"
             " AND NOT EXISTS (SELECT 1 FROM notices WHERE notices.send_id = sends.id)"
             " AND NOT EXISTS (SELECT 1 FROM redriven WHERE redriven.send_id = sends.id)",
             sends,
         )
         empty = [send for (send,) in rows]
         if not empty:
-            return Gone(removed)
-        removed += await self._on.run(f"DELETE FROM attempts WHERE send_id IN ({marks(len(empty))})", empty)
-        removed += await self._on.run(f"DELETE FROM sends WHERE id IN ({marks(len(empty))})", empty)
-        return Gone(removed, sends=tuple(empty))
+            return RemovalResult(removed)
+        removed += await self._db.run_statement(
+            f"DELETE FROM attempts WHERE send_id IN ({placeholders(len(empty))})", empty
+        )
+        removed += await self._db.run_statement(f"DELETE FROM sends WHERE id IN ({placeholders(len(empty))})", empty)
+        return RemovalResult(removed, sends=tuple(empty))
 
-    async def _aged(self, sql: str, after: str | int, limit: int) -> list[Aged[Any]]:
-        return [Aged(*row) for row in await self._on.rows(sql, (after, limit))]
+    async def _aged_rows(self, sql: str, after: str | int, limit: int) -> list[AgedRow[Any]]:
+        return [AgedRow(*row) for row in await self._db.fetch_rows(sql, (after, limit))]
 
     # -- the file --
 
-    async def pages(self) -> tuple[int, int]:
+    async def page_counts(self) -> tuple[int, int]:
         """How many pages of the file are free, and how many it has."""
-        [(free,)] = await self._on.rows("PRAGMA freelist_count")
-        [(total,)] = await self._on.rows("PRAGMA page_count")
+        [(free,)] = await self._db.fetch_rows("PRAGMA freelist_count")
+        [(total,)] = await self._db.fetch_rows("PRAGMA page_count")
         return int(free), int(total)
 
-    async def give_back(self, pages: int) -> None:
+    async def vacuum_pages(self, pages: int) -> None:
         """Give up to `pages` free pages back to the disk."""
-        await self._on.rows(f"PRAGMA incremental_vacuum({int(pages)})")
+        await self._db.fetch_rows(f"PRAGMA incremental_vacuum({int(pages)})")

@@ -9,13 +9,13 @@ from collections.abc import Collection, Iterable, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from receiver.core.pacing import DIGEST_LENGTH, DIGEST_MOST, HELD_AT_ONCE, Ahead, Standing
-from receiver.core.types import Event, Notice, NoticeState, Send
-from receiver.store.tables.connection import Connection, Topic, marks
-from receiver.store.tables.notices import COLUMNS, Attempt, notice
+from receiver.core.pacing import DIGEST_LENGTH, DIGEST_MOST, HELD_AT_ONCE, LatestTimes, TargetQueue
+from receiver.core.types import Notice, NoticeEvent, NoticeState, Send
+from receiver.store.tables.connection import TableConnection, Topic, placeholders
+from receiver.store.tables.notices import COLUMNS, Attempt, notice_from_row
 
 
-class Opening(Struct, frozen=True):
+class NewSend(Struct, frozen=True):
     """A new send to be made: of the first notice that is due, or (`digest`) of those whose holding is over.
 
     A notice is meant whose time is `until` or earlier.
@@ -26,15 +26,15 @@ class Opening(Struct, frozen=True):
     digest: bool = False
 
 
-class Sends:
+class SendTable:
     """The tables of sends, attempts and targets, over one connection."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._on = connection
+    def __init__(self, connection: TableConnection) -> None:
+        self._db = connection
 
     # -- claiming --
 
-    async def standing(self, targets: Sequence[str]) -> list[Standing]:
+    async def target_queues(self, targets: Sequence[str]) -> list[TargetQueue]:
         """What is open for each of these targets, in this order: its first times, by seeks alone."""
         edges = ", ".join(
             f"(SELECT {time} FROM {table} WHERE {state} AND target = t.name)"
@@ -45,18 +45,18 @@ class Sends:
                 ("notices", "min(due_at)", "state = 'due' AND send_id IS NULL"),
             )
         )
-        rows = await self._on.rows(
+        rows = await self._db.fetch_rows(
             f"WITH t (name) AS (VALUES {', '.join(['(?)'] * len(targets))})"
             f" SELECT t.name, {edges}, targets.window_at, coalesce(targets.failures, 0), targets.rest_until"
             " FROM t LEFT JOIN targets ON targets.name = t.name",
             targets,
         )
-        found = {row[0]: Standing(*row) for row in rows}
+        found = {row[0]: TargetQueue(*row) for row in rows}
         return [found[name] for name in targets]
 
     async def next_send(self, target: str, now: int) -> int | None:
         """The target's earliest send that is due, or whose lease has run out."""
-        rows = await self._on.rows(
+        rows = await self._db.fetch_rows(
             "SELECT id FROM ("
             "SELECT id, due_at FROM sends WHERE state = 'sending' AND target = ?1"
             "   AND lease_until <= ?2"
@@ -69,46 +69,46 @@ class Sends:
 
     async def claim(self, ids: Sequence[int], owner: str, lease_until: int) -> list[Send]:
         """Take sends under a lease; the new claim number fences off every earlier claim."""
-        rows = await self._on.rows(
+        rows = await self._db.fetch_rows(
             "UPDATE sends SET state = 'sending', claim = claim + 1, claims = claims + 1, owner = ?, lease_until = ?"
-            f" WHERE id IN ({marks(len(ids))}) RETURNING id, target, claim, claims, tries",
+            f" WHERE id IN ({placeholders(len(ids))}) RETURNING id, target, claim, claims, tries",
             (owner, lease_until, *ids),
         )
-        self._on.later("UPDATE notices SET state = 'sending' WHERE send_id = ?", [(send_id,) for send_id in ids])
-        return await self._whole(
+        self._db.defer("UPDATE notices SET state = 'sending' WHERE send_id = ?", [(send_id,) for send_id in ids])
+        return await self._with_notices(
             [
                 Send(id=send_id, target=target, claim=claim, claims=claims, tries=tries, notices=())
                 for send_id, target, claim, claims, tries in rows
             ]
         )
 
-    async def open(self, openings: Sequence[Opening], owner: str, now: int, lease_until: int) -> list[Send]:
+    async def open_sends(self, openings: Sequence[NewSend], owner: str, now: int, lease_until: int) -> list[Send]:
         """Make new sends, claimed, their membership fixed for good; one for each of these that finds a notice.
 
         No two may be of the same target. A digest takes up to `DIGEST_MOST` notices, and `DIGEST_LENGTH` of their
         reports: those that are held, then those that are due.
         """
         begun = "(?, 'sending', ?, ?, 0, 1, 1, ?, ?)"
-        made = await self._on.rows(
+        made = await self._db.fetch_rows(
             "INSERT INTO sends (target, state, created_at, due_at, tries, claims, claim, owner, lease_until)"
             f" VALUES {', '.join([begun] * len(openings))} RETURNING target, id",
             [value for it in openings for value in (it.target, now, now, owner, lease_until)],
         )
         ids = dict(made)
         for it in openings:
-            members = [(ids[it.target], notice_id) for notice_id in await self._members(it)]
-            self._on.later("UPDATE notices SET send_id = ?, state = 'sending' WHERE id = ?", members)
-        return await self._whole(
+            members = [(ids[it.target], notice_id) for notice_id in await self._member_ids(it)]
+            self._db.defer("UPDATE notices SET send_id = ?, state = 'sending' WHERE id = ?", members)
+        return await self._with_notices(
             [Send(id=send_id, target=target, claim=1, claims=1, tries=0, notices=()) for target, send_id in made]
         )
 
-    async def _members(self, opening: Opening) -> list[int]:
+    async def _member_ids(self, opening: NewSend) -> list[int]:
         """The ids of the notices of a new send."""
         found: list[int] = []
         left = DIGEST_LENGTH
         for state in ("held", "due") if opening.digest else ("due",):
             most = DIGEST_MOST - len(found) if opening.digest else 1
-            for notice_id, length in await self._on.rows(
+            for notice_id, length in await self._db.fetch_rows(
                 f"SELECT id, length(report) FROM notices WHERE state = '{state}' AND send_id IS NULL AND target = ?"
                 " AND due_at <= ? ORDER BY due_at, id LIMIT ?",
                 (opening.target, opening.until, most),
@@ -119,62 +119,65 @@ class Sends:
                 found.append(notice_id)
         return found
 
-    async def _whole(self, sends: Sequence[Send]) -> list[Send]:
+    async def _with_notices(self, sends: Sequence[Send]) -> list[Send]:
         """These sends with their notices; one that has none, for whatever reason, is removed."""
         by_send: dict[int, list[Notice]] = {send.id: [] for send in sends}
-        for send_id, *row in await self._on.rows(
-            f"SELECT send_id, {COLUMNS} FROM notices WHERE send_id IN ({marks(len(sends))})", [it.id for it in sends]
+        for send_id, *row in await self._db.fetch_rows(
+            f"SELECT send_id, {COLUMNS} FROM notices WHERE send_id IN ({placeholders(len(sends))})",
+            [it.id for it in sends],
         ):
-            by_send[send_id].append(notice(row))
+            by_send[send_id].append(notice_from_row(row))
         for notices in by_send.values():
             notices.sort(key=lambda it: it.id or 0)
-            self._touch(notices)
+            self._touch_tasks(notices)
         if empty := [(send_id,) for send_id, notices in by_send.items() if not notices]:
-            self._on.later("DELETE FROM sends WHERE id = ?", empty)
+            self._db.defer("DELETE FROM sends WHERE id = ?", empty)
         return [replace(it, notices=tuple(by_send[it.id])) for it in sends if by_send[it.id]]
 
     # -- holding --
 
-    async def hold(self, target: str, until: int, now: int, *, but: Collection[Event] = (), again: bool = False) -> int:
+    async def hold_notices(
+        self, target: str, until: int, now: int, *, but: Collection[NoticeEvent] = (), again: bool = False
+    ) -> int:
         """Hold up to `HELD_AT_ONCE` notices that are due until `until` (`again`: of those that were held); how many.
 
         `but` names events that are not.
         """
         state = "held" if again else "due"
-        rows = await self._on.rows(
+        rows = await self._db.fetch_rows(
             "UPDATE notices SET state = 'held', due_at = ? WHERE id IN"
             f" (SELECT id FROM notices WHERE state = '{state}' AND send_id IS NULL AND target = ?"
-            f" AND due_at <= ?{_but('AND event NOT IN', but)} LIMIT {HELD_AT_ONCE}) RETURNING ref",
+            f" AND due_at <= ?{_event_filter('AND event NOT IN', but)} LIMIT {HELD_AT_ONCE}) RETURNING ref",
             (until, target, now, *but),
         )
-        self._on.touched.update(ref for (ref,) in rows if ref)
+        self._db.touched.update(ref for (ref,) in rows if ref)
         return len(rows)
 
-    async def postpone(self, target: str, until: int, now: int, *, but: Collection[Event] = ()) -> int:
+    async def postpone_sends(self, target: str, until: int, now: int, *, but: Collection[NoticeEvent] = ()) -> int:
         """Let up to `HELD_AT_ONCE` sends that are due, or whose process died, wait until `until`; how many.
 
         `but` names events: a send that tells of one does not wait.
         """
-        rows = await self._on.rows(
+        rows = await self._db.fetch_rows(
             "UPDATE sends SET state = 'due', due_at = ?3, owner = NULL, lease_until = NULL WHERE id IN ("
             "SELECT id FROM sends WHERE ((state = 'due' AND target = ?1 AND due_at <= ?2)"
             " OR (state = 'sending' AND target = ?1 AND lease_until <= ?2))"
             + (
-                f" AND NOT EXISTS (SELECT 1 FROM notices WHERE send_id = sends.id{_but('AND event IN', but)})"
+                f" AND NOT EXISTS (SELECT 1 FROM notices WHERE send_id = sends.id{_event_filter('AND event IN', but)})"
                 if but
                 else ""
             )
             + f" LIMIT {HELD_AT_ONCE}) RETURNING id",
             (target, now, until, *but),
         )
-        self._on.later(
+        self._db.defer(
             "UPDATE notices SET state = 'due', due_at = ? WHERE send_id = ?", [(until, send_id) for (send_id,) in rows]
         )
         return len(rows)
 
     async def open_window(self, target: str, until: int) -> None:
         """What comes before `until` is held until then."""
-        self._on.later(
+        self._db.defer(
             "INSERT INTO targets (name, window_at) VALUES (?, ?)"
             " ON CONFLICT (name) DO UPDATE SET window_at = excluded.window_at",
             [(target, until)],
@@ -184,11 +187,11 @@ class Sends:
 
     async def void_leases(self) -> None:
         """At the start of a process that is alone: nothing is being sent any more."""
-        self._on.later("UPDATE sends SET lease_until = 0 WHERE state = 'sending'", [()])
+        self._db.defer("UPDATE sends SET lease_until = 0 WHERE state = 'sending'", [()])
 
-    async def pull_in(self, lease_until: int, targets: Sequence[Ahead]) -> None:
+    async def pull_in(self, lease_until: int, targets: Sequence[LatestTimes]) -> None:
         """No row of these targets has a time later than it can have: a clock that has been put back set it."""
-        self._on.later(
+        self._db.defer(
             "UPDATE sends SET lease_until = ?1 WHERE state = 'sending' AND target = ?2 AND lease_until > ?1",
             [(lease_until, it.target) for it in targets],
         )
@@ -198,13 +201,13 @@ class Sends:
             for tries, at in enumerate(it.retries)
         ]
         late = "state = 'due' AND target = ?2 AND due_at > ?1 AND tries BETWEEN ?3 AND ?4"
-        self._on.later(f"UPDATE notices SET due_at = ?1 WHERE send_id IN (SELECT id FROM sends WHERE {late})", retries)
-        self._on.later(f"UPDATE sends SET due_at = ?1 WHERE {late}", retries)
+        self._db.defer(f"UPDATE notices SET due_at = ?1 WHERE send_id IN (SELECT id FROM sends WHERE {late})", retries)
+        self._db.defer(f"UPDATE sends SET due_at = ?1 WHERE {late}", retries)
         for state, rows in (
             ("due", [(it.due, it.target) for it in targets]),
             ("held", [(it.held, it.target) for it in targets]),
         ):
-            self._on.later(
+            self._db.defer(
                 f"UPDATE notices SET due_at = ?1 WHERE state = '{state}' AND send_id IS NULL AND target = ?2"
                 " AND due_at > ?1",
                 rows,
@@ -212,72 +215,74 @@ class Sends:
 
     async def add_attempt(self, attempt: Attempt) -> None:
         """Record one try at a send."""
-        self._on.later(
+        self._db.defer(
             "INSERT INTO attempts (send_id, at, duration_ms, error) VALUES (?, ?, ?, ?)",
             [(attempt.send_id, attempt.at, attempt.duration_ms, attempt.error)],
         )
 
-    async def sent(self, send: Send, now: int) -> None:
+    async def record_sent(self, send: Send, now: int) -> None:
         """It was delivered: final, whoever holds the claim now. Its target fails no longer."""
-        self._on.later(
+        self._db.defer(
             "UPDATE sends SET state = 'sent', lease_until = NULL, owner = NULL, claims = 0 WHERE id = ?", [(send.id,)]
         )
-        self._close(send, NoticeState.SENT, error=None, sent_at=now)
-        self._on.later(
+        self._update_notices(send, NoticeState.SENT, error=None, sent_at=now)
+        self._db.defer(
             "UPDATE targets SET failures = 0, rest_until = NULL WHERE name = ? AND failures > 0", [(send.target,)]
         )
 
-    async def retry(self, send: Send, due_at: int, error: str) -> bool:
+    async def record_retry(self, send: Send, due_at: int, error: str) -> bool:
         """It failed and is tried again at `due_at`; False if the claim was no longer ours."""
-        if not await self._still_ours(send, "state = 'due', tries = tries + 1, claims = 0, due_at = ?", due_at):
+        if not await self._update_if_ours(send, "state = 'due', tries = tries + 1, claims = 0, due_at = ?", due_at):
             return False
-        self._close(send, NoticeState.DUE, error=error, due_at=due_at)
+        self._update_notices(send, NoticeState.DUE, error=error, due_at=due_at)
         return True
 
     async def release(self, send: Send, due_at: int | None = None) -> bool:
         """It was claimed and not begun: due again as before, or at `due_at`; False if the claim was no longer ours."""
-        if not await self._still_ours(send, "state = 'due', claims = claims - 1, due_at = coalesce(?, due_at)", due_at):
+        if not await self._update_if_ours(
+            send, "state = 'due', claims = claims - 1, due_at = coalesce(?, due_at)", due_at
+        ):
             return False
-        self._on.later(
+        self._db.defer(
             "UPDATE notices SET state = 'due', due_at = coalesce(?, due_at) WHERE send_id = ?", [(due_at, send.id)]
         )
-        self._touch(send.notices)
-        self._on.woken.add(Topic.NOTIFY)
+        self._touch_tasks(send.notices)
+        self._db.woken.add(Topic.NOTIFY)
         return True
 
-    async def bury(self, send: Send, error: str, *, tried: bool) -> bool:
+    async def bury_send(self, send: Send, error: str, *, tried: bool) -> bool:
         """It is given up; False if the claim was no longer ours."""
-        if not await self._still_ours(send, "state = 'dead', claims = 0"):
+        if not await self._update_if_ours(send, "state = 'dead', claims = 0"):
             return False
-        self._close(send, NoticeState.DEAD, error=error, tried=tried)
+        self._update_notices(send, NoticeState.DEAD, error=error, tried=tried)
         return True
 
-    async def failed(self, target: str, now: int) -> tuple[int, int | None]:
+    async def count_failure(self, target: str, now: int) -> tuple[int, int | None]:
         """Count a failure of the target: how many there were in a row, and when the next of its sends is tried."""
-        [(failures,)] = await self._on.rows(
+        [(failures,)] = await self._db.fetch_rows(
             "INSERT INTO targets (name, failures) VALUES (?, 1)"
             " ON CONFLICT (name) DO UPDATE SET failures = failures + 1 RETURNING failures",
             (target,),
         )
-        [(next_try,)] = await self._on.rows(
+        [(next_try,)] = await self._db.fetch_rows(
             "SELECT min(due_at) FROM sends WHERE state = 'due' AND target = ? AND due_at > ?", (target, now)
         )
         return failures, next_try
 
-    async def rest(self, target: str, until: int) -> None:
+    async def rest_target(self, target: str, until: int) -> None:
         """The target, which failed, is not tried before `until`."""
-        self._on.later("UPDATE targets SET rest_until = ? WHERE name = ?", [(until, target)])
+        self._db.defer("UPDATE targets SET rest_until = ? WHERE name = ?", [(until, target)])
 
-    async def _still_ours(self, send: Send, change: str, *params: object) -> bool:
+    async def _update_if_ours(self, send: Send, change: str, *params: object) -> bool:
         return bool(
-            await self._on.run(
+            await self._db.run_statement(
                 f"UPDATE sends SET {change}, lease_until = NULL, owner = NULL"
                 " WHERE id = ? AND state = 'sending' AND claim = ?",
                 (*params, send.id, send.claim),
             )
         )
 
-    def _close(
+    def _update_notices(
         self,
         send: Send,
         state: NoticeState,
@@ -287,16 +292,16 @@ class Sends:
         sent_at: int | None = None,
         tried: bool = True,
     ) -> None:
-        self._on.later(
+        self._db.defer(
             "UPDATE notices SET state = ?, error = ?, due_at = coalesce(?, due_at), sent_at = ?,"
             " attempts = attempts + ? WHERE send_id = ?",
             [(state.value, error, due_at, sent_at, int(tried), send.id)],
         )
-        self._touch(send.notices)
+        self._touch_tasks(send.notices)
 
-    def _touch(self, notices: Iterable[Notice]) -> None:
-        self._on.touched.update(it.ref for it in notices if it.ref is not None)
+    def _touch_tasks(self, notices: Iterable[Notice]) -> None:
+        self._db.touched.update(it.ref for it in notices if it.ref is not None)
 
 
-def _but(clause: str, events: Collection[Event]) -> str:
-    return f" {clause} ({marks(len(events))})" if events else ""
+def _event_filter(clause: str, events: Collection[NoticeEvent]) -> str:
+    return f" {clause} ({placeholders(len(events))})" if events else ""

@@ -12,47 +12,57 @@ from typing import Any
 import msgspec
 from msgspec.structs import astuple
 
-from receiver.core.types import Archive, Error, Hold, Origin, Outcome, Source, State, Task, Usage
-from receiver.store.tables.connection import Row, marks
+from receiver.core.types import (
+    ArchiveState,
+    HoldReason,
+    Outcome,
+    OutcomeSource,
+    Task,
+    TaskError,
+    TaskOrigin,
+    TaskState,
+    Usage,
+)
+from receiver.store.tables.connection import Row, placeholders
 
-NAMES: tuple[str, ...] = Task.__struct_fields__
-COLUMNS = ", ".join(NAMES)
-INSERT = f"INSERT INTO tasks ({COLUMNS}) VALUES ({marks(len(NAMES))})"
+COLUMN_NAMES: tuple[str, ...] = Task.__struct_fields__
+COLUMNS = ", ".join(COLUMN_NAMES)
+INSERT_SQL = f"INSERT INTO tasks ({COLUMNS}) VALUES ({placeholders(len(COLUMN_NAMES))})"
 
 
-def _json(value: object) -> str:
+def _to_json(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
 _text = attrgetter("_value_")  # `.value` takes ten times as long
 
 
-def _members(kind: type[StrEnum]) -> Callable[[str], StrEnum]:
+def _enum_lookup(kind: type[StrEnum]) -> Callable[[str], StrEnum]:
     return {member.value: member for member in kind}.__getitem__  # calling the enum takes ten times as long
 
 
 _WRITE: dict[str, Callable[[Any], object]] = {
     **dict.fromkeys(("origin", "state", "held_by", "settled_by", "archive"), _text),
     **dict.fromkeys(("poll_only", "unsure", "confirmed"), int),
-    **dict.fromkeys(("targets", "error", "usage", "hint"), _json),
+    **dict.fromkeys(("targets", "error", "usage", "hint"), _to_json),
 }
 _READ: dict[str, Callable[[Any], object]] = {
-    "origin": _members(Origin),
-    "state": _members(State),
-    "held_by": _members(Hold),
-    "settled_by": _members(Source),
-    "archive": _members(Archive),
+    "origin": _enum_lookup(TaskOrigin),
+    "state": _enum_lookup(TaskState),
+    "held_by": _enum_lookup(HoldReason),
+    "settled_by": _enum_lookup(OutcomeSource),
+    "archive": _enum_lookup(ArchiveState),
     **dict.fromkeys(("poll_only", "unsure", "confirmed"), bool),
     "targets": msgspec.json.Decoder(tuple[str, ...]).decode,
-    "error": msgspec.json.Decoder(Error).decode,
+    "error": msgspec.json.Decoder(TaskError).decode,
     "usage": msgspec.json.Decoder(Usage).decode,
     "hint": msgspec.json.Decoder(Outcome).decode,
 }
-_READS = tuple((NAMES.index(name), read) for name, read in _READ.items())
-_WRITES = tuple(_WRITE.get(name) for name in NAMES)
+_READS = tuple((COLUMN_NAMES.index(name), read) for name, read in _READ.items())
+_WRITES = tuple(_WRITE.get(name) for name in COLUMN_NAMES)
 
 
-def task(row: Row) -> Task:
+def task_from_row(row: Row) -> Task:
     """The task of a row of `COLUMNS`."""
     values = list(row)
     for place, read in _READS:
@@ -61,20 +71,20 @@ def task(row: Row) -> Task:
     return Task(*values)
 
 
-def row(task: Task) -> Row:
+def row_from_task(task: Task) -> Row:
     """All the values of a task, in order of `COLUMNS`."""
-    return _written(astuple(task), range(len(NAMES)))
+    return _encode_columns(astuple(task), range(len(COLUMN_NAMES)))
 
 
-def changed(old: Task, new: Task) -> tuple[tuple[str, ...], Row]:
+def changed_columns(old: Task, new: Task) -> tuple[tuple[str, ...], Row]:
     """The columns that differ, and their new values. Fields that were copied along are the same objects, so this need
     not look inside."""
     before, after = astuple(old), astuple(new)
     places = [place for place, value in enumerate(after) if value is not before[place]]
-    return tuple([NAMES[place] for place in places]), _written(after, places)
+    return tuple([COLUMN_NAMES[place] for place in places]), _encode_columns(after, places)
 
 
-def _written(values: Row, places: Iterable[int]) -> Row:
+def _encode_columns(values: Row, places: Iterable[int]) -> Row:
     return tuple(
         [
             value if (value := values[place]) is None or (write := _WRITES[place]) is None else write(value)
@@ -84,10 +94,10 @@ def _written(values: Row, places: Iterable[int]) -> Row:
 
 
 @lru_cache(maxsize=128)
-def update(names: tuple[str, ...]) -> str:
+def update_sql(names: tuple[str, ...]) -> str:
     """The update of these columns, for rows of (ref, state as read, values…); only of tasks still in that state."""
     settings = ", ".join(f"{name} = v.column{place}" for place, name in enumerate(names, 3))
-    values = marks(2 + len(names))
+    values = placeholders(2 + len(names))
     return (
         f"UPDATE tasks SET {settings} FROM (VALUES ({values})) AS v"
         " WHERE tasks.ref = v.column1 AND tasks.state = v.column2"

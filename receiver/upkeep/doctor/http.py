@@ -18,7 +18,7 @@ _EXPIRED, _NAME = 10, 62  # X509_V_ERR_CERT_HAS_EXPIRED, X509_V_ERR_HOSTNAME_MIS
 _NOT_YET = 9  # X509_V_ERR_CERT_NOT_YET_VALID
 
 
-class Said(Struct, frozen=True):
+class HttpReply(Struct, frozen=True):
     """An answer: its status, the beginning of its body, where it redirects to, and the address that gave it."""
 
     status: int
@@ -26,7 +26,7 @@ class Said(Struct, frozen=True):
     location: str = ""
     address: str = ""
 
-    def fields(self) -> dict[str, object]:
+    def json_fields(self) -> dict[str, object]:
         """The body as a JSON object; nothing if it is none."""
         try:
             return msgspec.json.decode(self.body, type=dict[str, object])
@@ -35,11 +35,11 @@ class Said(Struct, frozen=True):
 
     def is_refusal_of_ours(self) -> bool:
         """Whether it has the shape of every error of our API."""
-        error = self.fields().get("error")
+        error = self.json_fields().get("error")
         return isinstance(error, dict) and isinstance(error.get("code"), str)
 
 
-class Silent(Exception):
+class NoReply(Exception):
     """There was no answer; the text says why, `remedy` what to do."""
 
     def __init__(self, text: str, remedy: str) -> None:
@@ -47,14 +47,19 @@ class Silent(Exception):
         self.remedy = remedy
 
 
-class Unknown(Silent):
+class UnknownHost(NoReply):
     """Nor is it known where to ask: its name is none."""
 
 
-def ask(method: str, url: str, *, content: bytes | None = None, trust: ssl.SSLContext | None = None) -> Said:
+def send_request(
+    method: str, url: str, *, content: bytes | None = None, trust: ssl.SSLContext | None = None
+) -> HttpReply:
     """The answer of `url`; redirects are not followed. `trust` replaces the public authorities. Raises Silent."""
     address = ""
-    with _told(url), httpx.Client(trust_env=False, verify=trust or True, timeout=_timeout()) as client:
+    with (
+        _translate_errors(url),
+        httpx.Client(trust_env=False, verify=trust or True, timeout=_request_timeout()) as client,
+    ):
         headers = {"User-Agent": f"receiver-doctor/{__version__}", "Accept-Encoding": "identity"}
         with client.stream(method, url, content=content, headers=headers) as answer:
             with contextlib.suppress(Exception):  # as it is only to warn
@@ -64,10 +69,10 @@ def ask(method: str, url: str, *, content: bytes | None = None, trust: ssl.SSLCo
                 body += chunk
                 if len(body) > ANSWER_MOST:
                     break
-            return Said(answer.status_code, body[:ANSWER_MOST], answer.headers.get("location", ""), address)
+            return HttpReply(answer.status_code, body[:ANSWER_MOST], answer.headers.get("location", ""), address)
 
 
-def is_inside(address: str) -> bool:
+def is_internal_address(address: str) -> bool:
     """Whether an address is of this machine or of a private network."""
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
@@ -76,52 +81,52 @@ def is_inside(address: str) -> bool:
     return not (getattr(found, "ipv4_mapped", None) or found).is_global
 
 
-def _timeout() -> httpx.Timeout:
+def _request_timeout() -> httpx.Timeout:
     return httpx.Timeout(TIMEOUT_S, connect=CONNECT_S)
 
 
 @contextlib.contextmanager
-def _told(url: str) -> Iterator[None]:
+def _translate_errors(url: str) -> Iterator[None]:
     try:
         yield
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-        raise _silent(error, httpx.URL(url)) from error
+        raise _explain_error(error, httpx.URL(url)) from error
 
 
-def _silent(error: BaseException, url: httpx.URL) -> Silent:
+def _explain_error(error: BaseException, url: httpx.URL) -> NoReply:
     """What an error means, by what it was caused by."""
     port = url.port or {"https": 443}.get(url.scheme, 80)
     place = f"{url.host} port {port}"
-    causes = list(_causes(error))
+    causes = list(_cause_chain(error))
     for cause in causes:
         match cause:
             case socket.gaierror():
-                return Unknown(f"the name {url.host} is not known", "give it an A or AAAA record, of this server")
+                return UnknownHost(f"the name {url.host} is not known", "give it an A or AAAA record, of this server")
             case ssl.SSLCertVerificationError():
-                return _distrusted(cause, url.host)
+                return _explain_bad_certificate(cause, url.host)
             case ssl.SSLError():
-                return Silent(f"{place} does not speak TLS", "see that a proxy terminates HTTPS there")
+                return NoReply(f"{place} does not speak TLS", "see that a proxy terminates HTTPS there")
             case ConnectionRefusedError():
-                return Silent(f"nothing listens at {place}", "start the proxy there, or set PUBLIC_URL right")
+                return NoReply(f"nothing listens at {place}", "start the proxy there, or set PUBLIC_URL right")
     if any(isinstance(cause, httpx.TimeoutException | TimeoutError) for cause in causes):
-        return Silent(f"no answer from {place} in time", f"let port {port} through the firewalls, also the hoster's")
+        return NoReply(f"no answer from {place} in time", f"let port {port} through the firewalls, also the hoster's")
     if any(isinstance(cause, httpx.ConnectError) for cause in causes):
-        return Silent(f"{place} cannot be reached", "see whether its address is right, and routed to here")
-    return Silent(f"{place} ends the connection without an answer", "see the log of what listens there")
+        return NoReply(f"{place} cannot be reached", "see whether its address is right, and routed to here")
+    return NoReply(f"{place} ends the connection without an answer", "see the log of what listens there")
 
 
-def _distrusted(error: ssl.SSLCertVerificationError, host: str) -> Silent:
+def _explain_bad_certificate(error: ssl.SSLCertVerificationError, host: str) -> NoReply:
     if error.verify_code in (_EXPIRED, _NOT_YET):
-        return Silent(f"the certificate of {host} is not valid now", "renew it, as the proxy should; check the clock")
+        return NoReply(f"the certificate of {host} is not valid now", "renew it, as the proxy should; check the clock")
     if error.verify_code == _NAME:
-        return Silent(f"its certificate is for other names than {host}", f"have one issued for {host}")
-    return Silent(
+        return NoReply(f"its certificate is for other names than {host}", f"have one issued for {host}")
+    return NoReply(
         f"nobody trusts the certificate of {host} ({error.verify_message})",
         "use one of a public authority, as Caddy and certbot get them, with its whole chain",
     )
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
+def _cause_chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

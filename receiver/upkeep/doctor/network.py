@@ -11,11 +11,11 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from receiver.core.errors import SettingsError
-from receiver.core.types import Heard, Reply
+from receiver.core.types import PollReply, PollResult
 from receiver.providers.registry import PROVIDERS
-from receiver.tokens import Purpose, Ring, new_ref
-from receiver.upkeep.doctor.findings import Finding, failed, ok, skipped, warning
-from receiver.upkeep.doctor.http import Said, Silent, Unknown, ask, is_inside
+from receiver.tokens import MacPurpose, Ring, new_ref
+from receiver.upkeep.doctor.findings import Finding, failure, ok, skip, warning
+from receiver.upkeep.doctor.http import HttpReply, NoReply, UnknownHost, is_internal_address, send_request
 
 CLOCK_WARNING_S, CLOCK_MOST_S = 30, 300
 NO_KEYS = "run the doctor on the service's machine, with its settings (--config) and its state directory"
@@ -24,73 +24,73 @@ _FORWARD = "let the proxy pass every path on to HOST and PORT of the service, as
 _NOT_HERE = "see that its DNS record and the proxy in front lead to this machine"
 
 
-def service(server: str, ring: Ring | None) -> Iterator[Finding]:
+def check_service(server: str, ring: Ring | None) -> Iterator[Finding]:
     """Whether the service at `server` runs, is ready, and signs with the keys of `ring`."""
     try:
-        said = ask("GET", f"{server}/readyz")
-    except Silent as silent:
-        remedy = "set SERVER right" if isinstance(silent, Unknown) else _START
-        yield failed(f"{server} does not answer: {silent}", remedy)
+        said = send_request("GET", f"{server}/readyz")
+    except NoReply as silent:
+        remedy = "set SERVER right" if isinstance(silent, UnknownHost) else _START
+        yield failure(f"{server} does not answer: {silent}", remedy)
         return
-    status = said.fields().get("status")
+    status = said.json_fields().get("status")
     if status not in ("ready", "unready"):
-        yield failed(f"what answers at {server} is no receiver (HTTP {said.status})", "set PORT or SERVER right")
+        yield failure(f"what answers at {server} is no receiver (HTTP {said.status})", "set PORT or SERVER right")
         return
     if status == "unready":
-        yield failed(f"{server} is not ready: {said.fields().get('why')}", "see its log")
+        yield failure(f"{server} is not ready: {said.json_fields().get('why')}", "see its log")
         return
     if ring is None:
         yield ok(f"{server} is ready")
         return
     try:
-        strange = _strange(ask("GET", f"{server}/doctor/{(nonce := _nonce())}"), nonce, ring)
-    except Silent as silent:
+        strange = _identity_problem(send_request("GET", f"{server}/doctor/{(nonce := _new_nonce())}"), nonce, ring)
+    except NoReply as silent:
         strange = (f"it stopped answering: {silent}", _START)
     if strange is None:
         yield ok(f"{server} is ready, with these secret keys")
     else:
-        yield failed(f"{server} is ready, but {strange[0]}", "restart it, or give the doctor its settings (--config)")
+        yield failure(f"{server} is ready, but {strange[0]}", "restart it, or give the doctor its settings (--config)")
 
 
-def public(
+def check_public_url(
     public_url: str, ring: Ring | None, *, max_body: int, now: int, trust: ssl.SSLContext | None = None
 ) -> Iterator[Finding]:
     """Whether `public_url` leads to the service that holds the keys of `ring`, and lets callbacks through as they are:
     not redirected, by POST, `max_body` bytes long. `now` is in milliseconds. Nothing is stored by this."""
     if ring is None:
-        yield skipped("there are no secret keys here to recognise it by", NO_KEYS)
+        yield skip("there are no secret keys here to recognise it by", NO_KEYS)
         return
-    nonce = _nonce()
+    nonce = _new_nonce()
     try:
-        said = ask("GET", f"{public_url}/doctor/{nonce}", trust=trust)
-        wrong = _strange(said, nonce, ring) or _callbacks(public_url, ring, max_body, now, trust)
-    except Silent as silent:
-        yield failed(f"{public_url}: {silent}", silent.remedy)
+        said = send_request("GET", f"{public_url}/doctor/{nonce}", trust=trust)
+        wrong = _identity_problem(said, nonce, ring) or _check_callback_route(public_url, ring, max_body, now, trust)
+    except NoReply as silent:
+        yield failure(f"{public_url}: {silent}", silent.remedy)
         return
     if wrong is not None:
-        yield failed(f"{public_url}: {wrong[0]}", wrong[1])
+        yield failure(f"{public_url}: {wrong[0]}", wrong[1])
         return
     yield ok(f"{public_url} leads here, and lets callbacks through")
     host = urlsplit(public_url).hostname or ""
-    near = is_inside(host) or host == "localhost" or host.endswith((".localhost", ".local"))
-    if is_inside(said.address) and not near:
+    near = is_internal_address(host) or host == "localhost" or host.endswith((".localhost", ".local"))
+    if is_internal_address(said.address) and not near:
         text = f"{host} leads here from this machine, where it is {said.address}; from outside it was not tried"
         yield warning(text, f"open {public_url}/healthz from elsewhere; see /etc/hosts")
 
 
-def _callbacks(
+def _check_callback_route(
     public_url: str, ring: Ring, max_body: int, now: int, trust: ssl.SSLContext | None
 ) -> tuple[str, str] | None:
     """None, or what becomes of callbacks on their way, and the remedy."""
     ref = new_ref(now)
     for slash in ("", "/"):
-        said = ask("GET", f"{public_url}/callbacks/{ring.token(ref)}{slash}", trust=trust)
-        if said.status != 200 or said.fields().get("ref") != ref:
+        said = send_request("GET", f"{public_url}/callbacks/{ring.token(ref)}{slash}", trust=trust)
+        if said.status != 200 or said.json_fields().get("ref") != ref:
             with_slash = " with a slash at its end" if slash else ""
-            return _diverted(said) or (f"a callback URL{with_slash} answers HTTP {said.status}", _FORWARD)
+            return _detour_problem(said) or (f"a callback URL{with_slash} answers HTTP {said.status}", _FORWARD)
     # The token is nobody's, so that nothing is stored; the body is as long as one may be.
     foreign = f"{public_url}/callbacks/{new_ref(now)}.{'-' * 32}"
-    said = ask("POST", foreign, content=b" " * max_body, trust=trust)
+    said = send_request("POST", foreign, content=b" " * max_body, trust=trust)
     if said.status == 404 and said.is_refusal_of_ours():
         return None
     if said.status == 413:
@@ -98,24 +98,24 @@ def _callbacks(
             f"a body of {max_body} bytes (MAX_BODY) is too large for the proxy",
             "raise client_max_body_size, or its like",
         )
-    return _diverted(said) or (f"a POST to a callback URL answers HTTP {said.status}", _FORWARD)
+    return _detour_problem(said) or (f"a POST to a callback URL answers HTTP {said.status}", _FORWARD)
 
 
-def _strange(said: Said, nonce: str, ring: Ring) -> tuple[str, str] | None:
+def _identity_problem(said: HttpReply, nonce: str, ring: Ring) -> tuple[str, str] | None:
     """None if the answer to a nonce was signed with our keys; else what it is, and the remedy."""
-    fields = said.fields()
+    fields = said.json_fields()
     mac = fields.get("mac")
     if said.status == 200 and isinstance(mac, str) and fields.get("nonce") == nonce:
-        good = ring.verify(Purpose.DOCTOR, nonce, mac)
+        good = ring.verify(MacPurpose.DOCTOR, nonce, mac)
         return None if good else ("a receiver answers that has other secret keys", _NOT_HERE)
-    if other := _diverted(said):
+    if other := _detour_problem(said):
         return other
     if said.status == 404 and said.is_refusal_of_ours():
         return "what answers is an older version of receiver", "restart the service, so that the installed version runs"
     return f"something else answers (HTTP {said.status})", _NOT_HERE if said.status in (200, 404) else _FORWARD
 
 
-def _diverted(said: Said) -> tuple[str, str] | None:
+def _detour_problem(said: HttpReply) -> tuple[str, str] | None:
     """What stands in the way, where that can be told by the status alone."""
     if 300 <= said.status < 400:
         target = urlsplit(said.location)
@@ -134,7 +134,7 @@ def _diverted(said: Said) -> tuple[str, str] | None:
     return None
 
 
-def provider(url: str, key: str | None, dates: list[tuple[float, float]]) -> Iterator[Finding]:
+def check_provider(url: str, key: str | None, dates: list[tuple[float, float]]) -> Iterator[Finding]:
     """Whether the provider at `url` takes `key`. Adds to `dates` pairs of its time and ours, in seconds."""
     if key is None:
         yield warning("there is no PROVIDER_KEY: nothing can be submitted or polled", "set RECEIVER_PROVIDER_KEY")
@@ -142,72 +142,72 @@ def provider(url: str, key: str | None, dates: list[tuple[float, float]]) -> Ite
     host = urlsplit(url).hostname or ""
     try:
         socket.getaddrinfo(host, None)  # here, where a resolver that hangs keeps nobody from exiting
-        reply = asyncio.run(_poll(url, key, dates))
+        reply = asyncio.run(_poll_missing_task(url, key, dates))
     except (OSError, UnicodeError):
-        yield failed(f"the name {host} is not known", "check PROVIDER_URL, and this machine's DNS (/etc/resolv.conf)")
+        yield failure(f"the name {host} is not known", "check PROVIDER_URL, and this machine's DNS (/etc/resolv.conf)")
     except SettingsError as error:
-        yield failed(str(error), "set PROVIDER_URL and PROVIDER_KEY right")
+        yield failure(str(error), "set PROVIDER_URL and PROVIDER_KEY right")
     else:
-        yield _judged(reply)
+        yield _judge_reply(reply)
 
 
-def _judged(reply: Reply) -> Finding:
+def _judge_reply(reply: PollReply) -> Finding:
     """What the reply to a poll for a task that does not exist says of the key. Pure."""
-    if reply.heard is Heard.UNKNOWN:
-        if Said(404, reply.body or b"").fields():
+    if reply.result is PollResult.UNKNOWN:
+        if HttpReply(404, reply.body or b"").json_fields():
             return ok("the provider takes the key")
         return warning("HTTP 404, but not in the provider's words", "see whether PROVIDER_URL is right")
-    if reply.heard is Heard.BARRED:
-        return failed(
+    if reply.result is PollResult.UNAUTHORIZED:
+        return failure(
             f"the provider refuses the key ({reply.text})", "set PROVIDER_KEY to one that is valid and has credit"
         )
-    if reply.heard is Heard.BUSY:
+    if reply.result is PollResult.BUSY:
         return warning(f"the provider is busy ({reply.text})", "try again later; the service does so by itself")
     if reply.text.startswith("no answer"):
-        return failed(
+        return failure(
             f"the provider does not answer ({reply.text})", "check PROVIDER_URL, and that HTTPS gets out of here"
         )
-    return failed(f"it does not answer as the provider does ({reply.text})", "see whether PROVIDER_URL is right")
+    return failure(f"it does not answer as the provider does ({reply.text})", "see whether PROVIDER_URL is right")
 
 
-async def _poll(url: str, key: str, dates: list[tuple[float, float]]) -> Reply:
+async def _poll_missing_task(url: str, key: str, dates: list[tuple[float, float]]) -> PollReply:
     """The reply to a poll for a task that does not exist."""
     from receiver.providers.http_client import open_client
 
     async with open_client() as client:
 
-        async def note(response: object) -> None:
+        async def note_date(response: object) -> None:
             text = getattr(response, "headers", {}).get("date", "")
             try:
                 dates.append((parsedate_to_datetime(text).timestamp(), time.time()))
             except (ValueError, TypeError, OverflowError):
                 return
 
-        client.event_hooks = {"response": [note]}
+        client.event_hooks = {"response": [note_date]}
         connected = PROVIDERS["vtrix"].connect(client, url, key, clock=lambda: time.time_ns() // 1_000_000)
         return await connected.poll(f"doctor-{secrets.token_hex(8)}")
 
 
-def clock(dates: Sequence[tuple[float, float]]) -> Iterator[Finding]:
+def check_clock(dates: Sequence[tuple[float, float]]) -> Iterator[Finding]:
     """Whether this machine's clock agrees with the provider's; `dates` are what `provider` noted."""
     if not dates:
-        yield skipped("the provider told no time")
+        yield skip("the provider told no time")
         return
     theirs, ours = dates[-1]
     off = abs(ours - theirs)
-    text = f"this machine's clock is {_span(off)} {'ahead of' if ours > theirs else 'behind'} the provider's"
+    text = f"this machine's clock is {_format_span(off)} {'ahead of' if ours > theirs else 'behind'} the provider's"
     remedy = "set it, and keep it by `timedatectl set-ntp true`"
     if off >= CLOCK_MOST_S:
-        yield failed(text, remedy)
+        yield failure(text, remedy)
     elif off >= CLOCK_WARNING_S:
         yield warning(text, remedy)
     else:
         yield ok("it agrees with the provider's")
 
 
-def _span(seconds: float) -> str:
+def _format_span(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
-def _nonce() -> str:
+def _new_nonce() -> str:
     return secrets.token_hex(16)

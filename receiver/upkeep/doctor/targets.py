@@ -4,28 +4,28 @@ from collections.abc import Iterator, Sequence
 
 from receiver.core.types import Target
 from receiver.notify.messages.template import check_template
-from receiver.notify.senders.sender import check
-from receiver.providers.models import check_globs
-from receiver.upkeep.doctor.findings import Finding, failed, ok, warning
+from receiver.notify.senders.sender import check_target
+from receiver.providers.models import check_model_globs
+from receiver.upkeep.doctor.findings import Finding, failure, ok, warning
 
 
-def targets(found: Sequence[Target]) -> Iterator[Finding]:
+def check_targets(found: Sequence[Target]) -> Iterator[Finding]:
     """Whether Apprise takes the URL of each, its template renders, its models are known. Blocks for half a second."""
     if not found:
         yield warning("there is none: nobody is told anything", "set RECEIVER_NOTIFY_URLS, or [targets.NAME]")
     for target in found:
-        if wrong := check(target):
-            yield failed(*_halves(f"{target.name}: {wrong}"))
+        if wrong := check_target(target):
+            yield failure(*_split_remedy(f"{target.name}: {wrong}"))
         elif target.template is not None and (wrong := check_template(target.template, target.style)):
             mend = f"mend {target.template_file or 'the template'}"
             yield warning(f"{target.name}: ours is in the place of its template: {wrong}", mend)
         else:
             yield ok(f"{target.name}: Apprise takes its URL")
-        if wrong := check_globs(target.models):
+        if wrong := check_model_globs(target.models):
             what, _, there_is = wrong.partition("; ")
             yield warning(f"{target.name}: {what}", f"mend its models; {there_is}")
 
 
-def _halves(text: str) -> tuple[str, str]:
+def _split_remedy(text: str) -> tuple[str, str]:
     what, _, remedy = text.partition("; ")
     return what, remedy or "see https://appriseit.com/services/ for what its URL looks like"

@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 
 from receiver.client.schemas import NoticeView, TaskView
-from receiver.core.pacing import Why
+from receiver.core.pacing import WaitReason
 from receiver.core.schedule import UNSURE_MOST
-from receiver.core.types import Hold, Origin, State
+from receiver.core.types import HoldReason, TaskOrigin, TaskState
 from receiver.upkeep.doctor.findings import Finding, ok, warning
 
 LOOKED_MOST = 100  # of each kind, the newest
@@ -20,7 +20,7 @@ _SETTLING = timedelta(milliseconds=UNSURE_MOST)  # within which a callback is li
 _OF_INTEREST = timedelta(days=7)  # how long a lost task that nobody did anything about is told again
 
 
-class Seen(Struct, frozen=True):
+class WorkSnapshot(Struct, frozen=True):
     """What the API showed: up to `LOOKED_MOST` each."""
 
     dead: Sequence[NoticeView]
@@ -30,49 +30,54 @@ class Seen(Struct, frozen=True):
     lost: Sequence[TaskView]
 
 
-def work(seen: Seen, now: datetime) -> Iterator[Finding]:
+def check_work(seen: WorkSnapshot, now: datetime) -> Iterator[Finding]:
     """A warning for each kind of thing that waits for a person, with the command that tells more or mends it."""
-    found = [*_dead(seen.dead), *_rests(seen.due), *_held(seen.queued), *_unsure([*seen.waiting, *seen.lost], now)]
+    found = [
+        *_check_dead(seen.dead),
+        *_check_resting(seen.due),
+        *_check_held(seen.queued),
+        *_check_unsure([*seen.waiting, *seen.lost], now),
+    ]
     yield from found or [ok("no ping was given up, and no task waits for a person")]
 
 
-def _dead(dead: Sequence[NoticeView]) -> Iterator[Finding]:
+def _check_dead(dead: Sequence[NoticeView]) -> Iterator[Finding]:
     if dead:
-        text = f"{_count(len(dead), 'ping')} given up: {_by_target(dead)}"
+        text = f"{_count_text(len(dead), 'ping')} given up: {_by_target(dead)}"
         yield warning(text, "`receiver notices list --state dead` says why; then `receiver notices redrive`")
 
 
-def _rests(due: Sequence[NoticeView]) -> Iterator[Finding]:
-    if resting := [it for it in due if it.waits_for == Why.REST]:
+def _check_resting(due: Sequence[NoticeView]) -> Iterator[Finding]:
+    if resting := [it for it in due if it.waits_for == WaitReason.REST]:
         names = sorted({it.target for it in resting})
         verb = "rests" if len(names) == 1 else "rest"
         text = f"{', '.join(names)} {verb} after failures; waiting meanwhile: {_by_target(resting)}"
         yield warning(text, f"`receiver notices list --target {names[0]} --history` says why; it goes on by itself")
 
 
-def _held(queued: Sequence[TaskView]) -> Iterator[Finding]:
-    if any(it.held_by == Hold.PAUSE for it in queued):
-        text = f"{_count(len(queued), 'task')} queued, as the provider refuses the key or the balance"
+def _check_held(queued: Sequence[TaskView]) -> Iterator[Finding]:
+    if any(it.held_by == HoldReason.PAUSE for it in queued):
+        text = f"{_count_text(len(queued), 'task')} queued, as the provider refuses the key or the balance"
         yield warning(text, "mend that, and it goes on by itself; `receiver tasks list --state queued`")
 
 
-def _unsure(tasks: Sequence[TaskView], now: datetime) -> Iterator[Finding]:
+def _check_unsure(tasks: Sequence[TaskView], now: datetime) -> Iterator[Finding]:
     """Those that were asked about, or are about to be: what was only adopted nobody here can send again."""
-    ours = [it for it in tasks if it.unsure and it.origin == Origin.SUBMITTED]
+    ours = [it for it in tasks if it.unsure and it.origin == TaskOrigin.SUBMITTED]
     if found := [it for it in ours if _is_stuck(it, now - datetime.fromisoformat(it.submitted_at or it.created_at))]:
         them = "it" if len(found) == 1 else "them"
-        text = f"{_count(len(found), 'task')} unsure: nobody knows whether the provider took {them}"
+        text = f"{_count_text(len(found), 'task')} unsure: nobody knows whether the provider took {them}"
         yield warning(text, f"`receiver tasks show {found[0].ref}` says what can be done")
 
 
 def _is_stuck(task: TaskView, since: timedelta) -> bool:
-    return since < _OF_INTEREST if task.state == State.LOST else since > _SETTLING
+    return since < _OF_INTEREST if task.state == TaskState.LOST else since > _SETTLING
 
 
 def _by_target(notices: Sequence[NoticeView]) -> str:
     return ", ".join(f"{count} to {target}" for target, count in Counter(it.target for it in notices).most_common())
 
 
-def _count(number: int, what: str) -> str:
+def _count_text(number: int, what: str) -> str:
     more = " or more" if number >= LOOKED_MOST else ""
     return f"{number}{more} {what}{'' if number == 1 else 's'}"

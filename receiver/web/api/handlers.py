@@ -9,31 +9,31 @@ from typing import Annotated, Any
 from msgspec import Meta, Raw, Struct
 
 from receiver.client import schemas
-from receiver.core.errors import Refused, Stale, Unavailable
-from receiver.core.types import NoticeState, State, Task, Verdict
-from receiver.service.wiring import Parts
+from receiver.core.errors import RequestRefused, StaleUpdate, StoreUnavailable
+from receiver.core.types import NoticeState, Task, TaskState, Verdict
+from receiver.service.wiring import ServiceParts
 from receiver.tokens import is_ref
 from receiver.web.api import openapi
-from receiver.web.api.operations import Asked, Operation, decoded
-from receiver.web.api.present import callback_view, shown, told
-from receiver.web.api.sample import Trial
-from receiver.web.api.stream import Streams
-from receiver.web.json_replies import problem_view, unavailable
-from receiver.web.responses import answer
+from receiver.web.api.operations import ApiRequest, Operation, decode_body
+from receiver.web.api.present import callback_view, notice_views, task_views
+from receiver.web.api.sample import TargetTester
+from receiver.web.api.stream import EventStreams
+from receiver.web.json_replies import as_refusal, problem_view
+from receiver.web.responses import json_response
 
 REDRIVE_TURN = 200  # rows of one transaction
 REDRIVE_TURNS = 50
-_ID_MOST = 2**63 - 1  # what a column of integers holds
+_ROW_ID_MOST = 2**63 - 1  # what a column of integers holds
 
 Limit = Annotated[int, Meta(ge=1, le=200, description="how many at most")]
 Cursor = Annotated[str, Meta(description="`next` of the page before")]
-Id = Annotated[int, Meta(ge=1, le=_ID_MOST)]
+Id = Annotated[int, Meta(ge=1, le=_ROW_ID_MOST)]
 
 
 class TaskFilter(Struct, frozen=True, forbid_unknown_fields=True):
     """Which tasks to list."""
 
-    state: State | None = None
+    state: TaskState | None = None
     label: str | None = None
     model: str | None = None
     limit: Limit = 50
@@ -59,7 +59,7 @@ class NoticeFilter(Struct, frozen=True, forbid_unknown_fields=True):
     cursor: Cursor | None = None
 
 
-class Batch(Struct, frozen=True, forbid_unknown_fields=True):
+class NewTaskList(Struct, frozen=True, forbid_unknown_fields=True):
     """Tasks to queue, each judged by itself."""
 
     tasks: Annotated[
@@ -68,7 +68,7 @@ class Batch(Struct, frozen=True, forbid_unknown_fields=True):
     ]
 
 
-class NewUrl(Struct, frozen=True, forbid_unknown_fields=True):
+class NewCallbackUrl(Struct, frozen=True, forbid_unknown_fields=True):
     """A callback URL for a submission made elsewhere."""
 
     label: str | None = None
@@ -76,19 +76,19 @@ class NewUrl(Struct, frozen=True, forbid_unknown_fields=True):
     task_id: str | None = None
 
 
-class NewId(Struct, frozen=True, forbid_unknown_fields=True):
+class TaskIdPatch(Struct, frozen=True, forbid_unknown_fields=True):
     """The provider's id of a task, told afterwards."""
 
     task_id: str
 
 
-class Replay(Struct, frozen=True, forbid_unknown_fields=True):
+class ReplayRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """How to replay: `accept` believes the callback, whatever it lacks."""
 
     accept: bool = False
 
 
-class Redrive(Struct, frozen=True, forbid_unknown_fields=True):
+class RedriveRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """Which dead notices to put back to due, all by default, and where to send them instead."""
 
     target: str | None = None
@@ -96,33 +96,35 @@ class Redrive(Struct, frozen=True, forbid_unknown_fields=True):
     to: str | None = None
 
 
-class Try(Struct, frozen=True, forbid_unknown_fields=True):
+class TargetTestRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """Which target to send a sample to."""
 
     target: str
 
 
-class Api:
+class ApiCalls:
     """What the calls share: the parts and the open streams. Each method is an operation of the table below."""
 
-    def __init__(self, parts: Parts, streams: Streams) -> None:
+    def __init__(self, parts: ServiceParts, streams: EventStreams) -> None:
         self._parts = parts
         self._store = parts.store
         self._intake = parts.intake
         self._streams = streams
-        self._trial = Trial(parts)
+        self._trial = TargetTester(parts)
         self._targets = {target.name for target in parts.policy.targets}
         self._document: dict[str, Any] | None = None
 
-    async def create_task(self, asked: Asked) -> object:
+    async def create_task(self, asked: ApiRequest) -> object:
         new: schemas.NewTask = asked.body
-        task, again = await self._intake.create(new, new.idempotency_key if asked.key is None else asked.key)
-        return answer(await self._one(task), 202, {"Idempotent-Replayed": "true"} if again else None)
+        task, again = await self._intake.create_task(new, new.idempotency_key if asked.key is None else asked.key)
+        return json_response(await self._task_view(task), 202, {"Idempotent-Replayed": "true"} if again else None)
 
-    async def create_tasks(self, asked: Asked) -> object:
-        batch: Batch = asked.body
-        made = [await self._made(raw) for raw in batch.tasks]
-        views_of = {view.ref: view for view in await shown(self._store, [it for it in made if isinstance(it, Task)])}
+    async def create_tasks(self, asked: ApiRequest) -> object:
+        batch: NewTaskList = asked.body
+        made = [await self._create_in_batch(raw) for raw in batch.tasks]
+        views_of = {
+            view.ref: view for view in await task_views(self._store, [it for it in made if isinstance(it, Task)])
+        }
         return [
             schemas.BatchItem(202, task=views_of[it.ref])
             if isinstance(it, Task)
@@ -130,7 +132,7 @@ class Api:
             for it in made
         ]
 
-    async def list_tasks(self, asked: Asked) -> object:
+    async def list_tasks(self, asked: ApiRequest) -> object:
         query: TaskFilter = asked.query
         if query.cursor is not None and not is_ref(query.cursor):
             raise _bad_cursor()
@@ -139,36 +141,36 @@ class Api:
         )
         more = len(tasks) > query.limit
         tasks = tasks[: query.limit]
-        return schemas.TaskPage(await shown(self._store, tasks), tasks[-1].ref if more else None)
+        return schemas.TaskPage(await task_views(self._store, tasks), tasks[-1].ref if more else None)
 
-    async def get_task(self, asked: Asked) -> object:
-        ref = _ref(asked)
+    async def get_task(self, asked: ApiRequest) -> object:
+        ref = _task_ref(asked)
         found = await self._store.tasks.get([ref])
         if ref not in found:
-            raise _no_task(ref)
-        return await self._one(found[ref])
+            raise _unknown_task(ref)
+        return await self._task_view(found[ref])
 
-    async def tell_task_id(self, asked: Asked) -> object:
-        told: NewId = asked.body
-        return await self._one(await self._intake.tell_id(_ref(asked), told.task_id))
+    async def tell_task_id(self, asked: ApiRequest) -> object:
+        told: TaskIdPatch = asked.body
+        return await self._task_view(await self._intake.set_task_id(_task_ref(asked), told.task_id))
 
-    async def cancel_task(self, asked: Asked) -> object:
-        return await self._one(await self._intake.cancel(_ref(asked)))
+    async def cancel_task(self, asked: ApiRequest) -> object:
+        return await self._task_view(await self._intake.cancel_task(_task_ref(asked)))
 
-    async def poll_task(self, asked: Asked) -> object:
-        return await self._one(await self._intake.poll(_ref(asked)))
+    async def poll_task(self, asked: ApiRequest) -> object:
+        return await self._task_view(await self._intake.request_poll(_task_ref(asked)))
 
-    async def resubmit_task(self, asked: Asked) -> object:
-        return await self._one(await self._intake.resubmit(_ref(asked)))
+    async def resubmit_task(self, asked: ApiRequest) -> object:
+        return await self._task_view(await self._intake.resubmit_task(_task_ref(asked)))
 
-    async def create_callback_url(self, asked: Asked) -> object:
-        new: NewUrl = asked.body
-        task = await self._intake.mint(new.label, new.model, new.task_id)
+    async def create_callback_url(self, asked: ApiRequest) -> object:
+        new: NewCallbackUrl = asked.body
+        task = await self._intake.mint_task(new.label, new.model, new.task_id)
         return schemas.CallbackUrlView(task.ref, self._intake.callback_url(task.ref))
 
-    async def list_callbacks(self, asked: Asked) -> object:
+    async def list_callbacks(self, asked: ApiRequest) -> object:
         query: CallbackFilter = asked.query
-        before = _before(query.cursor)
+        before = _cursor_row_id(query.cursor)
         found = await self._store.callbacks.page(
             ref=query.ref, verdict=query.verdict, before=before, limit=query.limit + 1
         )
@@ -177,21 +179,21 @@ class Api:
             [callback_view(it) for it in kept], str(kept[-1].id) if len(found) > len(kept) else None
         )
 
-    async def get_callback(self, asked: Asked) -> object:
+    async def get_callback(self, asked: ApiRequest) -> object:
         callback_id = _callback_id(asked)
         found = await self._store.callbacks.get([callback_id])
         if not found:
-            raise Refused(404, "not_found", f"there is no callback {callback_id}")
+            raise RequestRefused(404, "not_found", f"there is no callback {callback_id}")
         return callback_view(found[0])
 
-    async def replay_callback(self, asked: Asked) -> object:
-        how: Replay = asked.body
+    async def replay_callback(self, asked: ApiRequest) -> object:
+        how: ReplayRequest = asked.body
         verdict = await self._parts.ingest.replay(_callback_id(asked), accept=how.accept)
         return schemas.VerdictView(verdict.value)
 
-    async def list_notices(self, asked: Asked) -> object:
+    async def list_notices(self, asked: ApiRequest) -> object:
         query: NoticeFilter = asked.query
-        before = _before(query.cursor)
+        before = _cursor_row_id(query.cursor)
         found = await self._store.notices.page(
             state=query.state, target=query.target, ref=query.ref, before=before, limit=query.limit + 1
         )
@@ -199,14 +201,14 @@ class Api:
             self._check_target(query.target, "target")  # one that is gone may still have notices
         page = found[: query.limit]
         following = str(page[-1].id) if len(found) > len(page) else None
-        return schemas.NoticePage(await told(self._store, self._parts.notify, page), following)
+        return schemas.NoticePage(await notice_views(self._store, self._parts.notify, page), following)
 
-    async def test_notices(self, asked: Asked) -> object:
-        which: Try = asked.body
-        return await self._trial.run(which.target)
+    async def test_notices(self, asked: ApiRequest) -> object:
+        which: TargetTestRequest = asked.body
+        return await self._trial.send_sample(which.target)
 
-    async def redrive_notices(self, asked: Asked) -> object:
-        which: Redrive = asked.body
+    async def redrive_notices(self, asked: ApiRequest) -> object:
+        which: RedriveRequest = asked.body
         if which.to is not None:
             self._check_target(which.to, "to")
         elif which.target is not None:  # with `to`, the target may be one that is gone: that is what `to` is for
@@ -225,112 +227,115 @@ class Api:
                 break
         return schemas.RedrivenView(total)
 
-    async def prune(self, asked: Asked) -> object:
-        return schemas.PruneView(self._parts.prune.hasten())
+    async def prune(self, asked: ApiRequest) -> object:
+        return schemas.PruneView(self._parts.prune.start_pass_now())
 
-    async def stream(self, asked: Asked) -> object:
+    async def stream(self, asked: ApiRequest) -> object:
         return self._streams
 
-    async def openapi(self, asked: Asked) -> object:
+    async def openapi(self, asked: ApiRequest) -> object:
         if self._document is None:
-            self._document = openapi.document(OPERATIONS)
+            self._document = openapi.build_document(OPERATIONS)
         return self._document
 
-    async def _one(self, task: Task) -> schemas.TaskView:
-        [view] = await shown(self._store, [task])
+    async def _task_view(self, task: Task) -> schemas.TaskView:
+        [view] = await task_views(self._store, [task])
         return view
 
-    async def _made(self, raw: Raw) -> Task | Refused:
+    async def _create_in_batch(self, raw: Raw) -> Task | RequestRefused:
         """One task of a batch: made, or why not."""
         try:
-            new = decoded(schemas.NewTask, raw)
-            task, _ = await self._intake.create(new, new.idempotency_key)
-        except Refused as refused:
+            new = decode_body(schemas.NewTask, raw)
+            task, _ = await self._intake.create_task(new, new.idempotency_key)
+        except RequestRefused as refused:
             return refused
-        except (Unavailable, Stale) as error:
-            return unavailable(error)
+        except (StoreUnavailable, StaleUpdate) as error:
+            return as_refusal(error)
         return task
 
     def _check_target(self, name: str, field: str) -> None:
         if name not in self._targets:
             listed = ", ".join(sorted(self._targets)) or "none at all"
-            raise Refused(422, "unknown_target", f"there is no target {name[:80]!r}; there is {listed}", field)
+            raise RequestRefused(422, "unknown_target", f"there is no target {name[:80]!r}; there is {listed}", field)
 
 
-def _ref(asked: Asked) -> str:
+def _task_ref(asked: ApiRequest) -> str:
     ref = asked.path["ref"]
     if not is_ref(ref):
-        raise _no_task(ref)
+        raise _unknown_task(ref)
     return ref
 
 
-def _no_task(ref: str) -> Refused:
-    return Refused(404, "not_found", f"there is no task {ref[:80]}")
+def _unknown_task(ref: str) -> RequestRefused:
+    return RequestRefused(404, "not_found", f"there is no task {ref[:80]}")
 
 
-def _callback_id(asked: Asked) -> int:
-    found = _number(asked.path["id"])
+def _callback_id(asked: ApiRequest) -> int:
+    found = _parse_row_id(asked.path["id"])
     if found is None:
-        raise Refused(404, "not_found", f"there is no callback {asked.path['id'][:80]}")
+        raise RequestRefused(404, "not_found", f"there is no callback {asked.path['id'][:80]}")
     return found
 
 
-def _before(cursor: str | None) -> int | None:
+def _cursor_row_id(cursor: str | None) -> int | None:
     if cursor is None:
         return None
-    before = _number(cursor)
+    before = _parse_row_id(cursor)
     if before is None:
         raise _bad_cursor()
     return before
 
 
-def _number(text: str) -> int | None:
+def _parse_row_id(text: str) -> int | None:
     """A row's id, if it can be one."""
     digits = text.isascii() and text.isdigit() and len(text) <= 19
-    return int(text) if digits and int(text) <= _ID_MOST else None
+    return int(text) if digits and int(text) <= _ROW_ID_MOST else None
 
 
-def _bad_cursor() -> Refused:
-    return Refused(422, "invalid_parameter", "a cursor is the `next` of the page before, as it was given", "cursor")
+def _bad_cursor() -> RequestRefused:
+    return RequestRefused(
+        422, "invalid_parameter", "a cursor is the `next` of the page before, as it was given", "cursor"
+    )
 
 
 # fmt: off
 OPERATIONS: tuple[Operation, ...] = (
-    Operation(method="POST", path="/tasks", summary="Submit a generation", run=Api.create_task, status=202,
+    Operation(method="POST", path="/tasks", summary="Submit a generation", run=ApiCalls.create_task, status=202,
               body=schemas.NewTask, answer=schemas.TaskView, repeatable=True, refusals=(409,)),
     Operation(method="POST", path="/tasks/batch", summary="Submit up to 100, each judged by itself",
-              run=Api.create_tasks, body=Batch, answer=list[schemas.BatchItem]),
-    Operation(method="GET", path="/tasks", summary="Tasks, newest first", run=Api.list_tasks,
+              run=ApiCalls.create_tasks, body=NewTaskList, answer=list[schemas.BatchItem]),
+    Operation(method="GET", path="/tasks", summary="Tasks, newest first", run=ApiCalls.list_tasks,
               query=TaskFilter, answer=schemas.TaskPage),
-    Operation(method="GET", path="/tasks/{ref}", summary="One task", run=Api.get_task,
+    Operation(method="GET", path="/tasks/{ref}", summary="One task", run=ApiCalls.get_task,
               answer=schemas.TaskView, refusals=(404,)),
     Operation(method="PATCH", path="/tasks/{ref}", summary="Tell the provider's id of a task afterwards",
-              run=Api.tell_task_id, body=NewId, answer=schemas.TaskView, refusals=(404, 409)),
-    Operation(method="POST", path="/tasks/{ref}/cancel", summary="Withdraw a queued task", run=Api.cancel_task,
+              run=ApiCalls.tell_task_id, body=TaskIdPatch, answer=schemas.TaskView, refusals=(404, 409)),
+    Operation(method="POST", path="/tasks/{ref}/cancel", summary="Withdraw a queued task", run=ApiCalls.cancel_task,
               answer=schemas.TaskView, refusals=(404, 409)),
-    Operation(method="POST", path="/tasks/{ref}/poll", summary="Ask the provider now", run=Api.poll_task, status=202,
-              answer=schemas.TaskView, refusals=(404, 409)),
-    Operation(method="POST", path="/tasks/{ref}/resubmit", run=Api.resubmit_task, status=202,
+    Operation(method="POST", path="/tasks/{ref}/poll", summary="Ask the provider now", run=ApiCalls.poll_task,
+              status=202, answer=schemas.TaskView, refusals=(404, 409)),
+    Operation(method="POST", path="/tasks/{ref}/resubmit", run=ApiCalls.resubmit_task, status=202,
               summary="Send an unsure task again, accepting that it may be paid twice",
               answer=schemas.TaskView, refusals=(404, 409)),
     Operation(method="POST", path="/callback-urls", summary="Mint a callback URL for a submission made elsewhere",
-              run=Api.create_callback_url, body=NewUrl, status=201, answer=schemas.CallbackUrlView, refusals=(409,)),
-    Operation(method="GET", path="/callbacks", summary="Callbacks, newest first", run=Api.list_callbacks,
+              run=ApiCalls.create_callback_url, body=NewCallbackUrl, status=201, answer=schemas.CallbackUrlView,
+              refusals=(409,)),
+    Operation(method="GET", path="/callbacks", summary="Callbacks, newest first", run=ApiCalls.list_callbacks,
               query=CallbackFilter, answer=schemas.CallbackPage),
-    Operation(method="GET", path="/callbacks/{id}", summary="One callback with its bytes", run=Api.get_callback,
+    Operation(method="GET", path="/callbacks/{id}", summary="One callback with its bytes", run=ApiCalls.get_callback,
               answer=schemas.CallbackView, refusals=(404,)),
     Operation(method="POST", path="/callbacks/{id}/replay", summary="Parse a stored callback again",
-              run=Api.replay_callback, body=Replay, answer=schemas.VerdictView, refusals=(404, 409)),
-    Operation(method="GET", path="/notices", summary="Notices, newest first", run=Api.list_notices,
+              run=ApiCalls.replay_callback, body=ReplayRequest, answer=schemas.VerdictView, refusals=(404, 409)),
+    Operation(method="GET", path="/notices", summary="Notices, newest first", run=ApiCalls.list_notices,
               query=NoticeFilter, answer=schemas.NoticePage),
     Operation(method="POST", path="/notices/test", summary="Send a sample with a picture to a target, at once",
-              run=Api.test_notices, body=Try, answer=schemas.TrialView, refusals=(404, 409)),
+              run=ApiCalls.test_notices, body=TargetTestRequest, answer=schemas.TrialView, refusals=(404, 409)),
     Operation(method="POST", path="/notices/redrive", summary="Put dead notices back to due",
-              run=Api.redrive_notices, body=Redrive, answer=schemas.RedrivenView),
+              run=ApiCalls.redrive_notices, body=RedriveRequest, answer=schemas.RedrivenView),
     Operation(method="POST", path="/prune", summary="Remove now what RETENTION says, rather than within the hour",
-              run=Api.prune, status=202, answer=schemas.PruneView),
-    Operation(method="GET", path="/stream", run=Api.stream, media="text/event-stream",
+              run=ApiCalls.prune, status=202, answer=schemas.PruneView),
+    Operation(method="GET", path="/stream", run=ApiCalls.stream, media="text/event-stream",
               summary="Server-sent events: one `task` event, its data a TaskView, for each change of a task"),
-    Operation(method="GET", path="/openapi.json", summary="This document", run=Api.openapi),
+    Operation(method="GET", path="/openapi.json", summary="This document", run=ApiCalls.openapi),
 )
 # fmt: on

@@ -11,10 +11,10 @@ from receiver.client.schemas import ProblemView
 from receiver.web.api.operations import Operation
 
 BASE = "/api/v1"
-_REFS = "#/components/schemas/{name}"
-_ALWAYS = (401, 503)
-_WITH_BODY = (400, 408, 413, 422)
-_MEANING = {
+_SCHEMA_REF = "#/components/schemas/{name}"
+_COMMON_STATUSES = (401, 503)
+_BODY_STATUSES = (400, 408, 413, 422)
+_STATUS_TEXTS = {
     400: "Not JSON.",
     401: "No API token, or a wrong one.",
     404: "There is no such thing.",
@@ -26,15 +26,15 @@ _MEANING = {
 }
 
 
-def document(operations: Sequence[Operation]) -> dict[str, Any]:
+def build_document(operations: Sequence[Operation]) -> dict[str, Any]:
     """The whole document, ready to be encoded."""
     named = [kind for it in operations for kind in (it.body, it.answer) if kind is not None]
-    _, components = msgspec.json.schema_components([*named, ProblemView], ref_template=_REFS)
+    _, components = msgspec.json.schema_components([*named, ProblemView], ref_template=_SCHEMA_REF)
     paths: dict[str, Any] = {}
     for operation in operations:
-        queries, more = _parameters(operation)
+        queries, more = _list_parameters(operation)
         components |= more
-        paths.setdefault(BASE + operation.path, {})[operation.method.lower()] = _described(operation, queries)
+        paths.setdefault(BASE + operation.path, {})[operation.method.lower()] = _describe_operation(operation, queries)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -51,53 +51,53 @@ def document(operations: Sequence[Operation]) -> dict[str, Any]:
     }
 
 
-def _described(operation: Operation, parameters: list[dict[str, Any]]) -> dict[str, Any]:
+def _describe_operation(operation: Operation, parameters: list[dict[str, Any]]) -> dict[str, Any]:
     success: dict[str, Any] = {
         "description": operation.summary,
-        "content": {operation.media: {"schema": _schema(operation)}},
+        "content": {operation.media: {"schema": _answer_schema(operation)}},
     }
     if operation.repeatable:
         success["headers"] = {
             "Idempotent-Replayed": {"schema": {"const": "true"}, "description": "The key had made this task before."}
         }
     statuses = {
-        *_ALWAYS,
+        *_COMMON_STATUSES,
         *operation.refusals,
-        *(_WITH_BODY if operation.body else ()),
+        *(_BODY_STATUSES if operation.body else ()),
         *((422,) if operation.query else ()),
     }
     described: dict[str, Any] = {
-        "operationId": operation.name,
+        "operationId": operation.operation_id,
         "summary": operation.summary,
         "parameters": parameters,
-        "responses": {str(operation.status): success, **{str(it): _refusal(it) for it in sorted(statuses)}},
+        "responses": {str(operation.status): success, **{str(it): _refusal_response(it) for it in sorted(statuses)}},
     }
     if operation.body is not None:
-        schema = {"$ref": _REFS.format(name=operation.body.__name__)}
+        schema = {"$ref": _SCHEMA_REF.format(name=operation.body.__name__)}
         described["requestBody"] = {
-            "required": _needed(operation.body),
+            "required": _is_body_required(operation.body),
             "content": {"application/json": {"schema": schema}},
         }
     return described
 
 
-def _needed(body: type[msgspec.Struct]) -> bool:
+def _is_body_required(body: type[msgspec.Struct]) -> bool:
     return any(field.required for field in msgspec.structs.fields(body))
 
 
-def _schema(operation: Operation) -> dict[str, Any]:
+def _answer_schema(operation: Operation) -> dict[str, Any]:
     if operation.answer is None:
         return {"type": "object" if operation.media == "application/json" else "string"}
-    (schema,), _ = msgspec.json.schema_components([operation.answer], ref_template=_REFS)
+    (schema,), _ = msgspec.json.schema_components([operation.answer], ref_template=_SCHEMA_REF)
     return schema
 
 
-def _refusal(status: int) -> dict[str, Any]:
-    schema = {"$ref": _REFS.format(name="ProblemView")}
-    return {"description": _MEANING[status], "content": {"application/json": {"schema": schema}}}
+def _refusal_response(status: int) -> dict[str, Any]:
+    schema = {"$ref": _SCHEMA_REF.format(name="ProblemView")}
+    return {"description": _STATUS_TEXTS[status], "content": {"application/json": {"schema": schema}}}
 
 
-def _parameters(operation: Operation) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def _list_parameters(operation: Operation) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Its path, query and header parameters, and the components that they name."""
     parameters: list[dict[str, Any]] = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
@@ -108,7 +108,7 @@ def _parameters(operation: Operation) -> tuple[list[dict[str, Any]], dict[str, A
         parameters.append({"name": "Idempotency-Key", "in": "header", "schema": schema})
     if operation.query is None:
         return parameters, {}
-    _, components = msgspec.json.schema_components([operation.query], ref_template=_REFS)
+    _, components = msgspec.json.schema_components([operation.query], ref_template=_SCHEMA_REF)
     filters = components.pop(operation.query.__name__)["properties"]
     parameters += [{"name": name, "in": "query", "schema": schema} for name, schema in filters.items()]
     return parameters, components

@@ -16,17 +16,17 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from receiver.core.errors import Refused
-from receiver.web.responses import answer
+from receiver.core.errors import RequestRefused
+from receiver.web.responses import json_response
 
 BODY_MOST = 1024 * 1024  # bytes
-_AT = re.compile(r" - at `\$\.?(.*)`$")
-_NAMED = re.compile(r"field `(.*?)`")
+_ERROR_PATH = re.compile(r" - at `\$\.?(.*)`$")
+_ERROR_FIELD = re.compile(r"field `(.*?)`")
 
 Kind = TypeVar("Kind", bound=Struct)
 
 
-class Asked(Struct, frozen=True, eq=False):
+class ApiRequest(Struct, frozen=True, eq=False):
     """A request, decoded: `query` and `body` are of the operation's types."""
 
     path: dict[str, str]
@@ -52,86 +52,86 @@ class Operation(Struct, frozen=True, kw_only=True, eq=False):
     repeatable: bool = False  # takes an Idempotency-Key
 
     @property
-    def name(self) -> str:
+    def operation_id(self) -> str:
         """Its name in the document."""
         return self.run.__name__
 
 
-def routes(operations: Iterable[Operation], room: object, timeout_s: float) -> list[Route]:
+def build_routes(operations: Iterable[Operation], room: object, timeout_s: float) -> list[Route]:
     """One route for each path. `room` is handed to every `run`; a body has `timeout_s` seconds to arrive."""
     by_path: dict[str, dict[str, Operation]] = {}
     for operation in operations:
         by_path.setdefault(operation.path, {})[operation.method] = operation
-    return [_route(path, methods, room, timeout_s) for path, methods in by_path.items()]
+    return [_build_route(path, methods, room, timeout_s) for path, methods in by_path.items()]
 
 
-def _route(path: str, methods: dict[str, Operation], room: object, timeout_s: float) -> Route:
-    async def respond(request: Request) -> ASGIApp:
+def _build_route(path: str, methods: dict[str, Operation], room: object, timeout_s: float) -> Route:
+    async def run_operation(request: Request) -> ASGIApp:
         operation = methods["GET" if request.method == "HEAD" else request.method]
-        result = await operation.run(room, await _asked(operation, request, timeout_s))
-        return result if callable(result) else answer(result, operation.status)
+        result = await operation.run(room, await _decode_request(operation, request, timeout_s))
+        return result if callable(result) else json_response(result, operation.status)
 
-    return Route(path, respond, methods=list(methods))
+    return Route(path, run_operation, methods=list(methods))
 
 
-async def _asked(operation: Operation, request: Request, timeout_s: float) -> Asked:
-    return Asked(
+async def _decode_request(operation: Operation, request: Request, timeout_s: float) -> ApiRequest:
+    return ApiRequest(
         path=request.path_params,
-        query=operation.query and _query(operation.query, dict(request.query_params)),
-        body=operation.body and decoded(operation.body, await _body(request, timeout_s) or b"{}"),
+        query=operation.query and _decode_query(operation.query, dict(request.query_params)),
+        body=operation.body and decode_body(operation.body, await _read_body(request, timeout_s) or b"{}"),
         key=request.headers.get("idempotency-key"),
     )
 
 
-async def _body(request: Request, timeout_s: float) -> bytes:
+async def _read_body(request: Request, timeout_s: float) -> bytes:
     body = bytearray()
     try:
         async with asyncio.timeout(timeout_s):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > BODY_MOST:
-                    raise Refused(413, "too_large", f"a request has at most {BODY_MOST} bytes")
+                    raise RequestRefused(413, "too_large", f"a request has at most {BODY_MOST} bytes")
     except TimeoutError:
-        raise Refused(408, "too_slow", f"the body was not here within {timeout_s:g} s") from None
+        raise RequestRefused(408, "too_slow", f"the body was not here within {timeout_s:g} s") from None
     except ClientDisconnect:
-        raise Refused(400, "incomplete", "the connection ended before the body did") from None
+        raise RequestRefused(400, "incomplete", "the connection ended before the body did") from None
     return bytes(body)
 
 
-def _query(kind: type[Struct], given: dict[str, str]) -> Struct:
+def _decode_query(kind: type[Struct], given: dict[str, str]) -> Struct:
     for name, text in given.items():
         if "\0" in name or "\0" in text:
-            raise Refused(
+            raise RequestRefused(
                 422, "invalid_parameter", "a parameter is plain text, without NUL", name.replace("\0", "")[:80]
             )
     try:
         return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise _invalid(kind, error) from None
+        raise _invalid_parameter(kind, error) from None
 
 
-def decoded(kind: type[Kind], body: bytes | msgspec.Raw) -> Kind:
+def decode_body(kind: type[Kind], body: bytes | msgspec.Raw) -> Kind:
     """`body` as `kind`. Raises Refused: 400 for what is not JSON, 422 for what is not of that type."""
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
-        raise _invalid(kind, error) from None
+        raise _invalid_parameter(kind, error) from None
     except (ValueError, RecursionError) as error:
-        raise Refused(400, "invalid_json", f"the body is not JSON: {str(error)[:200]}") from None
+        raise RequestRefused(400, "invalid_json", f"the body is not JSON: {str(error)[:200]}") from None
 
 
-def _invalid(kind: type[Struct], error: msgspec.ValidationError) -> Refused:
+def _invalid_parameter(kind: type[Struct], error: msgspec.ValidationError) -> RequestRefused:
     """msgspec's words, with the field at fault and, for a word that is none of a few, the few."""
     text = str(error)
-    place = _AT.search(text)
-    named = _NAMED.search(text)
+    place = _ERROR_PATH.search(text)
+    named = _ERROR_FIELD.search(text)
     field = ".".join(it[1] for it in (place, named) if it is not None and it[1])[:80] or None
-    message = _AT.sub("", text)[:200]
+    message = _ERROR_PATH.sub("", text)[:200]
     if text.startswith("Invalid enum value"):
-        message += f"; it is one of {', '.join(_words(kind, field))}"
-    return Refused(422, "invalid_parameter", message, field)
+        message += f"; it is one of {', '.join(_enum_values(kind, field))}"
+    return RequestRefused(422, "invalid_parameter", message, field)
 
 
-def _words(kind: type[Struct], field: str | None) -> list[str]:
+def _enum_values(kind: type[Struct], field: str | None) -> list[str]:
     choices = get_args(get_type_hints(kind).get(field or ""))
     return [word.value for it in choices if isinstance(it, type) and issubclass(it, StrEnum) for word in it]

@@ -4,42 +4,44 @@ import msgspec
 
 from receiver.client.schemas import AttemptView, CallbackView, NoticeView, TaskView, notice_view, rfc3339, task_view
 from receiver.core.types import Notice, Task
-from receiver.notify.dispatch import Notify
+from receiver.notify.dispatch import NoticeDispatcher
 from receiver.store import Attempt, Store
-from receiver.store.tables.callbacks import Kept
+from receiver.store.tables.callbacks import StoredCallback
 
 _headers = msgspec.json.Decoder(dict[str, str])
 
 
-async def shown(store: Store, tasks: list[Task]) -> list[TaskView]:
+async def task_views(store: Store, tasks: list[Task]) -> list[TaskView]:
     """The tasks with their images, our copies of them and their notices, in the order given."""
     if not tasks:
         return []
     refs = [task.ref for task in tasks]
-    images = await store.tasks.images(refs)
-    copies = await store.copies.of(refs)
-    notices = await store.notices.of(refs)
+    images = await store.tasks.images_by_ref(refs)
+    copies = await store.copies.by_refs(refs)
+    notices = await store.notices.by_refs(refs)
     return [
         task_view(task, images.get(task.ref, ()), notices.get(task.ref, []), copies.get(task.ref, ())) for task in tasks
     ]
 
 
-async def told(store: Store, notify: Notify, notices: list[Notice]) -> list[NoticeView]:
+async def notice_views(store: Store, notify: NoticeDispatcher, notices: list[Notice]) -> list[NoticeView]:
     """Notices with every try at them, and what they wait for."""
-    history = await store.notices.history([it.id for it in notices if it.id is not None]) if notices else {}
+    history = await store.notices.attempt_history([it.id for it in notices if it.id is not None]) if notices else {}
     return [
         notice_view(
-            it, [_attempt(each) for each in history.get(it.id or 0, ())], (wait.why.value, wait.until) if wait else None
+            it,
+            [_attempt_view(each) for each in history.get(it.id or 0, ())],
+            (wait.why.value, wait.until) if wait else None,
         )
-        for it, wait in zip(notices, await notify.waits(notices), strict=True)
+        for it, wait in zip(notices, await notify.find_waits(notices), strict=True)
     ]
 
 
-def _attempt(attempt: Attempt) -> AttemptView:
+def _attempt_view(attempt: Attempt) -> AttemptView:
     return AttemptView(rfc3339(attempt.at), attempt.duration_ms, attempt.error)
 
 
-def callback_view(kept: Kept) -> CallbackView:
+def callback_view(kept: StoredCallback) -> CallbackView:
     """A callback; with its bytes where the store was asked for them: as text, or base64 where they are not UTF-8."""
     text = encoded = None
     if kept.body is not None:

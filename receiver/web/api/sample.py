@@ -9,13 +9,13 @@ import zlib
 from decimal import Decimal
 
 from receiver.client.schemas import TrialView
-from receiver.core.errors import Refused, Unwritable
-from receiver.core.types import Event, Image, Picture, Report, Style, Target
+from receiver.core.errors import RequestRefused, Unwritable
+from receiver.core.types import AttachedPicture, Image, MessageStyle, NoticeEvent, Report, Target
 from receiver.notify.messages.message import Message
 from receiver.notify.messages.render import render
-from receiver.notify.senders.failure_text import remedy
+from receiver.notify.senders.failure_text import find_remedy
 from receiver.pictures.files import SAMPLE, SHEET, image_name
-from receiver.service.wiring import Parts
+from receiver.service.wiring import ServiceParts
 
 _PICTURES = 4
 _SIDE = 320  # pixels
@@ -23,48 +23,48 @@ _SKIES = ((20, 24, 82), (244, 120, 72), (16, 94, 112), (92, 40, 110))  # red, gr
 _GROUND = (250, 214, 165)
 
 
-class Trial:
+class TargetTester:
     """Tries targets, one at a time."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ServiceParts) -> None:
         self._parts = parts
         self._targets = {target.name: target for target in parts.policy.targets}
         self._turn = asyncio.Lock()
 
-    async def run(self, name: str) -> TrialView:
+    async def send_sample(self, name: str) -> TrialView:
         """What came of a sample to the target `name`. Raises Refused: 404 if there is none, 409 while one is tried."""
         target = self._targets.get(name)
         if target is None:
             listed = ", ".join(sorted(self._targets)) or "none at all"
-            raise Refused(404, "not_found", f"there is no target {name[:80]!r}; there is {listed}", "target")
+            raise RequestRefused(404, "not_found", f"there is no target {name[:80]!r}; there is {listed}", "target")
         if self._turn.locked():
-            raise Refused(409, "busy", "another target is being tried; try again when it has answered")
+            raise RequestRefused(409, "busy", "another target is being tried; try again when it has answered")
         async with self._turn:
-            return await self._tried(target)
+            return await self._try_target(target)
 
-    async def _tried(self, target: Target) -> TrialView:
-        picture = await self._picture()
-        message = render((self._report(),), target, links=self._parts.links, picture=picture)
+    async def _try_target(self, target: Target) -> TrialView:
+        picture = await self._sample_sheet()
+        message = render((self._sample_report(),), target, links=self._parts.links, picture=picture)
         sent = await self._parts.sender.send(target, message)
-        how, why_not = _shown(target, message, picture)
+        how, why_not = _picture_result(target, message, picture)
         return TrialView(
             target=target.name,
             ok=sent.error is None,
             error=sent.error,
             duration_ms=sent.duration_ms,
-            advice=remedy(sent.error) if sent.error else None,
+            advice=find_remedy(sent.error) if sent.error else None,
             picture=how,
             no_picture=why_not,
             note=message.note,
         )
 
-    def _report(self) -> Report:
+    def _sample_report(self) -> Report:
         """What a task tells that came to a good end."""
         links = self._parts.links
         names = [image_name(number, "png") for number in range(_PICTURES)]
-        urls = [links.image(SAMPLE, name) or f"https://example.com/{name}" for name in names]
+        urls = [links.image_url(SAMPLE, name) or f"https://example.com/{name}" for name in names]
         return Report(
-            event=Event.COMPLETED,
+            event=NoticeEvent.COMPLETED,
             label="a test",
             model="midjourney_outpaint",
             prompt="This is only a test: a quiet sea under four skies",
@@ -73,38 +73,38 @@ class Trial:
             duration_ms=42_000,
         )
 
-    async def _picture(self) -> Picture | None:
+    async def _sample_sheet(self) -> AttachedPicture | None:
         """The sample's contact sheet, drawn when it is first wanted; None where it cannot be drawn or kept."""
         files = self._parts.files
-        if (kept := files.find(SAMPLE, SHEET)) is None:
+        if (kept := files.find_file(SAMPLE, SHEET)) is None:
             try:
                 paths = []
                 for number, sky in enumerate(_SKIES):
-                    content = await asyncio.to_thread(_png, sky)
-                    paths.append((str(number), await files.put(SAMPLE, image_name(number, "png"), content)))
+                    content = await asyncio.to_thread(_gradient_png, sky)
+                    paths.append((str(number), await files.save_file(SAMPLE, image_name(number, "png"), content)))
                 sheet = await self._parts.draw(paths)
                 if sheet.picture is None:
                     return None
-                kept = await files.put(SAMPLE, SHEET, sheet.picture)
+                kept = await files.save_file(SAMPLE, SHEET, sheet.picture)
             except Unwritable:  # the archive says so itself; the message is what is tried here
                 return None
-        return Picture(str(kept), self._parts.links.image(SAMPLE, SHEET))
+        return AttachedPicture(str(kept), self._parts.links.image_url(SAMPLE, SHEET))
 
 
-def _shown(target: Target, message: Message, picture: Picture | None) -> tuple[str | None, str | None]:
+def _picture_result(target: Target, message: Message, picture: AttachedPicture | None) -> tuple[str | None, str | None]:
     """How the message shows the picture; if it does not, why it could not."""
-    if target.style is Style.TEXT:
+    if target.style is MessageStyle.TEXT:
         return None, None
     if picture is None:
         return None, "it could not be drawn or kept: see the service's log"
     if message.blocks and picture.url and '"image' in message.blocks:
         return "linked", None
-    if target.style is Style.SLACK:  # it takes no file from us: `senders` attaches none
+    if target.style is MessageStyle.SLACK:  # it takes no file from us: `senders` attaches none
         return None, "Slack loads it from PUBLIC_URL, which it cannot reach"
     return ("attached" if message.picture else None), None
 
 
-def _png(sky: tuple[int, int, int]) -> bytes:
+def _gradient_png(sky: tuple[int, int, int]) -> bytes:
     """A picture of `_SIDE` × `_SIDE` pixels (PNG, RFC 2083) that fades from `sky` to the ground."""
     rows = bytearray()
     for row in range(_SIDE):

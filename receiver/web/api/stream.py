@@ -10,10 +10,10 @@ import logging
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from receiver.core.errors import Refused, StoreError
+from receiver.core.errors import RequestRefused, StoreError
 from receiver.store import Store
-from receiver.web.api.present import shown
-from receiver.web.responses import problem
+from receiver.web.api.present import task_views
+from receiver.web.responses import problem_response
 
 STREAMS_MOST = 50
 KEEP_ALIVE_S = 15.0  # a comment this often, so that proxies do not take silence for death
@@ -21,7 +21,7 @@ KEEP_ALIVE_S = 15.0  # a comment this often, so that proxies do not take silence
 log = logging.getLogger(__name__)
 
 
-class Streams:
+class EventStreams:
     """The ASGI application of every open stream. All of them end once `stop` is set."""
 
     def __init__(self, store: Store, stop: asyncio.Event) -> None:
@@ -32,49 +32,49 @@ class Streams:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Follow the changes until the reader goes, the service stops or the store fails; 503 beyond `STREAMS_MOST`."""
         if self._open >= STREAMS_MOST:
-            full = Refused(503, "too_many_streams", f"{STREAMS_MOST} streams are open already; try again later")
-            return await problem(full, {"Retry-After": "15"})(scope, receive, send)
+            full = RequestRefused(503, "too_many_streams", f"{STREAMS_MOST} streams are open already; try again later")
+            return await problem_response(full, {"Retry-After": "15"})(scope, receive, send)
         self._open += 1
         try:
             headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-store")]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
-            await self._follow(receive, send)
+            await self._send_changes(receive, send)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except StoreError as error:
             log.warning("a stream ends: %s", error, extra={"action": "stream"})
         finally:
             self._open -= 1
 
-    async def _follow(self, receive: Receive, send: Send) -> None:
-        listener = self._store.listen()
-        ends = {asyncio.create_task(self._stop.wait()), asyncio.create_task(_gone(receive))}
-        taking = asyncio.create_task(listener.take(KEEP_ALIVE_S))
+    async def _send_changes(self, receive: Receive, send: Send) -> None:
+        listener = self._store.open_listener()
+        ends = {asyncio.create_task(self._stop.wait()), asyncio.create_task(_wait_for_disconnect(receive))}
+        taking = asyncio.create_task(listener.take_refs(KEEP_ALIVE_S))
         try:
-            await _write(send, b": the changes of tasks follow\n\n")
+            await _send_chunk(send, b": the changes of tasks follow\n\n")
             while True:
                 await asyncio.wait({taking, *ends}, return_when=asyncio.FIRST_COMPLETED)
                 if any(end.done() for end in ends):
                     return
                 if refs := taking.result():
-                    await _write(send, await self._told(refs))
+                    await _send_chunk(send, await self._task_events(refs))
                 else:
-                    await _write(send, b": still here\n\n")
-                taking = asyncio.create_task(listener.take(KEEP_ALIVE_S))
+                    await _send_chunk(send, b": still here\n\n")
+                taking = asyncio.create_task(listener.take_refs(KEEP_ALIVE_S))
         finally:
             listener.close()
             for task in (taking, *ends):
                 task.cancel()
 
-    async def _told(self, refs: list[str]) -> bytes:
+    async def _task_events(self, refs: list[str]) -> bytes:
         tasks = await self._store.tasks.get(refs)
-        views = await shown(self._store, list(tasks.values()))
+        views = await task_views(self._store, list(tasks.values()))
         return b"".join(b"event: task\ndata: " + msgspec.json.encode(view) + b"\n\n" for view in views)
 
 
-async def _gone(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-async def _write(send: Send, text: bytes) -> None:
+async def _send_chunk(send: Send, text: bytes) -> None:
     await send({"type": "http.response.body", "body": text, "more_body": True})

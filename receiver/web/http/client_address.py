@@ -9,7 +9,7 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-def peer(scope: Scope, trusted: Sequence[_Network]) -> str:
+def peer_address(scope: Scope, trusted: Sequence[_Network]) -> str:
     """The address that a request comes from; `local` if that is a local socket.
 
     If the connection's is in a network of `trusted`, it is a proxy's, and X-Forwarded-For is believed from its end on,
@@ -18,19 +18,19 @@ def peer(scope: Scope, trusted: Sequence[_Network]) -> str:
     if not scope.get("client"):
         return "local"
     told = str(scope["client"][0])
-    found = _address(told)
+    found = _parse_address(told)
     if found is None:
         return told
     hops = b",".join(value for name, value in scope["headers"] if name == b"x-forwarded-for").split(b",")
     while hops and any(found in network for network in trusted):
-        before = _address(hops.pop().decode("latin-1").strip())
+        before = _parse_address(hops.pop().decode("latin-1").strip())
         if before is None:
             break
         found = before
     return str(found)
 
 
-def _address(text: str) -> _Address | None:
+def _parse_address(text: str) -> _Address | None:
     """An address as proxies write it: perhaps in brackets, perhaps with a port."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]

@@ -12,10 +12,10 @@ from typing import Any, Protocol
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from receiver.web.http.write_buffer import Corked
+from receiver.web.http.write_buffer import CorkedTransport
 
 
-class Whole(Protocol):
+class FastRoute(Protocol):
     """Takes a request, and tells `answer` later, once, the response as it goes over the wire; or says False, and has
     done nothing. `target` is as it came, the names of `headers` are in lower case. Must not wait."""
 
@@ -24,7 +24,7 @@ class Whole(Protocol):
     ) -> bool: ...
 
 
-class Direct(HttpToolsProtocol):
+class FastPathProtocol(HttpToolsProtocol):
     """A connection that offers POSTs to `whole` as soon as they are here.
 
     1. A head whose request may be one is put aside, and so is its body.
@@ -35,7 +35,7 @@ class Direct(HttpToolsProtocol):
     6. Once `leaving` is set, an answer with nothing behind it says that it is the connection's last, and is.
     """
 
-    whole: Whole
+    whole: FastRoute
     leaving = asyncio.Event()
 
     def __init__(self, *args: Any, **named: Any) -> None:
@@ -46,7 +46,7 @@ class Direct(HttpToolsProtocol):
         self._last_word: bytes | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
-        self._cork = Corked(transport, self.loop)
+        self._cork = CorkedTransport(transport, self.loop)
         super().connection_made(self._cork)  # type: ignore[arg-type]  # as much of one as is used
 
     def data_received(self, data: bytes) -> None:
@@ -55,7 +55,7 @@ class Direct(HttpToolsProtocol):
         super().data_received(data)
         if self._aside is not None and not self.transport.is_closing():
             try:
-                self._bring_back()
+                self._replay_to_uvicorn()
             except Exception:  # as the parser does with what goes wrong in it: a URL that is none, for one
                 self.send_400_response("Invalid HTTP request received.")
 
@@ -67,7 +67,7 @@ class Direct(HttpToolsProtocol):
             self._cork.close()  # asyncio would close the transport, and not know of what is held
         return owed
 
-    def part(self, word: bytes) -> None:
+    def close_with(self, word: bytes) -> None:
         """Write `word` once every answer to a whole request was given, read no more, and close."""
         if self._owes_whole():
             self._last_word = word
@@ -78,10 +78,10 @@ class Direct(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self._last_word is not None and not self._owes_whole() and not self.transport.is_closing():
-            self.part(self._last_word)
+            self.close_with(self._last_word)
 
     def on_headers_complete(self) -> None:
-        if self._plain():
+        if self._is_plain_post():
             self._aside = []
         else:
             super().on_headers_complete()
@@ -94,10 +94,10 @@ class Direct(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         if self._aside is not None:
-            answering = _Answering()
+            answering = _FastCycle()
             body = b"".join(self._aside)
             try:
-                taken = self.whole(self.url, self.scope["headers"], body, partial(self._answer, answering))
+                taken = self.whole(self.url, self.scope["headers"], body, partial(self._write_answer, answering))
             except Exception:  # of ours; the application's way has an answer to it
                 self.logger.exception("a request broke what takes it whole")
                 taken = False
@@ -105,7 +105,7 @@ class Direct(HttpToolsProtocol):
                 self._aside = None
                 self.cycle = answering
                 return
-            self._bring_back()
+            self._replay_to_uvicorn()
         super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
@@ -113,35 +113,35 @@ class Direct(HttpToolsProtocol):
             cycle.keep_alive = False
         super()._start_asgi_task(cycle, app)
 
-    def _plain(self) -> bool:
+    def _is_plain_post(self) -> bool:
         return (
-            not self._owes()
+            not self._owes_answer()
             and self.parser.get_method() == b"POST"
             and self.parser.get_http_version() == "1.1"
             and self.parser.should_keep_alive()
             and not self.expect_100_continue
         )
 
-    def _owes(self) -> bool:
+    def _owes_answer(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
     def _owes_whole(self) -> bool:
-        return self._owes() and not self.cycle.more_body
+        return self._owes_answer() and not self.cycle.more_body
 
-    def _bring_back(self) -> None:
+    def _replay_to_uvicorn(self) -> None:
         chunks, self._aside = self._aside or [], None
         super().on_headers_complete()
         for chunk in chunks:
             super().on_body(chunk)
 
-    def _answer(self, answering: "_Answering", response: bytes) -> None:
+    def _write_answer(self, answering: "_FastCycle", response: bytes) -> None:
         answering.response_complete = True
         if self.transport.is_closing():
             return
         if self.leaving.is_set() and not self.pipeline and self._last_word is None:
             answering.keep_alive = False
             response = response.replace(b"\r\n", b"\r\nconnection: close\r\n", 1)
-        self._cork.send(response)
+        self._cork.send_now(response)
         if not answering.keep_alive:
             self.transport.close()
         elif self.pipeline or self._last_word is not None:
@@ -150,14 +150,14 @@ class Direct(HttpToolsProtocol):
             self.server_state.total_requests += 1
             self._idle_since = self.loop.time()
             if self._idling is None:
-                self._idling = self.loop.call_later(self.timeout_keep_alive, self._look)
+                self._idling = self.loop.call_later(self.timeout_keep_alive, self._check_idle)
 
-    def _look(self) -> None:
+    def _check_idle(self) -> None:
         self._idling = None
         if self._idle_since is not None:
             left = self._idle_since + self.timeout_keep_alive - self.loop.time()
             if left > 0:
-                self._idling = self.loop.call_later(left, self._look)
+                self._idling = self.loop.call_later(left, self._check_idle)
             else:
                 self.timeout_keep_alive_handler()
 
@@ -171,7 +171,7 @@ class Direct(HttpToolsProtocol):
         super().connection_lost(exc)
 
 
-class _Answering(RequestResponseCycle):
+class _FastCycle(RequestResponseCycle):
     """What uvicorn asks of a cycle, without one."""
 
     message_event = asyncio.Event()  # nobody waits for it

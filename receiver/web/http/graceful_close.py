@@ -9,13 +9,13 @@ import fcntl
 import termios
 from typing import Any
 
-from receiver.web.http.connection_limits import Bounded
+from receiver.web.http.connection_limits import BoundedProtocol
 
 WARM_S = 0.5
 """How long a connection that was opened or used may be expected to bring a request, and is not closed in a stop."""
 
 
-class Retiring(Bounded):
+class GracefulProtocol(BoundedProtocol):
     """A connection that `shutdown` ends, in this order of questions:
 
     1. An answer is owed: it is given, and then the connection ends.
@@ -31,39 +31,39 @@ class Retiring(Bounded):
         self._quiet_since = self.loop.time()
         super().connection_made(transport)
         if self.last_call:
-            self._look_again()
+            self._close_later()
 
     def on_response_complete(self) -> None:
         self._quiet_since = self.loop.time()
         super().on_response_complete()
 
     @property
-    def warm(self) -> bool:
+    def is_warm(self) -> bool:
         """Whether it was opened or used not long ago, and is owed nothing: its next request may be on its way."""
         since = max(self._quiet_since, self._idle_since or 0.0)  # the latter where an answer needed no task
-        return self.loop.time() - since < WARM_S and not self._owes() and not self.transport.is_closing()
+        return self.loop.time() - since < WARM_S and not self._owes_answer() and not self.transport.is_closing()
 
     def shutdown(self) -> None:
         """End, as soon as that loses nothing."""
-        if self._owes():
+        if self._owes_answer():
             super().shutdown()
-        elif self.warm or self._unended or self._aside is not None or self._unread():
-            self._look_again()
+        elif self.is_warm or self._unended or self._aside is not None or self._unread_bytes():
+            self._close_later()
         else:
             self.transport.close()
 
-    def _look_again(self) -> None:
-        self.loop.call_later(WARM_S, self._hang_up)
+    def _close_later(self) -> None:
+        self.loop.call_later(WARM_S, self._close_if_quiet)
 
-    def _hang_up(self) -> None:
-        if self.transport.is_closing() or self._owes():
+    def _close_if_quiet(self) -> None:
+        if self.transport.is_closing() or self._owes_answer():
             return  # what is owed is its last answer
-        if self._unread():
-            self._look_again()
+        if self._unread_bytes():
+            self._close_later()
         else:
             self.transport.close()
 
-    def _unread(self) -> int:
+    def _unread_bytes(self) -> int:
         """How many bytes the kernel holds that nobody has read."""
         connected: Any = self.transport.get_extra_info("socket")
         try:

@@ -15,23 +15,25 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from receiver.core.errors import SettingsError
-from receiver.web.http.connection_limits import Crowd
-from receiver.web.http.fast_path import Whole
-from receiver.web.http.graceful_close import WARM_S, Retiring
+from receiver.web.http.connection_limits import ConnectionLimiter
+from receiver.web.http.fast_path import FastRoute
+from receiver.web.http.graceful_close import WARM_S, GracefulProtocol
 
 BACKLOG = 384  # asyncio takes so many at once, before one can be refused: with CONNECTIONS_MOST they are under 1,024
-QUEUE = 4096  # who waits in the kernel for us: while nobody takes them, in a restart, at 50 a second for over a minute
+LISTEN_QUEUE = (
+    4096  # who waits in the kernel for us: while nobody takes them, in a restart, at 50 a second for over a minute
+)
 DESCRIPTORS = 1024  # what these connections need, together with the files and the sends
 STOP_MOST_S = 5
-LOOKS = 20  # at whether somebody is still warm
+WARM_CHECKS = 20  # at whether somebody is still warm
 _NO_SOCKET = "--fd {} is no open stream socket that listens; give the number of one, 3 from systemd"
 
 
-async def run(
+async def run_uvicorn(
     app: ASGIApp,
     listener: socket.socket,
     *,
-    whole: Whole,
+    whole: FastRoute,
     timeout_s: float,
     proxies: tuple[IPv4Network | IPv6Network, ...],
     draining: asyncio.Event,
@@ -45,15 +47,15 @@ async def run(
     `ready` is told the port (0 for a socket that has none) once connections are taken. A cancellation ends it at once.
     """
 
-    class Connection(Retiring):
+    class ServingProtocol(GracefulProtocol):
         patience_s = timeout_s
-        crowd = Crowd(proxies)
+        crowd = ConnectionLimiter(proxies)
         leaving = draining
 
-    Connection.whole = staticmethod(whole)
+    ServingProtocol.whole = staticmethod(whole)
     config = uvicorn.Config(
         app,
-        http=Connection,
+        http=ServingProtocol,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -64,7 +66,7 @@ async def run(
         backlog=BACKLOG,
         timeout_graceful_shutdown=STOP_MOST_S,
     )
-    server = _Server(config, Connection, stop, ready)
+    server = _UvicornServer(config, ServingProtocol, stop, ready)
     try:
         await server.serve(sockets=[listener])
     except asyncio.CancelledError:
@@ -73,7 +75,7 @@ async def run(
         raise
 
 
-def make_room() -> None:
+def raise_file_limit() -> None:
     """Let this process have `DESCRIPTORS` open; with fewer, asyncio would try to take connections again and again.
 
     Raises SettingsError where it may not.
@@ -85,7 +87,7 @@ def make_room() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, hard))
 
 
-def listen(host: str, port: int) -> socket.socket:
+def bind_socket(host: str, port: int) -> socket.socket:
     """A socket bound to `host` and `port` (0: any free one). Raises SettingsError."""
     try:
         [found, *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -99,11 +101,11 @@ def listen(host: str, port: int) -> socket.socket:
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
-        raise SettingsError(_why_not(error, host, port)) from None
+        raise SettingsError(_bind_error(error, host, port)) from None
     return listener
 
 
-def inherit(fd: int) -> socket.socket:
+def inherit_socket(fd: int) -> socket.socket:
     """The listening socket that systemd, or whoever started us, left at `fd`. Raises SettingsError."""
     try:
         listener = socket.socket(fileno=fd)  # asks the kernel for its protocol, which TCP_NODELAY needs
@@ -120,7 +122,7 @@ def inherit(fd: int) -> socket.socket:
     return listener
 
 
-def _why_not(error: OSError, host: str, port: int) -> str:
+def _bind_error(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"RECEIVER_PORT: {port} is in use on {host}; stop what listens there, or choose another"
     if error.errno == errno.EACCES:
@@ -130,7 +132,7 @@ def _why_not(error: OSError, host: str, port: int) -> str:
     return f"RECEIVER_HOST, RECEIVER_PORT: cannot listen on {host} port {port}: {error.strerror}"
 
 
-class _Server(uvicorn.Server):
+class _UvicornServer(uvicorn.Server):
     """uvicorn, saying when it is up, woken by an event instead of ten times a second.
 
     A stop is in three steps: who is warm is told with the next answer that it is the last, while new ones are still
@@ -138,7 +140,7 @@ class _Server(uvicorn.Server):
     """
 
     def __init__(
-        self, config: uvicorn.Config, kind: type[Retiring], stop: asyncio.Event, ready: Callable[[int], None]
+        self, config: uvicorn.Config, kind: type[GracefulProtocol], stop: asyncio.Event, ready: Callable[[int], None]
     ) -> None:
         super().__init__(config)
         self.servers = []
@@ -149,17 +151,17 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         [listener] = sockets or []
-        listener.listen(QUEUE)  # asyncio has set it to the number that it takes at once
+        listener.listen(LISTEN_QUEUE)  # asyncio has set it to the number that it takes at once
         address = listener.getsockname()
         self._ready(address[1] if isinstance(address, tuple) else 0)
 
     async def main_loop(self) -> None:
         await self._stop.wait()
         self._kind.leaving.set()
-        for _ in range(LOOKS):
-            if not any(it.warm for it in self.server_state.connections if isinstance(it, Retiring)):
+        for _ in range(WARM_CHECKS):
+            if not any(it.is_warm for it in self.server_state.connections if isinstance(it, GracefulProtocol)):
                 break
-            await asyncio.sleep(WARM_S / LOOKS)
+            await asyncio.sleep(WARM_S / WARM_CHECKS)
         self._kind.last_call = True
 
     @contextlib.contextmanager

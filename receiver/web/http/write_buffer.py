@@ -5,7 +5,7 @@ import asyncio
 from typing import Any
 
 
-class Corked:
+class CorkedTransport:
     """Wraps a transport: what is written in one turn of the loop goes out together at its end. All else passes on."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -19,10 +19,10 @@ class Corked:
     def write(self, data: bytes) -> None:
         """Send with the rest of this turn."""
         if not self._held:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self._flush_held)
         self._held.append(data)
 
-    def send(self, data: bytes) -> None:
+    def send_now(self, data: bytes) -> None:
         """Send at once, after what is held."""
         if self._held:
             self._held.append(data)
@@ -31,10 +31,10 @@ class Corked:
 
     def close(self) -> None:
         """Close after what is held was sent."""
-        self._flush()
+        self._flush_held()
         self._transport.close()
 
-    def _flush(self) -> None:
+    def _flush_held(self) -> None:
         held, self._held = self._held, []
         if held and not self._transport.is_closing():
             self._transport.write(b"".join(held))
