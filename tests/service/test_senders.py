@@ -277,7 +277,7 @@ def test_an_abandoned_thread_does_not_keep_the_process() -> None:
         "from receiver.notify.messages.message import *; from receiver.core.types import Target\n"
         "from receiver.notify.senders.sender import *; trap = socket.create_server(('127.0.0.1', 0))\n"
         "target = Target(name='t', url='json://127.0.0.1:%d?rto=600' % trap.getsockname()[1])\n"
-        "check(target); message = Message('t', 'b', Format.TEXT, Kind.INFO)\n"
+        "check_target(target); message = Message('t', 'b', BodyFormat.TEXT, MessageKind.INFO)\n"
         "print(asyncio.run(AppriseSender(timeout_s=0.3).send(target, message)).error)\n"
     )
 

@@ -159,7 +159,7 @@ def test_a_loop_that_dies_ends_the_process_with_status_1(tmp_path: Path) -> None
     script = (
         "import receiver.service.worker as w, receiver.cli.main as c\n"
         "async def run(*_): raise RuntimeError('this loop broke')\n"
-        "w.run = run\n"
+        "w.run_loops = run\n"
         "c.main()\n"
     )
     done = subprocess.run(

@@ -25,9 +25,10 @@ pytestmark = pytest.mark.anyio
 # A child in which some files do what a broken decoder would.
 BROKEN = """
 import os, signal, struct, sys, time
-from receiver.pictures import child, drawing
+from receiver.pictures.drawing import child
+from receiver.pictures.drawing import draw as drawing
 
-draw = drawing.Sketch.drawn
+draw = drawing.SheetCanvas.draw_picture
 
 def said(*parts):
     for descriptor in range(3, 16):
@@ -64,8 +65,8 @@ def broken(sketch, file):
             time.sleep(3600)
     return draw(sketch, file)
 
-drawing.Sketch.drawn = broken
-child.run(sys.stdin.buffer, sys.stdout.buffer)
+drawing.SheetCanvas.draw_picture = broken
+child.run_child(sys.stdin.buffer, sys.stdout.buffer)
 """
 
 
@@ -192,7 +193,7 @@ async def test_a_picture_that_gets_no_process_is_not_blamed(tmp_path: Path) -> N
     """Too many processes, or too little memory for one more: it may be drawn later."""
     script = """
 import os, sys
-from receiver.pictures import child
+from receiver.pictures.drawing import child
 
 fork, many = os.fork, []
 
@@ -202,7 +203,7 @@ def short():
     return fork()
 
 os.fork = short
-child.run(sys.stdin.buffer, sys.stdout.buffer)
+child.run_child(sys.stdin.buffer, sys.stdout.buffer)
 """
     studio = DrawingProcess(child=(sys.executable, "-I", "-c", script), limits=PATIENT, within_s=600)
     sheet = await studio.draw_sheet(written(tmp_path, [plain(), plain(colour=BLUE)]))
@@ -322,12 +323,12 @@ async def test_the_service_is_told_once_of_limits_it_goes_without(
     """As a warning; what can be drawn is drawn."""
     script = """
 import resource, sys
-from receiver.pictures import child
+from receiver.pictures.drawing import child
 
 def refuse(*_): raise PermissionError(1, "Operation not permitted")
 
 resource.setrlimit = refuse
-child.run(sys.stdin.buffer, sys.stdout.buffer)
+child.run_child(sys.stdin.buffer, sys.stdout.buffer)
 """
     studio = DrawingProcess(child=(sys.executable, "-I", "-c", script), limits=PATIENT, within_s=600)
     paths = written(tmp_path, [plain()])

@@ -196,7 +196,7 @@ def test_hostile_words_are_no_live_markup_in_a_template(style: MessageStyle) -> 
 def test_jinja2_is_not_imported_before_there_is_a_template() -> None:
     code = (
         "import sys; from receiver.notify.messages.render import render; from receiver.core.types import *\n"
-        "render((Report(event=Event.LOST),), Target(name='t', url='x'))\n"
+        "render((Report(event=NoticeEvent.LOST),), Target(name='t', url='x'))\n"
         "sys.exit('jinja2' in sys.modules)"
     )
 
