@@ -1,0 +1,92 @@
+"""Which of several places in a body is believed, and what a number or a word beside the status changes."""
+
+import json
+
+import pytest
+
+from kit.provider_bodies import TASK, URL, read, without
+from receiver.core.types import Ending, Image, TaskError
+from receiver.providers.vtrix import bodies
+
+
+def error_of(body: dict[str, object]) -> tuple[str | None, str]:
+    """Code and message of the error that a body tells."""
+    error = read(body).error
+    assert error is not None
+    return error.code, error.message
+
+
+# -- numbers of an envelope --
+
+
+@pytest.mark.parametrize(
+    ("code", "ending"),
+    [(0, Ending.RUNNING), (200, Ending.RUNNING), (1, Ending.FAILED), (-1, Ending.FAILED), (201, Ending.FAILED)],
+)
+def test_zero_and_200_say_that_all_is_well_and_any_other_number_is_a_failure(code: int, ending: Ending) -> None:
+    assert read({"code": code, "msg": "words", "data": {"taskId": "k"}}).ending is ending
+
+
+@pytest.mark.parametrize(("code", "kept"), [(0, None), (200, None), (199, "000000199"), (201, "000000201")])
+def test_the_number_of_a_request_that_went_well_is_not_the_code_of_a_failure(code: int, kept: str | None) -> None:
+    assert error_of({"code": code, "msg": "no luck", "data": {"status": "failed"}}) == (kept, "no luck")
+
+
+@pytest.mark.parametrize(("code", "complains"), [(0, False), (200, False), (199, True), (201, True)])
+def test_a_message_beside_zero_or_200_is_no_complaint(code: int, complains: bool) -> None:
+    assert (bodies.parse_refusal(json.dumps({"code": code, "message": "words"}).encode()) is not None) is complains
+
+
+# -- what an error says --
+
+
+def test_an_error_needs_a_code_or_a_message() -> None:
+    assert error_of(without("output", status="failed", error={"code": 5})) == ("000000005", bodies.NO_REASON)
+    assert error_of(without("output", status="failed", error={"message": "m"})) == (None, "m")
+    assert read(without("output", error={"details": [1]})).ending is Ending.COMPLETED
+
+
+def test_an_error_without_a_code_takes_the_one_beside_it_but_not_the_envelopes() -> None:
+    assert error_of({"status": "failed", "error": "m", "code": 5}) == (None, "m")
+    assert error_of({"status": "failed", "error": "m", "code": 5, "error_code": "X"}) == ("X", "m")
+    assert error_of({"status": "failed", "error": "m", "error_code": "X", "error_type": "Y"}) == ("X", "m")
+    assert error_of({"status": "failed", "error": {"code": 7, "message": "m"}, "error_code": "X"}) == ("000000007", "m")
+
+
+def test_the_first_of_several_complaints_is_told() -> None:
+    assert error_of({"status": "failed", "detail": ["first", "last"]}) == (None, "first")
+    assert error_of({"status": "failed", "detail": [["nested"], "last"]}) == (None, bodies.NO_REASON)
+
+
+def test_a_failure_keeps_its_error_even_if_there_are_pictures() -> None:
+    failed = read(without(status="failed", error={"code": 5, "message": "half of them"}))
+    assert (failed.ending, len(failed.images)) == (Ending.FAILED, 1)
+    assert failed.error == TaskError("000000005", "half of them", b'{"code":5,"message":"half of them"}')
+
+
+# -- which word is the status --
+
+
+def test_an_event_is_the_status_of_a_body_that_has_none_and_stands_outside() -> None:
+    assert read({"event": "completed", "data": {"jobId": "a", "images": [URL]}}).status == "completed"
+    assert read({"event": "failed", "data": {"event": "completed", "task": {"jobId": "a"}}}).status == "failed"
+
+
+def test_a_comment_refines_an_unknown_number_but_no_word() -> None:
+    assert read({"id": "u", "status": 9, "comment": "JobStatusFail"}).ending is Ending.FAILED
+    assert read({"id": "u", "status": 1, "comment": "JobStatusFail"}).ending is Ending.RUNNING
+    assert read({"id": "u", "status": "banana", "comment": "JobStatusFail"}).ending is Ending.RUNNING
+
+
+# -- which URL and which id are a picture's --
+
+
+def test_of_several_urls_and_ids_of_a_picture_the_first_key_counts() -> None:
+    item = {"image_url": URL + "?second", "url": URL + "?first", "job_id": "second", "jobId": "first"}
+    assert read(without(output=[{"content": [item]}])).images == (Image(0, URL + "?first", "image", "first"),)
+    blank = {"url": "", "image_url": URL, "jobId": None, "job_id": "second"}
+    assert read(without(output=[{"content": [blank]}])).images == (Image(0, URL, "image", "second"),)
+
+
+def test_a_task_object_is_read_the_same_with_its_fields_in_any_order() -> None:
+    assert read(dict(reversed(TASK.items()))) == read(TASK)
