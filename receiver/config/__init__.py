@@ -1,4 +1,8 @@
-"""The settings: a table of them, where they are read, and how they are shown."""
+"""Settings: what they are, where they come from, and how they are shown to people.
+
+Every value is checked here, and the one that is wrong is named. Acting on a setting is left to `service.wiring` and the
+commands.
+"""
 
 from receiver.config.settings import (
     ENV_PREFIX,

@@ -1,6 +1,6 @@
-"""The schemes of Apprise's services, so that a slip in one is told at the start: to load Apprise takes half a second.
+"""The URL schemes of Apprise's services: a start refuses a mistyped one without loading Apprise, which takes 0.5 s.
 
-Taken from the version in `requirements/`; a test compares.
+Taken from the version in `requirements/`; a test compares the two.
 """
 
 _WORDS = """
@@ -25,4 +25,4 @@ workflows wpush wxpusher wxteams x xbmc xbmcs xmatters xml xmls xmpp xmpps youlm
 
 SCHEMES = frozenset(_WORDS.split())
 NATIVE = frozenset({"http", "https"})
-"""A service's own address, such as `https://hooks.slack.com/services/…`; Apprise knows some of them."""
+"""A service's own web address, such as `https://hooks.slack.com/services/…`; Apprise recognises some of them."""

@@ -1,4 +1,4 @@
-"""Files that settings come from: receiver.toml and the files of secrets. Reads are bounded; errors show no content."""
+"""Reads the files of the settings: receiver.toml, secrets, templates. Sizes are bounded; errors show no content."""
 
 import re
 from pathlib import Path
@@ -27,33 +27,35 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def _toml_cause(error: "tomllib.TOMLDecodeError") -> str:
-    """What is wrong, and where, without the keys that it may quote: a secret in the wrong place is read as a key."""
+    """What is wrong and where, without the keys that the parser quotes: one may be a misplaced secret."""
     what, bracket, place = str(error).rpartition(" (at ")
     what = re.sub(r"""\(.*\)|(['"]).{3,}\1""", "this", what)
     return f"{what[:1].lower()}{what[1:]}{bracket}{place}"
 
 
 def file_exists(path: Path, label: str) -> bool:
-    """Whether there is such a file; SettingsError where we may not even look, since then nobody knows."""
+    """Whether the file exists. Raises SettingsError if we are not allowed to look."""
     try:
         return path.exists()
     except OSError as error:
-        raise SettingsError(f"{label}: cannot look for the file: {error.strerror}") from None
+        raise SettingsError(f"{label}: cannot check whether the file exists: {error.strerror}") from None
 
 
-def read_secret_file(path: Path, label: str) -> str:
+def read_secret_file(path: Path, label: str, *, remedy: str | None = None) -> str:
     """The text of a secret's file, stripped.
 
-    Raises SettingsError, which names `label` and not the path: that may be the secret itself, set in the wrong place.
+    Raises SettingsError, which names `label` and not the path: someone may have set the secret itself as the path.
+    `remedy` replaces the general advice.
     """
     try:
         text = _read_bounded(path).strip()
     except OSError as error:
-        raise SettingsError(f"{label}: cannot read the file: {error.strerror}; check its path and its owner") from None
+        problem = f"{label}: cannot read the file: {error.strerror}"
+        raise SettingsError(problem, remedy=remedy or "check its path and its owner") from None
     except ValueError:
-        raise SettingsError(f"{label}: the file is too large, or not UTF-8 text") from None
+        raise SettingsError(f"{label}: the file is too large, or not UTF-8 text", remedy=remedy) from None
     if not text:
-        raise SettingsError(f"{label}: the file is empty; put the secret into it, or remove it")
+        raise SettingsError(f"{label}: the file is empty", remedy=remedy or "put the secret into it, or remove it")
     return text
 
 

@@ -1,8 +1,7 @@
-"""Every setting as a table, and `load`, which makes frozen `Settings` of the environment and receiver.toml.
+"""`load_settings` reads the environment and receiver.toml into frozen `Settings`.
 
-It promises that an unknown key, an unreadable file or a bad value ends in one line that names it, says what is
-expected and shows no value: what was given may be a secret in the wrong place. Showing settings to people is the part
-of `config.text`; only wiring and the commands act on them.
+An unknown key, an unreadable file or a bad value raises SettingsError, one line that names it and says what is
+expected. It never shows the value, which may be a secret in the wrong place. `config.text` shows settings to people.
 """
 
 import ipaddress
@@ -29,7 +28,7 @@ from receiver.core.types import ConfirmMode, Retention, Target
 
 ENV_PREFIX = "RECEIVER_"
 SETTINGS_FILE = "receiver.toml"
-# of systemd/receiver.service, whose state this shell does not know
+# of the unit systemd/receiver.service; a shell does not have its environment
 UNIT_DATABASE = Path("/var/lib/receiver/receiver.db")
 
 
@@ -39,9 +38,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     public_url: str  # without a trailing slash, like every URL here
     host: str
     port: int  # 0: any free one
-    database_url: str  # a secret, as it will be with a password in it
+    database_url: str  # a secret: it may contain a password
     state_dir: Path
-    secret_keys: tuple[str, ...]  # empty: `secrets` has them
+    secret_keys: tuple[str, ...]  # empty: `ensure_secrets` generates them
     api_tokens: tuple[str, ...]  # likewise
     provider_url: str
     provider_key: str | None
@@ -65,7 +64,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     @property
     def sqlite_file(self) -> Path | None:
-        """The SQLite file; None would be another database, which `load` refuses in this version."""
+        """The SQLite file. None would mean another database, which `load_settings` refuses in this version."""
         return sqlite_path(self.database_url)
 
     def source_of(self, name: str) -> str:
@@ -85,12 +84,12 @@ class _RawValue(Struct, frozen=True):
 def load_settings(
     env: Mapping[str, str], file: Path | None = None, *, upkeep: bool = False, client: bool = False
 ) -> Settings:
-    """The settings of `env` and of `file`, which has to exist; by default ./receiver.toml, if it does.
+    """The settings in `env` and in `file`, which has to exist. Without one, ./receiver.toml is read if it exists.
 
-    For each setting the first of these that is there and not empty: `RECEIVER_X` (of a secret, `RECEIVER_X_FILE`), the
-    systemd credential `x` (secrets only), `x` in the file, a bare `PORT` or `DATABASE_URL`, the default. For `upkeep`,
-    which asks nobody, the provider's key may be missing, and so may the targets' templates. A `client` of the service
-    tells nobody: its file's targets are not read, since what they name may be on the service's machine alone. Raises
+    Each setting comes from the first of these that is set and not empty: `RECEIVER_X` (for a secret also
+    `RECEIVER_X_FILE`), the systemd credential `x` (secrets only), `x` in the file, a bare `PORT` or `DATABASE_URL`, the
+    default. `upkeep` commands send nothing, so the provider's key and the targets' templates may be missing. For a
+    `client` of the service the targets are not read at all: their files may exist on the service's machine only. Raises
     SettingsError.
     """
     path = file or Path(SETTINGS_FILE)
@@ -104,8 +103,9 @@ def load_settings(
     _refuse_clashes(values, env, upkeep=upkeep)
     if upkeep and found["DATABASE_URL"].source == "default" and file_exists(UNIT_DATABASE, str(UNIT_DATABASE)):
         raise SettingsError(
-            f"which database? A service of this machine has its own in {UNIT_DATABASE.parent}: say "
-            f"STATE_DIRECTORY={UNIT_DATABASE.parent} before the command, or name another by {ENV_PREFIX}DATABASE_URL"
+            f"no database is named, and this machine's service has its own in {UNIT_DATABASE.parent}",
+            remedy=f"put STATE_DIRECTORY={UNIT_DATABASE.parent} before the command to use that one, or set "
+            f"{ENV_PREFIX}DATABASE_URL to another",
         )
     merged = targets.merge_targets(named, values.pop("notify_urls"))
     return Settings(**values, targets=merged, sources=tuple(each.source for each in found.values()))
@@ -116,41 +116,42 @@ def _refuse_unknown(env: Mapping[str, str], table: Mapping[str, Any], path: Path
     names += [f"{ENV_PREFIX}{setting.name}_FILE" for setting in SETTINGS if setting.secret]
     for key in env:
         if key.startswith(ENV_PREFIX) and key not in names:
-            raise SettingsError(f"{_quote_key(key)} in the environment is no setting; {_suggest_name(key, names)}")
+            raise _unknown_setting(key, "in the environment", names)
     if directory := env.get("CREDENTIALS_DIRECTORY"):
         _refuse_misspelt_credentials(Path(directory))
     keys = [setting.name.lower() for setting in SETTINGS]
     for key in table:
         if key not in keys:
-            raise SettingsError(
-                f"{_quote_key(key)} in {path} is no setting; {_suggest_name(key.lower(), [*keys, 'targets'])}"
-            )
+            raise _unknown_setting(key, f"in {path}", [*keys, "targets"])
 
 
 def _refuse_misspelt_credentials(directory: Path) -> None:
-    """Refuse a credential whose name is nearly that of a secret. Others may be another program's, or a template."""
+    """Refuse a credential with nearly the name of a secret. Others may be templates, or belong to other programs."""
     import difflib
 
     names = [setting.name.lower() for setting in SETTINGS if setting.secret]
     try:
         found = sorted(each.name for each in directory.iterdir())
-    except OSError:  # whoever looks for one says what is wrong
+    except OSError:  # `_find_value` reports it, if a secret is looked for there
         return
     for name in found:
         near = difflib.get_close_matches(name[:80].lower(), names, 1, 0.8)
         if near and name not in names:
-            raise SettingsError(f"the credential {_quote_key(name)} is no setting; did you mean {near[0]}?")
+            raise SettingsError(f"unknown credential {_quote_key(name)} (did you mean {near[0]}?)")
 
 
 def _quote_key(key: str) -> str:
     return repr(key[:80])  # one line, whatever it holds
 
 
-def _suggest_name(key: str, names: list[str]) -> str:
+def _unknown_setting(key: str, place: str, names: list[str]) -> SettingsError:
     import difflib  # only for a start that fails
 
-    near = difflib.get_close_matches(key[:80], names, 1, 0.5)
-    return f"did you mean {near[0]}?" if near else "`receiver config` lists them all"
+    problem = f"unknown setting {_quote_key(key)} {place}"
+    folded = {name.lower(): name for name in names}
+    if near := difflib.get_close_matches(key[:80].lower(), folded, 1, 0.5):
+        return SettingsError(f"{problem} (did you mean {folded[near[0]]}?)")
+    return SettingsError(problem, remedy="`receiver config` lists all settings")
 
 
 def _find_value(setting: Setting, env: Mapping[str, str], table: Mapping[str, Any], path: Path) -> _RawValue:
@@ -158,7 +159,7 @@ def _find_value(setting: Setting, env: Mapping[str, str], table: Mapping[str, An
     text = env.get(key, "").strip()
     if setting.secret and (named := env.get(f"{key}_FILE", "").strip()):
         if text:
-            raise SettingsError(f"{key} and {key}_FILE are both set; keep one of them")
+            raise SettingsError(f"{key} and {key}_FILE are both set", remedy="unset one of them")
         return _RawValue(read_secret_file(Path(named), f"{key}_FILE"), f"environment {key}_FILE", f"{key}_FILE")
     if text:
         return _RawValue(text, f"environment {key}", f"{key} in the environment")
@@ -174,7 +175,7 @@ def _find_value(setting: Setting, env: Mapping[str, str], table: Mapping[str, An
 
 
 def _as_text(value: object, label: str, expects: str) -> str:
-    """What a TOML value would be in the environment, so that one parser reads both."""
+    """A TOML value as the environment would spell it, so that one parser reads both."""
     words = value if isinstance(value, list) else [value]
     if not all(isinstance(word, str | int) and not isinstance(word, bool) for word in words):
         raise SettingsError(f"{label}: expected {expects}")
@@ -182,7 +183,7 @@ def _as_text(value: object, label: str, expects: str) -> str:
 
 
 def _derive_defaults(found: dict[str, _RawValue], env: Mapping[str, str]) -> None:
-    """Fill in the defaults that hang on other settings."""
+    """Fill in the defaults that depend on other settings."""
     unset = {name for name, each in found.items() if each.source == "default"}
     if "HOST" in unset and found["PORT"].source == "environment PORT":
         found["HOST"] = _RawValue("0.0.0.0", "environment PORT", "HOST")  # noqa: S104 - what a platform's router needs
@@ -206,7 +207,7 @@ def _parse_value(setting: Setting, found: _RawValue) -> Any:
     try:
         return setting.kind.parse(found.text)
     except BadValue as error:
-        raise SettingsError(f"{found.label}: {error}") from None
+        raise SettingsError(f"{found.label}: {error.problem}", remedy=error.remedy) from None
     except ValueError:
         raise SettingsError(f"{found.label}: expected {setting.kind.expects}") from None
 
@@ -214,20 +215,19 @@ def _parse_value(setting: Setting, found: _RawValue) -> Any:
 def _refuse_clashes(values: Mapping[str, Any], env: Mapping[str, str], *, upkeep: bool) -> None:
     if "DYNO" in env:
         raise SettingsError(
-            "DATABASE_URL is SQLite, and this platform (DYNO is set) throws its disk away: the remedy is PostgreSQL, "
-            "a later version's; until then run it where the disk stays"
+            "DATABASE_URL is an SQLite file, and this platform (DYNO is set) deletes its disk at every restart",
+            remedy="run the service where the disk stays; it would need PostgreSQL here, which a later version brings",
         )
     if values["confirm"] is ConfirmMode.ALWAYS and not values["provider_key"] and not upkeep:
-        raise SettingsError(
-            f"CONFIRM is always, which polls the provider and needs a key: set {ENV_PREFIX}PROVIDER_KEY"
-        )
+        problem = "CONFIRM is `always`: every callback is confirmed by a poll, which needs a provider key"
+        raise SettingsError(problem, remedy=f"set {ENV_PREFIX}PROVIDER_KEY")
 
 
 def ensure_secrets(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The secret keys and the API tokens: those given; else those of the state directory, generated on first use.
+    """The secret keys and the API tokens: from the settings, or else from the state directory, generated on first use.
 
-    Only the service asks for them, and only its own machine has them. Raises SettingsError, also where the place of its
-    database cannot be written: it would be in vain to go on.
+    Only the service calls this. Raises SettingsError, also if the database cannot be written: the service could not
+    start anyway.
     """
     if settings.sqlite_file:
         ours = settings.source_of("DATABASE_URL") in ("default", "environment STATE_DIRECTORY")
@@ -239,42 +239,42 @@ def ensure_secrets(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...]
 
 
 def local_token(settings: Settings) -> str | None:
-    """The API token that a command uses: API_TOKEN, or the service's own where this is its machine. Makes none."""
+    """The API token for a command: API_TOKEN, or the service's own if this is its machine. Never generates one."""
     if settings.api_token or settings.api_tokens:
         return settings.api_token or settings.api_tokens[0]
     path = settings.state_dir / TOKENS_FILE
-    return read_generated(path)[0] if file_exists(path, f"{path} (else set {ENV_PREFIX}API_TOKEN)") else None
+    return read_generated(path)[0] if file_exists(path, f"{path} (or set {ENV_PREFIX}API_TOKEN)") else None
 
 
 def secret_values(settings: Settings) -> tuple[str, ...]:
-    """Every secret in the settings, for the log's redaction; generated ones (`secrets`) are the caller's to add."""
+    """Every secret in the settings, for the log's redaction. The caller adds the generated ones (`ensure_secrets`)."""
     single = [settings.provider_key, settings.api_token, None if settings.sqlite_file else settings.database_url]
     given = [*settings.secret_keys, *settings.api_tokens, *(target.url for target in settings.targets)]
     return (*given, *(text for text in single if text))
 
 
 def why_unreachable(settings: Settings) -> str | None:
-    """None; or a warning, in one line, where the provider cannot reach PUBLIC_URL.
+    """A one-line warning if the provider cannot reach PUBLIC_URL, else None.
 
-    Judged by the URLs alone, without DNS: an address is this machine's, a private network's or public.
+    Judged by the two URLs alone, without DNS.
     """
     ours, theirs = _network_reach(settings.public_url), _network_reach(settings.provider_url)
     if ours >= theirs:
         return None
     where = ("this machine", "a private network")[ours]
     return (
-        f"PUBLIC_URL ({settings.public_url}) is an address of {where}: the provider at {settings.provider_url} "
-        f"can never call back; set {ENV_PREFIX}PUBLIC_URL to what it can reach, or submit with poll_only"
+        f"PUBLIC_URL ({settings.public_url}) is an address of {where}, so the provider at {settings.provider_url} "
+        f"can never call back; set {ENV_PREFIX}PUBLIC_URL to a URL that it can reach, or submit with poll_only"
     )
 
 
 def is_public(url: str) -> bool:
-    """Whether a URL's address could be reached from everywhere, judged without DNS."""
+    """Whether a URL can be reached from everywhere, judged without DNS."""
     return _network_reach(url) == 2
 
 
 def _network_reach(url: str) -> int:
-    """From how far an address can be reached: 0 its machine, 1 its network, 2 everywhere."""
+    """From where a URL can be reached: 0 its own machine, 1 its network, 2 everywhere."""
     host = (urlsplit(url).hostname or "").rstrip(".")
     try:
         address = ipaddress.ip_address(host.partition("%")[0])

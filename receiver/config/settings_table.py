@@ -1,6 +1,6 @@
 """SETTINGS: every setting with its kind, its default and its help, as data.
 
-`load`, `receiver config`, the example file and the README's table are all made from it, so that they cannot drift.
+`load_settings`, `receiver config`, the example file and the README's table are all made from it, so they cannot drift.
 """
 
 from typing import Any
@@ -15,15 +15,15 @@ NOTHING = "–"
 
 
 class Setting(Struct, frozen=True):
-    """One setting: `RECEIVER_NAME`, or `name` in the file. `default` is text, as a person would write it ("": none)."""
+    """One setting: `RECEIVER_NAME`, or `name` in the file. `default` is text as a person would write it; "" is none."""
 
     name: str
     kind: ValueKind
     default: str
     help: str
     secret: bool = False
-    unset: str = NOTHING  # what the documentation says where there is no default
-    absent: Any = None  # the value where there is neither
+    unset: str = NOTHING  # what the documentation shows if there is no default
+    absent: Any = None  # the value if it is not set and has no default
 
 
 SETTINGS = (
@@ -31,40 +31,40 @@ SETTINGS = (
         "PUBLIC_URL",
         value_kinds.WEB,
         "http://127.0.0.1:8000",
-        "What the provider can reach; it goes into the callback URLs.",
+        "The URL at which the provider can reach this service. Callback URLs begin with it.",
     ),
     Setting(
         "HOST",
         value_kinds.HOST,
         "127.0.0.1",
-        "The address to listen on; 0.0.0.0 if it is unset and the port came from a bare `PORT`, as platforms set it.",
+        "The address to listen on. If it is unset and a platform sets a bare `PORT`, it is 0.0.0.0.",
     ),
     Setting(
         "PORT",
         value_kinds.whole_number(0, 65_535),
         "8000",
-        "The port to listen on; 0 takes a free one. A bare `PORT` serves too.",
+        "The port to listen on; 0 takes a free one. A bare `PORT` works too.",
     ),
     Setting(
         "DATABASE_URL",
         value_kinds.DATABASE,
         "sqlite:///receiver.db",
-        "An SQLite file; four slashes make its path absolute; its directory has to be there. A bare one serves too. "
-        "`postgresql://…` (not yet).",
+        "An SQLite file, whose directory must exist; four slashes make the path absolute. A bare `DATABASE_URL` works "
+        "too. `postgresql://…` is not available yet.",
         secret=True,
     ),
     Setting(
         "STATE_DIR",
         value_kinds.DIRECTORY,
         "",
-        "Where generated secrets and `images/` are kept. Under systemd its `StateDirectory` if unset.",
+        "Where generated secrets and `images/` are kept; under systemd, in its `StateDirectory` if unset.",
         unset="the SQLite file's directory",
     ),
     Setting(
         "SECRET_KEYS",
         value_kinds.TOKENS,
         "",
-        "Whitespace-separated; the first signs callback URLs, all verify.",
+        "Whitespace-separated. The first one signs callback URLs; all of them verify.",
         secret=True,
         unset="generated once into the state directory",
         absent=(),
@@ -73,7 +73,7 @@ SETTINGS = (
         "API_TOKENS",
         value_kinds.TOKENS,
         "",
-        "Whitespace-separated; each one opens the API.",
+        "Whitespace-separated. Each one opens the API.",
         secret=True,
         unset="generated once into the state directory",
         absent=(),
@@ -88,20 +88,20 @@ SETTINGS = (
         "PROVIDER_KEY",
         value_kinds.TOKEN,
         "",
-        "Needed to submit and to poll; without it the service still receives.",
+        "Needed to submit and to poll. Without it the service still receives callbacks.",
         secret=True,
     ),
     Setting(
         "PROVIDER_CONCURRENCY",
         value_kinds.whole_number(1, 1000),
         "10",
-        "Tasks that the provider may have in hand at once.",
+        "Tasks that the provider may work on at once.",
     ),
     Setting(
         "NOTIFY_URLS",
         URLS,
         "",
-        "Whitespace-separated Apprise URLs, each of which gets everything. A target's name is its scheme and six hex "
+        "Whitespace-separated Apprise URLs; each gets every message. Such a target's name is its scheme and six hex "
         "digits of its URL's SHA-256, as in `slack-3fa92c`.",
         secret=True,
         absent=(),
@@ -110,14 +110,14 @@ SETTINGS = (
         "SERVER",
         value_kinds.WEB,
         "",
-        "The service that the commands speak to; `serve` ignores it.",
+        "The URL of the service that the commands call. `serve` ignores it.",
         unset="the local one",
     ),
     Setting(
         "API_TOKEN",
         value_kinds.TOKEN,
         "",
-        "Its API token, for the commands; `serve` ignores it.",
+        "The API token that the commands use there. `serve` ignores it.",
         secret=True,
         unset="the local service's",
     ),
@@ -125,55 +125,58 @@ SETTINGS = (
         "NOTIFY_RETRY",
         value_kinds.RETRY,
         "5 30 120 600 3600 14400 43200",
-        "Seconds between the tries of a send; jitter is added. After the last one it is dead.",
+        "Seconds between the tries of a send, with jitter added. After the last try it is dead.",
     ),
     Setting(
         "CONFIRM",
         value_kinds.CONFIRM,
         "mismatch",
-        "Which callbacks are only hints until a poll confirms them: those that do not match their task, or `always` "
-        "all (needs a provider key).",
+        "Which callbacks are only hints until a poll confirms them: `mismatch`, those that do not match their task; "
+        "`always`, all of them (this needs a provider key).",
     ),
     Setting(
         "CONFIRM_WITHIN",
         value_kinds.whole_number(1, DAY, "seconds"),
         "900",
-        "Seconds after which a terminal hint that no poll could confirm settles its task, unconfirmed.",
+        "Seconds after which a hint of a task's end settles the task unconfirmed, if no poll could confirm it.",
     ),
     Setting(
         "SWEEP_FIRST",
         value_kinds.whole_number(1, DAY, "seconds"),
         "120",
-        "Seconds until the first poll of a task whose model has no history.",
+        "Seconds until the first poll of a task whose model has no history yet.",
     ),
     Setting(
-        "SWEEP_MAX", value_kinds.whole_number(1, DAY, "seconds"), "900", "Seconds of the longest gap between polls."
+        "SWEEP_MAX",
+        value_kinds.whole_number(1, DAY, "seconds"),
+        "900",
+        "The longest gap between polls, in seconds.",
     ),
     Setting(
         "DEADLINE",
         value_kinds.whole_number(1, 30 * DAY, "seconds"),
         "86400",
-        "Seconds after its submission at which a task is lost, if a poll does not say otherwise.",
+        "Seconds after its submission at which a task counts as lost, unless a poll says otherwise.",
     ),
-    Setting("MAX_BODY", value_kinds.whole_number(1024, 4 << 20, "bytes"), "262144", "Bytes that a callback may have."),
+    Setting("MAX_BODY", value_kinds.whole_number(1024, 4 << 20, "bytes"), "262144", "The largest callback, in bytes."),
     Setting(
         "BODY_TIMEOUT",
         value_kinds.whole_number(1, 300, "seconds"),
         "10",
-        "Seconds in which the headers and the body of a callback have to arrive.",
+        "Seconds within which the headers and the body of a callback have to arrive.",
     ),
     Setting(
         "RETENTION",
         value_kinds.RETENTION,
         "tasks=0 callbacks=90d polls=30d notices=90d images=0",
-        "How many days things are kept: tasks, and `images` (the copies of pictures), after a task's end, the others "
-        "after they were made; 0 keeps for ever. With a task goes all that is its own.",
+        "How many days things are kept; 0 is for ever. For tasks and `images` (the copies of pictures) the days count "
+        "from the task's end, for the others from their own creation. A task takes all that belongs to it with it.",
     ),
     Setting(
         "FETCH_ALLOW",
         value_kinds.ALLOWED,
         "",
-        "Hosts and networks from which pictures may be fetched though they are private.",
+        "Private hosts and networks from which pictures may be fetched; others are refused.",
         absent=AllowedHosts(),
     ),
     Setting(
@@ -186,8 +189,8 @@ SETTINGS = (
         "TRUSTED_PROXIES",
         value_kinds.NETWORKS,
         "",
-        "Networks of proxies whose X-Forwarded-For is believed: the log tells by it who sent a callback that was "
-        "refused. They bound their own clients: only others' connections are limited per address, to 64.",
+        "Networks of proxies whose X-Forwarded-For is believed, so that the log can name who sent a refused callback. "
+        "Connections from these networks are not limited; any other address may have 64.",
         absent=(),
     ),
 )

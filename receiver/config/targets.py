@@ -1,7 +1,7 @@
-"""Targets from the two places they may stand in: NOTIFY_URLS, and the [targets.NAME] tables of receiver.toml.
+"""Reads targets from NOTIFY_URLS and from the [targets.NAME] tables of receiver.toml.
 
-Apprise itself is not asked (that is the doctor's part); refused is only what would be unsafe with any service. An
-Apprise URL is a secret: errors name the target, or the URL's place in the list, and never show it.
+It does not load Apprise (the doctor does): it refuses only unknown schemes and what would be unsafe with any service.
+An Apprise URL is a secret: errors name the target, or the URL's place in the list, and never show the URL.
 """
 
 import hashlib
@@ -22,19 +22,19 @@ DEFAULT_EVENTS = (
     NoticeEvent.FAILED,
     NoticeEvent.LOST,
     NoticeEvent.ATTENTION,
-)  # what a table's `on` is unless it is given
+)  # of a table without `on`
 TARGET_KEYS = ("url", "on", "models", "labels", "template", "digest", "quiet", "quiet_except", "rate")
 UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 TEMPLATE_MOST = 64 * 1024  # bytes
 DIGEST_LEAST_MS, DIGEST_MOST_MS = 10_000, UNITS_MS["d"]
-_SCHEME = re.compile(r"([A-Za-z0-9]{1,32})://.")  # what Apprise takes for one
+_SCHEME = re.compile(r"([A-Za-z0-9]{1,32})://.")  # as Apprise reads one
 _MOST = 100  # targets, and words in one of their lists
-_RATE_MOST = 10_000  # messages, in whatever span
+_RATE_MOST = 10_000  # messages in one second, minute or hour
 _Read = TypeVar("_Read")
 _UNSAFE = {  # in the query of an Apprise URL
-    "redirect": "redirect= is not allowed, as redirects are never followed; remove it from the URL",
-    "attach": "attach= is not allowed, as only pictures from our own archive are attached; remove it from the URL",
-    "template": "template= is not allowed in the URL; name the file by the key template of a [targets.NAME] table",
+    "redirect": ("redirect= is not allowed, since redirects are never followed", "remove it from the URL"),
+    "attach": ("attach= is not allowed, since only archived pictures are attached", "remove it from the URL"),
+    "template": ("template= is not allowed in the URL", "name the file in a [targets.NAME] table: template = FILE"),
 }
 _STYLES = {
     **dict.fromkeys(("mailto", "mailtos"), MessageStyle.EMAIL),
@@ -53,7 +53,7 @@ _NATIVE_STYLES = {  # by the host of a webhook URL as the service hands it out
 
 
 def style_of(url: str) -> MessageStyle:
-    """How the service of an Apprise URL wants its messages; text where the URL asks for a format of its own."""
+    """The message style for an Apprise URL's service; text if the URL asks for a format of its own."""
     if re.search(r"[?&]format=", url, re.IGNORECASE):
         return MessageStyle.TEXT
     scheme, _, rest = url.partition("://")
@@ -63,32 +63,35 @@ def style_of(url: str) -> MessageStyle:
 
 
 def simple_name(url: str) -> str:
-    """The name of a target that has only its URL: scheme and six hex digits of the URL's SHA-256 (`slack-3fa92c`)."""
+    """The name of a target from NOTIFY_URLS: scheme and six hex digits of the URL's SHA-256 (`slack-3fa92c`)."""
     return f"{url.partition('://')[0].lower()}-{hashlib.sha256(url.encode()).hexdigest()[:6]}"
 
 
 def check_url(url: str) -> None:
-    """Raise BadValue on an Apprise URL without a scheme of a service, or one that would write or read files, or have
-    redirects followed."""
+    """Raise BadValue if an Apprise URL has an unknown scheme, would read or write files, or would follow redirects."""
     scheme = _SCHEME.match(url)
     if not scheme or re.search(r"\s", url):
-        raise BadValue("it is no Apprise URL, such as slack://TokenA/TokenB/TokenC")
+        raise BadValue("this is not an Apprise URL, such as slack://TokenA/TokenB/TokenC")
     if scheme[1].lower() == "file":
-        raise BadValue("file:// would write to this machine's disk; use a service that sends")
+        raise BadValue("file:// would write to this machine's disk", remedy="use a service that sends messages")
     for field in re.split("[?&;]", url)[1:]:
-        # As Apprise reads keys: decoded, in any case, blanks ignored.
+        # Apprise decodes keys, strips blanks and ignores case.
         key = unquote(field.partition("=")[0].replace("+", " ")).strip().lower()
         if key in _UNSAFE:
-            raise BadValue(_UNSAFE[key])
+            problem, remedy = _UNSAFE[key]
+            raise BadValue(problem, remedy=remedy)
     if scheme[1].lower() not in SCHEMES | NATIVE:
-        raise BadValue(f"it has the scheme of no service{_suggest_scheme(scheme[1].lower())}")
+        raise _unknown_scheme(scheme[1].lower())
 
 
-def _suggest_scheme(scheme: str) -> str:
+def _unknown_scheme(scheme: str) -> BadValue:
+    """The error for an unknown scheme. It names the nearest one, and never the scheme itself: it may be a secret."""
     import difflib  # only for a start that fails
 
-    near = difflib.get_close_matches(scheme, sorted(SCHEMES), 1, 0.6)
-    return f"; did you mean {near[0]}://?" if near else "; https://appriseit.com/services/ lists them"
+    problem = "no service has this URL's scheme"
+    if near := difflib.get_close_matches(scheme, sorted(SCHEMES), 1, 0.6):
+        return BadValue(f"{problem} (did you mean {near[0]}://?)")
+    return BadValue(problem, remedy="https://appriseit.com/services/ lists all services")
 
 
 def _parse_simple_targets(text: str) -> tuple[Target, ...]:
@@ -99,10 +102,10 @@ def _parse_simple_targets(text: str) -> tuple[Target, ...]:
             check_url(url)
         except BadValue as error:
             name = f"target {simple_name(url)}" if _SCHEME.match(url) else f"URL number {place}"
-            raise BadValue(f"{name}: {error}") from None
+            raise BadValue(f"{name}: {error.problem}", remedy=error.remedy) from None
         found.append(Target(name=simple_name(url), url=url, style=style_of(url)))
     if len(found) > _MOST:
-        raise BadValue(f"{len(found)} targets are too many; {_MOST} is the limit")
+        raise BadValue(f"there are {len(found)} targets", remedy=f"leave {_MOST} at most")
     return tuple(found)
 
 
@@ -110,26 +113,28 @@ URLS = ValueKind("Apprise URLs", _parse_simple_targets)
 
 
 def parse_target_tables(tables: object, source: str, *, templates: bool = True) -> tuple[Target, ...]:
-    """The targets of a file's `targets` table. `source` is the file's name, for errors; without `templates` the files
-    that they name are not read. Raises SettingsError."""
+    """The targets in a file's `targets` table. `source` is the file's path. Without `templates`, template files are not
+    read. Raises SettingsError."""
     if not isinstance(tables, dict) or len(tables) > _MOST:
         raise SettingsError(f"targets in {source}: expected up to {_MOST} tables, written as [targets.NAME]")
     return tuple(_parse_target(name, table, source, templates=templates) for name, table in tables.items())
 
 
 def merge_targets(named: Sequence[Target], simple: Sequence[Target]) -> tuple[Target, ...]:
-    """Both kinds, each URL once: its table says what it wants to hear. Raises SettingsError where that is ambiguous."""
+    """Both kinds together, each URL once: a table wins over NOTIFY_URLS. Raises SettingsError if that is ambiguous."""
     by_url: dict[str, Target] = {}
     for target in named:
         if other := by_url.get(target.url):
-            raise SettingsError(f"targets {other.name} and {target.name} have the same URL; make them one target")
+            problem = f"targets {other.name} and {target.name} have the same URL"
+            raise SettingsError(problem, remedy="make them one target")
         by_url[target.url] = target
     for target in simple:
         by_url.setdefault(target.url, target)
     names = [target.name for target in by_url.values()]
     for name in names:
         if names.count(name) > 1:
-            raise SettingsError(f"two targets are called {name}; give one of them a name of its own as [targets.NAME]")
+            remedy = "give one of them another name, in a [targets.NAME] table"
+            raise SettingsError(f"two targets are called {name}", remedy=remedy)
     return tuple(by_url.values())
 
 
@@ -141,14 +146,16 @@ def _parse_target(name: str, table: object, source: str, *, templates: bool) -> 
         raise SettingsError(f"{place}: expected a table with the key url, an Apprise URL")
     for key in table:
         if key not in TARGET_KEYS:
-            raise SettingsError(f"{place}: {key[:64]!r} is no key of a target; there are {', '.join(TARGET_KEYS)}")
+            problem = f"{place}: unknown key {key[:64]!r}"
+            raise SettingsError(problem, remedy=f"a target has the keys {', '.join(TARGET_KEYS)}")
     try:
         check_url(url := table["url"].strip())
     except BadValue as error:
-        raise SettingsError(f"{place}: {error}") from None
+        raise SettingsError(f"{place}: {error.problem}", remedy=error.remedy) from None
     quiet = _parse_key(table, "quiet", place, _parse_quiet_hours)
     if "quiet_except" in table and quiet is None:
-        raise SettingsError(f"{place}: quiet_except: there are no quiet hours; set quiet, or leave it out")
+        problem = f"{place}: quiet_except is set, but there are no quiet hours"
+        raise SettingsError(problem, remedy="set quiet, or remove quiet_except")
     return Target(
         name=name,
         url=url,
@@ -166,13 +173,13 @@ def _parse_target(name: str, table: object, source: str, *, templates: bool) -> 
 
 
 def _parse_key(table: Mapping[str, Any], key: str, place: str, parse: Callable[[str], _Read]) -> _Read | None:
-    """The value of a key that may be left out."""
+    """The value of an optional key."""
     if key not in table:
         return None
     try:
         return parse(table[key] if isinstance(table[key], str) else "")
     except BadValue as error:
-        raise SettingsError(f"{place}: {key}: {error}") from None
+        raise SettingsError(f"{place}: {key}: {error.problem}", remedy=error.remedy) from None
 
 
 def _parse_digest(text: str) -> int:
@@ -197,7 +204,7 @@ def _parse_quiet_hours(text: str) -> QuietHours:
         raise BadValue("expected two times of day and a time zone, such as 22:00-07:00 Europe/Berlin")
     start, end = hours[0] * 60 + hours[1], hours[2] * 60 + hours[3]
     if start == end:
-        raise BadValue("it ends when it begins; give a target that is never to be told no table")
+        raise BadValue("it begins and ends at the same time", remedy="to silence a target altogether, remove its table")
     _check_zone(found[5])
     return QuietHours(start, end, found[5])
 
@@ -209,12 +216,12 @@ def _check_zone(name: str) -> None:
         zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         if not zoneinfo.available_timezones():
-            raise BadValue("this machine knows no time zones; install its package tzdata") from None
-        raise BadValue("it names no time zone; they are called as Europe/Berlin or UTC is") from None
+            raise BadValue("this machine knows no time zones", remedy="install its package tzdata") from None
+        raise BadValue("unknown time zone", remedy="use a name such as Europe/Berlin or UTC") from None
 
 
 def _read_template(table: Mapping[str, Any], place: str, folder: Path) -> str | None:
-    """The text of the file that the key names, from the folder of receiver.toml on."""
+    """The text of the template file; a relative path counts from the folder of receiver.toml."""
     if "template" not in table:
         return None
     if not isinstance(table["template"], str) or not table["template"].strip():

@@ -1,6 +1,6 @@
 """Settings as text for people: `receiver config`, its `--example` file, and the README's table.
 
-Pure, and all made from SETTINGS, so that none of them can drift from what `load` does. No secret is ever shown.
+Pure. All three are made from SETTINGS, so they cannot drift from what `load_settings` does. No secret is ever shown.
 """
 
 import json
@@ -22,16 +22,16 @@ _HEAD = """\
 """
 
 _TARGETS = """
-# A target of its own name and wishes, where NOTIFY_URLS is not enough. Only `url` has to be given. `on` may name
-# completed, failed, lost and attention; with `models` or `labels`, only tasks of these are told.
-# `template` names a file beside this one, a Jinja2 template whose first line is the title. With `digest`, what follows
-# a message within that span comes as one (10s to 1d). In `quiet` hours nothing comes but the events of `quiet_except`,
-# and the rest afterwards as one. `rate` is how many messages come in a second, minute or hour.
+# A target with a name and options of its own, if NOTIFY_URLS is not enough. Only `url` is required. `on` may name
+# completed, failed, lost and attention; with `models` or `labels`, the target hears only of tasks that match.
+# `template` names a Jinja2 file beside this one, whose first line is the title. With `digest` (10s to 1d), all that
+# follows a message within that time is sent as one. In `quiet` hours only the events of `quiet_except` are sent, and
+# the rest afterwards, as one message. `rate` limits the messages per second (s), minute (m) or hour (h).
 #
 # [targets.team]
 # url = "slack://TokenA/TokenB/TokenC"
 # on = ["completed", "failed", "lost", "attention"]
-# models = ["midjourney_outpaint"]
+# models = ["*_outpaint"]
 # labels = ["hero*"]
 # template = "team.j2"
 # digest = "5m"
@@ -41,13 +41,13 @@ _TARGETS = """
 """
 
 _TARGETS_ROW = (
-    "| `[targets.NAME]` | – | File only: `url`, and, if wanted, `on` (by default completed, failed, lost, attention), "
+    "| `[targets.NAME]` | – | File only: `url`, and optionally `on` (default: completed, failed, lost, attention), "
     "`models`, `labels`, `template`, `digest`, `quiet`, `quiet_except`, `rate`: see `receiver config --example`. |"
 )
 
 
 class SettingRow(Struct, frozen=True):
-    """One line of `receiver config`: the setting's name, its value with secrets masked, and where it came from."""
+    """One line of `receiver config`: a setting's name, its value with secrets masked, and where it came from."""
 
     name: str
     shown: str
@@ -65,18 +65,18 @@ def describe_settings(settings: Settings) -> tuple[SettingRow, ...]:
 
 
 def example_toml() -> str:
-    """A commented receiver.toml; as it stands, and with every `#name = …` uncommented, it loads to the defaults."""
+    """A commented receiver.toml. As it is, and also with every `#name = …` uncommented, it loads to the defaults."""
     parts = [_HEAD]
     for setting in SETTINGS:
-        told = setting.default or setting.unset == NOTHING
-        note = setting.help if told else f"{setting.help} Default: {setting.unset}."
+        is_clear = setting.default or setting.unset == NOTHING
+        note = setting.help if is_clear else f"{setting.help} Default: {setting.unset}."
         lines = textwrap.wrap(note, 118, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
         parts.append("\n".join(["", *lines, f"#{setting.name.lower()} = {_toml_value(setting)}", ""]))
     return "".join([*parts, _TARGETS])
 
 
 def markdown_table() -> str:
-    """The README's table of settings, ending in a newline."""
+    """The README's table of settings, with a final newline."""
     lines = ["| setting | default | |", "|---|---|---|"]
     for setting in SETTINGS:
         default = f"`{setting.default}`" if setting.default else setting.unset
@@ -104,7 +104,7 @@ def _display_value(setting: Setting, settings: Settings) -> str:
 
 
 def _mask_url(database_url: str) -> str:
-    """The URL without what stands before its last @, and without its query, where a password may also be."""
+    """The URL with its user, password and query masked: a password may be in any of them."""
     scheme, _, rest = database_url.partition("://")
     user, at, place = rest.rpartition("@")
     place, question, _ = place.partition("?")
@@ -117,23 +117,23 @@ def _is_simple(target: Target) -> bool:
 
 def _target_summary(target: Target) -> str:
     scheme = target.url.partition("://")[0].lower()
-    wishes = [f"{scheme}://{MASK}"]
-    wishes += [f"on {' '.join(sorted(target.on))}"] if target.on != frozenset(DEFAULT_EVENTS) else []
-    wishes += [f"digest {_format_span(target.digest_ms)}"] if target.digest_ms else []
+    parts = [f"{scheme}://{MASK}"]
+    parts += [f"on {' '.join(sorted(target.on))}"] if target.on != frozenset(DEFAULT_EVENTS) else []
+    parts += [f"digest {_format_span(target.digest_ms)}"] if target.digest_ms else []
     if target.quiet is not None:
         hours = "-".join(f"{at // 60:02}:{at % 60:02}" for at in (target.quiet.start, target.quiet.end))
         but = f" except {' '.join(sorted(target.quiet_except))}" if target.quiet_except else ""
-        wishes.append(f"quiet {hours} {target.quiet.zone}{but}")
-    wishes += [f"labels {' '.join(target.labels)}"] if target.labels else []
-    wishes += [f"models {' '.join(target.models)}"] if target.models else []
+        parts.append(f"quiet {hours} {target.quiet.zone}{but}")
+    parts += [f"labels {' '.join(target.labels)}"] if target.labels else []
+    parts += [f"models {' '.join(target.models)}"] if target.models else []
     if target.template is not None:
-        wishes.append(f"template {target.template_file}" if target.template_file else "a template of its own")
+        parts.append(f"template {target.template_file}" if target.template_file else "a template of its own")
     if target.rate is not None:
-        wishes.append(f"rate {target.rate.count}/{_format_span(target.rate.per_ms).removeprefix('1')}")
-    return "; ".join(wishes)
+        parts.append(f"rate {target.rate.count}/{_format_span(target.rate.per_ms).removeprefix('1')}")
+    return "; ".join(parts)
 
 
 def _format_span(span_ms: int) -> str:
-    """A span as it is written in the file, in the largest unit that fits: `5m`."""
+    """A span as the file spells it, in the largest unit that fits: `5m`."""
     unit, size = max((it for it in UNITS_MS.items() if span_ms % it[1] == 0), key=lambda it: it[1])
     return f"{span_ms // size}{unit}"

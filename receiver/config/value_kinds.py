@@ -1,7 +1,7 @@
-"""What a setting's text may be: each kind says what it expects, in words for a person, and parses it.
+"""The kinds of setting: each says in words what it expects, and parses it.
 
-Pure. A parser raises ValueError, or BadValue where the reason is worth telling, and never says what it was given: that
-may be a secret.
+Pure. A parser raises ValueError, or BadValue if it can say more than "expected …". Neither shows the value, which may
+be a secret.
 """
 
 import ipaddress
@@ -16,17 +16,22 @@ from msgspec import Struct
 from receiver.core.types import ConfirmMode, Retention
 
 DAY = 86_400  # seconds
-SECRET_LEAST = 16  # characters; tokens.Ring asks the same of a key
+SECRET_LEAST = 16  # characters; `tokens` asks the same of a key
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class BadValue(ValueError):
-    """A value that is refused for a reason of its own, which the text tells; it does not show the value."""
+    """A value refused for a particular reason. As a string it is `problem; remedy`, and never shows the value."""
+
+    def __init__(self, problem: str, *, remedy: str | None = None) -> None:
+        super().__init__(problem if remedy is None else f"{problem}; {remedy}")
+        self.problem = problem
+        self.remedy = remedy
 
 
 class AllowedHosts(Struct, frozen=True):
-    """Private places from which pictures may be fetched all the same."""
+    """Private hosts and networks from which pictures may be fetched."""
 
     hosts: tuple[str, ...] = ()
     networks: tuple[Network, ...] = ()
@@ -36,14 +41,14 @@ class AllowedHosts(Struct, frozen=True):
 
 
 class ValueKind(Struct, frozen=True):
-    """How a value is read: what a person is told is expected, and the parser, which raises ValueError."""
+    """What a value has to be, in words for a person, and the parser for it, which raises ValueError."""
 
     expects: str
     parse: Callable[[str], Any]
 
 
 def whole_number(least: int, most: int, unit: str = "") -> ValueKind:
-    """A whole number in these bounds, both included."""
+    """A whole number from `least` to `most`, both included."""
 
     def parse_number(text: str) -> int:
         if not re.fullmatch(r"[0-9]{1,12}", text) or not least <= int(text) <= most:
@@ -54,7 +59,7 @@ def whole_number(least: int, most: int, unit: str = "") -> ValueKind:
 
 
 def word_list(expects: str, pattern: str, most: int) -> ValueKind:
-    """Up to `most` words that match `pattern`, as a tuple; repeated ones count once."""
+    """Up to `most` different words that match `pattern`, as a tuple."""
 
     def parse_words(text: str) -> tuple[str, ...]:
         found = tuple(dict.fromkeys(text.split()))
@@ -81,21 +86,21 @@ def _parse_url(text: str) -> str:
     odd = re.search(r"[?#@\\]|[^\x21-\x7e]", text)  # @: no user or password, no look-alike host
     if parts.scheme not in ("http", "https") or not parts.hostname or odd:
         raise ValueError
-    _ = parts.port  # raises on one that is out of range
+    _ = parts.port  # raises ValueError if it is out of range
     return text.rstrip("/")
 
 
 def _parse_database_url(text: str) -> str:
     scheme, _, rest = text.partition("://")
     if scheme in ("postgres", "postgresql"):
-        raise BadValue("PostgreSQL is not available in this version; use sqlite:///FILE, on a disk that stays")
+        raise BadValue("PostgreSQL is not available in this version", remedy="use sqlite:///FILE, on a disk that stays")
     if scheme != "sqlite" or not re.fullmatch(r"/[^?\x00-\x1f]*[^?/\x00-\x1f]", rest) or rest == "/:memory:":
         raise ValueError
     return text
 
 
 def sqlite_path(database_url: str) -> Path | None:
-    """The file of an SQLite URL, or None of any other."""
+    """The file of an SQLite URL, or None for any other URL."""
     scheme, _, rest = database_url.partition("://")
     return Path(rest[1:]) if scheme == "sqlite" else None
 

@@ -49,7 +49,7 @@ def test_a_file_system_that_is_read_only(tmp_path: Path) -> None:
         tmp_path, before=mounted(tmp_path / "state", "ro"), DATABASE_URL=f"sqlite:///{tmp_path}/state/r.db"
     )
     assert status == NEVER
-    assert re.fullmatch(r"cannot write into .*/state, where the database r.db is to be; make it writable .*", line)
+    assert re.fullmatch(r"cannot write into .*/state, the directory of the database r.db; make it writable .*", line)
 
 
 def test_a_database_that_is_a_directory(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_database_in_a_directory_that_is_not_there(tmp_path: Path) -> None:
     """A mistyped path is no place to begin anew."""
     status, line = serve(tmp_path, DATABASE_URL=f"sqlite:///{tmp_path}/nope/receiver.db")
     assert status == NEVER
-    assert line.startswith(f"there is no directory {tmp_path}/nope for the database receiver.db; mkdir -p ")
+    assert line.startswith(f"the directory {tmp_path}/nope of the database receiver.db does not exist; create it with `mkdir -p ")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -145,7 +145,7 @@ def test_a_credential_that_nobody_reads(tmp_path: Path) -> None:
         before=("env", f"CREDENTIALS_DIRECTORY={credentials}"),
     )
     assert status == NEVER
-    assert line == "the credential 'provider-key' is no setting; did you mean provider_key?"
+    assert line == "unknown credential 'provider-key' (did you mean provider_key?)"
 
 
 def test_postgresql_is_refused_by_its_name(tmp_path: Path) -> None:

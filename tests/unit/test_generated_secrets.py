@@ -54,7 +54,7 @@ def test_two_that_start_together_agree(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b" \n", b"short", b"\xff\xfe" * 20])
 def test_a_file_without_secrets_is_refused_with_the_remedy(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "secret_keys").write_bytes(content)
-    with pytest.raises(SettingsError, match=r"secret_keys \(restore it from a backup; or delete it"):
+    with pytest.raises(SettingsError, match=r"secret_keys: .*; restore it from a backup, or delete it"):
         ensure_secrets(settings_in(tmp_path))
 
 
@@ -70,7 +70,7 @@ def test_a_database_whose_place_cannot_be_written_is_a_wrong_setting_though_the_
     (tmp_path / "state").touch()
     given = {"RECEIVER_SECRET_KEYS": "a" * 16, "RECEIVER_API_TOKENS": "c" * 16}
     settings = load_settings(given | {"RECEIVER_DATABASE_URL": f"sqlite:///{tmp_path}/state/deeper/receiver.db"})
-    with pytest.raises(SettingsError, match=r"cannot write into .*/state, where the database receiver\.db is to be; "):
+    with pytest.raises(SettingsError, match=r"cannot write into .*/state, the directory of the database receiver\.db; "):
         ensure_secrets(settings)
 
 
@@ -81,8 +81,8 @@ def test_a_mistyped_path_of_the_database_is_refused_and_nothing_is_made(tmp_path
         ensure_secrets(settings)
     missing = tmp_path / "nope/deeper"
     assert str(told.value) == (
-        f"there is no directory {missing} for the database receiver.db; mkdir -p {missing}, or set "
-        "RECEIVER_DATABASE_URL to another place"
+        f"the directory {missing} of the database receiver.db does not exist; create it with `mkdir -p {missing}`, or "
+        "set RECEIVER_DATABASE_URL to another place"
     )
     assert list(tmp_path.iterdir()) == []
 

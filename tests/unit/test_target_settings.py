@@ -64,8 +64,8 @@ def test_two_tables_with_one_url_are_refused() -> None:
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        (SENTINEL, "it is no Apprise URL"),
-        (f"://{SENTINEL}", "it is no Apprise URL"),
+        (SENTINEL, "this is not an Apprise URL"),
+        (f"://{SENTINEL}", "this is not an Apprise URL"),
         (f"file:///{SENTINEL}", "file:// would write"),
         (f"FILE://{SENTINEL}", "file:// would write"),
         (f"json://{SENTINEL}/?redirect=yes", "redirect= is not allowed"),
@@ -73,8 +73,8 @@ def test_two_tables_with_one_url_are_refused() -> None:
         (f"json://{SENTINEL}/?x#y?redirect", "redirect= is not allowed"),
         (f"ntfy://{SENTINEL}/t?attach=/etc/passwd", "attach= is not allowed"),
         (f"slack://{SENTINEL}/?%74emplate=/etc/passwd", "template= is not allowed in the URL"),
-        (f"slak://{SENTINEL}/", "it has the scheme of no service; did you mean slack://?"),
-        (f"zzzz://{SENTINEL}/", "it has the scheme of no service; https://appriseit.com/services/ lists them"),
+        (f"slak://{SENTINEL}/", "no service has this URL's scheme (did you mean slack://?)"),
+        (f"zzzz://{SENTINEL}/", "no service has this URL's scheme; https://appriseit.com/services/ lists all services"),
     ],
 )
 def test_an_unsafe_url_is_refused_by_name_and_never_shown(url: str, says: str) -> None:
@@ -90,7 +90,7 @@ def test_an_unsafe_url_is_refused_by_name_and_never_shown(url: str, says: str) -
         ("[targets.a]\n", "expected a table with the key url"),
         ('[targets]\na = "json://h"\n', "expected a table with the key url"),
         ('[targets."a b"]\nurl = "json://h"\n', "expected a name of"),
-        ('[targets.a]\nurl = "json://h"\nlabel = "x"\n', "'label' is no key of a target"),
+        ('[targets.a]\nurl = "json://h"\nlabel = "x"\n', "unknown key 'label'; a target has the keys url"),
         ('[targets.a]\nurl = "json://h"\non = ["done"]\n', "on: expected a list of some of completed"),
         ('[targets.a]\nurl = "json://h"\non = "lost"\n', "on: expected a list"),
         ('[targets.a]\nurl = "json://h"\nlabels = [1]\n', "labels: expected a list"),
@@ -160,12 +160,12 @@ def test_quiet_hours_have_a_zone_and_exceptions() -> None:
                 '"9:00-10:00 UTC"',
             )
         ],
-        ('quiet = "07:00-07:00 UTC"', "quiet: it ends when it begins"),
+        ('quiet = "07:00-07:00 UTC"', "quiet: it begins and ends at the same time"),
         *[
-            (f'quiet = "22:00-07:00 {it}"', "quiet: it names no time zone")
+            (f'quiet = "22:00-07:00 {it}"', "quiet: unknown time zone")
             for it in ("Berlin", "../../etc/passwd", "/etc/passwd", "Europe", "Europe/Berlin\\u0000")
         ],
-        ('quiet_except = ["failed"]', "quiet_except: there are no quiet hours"),
+        ('quiet_except = ["failed"]', "quiet_except is set, but there are no quiet hours"),
         ('quiet = "22:00-07:00 UTC"\nquiet_except = []', "quiet_except: expected a list of some of completed"),
         ('quiet = "22:00-07:00 UTC"\nquiet_except = ["all"]', "quiet_except: expected a list of some of completed"),
         ('template = "absent.j2"', "template: cannot read absent.j2: No such file"),
