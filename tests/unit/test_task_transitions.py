@@ -270,6 +270,13 @@ def test_a_later_hint_replaces_one_of_its_own_kind() -> None:
     assert add_hint(a_task(hint=failed, hint_step=1), done, POLICY, NOW).hint == done
 
 
+def test_a_hint_that_says_nothing_new_does_not_start_the_ladder_again() -> None:
+    climbed = a_task(hint=foreign(Ending.RUNNING), hint_step=None, poll_at=NOW + HOUR)
+    assert add_hint(climbed, foreign(Ending.RUNNING), POLICY, NOW) == climbed
+    unparsed = a_task(hint=None, hint_step=3, poll_at=NOW + HOUR)
+    assert add_hint(unparsed, None, POLICY, NOW) == unparsed
+
+
 def test_a_hint_with_an_id_of_its_own_keeps_that() -> None:
     known = a_task(task_id=None, hint=says(Ending.RUNNING, "job-8"), hint_step=1)
     assert add_hint(known, says(Ending.RUNNING, "job-9"), POLICY, NOW).hint == says(Ending.RUNNING, "job-9")

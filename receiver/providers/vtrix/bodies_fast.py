@@ -45,7 +45,7 @@ class _CompletedTask(Struct, gc=False):
     status: Literal["completed"]
     model: _Word
     created_at: Annotated[int, Meta(ge=1_000_000_000, lt=4_100_000_000)]
-    output: Annotated[list[_ContentBlock], Meta(min_length=1)]
+    output: list[_ContentBlock]
     progress: Annotated[float, Meta(ge=0, le=1)] | None = None
     usage: _TaskUsage | None = None
     metadata: _TaskMetadata | None = None
