@@ -1,4 +1,7 @@
-"""The store: the only wing that holds SQL. `interface` says what it promises."""
+"""The store: tasks, callbacks, notices and sends in one database; `interface` says what it promises.
+
+It is the only wing with SQL. What a row means, and what happens next, is decided by the wings above it.
+"""
 
 from receiver.store.interface import Store, Tx, open_store
 from receiver.store.signals import ChangeListener

@@ -1,4 +1,4 @@
-"""Recording what was learned from outside, though the disk does not take it at once."""
+"""Retries for what has to be recorded even if the disk refuses it at first."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,9 +9,9 @@ RECORD_GAPS_S = (0.2, 1.0, 3.0, 10.0)
 
 
 async def record_with_retries(record: Callable[[], Awaitable[None]]) -> None:
-    """Record what was learned from outside, waiting for the disk if need be: it cannot be asked for again.
+    """Record something that cannot be asked for again, such as a provider's answer; retry while the store fails.
 
-    Raises what the last try raised, Unavailable or Stale, or at once what a repeat would not mend.
+    Raises StoreUnavailable or StaleUpdate if the last try raised it, and any other error at once.
     """
     for gap_s in RECORD_GAPS_S:
         try:

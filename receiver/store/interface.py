@@ -1,11 +1,11 @@
-"""The store: the only rooms that hold SQL. `write()` is the only way to change anything.
+"""What the store offers. `write()` is the only way to change anything.
 
-    async with store.write() as tx:                     # the second lane: at most 200 rows and 20 ms a turn
+    async with store.write() as tx:                     # other loops: at most 200 rows and 20 ms a turn
         tasks = await tx.tasks.get(refs)
         await tx.tasks.update([(task, changed)])
-    await store.tasks.page(state="waiting")             # reading, on a connection of its own
+    await store.tasks.page(state="waiting")             # reads have their own connection
 
-What a transaction changed is told after its commit: loops are woken by topic, listeners hear the refs.
+After a commit, the loops that have new work are woken by topic, and listeners get the refs of the changed tasks.
 """
 
 from contextlib import AbstractAsyncContextManager
@@ -36,7 +36,7 @@ class Tx(Protocol):
 
 
 class Store(Protocol):
-    """The tables for reading, `write()` for changing, and who waits for what."""
+    """Tables to read from, `write()` to change them, and ways to wait for changes."""
 
     tasks: TaskTable
     callbacks: CallbackTable
@@ -45,36 +45,39 @@ class Store(Protocol):
     sends: SendTable
     pruning: RetentionQueries
     fault: str | None
-    """Why the last transaction could not be committed; None when it went well."""
+    """Why the last transaction could not be committed; None if it was."""
 
     def write(self, lane: Lane = Lane.OTHER) -> AbstractAsyncContextManager[Tx]:
-        """A transaction: committed when the block ends, rolled back when it raises. Raises Unavailable, Stale."""
+        """A transaction: committed when the block ends, rolled back when it raises.
+
+        Raises StoreUnavailable, StaleUpdate.
+        """
 
     async def probe(self) -> str | None:
-        """Whether a commit goes through now: None, or why not."""
+        """Try a commit now: None if it succeeds, otherwise why it failed."""
 
     def disk_full_reason(self) -> str | None:
-        """Why no more callbacks are stored, though other changes still are; None while there is room on the disk."""
+        """Why new callbacks are refused, though other changes are still stored; None while the disk has room."""
 
     def file_sizes(self) -> tuple[int, int]:
-        """How many bytes the database has, and how many the log of what is not in it yet. Blocks for a moment."""
+        """The bytes of the database and of its write-ahead log. Blocks for a moment."""
 
     def wake(self, topic: Topic) -> None:
-        """Tell the loop of `topic` to look."""
+        """Make the loop of `topic` look for work."""
 
     def wake_count(self, topic: Topic) -> int:
-        """The count to hand to `wait`; take it before looking for work."""
+        """The count to pass to `wait_for_wake`; read it before looking for work."""
 
     async def wait_for_wake(self, topic: Topic, seen: int, timeout_s: float) -> None:
         """Return once `topic` was woken after `seen`, or after `timeout_s` seconds."""
 
     def open_listener(self) -> ChangeListener:
-        """Follow the changes of tasks."""
+        """A listener that collects the refs of changed tasks; close it afterwards."""
 
     async def close(self) -> None:
-        """Give everything back."""
+        """Release the database and its lock."""
 
 
 async def open_store(path: Path) -> Store:
-    """Open, and if need be make or migrate, the SQLite database at `path`. Raises StoreError's children."""
+    """Open the SQLite database at `path`; create or migrate it if necessary. Raises a kind of StoreError."""
     return await open_sqlite(path)

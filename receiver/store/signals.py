@@ -1,4 +1,4 @@
-"""Who waits for which loop to be woken, and who follows the changes of tasks."""
+"""Signals inside one process: loops are woken by topic, listeners collect the refs of changed tasks."""
 
 import asyncio
 
@@ -6,25 +6,25 @@ from receiver.store.tables.connection import Topic
 
 
 class TopicWakeups:
-    """Who waits for which topic. A wake between `seen` and `wait` is not missed: the count has moved on."""
+    """Wakes loops by topic. A wake between `wake_count` and `wait_for_wake` is not missed: the count has changed."""
 
     def __init__(self) -> None:
         self._counts = dict.fromkeys(Topic, 0)
         self._waiting: dict[Topic, set[asyncio.Future[None]]] = {topic: set() for topic in Topic}
 
     def wake(self, topic: Topic) -> None:
-        """There may be work."""
+        """Wake the loop that waits for `topic`: there may be work."""
         self._counts[topic] += 1
         for waiter in self._waiting[topic]:
             if not waiter.done():
                 waiter.set_result(None)
 
     def wake_count(self, topic: Topic) -> int:
-        """The count to hand to `wait`; take it before looking for work."""
+        """The count to pass to `wait_for_wake`; read it before looking for work."""
         return self._counts[topic]
 
     async def wait_for_wake(self, topic: Topic, seen: int, timeout_s: float) -> None:
-        """Return once the topic was woken after `seen`, or after `timeout_s`."""
+        """Return once `topic` was woken after `seen` was read, or after `timeout_s` seconds."""
         if self._counts[topic] != seen:
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -36,7 +36,7 @@ class TopicWakeups:
 
 
 class ChangeListeners:
-    """Who follows the changes of tasks: each has a bounded set of refs still to be looked at."""
+    """The open listeners. Each holds a bounded set of refs that it has not taken yet."""
 
     REFS_MOST = 1000
 
@@ -44,19 +44,19 @@ class ChangeListeners:
         self._all: set[ChangeListener] = set()
 
     def publish_refs(self, refs: set[str]) -> None:
-        """These tasks changed."""
+        """Pass the refs of changed tasks to every listener."""
         for listener in self._all:
             listener.add_refs(refs)
 
     def open_listener(self) -> "ChangeListener":
-        """A new listener; `close` it."""
+        """A new listener; close it afterwards."""
         listener = ChangeListener(self._all)
         self._all.add(listener)
         return listener
 
 
 class ChangeListener:
-    """The refs that changed since they were last taken, each once; the oldest give way beyond `Listeners.MOST`."""
+    """Collects the refs of changed tasks, each once; beyond `ChangeListeners.REFS_MOST` the oldest are dropped."""
 
     def __init__(self, peers: set["ChangeListener"]) -> None:
         self._refs: dict[str, None] = {}
@@ -64,14 +64,14 @@ class ChangeListener:
         self._peers = peers
 
     def add_refs(self, refs: set[str]) -> None:
-        """Remember these refs."""
+        """Add refs of changed tasks."""
         self._refs.update(dict.fromkeys(refs))
         while len(self._refs) > ChangeListeners.REFS_MOST:
             del self._refs[next(iter(self._refs))]
         self._any.set()
 
     async def take_refs(self, timeout_s: float) -> list[str]:
-        """The refs that changed, as soon as there are any; empty after `timeout_s`."""
+        """Wait for changes and return their refs; an empty list after `timeout_s` seconds without any."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._any.wait()
@@ -83,5 +83,5 @@ class ChangeListener:
         return refs
 
     def close(self) -> None:
-        """Follow no longer."""
+        """Stop collecting."""
         self._peers.discard(self)

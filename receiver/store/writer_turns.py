@@ -1,7 +1,7 @@
-"""Whose turn it is at the one writing connection.
+"""The lock of the one writing connection: ingest has priority, and no loop starves.
 
-Ingest goes first; after each of its turns one of the others has its turn, if any waits. So no callback waits longer
-than two ingest commits and one turn of the other lane, and the others are not starved by a flood.
+Ingest goes first. After each of its turns one of the others gets a turn, if any is waiting. So a callback waits for two
+ingest commits and one turn of another loop at most, and a flood of callbacks does not starve the other loops.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ class Lane(Enum):
 
 
 class WriterLock:
-    """A lock with two lanes. `take` may be cancelled; `give` must follow every `take` that returned."""
+    """A lock with two lanes. `acquire` may be cancelled; `release` must follow every `acquire` that returned."""
 
     def __init__(self) -> None:
         self._waiting: dict[Lane, deque[asyncio.Future[None]]] = {lane: deque() for lane in Lane}
@@ -34,11 +34,11 @@ class WriterLock:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self.release()  # the turn was handed to us just as we were cancelled
+                self.release()  # we got the turn just as we were cancelled
             raise
 
     def release(self) -> None:
-        """End the turn and hand it on."""
+        """End the turn and pass it on."""
         after = (Lane.OTHER, Lane.INGEST) if self._holder is Lane.INGEST else (Lane.INGEST, Lane.OTHER)
         for lane in after:
             queue = self._waiting[lane]

@@ -198,7 +198,7 @@ def a_database(path: Path, *statements: str) -> Path:
 
 def test_a_database_from_a_newer_version_is_told(tmp_path: Path) -> None:
     path = a_database(tmp_path / "r.db", "INSERT INTO migrations VALUES (9999)")
-    assert "has schema 9999, this version knows" in (text := only(database(path)))
+    assert "has schema 9999, but this version only knows" in (text := only(database(path)))
     assert "install the newer version again" in text
 
 
@@ -217,7 +217,7 @@ def test_a_database_of_something_else_is_told(tmp_path: Path) -> None:
     raw = sqlite3.connect(tmp_path / "r.db")
     raw.execute("CREATE TABLE theirs (x)")
     raw.close()
-    assert "no database of receiver's" in (text := only(database(tmp_path / "r.db")))
+    assert "not a receiver database" in (text := only(database(tmp_path / "r.db")))
     assert "DATABASE_URL names the right file" in text
 
 
@@ -294,7 +294,7 @@ def test_damage_seen_while_somebody_opens_it_is_looked_at_again(
             raise CorruptDatabase("half a change")
         return seen(path, how)
 
-    monkeypatch.setattr(looking, "_seen", opened_meanwhile)
+    monkeypatch.setattr(looking, "_inspect_with", opened_meanwhile)
     assert inspect_database(path).schema == 1
     assert ways == ["immutable=1", "mode=ro"]
 

@@ -339,7 +339,7 @@ async def test_a_notice_whose_target_is_gone_is_dead_with_that_reason(
     assert fresh.width > 0, "or nobody would ever look"
     assert await fresh.claim() is None
     found = await notices(store)
-    assert {(it.state, it.error) for it in found} == {(S.DEAD, "no target of this name is configured any more")}
+    assert {(it.state, it.error) for it in found} == {(S.DEAD, "this target is no longer configured")}
     assert await fresh.next_due() is None
 
 

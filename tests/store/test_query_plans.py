@@ -51,13 +51,13 @@ ALLOWED = {
     "sends.void_leases": r"SCAN sends USING (COVERING )?INDEX sends_sending$",  # once a start; only what is under way
     "start": r"SCAN sends USING (COVERING )?INDEX sends_sending$",  # the same, as it opens
     "sends.next_send": r"USE TEMP B-TREE FOR ORDER BY$",  # one send due, and those under way
-    "notices.of": r"USE TEMP B-TREE FOR ORDER BY$",  # sorts the notices of the tasks on one page
-    "notices.attempts": r"USE TEMP B-TREE FOR ORDER BY$",  # sorts the tries at the sends that are asked for
+    "notices.by_refs": r"USE TEMP B-TREE FOR ORDER BY$",  # sorts the notices of the tasks on one page
+    "notices.send_attempts": r"USE TEMP B-TREE FOR ORDER BY$",  # sorts the tries at the sends that are asked for
 }
 """Lines of plans that would fail, and why they may stand.
 
-A plan does not show how much an index holds. Three searches go through all that is open, or dead: `counts`, by an index
-alone, some 30 ms for half a million; `bury_strangers`, once a start; `redrive` of several targets at once.
+A plan does not show how much an index holds. Three searches go through all that is open, or dead: `count_by_state`, by
+an index alone, some 30 ms for half a million; `bury_without_target`, once a start; `redrive` of several targets at once.
 """
 
 
@@ -167,26 +167,26 @@ TOUR = [
         for call in with_each("tasks", "page", state=state.value, label="l", model=MODEL, before=WAITING.ref)
     ],
     Call("tasks", "add_images", ([(it.ref, image) for it in MANY for image in PICTURES],)),
-    Call("tasks", "images", (REFS,)),
-    *[Call("tasks", name, (NOW,)) for name in ("next_queued", "any_due", "next_due", "release_paused", "in_hand")],
+    Call("tasks", "images_by_ref", (REFS,)),
+    *[Call("tasks", name, (NOW,)) for name in ("next_queued", "any_due", "next_due", "release_paused", "places_taken")],
     *[Call("tasks", name, (NOW,)) for name in ("next_place", "overdue_answers", "next_lease", "next_overdue")],
     *[Call("tasks", name, (NOW,)) for name in ("next_poll", "forget_keys")],
-    *[Call("tasks", name) for name in ("void_leases", "counts", "count_to_archive", "open_keys")],
+    *[Call("tasks", name) for name in ("void_leases", "count_by_state", "count_to_archive", "open_keys")],
     Call("tasks", "pull_in", (NOW,), {"lease_ms": MINUTE, "due_ms": HOUR, "poll_ms": HOUR, "archive_ms": HOUR}),
-    Call("tasks", "to_archive", (NOW,)),
-    Call("tasks", "to_archive", (NOW,), {"first_only": True, "limit": 200}),
+    Call("tasks", "due_for_archive", (NOW,)),
+    Call("tasks", "due_for_archive", (NOW,), {"first_only": True, "limit": 200}),
     Call("tasks", "next_archive", (NOW,)),
-    Call("tasks", "durations", (MODEL, 500)),
+    Call("tasks", "recent_durations", (MODEL, 500)),
     Call("tasks", "last_callback", (MODEL,)),
     Call("tasks", "add_poll", (WAITING.ref, NOW, "nothing", "503", None)),
-    Call("tasks", "remember", ("key", b"digest", WAITING.ref, NOW)),
-    Call("tasks", "repeated", ("key",)),
-    Call("copies", "put", ([(it.ref, ImageCopy(0, "0.png")) for it in MANY],)),
-    Call("copies", "of", (REFS,)),
+    Call("tasks", "remember_key", ("key", b"digest", WAITING.ref, NOW)),
+    Call("tasks", "find_idempotency", ("key",)),
+    Call("copies", "upsert", ([(it.ref, ImageCopy(0, "0.png")) for it in MANY],)),
+    Call("copies", "by_refs", (REFS,)),
     Call("callbacks", "insert", ([(CALLBACK, True)] * 70,)),
     Call("callbacks", "count_only", ([CALLBACK] * 70,)),
-    Call("callbacks", "overflown", (WAITING.ref,)),
-    Call("callbacks", "digests", (REFS,)),
+    Call("callbacks", "overflow_count", (WAITING.ref,)),
+    Call("callbacks", "body_digests", (REFS,)),
     Call("callbacks", "get", ([1, 2],)),
     *[
         call
@@ -194,50 +194,50 @@ TOUR = [
         for call in with_each("callbacks", "page", ref=WAITING.ref, verdict=verdict.value, before=1)
     ],
     Call("notices", "insert", ([DUE] * 70,)),
-    Call("notices", "of", (REFS,)),
+    Call("notices", "by_refs", (REFS,)),
     *[
         call
         for state in ("due", "sending", "held", "sent", "dead")
         for call in with_each("notices", "page", state=state, target="slack", ref=WAITING.ref, before=9)
     ],
-    Call("sends", "standing", (["slack", "mail"],)),
+    Call("sends", "target_queues", (["slack", "mail"],)),
     Call("sends", "next_send", ("slack", NOW)),
     Call("sends", "pull_in", (NOW, [LatestTimes("slack", (NOW, NOW), NOW, NOW)])),
     *[
-        Call("sends", "hold", ("slack", NOW + HOUR, NOW), {"but": but, "again": again})
+        Call("sends", "hold_notices", ("slack", NOW + HOUR, NOW), {"but": but, "again": again})
         for but in ([], [NoticeEvent.FAILED])
         for again in (False, True)
     ],
-    *[Call("sends", "postpone", ("slack", NOW + HOUR, NOW), {"but": but}) for but in ([], [NoticeEvent.FAILED])],
+    *[Call("sends", "postpone_sends", ("slack", NOW + HOUR, NOW), {"but": but}) for but in ([], [NoticeEvent.FAILED])],
     Call("notices", "insert", ([DUE],)),
     *[
-        Call("sends", "open", ([NewSend("slack", NOW + HOUR, digest=digest)], "me", NOW, NOW + MINUTE))
+        Call("sends", "open_sends", ([NewSend("slack", NOW + HOUR, digest=digest)], "me", NOW, NOW + MINUTE))
         for digest in (False, True)
     ],
     Call("sends", "open_window", ("slack", NOW + HOUR)),
-    Call("notices", "hasten", (WAITING.ref, NOW)),
+    Call("notices", "make_due_now", (WAITING.ref, NOW)),
     Call("sends", "claim", ([1], "me", NOW + MINUTE)),
     Call("sends", "void_leases"),
     Call("sends", "add_attempt", (Attempt(1, NOW, 5, None),)),
-    Call("notices", "attempts", ([1, 2],)),
-    Call("notices", "history", ([1, 2],)),
-    Call("sends", "retry", (SEND, NOW, "503")),
-    Call("sends", "failed", ("slack", NOW)),
-    Call("sends", "rest", ("slack", NOW + HOUR)),
+    Call("notices", "send_attempts", ([1, 2],)),
+    Call("notices", "attempt_history", ([1, 2],)),
+    Call("sends", "record_retry", (SEND, NOW, "503")),
+    Call("sends", "count_failure", ("slack", NOW)),
+    Call("sends", "rest_target", ("slack", NOW + HOUR)),
     Call("sends", "claim", ([1], "me", NOW + MINUTE)),
     Call("sends", "release", (replace(SEND, claim=3),)),
     Call("sends", "claim", ([1], "me", NOW + MINUTE)),
-    Call("sends", "bury", (replace(SEND, claim=4), "410"), {"tried": True}),
+    Call("sends", "bury_send", (replace(SEND, claim=4), "410"), {"tried": True}),
     *with_each("notices", "redrive", now=NOW, targets=["slack", "mail"], ids=[1, 2], to="mail"),
-    Call("sends", "sent", (SEND, NOW)),
-    Call("notices", "bury_strangers", (["nobody"],)),
+    Call("sends", "record_sent", (SEND, NOW)),
+    Call("notices", "bury_without_target", (["nobody"],)),
     Call("notices", "raise_attention", ("cause", "text", NOW, HOUR)),
-    Call("notices", "counts"),
-    *[Call("pruning", name, ("", 50)) for name in ("tasks", "pictured", "overflown")],
-    *[Call("pruning", name, (0, 50)) for name in ("callbacks", "notices")],
-    Call("pruning", "closed", (REFS, NOW)),
-    Call("pruning", "files", (REFS,)),
-    Call("pruning", "sends", ([1, 2],)),
+    Call("notices", "count_by_state"),
+    *[Call("pruning", name, ("", 50)) for name in ("aged_tasks", "tasks_with_copies", "aged_overflow")],
+    *[Call("pruning", name, (0, 50)) for name in ("aged_callbacks", "aged_notices")],
+    Call("pruning", "closed_tasks", (REFS, NOW)),
+    Call("pruning", "files_by_task", (REFS,)),
+    Call("pruning", "existing_sends", ([1, 2],)),
     Call("pruning", "drop_polls", (NOW, 50)),
     Call("pruning", "drop_attention", (NOW, 50)),
     Call("pruning", "drop_callbacks", ([1, 2],)),
@@ -245,8 +245,8 @@ TOUR = [
     Call("pruning", "drop_overflow", (REFS,)),
     Call("pruning", "drop_copies", (REFS, "old")),
     Call("pruning", "drop_tasks", ([WAITING.ref, *(it.ref for it in MANY)], NOW, 1000)),
-    Call("pruning", "pages"),
-    Call("pruning", "give_back", (1,)),
+    Call("pruning", "page_counts"),
+    Call("pruning", "vacuum_pages", (1,)),
 ]
 
 

@@ -116,7 +116,7 @@ def newer(file: Path) -> None:
         (flipped, CorruptDatabase, "is damaged, and nothing was changed: take an earlier backup"),
         (halved, CorruptDatabase, "is damaged, and nothing was changed"),
         (lambda file: file.write_bytes(os.urandom(8192)), CorruptDatabase, "is damaged, and nothing was changed"),
-        (lambda file: file.write_bytes(b""), StoreError, "this is no database of receiver's; nothing was changed"),
+        (lambda file: file.write_bytes(b""), StoreError, "this is not a receiver database; nothing was changed"),
         (newer, NewerSchema, "install the newer version"),
         (Path.unlink, StoreError, "there is no backup"),
     ],

@@ -260,7 +260,7 @@ async def test_a_store_that_fails_is_left_alone_for_a_minute(
         raise fault
 
     with monkeypatch.context() as patched:
-        patched.setattr(store.pruning, "tasks", fails)
+        patched.setattr(store.pruning, "aged_tasks", fails)
         assert await passed(pruner) == 1
     assert await pruner.next_due() == clock.now + AGAIN_MS
     clock.forward(AGAIN_MS)
@@ -279,7 +279,7 @@ async def test_pictures_that_cannot_be_removed_hold_up_nothing_else(
         raise Unwritable("the archive cannot be written: read-only")
 
     with monkeypatch.context() as patched:
-        patched.setattr(ArchiveFiles, "remove", refuses)
+        patched.setattr(ArchiveFiles, "remove_folders", refuses)
         await passed(pruner)
     found = await left(store)
     assert (found["tasks"], found["callbacks"], found["polls"]) == (1, 0, 0)

@@ -73,7 +73,7 @@ def test_a_database_of_a_newer_version(tmp_path: Path) -> None:
     database.close()
     status, line = serve(tmp_path)
     assert status == NEVER
-    assert re.fullmatch(r"the database has schema 9999, this version knows [0-9]+: install the newer .*", line)
+    assert re.fullmatch(r"the database has schema 9999, but this version only knows .*; install the newer .*", line)
 
 
 def mounted(place: Path, options: str) -> tuple[str, ...]:
@@ -103,7 +103,7 @@ def test_a_port_in_use(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         status, line = serve(tmp_path, "--port", str(taken.getsockname()[1]), PROVIDER_KEY="a", NOTIFY_URLS="json://x/")
     assert status == NEVER
-    assert re.fullmatch(r"--port \(RECEIVER_PORT\): [0-9]+ is in use on 127.0.0.1; stop what .*", line)
+    assert re.fullmatch(r"--port \(RECEIVER_PORT\): [0-9]+ is already in use on 127.0.0.1; stop what .*", line)
     assert list(tmp_path.iterdir()) == [], "a start that is refused makes neither a database nor keys"
 
 
@@ -124,14 +124,14 @@ def test_a_descriptor_that_is_no_listening_socket(tmp_path: Path, what: str) -> 
         fd = {**fds, "datagrams": datagrams.fileno(), "nobody's": unbound.fileno()}[what]
         status, line = serve(tmp_path, "--fd", str(fd), fds=(fd,))
     assert status == NEVER
-    assert line == f"--fd {fd} is no open stream socket that listens; give the number of one, 3 from systemd"
+    assert line == f"--fd {fd} is not a listening stream socket; give the number of one; systemd passes it as 3"
 
 
 def test_a_unit_without_its_socket(tmp_path: Path) -> None:
     """`--fd 3`, and 3 is not open."""
     status, line = serve(tmp_path, "--fd", "3")
     assert status == NEVER
-    assert line.startswith("--fd 3 is no open stream socket")
+    assert line.startswith("--fd 3 is not a listening stream socket")
 
 
 def test_a_credential_that_nobody_reads(tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def test_a_second_process_on_the_same_database_is_refused_in_one_line(tmp_path: 
     first.terminate()
     ended(first)
     assert status == 1
-    assert re.fullmatch(r"receiver: another process is running on .*\n", errors)
+    assert re.fullmatch(r"receiver: another process is using .*\n", errors)
 
 
 @pytest.mark.parametrize("role", ["web", "worker"])

@@ -180,7 +180,7 @@ async def test_the_loops_try_once_then_wait_and_go_on_when_it_has_passed(
 
         async with fault(parts, tmp_path / "receiver.db"):
             monkeypatch.setattr(store, "write", counted)
-            monkeypatch.setattr(store, "wait", waiting)
+            monkeypatch.setattr(store, "wait_for_wake", waiting)
             running = asyncio.create_task(worker.run_loops(loops, store, parts.clock, stop))
             await until(all_wait)
             idle = {Topic.PRUNE: worker.INTERVAL_S}  # nothing is old, so it wants nothing of the store

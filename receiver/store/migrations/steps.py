@@ -1,4 +1,4 @@
-"""Brings a database to the schema of this version: numbered files, each applied and recorded in one transaction."""
+"""Migrations: the numbered SQL files that bring a database to the schema of this version."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from receiver.core.errors import NewerSchema
 
 
 class Migration(Struct, frozen=True):
-    """One numbered step of a dialect."""
+    """One numbered file of a dialect."""
 
     number: int
     name: str
@@ -16,7 +16,7 @@ class Migration(Struct, frozen=True):
 
 
 def load_migrations(dialect: str) -> list[Migration]:
-    """The steps of `dialect` (`sqlite`, `postgres`), in order."""
+    """All migrations of `dialect` (`sqlite`), in order."""
     folder = Path(__file__).parent / dialect
     steps = [
         Migration(int(it.name[:4]), it.name.removesuffix(".sql"), it.read_text("utf-8"))
@@ -27,11 +27,11 @@ def load_migrations(dialect: str) -> list[Migration]:
 
 
 def missing_migrations(dialect: str, applied: int) -> list[Migration]:
-    """The steps after number `applied`. Raises Newer when the database is ahead of this program."""
+    """The migrations after number `applied`. Raises NewerSchema if the database is ahead of this program."""
     steps = load_migrations(dialect)
     if applied > steps[-1].number:
         raise NewerSchema(
-            f"the database has schema {applied}, this version knows {steps[-1].number}: "
-            "install the newer version again, or restore a backup made before the upgrade"
+            f"the database has schema {applied}, but this version only knows schemas up to {steps[-1].number}",
+            remedy="install the newer version again, or restore a backup made before the upgrade",
         )
     return [step for step in steps if step.number > applied]

@@ -1,6 +1,6 @@
-"""Whole copies of a database: made while the service runs, judged page by page, and made ready to be served again.
+"""Backup copies of a database: made while the service runs, verified page by page, prepared to be served again.
 
-A copy is an SQLite database like any other, with one table more: what belongs to a backup and is not in the database.
+A copy is a normal SQLite database with one table more, `backup`: what belongs to a backup and is not in the database.
 """
 
 import hashlib
@@ -19,37 +19,38 @@ from msgspec import Struct
 from receiver.atomic_files import fsync_path
 from receiver.core.errors import CorruptDatabase, StoreError
 from receiver.store.migrations.steps import missing_migrations
-from receiver.store.sqlite.engine import translate_errors
+from receiver.store.sqlite.errors import translate_errors
 
-FLUSH_S = 0.05  # between two times that the disk is given what was written meanwhile
-_STEPS = 4_000  # of SQLite's machine, between two rests: some milliseconds
-_REST_SHARE = 0.25  # of the time that was worked
-# Of each copy 64 bits of a digest of its bytes, in two places of the header that SQLite leaves to its users: what is in
-# a row, and in no index, could rot without its noticing. https://www.sqlite.org/fileformat.html#the_database_header
+FLUSH_S = 0.05  # between two hints to the kernel to write back what is there
+_STEPS = 4_000  # virtual machine instructions between two rests: some milliseconds
+_REST_SHARE = 0.25  # of the working time
+# A 64-bit checksum of the copy, in two header fields that SQLite leaves to its users. SQLite's own check does not see
+# bit rot in a row that no index holds. https://www.sqlite.org/fileformat.html#the_database_header
 _CHECKSUM_PLACES = (60, 68)
 _HEADER_BYTES = 100  # bytes
 
 
 class DatabaseSummary(Struct, frozen=True):
-    """What a database holds: its schema, how many tasks, how many of them still queued, and what was `kept` with it."""
+    """What a database holds: its schema, its tasks, those still queued, and the extra content `kept` in a backup."""
 
     schema: int
     tasks: int
     queued: int
-    kept: Mapping[str, bytes]  # empty: it is a plain database, and was not made by `copy`
+    kept: Mapping[str, bytes]  # empty: a plain database, not made by `copy_database`
 
 
 def copy_database(source: Path, target: Path, kept: Mapping[str, bytes]) -> DatabaseSummary:
-    """Write a snapshot of the database at `source` into the empty file `target`, with `kept`; it is on disk then.
+    """Write a snapshot of the database at `source`, and `kept`, into the empty file `target`; then it is on disk.
 
-    Of a database that is being written to it holds all that was committed before. It rests now and then, for the sake
-    of who writes. Raises Unavailable, Corrupt (also of the copy), StoreError where it is no database of ours.
+    The snapshot holds everything committed before, even if the service keeps writing. The copying pauses now and then
+    to leave time for the service. Raises StoreUnavailable, CorruptDatabase (also if the copy is damaged), and
+    StoreError if `source` is not a receiver database.
     """
-    # One that nobody uses is opened for writing, though nothing is written: then the log that reading makes goes again.
+    # An unused database is opened in "rw" mode, so that SQLite removes the -wal file that reading creates.
     mode = "ro" if os.path.exists(f"{source}-wal") else "rw"
     with translate_errors(), _open_raw(source, mode) as raw, _background_flush(target):
         raw.set_progress_handler(_make_throttle(), _STEPS)
-        raw.execute("PRAGMA synchronous = OFF")  # of the copy, which is synchronised below, and not all at once
+        raw.execute("PRAGMA synchronous = OFF")  # for the copy, which is synchronised below, in small steps
         raw.execute("VACUUM INTO ?", (str(target),))
     with translate_errors(), _open_raw(target, "rw") as raw:
         raw.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;")
@@ -65,41 +66,43 @@ def copy_database(source: Path, target: Path, kept: Mapping[str, bytes]) -> Data
 
 
 def verify_database(path: Path, *, restful: bool = False) -> DatabaseSummary:
-    """What a database that nobody uses holds, after every page and index was checked. Raises Corrupt, Newer,
-    StoreError where it is no database of ours."""
+    """Check every page and index of a database that is not in use, and summarise it.
+
+    Raises CorruptDatabase, NewerSchema, or StoreError if it is not a receiver database.
+    """
     with translate_errors(), _open_raw(path, "ro", immutable=True) as raw:
         if restful:
             raw.set_progress_handler(_make_throttle(), _STEPS)
         names = {name for (name,) in raw.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
         if not {"migrations", "tasks"} <= names:
-            raise StoreError("this is no database of receiver's")
+            raise StoreError("this is not a receiver database")
         [(schema,)] = raw.execute("SELECT coalesce(max(number), 0) FROM migrations")
         missing_migrations("sqlite", schema)
         found = raw.execute("PRAGMA integrity_check(1)").fetchone()[0]
         if found != "ok":
-            raise CorruptDatabase(f"it does not pass SQLite's own check: {' '.join(str(found).split())[:200]}")
+            raise CorruptDatabase(f"SQLite's integrity check failed: {' '.join(str(found).split())[:200]}")
         [(tasks,)] = raw.execute("SELECT count(*) FROM tasks")
         [(queued,)] = raw.execute("SELECT count(*) FROM tasks WHERE state = 'queued'")
         kept = dict(raw.execute("SELECT name, content FROM backup")) if "backup" in names else {}
     if kept:
         with path.open("rb") as file:
             if _file_checksum(file) != b"".join(os.pread(file.fileno(), 4, place) for place in _CHECKSUM_PLACES):
-                raise CorruptDatabase("its bytes are not those that were written")
+                raise CorruptDatabase("its checksum does not match")
     return DatabaseSummary(schema, tasks, queued, kept)
 
 
 def is_backup(path: Path) -> bool:
-    """Whether a file was made by `copy`."""
+    """Whether a file was made by `copy_database`."""
     with suppress(sqlite3.Error), _open_raw(path, "ro", immutable=True) as raw:
         return bool(raw.execute("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'backup'").fetchall())
     return False
 
 
 def prepare_restored(path: Path, now: int, *, queue: bool) -> None:
-    """Make a copy that nobody uses ready to be served: what was kept with it leaves no trace in it.
+    """Prepare a copy that is not in use to be served: remove the backup's extra content without a trace.
 
-    Unless `queue`, its queued tasks become such as were being submitted when their process died: nobody knows whether
-    they were since the copy was made, and a repeat could be paid twice. Raises StoreError's children.
+    Queued tasks may have been submitted after the copy was made, and submitting them again could cost twice. So unless
+    `queue`, they end up like tasks whose process died while submitting them. Raises a kind of StoreError.
     """
     with translate_errors(), _open_raw(path, "rw") as raw:
         raw.executescript("PRAGMA journal_mode = DELETE; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;")
@@ -129,7 +132,7 @@ def _file_checksum(file: BinaryIO) -> bytes:
 
 
 def checkpoint_wal(path: Path) -> None:
-    """Bring what is in the log of a database that nobody uses into its file, and remove the log, if that can be."""
+    """Checkpoint a database that is not in use: move its log into its file and remove the log, if possible."""
     with suppress(sqlite3.Error), _open_raw(path, "rw") as raw:
         raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -143,7 +146,7 @@ def _open_raw(path: Path, mode: str, *, immutable: bool = False) -> Iterator[sql
 
 
 def _make_throttle() -> Callable[[], int]:
-    """For a progress handler: rest for a share of the time that went by since the last rest."""
+    """A progress handler that sleeps for a share of the time since its last rest."""
     ended = time.monotonic()
 
     def throttle() -> int:
@@ -157,14 +160,14 @@ def _make_throttle() -> Callable[[], int]:
 
 @contextmanager
 def _background_flush(path: Path) -> Iterator[None]:
-    """Bring what is written into a file to the disk bit by bit: at once, it would hold every other commit up."""
+    """Write a growing file back to the disk bit by bit; all at once, it would delay every other commit."""
     over = threading.Event()
 
     def flush_until_over() -> None:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             while not over.wait(FLUSH_S):
-                os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)  # begins to write, and waits for nothing
+                os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)  # starts writing and does not wait
         finally:
             os.close(file)
 

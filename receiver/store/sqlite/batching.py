@@ -1,8 +1,8 @@
-"""aiosqlite's connection with one call more: several statements in one trip to its thread, many rows a statement.
+"""aiosqlite's connection with one more call: several statements in one trip to its thread, many rows per statement.
 
-A trip costs two switches of threads, some 50 µs that no statement of ours comes near; so a transaction puts its changes
-off, and they travel with its next read or its commit. Each step of a statement gives the interpreter's lock away and
-has to win it back from a busy event loop; so rows go in by the dozen, not one by one.
+A trip to the thread costs two thread switches, about 50 µs, which is far more than any of our statements. So a
+transaction defers its changes, and they travel with its next read or its commit. Each step of a statement releases the
+interpreter lock and has to win it back from a busy event loop. So rows are inserted by the dozen, not one by one.
 """
 
 import re
@@ -17,15 +17,15 @@ import aiosqlite
 from receiver.core.errors import StaleUpdate
 from receiver.store.tables.connection import Row
 
-_SIZES = (64, 16, 4)  # rows a statement; few sizes, so that SQLite's prepared statements are found again
-_PARAMS_MOST = 30_000  # SQLite takes 32,766
+_SIZES = (64, 16, 4)  # rows per statement; few sizes, so that cached prepared statements are reused
+_PARAMS_MOST = 30_000  # SQLite's limit is 32,766
 _GROUP = re.compile(r"VALUES (\([?, ]+\))")
 
 
 class DeferredChange(NamedTuple):
-    """One statement, run for each of `rows`; `expect` is how many rows it has to change in all, if that matters.
+    """One statement, run for each of `rows`; `expect` is how many rows it must change in total, if that matters.
 
-    Where it says `VALUES (?, …)` it may be run for several rows at once.
+    A statement with `VALUES (?, …)` may be run for several rows at once.
     """
 
     sql: str
@@ -34,22 +34,22 @@ class DeferredChange(NamedTuple):
 
 
 class BatchingConnection(aiosqlite.Connection):
-    """A connection to the database at `path`, in autocommit: transactions are said in SQL."""
+    """A connection to the database at `path` in autocommit mode: transactions are opened and closed in SQL."""
 
     def __init__(self, path: str) -> None:
         super().__init__(lambda: sqlite3.connect(path, isolation_level=None), iter_chunk_size=64)
-        self.changed = 0  # rows, since it was opened; those that were rolled back too
+        self.changed = 0  # rows changed since it was opened, including rolled-back ones
 
     async def flush(self, changes: Sequence[DeferredChange], sql: str, params: Row = ()) -> tuple[list[Any], int]:
-        """Run `changes`, then `sql`: its rows, and how many it changed. Raises Stale before `sql` is run."""
-        told: tuple[list[Any], int] = await self._execute(self._run_in_thread, changes, sql, params)  # type: ignore[no-untyped-call]
-        return told
+        """Run `changes`, then `sql`; its rows and how many it changed. Raises StaleUpdate, without running `sql`."""
+        result: tuple[list[Any], int] = await self._execute(self._run_in_thread, changes, sql, params)  # type: ignore[no-untyped-call]
+        return result
 
     def _run_in_thread(self, changes: Sequence[DeferredChange], sql: str, params: Row) -> tuple[list[Any], int]:
         for change in changes:
             met = sum(self._conn.execute(sql, row).rowcount for sql, row in _batched_statements(change))
             if change.expect is not None and met != change.expect:
-                raise StaleUpdate(f"{change.expect - met} of {change.expect} rows had moved on")
+                raise StaleUpdate(f"{change.expect - met} of {change.expect} rows were no longer in the expected state")
         cursor = self._conn.execute(sql, params)
         found = cursor.fetchall()
         self.changed = self._conn.total_changes
@@ -69,7 +69,7 @@ def _batched_statements(change: DeferredChange) -> Iterator[tuple[str, Row]]:
 
 @lru_cache(maxsize=64)
 def _multi_row_sql(sql: str, size: int) -> str | None:
-    """The statement for `size` rows at once; None if it takes but one."""
+    """The statement for `size` rows at once; None if it only takes one."""
     found = _GROUP.search(sql)
     if found is None:
         return None

@@ -1,14 +1,14 @@
-"""The store over SQLite: one writing connection, one reading one, a lock beside the file.
+"""The store on SQLite: one connection for writing, one for reading, and a lock file beside the database.
 
-WAL with synchronous=FULL: a commit that returned is on disk. Every transaction is BEGIN IMMEDIATE, is rolled back on
-any exit but its commit, and its end is shielded from cancellation, so that a turn never leaks a half-done transaction.
+WAL with synchronous=FULL: a commit that returned is on disk. Every transaction is BEGIN IMMEDIATE and ends with its
+commit or with a rollback. Both are shielded from cancellation, so that a turn never leaks a half-done transaction.
 """
 
 import asyncio
 import contextlib
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from receiver.core.errors import CorruptDatabase, StoreError, StoreUnavailable
 from receiver.store.migrations.steps import missing_migrations
 from receiver.store.signals import ChangeListener, ChangeListeners, TopicWakeups
 from receiver.store.sqlite.batching import BatchingConnection, DeferredChange
+from receiver.store.sqlite.errors import translate_errors
 from receiver.store.sqlite.files import chown_if_root, database_owner, disk_full_reason, take_lock
 from receiver.store.tables.callbacks import CallbackTable
 from receiver.store.tables.connection import Row, Topic
@@ -28,7 +29,7 @@ from receiver.store.writer_turns import Lane, WriterLock
 
 READ_MOST_S = 1.0
 PROBE_BYTES = 1024 * 1024
-LOG_MOST = 64 * 1024 * 1024  # bytes of the write-ahead log, beyond which it has to start again
+LOG_MOST = 64 * 1024 * 1024  # bytes: a longer write-ahead log is forced to start again
 
 _PRAGMAS = (
     "PRAGMA busy_timeout = 1000",
@@ -36,29 +37,16 @@ _PRAGMAS = (
     "PRAGMA temp_store = MEMORY",
 )
 _WRITING = (
-    "PRAGMA auto_vacuum = INCREMENTAL",  # before the first table, or never
+    "PRAGMA auto_vacuum = INCREMENTAL",  # only has an effect before the first table exists
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     f"PRAGMA journal_size_limit = {LOG_MOST}",
 )
-_PASSING_ERRORS = {
-    sqlite3.SQLITE_BUSY: "another process holds the database",
-    sqlite3.SQLITE_LOCKED: "another connection holds the database",
-    sqlite3.SQLITE_READONLY: "the database cannot be written",
-    sqlite3.SQLITE_IOERR: "the disk reports an error",
-    sqlite3.SQLITE_FULL: "the disk is full",
-    sqlite3.SQLITE_PERM: "the database may not be accessed",
-    sqlite3.SQLITE_PROTOCOL: "too many processes contend for the database's lock",
-    sqlite3.SQLITE_CANTOPEN: "the database file cannot be opened",
-    sqlite3.SQLITE_NOMEM: "there is no memory left",
-    sqlite3.SQLITE_INTERRUPT: "the query took longer than it may",
-}
-
 _RowsAndCount = tuple[list[Any], int]
 
 
 class SqliteConnection:
-    """`Connection` over one connection to SQLite: for reading, each query on its own; for writing, one transaction."""
+    """A `TableConnection` over SQLite: for reading, where each query stands alone, or for one writing transaction."""
 
     def __init__(
         self, raw: BatchingConnection, read_most_s: float | None = None, turn: asyncio.Lock | None = None
@@ -80,11 +68,11 @@ class SqliteConnection:
 
     def defer(self, sql: str, rows: Sequence[Row], *, expect: int | None = None) -> None:
         if self._read_most_s is not None:
-            raise StoreError("this connection only reads; change the store in `write()`")
+            raise StoreError("this connection is read-only", remedy="make changes inside `store.write()`")
         self._deferred.append(DeferredChange(sql, rows, expect))
 
     async def commit(self) -> bool:
-        """End the transaction, if it ever began: one that changed and read nothing has not. Whether it wrote."""
+        """Commit the transaction, if it began: one that read and changed nothing did not. Whether it wrote."""
         if self._began or len(self._deferred) > 1:
             await self.run_statement("COMMIT")
         return self._raw.changed != self._changed
@@ -96,17 +84,19 @@ class SqliteConnection:
             if self._read_most_s is None:
                 return await self._raw.flush(changes, sql, params)
             reading = asyncio.create_task(self._run_bounded(sql, params, self._read_most_s))
-            reading.add_done_callback(lambda it: it.cancelled() or it.exception())  # nobody may be left to hear it
+            reading.add_done_callback(lambda it: it.cancelled() or it.exception())  # the caller may be gone
             return await asyncio.shield(reading)
 
     async def _run_bounded(self, sql: str, params: Row, most_s: float) -> _RowsAndCount:
-        """A read that is interrupted when it takes too long, so that it cannot hold back a checkpoint for ever; nor
-        when whoever asked has gone: hence the shield. One at a time: what waits for its turn takes no time of its own,
-        and an interruption meets whom it is meant for."""
+        """Run a read, and interrupt it when it takes too long, so that it cannot block checkpoints for ever.
+
+        The caller shields it, so the limit holds even if the caller was cancelled. Only one read runs at a time:
+        waiting for the turn does not count against the limit, and the interruption hits the right query.
+        """
         async with self._turn or asyncio.Lock():
             query = asyncio.ensure_future(self._raw.flush((), sql, params))
             while not (await asyncio.wait({query}, timeout=most_s))[0]:
-                await self._raw.interrupt()  # again and again: the first may have come before the query began
+                await self._raw.interrupt()  # repeatedly: the first may come before the query begins
             return await query
 
 
@@ -129,7 +119,7 @@ class SqliteStore:
     def __init__(self, path: Path, writing: BatchingConnection, reading: BatchingConnection, lock: int) -> None:
         self.path = path
         self.fault: str | None = None
-        self._damage: str | None = None  # does not mend itself, though commits that do not touch it may go well
+        self._damage: str | None = None  # stays: commits that do not touch the damage may succeed
         self._writing = writing
         self._reading = reading
         self._lock = lock
@@ -137,7 +127,7 @@ class SqliteStore:
         self._wakeups = TopicWakeups()
         self._listeners = ChangeListeners()
         self._may_read = asyncio.Lock()
-        self._identity: list[tuple[int, int]] | None = None  # of database, log and lock, once all are there
+        self._identity: list[tuple[int, int]] | None = None  # of database, log and lock, once all exist
         self._log_bytes, self._log_bound = 0, LOG_MOST
         self._shortening: asyncio.Task[None] | None = None
         on = SqliteConnection(reading, READ_MOST_S, self._may_read)
@@ -150,7 +140,10 @@ class SqliteStore:
 
     @contextlib.asynccontextmanager
     async def write(self, lane: Lane = Lane.OTHER) -> AsyncIterator[SqliteTx]:
-        """A transaction: committed when the block ends, rolled back when it raises. Raises Unavailable, Stale."""
+        """A transaction: committed when the block ends, rolled back when it raises.
+
+        Raises StoreUnavailable, StaleUpdate.
+        """
         if lane is Lane.INGEST and (why := self.disk_full_reason()) is not None:
             self.fault = why
             raise StoreUnavailable(why)
@@ -171,7 +164,7 @@ class SqliteStore:
             self._writer_lock.release()
 
     async def _commit_and_publish(self, connection: SqliteConnection) -> None:
-        """Commit, and tell of it. One that wrote nothing says nothing of the disk."""
+        """Commit, then wake loops and listeners. A commit that wrote nothing proves nothing about the disk."""
         if await connection.commit():
             self._watch_files()
             self.fault = self._damage or self.disk_full_reason()
@@ -181,33 +174,35 @@ class SqliteStore:
             self._listeners.publish_refs(connection.touched)
 
     def _watch_files(self) -> None:
-        """Raise Corrupt if the database's files are no longer there: what is written would be gone with this process.
+        """Raise CorruptDatabase if the database's files were replaced: what is written now would vanish with us.
 
-        SQLite starts its log again only when nobody reads; readers that follow one upon the other never let it.
+        Also start shortening a long log: SQLite resets it only while there are no readers, and a steady stream of
+        readers never leaves a gap.
         """
         try:
             log = os.stat(f"{self.path}-wal")
             identity = [_file_identity(it) for it in (os.stat(self.path), log, os.stat(f"{self.path}.lock"))]
         except FileNotFoundError:
             identity = None
-        except OSError:  # what is committed is committed
+        except OSError:  # the commit itself succeeded
             return
         if identity is None or identity != (self._identity or identity):
             raise CorruptDatabase(
-                f"{self.path}, its -wal or its .lock was removed or replaced while the service runs: restart it"
+                f"{self.path}, its -wal or its .lock was removed or replaced while the service was running",
+                remedy="restart the service",
             )
         self._identity = identity
         self._log_bytes = log.st_size
         if self._log_bytes <= LOG_MOST:
             self._log_bound = LOG_MOST
         elif self._log_bytes > self._log_bound and self._shortening is None:
-            # not at every commit, though: a reader of another process may hold it all the same
+            # not at every commit: a reader in another process may block it anyway
             self._log_bound = self._log_bytes + LOG_MOST
             self._shortening = asyncio.create_task(self._shorten_log(), name="shorten the log")
 
     async def _shorten_log(self) -> None:
-        """Hold new reads back until those under way have ended, which is bounded, and two commits were made: the first
-        copies what is left of the log, the second starts it again."""
+        """Hold back new reads until the current one has ended, then commit twice: the first commit copies the rest of
+        the log into the database, the second starts the log again."""
         try:
             async with self._may_read:
                 await self.probe()
@@ -216,18 +211,18 @@ class SqliteStore:
             self._shortening = None
 
     async def _roll_back(self) -> None:
-        """Leave no transaction open, whatever it died of; an error that ends it by itself is no second error.
+        """Leave no transaction open, whatever ended it. An error here means that SQLite has already rolled it back.
 
-        Without asking whether one is open: a BEGIN whose caller was cancelled may still wait for its thread.
+        It does not check first whether one is open: a BEGIN whose caller was cancelled may still wait for its thread.
         """
         with contextlib.suppress(sqlite3.Error, ValueError):
             await self._writing.rollback()
 
     async def probe(self) -> str | None:
-        """Whether a commit goes through now: None, or why not.
+        """Try a commit now: None if it succeeds, otherwise why it failed.
 
-        While one has failed, it is tried with as much as a batch may write: a full disk has room for a little in the
-        log, which transactions that failed leave behind.
+        After a failure it tries with as much data as a batch may write: even on a full disk, a small commit may fit
+        into the space that failed transactions left in the log.
         """
         if (why := self.disk_full_reason()) is not None:
             self.fault = why
@@ -248,11 +243,11 @@ class SqliteStore:
         return None
 
     def disk_full_reason(self) -> str | None:
-        """Why no more callbacks are stored, though other changes still are; None while there is room on the disk."""
+        """Why new callbacks are refused, though other changes are still stored; None while the disk has room."""
         return disk_full_reason(self.path)
 
     def file_sizes(self) -> tuple[int, int]:
-        """How many bytes the database has, and how many its write-ahead log; 0 where it cannot be told."""
+        """The bytes of the database and of its write-ahead log; 0 for a file that cannot be read."""
         found = []
         for path in (str(self.path), f"{self.path}-wal"):
             try:
@@ -262,23 +257,23 @@ class SqliteStore:
         return found[0], found[1]
 
     def wake(self, topic: Topic) -> None:
-        """Tell the loop of `topic` to look."""
+        """Make the loop of `topic` look for work."""
         self._wakeups.wake(topic)
 
     def wake_count(self, topic: Topic) -> int:
-        """The count to hand to `wait`; take it before looking for work."""
+        """The count to pass to `wait_for_wake`; read it before looking for work."""
         return self._wakeups.wake_count(topic)
 
     async def wait_for_wake(self, topic: Topic, seen: int, timeout_s: float) -> None:
-        """Return once `topic` was woken after `seen`, or after `timeout_s`."""
+        """Return once `topic` was woken after `seen` was read, or after `timeout_s` seconds."""
         await self._wakeups.wait_for_wake(topic, seen, timeout_s)
 
     def open_listener(self) -> ChangeListener:
-        """Follow the changes of tasks."""
+        """A listener that collects the refs of changed tasks; close it afterwards."""
         return self._listeners.open_listener()
 
     async def close(self) -> None:
-        """Close both connections and give the lock back; who still wants to write is told Unavailable."""
+        """Close both connections and release the lock; later writes raise StoreUnavailable."""
         await self._writer_lock.acquire(Lane.OTHER)
         try:
             await self._writing.close()
@@ -289,15 +284,15 @@ class SqliteStore:
 
 
 async def open_sqlite(path: Path) -> SqliteStore:
-    """Open or make the database at `path`, migrated, with every lease of an earlier process void.
+    """Open or create the database at `path`, migrate it, and void every lease of an earlier process.
 
-    Raises Locked when another process has it, Newer, Corrupt, Unavailable.
+    Raises DatabaseLocked if another process holds it, NewerSchema, CorruptDatabase, StoreUnavailable.
     """
-    path = path.resolve()  # noqa: ASYNC240 - once, and its other files are beside the file, not beside a link to it
+    path = path.resolve()  # noqa: ASYNC240 - once; -wal and .lock lie beside the file, not beside a link
     lock = take_lock(path)
     opened: list[BatchingConnection] = []
     try:
-        # for its owner only, prompts and bodies being nobody else's affair; -wal and -shm take after it
+        # readable for its owner only: prompts and bodies are private; -wal and -shm get the same mode
         whose = database_owner(path)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         chown_if_root(path, whose)
@@ -327,7 +322,7 @@ def _file_identity(file: os.stat_result) -> tuple[int, int]:
 
 
 async def _apply_migrations(raw: BatchingConnection) -> None:
-    """All that is missing, and the record of it, in one transaction: each would be a wait for the disk."""
+    """Apply and record all missing migrations in one transaction, so that they wait for the disk only once."""
     applied, script = (
         0,
         "CREATE TABLE migrations (number INTEGER PRIMARY KEY, name TEXT NOT NULL,"
@@ -340,12 +335,12 @@ async def _apply_migrations(raw: BatchingConnection) -> None:
     for step in steps:
         script += f"\n{step.sql}\nINSERT INTO migrations (number, name) VALUES ({step.number}, '{step.name}');"
     if steps:
-        # executescript would commit what is open, so the script carries its own transaction
+        # executescript commits an open transaction, so the script brings its own
         await raw.executescript(f"BEGIN IMMEDIATE;\n{script}\nCOMMIT;")
 
 
 async def _to_the_end(work: Coroutine[Any, Any, Any]) -> None:
-    """Run `work` to its end even if the caller is cancelled meanwhile; the cancellation is raised afterwards."""
+    """Run `work` to its end even if the caller is cancelled meanwhile; then raise the cancellation."""
     running = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
     while not running.done():
@@ -358,27 +353,3 @@ async def _to_the_end(work: Coroutine[Any, Any, Any]) -> None:
     running.result()
     if cancelled is not None:
         raise cancelled
-
-
-@contextlib.contextmanager
-def translate_errors() -> Iterator[None]:
-    """SQLite's errors in our words: those that pass become Unavailable, a damaged file Corrupt; others are bugs."""
-    try:
-        yield
-    except sqlite3.ProgrammingError as error:
-        if "closed" in str(error):
-            raise StoreUnavailable("the store is closing") from error
-        raise
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in _PASSING_ERRORS:
-            raise StoreUnavailable(f"{_PASSING_ERRORS[code]} ({error})") from error
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            raise CorruptDatabase(
-                f"the database is damaged ({error}): stop the service, keep a copy of the file, and restore a backup"
-            ) from error
-        raise
-    except ValueError as error:
-        if str(error) in ("no active connection", "Connection closed"):
-            raise StoreUnavailable("the store is closing") from error
-        raise

@@ -1,4 +1,4 @@
-"""Where a database is: the lock beside it, whose its files are, and the room that is left on its disk."""
+"""Around the database file: its lock file, its owner, and the free space on its disk."""
 
 import contextlib
 import fcntl
@@ -7,23 +7,23 @@ from pathlib import Path
 
 from receiver.core.errors import DatabaseLocked, StoreUnavailable
 
-FREE_FLOOR = 16 << 20  # bytes that callbacks leave free, so that what follows from those we have can still be recorded
+FREE_FLOOR = 16 << 20  # bytes: below it callbacks are refused, so that work on the stored ones can still be recorded
 
 
 def take_lock(path: Path) -> int:
-    """The lock of the database at `path`, for this process alone, as a descriptor to be closed; makes its folder.
+    """Lock the database at `path` for this process; returns a descriptor, and closing it releases the lock.
 
-    Raises Locked where another process has it, and Unavailable.
+    Creates the folder if necessary. Raises DatabaseLocked if another process holds the lock, and StoreUnavailable.
     """
-    path = path.resolve()  # one file, by whatever name
+    path = path.resolve()  # links to one file share one lock
     beside = path.with_name(path.name + ".lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # no link: the folder may be another user's, who would have root give away what it leads to
+        # O_NOFOLLOW: in another user's folder, a link could make root chown some other file
         lock = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise StoreUnavailable(
-            f"cannot open {beside}: {error.strerror}; check the directory's owner and mode"
+            f"cannot open {beside}: {error.strerror}", remedy="check the owner and mode of its directory"
         ) from error
     if os.fstat(lock).st_nlink == 1:
         chown_if_root(lock, database_owner(path))
@@ -32,13 +32,13 @@ def take_lock(path: Path) -> int:
     except BlockingIOError:
         os.close(lock)
         raise DatabaseLocked(
-            f"another process is running on {path}; stop it first, or point RECEIVER_DATABASE_URL elsewhere"
+            f"another process is using {path}", remedy="stop it first, or set RECEIVER_DATABASE_URL to another file"
         ) from None
     return lock
 
 
 def database_owner(path: Path) -> tuple[int, int]:
-    """The user and the group that a database at `path` belongs to: its own, or its folder's where there is none yet."""
+    """The user and group that own the database at `path`, or its folder while there is no database yet."""
     try:
         found = path.stat()
     except FileNotFoundError:
@@ -47,24 +47,24 @@ def database_owner(path: Path) -> tuple[int, int]:
 
 
 def chown_if_root(file: int | Path, whose: tuple[int, int]) -> None:
-    """Let a file that we made belong to this user and group, if we are root: else it would lock them out.
+    """Give a file that we created to this user and group if we are root; otherwise it would lock them out.
 
-    SQLite does so itself with the files that it makes beside a database.
+    SQLite does the same for the files that it creates beside a database.
     """
     if os.geteuid() == 0:
-        with contextlib.suppress(PermissionError):  # a namespace that does not know them
+        with contextlib.suppress(PermissionError):  # a user namespace without these ids
             os.chown(file, *whose, follow_symlinks=isinstance(file, int))
 
 
 def disk_full_reason(path: Path) -> str | None:
-    """Why no more callbacks may be stored in the database at `path`; None while there is room.
+    """Why no more callbacks may be stored in the database at `path`; None while the disk has room.
 
-    That is less than `FLOOR` bytes, or a sixteenth of a disk that is smaller than 256 MiB.
+    The limit is `FREE_FLOOR` bytes, or a sixteenth of a disk that is smaller than 256 MiB.
     """
     try:
         disk = os.statvfs(path)
     except OSError:
-        return None  # SQLite will say so itself
+        return None  # SQLite will report the problem itself
     free, total = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
     if free >= min(FREE_FLOOR, total // 16):
         return None

@@ -1,6 +1,6 @@
-"""A look at a database from outside, while the service may run: read-only, and without its lock.
+"""Inspects a database from outside, read-only and without its lock, so that the service may be running.
 
-The look is short, since a reader keeps the write-ahead log from starting again.
+The inspection is short, because a reader prevents the write-ahead log from being reset.
 """
 
 import os
@@ -14,14 +14,14 @@ from msgspec import Struct
 from receiver.core.errors import CorruptDatabase, StoreError, StoreUnavailable
 from receiver.store.migrations.steps import missing_migrations
 
-WHOLE_MOST = 128 << 20  # bytes of a database that is small enough to be checked page by page
+WHOLE_MOST = 128 << 20  # bytes: larger databases are not checked page by page
 CHECK_MOST_S = 3.0
-_STEPS = 20_000  # of SQLite's machine, between two looks at the clock: a few milliseconds
+_STEPS = 20_000  # virtual machine instructions between two looks at the clock: a few milliseconds
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class DatabaseInspection(Struct, frozen=True):
-    """What was found: `missing` steps of the schema, sizes in bytes, and whether every page was `checked`."""
+    """What was found: the number of `missing` migrations, sizes in bytes, and whether every page was `checked`."""
 
     schema: int
     missing: int
@@ -31,17 +31,17 @@ class DatabaseInspection(Struct, frozen=True):
 
 
 def inspect_database(path: Path) -> DatabaseInspection:
-    """How the SQLite database at `path` is. Blocks for `CHECK_MOST_S` at most, and for a second if it is busy.
+    """Inspect the SQLite database at `path`. Blocks for `CHECK_MOST_S` at most, plus a second if it is busy.
 
-    Raises Corrupt, Newer, Unavailable, or StoreError where it is no database of ours.
+    Raises CorruptDatabase, NewerSchema, StoreUnavailable, or StoreError if it is not a receiver database.
     """
-    # To read one that nobody uses as if it were in use would leave a log beside it, and whose would that be?
+    # Opening an unused database in the normal way would create a -wal file, which might belong to the wrong user.
     if os.path.exists(f"{path}-wal"):
         return _inspect_with(path, "mode=ro")
     try:
         return _inspect_with(path, "immutable=1")
     except StoreError:
-        if os.path.exists(f"{path}-wal"):  # it has just been opened, and what we saw may be half a change
+        if os.path.exists(f"{path}-wal"):  # it was opened meanwhile, and we may have read half a change
             return _inspect_with(path, "mode=ro")
         raise
 
@@ -60,7 +60,7 @@ def _inspect_with(path: Path, how: str) -> DatabaseInspection:
         )
     except sqlite3.Error as error:
         if "no such table" in str(error):
-            raise StoreError("this is no database of receiver's: it has no table of its migrations") from error
+            raise StoreError("this is not a receiver database: it has no migrations table") from error
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
             raise CorruptDatabase(f"the database is damaged ({error})") from error
         raise StoreUnavailable(f"the database cannot be read ({error})") from error
@@ -69,7 +69,7 @@ def _inspect_with(path: Path, how: str) -> DatabaseInspection:
 
 
 def _check_pages(raw: sqlite3.Connection) -> bool:
-    """Whether every page is sound; False where there was not the time to see them all. Raises Corrupt."""
+    """Check every page; False if there was not enough time for all of them. Raises CorruptDatabase."""
     end = time.monotonic() + CHECK_MOST_S
     raw.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
     try:

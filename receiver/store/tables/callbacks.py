@@ -1,6 +1,6 @@
 """The callbacks as they arrived: raw bytes, some headers, a verdict; never changed afterwards.
 
-Equal bodies of one task are kept once: a later row has no body of its own and is read with the earlier one's.
+Equal bodies of one task are stored once: a later row has no body of its own, and reading it returns the earlier one.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,7 +16,7 @@ _BODY = """coalesce(body, (SELECT first.body FROM callbacks first
 
 
 class StoredCallback(Struct, frozen=True):
-    """A callback in the store; `body` is None in listings."""
+    """A callback from the store; `body` is None in listings."""
 
     id: int
     ref: str
@@ -29,13 +29,13 @@ class StoredCallback(Struct, frozen=True):
 
 
 class CallbackTable:
-    """The table of callbacks, over one connection."""
+    """The table of callbacks, on one connection."""
 
     def __init__(self, connection: TableConnection) -> None:
         self._db = connection
 
     async def insert(self, callbacks: Iterable[tuple[Callback, bool]]) -> None:
-        """Record pairs of (callback, whether its body is to be kept here)."""
+        """Record pairs of (callback, whether to store its body)."""
         self._db.defer(
             "INSERT INTO callbacks (ref, received_at, verdict, size, digest, replay_of, headers, body)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -49,7 +49,7 @@ class CallbackTable:
         )
 
     async def count_only(self, callbacks: Iterable[Callback]) -> None:
-        """Count callbacks beyond what is kept per task, with the digest of the last one."""
+        """Count callbacks beyond the limit per task, and keep the digest of the last one."""
         self._db.defer(
             "INSERT INTO overflow (ref, count, digest, last_at) VALUES (?, 1, ?, ?) ON CONFLICT (ref) DO UPDATE"
             " SET count = overflow.count + 1, digest = excluded.digest, last_at = excluded.last_at",
@@ -57,12 +57,12 @@ class CallbackTable:
         )
 
     async def overflow_count(self, ref: str) -> int:
-        """How many callbacks of the task were only counted."""
+        """How many callbacks of the task were only counted, not stored."""
         rows = await self._db.fetch_rows("SELECT count FROM overflow WHERE ref = ?", (ref,))
         return int(rows[0][0]) if rows else 0
 
     async def body_digests(self, refs: Sequence[str]) -> set[tuple[str, bytes]]:
-        """The (ref, digest) of every body kept for these tasks."""
+        """The (ref, digest) of every stored body of these tasks."""
         rows = await self._db.fetch_rows(
             f"SELECT ref, digest FROM callbacks WHERE ref IN ({placeholders(len(refs))})",
             refs,
@@ -70,7 +70,7 @@ class CallbackTable:
         return {(ref, digest) for ref, digest in rows}
 
     async def get(self, ids: Sequence[int]) -> list[StoredCallback]:
-        """The callbacks of `ids` that exist, each with its bytes."""
+        """The callbacks of `ids` that exist, with their bodies."""
         rows = await self._db.fetch_rows(
             f"SELECT id, ref, received_at, verdict, size, replay_of, headers, {_BODY}"
             f" FROM callbacks WHERE id IN ({placeholders(len(ids))}) ORDER BY id",

@@ -1,7 +1,7 @@
-"""What the tables need of a database: three ways to run SQL, and a note of what the transaction touched.
+"""What the tables need from a database: three ways to run SQL, and notes of what the transaction touched.
 
-The SQL of the tables is written once, in the part of the language that SQLite and PostgreSQL share, with `?` for
-parameters; a backend translates where it must.
+The SQL of the tables is written once, in the subset that SQLite and PostgreSQL share, with `?` for parameters; a
+backend translates where it must.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ Row = Sequence[Any]
 
 
 class Topic(StrEnum):
-    """Which loop has something to look at."""
+    """The loops that can be woken."""
 
     SUBMIT = "submit"
     SWEEP = "sweep"
@@ -22,22 +22,24 @@ class Topic(StrEnum):
 
 
 class TableConnection(Protocol):
-    """One connection of a backend; on a writing one, inside a transaction."""
+    """One connection of a backend; a writing one is inside a transaction."""
 
     touched: set[str]
-    """Refs of the tasks that this transaction changed: told to the stream after the commit."""
+    """Refs of the tasks that this transaction changed; listeners get them after the commit."""
     woken: set[Topic]
-    """Loops that have work once this transaction is committed."""
+    """Loops to wake once this transaction is committed."""
 
     async def fetch_rows(self, sql: str, params: Row = ()) -> list[Any]:
-        """All rows of a query, as tuples; what was put off is done before it."""
+        """All rows of a query, as tuples; deferred statements run first."""
 
     async def run_statement(self, sql: str, params: Row = ()) -> int:
-        """Run one statement, after what was put off; the number of rows it changed."""
+        """Run one statement, after the deferred ones; returns the number of rows it changed."""
 
     def defer(self, sql: str, rows: Sequence[Row], *, expect: int | None = None) -> None:
-        """Put a statement off, to be run for each of `rows` with the next read or the commit. That raises Stale if it
-        changes another number of rows in all than `expect`."""
+        """Defer a statement: it runs for each of `rows` together with the next read or the commit.
+
+        That read or commit raises StaleUpdate if the total of changed rows is not `expect`.
+        """
 
 
 def placeholders(count: int) -> str:
@@ -46,14 +48,14 @@ def placeholders(count: int) -> str:
 
 
 def where_clause(table: str, by: Sequence[tuple[str, object]], before: tuple[str, object]) -> tuple[str, list[object]]:
-    """The WHERE of a page of `table`, and its parameters, from (column, wanted value or None) and where it goes on.
+    """The WHERE of one page of `table` and its parameters, from (column, wanted value or None) and where to go on.
 
-    Say the narrowest column first: its index, which holds the order of the page too, is followed, and the indexes of
-    the others are asked about each row. So no row is read that is not on the page. Left to itself SQLite, which keeps
-    no statistics here, follows any of them, and seeks a task's own five callbacks among all that were accepted.
+    Give the narrowest column first. Its index also holds the order of the page, so SQLite walks it and looks up each
+    row in the other columns' indexes; no row outside the page is read. Left alone, SQLite has no statistics here and
+    may walk any index, for example all accepted callbacks to find the five of one task.
     """
     order, bound = before
-    same = f"BETWEEN {table}.{order} AND {table}.{order}"  # an equals sign would go by the key, and read the row
+    same = f"BETWEEN {table}.{order} AND {table}.{order}"  # with `=` SQLite would use the key and read the row
     given = [(column, value) for column, value in by if value is not None]
     clauses = [
         f"EXISTS (SELECT 1 FROM {table} AS also WHERE also.{column} = ? AND also.{order} {same})"

@@ -1,6 +1,6 @@
-"""The outbox: notices owed, what became of them, every attempt, and what attention was told.
+"""The outbox: notices owed, what became of them, every attempt, and when attention was last raised.
 
-How they are gathered into sends, claimed and recorded is the part of `store.sends`.
+`tables.sends` gathers notices into sends, claims those and records their results.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,7 +17,7 @@ _report = msgspec.json.Decoder(Report)
 
 
 class Attempt(Struct, frozen=True):
-    """One try at a send."""
+    """One attempt to deliver a send."""
 
     send_id: int
     at: int
@@ -26,13 +26,13 @@ class Attempt(Struct, frozen=True):
 
 
 class NoticeTable:
-    """The table of notices, over one connection."""
+    """The table of notices, on one connection."""
 
     def __init__(self, connection: TableConnection) -> None:
         self._db = connection
 
     async def insert(self, notices: Iterable[Notice]) -> None:
-        """Owe these notices."""
+        """Add notices that are owed, and wake the sending loop."""
         rows = [
             (
                 *(it.ref, it.target, it.event.value, it.created_at, it.due_at, it.state.value, it.attempts, it.error),
@@ -49,7 +49,7 @@ class NoticeTable:
             self._db.woken.add(Topic.NOTIFY)
 
     async def by_refs(self, refs: Sequence[str]) -> dict[str, list[Notice]]:
-        """The notices of these tasks, oldest first, by ref."""
+        """The notices of these tasks by ref, oldest first."""
         rows = await self._db.fetch_rows(
             f"SELECT {COLUMNS} FROM notices WHERE ref IN ({placeholders(len(refs))}) ORDER BY id",
             refs,
@@ -79,7 +79,7 @@ class NoticeTable:
         return [notice_from_row(row) for row in rows]
 
     async def make_due_now(self, ref: str, now: int) -> None:
-        """The pictures of the task are here, or will not be: its notices wait for them no longer."""
+        """Make the task's notices due now: its pictures have arrived, or never will."""
         self._db.defer(
             "UPDATE notices SET due_at = ? WHERE ref = ? AND state = 'due' AND send_id IS NULL AND due_at > ?",
             [(now, ref, now)],
@@ -87,7 +87,7 @@ class NoticeTable:
         self._db.woken.add(Topic.NOTIFY)
 
     async def bury_without_target(self, targets: Sequence[str], limit: int = 200) -> int:
-        """Notices whose target is gone are dead with that reason; how many of at most `limit`."""
+        """Mark up to `limit` notices as dead if their target is not among `targets`; how many."""
         rows = await self._db.fetch_rows(
             "SELECT id FROM notices WHERE state IN ('due', 'held', 'sending')"
             f" AND target NOT IN ({placeholders(len(targets))}) LIMIT ?",
@@ -101,7 +101,7 @@ class NoticeTable:
                 ids,
             )
             await self._db.run_statement(
-                "UPDATE notices SET state = 'dead', error = 'no target of this name is configured any more'"
+                "UPDATE notices SET state = 'dead', error = 'this target is no longer configured'"
                 f" WHERE id IN ({placeholders(len(ids))})",
                 ids,
             )
@@ -110,9 +110,10 @@ class NoticeTable:
     async def redrive(
         self, now: int, *, targets: Sequence[str] | None, ids: Sequence[int] | None, to: str | None, limit: int = 200
     ) -> int:
-        """Put dead notices back to due, each in a send of its own to come, optionally to another target; how many.
+        """Put up to `limit` dead notices back to due, optionally to another target `to`; how many.
 
-        Their targets rest no longer; without `ids`, none of `targets` does, whether or not it has a dead notice.
+        Each will go out in a new send. The rest of their targets after failures ends; without `ids` it ends for all of
+        `targets`, even those without a dead notice.
         """
         wanted: list[str] = ["state = 'dead'"]
         params: list[Any] = []
@@ -140,7 +141,7 @@ class NoticeTable:
     # -- attention and counts --
 
     async def raise_attention(self, cause: str, text: str, now: int, quiet_ms: int) -> bool:
-        """Whether this cause may be told now: it was not within the last `quiet_ms`."""
+        """Whether this cause may be reported now: not if it was reported within the last `quiet_ms`."""
         return bool(
             await self._db.run_statement(
                 "INSERT INTO attention (cause, at, text) VALUES (?, ?, ?) ON CONFLICT (cause) DO UPDATE"
@@ -151,13 +152,13 @@ class NoticeTable:
         )
 
     async def count_by_state(self) -> list[tuple[str, int]]:
-        """How many notices are in each open state, and how many are dead."""
+        """The number of notices in each open state, and of dead ones."""
         return await self._db.fetch_rows(
             "SELECT state, count(*) FROM notices WHERE state IN ('due', 'sending', 'held', 'dead') GROUP BY state"
         )
 
     async def send_attempts(self, send_ids: Sequence[int]) -> list[Attempt]:
-        """Every recorded try at these sends, oldest first."""
+        """Every attempt at these sends, oldest first."""
         rows = await self._db.fetch_rows(
             "SELECT send_id, at, duration_ms, error FROM attempts"
             f" WHERE send_id IN ({placeholders(len(send_ids))}) ORDER BY id",
@@ -166,7 +167,7 @@ class NoticeTable:
         return [Attempt(*row) for row in rows]
 
     async def attempt_history(self, ids: Sequence[int]) -> dict[int, list[Attempt]]:
-        """Every recorded try at these notices, oldest first, by the notice's id; those before a redrive too."""
+        """Every attempt at these notices by notice id, oldest first, including those before a redrive."""
         found: dict[int, list[Attempt]] = {notice_id: [] for notice_id in ids}
         rows = await self._db.fetch_rows(
             "SELECT n.id, a.id, a.send_id, a.at, a.duration_ms, a.error FROM notices AS n"
@@ -181,7 +182,7 @@ class NoticeTable:
 
 
 def notice_from_row(row: Row) -> Notice:
-    """The notice of a row of `COLUMNS`."""
+    """A notice from a row of `COLUMNS`."""
     notice_id, ref, target, event, created_at, due_at, state, attempts, error, sent_at, report = row
     return Notice(
         id=notice_id,

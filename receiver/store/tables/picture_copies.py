@@ -1,16 +1,16 @@
-"""What the archive knows of each image: our copy of it, or why there is none."""
+"""The archive's record of each image: our copy of it, or why there is none."""
 
 from collections.abc import Iterable, Sequence
 
 from receiver.core.types import ImageCopy
 from receiver.store.tables.connection import TableConnection, placeholders
 
-_FIELDS = ImageCopy.__struct_fields__  # each in the column of its name
+_FIELDS = ImageCopy.__struct_fields__  # columns have the names of the fields
 _COLUMNS = ", ".join(_FIELDS)
 
 
 class PictureCopyTable:
-    """The table of copies, over one connection."""
+    """The table of picture copies, on one connection."""
 
     def __init__(self, connection: TableConnection) -> None:
         self._db = connection
@@ -26,13 +26,13 @@ class PictureCopyTable:
         return found
 
     async def upsert(self, copies: Iterable[tuple[str, ImageCopy]]) -> None:
-        """Record pairs of (ref, copy), each in place of what was known of that image."""
-        anew = ", ".join(f"{name} = excluded.{name}" for name in _FIELDS if name != "image_no")
+        """Record pairs of (ref, copy); each replaces the earlier record of that image."""
+        updates = ", ".join(f"{name} = excluded.{name}" for name in _FIELDS if name != "image_no")
         rows = [(ref, *(getattr(copy, name) for name in _FIELDS)) for ref, copy in copies]
         if rows:
             self._db.defer(
                 f"INSERT INTO copies (ref, {_COLUMNS}) VALUES ({placeholders(1 + len(_FIELDS))})"
-                f" ON CONFLICT (ref, image_no) DO UPDATE SET {anew}",
+                f" ON CONFLICT (ref, image_no) DO UPDATE SET {updates}",
                 rows,
             )
             self._db.touched.update(ref for ref, *_ in rows)

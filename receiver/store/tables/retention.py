@@ -1,7 +1,7 @@
-"""What retention looks at, and what it removes: rows by their age, each with all that hangs on it.
+"""The queries of retention: find old rows, and remove them with everything that belongs to them.
 
-The looks go through a table in the order of its key, which is the order of time, so that none needs an index of its
-own; a row's age alone does not condemn it, and whether it may go is asked again in the transaction that removes it.
+Finding walks a table in the order of its key, which is the order of time, so it needs no index of its own. Age alone is
+not enough: the transaction that removes a row checks again whether it may go.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from receiver.store.tables.connection import TableConnection, placeholders
 
-# A task whose end nobody awaits any more, with nothing under way. A callback for a lost one makes it anew.
+# Settled tasks with nothing under way. A callback for a removed lost task creates it again.
 _OVER = "'completed', 'failed', 'cancelled', 'lost'"
 _CLOSED = (
     f"tasks.state IN ({_OVER}) AND tasks.archive_at IS NULL AND coalesce(tasks.lease_until, 0) <= ? AND NOT EXISTS"
@@ -23,7 +23,7 @@ Key = TypeVar("Key", str, int)
 
 
 class AgedRow(Struct, Generic[Key], frozen=True):
-    """A row's key, when it was made, and when it came to its end (None: it has not), in milliseconds."""
+    """A row's key, and in milliseconds when it was created and when it ended (None: it has not)."""
 
     key: Key
     made_at: int
@@ -31,7 +31,7 @@ class AgedRow(Struct, Generic[Key], frozen=True):
 
 
 class RemovalResult(Struct, frozen=True):
-    """What one transaction did: rows removed, tasks that need not be asked for again, sends that were left empty."""
+    """What one transaction did: rows removed, tasks that are finished with, sends that became empty."""
 
     rows: int = 0
     refs: tuple[str, ...] = ()
@@ -39,15 +39,15 @@ class RemovalResult(Struct, frozen=True):
 
 
 class RetentionQueries:
-    """What is old, over one connection."""
+    """The queries of retention, on one connection."""
 
     def __init__(self, connection: TableConnection) -> None:
         self._db = connection
 
-    # -- looks, each from the oldest after `after` on --
+    # -- finding, each from the oldest row after `after` --
 
     async def aged_tasks(self, after: str, limit: int) -> list[AgedRow[str]]:
-        """Tasks, by ref. A lost one has no end, and counts from its submission."""
+        """Tasks, by ref. A lost task has no end; its age counts from its submission."""
         return await self._aged_rows(
             "SELECT ref, created_at, CASE state WHEN 'lost' THEN coalesce(submitted_at, created_at) ELSE settled_at END"
             " FROM tasks WHERE ref > ? ORDER BY ref LIMIT ?",
@@ -56,7 +56,7 @@ class RetentionQueries:
         )
 
     async def tasks_with_copies(self, after: str, limit: int) -> list[AgedRow[str]]:
-        """Tasks that have copies of pictures, by ref."""
+        """Tasks with copies of pictures, by ref."""
         return await self._aged_rows(
             "SELECT had.ref, tasks.created_at, tasks.settled_at FROM (SELECT DISTINCT ref FROM copies"
             " WHERE file IS NOT NULL AND ref > ? ORDER BY ref LIMIT ?) AS had CROSS JOIN tasks ON tasks.ref = had.ref",
@@ -77,20 +77,20 @@ class RetentionQueries:
         )
 
     async def aged_overflow(self, after: str, limit: int) -> list[AgedRow[str]]:
-        """Counts of callbacks that were not kept, by ref."""
+        """Counts of callbacks that were not stored, by ref."""
         return await self._aged_rows(
             "SELECT ref, last_at, last_at FROM overflow WHERE ref > ? ORDER BY ref LIMIT ?", after, limit
         )
 
     async def closed_tasks(self, refs: Sequence[str], now: int) -> list[str]:
-        """Those of `refs` that are over, with no notice owed and no picture awaited."""
+        """Those of `refs` that are settled, with no notice owed and no picture to fetch."""
         rows = await self._db.fetch_rows(
             f"SELECT ref FROM tasks WHERE ref IN ({placeholders(len(refs))}) AND {_CLOSED}", (*refs, now)
         )
         return [ref for (ref,) in rows]
 
     async def files_by_task(self, refs: Sequence[str]) -> dict[str, tuple[str, ...] | None]:
-        """The files that each of these tasks has; None: it is not over, or pictures are awaited. Without those gone."""
+        """The files of those of these tasks that exist; None if it is not settled or still has pictures to fetch."""
         rows = await self._db.fetch_rows(
             f"SELECT tasks.ref, tasks.state IN ({_OVER}) AND tasks.archive_at IS NULL, copies.file, copies.small"
             " FROM tasks LEFT JOIN copies ON copies.ref = tasks.ref AND copies.file IS NOT NULL"
@@ -103,16 +103,16 @@ class RetentionQueries:
         return found
 
     async def existing_sends(self, ids: Sequence[int]) -> list[int]:
-        """Those of these sends that are there."""
+        """Those of these sends that exist."""
         rows = await self._db.fetch_rows(f"SELECT id FROM sends WHERE id IN ({placeholders(len(ids))})", ids)
         return [send for (send,) in rows]
 
     # -- removals --
 
     async def drop_tasks(self, refs: Sequence[str], now: int, limit: int) -> RemovalResult:
-        """Remove those of `refs` that are closed, with all that is theirs; about `limit` rows at most.
+        """Remove those of `refs` that are closed, with everything that belongs to them; about `limit` rows at most.
 
-        What hangs on a task goes first: where the rows were too many, the tasks stay, and are to be asked for again.
+        The dependent rows go first. If there are too many, the tasks stay and have to be passed again.
         """
         closed = await self.closed_tasks(refs, now)
         if not closed:
@@ -139,7 +139,7 @@ class RetentionQueries:
         return RemovalResult(rows, tuple(refs), sends)
 
     async def drop_callbacks(self, ids: Sequence[int]) -> RemovalResult:
-        """Remove those of `ids` whose task is over. A body that a later callback has in common is handed on to it."""
+        """Remove those of `ids` whose task is settled. A body that a later callback shares moves to that callback."""
         rows = await self._db.fetch_rows(
             "SELECT id FROM callbacks LEFT JOIN tasks ON tasks.ref = callbacks.ref"
             f" WHERE id IN ({placeholders(len(ids))}) AND (tasks.ref IS NULL OR tasks.state IN ({_OVER}))",
@@ -162,7 +162,7 @@ class RetentionQueries:
         return RemovalResult(await self._db.run_statement(f"DELETE FROM callbacks WHERE id IN ({among})", old))
 
     async def drop_polls(self, before: int, limit: int) -> RemovalResult:
-        """Remove up to `limit` polls made before this time."""
+        """Remove up to `limit` polls from before this time."""
         return RemovalResult(
             await self._db.run_statement(
                 "DELETE FROM polls WHERE id IN (SELECT id FROM polls WHERE at < ? LIMIT ?)", (before, limit)
@@ -170,20 +170,20 @@ class RetentionQueries:
         )
 
     async def drop_notices(self, ids: Sequence[int]) -> RemovalResult:
-        """Remove those of `ids` that are sent or dead, and sends that have none left, with their attempts."""
+        """Remove those of `ids` that are sent or dead, and sends that become empty, with their attempts."""
         rows = await self._db.fetch_rows(
             f"SELECT id FROM notices WHERE id IN ({placeholders(len(ids))}) AND state IN ('sent', 'dead')", ids
         )
         return await self._drop_notices([notice for (notice,) in rows])
 
     async def drop_overflow(self, refs: Sequence[str]) -> RemovalResult:
-        """Remove the counts of these tasks."""
+        """Remove the callback counts of these tasks."""
         return RemovalResult(
             await self._db.run_statement(f"DELETE FROM overflow WHERE ref IN ({placeholders(len(refs))})", refs)
         )
 
     async def drop_attention(self, before: int, limit: int) -> RemovalResult:
-        """Forget up to `limit` causes that were told before this time."""
+        """Forget up to `limit` causes of attention that were reported before this time."""
         return RemovalResult(
             await self._db.run_statement(
                 "DELETE FROM attention WHERE cause IN (SELECT cause FROM attention WHERE at < ? LIMIT ?)",
@@ -192,7 +192,7 @@ class RetentionQueries:
         )
 
     async def drop_copies(self, refs: Sequence[str], why: str) -> RemovalResult:
-        """Record that the copies of these tasks' pictures are no longer kept, and why."""
+        """Record that the picture copies of these tasks are no longer stored, and why."""
         self._db.touched.update(refs)
         return RemovalResult(
             await self._db.run_statement(
@@ -235,11 +235,11 @@ class RetentionQueries:
     # -- the file --
 
     async def page_counts(self) -> tuple[int, int]:
-        """How many pages of the file are free, and how many it has."""
+        """The number of free pages in the file, and of all its pages."""
         [(free,)] = await self._db.fetch_rows("PRAGMA freelist_count")
         [(total,)] = await self._db.fetch_rows("PRAGMA page_count")
         return int(free), int(total)
 
     async def vacuum_pages(self, pages: int) -> None:
-        """Give up to `pages` free pages back to the disk."""
+        """Return up to `pages` free pages to the file system."""
         await self._db.fetch_rows(f"PRAGMA incremental_vacuum({int(pages)})")

@@ -1,7 +1,7 @@
-"""Sends: what notices go out in, claimed under a lease; and what is kept of their targets between messages.
+"""Sends: the groups in which notices go out, claimed under a lease; and the state of their targets.
 
 A send is claimed with owner, lease and claim number in one transaction, and its membership never changes afterwards.
-A failure or a release counts only if its claim number is still the send's; a success always counts and is final.
+A failure or a release only counts if its claim number is still the send's; a success always counts and is final.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -16,9 +16,9 @@ from receiver.store.tables.notices import COLUMNS, Attempt, notice_from_row
 
 
 class NewSend(Struct, frozen=True):
-    """A new send to be made: of the first notice that is due, or (`digest`) of those whose holding is over.
+    """A send to be created: for the first due notice, or (`digest`) for all notices whose holding time is over.
 
-    A notice is meant whose time is `until` or earlier.
+    Only notices whose time is `until` or earlier are taken.
     """
 
     target: str
@@ -27,7 +27,7 @@ class NewSend(Struct, frozen=True):
 
 
 class SendTable:
-    """The tables of sends, attempts and targets, over one connection."""
+    """The tables of sends, attempts and targets, on one connection."""
 
     def __init__(self, connection: TableConnection) -> None:
         self._db = connection
@@ -35,7 +35,7 @@ class SendTable:
     # -- claiming --
 
     async def target_queues(self, targets: Sequence[str]) -> list[TargetQueue]:
-        """What is open for each of these targets, in this order: its first times, by seeks alone."""
+        """What is open for each of these targets, in this order: the earliest times, found by index seeks alone."""
         edges = ", ".join(
             f"(SELECT {time} FROM {table} WHERE {state} AND target = t.name)"
             for table, time, state in (
@@ -55,7 +55,7 @@ class SendTable:
         return [found[name] for name in targets]
 
     async def next_send(self, target: str, now: int) -> int | None:
-        """The target's earliest send that is due, or whose lease has run out."""
+        """The target's earliest send that is due or whose lease has expired."""
         rows = await self._db.fetch_rows(
             "SELECT id FROM ("
             "SELECT id, due_at FROM sends WHERE state = 'sending' AND target = ?1"
@@ -68,7 +68,7 @@ class SendTable:
         return rows[0][0] if rows else None
 
     async def claim(self, ids: Sequence[int], owner: str, lease_until: int) -> list[Send]:
-        """Take sends under a lease; the new claim number fences off every earlier claim."""
+        """Claim sends under a lease; the new claim number invalidates every earlier claim."""
         rows = await self._db.fetch_rows(
             "UPDATE sends SET state = 'sending', claim = claim + 1, claims = claims + 1, owner = ?, lease_until = ?"
             f" WHERE id IN ({placeholders(len(ids))}) RETURNING id, target, claim, claims, tries",
@@ -83,10 +83,10 @@ class SendTable:
         )
 
     async def open_sends(self, openings: Sequence[NewSend], owner: str, now: int, lease_until: int) -> list[Send]:
-        """Make new sends, claimed, their membership fixed for good; one for each of these that finds a notice.
+        """Create and claim one send for each opening that finds a notice; their membership is final.
 
-        No two may be of the same target. A digest takes up to `DIGEST_MOST` notices, and `DIGEST_LENGTH` of their
-        reports: those that are held, then those that are due.
+        The openings must have different targets. A digest takes held notices first, then due ones, up to `DIGEST_MOST`
+        notices and `DIGEST_LENGTH` of their reports.
         """
         begun = "(?, 'sending', ?, ?, 0, 1, 1, ?, ?)"
         made = await self._db.fetch_rows(
@@ -103,7 +103,7 @@ class SendTable:
         )
 
     async def _member_ids(self, opening: NewSend) -> list[int]:
-        """The ids of the notices of a new send."""
+        """The ids of the notices for a new send."""
         found: list[int] = []
         left = DIGEST_LENGTH
         for state in ("held", "due") if opening.digest else ("due",):
@@ -120,7 +120,7 @@ class SendTable:
         return found
 
     async def _with_notices(self, sends: Sequence[Send]) -> list[Send]:
-        """These sends with their notices; one that has none, for whatever reason, is removed."""
+        """These sends with their notices; a send without notices is deleted."""
         by_send: dict[int, list[Notice]] = {send.id: [] for send in sends}
         for send_id, *row in await self._db.fetch_rows(
             f"SELECT send_id, {COLUMNS} FROM notices WHERE send_id IN ({placeholders(len(sends))})",
@@ -139,9 +139,9 @@ class SendTable:
     async def hold_notices(
         self, target: str, until: int, now: int, *, but: Collection[NoticeEvent] = (), again: bool = False
     ) -> int:
-        """Hold up to `HELD_AT_ONCE` notices that are due until `until` (`again`: of those that were held); how many.
+        """Hold up to `HELD_AT_ONCE` due notices (`again`: held ones) until `until`; how many.
 
-        `but` names events that are not.
+        Events in `but` are not held.
         """
         state = "held" if again else "due"
         rows = await self._db.fetch_rows(
@@ -154,9 +154,9 @@ class SendTable:
         return len(rows)
 
     async def postpone_sends(self, target: str, until: int, now: int, *, but: Collection[NoticeEvent] = ()) -> int:
-        """Let up to `HELD_AT_ONCE` sends that are due, or whose process died, wait until `until`; how many.
+        """Make up to `HELD_AT_ONCE` sends wait until `until` if they are due or their process died; how many.
 
-        `but` names events: a send that tells of one does not wait.
+        A send that reports an event in `but` does not wait.
         """
         rows = await self._db.fetch_rows(
             "UPDATE sends SET state = 'due', due_at = ?3, owner = NULL, lease_until = NULL WHERE id IN ("
@@ -176,7 +176,7 @@ class SendTable:
         return len(rows)
 
     async def open_window(self, target: str, until: int) -> None:
-        """What comes before `until` is held until then."""
+        """Open a digest window: notices that come before `until` are held until then."""
         self._db.defer(
             "INSERT INTO targets (name, window_at) VALUES (?, ?)"
             " ON CONFLICT (name) DO UPDATE SET window_at = excluded.window_at",
@@ -186,11 +186,11 @@ class SendTable:
     # -- results --
 
     async def void_leases(self) -> None:
-        """At the start of a process that is alone: nothing is being sent any more."""
+        """End all leases when the process starts: it is the only one, so nothing is being sent."""
         self._db.defer("UPDATE sends SET lease_until = 0 WHERE state = 'sending'", [()])
 
     async def pull_in(self, lease_until: int, targets: Sequence[LatestTimes]) -> None:
-        """No row of these targets has a time later than it can have: a clock that has been put back set it."""
+        """After the clock was set back: limit every time of these targets to the latest that it can have."""
         self._db.defer(
             "UPDATE sends SET lease_until = ?1 WHERE state = 'sending' AND target = ?2 AND lease_until > ?1",
             [(lease_until, it.target) for it in targets],
@@ -214,14 +214,14 @@ class SendTable:
             )
 
     async def add_attempt(self, attempt: Attempt) -> None:
-        """Record one try at a send."""
+        """Record one attempt."""
         self._db.defer(
             "INSERT INTO attempts (send_id, at, duration_ms, error) VALUES (?, ?, ?, ?)",
             [(attempt.send_id, attempt.at, attempt.duration_ms, attempt.error)],
         )
 
     async def record_sent(self, send: Send, now: int) -> None:
-        """It was delivered: final, whoever holds the claim now. Its target fails no longer."""
+        """Record a delivery: final, even if the claim was lost meanwhile. It ends the target's failures."""
         self._db.defer(
             "UPDATE sends SET state = 'sent', lease_until = NULL, owner = NULL, claims = 0 WHERE id = ?", [(send.id,)]
         )
@@ -231,14 +231,14 @@ class SendTable:
         )
 
     async def record_retry(self, send: Send, due_at: int, error: str) -> bool:
-        """It failed and is tried again at `due_at`; False if the claim was no longer ours."""
+        """Record a failure, to be retried at `due_at`; False if the claim was no longer ours."""
         if not await self._update_if_ours(send, "state = 'due', tries = tries + 1, claims = 0, due_at = ?", due_at):
             return False
         self._update_notices(send, NoticeState.DUE, error=error, due_at=due_at)
         return True
 
     async def release(self, send: Send, due_at: int | None = None) -> bool:
-        """It was claimed and not begun: due again as before, or at `due_at`; False if the claim was no longer ours."""
+        """Give back a claim that was not used: due as before, or at `due_at`. False if the claim was no longer ours."""
         if not await self._update_if_ours(
             send, "state = 'due', claims = claims - 1, due_at = coalesce(?, due_at)", due_at
         ):
@@ -251,14 +251,14 @@ class SendTable:
         return True
 
     async def bury_send(self, send: Send, error: str, *, tried: bool) -> bool:
-        """It is given up; False if the claim was no longer ours."""
+        """Mark a send as dead; False if the claim was no longer ours."""
         if not await self._update_if_ours(send, "state = 'dead', claims = 0"):
             return False
         self._update_notices(send, NoticeState.DEAD, error=error, tried=tried)
         return True
 
     async def count_failure(self, target: str, now: int) -> tuple[int, int | None]:
-        """Count a failure of the target: how many there were in a row, and when the next of its sends is tried."""
+        """Count a failure of the target: how many in a row by now, and when its next send is due."""
         [(failures,)] = await self._db.fetch_rows(
             "INSERT INTO targets (name, failures) VALUES (?, 1)"
             " ON CONFLICT (name) DO UPDATE SET failures = failures + 1 RETURNING failures",
@@ -270,7 +270,7 @@ class SendTable:
         return failures, next_try
 
     async def rest_target(self, target: str, until: int) -> None:
-        """The target, which failed, is not tried before `until`."""
+        """Let the target rest after failures: it is not tried before `until`."""
         self._db.defer("UPDATE targets SET rest_until = ? WHERE name = ?", [(until, target)])
 
     async def _update_if_ours(self, send: Send, change: str, *params: object) -> bool:

@@ -1,6 +1,6 @@
-"""How a task is written in columns: each is named after its field, and most stand as they are.
+"""Tasks as rows: each column has the name of its field, and most values are stored unchanged.
 
-A new field of `Task` needs its column in a migration and, where SQL has no such type, a line in `_WRITE` and `_READ`.
+A new field of `Task` needs a column in a migration and, if SQL has no such type, a line in `_WRITE` and in `_READ`.
 """
 
 from collections.abc import Callable, Iterable
@@ -63,7 +63,7 @@ _WRITES = tuple(_WRITE.get(name) for name in COLUMN_NAMES)
 
 
 def task_from_row(row: Row) -> Task:
-    """The task of a row of `COLUMNS`."""
+    """A task from a row of `COLUMNS`."""
     values = list(row)
     for place, read in _READS:
         if (value := values[place]) is not None:
@@ -72,13 +72,12 @@ def task_from_row(row: Row) -> Task:
 
 
 def row_from_task(task: Task) -> Row:
-    """All the values of a task, in order of `COLUMNS`."""
+    """All values of a task, in the order of `COLUMNS`."""
     return _encode_columns(astuple(task), range(len(COLUMN_NAMES)))
 
 
 def changed_columns(old: Task, new: Task) -> tuple[tuple[str, ...], Row]:
-    """The columns that differ, and their new values. Fields that were copied along are the same objects, so this need
-    not look inside."""
+    """The columns that differ, and their new values. Unchanged fields are the same objects, so `is not` suffices."""
     before, after = astuple(old), astuple(new)
     places = [place for place, value in enumerate(after) if value is not before[place]]
     return tuple([COLUMN_NAMES[place] for place in places]), _encode_columns(after, places)
@@ -95,7 +94,7 @@ def _encode_columns(values: Row, places: Iterable[int]) -> Row:
 
 @lru_cache(maxsize=128)
 def update_sql(names: tuple[str, ...]) -> str:
-    """The update of these columns, for rows of (ref, state as read, values…); only of tasks still in that state."""
+    """An UPDATE of these columns from rows of (ref, state as read, values…), only for tasks still in that state."""
     settings = ", ".join(f"{name} = v.column{place}" for place, name in enumerate(names, 3))
     values = placeholders(2 + len(names))
     return (

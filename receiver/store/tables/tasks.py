@@ -1,7 +1,7 @@
 """The tasks and their images: reading, writing, claiming.
 
-A task's changed columns are written back, guarded by the state it was read in: an update that finds
-fewer rows than it was given ends the transaction with `Stale`, and it is decided again.
+A task's changed columns are written back, guarded by the state in which it was read: an update that finds fewer rows
+than expected ends the transaction with StaleUpdate, and the caller decides again.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,17 +11,17 @@ from receiver.store.tables import task_rows
 from receiver.store.tables.connection import Row, TableConnection, Topic, placeholders, where_clause
 from receiver.store.tables.task_rows import COLUMNS
 
-KEY_MS = 30 * 86_400_000  # as long as an Idempotency-Key is known
+KEY_MS = 30 * 86_400_000  # how long an Idempotency-Key is remembered
 
 
 class TaskTable:
-    """The table of tasks, over one connection."""
+    """The tables of tasks, images, polls and idempotency keys, on one connection."""
 
     def __init__(self, connection: TableConnection) -> None:
         self._db = connection
 
     async def get(self, refs: Sequence[str]) -> dict[str, Task]:
-        """The tasks of `refs` that exist, by ref, in one query."""
+        """The tasks of `refs` that exist, by ref."""
         rows = await self._db.fetch_rows(f"SELECT {COLUMNS} FROM tasks WHERE ref IN ({placeholders(len(refs))})", refs)
         return {row[0]: task_rows.task_from_row(row) for row in rows}
 
@@ -33,10 +33,10 @@ class TaskTable:
             self._note_change(task)
 
     async def update(self, changes: Sequence[tuple[Task, Task]]) -> None:
-        """Write back pairs of (as read, as it shall be). The commit raises Stale if one is in another state by then."""
+        """Write pairs of (as read, as changed). The commit raises StaleUpdate if a task's state changed meanwhile."""
         alike: dict[
             tuple[str, ...], list[Row]
-        ] = {}  # by which columns change: those alone are written, and their indexes
+        ] = {}  # by the columns that change: only these and their indexes are written
         for old, new in changes:
             names, values = task_rows.changed_columns(old, new)
             if names:
@@ -56,7 +56,7 @@ class TaskTable:
             self._db.woken.add(Topic.ARCHIVE)
 
     async def by_task_id(self, provider: str, task_ids: Sequence[str]) -> dict[str, str]:
-        """Which task has which of the provider's ids: task_id -> ref."""
+        """The refs of the tasks with these provider ids: task_id -> ref."""
         rows = await self._db.fetch_rows(
             f"SELECT task_id, ref FROM tasks WHERE provider = ? AND task_id IN ({placeholders(len(task_ids))})",
             (provider, *task_ids),
@@ -74,7 +74,7 @@ class TaskTable:
     ) -> list[Task]:
         """Up to `limit` tasks, newest first, before the ref `before`; refs sort by time."""
         by = [("label", label), ("model", model)]
-        by.insert(len(by) if state == TaskState.COMPLETED else 0, ("state", state))  # of all states, one keeps growing
+        by.insert(len(by) if state == TaskState.COMPLETED else 0, ("state", state))  # only this state keeps growing
         where, params = where_clause("tasks", by, before=("ref", before))
         sql = f"SELECT {COLUMNS} FROM tasks {where} ORDER BY ref DESC LIMIT ?"
         return [task_rows.task_from_row(row) for row in await self._db.fetch_rows(sql, (*params, limit))]
@@ -82,7 +82,7 @@ class TaskTable:
     # -- images --
 
     async def images_by_ref(self, refs: Sequence[str]) -> dict[str, tuple[Image, ...]]:
-        """The images of each of `refs` that has any, in order of `image_no`."""
+        """The images of those `refs` that have any, in order of `image_no`."""
         rows = await self._db.fetch_rows(
             f"SELECT ref, image_no, url, type, job_id FROM images WHERE ref IN ({placeholders(len(refs))})"
             " ORDER BY ref, image_no",
@@ -94,7 +94,7 @@ class TaskTable:
         return found
 
     async def add_images(self, images: Iterable[tuple[str, Image]]) -> None:
-        """Record pairs of (ref, image); a place that is already taken stays as it is."""
+        """Record pairs of (ref, image); an `image_no` that exists stays as it is."""
         self._db.defer(
             "INSERT INTO images (ref, image_no, url, type, job_id) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             [(ref, image.image_no, image.url, image.type, image.job_id) for ref, image in images],
@@ -103,19 +103,19 @@ class TaskTable:
     # -- what the loops look for --
 
     async def next_queued(self, now: int) -> Task | None:
-        """The queued task whose turn it is, if there is one."""
+        """The queued task to submit next, if one is due."""
         return await self._first_due("due_at", now)
 
     async def any_due(self, now: int) -> bool:
-        """Whether a queued task's turn has come, or a submission's lease has run out."""
+        """Whether a queued task is due or the lease of a submission has expired."""
         return bool(await self.next_queued(now) or await self.overdue_answers(now, limit=1))
 
     async def next_due(self, after: int) -> int | None:
-        """When, after `after`, the next queued task may be submitted."""
+        """The first time after `after` when a queued task may be submitted."""
         return await self._next_time("due_at", after)
 
     async def release_paused(self, now: int) -> bool:
-        """Let the tasks that were held by a refused key be tried now; whether there were any."""
+        """Make the tasks due now that a refused provider key had paused; whether there were any."""
         released = await self._db.run_statement(
             "UPDATE tasks SET due_at = ? WHERE due_at > ? AND held_by = 'pause'", (now, now)
         )
@@ -124,37 +124,37 @@ class TaskTable:
         return bool(released)
 
     async def places_taken(self, now: int) -> int:
-        """How many places of the provider's concurrency are taken."""
+        """How many places of the provider's concurrency limit are taken."""
         [(count,)] = await self._db.fetch_rows(
             "SELECT count(*) FROM tasks WHERE place_until IS NOT NULL AND place_until > ?", (now,)
         )
         return int(count)
 
     async def next_place(self, after: int) -> int | None:
-        """When, after `after`, the next place of an unsure task falls free by itself."""
+        """The first time after `after` when the place of an unsure task becomes free by itself."""
         return await self._next_time("place_until", after)
 
     async def overdue_answers(self, now: int, limit: int = 200) -> list[Task]:
-        """Tasks in `submitting` whose answer will not come any more: their lease has run out."""
+        """Tasks in `submitting` whose lease has expired: their answer will not come any more."""
         rows = await self._db.fetch_rows(
             f"SELECT {COLUMNS} FROM tasks WHERE lease_until <= ? AND state = 'submitting' LIMIT ?", (now, limit)
         )
         return [task_rows.task_from_row(row) for row in rows]
 
     async def next_lease(self, after: int) -> int | None:
-        """When, after `after`, the next lease of a submission or a poll runs out."""
+        """The first time after `after` when the lease of a submission or a poll expires."""
         return await self._next_time("lease_until", after)
 
     async def void_leases(self) -> None:
-        """At the start of a process that is alone: no submission, poll or first fetch is under way any more.
+        """End all leases when the process starts: it is the only one, so no submission, poll or fetch is under way.
 
-        A later fetch keeps its time, which may as well be that of its next try.
+        A fetch that was tried before keeps its time, which may be that of its next retry.
         """
         self._db.defer("UPDATE tasks SET lease_until = 0 WHERE lease_until IS NOT NULL", [()])
         self._db.defer("UPDATE tasks SET archive_at = 0 WHERE archive_at > 0 AND archive_tries = 0", [()])
 
     async def next_overdue(self, now: int) -> Task | None:
-        """The task that is to be looked at first, if its time has come and nobody holds it."""
+        """The task to poll next, if one is due and not leased."""
         free = " AND (lease_until IS NULL OR lease_until <= ?) AND state <> 'submitting'"
         return await self._first_due("poll_at", now, free, (now,))
 
@@ -167,9 +167,9 @@ class TaskTable:
         poll_ms: int | None = None,
         archive_ms: int | None = None,
     ) -> None:
-        """Times further ahead than their own maximum were set by a clock that has been put back: they have come.
+        """After the clock was set back: times further ahead than these maxima become due now.
 
-        A task without the provider's id may well wait for its deadline; the others are polled sooner.
+        Polls are only moved for tasks with a provider id; the others wait for their deadline, which may be far ahead.
         """
         for column, most, where in (
             ("due_at", due_ms, ""),
@@ -181,11 +181,11 @@ class TaskTable:
                 self._db.defer(f"UPDATE tasks SET {column} = ? WHERE {column} > ?{where}", [(now, now + most)])
 
     async def next_poll(self, after: int) -> int | None:
-        """When, after `after`, the next waiting task is to be looked at."""
+        """The first time after `after` when a waiting task is to be polled."""
         return await self._next_time("poll_at", after)
 
     async def due_for_archive(self, now: int, *, first_only: bool = False, limit: int = 1) -> list[Task]:
-        """Up to `limit` tasks whose pictures are to be fetched now; `first_only`: those never tried before."""
+        """Up to `limit` tasks whose pictures are to be fetched now; `first_only`: only those never tried."""
         first = " AND archive_tries = 0" if first_only else ""
         rows = await self._db.fetch_rows(
             f"SELECT {COLUMNS} FROM tasks WHERE archive_at <= ?{first} ORDER BY archive_at LIMIT ?", (now, limit)
@@ -193,11 +193,11 @@ class TaskTable:
         return [task_rows.task_from_row(row) for row in rows]
 
     async def next_archive(self, after: int) -> int | None:
-        """When, after `after`, the pictures of the next task are to be fetched."""
+        """The first time after `after` when pictures are to be fetched."""
         return await self._next_time("archive_at", after)
 
     async def recent_durations(self, model: str, limit: int) -> list[int]:
-        """How long, in milliseconds, the model's last tasks took that were settled by accepted callbacks."""
+        """The milliseconds that the model's last tasks took, of those settled by accepted callbacks."""
         rows = await self._db.fetch_rows(
             "SELECT settled_at - submitted_at FROM tasks WHERE settled_by = 'callback' AND confirmed = 1 AND model = ? "
             "ORDER BY settled_at DESC LIMIT ?",
@@ -206,18 +206,18 @@ class TaskTable:
         return [took for (took,) in rows if took is not None]
 
     async def count_by_state(self) -> list[tuple[str, int]]:
-        """How many tasks are in each unsettled state."""
+        """The number of tasks in each unsettled state."""
         return await self._db.fetch_rows(
             "SELECT state, count(*) FROM tasks WHERE state IN ('queued', 'submitting', 'waiting') GROUP BY state"
         )
 
     async def count_to_archive(self) -> int:
-        """Of how many tasks pictures are still to be fetched."""
+        """The number of tasks whose pictures are still to be fetched."""
         [(count,)] = await self._db.fetch_rows("SELECT count(*) FROM tasks WHERE archive_at IS NOT NULL")
         return count  # type: ignore[no-any-return]  # it is a count
 
     async def open_keys(self) -> list[str]:
-        """The ids of the keys whose callback URLs are still awaited."""
+        """The ids of the secret keys with callback URLs that may still be called."""
         return [
             key
             for (key,) in await self._db.fetch_rows(
@@ -226,7 +226,7 @@ class TaskTable:
         ]
 
     async def _first_due(self, column: str, now: int, more: str = "", params: Row = ()) -> Task | None:
-        """The task whose time in `column` has come first."""
+        """The task with the earliest due time in `column`, if one is due."""
         rows = await self._db.fetch_rows(
             f"SELECT {COLUMNS} FROM tasks WHERE {column} <= ?{more} ORDER BY {column} LIMIT 1", (now, *params)
         )
@@ -246,24 +246,24 @@ class TaskTable:
     # -- polls, idempotency --
 
     async def add_poll(self, ref: str, at: int, heard: str, text: str, body: bytes | None) -> None:
-        """Record one question to the provider; `body` only where it changed anything."""
+        """Record one poll; with its `body` only if it changed anything."""
         self._db.defer(
             "INSERT INTO polls (ref, at, heard, text, body) VALUES (?, ?, ?, ?, ?)", [(ref, at, heard, text, body)]
         )
 
     async def find_idempotency(self, key: str) -> tuple[bytes, str] | None:
-        """The digest and ref that an Idempotency-Key was first used with."""
+        """The digest and the ref of the first request with this Idempotency-Key."""
         rows = await self._db.fetch_rows("SELECT digest, ref FROM idempotency WHERE key = ?", (key,))
         return (rows[0][0], rows[0][1]) if rows else None
 
     async def remember_key(self, key: str, digest: bytes, ref: str, now: int) -> None:
-        """Keep an Idempotency-Key."""
+        """Store an Idempotency-Key."""
         self._db.defer(
             "INSERT INTO idempotency (key, digest, ref, created_at) VALUES (?, ?, ?, ?)", [(key, digest, ref, now)]
         )
 
     async def forget_keys(self, now: int, limit: int = 200) -> int:
-        """Drop Idempotency-Keys older than `KEY_MS`; how many of at most `limit`."""
+        """Delete up to `limit` Idempotency-Keys older than `KEY_MS`; how many."""
         return await self._db.run_statement(
             "DELETE FROM idempotency WHERE key IN (SELECT key FROM idempotency WHERE created_at < ? LIMIT ?)",
             (now - KEY_MS, limit),
