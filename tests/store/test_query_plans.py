@@ -57,7 +57,7 @@ ALLOWED = {
 """Lines of plans that would fail, and why they may stand.
 
 A plan does not show how much an index holds. Three searches go through all that is open, or dead: `count_by_state`, by
-an index alone, some 30 ms for half a million; `bury_without_target`, once a start; `redrive` of several targets at once.
+an index alone, some 30 ms for half a million; `bury_without_target`, once a start; `redrive` of several targets.
 """
 
 
