@@ -1,4 +1,4 @@
-"""`make bench`: runs the benchmarks, prints one table as the README has it, writes `bench/results.json`.
+"""`make bench`: runs the benchmarks, prints one table as bench/README has it, writes `bench/results.json`.
 
 Ratios are the figures to believe; absolute ones are this machine's, on this day. Servers run on the first core, the
 load on the second. `ARGS="--only throughput,growth"` runs these alone; `python -m bench.crash` is apart.
@@ -20,7 +20,6 @@ from bench.samples import TableRow
 
 BENCHES = (
     "throughput",
-    "where",
     "peer",
     "latency",
     "drain",

@@ -29,6 +29,7 @@ from msgspec import Struct
 from bench.crash_check import CrashFindings, ReceivedPing, check_promises
 from bench.posters import Posted, task_id
 from receiver.core.types import Task, TaskState
+from receiver.providers.registry import DEFAULT_PROVIDER
 from receiver.store import open_store
 from receiver.tokens import Ring, new_ref
 
@@ -201,6 +202,7 @@ async def fill_database(database: Path, count: int) -> list[str]:
         Task(
             ref=new_ref(now - count + number),
             created_at=now,
+            provider=DEFAULT_PROVIDER,
             state=TaskState.WAITING,
             task_id=task_id(number),
             label=str(number),

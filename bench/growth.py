@@ -21,7 +21,7 @@ from bench.samples import TableRow, completed_body
 from receiver.core.types import AttemptResult, Notice, NoticeEvent, Policy, Report, Target, Task, TaskState, Verdict
 from receiver.notify.dispatch import NoticeDispatcher
 from receiver.notify.messages.message import Message, NoLinks
-from receiver.providers.registry import PROVIDERS
+from receiver.providers.registry import DEFAULT_PROVIDER, default_adapter
 from receiver.store import Store, open_store
 from receiver.tasks.ingest import CallbackIngest
 from receiver.tasks.sweep import SweepLoop
@@ -46,7 +46,7 @@ class MeasuredStore:
         policy = Policy(targets=(Target(name="bench", url="json://127.0.0.1:9/"),), started_at=now)
         metrics = Metrics()
         never: Any = None  # nothing is asked of the provider: claims only
-        self.ingest = CallbackIngest(store, PROVIDERS["vtrix"].parse, policy, self.clock, metrics)
+        self.ingest = CallbackIngest(store, default_adapter().parse, policy, self.clock, metrics)
         self.sweep = SweepLoop(store, never, policy, self.clock, metrics=metrics)
         self.notify = NoticeDispatcher(
             *(store, _InstantSender(), policy, self.clock),
@@ -69,6 +69,7 @@ class MeasuredStore:
                 Task(
                     ref=new_ref(self.now),
                     created_at=self.now,
+                    provider=DEFAULT_PROVIDER,
                     state=TaskState.WAITING,
                     task_id=new_ref(self.now),
                     model=MODEL,

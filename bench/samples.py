@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from receiver.core.types import Task, TaskState
+from receiver.providers.registry import DEFAULT_PROVIDER
 from receiver.store import open_store
 from receiver.tokens import new_ref
 
@@ -39,6 +40,7 @@ def waiting_tasks(count: int) -> list[Task]:
         Task(
             ref=new_ref(now - count + number),  # as they come in life: one after the other
             created_at=now,
+            provider=DEFAULT_PROVIDER,
             state=TaskState.WAITING,
             task_id=f"bench{number:015d}",
             model="midjourney_outpaint",
