@@ -129,7 +129,7 @@ async def test_a_lease_that_ran_out_leaves_it_unsure(rig: Rig) -> None:
     assert (await got(rig.store, task.ref)).unsure
 
 
-@pytest.mark.parametrize("answer", [NOT_SENT, BUSY, BARRED, UNCLEAR], ids=lambda it: it.taken)
+@pytest.mark.parametrize("answer", [NOT_SENT, BUSY, BARRED, UNCLEAR], ids=lambda it: it.result)
 async def test_a_retryable_answer_after_a_callback_is_not_sent_again(rig: Rig, answer: SubmitAnswer) -> None:
     """Someone took it: its token was called. With the id that the callback taught we are not even unsure."""
     [task] = await rig.queue()
