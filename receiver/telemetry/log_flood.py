@@ -1,7 +1,8 @@
-"""A bound on how much the log says of the same thing, so that no flood of requests or faults fills the disk with it.
+"""A rate limit for log lines, so that a flood of requests or faults cannot fill the disk.
 
-Lines are of one kind if their logger, level and action are the same. What a kind says beyond its share is counted, and
-the count told when its span is over, with the next line of any kind or at the end.
+Lines are of one kind if their logger, level and action are the same. Each kind may write `SHARE` characters in a span
+of `SPAN_S`. Further lines are only counted. The count is logged after the span, before the next line of any kind or
+when the log is closed.
 """
 
 import logging
@@ -25,14 +26,14 @@ class _FloodSpan(Struct):
 
 
 class LogFlood:
-    """Says of each record whether it may be written. Not for several threads at once; `now` is in seconds."""
+    """Decides for each record whether it may be written. Not thread-safe; `now` is in seconds."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._spans: OrderedDict[_Kind, _FloodSpan] = OrderedDict()  # the one that ends first is the first
+        self._spans: OrderedDict[_Kind, _FloodSpan] = OrderedDict()  # in the order in which they end
 
     def should_write(self, record: logging.LogRecord) -> bool:
-        """Whether there is room for it in its kind's span; it is counted where there is none."""
+        """Whether its kind has room left in this span. If not, the record is counted."""
         span = self._spans.get(_kind_of(record))
         if span is None or span.left > 0:
             return True
@@ -40,7 +41,7 @@ class LogFlood:
         return False
 
     def count_written(self, record: logging.LogRecord, size: int) -> logging.LogRecord | None:
-        """It took so many characters. Gives a record to be written behind it if it was the last for now."""
+        """Count a record of `size` characters. If it used up its kind's share, returns a record that says so."""
         kind = _kind_of(record)
         span = self._spans.get(kind)
         if span is None:
@@ -49,10 +50,10 @@ class LogFlood:
         span.left -= size
         if had <= 0 or span.left > 0:
             return None
-        return _make_record(kind, "more lines like this one are counted and left out for up to %.0f s", SPAN_S)
+        return _make_record(kind, "more lines like this are counted, and left out for up to %.0f s", SPAN_S)
 
     def pop_summaries(self, *, all_of_them: bool = False) -> Iterator[logging.LogRecord]:
-        """What is to be said of the spans that have ended, or of all. They are forgotten."""
+        """Remove the spans that have ended, or all, and yield a record for each that dropped lines."""
         now = self._now()
         while self._spans:
             kind, span = next(iter(self._spans.items()))
@@ -60,7 +61,7 @@ class LogFlood:
                 return
             del self._spans[kind]
             if span.dropped:
-                yield _make_record(kind, "%d more such lines were left out", span.dropped, left_out=span.dropped)
+                yield _make_record(kind, "%d more lines like this were left out", span.dropped, left_out=span.dropped)
 
 
 def _kind_of(record: logging.LogRecord) -> _Kind:

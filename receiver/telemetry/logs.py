@@ -1,9 +1,8 @@
-"""Logging, set up once by `serve`: a short line on a terminal, a JSON object a line elsewhere, and no secret in either.
+"""Logging, set up once by `serve`: short lines on a terminal, a JSON object a line elsewhere, and no secrets in either.
 
-Every line carries `action` and `ref`, handed over as `extra={"action": …, "ref": …}`, the ref also by `about`. What is
-registered as secret and what looks like one (callback tokens, bearer tokens, the user part of URLs) becomes `•••` in
-messages, extras and tracebacks, whichever library wrote them. What repeats itself is bounded by `flood`. Who logs what
-is left to the rooms.
+Every line carries `action` and `ref`, passed as `extra={"action": …, "ref": …}`; `bind_ref` sets the ref for a whole
+asyncio task. Registered secrets, and whatever looks like one (callback tokens, bearer tokens, the user part of URLs),
+become `•••` in messages, extras and tracebacks, whichever library wrote them. `log_flood` limits repeated lines.
 """
 
 import base64
@@ -42,16 +41,16 @@ _about: ContextVar[str | None] = ContextVar("about", default=None)
 
 
 def bind_ref(ref: str | None) -> None:
-    """What this asyncio task, and what it starts, logs from now on is of the task `ref`, where a line does not say
-    otherwise."""
+    """Give every line that this asyncio task, and any that it starts, logs from now on the ref `ref`, unless a line has
+    its own."""
     _about.set(ref)
 
 
 class Redactor:
-    """Hides the secrets that it was told, however they are quoted, and whatever looks like one.
+    """Hides the given secrets, however they are quoted, and whatever looks like one.
 
-    A secret that is a URL (an Apprise target, a database) also hides its telling parts: password, tokens, topic.
-    Texts under four characters are not taken for secrets: no log could be read any more.
+    For a secret URL (an Apprise target, a database) its password, tokens and topic are hidden by themselves too. Texts
+    of less than four characters are not hidden: the log would become unreadable.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
@@ -80,15 +79,15 @@ def _hide_match(match: re.Match[str]) -> str:
 
 
 def _url_secrets(secret: str) -> Iterator[str]:
-    """The parts of a URL that give it away where a service's error names them alone."""
+    """The parts of a URL that are secret by themselves: a service's error may quote just one of them."""
     _, scheme, rest = secret.partition("://")
     if not scheme:
         return
     if password := re.match(r"[^/?#]*?:([^/?#]+)@", rest):
         yield password[1]
-    if user := re.match(r"([^/?#]+)@", rest):  # as a request's header says both
+    if user := re.match(r"([^/?#]+)@", rest):  # user and password as an HTTP header has them
         yield base64.b64encode(unquote(user[1]).encode()).decode().rstrip("=")
-    topic = "" if "@" in rest else re.split("[/?:]", rest)[0]  # where Apprise has no host, as in ntfy://topic
+    topic = "" if "@" in rest else re.split("[/?:]", rest)[0]  # a URL without a host, as in ntfy://topic
     for part in re.split(r"[/?&;=#:@,]", rest):
         mixed = re.search("[0-9]", part) or (part != part.lower() and part != part.upper()) or len(part) >= 20
         if len(part) >= 8 and "." not in part and part != "localhost" and (mixed or part == topic):
@@ -96,28 +95,28 @@ def _url_secrets(secret: str) -> Iterator[str]:
 
 
 def _quoted_forms(secret: str) -> Iterator[str]:
-    """A secret as it stands, and as URLs, `repr` and JSON write it."""
+    """A secret as it is, and as URLs, `repr` and JSON spell it."""
     plain = unquote(secret)
     yield from (secret, plain, quote(plain), quote(plain, safe=""), quote_plus(plain))
     yield from (repr(secret)[1:-1], json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
 
 
 class _LineFormatter(logging.Formatter):
-    """A record's fields, cleaned before they are quoted: quoting would disguise a secret."""
+    """Cleans a record's fields before they are quoted, since quoting could disguise a secret."""
 
     def __init__(self, redactor: Redactor) -> None:
         super().__init__()
         self._redactor = redactor
 
     def _clean_field(self, value: object) -> str:
-        text = self._redactor.redact(str(value))  # before it is cut: half a secret would not be known
+        text = self._redactor.redact(str(value))  # before it is cut: half a secret is not recognised
         text = text if len(text) <= FIELD_MOST else f"{text[:FIELD_MOST]}…"
         return text.encode("utf-8", "replace").decode()  # lone surrogates cannot be written
 
     def _message_text(self, record: logging.LogRecord) -> str:
         try:
             return self._clean_field(record.getMessage())
-        except Exception:  # arguments that do not fit; a line that is lost helps nobody
+        except Exception:  # arguments that do not fit the format: better an odd line than none
             return self._clean_field(f"{record.msg!s} {record.args!r}")
 
     def _trace_text(self, record: logging.LogRecord) -> str | None:
@@ -134,7 +133,7 @@ class _LineFormatter(logging.Formatter):
 
 
 class HumanLine(_LineFormatter):
-    """`12:03:04 INFO settle 0199… text`, in local time; control characters escaped, tracebacks below."""
+    """`12:03:04 INFO settle 0199… text`, in local time, with control characters escaped and any traceback below."""
 
     def format(self, record: logging.LogRecord) -> str:
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
@@ -168,7 +167,7 @@ class JsonLine(_LineFormatter):
 
 
 class JournalLine(JsonLine):
-    """The same with its level in front, as sd-daemon(3) has it: the journal takes it off and knows its priority."""
+    """The same with its priority in front, as in sd-daemon(3). The journal removes and records it."""
 
     def format(self, record: logging.LogRecord) -> str:
         priority = next((number for level, number in _PRIORITIES if record.levelno >= level), 7)
@@ -176,7 +175,7 @@ class JournalLine(JsonLine):
 
 
 def _escape_controls(line: str) -> str:
-    """Other people's bytes must neither start a line of their own nor speak to the terminal."""
+    """Escape control characters: foreign bytes must not start a new line or control the terminal."""
     return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), line)
 
 
@@ -186,7 +185,7 @@ class _LogHandler(logging.StreamHandler[TextIO]):
         self._flood = LogFlood()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write it, unless too many like it were; the handler's lock is held."""
+        """Write the record, unless its kind has used up its share. The handler's lock is held."""
         for late in self._flood.pop_summaries():
             super().emit(late)
         if self._flood.should_write(record):
@@ -198,31 +197,31 @@ class _LogHandler(logging.StreamHandler[TextIO]):
         return text if last is None else f"{text}{self.terminator}{super().format(last)}"
 
     def close(self) -> None:
-        """Say what is still to be said of a flood."""
+        """Write the counts of dropped lines that are still due."""
         with self.lock or contextlib.nullcontext():
             for late in self._flood.pop_summaries(all_of_them=True):
                 super().emit(late)
         super().close()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """Say that a line is lost, and never raise: no work may fail for want of a log.
+        """Report a lost line on stderr, and never raise: no work may fail because of its log.
 
-        The default prints the record as it is, secrets and all.
+        The default would print the record with its secrets.
         """
         if sys.stderr:
             kind = getattr(sys.exc_info()[0], "__name__", "an error")
-            with contextlib.suppress(OSError, ValueError):  # it may be the stream itself that is gone
-                print(f"a log line of {record.name} is lost: {kind}", file=sys.stderr)  # noqa: T201 - no log to tell it
+            with contextlib.suppress(OSError, ValueError):  # stderr may be the stream that failed
+                print(f"receiver: lost a log line of {record.name}: {kind}", file=sys.stderr)  # noqa: T201 - no log to tell it
 
 
 def setup_logging(
     stream: TextIO, *, tty: bool, journal: bool = False, level: int = logging.INFO, secrets: Iterable[str] = ()
 ) -> Redactor:
-    """Send every log line of this process to `stream`; calling it again replaces the earlier set-up.
+    """Send every log line of this process to `stream`. A second call replaces the first.
 
-    `tty`: a person reads along; else `journal`: systemd's journal does.
-    `secrets` are all texts that must not be seen: keys, tokens, Apprise and database URLs. The redactor is returned for
-    texts that are kept elsewhere, such as a send's error.
+    `tty`: a person reads along; otherwise `journal`: systemd's journal does. `secrets` are all texts that must never be
+    seen: keys, tokens, Apprise and database URLs. Returns the redactor, for texts that go elsewhere, such as the error
+    of a send.
     """
     redactor = Redactor(secrets)
     output = _LogHandler(stream)
@@ -236,7 +235,7 @@ def setup_logging(
     logging.captureWarnings(True)
     for name in _NOISY:
         noisy = logging.getLogger(name)
-        noisy.handlers.clear()  # uvicorn brings its own, which know nothing of redaction
+        noisy.handlers.clear()  # uvicorn's own handlers do not redact
         noisy.propagate = True
         noisy.setLevel(max(level, logging.WARNING))
     return redactor

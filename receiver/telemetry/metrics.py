@@ -1,7 +1,7 @@
-"""What is counted, under names that dashboards hold on to; nothing global.
+"""The service's metrics for Prometheus, under names that dashboards rely on. There is no global state.
 
-Counting is plain arithmetic, for it is in every callback's way. Prometheus' library only writes the text: it is
-imported when that is first asked for, since a start would wait for it as long as for the database.
+Counting is plain arithmetic, because every callback waits for it. Prometheus' library only writes the text, and is
+imported when that is first asked for: importing it takes as long as opening the database.
 """
 
 import platform
@@ -19,19 +19,19 @@ from receiver.core.types import ArchiveState, OutcomeSource, PollResult, Send, S
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
-MEDIA_TYPE = "text/plain; version=1.0.0; charset=utf-8"  # of `text`
-FOREIGN = "foreign"  # beside the verdicts: a callback whose token is not ours
+MEDIA_TYPE = "text/plain; version=1.0.0; charset=utf-8"  # of `Metrics.render_text`
+FOREIGN = "foreign"  # counted beside the verdicts: a callback whose token is not ours
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0)
 _BOUNDS = (*map(str, _SECONDS), "+Inf")
 _ENDS = (TaskState.COMPLETED, TaskState.FAILED, TaskState.LOST, TaskState.CANCELLED)
 _NOTICED = ("sent", "failed", "dead")
 
 Rows = Mapping[tuple[str, ...], float | None]
-"""Values of a gauge by those of its labels."""
+"""Values of a gauge by the values of its labels."""
 
 
 class GaugeValues(Struct, frozen=True, kw_only=True):
-    """How things stand at this moment. Sizes are bytes; None and missing queues: it could not be found out."""
+    """The state at this moment. Sizes are in bytes; None, or a missing queue, means that it could not be read."""
 
     depths: Iterable[tuple[str, int]] = ()  # of each queue
     ready: bool = True
@@ -42,23 +42,23 @@ class GaugeValues(Struct, frozen=True, kw_only=True):
 
 
 class SecondsHistogram:
-    """A histogram over `_SECONDS`: how often something took how long."""
+    """A histogram of durations, with the buckets `_SECONDS`."""
 
     def __init__(self) -> None:
-        self.counts = [0] * len(_BOUNDS)  # of each bucket by itself
+        self.counts = [0] * len(_BOUNDS)  # per bucket, not cumulative
         self.total_s = 0.0
 
     def observe(self, seconds: float) -> None:
-        """It took so long once more."""
+        """Count one duration."""
         self.counts[bisect_left(_SECONDS, seconds)] += 1
         self.total_s += seconds
 
 
 class Metrics:
-    """The counters of this process. Counts are made after the commit that they tell of, on the event loop's thread.
+    """The counters of this process. Call them after the commit of what they count, on the event loop's thread.
 
-    What can be counted, for the `targets` named too, stands at 0 from the start: of a count that is first seen as 1,
-    an alert's rule could not tell that it grew.
+    All counters, including those of the named `targets`, exist with 0 from the start: if one first appeared as 1, an
+    alert rule could not see that it grew.
     """
 
     def __init__(self, targets: Iterable[str] = ()) -> None:
@@ -72,53 +72,53 @@ class Metrics:
         self._notice_seconds = SecondsHistogram()
 
     def count_callbacks(self, verdicts: Iterable[str]) -> None:
-        """Callbacks were stored, or refused as `FOREIGN`."""
+        """Count callbacks that were stored, or refused as `FOREIGN`."""
         for verdict in verdicts:
             self._callbacks[(verdict,)] += 1
 
     def count_settled(self, tasks: Iterable[Task]) -> None:
-        """These tasks ended."""
+        """Count tasks that ended."""
         for task in tasks:
             self._tasks[task.state.value, task.settled_by.value if task.settled_by else ""] += 1
 
     def count_submission(self, taken: SubmitResult) -> None:
-        """The provider answered a submission, or did not."""
+        """Count a submission, by what its answer means."""
         self._submissions[(taken.value,)] += 1
 
     def count_poll(self, heard: PollResult) -> None:
-        """The provider was asked."""
+        """Count a poll, by what its reply means."""
         self._polls[(heard.value,)] += 1
 
     def count_archived(self, end: ArchiveState) -> None:
-        """A task's pictures are kept as far as they ever will be, `done`, or not one of them could be, `failed`."""
+        """Count a task whose archiving ended: `done`, or `failed` if not one picture could be kept."""
         self._archived[(end.value,)] += 1
 
     def count_send(self, send: Send, state: str, now: int) -> None:
-        """A send came to a result: `sent`, `failed` (it is tried again) or `dead`."""
+        """Count a send's notices by its result: `sent`, `failed` (it will be tried again) or `dead`."""
         self._notices[send.target, state] += len(send.notices)
         if state == "sent":
             for notice in send.notices:
                 self._notice_seconds.observe(max(0, now - notice.created_at) / 1000)
 
     def render_text(self, now: GaugeValues) -> bytes:
-        """All of it in Prometheus' text format, with how things stand now and what the process uses."""
+        """All metrics in Prometheus' text format, with the state `now` and what the process uses."""
         from prometheus_client import core, generate_latest
         from prometheus_client.process_collector import ProcessCollector
 
         def counter_family(
-            name: str, told: str, labels: tuple[str, ...], counts: Mapping[tuple[str, ...], int]
+            name: str, help_text: str, labels: tuple[str, ...], counts: Mapping[tuple[str, ...], int]
         ) -> "Metric":
-            family = core.CounterMetricFamily(name, told, labels=labels)
+            family = core.CounterMetricFamily(name, help_text, labels=labels)
             for values, count in counts.items():
                 family.add_metric(values, count)
             return family
 
-        def histogram_family(name: str, told: str, spread: SecondsHistogram) -> "Metric":
+        def histogram_family(name: str, help_text: str, spread: SecondsHistogram) -> "Metric":
             buckets = list(zip(_BOUNDS, accumulate(spread.counts), strict=True))
-            return core.HistogramMetricFamily(name, told, buckets=buckets, sum_value=spread.total_s)
+            return core.HistogramMetricFamily(name, help_text, buckets=buckets, sum_value=spread.total_s)
 
-        def gauge_family(name: str, told: str, rows: Rows, *labels: str) -> "Metric":
-            family = core.GaugeMetricFamily(name, told, labels=labels)
+        def gauge_family(name: str, help_text: str, rows: Rows, *labels: str) -> "Metric":
+            family = core.GaugeMetricFamily(name, help_text, labels=labels)
             for values, value in rows.items():
                 if value is not None:
                     family.add_metric(values, value)
@@ -134,18 +134,20 @@ class Metrics:
             counter_family(
                 "receiver_submissions", "Submissions by what the answer means.", ("result",), self._submissions
             ),
-            counter_family("receiver_polls", "Questions to the provider by result.", ("result",), self._polls),
+            counter_family("receiver_polls", "Polls by result.", ("result",), self._polls),
             counter_family(
                 "receiver_archived", "Tasks whose pictures were kept, or could not be.", ("state",), self._archived
             ),
-            histogram_family("receiver_callback_seconds", "Body received to answer.", self.callback_seconds),
-            histogram_family("receiver_notice_seconds", "Settled to sent.", self._notice_seconds),
-            gauge_family("receiver_queue_depth", "What waits.", depths, "queue"),
-            gauge_family("receiver_ready", "Whether the last commit went well and nothing stops.", {(): now.ready}),
-            gauge_family("receiver_disk_free_bytes", "Free where the database is.", {(): now.disk_free}),
-            gauge_family("receiver_disk_size_bytes", "Size of the disk where the database is.", {(): now.disk_size}),
+            histogram_family(
+                "receiver_callback_seconds", "From a callback's body to its answer.", self.callback_seconds
+            ),
+            histogram_family("receiver_notice_seconds", "From a task's end to its message.", self._notice_seconds),
+            gauge_family("receiver_queue_depth", "Items that wait, by queue.", depths, "queue"),
+            gauge_family("receiver_ready", "1: the last commit succeeded and nothing stops.", {(): now.ready}),
+            gauge_family("receiver_disk_free_bytes", "Free space on the disk of the database.", {(): now.disk_free}),
+            gauge_family("receiver_disk_size_bytes", "Size of the disk of the database.", {(): now.disk_size}),
             gauge_family("receiver_database_bytes", "The database and its write-ahead log.", sizes, "file"),
-            gauge_family("receiver_build_info", "What runs.", made, "version", "python"),
+            gauge_family("receiver_build_info", "The running version.", made, "version", "python"),
         ]
         registry = core.CollectorRegistry()
         registry.register(_FamilyCollector(families))
@@ -154,7 +156,7 @@ class Metrics:
 
 
 class _FamilyCollector:
-    """What is asked for its families by a registry of Prometheus' library."""
+    """Hands ready-made families to a registry of Prometheus' library."""
 
     def __init__(self, families: "list[Metric]") -> None:
         self._families = families

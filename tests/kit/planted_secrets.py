@@ -21,30 +21,32 @@ WRONG_TOKEN = f"{MARK}-Wrong-Token-0000001"
 # settings, as an exception's text, out of a parser, a page and a loop.
 LOUD = """
 import logging, os, sys
-from receiver import logs, wiring
-from receiver.metrics import Metrics
-setup = logs.setup
+from receiver.providers import registry
+from receiver.service import wiring
+from receiver.telemetry import logs
+from receiver.telemetry.metrics import Metrics
+setup = logs.setup_logging
 def loud(stream, **given):
     redactor = setup(stream, **{**given, "level": logging.DEBUG})
     for name in logs._NOISY:
         logging.getLogger(name).setLevel(logging.DEBUG)
     return redactor
-logs.setup = loud
-logs.Flood.admits = lambda self, record: True
+logs.setup_logging = loud
+logs.LogFlood.should_write = lambda self, record: True
 known = []
-load = wiring.config.secrets
+load = wiring.config.ensure_secrets
 def noted(settings):
     found = load(settings)
     urls = [it.url for it in settings.targets]
     known.append(repr((dict(os.environ), settings.provider_key, settings.targets, urls, found)))
     return found
-wiring.config.secrets = noted
-text = Metrics.text
+wiring.config.ensure_secrets = noted
+render = Metrics.render_text
 def broken(self, now):
-    Metrics.text = text
+    Metrics.render_text = render
     raise RuntimeError(known[-1])
-Metrics.text = broken
-provider = wiring.PROVIDERS["vtrix"]
+Metrics.render_text = broken
+provider = registry.default_adapter()
 class Breaking:
     def __getattr__(self, name):
         return getattr(provider, name)
@@ -55,8 +57,8 @@ class Breaking:
         if b"break the parser" in body:
             raise ValueError(known[-1] + body.decode())
         return provider.parse(body)
-wiring.PROVIDERS["vtrix"] = Breaking()
-from receiver.cli import main
+registry.PROVIDERS[registry.DEFAULT_PROVIDER] = Breaking()
+from receiver.cli.main import main
 sys.argv = ["receiver", "serve", *sys.argv[1:]]
 main()
 """

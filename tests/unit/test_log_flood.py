@@ -45,7 +45,7 @@ def test_a_kind_that_has_had_its_share_is_counted_until_its_span_is_over() -> No
     assert list(flood.pop_summaries()) == []
     seconds.now += SPAN_S
     [said] = flood.pop_summaries()
-    assert said.getMessage() == "3 more such lines were left out"
+    assert said.getMessage() == "3 more lines like this were left out"
     assert (said.__dict__["action"], said.__dict__["left_out"]) == ("callback.refuse", 3)
     assert (said.name, said.levelno) == ("web", logging.WARNING)
     assert flood.should_write(record())

@@ -155,7 +155,7 @@ def test_a_line_that_cannot_be_written_is_reported_without_its_content(capsys: p
     stream = started()
     stream.close()
     logging.getLogger("some.where").info("text %s", SENTINEL)
-    assert capsys.readouterr().err == "a log line of some.where is lost: ValueError\n"
+    assert capsys.readouterr().err == "receiver: lost a log line of some.where: ValueError\n"
 
 
 @pytest.mark.parametrize(
