@@ -1,6 +1,6 @@
-"""What an outcome does to a task: every rule about what is believed, and every state a task can be put into. Pure.
+"""What an outcome does to a task: which outcomes are believed, and every change of state. Pure.
 
-`decide` is where to start reading; the rest are the steps it takes, and those that submit and sweep take without an
+Start reading at `decide`. The other functions are its steps, and the changes that submit and sweep make without an
 outcome. Nothing here reads a clock or a database: the same arguments give the same answer.
 """
 
@@ -42,7 +42,7 @@ _STATE_AT_END = {
     Ending.FAILED: TaskState.FAILED,
     Ending.CANCELLED: TaskState.CANCELLED,
 }
-_NOTHING_LEFT: dict[str, Any] = {  # nothing is left to do about the task
+_NOTHING_LEFT: dict[str, Any] = {  # the fields that say what is still to be done about a task
     **dict.fromkeys(("held_by", "due_at", "lease_until", "place_until", "poll_at", "hint", "hint_step", "hint_until")),
     "unsure": False,
 }
@@ -54,18 +54,18 @@ _EVENT_AT_END = {
 
 
 def decide(task: Task, outcome: Outcome | None, source: OutcomeSource, policy: Policy, now: int) -> Decision:
-    """What `outcome` (None: a body nobody could parse), which came by `source`, does to `task`.
+    """What `outcome`, which came from `source`, does to `task`. None means that the body could not be parsed.
 
-    1. A final task changes no more: the outcome is a duplicate, late, or a conflict.
-    2. No outcome, or one that is not believed, is a hint: kept, and the task is polled.
-    3. A believed end settles the task and owes its notices.
-    4. A believed "still running" moves the progress, and may teach us the provider's id.
+    1. A final task does not change any more: the outcome is a duplicate, late, or a conflict.
+    2. No outcome, or one that is not believed, is a hint: it is kept, and the task is polled.
+    3. A believed end settles the task and creates its notices.
+    4. A believed "still running" updates the progress, and may give us the provider's id.
     """
     if task.state.is_final:
         return Decision(_verdict_after_end(task, outcome))
     called = _record_call(task, policy, now) if source is OutcomeSource.CALLBACK else task
     if source is OutcomeSource.POLL and outcome is not None and not matches_task(task, outcome):
-        return Decision(Verdict.HINT)  # an answer about something else: it changes nothing
+        return Decision(Verdict.HINT)  # the reply is about another task
     if outcome is None or not is_believed(task, outcome, source, policy, now):
         verdict = Verdict.UNPARSED if outcome is None else Verdict.HINT
         return Decision(verdict, add_hint(called, outcome, policy, now))
@@ -79,7 +79,7 @@ def decide(task: Task, outcome: Outcome | None, source: OutcomeSource, policy: P
 
 
 def is_believed(task: Task, outcome: Outcome, source: OutcomeSource, policy: Policy, now: int) -> bool:
-    """Whether the outcome may change the task as it stands. A completion without a picture never may."""
+    """Whether the outcome may change the task now. A completion without a picture never may."""
     if outcome.ending is Ending.COMPLETED and not outcome.images:
         return False
     if source is not OutcomeSource.CALLBACK:
@@ -92,10 +92,11 @@ def is_believed(task: Task, outcome: Outcome, source: OutcomeSource, policy: Pol
 
 
 def matches_task(task: Task, outcome: Outcome) -> bool:
-    """Whether a poll's reply can be about this task: its model, and when the provider made it (± 10 minutes).
+    """Whether a poll's reply can be about this task: the model fits, and so does the creation time (± 10 minutes).
 
-    The provider's own `created_at` from the answer is compared where we have it, which forgives a wrong clock. Of a
-    task that somebody else submits we only know when its URL was made; or its id, which may be of an older submission.
+    If the answer to the submission carried the provider's `created_at`, the reply must match it, so a wrong clock of
+    ours does no harm. For a task that was submitted elsewhere, the reply must not be older than the callback URL,
+    unless it has the task's id: that submission may be older than the URL.
     """
     if task.model and outcome.model and task.model != outcome.model:
         return False
@@ -105,18 +106,18 @@ def matches_task(task: Task, outcome: Outcome) -> bool:
         return abs(outcome.created_at - task.provider_created_at) <= CREATED_TOLERANCE_MS
     if task.origin is TaskOrigin.SUBMITTED and task.submitted_at is not None:
         return abs(outcome.created_at - task.submitted_at) <= CREATED_TOLERANCE_MS
-    told = task.task_id is not None and outcome.task_id == task.task_id
-    return told or outcome.created_at >= task.created_at - CREATED_TOLERANCE_MS
+    same_id = task.task_id is not None and outcome.task_id == task.task_id
+    return same_id or outcome.created_at >= task.created_at - CREATED_TOLERANCE_MS
 
 
 def settle_task(
     task: Task, outcome: Outcome, source: OutcomeSource, policy: Policy, now: int, *, confirmed: bool = True
 ) -> Decision:
-    """The task at its end, with the notices that tell of it."""
+    """The settled task, with the notices that report it."""
     state = _STATE_AT_END[outcome.ending]
     error = outcome.error
     if state is not TaskState.COMPLETED and error is None:
-        error = TaskError(None, f"the provider says {outcome.status} and gives no reason")
+        error = TaskError(None, f"the provider reports {outcome.status} without a reason")
     done = replace(
         task,
         **_NOTHING_LEFT,
@@ -151,7 +152,7 @@ def settle_task(
 
 
 def mark_lost(task: Task, policy: Policy, now: int) -> Decision:
-    """The task given up, unless a callback still comes. A minted URL that was never used ends without a word."""
+    """The task given up; a late callback can still settle it. A minted URL that was never used creates no notice."""
     used = task.origin is not TaskOrigin.MINTED or task.submitted_at is not None
     gone = replace(task, **{**_NOTHING_LEFT, "unsure": task.unsure}, state=TaskState.LOST)
     report = Report(
@@ -166,12 +167,12 @@ def mark_lost(task: Task, policy: Policy, now: int) -> Decision:
 
 
 def add_hint(task: Task, outcome: Outcome | None, policy: Policy, now: int) -> Task:
-    """The task with a hint kept and its poll due at once. The first terminal hint starts the ladder anew."""
+    """The task with the hint kept and a poll due at once. The first terminal hint restarts the hint's polls."""
     known = task.hint
     fresh = known is None and task.hint_step is None
     if outcome is not None and (known is None or outcome.is_terminal or not known.is_terminal):
         if outcome.task_id is None and known is not None and known.task_id is not None:
-            outcome = replace(outcome, task_id=known.task_id)  # the only id there is to ask by
+            outcome = replace(outcome, task_id=known.task_id)  # the only id to poll by
         known = outcome
     first_end = outcome is not None and outcome.is_terminal and not (task.hint is not None and task.hint.is_terminal)
     if not (fresh or first_end):
@@ -184,9 +185,9 @@ def add_hint(task: Task, outcome: Outcome | None, policy: Policy, now: int) -> T
 
 
 def mark_unsure(task: Task, now: int, expected_ms: int) -> Task:
-    """The task when nobody knows whether the provider took it: waiting, its place held for a while, then looked at.
+    """The task when it is unclear whether the provider took it: it waits, holds its place for a while, then is polled.
 
-    With an id that a callback taught us we do know.
+    If a callback already gave us the provider's id, the task is not unsure.
     """
     sure = task.task_id is not None
     look_at = now + (expected_ms if sure else unsure_place(expected_ms))
@@ -204,15 +205,15 @@ def mark_unsure(task: Task, now: int, expected_ms: int) -> Task:
 
 
 def task_deadline(task: Task, policy: Policy) -> int:
-    """When the task may be given up: counted from its submission; a minted URL that was never used, from its making."""
+    """When the task may be given up, counted from its submission, or from its creation if it was never submitted."""
     return (task.submitted_at or task.created_at) + policy.deadline_ms
 
 
 def owed_notices(task: Task, report: Report, policy: Policy, now: int) -> tuple[Notice, ...]:
-    """The notices that this report owes: one for each target that wants to hear it. Where pictures can be shown, it
-    waits for them, until the archive has them or `picture_wait_ms` have passed.
+    """One notice for each target that wants this report. A target that can show pictures gets its notice when the
+    archive has them, or after `picture_wait_ms`.
 
-    A task whose targets are gone from the settings, all of them, is told as one that names none.
+    If all the targets that a task names are gone from the settings, the task is treated as if it named none.
     """
     with_pictures = now + policy.picture_wait_ms if report.images else now
     if task.targets and not any(target.name in task.targets for target in policy.targets):
@@ -232,7 +233,7 @@ def owed_notices(task: Task, report: Report, policy: Policy, now: int) -> tuple[
 
 
 def picture_digest(images: Iterable[Image]) -> str | None:
-    """What two sets of pictures are compared by: their URLs without the query (links are signed anew), in any order."""
+    """Equal for equal pictures: a digest of their URLs in any order, without the query, which holds a signature."""
     urls = sorted(image.url.partition("?")[0] for image in images)
     return hashlib.blake2b("\n".join(urls).encode("utf-8", "replace"), digest_size=16).hexdigest() if urls else None
 
@@ -243,7 +244,7 @@ def pause_task(task: Task, due_at: int) -> Task:
 
 
 def requeue_task(task: Task, due_at: int) -> Task:
-    """The task back in the queue after a submission that certainly came to nothing."""
+    """The task back in the queue after a submission that the provider certainly did not take."""
     return replace(
         task,
         state=TaskState.QUEUED,
@@ -270,7 +271,7 @@ def _verdict_after_end(task: Task, outcome: Outcome | None) -> Verdict:
 
 
 def _record_call(task: Task, policy: Policy, now: int) -> Task:
-    """A callback came on its token: a queued task was taken by someone, a minted URL is in use."""
+    """The task after a callback on its token: a queued task must have been submitted, a minted URL is in use."""
     if task.called_at is None:
         task = replace(task, called_at=now, submitted_at=task.submitted_at or now)
     return mark_unsure(task, now, policy.sweep_first_ms) if task.state is TaskState.QUEUED else task
@@ -293,16 +294,17 @@ def _apply_progress(task: Task, outcome: Outcome) -> Task:
 
 
 def _duration_ms(task: Task, now: int) -> int | None:
-    """Milliseconds from the submission; None where we do not know when it was: another made it."""
-    ours = task.origin is TaskOrigin.SUBMITTED and task.submitted_at is not None
-    return max(0, now - (task.submitted_at or 0)) if ours else None
+    """Milliseconds since the submission; None if it was made elsewhere, since we do not know when."""
+    if task.origin is not TaskOrigin.SUBMITTED or task.submitted_at is None:
+        return None
+    return max(0, now - task.submitted_at)
 
 
 def wants_task(task: Task, target: Target) -> bool:
-    """Whether the target hears of this task: one that names its targets goes to these, whatever they else hear of."""
+    """Whether the target gets notices of this task. A task that names targets goes to those, whatever their filters."""
     if task.targets is not None:
         return target.name in task.targets
-    a_model = task.model is None or _any_match(target.models, task.model)  # it may be one of these: better told
+    a_model = task.model is None or _any_match(target.models, task.model)  # unknown: it may match
     return a_model and _any_match(target.labels, task.label or "")
 
 

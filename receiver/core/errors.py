@@ -1,22 +1,22 @@
-"""Every error that the rooms raise on purpose, so that each caller knows what it may meet.
+"""Every error that is raised on purpose, so that a caller knows what to expect.
 
 ReceiverError
 ├── SettingsError        a setting is wrong; `serve` and the commands end with status 2
-├── StoreError           the database did something we do not know how to live with
-│   ├── Unavailable      busy, full, I/O or closing: nothing was stored; ask again later (503)
-│   ├── Stale            a guarded update met fewer rows than it expected; decide again
-│   ├── Locked           another process holds this database
-│   ├── Newer            its schema is from a newer version of this program
-│   └── Corrupt          it does not pass its own check
-├── Unwritable           the archive's disk takes nothing
-├── NotFetched           a picture that could not be fetched; says whether trying again is of any use
-├── Refused              an API request that cannot be accepted; carries status, code and field
-└── ApiError             what the client raises when our own API says no
+├── StoreError           the database failed
+│   ├── StoreUnavailable busy, full, I/O or closing: nothing was stored; ask again later (503)
+│   ├── StaleUpdate      a guarded update met fewer rows than it expected; decide again
+│   ├── DatabaseLocked   another process holds this database
+│   ├── NewerSchema      its schema is from a newer version of this program
+│   └── CorruptDatabase  it fails its own integrity check
+├── Unwritable           a file or folder cannot be written
+├── NotFetched           a picture could not be fetched; says whether trying again can help
+├── RequestRefused       an API request that cannot be accepted; carries status, code and field
+└── ApiError             what the client raises when our own API refuses a request
 """
 
 
 class ReceiverError(Exception):
-    """The root. `problem` says in one line what is wrong, `remedy` what to do about it, if anything is known.
+    """The root. `problem` says in one line what is wrong; `remedy` says what to do about it, if that is known.
 
     As a string it is both: `problem; remedy`.
     """
@@ -28,7 +28,7 @@ class ReceiverError(Exception):
 
 
 class SettingsError(ReceiverError):
-    """A setting is unknown, unreadable or out of range; the text names it and never shows a secret."""
+    """A setting is unknown, unreadable or out of range. The text names it and never shows a secret."""
 
 
 class StoreError(ReceiverError):
@@ -36,7 +36,7 @@ class StoreError(ReceiverError):
 
 
 class StoreUnavailable(StoreError):
-    """Nothing was stored, and trying again later may work. `retry_after_s` is a hint in seconds."""
+    """Nothing was stored; trying again later may work. `retry_after_s` is a hint."""
 
     def __init__(self, problem: str, *, remedy: str | None = None, retry_after_s: int = 5) -> None:
         super().__init__(problem, remedy=remedy)
@@ -44,30 +44,30 @@ class StoreUnavailable(StoreError):
 
 
 class StaleUpdate(StoreError):
-    """A row was no longer in the state that the update expected; the transaction was rolled back."""
+    """A row was not in the state that the update expected. The transaction was rolled back."""
 
 
 class DatabaseLocked(StoreError):
-    """Another process holds the lock beside this database."""
+    """Another process holds the lock file of this database."""
 
 
 class NewerSchema(StoreError):
-    """The database was written by a newer version; this one would damage it."""
+    """The database was written by a newer version of this program; this version would damage it."""
 
 
 class CorruptDatabase(StoreError):
-    """The database does not pass its own integrity check."""
+    """The database fails its own integrity check."""
 
 
 class Unwritable(ReceiverError):
-    """The archive's disk takes nothing: full, read-only, or not ours. The text says which."""
+    """A file or folder cannot be written: the disk is full or read-only, or it is not ours. The text says which."""
 
 
 class NotFetched(ReceiverError):
-    """A picture could not be fetched; the text says why and names no more of its link than the host.
+    """A picture could not be fetched. The text says why; of the link it shows only the host.
 
-    `permanent`: trying again is of no use. `silent`: the host did not answer, and would not for its other pictures.
-    `forbidden`: we did not ask, since its place is not trusted.
+    `permanent`: trying again cannot help. `silent`: the host did not answer, so its other pictures need not be tried.
+    `forbidden`: we did not ask, because the address is not allowed.
     """
 
     def __init__(self, problem: str, *, permanent: bool = False, silent: bool = False, forbidden: bool = False) -> None:
@@ -80,7 +80,7 @@ class NotFetched(ReceiverError):
 class RequestRefused(ReceiverError):
     """A request that cannot be accepted as it stands.
 
-    `status` is the HTTP status (400, 404, 409, 422), `code` a word or the provider's own code, `field` the
+    `status` is the HTTP status (400, 404, 409, 422), `code` is a word or the provider's own code, and `field` is the
     parameter or key at fault, if there is one.
     """
 
@@ -94,7 +94,7 @@ class RequestRefused(ReceiverError):
 
 
 class ApiError(ReceiverError):
-    """Our API answered with an error, or not at all (`status` 0)."""
+    """Our API answered with an error, or did not answer (`status` 0)."""
 
     def __init__(self, status: int, code: str, problem: str, field: str | None = None) -> None:
         super().__init__(problem)

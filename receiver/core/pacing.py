@@ -1,8 +1,8 @@
-"""When may a target be told: what goes first, quiet hours, windows of digests, rests, rates. Pure.
+"""When a target may get its next message: order, quiet hours, digest windows, rate limits, rests after failures. Pure.
 
-`plan` says what a target's next send is, from what the store knows of it; `quiet_until` whether it may be told at all.
-Times are milliseconds UTC, spans milliseconds. A clock may be put back: a rest or a window further ahead than it can be
-counts as over, and `ahead` says how far ahead the times of rows can be.
+`plan_send` says what a target's next send is, `quiet_until` whether quiet hours are on. A rest is a circuit breaker.
+Times are milliseconds UTC, spans milliseconds. The clock may be set back: a rest or window that ends later than any can
+counts as over, and `latest_times` says how late the times of stored rows can be.
 """
 
 from collections import deque
@@ -16,56 +16,56 @@ from receiver.core.types import MessageRate, Notice, NoticeState, QuietHours, Ta
 
 HOUR = 3_600_000
 DIGEST_MOST = 200  # notices in one message
-DIGEST_LENGTH = 1 << 20  # characters of their reports, beyond which it takes no more of them
-HELD_AT_ONCE = 200  # rows that are put off in one go
-FAILURES_MOST = 3  # one after the other; from then on a target rests after each
-REST_MOST = 300_000  # so that one message that is always refused does not hold up the others
-RETRY_AFTER_MOST = HOUR  # what a service may ask of us at most
-PUT_OFF_MS = 5_000  # until we try again what we could not even begin
+DIGEST_LENGTH = 1 << 20  # characters of their reports; a digest that has more takes no further notice
+HELD_AT_ONCE = 200  # rows that one write holds back
+FAILURES_MOST = 3  # in a row; from then on a target rests after each
+REST_MOST = 300_000  # short, so that one message that is always refused does not hold up the others
+RETRY_AFTER_MOST = HOUR  # the longest Retry-After of a service that we obey
+PUT_OFF_MS = 5_000  # until the next try of a send that could not even begin
 
 
 class TargetQueue(Struct, frozen=True, gc=False):
-    """What the store knows of a target: the first time of each kind of row that is open, of leases the last;
-    what is kept from its messages before."""
+    """What the store knows of a target: of each kind of open row the first time (of leases, the last), and what earlier
+    messages left behind."""
 
     name: str
-    lease_last: int | None = None  # of sends under way, or whose process died
-    send_first: int | None = None  # sends to be tried again
+    lease_last: int | None = None  # of sends that are under way or whose process died
+    send_first: int | None = None  # sends to retry
     held_first: int | None = None  # notices that are held
     due_first: int | None = None  # notices that are due, now or later
     window_at: int | None = None  # when the window of its digest ends
-    failures: int = 0  # one after the other
+    failures: int = 0  # in a row
     rest_until: int | None = None
 
 
 class SendStep(Enum):
     """What a target's next send is."""
 
-    WAIT = "wait"  # there is none now
-    RETRY = "retry"  # one that failed, or whose process died
-    DIGEST = "digest"  # those that were held
-    FIRST = "first"  # a notice of its own
-    HOLD = "hold"  # none: those that are due are held until the window's end
+    WAIT = "wait"  # nothing to send now
+    RETRY = "retry"  # a send that failed or whose process died
+    DIGEST = "digest"  # the notices that were held
+    FIRST = "first"  # one notice by itself
+    HOLD = "hold"  # nothing: due notices are held until the window ends
 
 
 class SendPlan(Struct, frozen=True, gc=False):
-    """A step; of WAIT, `at` is when to look again (None: nothing is to come)."""
+    """The next step. `at` is when to look again (WAIT; None: nothing is to come) or when the window ends (HOLD)."""
 
     step: SendStep
     at: int | None = None
 
 
 class LatestTimes(Struct, frozen=True, gc=False):
-    """The last times that a target's rows can have at some moment: those that are later were set by another clock."""
+    """The latest times that a target's rows can have; a later one was set before the clock was set back."""
 
     target: str
-    retries: tuple[int, ...]  # of sends, by how many tries of them failed; the last also for more
-    due: int  # of notices that are due
-    held: int  # of those that are held
+    retries: tuple[int, ...]  # of sends, by the number of failed tries; the last one also covers more
+    due: int  # of due notices
+    held: int  # of held notices
 
 
 def latest_times(target: Target, now: int, schedule: Sequence[int], picture_wait: int) -> LatestTimes:
-    """How far ahead a target's times can be at `now`, by the gaps between tries and its own wishes."""
+    """How late a target's times can be at `now`, by the gaps between tries and the target's settings."""
     quiet = quiet_until(target.quiet, now) if target.quiet is not None else None
     gaps = (PUT_OFF_MS, *(int(gap * 1.2) for gap in schedule))
     return LatestTimes(
@@ -77,19 +77,19 @@ def latest_times(target: Target, now: int, schedule: Sequence[int], picture_wait
 
 
 def plan_send(standing: TargetQueue, target: Target, now: int, free_at: int) -> SendPlan:
-    """What the target's next send is at `now`; not before `free_at`, by its rate.
+    """What the target's next send is at `now`. Its rate limit allows nothing before `free_at`.
 
-    1. One send at a time: with one under way it waits, and so it does while it rests.
-    2. A send that failed goes before anything new: a target that is down is probed with what it refused.
-    3. Notices whose holding is over go together.
-    4. One that is due goes alone, unless a window is open: then it is held until that ends.
+    1. One send at a time: the target waits while one is under way, and while it rests.
+    2. A failed send goes before anything new, so that a target that is down is probed with what it refused.
+    3. Notices that were held, and whose hold is over, go together as a digest.
+    4. A due notice goes alone, unless a digest window is open: then it is held until the window ends.
     """
     if standing.lease_last is not None and standing.lease_last > now:
         return SendPlan(SendStep.WAIT, standing.lease_last)
     blocked = max(free_at, _plausible_time(standing.rest_until, now, RETRY_AFTER_MOST) or 0)
     window = _plausible_time(standing.window_at, now, target.digest_ms) if target.digest_ms else None
     open_ = (
-        (SendStep.RETRY, standing.lease_last),  # over: its process died
+        (SendStep.RETRY, standing.lease_last),  # a lease that ended: its process died
         (SendStep.RETRY, standing.send_first),
         (SendStep.DIGEST, standing.held_first),
         (SendStep.FIRST if window is None else SendStep.HOLD, standing.due_first),
@@ -105,15 +105,15 @@ def plan_send(standing: TargetQueue, target: Target, now: int, free_at: int) -> 
 
 
 def _plausible_time(at: int | None, now: int, most: int) -> int | None:
-    """`at`, if it is still to come, and not further ahead than it can be."""
+    """`at`, if it lies ahead, by no more than `most`."""
     return at if at is not None and now < at <= now + most else None
 
 
 def rest_until(failures: int, next_try: int | None, now: int, first_gap: int) -> int | None:
-    """Until when a target rests that failed `failures` times in a row; None while these are too few.
+    """When the rest of a target that failed `failures` times in a row ends; None while these are too few for one.
 
-    `next_try` is when the first of its failed sends is tried again, `first_gap` what a new one would wait: a rest is
-    never longer than any notice would wait for its own next try, and never than `REST_MOST`.
+    `next_try` is when the first of its failed sends is retried, `first_gap` how long a new one would wait. A rest is
+    never longer than a notice would wait for its own next try, and never longer than `REST_MOST`.
     """
     if failures < FAILURES_MOST:
         return None
@@ -123,23 +123,23 @@ def rest_until(failures: int, next_try: int | None, now: int, first_gap: int) ->
 class WaitReason(StrEnum):
     """What a notice waits for."""
 
-    QUIET = "quiet"  # hours in which its target is not told
-    DIGEST = "digest"  # the end of its target's window
+    QUIET = "quiet"  # the end of its target's quiet hours
+    DIGEST = "digest"  # the end of its target's digest window
     RETRY = "retry"  # the next try
     REST = "rest"  # its target failed several times in a row
-    RATE = "rate"  # its target's
-    PICTURES = "pictures"  # of its task
+    RATE = "rate"  # its target's rate limit
+    PICTURES = "pictures"  # the archive's copies of its task's pictures
 
 
 class NoticeWait(Struct, frozen=True, gc=False):
-    """What a notice waits for, and until when at least."""
+    """What a notice waits for, and the earliest time at which that ends."""
 
     why: WaitReason
     until: int
 
 
 def notice_wait(notice: Notice, target: Target, standing: TargetQueue, now: int, free_at: int) -> NoticeWait | None:
-    """What a notice waits for that is due or held; None where that is only its turn. `free_at` is as of `plan`."""
+    """What a due or held notice waits for; None if only for its turn. `free_at` is as in `plan_send`."""
     found, until = None, max(now, notice.due_at)
     if notice.state is NoticeState.HELD:
         found = WaitReason.DIGEST
@@ -160,28 +160,28 @@ def notice_wait(notice: Notice, target: Target, standing: TargetQueue, now: int,
 
 
 class RateLimit:
-    """A rate: in any span of `per_ms` at most `count` messages go. In memory: a restart begins with an empty span."""
+    """A rate limit: at most `count` messages in any span of `per_ms`. Kept in memory: a restart begins at zero."""
 
     def __init__(self, rate: MessageRate) -> None:
         self._per_ms = rate.per_ms
         self._last: deque[int] = deque(maxlen=rate.count)
 
     def free_at(self, now: int) -> int:
-        """From when on the next message may go: `now`, or later."""
-        while self._last and not now - self._per_ms < self._last[0] <= now:  # long ago, or by a clock since put back
+        """When the next message may go: `now`, or later."""
+        while self._last and not now - self._per_ms < self._last[0] <= now:  # long ago, or the clock was set back since
             self._last.popleft()
         return self._last[0] + self._per_ms if len(self._last) == self._last.maxlen else now
 
     def count_message(self, now: int) -> None:
-        """One goes."""
+        """A message goes at `now`."""
         self._last.append(now)
 
 
 def quiet_until(quiet: QuietHours, now: int) -> int | None:
-    """When the quiet hours end in which `now` lies; None outside of them.
+    """When the quiet hours that `now` lies in end; None outside quiet hours.
 
-    They begin when the zone's clocks first show their start, and end when these last show their end: an hour that
-    comes twice is quiet both times, and where clocks leap over a time, the leap counts as it.
+    They begin when the zone's clocks first show the start, and end when these last show the end. So an hour that comes
+    twice is quiet both times. If the clocks skip a time, the moment of the skip counts as that time.
     """
     from zoneinfo import ZoneInfo  # only where there are quiet hours
 
@@ -197,11 +197,11 @@ def quiet_until(quiet: QuietHours, now: int) -> int | None:
 
 
 def _instants_of_minute(day: date, minute: int, zone: tzinfo) -> tuple[int, int]:
-    """When the clocks of `zone` show this minute of the day, the first and the last time; both the leap's moment where
-    they leap over it."""
+    """The first and the last moment at which the clocks of `zone` show this minute of the day. If they skip it, both
+    are the moment of the skip."""
     clock = datetime(day.year, day.month, day.day, minute // 60, minute % 60, tzinfo=zone)
     first, last = (clock.replace(fold=fold).timestamp() for fold in (0, 1))
-    if first > last:  # by the offset before the leap it lies after it, and the other way round
+    if first > last:  # skipped: the offset before the skip gives a time after it, and the other way round
         before, after = last, first
         offset = datetime.fromtimestamp(before, zone).utcoffset()
         while after - before > 1:

@@ -1,8 +1,8 @@
 """How fast a provider may be asked: its rate limit (429) and the circuit breaker for a key it refuses. Pure.
 
 `ProviderPace` is a value; `after` makes the next one from what an answer says. Submit and sweep each keep one.
-Times are milliseconds UTC. A pause further ahead than it can be was set by a clock that has been put back, and counts
-as over.
+Times are milliseconds UTC. A pause that ends later than any can was set before the clock was set back, and counts as
+over.
 """
 
 from enum import Enum
@@ -16,7 +16,7 @@ SPACING_MOST_MS = 30_000
 
 
 class Signal(Enum):
-    """What an answer says of the pace, whatever else it says."""
+    """What an answer says about the pace."""
 
     FINE = "fine"  # the provider worked on the request
     BUSY = "busy"  # 429, or its own "not available"
@@ -27,12 +27,12 @@ class Signal(Enum):
 class ProviderPace(Struct, frozen=True):
     """How many requests may be under way (`places`), how far apart they start (`spacing_ms`), and until when none may.
 
-    A 429 halves the places and doubles the spacing, once for all requests that were under way together; a place comes
-    back each minute, the spacing is halved by each answer that is fine. A refused key opens the breaker: one request
-    probes after 1, 2, 4 … 15 minutes.
+    A 429 halves the places and doubles the spacing, once for all requests that were under way together. One place comes
+    back each minute; each good answer halves the spacing. A refused key opens the circuit breaker: after 1, 2, 4, 8 and
+    15 minutes a single request probes.
     """
 
-    concurrency: int = 1  # places while all is well
+    concurrency: int = 1  # places when the provider has not complained
     spacing_least_ms: int = 0
     retry_after_most_ms: int = RETRY_AFTER_MOST
     limit: int | None = None  # places at `limited_at`; None: all
@@ -56,7 +56,7 @@ class ProviderPace(Struct, frozen=True):
         return max(self.spacing_ms, self.spacing_least_ms)
 
     def is_busy(self, now: int) -> bool:
-        """Whether the provider asked for a rest that is not over."""
+        """Whether the provider asked for a rest that is not over yet."""
         return is_paused(self.busy_until, now, max(self.retry_after_most_ms, SPACING_MOST_MS))
 
     def is_unauthorized(self, now: int) -> bool:
@@ -70,7 +70,7 @@ class ProviderPace(Struct, frozen=True):
         return max(ends, default=None)
 
     def probing(self, now: int, answer_within_ms: int) -> "ProviderPace":
-        """A request goes out to probe the refused key: the next waits for its answer, or for `answer_within_ms`."""
+        """The pace while one request probes the key: the next waits for its answer, at most `answer_within_ms`."""
         return replace(self, unauthorized=True, unauthorized_until=now + answer_within_ms)
 
     def after(self, signal: Signal, *, sent_at: int, now: int, retry_after_ms: int | None = None) -> "ProviderPace":
@@ -81,7 +81,7 @@ class ProviderPace(Struct, frozen=True):
             case Signal.BUSY:
                 return self._slowed(sent_at, now, retry_after_ms or 0)
             case Signal.FINE if not any(sent_at <= at <= now for at in (self.refused_at, self.limited_at)):
-                # else a refusal that came meanwhile knows better
+                # a refusal that came in the meantime is newer and wins
                 spacing_ms = max(self.spacing // 2, self.spacing_least_ms)
                 return replace(
                     self, unauthorized=False, refusals=0, unauthorized_until=0, busy_until=0, spacing_ms=spacing_ms

@@ -1,7 +1,7 @@
-"""Words from outside made fit to be shown: cleaned, cut, calmed; money, durations and addresses as people read them.
+"""Makes text from outside safe to show: stripped, truncated, mentions defused. Formats money, durations and URLs.
 
-What is clean has no control and no format character (every bidirectional override is one), so it forges no line and
-turns no writing. Whatever is live in one service's markup is that service's file to escape.
+Stripped text has no control or format characters (bidirectional overrides are among these), so it cannot forge a line
+or reverse the text. Escaping for a service's own markup is left to that service's file.
 """
 
 import re
@@ -20,26 +20,26 @@ _MENTIONS = re.compile(
 
 
 def one_line(text: str, most: int) -> str:
-    """`text` from outside as one line of at most `most` characters: no control, no bidirectional override."""
+    """`text` from outside as one line of at most `most` characters, without control or format characters."""
     return truncate_text(" ".join(strip_control_chars(text, most).split()), most)
 
 
 def strip_control_chars(text: str, most: int) -> str:
-    """Without control and format characters, which hold every bidirectional override; line ends become newlines.
+    """`text` without control and format characters; every kind of line end becomes a newline.
 
-    Reads no more than four times the `most` characters that will be shown: an error can be as long as a body.
+    Reads at most four times the `most` characters that will be shown, because an error can be as long as a body.
     """
     lines = re.sub(r"\r\n?|[\u0085\u2028\u2029\v\f]", "\n", text[: 4 * most]).replace("\t", " ")
     return "".join(c for c in lines if c == "\n" or c in _JOINERS or unicodedata.category(c) not in {"Cc", "Cf", "Cs"})
 
 
 def truncate_text(text: str, most: int) -> str:
-    """`text` in at most `most` characters, the last of them an ellipsis if something is missing."""
+    """`text` in at most `most` characters, ending in an ellipsis if it was cut."""
     return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 
 def fit_escaped(text: str, most: int, write: Callable[[str], str], measure: Callable[[str], int] = len) -> str:
-    """`write(text)` in at most `most`, as `measure` counts: cut before it is written, so that no escape is in two."""
+    """`write(text)`, at most `most` by `measure`. `text` is cut before it is escaped, so that no escape is split."""
     written = write(text)
     if measure(written) <= most:
         return written
@@ -54,28 +54,28 @@ def fit_escaped(text: str, most: int, write: Callable[[str], str], measure: Call
 
 
 def defuse_mentions(text: str) -> str:
-    """With a zero-width space after each `@` or `<`, and after `]` where a link's address could follow: so that no chat
-    service takes the word for a call or a link."""
+    """`text` with a zero-width space after each `@` and `<`, and after `]` where a link's address could follow: no chat
+    service then sees a mention or a link."""
     return _MENTIONS.sub("\\1\u200b", text)
 
 
 def encode_url(url: str) -> str:
-    """A URL in ASCII, whole: what may not stand in one (spaces, controls, `<`), and `@`, is percent-encoded."""
+    """A whole URL in ASCII: `@`, and what a URL may not contain (spaces, controls, `<`), is percent-encoded."""
     return quote(url, safe="%/:?#[]!$&'()*+,;=~", errors="replace")
 
 
 def web_url(url: str | None) -> str | None:
-    """`address(url)` if it is one of the web's, which alone may be made a link; None for `javascript:` and the like."""
+    """`encode_url(url)` if it is http or https: only those become links. None for `javascript:` and the like."""
     return encode_url(url) if url and re.match(r"https?://", url, re.IGNORECASE) else None
 
 
 def is_plausible_cost(cost: Decimal) -> bool:
-    """Whether it can be an amount of money; 1E+999999 would print a million digits."""
+    """Whether `cost` can be an amount of money; 1E+999999 would print a million digits."""
     return cost.is_finite() and cost.adjusted() <= 9 and cost >= 0
 
 
 def format_usd(cost: Decimal | None) -> str:
-    """USD with two to six decimals, or empty."""
+    """`cost` in USD with two to six decimals; empty if unknown or implausible."""
     if cost is None or not is_plausible_cost(cost):
         return ""
     whole, _, part = format(round(abs(cost), 6), "f").partition(".")
@@ -83,7 +83,7 @@ def format_usd(cost: Decimal | None) -> str:
 
 
 def format_duration(span_ms: int | None) -> str:
-    """`span_ms` milliseconds as a person says it (`1 min 12 s`); empty if unknown or negative."""
+    """`span_ms` milliseconds as people say it (`1 min 12 s`); empty if unknown or negative."""
     if span_ms is None or span_ms < 0:  # a clock that was set back
         return ""
     seconds = round(span_ms / 1000)
@@ -98,5 +98,5 @@ def format_duration(span_ms: int | None) -> str:
 
 
 def join_nonempty(*parts: str) -> str:
-    """Those that are not empty, with a middle dot between them."""
+    """The parts that are not empty, joined with a middle dot."""
     return " · ".join(part for part in parts if part)

@@ -1,6 +1,6 @@
-"""When is the next try, the next poll? Pure functions of counts, times and a random number in [0, 1).
+"""When the next try or poll is due: backoff, jitter, Retry-After. Pure functions of counts, times and a random number.
 
-Every span is in milliseconds. `luck` is the jitter's random number, handed in so that tests can choose it.
+Every span is in milliseconds. `jitter` is a random number in [0, 1), passed in so that tests can choose it.
 """
 
 from collections.abc import Sequence
@@ -8,23 +8,23 @@ from collections.abc import Sequence
 MINUTE = 60_000
 HINT_LADDER = (0, 2_000, 5_000, 15_000, 60_000)  # after a hint: at once, then after these gaps, then normal ones
 UNSURE_MOST = 15 * MINUTE  # an unsure submission holds its place no longer than this
-SUBMIT_BACKOFF = (1_000, 2_000, 5_000, 15_000, 30_000, MINUTE)  # between submissions that came to nothing
+SUBMIT_BACKOFF = (1_000, 2_000, 5_000, 15_000, 30_000, MINUTE)  # between submissions that the provider did not take
 PROBES = (MINUTE, 2 * MINUTE, 4 * MINUTE, 8 * MINUTE, 15 * MINUTE)  # while the key or the balance is refused
-RETRY_AFTER_MOST = 10 * MINUTE  # what a provider may ask of us at most
+RETRY_AFTER_MOST = 10 * MINUTE  # the longest Retry-After of a provider that we obey
 GAP_GROWTH = 1.6
-REWIND_LEAST = 5_000  # less is how clocks are kept right
-HISTORY_LEAST = 20  # tasks that a model needs before its own past is believed
+REWIND_LEAST = 5_000  # a smaller step is a normal correction of the clock
+HISTORY_LEAST = 20  # tasks of a model before its own durations are used
 HISTORY_MOST = 500
 EXPECTED_LEAST = 30_000
 
 
 def expected_duration(durations: Sequence[int], *, first: int, most: int) -> int:
-    """How long a model's tasks take: 1.5 times the 0.99 quantile of `durations` (its last 500 that were settled by
-    accepted callbacks), from 20 on; until then `first`. Never under 30 s, never over `most`."""
+    """How long a task of a model may take: 1.5 times the 0.99 quantile of `durations`, those of its last 500 tasks that
+    accepted callbacks settled. `first` if there are fewer than 20. At least 30 s, at most `most`."""
     if len(durations) < HISTORY_LEAST:
         return min(first, most)
     ranked = sorted(durations)
-    quantile = ranked[min(len(ranked) - 1, int(0.99 * len(ranked)))]
+    quantile = ranked[int(0.99 * len(ranked))]
     return int(min(max(1.5 * quantile, EXPECTED_LEAST), most))
 
 
@@ -34,12 +34,12 @@ def poll_gap(step: int, *, first: int, most: int, jitter: float) -> int:
 
 
 def hint_gap(step: int) -> int | None:
-    """The wait before the hint's poll number `step`, or None when its ladder is climbed."""
+    """The wait before the hint's poll number `step`, or None when there are no more."""
     return HINT_LADDER[step] if step < len(HINT_LADDER) else None
 
 
 def submit_gap(tries: int, *, retry_after: int | None, jitter: float) -> int:
-    """The wait before a task is submitted again after `tries` (≥ 1) that came to nothing."""
+    """The wait before a task is submitted again after `tries` (≥ 1) failed submissions."""
     gap = add_jitter(SUBMIT_BACKOFF[min(tries, len(SUBMIT_BACKOFF)) - 1], jitter)
     return max(gap, min(retry_after or 0, RETRY_AFTER_MOST))
 
@@ -67,28 +67,28 @@ def add_jitter(span: float, jitter: float) -> int:
 
 
 class ClockRewind:
-    """Whether the clock was put back, or may have been: before the first look nobody knows.
+    """Detects that the clock was set back. The first call always says so: before it, nothing is known.
 
-    It stays so until `mended`: what is to be done about it may fail, or have to wait.
+    It keeps saying so until `mark_handled`, because what has to be done about it may fail or have to wait.
     """
 
     def __init__(self) -> None:
         self._latest: int | None = None
 
     def __call__(self, now: int) -> bool:
-        """Look, at `now`."""
+        """Whether the clock was set back, now that it shows `now`."""
         if self._latest is None or now < self._latest - REWIND_LEAST:
             return True
         self._latest = now
         return False
 
     def mark_handled(self, now: int) -> None:
-        """Count from `now` on."""
+        """The rewind was dealt with: compare with `now` from here on."""
         self._latest = now
 
 
 def is_paused(until: int, now: int, most: int) -> bool:
-    """Whether a pause until `until` is in force. One longer than `most` was set by a clock that has been put back."""
+    """Whether a pause until `until` is in force. One longer than `most` was set before the clock was set back."""
     return now < until <= now + most
 
 

@@ -1,6 +1,6 @@
-"""The words of this project as frozen types: tasks, callbacks, outcomes, notices and what they are made of.
+"""The project's vocabulary as frozen types: tasks, callbacks, outcomes, notices and their parts.
 
-No I/O and no imports of ours. Nothing here can be part of a cycle, so none of it is the garbage collector's (`gc`).
+No I/O, and no imports from the rest of the project. None of these can be part of a reference cycle, hence `gc=False`.
 Times are integer milliseconds UTC, durations say their unit in their name, money is `Decimal`. Everything here can be
 compared, copied with `msgspec.structs.replace` and encoded by msgspec.
 """

@@ -1,4 +1,4 @@
-"""Notices: what is owed to whom, what it says, and how it went."""
+"""Notices: what is sent to which target, what it says, and how it went."""
 
 from decimal import Decimal
 from enum import StrEnum
@@ -9,7 +9,7 @@ from receiver.core.types.tasks import Image, TaskError
 
 
 class NoticeEvent(StrEnum):
-    """What a notice tells. A task that the provider cancelled is told as failed: nobody gets the pictures."""
+    """What a notice reports. A task that the provider cancelled is reported as failed: there are no pictures."""
 
     COMPLETED = "completed"
     FAILED = "failed"
@@ -32,18 +32,18 @@ class Report(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     cost: Decimal | None = None
     duration_ms: int | None = None
     text: str | None = None  # attention: what happened, and what to do
-    cause: str | None = None  # attention: the key that is told at most once an hour
+    cause: str | None = None  # attention: at most one an hour for each cause
 
 
 class AttachedPicture(Struct, frozen=True, gc=False):
-    """A picture that goes with a message: a file of the archive, and where the world can see it, if it can."""
+    """A picture that goes with a message: a file of the archive, and its public URL if it has one."""
 
     path: str
     url: str | None = None
 
 
 class NoticeState(StrEnum):
-    """Where a notice is."""
+    """The state of a notice."""
 
     DUE = "due"
     SENDING = "sending"
@@ -69,7 +69,8 @@ class Notice(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Send(Struct, frozen=True, kw_only=True, gc=False):
-    """What is claimed and sent in one go: a target and its notices. The claim number fences late answers."""
+    """What is claimed and sent in one go: a target and its notices. The claim number is a fencing token: a late result
+    of an older claim is ignored."""
 
     id: int
     target: str
@@ -80,17 +81,17 @@ class Send(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class AttemptResult(Struct, frozen=True, gc=False):
-    """What became of one attempt: `error` None means delivered; `permanent` means that trying again is of no use."""
+    """The result of one attempt. `error` None means delivered; `permanent` means that trying again cannot help."""
 
     error: str | None = None
     permanent: bool = False
     retry_after_ms: int | None = None
     duration_ms: int = 0
-    put_off: bool = False  # it was not even tried, for no fault of the target's: no try is used up
+    put_off: bool = False  # it could not begin, through no fault of the target's: this uses up no try
 
 
 class MessageStyle(StrEnum):
-    """How a service wants its messages written. All but text show pictures."""
+    """The format that a service wants its messages in. All but text show pictures."""
 
     TEXT = "text"
     EMAIL = "email"
@@ -101,7 +102,7 @@ class MessageStyle(StrEnum):
 
 
 class QuietHours(Struct, frozen=True, gc=False):
-    """Hours in which a target is not told: from `start` to `end`, minutes of the day on the clocks of `zone`."""
+    """Hours in which a target gets no messages: from `start` to `end`, minutes of the day on the clocks of `zone`."""
 
     start: int
     end: int
@@ -109,14 +110,14 @@ class QuietHours(Struct, frozen=True, gc=False):
 
 
 class MessageRate(Struct, frozen=True, gc=False):
-    """How many messages a target takes in a span."""
+    """The most messages that a target takes in a span."""
 
     count: int
     per_ms: int
 
 
 class Target(Struct, frozen=True, kw_only=True, gc=False):
-    """A named Apprise URL and what it wants to hear. The URL is a secret."""
+    """A named Apprise URL, and which notices it gets. The URL is a secret."""
 
     name: str
     url: str
@@ -126,9 +127,9 @@ class Target(Struct, frozen=True, kw_only=True, gc=False):
     models: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     style: MessageStyle = MessageStyle.TEXT
-    template: str | None = None  # Jinja2, its text; the first line that it writes is the title
-    template_file: str | None = None  # where that stands, as receiver.toml names it
-    digest_ms: int | None = None  # those that follow one within this span become one message
+    template: str | None = None  # the text of a Jinja2 template; the first line it writes is the title
+    template_file: str | None = None  # its file, as receiver.toml names it
+    digest_ms: int | None = None  # notices that follow one within this span become one message
     quiet: QuietHours | None = None
     quiet_except: frozenset[NoticeEvent] = frozenset()
     rate: MessageRate | None = None

@@ -1,4 +1,4 @@
-"""What a decision is made of and by; and how long what comes of it is kept."""
+"""The decision that `decide` makes, the settings that it goes by, and how long rows are kept."""
 
 from enum import StrEnum
 
@@ -16,7 +16,7 @@ class ConfirmMode(StrEnum):
 
 
 class Policy(Struct, frozen=True, kw_only=True, gc=False):
-    """What `decide` needs to know of the settings."""
+    """The settings that decisions depend on."""
 
     targets: tuple[Target, ...] = ()
     confirm: ConfirmMode = ConfirmMode.MISMATCH
@@ -30,7 +30,7 @@ class Policy(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Retention(Struct, frozen=True):
-    """Days for which each kind of row is kept; 0 keeps for ever. A setting, and what prune goes by."""
+    """How many days each kind of row is kept; 0 keeps it for ever. The setting that `prune` follows."""
 
     tasks: int = 0
     callbacks: int = 90
@@ -44,7 +44,7 @@ class Retention(Struct, frozen=True):
 
 
 class Decision(Struct, frozen=True, gc=False):
-    """What an outcome does to a task: the task afterwards (None: unchanged), its pictures, the notices due."""
+    """What an outcome does to a task: the task afterwards (None: unchanged), its pictures, and the new notices."""
 
     verdict: Verdict
     task: Task | None = None

@@ -15,7 +15,7 @@ class SubmitResult(StrEnum):
     BUSY = "busy"  # 429, or 503 in the provider's own words
     REFUSED = "refused"  # 400, 404, 413, 422; 200 with an error and no id
     UNAUTHORIZED = "barred"  # 401, 402, 403: key or balance
-    UNCLEAR = "unclear"  # anything after which nobody knows
+    UNCLEAR = "unclear"  # anything else: the provider may or may not have taken it
 
 
 class SubmitAnswer(Struct, frozen=True, gc=False):
@@ -39,7 +39,7 @@ class PollResult(StrEnum):
 
 
 class PollReply(Struct, frozen=True, gc=False):
-    """The provider's reply to a poll; `body` is what came, kept if it changed anything."""
+    """The provider's reply to a poll; `body` is stored if it changed anything."""
 
     result: PollResult
     text: str
