@@ -1,8 +1,8 @@
-"""Callbacks in, verdicts out: each is on disk before its verdict is known outside.
+"""Stores callbacks and decides their verdicts. A callback is on disk before its verdict leaves this module.
 
-Callbacks that arrive while a transaction is under way wait together for the next one (group commit): one read of their
-tasks, `decide` folded over each task's callbacks in order of arrival, one commit. A body nobody can parse, or that
-breaks its row, costs only itself. Also here: replaying a stored callback.
+Callbacks that arrive during a transaction wait for the next one together (group commit): one read of their tasks,
+`decide` for each callback in order of arrival, one commit. A body that cannot be parsed, or whose row cannot be stored,
+does not affect the others. A stored callback can be replayed.
 """
 
 import asyncio
@@ -23,32 +23,32 @@ from receiver.telemetry import logs
 from receiver.telemetry.metrics import Metrics
 
 HELD_MOST = 16 * 1024 * 1024  # bytes read and not yet committed
-HELD_EACH = 4 * 1024  # bytes that one is counted as beside its own: it holds its connection, and its place here
+HELD_EACH = 4 * 1024  # bytes added for each callback: its connection, and its place in the queue
 BATCH_MOST = 256
-GATHER_MOST_S = 0.001  # how long the first of a row waits for half of it
-KEPT_MOST = 50  # callbacks kept per task
+GATHER_MOST_S = 0.001  # how long the first of a wave of callbacks waits for half of the wave
+KEPT_MOST = 50  # stored callbacks per task
 KEPT_BYTES_MOST = 2 * 1024 * 1024
 STALE_TRIES = 3
 
-_UNPARSED = "The body of a callback for {} could not be read; has the provider changed its format? {} {}"
-_KEPT = "It is kept: `receiver callbacks list --verdict unparsed`."
-_NOT_KEPT = "It is not kept: the task has too many already."
+_UNPARSED = "A callback for {} could not be parsed. The provider may have changed its format. {} {}"
+_KEPT = "To see the body, run `receiver callbacks list --verdict unparsed`."
+_NOT_KEPT = "The body is not stored, because this task already has too many callbacks."
 _POLLED = "The task is polled instead."
-_NOT_POLLED = "The task cannot be polled, for want of {}: look at the body, and at the provider's own list."
+_NOT_POLLED = "The task cannot be polled, because {}. Check the provider's task list."
 _CONTRADICTED = (
-    "{0} was told as {1}, which nobody could confirm, and now a callback says {2}. `receiver tasks show {0}` names the "
-    "callback; it is not believed by itself."
+    "{0} was reported as {1}, although no poll could confirm it. Now a callback says {2}, but it changes nothing by "
+    "itself. Check the provider's task list; `receiver tasks show {0}` names the callback."
 )
 _WITHDRAWN = (
-    "{0} was withdrawn, and yet a callback says how it ended: the provider took it after all, and it may cost. "
-    "`receiver tasks show {0}` names the callback, which has the pictures' links."
+    "{0} was cancelled here, but a callback says how it ended: the provider took it after all and may charge for it. "
+    "`receiver tasks show {0}` names the callback, which has the links to the pictures."
 )
 
 log = logging.getLogger(__name__)
 
 BodyParser = Callable[[bytes], Outcome | None]
 VerdictListener = Callable[[Verdict | StoreUnavailable], None]
-"""Hears once what became of a callback: its verdict when it is on disk, or why it is not. Must not raise."""
+"""Called once for each callback: with its verdict when it is on disk, or the error why it is not. Must not raise."""
 
 
 class _WaitingCallback(Struct, frozen=True, eq=False):
@@ -59,13 +59,13 @@ class _WaitingCallback(Struct, frozen=True, eq=False):
 
 
 class _VerdictFuture:
-    """A `Told` for one who awaits its `future`."""
+    """A `VerdictListener` whose `future` can be awaited."""
 
     def __init__(self) -> None:
         self.future: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
 
     def __call__(self, result: Verdict | StoreUnavailable) -> None:
-        if self.future.done():  # who asked has gone
+        if self.future.done():  # the caller was cancelled
             return
         if isinstance(result, Verdict):
             self.future.set_result(result)
@@ -74,7 +74,7 @@ class _VerdictFuture:
 
 
 class CallbackQuota:
-    """What is kept of a batch: each body once, within the bounds of its task; beyond them only a count."""
+    """Which callbacks of a batch are stored: each body once, up to the quota of its task; others are only counted."""
 
     def __init__(self, known: set[tuple[str, bytes]]) -> None:
         self._known = known
@@ -82,7 +82,7 @@ class CallbackQuota:
         self.counted: list[Callback] = []
 
     def keep_or_count(self, task: Task, callback: Callback, *, must: bool) -> Task:
-        """Keep or count a callback; one that settles its task is kept in any case. Returns the task with its sums."""
+        """Store or only count a callback; `must` stores it in any case. Returns the task with its new sums."""
         new = (task.ref, callback.digest) not in self._known
         size = len(callback.body) if new else 0
         if not must and (task.kept >= KEPT_MOST or task.kept_bytes + size > KEPT_BYTES_MOST):
@@ -93,12 +93,12 @@ class CallbackQuota:
         return replace(task, kept=task.kept + 1, kept_bytes=task.kept_bytes + size)
 
     def has_body(self, callback: Callback) -> bool:
-        """Whether its bytes are kept, by this callback or one before it."""
+        """Whether its body is stored, with this callback or an earlier one."""
         return (callback.ref, callback.digest) in self._known
 
 
 class CallbackIngest:
-    """The one way in for callbacks. `parse` must not raise; if it does, the body counts as unparsed."""
+    """The only way in for callbacks. `parse` should not raise; if it does, the body counts as unparsed."""
 
     def __init__(self, store: Store, parse: BodyParser, policy: Policy, clock: Clock, metrics: Metrics) -> None:
         self._store = store
@@ -108,44 +108,42 @@ class CallbackIngest:
         self._metrics = metrics
         self._queue: deque[_WaitingCallback] = deque()
         self._held_bytes = 0
-        self._last_size = 0  # how many the last batch had
-        self._enough = asyncio.Event()  # half as many are here again
+        self._last_size = 0  # callbacks in the last batch
+        self._enough = asyncio.Event()  # set when half as many are waiting again
         self._flushing: asyncio.Task[None] | None = None
 
     @property
     def queue_depth(self) -> int:
-        """How many callbacks wait for their commit."""
+        """How many callbacks wait to be committed."""
         return len(self._queue)
 
     async def receive_callback(self, ref: str, body: bytes, headers: bytes) -> Verdict:
-        """Store one callback of the task `ref` (its token was verified) and say what became of it.
+        """Store one callback of the task `ref`, whose token was verified, and return its verdict.
 
-        Raises Unavailable when nothing could be stored, or too much already waits to be.
+        Raises StoreUnavailable if it could not be stored, or if too many callbacks are waiting.
         """
         verdict = _VerdictFuture()
         self.receive_nowait(ref, body, headers, verdict)
         return await verdict.future
 
-    def receive_nowait(self, ref: str, body: bytes, headers: bytes, told: VerdictListener) -> None:
-        """`receive` for those who do not wait: `told` hears, later, what became of the callback.
+    def receive_nowait(self, ref: str, body: bytes, headers: bytes, listener: VerdictListener) -> None:
+        """The same without waiting: `listener` is called later.
 
-        Raises Unavailable, and tells nothing, when too much already waits to be stored.
+        Raises StoreUnavailable, and never calls `listener`, if too many callbacks are waiting.
         """
         callback = Callback(ref=ref, received_at=self._clock(), body=body, headers=headers, digest=_body_digest(body))
-        self._enqueue(callback, OutcomeSource.CALLBACK, told)
+        self._enqueue(callback, OutcomeSource.CALLBACK, listener)
 
     async def replay(self, callback_id: int, *, accept: bool) -> Verdict:
-        """Parse a stored callback again, by the same rules; with `accept` a person believes it. Raises Refused."""
+        """Parse a stored callback again, by the same rules; `accept`: a person believes it. Raises RequestRefused."""
         found = await self._store.callbacks.get([callback_id])
         if not found:
             raise RequestRefused(404, "not_found", f"there is no callback {callback_id}")
         [kept] = found
         if kept.body is None:
-            raise RequestRefused(409, "no_body", "the bytes of this callback were not kept")
+            raise RequestRefused(409, "no_body", "the body of this callback was not stored, so it cannot be replayed")
         if accept and self._parse_outcome(kept.ref, kept.body) is None:
-            raise RequestRefused(
-                409, "unparsed", "no outcome can be read from this body, so there is nothing to accept"
-            )
+            raise RequestRefused(409, "unparsed", "this body cannot be parsed, so there is nothing to accept")
         callback = Callback(
             ref=kept.ref,
             received_at=self._clock(),
@@ -159,16 +157,18 @@ class CallbackIngest:
         return await verdict.future
 
     async def close(self, timeout_s: float = 2.0) -> None:
-        """Flush what waits, for at most `timeout_s`."""
+        """Commit the callbacks that wait, for at most `timeout_s`."""
         if self._flushing is not None:
             await asyncio.wait({self._flushing}, timeout=timeout_s)
 
-    def _enqueue(self, callback: Callback, source: OutcomeSource, told: VerdictListener) -> None:
+    def _enqueue(self, callback: Callback, source: OutcomeSource, listener: VerdictListener) -> None:
         size = _held_size(callback)
         if self._held_bytes + size > HELD_MOST:
-            raise StoreUnavailable("too many callbacks wait to be stored", retry_after_s=2)
+            raise StoreUnavailable("too many callbacks are waiting to be stored", retry_after_s=2)
         self._held_bytes += size
-        self._queue.append(_WaitingCallback(callback, self._parse_outcome(callback.ref, callback.body), source, told))
+        self._queue.append(
+            _WaitingCallback(callback, self._parse_outcome(callback.ref, callback.body), source, listener)
+        )
         if self._flushing is None:
             self._flushing = asyncio.create_task(self._flush_queue(), name="ingest")
         elif 2 * len(self._queue) >= self._last_size:
@@ -182,11 +182,11 @@ class CallbackIngest:
         try:
             return self._parse(body)
         except Exception:
-            log.exception("a body broke its parser", extra={"action": "callback.parse", "ref": ref})
+            log.exception("the parser failed on the body of a callback", extra={"action": "callback.parse", "ref": ref})
             return None
 
     async def _flush_queue(self) -> None:
-        logs.bind_ref(None)  # begun by one callback, and for all
+        logs.bind_ref(None)  # one callback started this, but it serves all
         try:
             while self._queue:
                 await self._commit_batch([])
@@ -194,18 +194,18 @@ class CallbackIngest:
             self._flushing = None
 
     async def _gather_batch(self) -> list[_WaitingCallback]:
-        """The batch of a turn that has come. It lets in what is at the door: a fuller batch costs each callback less.
+        """The next batch, once the write lane's turn has come. A fuller batch costs each callback less.
 
-        Adds no wait when idle. After a full batch its senders are about to come again, in a row. Whoever of them is
-        first waits for half of them, `GATHER_MOST_S` at most; else he would have a commit for himself, and all others
-        wait for it. All this within the turn: before it, the other lane would have one turn after the other meanwhile.
+        Adds no wait when idle. After a large batch the same senders usually come again together: the first of them
+        waits for half of them, at most `GATHER_MOST_S`, because a commit for itself alone would delay all the others.
+        The wait is inside the turn; before it, the other lane would take turn after turn in the meantime.
         """
         await self._let_in()
         if 2 * len(self._queue) < self._last_size:
             self._enough.clear()
-            most = asyncio.get_running_loop().call_later(GATHER_MOST_S, self._enough.set)
+            timeout = asyncio.get_running_loop().call_later(GATHER_MOST_S, self._enough.set)
             await self._enough.wait()
-            most.cancel()
+            timeout.cancel()
             await self._let_in()
         self._last_size = min(len(self._queue), BATCH_MOST)
         return [self._queue.popleft() for _ in range(self._last_size)]
@@ -217,16 +217,16 @@ class CallbackIngest:
             await asyncio.sleep(0)
 
     async def _commit_batch(self, batch: list[_WaitingCallback]) -> None:
-        """Store a batch, an empty one being filled when its turn has come.
+        """Store a batch; an empty one is filled when its turn comes.
 
-        One that fails for no fault of the disk is split until the row at fault stands alone.
+        If it fails and the store is not at fault, it is split until the callback at fault is alone.
         """
         try:
             verdicts = await self._store_batch(batch)
         except StoreError as error:
-            # Its traceback holds every frame on the way, and with them all bodies, until garbage is looked for.
+            # Its traceback would keep every frame, and so all bodies, in memory until the next garbage collection.
             refused = _without_traceback(error)
-            queued, self._queue = self._queue, deque()  # they would wait for the same, one batch after the other
+            queued, self._queue = self._queue, deque()  # they would fail for the same reason
             for waiting in (*batch, *queued):
                 self._report_result(waiting, refused)
             batch.clear()
@@ -240,8 +240,8 @@ class CallbackIngest:
                 return
             [waiting] = batch
             extra = {"action": "callback.store", "ref": waiting.callback.ref}
-            log.exception("a callback broke its row; its bytes are kept", extra=extra)
-            if waiting.outcome is not None:  # what was read from it may be at fault: then it is a body nobody can parse
+            log.exception("a callback could not be stored as it was parsed; its body is stored", extra=extra)
+            if waiting.outcome is not None:  # the parsed outcome may be at fault: store it as unparsed
                 await self._commit_batch([replace(waiting, outcome=None)])
             else:
                 await self._keep_raw(waiting)
@@ -255,37 +255,37 @@ class CallbackIngest:
                 return await self._write_batch(batch)
             except StaleUpdate:
                 continue
-        raise StoreUnavailable("the tasks kept changing")
+        raise StoreUnavailable("the tasks kept changing while the callbacks were stored")
 
     async def _write_batch(self, batch: list[_WaitingCallback]) -> list[Verdict]:
         async with self._store.write(Lane.INGEST) as tx:
             if not batch:
                 batch.extend(await self._gather_batch())
             now = self._clock()
-            book = await TaskBatch.read_tasks(tx, (it.callback.ref for it in batch), self._policy, now)
+            stored = await TaskBatch.read_tasks(tx, (it.callback.ref for it in batch), self._policy, now)
             for waiting in batch:
-                if waiting.callback.ref not in book.tasks:
-                    book.adopt_task(waiting.callback.ref)
-            await book.look_up_owners((it.callback.ref, it.outcome) for it in batch if it.outcome is not None)
-            called = [ref for ref, task in book.tasks.items() if task.kept]
-            shelf = CallbackQuota(await tx.callbacks.body_digests(called) if called else set())
+                if waiting.callback.ref not in stored.tasks:
+                    stored.adopt_task(waiting.callback.ref)
+            await stored.look_up_owners((it.callback.ref, it.outcome) for it in batch if it.outcome is not None)
+            called = [ref for ref, task in stored.tasks.items() if task.kept]
+            quota = CallbackQuota(await tx.callbacks.body_digests(called) if called else set())
             verdicts = []
             for waiting in batch:
                 ref = waiting.callback.ref
-                was_open = book.tasks[ref].settled_at is None
-                verdict = book.apply_outcome(ref, waiting.outcome, waiting.source).verdict
-                task = book.tasks[ref]
+                was_open = stored.tasks[ref].settled_at is None
+                verdict = stored.apply_outcome(ref, waiting.outcome, waiting.source).verdict
+                task = stored.tasks[ref]
                 settles = was_open and task.settled_at is not None
-                book.set_task(shelf.keep_or_count(task, replace(waiting.callback, verdict=verdict), must=settles))
+                stored.set_task(quota.keep_or_count(task, replace(waiting.callback, verdict=verdict), must=settles))
                 verdicts.append(verdict)
-            await book.write_back()
-            await tx.callbacks.insert(shelf.kept)
-            if shelf.counted:
-                await tx.callbacks.count_only(shelf.counted)
+            await stored.write_back()
+            await tx.callbacks.insert(quota.kept)
+            if quota.counted:
+                await tx.callbacks.count_only(quota.counted)
             for waiting, verdict in zip(batch, verdicts, strict=True):
-                task = book.tasks[waiting.callback.ref]
+                task = stored.tasks[waiting.callback.ref]
                 if verdict is Verdict.UNPARSED and not task.state.is_final:
-                    text = _unparsed_text(task, self._policy, kept=shelf.has_body(waiting.callback))
+                    text = _unparsed_text(task, self._policy, kept=quota.has_body(waiting.callback))
                     await raise_attention(tx, "unparsed", text, self._policy, now, task)
                 if verdict is Verdict.CONFLICT and task.state is TaskState.CANCELLED:
                     text = _WITHDRAWN.format(task.ref)
@@ -294,12 +294,12 @@ class CallbackIngest:
                     text = _CONTRADICTED.format(task.ref, task.state, waiting.outcome.ending)
                     await raise_attention(tx, f"conflict:{task.ref}", text, self._policy, now, task)
         self._metrics.count_callbacks(verdict.value for verdict in verdicts)
-        self._metrics.count_settled(book.ended_tasks)
+        self._metrics.count_settled(stored.ended_tasks)
         _log_batch(batch, verdicts)
         return verdicts
 
     async def _keep_raw(self, waiting: _WaitingCallback) -> None:
-        """The last resort for a row that the store refuses: its bytes alone, without an outcome."""
+        """The last resort for a callback that the store refuses: its body alone, without an outcome."""
         try:
             async with self._store.write(Lane.INGEST) as tx:
                 raw = replace(waiting.callback, verdict=Verdict.UNPARSED, headers=b"{}")
@@ -315,21 +315,20 @@ class CallbackIngest:
 
 
 def _without_traceback(error: StoreError) -> StoreUnavailable:
-    """The same for those who wait, with nothing of where it came from."""
+    """A new error with the same text, for the callers that wait."""
     if isinstance(error, StoreUnavailable):
-        return StoreUnavailable(str(error), retry_after_s=error.retry_after_s)
-    return StoreUnavailable(str(error))
+        return StoreUnavailable(error.problem, remedy=error.remedy, retry_after_s=error.retry_after_s)
+    return StoreUnavailable(error.problem, remedy=error.remedy)
 
 
 def _unparsed_text(task: Task, policy: Policy, *, kept: bool) -> str:
-    lack = "the provider's id of it" if policy.can_poll else "a PROVIDER_KEY"
+    reason = "the provider's id of it is unknown" if policy.can_poll else "PROVIDER_KEY is not set"
     polled = policy.can_poll and task.task_id is not None
-    said = _KEPT if kept else _NOT_KEPT
-    return _UNPARSED.format(task.ref, said, _POLLED if polled else _NOT_POLLED.format(lack))
+    return _UNPARSED.format(task.ref, _KEPT if kept else _NOT_KEPT, _POLLED if polled else _NOT_POLLED.format(reason))
 
 
 def _log_batch(batch: Sequence[_WaitingCallback], verdicts: Sequence[Verdict]) -> None:
-    """One line a commit: of a single callback its verdict, of many how many there were of each."""
+    """One line per commit: the verdict of a single callback, or the number of each verdict."""
     if len(batch) == 1:
         [ref] = {it.callback.ref for it in batch}
         log.info("a callback: %s", verdicts[0], extra={"action": f"callback.{verdicts[0]}", "ref": ref})

@@ -1,7 +1,7 @@
-"""Queued tasks to the provider, one claim a request, and what its answer means.
+"""Sends queued tasks to the provider, one claim per request, and records what its answer means.
 
-A task is claimed immediately before its request. An answer that leaves open whether the provider took it makes the task
-unsure: it is never sent twice without a person's word. What the answer teaches is stored in any state.
+A task is claimed immediately before its request. If the answer leaves open whether the provider took the task, the task
+is unsure: only a person can have it sent again. The id that the answer gives is stored in whatever state the task is.
 """
 
 import logging
@@ -35,7 +35,7 @@ from receiver.tasks.settle import TaskBatch, expected_time
 from receiver.telemetry import logs
 from receiver.telemetry.metrics import Metrics
 
-LEASE_MS = 60_000  # the request may take 30 s; after this nobody waits for its answer
+LEASE_MS = 60_000  # the request may take 30 s; after this no answer is expected
 _SIGNALS = {
     SubmitResult.TAKEN: Signal.FINE,
     SubmitResult.REFUSED: Signal.FINE,
@@ -79,7 +79,7 @@ class SubmitLoop:
         self._clock_rewind = ClockRewind()
 
     async def claim(self) -> Task | None:
-        """The next task to submit, now `submitting` under a lease; None while there is none, no place, or a pause."""
+        """The next task, now `submitting` under a lease; None if none is due, no place is free, or there is a pause."""
         now = self._clock()
         set_back = self._clock_rewind(now)
         if self._started and not set_back and not await self._store.tasks.any_due(now):
@@ -89,9 +89,12 @@ class SubmitLoop:
             if set_back:
                 await tx.tasks.pull_in(now, due_ms=PROBES[-1], lease_ms=LEASE_MS)
             for overdue in await tx.tasks.overdue_answers(now):
-                gone = mark_unsure(overdue, now, self._policy.sweep_first_ms)
-                await tx.tasks.update([(overdue, gone)])
-                log.warning("no answer to the submission", extra={"action": "submit.unsure", "ref": overdue.ref})
+                now_unsure = mark_unsure(overdue, now, self._policy.sweep_first_ms)
+                await tx.tasks.update([(overdue, now_unsure)])
+                log.warning(
+                    "the provider did not answer the submission in time",
+                    extra={"action": "submit.unsure", "ref": overdue.ref},
+                )
             claimed = await self._claim_next(tx, now)
         self._started = True
         self._clock_rewind.mark_handled(now)
@@ -102,7 +105,7 @@ class SubmitLoop:
         return claimed
 
     async def carry_out(self, task: Task) -> None:
-        """Send the request and record the answer, waiting for the disk if need be."""
+        """Send the request and record the answer; if the disk refuses, try for a while."""
         logs.bind_ref(task.ref)
         url = None if task.poll_only else self._callback_url(task.ref)
         answer = await self._provider.submit(task.model or "", task.params, url)
@@ -112,12 +115,17 @@ class SubmitLoop:
         try:
             await record_with_retries(lambda: self._record_answer(task, answer))
         except StoreError as error:
-            taught = answer.outcome and answer.outcome.task_id
-            log.error("the answer %s could not be stored: %s", taught, error, extra={"action": "submit.record"})
+            task_id = answer.outcome and answer.outcome.task_id
+            log.error(
+                "the provider's answer (task id %s) could not be stored: %s",
+                task_id,
+                error,
+                extra={"action": "submit.record", "ref": task.ref},
+            )
             raise
 
     async def next_due(self) -> int | None:
-        """When there may be something to submit, if nothing wakes us before."""
+        """When the next task may be ready, if nothing wakes the loop before."""
         now = self._clock()
         times = (
             await self._store.tasks.next_due(now),
@@ -152,31 +160,31 @@ class SubmitLoop:
     async def _record_answer(self, claimed: Task, answer: SubmitAnswer) -> None:
         now = self._clock()
         async with self._store.write() as tx:
-            takes = await expected_time(tx, claimed, self._policy)
-            book = await TaskBatch.read_tasks(tx, [claimed.ref], self._policy, now)
-            task = book.tasks[claimed.ref]
+            expected_ms = await expected_time(tx, claimed, self._policy)
+            batch = await TaskBatch.read_tasks(tx, [claimed.ref], self._policy, now)
+            task = batch.tasks[claimed.ref]
             if answer.result is SubmitResult.TAKEN and answer.outcome is not None:
                 task = await self._learn_task_id(tx, task, claimed, answer.outcome)
-                book.set_task(mark_taken(task, now, takes))
+                batch.set_task(mark_taken(task, now, expected_ms))
                 if answer.outcome.is_terminal:
-                    await book.look_up_owners([(task.ref, answer.outcome)])
-                    book.apply_outcome(task.ref, answer.outcome, OutcomeSource.ANSWER)
+                    await batch.look_up_owners([(task.ref, answer.outcome)])
+                    batch.apply_outcome(task.ref, answer.outcome, OutcomeSource.ANSWER)
             elif task.state is TaskState.SUBMITTING and task.claim == claimed.claim:
                 if answer.result is SubmitResult.REFUSED:
-                    book.apply_outcome(task.ref, _refusal_outcome(answer), OutcomeSource.ANSWER)
+                    batch.apply_outcome(task.ref, _refusal_outcome(answer), OutcomeSource.ANSWER)
                 else:
-                    book.set_task(self._put_back(task, answer, now, takes))
+                    batch.set_task(self._put_back(task, answer, now, expected_ms))
             if answer.result is SubmitResult.UNAUTHORIZED:
                 await raise_attention(
                     tx,
                     "provider-key",
-                    f"The provider refuses our key or our balance ({answer.text}). Submissions are paused and tried "
-                    "again by themselves; check PROVIDER_KEY and the account.",
+                    f"The provider refuses our key or our balance ({answer.text}). Submissions are paused "
+                    "and retried automatically. Check PROVIDER_KEY and the balance of the account.",
                     self._policy,
                     now,
                 )
-            await book.write_back()
-        self._metrics.count_settled(book.ended_tasks)
+            await batch.write_back()
+        self._metrics.count_settled(batch.ended_tasks)
         self._pace = self._pace.after(
             _SIGNALS.get(answer.result, Signal.NOTHING),
             sent_at=claimed.submitted_at or now,
@@ -186,7 +194,7 @@ class SubmitLoop:
         self._store.wake(Topic.SUBMIT)
 
     async def _learn_task_id(self, tx: Tx, task: Task, claimed: Task, outcome: Outcome) -> Task:
-        """The answer's id and time, kept in any state; an id that contradicts another calls for a person."""
+        """The task with the answer's id and time, in any state. An id that contradicts another raises an attention."""
         task_id = outcome.task_id or ""
         owner = (await tx.tasks.by_task_id(task.provider, [task_id])).get(task_id, task.ref)
         if owner != task.ref or task.task_id not in (None, task_id):
@@ -194,8 +202,8 @@ class SubmitLoop:
                 tx,
                 f"task-id:{task.ref}",
                 f"The provider answered {task.ref} with the id {task_id}, but "
-                + (f"that is the id of {owner}." if owner != task.ref else f"a callback said {task.task_id}.")
-                + " Its pictures may be mixed up: compare both with the provider.",
+                + (f"{owner} has that id." if owner != task.ref else f"a callback gave it the id {task.task_id}.")
+                + " The wrong pictures may arrive: compare both ids with the provider's task list.",
                 self._policy,
                 self._clock(),
                 task,
@@ -207,18 +215,18 @@ class SubmitLoop:
             submitted_at=claimed.submitted_at,
         )
 
-    def _put_back(self, task: Task, answer: SubmitAnswer, now: int, takes: int) -> Task:
+    def _put_back(self, task: Task, answer: SubmitAnswer, now: int, expected_ms: int) -> Task:
         retryable = answer.result in (SubmitResult.NOT_SENT, SubmitResult.BUSY, SubmitResult.UNAUTHORIZED)
-        if not retryable or task.called_at is not None:  # a callback came on its token: someone took it
-            return mark_unsure(task, now, takes)
+        if not retryable or task.called_at is not None:  # a callback came, so the provider may have it
+            return mark_unsure(task, now, expected_ms)
         if answer.result is SubmitResult.UNAUTHORIZED:
             return pause_task(task, now + probe_gap(self._pace.refusals))
         gap = submit_gap(task.tries + 1, retry_after=answer.retry_after_ms, jitter=self._jitter())
         return requeue_task(task, now + gap)
 
 
-def mark_taken(task: Task, now: int, takes: int) -> Task:
-    """The task that the provider certainly has, unless it already ended: waiting, and polled if no callback comes."""
+def mark_taken(task: Task, now: int, expected_ms: int) -> Task:
+    """The task once the provider has certainly taken it: waiting, to be polled if no callback comes; or as it ended."""
     if task.state in (TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELLED, TaskState.LOST):
         return task
     hinted = task.hint is not None or task.hint_step is not None
@@ -230,7 +238,7 @@ def mark_taken(task: Task, now: int, takes: int) -> Task:
         due_at=None,
         lease_until=None,
         place_until=FOREVER,
-        poll_at=now if hinted else now + takes,
+        poll_at=now if hinted else now + expected_ms,
         hint_step=0 if hinted else None,
     )
 

@@ -1,7 +1,7 @@
-"""Asks the provider about tasks whose callback is overdue or needs confirming, and gives up what has no end.
+"""Polls the provider about tasks whose callback is overdue or needs confirming, and gives up on tasks without an end.
 
-The sweeper behind the callbacks: at most two polls a second, in growing gaps, one in flight per task. A task becomes
-lost only after a poll made past its deadline said so, or where none is possible; errors never lose anything.
+At most two polls a second, one in flight per task, in growing gaps. A task becomes lost only after a poll past its
+deadline found no end, or if it cannot be polled. A failed poll never makes a task lost.
 """
 
 import logging
@@ -35,31 +35,32 @@ from receiver.tasks.settle import TaskBatch, expected_time
 from receiver.telemetry import logs
 from receiver.telemetry.metrics import Metrics
 
-LEASE_MS = 60_000  # one poll in flight per task: nobody else looks at it meanwhile
+LEASE_MS = 60_000  # one poll in flight per task
 SPACING_MS = 500  # at most two polls a second
-START_GRACE_MS = 600_000  # receiving after a start, before a task that cannot be polled is given up
+START_GRACE_MS = 600_000  # after a start, before a task that cannot be polled is given up
 _SIGNALS = {
     PollResult.OUTCOME: Signal.FINE,
     PollResult.UNKNOWN: Signal.FINE,
     PollResult.BUSY: Signal.BUSY,
     PollResult.UNAUTHORIZED: Signal.UNAUTHORIZED,
 }
-STREAK = 5  # tasks found by the sweep, with no callback since the first: callbacks no longer arrive
+STREAK = 5  # tasks that only polling settled, without a callback in between: callbacks no longer arrive
 
-_MISFIT = "the reply is about another model, or was made at another time: it changes nothing"
+_MISFIT = "the reply is for another model or another time, so it is ignored"
 _QUESTIONS = {
-    "unconfirmed": "A callback for {name} says it ended, and no poll could confirm it. Look at the provider's list. "
-    "To believe it, `receiver callbacks replay --accept ID`; `receiver tasks show {ref}` names the ID. Or wait.",
-    "unsure": "Nobody knows whether the provider took {name}, so it is not sent again. Look at the provider's list. "
-    "If it is there, `receiver tasks tell-id {ref} ID`; if it is not, `receiver tasks resubmit {ref}` (should it be "
-    "there after all, it is paid for twice). Or wait for its callback.",
+    "unconfirmed": "A callback says that {name} has ended, but no poll could confirm it. Check the provider's task "
+    "list. If the callback is right, run `receiver callbacks replay --accept ID`; `receiver tasks show {ref}` prints "
+    "the ID. Or wait.",
+    "unsure": "It is unclear whether the provider took {name}, so it is not sent again. Check the provider's task "
+    "list. If the task is there, run `receiver tasks tell-id {ref} ID`. If not, run `receiver tasks resubmit {ref}`; "
+    "if the provider took it after all, you pay twice. Or wait for its callback.",
 }
 
 log = logging.getLogger(__name__)
 
 
 class PollNews(Struct, frozen=True):
-    """What one look brought: when, what was heard (None: nobody could be asked), whether this task still runs."""
+    """What a poll brought: when it went out, its result (None: no poll was possible), whether the task still runs."""
 
     asked_at: int
     result: PollResult | None
@@ -67,26 +68,26 @@ class PollNews(Struct, frozen=True):
 
 
 class NextStep(Struct, frozen=True):
-    """What becomes of a task that a look did not settle: the decision, and what a person is to be asked."""
+    """What happens to a task that a poll did not settle: the decision, and the question for a person, if any."""
 
     decision: Decision
     ask: str | None = None
 
 
-def decide_next_step(task: Task, told: PollNews, policy: Policy, now: int, *, first_ms: int, jitter: float) -> NextStep:
-    """What becomes of an unsettled `task` after a look; `first_ms` is the model's expected time.
+def decide_next_step(task: Task, news: PollNews, policy: Policy, now: int, *, first_ms: int, jitter: float) -> NextStep:
+    """What happens to an unsettled `task` after a poll; `first_ms` is the model's expected time.
 
-    1. A terminal hint that nobody could confirm or refute in time settles it, or calls for a person. A poll that
-       says "not finished" refutes it for now.
-    2. Past its deadline it is lost, if a poll made since then says it is not finished or unknown, or if it
-       cannot be polled and we have been receiving for ten minutes.
-    3. An unsure one, whose place has run out, calls for a person, once.
-    4. Otherwise it is looked at again: on the hint's ladder, then in growing gaps.
+    1. A terminal hint that no poll could confirm or refute in time settles the task, or a person is asked. A poll
+       that says "not finished" refutes the hint for now.
+    2. Past its deadline the task is lost if a poll since then says that it is not finished or unknown, or if it
+       cannot be polled and this process has been receiving for ten minutes.
+    3. If an unsure task's place has run out, a person is asked, once.
+    4. Otherwise the task is polled again: soon after a hint, then in growing gaps.
     """
     ask: str | None = None
     hint, until = task.hint, task.hint_until
     if hint is not None and until is not None:
-        if told.is_running:
+        if news.is_running:
             again = None if task.state is TaskState.LOST else now + policy.confirm_within_ms
             task = replace(task, hint_until=again)
         elif now >= until:
@@ -94,13 +95,15 @@ def decide_next_step(task: Task, told: PollNews, policy: Policy, now: int, *, fi
                 return NextStep(settle_task(task, hint, OutcomeSource.CALLBACK, policy, now, confirmed=False))
             ask, task = "unconfirmed", replace(task, hint_until=None)
     pollable = policy.can_poll and (task.task_id is not None or _hinted_id(task) is not None)
-    pending = task.hint_until is not None and not told.is_running
+    pending = task.hint_until is not None and not news.is_running
     if task.state is not TaskState.LOST and not pending and now >= task_deadline(task, policy):
-        said = told.result in (PollResult.OUTCOME, PollResult.UNKNOWN) and told.asked_at >= task_deadline(task, policy)
-        if said or (not pollable and now >= policy.started_at + START_GRACE_MS):
+        unfinished = news.result in (PollResult.OUTCOME, PollResult.UNKNOWN)
+        no_end = unfinished and news.asked_at >= task_deadline(task, policy)
+        if no_end or (not pollable and now >= policy.started_at + START_GRACE_MS):
             return NextStep(mark_lost(task, policy, now), ask)
     place = task.place_until
-    run_out = place is not None and (place <= now or now + UNSURE_MOST < place < FOREVER)  # the latter: a clock jumped
+    # more than UNSURE_MOST ahead: the clock was set back
+    run_out = place is not None and (place <= now or now + UNSURE_MOST < place < FOREVER)
     if run_out and task.unsure and task.origin is TaskOrigin.SUBMITTED:
         ask, task = "unsure", replace(task, place_until=None)
     return NextStep(
@@ -135,7 +138,7 @@ def _hinted_id(task: Task) -> str | None:
 
 
 class PollJob(Struct, frozen=True):
-    """A task to be looked at: the id to ask by, or None where nobody can be asked now."""
+    """A task to look at, and the id to poll by; None if no poll is possible now."""
 
     task: Task
     task_id: str | None
@@ -167,10 +170,10 @@ class SweepLoop:
         self._clock_rewind = ClockRewind()
         self._next_slot = 0
         self._pace = ProviderPace(spacing_least_ms=SPACING_MS)
-        self._found: list[int] = []  # when the sweep settled tasks, since a callback last did
+        self._found: list[int] = []  # when polls settled tasks, since the last callback
 
     async def claim(self) -> PollJob | None:
-        """The task to look at first, under a lease; None while none is due or the provider needs a rest."""
+        """The next task to look at, under a lease; None if none is due or the provider needs a rest."""
         now = self._clock()
         set_back = self._clock_rewind(now)
         if is_paused(self._next_slot, now, RETRY_AFTER_MOST) or self._pace.is_busy(now):
@@ -192,24 +195,24 @@ class SweepLoop:
             self._next_slot = now + self._pace.spacing
         return PollJob(task, task_id)
 
-    async def carry_out(self, look: PollJob) -> None:
-        """Ask, and apply what was heard."""
-        logs.bind_ref(look.task.ref)
+    async def carry_out(self, job: PollJob) -> None:
+        """Poll, and apply the reply."""
+        logs.bind_ref(job.task.ref)
         asked_at = self._clock()
-        reply = await self._provider.poll(look.task_id) if look.task_id is not None else None
+        reply = await self._provider.poll(job.task_id) if job.task_id is not None else None
         if reply is not None:
             self._metrics.count_poll(reply.result)
-            log.info(reply.text, extra={"action": f"sweep.{reply.result}", "ref": look.task.ref})
+            log.info(reply.text, extra={"action": f"sweep.{reply.result}", "ref": job.task.ref})
             self._pace = self._pace.after(
                 _SIGNALS.get(reply.result, Signal.NOTHING),
                 sent_at=asked_at,
                 now=self._clock(),
                 retry_after_ms=reply.retry_after_ms,
             )
-        await self._record_reply(look.task, asked_at, reply)
+        await self._record_reply(job.task, asked_at, reply)
 
     async def next_due(self) -> int | None:
-        """When the next task is to be looked at."""
+        """When the next task is due."""
         now = self._clock()
         slot = max(self._next_slot, self._pace.busy_until)
         if now < slot:
@@ -218,7 +221,7 @@ class SweepLoop:
         return min((at for at in times if at is not None), default=None)
 
     async def _id_to_poll(self, tx: Tx, task: Task, now: int) -> str | None:
-        """The task's own id; failing that, one from a body in task-object shape, unless another task has it."""
+        """The id to poll by: the task's own, else its hint's if no other task has it. None if no poll is possible."""
         if not self._policy.can_poll or self._pace.is_unauthorized(now):
             return None
         if task.task_id is not None:
@@ -228,32 +231,32 @@ class SweepLoop:
             return None
         return hinted
 
-    async def _record_reply(self, looked_at: Task, asked_at: int, reply: PollReply | None) -> None:
+    async def _record_reply(self, polled: Task, asked_at: int, reply: PollReply | None) -> None:
         now = self._clock()
         async with self._store.write() as tx:
-            book = await TaskBatch.read_tasks(tx, [looked_at.ref], self._policy, now)
-            task = book.tasks[looked_at.ref]
+            batch = await TaskBatch.read_tasks(tx, [polled.ref], self._policy, now)
+            task = batch.tasks[polled.ref]
             running = False
             changed = False
             if reply is not None:
-                book.set_task(replace(task, polls=task.polls + 1))
+                batch.set_task(replace(task, polls=task.polls + 1))
                 if reply.outcome is not None:
-                    await book.look_up_owners([(task.ref, reply.outcome)])
-                    verdict = book.apply_outcome(task.ref, reply.outcome, OutcomeSource.POLL).verdict
+                    await batch.look_up_owners([(task.ref, reply.outcome)])
+                    verdict = batch.apply_outcome(task.ref, reply.outcome, OutcomeSource.POLL).verdict
                     changed = verdict is Verdict.ACCEPTED
                     fitting = matches_task(task, reply.outcome)
                     running = reply.outcome.ending is Ending.RUNNING and fitting
                     if not fitting:
                         log.info(_MISFIT, extra={"action": "sweep.misfit", "ref": task.ref})
-            task = book.tasks[looked_at.ref]
+            task = batch.tasks[polled.ref]
             if task.settled_at is None and not task.state.is_final:
                 first = await expected_time(tx, task, self._policy)
-                told = PollNews(asked_at, reply.result if reply else None, running)
-                if task.hint is not None and task.hint.task_id is not None:  # it may have become another's since
-                    await book.look_up_owners([(task.ref, task.hint)])
-                    task = replace(task, hint=book.without_foreign_id(task.ref, task.hint))
-                next_step = decide_next_step(task, told, self._policy, now, first_ms=first, jitter=self._jitter())
-                book.apply_decision(task.ref, next_step.decision)
+                news = PollNews(asked_at, reply.result if reply else None, running)
+                if task.hint is not None and task.hint.task_id is not None:  # another task may have it by now
+                    await batch.look_up_owners([(task.ref, task.hint)])
+                    task = replace(task, hint=batch.without_foreign_id(task.ref, task.hint))
+                next_step = decide_next_step(task, news, self._policy, now, first_ms=first, jitter=self._jitter())
+                batch.apply_decision(task.ref, next_step.decision)
                 if next_step.ask is not None:
                     await self._ask_a_person(tx, task, next_step.ask)
             elif changed:
@@ -265,13 +268,13 @@ class SweepLoop:
                     await raise_attention(
                         tx,
                         "provider-key",
-                        f"The provider refuses our key ({reply.text}). Polls are paused; callbacks are still taken. "
+                        f"The provider refuses our key ({reply.text}). Polls are paused; callbacks are still received. "
                         "Check PROVIDER_KEY.",
                         self._policy,
                         now,
                     )
-            await book.write_back()
-        self._metrics.count_settled(book.ended_tasks)
+            await batch.write_back()
+        self._metrics.count_settled(batch.ended_tasks)
 
     async def _ask_a_person(self, tx: Tx, task: Task, cause: str) -> None:
         name = f"“{task.label}”" if task.label else task.ref
@@ -285,8 +288,8 @@ class SweepLoop:
         )
 
     async def _warn_if_callbacks_stopped(self, tx: Tx, task: Task, now: int) -> None:
-        """Many tasks that only the sweep found mean that callbacks no longer arrive."""
-        if task.called_at is not None:  # its callback did come, if not in a form to be believed at once
+        """If only polling settled the last tasks, callbacks no longer arrive: say so."""
+        if task.called_at is not None:  # its callback did arrive, though it was not believed at once
             self._found.clear()
         if task.poll_only or task.called_at is not None:
             return
@@ -297,8 +300,8 @@ class SweepLoop:
             await raise_attention(
                 tx,
                 "callbacks-stopped",
-                f"The last {len(self._found)} tasks were found by polling: callbacks no longer arrive. "
-                "Check from outside that PUBLIC_URL reaches this service: its /healthz answers 200.",
+                f"Callbacks no longer arrive: the last {len(self._found)} tasks were settled by polling. "
+                "Run `receiver doctor`, and check from outside that PUBLIC_URL/healthz answers 200.",
                 self._policy,
                 now,
             )

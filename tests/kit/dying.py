@@ -92,18 +92,18 @@ def wrap_ingest(fuse: Fuse) -> None:
             fuse.at("before-commit")
         return await commit(self)
 
-    def dying_take(self: CallbackIngest, ref: str, body: bytes, headers: bytes, told: VerdictListener) -> None:
+    def dying_take(self: CallbackIngest, ref: str, body: bytes, headers: bytes, listener: VerdictListener) -> None:
         nonlocal under_way
 
-        def dying_told(result: Verdict | StoreUnavailable) -> None:
+        def dying_listener(result: Verdict | StoreUnavailable) -> None:
             nonlocal under_way
             fuse.at("after-commit")
             under_way -= 1
-            told(result)
+            listener(result)
 
         fuse.at("received")
         under_way += 1
-        take(self, ref, body, headers, dying_told)
+        take(self, ref, body, headers, dying_listener)
 
     SqliteConnection.commit = dying_commit  # type: ignore[method-assign]  # the harness's own wrapping
     CallbackIngest.receive_nowait = dying_take  # type: ignore[method-assign]  # likewise

@@ -164,12 +164,12 @@ async def taken(port: int) -> None:
 class FullDisk:
     """An ingest that can store nothing: the seam is the disk, which a test cannot fill."""
 
-    depth = 0
+    queue_depth = 0
 
-    def take(self, ref: str, body: bytes, headers: bytes, told: object) -> None:
+    def receive_nowait(self, ref: str, body: bytes, headers: bytes, told: object) -> None:
         raise StoreUnavailable("the disk is full", retry_after_s=7)
 
-    async def receive(self, ref: str, body: bytes, headers: bytes) -> None:
+    async def receive_callback(self, ref: str, body: bytes, headers: bytes) -> None:
         raise StoreUnavailable("the disk is full", retry_after_s=7)
 
 

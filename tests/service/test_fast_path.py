@@ -31,7 +31,7 @@ class Slow(FullDisk):
     def __init__(self) -> None:
         self.told: list[object] = []
 
-    def take(self, ref: str, body: bytes, headers: bytes, told: object) -> None:
+    def receive_nowait(self, ref: str, body: bytes, headers: bytes, told: object) -> None:
         self.told.append(told)
 
     def store(self) -> None:
@@ -46,10 +46,10 @@ class Slow(FullDisk):
 class Broken(FullDisk):
     """An ingest with a fault of ours."""
 
-    def take(self, ref: str, body: bytes, headers: bytes, told: object) -> None:
+    def receive_nowait(self, ref: str, body: bytes, headers: bytes, told: object) -> None:
         raise RuntimeError("planted")
 
-    async def receive(self, ref: str, body: bytes, headers: bytes) -> None:
+    async def receive_callback(self, ref: str, body: bytes, headers: bytes) -> None:
         raise RuntimeError("planted")
 
 
@@ -64,7 +64,7 @@ async def test_in_one_piece_or_in_two_the_answer_is_the_same_to_the_byte(
         direct.append(response)
         answered(self, answering, response)
 
-    monkeypatch.setattr(FastPathProtocol, "_answer", heard)
+    monkeypatch.setattr(FastPathProtocol, "_write_answer", heard)
     async with served(tmp_path) as web, wired(web.port) as wire:
         whole, halved = a_ref(), a_ref()
         wire.writer.write(post(callback_path(web.parts, whole)))

@@ -43,5 +43,5 @@ async def test_what_is_not_kept_of_a_task_with_too_many_is_not_said_to_be(store:
     assert await ingest.receive_callback(task.ref, b"another format", b"{}") is Verdict.UNPARSED
     assert await store.callbacks.page() == []
     assert (await got(store, task.ref)).kept == KEPT_MOST
-    assert all("It is not kept" in (it.report.text or "") for it in await notices(store))
+    assert all("The body is not stored" in (it.report.text or "") for it in await notices(store))
     assert await notices(store)

@@ -78,5 +78,5 @@ async def test_pictures_after_a_failure_that_nobody_could_confirm_call_for_a_per
     [told] = await notices(store)
     assert (told.event, told.report.cause) == (NoticeEvent.ATTENTION, f"conflict:{task.ref}")
     assert told.report.text is not None
-    assert "told as failed" in told.report.text
+    assert "reported as failed" in told.report.text
     assert "says completed" in told.report.text
