@@ -1,10 +1,10 @@
-"""MACs for callback URLs and, later, for links and sessions: what we signed, we know again.
+"""Signs callback URLs, links and sessions with a MAC, and verifies them.
 
-Each MAC covers a purpose with its version (`callback/1`) and a length-prefixed payload, so that none serves as another.
-Keys rotate: the first of the ring signs, all of them verify. Pure: no clock, no database.
+Each MAC covers a purpose with its version (`callback/1`) and a length-prefixed payload, so that no MAC is valid for
+another purpose. Keys rotate: the first of the ring signs, all of them verify. Pure: no clock, no database.
 
-A callback token is `REF.MAC`: the task's ref as text, and the first 192 bits of HMAC-SHA256 in base64url. The same can
-be computed anywhere with the key, which is how a URL is minted offline (README, "Your own submitter").
+A callback token is `REF.MAC`: the task's ref as text, and the first 192 bits of HMAC-SHA256 in base64url. Anyone with
+the key can compute it, so a URL can be minted offline (README, "Your own submitter").
 """
 
 import base64
@@ -15,12 +15,12 @@ import re
 from collections.abc import Sequence
 from enum import StrEnum
 
-_MAC_BYTES = 24  # 192 bits: no base64 padding, hence one spelling only
+_MAC_BYTES = 24  # 192 bits: no base64 padding, so a MAC has only one spelling
 _UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
 class MacPurpose(StrEnum):
-    """What a MAC is good for, and nothing else."""
+    """The only use that a MAC is valid for."""
 
     CALLBACK = "callback/1"
     IMAGE = "image/1"
@@ -39,7 +39,7 @@ def new_ref(now: int, randomness: bytes | None = None) -> str:
 
 
 def ref_time(ref: str) -> int:
-    """The milliseconds that a ref was made at."""
+    """When a ref was made, in milliseconds."""
     return int(ref[:8] + ref[9:13], 16)
 
 
@@ -49,17 +49,17 @@ def is_ref(text: str) -> bool:
 
 
 def key_id(key: str) -> str:
-    """Eight hex digits that name a key without telling it."""
+    """Eight hex digits that name a key without revealing it."""
     return hashlib.sha256(b"key-id/1" + key.encode()).hexdigest()[:8]
 
 
 class Ring:
-    """The secret keys. `keys[0]` signs; all verify. Raises ValueError on none, or on one under 16 characters."""
+    """The secret keys. `keys[0]` signs; all verify. Raises ValueError if there is none, or one under 16 characters."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         if not keys or any(len(key) < 16 for key in keys):
-            raise ValueError("a secret key has at least 16 characters; `openssl rand -hex 32` makes a good one")
-        # An HMAC begun for each key and purpose: going on from a copy costs a third of beginning anew.
+            raise ValueError("a secret key must have at least 16 characters; `openssl rand -hex 32` makes one")
+        # One started HMAC for each key and purpose: copying it costs a third of starting a new one.
         self._begun = [{purpose: _start_mac(key, purpose) for purpose in MacPurpose} for key in keys]
         self.ids = [key_id(key) for key in keys]
 
@@ -71,7 +71,7 @@ class Ring:
         return _compute_mac(self._begun[0][purpose], payload)
 
     def verify(self, purpose: MacPurpose, payload: str, mac: str) -> bool:
-        """Whether any of the keys made `mac`; every key is tried, in constant time."""
+        """Whether one of the keys made `mac`. Every key is tried, in constant time."""
         given = mac.encode("utf-8", "replace")
         good = False
         for begun in self._begun:
@@ -83,7 +83,7 @@ class Ring:
         return f"{ref}.{self.sign(MacPurpose.CALLBACK, ref)}"
 
     def open(self, token: str) -> str | None:
-        """The ref that a token was minted for, or None if it is malformed or not ours."""
+        """The ref that a token was made for; None if it is malformed or not signed with one of the keys."""
         ref, _, mac = token.partition(".")
         if not is_ref(ref) or not self.verify(MacPurpose.CALLBACK, ref, mac):
             return None

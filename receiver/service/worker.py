@@ -1,8 +1,8 @@
-"""Runs the loops: submit, sweep and notify, side by side until they are told to stop.
+"""Runs the loops (submit, sweep, notify, archive, retention) side by side until `stop` is set.
 
-A loop claims one piece of work at a time and carries up to `width` of them at once; with nothing to claim it waits for
-the first of {woken, something due, interval, stop}. A claim that fails for a reason other than the store stops the
-process: a loop that silently died would be worse. Work that is interrupted is resumed by its lease.
+A loop claims one piece of work at a time and carries out up to `width` of them at once. If there is nothing to claim,
+it waits for the first of: a wake, something due, the interval, stop. A claim that fails for a reason other than the
+store stops the process; a loop that died unnoticed would be worse. Interrupted work comes back when its lease ends.
 """
 
 import asyncio
@@ -14,31 +14,31 @@ from receiver.core.errors import StoreError
 from receiver.core.types import Clock
 from receiver.store import Store, Topic
 
-INTERVAL_S = 30.0  # the safety net: a wake that was missed costs no more than this
+INTERVAL_S = 30.0  # the safety net: a missed wake costs no more than this
 FAULT_WAIT_S = 1.0
 
 log = logging.getLogger(__name__)
 
 
 class WorkLoop(Protocol):
-    """What a room offers to be run: claim one piece of work, carry it, and say when the next is due."""
+    """A loop to run: it claims one piece of work, carries it out, and says when the next is due."""
 
     topic: Topic
     width: int
     grace_s: float
 
     async def claim(self) -> Any:
-        """One piece of work under a lease, or None. May raise StoreError: it is asked again soon."""
+        """One piece of work under a lease, or None. May raise StoreError; it is then called again soon."""
 
     async def carry_out(self, work: Any, /) -> None:
-        """Do it and record it."""
+        """Do the work and record the result."""
 
     async def next_due(self) -> int | None:
-        """When, in milliseconds, `claim` may have something though nobody wakes it."""
+        """When, in milliseconds, `claim` may have work again without a wake."""
 
 
 async def run_loops(loops: Sequence[WorkLoop], store: Store, clock: Clock, stop: asyncio.Event) -> None:
-    """Run the loops until `stop`; work under way then gets its loop's `grace_s` to end before it is cancelled."""
+    """Run the loops until `stop` is set. Work under way then has its loop's `grace_s` to end before it is cancelled."""
     async with asyncio.TaskGroup() as group:
         for loop in loops:
             group.create_task(_run_loop(loop, store, clock, stop), name=loop.topic.value)
@@ -56,7 +56,7 @@ async def _run_loop(loop: WorkLoop, store: Store, clock: Clock, stop: asyncio.Ev
                 work = await loop.claim() if free else None
                 if work is None:
                     due = await loop.next_due()
-                    # again, for what came due after the first look is not ahead of the second
+                    # again: `next_due` leaves out what came due since the first claim
                     work = await loop.claim() if free else None
                     wait_s = INTERVAL_S if due is None else min(INTERVAL_S, max(0.001, (due - clock()) / 1000))
             except StoreError as error:
@@ -82,12 +82,12 @@ async def _run_loop(loop: WorkLoop, store: Store, clock: Clock, stop: asyncio.Ev
 
 
 async def _carry_out(loop: WorkLoop, work: Any, store: Store) -> None:
-    """One piece of work; if it breaks, its lease brings it back."""
+    """Carry out one piece of work. If it fails, it comes back when its lease ends."""
     try:
         await loop.carry_out(work)
     except StoreError as error:
-        log.warning("%s; tried again when its lease ends", error, extra={"action": f"{loop.topic}.carry"})
+        log.warning("%s; retried when the lease ends", error, extra={"action": f"{loop.topic}.carry"})
     except Exception:
-        log.exception("this broke; tried again when its lease ends", extra={"action": f"{loop.topic}.carry"})
+        log.exception("unexpected error; retried when the lease ends", extra={"action": f"{loop.topic}.carry"})
     finally:
         store.wake(loop.topic)
