@@ -3,16 +3,16 @@
 Nothing that the service says becomes a part of a path, and no file is replaced unless that was asked for.
 """
 
-import contextlib
 import os
 import re
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import click
 from msgspec import Struct
 
+from receiver.atomic_files import atomic_write
 from receiver.cli.task_text import describe_copy
 from receiver.client.client import Client
 from receiver.client.schemas import ImageView, TaskView, image_path
@@ -72,39 +72,20 @@ def _save_picture(client: Client, ref: str, image: ImageView, folder: Path, *, f
     there = _NotSaved(f"{path} is there already: --force replaces it")
     if not force and os.path.lexists(path):
         raise there
-    with _part_file(path) as part:
-        _download_file(client, ref, found[1], part)
-        if force:
-            os.replace(part, path)
-            return path
-        try:
-            os.link(part, path)  # unlike a move, it replaces nothing that has come meanwhile
-        except FileExistsError:
-            raise there from None
-        except OSError:  # a file system without links
-            if os.path.lexists(path):
-                raise there from None
-            os.rename(part, path)
+    try:
+        # not `durable`: the folder is a person's, and may be on a file system that does not synchronise folders
+        with atomic_write(path, mode=0o666, replace=force, needs_links=False, durable=False) as out:
+            _download_file(client, ref, found[1], out)
+    except FileExistsError:
+        raise there from None
     return path
 
 
-@contextlib.contextmanager
-def _part_file(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`; what has it afterwards is removed."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        yield part
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _download_file(client: Client, ref: str, file: str, part: Path) -> None:
+def _download_file(client: Client, ref: str, file: str, out: BinaryIO) -> None:
     size = 0
-    with client.open_picture(ref, file) as pieces, open(part, "xb") as out:
+    with client.open_picture(ref, file) as pieces:
         for piece in pieces:
             size += len(piece)
             if size > PICTURE_MOST:
                 raise _NotSaved(f"it is larger than {PICTURE_MOST >> 20} MiB")
             out.write(piece)
-        out.flush()
-        os.fsync(out.fileno())

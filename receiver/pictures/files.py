@@ -1,7 +1,7 @@
-"""The pictures we keep: a folder for each task, files that are there whole or not at all.
+"""The files of the archive: a folder for each task; every file is there whole or not at all (atomic write).
 
-A file is written beside them, under a temporary name, and moved to its own once it is on disk; what a kill leaves under
-a temporary name is removed by `tidy`. Only names that this room would write itself are ever read.
+A file is written under a temporary name, and renamed once its content is on disk. `remove_leftovers` removes what a
+kill left under temporary names. We only ever read names that this module would write.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from receiver.atomic_files import fsync_path
+from receiver.atomic_files import fsync_path, open_new, rename_into_place
 from receiver.core.errors import Unwritable
 from receiver.tokens import is_ref
 
@@ -30,35 +30,35 @@ MEDIA = {
     "mp4": "video/mp4",
     "webm": "video/webm",
 }
-"""The media type of each suffix that a file of ours may have."""
+"""The media type of each suffix that our files may have."""
 
-_PARTS = "parts"  # the folder of the temporary names; on the same disk, so that a move is one step
+_PARTS = "parts"  # the folder for temporary names; on the same disk, so that a rename is one step
 _FILE = re.compile(rf"{re.escape(SHEET)}|(0|[1-9][0-9]{{0,3}})(\.small)?\.({'|'.join(MEDIA)})")
 _DIGEST = re.compile(r"digest-[1-9][0-9]{0,18}")
 
 
 def image_name(image_no: int, suffix: str, *, small: bool = False) -> str:
-    """The name of a task's image number `image_no`, or of its thumbnail; `suffix` is one of `MEDIA`."""
+    """The file name of a task's image `image_no`, or of its thumbnail; `suffix` is one of `MEDIA`."""
     return f"{image_no}{'.small' if small else ''}.{suffix}"
 
 
 def send_of(folder: str) -> int | None:
-    """The id of the send whose digest has this folder; None if it is none of a digest."""
+    """The id of the send whose digest this folder belongs to; None if it is not a digest's folder."""
     return int(folder.removeprefix("digest-")) if _DIGEST.fullmatch(folder) else None
 
 
 def media_type(file: str) -> str:
-    """What a file of ours is, by its name."""
+    """The media type of one of our files, by its name."""
     return MEDIA[file.rpartition(".")[2]]
 
 
 class PendingFile:
-    """A file that is still being written. Made by `Files.part`; gone afterwards, unless it was kept."""
+    """A file that is still being written. Made by `ArchiveFiles.open_pending`, which removes it unless it was kept."""
 
     def __init__(self, folder: "_ArchiveLayout", path: Path) -> None:
         self._folder = folder
         self._path = path
-        self._lock = threading.Lock()  # a write whose caller was cancelled may still be under way in its thread
+        self._lock = threading.Lock()  # a write may still run in its thread after its caller was cancelled
         self._file: int | None = None
         self._dropped = False
         self._hash = hashlib.sha256()
@@ -66,30 +66,30 @@ class PendingFile:
 
     @property
     def sha256(self) -> bytes:
-        """The digest of what was written."""
+        """The SHA-256 of what was written so far."""
         return self._hash.digest()
 
     async def write(self, chunk: bytes) -> None:
-        """Add to it. Raises Unwritable."""
+        """Append to the file. Raises Unwritable."""
         await asyncio.to_thread(self._write_chunk, chunk)
 
     async def keep_as(self, folder: str, file: str) -> Path:
-        """It is whole: on disk under its own name, in place of what had it, when this returns. Raises Unwritable."""
+        """Give the file its final name, replacing what had it; on disk when this returns. Raises Unwritable."""
         path = self._folder.path_of(folder, file)
         await asyncio.to_thread(self._rename_into_place, path)
         return path
 
     async def discard(self) -> None:
-        """Close it, and remove what was not kept."""
+        """Close the file, and remove it unless it was kept."""
         await asyncio.to_thread(self._close_and_unlink)
 
     def _write_chunk(self, chunk: bytes) -> None:
         with self._lock, _translate_os_errors():
             if self._file is None:
                 if self._dropped:
-                    raise ValueError("this part was dropped")
+                    raise ValueError("this file was discarded")
                 self._folder.make_folder(self._path.parent)
-                self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                self._file = open_new(self._path)
             left = memoryview(chunk)
             while left:
                 left = left[os.write(self._file, left) :]
@@ -99,15 +99,14 @@ class PendingFile:
     def _rename_into_place(self, path: Path) -> None:
         with self._lock, _translate_os_errors():
             if self._file is None:
-                raise ValueError("nothing was written, or it was dropped")
+                raise ValueError("nothing was written, or the file was discarded")
             os.fsync(self._file)
             try:
                 self._folder.make_folder(path.parent)
-                os.rename(self._path, path)
-            except FileNotFoundError:  # an empty folder that was just removed
+                rename_into_place(self._path, path)
+            except FileNotFoundError:  # the folder was empty, and was just removed
                 self._folder.make_folder(path.parent)
-                os.rename(self._path, path)
-            fsync_path(path.parent)
+                rename_into_place(self._path, path)
             os.close(self._file)
             self._file = None
 
@@ -122,24 +121,24 @@ class PendingFile:
 
 
 class _ArchiveLayout:
-    """Where the files are, and the names that are good there."""
+    """Where the files are, and which names are valid."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def path_of(self, folder: str, file: str) -> Path:
-        """Where a file belongs. Raises ValueError on a name that is not one of ours."""
+        """The path of a file. Raises ValueError for a name that we would not use."""
         if not self.is_folder_name(folder) or not _FILE.fullmatch(file):
-            raise ValueError("no such name in the archive")
+            raise ValueError("not a name that the archive uses")
         return self.root / folder[-2:] / folder / file
 
     @staticmethod
     def is_folder_name(folder: str) -> bool:
-        """Whether a folder may have this name."""
+        """Whether this is a valid name for a folder."""
         return folder == SAMPLE or is_ref(folder) or _DIGEST.fullmatch(folder) is not None
 
     def make_folder(self, folder: Path) -> None:
-        """Have a folder, for its owner only, that outlasts a loss of power."""
+        """Make a folder for its owner only, durably; nothing if it exists."""
         if folder.is_dir():
             return
         if folder != self.root:
@@ -152,17 +151,17 @@ class _ArchiveLayout:
 
 
 class ArchiveFiles:
-    """The files of the archive in the folder `root`, which is made with the first of them.
+    """The files of the archive in the folder `root`, which is created with the first file.
 
-    A folder in it belongs to a task (its ref), to a digest (`digest-` and the send's id) or is `sample`.
+    Each folder in it belongs to a task (named by its ref), to a digest (`digest-` and the send's id), or is `sample`.
     """
 
     def __init__(self, root: Path) -> None:
         self._folder = _ArchiveLayout(root)
-        self._mark = secrets.token_hex(4)  # of the temporary names of this process
+        self._mark = secrets.token_hex(4)  # marks this process's temporary names
 
     def find_file(self, folder: str, file: str) -> Path | None:
-        """The file, if it is there. Any name may be asked for; none leads outside."""
+        """The file's path, if it exists. Any name may be given: none leads outside the archive."""
         try:
             path = self._folder.path_of(folder, file)
         except ValueError:
@@ -172,9 +171,9 @@ class ArchiveFiles:
         return None
 
     async def save_file(self, folder: str, file: str, content: bytes) -> Path:
-        """Keep `content`, in place of what had that name; on disk when this returns.
+        """Write `content` to a file, replacing what had that name; on disk when this returns.
 
-        Raises Unwritable, and ValueError on a name that `find` would not find.
+        Raises Unwritable, and ValueError for a name that `find_file` would not find.
         """
         self._folder.path_of(folder, file)  # before anything is written
         async with self.open_pending() as part:
@@ -183,7 +182,7 @@ class ArchiveFiles:
 
     @contextlib.asynccontextmanager
     async def open_pending(self) -> AsyncIterator[PendingFile]:
-        """A file to be written bit by bit, and kept under a name once that is known."""
+        """A file to be written piece by piece, and kept under a name once that is known."""
         part = PendingFile(self._folder, self._folder.root / _PARTS / f"{self._mark}-{secrets.token_hex(8)}.part")
         try:
             yield part
@@ -191,22 +190,22 @@ class ArchiveFiles:
             await part.discard()
 
     def disk_space(self) -> tuple[int, int]:
-        """How many bytes are free on its disk, and how many it has. Raises Unwritable."""
+        """Free and total bytes of the archive's disk. Raises Unwritable."""
         with _translate_os_errors():
             near = next(it for it in (self._folder.root, *self._folder.root.parents) if it.is_dir())
             disk = os.statvfs(near)
         return disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
 
     async def remove_folders(self, folders: Sequence[str]) -> None:
-        """Remove all that is kept of these tasks and digests. Raises Unwritable."""
+        """Remove the folders of these tasks and digests. Raises Unwritable."""
         await asyncio.to_thread(self._remove_folders, folders)
 
     async def list_tops(self) -> list[str]:
-        """The folders that those of tasks and digests are in, by name: some hundreds. Raises Unwritable."""
+        """The top folders, by name; those of tasks and digests are in them. Some hundreds. Raises Unwritable."""
         return await asyncio.to_thread(self._list_named, self._folder.root, lambda name: len(name) == 2)
 
     async def list_folders(self, top: str) -> list[str]:
-        """The folders of tasks and digests in one of `tops`, by name: thousands, perhaps. Raises Unwritable."""
+        """The folders of tasks and digests in a top folder, by name; perhaps thousands. Raises Unwritable."""
         return await asyncio.to_thread(
             self._list_named,
             self._folder.root / top,
@@ -214,14 +213,14 @@ class ArchiveFiles:
         )
 
     async def keep_only(self, files: Mapping[str, Collection[str]], before: int) -> int:
-        """Remove from each of these folders what is not among its files and was written before this time.
+        """Remove from each folder the files that are not listed for it and were written before `before` (milliseconds).
 
-        In milliseconds; gives how many files were removed. Raises Unwritable.
+        Returns how many were removed. Raises Unwritable.
         """
         return await asyncio.to_thread(self._keep_only, files, before)
 
     async def remove_old_pending(self, before: int) -> int:
-        """Remove what was written under temporary names before this time, in milliseconds. Raises Unwritable."""
+        """Remove files with temporary names written before `before` (milliseconds). Raises Unwritable."""
         return await asyncio.to_thread(self._remove_from, self._folder.root / _PARTS, (), before)
 
     def _remove_folders(self, folders: Sequence[str]) -> None:
@@ -236,10 +235,10 @@ class ArchiveFiles:
 
     @staticmethod
     def _remove_from(path: Path, kept: Collection[str], before: int | None) -> int:
-        """The folder goes too, if nothing is in it; what is no file in it stays."""
+        """Removes the folder too if it is left empty. Folders inside it stay."""
         count = 0
         with _translate_os_errors(), contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            if path.is_symlink():  # whatever it leads to is not ours
+            if path.is_symlink():  # what it leads to is not ours
                 return 0
             young = before is not None and path.stat().st_mtime * 1000 >= before
             with os.scandir(path) as entries:
@@ -250,7 +249,7 @@ class ArchiveFiles:
                             os.unlink(it)
                             count += 1
             if not young:
-                with contextlib.suppress(OSError):  # there is something in it
+                with contextlib.suppress(OSError):  # it is not empty
                     path.rmdir()
         return count
 
@@ -280,4 +279,4 @@ def _translate_os_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise Unwritable(f"the archive cannot be written: {error.strerror or error}") from error
+        raise Unwritable(f"cannot write to the archive: {error.strerror or error}") from error

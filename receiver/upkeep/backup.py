@@ -1,8 +1,8 @@
-"""Upkeep of the state as a whole: a backup beside the running service, its rotation, and putting it back.
+"""Backup, rotation and restore of the service's state; backups are made while the service runs.
 
-A backup is one file: a copy of the database with the keys in it, without which the callback URLs that are out would be
-refused; copies of pictures go into a folder beside it, if they are wanted. It is there whole under its name, or not at
-all, and so is what is restored; what was there before is kept aside.
+A backup is one file: a copy of the database with the secret keys in it, since without them the service would refuse the
+callback URLs that are in use. Copies of pictures can go into a folder beside it. Backup and restore are atomic, and a
+restore keeps what was there before under another name.
 """
 
 import itertools
@@ -23,6 +23,7 @@ from receiver.atomic_files import (
     fsync_path,
     is_being_written,
     remove_path,
+    rename_into_place,
     require_free_space,
 )
 from receiver.core.errors import CorruptDatabase, NewerSchema, StoreError, StoreUnavailable, Unwritable
@@ -38,14 +39,14 @@ _BESIDE = ("-wal", "-shm", "-journal")
 
 
 class BackupManifest(Struct, frozen=True):
-    """What a backup says of itself."""
+    """What a backup says about itself."""
 
     version: str  # of this program
     made_at: int
 
 
 class BackupResult(Struct, frozen=True):
-    """A backup that was made: sizes in bytes; `images` None if they were left out; `removed` by rotation."""
+    """A backup that was made. `size` is in bytes; `images` is None if they were left out; rotation `removed` others."""
 
     file: str
     size: int
@@ -57,36 +58,36 @@ class BackupResult(Struct, frozen=True):
 
 
 class RestoreResult(Struct, frozen=True):
-    """What was restored, from a backup made at `made_at` (None: a plain database), and what was done to the rest."""
+    """What was restored. `made_at` is None if it was a plain database instead of a backup."""
 
     schema: int
     tasks: int
-    unsure: int  # tasks that were queued, and may have been submitted since
+    unsure: int  # tasks that were queued then and may have been submitted since
     made_at: int | None
     images: int
-    aside: str | None  # where the database is that was there before
-    keys_added: int  # secret keys that were not here
-    keys_new: bool  # they are all there are
+    aside: str | None  # where the previous database is now
+    keys_added: int  # secret keys that were missing here
+    keys_new: bool  # there were none here before
 
 
 def back_up(
     database: Path, pattern: Path, kept: Mapping[str, tuple[str, ...]], archive: Path, clock: Clock, images: ImagesMode
 ) -> BackupResult:
-    """Copy the `database` into a file, and the words that are `kept` with it, while the service may be running.
+    """Back up the `database`, and the secrets in `kept` with it, into a file; the service may be running.
 
-    The file's name may have a date in it, as strftime writes it, in UTC. Raises StoreError's children, Unwritable.
+    The file's name may contain strftime codes for a date in UTC. Raises StoreError and Unwritable.
     """
     now = clock()
     file = pattern.with_name(datetime.fromtimestamp(now / 1000, UTC).strftime(pattern.name))
     if not database.is_file():
         raise StoreUnavailable(
-            f"there is no database {database}: say where it is, by --config or RECEIVER_DATABASE_URL"
+            f"there is no database {database}", remedy="say where it is with --config or RECEIVER_DATABASE_URL"
         )
     whose = database_owner(database)
     with explain_os_errors(f"cannot write {file}"):
         _make_folder(file.parent, whose)
         if file.exists() and not backup.is_backup(file):
-            raise Unwritable(f"{file} is there already and is no backup: give another name")
+            raise Unwritable(f"{file} exists and is not a backup", remedy="give the backup another name")
         require_free_space(file.parent, database.stat().st_size)
         with draft_file(file) as part:
             _give_to_owner(part, whose)
@@ -98,15 +99,14 @@ def back_up(
                 if images is ImagesMode.NONE
                 else backup_pictures.back_up_pictures(archive, backup_pictures.folder_of(file), images)
             )
-            os.rename(part, file)
-            fsync_path(file.parent)
+            rename_into_place(part, file)
     return BackupResult(
         str(file), file.stat().st_size, inside.schema, inside.tasks, len(kept.get("secret_keys", ())), taken
     )
 
 
 def _make_folder(folder: Path, whose: tuple[int, int]) -> None:
-    """Have a folder for backups, for its owner only."""
+    """Make a folder for backups, for its owner only."""
     if not folder.exists():
         _make_folder(folder.parent, whose)
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -114,13 +114,13 @@ def _make_folder(folder: Path, whose: tuple[int, int]) -> None:
 
 
 def _give_to_owner(path: Path, whose: tuple[int, int]) -> None:
-    """What is made in a folder of the service's user is that user's too; elsewhere it stays with whoever made it."""
+    """What we make in a folder of the service's user belongs to that user; elsewhere it keeps its owner."""
     if path.parent.stat().st_uid == whose[0]:
         chown_if_root(path, whose)
 
 
 def rotate_backups(pattern: Path, keep: int) -> tuple[str, ...]:
-    """Remove all but the newest `keep` backups whose names fit the pattern, and what killed backups left behind.
+    """Remove all but the newest `keep` backups with names that fit the pattern, and what killed backups left behind.
 
     Raises Unwritable.
     """
@@ -144,23 +144,23 @@ def rotate_backups(pattern: Path, keep: int) -> tuple[str, ...]:
 
 
 def has_date(pattern: str) -> bool:
-    """Whether a name has a date in it, as strftime writes it."""
+    """Whether a name contains strftime codes for a date."""
     return datetime.fromtimestamp(0, UTC).strftime(pattern) != datetime.fromtimestamp(1e9, UTC).strftime(pattern)
 
 
 def restore_backup(
     file: Path, database: Path, state_dir: Path, *, given_keys: tuple[str, ...], clock: Clock, queue: bool
 ) -> RestoreResult:
-    """Put a backup, or a plain copy of a database, in the place of `database`. Nobody may be using it.
+    """Replace `database` with a backup, or with a plain copy of a database. The service must not be running.
 
-    1. The copy is made beside it, checked page by page, and only then takes its place, in one step. Unless `queue`,
-       what was queued in it may have been submitted since: such tasks are unsure.
-    2. What was there before is kept aside under a name with the time in it.
-    3. Secret keys that are not here are added behind those that are, if settings do not give them (`given_keys`):
-       callback URLs of either remain good. API tokens are put back only where there are none.
-    4. Pictures that are not here come from the folder beside the backup.
+    1. The copy is made beside the database, checked page by page, and then takes its place in one step. Unless `queue`,
+       its queued tasks become unsure, since they may have been submitted after the backup.
+    2. The previous database is kept under a name with the time in it.
+    3. Secret keys that are missing here are added behind the present ones, unless settings give the keys
+       (`given_keys`): callback URLs of both stay valid. API tokens are restored only if there are none.
+    4. Pictures that are missing here come from the folder beside the backup.
 
-    Raises Locked, Corrupt, Newer, other StoreErrors, Unwritable.
+    Raises DatabaseLocked, CorruptDatabase, NewerSchema, other StoreErrors, and Unwritable.
     """
     if not file.is_file():
         raise StoreError(f"there is no backup {file}")
@@ -196,11 +196,11 @@ def restore_backup(
 
 
 def _swap_database(database: Path, part: Path, now: int) -> Path | None:
-    """Let `part` take the database's place; where what was there is now.
+    """Rename `part` to `database`; returns where the previous database is now.
 
-    The old one gets its second name first, so that the rename which removes its first name loses nothing. Its log must
-    be gone by then, or it would be taken for the new one's: it is folded into it, or, where that cannot be because the
-    database is damaged, put aside with it.
+    The previous one gets its second name first, so that the rename loses nothing. Its write-ahead log must be gone by
+    then, or SQLite would apply it to the new one: it is checkpointed into the old database, or kept with it where a
+    damaged database does not allow that.
     """
     backup.checkpoint_wal(database)
     ends = [end for end in ("", *_BESIDE) if os.path.exists(f"{database}{end}")]
@@ -212,24 +212,23 @@ def _swap_database(database: Path, part: Path, now: int) -> Path | None:
     for end in ends:
         if end:
             os.unlink(f"{database}{end}")
-    os.rename(part, database)
-    fsync_path(database.parent)
+    rename_into_place(part, database)
     return aside if "" in ends else None
 
 
 def _free_name(name: str) -> Path:
-    """This name, or with a number behind it where it is taken."""
+    """This name, with a number behind it if it is taken."""
     names = (Path(name if number == 1 else f"{name}-{number}") for number in itertools.count(1))
     return next(path for path in names if not path.exists())
 
 
 def _undo_killed_restore(database: Path) -> None:
-    """Undo what a restore did that was killed before its copy took the database's place: second names go, and what was
-    put aside already comes back."""
+    """Undo a restore that was killed before its copy took the database's place: remove second names, and bring back
+    what it had put aside."""
     for path in database.parent.glob(f"{database.name}{_ASIDE}*"):
         if path.name.endswith(_BESIDE) or not database.exists() or not path.samefile(database):
             continue
-        for end in (*_BESIDE, ""):  # the second name of the database last: by it the rest is found
+        for end in (*_BESIDE, ""):  # the second name of the database last, since it leads to the rest
             there, here = Path(f"{path}{end}"), Path(f"{database}{end}")
             if there.exists() and not here.exists():
                 there.rename(here)
@@ -243,10 +242,12 @@ def _judge_copy(part: Path, file: Path) -> backup.DatabaseSummary:
     except NewerSchema:
         raise
     except CorruptDatabase as error:
-        why = error.__cause__ or error  # SQLite's own words: ours have a remedy, which is for the database in use
-        raise CorruptDatabase(f"{file} is damaged, and nothing was changed: take an earlier backup ({why})") from error
+        why = error.__cause__ or error.problem  # SQLite's own words; our remedy is for the database in use
+        raise CorruptDatabase(
+            f"{file} is damaged ({why}), so nothing was changed", remedy="use an earlier backup"
+        ) from error
     except StoreError as error:
-        raise StoreError(f"{file}: {error}; nothing was changed") from error
+        raise StoreError(f"{file}: {error.problem}, so nothing was changed", remedy=error.remedy) from error
 
 
 # -- keys --
@@ -255,7 +256,7 @@ def _judge_copy(part: Path, file: Path) -> backup.DatabaseSummary:
 def _put_keys(
     state_dir: Path, words: Mapping[str, tuple[str, ...]], given: tuple[str, ...], whose: tuple[int, int]
 ) -> tuple[int, bool]:
-    """How many secret keys were added to those that are here, and whether there were none."""
+    """Returns how many secret keys were added, and whether there were none before."""
     tokens = state_dir / "api_tokens"
     if words.get("api_tokens") and not tokens.exists():
         _write_words(tokens, words["api_tokens"], whose)
@@ -274,12 +275,11 @@ def _write_words(path: Path, words: Iterable[str], whose: tuple[int, int]) -> No
         chown_if_root(part, whose)
         part.write_text("".join(f"{word}\n" for word in words))
         fsync_path(part)
-        os.rename(part, path)
-        fsync_path(path.parent)
+        rename_into_place(part, path)
 
 
 def _date_in_name(name: str, pattern: str) -> datetime | None:
-    """When a name that fits the pattern says that it was made."""
+    """The date in a name that fits the pattern; None if it does not fit."""
     try:
         made = datetime.strptime(name, pattern)
     except ValueError:

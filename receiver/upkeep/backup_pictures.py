@@ -1,4 +1,4 @@
-"""The copies of pictures that go with a backup: a folder beside it, laid out as the archive is."""
+"""The copies of pictures that go with a backup: a folder beside it, laid out like the archive."""
 
 import contextlib
 import os
@@ -7,19 +7,19 @@ from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 
-from receiver.atomic_files import DRAFT_SUFFIX
+from receiver.atomic_files import DRAFT_SUFFIX, new_file
 from receiver.core.errors import Unwritable
 from receiver.pictures.files import SAMPLE, ArchiveFiles
 from receiver.store.sqlite.files import chown_if_root, database_owner
 
-SUFFIX = ".images"  # of the folder, behind the name of its backup
+SUFFIX = ".images"  # of the folder, after the name of its backup
 
 
 class ImagesMode(StrEnum):
-    """What becomes of the pictures' copies in a backup."""
+    """What a backup does with the archived pictures."""
 
     NONE = "none"
-    LINK = "link"  # the same files under second names: takes no room, and has to be on the same disk
+    LINK = "link"  # hard links: they take no room, but must be on the same disk
     COPY = "copy"
 
 
@@ -29,14 +29,14 @@ def folder_of(file: Path) -> Path:
 
 
 def _archive_files(root: Path) -> Iterator[tuple[Path, Path]]:
-    """The files of an archive, each with its path within it; the sample is drawn anew wherever it is wanted.
+    """The files of an archive, each with its path inside it; without the sample, which the service can draw again.
 
-    Only what the archive would write itself: the service's user, for whom root may be doing this, can put links to
-    anything between them. That includes its folders: none that is a link is looked into.
+    Only files that the archive would write itself, and no folder that is a link: root may be running this, and the
+    service's user could have put links to anything there.
     """
     files = ArchiveFiles(root)
     for top in _list_folders(root):
-        if len(top) != 2:  # that of what is not whole yet, or a disk's own
+        if len(top) != 2:  # the folder of unfinished files, or one that the disk has
             continue
         for folder in _list_folders(root / top):
             if folder == SAMPLE or folder[-2:] != top:
@@ -50,14 +50,14 @@ def _archive_files(root: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _list_folders(path: Path) -> list[str]:
-    """The folders in a folder, by name, without links; none where it is none itself."""
+    """The folders in a folder, by name, without links; none if it is not a folder."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(path) as entries:
         return sorted(it.name for it in entries if it.is_dir(follow_symlinks=False))
     return []
 
 
 def back_up_pictures(archive: Path, folder: Path, how: ImagesMode) -> int:
-    """Copy or link all pictures of `archive` into `folder`, in place of what is there; gives how many.
+    """Copy or link all pictures of `archive` into `folder`, replacing it; returns how many.
 
     Raises Unwritable, OSError.
     """
@@ -77,9 +77,10 @@ def back_up_pictures(archive: Path, folder: Path, how: ImagesMode) -> int:
 
 
 def restore_pictures(folder: Path, archive: Path, whose: tuple[int, int]) -> int:
-    """Put the pictures in `folder` into `archive` where they are missing; gives how many. Raises Unwritable, OSError.
+    """Put the pictures in `folder` into `archive` where they are missing; returns how many.
 
-    Another disk's folder may stand in for the archive, by a link; in it, no link is followed.
+    The archive itself may be a link to a folder on another disk; inside it, no link is followed. Raises Unwritable,
+    OSError.
     """
     count, files = 0, ArchiveFiles(archive)
     for path, within in _archive_files(folder):
@@ -94,18 +95,18 @@ def restore_pictures(folder: Path, archive: Path, whose: tuple[int, int]) -> int
 
 
 class _CrossDevice(Unwritable):
-    """A picture cannot have a second name there."""
+    """A hard link to that place is not possible."""
 
 
 def _place_picture(path: Path, root: Path, within: Path, how: ImagesMode, whose: tuple[int, int]) -> None:
-    """One picture under another name, whole, in folders for its owner only."""
+    """Copy or link one picture, whole, into folders for its owner only."""
     there = root / within
     for folder in (root, there.parent.parent, there.parent):
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=0o700)
             chown_if_root(folder, whose)
         if folder != root and folder.is_symlink():
-            raise Unwritable(f"{folder} is a link, where pictures have a folder: remove it")
+            raise Unwritable(f"{folder} is a link, but must be a folder", remedy=f"remove it: rm {folder}")
     if how is ImagesMode.LINK:
         try:
             os.link(path, there)
@@ -113,17 +114,14 @@ def _place_picture(path: Path, root: Path, within: Path, how: ImagesMode, whose:
             raise
         except OSError as error:
             raise _CrossDevice(
-                f"pictures cannot be linked to {there.parent}, which is on another disk ({error.strerror}): "
-                "use --images copy"
+                f"cannot link pictures into {there.parent}, which is on another disk ({error.strerror})",
+                remedy="use --images copy",
             ) from error
         return
     part = there.with_name(f"{there.name}{DRAFT_SUFFIX}")
     with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as source:
-        part.unlink(missing_ok=True)  # a killed one's, or a link
-        made = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with open(made, "wb") as copy:
+        part.unlink(missing_ok=True)  # a killed backup's, or a link
+        with new_file(part) as copy:
             shutil.copyfileobj(source, copy)
-            copy.flush()
-            chown_if_root(made, whose)
-            os.fsync(made)
+            chown_if_root(copy.fileno(), whose)
     os.rename(part, there)

@@ -181,7 +181,7 @@ async def test_a_name_that_is_no_backup_is_not_written_over(place: Place) -> Non
     own = sorted(it for it in place.state.iterdir() if it.is_file())
     before = {it: it.read_bytes() for it in own}
     for file in own:
-        with pytest.raises(Unwritable, match="is there already and is no backup"):
+        with pytest.raises(Unwritable, match="exists and is not a backup"):
             place.back_up(file=file)
     assert {it: it.read_bytes() for it in own} == before
     place.back_up()
@@ -192,7 +192,7 @@ async def test_a_disk_without_room_takes_no_backup(place: Place, monkeypatch: py
     """Before a byte is written: it may be the disk that callbacks are stored on."""
     await place.filled()
     monkeypatch.setattr("receiver.atomic_files.SPARE_BYTES", 1 << 60)
-    with pytest.raises(Unwritable, match=r"MiB free, and .* are needed"):
+    with pytest.raises(Unwritable, match=r"MiB free, and .* MiB are needed"):
         place.back_up()
     assert list(place.file.parent.iterdir()) == []
 

@@ -199,6 +199,6 @@ def test_retention_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
 def test_a_killed_write_of_one_backup_does_not_spoil_another(place: Place) -> None:
     """Two at once for one name: the second is told so, and the first comes to its end."""
     place.back_up()
-    with draft_file(place.file), pytest.raises(ReceiverError, match="another process is just writing"):
+    with draft_file(place.file), pytest.raises(ReceiverError, match="another process is writing"):
         place.back_up()
     assert place.restore().tasks == 3

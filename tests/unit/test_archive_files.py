@@ -75,7 +75,7 @@ async def test_no_other_name_is_found_or_written(tmp_path: Path, folder: str, fi
     await files.save_file(REF, "0.png", b"x")
     (tmp_path / "0.png").write_bytes(b"a secret")
     assert files.find_file(folder, file) is None
-    with pytest.raises(ValueError, match="no such name"):
+    with pytest.raises(ValueError, match="not a name"):
         await files.save_file(folder, file, b"x")
     assert left(tmp_path) == ["0.png", f"images/ab/{REF}/0.png"]
 

@@ -4,8 +4,6 @@ done, and done again without effect. Contents of secret files are never shown.""
 import contextlib
 import errno
 import os
-import re
-import secrets
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
@@ -14,7 +12,7 @@ from pathlib import Path
 import click
 from msgspec import Struct
 
-from receiver.atomic_files import fsync_path
+from receiver.atomic_files import atomic_write, remove_drafts
 
 COMMAND_MOST_S = 1000  # a start may take as long as the unit's TimeoutStartSec, and a stop comes before it
 _MASKED = Path("/dev/null")  # what a masked unit is a link to
@@ -69,22 +67,12 @@ class WriteFile(Struct, frozen=True):
 
     def apply(self) -> None:
         """Do it, so that there is never half a file, nor one that others could read. Raises ClickException."""
-        draft = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}")
         with _explain_errors(self.path):
             self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            _remove_drafts(self.path)
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(self.content)
-                    os.fchmod(descriptor, self.mode)
-                    file.flush()
-                    os.fsync(descriptor)
-                draft.rename(self.path)
-            except BaseException:
-                draft.unlink(missing_ok=True)
-                raise
-            fsync_path(self.path.parent)
+            remove_drafts(self.path)
+            with atomic_write(self.path) as file:
+                file.write(self.content)
+                os.fchmod(file.fileno(), self.mode)
 
 
 class RemoveFile(Struct, frozen=True):
@@ -105,7 +93,7 @@ class RemoveFile(Struct, frozen=True):
         """Do it. Raises ClickException."""
         with _explain_errors(self.path):
             self.path.unlink(missing_ok=True)
-            _remove_drafts(self.path)
+            remove_drafts(self.path)
         if self.path.parent.suffix == ".d":
             with contextlib.suppress(OSError):
                 self.path.parent.rmdir()
@@ -168,14 +156,6 @@ def path_exists(path: Path) -> bool:
 def is_masked(path: Path) -> bool:
     """Whether this unit is one that a person wanted never to start (`systemctl mask`)."""
     return path.is_symlink() and path.readlink() == _MASKED
-
-
-def _remove_drafts(path: Path) -> None:
-    """Remove drafts of this file that were left behind by a kill: they may hold what it holds."""
-    ours = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{16}}")
-    for found in path.parent.iterdir() if path.parent.is_dir() else ():
-        if ours.fullmatch(found.name):
-            found.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
