@@ -1,8 +1,8 @@
-"""Where a picture may be fetched from: public addresses, by http or https, on their own ports. Pure.
+"""Guards against SSRF: pictures are fetched from public addresses only, by http or https, on the usual ports. Pure.
 
-A link's address is chosen by others, who may mean a service on this machine or in its network. So a link is read in one
-strict way, without guesses, and every address its host has is looked up in a table. Nothing but what was checked here
-is connected to (`fetch`), so it does not matter how anybody else would have read the link.
+Others choose the links, and a link may aim at a service on this machine or in its network. So we parse links in one
+strict way, without guessing, and look up every address of the host in a table. `fetch` connects only to addresses that
+were checked here, so it does not matter how other software would have read the link.
 """
 
 import ipaddress
@@ -63,7 +63,7 @@ _FORBIDDEN = tuple(
         ("ff00::/8", "multicast"),
     )
 )
-_PUBLIC_V6 = ipaddress.IPv6Network("2000::/3")  # all that was ever given out
+_PUBLIC_V6 = ipaddress.IPv6Network("2000::/3")  # the only block ever allocated
 
 _LINK = re.compile(r"(https?)://([^/?#\\]+)([/?][^#]*)?(#.*)?", re.IGNORECASE)
 _PLACE = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:@]+)(?::([0-9]{1,5}))?")
@@ -73,9 +73,9 @@ _NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")  # a last label like these mak
 
 
 class FetchAllowlist(Struct, frozen=True):
-    """Where pictures may come from though it is private, by any port: host names in lower case, and networks.
+    """Private hosts (names in lower case) and networks that pictures may come from, on any port.
 
-    `ports` are those of all others.
+    `ports` are those allowed on all other hosts.
     """
 
     hosts: frozenset[str] = frozenset()
@@ -84,7 +84,7 @@ class FetchAllowlist(Struct, frozen=True):
 
 
 class PictureUrl(Struct, frozen=True):
-    """What a link says: where to connect, and what to ask for. `address` is the host, where it is one."""
+    """A parsed link: where to connect, and what to ask for. `address` is set if the host is a literal IP address."""
 
     scheme: str
     host: str  # in lower case, without brackets
@@ -94,25 +94,25 @@ class PictureUrl(Struct, frozen=True):
 
     @property
     def host_header(self) -> str:
-        """Host and port as the Host header says them."""
+        """Host and port as the Host header has them."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
 
 
 def parse_picture_url(link: str) -> PictureUrl:
-    """The place that a link names. Raises NotFetched, for good, for any that is not plainly one."""
+    """Parse a link strictly. Raises NotFetched (permanent) for anything that is not plainly an http or https link."""
     if len(link) > LINK_MOST:
         raise _bad_link(f"the link is longer than {LINK_MOST} characters")
     if re.search(r"[\x00-\x20\x7f-\xa0\ud800-\udfff]", link):
-        raise _bad_link("the link has blanks or control characters in it")
+        raise _bad_link("the link contains spaces or control characters")
     parts = _LINK.fullmatch(link)
     if parts is None:
-        raise _bad_link("the link is not a plain http:// or https:// one")
+        raise _bad_link("the link is not a plain http:// or https:// link")
     scheme, place, target = parts[1].lower(), parts[2], parts[3] or "/"
     if "@" in place:
-        raise _bad_link("the link has a user name in it")
+        raise _bad_link("the link contains a user name")
     if (halves := _PLACE.fullmatch(place)) is None:
-        raise _bad_link("the link's host cannot be read")
+        raise _bad_link("the link's host cannot be parsed")
     port = int(halves[2]) if halves[2] is not None else PORTS[scheme]
     if not 0 < port < 65_536:
         raise _bad_link("the link's port is out of range")
@@ -121,7 +121,7 @@ def parse_picture_url(link: str) -> PictureUrl:
 
 
 def _parse_host(text: str) -> tuple[str, Address | None]:
-    """A host as a name, or as an address in its one plain notation."""
+    """A host: a name in lower case, or an address in its usual notation."""
     if text.startswith("["):
         try:
             literal = ipaddress.IPv6Address(text[1:-1])
@@ -129,34 +129,34 @@ def _parse_host(text: str) -> tuple[str, Address | None]:
             raise _bad_link("the link's host is not an IPv6 address") from None
         return str(literal), literal
     if not _NAME.fullmatch(text) or len(text) > 253:
-        raise _bad_link("the link's host is not a plain name")  # percent signs, other scripts' dots, a dot at the end
+        raise _bad_link("the link's host is not a plain name")  # percent signs, dots of other scripts, a trailing dot
     if not _NUMBER.fullmatch(text.rpartition(".")[2]):
         return text.lower(), None
     try:
         return text, ipaddress.IPv4Address(text)
     except ValueError:
-        raise _bad_link("the link's host is a number, which is no plain notation of an address") from None
+        raise _bad_link("the link's host is a number, but not an address in the usual notation") from None
 
 
-def ssrf_refusal(place: PictureUrl, address: Address, allow: FetchAllowlist) -> str | None:
-    """Why `address`, which the place's host has, may not be connected to; None if it may."""
-    if place.host in allow.hosts or any(address in network for network in allow.networks):
+def ssrf_refusal(url: PictureUrl, address: Address, allow: FetchAllowlist) -> str | None:
+    """Why we must not connect to `address`, one of those that the URL's host has; None if we may."""
+    if url.host in allow.hosts or any(address in network for network in allow.networks):
         return None
-    if place.port not in allow.ports:
-        return f"port {place.port} is not allowed"
+    if url.port not in allow.ports:
+        return f"port {url.port} is not allowed"
     what = non_public_kind(address)
-    return f"{place.host} is at {address}, which is not public ({what})" if what is not None else None
+    return f"{url.host} is at {address}, which is not public ({what})" if what is not None else None
 
 
 def non_public_kind(address: Address) -> str | None:
-    """What an address is, if it is none of the public internet."""
+    """What kind of address this is, if it is not on the public internet; else None."""
     if isinstance(address, ipaddress.IPv6Address) and address.scope_id is not None:
         return "with a zone"
     for network, what in _FORBIDDEN:
         if address in network:
             return what
     if isinstance(address, ipaddress.IPv6Address) and address not in _PUBLIC_V6:
-        return "not given out"
+        return "not allocated"
     return None if address.is_global else "special"
 
 

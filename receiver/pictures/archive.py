@@ -1,7 +1,7 @@
-"""Keeps copies of pictures before the provider's links expire: fetch, thumbnails, contact sheet, all outside the ping.
+"""Archives pictures before the provider's links expire: fetches them, draws thumbnails and a contact sheet.
 
-A task's pictures are fetched one after the other, each recorded as soon as it is on disk, so that whoever takes over
-goes on where a kill left off. Whether they came or not, the notices that wait for them wait no longer than one round.
+A task's pictures are fetched one after the other. Each is recorded as soon as it is on disk, so that after a kill the
+next process continues there. Notices that wait for the pictures wait for one round only, whatever comes of it.
 """
 
 import logging
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 
 SCHEDULE_MS = (2_000, 10_000, 60_000, 600_000, 3_600_000, 14_400_000)
-"""Between the rounds of a task, until every picture is here or refused for good."""
+"""Gaps between the rounds of a task, until every picture is here or refused for good."""
 
-LEASE_MS = 180_000  # one fetch and some, or the drawing; begun anew with each picture
-ROUND_MOST_S = 60.0  # after which a round asks for no further picture: others wait
+LEASE_MS = 180_000  # longer than one fetch, or the drawing; renewed with each picture
+ROUND_MOST_S = 60.0  # after which a round fetches no further picture, since other tasks wait
 DRAW_MOST_S = 20.0  # after which a round draws nothing more, for the same reason
-BLAMED_MOST = 2  # pictures of a round that were drawn in vain, after which it does not try those that they held up
-SPACING_MS = 50  # at most twenty tasks a second are begun, so that a flood of callbacks is not held up by its pictures
-FULL_GAP_MS = 600_000  # until the disk is looked at again
+BLAMED_MOST = 2  # undrawable pictures, after which a round does not try those that they held up
+SPACING_MS = 50  # at most twenty tasks begin in a second, so that pictures do not slow down a flood of callbacks
+FULL_GAP_MS = 600_000  # until the disk is checked again
 AHEAD_MOST_MS = int(SCHEDULE_MS[-1] * 1.2) + LEASE_MS
 TURN = 200  # rows a transaction
 FLOOR_LEAST, FLOOR_MOST = 512 << 20, 5 << 30  # bytes
@@ -50,13 +50,13 @@ log = logging.getLogger(__name__)
 
 
 def disk_reserve(total: int) -> int:
-    """How many bytes of a disk of `total` the archive leaves free, for callbacks above all: a twentieth, but at least
-    512 MiB (of a small disk a quarter) and at most 5 GiB."""
+    """How many bytes of a disk of `total` bytes the archive leaves free, above all for callbacks: a twentieth, but at
+    least 512 MiB (a quarter of a small disk) and at most 5 GiB."""
     return min(max(total // 20, FLOOR_LEAST), FLOOR_MOST, total // 4)
 
 
 class PictureArchiver:
-    """The loop that fetches pictures."""
+    """The loop that fetches and draws the pictures of completed tasks."""
 
     topic = Topic.ARCHIVE
     width = 2
@@ -87,19 +87,19 @@ class PictureArchiver:
         self._set_back = ClockRewind()
         self._is_tidied = False
         self._under_way = 0
-        self._again = 0  # of these, how many are no longer in their first round
+        self._again = 0  # how many of these are past their first round
 
         def open_fetcher() -> "PictureFetcher":
-            from receiver.pictures.fetch import PictureFetcher  # here, because it imports httpx
+            from receiver.pictures.fetch import PictureFetcher  # only now, because it imports httpx
 
             return PictureFetcher(allow)
 
         self._fetch = LazyValue(open_fetcher)
 
     async def claim(self) -> Task | None:
-        """The task whose pictures are to be fetched next, under a lease; None while there is none, or no room.
+        """The task whose pictures are fetched next, under a lease; None if there is none, or no room on the disk.
 
-        First rounds go first, since pings wait for them, and one place is for them alone.
+        First rounds go first, since pings wait for them, and one place is reserved for them.
         """
         now = self._clock()
         set_back = self._set_back(now)
@@ -126,14 +126,13 @@ class PictureArchiver:
         return task
 
     async def carry_out(self, task: Task) -> None:
-        """One round: fetch what is not here, draw, record, and let the notices go.
+        """One round: fetch what is missing, draw, record the result, and release the notices.
 
-        1. An image that has a copy, or was refused for good, is left alone. One whose host did not answer in this
-           round is not asked for.
-        2. What came is drawn, if anything did: a ping with three pictures of four is better than one without.
-        3. If pictures are missing that may yet come, or were not drawn for want of time, there is another round by
-           `SCHEDULE_MS`; otherwise it is done, or failed if there is not one.
-        4. A disk that takes nothing uses up no round: the task waits until there is room.
+        1. Skips images that have a copy or were refused for good, and those whose host did not answer in this round.
+        2. Draws what there is: a ping with three pictures of four is better than one without.
+        3. If pictures may still come, or there was no time to draw them, another round follows by `SCHEDULE_MS`.
+           Otherwise the archive of the task is done, or failed if there is not a single picture.
+        4. A disk that cannot be written uses up no round: the task waits until there is room.
         """
         logs.bind_ref(task.ref)
         try:
@@ -148,7 +147,7 @@ class PictureArchiver:
 
     async def next_due(self) -> int | None:
         """When the next round is due."""
-        if self._under_way == self.width:  # the loop is woken when one of them ends
+        if self._under_way == self.width:  # the loop wakes when one of them ends
             return None
         now = self._clock()
         if is_paused(self._next_slot, now, self._spacing_ms):
@@ -156,7 +155,7 @@ class PictureArchiver:
         return await self._store.tasks.next_archive(now)
 
     async def close(self) -> None:
-        """Close the client, if there is one."""
+        """Close the HTTP client, if it was opened."""
         if self._fetch.value_if_made is not None:
             await self._fetch.value_if_made.close()
 
@@ -169,7 +168,7 @@ class PictureArchiver:
     # -- one round --
 
     async def _fetch_missing(self, task: Task) -> tuple[dict[int, ImageCopy], dict[int, str]]:
-        """The copies there are after fetching, by `image_no`, and why others are still missing."""
+        """Fetch what is missing; returns the copies by `image_no`, and why other images are still missing."""
         ref = task.ref
         copies = {it.image_no: it for it in (await self._store.copies.by_refs([ref])).get(ref, ())}
         missing: dict[int, str] = {}
@@ -183,7 +182,7 @@ class PictureArchiver:
                     try:
                         known = await self._fetch_image(ref, image)
                     except NotFetched as error:
-                        hint = "; FETCH_ALLOW names hosts to trust" if error.forbidden else ""
+                        hint = "; if you trust this host, add it to FETCH_ALLOW" if error.forbidden else ""
                         extra = {"action": "archive.miss", "ref": ref}
                         log.warning("image %d: %s%s", image.image_no, error, hint, extra=extra)
                         known = ImageCopy(image.image_no, error=str(error)) if error.permanent else None
@@ -198,13 +197,13 @@ class PictureArchiver:
         return copies, missing
 
     async def _fetch_image(self, ref: str, image: Image) -> ImageCopy:
-        """Fetch one image and keep it. Raises NotFetched, Unwritable."""
+        """Fetch one image into the archive. Raises NotFetched, Unwritable."""
         if (why := self._no_room()) is not None:
             raise Unwritable(why)
         try:
             fetch = await self._fetch.get()
         except (OSError, RuntimeError) as error:  # no descriptor, no certificates, no thread
-            raise NotFetched(f"the HTTP client cannot be made: {error}") from None
+            raise NotFetched(f"cannot create the HTTP client: {error}") from None
         async with self._files.open_pending() as part:
             suffix = await fetch.fetch_picture(image.url, part)
             file = image_name(image.image_no, suffix)
@@ -212,9 +211,9 @@ class PictureArchiver:
         return ImageCopy(image.image_no, file, part.sha256, part.size, media_type(file))
 
     async def _draw_thumbnails(self, task: Task, copies: dict[int, ImageCopy]) -> tuple[dict[int, ImageCopy], bool]:
-        """The copies with their thumbnails, and whether drawing is to be tried again. Raises Unwritable."""
+        """Draw what has no thumbnail; returns the copies, and whether to try drawing again. Raises Unwritable."""
         now = dict(copies)
-        # One that cannot be drawn has said so, and would take its time again.
+        # A copy with an error cannot be drawn, and trying again would only take time.
         pictures = [
             no
             for no, it in copies.items()
@@ -225,7 +224,7 @@ class PictureArchiver:
         until, blamed = time.monotonic() + DRAW_MOST_S, 0
         for at in range(0, len(pictures), SHEET_PICTURES_MOST):
             some = [no for no in pictures[at : at + SHEET_PICTURES_MOST] if at == 0 or _lacks_thumbnail(now[no])]
-            # Those that are to blame may have taken the time of others: these have theirs at once, without them.
+            # Undrawable pictures may have used up the time of others, which are drawn again at once without them.
             while any(_lacks_thumbnail(now[no]) for no in some):
                 if time.monotonic() >= until:
                     return now, True
@@ -239,13 +238,16 @@ class PictureArchiver:
         return now, any(_lacks_thumbnail(now[no]) for no in pictures)
 
     async def _draw_batch(self, task: Task, now: dict[int, ImageCopy], some: Sequence[int], *, sheet: bool) -> int:
-        """Draw `some` of the copies, into `now`; how many of them never can be, as was found. Raises Unwritable."""
+        """Draw `some` of the copies, and update them in `now`; returns how many turned out to be undrawable.
+
+        Raises Unwritable.
+        """
         ref = task.ref
         paths = [(str(no), self._copy_path(ref, now[no])) for no in some]
         try:
             drew = await self._draw(paths)
         except (OSError, RuntimeError) as error:  # no descriptor, no process, no thread
-            drew = ContactSheet(error=f"it cannot be drawn: {error}")
+            drew = ContactSheet(error=f"cannot start drawing: {error}")
         if drew.error is not None:
             log.warning("no contact sheet: %s", drew.error, extra={"action": "archive.draw", "ref": ref})
         found = 0
@@ -258,7 +260,7 @@ class PictureArchiver:
             now[no] = replace(copy, width=width, height=height, small=small, error=drawn.error)
             if drawn.error is not None:
                 found += 1
-                await self._record_copy(task, now[no])  # whoever takes over after a kill need not find it again
+                await self._record_copy(task, now[no])  # so that after a kill nobody tries it again
         if sheet and drew.picture is not None:
             await self._files.save_file(ref, SHEET, drew.picture)
         return found
@@ -266,7 +268,7 @@ class PictureArchiver:
     def _copy_path(self, ref: str, copy: ImageCopy) -> Path:
         path = self._files.find_file(ref, copy.file or "")
         if path is None:
-            raise Unwritable(f"the archive cannot be read: {copy.file} of {ref} is gone")
+            raise Unwritable(f"cannot read the archive: {copy.file} of {ref} is gone")
         return path
 
     # -- what is recorded --
@@ -298,27 +300,27 @@ class PictureArchiver:
         if ended.archive_at is None and ended.archive is not None:
             self._metrics.count_archived(ended.archive)
         log.info(
-            "%d of %d pictures are kept%s",
+            "archived %d of %d pictures%s",
             kept,
             len(copies) + len(missing),
-            f"; the others are tried again in {gap / 1000:g} s" if gap is not None else "",
+            f"; trying the others again in {gap / 1000:g} s" if gap is not None else "",
             extra={"action": f"archive.{ended.archive}", "ref": task.ref},
         )
 
     # -- room on the disk --
 
     def _no_room(self) -> str | None:
-        """Why nothing more may be written to the archive's disk; None while there is room."""
+        """Why we must not write to the archive's disk; None while there is room."""
         try:
             free, total = self._files.disk_space()
         except Unwritable as error:
             return str(error)
         if free >= disk_reserve(total):
             return None
-        return f"the archive's disk is nearly full: {free >> 20} of {total >> 20} MiB are free"
+        return f"the archive's disk is nearly full: {free >> 20} MiB of {total >> 20} MiB are free"
 
     async def _wait_for_room(self, why: str) -> None:
-        """Put off all that is due."""
+        """Postpone all tasks that are due."""
         while True:
             due = await self._store.tasks.due_for_archive(self._clock(), limit=TURN)
             await record_with_retries(partial(self._put_off, due, why))
@@ -326,7 +328,7 @@ class PictureArchiver:
                 return
 
     async def _put_off(self, tasks: Sequence[Task], why: str) -> None:
-        """Let these tasks wait for room, and their notices no longer; a person is told."""
+        """Postpone these tasks until there is room, release their notices, and raise attention."""
         now = self._clock()
         async with self._store.write() as tx:
             for task in tasks:
@@ -335,7 +337,7 @@ class PictureArchiver:
             if tasks and await raise_attention(
                 tx,
                 "archive-disk",
-                f"{why[0].upper()}{why[1:]}. No pictures are fetched, and pings come without them. Mend that soon: "
+                f"{why[0].upper()}{why[1:]}. No pictures are archived, and pings come without them. Fix this soon: "
                 "the provider's links expire.",
                 self._policy,
                 now,
@@ -343,7 +345,7 @@ class PictureArchiver:
                 log.error(why, extra={"action": "archive.disk"})
 
     async def _remove_leftovers(self) -> None:
-        """Remove what a kill left half written; if that cannot be, the disk will say so again."""
+        """Remove half-written files that a kill left. An error is only logged: writing will report the same."""
         try:
             await self._files.remove_leftovers()
         except Unwritable as error:
@@ -352,7 +354,7 @@ class PictureArchiver:
 
 
 async def _extend_lease(tx: Tx, task: Task, now: int) -> Task:
-    """The task, with nobody else to look at it for a while."""
+    """Renew the lease of a task; returns the task with it."""
     leased = replace(task, archive_at=now + LEASE_MS)
     await tx.tasks.update([(task, leased)])
     return leased

@@ -1,8 +1,8 @@
-"""Fetches a picture from wherever a link leads, within bounds of size and time, and from public addresses only.
+"""Fetches a picture from a link, with limits on size and time, and from public addresses only (SSRF).
 
-A host is resolved once, every answer is checked, and the connection goes to an address that was; the name stays for TLS
-and the Host header. Redirects are followed by hand, each checked alike. With httpx it costs 200 ms: nothing imports
-this room at a start.
+Each host is resolved once, every address is checked, and we connect to a checked address; TLS and the Host header keep
+the name. Redirects are followed here, with the same checks. Importing httpx takes 200 ms, so nothing imports this
+module at a start.
 """
 
 import asyncio
@@ -24,31 +24,31 @@ from receiver.pictures.sniff import HEAD, sniff_suffix
 
 FETCH_MOST = 20 * 1024 * 1024  # bytes of one picture
 TOTAL_S = 60.0
-IDLE_S = 15.0  # without a byte
+IDLE_S = 15.0  # without receiving a byte
 CONNECT_S = 5.0
 REDIRECTS_MOST = 3
-_ADDRESSES_MOST = 4  # of one host that are tried
-CRUMBS_MOST = 1000  # chunks, of which each costs as much time as a thousand bytes
-_CRUMB = 256  # bytes that they are to have, by then, on the average
-_TURN = 32  # chunks after which others have their turn
-HEAD_MOST = 32 * 1024  # bytes of an answer's head, with all the informational answers before it
-_HEAD_READ = 4 * 1024  # bytes of it that are parsed at a time: 230 informational answers, at most
+_ADDRESSES_MOST = 4  # tried of one host
+CRUMBS_MOST = 1000  # chunks; each costs as much time as a thousand bytes
+_CRUMB = 256  # bytes that chunks must have on average by then
+_TURN = 32  # chunks after which other tasks get a turn
+HEAD_MOST = 32 * 1024  # bytes of a response's headers, including all informational responses before it
+_HEAD_READ = 4 * 1024  # bytes of it parsed at a time: 230 informational responses at most
 _WRITE_BYTES = 256 * 1024
 _REDIRECTS = (301, 302, 303, 307, 308)
 _GONE = (404, 410, 451)
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
-"""From a host's name and a port to all its addresses. Raises OSError."""
+"""From a host name and a port to all addresses of the host. Raises OSError."""
 
 
 async def resolve_host(host: str, port: int) -> list[str]:
-    """All addresses of a host, by this machine's resolver."""
+    """All addresses of a host, from this machine's resolver."""
     answers = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(place[0]) for *_, place in answers))
 
 
 class PictureFetcher:
-    """A client that fetches pictures; `close` it. `most` is in bytes, `total_s` and `idle_s` in seconds."""
+    """A client that fetches pictures; to be closed. `most` is in bytes."""
 
     def __init__(
         self,
@@ -72,91 +72,91 @@ class PictureFetcher:
                 "Accept-Encoding": "identity",
                 "Connection": "close",
             },
-            # A kept connection would be found again by its address, and serve a name that it was not verified for.
+            # A kept connection would be reused by address, for a name that its certificate was not verified for.
             limits=httpx.Limits(max_keepalive_connections=0),
             timeout=httpx.Timeout(idle_s, connect=CONNECT_S),
         )
         self._client.cookies.jar.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
 
     async def fetch_picture(self, link: str, part: PendingFile) -> str:
-        """Write what `link` leads to into `part`; the suffix that it is to be kept under.
+        """Write the picture at `link` into `part`; returns the suffix for its name.
 
         Raises NotFetched, and Unwritable from `part`.
         """
         try:
             async with asyncio.timeout(self._total_s):
                 for _ in range(1 + REDIRECTS_MOST):
-                    place = parse_picture_url(link)
-                    async with self._open_response(place) as response:
+                    url = parse_picture_url(link)
+                    async with self._open_response(url) as response:
                         if response.status_code not in _REDIRECTS:
-                            return await self._save_body(place.host, response, part)
+                            return await self._save_body(url.host, response, part)
                         link = _redirect_link(link, response)
         except TimeoutError:
-            raise NotFetched(f"it took longer than {self._total_s:g} s", silent=True) from None
+            raise NotFetched(f"the picture took longer than {self._total_s:g} s", silent=True) from None
         raise NotFetched(f"more than {REDIRECTS_MOST} redirects", permanent=True)
 
     async def close(self) -> None:
-        """Give the client back."""
+        """Close the client."""
         await self._client.aclose()
 
-    async def _resolve_allowed(self, place: PictureUrl) -> list[Address]:
-        """The addresses of the place's host, all of them good. Raises NotFetched."""
-        if place.address is not None:
-            found: list[Address] = [place.address]
+    async def _resolve_allowed(self, url: PictureUrl) -> list[Address]:
+        """The addresses of the URL's host. Raises NotFetched unless all of them are allowed."""
+        if url.address is not None:
+            found: list[Address] = [url.address]
         else:
             try:
-                found = [ipaddress.ip_address(it) for it in await self._resolve(place.host, place.port)]
+                found = [ipaddress.ip_address(it) for it in await self._resolve(url.host, url.port)]
             except UnicodeError:
-                raise NotFetched(f"{place.host} is no host's name", permanent=True) from None
+                raise NotFetched(f"{url.host} is not a valid host name", permanent=True) from None
             except OSError as error:
-                text = f"{place.host} cannot be found: {error.strerror or error}"
+                text = f"{url.host} cannot be resolved: {error.strerror or error}"
                 raise NotFetched(text, silent=True) from None
         if not found:
-            raise NotFetched(f"{place.host} has no address", silent=True)
+            raise NotFetched(f"{url.host} has no address", silent=True)
         for address in found:
-            if (why := ssrf_refusal(place, address, self._allow)) is not None:
+            if (why := ssrf_refusal(url, address, self._allow)) is not None:
                 raise NotFetched(why, permanent=True, forbidden=True)
         return found[:_ADDRESSES_MOST]
 
     @contextlib.asynccontextmanager
-    async def _open_response(self, place: PictureUrl) -> AsyncIterator[httpx.Response]:
-        """The answer of the first of the place's addresses that takes a connection; its body is not read yet."""
+    async def _open_response(self, url: PictureUrl) -> AsyncIterator[httpx.Response]:
+        """The response from the first address that accepts a connection; its body is not read yet."""
         response = None
         try:
-            for address in (addresses := await self._resolve_allowed(place)):
+            for address in (addresses := await self._resolve_allowed(url)):
                 try:
-                    response = await self._client.send(self._build_request(place, address), stream=True)
+                    response = await self._client.send(self._build_request(url, address), stream=True)
                     break
                 except (httpx.ConnectError, httpx.ConnectTimeout):
                     if address == addresses[-1]:
                         raise
-            assert response is not None  # noqa: S101 - there is one address at least, and the last one raises
+            assert response is not None  # noqa: S101 - there is at least one address, and the last one raises
             yield response
         except httpx.InvalidURL:
-            raise NotFetched("the link cannot be read", permanent=True) from None
-        except (httpx.HTTPError, httpx.StreamError, OSError) as error:  # httpx lets some errors of TLS through
+            raise NotFetched("the link cannot be parsed", permanent=True) from None
+        except (httpx.HTTPError, httpx.StreamError, OSError) as error:  # some TLS errors reach us as OSError
             silent = isinstance(error, httpx.ConnectError | httpx.TimeoutException)
-            raise NotFetched(f"{place.host}: {_error_text(error)}", silent=silent) from None
+            raise NotFetched(f"{url.host}: {_error_text(error)}", silent=silent) from None
         finally:
             if response is not None:
                 await response.aclose()
 
-    def _build_request(self, place: PictureUrl, address: Address) -> httpx.Request:
+    def _build_request(self, url: PictureUrl, address: Address) -> httpx.Request:
         host = f"[{address}]" if address.version == 6 else str(address)
         return self._client.build_request(
             "GET",
-            f"{place.scheme}://{host}:{place.port}{place.target}",
-            headers={"Host": place.host_header},
-            extensions={"sni_hostname": place.host, "trace": _HeadLimit(place.host).trace},
+            f"{url.scheme}://{host}:{url.port}{url.target}",
+            headers={"Host": url.host_header},
+            extensions={"sni_hostname": url.host, "trace": _HeadLimit(url.host).trace},
         )
 
     async def _save_body(self, host: str, response: httpx.Response, part: PendingFile) -> str:
-        """Write the body into `part` as it comes; the suffix that its first bytes call for."""
+        """Write the body into `part` as it arrives; returns the suffix that fits its first bytes."""
         if response.status_code != 200:
             gone = response.status_code in _GONE
-            raise NotFetched(f"{host} answered {response.status_code}", permanent=gone)
+            raise NotFetched(f"{host} answered HTTP {response.status_code}", permanent=gone)
         if response.headers.get("Content-Encoding", "identity").lower() not in ("identity", ""):
-            raise NotFetched(f"{host} sent it compressed, which was not asked for", permanent=True)
+            raise NotFetched(f"{host} sent it compressed, though we did not accept that", permanent=True)
         length = response.headers.get("Content-Length", "")
         if length.isascii() and length.isdigit() and int(length[:20]) > self._most:
             raise self._too_large()
@@ -167,10 +167,10 @@ class PictureFetcher:
             count += 1
             if size > self._most:
                 raise self._too_large()
-            if count % _TURN == 0:  # what came in one read is handed out without a pause
+            if count % _TURN == 0:  # what arrived in one read comes without a pause
                 await asyncio.sleep(0)
                 if count > CRUMBS_MOST and size < count * _CRUMB:
-                    raise NotFetched(f"{host} sends it in crumbs", permanent=True)
+                    raise NotFetched(f"{host} sends it in tiny pieces", permanent=True)
             held += chunk
             if kind is None and size >= HEAD:
                 kind = _picture_suffix(host, held)
@@ -178,20 +178,20 @@ class PictureFetcher:
                 await part.write(bytes(held))
                 held.clear()
         if not size:
-            raise NotFetched(f"{host} sent nothing")
+            raise NotFetched(f"{host} sent an empty body")
         kind = kind or _picture_suffix(host, held)
         if held:
             await part.write(bytes(held))
         return kind
 
     def _too_large(self) -> NotFetched:
-        return NotFetched(f"it is larger than {self._most / 1_048_576:g} MiB", permanent=True)
+        return NotFetched(f"the picture is larger than {self._most / 1_048_576:g} MiB", permanent=True)
 
 
 class _HeadLimit:
-    """Bounds the heads of one request's answer, of which there may be any number of informational ones (1xx).
+    """Limits the response headers of one request, including any number of informational responses (1xx).
 
-    httpcore reads on until there is one that is not, and all that came in one read is parsed without a pause.
+    httpcore reads on until a final response arrives, and parses all that came in one read without a pause.
     """
 
     def __init__(self, host: str) -> None:
@@ -200,7 +200,7 @@ class _HeadLimit:
         self._over = False
 
     async def trace(self, event: str, info: Mapping[str, Any]) -> None:
-        """What httpcore calls with all that it does: a connection's stream is bounded as soon as there is one."""
+        """Called by httpcore for each of its steps; limits the connection's stream as soon as there is one."""
         if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
             self._limit_reads(info["return_value"])
         elif event == "http11.receive_response_headers.complete":
@@ -213,8 +213,8 @@ class _HeadLimit:
             if self._over:
                 return await inner(max_bytes, timeout=timeout)  # type: ignore[no-any-return]  # httpcore's, bytes
             if self._size >= HEAD_MOST:
-                raise NotFetched(f"{self._host} begins its answer without an end")
-            await asyncio.sleep(0)  # what TLS holds already is handed out without a pause
+                raise NotFetched(f"{self._host} sends response headers without end")
+            await asyncio.sleep(0)  # what TLS has buffered comes without a pause
             chunk: bytes = await inner(min(max_bytes, _HEAD_READ), timeout=timeout)
             self._size += len(chunk)
             return chunk
@@ -226,22 +226,22 @@ def _redirect_link(link: str, response: httpx.Response) -> str:
     try:
         return urljoin(link, response.headers["Location"])
     except (KeyError, ValueError):
-        raise NotFetched("a redirect that leads nowhere", permanent=True) from None
+        raise NotFetched("a redirect without a usable Location", permanent=True) from None
 
 
 def _picture_suffix(host: str, head: bytearray) -> str:
     found = sniff_suffix(bytes(head[:HEAD]))
     if found is None:
-        raise NotFetched(f"{host} sent something that is no picture", permanent=True)
+        raise NotFetched(f"{host} sent something that is not a picture", permanent=True)
     return found
 
 
 def _error_text(error: Exception) -> str:
-    """What went wrong, without the addresses that some libraries put into it."""
+    """What went wrong, without the addresses that some libraries add."""
     if isinstance(error, httpx.ConnectTimeout):
         return f"no connection within {CONNECT_S:g} s"
     if isinstance(error, httpx.TimeoutException):
-        return "it stopped answering"
+        return "it stopped responding"
     if isinstance(error, httpx.ConnectError):
         return f"no connection ({error})" if str(error) else "no connection"
     return f"the connection broke ({type(error).__name__})"

@@ -1,32 +1,34 @@
-"""Files in the archive that belong to nobody: what a kill left between a file and its row, or a folder and its task.
+"""Removes orphaned files from the archive: files without a row and folders without a task, as a kill can leave them.
 
-They are looked for a part of the archive at a time, some folders a turn, and removed once they are a day old: nothing
-that is fetched or drawn takes so long. What a task that is under way has, is left alone however old it is.
+Each pass looks through a part of the archive, some folders a turn, and removes orphans that are a day old: no fetch and
+no drawing takes that long. The files of a task whose pictures are still being fetched stay, however old they are.
 """
 
 from receiver.pictures.files import SAMPLE, SHEET, ArchiveFiles, send_of
 from receiver.store import Store
 
 OLD_MS = 86_400_000
-PARTS = 24  # of the archive; one is looked through in a pass
+PARTS = 24  # of the archive; each pass looks through one
 TURN = 50  # folders
 
 
 class OrphanCleanup:
-    """Where the look through the archive has come to."""
+    """Looks for orphans, and remembers how far it has come."""
 
     def __init__(self, store: Store, files: ArchiveFiles) -> None:
         self._store = store
         self._files = files
-        self._after: str | None = None  # the top folder that was looked through last
-        self._tops: list[str] = []  # those that are left of this part
-        self._folders: list[str] = []  # those that are left of the first of them
+        self._after: str | None = None  # the last top folder looked through
+        self._tops: list[str] = []  # left in this part
+        self._folders: list[str] = []  # left in the present top folder
 
     async def begin_pass(self, now: int, *, whole: bool) -> None:
-        """The next part, or the whole of it. Raises Unwritable."""
+        """Begin with the next part, or with the whole archive. Raises Unwritable."""
         tops = await self._files.list_tops()
         part = -(-len(tops) // PARTS)
-        if self._after is None and tops:  # a service that is often started does not begin with the same each time
+        if (
+            self._after is None and tops
+        ):  # so that a service that is often restarted does not always begin with the same part
             self._after = tops[now // 3_600_000 * part % len(tops)]
         after = self._after or ""
         turned = [it for it in tops if it > after] + [it for it in tops if it <= after]
@@ -34,10 +36,10 @@ class OrphanCleanup:
         await self._files.remove_old_pending(now - OLD_MS)
 
     async def remove_some(self, now: int, digests_before: int | None) -> tuple[int, bool]:
-        """Look at some folders: how many files were removed, and whether there are more of this part.
+        """Look at some folders; returns how many files were removed, and whether this part has more.
 
-        Digests' sheets drawn before `digests_before` go as well; times in milliseconds. Raises Unwritable, and
-        StoreError's children.
+        Sheets of digests drawn before `digests_before` are removed too. Times are in milliseconds. Raises Unwritable
+        and StoreError.
         """
         if not self._folders and self._tops:
             self._after = self._tops.pop(0)

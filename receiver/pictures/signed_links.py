@@ -1,8 +1,7 @@
-"""Links to what is ours, for people outside: the page of a task, and a file of the archive that anybody with the link
-may see until it expires.
+"""Public links: to a task's page, and signed links to a file of the archive, which work until they expire.
 
-A signed link is `PUBLIC_URL/images/FOLDER/FILE?until=SECONDS&mac=MAC`. The MAC covers folder, file and end, under a
-purpose of its own, so that no link opens another file, nor the same one for longer. Pure, but for the clock.
+A signed link is `PUBLIC_URL/images/FOLDER/FILE?until=SECONDS&mac=MAC`. The MAC covers folder, file and expiry, with a
+purpose of its own, so that no link opens another file, nor the same file for longer. Pure, except for the clock.
 """
 
 from urllib.parse import urlencode
@@ -12,15 +11,15 @@ from receiver.core.types import Clock
 from receiver.tokens import MacPurpose, Ring
 
 LASTS_S = 30 * 86_400  # at least
-_STEP_S = 86_400  # links of one day end together, so that whoever caches sees the same one
+_STEP_S = 86_400  # all links made on one day expire together, so that caches see the same URL
 _UNTIL_DIGITS = 12
 
 
 class SignedLinks:
     """The links of the service at `public_url` (without a trailing slash).
 
-    None, all of them, unless it is `reachable` from outside: a service that shows a picture fetches it from its own
-    machines, and a message full of dead links is worse than one without. Tasks have links once there are `pages`.
+    There are none unless the service is `reachable` from outside: chat services fetch pictures from their own machines,
+    and a message full of dead links is worse than one without. Tasks have links once there are `pages`.
     """
 
     def __init__(self, ring: Ring, public_url: str, clock: Clock, *, reachable: bool, pages: bool = False) -> None:
@@ -31,11 +30,11 @@ class SignedLinks:
         self._pages = pages
 
     def task_url(self, ref: str) -> str | None:
-        """The page of a task, which asks for a login."""
+        """The URL of a task's page, which asks for a login."""
         return f"{self._base}/tasks/{ref}" if self._reachable and self._pages else None
 
     def image_url(self, folder: str, file: str) -> str | None:
-        """A file of the archive, for whoever has the link, for `LASTS_S` seconds or up to a day longer."""
+        """The URL of a file of the archive; it needs no login and works for `LASTS_S` seconds, up to a day longer."""
         if not self._reachable:
             return None
         until = -(-(self._clock() // 1000 + LASTS_S) // _STEP_S) * _STEP_S
@@ -45,7 +44,7 @@ class SignedLinks:
         return f"{self._base}{image_path(folder, file)}?{query}"
 
     def is_valid(self, folder: str, file: str, until: str, mac: str, now: int) -> bool:
-        """Whether a link's `until` (text, seconds) is not past at `now` (milliseconds), and its MAC is ours."""
+        """Whether the link's MAC is ours and its `until` (text, seconds) is still ahead of `now` (milliseconds)."""
         if not (until.isascii() and until.isdigit() and len(until) <= _UNTIL_DIGITS):
             return False
         return self._ring.verify(MacPurpose.IMAGE, _mac_payload(folder, file, until), mac) and int(until) * 1000 > now

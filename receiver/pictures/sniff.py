@@ -1,13 +1,13 @@
-"""What a file is, by its first bytes: servers say many things. Pure."""
+"""What kind of file this is, by its first bytes: a server's Content-Type is often wrong. Pure."""
 
-HEAD = 64  # bytes that are enough to tell
+HEAD = 64  # bytes that suffice
 
 _AVIF = (b"avif", b"avis")
 _MP4 = (b"isom", b"iso2", b"iso4", b"iso5", b"iso6", b"mp41", b"mp42", b"avc1", b"dash", b"M4V ", b"MSNV")
 
 
 def sniff_suffix(head: bytes) -> str | None:
-    """The suffix (one of `files.MEDIA`) of a file that begins like this; None if it is no picture and no film."""
+    """The suffix (one of `files.MEDIA`) of a file that begins like this; None if it is not a picture or a film."""
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return "png"
     if head.startswith(b"\xff\xd8\xff"):

@@ -144,9 +144,9 @@ async def test_where_nothing_came_nothing_is_drawn_and_the_notices_go(rig: Archi
     [
         ("http://169.254.169.254/secret", "169.254.169.254 is at 169.254.169.254, which is not public (link-local)"),
         ("http://127.0.0.2/secret", "127.0.0.2 is at 127.0.0.2, which is not public (loopback)"),
-        ("http://user@cdn.example/secret", "the link has a user name in it"),
-        ("{site}/404", "127.0.0.1 answered 404"),
-        ("{site}/page", "127.0.0.1 sent something that is no picture"),
+        ("http://user@cdn.example/secret", "the link contains a user name"),
+        ("{site}/404", "127.0.0.1 answered HTTP 404"),
+        ("{site}/page", "127.0.0.1 sent something that is not a picture"),
     ],
 )
 async def test_what_is_refused_for_good_is_not_asked_for_again(
@@ -177,7 +177,7 @@ async def test_after_the_last_round_it_is_given_up_and_says_why(rig: Archiving, 
             assert await rig.state(some) == await rig.state(none) == (ArchiveState.DUE, gap, number)
             rig.clock.forward(gap)
     assert await rig.state(some) == (ArchiveState.DONE, None, 6)
-    assert await rig.copies(some) == [copy_of(0), ImageCopy(1, error="127.0.0.1 answered 503")]
+    assert await rig.copies(some) == [copy_of(0), ImageCopy(1, error="127.0.0.1 answered HTTP 503")]
     assert await rig.state(none) == (ArchiveState.FAILED, None, 6)
     assert rig.drawer.asked == [["0"]]
 
@@ -348,7 +348,7 @@ async def test_what_is_recorded_is_not_fetched_again(rig: Archiving, site: Site)
     ref = await owed(rig.store, links(site, 4))
     await rig.files.save_file(ref, "0.png", png(0))
     await rig.files.save_file(ref, "2.png", b"nobody recorded this")
-    recorded = [copy_of(0, small=None), copy_of(1, small=None), ImageCopy(3, error="127.0.0.1 answered 404")]
+    recorded = [copy_of(0, small=None), copy_of(1, small=None), ImageCopy(3, error="127.0.0.1 answered HTTP 404")]
     async with rig.store.write() as tx:
         await tx.copies.upsert([(ref, it) for it in recorded])
     await rig.round()
@@ -373,7 +373,7 @@ async def test_no_client_can_be_made_and_then_one_can(
 
     ref = await owed(rig.store, links(site, 1))
     with monkeypatch.context() as patched:
-        patched.setattr(fetch, "Fetch", broken)
+        patched.setattr(fetch, "PictureFetcher", broken)
         await rig.round()
     assert await rig.state(ref) == (ArchiveState.DUE, SCHEDULE_MS[0], 1)
     rig.clock.forward(SCHEDULE_MS[0])

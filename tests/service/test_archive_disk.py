@@ -77,10 +77,10 @@ async def test_a_disk_that_takes_nothing_uses_up_no_round(
     ref = await owed(rig.store, links(site, 2))
 
     async def full(*args: object) -> None:
-        raise Unwritable("the archive cannot be written: No space left on device")
+        raise Unwritable("cannot write to the archive: No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(ArchiveFiles, "put", full)
+        patched.setattr(ArchiveFiles, "save_file", full)
         assert await rig.round()
     assert (await rig.state(ref), await rig.waits(ref)) == ((ArchiveState.DUE, FULL_GAP_MS, 0), 0)
     assert await attention(rig.store) == ["archive-disk"]

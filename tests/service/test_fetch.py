@@ -179,26 +179,26 @@ async def test_no_connection_serves_a_second_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("sent", "says", "permanent"),
     [
-        (answer(b"", 404), "127.0.0.1 answered 404", True),
-        (answer(b"", 410), "127.0.0.1 answered 410", True),
-        (answer(b"", 403), "127.0.0.1 answered 403", False),
-        (answer(b"", 429), "127.0.0.1 answered 429", False),
-        (answer(PICTURE, 206), "127.0.0.1 answered 206", False),
-        (answer(PICTURE, 503), "127.0.0.1 answered 503", False),
-        (answer(b"", 302), "a redirect that leads nowhere", True),
-        (answer(b"", 302, "Location: ftp://127.0.0.1/a"), "the link is not a plain http:// or https:// one", True),
-        (answer(b"", 302, "Location: //user@127.0.0.1/a"), "the link has a user name in it", True),
-        (answer(b"<html>secret" + b" " * 100), "127.0.0.1 sent something that is no picture", True),
-        (answer(b"<svg xmlns='http://www.w3.org/2000/svg'/>"), "127.0.0.1 sent something that is no picture", True),
-        (answer(b"x"), "127.0.0.1 sent something that is no picture", True),
-        (answer(b""), "127.0.0.1 sent nothing", False),
-        (answer(PICTURE, 200, "Content-Encoding: gzip"), "127.0.0.1 sent it compressed, which was not asked for", True),
-        (answer(b"", 200, "Content-Length: 1048577"), "it is larger than 1 MiB", True),
-        (answer(b"", 200, "Content-Length: 99999999999999999999"), "it is larger than 1 MiB", True),
+        (answer(b"", 404), "127.0.0.1 answered HTTP 404", True),
+        (answer(b"", 410), "127.0.0.1 answered HTTP 410", True),
+        (answer(b"", 403), "127.0.0.1 answered HTTP 403", False),
+        (answer(b"", 429), "127.0.0.1 answered HTTP 429", False),
+        (answer(PICTURE, 206), "127.0.0.1 answered HTTP 206", False),
+        (answer(PICTURE, 503), "127.0.0.1 answered HTTP 503", False),
+        (answer(b"", 302), "a redirect without a usable Location", True),
+        (answer(b"", 302, "Location: ftp://127.0.0.1/a"), "the link is not a plain http:// or https:// link", True),
+        (answer(b"", 302, "Location: //user@127.0.0.1/a"), "the link contains a user name", True),
+        (answer(b"<html>secret" + b" " * 100), "127.0.0.1 sent something that is not a picture", True),
+        (answer(b"<svg xmlns='http://www.w3.org/2000/svg'/>"), "127.0.0.1 sent something that is not a picture", True),
+        (answer(b"x"), "127.0.0.1 sent something that is not a picture", True),
+        (answer(b""), "127.0.0.1 sent an empty body", False),
+        (answer(PICTURE, 200, "Content-Encoding: gzip"), "127.0.0.1 sent it compressed, though we did not accept that", True),
+        (answer(b"", 200, "Content-Length: 1048577"), "the picture is larger than 1 MiB", True),
+        (answer(b"", 200, "Content-Length: 99999999999999999999"), "the picture is larger than 1 MiB", True),
         (answer(png(0, 1 << 20), 200, "Content-Length: 1"), "", True),
-        (b"HTTP/1.0 200 OK\r\n\r\n" + png(0, 1 << 20), "it is larger than 1 MiB", True),
+        (b"HTTP/1.0 200 OK\r\n\r\n" + png(0, 1 << 20), "the picture is larger than 1 MiB", True),
         (answer(PICTURE[:-1], 200, f"Content-Length: {len(PICTURE)}"), "127.0.0.1: the connection broke", False),
-        (b"HTTP/1.1 200 OK\r\nA: " + b"a" * 200_000, "127.0.0.1 begins its answer without an end", False),
+        (b"HTTP/1.1 200 OK\r\nA: " + b"a" * 200_000, "127.0.0.1 sends response headers without end", False),
         (b"nonsense\r\n\r\n", "127.0.0.1: the connection broke", False),
     ],
     ids=lambda it: repr(it)[:50],
@@ -240,11 +240,11 @@ async def test_one_that_stalls_or_drips_is_left(tmp_path: Path) -> None:
         site.at |= {"/hang": hang, "/drip": drip, "/reset": reset}
         async with rigged(tmp_path, idle_s=0.2) as rig:
             stalled = await rig.refused(site.link("/hang"))
-            assert (str(stalled), stalled.silent) == ("127.0.0.1: it stopped answering", True)
+            assert (str(stalled), stalled.silent) == ("127.0.0.1: it stopped responding", True)
             assert not (await rig.refused(site.link("/reset"))).permanent
         async with rigged(tmp_path, total_s=0.5) as rig:
             dripped = await rig.refused(site.link("/drip"))
-            assert (str(dripped), dripped.permanent) == ("it took longer than 0.5 s", False)
+            assert (str(dripped), dripped.permanent) == ("the picture took longer than 0.5 s", False)
 
 
 # Where nobody goes

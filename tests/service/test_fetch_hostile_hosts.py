@@ -66,7 +66,7 @@ async def test_informational_answers_without_an_end_are_not_listened_to(
     turns = asyncio.create_task(others())
     async with listening(endless(answers)) as port, fetching(tmp_path) as (client, files), files.open_pending() as part:
         async with asyncio.timeout(20):
-            with pytest.raises(NotFetched, match="without an end") as refused:
+            with pytest.raises(NotFetched, match="headers without end") as refused:
                 await client.fetch_picture(f"http://127.0.0.1:{port}/0.png?sig=secret", part)
     turns.cancel()
     assert not refused.value.permanent
@@ -112,7 +112,7 @@ async def test_a_picture_in_crumbs_is_refused_and_holds_up_nobody(tmp_path: Path
                 turns += 1
 
         watching = asyncio.create_task(others())
-        with pytest.raises(NotFetched, match="in crumbs") as refused:
+        with pytest.raises(NotFetched, match="in tiny pieces") as refused:
             async with files.open_pending() as part:
                 await fetch.fetch_picture(f"http://127.0.0.1:{port}/0.png", part)
         watching.cancel()

@@ -142,8 +142,8 @@ async def test_a_sheet_that_cannot_be_drawn_or_kept_is_left_out(
     assert await sheets(send) is None
 
     async def full(folder: str, file: str, content: bytes) -> Path:
-        raise Unwritable("the archive cannot be written: No space left on device")
+        raise Unwritable("cannot write to the archive: No space left on device")
 
     draw.sheet = ContactSheet(picture=b"jpeg")
-    monkeypatch.setattr(files, "put", full)
+    monkeypatch.setattr(files, "save_file", full)
     assert await sheets(send) is None

@@ -179,11 +179,11 @@ async def test_an_archive_that_cannot_be_looked_at_is_told_and_tried_again(
     """A command says so; that the service's loop goes on with all else is tested in `test_prune`."""
 
     async def fails(*args: object) -> list[str]:
-        raise Unwritable("the archive cannot be written: Permission denied")
+        raise Unwritable("cannot write to the archive: Permission denied")
 
     await held(tmp_path, a_ref(), "0.png")
     with monkeypatch.context() as patched:
-        patched.setattr(ArchiveFiles, "tops", fails)
+        patched.setattr(ArchiveFiles, "list_tops", fails)
         with pytest.raises(Unwritable):
             await swept(store, tmp_path)
     assert await swept(store, tmp_path) == 1

@@ -276,7 +276,7 @@ async def test_pictures_that_cannot_be_removed_hold_up_nothing_else(
     pruner.start_pass_now()
 
     async def refuses(files: ArchiveFiles, folders: object) -> None:
-        raise Unwritable("the archive cannot be written: read-only")
+        raise Unwritable("cannot write to the archive: read-only")
 
     with monkeypatch.context() as patched:
         patched.setattr(ArchiveFiles, "remove_folders", refuses)

@@ -95,15 +95,15 @@ async def until_started(before: set[int]) -> None:
 @pytest.mark.parametrize(
     ("fault", "told"),
     [
-        (b"KILL", "drawing it was killed: too little memory, or too long"),
+        (b"KILL", "drawing it was killed: out of memory, or out of time"),
         (b"SEGV", "damaged: its decoder broke"),
         (b"EXIT", "drawing it ended its process: status 7"),
-        (b"LIES", "damaged: the process that drew it is not itself after it"),
-        (b"LONG", "damaged: the process that drew it is not itself after it"),
-        (b"GIFS", "damaged: the process that drew it is not itself after it"),
-        (b"BOTH", "damaged: the process that drew it is not itself after it"),
+        (b"LIES", "damaged: the process that drew it returned nonsense"),
+        (b"LONG", "damaged: the process that drew it returned nonsense"),
+        (b"GIFS", "damaged: the process that drew it returned nonsense"),
+        (b"BOTH", "damaged: the process that drew it returned nonsense"),
         (b"HALF", "drawing it ended its process: status 0"),
-        (b"SHUT", "drawing it was killed: too little memory, or too long"),
+        (b"SHUT", "drawing it was killed: out of memory, or out of time"),
     ],
 )
 async def test_a_picture_that_ends_its_process_fails_alone(tmp_path: Path, fault: bytes, told: str) -> None:
@@ -168,7 +168,7 @@ async def test_what_hangs_is_ended_in_time_and_not_blamed(tmp_path: Path, caplog
     before = children()
     sheet = await broken(DrawLimits(within_s=0.5)).draw_sheet(written(tmp_path, [b"HANG"]))
     assert sheet == ContactSheet(None, (DrawResult(),), "none of the pictures can be drawn")
-    assert caplog.messages == ["picture 0 is not drawn: there was no time for it"]
+    assert caplog.messages == ["picture 0 was not drawn: there was no time for it"]
     assert children() == before
 
 
@@ -182,8 +182,8 @@ def test_what_hangs_leaves_half_of_the_time_to_those_after_it(monkeypatch: pytes
         raise TimeoutError
 
     monkeypatch.setattr(child, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    monkeypatch.setattr(child, "apart", hanging)
-    monkeypatch.setattr(child, "confine", lambda _: iter(()))
+    monkeypatch.setattr(child, "run_isolated", hanging)
+    monkeypatch.setattr(child, "apply_rlimits", lambda _: iter(()))
     asked = {"limits": DrawLimits(within_s=16), "pictures": [("0", "gone")] * 4}
     child.run_child(io.BytesIO(json.dumps(asked).encode()), io.BytesIO())
     assert shares == [8, 4, 2, 2]
@@ -226,7 +226,7 @@ async def test_a_child_that_is_not_itself_is_not_believed(tmp_path: Path, lie: s
     """It should never be; a picture that took over more than its own process would show here."""
     script = f"import sys; sys.stdin.read(); sys.stdout.buffer.write(b'{{\"size\": 0}}\\n' + {lie})"
     sheet = await DrawingProcess(child=(sys.executable, "-I", "-c", script)).draw_sheet(written(tmp_path, [plain()]))
-    assert sheet == ContactSheet(None, (DrawResult(),), "the child that draws is not itself")
+    assert sheet == ContactSheet(None, (DrawResult(),), "the drawing process returned nonsense")
 
 
 async def test_a_cancelled_draw_leaves_no_child(tmp_path: Path) -> None:
@@ -271,12 +271,13 @@ def test_the_child_takes_its_limits_before_it_imports_pillow() -> None:
     script = """
 import json, os, resource, sys
 others = {*sys.modules, *sys.stdlib_module_names}  # of the interpreter, and of whoever set it up
-from receiver.pictures import Limits, child
+from receiver.pictures.drawing import child
+from receiver.pictures.drawing.protocol import DrawLimits
 early = "PIL" in sys.modules
-without = list(child.confine(Limits(memory_mb=200, cpu_s=3)))
+without = list(child.apply_rlimits(DrawLimits(memory_mb=200, cpu_s=3)))
 names = ("AS", "CPU", "FSIZE", "NOFILE", "CORE")
 got = {it: resource.getrlimit(getattr(resource, "RLIMIT_" + it)) for it in names}
-from receiver.pictures import drawing
+from receiver.pictures.drawing import draw
 libraries = sorted({it.partition(".")[0] for it in sys.modules} - others)
 print(json.dumps([early, without, got, os.nice(0), os.umask(0), libraries, "asyncio" in sys.modules]))
 """
@@ -350,7 +351,7 @@ sys.stdin.read()
 print(json.dumps({"size": 0, "without": [" ".join(os.environ), " ".join(sys.argv)]}), flush=True)
 """
     await DrawingProcess(child=(sys.executable, "-I", "-c", script)).draw_sheet(written(tmp_path, [plain()]))
-    assert "without some limits" in caplog.text
+    assert "without limits that the system refused" in caplog.text
     assert "RECEIVER" not in caplog.text
     assert str(tmp_path) not in " ".join(CHILD)
 

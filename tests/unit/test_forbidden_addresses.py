@@ -53,7 +53,7 @@ FORBIDDEN = {
     "2002:a00:1::1": "6to4",
     "3fff::1": "documentation",
     "5f00::1": "segment routing",
-    "4000::1": "not given out",
+    "4000::1": "not allocated",
     "fc00::1": "private",
     "fd00:ec2::254": "private",  # a cloud's metadata
     "fe80::1": "link-local",

@@ -1,4 +1,4 @@
-"""`python -m receiver.pictures.drawing` is the child: a task on its standard input, pictures on its standard output."""
+"""`python -m receiver.pictures.drawing`: the child process; reads a request from stdin, writes pictures to stdout."""
 
 import sys
 

@@ -1,8 +1,8 @@
-"""The child: takes limits upon itself, then has each picture drawn apart and puts what comes of it onto the sheet.
+"""The child process: limits itself, has each picture drawn in a process of its own, and puts the results on the sheet.
 
-In comes `{"limits": [...], "pictures": [[caption, path], ...]}`, out go records: a line of JSON, then as many bytes as
-its `size` says. The first tells which limits it could not have, then comes one for each picture as soon as it is drawn,
-then one for the contact sheet. It never opens a picture itself.
+It reads `{"limits": [...], "pictures": [[caption, path], ...]}` and writes records: a line of JSON, then as many bytes
+as its `size` says. The first record lists the limits that the system refused. One for each picture follows, as soon as
+that is drawn, and one for the contact sheet. The child never opens a picture itself.
 """
 
 import json
@@ -26,18 +26,18 @@ _DESCRIPTORS = 16
 
 
 def run_child(task: BinaryIO, out: BinaryIO) -> None:
-    """Do what `task` says, and write to `out` until all is drawn."""
+    """Draw what `task` asks for, and write the records to `out`."""
     asked = json.load(task)
     limits = DrawLimits(*asked["limits"])
     _write_record(out, {"without": list(apply_rlimits(limits))})
-    # Only now: what Pillow does, it does within the limits.
+    # Only now, so that Pillow runs within the limits.
     from receiver.pictures.drawing import draw
 
     pictures: list[tuple[str, str]] = asked["pictures"]
     sheet = draw.SheetCanvas(len(pictures), limits.pixels)
     until = time.monotonic() + limits.within_s
     for place, (caption, path) in enumerate(pictures, 1):
-        # One that hangs, or a machine that is too busy to end it by its CPU time, leaves something to those after it.
+        # A share each: one that hangs, or a machine too busy to end it by its CPU time, leaves time for the others.
         share_s = (until - time.monotonic()) / (1 if place == len(pictures) else 2)
         drawn, tile, died = DrawResult(), None, False
         fields: dict[str, Any] = {}
@@ -46,7 +46,7 @@ def run_child(task: BinaryIO, out: BinaryIO) -> None:
         except TimeoutError:
             fields["why"] = "there was no time for it"
         except OSError as error:
-            fields["why"] = f"it has no process: {error.strerror or error}"
+            fields["why"] = f"cannot start a process for it: {error.strerror or error}"
         if tile is not None:
             sheet.add_tile(caption, tile.size, tile.pixels)
         fields |= {"width": drawn.width, "height": drawn.height, "error": drawn.error, "died": died}
@@ -54,11 +54,11 @@ def run_child(task: BinaryIO, out: BinaryIO) -> None:
     try:
         _write_record(out, {}, sheet.encode_sheet())
     except MemoryError:
-        _write_record(out, {"error": "needs more memory than it may have"})
+        _write_record(out, {"error": "it needs more memory than the limit"})
 
 
 def _draw_picture(sheet: "SheetCanvas", path: str) -> tuple[DrawResult, SheetTile | None]:
-    """In the picture's own process: its thumbnail and its tile."""
+    """Runs in the picture's own process: draws its thumbnail and its tile."""
     try:
         with _open_regular_file(path) as file:
             drawn, tile = sheet.draw_picture(file)
@@ -68,14 +68,14 @@ def _draw_picture(sheet: "SheetCanvas", path: str) -> tuple[DrawResult, SheetTil
 
 
 def apply_rlimits(limits: DrawLimits) -> Iterator[str]:
-    """Take the limits; yields a word for each that the system does not let us have (a filter of system calls, say)."""
+    """Apply the limits to this process; yields a line for each one that the system refuses (a seccomp filter may)."""
     os.umask(0o077)
     megabyte = 1 << 20
     wanted = (
         ("memory", resource.RLIMIT_AS, limits.memory_mb * megabyte, limits.memory_mb * megabyte),
-        # the first ends it with SIGXCPU, which says what happened; SIGKILL follows; each picture's process has its own
+        # SIGXCPU ends it first, which says what happened; SIGKILL follows; each picture's process has its own time
         ("CPU time", resource.RLIMIT_CPU, limits.cpu_s, limits.cpu_s + 1),
-        ("file size", resource.RLIMIT_FSIZE, 0, 0),  # what it draws goes into a pipe
+        ("file size", resource.RLIMIT_FSIZE, 0, 0),  # the results go into a pipe
         ("descriptors", resource.RLIMIT_NOFILE, _DESCRIPTORS, _DESCRIPTORS),
         ("core", resource.RLIMIT_CORE, 0, 0),
     )
@@ -94,7 +94,7 @@ def apply_rlimits(limits: DrawLimits) -> Iterator[str]:
 
 
 def _open_regular_file(path: str) -> BinaryIO:
-    """A file that is nothing but a file: opening a pipe would wait for ever. Raises OSError."""
+    """Open a regular file and nothing else: opening a pipe would block for ever. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -109,4 +109,4 @@ def _write_record(out: BinaryIO, fields: dict[str, Any], content: bytes | None =
         out.write(content or b"")
         out.flush()
     except BrokenPipeError:
-        sys.exit(1)  # nobody is there any more
+        sys.exit(1)  # the service is gone

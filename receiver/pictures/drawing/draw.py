@@ -1,7 +1,7 @@
-"""The drawing itself, with Pillow: a picture is shrunk as soon as it is read, so that memory holds one of full size.
+"""Draws with Pillow. Each picture is shrunk as soon as it is read, so that memory holds only one of full size.
 
-Whatever is wrong with a picture is said of it. Thumbnails and sheets are JPEGs, for every
-mail client shows them; what is transparent lies on white.
+What is wrong with a picture is reported with it. Thumbnails and sheets are JPEGs, which every mail client shows;
+transparent pictures lie on white.
 """
 
 import io
@@ -22,7 +22,7 @@ from PIL import (
 
 from receiver.pictures.drawing.protocol import DrawResult
 
-# Named, so that they are imported once, and not by each picture's process anew.
+# Named here, so that they are imported once, and not again by each picture's process.
 FORMATS = tuple(
     it.format
     for it in (
@@ -33,7 +33,7 @@ FORMATS = tuple(
     )
 )
 SMALL = 512  # pixels, the longer side of a thumbnail at most
-ALONE = 1024  # pixels, the longer side of a picture that has the sheet for itself
+ALONE = 1024  # pixels, the longer side of a picture that is alone on the sheet
 SIDE = 1600  # pixels, either side of a sheet at most
 HEAVY = 1_000_000  # bytes of a sheet at most
 CAPTION = 24  # characters at most
@@ -42,10 +42,10 @@ _GAP = 16  # pixels between pictures and around them
 _GROUND = (243, 243, 244)
 _PAPER = (255, 255, 255)
 _BADGE, _EDGE, _INK = (24, 25, 28), (255, 255, 255), (255, 255, 255)
-_FINE = 4  # badges are drawn so many times as large and shrunk, which smooths them
+_FINE = 4  # badges are drawn this many times as large, then shrunk, which smooths them
 _QUALITIES = (85, 76, 64, 50, 36)
-_SPARE = 1.5  # read or averaged down to no less than this many times what is wanted; the rest is done with care
-_STRIP = 1 << 20  # pixels that are made plain at once
+_SPARE = 1.5  # decoded or averaged down to at least this many times the wanted size; a good filter does the rest
+_STRIP = 1 << 20  # pixels that are flattened at once
 _ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -56,17 +56,17 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_LYING = (5, 6, 7, 8)  # these swap width and height
+_LYING = (5, 6, 7, 8)  # these orientations swap width and height
 
 Size = tuple[int, int]
 Picture = Image.Image
 
-# We refuse by the header; this is the net below, for formats that learn their size later.
+# We refuse by the header. This is the safety net, for formats that learn their size later.
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
 class SheetCanvas:
-    """A contact sheet in the making, for so many pictures."""
+    """A contact sheet that is being drawn, for `count` pictures."""
 
     def __init__(self, count: int, pixels: int) -> None:
         self._alone = count == 1
@@ -76,10 +76,10 @@ class SheetCanvas:
         self._tiles: list[tuple[str, Picture]] = []
 
     def draw_picture(self, file: BinaryIO) -> tuple[DrawResult, Picture | None]:
-        """A picture's thumbnail, and its tile for the sheet, if it can be read. Raises nothing of its own."""
+        """Draw a picture's thumbnail, and its tile for the sheet if it can be read. Errors are in the result."""
         size: tuple[int | None, int | None] = None, None
         try:
-            # Pillow makes room for all of a WebP when it opens it, and four times over until it is read.
+            # Pillow allocates a whole WebP when it opens it, and four times as much until it is read.
             if (early := webp_size(file)) and early[0] * early[1] * 3 > self._pixels:
                 return DrawResult(None, *early, _too_large(early)), None
             with Image.open(file, formats=FORMATS) as opened:
@@ -98,17 +98,17 @@ class SheetCanvas:
         except (Image.DecompressionBombWarning, Image.DecompressionBombError):
             error = f"too large: more than {self._pixels:,} pixels"
         except MemoryError:
-            error = "too large: needs more memory than it may have"
-        except Exception as fault:  # Pillow raises whatever a tampered file makes it stumble over
+            error = "too large: it needs more memory than the limit"
+        except Exception as fault:  # a tampered file can make Pillow raise anything
             error = f"damaged: {_one_line(str(fault)) or type(fault).__name__}"
         return DrawResult(None, *size, error), None
 
     def add_tile(self, caption: str, size: Size, pixels: bytes) -> None:
-        """Take a tile onto the sheet: rows of red, green and blue, a byte each."""
+        """Add a tile to the sheet: rows of red, green and blue, a byte each."""
         self._tiles.append((caption, Image.frombytes("RGB", size, pixels)))
 
     def encode_sheet(self) -> bytes | None:
-        """The sheet as a JPEG; None if nothing is on it."""
+        """The sheet as a JPEG; None if it is empty."""
         if not self._tiles:
             return None
         if self._alone:
@@ -117,7 +117,7 @@ class SheetCanvas:
 
 
 def columns_for(count: int) -> int:
-    """How many pictures stand side by side: 2 of up to 4, then up to 6, so that the last row is as full as can be."""
+    """How many pictures stand side by side: 2 of up to 4, then up to 6, with the last row as full as possible."""
     if count <= 4:
         return min(count, 2)
     root = math.isqrt(count - 1) + 1
@@ -127,13 +127,13 @@ def columns_for(count: int) -> int:
 
 
 def fit_size(size: Size, box: Size) -> Size:
-    """The size that a picture has in a box: its sides' ratio kept, never enlarged."""
+    """The size of a picture fitted into a box: keeps its ratio, never enlarges it."""
     scale = min(1.0, box[0] / size[0], box[1] / size[1])
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def webp_size(file: BinaryIO) -> Size | None:
-    """The size in the header of a WebP; None if it is none. The file is at its beginning, and stays there."""
+    """The size in the header of a WebP file; None for other files. Leaves the file at its beginning."""
     head = file.read(30)
     file.seek(0)
     if len(head) < 30 or head[:4] != b"RIFF" or head[8:12] != b"WEBP":
@@ -162,23 +162,23 @@ def _cell_side(count: int) -> int:
 
 
 def _decode_small(opened: Picture, wanted: Size) -> Picture:
-    """Decode a picture and shrink it; the first frame of one that moves."""
+    """Decode a picture and shrink it; of an animated one, its first frame."""
     width, height = wanted
-    opened.draft(None, (math.ceil(width * _SPARE), math.ceil(height * _SPARE)))  # JPEG alone can read itself smaller
+    opened.draft(None, (math.ceil(width * _SPARE), math.ceil(height * _SPARE)))  # only JPEGs can be decoded smaller
     opened.load()
     factor = max(1, math.floor(min(opened.width / width, opened.height / height) / _SPARE))
     return _resize_to(_flatten_to_rgb(opened, factor), wanted)
 
 
 def _flatten_to_rgb(image: Picture, factor: int) -> Picture:
-    """In RGB on white, averaged down by a whole factor; strip by strip, for a second one takes too much memory."""
+    """The picture in RGB on white, averaged down by a whole factor; in strips, since a copy takes too much memory."""
     if image.mode == "RGB" and not image.has_transparency_data:
         return image.reduce(factor) if factor > 1 else image
     plain = Image.new("RGB", (math.ceil(image.width / factor), math.ceil(image.height / factor)))
     rows = max(1, _STRIP // (image.width * factor)) * factor
     for top in range(0, image.height, rows):
         strip = image.crop((0, top, image.width, min(top + rows, image.height)))
-        if strip.mode.startswith("I"):  # greys of 16 bits, which Pillow would cut off at 255
+        if strip.mode.startswith("I"):  # 16-bit greys, which Pillow would clip at 255
             strip = strip.point(lambda value: value * (1 / 257)).convert("L")
         if strip.has_transparency_data:
             clear = strip.convert("RGBA")
@@ -195,10 +195,10 @@ def _resize_to(image: Picture, size: Size) -> Picture:
 
 
 def _arrange_tiles(tiles: list[tuple[str, Picture]]) -> Picture:
-    """All in rows: columns as wide as the widest picture, rows as high as their highest, the last row in the middle."""
+    """Lay all tiles out in rows: columns as wide as the widest, rows as high as their highest, the last row centred."""
     columns = columns_for(len(tiles))
     room = (_cell_side(columns), _cell_side(-(-len(tiles) // columns)))
-    # No taller than wide, unless all are: beside others an upright one would look twice as important.
+    # No taller than wide, unless all are: beside others, an upright picture would look twice as important.
     least = max(1.0, min(tile.height / tile.width for _, tile in tiles))
     box = (room[0], min(room[1], round(room[0] * least)))
     tiles = [(caption, _resize_to(tile, fit_size(tile.size, box))) for caption, tile in tiles]
@@ -220,7 +220,7 @@ def _arrange_tiles(tiles: list[tuple[str, Picture]]) -> Picture:
 
 
 def _draw_badge(sheet: Picture, caption: str, at: Size, letter: int, wide: int) -> None:
-    """The caption in the corner: white on a dark pill with a light edge, to be read on any picture."""
+    """Draw the caption in the corner: white on a dark pill with a light edge, readable on any picture."""
     text = "".join(it if it.isprintable() else " " for it in caption)[:CAPTION].strip()
     if not text:
         return
@@ -239,14 +239,14 @@ def _draw_badge(sheet: Picture, caption: str, at: Size, letter: int, wide: int) 
     pen = ImageDraw.Draw(face)
     inner = (edge, edge, large[0] - 1 - edge, large[1] - 1 - edge)
     pen.rounded_rectangle(inner, large[1] / 2 - edge, fill=_BADGE)
-    # Capitals and digits in the middle: they reach from the baseline to about 0.7 of the letter.
+    # Centre capitals and digits: they reach from the baseline to about 0.7 of the letter.
     pen.text((large[0] / 2, large[1] / 2 + letter * _FINE * 0.35), text, _INK, font, anchor="ms")
     place = (at[0] + inset, at[1] + inset)
     sheet.paste(_resize_to(face, size), place, _resize_to(pill, size))
 
 
 def _jpeg_within_limit(image: Picture) -> bytes:
-    """A JPEG of at most a megabyte, as good as that allows."""
+    """The best JPEG of at most a megabyte."""
     while True:
         for quality in _QUALITIES:
             content = _encode_jpeg(image, quality)

@@ -1,6 +1,6 @@
-"""One picture in a process of its own: whatever it does there, those beside it are drawn all the same.
+"""Draws one picture in a process of its own: whatever it does there, the others are drawn all the same.
 
-What comes back from there is not trusted: a picture may have taken the process over.
+The result is not trusted: a picture may have taken over its process.
 """
 
 import contextlib
@@ -22,31 +22,31 @@ SMALL_MOST = 4 << 20  # bytes of a thumbnail
 SIDE_MOST = 1600  # pixels, either side of a tile
 # width, height (0: unknown), bytes of error and of thumbnail, width and height of the tile
 _HEAD = struct.Struct("<6I")
-_SAID_MOST = _HEAD.size + (1 << 16) + SMALL_MOST + 3 * SIDE_MOST**2
-_LIED = "damaged: the process that drew it is not itself after it"
+_REPLY_MOST = _HEAD.size + (1 << 16) + SMALL_MOST + 3 * SIDE_MOST**2
+_LIED = "damaged: the process that drew it returned nonsense"
 _WORDS = {
     signal.SIGXCPU: "drawing it takes too long",
-    signal.SIGKILL: "drawing it was killed: too little memory, or too long",
+    signal.SIGKILL: "drawing it was killed: out of memory, or out of time",
     signal.SIGSEGV: "damaged: its decoder broke",
     signal.SIGABRT: "damaged: its decoder broke",
 }
 
 
 class SheetTile(NamedTuple):
-    """A picture for the sheet: rows of pixels, each red, green and blue in a byte."""
+    """A picture for the sheet: rows of pixels, a byte each for red, green and blue."""
 
     size: Size
     pixels: bytes
 
 
 Work = Callable[[], tuple[DrawResult, SheetTile | None]]
-"""Draws a thumbnail and a tile; the latter None where there is no thumbnail."""
+"""Draws a thumbnail and a tile; without a thumbnail, the tile is None."""
 
 
 def run_isolated(work: Work, within_s: float) -> tuple[DrawResult, SheetTile | None, bool]:
-    """What `work` gave in a process of its own, and whether that process died of it, which the picture is blamed for.
+    """Run `work` in a process of its own; returns its result, and whether the picture made that process die.
 
-    Raises TimeoutError after `within_s` seconds by the clock, which blames nobody; and OSError without a process.
+    Raises TimeoutError after `within_s` seconds (not the picture's fault), and OSError if there is no process.
     """
     until = time.monotonic() + within_s
     reader, writer = os.pipe()
@@ -60,32 +60,32 @@ def run_isolated(work: Work, within_s: float) -> tuple[DrawResult, SheetTile | N
         _run_in_child(work, reader, writer, within_s)
     os.close(writer)
     try:
-        said = _read_reply(reader, until)
+        reply = _read_reply(reader, until)
     finally:
         os.close(reader)
-        # Of one that closed its pipe by dying, this changes nothing: how it ended is settled by then.
+        # If it closed its pipe by dying, this changes nothing: its exit status is final by then.
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
-    if said is None:
+    if reply is None:
         return DrawResult(error=_LIED), None, True
     try:
-        return *_unpack_reply(said), False
+        return *_unpack_reply(reply), False
     except ValueError:
         return DrawResult(error=_LIED), None, True
-    except struct.error:  # it ended before it had said anything, or in the midst of it
+    except struct.error:  # it ended before or while it wrote its result
         return DrawResult(error=_death_reason(os.waitstatus_to_exitcode(status))), None, True
 
 
 def _run_in_child(work: Work, reader: int, writer: int, within_s: float) -> None:
-    """The process of the picture's own; never returns."""
+    """Runs in the picture's own process; never returns."""
     code = 70  # EX_SOFTWARE
     try:
-        signal.alarm(math.ceil(within_s) + 1)  # where whoever waits for it is killed
+        signal.alarm(math.ceil(within_s) + 1)  # in case the parent is killed
         os.close(reader)
         null = os.open(os.devnull, os.O_RDWR)
         for standard in (0, 1, 2):
             os.dup2(null, standard)
-        with contextlib.suppress(OSError, ValueError):  # where limits are forbidden, `confine` has said so
+        with contextlib.suppress(OSError, ValueError):  # if limits are refused, `apply_rlimits` has reported it
             resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
         left = memoryview(_pack_reply(*work()))
         while left:
@@ -96,17 +96,17 @@ def _run_in_child(work: Work, reader: int, writer: int, within_s: float) -> None
 
 
 def _read_reply(reader: int, until: float) -> bytes | None:
-    """All that is said; None if it is too much. Raises TimeoutError."""
-    said = bytearray()
+    """Everything that the process writes; None if that is too much. Raises TimeoutError."""
+    reply = bytearray()
     while True:
         left = until - time.monotonic()
         if left <= 0 or not select.select([reader], [], [], left)[0]:
             raise TimeoutError
         chunk = os.read(reader, 1 << 20)
         if not chunk:
-            return bytes(said)
-        said += chunk
-        if len(said) > _SAID_MOST:
+            return bytes(reply)
+        reply += chunk
+        if len(reply) > _REPLY_MOST:
             return None
 
 
@@ -117,27 +117,27 @@ def _pack_reply(drawn: DrawResult, tile: SheetTile | None) -> bytes:
     return head + error + small + (tile.pixels if tile else b"")
 
 
-def _unpack_reply(said: bytes) -> tuple[DrawResult, SheetTile | None]:
-    """Raises struct.error if there is too little of it, ValueError if it cannot be."""
-    width, height, error_size, small_size, wide, high = _HEAD.unpack_from(said)
+def _unpack_reply(reply: bytes) -> tuple[DrawResult, SheetTile | None]:
+    """Raises struct.error if the reply is cut off, ValueError if it makes no sense."""
+    width, height, error_size, small_size, wide, high = _HEAD.unpack_from(reply)
     small_at = _HEAD.size + error_size
     tile_at = small_at + small_size
     size = tile_at + wide * high * 3
-    if max(wide, high) > SIDE_MOST or small_size > SMALL_MOST or len(said) > size:
+    if max(wide, high) > SIDE_MOST or small_size > SMALL_MOST or len(reply) > size:
         raise ValueError("too large")
-    if len(said) < size:
+    if len(reply) < size:
         raise struct.error("cut off")
-    error, small = said[_HEAD.size : small_at].decode(errors="replace"), said[small_at:tile_at]
+    error, small = reply[_HEAD.size : small_at].decode(errors="replace"), reply[small_at:tile_at]
     if bool(small) is not small.startswith(b"\xff\xd8\xff") or bool(small) is not bool(wide and high):
         raise ValueError("not a JPEG, or not with its tile")
     if small and error:
         raise ValueError("both drawn and not")
     drawn = DrawResult(small or None, width or None, height or None, error or None)
-    return drawn, SheetTile((wide, high), said[tile_at:]) if small else None
+    return drawn, SheetTile((wide, high), reply[tile_at:]) if small else None
 
 
 def _death_reason(code: int) -> str:
-    """Why the process ended, in words about the picture."""
+    """Why the process ended, as the error of its picture."""
     try:
         reason = signal.Signals(-code)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Where pictures are drawn: starts the child, one at a time, reads what it draws, and ends it.
+"""Has pictures drawn: starts the child process, one at a time, reads what it draws, and ends it.
 
-A picture that cannot be read, or that ends the process it is drawn in (its memory, its time, a fault in a decoder),
-says so and costs the others nothing. What the child says is not trusted either.
+If a picture cannot be read, or ends the process that draws it (memory, time, a fault in a decoder), its result says so
+and the others are drawn all the same. What the child writes is not trusted either.
 """
 
 import asyncio
@@ -21,42 +21,42 @@ from msgspec import Struct
 from receiver.pictures.drawing.protocol import SHEET_PICTURES_MOST, ContactSheet, DrawLimits, DrawResult
 
 WITHIN_S = 20.0
-"""For all that one `draw` does, however many children it takes; the wait for its turn apart."""
+"""For one call of `draw_sheet`, without the wait for its turn."""
 
 LIMITS = DrawLimits()
 CHILD = (sys.executable, "-I", "-m", "receiver.pictures.drawing")
-_LARGEST = 4 << 20  # bytes of one picture that comes back
+_LARGEST = 4 << 20  # bytes of one drawn picture
 
 log = logging.getLogger(__name__)
 
 
 DrawSheet = Callable[[Sequence[tuple[str, Path]]], Awaitable[ContactSheet]]
-"""Thumbnails, and one contact sheet, of pairs of (caption, file): `Studio.draw`."""
+"""Draws thumbnails and one contact sheet of pairs (caption, file): `DrawingProcess.draw_sheet`."""
 
 
 class _ChildRecord(Struct, frozen=True):
-    """A line of what the child writes, see `child`."""
+    """A record that the child writes, see `child`."""
 
     size: int
     width: int | None = None
     height: int | None = None
     error: str | None = None
     without: list[str] | None = None
-    died: bool = False  # the picture's process
-    why: str | None = None  # it was not drawn, though it is not to blame
+    died: bool = False  # the picture's process died
+    why: str | None = None  # why it was not drawn, if that is not its fault
 
 
 class _ChildRun(Struct):
-    """What the child came to, filled while it goes."""
+    """What the child has written so far."""
 
-    started: bool = False  # it took its limits and found Pillow
+    started: bool = False  # it applied its limits and found Pillow
     drawn: list[DrawResult] = msgspec.field(default_factory=list)
     picture: bytes | None = None
     error: str | None = "there was no time for a contact sheet"  # of the sheet
 
 
 class DrawingProcess:
-    """Draws thumbnails and contact sheets; whoever comes while it does waits."""
+    """Draws thumbnails and contact sheets in a child process, one call at a time."""
 
     def __init__(
         self, *, limits: DrawLimits = LIMITS, within_s: float = WITHIN_S, child: Sequence[str] = CHILD
@@ -68,9 +68,9 @@ class DrawingProcess:
         self._reported_limits = False
 
     async def draw_sheet(self, paths: Sequence[tuple[str, Path]]) -> ContactSheet:
-        """Thumbnails of these files, and one contact sheet of all that can be read, numbered with their captions.
+        """Draw thumbnails of these files, and one contact sheet of all that can be read, with their captions.
 
-        More than 36 are not drawn. Raises nothing of its own: what went wrong is in the sheet, in one line each.
+        Pictures beyond the 36th are not drawn. Errors are not raised: they are in the result, a line each.
         """
         if not paths:
             return ContactSheet(error="there is no picture")
@@ -89,13 +89,13 @@ class DrawingProcess:
         return ContactSheet(run.picture, every, None)
 
     async def _run_child(self, paths: Sequence[tuple[str, Path]], run: _ChildRun) -> None:
-        """Start a child, write it its task, read its records into `run`, see it end."""
+        """Start a child, send it the request, read its records into `run`, and wait until it ends."""
         try:
             process = await asyncio.create_subprocess_exec(
                 *self._child, stdin=PIPE, stdout=PIPE, stderr=PIPE, env={}, cwd="/", start_new_session=True
             )
         except OSError as error:
-            run.error = f"the child that draws could not be started: {error.strerror or error}"
+            run.error = f"cannot start the drawing process: {error.strerror or error}"
             log.error("%s", run.error, extra={"action": "pictures.start"})
             return
         try:
@@ -105,34 +105,38 @@ class DrawingProcess:
             process.stdin.close()
             await self._read_records(process.stdout, paths, run)
         except EOFError:
-            run.error = f"the child that draws ended: status {await process.wait()}"
+            run.error = f"the drawing process ended with status {await process.wait()}"
         except (ValueError, asyncio.LimitOverrunError):
-            run.error = "the child that draws is not itself"
+            run.error = "the drawing process returned nonsense"
         finally:
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
-            # Reads what is left in the pipes, which closes them, and buries it.
-            _, said = await process.communicate()
+            # Reads what is left in the pipes, closes them, and reaps the child.
+            _, output = await process.communicate()
         if not run.started:
-            run.error = "the child that draws did not start"
-            last = said.decode(errors="replace").strip().rpartition("\n")[2][:300]
+            run.error = "the drawing process did not start"
+            last = output.decode(errors="replace").strip().rpartition("\n")[2][:300]
             log.error("%s: %s", run.error, last, extra={"action": "pictures.start"})
 
     async def _read_records(self, out: asyncio.StreamReader, paths: Sequence[tuple[str, Path]], run: _ChildRun) -> None:
-        """Records from the child; raises ValueError or EOFError where it leaves off."""
+        """Read the child's records. Raises ValueError or EOFError if they end early or make no sense."""
         record, _ = await _read_record(out)
         run.started = True
         if record.without and not self._reported_limits:
             self._reported_limits = True
             without = "; ".join(record.without)[:400]
-            log.warning("pictures are drawn without some limits: %s", without, extra={"action": "pictures.limits"})
+            log.warning(
+                "pictures are drawn without limits that the system refused: %s",
+                without,
+                extra={"action": "pictures.limits"},
+            )
         for caption, _ in paths:
             record, content = await _read_record(out)
             run.drawn.append(DrawResult(content, record.width, record.height, record.error))
             if record.died or record.why:
                 why = record.error or record.why
-                log.warning("picture %s is not drawn: %s", caption, why, extra={"action": "pictures.died"})
+                log.warning("picture %s was not drawn: %s", caption, why, extra={"action": "pictures.died"})
         record, content = await _read_record(out)
         run.picture, run.error = content, record.error
 
