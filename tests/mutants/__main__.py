@@ -36,7 +36,7 @@ OPERATORS = (
 
 
 class Change(NamedTuple):
-    """The changed line, before and after."""
+    """The changed line before and after, without a comment at its end."""
 
     was: str
     becomes: str
@@ -116,7 +116,8 @@ def _read_session(module: str, session: Path) -> ModuleResult:
 
 def _read_change(diff: str) -> Change:
     def lines(sign: str) -> Iterator[str]:
-        return (it[1:].strip() for it in diff.split("\n") if it.startswith(sign) and not it.startswith(sign * 3))
+        changed = (it[1:] for it in diff.split("\n") if it.startswith(sign) and not it.startswith(sign * 3))
+        return (it.partition("  # ")[0].strip() for it in changed)
 
     return Change(" ".join(lines("-")), " ".join(lines("+")))
 

@@ -33,6 +33,7 @@ from receiver.core.types import (
     TaskOrigin,
     TaskState,
     Usage,
+    Verdict,
 )
 
 NO_LONGER_DUE = dict.fromkeys(("held_by", "due_at", "lease_until", "place_until", "poll_at"))
@@ -133,6 +134,14 @@ def test_pictures_are_compared_by_their_urls_without_the_query_and_in_any_order(
     assert digest is not None
     assert len(digest) == 2 * 16, "128 bits"
     assert picture_digest([]) is None
+
+
+def test_a_failure_after_a_completion_is_a_conflict_even_with_the_same_pictures() -> None:
+    done = settled(a_task(), says(Ending.COMPLETED))
+    again = decide(done, says(Ending.COMPLETED), OutcomeSource.POLL, POLICY, NOW)
+    assert again.verdict is Verdict.DUPLICATE
+    contrary = decide(done, says(Ending.FAILED, images=PICTURES), OutcomeSource.POLL, POLICY, NOW)
+    assert (contrary.verdict, contrary.task) == (Verdict.CONFLICT, None)
 
 
 # -- lost --
