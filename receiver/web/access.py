@@ -1,4 +1,4 @@
-"""The API token at the door: who does not show one learns nothing, not even which paths exist."""
+"""Authentication by API token. A request without a good one learns nothing, not even which paths exist."""
 
 import hmac
 from collections.abc import Iterable, Sequence
@@ -10,23 +10,23 @@ from receiver.web.responses import problem_response
 
 
 class ApiTokens:
-    """The API tokens."""
+    """The API tokens that are accepted."""
 
     def __init__(self, tokens: Sequence[str]) -> None:
         self._tokens = [token.encode() for token in tokens]
 
     def is_authorized(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
-        """Whether a request with these headers, their names in lower case, bears one of them."""
+        """Whether these headers, their names in lower case, carry one of the tokens as `Authorization: Bearer`."""
         given = next((value for name, value in headers if name == b"authorization"), b"")
         scheme, _, shown = given.partition(b" ")
         good = False
-        for token in self._tokens:  # all of them, in constant time
+        for token in self._tokens:  # compare all of them, each in constant time
             good |= hmac.compare_digest(token, shown.strip())
         return good and scheme.lower() == b"bearer"
 
 
 class AuthMiddleware:
-    """Lets a request through to `app` if it bears one of `tokens`; 401 otherwise, wherever it comes from."""
+    """Passes a request on to `app` if it carries one of `tokens`, and answers 401 if not, wherever it comes from."""
 
     def __init__(self, app: ASGIApp, tokens: Sequence[str]) -> None:
         self._app = app
@@ -36,5 +36,10 @@ class AuthMiddleware:
         if self._tokens.is_authorized(scope["headers"]):
             await self._app(scope, receive, send)
         else:
-            refused = RequestRefused(401, "unauthorized", "send an API token: `Authorization: Bearer TOKEN`")
+            refused = RequestRefused(
+                401,
+                "unauthorized",
+                "the API token is missing or wrong",
+                remedy="send the header `Authorization: Bearer TOKEN`",
+            )
             await problem_response(refused, {"WWW-Authenticate": 'Bearer realm="receiver"'})(scope, receive, send)

@@ -1,7 +1,6 @@
-"""The way in: callbacks, the HTTP API, health. `create_app` makes the application of connected parts, `serve` runs it.
+"""`create_app` makes the web application over open parts, `serve` runs it.
 
-Nothing runs at import and the application owns nothing: whoever opened the parts closes them, and the signals belong to
-whoever calls `serve`.
+Nothing runs at import, and the application owns nothing: the caller closes the parts and handles the signals.
 """
 
 import asyncio
@@ -20,10 +19,10 @@ from receiver.web.http.server import bind_socket, raise_file_limit, run_uvicorn
 def create_app(
     parts: ServiceParts, *, stop: asyncio.Event | None = None, draining: asyncio.Event | None = None
 ) -> ASGIApp:
-    """The application over `parts`. Once `stop` is set its streams end; once either is, /readyz says so.
+    """The application over `parts`. Once `stop` is set its streams end; once either event is, /readyz says so.
 
-    Callbacks and checks go past Starlette, which has nothing to add to them. It costs a callback a tenth; and a start a
-    fifth, so that it and the API are made when they are first asked for.
+    Callbacks and health checks bypass Starlette, which would add a tenth to a callback's time. It would add a fifth to
+    a start too, so it and the API are made on the first request for them.
     """
     stop, draining = stop or asyncio.Event(), draining or asyncio.Event()
     callbacks, checks = CallbackEndpoint(parts), HealthEndpoints(parts, (stop, draining))
@@ -45,7 +44,7 @@ def create_app(
 
         try:
             await route_request(scope, receive, watched_send)
-        except asyncio.CancelledError:  # the end of a stop's patience
+        except asyncio.CancelledError:  # a stop waits no longer
             if begun:
                 raise
             await send_stopping(send)
@@ -75,10 +74,10 @@ async def serve(
 ) -> None:
     """Answer on `listener`, or else on `host` and `port` (0: any free one), until `stop`.
 
-    `ready` is told the port once connections are taken. `draining` is set while callbacks are still answered but the
-    rest is stopping: each answer is then its connection's last. At the end the listener closes, streams end at once and
-    requests in flight have 5 s to finish.
-    Raises SettingsError where it cannot listen.
+    `ready` is called with the port once connections are accepted. `draining` is set while callbacks are still answered
+    but the rest is stopping: each answer is then its connection's last. At the end the listener closes, streams end at
+    once and requests in flight have 5 s to finish.
+    Raises SettingsError if it cannot listen.
     """
     raise_file_limit()
     draining = draining or stop

@@ -1,8 +1,8 @@
-"""The one route that the provider calls: `/callbacks/{token}`, as plain ASGI, because everything hangs on it.
+"""The one route that the provider calls: `/callbacks/{token}`. It is plain ASGI, because everything depends on it.
 
-The token is checked before a byte of the body is read and without the database; the body is taken under a size and a
-time limit; 200 goes out only after `ingest` has it on disk. What the body means is left to `ingest`. The token is never
-logged or answered.
+The token is checked before a byte of the body is read, without the database. The body is read under a size and a time
+limit, and 200 goes out only after `tasks.ingest` has it on disk. What the body means is left to `tasks.ingest`. The
+token is never logged or put into an answer.
 """
 
 import asyncio
@@ -24,10 +24,10 @@ from receiver.web.http.client_address import peer_address
 from receiver.web.json_replies import JSON, as_refusal, problem_view, retry_after
 
 CALLBACK_PATH = "/callbacks/"
-HEADERS_MOST = 4096  # bytes of JSON that are kept of a callback's headers
-READING_MOST = 16 * 1024 * 1024  # bytes of bodies that are still arriving, in all
-LINGER_S = 1.0  # how long, and
-LINGER_MOST = 5 << 20  # for how many bytes, the rest of a refused body is let in: as many as a proxy may send
+HEADERS_MOST = 4096  # bytes of JSON kept of a callback's headers
+READING_MOST = 16 * 1024 * 1024  # bytes of all bodies that are still arriving
+LINGER_S = 1.0  # how long the rest of a refused body is still read, and
+LINGER_MOST = 5 << 20  # at most how many bytes of it: as many as a proxy may send
 _PATH_BYTES = CALLBACK_PATH.encode()
 _STATUS_LINES = {200: b"HTTP/1.1 200 OK", 503: b"HTTP/1.1 503 Service Unavailable"}
 _CONTENT_TYPE = (b"content-type", JSON.encode())
@@ -35,7 +35,7 @@ _ALLOW = ((b"allow", b"GET, HEAD, POST"),)
 _KEPT_HEADERS = (b"content-type", b"user-agent")
 _SECRET_PARTS = (
     *(b"auth", b"cookie", b"cred", b"key", b"pass", b"secret", b"session", b"token"),
-    *(b"path", b"uri", b"url", b"x-forwarded", b"x-real-ip"),  # a proxy's, with our token in them
+    *(b"path", b"uri", b"url", b"x-forwarded", b"x-real-ip"),  # set by a proxy, with our token in them
 )
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class CallbackEndpoint:
     def take_whole(
         self, target: bytes, headers: Iterable[tuple[bytes, bytes]], body: bytes, answer: Callable[[bytes], None]
     ) -> bool:
-        """`Whole`: store a callback that is as it should be, and tell `answer` the response; False for any other."""
+        """The `FastRoute` of callbacks: store a good one and give `answer` the response later; False for any other."""
         received = time.perf_counter()
         if not target.startswith(_PATH_BYTES) or len(body) > self._most:
             return False
@@ -84,12 +84,12 @@ class CallbackEndpoint:
             logs.bind_ref(ref)
             if scope["method"] == "POST":
                 body = await self._read_body(scope, receive)
-                if body is not None:  # else its sender has gone
+                if body is not None:  # else its sender is gone
                     await self._store_and_answer(ref, body, scope["headers"], send)
-            elif scope["method"] in ("GET", "HEAD"):  # people and the doctor try the URL
+            elif scope["method"] in ("GET", "HEAD"):  # people and the doctor test the URL
                 await _send_response(send, 200, msgspec.json.encode({"ref": ref}))
             else:
-                raise RequestRefused(405, "method_not_allowed", "callbacks are sent by POST")
+                raise RequestRefused(405, "method_not_allowed", "this is a callback URL, which takes POST")
         except RequestRefused as refused:
             await _send_refusal(receive, send, refused, *(_ALLOW if refused.status == 405 else ()))
         except StoreUnavailable as error:
@@ -101,13 +101,13 @@ class CallbackEndpoint:
             self._metrics.count_callbacks(["foreign"])
             address = peer_address(scope, self._proxies)
             extra = {"action": "callback.foreign", "peer": address}
-            log.info("refused a callback whose token is not ours, from %s", address, extra=extra)
-            raise RequestRefused(404, "not_found", "this is no callback URL of ours")
+            log.info("refused a callback with an unknown token from %s", address, extra=extra)
+            raise RequestRefused(404, "not_found", "unknown callback URL")
         return ref
 
     async def _read_body(self, scope: Scope, receive: Receive) -> bytes | None:
-        """The body, or None if its sender has gone. Raises Refused (413, 408), Unavailable."""
-        too_large = RequestRefused(413, "too_large", f"a callback has at most {self._most} bytes (MAX_BODY)")
+        """The body, or None if its sender is gone. Raises RequestRefused (413, 408) and StoreUnavailable."""
+        too_large = RequestRefused(413, "too_large", f"the callback is larger than {self._most} bytes (MAX_BODY)")
         if _content_length(scope["headers"]) > self._most:
             raise too_large
         chunks, size = [], 0
@@ -123,9 +123,9 @@ class CallbackEndpoint:
                     if not message.get("more_body", False):
                         return b"".join(chunks)
                     if self._reading > READING_MOST:
-                        raise StoreUnavailable("too many callbacks arrive at once", retry_after_s=2)
+                        raise StoreUnavailable("too many callbacks are arriving at once", retry_after_s=2)
         except TimeoutError:
-            raise RequestRefused(408, "too_slow", f"the body was not here within {self._timeout_s:g} s") from None
+            raise RequestRefused(408, "too_slow", f"the body did not arrive within {self._timeout_s:g} s") from None
         finally:
             self._reading -= size
         return None
@@ -138,23 +138,21 @@ class CallbackEndpoint:
             status, said, more = _callback_answer(
                 ref, await self._ingest.receive_callback(ref, body, kept_headers(headers))
             )
-        except (
-            StoreUnavailable
-        ) as error:  # kept in a local it would hold this frame, and so the body, until a collection
+        except StoreUnavailable as error:  # as a local it would keep this frame, and the body, until garbage collection
             status, said, more = _callback_answer(ref, error)
         await _send_response(send, status, said, *more)
         self._metrics.callback_seconds.observe(time.perf_counter() - received)
 
 
 async def send_stopping(send: Send) -> None:
-    """The answer to a request that a stop can wait for no longer."""
+    """Answer a request for which a stop waits no longer."""
     error = StoreUnavailable("the service is stopping", retry_after_s=5)
     await _send_response(send, 503, msgspec.json.encode(problem_view(as_refusal(error))), _retry_after_header(error))
 
 
 def kept_headers(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """The headers worth keeping as a JSON object of at most `HEADERS_MOST` bytes: the content's type, who sent it, and
-    what a provider may sign or number its callbacks with. None that could be a secret, none that a proxy added."""
+    """The headers worth keeping, as a JSON object of at most `HEADERS_MOST` bytes: the content type, the sender, and
+    what a provider may sign or number its callbacks with. None that could be a secret or that a proxy added."""
     return _encode_headers(tuple([pair for pair in headers if _worth_keeping(pair[0])]))
 
 
@@ -181,7 +179,7 @@ def _worth_keeping(name: bytes) -> bool:
 def _callback_answer(
     ref: str, result: Verdict | StoreUnavailable
 ) -> tuple[int, bytes, tuple[tuple[bytes, bytes], ...]]:
-    """Status, body and further headers of the answer to a callback."""
+    """The status, body and further headers of the answer to a callback."""
     if isinstance(result, Verdict):
         return 200, msgspec.json.encode(VerdictView(result.value, ref)), ()
     log.warning("a callback could not be stored: %s", result, extra={"action": "callback.refuse", "ref": ref})
@@ -189,14 +187,14 @@ def _callback_answer(
 
 
 def _raw_response(status: int, body: bytes, more: tuple[tuple[bytes, bytes], ...]) -> bytes:
-    """The answer as it goes over the wire."""
+    """The answer as bytes of HTTP/1.1."""
     headers = (_CONTENT_TYPE, (b"content-length", b"%d" % len(body)), *more)
     return b"%b\r\n%b\r\n%b" % (_STATUS_LINES[status], b"".join([b"%b: %b\r\n" % header for header in headers]), body)
 
 
 def _content_length(headers: Iterable[tuple[bytes, bytes]]) -> int:
     given = next((value for name, value in headers if name == b"content-length"), b"")
-    return int(given.lstrip(b"0")[:20] or b"0") if given.isdigit() else 0  # more is no number that Python would take
+    return int(given.lstrip(b"0")[:20] or b"0") if given.isdigit() else 0  # 20 digits are enough to be too large
 
 
 def _retry_after_header(error: StoreUnavailable) -> tuple[bytes, bytes]:
@@ -212,8 +210,8 @@ async def _send_response(
 
 
 async def _send_refusal(receive: Receive, send: Send, refused: RequestRefused, *headers: tuple[bytes, bytes]) -> None:
-    """Answer at once, then let in some of what is still coming: a connection that is closed over unread bytes is
-    reset, and the answer may be lost with it."""
+    """Answer at once, then read some of what is still coming: closing a connection with unread bytes resets it, and the
+    answer may be lost."""
     body = msgspec.json.encode(problem_view(refused))
     await _send_response(send, refused.status, body, (b"connection", b"close"), *headers, more=True)
     left = LINGER_MOST

@@ -1,7 +1,7 @@
-"""How the service is: /healthz for the process, /readyz for its store and its loops. Plain ASGI: they answer first.
+"""Health checks: /healthz for the process, /readyz for its store and its loops; and the gauges of /metrics.
 
-A loop that died has stopped the process (`worker`), so what answers here has its loops until they are told to stop; it
-says so from then on.
+A loop that dies stops the process (`service.worker`). So as long as this answers, the loops run; once they are asked to
+stop, /readyz says so.
 """
 
 import asyncio
@@ -23,16 +23,16 @@ PROBE_MOST_S = 2.0
 
 
 class HealthReport(Struct, frozen=True, omit_defaults=True):
-    """How it is, and why it is not better."""
+    """The status, and why it is not ready."""
 
     status: str
     why: str | None = None
 
 
 class StoreProbe:
-    """Asks the store for a commit at most every 10 s, whoever wants to know, and waits 2 s for it at most.
+    """Asks the store for a commit, at most every 10 s however many ask, and waits at most 2 s for it.
 
-    What it found is the store's own `fault`, which any later commit that goes well takes back.
+    What it finds is the store's own `fault`, which the next good commit clears.
     """
 
     def __init__(self, parts: ServiceParts) -> None:
@@ -42,7 +42,7 @@ class StoreProbe:
         self._running: asyncio.Task[str | None] | None = None
 
     async def find_fault(self) -> str | None:
-        """None if the last commit went well; else why not. A reason already known is told though the probe waits."""
+        """None if the last commit succeeded, else why not. A known reason is returned even while the probe waits."""
         now = self._clock()
         idle = self._running is None or self._running.done()
         if self._running is None or (idle and abs(now - self._asked_at) >= PROBE_EVERY_MS):
@@ -51,12 +51,12 @@ class StoreProbe:
         done, _ = await asyncio.wait({self._running}, timeout=PROBE_MOST_S)
         if not done:
             return self._store.fault or "the database does not answer"
-        self._running.result()  # what nobody foresaw is raised: it is no reason to call this ready
+        self._running.result()  # an unforeseen error is raised: then this is not ready either
         return self._store.fault
 
 
 class HealthEndpoints:
-    """The ASGI application behind `LIVE` and `READY`. Once one of `stops` is set, the service is not ready any more."""
+    """The ASGI application behind /healthz and /readyz. Once one of `stops` is set, the service is not ready."""
 
     def __init__(self, parts: ServiceParts, stops: tuple[asyncio.Event, ...]) -> None:
         self._probe = StoreProbe(parts)
@@ -84,7 +84,7 @@ _OWED = (NoticeState.DUE, NoticeState.SENDING, NoticeState.HELD, NoticeState.DEA
 
 
 async def read_gauges(parts: ServiceParts, checks: HealthEndpoints) -> GaugeValues:
-    """Ready as /readyz says it; the counters are told though the database does not answer."""
+    """The gauges for /metrics. Without an answer from the database only its counts are missing."""
     ready = await checks.why_unready() is None
     depths = [("ingest", parts.ingest.queue_depth)]
     try:

@@ -1,6 +1,6 @@
-"""Pictures of the archive, to who bears an API token or has a signed link; to everybody else none exists.
+"""The archive's pictures, for requests with an API token or a signed link; for all others none exists.
 
-Whatever a picture holds, it is answered so that no browser takes it for a page or a script.
+Whatever a file holds, its headers keep a browser from taking it for a page or a script.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ from receiver.web.access import ApiTokens
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "sandbox; default-src 'none'",
-    "Cross-Origin-Resource-Policy": "cross-origin",  # a mail or a chat shows it on a page of its own
+    "Cross-Origin-Resource-Policy": "cross-origin",  # webmail and chats show it on their own pages
     "Referrer-Policy": "no-referrer",
 }
 _CACHED = "private, max-age=86400, immutable"
 _REVALIDATED = "private, no-cache"  # a contact sheet is drawn again when more pictures have come
-_NOT_FOUND = RequestRefused(404, "not_found", "there is no such picture, or the link has ended")
+_NOT_FOUND = RequestRefused(404, "not_found", "there is no such picture, or the link has expired")
 
 
 class ImageEndpoint:
@@ -40,11 +40,11 @@ class ImageEndpoint:
         self._clock = clock
 
     def route(self) -> Route:
-        """Where it is found."""
+        """The route to it."""
         return Route(image_path("{folder}", "{file}"), self.serve_image, methods=["GET"])
 
     async def serve_image(self, request: Request) -> Response:
-        """The file; or the same 404 whether it is not there, may not be seen, or no longer."""
+        """The file; or the same 404 whether it does not exist, may not be seen, or the link has expired."""
         folder, file = request.path_params["folder"], request.path_params["file"]
         if not self._may_see(request, folder, file):
             raise _NOT_FOUND

@@ -1,5 +1,6 @@
-"""How our HTTP speaks: every error in one shape, `{"error": {"code", "message", "field"?}}`, and small answers as they
-go over ASGI. What goes through Starlette has its answers from `responses`.
+"""JSON answers without Starlette: every error in one shape, `{"error": {"code", "message", "field"?}}`.
+
+It is apart from `responses`, which imports Starlette, and a start does not wait for that.
 """
 
 import msgspec
@@ -9,22 +10,22 @@ from receiver.client.schemas import Problem, ProblemView
 from receiver.core.errors import RequestRefused, StoreError, StoreUnavailable
 
 JSON = "application/json"
-NEVER_CACHED = "no-store"  # each answer is the state of a moment, and most are behind a login
-INTERNAL = RequestRefused(500, "internal_error", "this is a fault of ours; the service's log has the details")
+NEVER_CACHED = "no-store"  # each answer is a state of the moment, and most need a token
+INTERNAL = RequestRefused(500, "internal_error", "internal error", remedy="see the service's log")
 
 
 def problem_view(error: RequestRefused) -> ProblemView:
-    """A refusal as every error's body. It may quote what was sent, which need not be encodable."""
+    """A refusal as the body of an error. It may quote what was sent, which UTF-8 may not be able to encode."""
     return ProblemView(Problem(error.code, _encodable_text(str(error)), error.field and _encodable_text(error.field)))
 
 
 def as_refusal(error: StoreError) -> RequestRefused:
-    """The store's "not now" in the words of the API."""
-    return RequestRefused(503, "unavailable", f"{error}; nothing was stored, try again later")
+    """The store's error as a 503 of the API."""
+    return RequestRefused(503, "unavailable", f"nothing was stored: {error}", remedy="try again later")
 
 
 def retry_after(error: StoreError) -> str:
-    """The seconds that its sender should wait, as the header's value."""
+    """The seconds to wait, as the value of Retry-After."""
     return str(error.retry_after_s if isinstance(error, StoreUnavailable) else 1)
 
 

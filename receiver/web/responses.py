@@ -1,7 +1,7 @@
-"""Starlette's answers: JSON of the views, and a refusal for every error.
+"""JSON answers through Starlette: views, and a refusal for every error.
 
-`translate` is the one map from what the rooms raise to what is answered; what it does not know is a plain 500 whose
-traceback the server logs.
+`error_response` is the one map from exceptions to answers. What it does not know is a plain 500, whose traceback the
+server logs.
 """
 
 from collections.abc import Mapping

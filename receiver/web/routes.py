@@ -1,4 +1,4 @@
-"""What goes through Starlette: the API, /metrics, pictures, what the doctor asks, and a refusal for all other paths."""
+"""What goes through Starlette: the API, /metrics, pictures, the doctor's question, and a 404 for all other paths."""
 
 import asyncio
 import re
@@ -27,7 +27,7 @@ _NONCE = re.compile(r"[0-9a-f]{16,64}")
 
 
 def create_starlette(parts: ServiceParts, checks: HealthEndpoints, stop: asyncio.Event) -> ASGIApp:
-    """The application over `parts`. Once `stop` is set its streams end; `checks` is here for what is no GET: 405."""
+    """The application over `parts`. Once `stop` is set its streams end. `checks` is routed for its 405s."""
     api = ApiCalls(parts, EventStreams(parts.store, stop))
     calls = Router(operations.build_routes(OPERATIONS, api, parts.body_timeout_s), redirect_slashes=False)
 
@@ -40,7 +40,7 @@ def create_starlette(parts: ServiceParts, checks: HealthEndpoints, stop: asyncio
     async def answer_doctor(request: Request) -> Response:
         nonce = request.path_params["nonce"]
         if not _NONCE.fullmatch(nonce):
-            raise RequestRefused(404, "not_found", "the doctor asks with 16 to 64 hex digits")
+            raise RequestRefused(404, "not_found", "the nonce must have 16 to 64 hex digits")
         return json_response({"nonce": nonce, "mac": parts.ring.sign(MacPurpose.DOCTOR, nonce)})
 
     guarded = Route("/metrics", show_metrics)
@@ -57,5 +57,5 @@ def create_starlette(parts: ServiceParts, checks: HealthEndpoints, stop: asyncio
         ],
         exception_handlers=dict.fromkeys((RequestRefused, StoreError, HTTPException, Exception), error_response),
     )
-    app.router.redirect_slashes = False  # a redirect would be built from whatever Host the request names
+    app.router.redirect_slashes = False  # a redirect would contain whatever Host the request names
     return app

@@ -77,8 +77,8 @@ class Machine:
         self.began: float | None = None
         monkeypatch.setenv("PATH", f"{place / 'bin'}:{os.environ['PATH']}")
         monkeypatch.setattr(command, "ROOT", self.root)
-        monkeypatch.setattr(command, "_hindrances", lambda *_, uninstall: [])
-        monkeypatch.setattr(unit_age, "since", lambda _: self.began)
+        monkeypatch.setattr(command, "_find_blockers", lambda *_, uninstall: [])
+        monkeypatch.setattr(unit_age, "running_since", lambda _: self.began)
 
     def install(self, *args: str) -> Result:
         return CliRunner().invoke(cli, ["install", "--prefix", str(self.home), *args])

@@ -55,4 +55,4 @@ async def test_a_refused_callback_is_told_with_its_sender_and_without_its_token(
         assert answer.status_code == 404
     [line] = [it for it in caplog.records if getattr(it, "action", "") == "callback.foreign"]
     assert (line.levelname, line.__dict__["peer"]) == ("INFO", found)
-    assert line.getMessage() == f"refused a callback whose token is not ours, from {found}"
+    assert line.getMessage() == f"refused a callback with an unknown token from {found}"

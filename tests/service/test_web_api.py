@@ -43,7 +43,7 @@ def counted(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         seen.append(sql)
         return await rows(self, sql, params)
 
-    monkeypatch.setattr(type(on), "rows", noted)
+    monkeypatch.setattr(type(on), "fetch_rows", noted)
     return seen
 
 

@@ -176,7 +176,7 @@ async def test_metrics_are_told_though_the_database_does_not_answer(tmp_path: Pa
 
 async def test_a_port_in_use_is_one_line_that_names_the_setting(tmp_path: Path) -> None:
     async with served(tmp_path) as web:
-        with pytest.raises(SettingsError, match=f"^RECEIVER_PORT: {web.port} is in use on 127.0.0.1; .*$"):
+        with pytest.raises(SettingsError, match=f"^RECEIVER_PORT: {web.port} is already in use on 127.0.0.1; .*$"):
             await serve(
                 web.parts, host="127.0.0.1", port=web.port, stop=asyncio.Event(), ready=lambda port: pytest.fail("no")
             )
@@ -184,7 +184,7 @@ async def test_a_port_in_use_is_one_line_that_names_the_setting(tmp_path: Path) 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "a..b", "x" * 300])
 def test_a_host_that_is_not_ours_is_one_line_that_names_the_setting(host: str) -> None:
-    with pytest.raises(SettingsError, match=r"RECEIVER_HOST: .* is no address of this machine"):
+    with pytest.raises(SettingsError, match=r"RECEIVER_HOST: .* is not an address of this machine"):
         bind_socket(host, 0)
 
 
@@ -192,7 +192,7 @@ def test_a_host_that_is_not_ours_is_one_line_that_names_the_setting(host: str) -
 def test_a_descriptor_that_is_no_stream_socket_is_refused(what: str, tmp_path: Path) -> None:
     with socket.socket(type=socket.SOCK_DGRAM) as datagrams, (tmp_path / "file").open("w") as file:
         fd = {"nothing": 9999, "a file": file.fileno(), "a datagram socket": datagrams.fileno()}[what]
-        with pytest.raises(SettingsError, match=f"--fd {fd} is no open stream socket"):
+        with pytest.raises(SettingsError, match=f"--fd {fd} is not a listening stream socket"):
             inherit_socket(fd)
 
 
@@ -234,10 +234,10 @@ async def test_a_stop_lets_the_request_in_flight_finish_and_closes_the_listener(
         begun = asyncio.Event()
         may_end = asyncio.Event()
 
-        async def receive(self, ref: str, body: bytes, headers: bytes) -> None:
+        async def receive_callback(self, ref: str, body: bytes, headers: bytes) -> None:
             self.begun.set()
             await self.may_end.wait()
-            await super().receive(ref, body, headers)
+            await super().receive_callback(ref, body, headers)
 
     slow = Slow()
     async with opened(tmp_path) as parts, serving(replace(parts, ingest=slow)) as web:

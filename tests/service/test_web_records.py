@@ -145,7 +145,7 @@ async def test_notices_of_a_target_that_never_was_are_refused_with_those_there_a
         await owe(web.parts.store, a_notice("gone"))
         unknown = await web.client.get(f"{API}/notices", params={"target": "nope"})
         assert problem(unknown) == (422, "unknown_target", "target")
-        assert unknown.json()["error"]["message"] == "there is no target 'nope'; there is mail, slack"
+        assert unknown.json()["error"]["message"] == "unknown target 'nope'; the targets are: mail, slack"
         for query in ({"target": "gone"}, {"target": "gone", "state": "sent"}, {"target": "slack"}):
             assert (await web.client.get(f"{API}/notices", params=query)).status_code == 200
 

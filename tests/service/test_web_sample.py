@@ -71,7 +71,7 @@ async def test_slack_that_cannot_reach_us_gets_no_picture_and_the_sample_says_wh
     [request] = slack_there.requests
     assert b'"image' not in request.body
     assert said.exit_code == 0
-    assert "without a picture: Slack loads it from PUBLIC_URL, which it cannot reach" in said.stdout
+    assert "without a picture: Slack would load it from PUBLIC_URL, which it cannot reach" in said.stdout
 
 
 async def test_a_failed_sample_is_not_said_to_be_tried_again(slack_there: Double, tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ async def test_an_unknown_target_is_refused_with_those_there_are(tmp_path: Path)
         answer = await web.client.post("/api/v1/notices/test", json={"target": "slock"})
 
         assert problem(answer) == (404, "not_found", "target")
-        assert answer.json()["error"]["message"] == "there is no target 'slock'; there is mail, slack"
+        assert answer.json()["error"]["message"] == "unknown target 'slock' (did you mean slack?)"
 
 
 async def test_one_target_is_tried_at_a_time(tmp_path: Path) -> None:
@@ -201,5 +201,5 @@ async def test_a_picture_that_cannot_be_kept_costs_no_trial(tmp_path: Path) -> N
         told = await tried(web, "mail")
 
     assert (told["ok"], told["picture"]) == (True, None)
-    assert "could not be drawn or kept" in told["no_picture"]
+    assert "could not be drawn or stored" in told["no_picture"]
     assert len(box.mails) == 1

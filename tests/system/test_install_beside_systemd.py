@@ -221,7 +221,7 @@ class Interrupted:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.at, self.steps = -1, 0
         for kind in (WriteFile, RemoveFile, RunCommand):
-            monkeypatch.setattr(kind, "done", self._around(kind.apply))
+            monkeypatch.setattr(kind, "apply", self._around(kind.apply))
 
     def _around(self, done: Any) -> Any:
         def step(it: object) -> None:

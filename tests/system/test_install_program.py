@@ -131,7 +131,7 @@ def test_a_program_that_the_sandbox_hides_is_told_where_only_files_are_written(
 def test_a_dry_run_that_would_be_refused_is_status_1(monkeypatch: pytest.MonkeyPatch) -> None:
     """All is said nevertheless."""
     for reasons in (["only root may"], []):
-        monkeypatch.setattr(command, "_hindrances", lambda *_, uninstall, told=reasons: told)
+        monkeypatch.setattr(command, "_find_blockers", lambda *_, uninstall, told=reasons: told)
         done = CliRunner().invoke(cli, ["install", "--dry-run"])
         assert done.exit_code == len(reasons)
         assert "systemctl enable --now" in done.output

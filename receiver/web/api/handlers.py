@@ -1,7 +1,7 @@
-"""The API, call by call, and `OPERATIONS`, the one table that routes and document are made of.
+"""The API, call by call, and `OPERATIONS`, the one table from which the routes and the OpenAPI document are made.
 
-Each call turns what was asked into one call of another room and shows the result; what is accepted is decided there
-(`intake`, `ingest`, the store), and all that is refused here is a name, a cursor or an id that cannot exist.
+Each turns a request into one call of `tasks.intake`, `tasks.ingest` or the store, and shows the result. They decide
+what is accepted; refused here are only names, cursors and ids that cannot exist.
 """
 
 from typing import Annotated, Any
@@ -16,17 +16,17 @@ from receiver.tokens import is_ref
 from receiver.web.api import openapi
 from receiver.web.api.operations import ApiRequest, Operation, decode_body
 from receiver.web.api.present import callback_view, notice_views, task_views
-from receiver.web.api.sample import TargetTester
+from receiver.web.api.sample import TargetTester, unknown_target
 from receiver.web.api.stream import EventStreams
 from receiver.web.json_replies import as_refusal, problem_view
 from receiver.web.responses import json_response
 
-REDRIVE_TURN = 200  # rows of one transaction
+REDRIVE_TURN = 200  # rows in one transaction
 REDRIVE_TURNS = 50
-_ROW_ID_MOST = 2**63 - 1  # what a column of integers holds
+_ROW_ID_MOST = 2**63 - 1  # the largest integer that a column holds
 
-Limit = Annotated[int, Meta(ge=1, le=200, description="how many at most")]
-Cursor = Annotated[str, Meta(description="`next` of the page before")]
+Limit = Annotated[int, Meta(ge=1, le=200, description="The most to return.")]
+Cursor = Annotated[str, Meta(description="The `next` of the previous page.")]
 Id = Annotated[int, Meta(ge=1, le=_ROW_ID_MOST)]
 
 
@@ -60,7 +60,7 @@ class NoticeFilter(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NewTaskList(Struct, frozen=True, forbid_unknown_fields=True):
-    """Tasks to queue, each judged by itself."""
+    """Tasks to queue. Each is accepted or refused on its own."""
 
     tasks: Annotated[
         list[Annotated[Raw, Meta(extra_json_schema={"$ref": "#/components/schemas/NewTask"})]],
@@ -77,19 +77,19 @@ class NewCallbackUrl(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TaskIdPatch(Struct, frozen=True, forbid_unknown_fields=True):
-    """The provider's id of a task, told afterwards."""
+    """The provider's id of a task, set afterwards."""
 
     task_id: str
 
 
 class ReplayRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """How to replay: `accept` believes the callback, whatever it lacks."""
+    """How to replay: with `accept`, the callback is believed although it could not be confirmed."""
 
     accept: bool = False
 
 
 class RedriveRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which dead notices to put back to due, all by default, and where to send them instead."""
+    """Which dead notices to put back to due (by default all), and the target to send them `to` instead."""
 
     target: str | None = None
     ids: Annotated[list[Id], Meta(min_length=1, max_length=200)] | None = None
@@ -103,7 +103,7 @@ class TargetTestRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ApiCalls:
-    """What the calls share: the parts and the open streams. Each method is an operation of the table below."""
+    """What the calls share: the parts and the open streams. Each public method is an operation of the table below."""
 
     def __init__(self, parts: ServiceParts, streams: EventStreams) -> None:
         self._parts = parts
@@ -198,7 +198,7 @@ class ApiCalls:
             state=query.state, target=query.target, ref=query.ref, before=before, limit=query.limit + 1
         )
         if not found and query.target is not None and not await self._store.notices.page(target=query.target, limit=1):
-            self._check_target(query.target, "target")  # one that is gone may still have notices
+            self._check_target(query.target, "target")  # only now: a target that is gone may still have notices
         page = found[: query.limit]
         following = str(page[-1].id) if len(found) > len(page) else None
         return schemas.NoticePage(await notice_views(self._store, self._parts.notify, page), following)
@@ -211,10 +211,10 @@ class ApiCalls:
         which: RedriveRequest = asked.body
         if which.to is not None:
             self._check_target(which.to, "to")
-        elif which.target is not None:  # with `to`, the target may be one that is gone: that is what `to` is for
+        elif which.target is not None:  # with `to`, the target may be gone: that is what `to` is for
             self._check_target(which.target, "target")
         targets = [which.target] if which.target is not None else None
-        if targets is None and which.to is None:  # those of a target that is gone would wait for ever
+        if targets is None and which.to is None:  # notices to a target that is gone would wait for ever
             targets = [target.name for target in self._parts.policy.targets]
         total = 0
         for _ in range(REDRIVE_TURNS):
@@ -243,7 +243,7 @@ class ApiCalls:
         return view
 
     async def _create_in_batch(self, raw: Raw) -> Task | RequestRefused:
-        """One task of a batch: made, or why not."""
+        """The task that an item of a batch made, or why it was refused."""
         try:
             new = decode_body(schemas.NewTask, raw)
             task, _ = await self._intake.create_task(new, new.idempotency_key)
@@ -255,8 +255,7 @@ class ApiCalls:
 
     def _check_target(self, name: str, field: str) -> None:
         if name not in self._targets:
-            listed = ", ".join(sorted(self._targets)) or "none at all"
-            raise RequestRefused(422, "unknown_target", f"there is no target {name[:80]!r}; there is {listed}", field)
+            raise RequestRefused(422, "unknown_target", unknown_target(name, self._targets), field)
 
 
 def _task_ref(asked: ApiRequest) -> str:
@@ -287,14 +286,14 @@ def _cursor_row_id(cursor: str | None) -> int | None:
 
 
 def _parse_row_id(text: str) -> int | None:
-    """A row's id, if it can be one."""
+    """The text as a row's id, or None if it cannot be one."""
     digits = text.isascii() and text.isdigit() and len(text) <= 19
     return int(text) if digits and int(text) <= _ROW_ID_MOST else None
 
 
 def _bad_cursor() -> RequestRefused:
     return RequestRefused(
-        422, "invalid_parameter", "a cursor is the `next` of the page before, as it was given", "cursor"
+        422, "invalid_parameter", "unknown cursor", "cursor", remedy="send the `next` of the previous page unchanged"
     )
 
 
@@ -302,20 +301,20 @@ def _bad_cursor() -> RequestRefused:
 OPERATIONS: tuple[Operation, ...] = (
     Operation(method="POST", path="/tasks", summary="Submit a generation", run=ApiCalls.create_task, status=202,
               body=schemas.NewTask, answer=schemas.TaskView, repeatable=True, refusals=(409,)),
-    Operation(method="POST", path="/tasks/batch", summary="Submit up to 100, each judged by itself",
+    Operation(method="POST", path="/tasks/batch", summary="Submit up to 100, each accepted or refused on its own",
               run=ApiCalls.create_tasks, body=NewTaskList, answer=list[schemas.BatchItem]),
     Operation(method="GET", path="/tasks", summary="Tasks, newest first", run=ApiCalls.list_tasks,
               query=TaskFilter, answer=schemas.TaskPage),
     Operation(method="GET", path="/tasks/{ref}", summary="One task", run=ApiCalls.get_task,
               answer=schemas.TaskView, refusals=(404,)),
-    Operation(method="PATCH", path="/tasks/{ref}", summary="Tell the provider's id of a task afterwards",
+    Operation(method="PATCH", path="/tasks/{ref}", summary="Set the provider's id of a task afterwards",
               run=ApiCalls.tell_task_id, body=TaskIdPatch, answer=schemas.TaskView, refusals=(404, 409)),
     Operation(method="POST", path="/tasks/{ref}/cancel", summary="Withdraw a queued task", run=ApiCalls.cancel_task,
               answer=schemas.TaskView, refusals=(404, 409)),
-    Operation(method="POST", path="/tasks/{ref}/poll", summary="Ask the provider now", run=ApiCalls.poll_task,
+    Operation(method="POST", path="/tasks/{ref}/poll", summary="Poll the provider now", run=ApiCalls.poll_task,
               status=202, answer=schemas.TaskView, refusals=(404, 409)),
     Operation(method="POST", path="/tasks/{ref}/resubmit", run=ApiCalls.resubmit_task, status=202,
-              summary="Send an unsure task again, accepting that it may be paid twice",
+              summary="Submit an unsure task again, accepting that it may be paid twice",
               answer=schemas.TaskView, refusals=(404, 409)),
     Operation(method="POST", path="/callback-urls", summary="Mint a callback URL for a submission made elsewhere",
               run=ApiCalls.create_callback_url, body=NewCallbackUrl, status=201, answer=schemas.CallbackUrlView,
@@ -328,11 +327,11 @@ OPERATIONS: tuple[Operation, ...] = (
               run=ApiCalls.replay_callback, body=ReplayRequest, answer=schemas.VerdictView, refusals=(404, 409)),
     Operation(method="GET", path="/notices", summary="Notices, newest first", run=ApiCalls.list_notices,
               query=NoticeFilter, answer=schemas.NoticePage),
-    Operation(method="POST", path="/notices/test", summary="Send a sample with a picture to a target, at once",
+    Operation(method="POST", path="/notices/test", summary="Send a sample with a picture to a target now",
               run=ApiCalls.test_notices, body=TargetTestRequest, answer=schemas.TrialView, refusals=(404, 409)),
     Operation(method="POST", path="/notices/redrive", summary="Put dead notices back to due",
               run=ApiCalls.redrive_notices, body=RedriveRequest, answer=schemas.RedrivenView),
-    Operation(method="POST", path="/prune", summary="Remove now what RETENTION says, rather than within the hour",
+    Operation(method="POST", path="/prune", summary="Remove now what RETENTION says, instead of within the hour",
               run=ApiCalls.prune, status=202, answer=schemas.PruneView),
     Operation(method="GET", path="/stream", run=ApiCalls.stream, media="text/event-stream",
               summary="Server-sent events: one `task` event, its data a TaskView, for each change of a task"),

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document of the API, made of its table of operations and the types it names."""
+"""The OpenAPI 3.1 document of the API, made from its table of operations and the types that the table names."""
 
 import re
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ _BODY_STATUSES = (400, 408, 413, 422)
 _STATUS_TEXTS = {
     400: "Not JSON.",
     401: "No API token, or a wrong one.",
-    404: "There is no such thing.",
+    404: "Not found.",
     408: "The body came too slowly.",
-    409: "The present state forbids it.",
+    409: "The present state does not allow it.",
     413: "The body is too large.",
-    422: "It cannot be accepted; `field` says what is at fault.",
+    422: "It cannot be accepted; `field` names what is wrong.",
     503: "Nothing was stored; try again after `Retry-After` seconds.",
 }
 
@@ -40,7 +40,7 @@ def build_document(operations: Sequence[Operation]) -> dict[str, Any]:
         "info": {
             "title": "receiver",
             "version": __version__,
-            "description": "Submit image generations, be told when they are done.",
+            "description": "Submit image generations and be notified when they are done.",
         },
         "security": [{"token": []}],
         "paths": paths,
@@ -58,7 +58,7 @@ def _describe_operation(operation: Operation, parameters: list[dict[str, Any]]) 
     }
     if operation.repeatable:
         success["headers"] = {
-            "Idempotent-Replayed": {"schema": {"const": "true"}, "description": "The key had made this task before."}
+            "Idempotent-Replayed": {"schema": {"const": "true"}, "description": "This key had already made the task."}
         }
     statuses = {
         *_COMMON_STATUSES,
@@ -98,7 +98,7 @@ def _refusal_response(status: int) -> dict[str, Any]:
 
 
 def _list_parameters(operation: Operation) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Its path, query and header parameters, and the components that they name."""
+    """The operation's path, query and header parameters, and the components that they name."""
     parameters: list[dict[str, Any]] = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in re.findall(r"\{(\w+)\}", operation.path)

@@ -1,7 +1,7 @@
-"""An operation of the API as data, and how one is run: what was asked is decoded into its types before it sees it.
+"""An operation of the API as data, and how one is run: the request is decoded into its types first.
 
-The routes and the OpenAPI document are both made of the same table, so they cannot drift. Raised here: Refused with 400
-for what is not JSON, 408 and 413 for a body too slow or too large, 422 with the field for what does not fit its type.
+The routes and the OpenAPI document are made from the same table, so they cannot drift. Raised here: RequestRefused with
+400 if the body is not JSON, 408 or 413 if it is too slow or too large, 422 with the field if a type does not fit.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ Kind = TypeVar("Kind", bound=Struct)
 
 
 class ApiRequest(Struct, frozen=True, eq=False):
-    """A request, decoded: `query` and `body` are of the operation's types."""
+    """A decoded request: `query` and `body` have the operation's types."""
 
     path: dict[str, str]
     query: Any
@@ -36,8 +36,8 @@ class ApiRequest(Struct, frozen=True, eq=False):
 
 
 class Operation(Struct, frozen=True, kw_only=True, eq=False):
-    """One call. `run` gives the answer's view, or a whole answer of its own; `refusals` are the statuses it may also
-    have, besides those that every call has."""
+    """One call. `run` returns a view to encode, or a whole ASGI answer. `refusals` are the statuses it may have besides
+    those that every call has."""
 
     method: str
     path: str
@@ -45,7 +45,7 @@ class Operation(Struct, frozen=True, kw_only=True, eq=False):
     run: Callable[..., Awaitable[object]]
     query: type[Struct] | None = None
     body: type[Struct] | None = None
-    answer: Any = None  # a type; None: `media` says what it is
+    answer: Any = None  # a type; None where `media` says enough
     media: str = "application/json"
     status: int = 200
     refusals: tuple[int, ...] = ()
@@ -53,12 +53,12 @@ class Operation(Struct, frozen=True, kw_only=True, eq=False):
 
     @property
     def operation_id(self) -> str:
-        """Its name in the document."""
+        """Its `operationId` in the document."""
         return self.run.__name__
 
 
 def build_routes(operations: Iterable[Operation], room: object, timeout_s: float) -> list[Route]:
-    """One route for each path. `room` is handed to every `run`; a body has `timeout_s` seconds to arrive."""
+    """One route for each path. Every `run` is given `room`; a body has `timeout_s` seconds to arrive."""
     by_path: dict[str, dict[str, Operation]] = {}
     for operation in operations:
         by_path.setdefault(operation.path, {})[operation.method] = operation
@@ -90,11 +90,11 @@ async def _read_body(request: Request, timeout_s: float) -> bytes:
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > BODY_MOST:
-                    raise RequestRefused(413, "too_large", f"a request has at most {BODY_MOST} bytes")
+                    raise RequestRefused(413, "too_large", f"the body is larger than {BODY_MOST} bytes")
     except TimeoutError:
-        raise RequestRefused(408, "too_slow", f"the body was not here within {timeout_s:g} s") from None
+        raise RequestRefused(408, "too_slow", f"the body did not arrive within {timeout_s:g} s") from None
     except ClientDisconnect:
-        raise RequestRefused(400, "incomplete", "the connection ended before the body did") from None
+        raise RequestRefused(400, "incomplete", "the connection ended before the body was complete") from None
     return bytes(body)
 
 
@@ -102,7 +102,7 @@ def _decode_query(kind: type[Struct], given: dict[str, str]) -> Struct:
     for name, text in given.items():
         if "\0" in name or "\0" in text:
             raise RequestRefused(
-                422, "invalid_parameter", "a parameter is plain text, without NUL", name.replace("\0", "")[:80]
+                422, "invalid_parameter", "a query parameter contains a NUL", name.replace("\0", "")[:80]
             )
     try:
         return msgspec.convert(given, kind, strict=False)
@@ -111,7 +111,7 @@ def _decode_query(kind: type[Struct], given: dict[str, str]) -> Struct:
 
 
 def decode_body(kind: type[Kind], body: bytes | msgspec.Raw) -> Kind:
-    """`body` as `kind`. Raises Refused: 400 for what is not JSON, 422 for what is not of that type."""
+    """`body` as `kind`. Raises RequestRefused: 400 if it is not JSON, 422 if it does not fit the type."""
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
@@ -121,14 +121,14 @@ def decode_body(kind: type[Kind], body: bytes | msgspec.Raw) -> Kind:
 
 
 def _invalid_parameter(kind: type[Struct], error: msgspec.ValidationError) -> RequestRefused:
-    """msgspec's words, with the field at fault and, for a word that is none of a few, the few."""
+    """msgspec's message with the field that is wrong and, for an unknown enum value, the known ones."""
     text = str(error)
     place = _ERROR_PATH.search(text)
     named = _ERROR_FIELD.search(text)
     field = ".".join(it[1] for it in (place, named) if it is not None and it[1])[:80] or None
     message = _ERROR_PATH.sub("", text)[:200]
     if text.startswith("Invalid enum value"):
-        message += f"; it is one of {', '.join(_enum_values(kind, field))}"
+        message += f"; it must be one of {', '.join(_enum_values(kind, field))}"
     return RequestRefused(422, "invalid_parameter", message, field)
 
 

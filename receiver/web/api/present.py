@@ -1,4 +1,4 @@
-"""What the store has, as the API shows it. A page costs three queries more than its tasks, however long it is."""
+"""What the store has, as the API shows it. A page of tasks costs three further queries, however long it is."""
 
 import msgspec
 
@@ -12,7 +12,7 @@ _headers = msgspec.json.Decoder(dict[str, str])
 
 
 async def task_views(store: Store, tasks: list[Task]) -> list[TaskView]:
-    """The tasks with their images, our copies of them and their notices, in the order given."""
+    """The tasks in the order given, with their images, our copies of the images, and their notices."""
     if not tasks:
         return []
     refs = [task.ref for task in tasks]
@@ -25,7 +25,7 @@ async def task_views(store: Store, tasks: list[Task]) -> list[TaskView]:
 
 
 async def notice_views(store: Store, notify: NoticeDispatcher, notices: list[Notice]) -> list[NoticeView]:
-    """Notices with every try at them, and what they wait for."""
+    """The notices with every attempt, and what they wait for."""
     history = await store.notices.attempt_history([it.id for it in notices if it.id is not None]) if notices else {}
     return [
         notice_view(
@@ -42,7 +42,7 @@ def _attempt_view(attempt: Attempt) -> AttemptView:
 
 
 def callback_view(kept: StoredCallback) -> CallbackView:
-    """A callback; with its bytes where the store was asked for them: as text, or base64 where they are not UTF-8."""
+    """A callback. Its bytes, where the store was asked for them, are shown as text, or as base64 if not UTF-8."""
     text = encoded = None
     if kept.body is not None:
         try:

@@ -1,4 +1,4 @@
-"""A sample message to one target, sent at once and past the outbox, so that a person sees what becomes of it.
+"""A sample message to one target, sent at once and without the outbox, so that a person sees what comes of it.
 
 It carries a real contact sheet, drawn from pictures that are made here and kept in the archive's folder `sample`.
 """
@@ -6,6 +6,7 @@ It carries a real contact sheet, drawn from pictures that are made here and kept
 import asyncio
 import struct
 import zlib
+from collections.abc import Iterable
 from decimal import Decimal
 
 from receiver.client.schemas import TrialView
@@ -15,16 +16,17 @@ from receiver.notify.messages.message import Message
 from receiver.notify.messages.render import render
 from receiver.notify.senders.failure_text import find_remedy
 from receiver.pictures.files import SAMPLE, SHEET, image_name
+from receiver.providers.models import OUTPAINT
 from receiver.service.wiring import ServiceParts
 
 _PICTURES = 4
 _SIDE = 320  # pixels
-_SKIES = ((20, 24, 82), (244, 120, 72), (16, 94, 112), (92, 40, 110))  # red, green, blue at the top, one of each
+_SKIES = ((20, 24, 82), (244, 120, 72), (16, 94, 112), (92, 40, 110))  # red, green, blue at the top of each
 _GROUND = (250, 214, 165)
 
 
 class TargetTester:
-    """Tries targets, one at a time."""
+    """Sends samples, one at a time."""
 
     def __init__(self, parts: ServiceParts) -> None:
         self._parts = parts
@@ -32,13 +34,12 @@ class TargetTester:
         self._turn = asyncio.Lock()
 
     async def send_sample(self, name: str) -> TrialView:
-        """What came of a sample to the target `name`. Raises Refused: 404 if there is none, 409 while one is tried."""
+        """Send a sample to the target `name`. Raises RequestRefused: 404 if it is unknown, 409 if one is under way."""
         target = self._targets.get(name)
         if target is None:
-            listed = ", ".join(sorted(self._targets)) or "none at all"
-            raise RequestRefused(404, "not_found", f"there is no target {name[:80]!r}; there is {listed}", "target")
+            raise RequestRefused(404, "not_found", unknown_target(name, self._targets), "target")
         if self._turn.locked():
-            raise RequestRefused(409, "busy", "another target is being tried; try again when it has answered")
+            raise RequestRefused(409, "busy", "another test is under way", remedy="try again when it has ended")
         async with self._turn:
             return await self._try_target(target)
 
@@ -59,14 +60,14 @@ class TargetTester:
         )
 
     def _sample_report(self) -> Report:
-        """What a task tells that came to a good end."""
+        """What a completed task would report."""
         links = self._parts.links
         names = [image_name(number, "png") for number in range(_PICTURES)]
         urls = [links.image_url(SAMPLE, name) or f"https://example.com/{name}" for name in names]
         return Report(
             event=NoticeEvent.COMPLETED,
             label="a test",
-            model="midjourney_outpaint",
+            model=OUTPAINT,
             prompt="This is only a test: a quiet sea under four skies",
             images=tuple(Image(number, url) for number, url in enumerate(urls)),
             cost=Decimal("0.05"),
@@ -74,7 +75,7 @@ class TargetTester:
         )
 
     async def _sample_sheet(self) -> AttachedPicture | None:
-        """The sample's contact sheet, drawn when it is first wanted; None where it cannot be drawn or kept."""
+        """The sample's contact sheet, drawn when it is first needed; None if it cannot be drawn or stored."""
         files = self._parts.files
         if (kept := files.find_file(SAMPLE, SHEET)) is None:
             try:
@@ -86,21 +87,30 @@ class TargetTester:
                 if sheet.picture is None:
                     return None
                 kept = await files.save_file(SAMPLE, SHEET, sheet.picture)
-            except Unwritable:  # the archive says so itself; the message is what is tried here
+            except Unwritable:  # the archive reports that itself; this is a test of the message
                 return None
         return AttachedPicture(str(kept), self._parts.links.image_url(SAMPLE, SHEET))
 
 
+def unknown_target(name: str, known: Iterable[str]) -> str:
+    """That there is no target `name`, with the one that may be meant, or else all that there are."""
+    import difflib  # only for a name that is wrong
+
+    near = difflib.get_close_matches(name, known := sorted(known), n=1)
+    more = f" (did you mean {near[0]}?)" if near else f"; the targets are: {', '.join(known) or 'none'}"
+    return f"unknown target {name[:80]!r}{more}"
+
+
 def _picture_result(target: Target, message: Message, picture: AttachedPicture | None) -> tuple[str | None, str | None]:
-    """How the message shows the picture; if it does not, why it could not."""
+    """How the message shows the picture, and, if it does not, why it could not."""
     if target.style is MessageStyle.TEXT:
         return None, None
     if picture is None:
-        return None, "it could not be drawn or kept: see the service's log"
+        return None, "it could not be drawn or stored; see the service's log"
     if message.blocks and picture.url and '"image' in message.blocks:
         return "linked", None
-    if target.style is MessageStyle.SLACK:  # it takes no file from us: `senders` attaches none
-        return None, "Slack loads it from PUBLIC_URL, which it cannot reach"
+    if target.style is MessageStyle.SLACK:  # `notify.senders` attaches no file for Slack
+        return None, "Slack would load it from PUBLIC_URL, which it cannot reach"
     return ("attached" if message.picture else None), None
 
 

@@ -1,7 +1,7 @@
-"""Server-sent events: one `task` event for each change of a task, its body the TaskView as it then is.
+"""Server-sent events: one `task` event for each change of a task, with the TaskView as it is then.
 
-Changes that come faster than a reader reads are folded into the latest state. What happened while a reader was away is
-not told again: it asks `GET /tasks`.
+Changes that come faster than a client reads are folded into the latest state. What happened while a client was away is
+not sent again; it asks `GET /tasks`.
 """
 
 import asyncio
@@ -16,13 +16,13 @@ from receiver.web.api.present import task_views
 from receiver.web.responses import problem_response
 
 STREAMS_MOST = 50
-KEEP_ALIVE_S = 15.0  # a comment this often, so that proxies do not take silence for death
+KEEP_ALIVE_S = 15.0  # how often a comment is sent, so that proxies do not close a silent connection
 
 log = logging.getLogger(__name__)
 
 
 class EventStreams:
-    """The ASGI application of every open stream. All of them end once `stop` is set."""
+    """The ASGI application behind all streams. They end once `stop` is set."""
 
     def __init__(self, store: Store, stop: asyncio.Event) -> None:
         self._store = store
@@ -30,9 +30,11 @@ class EventStreams:
         self._open = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Follow the changes until the reader goes, the service stops or the store fails; 503 beyond `STREAMS_MOST`."""
+        """Send changes until the client goes, the service stops or the store fails; 503 beyond `STREAMS_MOST`."""
         if self._open >= STREAMS_MOST:
-            full = RequestRefused(503, "too_many_streams", f"{STREAMS_MOST} streams are open already; try again later")
+            full = RequestRefused(
+                503, "too_many_streams", f"{STREAMS_MOST} streams are open already", remedy="try again later"
+            )
             return await problem_response(full, {"Retry-After": "15"})(scope, receive, send)
         self._open += 1
         try:

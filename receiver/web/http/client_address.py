@@ -1,4 +1,4 @@
-"""Who it is that asks: the connection's address, or the one that a proxy of ours forwards."""
+"""The client's address: the connection's, or the one that a trusted proxy forwards."""
 
 import ipaddress
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def peer_address(scope: Scope, trusted: Sequence[_Network]) -> str:
-    """The address that a request comes from; `local` if that is a local socket.
+    """The address that a request comes from; `local` for a local socket.
 
-    If the connection's is in a network of `trusted`, it is a proxy's, and X-Forwarded-For is believed from its end on,
-    for as long as it names such proxies: what stands before them, anybody may have written.
+    If the connection comes from a network in `trusted`, it is a proxy's. X-Forwarded-For is then read from its end, as
+    long as it names such proxies: anyone may have written what stands before them.
     """
     if not scope.get("client"):
         return "local"
@@ -31,7 +31,7 @@ def peer_address(scope: Scope, trusted: Sequence[_Network]) -> str:
 
 
 def _parse_address(text: str) -> _Address | None:
-    """An address as proxies write it: perhaps in brackets, perhaps with a port."""
+    """An address as proxies write it, which may be in brackets or have a port."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:

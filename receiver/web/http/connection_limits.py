@@ -1,7 +1,7 @@
-"""The bounds of a connection, which uvicorn does not have: how many there are, and what each may cost.
+"""Connection limits that uvicorn does not have: how many connections there are, and what each may cost.
 
-A slow sender is cut, a crowd is turned away at the door, and memory stays bounded whatever is sent; honest senders go
-on being served. What a request means, and its 408 and 413, are left to the application.
+A slow client (slowloris) is cut off, a crowd is refused, and memory stays bounded whatever is sent; honest clients are
+still served. What a request means, and its 408 and 413, are left to the application.
 """
 
 import asyncio
@@ -13,16 +13,16 @@ from typing import Any
 
 from receiver.web.http.fast_path import FastPathProtocol
 
-CONNECTIONS_MOST = 512  # half of the 1,024 descriptors that a process may usually have open
+CONNECTIONS_MOST = 512  # half of the 1,024 files that a process may usually have open
 PER_ADDRESS_MOST = 64
 HEADERS_MOST = 100
 HEAD_MOST = 64 * 1024  # bytes; h11's limit too
 _UPGRADE = re.compile(rb"^upgrade(?=[ \t]*:)", re.IGNORECASE | re.MULTILINE)
-_IGNORED_UPGRADE = b"x-upgra"  # in its place, as long as it: what follows the head stays where it is, whatever it is
+_IGNORED_UPGRADE = b"x-upgra"  # of the same length, so that nothing behind it moves
 _HEAD_END = b"\r\n\r\n"
-TINY_CHUNK = 64  # bytes of a body, or chunk of it, below which it is one
-TINY_CHUNKS_MOST = 10_000  # of a body: each costs the loop some microseconds
-PIPELINE_MOST = 16  # requests that wait behind the one that is being answered
+TINY_CHUNK = 64  # a piece of a body with fewer bytes is tiny
+TINY_CHUNKS_MOST = 10_000  # in one body: each costs the event loop some microseconds
+PIPELINE_MOST = 16  # requests that wait behind the one being answered
 
 _END = b"content-length: 0\r\nconnection: close\r\n"
 _BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\n" + _END + b"\r\n"
@@ -32,8 +32,8 @@ _TOO_MANY_REQUESTS = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\n" + _
 
 
 class ConnectionLimiter:
-    """Who is connected: at most `CONNECTIONS_MOST`, and from one address at most `PER_ADDRESS_MOST`, unless it is
-    loopback or in a network of `trusted`: those are proxies, which bound their own clients."""
+    """Counts connections: at most `CONNECTIONS_MOST`, and at most `PER_ADDRESS_MOST` from one address, unless it is
+    loopback or in a network of `trusted`: those are proxies, which limit their own clients."""
 
     def __init__(self, trusted: Iterable[IPv4Network | IPv6Network] = ()) -> None:
         self._trusted = tuple(trusted)
@@ -41,7 +41,7 @@ class ConnectionLimiter:
         self._at: Counter[str] = Counter()
 
     def try_enter(self, address: str | None) -> bool:
-        """Let one in from `address` (None: a local socket), or say that there is no room."""
+        """Count a connection from `address` (None: a local socket); False if there is no room for it."""
         place = self._counted_address(address)
         if self._all >= CONNECTIONS_MOST or (place is not None and self._at[place] >= PER_ADDRESS_MOST):
             return False
@@ -51,7 +51,7 @@ class ConnectionLimiter:
         return True
 
     def leave(self, address: str | None) -> None:
-        """One that was let in from `address` has gone."""
+        """A counted connection from `address` has ended."""
         self._all -= 1
         place = self._counted_address(address)
         if place is not None:
@@ -60,7 +60,7 @@ class ConnectionLimiter:
                 del self._at[place]
 
     def _counted_address(self, address: str | None) -> str | None:
-        """What is counted as one address (of IPv6 the /64, which a subscriber has whole); None where nothing is."""
+        """What counts as one address (for IPv6 the /64, which one subscriber has); None if it is not counted."""
         if address is None:
             return None
         found = ip_address(address)
@@ -72,15 +72,15 @@ class ConnectionLimiter:
 
 
 class BoundedProtocol(FastPathProtocol):
-    """A connection whose every wait for its peer ends after `patience_s`.
+    """A connection that waits for its peer at most `patience_s` each time.
 
-    1. A head, from its first byte on (the first one: from the connection on), then a body: cut, unless an answer is
-       still being made; the application says 408 itself.
-    2. An answer that the peer does not take: cut.
-    3. A head of more than `HEAD_MOST` bytes or `HEADERS_MOST` headers: 431. More than `PIPELINE_MOST` requests at once:
-       429. Both end the connection. What trails a body is bounded like a head, and read by nobody.
-    4. A wish to change the protocol is not heard, and the request is answered as if it had none. The parser would skip
-       its body; so one that comes to its ears all the same, in pieces, is 400.
+    1. For a head, from its first byte (the first head: from the connection), then for a body. Too late is cut off,
+       unless an answer is still being made; the application answers 408 itself.
+    2. For the peer to read an answer. Too late is cut off.
+    3. A head of more than `HEAD_MOST` bytes or `HEADERS_MOST` headers is 431, more than `PIPELINE_MOST` requests at
+       once 429. Both end the connection. Trailers of a body are limited like a head and ignored.
+    4. `Upgrade` is ignored, and the request answered as if it had none, since the parser would skip its body. One that
+       reaches the parser all the same, in pieces, is 400.
     """
 
     patience_s: float
@@ -88,13 +88,13 @@ class BoundedProtocol(FastPathProtocol):
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
-        self.access_log = False  # it would print paths, hence tokens
+        self.access_log = False  # it would print paths, and so tokens
         self._let_in = False
         self._heading = True  # between two requests, or in a head
-        self._moved_on = False  # this read ended a head or a body, or brought some of a body
-        self._tail = b""  # the last of what came of a head without an end
+        self._moved_on = False  # this read ended a head or a body, or held some of a body
+        self._tail = b""  # the last bytes of a head that has not ended yet
         self._crumbs = 0
-        self._unended = 0  # bytes of earlier reads that belong to a head or trailer without an end yet
+        self._unended = 0  # bytes of earlier reads in a head or trailer that has not ended yet
         self._arriving = 0  # bytes of this read
         self._refusal: bytes | None = None
         self._deadline: asyncio.TimerHandle | None = None
@@ -106,7 +106,7 @@ class BoundedProtocol(FastPathProtocol):
         if not self._let_in:
             self.close_with(_TOO_MANY_CONNECTIONS)
             return
-        transport.set_write_buffer_limits(high=0)  # what the kernel does not take at once is known to be waiting
+        transport.set_write_buffer_limits(high=0)  # so that bytes which the kernel does not take at once are noticed
         self._start_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -141,7 +141,7 @@ class BoundedProtocol(FastPathProtocol):
 
     def on_headers_complete(self) -> None:
         if len(self.headers) > HEADERS_MOST or (
-            self._unended + self._arriving > HEAD_MOST  # may be: a read can also bring the body, or the next request
+            self._unended + self._arriving > HEAD_MOST  # perhaps: a read can also hold the body or the next request
             and len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_MOST
         ):
             self._stop_parsing(_TOO_LARGE)
@@ -150,7 +150,7 @@ class BoundedProtocol(FastPathProtocol):
         if self.parser.should_upgrade():
             self._stop_parsing(_BAD_REQUEST)
         super().on_headers_complete()
-        self.headers = []  # the request's are in its scope; what comes now are trailers
+        self.headers = []  # the request's are in its scope; what follows are trailers
         self._heading, self._moved_on = False, True
         self._crumbs = 0
         self._unended = 0
@@ -181,7 +181,7 @@ class BoundedProtocol(FastPathProtocol):
             self._stuck = None
 
     def send_400_response(self, msg: str) -> None:
-        """What uvicorn calls when the parser stops: ours may have stopped for a reason of its own."""
+        """What uvicorn calls when the parser stops, which may be our own refusal."""
         self.close_with(self._refusal or _BAD_REQUEST)
 
     def _peer_host(self) -> str | None:
@@ -189,7 +189,7 @@ class BoundedProtocol(FastPathProtocol):
 
     def _stop_parsing(self, refusal: bytes) -> None:
         self._refusal = refusal
-        raise ValueError("the request is out of bounds")  # httptools turns it into its own, uvicorn into a 400
+        raise ValueError("the request is beyond the limits")  # httptools wraps it, uvicorn answers it
 
     def _start_deadline(self) -> None:
         self._deadline = self.loop.call_later(self.patience_s, self._on_deadline)
@@ -203,5 +203,5 @@ class BoundedProtocol(FastPathProtocol):
         if self.cycle is None or self.cycle.response_complete:
             self._deadline = None
             self.transport.abort()
-        else:  # an answer is still being made: perhaps the 408, perhaps to the request before
+        else:  # an answer is still being made: the 408, or one to an earlier request
             self._start_deadline()

@@ -1,7 +1,7 @@
-"""Requests that are here whole in one read, answered without a task of their own.
+"""The fast path: a request that arrives whole in one read is answered without a task of its own.
 
-For each request uvicorn makes a scope, a cycle and a task, which together cost a callback as much as its commit. Here
-one that is plain and whole is first offered to `whole`; what it does not take goes uvicorn's way, to the application.
+For each request uvicorn makes a scope, a cycle and a task, which together cost a callback as much as its commit. Here a
+plain, whole request is first offered to `whole`. If that declines, it goes uvicorn's way to the application.
 """
 
 import asyncio
@@ -16,8 +16,8 @@ from receiver.web.http.write_buffer import CorkedTransport
 
 
 class FastRoute(Protocol):
-    """Takes a request, and tells `answer` later, once, the response as it goes over the wire; or says False, and has
-    done nothing. `target` is as it came, the names of `headers` are in lower case. Must not wait."""
+    """Accepts a request, and calls `answer` once, later, with the bytes of the response; or returns False, having done
+    nothing. `target` is as it came, the names of `headers` are in lower case. Must not block."""
 
     def __call__(
         self, target: bytes, headers: Iterable[tuple[bytes, bytes]], body: bytes, answer: Callable[[bytes], None]
@@ -25,14 +25,14 @@ class FastRoute(Protocol):
 
 
 class FastPathProtocol(HttpToolsProtocol):
-    """A connection that offers POSTs to `whole` as soon as they are here.
+    """A connection that offers POST requests to `whole` as soon as they are complete.
 
-    1. A head whose request may be one is put aside, and so is its body.
-    2. Its end came with the same read: `whole` is asked. It did not: uvicorn gets what was put aside, and the rest.
-    3. While one is answered, `cycle` stands for it, so that uvicorn keeps its order: requests that follow wait.
-    4. `part` says a last word, behind all answers that are still owed, and hangs up.
-    5. A peer that has said all it had to say still gets its answers.
-    6. Once `leaving` is set, an answer with nothing behind it says that it is the connection's last, and is.
+    1. A head that fits is put aside, and so is its body.
+    2. If the request ended in the same read, `whole` is asked; if not, uvicorn gets what was put aside and the rest.
+    3. While `whole` answers, `cycle` stands in for the request, so that uvicorn keeps its order: later ones wait.
+    4. `close_with` sends a last answer behind all that are still owed, and closes.
+    5. A peer that has closed its sending side still gets its answers.
+    6. Once `leaving` is set, an answer with no request behind it carries `Connection: close` and ends the connection.
     """
 
     whole: FastRoute
@@ -40,14 +40,14 @@ class FastPathProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
-        self._aside: list[bytes] | None = None  # the body so far of the head that was put aside
+        self._aside: list[bytes] | None = None  # the body so far, if a head was put aside
         self._idle_since: float | None = None  # loop's time
         self._idling: asyncio.TimerHandle | None = None
         self._last_word: bytes | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
         self._cork = CorkedTransport(transport, self.loop)
-        super().connection_made(self._cork)  # type: ignore[arg-type]  # as much of one as is used
+        super().connection_made(self._cork)  # type: ignore[arg-type]  # as much of a transport as is used
 
     def data_received(self, data: bytes) -> None:
         if self._last_word is not None:
@@ -56,19 +56,19 @@ class FastPathProtocol(HttpToolsProtocol):
         if self._aside is not None and not self.transport.is_closing():
             try:
                 self._replay_to_uvicorn()
-            except Exception:  # as the parser does with what goes wrong in it: a URL that is none, for one
+            except Exception:  # as the parser does with its own errors, such as a bad URL
                 self.send_400_response("Invalid HTTP request received.")
 
     def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio has it
-        """Whether the connection stays open for us to write: it does while an answer is owed to a whole request."""
+        """Whether the connection stays open for writing: it does while a whole request waits for its answer."""
         if owed := self._owes_whole() and not self.cycle.response_started:  # a stream would never end
             self.cycle.keep_alive = False
         else:
-            self._cork.close()  # asyncio would close the transport, and not know of what is held
+            self._cork.close()  # asyncio would close the transport without what is held
         return owed
 
     def close_with(self, word: bytes) -> None:
-        """Write `word` once every answer to a whole request was given, read no more, and close."""
+        """Write `word` after every answer owed to a whole request, read no more, and close."""
         if self._owes_whole():
             self._last_word = word
         else:
@@ -98,8 +98,8 @@ class FastPathProtocol(HttpToolsProtocol):
             body = b"".join(self._aside)
             try:
                 taken = self.whole(self.url, self.scope["headers"], body, partial(self._write_answer, answering))
-            except Exception:  # of ours; the application's way has an answer to it
-                self.logger.exception("a request broke what takes it whole")
+            except Exception:  # a fault of ours; the application answers instead
+                self.logger.exception("the fast path failed on a request")
                 taken = False
             if taken:
                 self._aside = None
@@ -146,7 +146,7 @@ class FastPathProtocol(HttpToolsProtocol):
             self.transport.close()
         elif self.pipeline or self._last_word is not None:
             self.on_response_complete()
-        else:  # one timer a connection, that looks what happened since, is cheaper than one an answer
+        else:  # one timer for a connection is cheaper than one for each answer
             self.server_state.total_requests += 1
             self._idle_since = self.loop.time()
             if self._idling is None:
@@ -172,9 +172,9 @@ class FastPathProtocol(HttpToolsProtocol):
 
 
 class _FastCycle(RequestResponseCycle):
-    """What uvicorn asks of a cycle, without one."""
+    """Stands in for uvicorn's cycle while the fast path answers."""
 
-    message_event = asyncio.Event()  # nobody waits for it
+    message_event = asyncio.Event()  # never awaited
     response_started = False
     response_complete = False
     more_body = False

@@ -1,6 +1,6 @@
-"""uvicorn as we run it: on a socket of ours, without signals, with the bounds of `bounds`.
+"""uvicorn as we run it: on our own socket, without signals, with the limits of `connection_limits`.
 
-A stop loses no request that came: see `retire`. It leaves what is answered to the application.
+A stop loses no request that has arrived: see `graceful_close`. What is answered is left to the application.
 """
 
 import asyncio
@@ -19,14 +19,13 @@ from receiver.web.http.connection_limits import ConnectionLimiter
 from receiver.web.http.fast_path import FastRoute
 from receiver.web.http.graceful_close import WARM_S, GracefulProtocol
 
-BACKLOG = 384  # asyncio takes so many at once, before one can be refused: with CONNECTIONS_MOST they are under 1,024
-LISTEN_QUEUE = (
-    4096  # who waits in the kernel for us: while nobody takes them, in a restart, at 50 a second for over a minute
-)
-DESCRIPTORS = 1024  # what these connections need, together with the files and the sends
+BACKLOG = 384  # asyncio accepts so many at once, before one can be refused; with CONNECTIONS_MOST, under 1,024
+LISTEN_QUEUE = 4096  # connections that wait in the kernel: during a restart, at 50 a second, over a minute's worth
+DESCRIPTORS = 1024  # open files that the connections, the database and the sends need
 STOP_MOST_S = 5
-WARM_CHECKS = 20  # at whether somebody is still warm
-_NO_SOCKET = "--fd {} is no open stream socket that listens; give the number of one, 3 from systemd"
+WARM_CHECKS = 20  # of whether a connection is still warm
+_NO_SOCKET = "--fd {} is not a listening stream socket"
+_NO_SOCKET_REMEDY = "give the number of one; systemd passes it as 3"
 
 
 async def run_uvicorn(
@@ -42,9 +41,9 @@ async def run_uvicorn(
 ) -> None:
     """Serve `app` on `listener` until `stop`, then let requests in flight finish for `STOP_MOST_S`.
 
-    From `draining` on, answers say that their connection ends.
-    A head, and then a body, has `timeout_s` to arrive; connections from `proxies` are not bounded per address.
-    `ready` is told the port (0 for a socket that has none) once connections are taken. A cancellation ends it at once.
+    Once `draining` is set, answers say that their connection ends.
+    A head, and then a body, has `timeout_s` to arrive; connections from `proxies` are not limited per address.
+    `ready` is called with the port (0 if it has none) once connections are accepted. A cancellation ends it at once.
     """
 
     class ServingProtocol(GracefulProtocol):
@@ -62,7 +61,7 @@ async def run_uvicorn(
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        date_header=False,  # it would take a timer
+        date_header=False,  # it would need a timer
         backlog=BACKLOG,
         timeout_graceful_shutdown=STOP_MOST_S,
     )
@@ -76,24 +75,26 @@ async def run_uvicorn(
 
 
 def raise_file_limit() -> None:
-    """Let this process have `DESCRIPTORS` open; with fewer, asyncio would try to take connections again and again.
+    """Let this process have `DESCRIPTORS` files open; with fewer, asyncio would fail to accept again and again.
 
-    Raises SettingsError where it may not.
+    Raises SettingsError if the limit cannot be raised.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < DESCRIPTORS:
         if hard != resource.RLIM_INFINITY and hard < DESCRIPTORS:
-            raise SettingsError(f"this process may have {hard} files open and needs {DESCRIPTORS}: ulimit -n 1024")
+            raise SettingsError(
+                f"this process may open only {hard} files and needs {DESCRIPTORS}", remedy=f"ulimit -n {DESCRIPTORS}"
+            )
         resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, hard))
 
 
 def bind_socket(host: str, port: int) -> socket.socket:
-    """A socket bound to `host` and `port` (0: any free one). Raises SettingsError."""
+    """A listening socket on `host` and `port` (0: any free one). Raises SettingsError."""
     try:
         [found, *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError):
-        raise SettingsError(f"RECEIVER_HOST: {host} is no address of this machine") from None
-    # Said to be TCP, or asyncio does not set TCP_NODELAY on its connections and each answer takes 40 ms longer.
+        raise SettingsError(f"RECEIVER_HOST: {host} is not an address of this machine") from None
+    # IPPROTO_TCP is explicit, or asyncio does not set TCP_NODELAY on connections and each answer takes 40 ms longer.
     listener = socket.socket(found[0], socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -101,42 +102,43 @@ def bind_socket(host: str, port: int) -> socket.socket:
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
-        raise SettingsError(_bind_error(error, host, port)) from None
+        raise _bind_error(error, host, port) from None
     return listener
 
 
 def inherit_socket(fd: int) -> socket.socket:
-    """The listening socket that systemd, or whoever started us, left at `fd`. Raises SettingsError."""
+    """The listening socket that systemd, or another parent, passed as `fd`. Raises SettingsError."""
     try:
         listener = socket.socket(fileno=fd)  # asks the kernel for its protocol, which TCP_NODELAY needs
     except (OSError, ValueError):
-        raise SettingsError(_NO_SOCKET.format(fd)) from None
+        raise SettingsError(_NO_SOCKET.format(fd), remedy=_NO_SOCKET_REMEDY) from None
     try:
         listening = listener.type is socket.SOCK_STREAM and listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     except OSError:
         listening = False
     if not listening:
         listener.detach()  # not ours to close
-        raise SettingsError(_NO_SOCKET.format(fd))
+        raise SettingsError(_NO_SOCKET.format(fd), remedy=_NO_SOCKET_REMEDY)
     listener.set_inheritable(False)
     return listener
 
 
-def _bind_error(error: OSError, host: str, port: int) -> str:
+def _bind_error(error: OSError, host: str, port: int) -> SettingsError:
     if error.errno == errno.EADDRINUSE:
-        return f"RECEIVER_PORT: {port} is in use on {host}; stop what listens there, or choose another"
+        text = f"RECEIVER_PORT: {port} is already in use on {host}"
+        return SettingsError(text, remedy="stop what listens there, or choose another port")
     if error.errno == errno.EACCES:
-        return f"RECEIVER_PORT: {port} needs a privilege to listen on; choose one above 1023"
+        return SettingsError(f"RECEIVER_PORT: only root may listen on {port}", remedy="choose a port above 1023")
     if error.errno == errno.EADDRNOTAVAIL:
-        return f"RECEIVER_HOST: {host} is no address of this machine"
-    return f"RECEIVER_HOST, RECEIVER_PORT: cannot listen on {host} port {port}: {error.strerror}"
+        return SettingsError(f"RECEIVER_HOST: {host} is not an address of this machine")
+    return SettingsError(f"RECEIVER_HOST, RECEIVER_PORT: cannot listen on {host} port {port}: {error.strerror}")
 
 
 class _UvicornServer(uvicorn.Server):
-    """uvicorn, saying when it is up, woken by an event instead of ten times a second.
+    """uvicorn that says when it is up, and waits for an event instead of waking ten times a second.
 
-    A stop is in three steps: who is warm is told with the next answer that it is the last, while new ones are still
-    taken; the listener closes; who is left gets what he is owed.
+    It stops in three steps. While new connections are still accepted, warm ones get `Connection: close` with their next
+    answer. Then the listener closes. The connections that are left get the answers they are owed.
     """
 
     def __init__(
@@ -151,7 +153,7 @@ class _UvicornServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         [listener] = sockets or []
-        listener.listen(LISTEN_QUEUE)  # asyncio has set it to the number that it takes at once
+        listener.listen(LISTEN_QUEUE)  # asyncio has set it to BACKLOG
         address = listener.getsockname()
         self._ready(address[1] if isinstance(address, tuple) else 0)
 
@@ -166,4 +168,4 @@ class _UvicornServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        yield  # they are the caller's
+        yield  # the caller handles them
