@@ -1,1 +1,1 @@
-"""The benchmarks: each a ratio against something run beside it, in the same run, on the same machine."""
+"""The benchmarks. Each compares the receiver with something else, in the same run on the same machine."""

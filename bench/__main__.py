@@ -1,7 +1,7 @@
-"""`make bench`: runs the benchmarks, prints one table as bench/README has it, writes `bench/results.json`.
+"""`make bench`: runs the benchmarks, prints one table as in bench/README.md, writes `bench/results.json`.
 
-Ratios are the figures to believe; absolute ones are this machine's, on this day. Servers run on the first core, the
-load on the second. `ARGS="--only throughput,growth"` runs these alone; `python -m bench.crash` is apart.
+Trust the ratios; the absolute figures depend on the machine and the day. Servers run on the first core, the load on the
+second. `ARGS="--only throughput,growth"` runs only these; `python -m bench.crash` is separate.
 """
 
 import argparse
@@ -32,25 +32,29 @@ BENCHES = (
     "growth",
     "upkeep",
 )
-"""Modules of `bench`, each with `rows()`: the lines that it adds to the table."""
+"""Modules of `bench`; the `rows()` of each returns its lines of the table."""
 
 RESULTS = Path(__file__).with_name("results.json")
 
 
 def main() -> None:
-    """Run, print, write."""
+    """Run the benchmarks, print the table, write the results."""
     arguments = argparse.ArgumentParser(prog="make bench", description="Run the benchmarks.")
-    arguments.add_argument("--only", metavar="NAMES", help=f"Some of {', '.join(BENCHES)}, with commas.")
-    arguments.add_argument("--callbacks", type=int, metavar="N", help="For throughput: longer runs, or shorter ones.")
+    arguments.add_argument(
+        "--only", metavar="NAMES", help=f"Run only these, separated by commas: {', '.join(BENCHES)}."
+    )
+    arguments.add_argument(
+        "--callbacks", type=int, metavar="N", help="How many callbacks `throughput` sends in each run."
+    )
     asked = arguments.parse_args()
     names = tuple(asked.only.split(",")) if asked.only else BENCHES
     if unknown := set(names) - set(BENCHES):
-        arguments.error(f"there is no benchmark {', '.join(sorted(unknown))}")
+        arguments.error(f"unknown benchmark: {', '.join(sorted(unknown))}")
     os.sched_setaffinity(0, LOAD_CORE)
     found: dict[str, list[TableRow]] = {}
     for name in names:
         if importlib.util.find_spec(f"bench.{name}") is None:
-            print(f"{name}: not here", file=sys.stderr)
+            print(f"{name}: skipped, the module is not installed", file=sys.stderr)
             continue
         began = time.perf_counter()
         bench = importlib.import_module(f"bench.{name}")
@@ -66,7 +70,7 @@ def main() -> None:
 
 
 def results_table(where: str, rows: list[TableRow]) -> str:
-    """The rows in Markdown, under where and when they were measured."""
+    """The rows as a Markdown table, headed by where and when they were measured."""
     lines = [f"| {where} | | |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
     return "\n".join(lines)
 

@@ -1,7 +1,7 @@
-"""What everything is compared with: uvicorn and a Starlette app whose one handler reads the body and stores nothing.
+"""The baseline: uvicorn and a Starlette app whose only handler reads the body and stores nothing.
 
-`python -m bench.bare` listens on a free port of loopback (or on the one that is given), prints it, and runs until it is
-ended. Nothing of the receiver is imported.
+`python -m bench.bare [PORT]` listens on this loopback port, by default a free one, prints the port, and runs until it
+is stopped. It imports nothing from the receiver.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ class _AnnouncingServer(uvicorn.Server):
 
 
 def serve_noop(port: int) -> None:
-    """Serve."""
+    """Serve the baseline on this port; 0 picks a free one."""
     app = Starlette(routes=[Route("/callbacks/{token}", _discard_body, methods=["POST"])])
     settings = uvicorn.Config(
         app, port=port, http="httptools", ws="none", lifespan="off", log_config=None, access_log=False

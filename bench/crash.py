@@ -1,9 +1,9 @@
-"""The crash harness: `python -m bench.crash --kills 200` kills the service over and over and counts what is lost.
+"""The crash harness: `python -m bench.crash --kills 200` kills the service again and again and counts what is lost.
 
-Posters send callbacks at full speed and remember those that were answered 200. `receiver serve`, over one SQLite file
-and with several json:// targets, is ended with SIGKILL and started again, over and over: at random moments (some of
-them during its start), and at chosen points, by way of `tests/kit/dying.py`. At last it runs until its outbox is empty.
-`bench.crash_check` says what must be true then; the exit status is 1 if anything is not.
+Posters send callbacks at full speed and remember those that were answered 200. `receiver serve`, on one SQLite file and
+with several json:// targets, is killed with SIGKILL and started again many times: at random moments, some of them
+during its start, and at chosen points with the help of `tests/kit/dying.py`. Finally it runs until its outbox is empty.
+`bench.crash_check` checks what must be true then; the exit status is 1 if anything is not.
 """
 
 import argparse
@@ -14,7 +14,6 @@ import http.server
 import json
 import os
 import random
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from msgspec import Struct
 
 from bench.crash_check import CrashFindings, ReceivedPing, check_promises
 from bench.posters import Posted, task_id
+from bench.processes import free_port
 from receiver.core.types import Task, TaskState
 from receiver.providers.registry import DEFAULT_PROVIDER
 from receiver.store import open_store
@@ -37,27 +37,27 @@ KEY = "crash-only-key-crash-only-key"
 POINTS = ("received", "before-commit", "after-commit", "claimed", "sent")
 TARGETS = tuple(f"target{number}" for number in range(8))
 POSTERS = 2  # processes
-CONNECTIONS = 16  # of each
+CONNECTIONS = 16  # per poster
 UPTIME_MOST_S = 1.0  # from ready to the kill
-START_KILLED = 10  # one random kill in ten falls into the start
+START_KILLED = 10  # one random kill in this many happens during the start
 START_MOST_S = 0.4
 READY_MOST_S = 30.0
-NTH_MOST = 40  # a chosen point is come to so often at most, before it kills
+NTH_MOST = 40  # a chosen point is passed at most this often before it kills
 DRAIN_MOST_S = 900.0
 DYING = Path(__file__).parent.parent / "tests" / "kit" / "dying.py"
 
 
 class CrashReport(Struct, frozen=True):
-    """What happened: kills of each kind, callbacks answered a second while the service was ready, what was found."""
+    """What happened: kills of each kind, callbacks answered per second while the service was ready, findings."""
 
     random_kills: int
     point_kills: int
     rate: float
-    statuses: tuple[str, ...]  # answers but 200, `CODE COUNT`; 0 is no answer
+    statuses: tuple[str, ...]  # other answers than 200, `CODE COUNT`; 0 means no answer
     findings: CrashFindings
 
     def table_rows(self) -> list[tuple[str, str, str]]:
-        """For the table of `make bench`."""
+        """The lines of the table."""
         found = self.findings
         kills = self.random_kills + self.point_kills
         return [
@@ -70,21 +70,20 @@ class CrashReport(Struct, frozen=True):
 
 
 class PingSinks:
-    """The targets' other end: keeps what arrived whole. The path of a target's URL says its name and the life."""
+    """The other end of the targets: records pings that arrived whole. A URL's path holds the target and the life."""
 
     def __init__(self) -> None:
-        told = self.told = list[ReceivedPing]()
+        pings = self.pings = list[ReceivedPing]()
 
         class SinkHandler(http.server.BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 length = int(self.headers["content-length"])
                 ping = self.rfile.read(length)
                 if len(ping) < length:
-                    return  # its sender was killed in the middle of it
+                    return  # the sender was killed halfway
                 _, target, life = self.path.split("/")
-                told.append(
-                    ReceivedPing(target, int(life), json.loads(ping)["title"].split()[1])
-                )  # "✓ LABEL — 1 picture"
+                label = json.loads(ping)["title"].split()[1]  # "✓ LABEL — 1 picture"
+                pings.append(ReceivedPing(target, int(life), label))
                 with contextlib.suppress(OSError):
                     self.send_response(200)
                     self.send_header("content-length", "0")
@@ -95,7 +94,7 @@ class PingSinks:
 
         class SinkServer(http.server.ThreadingHTTPServer):
             def handle_error(self, *args: object) -> None:
-                pass  # connections that break off are what this is about
+                pass  # broken connections are expected here
 
         self.server = SinkServer(("127.0.0.1", 0), SinkHandler)
         self.port = self.server.server_address[1]
@@ -103,7 +102,7 @@ class PingSinks:
 
 @contextlib.contextmanager
 def open_sinks() -> Iterator[PingSinks]:
-    """Sinks that listen."""
+    """Listen for pings in a thread."""
     sinks = PingSinks()
     thread = threading.Thread(target=sinks.server.serve_forever, args=(0.1,))
     thread.start()
@@ -116,12 +115,10 @@ def open_sinks() -> Iterator[PingSinks]:
 
 
 class KillableService:
-    """`receiver serve` in one life after the other, over one folder and on one port."""
+    """`receiver serve` in one life after another, with one folder and one port."""
 
     def __init__(self, folder: Path, sink_port: int) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
+        self.port = free_port()
         self.life = 0
         self.database = folder / "receiver.db"
         self._folder = folder
@@ -129,7 +126,7 @@ class KillableService:
         self._running: subprocess.Popen[bytes] | None = None
 
     def start(self, *command: str) -> None:
-        """Begin the next life. Each has targets' URLs of its own, so that a ping tells which life sent it."""
+        """Start the next life. Each has its own target URLs, so that a ping shows which life sent it."""
         self.life += 1
         tables = [
             f'[targets.{name}]\nurl = "json://127.0.0.1:{self._sink_port}/{name}/{self.life}"\n' for name in TARGETS
@@ -143,7 +140,7 @@ class KillableService:
             "RECEIVER_PROVIDER_URL": "http://127.0.0.1:9/never-asked",
             "RECEIVER_PROVIDER_KEY": KEY,
         }
-        with (self._folder / "service.log").open("wb") as log:  # of the last life
+        with (self._folder / "service.log").open("wb") as log:  # only of the last life
             command = command or ("-m", "receiver", "serve")
             self._running = subprocess.Popen(
                 [sys.executable, *command], cwd=self._folder, env=env, stdout=log, stderr=log
@@ -151,11 +148,11 @@ class KillableService:
 
     @property
     def is_alive(self) -> bool:
-        """Whether its process runs."""
+        """Whether its process is running."""
         return self._running is not None and self._running.poll() is None
 
     def wait_ready(self) -> None:
-        """Until it answers that it is ready, or has ended: at a chosen point, or else `wait_dead` says how."""
+        """Wait until it is ready or has ended, which is normal at a chosen point; `wait_dead` checks how it ended."""
         end = time.monotonic() + READY_MOST_S
         while time.monotonic() < end:
             asking = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
@@ -169,23 +166,23 @@ class KillableService:
         raise SystemExit(f"life {self.life} was not ready within {READY_MOST_S:g} s:\n{self.log_tail()}")
 
     def wait_dead(self) -> None:
-        """Until it has killed itself."""
+        """Wait until it is dead; SystemExit if it was not killed."""
         assert self._running is not None
         try:
             status = self._running.wait(READY_MOST_S)
         except subprocess.TimeoutExpired:
-            raise SystemExit(f"life {self.life} did not come to its point within {READY_MOST_S:g} s") from None
+            raise SystemExit(f"life {self.life} did not reach its chosen point within {READY_MOST_S:g} s") from None
         if status != -9:
             raise SystemExit(f"life {self.life} ended with {status} instead of being killed:\n{self.log_tail()}")
 
     def kill(self) -> None:
-        """SIGKILL; then it is dead, and nothing of it runs any more."""
+        """Kill it with SIGKILL and wait until it is dead."""
         assert self._running is not None
         self._running.kill()
         self.wait_dead()
 
     def stop(self) -> None:
-        """End it in good order, if it runs."""
+        """Stop it with SIGTERM, if it is running."""
         if self._running is not None and self.is_alive:
             self._running.terminate()
             self._running.wait(30)
@@ -196,7 +193,7 @@ class KillableService:
 
 
 async def fill_database(database: Path, count: int) -> list[str]:
-    """A database with `count` tasks that the provider has, each with one target to tell; their refs by number."""
+    """Create a database with `count` submitted tasks, each with one target; returns their refs by number."""
     now = time.time_ns() // 1_000_000
     tasks = [
         Task(
@@ -223,7 +220,7 @@ async def fill_database(database: Path, count: int) -> list[str]:
 
 @contextlib.contextmanager
 def run_posters(folder: Path, port: int) -> Iterator[list[Path]]:
-    """Posters at work; afterwards the files that are given hold what was answered."""
+    """Run the posters; afterwards the yielded files hold what was answered."""
     files = [folder / f"answered.{number}" for number in range(POSTERS)]
     running = []
     try:
@@ -241,11 +238,11 @@ def run_posters(folder: Path, port: int) -> Iterator[list[Path]]:
         for each in running:
             each.communicate()
     if any(each.returncode for each in running):
-        raise SystemExit("a poster broke")
+        raise SystemExit("a poster ended with an error")
 
 
 def kill_repeatedly(service: KillableService, chance: random.Random, kills: int, rounds: int) -> float:
-    """`kills` at random moments and `rounds` at every chosen point, shuffled; the seconds that it was ready in all."""
+    """`kills` at random moments and `rounds` at every chosen point, shuffled; returns the seconds it was ready."""
     ends = [*(["random"] * kills), *(POINTS * rounds)]
     chance.shuffle(ends)
     up_s = 0.0
@@ -269,19 +266,19 @@ def kill_repeatedly(service: KillableService, chance: random.Random, kills: int,
 
 
 def drain_outbox(service: KillableService) -> None:
-    """Let the service live until no notice is owed any more."""
+    """Let the service run until no notice is owed any more."""
     end = time.monotonic() + DRAIN_MOST_S
     with contextlib.closing(sqlite3.connect(f"file:{service.database}?mode=ro", uri=True, timeout=10)) as db:
         while db.execute("SELECT 1 FROM notices WHERE state IN ('due', 'sending', 'held') LIMIT 1").fetchone():
             if not service.is_alive:
                 raise SystemExit(f"the last life ended by itself:\n{service.log_tail()}")
             if time.monotonic() > end:
-                return  # what is left is found to be not sent
+                return  # the check will report what was not sent
             time.sleep(0.1)
 
 
 def run_crashes(folder: Path, *, kills: int, rounds: int, tasks: int, seed: int) -> CrashReport:
-    """Run it all in `folder`."""
+    """Run the whole harness in `folder`."""
     chance = random.Random(seed)
     refs = asyncio.run(fill_database(folder / "receiver.db", tasks))
     ring = Ring([KEY])
@@ -292,7 +289,7 @@ def run_crashes(folder: Path, *, kills: int, rounds: int, tasks: int, seed: int)
             with run_posters(folder, service.port) as files:
                 up_s = kill_repeatedly(service, chance, kills, rounds)
                 service.start()
-                service.wait_ready()  # the posters' last callbacks are answered, too
+                service.wait_ready()  # so that the posters' last callbacks are answered
             drain_outbox(service)
         finally:
             service.stop()
@@ -301,15 +298,15 @@ def run_crashes(folder: Path, *, kills: int, rounds: int, tasks: int, seed: int)
     answered: list[Posted] = [
         (int(number), int(serial)) for number, serial in (line.split() for line in lines if line[0].isdigit())
     ]
-    findings = check_promises(service.database, answered, dict(enumerate(refs)), sinks.told)
+    findings = check_promises(service.database, answered, dict(enumerate(refs)), sinks.pings)
     return CrashReport(kills, rounds * len(POINTS), len(answered) / up_s if up_s else 0.0, statuses, findings)
 
 
 def main() -> None:
-    """Run, print the table, and say what was broken."""
+    """Run, print the table, and exit with what was broken."""
     arguments = argparse.ArgumentParser(prog="python -m bench.crash")
-    arguments.add_argument("--kills", type=int, default=200, help="at random moments")
-    arguments.add_argument("--rounds", type=int, default=4, help=f"at each of: {', '.join(POINTS)}")
+    arguments.add_argument("--kills", type=int, default=200, help="kills at random moments (default: %(default)s)")
+    arguments.add_argument("--rounds", type=int, default=4, help=f"kills at each of {', '.join(POINTS)}")
     arguments.add_argument("--tasks", type=int, default=50_000)
     arguments.add_argument("--seed", type=int, default=1)
     given = arguments.parse_args()
@@ -320,9 +317,9 @@ def main() -> None:
     for row in report.table_rows():
         print(f"| {' | '.join(row)} |")
     if report.findings.settled == given.tasks:
-        print("the posters ran out of tasks before the end: give more with --tasks")
+        print("the posters ran out of tasks before the end; run with a larger --tasks")
     if report.statuses:
-        print(f"answers but 200: {', '.join(report.statuses)}")
+        print(f"other answers than 200: {', '.join(report.statuses)}")
     if report.findings.broken:
         sys.exit("\n".join(report.findings.broken))
 

@@ -1,6 +1,6 @@
-"""What must be true after the kills: asked of the database file itself, and of what reached the targets.
+"""Checks what must be true after the kills, against the database file itself and what reached the targets.
 
-Nothing here is the product's own code but the words of its tables, so that it cannot hide its own mistakes.
+It uses none of the product's code, only the names of its tables, so that the product cannot hide its own mistakes.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from bench.posters import Posted, callback_body
 
 
 class ReceivedPing(Struct, frozen=True):
-    """One ping that reached a target: which target, in which life of the service, about which task."""
+    """One ping that reached a target: the target, the life of the service that sent it, the task's label."""
 
     target: str
     life: int
@@ -24,7 +24,7 @@ class ReceivedPing(Struct, frozen=True):
 
 
 class CrashFindings(Struct, frozen=True, kw_only=True):
-    """The counts, and one line for each way in which the promise was broken (none: it was kept)."""
+    """The counts, and one line for each way in which the promise was broken (empty: it was kept)."""
 
     answered: int  # callbacks that were answered 200
     stored: int  # of these, in the database
@@ -35,9 +35,9 @@ class CrashFindings(Struct, frozen=True, kw_only=True):
 
 
 def check_promises(
-    database: Path, answered: Iterable[Posted], refs: Mapping[int, str], told: Iterable[ReceivedPing]
+    database: Path, answered: Iterable[Posted], refs: Mapping[int, str], pings: Iterable[ReceivedPing]
 ) -> CrashFindings:
-    """Read the database after the outbox ran empty. `refs` are the tasks' by number; a task's label is its number."""
+    """Check the database after the outbox ran empty. `refs` has the refs by task number, which is also the label."""
     wanted = {(refs[posted[0]], hashlib.sha256(callback_body(posted)).digest()) for posted in answered}
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as db:
         integrity = db.execute("PRAGMA integrity_check").fetchall()
@@ -47,18 +47,18 @@ def check_promises(
         notices = defaultdict(list)
         for ref, state in db.execute("SELECT ref, state FROM notices"):
             notices[ref].append(state)
-    seen = list(told)
+    seen = list(pings)
     reached = {it.label for it in seen}
     settled = {ref for ref, state in states.items() if state == "completed"}
     notified = {ref for ref in settled if notices[ref] == ["sent"] and labels[ref] in reached}
     called = {ref for ref, _ in wanted}
     counts = {
         "the database fails its integrity check": integrity != [("ok",)],
-        "answered 200, and not in the database": len(wanted - kept),
-        "answered 200, and its task is not settled": len(called - settled),
-        "in the database, and its task is not settled": len({ref for ref, _ in kept} - settled),
-        "settled without its one notice, sent and received": len(settled - notified),
-        "told though it was not settled": len(reached - {labels[ref] for ref in settled}),
+        "answered 200, but not in the database": len(wanted - kept),
+        "answered 200, but its task is not settled": len(called - settled),
+        "in the database, but its task is not settled": len({ref for ref, _ in kept} - settled),
+        "settled, but its one notice was not sent and received": len(settled - notified),
+        "pinged, but not settled": len(reached - {labels[ref] for ref in settled}),
         **_count_repeats(seen),
     }
     return CrashFindings(
@@ -71,18 +71,18 @@ def check_promises(
     )
 
 
-def _count_repeats(told: Iterable[ReceivedPing]) -> dict[str, int]:
-    """A ping may come again only if a kill fell between its sending and the record of it.
+def _count_repeats(pings: Iterable[ReceivedPing]) -> dict[str, int]:
+    """Count repeated pings that no kill explains: a ping may only repeat if a kill came before it was recorded.
 
-    A target has one send under way at a time. So no ping comes twice in one life; and of those that reached a target in
-    one life, at most one comes again in a later life: the one that was under way when that life was ended.
+    A target has one send under way at a time. So no ping comes twice in one life. And of the pings that reached a
+    target in one life, at most one comes again in a later life: the one that was under way at the kill.
     """
     lives: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for it in told:
+    for it in pings:
         lives[it.target, it.label].append(it.life)
     in_one_life = sum(len(each) - len(set(each)) for each in lives.values())
     under_way = Counter((target, life) for (target, _), each in lives.items() for life in sorted(set(each))[:-1])
     return {
         "pings that came twice in one life of the service": in_one_life,
-        "kills after which a target heard more than one ping again": sum(count > 1 for count in under_way.values()),
+        "kills after which a target got more than one ping again": sum(count > 1 for count in under_way.values()),
     }

@@ -1,9 +1,9 @@
-"""A day's work on a small machine: memory after 10,000 tasks with pictures, and what the service costs while it idles.
+"""A day's work on a small machine: memory after 10,000 tasks with pictures, and what the idle service costs.
 
-`python -m bench.day [--tasks N] [--idle SECONDS]` runs `receiver serve` with a provider and two targets of its own on
-loopback. All tasks are submitted through the API, called back at once, each with four pictures, and told to both
-targets. The day is shortened: it ends with the last ping to json://, when some hundred tasks' pictures are kept (a few
-a second are drawn) and ntfy:// has shown some (Apprise lets it have one in 5.5 s). CPU is that of all threads.
+`python -m bench.day [--tasks N] [--idle SECONDS]` runs `receiver serve` with a provider and two targets on loopback.
+All tasks are submitted through the API, called back at once, each with four pictures, and both targets get a ping. The
+day is shortened: it ends with the last ping to json://, when the pictures of some hundred tasks are archived (a few per
+second are drawn) and ntfy:// has shown some (Apprise sends one every 5.5 s). CPU is that of all threads.
 """
 
 import argparse
@@ -26,21 +26,21 @@ from bench.processes import free_port, resident_mb, start_module, wait_for_answe
 from bench.samples import TableRow, service_env
 
 TASKS = 10_000
-PICTURES = 4  # a task
+PICTURES = 4  # per task
 SIDE = 512  # pixels
 BATCH = 100
 IDLE_S = 30.0
-SCRAPE_S = 15.0  # between two looks of a Prometheus
+SCRAPE_S = 15.0  # between two scrapes by Prometheus
 PATIENCE_S = 1200.0
-KEPT, SHOWN = 200, 3  # tasks whose pictures are kept, and pings with pictures, before the day may end
-TOKEN = "bench-only-token-bench-only-token"  # noqa: S105 - what it says
+KEPT, SHOWN = 200, 3  # archived tasks, and pings with pictures, before the day may end
+TOKEN = "bench-only-token-bench-only-token"  # noqa: S105 - only for this benchmark
 GOAL_MB, GOAL_SHARE = 90, 0.002
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 
 class DayCost(Struct, frozen=True):
-    """Megabytes of the service at its start, at the day's peak and at its end; tasks whose pictures were kept by then;
-    seconds that it took."""
+    """Megabytes of the service at its start, at the day's peak and at its end; tasks with archived pictures by then;
+    seconds that the day took."""
 
     idle: float
     busiest: float
@@ -50,7 +50,7 @@ class DayCost(Struct, frozen=True):
 
 
 class IdleCost(Struct, frozen=True):
-    """The share of a core that an idle service takes, alone and while it is watched, and its wake-ups a second."""
+    """The share of a core that an idle service takes, alone and while monitored, and its wake-ups per second."""
 
     alone: float
     watched: float
@@ -83,7 +83,7 @@ class _Surroundings:
                 await writer.drain()
 
     async def call_back(self) -> None:
-        """Post what is to be posted, over one connection kept open."""
+        """Post the queued callbacks over one keep-alive connection."""
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self._service}", trust_env=False) as http:
             while True:
                 path, body = await self._calls.get()
@@ -111,14 +111,14 @@ class _Surroundings:
 
 
 def measure_day(count: int = TASKS) -> DayCost:
-    """One day of `count` tasks."""
+    """Run one day of `count` tasks."""
     with tempfile.TemporaryDirectory(dir=".") as name:
         return asyncio.run(_run_day(Path(name).resolve(), count))
 
 
 def measure_idle(seconds: float = IDLE_S) -> IdleCost:
-    """A service with a key and targets, and nothing to do: for `seconds` alone, and for as long with a Prometheus that
-    scrapes it and a monitor that asks /readyz."""
+    """Run a service with nothing to do: `seconds` alone, and as long with a Prometheus that scrapes it and a monitor
+    that requests /readyz."""
     with tempfile.TemporaryDirectory(dir=".") as name:
         return asyncio.run(_run_idle(Path(name).resolve(), seconds))
 
@@ -147,7 +147,7 @@ async def _run_day(folder: Path, count: int) -> DayCost:
 
 
 async def _count_archived(http: httpx.AsyncClient) -> int:
-    """The tasks whose pictures are kept."""
+    """The number of tasks with archived pictures."""
     found = re.search(r'receiver_archived_total\{state="done"\} (\d+)', (await http.get("/metrics")).text)
     return int(found[1]) if found else 0
 
@@ -159,7 +159,7 @@ async def _run_idle(folder: Path, seconds: float) -> IdleCost:
         await asyncio.sleep(seconds)
         took = time.perf_counter() - began
         alone, wakes = (cpu_ns(pid) - before) / 1e9 / took, (_wakeup_count(pid) - woken) / took
-        await http.get("/metrics")  # the first imports what writes it
+        await http.get("/metrics")  # the first one imports the exporter
         before, began = cpu_ns(pid), time.perf_counter()
         while time.perf_counter() < began + seconds:
             for path in ("/metrics", "/readyz"):
@@ -170,7 +170,7 @@ async def _run_idle(folder: Path, seconds: float) -> IdleCost:
 
 @contextlib.asynccontextmanager
 async def _run_service(folder: Path) -> AsyncIterator[tuple[_Surroundings, int, httpx.AsyncClient]]:
-    """The world, the process id of the service in it, and a client of its API."""
+    """The surroundings, the service's process id, and a client of its API."""
     port = free_port()
     world = _Surroundings(port)
     server = await asyncio.start_server(world.serve, "127.0.0.1", 0)
@@ -202,23 +202,23 @@ async def _wait_until(what: Callable[[], Awaitable[bool]]) -> None:
     end = time.monotonic() + PATIENCE_S
     while not await what():
         if time.monotonic() > end:
-            raise SystemExit(f"the day had no end within {PATIENCE_S:.0f} s")
+            raise SystemExit(f"the day did not end within {PATIENCE_S:.0f} s")
         await asyncio.sleep(0.5)
 
 
 def cpu_ns(pid: int) -> int:
-    """Nanoseconds that all threads alive have run so far."""
+    """Nanoseconds that all living threads have run until now."""
     return sum(int(each.read_text().split()[0]) for each in Path(f"/proc/{pid}/task").glob("*/schedstat"))
 
 
 def _wakeup_count(pid: int) -> int:
-    """How often its threads gave the processor away by themselves, that is, had slept when they ran again."""
+    """How often its threads gave up the processor voluntarily, that is, went to sleep and woke again."""
     statuses = (each.read_text() for each in Path(f"/proc/{pid}/task").glob("*/status"))
     return sum(int(re.findall(r"^voluntary_ctxt_switches:\s+(\d+)", each, re.MULTILINE)[0]) for each in statuses)
 
 
 def _make_png(seed: int) -> bytes:
-    """A PNG with the grain of a photograph, which makes it as slow to read and as large as one of its size is."""
+    """A PNG with grain, which makes it as large and as slow to read as a photograph of its size."""
     grain = Image.frombytes("RGB", (SIDE // 4,) * 2, random.Random(seed).randbytes(3 * (SIDE // 4) ** 2))
     made = BytesIO()
     grain.resize((SIDE, SIDE)).save(made, "PNG")
@@ -231,16 +231,16 @@ def rows(count: int = TASKS, seconds: float = IDLE_S) -> list[TableRow]:
     return [
         ("CPU of an idle service", f"{still.alone:.3%} of a core", f"at most {GOAL_SHARE:.1%}; {seconds:.0f} s"),
         (
-            "CPU of one that is only watched",
+            "CPU of one that is only monitored",
             f"{still.watched:.3%} of a core",
             f"/metrics and /readyz every {SCRAPE_S:.0f} s",
         ),
         (
             f"memory after a day of {count:,} tasks",
             f"{day.after:.0f} MB",
-            f"at most {GOAL_MB}; pictures of {day.archived:,} kept by then; {day.idle:.0f} MB at its start",
+            f"at most {GOAL_MB}; pictures of {day.archived:,} archived by then; {day.idle:.0f} MB at its start",
         ),
-        ("memory during that day", f"{day.busiest:.0f} MB", "its peak, without the child that draws"),
+        ("memory during that day", f"{day.busiest:.0f} MB", "its peak, without the drawing process"),
     ]
 
 

@@ -1,6 +1,6 @@
-"""Ten thousand notices that are due, over ten json:// sinks; and what a target that hangs adds to the others' waits.
+"""Ten thousand due notices over ten json:// sinks, and how much a hanging target delays the others.
 
-The whole service runs, as a process of its own; the sinks are this process's.
+The whole service runs as a separate process; the sinks run in this one.
 """
 
 import asyncio
@@ -24,14 +24,14 @@ from receiver.tokens import Ring, new_ref
 
 TARGETS = 10
 NOTICES = 10_000
-PER_SECOND = 5  # callbacks, each of which owes every target a message
+PER_SECOND = 5  # callbacks; each owes every target a message
 SECONDS = 8
 PATIENCE_S = 120.0
 _LABEL = re.compile(rb"drain-(\d+)-")
 
 
 class DrainSinks:
-    """Json:// targets by path, which note when each was told of which task; `/hang` takes everything, says nothing."""
+    """json:// targets by path; they record when each message arrived. `/hang` reads everything and never answers."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -41,14 +41,14 @@ class DrainSinks:
         self._enough = asyncio.Event()
 
     async def wait_for_messages(self, count: int) -> None:
-        """Until so many messages arrived. Raises TimeoutError."""
+        """Wait until this many messages arrived. Raises TimeoutError."""
         self._wanted = count
         if len(self.arrivals) < count:
             self._enough.clear()
             await asyncio.wait_for(self._enough.wait(), PATIENCE_S)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take one message."""
+        """Receive one message."""
         with contextlib.closing(writer), contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             head = await reader.readuntil(b"\r\n\r\n")
             path = head.split(b" ", 2)[1]
@@ -79,7 +79,7 @@ async def _open_sinks() -> AsyncIterator[DrainSinks]:
 
 
 def rows() -> list[TableRow]:
-    """The figures, as rows of the table."""
+    """The lines of the table."""
     with tempfile.TemporaryDirectory(dir=".") as name:
         rate, cpu_ms, resident = asyncio.run(_measure_drain(Path(name).resolve()))
     waits: list[float] = []
@@ -102,26 +102,26 @@ def rows() -> list[TableRow]:
 
 
 async def _measure_drain(folder: Path) -> tuple[float, float, float]:
-    """Messages a second, milliseconds of CPU for each, and the megabytes that are resident in the end."""
+    """Messages per second, milliseconds of CPU for each, and the resident megabytes at the end."""
     async with _open_sinks() as sinks:
         urls = [f"json://127.0.0.1:{sinks.port}/{number}" for number in range(TARGETS)]
         await _fill_notices(folder / "receiver.db", [simple_name(url) for url in urls])
         port = free_port()
         env = service_env(folder, RECEIVER_PORT=str(port), RECEIVER_NOTIFY_URLS=" ".join(urls))
         with start_module("receiver", "serve", env=env) as service:
-            await sinks.wait_for_messages(TARGETS)  # Apprise is loaded
+            await sinks.wait_for_messages(TARGETS)  # by now Apprise is loaded
             cpu_before, done_before, began = cpu_seconds(service.pid), len(sinks.arrivals), time.perf_counter()
             await sinks.wait_for_messages(NOTICES)
             took, done = time.perf_counter() - began, len(sinks.arrivals) - done_before
             cpu = cpu_seconds(service.pid) - cpu_before
             resident = resident_mb(service.pid)
     if len({(path, number) for path, number, _ in sinks.arrivals}) != NOTICES:
-        raise SystemExit("some messages came twice, and others did not come")
+        raise SystemExit("some messages came twice, and others never arrived")
     return done / took, cpu / done * 1000, resident
 
 
 async def _fill_notices(path: Path, targets: list[str]) -> None:
-    """A database with notices that are due, in turn to each of the targets."""
+    """Create a database with due notices, spread evenly over the targets."""
     now = time.time_ns() // 1_000_000
     images = tuple(Image(place, f"https://cdn.example.com/pictures/{place}.png") for place in range(4))
     store = await open_store(path)
@@ -149,7 +149,7 @@ async def _fill_notices(path: Path, targets: list[str]) -> None:
 
 
 async def _measure_waits(folder: Path, *, hanging: bool) -> float:
-    """The 0.95 quantile of the milliseconds from a callback's answer to its message at each of the sinks."""
+    """The 95th percentile of the milliseconds from a callback's answer to its message at each sink."""
     count = PER_SECOND * SECONDS + 1
     tasks = [replace(task, label=f"drain-{number}-") for number, task in enumerate(waiting_tasks(count))]
     await fill_store(folder / "receiver.db", tasks)
@@ -162,20 +162,20 @@ async def _measure_waits(folder: Path, *, hanging: bool) -> float:
             await asyncio.to_thread(wait_for_answer, port, "/readyz")
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
                 answers = [await _post_callback(client, tasks[0])]
-                await sinks.wait_for_messages(TARGETS)  # with the first message of all Apprise is loaded
+                await sinks.wait_for_messages(TARGETS)  # the first message loads Apprise
                 began = time.perf_counter()
                 for number, task in enumerate(tasks[1:]):
                     await asyncio.sleep(max(0.0, began + number / PER_SECOND - time.perf_counter()))
                     answers.append(await _post_callback(client, task))
             await sinks.wait_for_messages(count * TARGETS)
     if hanging and not sinks.hanging:
-        raise SystemExit("the target that hangs was not asked")
+        raise SystemExit("the service never called the hanging target")
     waits = [max(0.0, at - answers[number]) * 1000 for _, number, at in sinks.arrivals if number]
     return statistics.quantiles(waits, n=100)[94]
 
 
 async def _post_callback(client: httpx.AsyncClient, task: Task) -> float:
-    """When the callback of a task was answered."""
+    """Post the callback of a task; the time of its answer."""
     answer = await client.post(f"/callbacks/{Ring([KEY]).token(task.ref)}", content=completed_body(task.task_id or ""))
     at = time.perf_counter()
     answer.raise_for_status()

@@ -1,9 +1,9 @@
-"""What a million tasks cost: each operation over a small and a large database, in pages read and in time.
+"""What a million tasks cost: each operation on a small and on a large database, in pages read and in time.
 
-The pages are the gate: they are counted, not timed. Each operation runs over a store that was opened just before, so
-that every page it looks at is read once from the file, which the kernel counts. A B-tree of a hundred times the rows is
-a level deeper, and that is all that may be added, once a tree: nothing else may depend on how much is stored. The
-times are a report: interleaved pairs over two stores that stay open.
+The pages decide whether it passes: they are counted, not timed. Each operation runs on a freshly opened store, so that
+it reads every page it needs from the file, and the kernel counts these reads. A B-tree with a hundred times the rows
+may be one level deeper, so each tree may add one page; nothing else may depend on the amount of data. The times are
+only reported: interleaved pairs on two stores that stay open.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ _MINUTE = 60_000
 
 
 class MeasuredStore:
-    """A database that is measured: its rooms as the service connects them, and a clock that the measuring moves."""
+    """A measured database: the service's parts around it, and a clock that the benchmark moves."""
 
     def __init__(self, path: Path, store: Store, now: int) -> None:
         self.path = path
@@ -45,7 +45,7 @@ class MeasuredStore:
         self.now = now
         policy = Policy(targets=(Target(name="bench", url="json://127.0.0.1:9/"),), started_at=now)
         metrics = Metrics()
-        never: Any = None  # nothing is asked of the provider: claims only
+        never: Any = None  # never called: the benchmark only claims
         self.ingest = CallbackIngest(store, default_adapter().parse, policy, self.clock, metrics)
         self.sweep = SweepLoop(store, never, policy, self.clock, metrics=metrics)
         self.notify = NoticeDispatcher(
@@ -61,7 +61,7 @@ class MeasuredStore:
         return self.now
 
     async def add_waiting(self, count: int, *, poll_in_ms: int) -> list[Task]:
-        """New tasks that the provider has."""
+        """Add submitted tasks that wait for their callback."""
         tasks = []
         for _ in range(count):
             self.now += 10
@@ -83,7 +83,7 @@ class MeasuredStore:
 
 
 class _InstantSender:
-    """A sender for which all is sent at once."""
+    """A sender whose sends succeed at once."""
 
     async def send(self, target: Target, message: Message) -> AttemptResult:
         return AttemptResult()
@@ -91,7 +91,7 @@ class _InstantSender:
 
 @contextlib.asynccontextmanager
 async def open_measured(path: Path, now: int) -> AsyncIterator[MeasuredStore]:
-    """The database at `path`, as the service would open it at `now`."""
+    """Open the database at `path` as the service would at `now`."""
     store = await open_store(path)
     try:
         yield MeasuredStore(path, store, now)
@@ -159,11 +159,11 @@ START = "start-up"
 
 
 async def count_pages(path: Path, count: int) -> dict[str, int]:
-    """How many pages each operation reads of the database at `path`, with nothing in memory."""
+    """How many pages of the database at `path` each operation reads with a cold cache."""
     found = {}
     now = time_after(count) + _MINUTE
     for name, (prepare, run) in OPERATIONS.items():
-        for _ in range(2):  # the first time, modules are imported on the way
+        for _ in range(2):  # the first run also imports modules
             async with open_measured(path, now) as subject:
                 prepared = await prepare(subject)
                 now = subject.now
@@ -178,26 +178,26 @@ async def count_pages(path: Path, count: int) -> dict[str, int]:
 
 
 def deeper_reads(before: dict[str, int], now: dict[str, int], deeper: int) -> dict[str, tuple[int, int]]:
-    """The operations that read more pages than before by more than `deeper`: a level for each B-tree there is."""
+    """The operations that read over `deeper` pages more than before; `deeper` allows a level for each B-tree."""
     return {name: (before[name], now[name]) for name in before if now[name] > before[name] + deeper}
 
 
 def count_trees(path: Path) -> int:
-    """How many B-trees the database has: its tables and their indexes."""
+    """The number of B-trees in the database: its tables and indexes."""
     with contextlib.closing(sqlite3.connect(path)) as raw:
         [(count,)] = raw.execute("SELECT count(*) FROM sqlite_master WHERE rootpage > 0")
     return int(count)
 
 
 def _bytes_read() -> int:
-    """By this process so far, through system calls; from the page cache or the disk alike."""
+    """Bytes that this process has read through system calls, from the page cache or the disk."""
     return int(Path("/proc/self/io").read_text().split("rchar:")[1].split()[0])
 
 
 async def measure_times(
     small: Path, large: Path, counts: tuple[int, int], pairs: int = PAIRS
 ) -> dict[str, tuple[float, float]]:
-    """The milliseconds of each operation over either database: medians of interleaved pairs, on warm stores."""
+    """The milliseconds of each operation on both databases: medians of interleaved pairs, on warm stores."""
     took: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in (*OPERATIONS, START)}
     paths = (small, large)
     nows = [time_after(count) + 60 * _MINUTE for count in counts]
@@ -221,7 +221,7 @@ async def measure_times(
 
 
 def rows() -> list[TableRow]:
-    """Each operation at 1,000,000 tasks: its time, the ratio to 1,000 (1 or more: no slower), and the pages."""
+    """Each operation at 1,000,000 tasks: its time, the ratio to 1,000 (1 or more: not slower), its pages."""
     with tempfile.TemporaryDirectory(dir=".") as name:
         small, large = (Path(name).resolve() / f"{count}.db" for count in (SMALL, LARGE))
         make_history(small, SMALL)

@@ -1,6 +1,6 @@
-"""A database with a past: tasks that ended, each with what it left behind, written by SQLite itself in one go.
+"""Creates a database with a history: finished tasks with everything that belongs to them, written in pure SQL.
 
-For the measurements of growth alone, here and in the tests: a million rows through the service would take minutes. The
+Only for measurements of growth, here and in the tests: a million tasks through the service would take many minutes. The
 rows look as the service leaves them: one callback of 1 KB, one picture, one notice sent in one attempt.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from receiver.store import open_store
 from receiver.store.migrations.steps import load_migrations
 
-BORN = 1_790_000_000_000  # milliseconds; a task every ten seconds from here on
+BORN = 1_790_000_000_000  # milliseconds; from then on a task every ten seconds
 APART_MS = 10_000
 MODEL = "midjourney_outpaint"
 
@@ -43,9 +43,9 @@ INSERT INTO attempts (send_id, at, duration_ms) SELECT i + 1, at + 61000, 300 FR
 
 
 def make_history(path: Path, count: int, *, schema: int | None = None) -> None:
-    """Make a database with `count` (≥ 1) tasks that ended; its next task is made at `after(count)`.
+    """Create a database with `count` (≥ 1) finished tasks; its next task would be created at `time_after(count)`.
 
-    With `schema` it is left as the version that knew so many migrations made it.
+    With `schema` it has the schema of the version that knew that many migrations.
     """
     if schema is None:
         _make_empty(path)
@@ -57,14 +57,14 @@ def make_history(path: Path, count: int, *, schema: int | None = None) -> None:
         raw.execute(_PAST, {"born": BORN, "apart": APART_MS, "count": count})
         indexes = raw.execute("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL").fetchall()
         drops = "".join(f"DROP INDEX {name};" for name, _ in indexes)
-        makes = ";".join(index for _, index in indexes)  # sorting is faster than inserting in any order
+        makes = ";".join(index for _, index in indexes)  # sorting is faster than inserting in random order
         raw.executescript(f"{drops} BEGIN; {_ROWS} {makes}; COMMIT;")
         raw.execute("PRAGMA journal_mode = WAL")
     raw.close()
 
 
 def time_after(count: int) -> int:
-    """When, in milliseconds, the next task of a database of `count` tasks is made."""
+    """When the next task after `count` tasks is created, in milliseconds."""
     return BORN + count * APART_MS
 
 
@@ -83,7 +83,7 @@ def _make_old(path: Path, schema: int) -> None:
 
 
 def _make_empty(path: Path) -> None:
-    """An empty database, by the store itself; in a thread, for the caller may have a loop of its own."""
+    """Let the store create an empty database; in a thread, because the caller may run an event loop."""
 
     async def open_and_close() -> None:
         await (await open_store(path)).close()

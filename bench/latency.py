@@ -1,6 +1,6 @@
-"""From the answer to a callback to its message at a json:// sink, at a pace that a busy day has.
+"""Time from the answer to a callback until its message reaches a json:// sink, at the pace of a busy day.
 
-The whole service runs; the first message is apart, for with it Apprise is loaded and its plugins are.
+The whole service runs. The first message is measured separately, because it loads Apprise and its plugins.
 """
 
 import asyncio
@@ -28,14 +28,14 @@ _LABEL = re.compile(r"latency-(\d+)-")
 
 
 class TimedSink:
-    """A json:// target that notes when it was told of which task."""
+    """A json:// target that records when the message about each task arrived."""
 
     def __init__(self, count: int) -> None:
         loop = asyncio.get_running_loop()
         self.arrivals: list[asyncio.Future[float]] = [loop.create_future() for _ in range(count)]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take one message."""
+        """Receive one message."""
         with contextlib.closing(writer):
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
             message = json.loads(await reader.readexactly(int(head.split(b"content-length:")[1].split(b"\r\n")[0])))
@@ -43,12 +43,12 @@ class TimedSink:
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             await writer.drain()
         found = _LABEL.search(json.dumps(message))
-        if found and not (told := self.arrivals[int(found[1])]).done():
-            told.set_result(at)
+        if found and not (arrival := self.arrivals[int(found[1])]).done():
+            arrival.set_result(at)
 
 
 def rows() -> list[TableRow]:
-    """The first message, and p50 and p99 of the others."""
+    """p50 and p99 of all messages but the first, and the time of the first."""
     with tempfile.TemporaryDirectory(dir=".") as folder:
         first, others = asyncio.run(_measure_latencies(Path(folder).absolute()))
     hundredths = statistics.quantiles(others, n=100)
@@ -60,7 +60,7 @@ def rows() -> list[TableRow]:
 
 
 async def _measure_latencies(folder: Path) -> tuple[float, list[float]]:
-    """Milliseconds: of the first message, and of each of the others."""
+    """Milliseconds of the first message, and of each of the others."""
     count = 1 + PER_SECOND * SECONDS
     tasks = [replace(task, label=f"latency-{number}-") for number, task in enumerate(waiting_tasks(count))]
     sink = TimedSink(count)
@@ -87,9 +87,11 @@ def _callback_posts(tasks: list[Task]) -> Iterator[tuple[str, bytes]]:
     return ((f"/callbacks/{ring.token(task.ref)}", completed_body(task.task_id or "")) for task in tasks)
 
 
-async def _time_message(client: httpx.AsyncClient, path: str, said: bytes, told: "asyncio.Future[float]") -> float:
-    """Milliseconds from the answer to the message; a message that came first counts as at once."""
-    answer = await client.post(path, content=said)
+async def _time_message(
+    client: httpx.AsyncClient, path: str, content: bytes, arrival: "asyncio.Future[float]"
+) -> float:
+    """Post a callback; milliseconds from its answer to its message, 0 if the message came first."""
+    answer = await client.post(path, content=content)
     at = time.perf_counter()
     answer.raise_for_status()
-    return max(0.0, await asyncio.wait_for(told, PATIENCE_S) - at) * 1000
+    return max(0.0, await asyncio.wait_for(arrival, PATIENCE_S) - at) * 1000

@@ -1,7 +1,8 @@
-"""The load: keep-alive connections that each send the next request as soon as the last was answered.
+"""The load generator: keep-alive connections that each send the next request as soon as the last was answered.
 
-Run as a process of its own, pinned away from the server. `python -m bench.load PORT CONNECTIONS FILE` reads requests
-(each preceded by its length as four bytes, big-endian) and prints one line of JSON: rate a second, latencies, statuses.
+It runs as a separate process, away from the server's core. `python -m bench.load PORT CONNECTIONS FILE` reads requests,
+each preceded by its length as four big-endian bytes, and prints one line of JSON: requests per second, latencies and
+statuses.
 """
 
 import asyncio
@@ -15,14 +16,14 @@ from pathlib import Path
 
 
 def pack_requests(requests: Iterator[bytes], into: Path) -> None:
-    """Write requests where `unpack` finds them."""
+    """Write requests into a file for `unpack_requests`."""
     with into.open("wb") as file:
         for request in requests:
             file.write(len(request).to_bytes(4, "big") + request)
 
 
 def unpack_requests(file: Path) -> list[bytes]:
-    """The requests of a file."""
+    """The requests in a file written by `pack_requests`."""
     packed = memoryview(file.read_bytes())
     found, at = [], 0
     while at < len(packed):
@@ -33,14 +34,14 @@ def unpack_requests(file: Path) -> list[bytes]:
 
 
 def post_request(path: str, body: bytes) -> bytes:
-    """One POST as bytes."""
+    """A POST request as bytes."""
     return (
         f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     ).encode() + body
 
 
 class _LoadConnection(asyncio.Protocol):
-    """Sends, waits for the whole answer, sends again."""
+    """Sends a request, waits for the whole answer, sends the next."""
 
     def __init__(self, requests: Iterator[bytes], latencies: list[float], statuses: Counter[int]) -> None:
         self._requests = requests
@@ -83,7 +84,7 @@ class _LoadConnection(asyncio.Protocol):
 
 
 async def run_load(port: int, connections: int, requests: list[bytes]) -> dict[str, object]:
-    """Send all `requests` over `connections`; the figures."""
+    """Send all `requests` over this many connections and return the figures."""
     loop = asyncio.get_running_loop()
     left = iter(requests)
     latencies: list[float] = []

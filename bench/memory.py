@@ -1,39 +1,36 @@
-"""The receiver's memory: idle, after many callbacks whose notices were sent, and at the worst of a flood.
+"""The receiver's memory: idle, after many callbacks whose notices were sent, and at the peak of a flood.
 
-`python -m bench.memory [--callbacks N]` runs the service as `receiver serve` does, with a json:// sink for its notices.
-All figures are resident memory as the kernel accounts it, seen from outside. What is measured is one run: memory
-varies by a megabyte or two between runs, not by a factor.
+`python -m bench.memory [--callbacks N]` runs `receiver serve` with a json:// sink for its notices. All figures are
+resident memory as the kernel counts it, seen from outside, from a single run: between runs, memory varies by a megabyte
+or two.
 """
 
 import argparse
 import asyncio
 import contextlib
 import json
-import socket
 import tempfile
-import time
-import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from msgspec import Struct
 
 from bench.load import pack_requests, post_request
-from bench.processes import LOAD_CORE, resident_mb, start_module
+from bench.processes import LOAD_CORE, free_port, resident_mb, start_module, wait_for_answer
 from bench.samples import KEY, TableRow, completed_body, fill_store, service_env, waiting_tasks
 from receiver.tokens import Ring
 
 CALLBACKS = 10_000
 CONNECTIONS = 64
-LARGE = 200_000  # bytes of a callback of the flood: few senders at once then reach the bounds in bytes
+LARGE = 200_000  # bytes of a callback in the flood, so that few senders reach the limits in bytes
 FLOOD_CONNECTIONS = 256
 PATIENCE_S = 300.0
 GOALS_MB = {"idle": 40, "after": 65}
 
 
 class MemoryUse(Struct, frozen=True):
-    """Megabytes: of a service that has just started on an empty database; at the peak of the callbacks; when their
-    notices are sent; at the peak of the flood."""
+    """Megabytes just after a start on an empty database, at the peak of the callbacks, after their notices were sent,
+    and at the peak of the flood."""
 
     idle: float
     busiest: float
@@ -42,7 +39,7 @@ class MemoryUse(Struct, frozen=True):
 
 
 class _CountingSink:
-    """A json:// target that counts what it is sent."""
+    """A json:// target that counts its messages."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -60,7 +57,7 @@ class _CountingSink:
             self._moved.notify_all()
 
     async def wait_for_count(self, count: int) -> None:
-        """Once it was sent `count`; raises TimeoutError."""
+        """Wait until it got `count` messages. Raises TimeoutError."""
         async with asyncio.timeout(PATIENCE_S), self._moved:
             await self._moved.wait_for(lambda: self.count >= count)
 
@@ -74,7 +71,7 @@ async def _open_sink() -> AsyncIterator[tuple[_CountingSink, str]]:
 
 
 def measure_memory(count: int = CALLBACKS) -> MemoryUse:
-    """One run of the service: `count` callbacks of 1 KB that each settle a task and owe a notice, then a flood."""
+    """Run the service once: `count` callbacks of 1 KB that each settle a task and owe a notice, then a flood."""
     with tempfile.TemporaryDirectory(dir=".") as name:
         return asyncio.run(_measure_run(count, Path(name).resolve()))
 
@@ -95,10 +92,10 @@ async def _measure_run(count: int, folder: Path) -> MemoryUse:
     async with _open_sink() as (sink, url):
         (folder / "empty").mkdir()
         with _serve_folder(folder / "empty", url) as (pid, port):
-            await asyncio.to_thread(_wait_ready, port)
+            await asyncio.to_thread(wait_for_answer, port, "/readyz")
             idle = resident_mb(pid)
         with _serve_folder(folder, url) as (pid, port):
-            await asyncio.to_thread(_wait_ready, port)
+            await asyncio.to_thread(wait_for_answer, port, "/readyz")
             await _run_load(port, CONNECTIONS, small)
             busiest = _peak_mb(pid)
             await sink.wait_for_count(count)
@@ -110,8 +107,8 @@ async def _measure_run(count: int, folder: Path) -> MemoryUse:
 
 @contextlib.contextmanager
 def _serve_folder(folder: Path, sink_url: str) -> Iterator[tuple[int, int]]:
-    """`receiver serve` over a folder: its process id and its port."""
-    port = _free_port()
+    """Run `receiver serve` in a folder; yields its process id and port."""
+    port = free_port()
     env = service_env(folder, RECEIVER_PORT=str(port), RECEIVER_NOTIFY_URLS=sink_url)
     with start_module("receiver", "serve", env=env) as running:
         yield running.pid, port
@@ -124,26 +121,6 @@ async def _run_load(port: int, connections: int, requests: Path) -> None:
             running.stdout.readline()
 
     await asyncio.to_thread(run_process)
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-def _wait_ready(port: int) -> None:
-    for _ in _poll_gaps():
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1):
-            return
-    raise SystemExit("the service did not become ready")
-
-
-def _poll_gaps() -> Iterator[None]:
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        yield
-        time.sleep(0.01)
 
 
 def _peak_mb(pid: int) -> float:

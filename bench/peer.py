@@ -1,8 +1,8 @@
-"""This against adnanh/webhook, from Debian's package `webhook`, with a script that inserts one row with sqlite3.
+"""The receiver beside adnanh/webhook, from Debian's package `webhook`, with a script that inserts a row with sqlite3.
 
-Both answer when the row is in the database, get the same bodies over the same number of connections, and have a core.
-The script's database is measured twice: as `sqlite3` makes it, with a rollback journal, and with the write-ahead log
-that whoever cares for speed would turn on.
+Both answer once the row is in the database, get bodies of the same size over the same number of connections, and run on
+one core. The script's database is measured with SQLite's default rollback journal and with a write-ahead log, which is
+faster.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from bench.processes import free_port, start_process, wait_for_answer
 from bench.samples import TableRow, completed_body, fill_store, waiting_tasks
 from bench.throughput import ALTERNATIONS, CALLBACKS, callback_requests, load_server, measure_server
 
-THEIRS = 400  # callbacks an alternation: some seconds
+THEIRS = 400  # callbacks per alternation: some seconds
 JOURNALS = {"DELETE": "SQLite's defaults", "WAL": "write-ahead log"}
 _SCRIPT = """#!/bin/sh
 exec sqlite3 -cmd '.timeout 20000' {database} "INSERT INTO callbacks (body) VALUES ('$1')"
@@ -28,7 +28,7 @@ exec sqlite3 -cmd '.timeout 20000' {database} "INSERT INTO callbacks (body) VALU
 
 
 def rows() -> list[TableRow]:
-    """Their rate beside ours: the median of the alternations; a line that says so where they are not installed."""
+    """Our rate beside theirs: medians of the alternations; a line that says so if they are not installed."""
     missing = [name for name in ("webhook", "sqlite3") if shutil.which(name) is None]
     if missing:
         return [("against adnanh/webhook", "skipped", f"not installed: {', '.join(missing)}")]
@@ -67,7 +67,7 @@ def _webhook_rate(journal: str) -> float:
         hook = {
             "id": "store",
             "execute-command": str(script),
-            "include-command-output-in-response": True,  # else it answers before the script has run
+            "include-command-output-in-response": True,  # otherwise it answers before the script has run
             "pass-arguments-to-command": [{"source": "raw-request-body"}],
         }
         (folder / "hooks.json").write_text(json.dumps([hook]))

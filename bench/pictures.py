@@ -1,7 +1,7 @@
-"""A contact sheet of four pictures of 2048 × 2048 pixels: what the child that draws it costs.
+"""What a contact sheet of four pictures of 2048 × 2048 pixels costs the child process that draws it.
 
-`python -m bench.pictures` prints the lines. The pictures have the grain of photographs, which is what makes a PNG slow
-to read. Memory and CPU time are those that the kernel counted for the child, start of Python and all.
+`python -m bench.pictures` prints the lines. The pictures have grain like photographs, which makes a PNG slow to read.
+Memory and CPU time are what the kernel counted for the child, including the start of Python.
 """
 
 import json
@@ -25,7 +25,7 @@ RUNS = 5
 MOST_S = 1.5
 MOST_MB = 120
 
-# A process of its own starts the child: the kernel counts the memory of whoever starts a process as that process's.
+# A small process starts the child: the kernel counts the memory of the parent at the start as the child's.
 _MEASURED = """
 import json, os, subprocess, sys
 child = subprocess.Popen(sys.argv[1:], stdin=0, stdout=subprocess.PIPE, env={})
@@ -36,20 +36,20 @@ print(json.dumps({"status": status, "written": written, "cpu_s": used.ru_utime +
 
 
 class DrawingCost(Struct, frozen=True):
-    """Seconds of CPU and megabytes of resident memory at the peak, of the child."""
+    """The child's seconds of CPU and its peak of resident memory in megabytes."""
 
     cpu_s: float
     peak_mb: float
 
 
 def measure_sheet() -> DrawingCost:
-    """One contact sheet."""
+    """Draw one contact sheet and measure it."""
     with tempfile.TemporaryDirectory() as name:
         return _measure_child(_make_pictures(Path(name)))
 
 
 def rows() -> list[TableRow]:
-    """The lines of the table: the median of some runs, and the most memory of any."""
+    """The lines of the table: the median CPU time of some runs, and the highest memory of any."""
     with tempfile.TemporaryDirectory() as name:
         paths = _make_pictures(Path(name))
         costs = sorted((_measure_child(paths) for _ in range(RUNS)), key=lambda it: it.cpu_s)
@@ -69,14 +69,14 @@ def _measure_child(paths: list[Path]) -> DrawingCost:
         capture_output=True,
         check=True,
     )
-    told = json.loads(ran.stdout)
-    if told["status"] or told["written"] < 100_000:
-        raise SystemExit(f"the child drew nothing: {told}")
-    return DrawingCost(told["cpu_s"], told["kb"] / 1024)
+    result = json.loads(ran.stdout)
+    if result["status"] or result["written"] < 100_000:
+        raise SystemExit(f"the child drew nothing: {result}")
+    return DrawingCost(result["cpu_s"], result["kb"] / 1024)
 
 
 def _make_pictures(folder: Path) -> list[Path]:
-    """The files: soft colours under grain, each another."""
+    """Create the picture files: soft colours under grain, each different."""
     grain = Image.frombytes("L", (SIDE // 2,) * 2, random.Random(1).randbytes((SIDE // 2) ** 2)).resize((SIDE, SIDE))
     grain = grain.point([128 + (value - 128) // 8 for value in range(256)])
     paths = []

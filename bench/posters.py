@@ -1,9 +1,10 @@
-"""Posters that know nothing of kills: each connection sends its next callback as soon as the last one was answered.
+"""Posters that do not know about kills: each connection sends its next callback as soon as the last was answered.
 
-`python -m bench.posters PORT CONNECTIONS TOKENS FIRST STEP ANSWERED` posts the callbacks of every STEP-th task of the
-file TOKENS, from FIRST on: each task's `POSTS` times, no two of them the same bytes. What was not answered 200 is sent
-again, like a provider that insists; a refused connection is tried again. At the end of its input it stops, and the file
-ANSWERED holds a line `NUMBER SERIAL` for each callback that was answered 200, `status CODE COUNT` for other answers.
+`python -m bench.posters PORT CONNECTIONS TOKENS FIRST STEP ANSWERED` posts callbacks for every STEP-th task of the file
+TOKENS, starting at FIRST: `POSTS` callbacks per task, all with different bytes. A callback that was not answered 200 is
+sent again, and a refused connection is tried again, as by a persistent provider. It stops when standard input ends.
+Then the file ANSWERED has a line `NUMBER SERIAL` for each callback answered 200, and `status CODE COUNT` for other
+answers.
 """
 
 import asyncio
@@ -18,19 +19,19 @@ POSTS = (
     10  # a task is settled by the first and hears nine more: commits come faster than sends, and are to be killed too
 )
 RECONNECT_S = 0.01
-ANSWER_MOST_S = 20.0  # a service that is up and does not answer for so long is a failure of its own
+ANSWER_MOST_S = 20.0  # a service that is up but takes longer is a failure too
 
 Posted = tuple[int, int]
-"""A callback: its task's number, and which of the task's callbacks it is, from 0."""
+"""A callback: the number of its task, and its serial number within the task, from 0."""
 
 
 def task_id(number: int) -> str:
-    """The provider's id of a task."""
+    """The provider's id of the task with this number."""
     return f"crash{number:015d}"
 
 
 def callback_body(posted: Posted) -> bytes:
-    """A completed task object; each callback has bytes of its own."""
+    """A completed task object; each callback has different bytes."""
     number, serial = posted
     picture = {"type": "image", "url": f"https://cdn.example.com/{number}.png", "jobId": "5a" * 16}
     return json.dumps(
@@ -46,7 +47,7 @@ def callback_body(posted: Posted) -> bytes:
 
 
 class CallbackSupply:
-    """What is still to be posted: fresh tasks and repeats of answered ones, mixed, so that neither is used up early."""
+    """The callbacks still to be posted: first ones and repeats, mixed so that neither runs out early."""
 
     def __init__(self, numbers: range) -> None:
         self._fresh = iter(numbers)
@@ -55,7 +56,7 @@ class CallbackSupply:
         self.answered: list[Posted] = []
 
     def next_callback(self) -> Posted | None:
-        """The next callback, None if all were answered."""
+        """The next callback, or None if none is left."""
         self._turn += 1
         if self._turn % POSTS and self._again:
             return self._again.popleft()
@@ -65,14 +66,14 @@ class CallbackSupply:
         return self._again.popleft() if self._again else None
 
     def record_answered(self, posted: Posted) -> None:
-        """It was answered 200: remembered, whatever comes."""
+        """Record that a callback was answered 200, and plan the next one of its task."""
         self.answered.append(posted)
         number, serial = posted
         if serial + 1 < POSTS:
             self._again.append((number, serial + 1))
 
     def put_back(self, posted: Posted) -> None:
-        """Nobody knows whether it was taken."""
+        """Post this callback again: it is unknown whether it was stored."""
         self._again.appendleft(posted)
 
 
@@ -85,7 +86,7 @@ async def _read_status(reader: asyncio.StreamReader) -> int:
 async def _post_callbacks(
     port: int, tokens: list[str], supply: CallbackSupply, others: Counter[int], stop: asyncio.Event
 ) -> None:
-    """One connection after the other, until `stop` or until there is nothing to post."""
+    """Post over one connection after another, until `stop` is set or nothing is left to post."""
     while not stop.is_set():
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -117,7 +118,7 @@ async def _post_callbacks(
 
 
 async def post_until_eof(port: int, connections: int, tokens: list[str], supply: CallbackSupply) -> Counter[int]:
-    """Post until standard input ends; how often each status but 200 was answered (0: no answer at all)."""
+    """Post until standard input ends; returns the counts of other statuses than 200 (0: no answer at all)."""
     stop = asyncio.Event()
     others: Counter[int] = Counter()
     asyncio.get_running_loop().add_reader(sys.stdin, stop.set)

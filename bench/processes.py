@@ -1,4 +1,4 @@
-"""Servers as processes of their own: started, pinned, measured from outside, ended."""
+"""Starts servers as processes, pins them to a core, measures them from outside and stops them."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 def start_module(
     *command: str, env: Mapping[str, str] | None = None, cores: set[int] | None = None
 ) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
-    """A module of this Python as a process on the given cores, else on the servers'; see `running`."""
+    """Run a module of this Python as a process, by default on the servers' core; see `start_process`."""
     return start_process(sys.executable, "-m", *command, env=env, cores=cores)
 
 
@@ -27,7 +27,7 @@ def start_module(
 def start_process(
     *command: str, env: Mapping[str, str] | None = None, cores: set[int] | None = None
 ) -> Iterator[subprocess.Popen[str]]:
-    """A process on the given cores, else on the servers'; ended with SIGTERM, and after 10 s with SIGKILL."""
+    """Run a process, by default on the servers' core; afterwards stop it with SIGTERM, after 10 s with SIGKILL."""
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -50,20 +50,20 @@ def start_process(
 
 
 def port_of(process: subprocess.Popen[str]) -> int:
-    """The port that a server of `bench.servers` or `bench.bare` prints when it listens."""
+    """The port that a server of `bench.servers` or `bench.bare` prints once it listens."""
     assert process.stdout is not None
     return int(process.stdout.readline())
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on."""
+    """An unused loopback port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
 
 
 def wait_for_answer(port: int, path: str) -> int:
-    """The status of the first answer to a GET, asked for until there is one; SystemExit after `PATIENCE_S`."""
+    """Repeat a GET until it is answered, and return the status; SystemExit after `PATIENCE_S`."""
     until = time.perf_counter() + PATIENCE_S
     while time.perf_counter() < until:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as asking:
@@ -71,11 +71,11 @@ def wait_for_answer(port: int, path: str) -> int:
             if head := asking.recv(64):
                 return int(head[9:12])
         time.sleep(0.002)
-    raise SystemExit(f"nobody answered on port {port} within {PATIENCE_S:g} s")
+    raise SystemExit(f"no answer on port {port} within {PATIENCE_S:g} s")
 
 
 def resident_mb(pid: int) -> float:
-    """Resident memory in MB, as the kernel accounts it."""
+    """Resident memory in MB, as the kernel counts it."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024
@@ -83,6 +83,6 @@ def resident_mb(pid: int) -> float:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of all threads so far."""
+    """User and system time of all threads until now."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS

@@ -1,7 +1,7 @@
-"""Restarts under load, with the listening socket held by somebody else, as systemd holds it: does a caller notice?
+"""Restarts under load while another process holds the listening socket, as systemd does: does any caller notice?
 
-Half of the callers open a connection for each callback, half take one from a pool, as a proxy does. A caller whose
-request fails for whatever reason is counted as failed: none tries again.
+Half of the calls open a new connection, half take one from a pool, as a proxy does. Calls are not retried: each one
+that fails for any reason is counted.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from bench.samples import KEY, TableRow, completed_body, fill_store, service_env
 from receiver.tokens import Ring
 
 RESTARTS = 20
-RATE = 50  # callbacks a second
+RATE = 50  # callbacks per second
 PAUSE_S = 1.0  # between a start and the next stop
 ANSWER_MOST_S = 30.0
 READY_MOST_S = 30.0
@@ -31,7 +31,7 @@ _EXEC = (
 
 
 class SystemdUnit:
-    """`receiver serve` as systemd runs it: a socket at descriptor 3, and a notify socket that hears of it."""
+    """`receiver serve` as systemd runs it: a listening socket at descriptor 3, and a notify socket."""
 
     def __init__(self, folder: Path, env: dict[str, str], *options: str) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
@@ -45,7 +45,7 @@ class SystemdUnit:
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        """Start it, and wait until it says READY=1."""
+        """Start it, and wait until it sends READY=1."""
         command = (sys.executable, "-c", _EXEC, str(self._listener.fileno()))
         serve = (sys.executable, "-m", "receiver", "serve", *self._options)
         with self._log.open("ab") as log:
@@ -55,7 +55,7 @@ class SystemdUnit:
         await self.wait_for_line("READY=1")
 
     async def wait_for_line(self, wanted: str, most_s: float = READY_MOST_S) -> str:
-        """The next datagram that has this line; RuntimeError, with its log, if the process ends before."""
+        """Wait for a datagram with this line and return it; RuntimeError with the log if the process ends first."""
         assert self._process is not None
         ended = asyncio.create_task(self._process.wait())
         try:
@@ -65,7 +65,9 @@ class SystemdUnit:
                     await asyncio.wait({heard, ended}, return_when=asyncio.FIRST_COMPLETED)
                     if not heard.done():
                         heard.cancel()
-                        raise RuntimeError(f"it ended instead of saying {wanted}: {self._log.read_text()[-2000:]}")
+                        raise RuntimeError(
+                            f"the service ended before it sent {wanted}: {self._log.read_text()[-2000:]}"
+                        )
                     said = heard.result().decode()
                     if wanted in said.split("\n"):
                         return said
@@ -73,14 +75,14 @@ class SystemdUnit:
             ended.cancel()
 
     async def stop(self) -> int:
-        """SIGTERM; its exit status, once it has ended."""
+        """Send SIGTERM, wait for the end, return the exit status."""
         assert self._process is not None
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGTERM)
         return await self._process.wait()
 
     async def close(self) -> None:
-        """End it, and give everything back."""
+        """Stop it and close the sockets."""
         if self._process is not None and self._process.returncode is None:
             await self.stop()
         self._listener.close()
@@ -88,7 +90,7 @@ class SystemdUnit:
 
 
 class SteadyCalls:
-    """Callbacks at a steady rate. `waits`: seconds from each call to its answer. `failed`: what went wrong."""
+    """Calls at a steady rate. `waits` has the seconds from each call to its answer, `failed` what went wrong."""
 
     def __init__(self, port: int, requests: list[bytes]) -> None:
         self._port = port
@@ -99,7 +101,7 @@ class SteadyCalls:
         self.reused = 0
 
     async def call_steadily(self, rate: float, until: asyncio.Event) -> None:
-        """Call `rate` times a second until `until` or the end of what there is to say; then wait for all answers."""
+        """Call `rate` times per second until `until` is set or no requests are left; then wait for all answers."""
         began = time.perf_counter()
         calls = []
         for number, request in enumerate(self._requests):
@@ -136,7 +138,7 @@ class SteadyCalls:
 
     def _take_idle(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
         while self._pool:
-            reader, writer = self._pool.pop(0)  # the one that is idle for longest: the hardest to keep open
+            reader, writer = self._pool.pop(0)  # the one idle for longest, which is most likely to be closed
             if not reader.at_eof() and not writer.is_closing():
                 return reader, writer
             writer.close()
@@ -147,7 +149,7 @@ class SteadyCalls:
 async def run_under_calls(
     folder: Path, seconds: float, rate: float = RATE
 ) -> AsyncIterator[tuple[SystemdUnit, SteadyCalls]]:
-    """A unit that runs, and is called for at most `seconds`, until the end of the block; then all is answered."""
+    """Run a unit and call it until the end of the block, at most for `seconds`; then wait for all answers."""
     count = int(seconds * rate)
     tasks = waiting_tasks(count)
     await fill_store(folder / "receiver.db", tasks)
@@ -181,7 +183,7 @@ async def _restart_repeatedly(folder: Path) -> tuple[SteadyCalls, list[float]]:
 
 
 def rows() -> list[TableRow]:
-    """Twenty restarts at 50 callbacks a second: how many failed, and how long the unluckiest waited."""
+    """Twenty restarts at 50 callbacks per second: how many failed, and the longest wait."""
     with tempfile.TemporaryDirectory(dir=".") as folder:
         calls, took = asyncio.run(_restart_repeatedly(Path(folder).resolve()))
     for line in calls.failed:

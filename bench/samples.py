@@ -1,4 +1,4 @@
-"""What the benchmarks feed the servers: bodies of callbacks, tasks that wait for them, settings to run with."""
+"""Input of the benchmarks: callback bodies, the tasks that wait for them, settings of the service."""
 
 import json
 import time
@@ -11,7 +11,7 @@ from receiver.tokens import new_ref
 
 KEY = "bench-only-key-bench-only-key"
 TableRow = tuple[str, str, str]
-"""One line of the table: what was measured, the figure, and what it is compared with."""
+"""One line of the table: what was measured, the figure, what it is compared with."""
 
 
 def completed_body(task_id: str) -> bytes:
@@ -34,11 +34,11 @@ def completed_body(task_id: str) -> bytes:
 
 
 def waiting_tasks(count: int) -> list[Task]:
-    """Tasks that the provider has, each with an id."""
+    """Tasks that were submitted and wait for their callback."""
     now = time.time_ns() // 1_000_000
     return [
         Task(
-            ref=new_ref(now - count + number),  # as they come in life: one after the other
+            ref=new_ref(now - count + number),  # one after the other, as in production
             created_at=now,
             provider=DEFAULT_PROVIDER,
             state=TaskState.WAITING,
@@ -53,7 +53,7 @@ def waiting_tasks(count: int) -> list[Task]:
 
 
 async def fill_store(path: Path, tasks: list[Task]) -> None:
-    """A database with these tasks."""
+    """Create a database with these tasks."""
     store = await open_store(path)
     for at in range(0, len(tasks), 500):
         async with store.write() as tx:
@@ -62,7 +62,7 @@ async def fill_store(path: Path, tasks: list[Task]) -> None:
 
 
 def service_env(folder: Path, **more: str) -> dict[str, str]:
-    """The receiver's settings: a target that is never reached, a provider that is never asked."""
+    """Settings of the receiver, as environment variables: its target is unreachable, its provider never asked."""
     return {
         "RECEIVER_DATABASE_URL": f"sqlite:///{folder}/receiver.db",
         "RECEIVER_SECRET_KEYS": KEY,

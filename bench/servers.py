@@ -1,7 +1,7 @@
-"""The receiver's web with its sends held back: callbacks are stored, and nothing else happens.
+"""The receiver's web server without its loops: callbacks are stored, and nothing else happens.
 
-`python -m bench.servers held` listens on a free port of loopback, prints the port, and runs until it is ended; with
-`noop` it is `bench.bare`.
+`python -m bench.servers held` listens on a free loopback port, prints the port, and runs until it is stopped. With
+`noop` it runs the server of `bench.bare` instead.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ def _print_port(port: int) -> None:
 
 
 async def serve_held() -> None:
-    """The receiver without its loops."""
+    """Serve without the loops."""
     async with open_parts(config.load_settings(os.environ)) as parts:
         await app.serve(parts, host="127.0.0.1", port=0, stop=asyncio.Event(), ready=_print_port)
 

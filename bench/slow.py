@@ -1,6 +1,6 @@
-"""Honest callbacks among slow senders: 300 connections drip heads and bodies, and each that is cut comes again.
+"""Honest callbacks among slow senders: 300 connections drip heads and bodies, and reconnect whenever they are cut.
 
-`python -m bench.slow` prints what the honest ones wait for their answers, without the slow ones and among them.
+`python -m bench.slow` prints how long honest callbacks wait for their answers, with and without the slow senders.
 """
 
 import asyncio
@@ -21,13 +21,13 @@ from receiver.tokens import Ring, new_ref
 SLOW = 300
 HONEST = 8  # connections
 CALLBACKS = 10_000
-BODY_TIMEOUT_S = 1  # short, so that every slow sender is cut, and back, several times
+BODY_TIMEOUT_S = 1  # short, so that every slow sender is cut and returns several times
 DRIP_S = 0.2  # between two bytes
 SETTLE_S = 0.5  # until all are connected
 
 
 def rows() -> list[TableRow]:
-    """The figures, as rows of the table."""
+    """The lines of the table."""
     with tempfile.TemporaryDirectory(dir=".") as name:
         folder = Path(name).resolve()
         env = service_env(folder, RECEIVER_BODY_TIMEOUT=str(BODY_TIMEOUT_S))
@@ -45,7 +45,7 @@ def rows() -> list[TableRow]:
 
 
 def _measure_honest(port: int, folder: Path) -> dict[str, Any]:
-    """Post honest callbacks as fast as they are answered; the figures of `bench.load`."""
+    """Post honest callbacks as fast as they are answered; returns the figures of `bench.load`."""
     pack_requests(_honest_callbacks(), folder / "requests")
     command = ("bench.load", str(port), str(HONEST), str(folder / "requests"))
     with start_module(*command, cores=LOAD_CORE) as running:
@@ -63,7 +63,7 @@ def _honest_callbacks() -> Iterator[bytes]:
 
 
 async def _measure_siege(port: int, folder: Path) -> tuple[dict[str, Any], Counter[bytes]]:
-    """The honest figures while the slow ones drip, and how often these were told what when they were cut."""
+    """The honest figures while slow senders drip, and counts of the statuses with which those were cut."""
     path = f"/callbacks/{Ring([KEY]).token(new_ref(time.time_ns() // 1_000_000))}"
     head = f"POST {path} HTTP/1.1\r\nX-Slow: ".encode()
     body = f"POST {path} HTTP/1.1\r\nContent-Length: 100000\r\n\r\n".encode()
@@ -78,7 +78,7 @@ async def _measure_siege(port: int, folder: Path) -> tuple[dict[str, Any], Count
 
 
 async def _drip_request(port: int, begun: bytes, ends: Counter[bytes]) -> None:
-    """Begin a request, send a byte now and then until cut, and come again."""
+    """Begin a request, send a byte now and then until cut, and start again."""
     while True:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         reading = asyncio.create_task(reader.read())

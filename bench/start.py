@@ -1,4 +1,4 @@
-"""From the start of the process to its first answer: the whole service, and a bare uvicorn with a Starlette app."""
+"""Time from process start to the first answer: the whole service, beside a bare uvicorn with a Starlette app."""
 
 import statistics
 import tempfile
@@ -12,7 +12,7 @@ ALTERNATIONS = 11
 
 
 def rows() -> list[TableRow]:
-    """Start to ready, side by side: medians, after one start of each that compiles what is not compiled yet."""
+    """Start to ready, side by side: medians, after one start of each that compiles the modules."""
     pairs = [_measure_pair() for _ in range(1 + ALTERNATIONS)][1:]
     ratio = statistics.median(ours / theirs for theirs, ours in pairs)
     bare, ready = (statistics.median(each) for each in zip(*pairs, strict=True))
@@ -20,7 +20,7 @@ def rows() -> list[TableRow]:
 
 
 def _measure_pair() -> tuple[float, float]:
-    """Seconds: theirs, and ours, which makes its database first: its longer start."""
+    """Seconds: theirs, and ours, which includes creating a database."""
     with tempfile.TemporaryDirectory(dir=".") as folder:
         return _seconds_to_answer("/", 404, "bench.bare"), _seconds_to_answer(
             "/readyz", 200, "receiver", "serve", folder=folder
@@ -29,7 +29,7 @@ def _measure_pair() -> tuple[float, float]:
 
 def _seconds_to_answer(path: str, status: int, *command: str, folder: str = ".") -> float:
     port = free_port()
-    # Compiled once and kept, as where it is installed, though whoever runs this may have told Python to keep nothing.
+    # Keep compiled modules as an installation does, even if this shell sets PYTHONDONTWRITEBYTECODE.
     env = service_env(Path(folder).resolve(), RECEIVER_PORT=str(port), PYTHONDONTWRITEBYTECODE="")
     began = time.perf_counter()
     with start_module(*command, *([str(port)] if command == ("bench.bare",) else []), env=env):

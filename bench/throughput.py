@@ -1,7 +1,7 @@
-"""Durable callbacks against a no-op handler: how much of the rate of answering is left when each is on disk first.
+"""Durable callbacks beside a no-op handler: how much of its rate is left when each callback is on disk first.
 
-Each callback settles a waiting task of its own and owes one notice, with the sends held back; both servers get the same
-requests over the same connections.
+Each callback settles its own waiting task and owes one notice, which is not sent. Both servers get the same requests
+over the same number of connections.
 """
 
 import asyncio
@@ -24,20 +24,20 @@ ALTERNATIONS = 3
 
 
 def load_server(port: int, requests: Path) -> dict[str, Any]:
-    """Drive a server from the other core with what was packed into a file; what `bench.load` prints."""
+    """Send the packed requests to a server from the other core; returns the figures of `bench.load`."""
     with start_module("bench.load", str(port), str(CONNECTIONS), str(requests), cores=LOAD_CORE) as running:
         assert running.stdout is not None
         return dict(json.loads(running.stdout.readline()))
 
 
 def callback_requests(tasks: list[Task]) -> Iterator[bytes]:
-    """The requests that settle these tasks, one each."""
+    """One request for each of these tasks, which settles it."""
     ring = Ring([KEY])
     return (post_request(f"/callbacks/{ring.token(task.ref)}", completed_body(task.task_id or "")) for task in tasks)
 
 
 def measure_server(server: str, folder: Path, requests: Path, count: int) -> dict[str, Any]:
-    """The figures of one server of `bench.servers` under load."""
+    """Load one server of `bench.servers` and return its figures."""
     with start_module("bench.servers", server, env=service_env(folder)) as running:
         port = port_of(running)
         before = cpu_seconds(running.pid)
@@ -49,7 +49,7 @@ def measure_server(server: str, folder: Path, requests: Path, count: int) -> dic
 
 
 def measure_both(count: int) -> dict[str, dict[str, Any]]:
-    """One alternation: the no-op handler, then the receiver."""
+    """Measure the no-op handler, then the receiver."""
     with tempfile.TemporaryDirectory(dir=".") as name:
         folder = Path(name).resolve()
         tasks = waiting_tasks(count)
@@ -60,11 +60,11 @@ def measure_both(count: int) -> dict[str, dict[str, Any]]:
 
 
 def rows(count: int = CALLBACKS) -> list[TableRow]:
-    """Rate, p99 and CPU, each beside the no-op's: medians."""
+    """Rate, p99 and CPU, each beside the no-op handler's: medians."""
     runs = [measure_both(count) for _ in range(ALTERNATIONS)]
 
     def medians(figure: str) -> tuple[float, float, float]:
-        """Ours, the no-op's, and the ratio of the two."""
+        """Ours, the no-op handler's, and the ratio of the two."""
         ours, theirs = ([run[server][figure] for run in runs] for server in ("held", "noop"))
         ratios = [mine / bare for mine, bare in zip(ours, theirs, strict=True)]
         return statistics.median(ours), statistics.median(theirs), statistics.median(ratios)

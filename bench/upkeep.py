@@ -1,6 +1,6 @@
-"""Upkeep of a database of a million tasks: its migration, a backup beside callbacks at full load, retention.
+"""Upkeep of a database of a million tasks: its migration, a backup under full load of callbacks, retention.
 
-The backup runs on the server's core, as it would on a machine that has but one.
+The backup runs on the server's core, as it would on a machine with one core.
 """
 
 import asyncio
@@ -24,8 +24,8 @@ from receiver.store import open_store
 from receiver.upkeep.retention import RetentionPruner
 
 TASKS = 1_000_000
-CHUNK = 5_000  # callbacks: a second's worth
-AROUND = 5  # chunks before the backup, and as many after it
+CHUNK = 5_000  # callbacks: about one second of load
+AROUND = 5  # chunks before the backup, and as many after
 CHUNKS = 60
 OLD = 20_000  # tasks that retention removes
 _DAY_MS = 86_400_000
@@ -33,7 +33,7 @@ BACKUP_MOST_S = 900
 
 
 def rows(count: int = TASKS) -> list[TableRow]:
-    """Migration, backup under load, retention; over a database of `count` tasks."""
+    """Migration, backup under load and retention of a database of `count` tasks."""
     with tempfile.TemporaryDirectory(dir=".") as name:
         folder = Path(name).resolve()
         path = folder / "receiver.db"
@@ -61,7 +61,7 @@ async def _open_and_close(path: Path) -> None:
 
 
 def _measure_backup(folder: Path, path: Path, count: int) -> list[TableRow]:
-    """The rate of callbacks while a backup is made, against the rate before and after it."""
+    """The rate of callbacks during a backup, beside the rate before and after it."""
     tasks = waiting_tasks(CHUNK * CHUNKS)
     asyncio.run(fill_store(path, tasks))
     chunks = []
@@ -92,16 +92,16 @@ def _measure_backup(folder: Path, path: Path, count: int) -> list[TableRow]:
     rates = [statistics.median(each["rate"] for each in which) for which in (beside, alone)]
     p99s = [statistics.median(each["p99_ms"] for each in which) for which in (beside, alone)]
     size = (folder / "backup.db").stat().st_size / (1 << 20)
-    told = f"{size:,.0f} MiB, {len(beside) * CHUNK:,} callbacks in its first {loaded_s:.0f} s"
+    note = f"{size:,.0f} MiB, {len(beside) * CHUNK:,} callbacks in its first {loaded_s:.0f} s"
     return [
-        (f"backup of {count:,} tasks under load", f"{took_s:.0f} s", told),
+        (f"backup of {count:,} tasks under load", f"{took_s:.0f} s", note),
         ("callbacks beside it", f"{rates[0]:,.0f} / s", f"{rates[0] / rates[1]:.2f} of {rates[1]:,.0f} / s without"),
         ("their p99", f"{p99s[0]:.1f} ms", f"without: {p99s[1]:.1f} ms"),
     ]
 
 
 async def _measure_retention(folder: Path, path: Path, old: int) -> list[TableRow]:
-    """How fast old tasks go, each with all that is its own, alone and beside others."""
+    """How fast old tasks are removed with everything that belongs to them, alone and beside other work."""
     store = await open_store(path)
     found = []
     for turn, alone in enumerate((True, False)):
@@ -113,7 +113,7 @@ async def _measure_retention(folder: Path, path: Path, old: int) -> list[TableRo
             pass
         took_s = time.perf_counter() - began
         count = old // 2
-        how = "alone" if alone else "by the running service, which rests in between"
+        how = "alone" if alone else "by the running service, with pauses"
         found.append(
             (
                 f"retention, {how}",
