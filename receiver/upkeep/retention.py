@@ -1,8 +1,8 @@
-"""Retention: removes what is older than it is to be kept, in small turns behind everything else.
+"""Retention: removes what is older than `RETENTION` allows, in small turns behind all other work.
 
-An hourly pass goes through one kind of row after the other, from the oldest on, and stops at the first that is young;
-then the file gives back what is free in it, and a part of the archive is looked through for what belongs to nobody. It
-also tells a person when the disk has no room for callbacks any more.
+An hourly pass goes through one kind of row after the other, oldest first, and stops at the first that is young. Then it
+gives free pages back to the disk, and looks through a part of the archive for orphaned files. The loop also raises
+attention when the disk has no room left for callbacks.
 """
 
 import asyncio
@@ -21,16 +21,16 @@ from receiver.pictures.files import ArchiveFiles
 from receiver.pictures.orphans import OrphanCleanup
 from receiver.store import AgedRow, RemovalResult, Store, Topic, Tx
 
-FIRST_MS = 600_000  # after a start: by then a clock that was wrong at boot has been put right
+FIRST_MS = 600_000  # after a start: by then a clock that was wrong at boot is correct
 EVERY_MS = 3_600_000
 AGAIN_MS = 60_000  # after an error of the store
 TURN_LEAST, TURN_MOST = 16, 200  # rows a transaction
-TURN_S = 0.020  # that it may take
-PAGES, PAGES_ALONE = 64, 2048  # of the file, given back in one transaction
-SPARE_LEAST = 4096  # free pages that are kept for what comes; new rows take them again
+TURN_S = 0.020  # that a transaction may take
+PAGES, PAGES_ALONE = 64, 2048  # of the file that one transaction gives back
+SPARE_LEAST = 4096  # free pages that stay in the file for new rows
 SPARE_SHARE = 10  # likewise: a tenth of the file
 REST_LEAST_S, REST_TIMES = 0.01, 4  # between two turns: four times as long as the last one took
-ATTENTION_MS = 86_400_000  # as long as it is remembered that a cause was told; it may be told again after an hour
+ATTENTION_MS = 86_400_000  # how long we remember a reported cause; after an hour it may be reported again
 _DAY_MS = 86_400_000
 _ROWS_A_TASK = 8  # one callback, picture, copy, notice, send and attempt each, and the task
 
@@ -40,9 +40,9 @@ Key = TypeVar("Key", str, int)
 
 
 def due_keys(rows: Sequence[AgedRow[Key]], days: int, now: int) -> tuple[list[Key], bool]:
-    """The keys of those that ended more than `days` (≥ 1) ago, and whether rows made later may have, too.
+    """The keys of rows that ended more than `days` (≥ 1) ago, and whether later rows may have ended then, too.
 
-    A row that is young says that they have not; one from the future says nothing: the clock was ahead then.
+    A young row shows that they have not. A row from the future shows nothing: the clock was ahead.
     """
     before = now - days * _DAY_MS
     old = [row.key for row in rows if row.ended_at is not None and row.ended_at < before]
@@ -50,7 +50,7 @@ def due_keys(rows: Sequence[AgedRow[Key]], days: int, now: int) -> tuple[list[Ke
 
 
 class _PruneTurn:
-    """One transaction of a pass: how many rows it removed is told by whoever has it."""
+    """One transaction of a pass; its user sets `gone`, the rows that it removed."""
 
     def __init__(self, tx: Tx) -> None:
         self.tx = tx
@@ -58,9 +58,9 @@ class _PruneTurn:
 
 
 class RetentionPruner:
-    """The loop that removes what is old. With `alone` nobody else uses the database, and it need not yield.
+    """The loop that removes what is old. With `alone`, nobody else uses the database, and the loop need not yield.
 
-    `removed` counts rows by kind since it was made; rows that went with a task count as its own.
+    `removed` counts removed rows by kind; rows that go with a task count as tasks.
     """
 
     topic = Topic.PRUNE
@@ -79,22 +79,22 @@ class RetentionPruner:
         self._alone = alone
         self._next_at = policy.started_at + FIRST_MS
         self._to_come: list[str] = []  # kinds of the pass under way, the present one first
-        self._after: str | int | None = None  # the key that was looked at last
+        self._after: str | int | None = None  # the last key looked at
         self._rows = TURN_MOST // 4
         self._shrinking = alone
-        self._asked = False  # by a person, who looks into the log for what came of it
+        self._asked = False  # by a person, who will look for the result in the log
         self._before = Counter[str]()
         self.removed = Counter[str]()
 
     def start_pass_now(self) -> bool:
-        """Let a pass begin now; False if one is under way."""
+        """Begin a pass now; False if one is already running."""
         self._next_at = self._clock()
         self._asked = True
         self._store.wake(self.topic)
         return not self._to_come
 
     async def claim(self) -> str | None:
-        """The kind of rows that is next; None between two passes."""
+        """The next kind of rows; None between two passes."""
         now = self._clock()
         await self._warn_disk_full(now)
         if not self._to_come:
@@ -104,27 +104,27 @@ class RetentionPruner:
         return self._to_come[0]
 
     async def carry_out(self, kind: str) -> None:
-        """One step: look at some rows, and remove those that are old."""
+        """One step: look at some rows, and remove the old ones."""
         try:
             if not await _STEPS[kind](self):
                 self._to_come.pop(0)
                 self._after = None
-        except Unwritable as error:  # the archive's fault holds up nothing else
-            log.warning("%s; it is tried again in an hour", error, extra={"action": "prune.fault"})
+        except Unwritable as error:  # an error of the archive must not hold up the rest
+            log.warning("%s; trying again in an hour", error, extra={"action": "prune.fault"})
             self._to_come.pop(0)
             self._after = None
         except Exception as error:
             known = isinstance(error, StoreError)
             fault = {"action": "prune.fault"}
-            log.warning("%s; retention goes on in a minute", error, exc_info=not known, extra=fault)
+            log.warning("%s; retention continues in a minute", error, exc_info=not known, extra=fault)
             self._to_come, self._next_at = [], self._clock() + AGAIN_MS
             return
         if not self._to_come:
             self._next_at = self._clock() + EVERY_MS
             gone = self.removed - self._before
             if gone or self._asked:
-                told = ", ".join(f"{count:,} of {name}" for name, count in gone.items()) or "nothing, all is young"
-                log.info("retention removed: %s", told, extra={"action": "prune.pass"})
+                counts = ", ".join(f"{count:,} {name}" for name, count in gone.items()) or "nothing is old enough"
+                log.info("retention removed: %s", counts, extra={"action": "prune.pass"})
             self._asked = False
 
     async def next_due(self) -> int | None:
@@ -132,20 +132,18 @@ class RetentionPruner:
         return self._next_at
 
     async def run_full_pass(self) -> None:
-        """One pass, from its beginning to its end. Raises StoreError's children, Unwritable."""
+        """One whole pass. Raises StoreError and Unwritable."""
         for step in _STEPS.values():
             self._after = None
             while await step(self):
                 pass
 
-    # -- the kinds: each step says whether there may be more --
+    # -- the kinds: each step returns whether there may be more --
 
     async def _prune_tasks(self) -> bool:
         old, more = await self._find_due(self._store.pruning.aged_tasks, "", self._keep.tasks, self._tasks_a_turn)
         refs = await self._store.pruning.closed_tasks(old, self._clock()) if old else []
-        await self._files.remove_folders(
-            refs
-        )  # before the rows that know of them, so that a kill leaves no file unknown
+        await self._files.remove_folders(refs)  # before their rows, so that a kill leaves no file without a row
         while refs:
             async with self._begin_turn("tasks") as turn:
                 turn.gone = await turn.tx.pruning.drop_tasks(refs, self._clock(), self._rows)
@@ -161,7 +159,7 @@ class RetentionPruner:
             refs = await self._store.pruning.closed_tasks(some, self._clock())
             await self._files.remove_folders(refs)
             async with self._begin_turn("pictures") as turn:
-                why = f"our copy was removed after {days} {'day' if days == 1 else 'days'}, as RETENTION says"
+                why = f"our copy was removed after {days} {'day' if days == 1 else 'days'}, as set by RETENTION"
                 turn.gone = await turn.tx.pruning.drop_copies(refs, why)
         return more
 
@@ -207,7 +205,7 @@ class RetentionPruner:
         return await self._prune_by_time("idempotency keys", forget_keys)
 
     async def _free_pages(self) -> bool:
-        """Free pages: given back from a tenth of the file on, down to half of that; alone, all of them."""
+        """Give free pages back once they are a tenth of the file, down to half of that; when alone, all of them."""
         free, total = await self._store.pruning.page_counts()
         spare = 0 if self._alone else max(SPARE_LEAST, total // SPARE_SHARE)
         if free <= (spare // 2 if self._shrinking else spare):
@@ -226,7 +224,7 @@ class RetentionPruner:
             await self._orphans.begin_pass(now, whole=self._alone)
         removed, more = await self._orphans.remove_some(now, now - days * _DAY_MS if days else None)
         if removed:
-            self.removed["stray files"] += removed
+            self.removed["orphaned files"] += removed
         if more and not self._alone:
             await asyncio.sleep(max(REST_LEAST_S, REST_TIMES * (time.monotonic() - began)))
         return more
@@ -235,7 +233,7 @@ class RetentionPruner:
 
     @property
     def _tasks_a_turn(self) -> int:
-        """How many tasks make a turn."""
+        """How many tasks fit a turn."""
         return max(1, self._rows // _ROWS_A_TASK)
 
     async def _find_due(
@@ -247,11 +245,11 @@ class RetentionPruner:
         *,
         in_order: bool = True,
     ) -> tuple[list[Key], bool]:
-        """The keys that are due on the next page, and whether to go on; rows `in_order` are as old as they are made."""
+        """The keys due on the next page, and whether to go on. Rows `in_order` end in the order they were made."""
         if not days:
             return [], False
         after = start if self._after is None else self._after
-        rows = await page(after, limit)  # type: ignore[arg-type]  # one kind of key from `start` on
+        rows = await page(after, limit)  # type: ignore[arg-type]  # all keys have the type of `start`
         if rows:
             self._after = rows[-1].key
         old, more = due_keys(rows, days, self._clock())
@@ -268,7 +266,7 @@ class RetentionPruner:
 
     @contextlib.asynccontextmanager
     async def _begin_turn(self, name: str) -> AsyncIterator[_PruneTurn]:
-        """A transaction; the next one is larger or smaller, by how long this one took, and comes after a rest."""
+        """One transaction, then a rest. How long it took decides how large the next one is."""
         async with self._store.write() as tx:
             began = time.monotonic()
             turn = _PruneTurn(tx)
@@ -281,7 +279,7 @@ class RetentionPruner:
             await asyncio.sleep(max(REST_LEAST_S, REST_TIMES * took_s))
 
     async def _warn_disk_full(self, now: int) -> None:
-        """Tell a person, once an hour, that callbacks are no longer stored: for so little there is room."""
+        """Raise attention, once an hour, while the disk is so full that callbacks are not stored."""
         if (why := self._store.disk_full_reason()) is None:
             return
         with contextlib.suppress(StoreError):
@@ -289,8 +287,8 @@ class RetentionPruner:
                 if await raise_attention(
                     tx,
                     "disk",
-                    f"{why[0].upper()}{why[1:]}. Callbacks are answered 503 until there is room: the provider may send "
-                    "them again, and what it does not is asked for later. Free some space now.",
+                    f"{why[0].upper()}{why[1:]}. Callbacks are refused with 503 until there is room. The provider may "
+                    "send them again; we poll for the other results later. Free some space now.",
                     self._policy,
                     now,
                 ):
@@ -307,6 +305,6 @@ _STEPS: dict[str, Callable[[RetentionPruner], Awaitable[bool]]] = {
     "attention": RetentionPruner._prune_attention,
     "keys": RetentionPruner._prune_idempotency_keys,
     "pages": RetentionPruner._free_pages,
-    "stray files": RetentionPruner._remove_orphans,
+    "orphaned files": RetentionPruner._remove_orphans,
 }
-"""What a pass goes through, in this order: tasks first, since with them goes what the others need not look at then."""
+"""The steps of a pass, in order: tasks first, since the rows that go with them are then gone for the other steps."""

@@ -48,7 +48,7 @@ def only(findings: list[Finding], result: CheckResult = CheckResult.FAILED) -> s
 
 def test_a_public_url_that_leads_here_is_well_and_is_asked_nothing_that_is_stored(site: Site) -> None:
     """Nonce, callback URL with and without its slash, and a POST to a token that is nobody's."""
-    assert "leads here" in only(public(site.url), CheckResult.OK)
+    assert "leads to this service" in only(public(site.url), CheckResult.OK)
     assert [method for method, _, _ in site.asked] == ["GET", "GET", "GET", "POST"]
     assert RING.open(site.asked[3][1].split("/")[2]) is None
     assert site.asked[3][2] == MOST
@@ -59,8 +59,8 @@ def test_a_public_url_that_leads_here_is_well_and_is_asked_nothing_that_is_store
     [
         ("GET /doctor", FOUND, "redirects to https://elsewhere.example,", "set PUBLIC_URL"),
         ("GET /doctor", (308, {"Location": "/x"}, b""), "redirects to another path", "set PUBLIC_URL"),
-        ("GET /doctor", (401, {}, b"who are you"), "wants a login", "let /callbacks/ and /doctor/ through"),
-        ("GET /doctor", (403, {}, b""), "forbids it (HTTP 403)", "let /callbacks/ and /doctor/ through"),
+        ("GET /doctor", (401, {}, b"who are you"), "asks for a login", "let /callbacks/ and /doctor/ through"),
+        ("GET /doctor", (403, {}, b""), "forbids access (HTTP 403)", "let /callbacks/ and /doctor/ through"),
         ("GET /doctor", (502, {}, b""), "does not reach the service (HTTP 502)", "systemd/proxy"),
         ("GET /doctor", (200, {}, b"<h1>It works!</h1>"), "something else answers (HTTP 200)", "DNS record"),
         ("GET /doctor", (200, {}, {"nonce": "another", "mac": "x"}), "something else answers", "DNS record"),
@@ -68,12 +68,12 @@ def test_a_public_url_that_leads_here_is_well_and_is_asked_nothing_that_is_store
         ("GET /doctor", (404, {}, REFUSAL), "an older version", "restart the service"),
         ("GET /doctor", (500, {}, b""), "something else answers (HTTP 500)", "systemd/proxy"),
         ("GET /doctor", (200, {}, b"x" * 200_000), "something else answers", "DNS record"),
-        ("GET /doctor", None, "ends the connection without an answer", "see the log"),
+        ("GET /doctor", None, "closes the connection without an answer", "see the log"),
         ("GET /callbacks", FOUND, "a redirected callback is lost", "set PUBLIC_URL"),
         ("GET /callbacks", (404, {}, b""), "a callback URL answers HTTP 404", "systemd/proxy"),
         ("POST /callbacks", FOUND, "a redirected callback is lost", "set PUBLIC_URL"),
         ("POST /callbacks", (405, {}, b""), "a POST to a callback URL answers HTTP 405", "systemd/proxy"),
-        ("POST /callbacks", (403, {}, b""), "forbids it (HTTP 403)", "let /callbacks/"),
+        ("POST /callbacks", (403, {}, b""), "forbids access (HTTP 403)", "let /callbacks/"),
         ("POST /callbacks", (413, {}, b""), "262144 bytes (MAX_BODY) is too large", "client_max_body_size"),
     ],
 )
@@ -117,7 +117,7 @@ def no_names(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_names")
 def test_a_name_that_nobody_knows_is_told() -> None:
-    assert "receiver.invalid is not known: give it an A or AAAA record" in only(public("https://receiver.invalid"))
+    assert "receiver.invalid does not resolve: add an A or AAAA record" in only(public("https://receiver.invalid"))
 
 
 def test_a_port_where_nobody_listens_is_told() -> None:
@@ -129,8 +129,8 @@ def test_silence_is_told_as_what_a_firewall_does(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(http, "TIMEOUT_S", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         text = only(public(f"http://127.0.0.1:{silent.getsockname()[1]}"))
-    assert "in time: let port" in text
-    assert "firewalls" in text
+    assert "in time: open port" in text
+    assert "firewall" in text
 
 
 needs_openssl = pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not on this machine")
@@ -148,26 +148,26 @@ def by_tls(tmp_path: Path, *more: str, name: str = "localhost") -> Iterator[tupl
 def test_a_certificate_that_the_public_does_not_trust_is_told(tmp_path: Path) -> None:
     """Nor does the provider."""
     with by_tls(tmp_path) as (site, trust):
-        assert "nobody trusts the certificate of localhost" in only(public(site.url))
-        assert "leads here" in only(public(site.url, trust=trust), CheckResult.OK)
+        assert "the certificate of localhost is not trusted" in only(public(site.url))
+        assert "leads to this service" in only(public(site.url, trust=trust), CheckResult.OK)
 
 
 @needs_openssl
 def test_a_certificate_that_has_expired_is_told(tmp_path: Path) -> None:
     with on_loopback(Site(), expired(tmp_path)) as site:
         trust = ssl.create_default_context(cafile=str(tmp_path / "localhost.pem"))
-        assert "is not valid now: renew it" in only(public(site.url, trust=trust))
+        assert "has expired or is not valid yet: renew it" in only(public(site.url, trust=trust))
 
 
 @needs_openssl
 def test_a_certificate_for_another_name_is_told(tmp_path: Path) -> None:
     with by_tls(tmp_path, name="other.example") as (site, trust):
-        assert "for other names than localhost: have one issued" in only(public(site.url, trust=trust))
+        assert "for other names than localhost: get a certificate" in only(public(site.url, trust=trust))
 
 
 def test_https_where_http_is_spoken_is_told(site: Site) -> None:
     text = only(public(site.url.replace("http://", "https://")))
-    assert "does not speak TLS: see that a proxy terminates HTTPS there" in text
+    assert "does not speak TLS: check that a proxy terminates HTTPS there" in text
 
 
 def test_a_name_that_only_this_machine_takes_for_itself_is_warned_of(
@@ -179,7 +179,7 @@ def test_a_name_that_only_this_machine_takes_for_itself_is_warned_of(
     url = site.url.replace("localhost", "receiver.example.org")
     well, warned = public(url)
     assert (well.result, warned.result) == (CheckResult.OK, CheckResult.WARNING)
-    assert "where it is 127.0.0.1; from outside it was not tried" in warned.text
+    assert "is 127.0.0.1, so this does not test whether it works from outside" in warned.text
 
 
 # -- the service --
@@ -190,13 +190,16 @@ def service(url: str, ring: Ring | None = RING) -> list[Finding]:
 
 
 def test_a_service_that_is_ready_with_our_keys_is_well(site: Site) -> None:
-    assert "is ready, with these secret keys" in only(service(site.url), CheckResult.OK)
+    assert "is ready, and has the same secret keys" in only(service(site.url), CheckResult.OK)
     assert "is ready" in only(service(site.url, None), CheckResult.OK)
 
 
 def test_a_service_whose_name_nobody_knows_is_not_told_to_be_started() -> None:
     told = only(list(network.check_service("https://receiver.invalid", RING)))
-    assert told == "https://receiver.invalid does not answer: the name receiver.invalid is not known: set SERVER right"
+    assert (
+        told
+        == "https://receiver.invalid does not answer: the host name receiver.invalid does not resolve: correct SERVER"
+    )
 
 
 def test_a_service_that_does_not_run_is_told() -> None:
@@ -207,13 +210,13 @@ def test_a_service_that_does_not_run_is_told() -> None:
 @pytest.mark.parametrize(
     ("begin", "answer", "said"),
     [
-        ("GET /readyz", (200, {}, b"hello"), "is no receiver (HTTP 200): set PORT or SERVER right"),
+        ("GET /readyz", (200, {}, b"hello"), "does not look like a receiver (HTTP 200): correct PORT or SERVER"),
         (
             "GET /readyz",
             (503, {}, {"status": "unready", "why": "the disk is full"}),
             "not ready: the disk is full: see",
         ),
-        ("GET /doctor", (404, {}, REFUSAL), "an older version of receiver: restart it"),
+        ("GET /doctor", (404, {}, REFUSAL), "an older version of receiver answers: restart it"),
         ("GET /doctor", None, "stopped answering"),
     ],
 )
@@ -224,7 +227,9 @@ def test_a_service_that_is_not_as_it_should_be_is_told(site: Site, begin: str, a
 
 def test_a_service_with_other_keys_is_told(site: Site) -> None:
     """It was not restarted, or runs with other settings than these."""
-    assert "has other secret keys: restart it, or give the doctor its settings" in only(service(site.url, OTHERS))
+    assert "has other secret keys: restart it, or give the doctor the service's settings" in only(
+        service(site.url, OTHERS)
+    )
 
 
 # -- the provider and its clock --
@@ -235,7 +240,7 @@ def provider(site: Site, key: str | None = KEY, dates: list[tuple[float, float]]
 
 
 def test_a_key_that_is_taken_is_told_by_the_404_of_a_task_that_does_not_exist(site: Site) -> None:
-    assert "takes the key" in only(provider(site), CheckResult.OK)
+    assert "accepts the key" in only(provider(site), CheckResult.OK)
     [(method, path, _)] = site.asked
     assert (method, path.rpartition("/")[0]) == ("GET", "/generation/task")
 
@@ -249,12 +254,12 @@ def test_a_key_that_is_taken_is_told_by_the_404_of_a_task_that_does_not_exist(si
         (
             (404, {}, b"<h1>Not found</h1>"),
             CheckResult.WARNING,
-            "not in the provider's words: see whether PROVIDER_URL",
+            "not in the provider's format: check PROVIDER_URL",
         ),
         ((429, {}, {"message": "slow down"}), CheckResult.WARNING, "is busy"),
-        ((200, {}, b"<h1>It works!</h1>"), CheckResult.FAILED, "does not answer as the provider does"),
-        ((301, {"Location": "/x"}, b""), CheckResult.FAILED, "does not answer as the provider does"),
-        ((500, {}, b""), CheckResult.FAILED, "does not answer as the provider does"),
+        ((200, {}, b"<h1>It works!</h1>"), CheckResult.FAILED, "this does not look like the provider's answer"),
+        ((301, {"Location": "/x"}, b""), CheckResult.FAILED, "this does not look like the provider's answer"),
+        ((500, {}, b""), CheckResult.FAILED, "this does not look like the provider's answer"),
         (None, CheckResult.FAILED, "the provider does not answer"),
     ],
 )
@@ -270,7 +275,7 @@ def test_what_the_provider_says_to_the_key_is_told_without_the_key(
 @pytest.mark.usefixtures("no_names")
 def test_a_provider_that_cannot_be_found_is_told() -> None:
     [found] = network.check_provider("https://provider.invalid/generation", KEY, [])
-    assert (found.result, found.text) == (CheckResult.FAILED, "the name provider.invalid is not known")
+    assert (found.result, found.text) == (CheckResult.FAILED, "the host name provider.invalid does not resolve")
 
 
 def test_a_key_that_cannot_stand_in_a_header_is_told(site: Site) -> None:
@@ -304,6 +309,6 @@ def test_a_clock_that_is_off_is_told(site: Site, off_s: int, result: CheckResult
 def test_a_date_that_is_none_tells_nothing(site: Site, date: str) -> None:
     dates: list[tuple[float, float]] = []
     site.overrides["GET /generation"] = (404, {"Date": date}, REFUSAL)
-    assert "takes the key" in only(provider(site, dates=dates), CheckResult.OK)
+    assert "accepts the key" in only(provider(site, dates=dates), CheckResult.OK)
     [found] = network.check_clock(dates)
     assert found.result is CheckResult.SKIPPED

@@ -53,23 +53,23 @@ def permissions(state: Path, *named: tuple[str, Path]) -> list[Finding]:
 
 
 def test_a_state_that_is_its_owner_s_alone_is_well(state: Path) -> None:
-    assert "nothing secret is for others to read" in only(permissions(state), CheckResult.OK)
+    assert "other users can read no secrets" in only(permissions(state), CheckResult.OK)
 
 
 def test_a_state_directory_that_the_first_start_makes_is_well(tmp_path: Path) -> None:
-    assert "made at the first start" in only(permissions(tmp_path / "a" / "b"), CheckResult.OK)
+    assert "created at the first start" in only(permissions(tmp_path / "a" / "b"), CheckResult.OK)
 
 
 @pytest.mark.parametrize("name", [*KEPT, "receiver.db", "receiver.db-wal"])
 def test_what_others_may_read_is_told(state: Path, name: str) -> None:
     (state / name).chmod(0o640)
-    assert f"others may read {state / name} (mode 0640): chmod 600 {state / name}" in only(permissions(state))
+    assert f"other users can read {state / name} (mode 0640): chmod 600 {state / name}" in only(permissions(state))
 
 
 def test_a_directory_that_others_may_write_is_told(state: Path) -> None:
     """They could put their own keys in the place of ours."""
     state.chmod(0o777)
-    assert f"and so replace the keys: chmod go-w {state}" in only(permissions(state))
+    assert f"and replace the keys: chmod go-w {state}" in only(permissions(state))
 
 
 @as_root
@@ -88,17 +88,17 @@ def test_a_file_that_locks_the_service_out_is_told(state: Path, name: str) -> No
 def test_a_state_that_is_not_ours_to_see_is_told_with_whose_it_is(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.chown(state, 65534, 65534)
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    assert "is closed to root: run the doctor as nobody or root" in only(permissions(state))
+    assert f"root has no access to {state}: run the doctor as nobody or root" in only(permissions(state))
 
 
 def test_a_file_in_the_place_of_the_directory_is_told(tmp_path: Path) -> None:
     (tmp_path / "state").touch()
-    assert "is no directory: move it away" in only(permissions(tmp_path / "state"))
+    assert "is not a directory: move it away" in only(permissions(tmp_path / "state"))
 
 
 def test_a_place_where_no_directory_can_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert "cannot be made: make" in only(permissions(tmp_path / "file" / "state"))
+    assert "cannot be created: make" in only(permissions(tmp_path / "file" / "state"))
 
 
 def test_a_file_of_settings_with_secrets_that_everybody_may_read_is_told(state: Path, tmp_path: Path) -> None:
@@ -122,17 +122,17 @@ def test_a_file_of_settings_with_secrets_that_everybody_may_read_is_told(state: 
         (
             DiskSpace(GIB - 1, 20 * GIB, 1000, False),
             CheckResult.WARNING,
-            "under 1.0 GiB no picture is archived: free some",
+            "below 1.0 GiB, pictures are not archived: free some",
         ),
-        (DiskSpace(64 << 20, 20 * GIB, 1000, False), CheckResult.WARNING, "no picture is archived"),
+        (DiskSpace(64 << 20, 20 * GIB, 1000, False), CheckResult.WARNING, "pictures are not archived"),
         (
             DiskSpace((64 << 20) - 1, 20 * GIB, 1000, False),
             CheckResult.FAILED,
-            "callbacks are about to be refused: free some",
+            "callbacks will soon be refused: free some",
         ),
         (DiskSpace(0, 20 * GIB, 1000, False), CheckResult.FAILED, "0 bytes of 20 GiB free"),
         (DiskSpace(10 * GIB, 20 * GIB, 0, False), CheckResult.FAILED, "no more files: remove some"),
-        (DiskSpace(10 * GIB, 20 * GIB, 1000, True), CheckResult.FAILED, "is read-only: see"),
+        (DiskSpace(10 * GIB, 20 * GIB, 1000, True), CheckResult.FAILED, "is read-only: find"),
     ],
 )
 def test_a_disk_is_judged_by_what_it_still_takes(found: DiskSpace, result: CheckResult, said: str) -> None:
@@ -148,7 +148,7 @@ def test_the_room_is_that_of_the_place_where_the_state_will_be(tmp_path: Path) -
 
 
 def database(path: Path) -> list[Finding]:
-    return list(machine.database(path))
+    return list(machine.check_database(path))
 
 
 @pytest.mark.anyio
@@ -177,12 +177,12 @@ async def test_a_database_that_nobody_uses_is_left_as_it_was(tmp_path: Path) -> 
 
 
 def test_a_database_that_the_first_start_makes_is_well(tmp_path: Path) -> None:
-    assert "is made at the first start" in only(database(tmp_path / "r.db"), CheckResult.OK)
+    assert "the first start creates it" in only(database(tmp_path / "r.db"), CheckResult.OK)
 
 
 def test_a_database_whose_directory_is_missing_is_told_as_the_start_refuses_it(tmp_path: Path) -> None:
     told = only(database(tmp_path / "nope/r.db"))
-    assert f"there is no directory {tmp_path}/nope for r.db" in told
+    assert f"the directory {tmp_path}/nope of the database r.db does not exist" in told
     assert f"mkdir -p {tmp_path}/nope" in told
 
 
@@ -204,7 +204,7 @@ def test_a_database_from_a_newer_version_is_told(tmp_path: Path) -> None:
 
 def test_a_database_from_an_older_version_is_well_and_told_what_a_start_does(tmp_path: Path) -> None:
     path = a_database(tmp_path / "r.db", "INSERT INTO migrations VALUES (1)")
-    assert "a start brings it" in only(database(path), CheckResult.OK)
+    assert "the next start runs" in only(database(path), CheckResult.OK)
 
 
 def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ async def test_a_database_that_cannot_be_checked_in_time_is_not_called_sound(
     monkeypatch.setattr(looking, "CHECK_MOST_S", -1.0)
     monkeypatch.setattr(looking, "_STEPS", 1)
     assert not inspect_database(tmp_path / "r.db").checked
-    assert "a backup checks its copy whole" in only(database(tmp_path / "r.db"), CheckResult.OK)
+    assert "`receiver backup` checks every page" in only(database(tmp_path / "r.db"), CheckResult.OK)
 
 
 @pytest.mark.anyio
@@ -314,11 +314,13 @@ def test_each_target_is_told_by_itself() -> None:
 
 def test_a_template_that_cannot_be_used_is_a_warning() -> None:
     target = Target(name="team", url="json://127.0.0.1:9/x", template="{{ nobody", style=MessageStyle.TEXT)
-    assert "team: ours is in the place of its template" in only(list(check_targets([target])), CheckResult.WARNING)
+    assert "team: its template fails, so messages use the built-in one" in only(
+        list(check_targets([target])), CheckResult.WARNING
+    )
 
 
 def test_no_target_is_a_warning() -> None:
-    assert "nobody is told anything: set RECEIVER_NOTIFY_URLS" in only(list(check_targets([])), CheckResult.WARNING)
+    assert "so nobody is notified: set RECEIVER_NOTIFY_URLS" in only(list(check_targets([])), CheckResult.WARNING)
 
 
 # -- the bounds of a check --
@@ -334,7 +336,7 @@ def test_a_check_that_hangs_is_left_behind_with_what_it_found_until_then() -> No
     found = checks.run_check("a check", hang, 0.2)
     gate.set()
     assert [(it.check, it.result) for it in found] == [("a check", CheckResult.OK), ("a check", CheckResult.FAILED)]
-    assert "no end within 0.2 s" in found[1].text
+    assert "did not end within 0.2 s" in found[1].text
 
 
 def test_a_check_that_breaks_is_a_finding_that_shows_no_secret() -> None:
@@ -344,7 +346,7 @@ def test_a_check_that_breaks_is_a_finding_that_shows_no_secret() -> None:
     def closed() -> list[Finding]:
         raise PermissionError(13, "Permission denied")
 
-    assert "broke with RuntimeError: that is a fault of ours" in only(checks.run_check("a check", broken))
+    assert "crashed with RuntimeError: please report this bug in receiver" in only(checks.run_check("a check", broken))
     assert "Permission denied: run the doctor as" in only(checks.run_check("a check", closed))
 
 

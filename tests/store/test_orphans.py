@@ -37,7 +37,7 @@ async def swept(store: Store, folder: Path, images: int = 0) -> int:
     """How many files were nobody's, in the whole archive; pictures are kept `images` days."""
     pruner = pruning(store, folder, images=images)
     await pruner.run_full_pass()
-    return pruner.removed["stray files"]
+    return pruner.removed["orphaned files"]
 
 
 async def test_a_folder_whose_task_is_gone_goes_after_a_day(store: Store, tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ async def test_of_a_task_that_keeps_no_copy_nothing_stays(store: Store, tmp_path
     await put(store, task)
     async with store.write() as tx:
         await tx.copies.upsert(
-            [(task.ref, ImageCopy(0, error="our copy was removed after 10 days, as RETENTION says"))]
+            [(task.ref, ImageCopy(0, error="our copy was removed after 10 days, as set by RETENTION"))]
         )
     path = await held(tmp_path, task.ref, SHEET)
     assert await swept(store, tmp_path) == 1
@@ -158,7 +158,7 @@ async def test_a_pass_looks_at_a_part_and_the_next_one_goes_on_there(store: Stor
     for _ in range(17):
         pruner.start_pass_now()
         await passed(pruner)
-        found.append(pruner.removed["stray files"])
+        found.append(pruner.removed["orphaned files"])
     assert found == [3 * passes for passes in range(1, 17)] + [2 * PARTS + 1]
 
 

@@ -193,7 +193,7 @@ async def test_old_pictures_go_and_it_is_told_why(store: Store, tmp_path: Path) 
     old, young = await a_past(store, tmp_path, OLD), await a_past(store, tmp_path, YOUNG)
     await pruning(store, tmp_path, images=10).run_full_pass()
     copies = await store.copies.by_refs([old.ref, young.ref])
-    assert copies[old.ref] == (ImageCopy(0, error="our copy was removed after 10 days, as RETENTION says"),)
+    assert copies[old.ref] == (ImageCopy(0, error="our copy was removed after 10 days, as set by RETENTION"),)
     assert copies[young.ref] == (ImageCopy(0, "0.png", small="0.small.jpg"),)
     assert not folder_of(tmp_path, old.ref).exists()
     assert len(list(folder_of(tmp_path, young.ref).iterdir())) == 3

@@ -52,7 +52,7 @@ async def test_the_doctor_finds_nothing_wrong_through_it(kind: str, tmp_path: Pa
             return list(check_public_url(front.url, web.parts.ring, max_body=most, now=NOW, trust=front.trust))
 
         assert [(it.result, it.text) for it in await asyncio.to_thread(look)] == [
-            (CheckResult.OK, f"{front.url} leads here, and lets callbacks through")
+            (CheckResult.OK, f"{front.url} leads to this service, and callbacks get through")
         ]
 
 

@@ -49,8 +49,8 @@ def only(**seen: Any) -> str:
 def test_pings_that_were_given_up_are_counted_by_target_with_the_command_that_sends_them() -> None:
     told = only(dead=[notice(name, "dead") for name in ("slack", "phone", "slack")])
     assert told == (
-        "3 pings given up: 2 to slack, 1 to phone: `receiver notices list --state dead` says why; then "
-        "`receiver notices redrive`"
+        "3 pings given up: 2 to slack, 1 to phone: see why with `receiver notices list --state dead`, then send them "
+        "with `receiver notices redrive`"
     )
 
 
@@ -63,21 +63,24 @@ def test_targets_that_rest_are_told_with_what_waits_for_them() -> None:
     told = only(
         due=[notice("team", waits_for="rest"), notice("phone", waits_for="rate"), notice("a", waits_for="rest")]
     )
-    assert told.startswith("a, team rest after failures; waiting meanwhile: 1 to team, 1 to a: `receiver notices list")
-    assert only(due=[notice("team", waits_for="rest")]).startswith("team rests after failures")
+    assert told.startswith(
+        "a, team are paused after failures; pings waiting: 1 to team, 1 to a: see why with `receiver notices list"
+    )
+    assert only(due=[notice("team", waits_for="rest")]).startswith("team is paused after failures")
 
 
 def test_a_refused_key_is_told_with_all_that_is_queued_behind_it() -> None:
     """Only the task that was refused is held; the rest waits behind it."""
     told = only(queued=[a_task("queued", held_by="pause"), a_task("queued")])
-    assert told.startswith("2 tasks queued, as the provider refuses the key or the balance: ")
+    assert told.startswith("2 tasks queued, because the provider refuses the key or the balance: ")
 
 
 @pytest.mark.parametrize("state", ["waiting", "lost"])
 def test_an_unsure_task_is_told_with_the_command_that_says_what_can_be_done(state: str) -> None:
     told = only(**{state: [a_task(state, unsure=True)]})
     assert told == (
-        f"1 task unsure: nobody knows whether the provider took it: `receiver tasks show {TASK}` says what can be done"
+        "1 task unsure: the provider may or may not have taken it: "
+        f"see what you can do with `receiver tasks show {TASK}`"
     )
 
 
@@ -94,4 +97,4 @@ def test_an_unsure_task_is_told_with_the_command_that_says_what_can_be_done(stat
 )
 def test_what_goes_on_by_itself_or_is_long_past_is_no_finding(seen: dict[str, Any]) -> None:
     [finding] = found(**seen)
-    assert (finding.result, finding.text) == (CheckResult.OK, "no ping was given up, and no task waits for a person")
+    assert (finding.result, finding.text) == (CheckResult.OK, "no ping was given up, and no task needs a person")

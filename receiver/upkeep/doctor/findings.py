@@ -1,7 +1,7 @@
-"""What the doctor looks at: each check tells what it found and, where something is wrong, what to do about it.
+"""The doctor's findings: each check reports what it found and, if something is wrong, what to do about it.
 
-Settings reach a check as arguments. None of them changes anything, shows a secret, or takes longer than it may: one
-that hangs is left behind, in a thread that does not keep the process from exiting.
+Checks get settings as arguments. They change nothing, show no secrets and have a time limit: one that hangs is
+abandoned, in a thread that does not keep the process from exiting.
 """
 
 import threading
@@ -15,7 +15,7 @@ CHECK_MOST_S = 10.0
 
 
 class CheckResult(StrEnum):
-    """How it is. Only `FAILED` keeps the service from doing its work."""
+    """How a check ended. Only `FAILED` keeps the service from doing its work."""
 
     OK = "ok"
     WARNING = "warning"
@@ -24,7 +24,7 @@ class CheckResult(StrEnum):
 
 
 class Finding(Struct, frozen=True):
-    """One thing that a check found, and the remedy, if it needs one."""
+    """One thing that a check found, and the remedy if it needs one."""
 
     check: str
     result: CheckResult
@@ -33,7 +33,7 @@ class Finding(Struct, frozen=True):
 
 
 def ok(text: str) -> Finding:
-    """All is well. Which check says so is filled in by `bounded`."""
+    """All is well. `run_check` fills in the name of the check."""
     return Finding("", CheckResult.OK, text)
 
 
@@ -48,33 +48,35 @@ def failure(text: str, remedy: str) -> Finding:
 
 
 def skip(text: str, remedy: str | None = None) -> Finding:
-    """It could not be looked at."""
+    """It could not be checked."""
     return Finding("", CheckResult.SKIPPED, text, remedy)
 
 
 def run_check(check: str, look: Callable[[], Iterable[Finding]], most_s: float = CHECK_MOST_S) -> list[Finding]:
-    """What `look` finds, under the name `check`, after `most_s` at the latest: then what it found until then, and that
-    it did not end. Raises nothing that a check may raise."""
+    """Run `look`; returns its findings under the name `check`. What it raises becomes a finding.
+
+    After `most_s` seconds, returns what it found until then, and that it did not end.
+    """
     found: list[Finding] = []
 
     def collect_findings() -> None:
         try:
             found.extend(replace(each, check=check) for each in look())
         except OSError as error:
-            text = f"this could not be looked at: {error.strerror or type(error).__name__}"
+            text = f"the check could not run: {error.strerror or type(error).__name__}"
             found.append(Finding(check, CheckResult.FAILED, text, _ROOT))
-        except Exception as error:  # its text may be anything, a secret too
-            found.append(Finding(check, CheckResult.FAILED, f"this check broke with {type(error).__name__}", _OURS))
+        except Exception as error:  # its text may contain anything, even a secret
+            found.append(Finding(check, CheckResult.FAILED, f"the check crashed with {type(error).__name__}", _OURS))
 
     thread = threading.Thread(target=collect_findings, name=check, daemon=True)
     thread.start()
     thread.join(most_s)
-    told = list(found)
+    findings = list(found)
     if thread.is_alive():
-        told.append(Finding(check, CheckResult.FAILED, f"no end within {most_s:g} s", _HANGS))
-    return told
+        findings.append(Finding(check, CheckResult.FAILED, f"the check did not end within {most_s:g} s", _HANGS))
+    return findings
 
 
 _ROOT = "run the doctor as the service's user or as root"
-_OURS = "that is a fault of ours: please report it"
-_HANGS = "see whether the network, its DNS, or the disk hangs"
+_OURS = "please report this bug in receiver"
+_HANGS = "check whether the network, the DNS or the disk hangs"

@@ -1,4 +1,4 @@
-"""One HTTP request that may go wrong in every way, and why it did in words for a person."""
+"""One HTTP request, and an explanation for a person of whatever goes wrong with it."""
 
 import contextlib
 import ipaddress
@@ -12,14 +12,14 @@ from msgspec import Struct
 
 from receiver import __version__
 
-ANSWER_MOST = 64 * 1024  # bytes of an answer that are read
+ANSWER_MOST = 64 * 1024  # bytes of a reply that are read
 CONNECT_S, TIMEOUT_S = 4.0, 8.0
 _EXPIRED, _NAME = 10, 62  # X509_V_ERR_CERT_HAS_EXPIRED, X509_V_ERR_HOSTNAME_MISMATCH
 _NOT_YET = 9  # X509_V_ERR_CERT_NOT_YET_VALID
 
 
 class HttpReply(Struct, frozen=True):
-    """An answer: its status, the beginning of its body, where it redirects to, and the address that gave it."""
+    """A reply: its status, the beginning of its body, where it redirects to, and the address that sent it."""
 
     status: int
     body: bytes
@@ -27,20 +27,20 @@ class HttpReply(Struct, frozen=True):
     address: str = ""
 
     def json_fields(self) -> dict[str, object]:
-        """The body as a JSON object; nothing if it is none."""
+        """The body as a JSON object; empty if it is not one."""
         try:
             return msgspec.json.decode(self.body, type=dict[str, object])
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return {}
 
     def is_refusal_of_ours(self) -> bool:
-        """Whether it has the shape of every error of our API."""
+        """Whether it has the shape of our API's errors."""
         error = self.json_fields().get("error")
         return isinstance(error, dict) and isinstance(error.get("code"), str)
 
 
 class NoReply(Exception):
-    """There was no answer; the text says why, `remedy` what to do."""
+    """There was no reply; the text says why, `remedy` what to do."""
 
     def __init__(self, text: str, remedy: str) -> None:
         super().__init__(text)
@@ -48,13 +48,13 @@ class NoReply(Exception):
 
 
 class UnknownHost(NoReply):
-    """Nor is it known where to ask: its name is none."""
+    """There was no reply because the host name does not resolve."""
 
 
 def send_request(
     method: str, url: str, *, content: bytes | None = None, trust: ssl.SSLContext | None = None
 ) -> HttpReply:
-    """The answer of `url`; redirects are not followed. `trust` replaces the public authorities. Raises Silent."""
+    """The reply of `url`; redirects are not followed. `trust` replaces the public authorities. Raises NoReply."""
     address = ""
     with (
         _translate_errors(url),
@@ -62,7 +62,7 @@ def send_request(
     ):
         headers = {"User-Agent": f"receiver-doctor/{__version__}", "Accept-Encoding": "identity"}
         with client.stream(method, url, content=content, headers=headers) as answer:
-            with contextlib.suppress(Exception):  # as it is only to warn
+            with contextlib.suppress(Exception):  # the address only serves a warning
                 address = str(answer.extensions["network_stream"].get_extra_info("server_addr")[0])
             body = b""
             for chunk in answer.iter_raw():
@@ -73,7 +73,7 @@ def send_request(
 
 
 def is_internal_address(address: str) -> bool:
-    """Whether an address is of this machine or of a private network."""
+    """Whether an address belongs to this machine or a private network."""
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -94,35 +94,37 @@ def _translate_errors(url: str) -> Iterator[None]:
 
 
 def _explain_error(error: BaseException, url: httpx.URL) -> NoReply:
-    """What an error means, by what it was caused by."""
+    """What an error means, judged by its causes."""
     port = url.port or {"https": 443}.get(url.scheme, 80)
     place = f"{url.host} port {port}"
     causes = list(_cause_chain(error))
     for cause in causes:
         match cause:
             case socket.gaierror():
-                return UnknownHost(f"the name {url.host} is not known", "give it an A or AAAA record, of this server")
+                return UnknownHost(f"the host name {url.host} does not resolve", "add an A or AAAA record for it")
             case ssl.SSLCertVerificationError():
                 return _explain_bad_certificate(cause, url.host)
             case ssl.SSLError():
-                return NoReply(f"{place} does not speak TLS", "see that a proxy terminates HTTPS there")
+                return NoReply(f"{place} does not speak TLS", "check that a proxy terminates HTTPS there")
             case ConnectionRefusedError():
-                return NoReply(f"nothing listens at {place}", "start the proxy there, or set PUBLIC_URL right")
+                return NoReply(f"nothing listens at {place}", "start the proxy there, or correct PUBLIC_URL")
     if any(isinstance(cause, httpx.TimeoutException | TimeoutError) for cause in causes):
-        return NoReply(f"no answer from {place} in time", f"let port {port} through the firewalls, also the hoster's")
+        remedy = f"open port {port} in every firewall, including the hosting company's"
+        return NoReply(f"no answer from {place} in time", remedy)
     if any(isinstance(cause, httpx.ConnectError) for cause in causes):
-        return NoReply(f"{place} cannot be reached", "see whether its address is right, and routed to here")
-    return NoReply(f"{place} ends the connection without an answer", "see the log of what listens there")
+        return NoReply(f"{place} cannot be reached", "check its address, and that it is routed to this machine")
+    return NoReply(f"{place} closes the connection without an answer", "see the log of what listens there")
 
 
 def _explain_bad_certificate(error: ssl.SSLCertVerificationError, host: str) -> NoReply:
     if error.verify_code in (_EXPIRED, _NOT_YET):
-        return NoReply(f"the certificate of {host} is not valid now", "renew it, as the proxy should; check the clock")
+        remedy = "renew it (the proxy should do so by itself), and check this machine's clock"
+        return NoReply(f"the certificate of {host} has expired or is not valid yet", remedy)
     if error.verify_code == _NAME:
-        return NoReply(f"its certificate is for other names than {host}", f"have one issued for {host}")
+        return NoReply(f"its certificate is for other names than {host}", f"get a certificate for {host}")
     return NoReply(
-        f"nobody trusts the certificate of {host} ({error.verify_message})",
-        "use one of a public authority, as Caddy and certbot get them, with its whole chain",
+        f"the certificate of {host} is not trusted ({error.verify_message})",
+        "use one from a public authority, as Caddy and certbot get them, with its whole chain",
     )
 
 

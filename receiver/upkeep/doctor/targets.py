@@ -1,4 +1,4 @@
-"""Whether each target can be used, as far as that is to be known without sending."""
+"""Checks whether each target can be used, as far as that can be known without sending."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,22 +10,24 @@ from receiver.upkeep.doctor.findings import Finding, failure, ok, warning
 
 
 def check_targets(found: Sequence[Target]) -> Iterator[Finding]:
-    """Whether Apprise takes the URL of each, its template renders, its models are known. Blocks for half a second."""
+    """Check that Apprise accepts each URL, that templates render and models are known. Blocks for half a second."""
     if not found:
-        yield warning("there is none: nobody is told anything", "set RECEIVER_NOTIFY_URLS, or [targets.NAME]")
+        yield warning(
+            "there are no targets, so nobody is notified", "set RECEIVER_NOTIFY_URLS, or add a [targets.NAME]"
+        )
     for target in found:
         if wrong := check_target(target):
             yield failure(*_split_remedy(f"{target.name}: {wrong}"))
         elif target.template is not None and (wrong := check_template(target.template, target.style)):
-            mend = f"mend {target.template_file or 'the template'}"
-            yield warning(f"{target.name}: ours is in the place of its template: {wrong}", mend)
+            remedy = f"fix {target.template_file or 'the template'}"
+            yield warning(f"{target.name}: its template fails, so messages use the built-in one: {wrong}", remedy)
         else:
-            yield ok(f"{target.name}: Apprise takes its URL")
+            yield ok(f"{target.name}: Apprise accepts its URL")
         if wrong := check_model_globs(target.models):
             what, _, there_is = wrong.partition("; ")
-            yield warning(f"{target.name}: {what}", f"mend its models; {there_is}")
+            yield warning(f"{target.name}: {what}", f"fix its models; {there_is}")
 
 
 def _split_remedy(text: str) -> tuple[str, str]:
     what, _, remedy = text.partition("; ")
-    return what, remedy or "see https://appriseit.com/services/ for what its URL looks like"
+    return what, remedy or "https://appriseit.com/services/ shows the URLs of each service"

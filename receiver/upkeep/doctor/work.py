@@ -1,6 +1,6 @@
-"""What waits for a person at the running service, by its newest tasks and notices: it may be well, and nobody is told.
+"""Checks the newest tasks and notices for what needs a person: the service may be well, and yet notify nobody.
 
-Pure: who asks the API for them is the doctor's affair. What goes on by itself is no finding.
+Pure: `receiver doctor` asks the API for them. What continues by itself is not a finding.
 """
 
 from collections import Counter
@@ -16,12 +16,12 @@ from receiver.core.types import HoldReason, TaskOrigin, TaskState
 from receiver.upkeep.doctor.findings import Finding, ok, warning
 
 LOOKED_MOST = 100  # of each kind, the newest
-_SETTLING = timedelta(milliseconds=UNSURE_MOST)  # within which a callback is likely to tell
-_OF_INTEREST = timedelta(days=7)  # how long a lost task that nobody did anything about is told again
+_SETTLING = timedelta(milliseconds=UNSURE_MOST)  # within this time a callback probably settles it
+_OF_INTEREST = timedelta(days=7)  # how long we keep reporting a lost task
 
 
 class WorkSnapshot(Struct, frozen=True):
-    """What the API showed: up to `LOOKED_MOST` each."""
+    """What the API listed: up to `LOOKED_MOST` each."""
 
     dead: Sequence[NoticeView]
     due: Sequence[NoticeView]
@@ -31,43 +31,44 @@ class WorkSnapshot(Struct, frozen=True):
 
 
 def check_work(seen: WorkSnapshot, now: datetime) -> Iterator[Finding]:
-    """A warning for each kind of thing that waits for a person, with the command that tells more or mends it."""
+    """A warning for each kind of thing that needs a person, with the command that shows more or fixes it."""
     found = [
         *_check_dead(seen.dead),
         *_check_resting(seen.due),
         *_check_held(seen.queued),
         *_check_unsure([*seen.waiting, *seen.lost], now),
     ]
-    yield from found or [ok("no ping was given up, and no task waits for a person")]
+    yield from found or [ok("no ping was given up, and no task needs a person")]
 
 
 def _check_dead(dead: Sequence[NoticeView]) -> Iterator[Finding]:
     if dead:
         text = f"{_count_text(len(dead), 'ping')} given up: {_by_target(dead)}"
-        yield warning(text, "`receiver notices list --state dead` says why; then `receiver notices redrive`")
+        remedy = "see why with `receiver notices list --state dead`, then send them with `receiver notices redrive`"
+        yield warning(text, remedy)
 
 
 def _check_resting(due: Sequence[NoticeView]) -> Iterator[Finding]:
     if resting := [it for it in due if it.waits_for == WaitReason.REST]:
         names = sorted({it.target for it in resting})
-        verb = "rests" if len(names) == 1 else "rest"
-        text = f"{', '.join(names)} {verb} after failures; waiting meanwhile: {_by_target(resting)}"
-        yield warning(text, f"`receiver notices list --target {names[0]} --history` says why; it goes on by itself")
+        verb = "is" if len(names) == 1 else "are"
+        text = f"{', '.join(names)} {verb} paused after failures; pings waiting: {_by_target(resting)}"
+        yield warning(text, f"see why with `receiver notices list --target {names[0]} --history`; it resumes by itself")
 
 
 def _check_held(queued: Sequence[TaskView]) -> Iterator[Finding]:
     if any(it.held_by == HoldReason.PAUSE for it in queued):
-        text = f"{_count_text(len(queued), 'task')} queued, as the provider refuses the key or the balance"
-        yield warning(text, "mend that, and it goes on by itself; `receiver tasks list --state queued`")
+        text = f"{_count_text(len(queued), 'task')} queued, because the provider refuses the key or the balance"
+        yield warning(text, "fix that, and submissions resume by themselves; see `receiver tasks list --state queued`")
 
 
 def _check_unsure(tasks: Sequence[TaskView], now: datetime) -> Iterator[Finding]:
-    """Those that were asked about, or are about to be: what was only adopted nobody here can send again."""
+    """Unsure tasks that a person was or will be asked about; adopted ones cannot be sent again from here."""
     ours = [it for it in tasks if it.unsure and it.origin == TaskOrigin.SUBMITTED]
     if found := [it for it in ours if _is_stuck(it, now - datetime.fromisoformat(it.submitted_at or it.created_at))]:
         them = "it" if len(found) == 1 else "them"
-        text = f"{_count_text(len(found), 'task')} unsure: nobody knows whether the provider took {them}"
-        yield warning(text, f"`receiver tasks show {found[0].ref}` says what can be done")
+        text = f"{_count_text(len(found), 'task')} unsure: the provider may or may not have taken {them}"
+        yield warning(text, f"see what you can do with `receiver tasks show {found[0].ref}`")
 
 
 def _is_stuck(task: TaskView, since: timedelta) -> bool:
