@@ -10,10 +10,10 @@ ATTENTION_QUIET_MS = 3_600_000
 async def raise_attention(
     tx: Tx, cause: str, text: str, policy: Policy, now: int, task: Task | None = None, *, but: str | None = None
 ) -> bool:
-    """Owe a notice that a person is needed, at most one per cause and hour; whether it was owed now.
+    """Write the notices that a person is needed; False if there were some for this cause within the hour.
 
-    Of a task those are told who hear of it; where nobody of them hears of such, all who do. `but` names a target that
-    is not told: the one it is about.
+    They go to every target that wants attention, except `but`, the one it is about. If it is about a task, they go to
+    those among them that want this task, or to all if there are none.
     """
     if not await tx.notices.raise_attention(cause, text, now, ATTENTION_QUIET_MS):
         return False
@@ -25,11 +25,11 @@ async def raise_attention(
         text=text,
         cause=cause,
     )
-    told = [it for it in policy.targets if NoticeEvent.ATTENTION in it.on and it.name != but]
+    targets = [it for it in policy.targets if NoticeEvent.ATTENTION in it.on and it.name != but]
     if task is not None:
-        told = [it for it in told if wants_task(task, it)] or told
+        targets = [it for it in targets if wants_task(task, it)] or targets
     await tx.notices.insert(
         Notice(target=it.name, event=report.event, report=report, created_at=now, due_at=now, ref=report.ref)
-        for it in told
+        for it in targets
     )
     return True

@@ -1,7 +1,7 @@
-"""Turns: one transaction that records what came back, and claims what goes next, for all targets that wait for either.
+"""Claims of sends. Each turn is one transaction: it records the results that came back and claims the next sends.
 
-What a target is told when is `pacing`'s to say; here it is done. A claim ahead of the worker's asking saves a commit a
-send; what nobody carries in the end is given back.
+`core.pacing` decides what each target gets next and when; this file does it. Sends are claimed before the worker asks
+for them, which saves a commit for each; those that are not carried in the end are released.
 """
 
 import asyncio
@@ -20,25 +20,28 @@ from receiver.core.types import AttemptResult, Clock, Notice, NoticeEvent, Notic
 from receiver.notify.attention import raise_attention
 from receiver.store import Attempt, NewSend, Store, Tx
 
-_GAVE_UP = "A notice to {name} was given up: {error}. Mend the target, then `receiver notices redrive --target {name}`."
+_GAVE_UP = (
+    "A notice to {name} could not be delivered: {error}. "
+    "Fix the target, then send it again with `receiver notices redrive --target {name}`."
+)
 _CIRCUIT_OPEN = (
-    "{name} failed several times in a row and rests between tries: {error}. Nothing is lost meanwhile; what it was not "
-    "told by the end of its tries waits for `receiver notices redrive --target {name}`."
+    "{name} failed several times in a row and is now tried less often: {error}. Nothing is lost: notices that run out "
+    "of tries are kept, and `receiver notices redrive --target {name}` sends them once it works again."
 )
 
 
 class SendResult(Struct, eq=False):
-    """What became of a send that was carried: recorded once."""
+    """What became of a send that was carried. It is recorded once."""
 
     send: Send
     sent: AttemptResult
     attempt: Attempt | None = None  # None: it was not tried
-    due_at: int | None = None  # of the next try; None: there is none
+    due_at: int | None = None  # when it is tried again; None: never
     recorded: bool = False
 
 
 class SendClaims:
-    """Claims and records, for at most `width` sends at once, each under a lease of `lease_ms`."""
+    """Claims sends and records their results: at most `width` claimed at once, each under a lease of `lease_ms`."""
 
     def __init__(
         self, store: Store, policy: Policy, clock: Clock, *, schedule_ms: Sequence[int], lease_ms: int, width: int
@@ -53,25 +56,23 @@ class SendClaims:
         self._targets = {target.name: target for target in policy.targets}
         self._owner = f"{os.getpid()}"
         self._rate_limits: dict[str, RateLimit] = {}
-        self._paused_until: dict[str, int] = {}  # until when we leave a target alone, for a reason of ours
-        self._next_first = 0  # which target is asked first: each gets its turn
+        self._paused_until: dict[str, int] = {}  # targets that we leave alone, for a reason of ours
+        self._next_first = 0  # the target that is looked at first: each gets its turn
         self._turn_lock = asyncio.Lock()
-        self._unrecorded: list[SendResult] = []  # to be recorded
-        self._ready: deque[tuple[Send, int]] = deque()  # claimed, not yet handed out, until when they are ours
-        self._claimed_until: dict[
-            int, int
-        ] = {}  # the sends that are claimed by us and not yet recorded, until when they are ours
-        self._look_again_at: int | None = None  # when the last claim that found nothing said to look again
+        self._unrecorded: list[SendResult] = []
+        self._ready: deque[tuple[Send, int]] = deque()  # claimed and not yet handed out, with the end of the lease
+        self._claimed_until: dict[int, int] = {}  # claimed and not yet recorded: when the lease ends, by send id
+        self._look_again_at: int | None = None  # for after a claim that found nothing
         self._found_nothing = False
 
     async def claim(self) -> Send | None:
-        """The next send, claimed; None while every target is busy, rests, or owes nothing that may be told now."""
+        """The next send, claimed; None while every target is busy, rests, or has nothing that may be sent now."""
         if (send := self._pop_ready()) is not None:
             return send
         self._found_nothing = False
         if not self._targets:
             return None
-        if not self._unrecorded and not self._clock_rewind(self._clock()):  # else there is a turn to be had in any case
+        if not self._unrecorded and not self._clock_rewind(self._clock()):  # else a turn is needed anyway
             plans = await self._current_plans()
             if all(plan.step is SendStep.WAIT for plan in plans.values()):
                 self._found_nothing, self._look_again_at = True, _earliest_time(plans)
@@ -82,22 +83,21 @@ class SendClaims:
         return self._pop_ready()
 
     async def next_due(self) -> int | None:
-        """When `claim` may find something, though nothing that is carried ends before."""
+        """When `claim` may find something, even if no send under way ends before."""
         looked, self._found_nothing = self._found_nothing, False
         if looked:
             return self._look_again_at
         return _earliest_time(await self._current_plans()) if self._targets else None
 
     async def find_waits(self, notices: Sequence[Notice]) -> list[NoticeWait | None]:
-        """What each of these waits for."""
+        """What each of these notices waits for."""
         open_ = [it for it in notices if it.state in (NoticeState.DUE, NoticeState.HELD) and it.target in self._targets]
         names = list({it.target for it in open_})
-        standings = {it.name: it for it in await self._store.sends.target_queues(names)} if names else {}
+        queues = {it.name: it for it in await self._store.sends.target_queues(names)} if names else {}
         now = self._clock()
+        free_at = {name: self._free_at(name, now) for name in names}
         found = {
-            it.id: pacing.notice_wait(
-                it, self._targets[it.target], standings[it.target], now, self._free_at(it.target, now)
-            )
+            it.id: pacing.notice_wait(it, self._targets[it.target], queues[it.target], now, free_at[it.target])
             for it in open_
         }
         return [found.get(it.id) for it in notices]
@@ -107,20 +107,20 @@ class SendClaims:
         self._paused_until[target] = until
 
     def forget_send(self, send: Send) -> None:
-        """Nobody carries it any more."""
+        """It is no longer under way."""
         self._claimed_until.pop(send.id, None)
 
     async def release_ready(self) -> None:
-        """Give back what was claimed and will not be carried."""
+        """Release the sends that were claimed and will not be carried."""
         while self._ready:
             send, _ = self._ready.popleft()
             self._claimed_until.pop(send.id, None)
-            with contextlib.suppress(StoreError):  # then the next start finds that its lease is void
+            with contextlib.suppress(StoreError):  # then the next start voids its lease
                 async with self._store.write() as tx:
                     await tx.sends.release(send)
 
     async def record_result(self, result: SendResult) -> None:
-        """Record it, together with what else waits to be, or find that another's turn did."""
+        """Record a result, with all others that wait; another caller's turn may have done it already."""
         self._unrecorded.append(result)
         try:
             async with self._turn_lock:
@@ -131,7 +131,7 @@ class SendClaims:
                 self._unrecorded.remove(result)
 
     async def _commit_with_fallback(self, own: Sequence[SendResult]) -> None:
-        """A turn for all that waits to be recorded; for our `own` alone, if one of the others breaks its row."""
+        """A turn for all unrecorded results; if that fails, which another's may cause, a turn for our `own` alone."""
         try:
             await self._commit_turn(self._unrecorded)
         except StoreError:
@@ -142,7 +142,7 @@ class SendClaims:
             await self._commit_turn(own)
 
     async def _commit_turn(self, results: Sequence[SendResult]) -> None:
-        """Record what came back, and claim what goes next, for as many targets as there is room for."""
+        """Record these results, and claim the next sends, as many as there is room for."""
         results = list(results)
         now = self._clock()
         set_back = self._clock_rewind(now)
@@ -163,13 +163,13 @@ class SendClaims:
         for send in claimed:
             self._claimed_until[send.id] = now + self._lease_ms
             self._ready.append((send, now + self._lease_ms))
-            if (gate := self._rate_limit(send.target, now)) is not None:
-                gate.count_message(now)
+            if (limit := self._rate_limit(send.target)) is not None:
+                limit.count_message(now)
         if again:
             self._found_nothing, self._look_again_at = True, now
 
     async def _write_result(self, tx: Tx, result: SendResult) -> None:
-        """Into the transaction: what became of a send, and of its target."""
+        """Write what became of a send, and what that means for its target."""
         send, sent, now = result.send, result.sent, self._clock()
         if sent.put_off:
             await tx.sends.release(send, result.due_at)
@@ -185,12 +185,12 @@ class SendClaims:
             ours = await tx.sends.bury_send(send, sent.error, tried=result.attempt is not None)
         if not ours:
             return
-        if result.attempt is None:  # no fault of the target's
+        if result.attempt is None:  # not the target's fault
             await self._raise_target_attention(tx, send.target, _GAVE_UP, sent.error, now)
             return
         failures, next_try = await tx.sends.count_failure(send.target, now)
         until = pacing.rest_until(failures, next_try, now, self._schedule[0])
-        if sent.retry_after_ms and result.due_at is not None:  # it was told to the target, not to this message
+        if sent.retry_after_ms and result.due_at is not None:  # the service asks it of us, not of this message
             until = max(until or 0, now + min(sent.retry_after_ms, pacing.RETRY_AFTER_MOST))
         if until is not None:
             await tx.sends.rest_target(send.target, until)
@@ -200,12 +200,12 @@ class SendClaims:
             await self._raise_target_attention(tx, send.target, _CIRCUIT_OPEN, sent.error, now)
 
     async def _raise_target_attention(self, tx: Tx, name: str, text: str, error: str, now: int) -> None:
-        """A target fails: the others are told."""
-        told = text.format(name=name, error=error.rstrip("."))
-        await raise_attention(tx, f"target:{name}", told, self._policy, now, but=name)
+        """Notify the other targets that this one fails."""
+        words = text.format(name=name, error=error.rstrip("."))
+        await raise_attention(tx, f"target:{name}", words, self._policy, now, but=name)
 
     async def _claim_sends(self, tx: Tx, now: int, room: int) -> tuple[list[Send], bool]:
-        """Up to `room` sends, claimed; and whether there is more to be done at once."""
+        """Up to `room` sends, claimed; and whether more could be done at once."""
         if room <= 0 or not self._targets:
             return [], False
         names = list(self._targets)
@@ -236,7 +236,7 @@ class SendClaims:
         return claimed, again
 
     async def _apply_quiet_hours(self, tx: Tx, plans: dict[str, SendPlan], now: int) -> bool:
-        """Put off what may not be told in quiet hours, and plan anew what may; whether there is more to be put off."""
+        """Postpone what may not be sent in quiet hours, and plan the rest; whether there is more to postpone."""
         again = False
         late: list[str] = []
         for name, plan in plans.items():
@@ -256,7 +256,7 @@ class SendClaims:
         return again
 
     async def _postpone_notices(self, tx: Tx, target: Target, until: int, now: int) -> bool:
-        """Whether there may be more than was put off in one go."""
+        """Postpone a target's notices until the end of its quiet hours; whether there may be more of them."""
         but: Collection[NoticeEvent] = sorted(target.quiet_except)
         moved = (
             await tx.sends.postpone_sends(target.name, until, now, but=but),
@@ -265,21 +265,19 @@ class SendClaims:
         )
         return max(moved) >= pacing.HELD_AT_ONCE
 
-    # -- what is known without the store --
-
-    def _make_plans(self, standings: Sequence[TargetQueue], now: int) -> dict[str, SendPlan]:
+    def _make_plans(self, queues: Sequence[TargetQueue], now: int) -> dict[str, SendPlan]:
         return {
-            it.name: pacing.plan_send(it, self._targets[it.name], now, self._free_at(it.name, now)) for it in standings
+            it.name: pacing.plan_send(it, self._targets[it.name], now, self._free_at(it.name, now)) for it in queues
         }
 
     def _free_at(self, name: str, now: int) -> int:
         paused = self._paused_until.get(name, 0)
-        if paused > now + pacing.PUT_OFF_MS:  # by a clock that was put back
+        if paused > now + pacing.PUT_OFF_MS:  # the clock was put back
             paused = 0
-        gate = self._rate_limit(name, now)
-        return paused if gate is None else max(paused, gate.free_at(now))
+        limit = self._rate_limit(name)
+        return paused if limit is None else max(paused, limit.free_at(now))
 
-    def _rate_limit(self, name: str, now: int) -> RateLimit | None:
+    def _rate_limit(self, name: str) -> RateLimit | None:
         rate = self._targets[name].rate
         if rate is None:
             return None
@@ -292,7 +290,7 @@ class SendClaims:
             send, until = self._ready.popleft()
             if self._clock() < until:
                 return send
-            self._claimed_until.pop(send.id, None)  # another claims it
+            self._claimed_until.pop(send.id, None)  # its lease is over: it is claimed again
         return None
 
     async def _current_plans(self) -> dict[str, SendPlan]:
@@ -300,5 +298,5 @@ class SendClaims:
 
 
 def _earliest_time(plans: dict[str, SendPlan]) -> int | None:
-    """When the first of those that wait may go. What could go now waits for one that is carried, whose end wakes us."""
+    """When the first target that waits may be sent to. One that could be now waits for room; a send's end wakes us."""
     return min((it.at for it in plans.values() if it.step is SendStep.WAIT and it.at is not None), default=None)

@@ -1,8 +1,8 @@
-"""Notices out: claim a send under a lease, render it, send it, record what became of it.
+"""The loop that sends notices: claim a send under a lease, render it, send it, record what became of it.
 
-At least once: a send whose process died is claimed again when its lease runs out. Only a recorded failure advances the
-retry schedule; a success counts whoever holds the claim. One send at a time per target, so a slow one delays no other.
-What goes when is `pacing`'s to say, and `turns` does it.
+Every notice is sent at least once: if the process dies, the send is claimed again when its lease runs out. Only a
+recorded failure uses up a try; a success counts even if another holds the claim by then. Each target has one send at a
+time, so a slow target delays no other. `core.pacing` decides what is sent when, and `claims` claims it.
 """
 
 import asyncio
@@ -24,18 +24,18 @@ from receiver.store.insist import record_with_retries
 from receiver.telemetry import logs
 from receiver.telemetry.metrics import Metrics
 
-CLAIMS_MOST = 10  # without a recorded result: something about this send kills us
-PICTURE_MOST_S = 15.0  # for a digest's contact sheet to be drawn; the lease has room for it
+CLAIMS_MOST = 10  # without a recorded result: something about this send ends the process
+PICTURE_MOST_S = 15.0  # to draw a digest's contact sheet; the lease has room for it
 LEASE_MARGIN_MS = 30_000
 
 log = logging.getLogger(__name__)
 
 
 class NoticeDispatcher:
-    """The loop that sends.
+    """Sends what is due.
 
-    `schedule_ms` are the gaps between tries, `timeout_ms` is what the sender takes at most; `picture` finds what goes
-    with a send, or draws it.
+    `schedule_ms` are the gaps between tries, `timeout_ms` is how long the sender takes at most. `picture` finds or
+    draws the picture for a send.
     """
 
     topic = Topic.NOTIFY
@@ -66,7 +66,7 @@ class NoticeDispatcher:
         self._jitter = jitter
         self._targets = {target.name: target for target in policy.targets}
         self._buried_unknown = False
-        self.width = min(max(1, len(self._targets)), 32)  # even without targets: there may be strangers to bury
+        self.width = min(max(1, len(self._targets)), 32)  # 1 without targets: their notices must be buried
         self._claims = SendClaims(
             store,
             policy,
@@ -77,7 +77,7 @@ class NoticeDispatcher:
         )
 
     async def claim(self) -> Send | None:
-        """The next send, claimed; None while every target is busy, rests, or owes nothing that may be told now."""
+        """The next send, claimed; None while every target is busy, rests, or has nothing that may be sent now."""
         if not self._buried_unknown:
             await self._bury_unknown_targets()
         return await self._claims.claim()
@@ -95,12 +95,12 @@ class NoticeDispatcher:
             self._metrics.count_send(send, state, self._clock())
 
     async def release_send(self, send: Send) -> None:
-        """Give back a send whose end we cannot wait for."""
+        """Release a send that we cannot finish."""
         async with self._store.write() as tx:
             await tx.sends.release(send)
 
     async def close(self) -> None:
-        """Give back what was claimed and will not be carried any more."""
+        """Release the sends that were claimed and will not be carried."""
         await self._claims.release_ready()
 
     async def next_due(self) -> int | None:
@@ -108,15 +108,15 @@ class NoticeDispatcher:
         return await self._claims.next_due()
 
     async def find_waits(self, notices: Sequence[Notice]) -> list[NoticeWait | None]:
-        """What each of these waits for; None for one that is sent, dead, on its way, or waits for its turn alone."""
+        """What each of these notices waits for; None if it is sent, dead, under way, or next."""
         return await self._claims.find_waits(notices)
 
     async def _attempt_send(self, send: Send) -> SendResult:
-        """Send it; what is to be recorded."""
+        """Render and send; the result, which is not recorded yet."""
         first = send.notices[0]
         if send.claims > CLAIMS_MOST:
-            sent = AttemptResult(error=f"claimed {CLAIMS_MOST} times, and each time the process ended")
-            log.error("%s: given up: %s", send.target, sent.error, extra={"action": "notice.dead", "ref": first.ref})
+            sent = AttemptResult(error=f"tried {CLAIMS_MOST} times, and the process ended each time")
+            log.error("%s: gave up: %s", send.target, sent.error, extra={"action": "notice.dead", "ref": first.ref})
             return SendResult(send, sent)
         target = self._targets[send.target]
         reports = tuple(notice.report for notice in send.notices)
@@ -126,7 +126,7 @@ class NoticeDispatcher:
                 log.warning("%s", message.note, extra={"action": "notice.template", "ref": first.ref})
             started = self._clock()
             sent = await self._sender.send(target, message)
-        except asyncio.CancelledError:  # stopping: it may or may not have arrived, and is sent again
+        except asyncio.CancelledError:  # stopping: it may have arrived, and is sent again
             await self.release_send(send)
             raise
         extra = {"action": "notice.failed" if sent.error else "notice.sent", "ref": first.ref}
@@ -148,11 +148,11 @@ class NoticeDispatcher:
             if gap is not None:
                 result.due_at = now + max(gap, min(sent.retry_after_ms or 0, pacing.RETRY_AFTER_MOST))
         if sent.error is not None and result.due_at is None:
-            log.error("%s: given up: %s", send.target, sent.error, extra={**extra, "action": "notice.dead"})
+            log.error("%s: gave up: %s", send.target, sent.error, extra={**extra, "action": "notice.dead"})
         return result
 
     async def _find_picture(self, send: Send, target: Target) -> AttachedPicture | None:
-        """The picture that goes with it: not where none is shown, nor once one was to blame for a failure."""
+        """The picture for a send; None if the target shows none, or a picture caused an earlier failure."""
         if self._picture is None or target.style is MessageStyle.TEXT:
             return None
         if send.tries:
@@ -162,13 +162,13 @@ class NoticeDispatcher:
         try:
             async with asyncio.timeout(PICTURE_MOST_S):
                 return await self._picture(send)
-        except Exception as error:  # whatever it was: the words go without it
-            told = "it took too long" if isinstance(error, TimeoutError) else repr(error)
-            log.warning("%s: sent without its picture: %s", target.name, told, extra={"action": "notice.picture"})
+        except Exception as error:  # whatever it is, the text is sent without a picture
+            why = "drawing it took too long" if isinstance(error, TimeoutError) else repr(error)
+            log.warning("%s: sent without its picture: %s", target.name, why, extra={"action": "notice.picture"})
             return None
 
     async def _bury_unknown_targets(self) -> None:
-        """Notices to targets that are no longer configured are dead, with that reason."""
+        """Mark notices to targets that no longer exist as dead, with that reason."""
         buried = 1
         while buried:
             async with self._store.write() as tx:

@@ -135,5 +135,5 @@ def test_a_body_is_not_split_into_more_than_a_few_messages() -> None:
     assert len(body) <= plugin.PIECES_MOST * service.body_maxlen
     *kept, last = body.split("\n")
     assert kept == lines[: len(kept)]
-    assert last == f"… and {400 - len(kept)} lines more"
+    assert last == f"… and {400 - len(kept)} more lines"
     assert plugin._fit_body(service, "short") == "short"

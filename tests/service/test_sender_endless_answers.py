@@ -145,12 +145,12 @@ async def test_a_thread_that_is_abandoned_ends_though_its_target_goes_on(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each wait of it is short, so that no timeout of its libraries' ever ends it."""
-    monkeypatch.setattr(senders, "_SPARED_S", 0.1, raising=False)
+    monkeypatch.setattr(senders, "_CUT_AFTER_S", 0.1)
     target, first, endless = ENDLESS[kind]
     sender = AppriseSender(timeout_s=0.3)
     with flood(first, endless, 0.01) as (server, port):
         sent = await sender.send(target(port), HELLO)
-        assert (sent.error or "").startswith("no end within")
+        assert (sent.error or "").startswith("not finished within")
 
         ended = await asyncio.to_thread(threads_end, 15)
 
@@ -185,7 +185,7 @@ def test_letting_go_of_a_connection_leaves_it_to_those_that_have_it() -> None:
 
 
 async def test_several_recipients_in_one_url_are_warned_about_once(caplog: pytest.LogCaptureFixture) -> None:
-    """When one of them fails the others are told again at each try, and nothing that we do can spare them that."""
+    """If one of them fails, the others get the message again with every try, and we cannot prevent that."""
     caplog.set_level(logging.WARNING, logger="receiver")
     sender = AppriseSender(timeout_s=60)
     async with mailbox() as (_, one):
@@ -194,6 +194,6 @@ async def test_several_recipients_in_one_url_are_warned_about_once(caplog: pytes
             assert (await sender.send(target, HELLO)).error is None
 
     assert caplog.messages == [
-        "two has several recipients: while one of them fails, the others are told again at each try; "
-        "give each a target of its own"
+        "two has several recipients: if one of them fails, the others get the message again with every try; "
+        "give each recipient its own target"
     ]

@@ -163,7 +163,7 @@ async def test_a_send_ends_though_the_other_side_does_not(answer: str) -> None:
         sent = await sender.send(there.target(), HELLO)
 
         assert sent.error is not None
-        assert sent.error.startswith("no end within 0.3 s")
+        assert sent.error.startswith("not finished within 0.3 s")
         assert not sent.permanent
         assert sender.abandoned_count == 1
     assert sender.abandoned_count == 0
@@ -192,7 +192,7 @@ async def test_too_many_abandoned_threads_put_all_off_until_they_end() -> None:
 
         refused = await sender.send(good.target(), HELLO)
 
-        assert refused.error == "not sent: too many hanging sends (2, to all targets)"
+        assert refused.error == "not sent: too many sends hang (2 over all targets)"
         assert refused.put_off
         assert not refused.permanent
         assert good.bodies == []
@@ -283,7 +283,7 @@ def test_an_abandoned_thread_does_not_keep_the_process() -> None:
 
     ended = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
 
-    assert ended.stdout.startswith("no end within")
+    assert ended.stdout.startswith("not finished within")
     assert ended.stderr == ""
 
 

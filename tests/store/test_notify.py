@@ -119,7 +119,7 @@ async def test_failures_follow_the_schedule_then_it_is_dead_and_the_others_are_t
     assert len(await store.notices.send_attempts([send.id])) == 4
     [told] = await notices(store, event=NoticeEvent.ATTENTION)  # within the hour it is told once
     assert (told.target, told.report.cause) == ("mail", "target:slack"), "the target is not told of itself"
-    assert "slack failed several times in a row and rests" in (told.report.text or "")
+    assert "slack failed several times in a row and is now tried less often" in (told.report.text or "")
 
 
 async def test_a_permanent_failure_is_dead_at_once(store: Store, notify: NoticeDispatcher, sender: FakeSender) -> None:
@@ -130,7 +130,8 @@ async def test_a_permanent_failure_is_dead_at_once(store: Store, notify: NoticeD
     assert (notice.state, notice.attempts, notice.error) == (S.DEAD, 1, "error=404")
     [told] = await notices(store, event=NoticeEvent.ATTENTION)
     assert (told.target, told.report.cause) == ("mail", "target:slack")
-    assert "given up: error=404. Mend the target, then `receiver notices redrive --target slack`" in str(told.report)
+    assert "error=404. Fix the target, then send it again" in str(told.report)
+    assert "`receiver notices redrive --target slack`" in str(told.report)
 
 
 async def test_the_service_may_ask_for_a_longer_wait(

@@ -66,7 +66,7 @@ def test_whatever_comes_back_has_a_text_that_is_one_line(warning: str, answer: s
 
 
 FINAL = {
-    (200, b'{"ok":false,"error":"channel_not_found"}'): "no such channel",
+    (200, b'{"ok":false,"error":"channel_not_found"}'): "this channel does not exist",
     (200, b'{"ok":false,"error":"not_in_channel"}'): "invite",
     (200, b'{"ok":false,"error":"invalid_auth"}'): "token",
     (403, b"invalid_token"): "webhook",
@@ -91,7 +91,7 @@ def test_what_no_try_will_mend_is_for_good_and_says_what_to_do(came: tuple[int, 
 
 
 PASSING = {
-    (200, b'{"ok":false,"error":"ratelimited"}'): "fewer",
+    (200, b'{"ok":false,"error":"ratelimited"}'): "rate or a digest",
     (500, b"rollup_error"): "by itself",
     (503, b"<html>nginx</html>"): "by itself",
     (400, b"invalid_payload"): "check the target's URL",
@@ -195,7 +195,7 @@ def test_how_long_to_wait_is_learned_where_the_answer_says_it(status: int, body:
         ("Failed to send Telegram attachment: Bad Request: PHOTO_INVALID_DIMENSIONS, error=400", True),
         ('Sending email to "***" failed: the mail server says 552 5.3.4 message too large', True),
         ("Failed to send to Slack: error=404: no_service", False),
-        ("no end within 30 s; it may have arrived all the same", False),
+        ("not finished within 30 s; it may have arrived anyway", False),
         ("A Connection error occurred posting to Slack: no answer in time", False),
     ],
 )

@@ -85,15 +85,15 @@ def test_another_models_code_of_a_known_cause_has_its_advice(code: str, like: st
     "error", [None, TaskError(None, "boom"), TaskError("400", "boom"), TaskError("004011098999", "")]
 )
 def test_an_unknown_failure_says_where_to_look(error: TaskError | None) -> None:
-    assert (
-        f"What to do: `receiver tasks show {REF}`" in text(Report(event=NoticeEvent.FAILED, ref=REF, error=error)).body
-    )
+    body = text(Report(event=NoticeEvent.FAILED, ref=REF, error=error)).body
+
+    assert f"What to do: Run `receiver tasks show {REF}`" in body
 
 
 def test_a_lost_task_that_can_be_polled_says_how() -> None:
     message = text(Report(event=NoticeEvent.LOST, ref=REF, label="hero", task_id="d8ejq"))
 
-    assert (message.title, message.kind) == ("? hero lost", MessageKind.WARNING)
+    assert (message.title, message.kind) == ("? hero lost: no result before its deadline", MessageKind.WARNING)
     assert f"receiver tasks poll {REF}" in message.body
     assert "d8ejq" in message.body
 
@@ -102,7 +102,7 @@ def test_a_lost_task_that_cannot_be_polled_is_not_sent_to_the_poll() -> None:
     body = text(Report(event=NoticeEvent.LOST, ref=REF)).body
 
     assert "tasks poll" not in body
-    assert "paid twice" in body
+    assert "pay twice" in body
 
 
 def test_attention_shows_its_text_line_by_line() -> None:
@@ -121,14 +121,24 @@ def test_a_digest_counts_and_gives_each_task_a_line_the_failed_ones_first() -> N
 
     message = text(*reports)
 
-    assert (message.title, message.kind) == ("✗ 3 notices: 1 completed, 1 failed, 1 attention", MessageKind.FAILURE)
+    assert message.title == "✗ 3 notices: 1 completed, 1 failed, 1 needs attention"
+    assert message.kind is MessageKind.FAILURE
     assert message.body.split("\n") == [
         "✗ r2 failed: no luck · $0.0025 https://ping.example.org/tasks/r2",
         "! look",
         f"✓ hero — 4 pictures · $0.05 · 0.9 s https://ping.example.org/tasks/{REF}",
         "",
-        "$0.0525 together",
+        "$0.0525 in total",
     ]
+
+
+def test_a_digest_gives_an_attention_its_text_and_names_the_task_once() -> None:
+    named = Report(event=NoticeEvent.ATTENTION, ref="r1", cause="unparsed", text="Look at the callback of r1.")
+    unnamed = Report(event=NoticeEvent.ATTENTION, ref="r2", cause="unparsed", text="Look at it.")
+
+    first, second, *_ = render((named, unnamed), TEXT).body.split("\n")
+
+    assert (first, second) == ("! Look at the callback of r1.", "! r2: Look at it.")
 
 
 def test_a_digest_without_pages_links_the_first_picture() -> None:

@@ -49,7 +49,7 @@ def test_a_discord_digest_names_the_failed_ones_first() -> None:
     found = embed(DONE, FAILED, LOST)
 
     assert [line[0] for line in found["description"].split("\n")] == ["✗", "?", "✓"]
-    assert found["footer"] == {"text": "$0.05 together"}
+    assert found["footer"] == {"text": "$0.05 in total"}
 
 
 def test_discord_obeys_nothing_from_outside() -> None:

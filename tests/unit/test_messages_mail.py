@@ -91,7 +91,7 @@ def test_a_failure_says_what_to_do() -> None:
 def test_a_digest_names_the_failed_ones_first() -> None:
     lines = plain(mail(DONE, LOST, FAILED, ATTENTION))
 
-    assert lines[0] == "✗ 4 notices: 1 completed, 1 failed, 1 lost, 1 attention"
+    assert lines[0] == "✗ 4 notices: 1 completed, 1 failed, 1 lost, 1 needs attention"
     assert [line[0] for line in lines[1:] if not line.startswith("http")] == ["✗", "?", "!", "✓", "$"]
 
 

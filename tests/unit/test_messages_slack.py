@@ -71,12 +71,12 @@ def test_a_failure_says_why_and_what_to_do_in_red() -> None:
 def test_a_digest_names_the_failed_ones_first_and_shows_the_sheet_of_all() -> None:
     found = payload(DONE, DONE, FAILED, LOST, ATTENTION)
 
-    assert of("header", found)[0]["text"]["text"] == "✗ 5 notices: 2 completed, 1 failed, 1 lost, 1 attention"
+    assert of("header", found)[0]["text"]["text"] == "✗ 5 notices: 2 completed, 1 failed, 1 lost, 1 needs attention"
     lines = of("section", found)[0]["text"]["text"].split("\n")
     assert [line[0] for line in lines] == ["✗", "?", "!", "✓", "✓"]
     assert lines[3] == f"✓ <https://ping.example.org/tasks/{REF}|hero — 4 pictures> · $0.05 · 1 min 12 s"
     assert of("image", found)[0]["image_url"] == SHEET.url
-    assert of("context", found)[0]["elements"][0]["text"] == "$0.10 together"
+    assert of("context", found)[0]["elements"][0]["text"] == "$0.10 in total"
 
 
 def test_a_long_digest_counts_what_it_does_not_name() -> None:

@@ -48,7 +48,7 @@ def test_a_failure_and_a_digest_have_their_words() -> None:
         "✗ poster failed: no <\u200bluck> (004007098: Submit it again, perhaps with another prompt or picture.)"
     )
     digest = written(template, DONE, LOST, FAILED)
-    assert digest.title == "failed: 3 for $0.05 together"
+    assert digest.title == "failed: 3 for $0.05 in total"
     assert [line[0] for line in digest.body.split("\n")] == ["✗", "?", "✓"]
 
 
@@ -128,13 +128,8 @@ BROKEN = {
     "t\n{{ 1 // 0 }}": "line 2: ",
     "": "its first line, the title, is empty",
     "{{ '' }}\n": "its first line, the title, is empty",
-    "t\n{% for n in range(100000000) %}x{% endfor %}": "range() is for up to 1000",
+    "t\n{% for n in range(100000000) %}x{% endfor %}": "range() has more than 1000 items",
     "t\n{% for n in range(1000) %}abcd{{ title }}{% endfor %}": "it writes more than 3500 characters",
-    "t\n{{ 'x' * 1000000000 }}": "* is for numbers",
-    "t\n{{ 9 ** 9 ** 9 }}": "** is for numbers",
-    "t\n{{ '%1000000000d' % 1 }}": "% is for numbers",
-    "t\n{{ '{:>1000000000}'.format(1) }}": "line 2: ",
-    "t\n{{ 'x'.center(1000000000) }}": "line 2: ",
     "t\n{{ ''.__class__.__mro__ }}": "line 2: ",
     "t\n{{ prompt|safe }}": "line 2: No filter named 'safe'",
     "t\n{% include 'x' %}": "line 2: ",
@@ -176,7 +171,7 @@ def test_what_is_too_much_for_slack_in_ascii_is_too_much() -> None:
 
     message = written(template, DONE, style=MessageStyle.SLACK)
 
-    assert "more than the service takes" in (message.note or "")
+    assert "more than the service accepts" in (message.note or "")
     assert len(message.blocks or "") < 35_000
 
 
@@ -201,34 +196,6 @@ def test_jinja2_is_not_imported_before_there_is_a_template() -> None:
     )
 
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
-
-
-DOUBLED = "t\n{% set x = 'aaaaaaaaaa' %}"
-ENDLESS = {
-    "t\n" + "{% for a in range(1000) %}" * 3 + "{% endfor %}" * 3: "more than 10000 rounds",
-    "t\n" + "{% for a in body %}" * 3 + "{% endfor %}" * 3: "more than 10000 rounds",
-    "t\n{% for a in 'ab' recursive %}{{ loop('ab') }}{% endfor %}": "cannot be recursive",
-    "t\n{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(40) }}": "10000 rounds",
-    DOUBLED + "{% set x = x ~ x %}" * 24 + "{{ x|length }}": "more than 100000 characters",
-    DOUBLED + "{% set x = x + x %}" * 24 + "{{ x|length }}": "more than 100000 characters",
-    DOUBLED + "{% set x = [x, x] + [x, x] %}" * 24 + "{{ x }}": "more than 100000 characters",
-    DOUBLED + "{% set x %}{{ x }}{{ x }}{% endset %}" * 24 + "{{ x|length }}": "more than 10000 rounds",
-    DOUBLED + "{% set x = x|replace('a', 'aaaaaaaaaa') %}" * 7 + "{{ x|length }}": "more than 100000 characters",
-    DOUBLED + "{% set x = x.replace('a', 'aaaaaaaaaa') %}" * 7 + "{{ x|length }}": "more than 100000 characters",
-    "t\n{% set n = 10 %}" + "{% set n = n * n %}" * 22 + "{{ n > 1 }}": "for numbers of up to 64 digits",
-}
-
-
-@pytest.mark.parametrize(("template", "said"), ENDLESS.items())
-def test_a_template_cannot_hold_its_caller(template: str, said: str) -> None:
-    """What would count to infinity, or double itself, is told in a line; without a bound it would not end."""
-    assert said in (check_template(template, MessageStyle.TEXT) or "")
-
-
-def test_what_a_template_takes_is_counted_anew_for_each_ping() -> None:
-    template = "t\n{% for a in range(900) %}{% for b in range(9) %}{% endfor %}{% endfor %}{{ loops|default('x') }}"
-
-    assert [written(template, DONE).note for _ in range(3)] == [None] * 3
 
 
 def test_a_loop_knows_its_length_and_a_digest_of_many_is_within_the_bounds() -> None:

@@ -1,6 +1,6 @@
-"""What is to be said of one report, or of several, in clean and bounded words.
+"""What a message says about one report, or about several, in clean and bounded words.
 
-How it is written is left to each style's file.
+How a service wants it written is left to each style's file.
 """
 
 from collections import Counter
@@ -27,12 +27,12 @@ NAME_MOST = 80  # characters, as all of these
 PROMPT_MOST = 300
 ERROR_MOST = 400
 TEXT_MOST = 1_100
-ITEM_TEXT_MOST = 300  # of an attention among others
+ITEM_TEXT_MOST = 300  # of an attention in a digest
 IMAGES_MOST = 50
 ITEMS_MOST = 40  # tasks that a digest names
 
-_UNCONFIRMED = "Unconfirmed: a callback said so, and the provider could not be asked. Look before you rely on it."
-_LOST = "No end of it was heard before its deadline. It is not given up: a late callback still settles it."
+_UNCONFIRMED = "Unconfirmed: a callback reports this, but we could not confirm it. Check before you rely on it."
+_LOST = "If a result still arrives, it counts."
 
 _MARK = {NoticeEvent.COMPLETED: "✓", NoticeEvent.FAILED: "✗", NoticeEvent.LOST: "?", NoticeEvent.ATTENTION: "!"}
 _KIND = {
@@ -45,24 +45,24 @@ _CAUSES = {
     "callbacks-stopped": "callbacks no longer arrive",
     "provider-key": "the provider refuses our key or balance",
     "target": "notices to {} fail",
-    "task-id": "two ids for one task",
-    "unconfirmed": "an end that nobody could confirm",
-    "unparsed": "a callback that could not be read",
-    "withdrawn": "withdrawn, and yet it ended",
-    "unsure": "nobody knows whether it was taken",
+    "task-id": "one task has two ids",
+    "unconfirmed": "a result could not be confirmed",
+    "unparsed": "a callback could not be read",
+    "withdrawn": "cancelled, but it ran anyway",
+    "unsure": "we do not know whether the provider accepted it",
 }
 _WORST_FIRST = (NoticeEvent.FAILED, NoticeEvent.LOST, NoticeEvent.ATTENTION, NoticeEvent.COMPLETED)
 
 
 class TextLine(Struct, frozen=True):
-    """Clean, bounded words, and perhaps a URL that belongs to them, as it came."""
+    """Clean, bounded words, and perhaps a URL that belongs to them, unchanged."""
 
     text: str
     url: str | None = None
 
 
 class ReportContent(Struct, frozen=True):
-    """One report. Every text is one line without markup, empty where there is nothing to say."""
+    """One report. Every text is one line without markup, and empty if there is nothing to say."""
 
     title: str
     kind: MessageKind
@@ -74,7 +74,7 @@ class ReportContent(Struct, frozen=True):
     doubt: str
     pictures: tuple[TextLine, ...]  # the provider's own links
     more: int  # pictures that are not among them
-    trouble: tuple[str, ...]  # what is wrong, and last what to do about it
+    trouble: tuple[str, ...]  # what is wrong; the last line says what to do about it
     ref: str
     page: str | None
     note: str = ""  # about the message itself
@@ -86,7 +86,7 @@ class ReportContent(Struct, frozen=True):
 
 
 class DigestItem(Struct, frozen=True):
-    """One report among several: a headline, its cost and duration, and where to see it."""
+    """One report in a digest: a headline, its cost and duration, and where to see it."""
 
     headline: str
     figures: str
@@ -110,8 +110,11 @@ class DigestContent(Struct, frozen=True):
     note: str = ""
 
 
-def build_content(reports: tuple[Report, ...], links: PublicLinks) -> ReportContent | DigestContent:
-    """What is to be said of `reports`, which are one or more."""
+Content = ReportContent | DigestContent
+
+
+def build_content(reports: tuple[Report, ...], links: PublicLinks) -> Content:
+    """What a message says about `reports`, of which there is at least one."""
     return build_report(reports[0], links) if len(reports) == 1 else build_digest(reports, links)
 
 
@@ -139,39 +142,39 @@ def build_report(report: Report, links: PublicLinks) -> ReportContent:
 
 
 def build_digest(reports: tuple[Report, ...], links: PublicLinks) -> DigestContent:
-    """Several reports, those that failed first."""
+    """Several reports, the failed ones first."""
     costs = [report.cost for report in reports if report.cost is not None and is_plausible_cost(report.cost)]
     return DigestContent(
         title=_digest_title(reports),
         kind=worst_kind(reports),
         items=tuple(_digest_item(report, links) for report in rank_worst_first(reports)[:ITEMS_MOST]),
         count=len(reports),
-        total=f"{format_usd(sum(costs, Decimal(0)))} together" if any(costs) else "",
+        total=f"{format_usd(sum(costs, Decimal(0)))} in total" if any(costs) else "",
     )
 
 
 def report_headline(report: Report) -> str:
-    """What happened to whom, in at most TITLE_MOST characters."""
+    """Which task, and what happened to it, in at most TITLE_MOST characters."""
     mark, name = _MARK[report.event], _task_name(report)
     doubt = "" if report.confirmed else " (unconfirmed)"
     match report.event:
         case NoticeEvent.COMPLETED:
-            said = f"{name} — {count_pictures(report.images)}{doubt}"
+            words = f"{name} — {count_pictures(report.images)}{doubt}"
         case NoticeEvent.FAILED:
             why = one_line(report.error.message or report.error.code or "", TITLE_MOST) if report.error else ""
-            said = f"{name} failed{doubt}" + (f": {why}" if why else "")
+            words = f"{name} failed{doubt}" + (f": {why}" if why else "")
         case NoticeEvent.ATTENTION:
             first = _attention_cause(report) or one_line(
                 strip_control_chars(report.text or "", TEXT_MOST).strip().partition("\n")[0], TITLE_MOST
             )
-            said = f"{name}: {first}" if report.label or report.ref else first or "attention"
-        case _:
-            said = f"{name} {report.event}{doubt}"
-    return truncate_text(f"{mark} {said}", TITLE_MOST)
+            words = f"{name}: {first}" if report.label or report.ref else first or "attention"
+        case NoticeEvent.LOST:
+            words = f"{name} lost: no result before its deadline"
+    return truncate_text(f"{mark} {words}", TITLE_MOST)
 
 
 def worst_kind(reports: tuple[Report, ...]) -> MessageKind:
-    """The worst of what they are."""
+    """The kind of the worst of them."""
     kinds = {
         _KIND[r.event] if r.confirmed or r.event is not NoticeEvent.COMPLETED else MessageKind.WARNING for r in reports
     }
@@ -183,12 +186,12 @@ def worst_kind(reports: tuple[Report, ...]) -> MessageKind:
 
 
 def rank_worst_first(reports: tuple[Report, ...]) -> list[Report]:
-    """The worst first; among equals the order stays."""
+    """The worst first; equal ones keep their order."""
     return sorted(reports, key=lambda report: _WORST_FIRST.index(report.event))
 
 
 def worst_event(reports: tuple[Report, ...]) -> NoticeEvent:
-    """The event that a reader should hear of first."""
+    """The event that a reader should see first."""
     return next(event for event in _WORST_FIRST if any(report.event is event for report in reports))
 
 
@@ -211,7 +214,7 @@ def failure_advice(report: Report) -> str:
 
 
 def _attention_cause(report: Report) -> str | None:
-    """What an attention is about, in a few words; its cause may name a task or a target behind a colon."""
+    """What an attention is about, in a few words; its cause may name a task or a target after a colon."""
     kind, _, about = (report.cause or "").partition(":")
     return _CAUSES[kind].format(one_line(about, TITLE_MOST)) if kind in _CAUSES else None
 
@@ -224,7 +227,7 @@ def _failure_lines(report: Report) -> tuple[str, ...]:
     if report.event is NoticeEvent.FAILED:
         error = report.error or TaskError(None, "")
         code = one_line(error.code or "", NAME_MOST)
-        words = one_line(error.message, ERROR_MOST) or "the provider did not say why"
+        words = one_line(error.message, ERROR_MOST) or "the provider gave no reason"
         return (
             f"Error {code}: {words}" if code else f"Error: {words}",
             f"What to do: {failure_advice(report)}",
@@ -236,19 +239,22 @@ def _failure_lines(report: Report) -> tuple[str, ...]:
 
 def _digest_title(reports: tuple[Report, ...]) -> str:
     counted = Counter(report.event for report in reports)
-    return f"{_MARK[worst_event(reports)]} {len(reports)} notices: " + ", ".join(
-        f"{counted[event]} {event}" for event in NoticeEvent if counted[event]
-    )
+    counts = [f"{counted[event]} {event}" for event in NoticeEvent if counted[event] and event != NoticeEvent.ATTENTION]
+    if people := counted[NoticeEvent.ATTENTION]:
+        counts.append(f"{people} {'needs' if people == 1 else 'need'} attention")
+    return f"{_MARK[worst_event(reports)]} {len(reports)} notices: {', '.join(counts)}"
 
 
 def _digest_item(report: Report, links: PublicLinks) -> DigestItem:
     page = links.task_url(report.ref) if report.ref else None
     first = min(report.images, key=lambda image: image.image_no, default=None)
-    said = report_headline(report)
-    if report.event is NoticeEvent.ATTENTION and (words := one_line(report.text or "", ITEM_TEXT_MOST)) not in said:
-        said = f"{said}: {words}"  # they say what to do
+    headline = report_headline(report)
+    if report.event is NoticeEvent.ATTENTION and (words := one_line(report.text or "", ITEM_TEXT_MOST)):
+        name = _task_name(report)  # the text says what to do, and usually names the task
+        unnamed = (report.label or report.ref) and name not in words
+        headline = f"{_MARK[report.event]} {name}: {words}" if unnamed else f"{_MARK[report.event]} {words}"
     return DigestItem(
-        headline=said,
+        headline=headline,
         figures=join_nonempty(format_usd(report.cost), format_duration(report.duration_ms)),
         kind=worst_kind((report,)),
         url=page or (first.url if first else None),

@@ -1,28 +1,32 @@
-"""As many links or tasks as there is room for, and in their place how many are missing."""
+"""As many links or tasks as there is room for, and then how many more there are."""
 
 from collections.abc import Callable, Iterable
 
 from receiver.notify.messages.content import DigestContent, DigestItem, ReportContent, TextLine
 
 
-def fit_links(told: ReportContent, room: int, write: Callable[[TextLine], str]) -> list[str]:
-    """What `write` makes of the pictures' links in at most `room` characters, up to the first of which it makes
-    nothing; and last how many more there are, unless none is shown."""
-    found = _take_fitting(map(write, told.pictures), room, least=0)
-    missing = told.more + len(told.pictures) - len(found)
+def fit_links(content: ReportContent, room: int, write: Callable[[TextLine], str]) -> list[str]:
+    """The pictures' links as `write` writes them, in at most `room` characters; last, how many more there are.
+
+    Stops at the first link that `write` turns into nothing. Empty if not even one fits.
+    """
+    found = _take_fitting(map(write, content.pictures), room, least=0)
+    missing = content.more + len(content.pictures) - len(found)
     return [*found, _count_missing(missing)] if found and missing else found
 
 
-def fit_items(told: DigestContent, room: int, write: Callable[[DigestItem], str]) -> list[str]:
-    """What `write` makes of the tasks in at most `room` characters, of the first in any case; and last how many more
-    there are."""
-    found = _take_fitting(map(write, told.items), room, least=1)
-    missing = told.count - len(found)
+def fit_items(content: DigestContent, room: int, write: Callable[[DigestItem], str]) -> list[str]:
+    """The tasks as `write` writes them, in at most `room` characters; last, how many more there are.
+
+    The first is shown even if it does not fit.
+    """
+    found = _take_fitting(map(write, content.items), room, least=1)
+    missing = content.count - len(found)
     return [*found, _count_missing(missing)] if missing else found
 
 
 def _take_fitting(parts: Iterable[str], room: int, *, least: int) -> list[str]:
-    """Up to four characters may stand between two of them (Telegram's `<br>`)."""
+    """The first parts that fit, at least `least`; with room for four characters between two (Telegram's `<br>`)."""
     found: list[str] = []
     for part in parts:
         room -= len(part) + 4

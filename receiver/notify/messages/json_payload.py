@@ -1,4 +1,4 @@
-"""JSON for the services that take a payload of ours whole, as a template of Apprise's."""
+"""JSON payloads, which Apprise's Slack and Discord plugins take as a template."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -11,8 +11,8 @@ JSON_MOST = 34_000  # bytes; Apprise's Slack and Discord plugins read 35,000
 def pack_json(make: Callable[[int], Json], rooms: tuple[int, ...]) -> str:
     """The first of `make(room)` that is small enough, or the last; `rooms` are characters for links and items.
 
-    ASCII, since Apprise reads the file in whatever encoding the system prefers. Without two opening braces in a row,
-    since Apprise replaces `{{app_title}}` and its like wherever they stand; JSON reads the other spelling the same.
+    The JSON is ASCII, since Apprise reads the file in the system's encoding. It has no two opening braces in a row,
+    since Apprise would replace `{{app_title}}` and its like; the second brace is escaped.
     """
     text = ""
     for room in rooms:
@@ -23,7 +23,7 @@ def pack_json(make: Callable[[int], Json], rooms: tuple[int, ...]) -> str:
 
 
 def join_in_chunks(parts: list[str], most: int, between: str) -> Iterator[str]:
-    """`parts` joined into texts of at most `most` characters; none of them is longer than that."""
+    """`parts` joined into texts of at most `most` characters. No part may be longer than that."""
     held = ""
     for part in parts:
         if held and len(held) + len(between) + len(part) > most:

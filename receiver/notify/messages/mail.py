@@ -1,7 +1,7 @@
-"""HTML for email: inline styles for the many clients that read nothing else, a style sheet for the dark.
+"""HTML for email: inline styles, since many clients read nothing else, and a style sheet for dark mode.
 
-Apprise makes the plain part out of it: each block becomes a line, the space between two blocks a blank one, and of a
-link only its words are left. So every URL stands there in words, once, in small print.
+Apprise makes the plain part from it: each block becomes a line, a space between blocks an empty line, and only the
+words of a link remain. So every URL is also written out, once, in small print.
 """
 
 import html
@@ -11,11 +11,11 @@ from msgspec.structs import replace
 
 from receiver.core.sanitize import encode_url, web_url
 from receiver.core.types import AttachedPicture
-from receiver.notify.messages.content import DigestContent, DigestItem, ReportContent, TextLine
+from receiver.notify.messages.content import Content, DigestContent, DigestItem, ReportContent, TextLine
 from receiver.notify.messages.message import MessageKind
 
-SHEET = "sheet.jpg"  # what the sender attaches the contact sheet as; `files.SHEET` is the same
-LINKS_MOST = 60_000  # characters of all URLs; a mail above some 100 KB is cut short by those who show it
+SHEET = "sheet.jpg"  # the name by which the sender attaches the contact sheet
+LINKS_MOST = 60_000  # characters of all URLs; mail clients cut a mail of more than about 100 KB
 
 _COLOURS = {
     MessageKind.SUCCESS: "#1a7f37",
@@ -32,15 +32,15 @@ _DARK = """:root{color-scheme:light dark}
 .success{color:#57ab5a !important}.failure{color:#f47067 !important}.warning{color:#d4a72c !important}}"""
 
 
-def render_mail(told: ReportContent | DigestContent, picture: AttachedPicture | None) -> str:
+def render_mail(content: Content, picture: AttachedPicture | None) -> str:
     """The whole mail. It shows the picture as `cid:sheet.jpg`."""
-    inner = _render_report(told, picture) if isinstance(told, ReportContent) else _render_digest(told, picture)
-    return wrap_in_page(told, inner)
+    inner = _render_report(content, picture) if isinstance(content, ReportContent) else _render_digest(content, picture)
+    return wrap_in_page(content, inner)
 
 
-def wrap_in_page(told: ReportContent | DigestContent, inner: str) -> str:
-    """`inner` on our card, under a stripe of the kind's colour."""
-    title = html.escape(told.title)
+def wrap_in_page(content: Content, inner: str) -> str:
+    """`inner` on a card, under a stripe in the kind's colour."""
+    title = html.escape(content.title)
     return (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -50,65 +50,65 @@ def wrap_in_page(told: ReportContent | DigestContent, inner: str) -> str:
         '<table role="presentation" class="page" width="100%" cellpadding="0" cellspacing="0" border="0"'
         ' style="background:#f3f4f6"><tr><td align="center" style="padding:20px 10px">'
         '<table role="presentation" class="card" width="100%" cellpadding="0" cellspacing="0" border="0"'
-        f' style="max-width:600px;table-layout:fixed;background:#ffffff;border-top:4px solid {_COLOURS[told.kind]};'
+        f' style="max-width:600px;table-layout:fixed;background:#ffffff;border-top:4px solid {_COLOURS[content.kind]};'
         f'border-radius:6px"><tr><td class="ink" style="padding:22px 24px;{_FONT};font-size:15px;line-height:1.5;'
         f'color:#1f2328;text-align:left">{inner}</td></tr></table></td></tr></table></body></html>'
     )
 
 
-def sheet_image(told: ReportContent | DigestContent, picture: AttachedPicture | None) -> str:
-    """The contact sheet, in line."""
+def sheet_image(content: Content, picture: AttachedPicture | None) -> str:
+    """The contact sheet, inline."""
     if picture is None:
         return ""
-    alt = html.escape(f"The pictures: {told.title[2:]}")
+    alt = html.escape(f"The pictures: {content.title[2:]}")
     return (
         f'<div style="margin:0 0 16px"><img src="cid:{SHEET}" alt="{alt}" width="552"'
         ' style="display:block;width:100%;max-width:552px;height:auto;border:0;border-radius:4px"></div>'
     )
 
 
-def _render_report(told: ReportContent, picture: AttachedPicture | None) -> str:
-    text = "".join(_paragraph(_mark_code(line), "margin:0 0 4px") for line in told.text)
-    facts = (("Model", told.model), ("Cost", told.cost), ("Took", told.took), ("Task", told.ref))
+def _render_report(content: ReportContent, picture: AttachedPicture | None) -> str:
+    text = "".join(_paragraph(_mark_code(line), "margin:0 0 4px") for line in content.text)
+    facts = (("Model", content.model), ("Cost", content.cost), ("Took", content.took), ("Task", content.ref))
     parts = [
-        _title_heading(told),
+        _title_heading(content),
         f'<div style="margin:0 0 16px">{text}</div>' if text else "",
-        sheet_image(told, picture),
-        _prompt_quote(told.prompt),
-        _coloured_box(told.trouble, told.kind),
-        _coloured_box((told.doubt,), MessageKind.WARNING) if told.doubt else "",
+        sheet_image(content, picture),
+        _prompt_quote(content.prompt),
+        _coloured_box(content.trouble, content.kind),
+        _coloured_box((content.doubt,), MessageKind.WARNING) if content.doubt else "",
         _facts_table(tuple(fact for fact in facts if fact[1])),
-        _task_button(told.page),
-        _picture_links(told),
-        _small_print(TextLine(told.note)) if told.note else "",
+        _task_button(content.page),
+        _picture_links(content),
+        _small_print(TextLine(content.note)) if content.note else "",
     ]
     return " ".join(part for part in parts if part)
 
 
-def _render_digest(told: DigestContent, picture: AttachedPicture | None) -> str:
+def _render_digest(content: DigestContent, picture: AttachedPicture | None) -> str:
     room = LINKS_MOST
     rows = ""
-    for item in told.items:
+    for item in content.items:
         room -= _url_weight(item.url)
         rows += _digest_row(item if room > 0 else replace(item, url=None))
-    rest = told.count - len(told.items)
+    rest = content.count - len(content.items)
     parts = [
-        _title_heading(told),
-        sheet_image(told, picture),
+        _title_heading(content),
+        sheet_image(content, picture),
         f'<table role="presentation" width="100%" cellpadding="0" cellspacing="0" border="0"'
         f' style="table-layout:fixed;margin:0 0 8px">{rows}</table>',
         _paragraph(f"… and {rest} more", "margin:0 0 8px") if rest else "",
-        _paragraph(html.escape(told.total), "margin:8px 0 0;font-weight:600") if told.total else "",
-        _small_print(TextLine(told.note)) if told.note else "",
+        _paragraph(html.escape(content.total), "margin:8px 0 0;font-weight:600") if content.total else "",
+        _small_print(TextLine(content.note)) if content.note else "",
     ]
     return " ".join(part for part in parts if part)
 
 
-def _title_heading(told: ReportContent | DigestContent) -> str:
-    mark, _, rest = told.title.partition(" ")
+def _title_heading(content: Content) -> str:
+    mark, _, rest = content.title.partition(" ")
     return (
         '<h1 class="ink" style="margin:0 0 16px;font-size:20px;line-height:1.3;font-weight:600;color:#1f2328;'
-        f'word-break:break-word"><span class="{told.kind}" style="color:{_COLOURS[told.kind]}">{mark}</span>'
+        f'word-break:break-word"><span class="{content.kind}" style="color:{_COLOURS[content.kind]}">{mark}</span>'
         f" {html.escape(rest)}</h1>"
     )
 
@@ -133,7 +133,7 @@ def _coloured_box(lines: tuple[str, ...], kind: MessageKind) -> str:
 
 
 def _facts_table(facts: tuple[tuple[str, str], ...]) -> str:
-    """A table whose rows are one cell each, so that the plain part has a fact on one line."""
+    """A table with one cell in each row, so that the plain part has one fact on each line."""
     rows = "".join(
         '<tr><td style="padding:1px 0;word-break:break-word"><span class="dim" style="display:inline-block;'
         f'min-width:64px;color:#57606a">{name}:</span> {html.escape(value)}</td></tr>'
@@ -158,15 +158,15 @@ def _task_button(page: str | None) -> str:
     )
 
 
-def _picture_links(told: ReportContent) -> str:
+def _picture_links(content: ReportContent) -> str:
     lines: list[str] = []
     room = LINKS_MOST
-    for line in told.pictures:
+    for line in content.pictures:
         room -= _url_weight(line.url)
         if room < 0:
             break
         lines.append(_small_print(TextLine(f"{line.text}:", line.url)))
-    missing = told.more + len(told.pictures) - len(lines)
+    missing = content.more + len(content.pictures) - len(lines)
     if missing:
         lines.append(_small_print(TextLine(f"… and {missing} more")))
     return f'<div style="margin:12px 0 0">{"".join(lines)}</div>' if lines else ""
@@ -187,12 +187,12 @@ def _digest_row(item: DigestItem) -> str:
 
 
 def _url_weight(url: str | None) -> int:
-    """How much a URL adds, which stands there as a link and in words."""
+    """How many characters a URL adds, once as a link and once in words."""
     return 2 * len(html.escape(encode_url(url))) if url else 0
 
 
 def _small_print(line: TextLine) -> str:
-    """A URL, whole, in small print on one line; what does not fit there is hidden, not cut."""
+    """A whole URL in small print on one line; CSS hides what does not fit."""
     words = html.escape(line.text)
     if line.url:
         shown, url = html.escape(encode_url(line.url)), web_url(line.url)
@@ -210,6 +210,6 @@ def _paragraph(inner: str, style: str) -> str:
 
 
 def _mark_code(line: str) -> str:
-    """`receiver tasks show …` as code; backticks from outside may do the same, and no more."""
+    """Text between backticks as code. Outside text may use them too: that is harmless."""
     code = '<code style="font-family:Menlo,Consolas,monospace;font-size:13px">\\1</code>'
     return re.sub(r"`([^`]+)`", code, html.escape(line))

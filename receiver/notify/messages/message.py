@@ -1,4 +1,4 @@
-"""What a rendered message is, and what a renderer is given to make links with."""
+"""A rendered message, and the links that a renderer may put into it."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -8,7 +8,7 @@ from msgspec import Struct
 
 
 class BodyFormat(StrEnum):
-    """How a body is written; the values are Apprise's words."""
+    """The format of a body; the values are Apprise's words."""
 
     TEXT = "text"
     MARKDOWN = "markdown"
@@ -25,36 +25,40 @@ class MessageKind(StrEnum):
 
 
 class Message(Struct, frozen=True):
-    """What is sent to a target. The title is plain text in every format, and empty where the body holds it."""
+    """What is sent to a target. The title is plain text in every format, and empty if the body holds it."""
 
     title: str
     body: str
     format: BodyFormat
     kind: MessageKind
-    blocks: str | None = None  # JSON, ASCII: what the service's Apprise plugin takes whole as its `template`
-    picture: Path | None = None  # attached by the sender; only ever a file of our archive
+    blocks: str | None = None  # JSON in ASCII, the `template` of the service's Apprise plugin
+    picture: Path | None = None  # attached by the sender; always a file of our archive
     note: str | None = None  # why the target's own template was not used
 
 
+class TemplateError(Exception):
+    """A target's own template cannot be used; the text says why, in one line."""
+
+
 class PublicLinks(Protocol):
-    """Where things of ours can be seen; None where the world cannot reach them."""
+    """URLs of what we keep; None if it cannot be reached from outside."""
 
     def task_url(self, ref: str) -> str | None:
         """The page of a task."""
         ...
 
     def image_url(self, folder: str, file: str) -> str | None:
-        """A file of the archive, by a signed link that expires."""
+        """A signed link to a file of the archive, which expires."""
         ...
 
 
 class NoLinks:
-    """Of a service that the world cannot reach."""
+    """The links of a service that cannot be reached from outside."""
 
     def task_url(self, ref: str) -> str | None:
-        """Nowhere."""
+        """None."""
         return None
 
     def image_url(self, folder: str, file: str) -> str | None:
-        """Nowhere."""
+        """None."""
         return None

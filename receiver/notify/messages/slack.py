@@ -1,6 +1,6 @@
 """Slack's Block Kit. Limits are those of its reference (docs.slack.dev, Blocks and Composition objects).
 
-Texts from outside are `plain_text`, which knows no markup, wherever no link has to stand beside them; all are escaped.
+Outside texts are escaped, and they are `plain_text`, which has no markup, unless a link stands beside them.
 """
 
 import re
@@ -8,7 +8,7 @@ import re
 from receiver.core.sanitize import defuse_mentions, fit_escaped, join_nonempty, web_url
 from receiver.core.types import AttachedPicture
 from receiver.notify.messages import fitted_list
-from receiver.notify.messages.content import DigestContent, DigestItem, ReportContent, TextLine
+from receiver.notify.messages.content import Content, DigestContent, DigestItem, ReportContent, TextLine
 from receiver.notify.messages.json_payload import Json, join_in_chunks, pack_json
 from receiver.notify.messages.message import MessageKind
 
@@ -29,77 +29,79 @@ COLOURS = {
 }
 
 
-def render_blocks(told: ReportContent | DigestContent, picture: AttachedPicture | None) -> str:
-    """The attachment that says it all: `fallback`, `color`, `blocks`."""
+def render_blocks(content: Content, picture: AttachedPicture | None) -> str:
+    """The whole message as one attachment: `fallback`, `color`, `blocks`."""
 
     def make_payload(room: int) -> Json:
-        above, below = _report_blocks(told, room) if isinstance(told, ReportContent) else _digest_blocks(told, room)
-        return _make_attachment(told, [_header_block(told.title), *above, *_sheet_block(told, picture), *below])
+        above, below = (
+            _report_blocks(content, room) if isinstance(content, ReportContent) else _digest_blocks(content, room)
+        )
+        return _make_attachment(
+            content, [_header_block(content.title), *above, *_sheet_block(content, picture), *below]
+        )
 
     return pack_json(make_payload, _ROOMS)
 
 
-def render_template_blocks(
-    told: ReportContent | DigestContent, title: str, body: str, picture: AttachedPicture | None
-) -> str:
-    """A target's own template in blocks. `body` is mrkdwn that `fits`, escaped where it came from outside."""
+def render_template_blocks(content: Content, title: str, body: str, picture: AttachedPicture | None) -> str:
+    """Blocks with what the target's template wrote. `body` is mrkdwn that `fits_sections`; outside text is escaped."""
 
     def make_payload(room: int) -> Json:
         sections = [
             _mrkdwn_section(piece) for piece in join_in_chunks(body.split("\n"), TEXT_MOST, "\n") if piece.strip()
         ]
-        button = _button_block(told.page) if isinstance(told, ReportContent) else []
-        return _make_attachment(told, [_header_block(title), *sections, *_sheet_block(told, picture), *button])
+        button = _button_block(content.page) if isinstance(content, ReportContent) else []
+        return _make_attachment(content, [_header_block(title), *sections, *_sheet_block(content, picture), *button])
 
     return pack_json(make_payload, (0,))
 
 
 def fits_sections(body: str) -> bool:
-    """Whether each line of a template's body has room in a text object."""
+    """Whether each line of a template's body fits into a text object."""
     return all(len(line) <= TEXT_MOST for line in body.split("\n"))
 
 
 def can_link_picture(picture: AttachedPicture | None) -> bool:
-    """Whether a block shows the picture by its link."""
+    """Whether a block can show the picture by its link."""
     url = web_url(picture.url) if picture else None
     return bool(url and len(url) <= URL_MOST)
 
 
 def escape(text: str) -> str:
-    """What came from outside, for a text that knows no markup but Slack's `<…>` and `&…;`."""
+    """Outside text for a field whose only markup is `<…>` and `&…;`."""
     return defuse_mentions(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def escape_mrkdwn(text: str) -> str:
-    """What came from outside, to stand in mrkdwn: bold, code, emoji and the rest of its marks stay what they are.
+    """Outside text for mrkdwn: its marks for bold, code, emoji and the rest are shown as they are.
 
-    An underscore within a word is not live: `sea_01` and `PROVIDER_KEY` can be searched for and copied as they are.
+    An underscore within a word is left alone, since it is not markup: `sea_01` can be searched for and copied.
     """
     return _LIVE.sub("\u200b\\1\u200b", escape(text))
 
 
-def _make_attachment(told: ReportContent | DigestContent, inner: list[Json]) -> Json:
-    return {"fallback": fit_escaped(told.title, 300, escape), "color": COLOURS[told.kind], "blocks": inner}
+def _make_attachment(content: Content, inner: list[Json]) -> Json:
+    return {"fallback": fit_escaped(content.title, 300, escape), "color": COLOURS[content.kind], "blocks": inner}
 
 
-def _report_blocks(told: ReportContent, room: int) -> tuple[list[Json], list[Json]]:
-    """What stands above the contact sheet, and what below it."""
-    prompt = f"“{told.prompt}”" if told.prompt else ""
-    above = ["\n".join(told.text), prompt, told.doubt, "\n".join(told.trouble)]
-    facts = join_nonempty(told.facts_line, f"Task {told.ref}" if told.ref else "")
+def _report_blocks(content: ReportContent, room: int) -> tuple[list[Json], list[Json]]:
+    """The blocks above the contact sheet, and those below it."""
+    prompt = f"“{content.prompt}”" if content.prompt else ""
+    above = ["\n".join(content.text), prompt, content.doubt, "\n".join(content.trouble)]
+    facts = join_nonempty(content.facts_line, f"Task {content.ref}" if content.ref else "")
     return [_plain_section(words) for words in above if words], [
-        *_picture_sections(told, room),
+        *_picture_sections(content, room),
         *_context_block(facts),
-        *_button_block(told.page),
-        *_context_block(told.note),
+        *_button_block(content.page),
+        *_context_block(content.note),
     ]
 
 
-def _digest_blocks(told: DigestContent, room: int) -> tuple[list[Json], list[Json]]:
-    lines = fitted_list.fit_items(told, room, _digest_line)
+def _digest_blocks(content: DigestContent, room: int) -> tuple[list[Json], list[Json]]:
+    lines = fitted_list.fit_items(content, room, _digest_line)
     return [_mrkdwn_section(piece) for piece in join_in_chunks(lines, TEXT_MOST, "\n")], [
-        *_context_block(told.total),
-        *_context_block(told.note),
+        *_context_block(content.total),
+        *_context_block(content.note),
     ]
 
 
@@ -109,10 +111,10 @@ def _digest_line(item: DigestItem) -> str:
     return join_nonempty(f"{mark} <{url}|{words}>" if url else f"{mark} {words}", item.figures)
 
 
-def _picture_sections(told: ReportContent, room: int) -> list[Json]:
+def _picture_sections(content: ReportContent, room: int) -> list[Json]:
     return [
         _mrkdwn_section(piece)
-        for piece in join_in_chunks(fitted_list.fit_links(told, room, _picture_link), TEXT_MOST, " · ")
+        for piece in join_in_chunks(fitted_list.fit_links(content, room, _picture_link), TEXT_MOST, " · ")
     ]
 
 
@@ -122,20 +124,20 @@ def _picture_link(line: TextLine) -> str:
 
 
 def _linkable_url(url: str | None) -> str | None:
-    """A URL as it stands in `<…|…>`, if it is one of the web's and short enough."""
+    """A URL escaped for `<…|…>`; None unless it is http or https and short enough."""
     found = web_url(url)
     found = found.replace("&", "&amp;") if found else None
     return found if found and len(found) <= _LINK_MOST else None
 
 
-def _sheet_block(told: ReportContent | DigestContent, picture: AttachedPicture | None) -> list[Json]:
+def _sheet_block(content: Content, picture: AttachedPicture | None) -> list[Json]:
     if picture is None or not can_link_picture(picture):
         return []
     return [
         {
             "type": "image",
             "image_url": web_url(picture.url),
-            "alt_text": fit_escaped(f"The pictures: {told.title[2:]}", ALT_MOST, escape),
+            "alt_text": fit_escaped(f"The pictures: {content.title[2:]}", ALT_MOST, escape),
         }
     ]
 
@@ -163,7 +165,7 @@ def _plain_section(words: str) -> Json:
 
 
 def _mrkdwn_section(words: str) -> Json:
-    # verbatim: no word is made a link or a call that is not written as one
+    # verbatim: Slack makes no links and no mentions of plain words
     return {"type": "section", "text": {"type": "mrkdwn", "text": words, "verbatim": True}}
 
 

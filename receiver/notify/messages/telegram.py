@@ -1,58 +1,58 @@
-"""Telegram's HTML, as Apprise's plugin takes it: a caption if the picture has one short enough, else text below it."""
+"""Telegram's HTML, as Apprise's plugin takes it: the picture's caption if it is short enough, else a text below it."""
 
 import html
 import re
 
 from receiver.core.sanitize import fit_escaped, join_nonempty, web_url
 from receiver.notify.messages import fitted_list
-from receiver.notify.messages.content import DigestContent, DigestItem, ReportContent, TextLine
+from receiver.notify.messages.content import Content, DigestContent, DigestItem, ReportContent, TextLine
 
 BODY_MOST = 4_000  # characters with their markup; the service takes 4,096
-CAPTION_MOST = 1_000  # Apprise makes a caption of what is shorter than 1,024
+CAPTION_MOST = 1_000  # Apprise sends what is shorter than 1,024 as a caption
 _BREAK = "<br>"
 
 
-def render_html(told: ReportContent | DigestContent, *, captions: bool) -> str:
-    """The whole message, its title in bold. What `captions` a picture is kept short if the task has a page."""
-    if isinstance(told, DigestContent):
-        return _render_digest(told)
-    return _render_report(told, CAPTION_MOST if captions and told.page else BODY_MOST)
+def render_html(content: Content, *, captions: bool) -> str:
+    """The whole message, its title in bold. If it `captions` a picture and the task has a page, it is kept short."""
+    if isinstance(content, DigestContent):
+        return _render_digest(content)
+    return _render_report(content, CAPTION_MOST if captions and content.page else BODY_MOST)
 
 
 def add_title(title: str, body: str) -> str:
-    """A target's own template: its title, and its HTML."""
+    """What the target's template wrote: its title in bold, then its HTML."""
     return f"{_bold_title(title)}{_BREAK}{body}"
 
 
 def escape(text: str) -> str:
-    """What came from outside: no markup, and no `@name` that would call somebody."""
+    """Outside text without markup, and without `@name` mentions."""
     return html.escape(re.sub(r"@(?=[^\s\u200b])", "@\u200b", text), quote=False)
 
 
-def _render_report(told: ReportContent, most: int) -> str:
-    prompt = fit_escaped(told.prompt, 600, escape)
+def _render_report(content: ReportContent, most: int) -> str:
+    prompt = fit_escaped(content.prompt, 600, escape)
     above = [
-        _bold_title(told.title),
-        fit_escaped("\n".join(told.text), 1_500, _break_lines),
-        fit_escaped(told.facts_line, 300, escape),
+        _bold_title(content.title),
+        fit_escaped("\n".join(content.text), 1_500, _break_lines),
+        fit_escaped(content.facts_line, 300, escape),
         f"<blockquote>{prompt}</blockquote>" if prompt else "",
-        told.doubt,
-        fit_escaped("\n".join(told.trouble), 900, _break_lines),
+        content.doubt,
+        fit_escaped("\n".join(content.trouble), 900, _break_lines),
     ]
-    page, ref = _linkable_url(told.page, 400), fit_escaped(told.ref, 100, escape)
+    page, ref = _linkable_url(content.page, 400), fit_escaped(content.ref, 100, escape)
     last = f'<a href="{page}">Task {ref}</a>' if page else f"Task {ref}" if ref else ""
-    note = fit_escaped(told.note, 350, escape)
+    note = fit_escaped(content.note, 350, escape)
     room = most - sum(len(part) + len(_BREAK) for part in (*above, last, note)) - 20
-    links = fitted_list.fit_links(told, room, _picture_link)
+    links = fitted_list.fit_links(content, room, _picture_link)
     if most < BODY_MOST and links and not links[-1].startswith("<a"):
-        links = []  # a caption's picture shows them all, and the task's page has the links: half of them would puzzle
+        links = []  # the picture shows them all and the task's page has the links; half of them would confuse
     return _join_lines([*above, " · ".join(links), last, note])
 
 
-def _render_digest(told: DigestContent) -> str:
-    title, note = _bold_title(told.title), fit_escaped(told.note, 350, escape)
-    room = BODY_MOST - len(title) - len(told.total) - len(note) - 60
-    return _join_lines([title, *fitted_list.fit_items(told, room, _digest_line), told.total, note])
+def _render_digest(content: DigestContent) -> str:
+    title, note = _bold_title(content.title), fit_escaped(content.note, 350, escape)
+    room = BODY_MOST - len(title) - len(content.total) - len(note) - 60
+    return _join_lines([title, *fitted_list.fit_items(content, room, _digest_line), content.total, note])
 
 
 def _picture_link(line: TextLine) -> str:
@@ -71,18 +71,18 @@ def _bold_title(title: str) -> str:
 
 
 def _join_lines(lines: list[str]) -> str:
-    """One below the other; a quote stands on lines of its own without being told to."""
+    """The lines, one below the other; a quote needs no break around it."""
     text = _BREAK.join(line for line in lines if line)
     return text.replace(f"{_BREAK}<blockquote>", "<blockquote>").replace(f"</blockquote>{_BREAK}", "</blockquote>")
 
 
 def _break_lines(text: str) -> str:
-    """Lines; and between backticks a command of ours, which a touch then copies."""
+    """Lines in HTML; our commands between backticks become code, which a tap copies."""
     return re.sub(r"`(receiver [a-z]+ [\w -]+)`", r"<code>\1</code>", escape(text).replace("\n", _BREAK))
 
 
 def _linkable_url(url: str | None, most: int) -> str | None:
-    """A URL as it stands in an attribute, if it is one of the web's and short enough."""
+    """A URL escaped for an attribute; None unless it is http or https and short enough."""
     found = web_url(url)
     found = html.escape(found) if found else None
     return found if found and len(found) <= most else None

@@ -1,7 +1,7 @@
-"""A target's own template: Jinja2 in a sandbox, over words that are already clean and bounded.
+"""A target's own template: Jinja2 in its sandbox, with values that are already clean and bounded.
 
-Jinja2 is imported with the first template. What a value writes is escaped for the style, so a template may write markup
-and nobody else can. A template is the operator's, who may still err: its output and its work are bounded.
+Values are escaped for the target's style, so only the template itself can write markup. The template is the operator's
+own code; its output and its `range` are bounded against mistakes. Jinja2 is imported with the first template.
 """
 
 import html
@@ -9,17 +9,17 @@ import re
 from collections.abc import Callable
 from decimal import Decimal
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from receiver.core.sanitize import TITLE_MOST, defuse_mentions, encode_url, one_line, web_url
 from receiver.core.types import Image, MessageStyle, NoticeEvent, Report, TaskError
-from receiver.notify.messages import discord, slack, telegram, template_limits, text
+from receiver.notify.messages import discord, slack, telegram, text
 from receiver.notify.messages.content import (
     ERROR_MOST,
     IMAGES_MOST,
     ITEMS_MOST,
     NAME_MOST,
-    DigestContent,
+    Content,
     ReportContent,
     build_content,
     build_report,
@@ -27,8 +27,8 @@ from receiver.notify.messages.content import (
     rank_worst_first,
     worst_event,
 )
-from receiver.notify.messages.message import NoLinks, PublicLinks
-from receiver.notify.messages.template_limits import DIGITS_MOST, TemplateError
+from receiver.notify.messages.message import NoLinks, PublicLinks, TemplateError
+from receiver.providers.models import MODELS, OUTPAINT
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -36,47 +36,43 @@ if TYPE_CHECKING:
 VARIABLES = {
     "title": "our own title",
     "body": "our own text, with all its links",
-    "event": "completed, failed, lost or attention; of several, the worst",
-    "count": "how many reports this tells",
-    "total": "what they cost together, such as $0.15",
-    "reports": "those reports, the failed ones first, at most 40; each has what follows, and its own title and event",
-    "label": "the task's label; this and what follows is empty where several are told",
+    "event": "completed, failed, lost or attention; in a digest, the worst of them",
+    "count": "how many reports the message has",
+    "total": "what they cost, such as $0.15 in total",
+    "reports": "the reports, at most 40, failed ones first; each has a title, an event and the variables below",
+    "label": "the task's label; this and all below are empty in a digest",
     "ref": "our id of the task",
-    "task_id": "the provider's id of it",
-    "model": "which model made it",
-    "prompt": "its prompt, at most 300 characters",
+    "task_id": "the provider's id of the task",
+    "model": "the model",
+    "prompt": "the prompt, at most 300 characters",
     "cost": "such as $0.05",
     "duration": "such as 1 min 12 s",
-    "confirmed": "false where nobody could confirm the end",
+    "confirmed": "false if the result could not be confirmed",
     "text": "what an attention says",
-    "images": "its pictures, each with image_no, url and type",
-    "error": "code, message and advice; false where there is none",
-    "task_url": "the task's page, where the world can reach it",
+    "images": "the pictures, each with image_no, url and type",
+    "error": "code, message and advice; false if there is no error",
+    "task_url": "the task's page, if it can be reached from outside",
 }
-"""What a template may use, and what it means. The first line that it writes is the title, the rest the body."""
+"""What a template may use. The first line that it writes is the title, the rest is the body."""
 
 BODY_MOST = {MessageStyle.EMAIL: 50_000, MessageStyle.SLACK: 6_000}
 """Characters that a template may write; OTHER_MOST elsewhere."""
 OTHER_MOST = 3_500
 _RANGE_MOST = 1_000
-# Filters that call outside text safe, or turn a few characters into millions; methods of the latter sort.
-_FILTERS = {"safe", "escape", "e", "forceescape", "urlize", "xmlattr", "tojson", "pprint"} | {
-    *("center", "indent", "format", "batch", "slice", "wordwrap")
-}
-_METHODS = {"center", "ljust", "rjust", "zfill", "expandtabs", "format", "format_map"}
+_UNSAFE_FILTERS = {"safe", "escape", "e", "forceescape", "urlize", "xmlattr", "tojson"}  # mark outside text as safe
 _MARKED = {MessageStyle.EMAIL, MessageStyle.TELEGRAM}
 
 
 class _WebUrl(str):
-    """Written as an address and not as words. ASCII, and one of the web's, or empty."""
+    """Written as a URL, not as words. It is ASCII, and http or https, or empty."""
 
     __slots__ = ()
 
 
 def check_template(template: str, style: MessageStyle | None = None) -> str | None:
-    """What is wrong with a target's own template, in a line; None if nothing.
+    """What is wrong with a target's own template, in one line; None if nothing.
 
-    Tried on samples of every event and on a digest, for `style`, or as text and as a mail.
+    It is tried on a sample of every event and on a digest, in `style`, or else as text and as a mail.
     """
     for each in (style,) if style else (MessageStyle.TEXT, MessageStyle.EMAIL):
         for name, reports in _SAMPLES.items():
@@ -90,23 +86,22 @@ def check_template(template: str, style: MessageStyle | None = None) -> str | No
 def render_template(
     template: str,
     reports: tuple[Report, ...],
-    told: ReportContent | DigestContent,
+    content: Content,
     links: PublicLinks,
     style: MessageStyle,
 ) -> tuple[str, str]:
-    """The title, plain, and the body, in the style's own markup, that a template makes of reports. Raises Failed."""
+    """What a template writes: the title in plain text, and the body in the style's markup. Raises TemplateError."""
     most = BODY_MOST.get(style, OTHER_MOST)
     pieces: list[str] = []
-    template_limits.begin()  # before it is compiled, as what is constant is worked out then
     try:
-        for piece in _compile_template(template, style).generate(_template_values(reports, told, links, style)):
+        for piece in _compile_template(template, style).generate(_template_values(reports, content, links, style)):
             most -= len(piece)
             if most < 0:
                 raise TemplateError(f"it writes more than {BODY_MOST.get(style, OTHER_MOST)} characters")
             pieces.append(piece)
     except TemplateError:
         raise
-    except Exception as error:  # whatever it is, the ping goes out in our own words
+    except Exception as error:  # whatever it is, the message is sent in our own words
         raise TemplateError(_describe_error(error)) from None
     first, _, rest = "".join(pieces).strip().partition("\n")
     title = one_line(_strip_markup(first, style), TITLE_MOST)
@@ -117,77 +112,21 @@ def render_template(
 
 @lru_cache(maxsize=64)
 def _compile_template(template: str, style: MessageStyle) -> "Template":
-    from jinja2 import StrictUndefined, nodes
+    from jinja2 import StrictUndefined
     from jinja2.sandbox import ImmutableSandboxedEnvironment
-    from jinja2.visitor import NodeTransformer
     from markupsafe import Markup
 
-    class Counted(NodeTransformer):
-        """Has every loop count its rounds, and what `~` makes measured."""
-
-        def visit_For(self, node: nodes.For) -> nodes.For:  # noqa: N802 - as Jinja2 finds it
-            if node.recursive:
-                raise TemplateError(f"line {node.lineno}: a loop cannot be recursive")
-            self.generic_visit(node)
-            node.iter = self._through("counted", node.iter)
-            return node
-
-        def visit_Concat(self, node: nodes.Concat) -> nodes.Expr:  # noqa: N802 - likewise
-            self.generic_visit(node)
-            node.nodes = [self._through("weighed", each) for each in node.nodes]
-            return self._through("weighed", node)
-
-        def _through(self, name: str, node: nodes.Node) -> nodes.Expr:
-            asked = nodes.EnvironmentAttribute(name, lineno=node.lineno, environment=node.environment)
-            assert isinstance(node, nodes.Expr)  # noqa: S101 - as loops and `~` take nothing else
-            return nodes.Call(asked, [node], [], None, None, lineno=node.lineno, environment=node.environment)
-
-    class TemplateSandbox(ImmutableSandboxedEnvironment):
-        """Without what makes much of little: repetition, powers, padding."""
-
-        intercepted_binops = frozenset({"+", "*", "**", "%"})
-        counted = staticmethod(template_limits.counted)
-        weighed = staticmethod(template_limits.weighed)
-
-        def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
-            found = Counted().visit(super()._parse(source, name, filename))
-            assert isinstance(found, nodes.Template)  # noqa: S101 - as it came
-            return found
-
-        def call(self, context: Any, called: Any, /, *args: Any, **named: Any) -> Any:
-            if called is not template_limits.counted and called is not template_limits.weighed:
-                template_limits.spend(getattr(called, "__self__", None), *args, *named.values())
-            return template_limits.measured(super().call(context, called, *args, **named))
-
-        def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-            if isinstance(left, int) and isinstance(right, int) and operator in "+*":
-                if left.bit_length() + right.bit_length() > DIGITS_MOST * 3:
-                    raise TemplateError(f"{operator} is for numbers of up to {DIGITS_MOST} digits together")
-            elif operator == "+":
-                template_limits.spend(left, right)
-                return template_limits.measured(super().call_binop(context, operator, left, right))
-            elif operator == "**" or not all(isinstance(it, int | float | Decimal) for it in (left, right)):
-                raise TemplateError(f"{operator} is for numbers")
-            return super().call_binop(context, operator, left, right)
-
-        def wrap_str_format(self, value: Any) -> None:
-            return None
-
-        def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-            return attr not in _METHODS and super().is_safe_attribute(obj, attr, value)
-
     def finalize(value: object) -> object:
-        template_limits.spend(value)
         if value is None or hasattr(value, "__html__"):
             return "" if value is None else value
-        return Markup(_escape_url(value, style) if isinstance(value, _WebUrl) else _escape_words(str(value), style))  # noqa: S704
+        words = _escape_url(value, style) if isinstance(value, _WebUrl) else _escape_words(str(value), style)
+        return Markup(words)  # noqa: S704  # escaped for the style
 
-    sandbox = TemplateSandbox(
+    sandbox = ImmutableSandboxedEnvironment(
         autoescape=True, undefined=StrictUndefined, finalize=finalize, trim_blocks=True, lstrip_blocks=True
     )
-    for name in _FILTERS:
+    for name in _UNSAFE_FILTERS:
         sandbox.filters.pop(name, None)
-    sandbox.filters = {name: template_limits.bounded(filtered) for name, filtered in sandbox.filters.items()}
     sandbox.globals = {"range": _bounded_range}
     return sandbox.from_string(template)
 
@@ -195,12 +134,12 @@ def _compile_template(template: str, style: MessageStyle) -> "Template":
 def _bounded_range(*bounds: int) -> range:
     found = range(*bounds)
     if len(found) > _RANGE_MOST:
-        raise TemplateError(f"range() is for up to {_RANGE_MOST}")
+        raise TemplateError(f"range() has more than {_RANGE_MOST} items")
     return found
 
 
 def _describe_error(error: Exception) -> str:
-    """An error of a template in a line, with the template's own line where it is known."""
+    """A template's error in one line, with the line number in the template if it is known."""
     line, trace = getattr(error, "lineno", None), error.__traceback__
     while trace:
         if trace.tb_frame.f_code.co_filename == "<template>":
@@ -210,39 +149,38 @@ def _describe_error(error: Exception) -> str:
     return f"line {line}: {said}" if line else said
 
 
-# What a template is given.
-
-
 def _template_values(
-    reports: tuple[Report, ...], told: ReportContent | DigestContent, links: PublicLinks, style: MessageStyle
+    reports: tuple[Report, ...], content: Content, links: PublicLinks, style: MessageStyle
 ) -> dict[str, object]:
     each = [_report_values(report, links) for report in rank_worst_first(reports)[:ITEMS_MOST]]
     return {
-        **(each[0] if isinstance(told, ReportContent) else _report_values(Report(event=worst_event(reports)), links)),
-        "title": told.title,
-        "body": _default_body(told, style),
+        **(
+            each[0] if isinstance(content, ReportContent) else _report_values(Report(event=worst_event(reports)), links)
+        ),
+        "title": content.title,
+        "body": _default_body(content, style),
         "count": len(reports),
-        "total": told.cost if isinstance(told, ReportContent) else told.total,
+        "total": content.cost if isinstance(content, ReportContent) else content.total,
         "reports": each,
     }
 
 
 def _report_values(report: Report, links: PublicLinks) -> dict[str, object]:
-    told = build_report(report, links)
+    content = build_report(report, links)
     error = report.error if report.event is NoticeEvent.FAILED else None
     images = sorted(report.images, key=lambda image: image.image_no)[:IMAGES_MOST]
     return {
-        "title": told.title,
+        "title": content.title,
         "event": report.event.value,
         "label": one_line(report.label or "", NAME_MOST),
-        "ref": told.ref,
+        "ref": content.ref,
         "task_id": one_line(report.task_id or "", NAME_MOST),
-        "model": told.model,
-        "prompt": told.prompt,
-        "cost": told.cost,
-        "duration": told.took,
+        "model": content.model,
+        "prompt": content.prompt,
+        "cost": content.cost,
+        "duration": content.took,
         "confirmed": report.confirmed,
-        "text": "\n".join(told.text),
+        "text": "\n".join(content.text),
         "images": [
             {"image_no": image.image_no, "url": _WebUrl(web_url(image.url) or ""), "type": one_line(image.type, 20)}
             for image in images
@@ -252,18 +190,18 @@ def _report_values(report: Report, links: PublicLinks) -> dict[str, object]:
             message=one_line((error and error.message) or "", ERROR_MOST),
             advice=failure_advice(report) if error else "",
         ),
-        "task_url": _WebUrl(web_url(told.page) or ""),
+        "task_url": _WebUrl(web_url(content.page) or ""),
     }
 
 
 class _ErrorValues(dict[str, str]):
-    """False where nothing went wrong, and its parts are there all the same."""
+    """False if there is no error; its keys are there in any case."""
 
     def __bool__(self) -> bool:
         return any(self.values())
 
 
-def _default_body(told: ReportContent | DigestContent, style: MessageStyle) -> object:
+def _default_body(content: Content, style: MessageStyle) -> object:
     from markupsafe import Markup
 
     lines = (
@@ -273,13 +211,11 @@ def _default_body(told: ReportContent | DigestContent, style: MessageStyle) -> o
             else _escape_words(line.text, style)
             for line in paragraph
         )
-        for paragraph in text.make_paragraphs(told)
+        for paragraph in text.make_paragraphs(content)
     )
     whole = "\n\n".join(lines)
     return Markup(whole.replace("\n", _BREAK) if style in _MARKED else whole)  # noqa: S704  # escaped line by line
 
-
-# What a style makes of it.
 
 _BREAK = "<br>\n"
 _ESCAPES: dict[MessageStyle, Callable[[str], str]] = {
@@ -328,7 +264,7 @@ _DONE = Report(
     ref=_REF,
     task_id="d8ejq0s3k1",
     label="hero",
-    model="midjourney_outpaint",
+    model=OUTPAINT,
     prompt="a lighthouse & its keeper, <oil on canvas>",
     images=tuple(Image(number, f"https://cdn.example.com/{number}.png?size=full&sig=a1b2") for number in range(4)),
     cost=Decimal("0.05"),
@@ -338,9 +274,9 @@ _FAILED = Report(
     event=NoticeEvent.FAILED,
     ref=_REF,
     label="hero",
-    model="midjourney_outpaint",
+    model=OUTPAINT,
     prompt="a lighthouse",
-    error=TaskError("004007098", "the upstream refused it"),
+    error=TaskError(MODELS[OUTPAINT].failed_code, "the upstream refused it"),
     duration_ms=9_100,
 )
 _SAMPLES = {

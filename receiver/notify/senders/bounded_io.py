@@ -1,7 +1,7 @@
-"""What a service answers, bounded: Apprise reads it whole, and an answer without an end would fill the memory of all.
+"""Bounds what is read from a service. Apprise reads an answer whole, and an endless one would fill the memory.
 
-Apprise sends through requests, which makes a session for each call, and through smtplib; `bound` has the former take
-`BoundedAdapter`, and the latter bounded replies. Both tell `connections` what they open.
+Apprise sends through requests, with a new session for each call, and through smtplib. `install_bounds` makes requests
+use `BoundedAdapter` and bounds smtplib's replies. Both register the sockets that they open with `connections`.
 """
 
 import http.client
@@ -16,16 +16,16 @@ from requests.adapters import HTTPAdapter
 
 from receiver.notify.senders.connections import register_connection
 
-ANSWER_MOST = 256 * 1024  # bytes, unpacked: no service has more to say about one message
-ANSWER_MOST_S = 20.0  # within which it is read
-LINES_MOST = 256 * 1024  # bytes of what stands around an answer's body: heads, sizes of chunks, trailers
+ANSWER_MOST = 256 * 1024  # bytes after decompression; no service says more about one message
+ANSWER_MOST_S = 20.0  # to read it
+LINES_MOST = 256 * 1024  # bytes around an answer's body: headers, chunk sizes, trailers
 REPLY_MOST = 64 * 1024  # bytes of a mail server's reply to one command
 REPLY_MOST_LINES = 100
-_PIECE = 4096  # bytes: an answer that drips is looked at after each
+_PIECE = 4096  # bytes read at a time; the limits are checked after each
 
 
 class _BoundedLines:
-    """A file that something reads lines from until one says that they end; all else is the file's."""
+    """Wraps a file and bounds the lines that are read from it. Everything else is the file's."""
 
     def __init__(self, file: Any, bytes_most: int, lines_most: float = math.inf) -> None:
         self._file = file
@@ -36,12 +36,12 @@ class _BoundedLines:
         return getattr(self._file, name)
 
     def readline(self, most: int = -1) -> bytes:
-        """A line. Raises OSError where they are too many, upon which its reader hangs up."""
+        """A line. Raises OSError if there were too many; the reader then hangs up."""
         line: bytes = self._file.readline(most)
         self._bytes_left -= len(line)
         self._lines_left -= 1
         if min(self._bytes_left, self._lines_left) < 0:
-            raise OSError("what it says has no end")
+            raise OSError("the answer is too long")
         return line
 
 
@@ -52,7 +52,7 @@ class _BoundedResponse(http.client.HTTPResponse):
 
 
 class _RegisteredConnection:
-    """Goes before one of urllib3's connections."""
+    """A mixin for urllib3's connections, which registers their sockets."""
 
     response_class = _BoundedResponse
 
@@ -61,21 +61,21 @@ class _RegisteredConnection:
 
 
 class BoundedAdapter(HTTPAdapter):
-    """Reads at most `ANSWER_MOST` bytes of an answer, for at most `ANSWER_MOST_S`; what is beyond is left unread.
+    """Reads at most `ANSWER_MOST` bytes of an answer, for at most `ANSWER_MOST_S`; the rest is left unread.
 
-    So are the lines around it, of which urllib3 bounds the length and not the number. What comes a byte at a time
-    there goes on until the connection is cut.
+    It also bounds the lines around the body, since urllib3 bounds only their length. If those come a byte at a time,
+    reading goes on until the connection is cut.
     """
 
     def get_connection_with_tls_context(self, *args: Any, **named: Any) -> Any:
-        """As requests does; what the pool opens is told."""
+        """As in requests; the sockets that the pool opens are registered."""
         pool: Any = super().get_connection_with_tls_context(*args, **named)
         if not issubclass(pool.ConnectionCls, _RegisteredConnection):
-            pool.ConnectionCls = type("Told", (_RegisteredConnection, pool.ConnectionCls), {})
+            pool.ConnectionCls = type("RegisteredConnection", (_RegisteredConnection, pool.ConnectionCls), {})
         return pool
 
     def send(self, *args: Any, **named: Any) -> requests.Response:
-        """As requests does, but with the body already read."""
+        """As in requests, but the body is already read."""
         until = time.monotonic() + ANSWER_MOST_S
         response = super().send(*args, **{**named, "stream": True})
         body = bytearray()
@@ -85,7 +85,7 @@ class BoundedAdapter(HTTPAdapter):
                 if not piece:
                     break
                 body += piece
-        except Exception as error:  # the connection's, or what it sent cannot be unpacked
+        except Exception as error:  # the connection's, or the body cannot be decompressed
             raise requests.ConnectionError(
                 f"the answer broke off: {type(error).__name__}", request=response.request
             ) from None
@@ -101,7 +101,7 @@ _get_socket = smtplib.SMTP._get_socket  # type: ignore[attr-defined]
 
 
 def _bounded_getreply(self: Any) -> tuple[int, bytes]:
-    """As smtplib does; raises SMTPServerDisconnected where the reply is too long."""
+    """As in smtplib; raises SMTPServerDisconnected if the reply is too long."""
     file = self.file or self.sock.makefile("rb")
     self.file = _BoundedLines(file, REPLY_MOST, REPLY_MOST_LINES)
     try:
@@ -116,8 +116,7 @@ def _get_registered_socket(self: Any, *args: Any) -> socket.socket:
 
 
 def install_bounds() -> None:
-    """Have every session that requests makes from now on read bounded answers, and every SMTP connection too; ours
-    are Apprise's alone."""
+    """Bound what every session of requests and every SMTP connection reads from now on. Only Apprise uses them."""
     requests.sessions.HTTPAdapter = BoundedAdapter  # type: ignore[attr-defined]
     smtplib.SMTP.getreply = _bounded_getreply  # type: ignore[method-assign]
     smtplib.SMTP._get_socket = _get_registered_socket  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""What one send has open: so that another thread can end it, since Python cannot stop the one that reads there."""
+"""The connections that one send has open, so that another thread can cut them: Python cannot stop a thread."""
 
 import socket
 import threading
@@ -9,8 +9,8 @@ from contextvars import ContextVar
 class SendConnections:
     """The connections of one send; any thread may cut them.
 
-    It keeps a descriptor of its own for each: the send's may be closed by now, its number another's, or be wrapped in
-    TLS. `close` it when the send has ended: until then the other side does not see that the send hung up.
+    It keeps its own descriptor of each, since the send's may be closed, reused for another file, or wrapped in TLS.
+    Call `close_all` when the send has ended: until then the other side does not see that the connection is closed.
     """
 
     def __init__(self) -> None:
@@ -19,38 +19,38 @@ class SendConnections:
         self._cut = False
 
     def add_connection(self, connection: socket.socket) -> None:
-        """Takes in one that was just made; after `cut` it is of no use any more."""
+        """Register a new connection; after `cut_all` it is cut at once."""
         with self._lock:
-            kept = connection.dup()
-            self._open.append(kept)
+            own = connection.dup()
+            self._open.append(own)
             if self._cut:
-                _shut_down(kept)
+                _shut_down(own)
 
     def cut_all(self) -> None:
-        """Whoever reads or writes there is told that the connection is gone, now and later. Raises nothing."""
+        """End all reading and writing on them, and on those to come. Raises nothing."""
         with self._lock:
             self._cut = True
-            for kept in self._open:
-                _shut_down(kept)
+            for own in self._open:
+                _shut_down(own)
 
     def close_all(self) -> None:
-        """Lets go of them, and leaves those as they are that somebody else has open. Raises nothing."""
+        """Close our own descriptors; the send's stay as they are. Raises nothing."""
         with self._lock:
-            for kept in self._open:
-                kept.close()
+            for own in self._open:
+                own.close()
             self._open.clear()
 
 
 def _shut_down(connection: socket.socket) -> None:
-    with suppress(OSError):  # it is gone already
+    with suppress(OSError):  # it is closed already
         connection.shutdown(socket.SHUT_RDWR)
 
 
-CURRENT: ContextVar[SendConnections | None] = ContextVar("connections", default=None)  # those of this thread's send
+CURRENT: ContextVar[SendConnections | None] = ContextVar("connections", default=None)  # of this thread's send
 
 
 def register_connection(connection: socket.socket) -> socket.socket:
-    """The same connection, which the send that runs in this thread, if any, has open from now on."""
+    """The same connection, registered with the send of this thread, if there is one."""
     connections = CURRENT.get()
     if connections is not None:
         connections.add_connection(connection)

@@ -1,7 +1,7 @@
-"""One message through one Apprise object: opened from a target's URL, handed over with its blocks and its picture.
+"""Opens an Apprise object from a target's URL, and sends one message through it, with its blocks and its picture.
 
-Runs in a send's thread and blocks. The only file that imports Apprise, on the first use. Promises that nothing but a
-file of ours is ever attached, and that Apprise's DEBUG lines, which show tokens, reach nobody.
+Runs in a send's thread and blocks. The only file that imports Apprise, on first use. Promises that only files of our
+archive are attached, and that Apprise's DEBUG lines, which show tokens, do not reach our logs.
 """
 
 import contextlib
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from apprise.attachment.base import AttachBase
 
 THROTTLE_MOST_S = 1.0  # between two messages to one target
-ATTACHED_MOST = 1024 * 1024  # bytes: Apprise needs seven times that of memory while it sends
-MAIL_MOST = 200_000  # characters of a mail's body; Apprise says 32,768, which no mail server does
+ATTACHED_MOST = 1024 * 1024  # bytes; Apprise needs seven times as much memory while it sends
+MAIL_MOST = 200_000  # characters of a mail's body; Apprise's own limit is 32,768, but mail servers take more
 PIECES_MOST = 4  # messages that one body may be split into, for services that take only short ones
-PIECE_SPARE = 50  # characters of each that splitting it takes
-BRIEF_MOST = 150  # characters of the body that goes along with blocks, which nobody sees
+PIECE_SPARE = 50  # characters of each that splitting uses up
+BRIEF_MOST = 150  # characters of the body that accompanies blocks and is not shown
 BLOCKS_MOST = 35_000  # bytes of a template that Apprise's plugins take
 _SHEET_NAME = "sheet.jpg"  # the name by which a mail's HTML shows it
 _WITH_ATTACHMENT = {MessageStyle.EMAIL, MessageStyle.DISCORD, MessageStyle.TELEGRAM, MessageStyle.NTFY}
@@ -41,11 +41,11 @@ log = logging.getLogger(__name__)
 
 
 class UnusableUrl(Exception):
-    """A target's URL that no try will make work; the text says why and never shows the URL."""
+    """A target's URL that can never work; the text says why and never shows the URL."""
 
 
 def open_target(url: str) -> "Apprise":
-    """The Apprise object of one target. Raises Unusable."""
+    """The Apprise object of one target. Raises UnusableUrl."""
     from apprise import Apprise, AppriseAsset
     from apprise.common import OverflowMode
 
@@ -53,42 +53,47 @@ def open_target(url: str) -> "Apprise":
 
     _silence_loggers()
     install_bounds()
-    # Without a timeout of its own it works in the calling thread; with one, in a pool of six that all targets share.
+    # Without a timeout of its own, Apprise works in the calling thread; with one, in a pool of six for all targets.
     asset = AppriseAsset(app_id="receiver", http_redirects=False, storage_mode="memory", service_timeout=0)
     opened = Apprise(asset=asset)
-    # A URL of no service that Apprise knows is refused here, file:// among them.
+    # A URL of a service that Apprise does not know is refused here, for example file://.
     if not opened.add(url):
         scheme = scheme_of(url)
-        known = f"Apprise cannot use this {scheme}:// URL" if scheme else "this is not a URL (SERVICE://…)"
-        raise UnusableUrl(f"{known}; {_SERVICES} shows what each service's looks like")
+        problem = f"Apprise cannot use this {scheme}:// URL" if scheme else "this is not a URL (SERVICE://…)"
+        raise UnusableUrl(f"{problem}; {_SERVICES} shows the URLs of each service")
     if len(opened) != 1:
-        raise UnusableUrl("it holds several URLs; give each a target of its own, so that each is retried on its own")
+        raise UnusableUrl("it holds several URLs; give each its own target, so that each is retried on its own")
     service = opened[0]
     if service.redirects:
-        raise UnusableUrl("its redirect= lets the other side send our request anywhere; remove it")
-    # Ours go one at a time, and `rate` is there for more; Apprise would let 5.5 s pass between two mails.
+        raise UnusableUrl("its redirect= lets the service send our requests elsewhere; remove it")
+    # We send one at a time, and a target may have a `rate`; Apprise would wait 5.5 s between two mails.
     service.request_rate_per_sec = min(service.request_rate_per_sec, THROTTLE_MOST_S)
-    service.retry = 0  # retries are durable, and ours; Apprise's own would repeat a message within one try
+    service.retry = 0  # we try again ourselves; Apprise would repeat a message within one try
     service.optional = False  # optional=yes reports a failure as success
     if service.overflow_mode is OverflowMode.UPSTREAM:
-        service.overflow_mode = OverflowMode.SPLIT  # its default is to let a service refuse what is too long for it
+        service.overflow_mode = OverflowMode.SPLIT  # by default, the service would refuse a message that is too long
     return opened
 
 
 def carry_message(opened: "Apprise", target: Target, message: Message) -> AttemptResult:
-    """Sends `message`, once. Blocks that the service refuses though they show no picture give way to the plain body at
-    once: nothing was posted, and they would be refused again."""
+    """Sends `message`, once.
+
+    If the service refuses blocks that show no picture, the plain body is sent instead, at once: nothing was posted, and
+    the blocks would be refused again.
+    """
     service: Any = opened[0]
     blocks = _usable_blocks(service, target, message)
     sent = _notify_service(opened, target, message, blocks)
     if blocks and sent.error and failure_text.blames_blocks(sent.error) and '"image_url"' not in blocks:
-        log.warning("%s refuses our blocks, and gets plain text: %s", target.name, sent.error, extra=_PLAINER)
+        log.warning(
+            "%s refuses our formatted message, so it gets plain text: %s", target.name, sent.error, extra=_PLAINER
+        )
         sent = _notify_service(opened, target, message, None)
     return sent
 
 
 def scheme_of(url: str) -> str:
-    """The scheme of an Apprise URL in lower case, or nothing."""
+    """The scheme of an Apprise URL in lower case, or an empty string."""
     found = _SCHEME.match(url)
     return found[1].lower() if found else ""
 
@@ -96,24 +101,24 @@ def scheme_of(url: str) -> str:
 def _usable_blocks(service: Any, target: Target, message: Message) -> str | None:
     if message.blocks is None or target.style not in _WITH_BLOCKS or len(message.blocks.encode()) > BLOCKS_MOST:
         return None
-    return None if service.template else message.blocks  # template= in the URL: that is how its owner wants it
+    return None if service.template else message.blocks  # the URL may name a template, and then that is used
 
 
 def _notify_service(opened: "Apprise", target: Target, message: Message, blocks: str | None) -> AttemptResult:
     service: Any = opened[0]
     picture = _open_attachment(target, message)
     title, body, form = message.title, message.body, message.format
-    if blocks:  # they say it all; a body too long for one message would have them posted once for each of its pieces
+    if blocks:  # a long body would be split, and the blocks posted once for each piece
         title, body = "", one_line(message.title or message.body, BRIEF_MOST)
     elif picture is None and target.style is MessageStyle.EMAIL:
         body = _INLINE.sub("", body)
     if target.style is MessageStyle.EMAIL:
         service.inline = picture is not None
-        service.body_maxlen = MAIL_MOST  # beyond it Apprise would cut the markup in two, and send both
+        service.body_maxlen = MAIL_MOST  # Apprise would split a longer body in the middle of its markup
     _forget_future_throttle(service)
     if form is BodyFormat.TEXT and _wants_markdown(service):
         form, body = BodyFormat.MARKDOWN, to_markdown(body)
-        title = to_markdown(title) if service.title_maxlen <= 0 else title  # then it stands in the body
+        title = to_markdown(title) if service.title_maxlen <= 0 else title  # then it becomes part of the body
     body = _fit_body(service, body)
     with _blocks_as_template(service, blocks) if blocks else contextlib.nullcontext():
         result = opened.notify(
@@ -132,36 +137,38 @@ def _notify_service(opened: "Apprise", target: Target, message: Message, blocks:
         (entry.level == "DEBUG", entry.message) for entry in entries if entry.level != "INFO"
     )
     sent = failure_text.build_failure(lines, target.url)
-    if posted and failure_text.blames_only_files(lines):  # for its picture's sake nobody wants to be told twice
-        log.warning("%s: the text is there, its picture is not: %s", target.name, sent.error, extra=_PLAINER)
+    if posted and failure_text.blames_only_files(lines):  # a second message with the same text would be worse
+        log.warning("%s: the text was sent, but not its picture: %s", target.name, sent.error, extra=_PLAINER)
         return AttemptResult()
     return sent
 
 
 def _wants_markdown(service: Any) -> bool:
-    """Whether it makes Markdown of plain text, and what reads that would take the escapes in a URL for a part of it.
-    Telegram would not; and Apprise hands it a URL as `<…>` without the escapes that it wants."""
+    """Whether Apprise would convert plain text to Markdown, and break URLs by escaping them.
+
+    Telegram is an exception: Apprise's own conversion works there, and ours would not.
+    """
     return bool(service.resolve_format("text").value == BodyFormat.MARKDOWN) and service.service_name != "Telegram"
 
 
 def _forget_future_throttle(service: Any) -> None:
-    """Its throttle goes by local time: a clock that was put back, as it is every autumn, would have it sleep."""
+    """Apprise's throttle uses local time: after a clock was put back, as every autumn, it would sleep for long."""
     last = service._last_io_datetime
     if last is not None and last > datetime.now(last.tzinfo):
         service._last_io_datetime = None
 
 
 def _fit_body(service: Any, body: str) -> str:
-    """`body`, cut at the end of a line where it would come as more than `PIECES_MOST` messages."""
+    """`body`, cut at the end of a line if it would be sent as more than `PIECES_MOST` messages."""
     most = PIECES_MOST * max(1, service.body_maxlen - PIECE_SPARE)
     if len(body) <= most:
         return body
     kept = body[:most].rpartition("\n")[0] or body[:most]
-    return f"{kept}\n… and {body.count(chr(10), len(kept))} lines more"
+    return f"{kept}\n… and {body.count(chr(10), len(kept))} more lines"
 
 
 def _open_attachment(target: Target, message: Message) -> "AttachBase | None":
-    """What to attach: never anything but a file that is there and not too large, and never by a URL."""
+    """The picture's file, if it exists and is not too large; never anything by URL."""
     if message.picture is None or target.style not in _WITH_ATTACHMENT:
         return None
     from apprise.attachment.file import AttachFile
@@ -172,15 +179,16 @@ def _open_attachment(target: Target, message: Message) -> "AttachBase | None":
     except OSError:
         size = 0
     if not 0 < size <= ATTACHED_MOST:
-        log.warning("%s: the picture of %d bytes is not attached", target.name, size, extra=_PLAINER)
+        why = f"it has {size} bytes, at most {ATTACHED_MOST} are sent" if size else "its file is missing or empty"
+        log.warning("%s: sent without its picture: %s", target.name, why, extra=_PLAINER)
         return None
     return AttachFile(str(path), name=_SHEET_NAME, mimetype="image/jpeg")  # type: ignore[no-untyped-call]
 
 
 @contextlib.contextmanager
 def _blocks_as_template(service: Any, blocks: str) -> Iterator[None]:
-    """Slack's and Discord's plugins take what they post from a file, their `template`; this one is gone after it."""
-    import tempfile  # like Apprise: not before it is needed
+    """Slack's and Discord's plugins read what they post from a file, their `template`. It is removed afterwards."""
+    import tempfile  # slow to import, like Apprise
 
     from apprise.attachment.file import AttachFile
 
@@ -198,16 +206,16 @@ def _blocks_as_template(service: Any, blocks: str) -> Iterator[None]:
 
 
 def _silence_loggers() -> None:
-    """Keeps these two out of our logs: at DEBUG they show tokens and full request paths."""
+    """Keeps Apprise and urllib3 out of our logs: at DEBUG they show tokens and full request paths."""
     for name, level in (("apprise", logging.DEBUG), ("urllib3", logging.WARNING)):
         logger = logging.getLogger(name)
-        logger.setLevel(level)  # whatever the root's: Apprise's results are made of its warnings
+        logger.setLevel(level)  # whatever the root's level: Apprise's results consist of its log lines
         logger.propagate = False
     logging.getLogger("apprise").addFilter(_is_answer_line)
 
 
 def _is_answer_line(record: logging.LogRecord) -> bool:
-    """Of Apprise's lesser lines only those that tell an answer, and those only to the result that we read."""
+    """Whether a line of Apprise's log is a warning, or says what the service answered."""
     return record.levelno >= logging.WARNING or str(record.msg).startswith(
         (*failure_text.ANSWERS, *failure_text.POSTED)
     )

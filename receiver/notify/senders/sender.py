@@ -1,8 +1,8 @@
-"""The way out to Slack, email and the rest: one message to one target, and an honest word on what became of it.
+"""Sends one message to one target in a thread, with a timeout, and reports what became of it.
 
-The only room that imports Apprise, on the first send and off the event loop. Promises that a send ends within its
-timeout whatever the other side does, that a hanging target takes no other's turn, and that no error text shows a
-target's URL. Trying again, and one send at a time per target, are left to `notify`.
+Apprise is imported on the first send, off the event loop. Promises that a send ends within its timeout whatever the
+other side does, that a hanging target does not delay another, and that no error text shows a target's URL. It leaves
+trying again, and having one send at a time for each target, to `dispatch`.
 """
 
 import asyncio
@@ -25,34 +25,35 @@ if TYPE_CHECKING:
     from apprise import Apprise
 
 
-_ABANDONED_EACH = 2  # so that no target uses up what all may leave behind
-_SPARED_S = 15.0  # from its timeout on, in which what is under way may still arrive
+_ABANDONED_EACH = 2  # threads of one target, so that it does not use up all
+_CUT_AFTER_S = 15.0  # after its timeout, so that what is under way may still arrive
 _IDLE_MOST = 256  # targets whose Apprise object is kept
 _SEVERAL = (
-    "%s has several recipients: while one of them fails, the others are told again at each try; "
-    "give each a target of its own"
+    "%s has several recipients: if one of them fails, the others get the message again with every try; "
+    "give each recipient its own target"
 )
 
 log = logging.getLogger(__name__)
 
 
 class MessageSender(Protocol):
-    """Something that can carry a message to a target."""
+    """Something that can send a message to a target."""
 
     async def send(self, target: Target, message: Message) -> AttemptResult:
-        """Carries `message` to `target`, once. Everything that goes wrong is told in the answer, nothing is raised."""
+        """Sends `message` to `target`, once. The result says what went wrong; nothing is raised."""
         ...
 
 
 class AppriseSender:
     """Sends through Apprise, each send in a daemon thread of its own.
 
-    `timeout_s` covers all of a send, waiting for a thread included; `threads` is how many send at once. Python cannot
-    stop a thread: one that outlives its timeout is abandoned, and counted until it ends; soon its HTTP and SMTP
-    connections are cut, which ends it even if the other side goes on for ever. A target with two of its own
-    (with one, while half of `abandoned_most` are used up) is refused at once; all are, for no fault of theirs, while
-    there are `abandoned_most`. With fewer targets than that, those that hang never cost another its turn. None of the
-    threads keeps the process from exiting.
+    `timeout_s` covers the whole send, including the wait for a thread; `threads` is how many send at once.
+
+    Python cannot stop a thread: one that outlives its timeout is abandoned, and counted until it ends. Its HTTP and
+    SMTP connections are cut soon after, which ends it even if the other side goes on for ever. A target with two
+    abandoned threads (with one, while half of `abandoned_most` are used up) is refused at once. While there are
+    `abandoned_most`, all targets are, which is not their fault. With fewer targets than that, hanging ones never delay
+    another. The threads do not keep the process from exiting.
     """
 
     def __init__(self, *, timeout_s: float = 30, threads: int = 32, abandoned_most: int = 128) -> None:
@@ -61,8 +62,8 @@ class AppriseSender:
         self._abandoned_most = abandoned_most
         self._abandoned: Counter[str] = Counter()  # by the target's URL
         self._closed = False
-        # Kept because a plugin's throttle, which spares us the service's 429, lives in its object. A thread takes its
-        # target's object out while it works with it: plugins are not thread-safe, and it may be abandoned.
+        # Kept for the throttle in each plugin's object, which avoids 429s. A thread takes its target's object out while
+        # it works with it: plugins are not thread-safe, and the thread may be abandoned.
         self._idle_plugins: dict[str, Apprise] = {}
         self._warned: set[str] = set()  # URLs of targets with several recipients
 
@@ -72,13 +73,12 @@ class AppriseSender:
         return self._abandoned.total()
 
     async def send(self, target: Target, message: Message) -> AttemptResult:
-        """Carries `message` to `target`, once, within `timeout_s`.
+        """Sends `message` to `target`, once, within `timeout_s`.
 
-        `error` is what Apprise said and what the service answered, redacted, at most `ERROR_MOST` characters.
-        `permanent` is a guess from that text and errs on False: a token, webhook or channel that is not known, a mail
-        recipient that is refused, a URL that cannot work. `retry_after_ms` is what Discord or Telegram asked for, and
-        30 s after any other 429, since Apprise hides the header. `put_off`: it was not tried, and the fault is ours.
-        Raises nothing but CancelledError.
+        `error` is what Apprise and the service said, redacted, at most `ERROR_MOST` characters. `permanent` is a guess
+        from that text, and False in doubt: an unknown token, webhook or channel, a refused mail recipient, a URL that
+        cannot work. `retry_after_ms` is what Discord or Telegram asks for, and 30 s after any other 429, since Apprise
+        hides the header. `put_off`: it was not tried, and the fault is ours. Raises only CancelledError.
         """
         if self._closed:
             return AttemptResult(error="not sent: the service is stopping", put_off=True)
@@ -90,13 +90,13 @@ class AppriseSender:
                 sent = self._refuse_if_hanging(target) or await self._send_in_thread(target, message)
         except TimeoutError:
             if begun:
-                sent = AttemptResult(error=f"no end within {self._timeout_s:g} s; it may have arrived all the same")
+                sent = AttemptResult(error=f"not finished within {self._timeout_s:g} s; it may have arrived anyway")
             else:
                 sent = AttemptResult(error=f"not sent: all threads were busy for {self._timeout_s:g} s", put_off=True)
         return replace(sent, duration_ms=int((time.monotonic() - started) * 1000))
 
     async def close(self) -> None:
-        """Refuses what comes from now on. A send under way ends by itself, or with its caller's cancellation."""
+        """Refuses sends from now on. One under way ends by itself, or when its caller is cancelled."""
         self._closed = True
         self._idle_plugins.clear()
 
@@ -106,7 +106,7 @@ class AppriseSender:
             return AttemptResult(error="not sent: earlier sends to this target still hang")
         if self.abandoned_count >= self._abandoned_most:
             return AttemptResult(
-                error=f"not sent: too many hanging sends ({self.abandoned_count}, to all targets)", put_off=True
+                error=f"not sent: too many sends hang ({self.abandoned_count} over all targets)", put_off=True
             )
         return None
 
@@ -129,22 +129,22 @@ class AppriseSender:
                 sent = AttemptResult(error=f"Apprise failed with {type(error).__name__}")
             finally:
                 connections.close_all()
-            with suppress(RuntimeError):  # the loop is gone, and with it whoever waited
+            with suppress(RuntimeError):  # the loop has ended, so no caller waits
                 loop.call_soon_threadsafe(finish_send, sent)
 
         try:
-            # in a copy of our context, whose log lines say which task they are about
+            # in a copy of our context, so that its log lines say which task they are about
             threading.Thread(
                 target=contextvars.copy_context().run, args=(run_in_thread,), name="send", daemon=True
             ).start()
         except RuntimeError:
-            return AttemptResult(error="not sent: the system gives us no more threads", put_off=True)
+            return AttemptResult(error="not sent: the system does not allow another thread", put_off=True)
         try:
             return await done
         except asyncio.CancelledError:
             if done.cancelled():
                 self._abandoned[target.url] += 1
-                loop.call_later(_SPARED_S, connections.cut_all)
+                loop.call_later(_CUT_AFTER_S, connections.cut_all)
             raise
 
     def _carry_message(self, target: Target, message: Message) -> AttemptResult:
@@ -163,9 +163,9 @@ class AppriseSender:
 
 
 def check_target(target: Target) -> str | None:
-    """What is wrong with a target's URL, as far as can be told without sending; never shows the URL.
+    """What is wrong with a target's URL, as far as one can see without sending; the text never shows the URL.
 
-    Blocks for half a second the first time, while Apprise loads its plugins.
+    The first call blocks for half a second, while Apprise loads its plugins.
     """
     try:
         plugin.open_target(target.url)
