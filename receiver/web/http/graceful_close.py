@@ -2,17 +2,28 @@
 
 A connection that is closed over a request that nobody has read is reset, and whoever sent it cannot know what became of
 it. So none is closed that has just been opened or used, or that has bytes waiting; only ones long quiet go at once.
+
+Whether bytes wait and the end of our side are two system calls in a row, with no turn of the event loop between them.
+A request can still cross that end on its way. It is read, so that nobody is reset: a callback is stored, though its
+answer reaches nobody; any other request is not begun, and its sender can repeat it.
 """
 
 import asyncio
+import contextlib
 import fcntl
+import socket
 import termios
 from typing import Any
+
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from receiver.web.http.connection_limits import BoundedProtocol
 
 WARM_S = 0.5
-"""How long a connection that was opened or used may be expected to bring a request, and is not closed in a stop."""
+"""For so long after it was opened or used, a connection may bring a request, and a stop does not close it."""
+LINGER_S = 0.2
+"""How long a connection is read after we ended our side, unless the peer hangs up before."""
 
 
 class GracefulProtocol(BoundedProtocol):
@@ -22,10 +33,15 @@ class GracefulProtocol(BoundedProtocol):
     2. It is quiet for `WARM_S`, and nothing waits in the kernel: it ends at once.
     3. Else it is looked at again after `WARM_S`, and ends unless it is owed an answer by then.
 
+    A connection that was idle for too long ends the same way, also when nothing stops.
     `last_call` holds for connections that the listener had taken when it closed, and that come to life only then.
     """
 
     last_call = False
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._lingering: asyncio.TimerHandle | None = None  # set once our side has ended
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
         self._quiet_since = self.loop.time()
@@ -39,32 +55,56 @@ class GracefulProtocol(BoundedProtocol):
 
     @property
     def is_warm(self) -> bool:
-        """Whether it was opened or used not long ago, and is owed nothing: its next request may be on its way."""
-        since = max(self._quiet_since, self._idle_since or 0.0)  # the latter where an answer needed no task
+        """Whether it was opened or used recently and is owed nothing: its next request may be on its way."""
+        since = max(self._quiet_since, self._idle_since or 0.0)  # the latter after an answer of the fast path
         return self.loop.time() - since < WARM_S and not self._owes_answer() and not self.transport.is_closing()
 
     def shutdown(self) -> None:
-        """End, as soon as that loses nothing."""
+        """End as soon as that loses nothing."""
         if self._owes_answer():
             super().shutdown()
-        elif self.is_warm or self._unended or self._aside is not None or self._unread_bytes():
+        elif self.is_warm or self._unended or self._aside is not None:
             self._close_later()
         else:
-            self.transport.close()
+            self._close_if_quiet()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Called when the connection was idle for too long; what waits to be read is read next, and ends that."""
+        if not self.transport.is_closing() and not self._unread_bytes():
+            self._end_our_side()
 
     def _close_later(self) -> None:
         self.loop.call_later(WARM_S, self._close_if_quiet)
 
     def _close_if_quiet(self) -> None:
-        if self.transport.is_closing() or self._owes_answer():
-            return  # what is owed is its last answer
+        if self.transport.is_closing() or self._owes_answer() or self._lingering is not None:
+            return  # the answer that is owed is its last
         if self._unread_bytes():
             self._close_later()
         else:
-            self.transport.close()
+            self._end_our_side()
+
+    def _end_our_side(self) -> None:
+        """Say that no answer will come any more, and read on for a moment. Nothing may be unread."""
+        self._cork.flush()
+        if self.transport.get_write_buffer_size():
+            self.transport.close()  # once the peer has taken the answer
+            return
+        with contextlib.suppress(OSError):  # the peer has gone
+            self.transport.get_extra_info("socket").shutdown(socket.SHUT_WR)
+        self._lingering = self.loop.call_later(LINGER_S, self.transport.close)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if self._lingering is None:
+            super()._start_asgi_task(cycle, app)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._lingering is not None:
+            self._lingering.cancel()
+        super().connection_lost(exc)
 
     def _unread_bytes(self) -> int:
-        """How many bytes the kernel holds that nobody has read."""
+        """How many unread bytes the kernel holds."""
         connected: Any = self.transport.get_extra_info("socket")
         try:
             answer = fcntl.ioctl(connected.fileno(), termios.FIONREAD, bytes(4))

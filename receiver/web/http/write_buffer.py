@@ -1,12 +1,12 @@
-"""A transport that writes once a turn of the loop: uvicorn sends an answer's head and its body in two calls, and each
-would be a system call, a packet, and a waking of the other side."""
+"""A transport that writes once per turn of the loop: uvicorn sends an answer's head and its body in two calls, and each
+would be a system call, a packet, and a wake-up at the other end."""
 
 import asyncio
 from typing import Any
 
 
 class CorkedTransport:
-    """Wraps a transport: what is written in one turn of the loop goes out together at its end. All else passes on."""
+    """Wraps a transport: what is written in one turn of the loop goes out together at its end."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
@@ -17,9 +17,9 @@ class CorkedTransport:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Send with the rest of this turn."""
+        """Send at the end of this turn."""
         if not self._held:
-            self._loop.call_soon(self._flush_held)
+            self._loop.call_soon(self.flush)
         self._held.append(data)
 
     def send_now(self, data: bytes) -> None:
@@ -30,11 +30,12 @@ class CorkedTransport:
             self._transport.write(data)
 
     def close(self) -> None:
-        """Close after what is held was sent."""
-        self._flush_held()
+        """Send what is held, then close."""
+        self.flush()
         self._transport.close()
 
-    def _flush_held(self) -> None:
+    def flush(self) -> None:
+        """Send what is held."""
         held, self._held = self._held, []
         if held and not self._transport.is_closing():
             self._transport.write(b"".join(held))
