@@ -1,16 +1,16 @@
-"""The HTTP client that every service is spoken to with. With httpx it costs 200 ms: nothing imports it at a start."""
+"""The HTTP client for all services. Importing httpx takes 200 ms, so nothing imports this module at a start."""
 
 import http.cookiejar
 
 import httpx
 
-_IDLE_S = 2.0  # a connection the provider closes under a submission leaves that one unsure; so do not keep any for long
+_IDLE_S = 2.0  # if the provider closes a connection under a submission, that is unsure; so keep none for long
 
 
 def open_client() -> httpx.AsyncClient:
-    """The one client to share; an async context manager.
+    """The client that all calls share; an async context manager.
 
-    It takes neither proxy nor netrc from the environment, follows no redirect, keeps no cookie.
+    It ignores proxies and netrc of the environment, follows no redirects and keeps no cookies.
     """
     client = httpx.AsyncClient(trust_env=False, follow_redirects=False, limits=httpx.Limits(keepalive_expiry=_IDLE_S))
     client.cookies.jar.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))

@@ -1,7 +1,7 @@
-"""Single values out of strangers' JSON: each function takes whatever was there and gives something storable, or None.
+"""Parsers for single values of foreign JSON: each takes any value and returns something storable, or None.
 
-Storable means valid Unicode without NUL, bounded, finite, whole numbers within 64 bits. What a value is called and
-where it stands is for `bodies` to know.
+Storable means valid Unicode without NUL, bounded in length, finite, and integers of 64 bits. Where a value stands in a
+body is left to `bodies`.
 """
 
 import json
@@ -17,18 +17,20 @@ from receiver.core.types import Usage
 
 Json = dict[str, Any]
 
-ID_MOST = 200  # characters, as are the next two
+ID_MOST = 200  # characters, like the next two
 MESSAGE_MOST = 2_000
 URL_MOST = 4_096
 RAW_MOST = 4_096  # bytes of JSON
-_ITEMS_MOST = 64  # of each object and list in `raw`
+_ITEMS_MOST = 64  # of each object and list in `bounded_raw`
 
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 _URL = re.compile(
     r"https?://[^\s\x00-\x20\x7f-\x9f\ud800-\udfff/?#][^\s\x00-\x20\x7f-\x9f\ud800-\udfff]*", re.IGNORECASE
 )
 _PERCENT = re.compile(r"(\d{1,9}(?:\.\d{1,18})?) ?(%?)", re.ASCII)
-_TOKEN = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.[\w-]{32}", re.ASCII)  # as `tokens` makes them
+_TOKEN = re.compile(
+    r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.[\w-]{32}", re.ASCII
+)  # a callback token, as `tokens` makes them
 _decode_strictly = msgspec.json.Decoder().decode
 
 
@@ -36,7 +38,7 @@ def decode_object(body: bytes) -> Json | None:
     """The JSON object of a body, or None.
 
     What the strict decoder refuses (half a surrogate pair, NaN, a byte order mark, bytes that are not UTF-8, a bare
-    newline in a text) gets a second, lenient reading: a sloppy sender must not lose results.
+    newline in a text) is read again leniently: a sloppy sender must not cost us results.
     """
     value: object
     try:
@@ -50,7 +52,7 @@ def decode_object(body: bytes) -> Json | None:
 
 
 def first_value(levels: Iterable[Json], keys: tuple[str, ...]) -> Any:
-    """The first value that is there and neither null nor blank."""
+    """The first value that exists and is neither null nor empty."""
     for level in levels:
         for key in keys:
             value = level.get(key)
@@ -60,24 +62,24 @@ def first_value(levels: Iterable[Json], keys: tuple[str, ...]) -> Any:
 
 
 def clean_text(value: str, most: int) -> str:
-    """The first `most` characters, with U+FFFD for what no database takes."""
-    if value.isascii() and len(value) <= most and "\x00" not in value:  # nearly always, and in a tenth of the time
+    """The first `most` characters, with U+FFFD for those that a database refuses."""
+    if value.isascii() and len(value) <= most and "\x00" not in value:  # the usual case, ten times faster
         return value
     return _UNSTORABLE.sub("\ufffd", value[:most])
 
 
 def mask_tokens(value: str) -> str:
-    """Without tokens of ours: providers echo parameters in their complaints, and our callback URL is one of them."""
+    """The text without our callback tokens: providers echo parameters in their errors, and the callback URL is one."""
     return _TOKEN.sub("[token]", value)
 
 
 def short_text(value: object) -> str | None:
-    """A short text, cut if need be; None if blank."""
+    """A text, cut to `ID_MOST`; None if blank."""
     return clean_text(value, ID_MOST) if isinstance(value, str) and value.strip() else None
 
 
 def parse_id(value: object) -> str | None:
-    """An id, which is of no use when cut: text of at most `ID_MOST`, or a number."""
+    """An id: a text of at most `ID_MOST`, or a number. A longer one is None, since a cut id is useless."""
     if isinstance(value, str):
         return clean_text(value, ID_MOST) if len(value) <= ID_MOST and value.strip() else None
     number = parse_int(value)
@@ -85,14 +87,14 @@ def parse_id(value: object) -> str | None:
 
 
 def parse_int(value: object) -> int | None:
-    """A whole number of 64 bits, or None."""
+    """An integer of 64 bits, or None."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not -(2**63) <= value < 2**63:
         return None
     return int(value) if isinstance(value, int) or value.is_integer() else None
 
 
 def parse_url(value: object) -> str | None:
-    """An http or https URL with a host; None if longer than `URL_MOST`, since half of one is of no use."""
+    """An http or https URL with a host; None if longer than `URL_MOST`, since a cut URL is useless."""
     if not isinstance(value, str):
         return None
     value = value.strip()
@@ -100,7 +102,7 @@ def parse_url(value: object) -> str | None:
 
 
 def parse_progress(value: object) -> float | None:
-    """0.45, 45 and "45%" are .45; 1 is all of it, as the provider counts from 0.0 to 1.0."""
+    """0.45, 45 and "45%" are 0.45. 1 is complete, since the provider counts from 0.0 to 1.0."""
     percent = False
     if isinstance(value, str):
         match = _PERCENT.fullmatch(value.strip())
@@ -133,7 +135,7 @@ def parse_usage(value: object) -> Usage | None:
 
 
 def _parse_cost(value: object) -> Decimal | None:
-    """Dollars, from a text or a number. Bounded on both sides, so that written out it stays short."""
+    """Dollars, from a text or a number. Neither too large nor too small, so that it stays short when written out."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     if len(value) > 40 if isinstance(value, str) else not abs(value) < 1e12:
@@ -146,7 +148,7 @@ def _parse_cost(value: object) -> Decimal | None:
 
 
 def parse_code(value: object) -> str | None:
-    """`4007098`, `"004007098"` and `8004007098` are one code: `004007098`. Texts are kept; 0 is no code."""
+    """`4007098`, `"004007098"` and `8004007098` are all the code `004007098`. Other texts stay; 0 is not a code."""
     if isinstance(value, str) and not (value.isascii() and value.isdigit()):
         return short_text(value)
     if is_zero_code(value):
@@ -158,16 +160,16 @@ def parse_code(value: object) -> str | None:
 
 
 def is_zero_code(value: object) -> bool:
-    """Whether a code says that there is no error."""
+    """Whether a code means that there is no error."""
     return (isinstance(value, str) and value != "" and not value.strip("0")) or parse_int(value) == 0
 
 
 def bounded_raw(value: object) -> bytes:
-    """What came, as JSON of at most `RAW_MOST` bytes; of a longer one its beginning, as a JSON string."""
+    """The value as JSON of at most `RAW_MOST` bytes. Of a longer one, its beginning as a JSON string."""
     encoded = mask_tokens(msgspec.json.encode(_tidy_value(value, depth=8)).decode()).encode()
     if len(encoded) <= RAW_MOST:
         return encoded
-    half = encoded[: RAW_MOST // 2 - 1]  # because every quote and backslash becomes two bytes
+    half = encoded[: RAW_MOST // 2 - 1]  # since every quote and backslash becomes two bytes
     return msgspec.json.encode(half.decode(errors="ignore"))
 
 

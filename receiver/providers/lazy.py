@@ -1,4 +1,4 @@
-"""A provider that is connected with its first call: a start does not wait for an HTTP client that nobody needs yet."""
+"""A provider that connects with its first call, so that a start does not wait for an HTTP client."""
 
 from typing import TYPE_CHECKING
 
@@ -9,18 +9,18 @@ from receiver.providers.registry import Provider, ProviderAdapter
 if TYPE_CHECKING:
     import httpx
 
-_FAULT = "the HTTP client cannot be made: "
+_FAULT = "cannot make the HTTP client: "
 
 
 class LazyProvider:
-    """The `Provider` of `adapter`. Raises SettingsError at once, and not with the first call, if `url` or `key` cannot
-    be right. Where no client can be made, nothing is sent, and the next call tries again."""
+    """The `Provider` of `adapter`. Raises SettingsError at once, not with the first call, if `url` or `key` cannot be
+    right. If no client can be made, nothing is sent, and the next call tries again."""
 
     def __init__(self, adapter: ProviderAdapter, url: str, key: str, *, clock: Clock) -> None:
         adapter.check(url, key)
 
         def connect_provider() -> tuple["httpx.AsyncClient", Provider]:
-            from receiver.providers.http_client import open_client  # here, because it imports httpx
+            from receiver.providers.http_client import open_client  # only now: it imports httpx
 
             client = open_client()
             return client, adapter.connect(client, url, key, clock=clock)
@@ -31,7 +31,7 @@ class LazyProvider:
         """Send one task, as `Provider` says."""
         try:
             _, provider = await self._connected.get()
-        except (OSError, RuntimeError) as error:  # no descriptor, no certificates, no thread
+        except (OSError, RuntimeError) as error:  # out of descriptors or threads, or no certificates
             return SubmitAnswer(SubmitResult.NOT_SENT, f"{_FAULT}{error}")
         return await provider.submit(model, params, callback)
 

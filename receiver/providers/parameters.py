@@ -1,7 +1,7 @@
-"""The vocabulary in which models are declared: fields with their ranges and the provider's own code for each fault.
+"""The types that declare models: parameters with their ranges and the provider's own code for each fault.
 
-A field reads one value and gives it back in canonical form, or raises `Refused` (422) with the provider's code,
-`invalid_parameter` where it has none. What a model allows is said in declarations; nothing here knows any model.
+A parameter returns a value in canonical form, or raises `RequestRefused` (422) with the provider's code, or
+`invalid_parameter` if there is none. The models themselves are declared elsewhere (`vtrix/midjourney`).
 """
 
 import re
@@ -12,13 +12,13 @@ from msgspec import Struct
 
 from receiver.core.errors import RequestRefused
 
-INVALID = "invalid_parameter"  # our code for a fault that the provider documents none for
+INVALID = "invalid_parameter"  # our code for a fault without a code of the provider's
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-_TASK_ID = re.compile("[0-9a-z]{20}")  # the provider's ids, e.g. d758n65e878c73cmdg20; job ids are longer
+_TASK_ID = re.compile("[0-9a-z]{20}")  # the provider's task ids, e.g. d758n65e878c73cmdg20; job ids are longer
 
 
 class ModelParam(Struct, frozen=True, kw_only=True):
-    """One parameter: its name on the wire, whether it must be there, and the provider's codes for its faults."""
+    """One parameter: its name on the wire, whether it is required, and the provider's codes for its faults."""
 
     name: str
     required: bool = False
@@ -26,16 +26,16 @@ class ModelParam(Struct, frozen=True, kw_only=True):
     invalid_code: str | None = None
 
     def parse_value(self, value: object) -> object:
-        """The value in canonical form; raises `Refused` if it is not allowed."""
+        """The value in canonical form. Raises `RequestRefused` if it is not allowed."""
         raise NotImplementedError
 
     def is_absent(self, value: object) -> bool:
-        """Whether a value that was sent counts as not sent: null does."""
+        """Whether a value counts as not sent. Null does."""
         return value is None
 
     def missing_error(self) -> RequestRefused:
         """The refusal for a required field that was not sent."""
-        return RequestRefused(422, self.missing_code or INVALID, f"{self.name} is missing; it is required", self.name)
+        return RequestRefused(422, self.missing_code or INVALID, f"{self.name} is missing", self.name)
 
     def invalid_error(self, expected: str) -> RequestRefused:
         """The refusal for a value that is not `expected`."""
@@ -43,15 +43,15 @@ class ModelParam(Struct, frozen=True, kw_only=True):
 
 
 class TextParam(ModelParam, frozen=True, kw_only=True):
-    """Text of `least` to `most` characters (code points), without NUL and lone surrogates, which no store can keep."""
+    """Text of `least` to `most` code points, without NUL and lone surrogates, which a database cannot store."""
 
     least: int = 1
     most: int
-    prompt: bool = False  # the words that a person typed, in which braces may multiply the bill
-    job_id: bool = False  # an upstream job's id, which people mistake for the task's
+    prompt: bool = False  # a person typed it, and braces in it may multiply the bill
+    job_id: bool = False  # an upstream job's id, which people confuse with the task's
 
     def is_absent(self, value: object) -> bool:
-        """A required text that is blank was not sent, in the provider's terms as well."""
+        """A required text that is blank counts as not sent, as it does for the provider."""
         return value is None or (self.required and isinstance(value, str) and not value.strip())
 
     def parse_value(self, value: object) -> str:
@@ -64,9 +64,9 @@ class TextParam(ModelParam, frozen=True, kw_only=True):
         return value
 
     def find_hint(self, value: object) -> str | None:
-        """What is odd about a value that is allowed, if anything."""
+        """A sentence about a value that is allowed but looks wrong, if it does."""
         if self.job_id and isinstance(value, str) and _TASK_ID.fullmatch(value):
-            return f"{self.name} looks like a task id; edits take the jobId found in the earlier task's output"
+            return f"{self.name} looks like a task id; use the jobId in the earlier task's output instead"
         return None
 
 
@@ -89,7 +89,7 @@ class NumberParam(ModelParam, frozen=True, kw_only=True):
     most: float
 
     def parse_value(self, value: object) -> float:
-        # NaN compares false with everything, and infinity is out of every range.
+        # NaN compares as false, and infinity is out of every range.
         if not isinstance(value, int | float) or isinstance(value, bool) or not self.least <= value <= self.most:
             raise self.invalid_error(f"a number from {self.least} to {self.most}, sent as a JSON number")
         return float(value)
@@ -107,18 +107,18 @@ class UrlParam(ModelParam, frozen=True, kw_only=True):
 
 
 class Model(Struct, frozen=True, kw_only=True):
-    """What one of the provider's models takes, and the codes with which its tasks fail."""
+    """One of the provider's models: its parameters, and the codes with which its tasks fail."""
 
     name: str
     fields: tuple[ModelParam, ...]
-    callback: UrlParam  # apart from the fields: it is never a person's to set
+    callback: UrlParam  # not one of the fields: only we set it
     failed_code: str
     unavailable_code: str
 
     def parse_params(self, params: Mapping[str, object]) -> dict[str, object]:
-        """The declared fields of `params` in declared order and canonical form; other keys are not looked at.
+        """The declared fields of `params` in declared order and canonical form. Other keys are ignored.
 
-        Raises `Refused` for the first fault: what is missing before what is invalid, each in declared order.
+        Raises `RequestRefused` for the first fault: missing fields before invalid ones, each in declared order.
         """
         given = [field for field in self.fields if not field.is_absent(params.get(field.name))]
         for field in self.fields:
@@ -128,11 +128,11 @@ class Model(Struct, frozen=True, kw_only=True):
 
 
 def has_permutations(prompt: str) -> bool:
-    """Whether `prompt` has permutation braces, `{a,b}`: the provider makes, and bills, a generation of each.
+    """Whether `prompt` has permutation braces, `{a,b}`: the provider makes, and bills, one generation for each.
 
-    Braces may nest; an escaped comma counts too, since being wrong on this side costs nothing.
+    Braces may nest. An escaped comma counts too: to be wrong in this direction costs nothing.
     """
-    commas: list[bool] = []  # of each open brace: was there a comma in it?
+    commas: list[bool] = []  # for each open brace: whether there was a comma in it
     for character in prompt:
         if character == "{":
             commas.append(False)
@@ -149,5 +149,5 @@ def _is_http(text: str) -> bool:
     try:
         parts = urlsplit(text)
         return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port or an IPv6 address that is none
+    except ValueError:  # an invalid port or IPv6 address
         return False

@@ -1,7 +1,6 @@
-"""Generation services: what one must be able to do for us, and which ones we know.
+"""What a generation service must be able to do for us, and the services that we know.
 
-The rooms above speak to a `Provider` and never to a wire. A new service is a client with these two calls, a `parse` for
-its bodies, and a line in `PROVIDERS`; nothing else changes.
+To add one, write a client with the two calls of `Provider` and a `parse` for its bodies, and add it to `PROVIDERS`.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,26 +17,26 @@ if TYPE_CHECKING:
 
 
 class Provider(Protocol):
-    """A service that takes tasks and can be asked about them. Neither call raises for anything the service does."""
+    """A service that takes tasks and can be polled. Neither call raises, whatever the service does."""
 
     async def submit(self, model: str, params: bytes, callback: str | None) -> SubmitAnswer:
-        """Send one task: `params` is a JSON object, `callback` the URL to call, None to be only polled."""
+        """Send one task: `params` is a JSON object, `callback` the URL to call. None: it will only be polled."""
         ...
 
     async def poll(self, task_id: str) -> PollReply:
-        """Ask about one task by the provider's own id for it."""
+        """Ask about one task by the provider's own id."""
         ...
 
 
 class ProviderFactory(Protocol):
-    """Makes a Provider over a shared client. Raises SettingsError if the URL or the key cannot be one."""
+    """Makes a Provider over a shared client. Raises SettingsError if the URL or the key cannot be right."""
 
     def __call__(self, client: "httpx.AsyncClient", url: str, key: str, *, clock: Clock) -> Provider: ...
 
 
 class ProviderAdapter(Struct, frozen=True):
-    """One service: what checks its URL and key (raising SettingsError), how to connect to it, and what a body from it
-    says (None: no outcome; never raises). To check and to parse takes no HTTP client; to connect imports one."""
+    """One service. `check` raises SettingsError for a wrong URL or key; `connect` makes the client, importing httpx;
+    `parse` reads an outcome from a body (None: there is none) and never raises."""
 
     check: Callable[[str, str], None]
     connect: ProviderFactory
@@ -45,7 +44,7 @@ class ProviderAdapter(Struct, frozen=True):
 
 
 def _connect_vtrix(client: "httpx.AsyncClient", url: str, key: str, *, clock: Clock) -> Provider:
-    from receiver.providers.vtrix.client import Vtrix  # with the first call: it imports httpx
+    from receiver.providers.vtrix.client import Vtrix  # only now: it imports httpx
 
     return Vtrix(client, url, key, clock=clock)
 
@@ -53,4 +52,12 @@ def _connect_vtrix(client: "httpx.AsyncClient", url: str, key: str, *, clock: Cl
 PROVIDERS: Mapping[str, ProviderAdapter] = {
     "vtrix": ProviderAdapter(check=check_url_and_key, connect=_connect_vtrix, parse=bodies.parse_body)
 }
-"""By the name that `Task.provider` carries."""
+"""By name, as in `Task.provider`."""
+
+DEFAULT_PROVIDER = "vtrix"
+"""The one that tasks are submitted to and polled at."""
+
+
+def default_adapter() -> ProviderAdapter:
+    """The adapter of `DEFAULT_PROVIDER`."""
+    return PROVIDERS[DEFAULT_PROVIDER]

@@ -35,6 +35,7 @@ from receiver.core.types import (
     TaskState,
 )
 from receiver.notify.messages.message import Message
+from receiver.providers.registry import DEFAULT_PROVIDER
 from receiver.store import Store
 from receiver.store.sqlite.engine import SqliteStore
 from receiver.tokens import new_ref
@@ -158,7 +159,7 @@ def a_ref(now: int = NOW) -> str:
 
 def a_task(state: TaskState = TaskState.WAITING, **more: Any) -> Task:
     """A task as the rooms would have left it in `state`, submitted at NOW under the id `job-1`."""
-    task = Task(ref=a_ref(), created_at=NOW, model=MODEL, state=state)
+    task = Task(ref=a_ref(), created_at=NOW, provider=DEFAULT_PROVIDER, model=MODEL, state=state)
     if state is TaskState.QUEUED:
         task = replace(task, due_at=NOW)
     elif state is TaskState.SUBMITTING:

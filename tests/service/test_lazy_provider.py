@@ -28,7 +28,7 @@ WRONG = (
 @pytest.mark.parametrize("url", WRONG)
 async def test_a_wrong_url_stops_the_start_and_not_the_first_submission(url: str) -> None:
     """And the key is not told with it."""
-    with pytest.raises(SettingsError, match=r"^provider_url ") as caught:
+    with pytest.raises(SettingsError, match=r"^PROVIDER_URL ") as caught:
         LazyProvider(PROVIDERS["vtrix"], url, KEY, clock=lambda: NOW)
     assert KEY not in str(caught.value)
 
@@ -36,7 +36,7 @@ async def test_a_wrong_url_stops_the_start_and_not_the_first_submission(url: str
 @pytest.mark.parametrize("key", ["", "two words", "line\n", "schlüssel"])
 async def test_a_wrong_key_stops_the_start_and_is_not_told(key: str) -> None:
     """It may be the right one with a stray line break."""
-    with pytest.raises(SettingsError, match=r"^provider_key ") as caught:
+    with pytest.raises(SettingsError, match=r"^PROVIDER_KEY ") as caught:
         LazyProvider(PROVIDERS["vtrix"], "https://cloud.example/", key, clock=lambda: NOW)
     assert not key or key not in str(caught.value)
 

@@ -48,6 +48,7 @@ from receiver.core.types import (
     Usage,
     Verdict,
 )
+from receiver.providers.registry import DEFAULT_PROVIDER
 from receiver.store import Lane, Store, Topic, open_store
 
 pytestmark = pytest.mark.anyio
@@ -118,7 +119,7 @@ FULL = Task(
 
 
 async def test_every_column_of_a_task_comes_back_as_it_was_put(store: Store) -> None:
-    bare = Task(ref=a_ref(), created_at=NOW)
+    bare = Task(ref=a_ref(), created_at=NOW, provider=DEFAULT_PROVIDER)
     assert all(getattr(FULL, it.name) != it.default for it in fields(Task) if it.name != "provider"), "a gap in FULL"
     await put(store, FULL, bare)
     assert await store.tasks.get([FULL.ref, bare.ref, "unknown"]) == {FULL.ref: FULL, bare.ref: bare}
@@ -135,13 +136,15 @@ async def test_every_column_of_a_task_comes_back_as_it_was_put(store: Store) -> 
     ],
 )
 async def test_every_word_of_every_enum_comes_back(store: Store, column: str, values: list[object]) -> None:
-    tasks = [replace(Task(ref=a_ref(), created_at=NOW), **{column: value}) for value in values]
+    tasks = [
+        replace(Task(ref=a_ref(), created_at=NOW, provider=DEFAULT_PROVIDER), **{column: value}) for value in values
+    ]
     await put(store, *tasks)
     assert list((await store.tasks.get([it.ref for it in tasks])).values()) == tasks
 
 
 async def test_an_update_writes_every_changing_column(store: Store) -> None:
-    bare = Task(ref=a_ref(), created_at=NOW)
+    bare = Task(ref=a_ref(), created_at=NOW, provider=DEFAULT_PROVIDER)
     await put(store, bare)
     fixed = ("ref", "created_at", "provider", "origin", "label", "targets", "poll_only", "prompt", "params")
     changed = replace(FULL, **{name: getattr(bare, name) for name in fixed})

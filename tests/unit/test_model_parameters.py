@@ -96,7 +96,7 @@ def test_the_callback_is_ours_to_set() -> None:
         ("imageNumber", "imageNo"),
         ("prompt", "remixPrompt"),
         ("Scale", "scale"),
-        ("zzz", "it takes"),
+        ("zzz", "it takes imageNo, jobId, remixPrompt, scale"),
     ],
 )
 def test_an_unknown_parameter_is_refused_and_the_nearest_one_named(name: str, suggestion: str) -> None:

@@ -76,7 +76,7 @@ def test_an_outcome_ends_its_task_unless_it_is_a_completion_without_a_picture(
 
 
 def test_a_new_task_is_queued_and_nothing_has_been_counted_yet() -> None:
-    task = Task(ref="r", created_at=NOW)
+    task = Task(ref="r", created_at=NOW, provider="p")
     assert (task.state, task.origin) == (TaskState.QUEUED, TaskOrigin.SUBMITTED)
     counts = (task.tries, task.claim, task.polls, task.poll_step, task.kept, task.kept_bytes, task.archive_tries)
     assert counts == (0,) * 7

@@ -1,0 +1,1 @@
+"""Vtrix, which serves Midjourney: its client, its bodies and its models."""

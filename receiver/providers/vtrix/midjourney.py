@@ -1,15 +1,17 @@
-"""Midjourney's operations as the provider serves them, one declaration each.
+"""Midjourney's models as the provider serves them, one declaration each.
 
-Ranges and codes are from the provider's page of each model (doc.vtrix.ai/docs/api/midjourney), read in 2026-11.
-To add a model, declare it and add it to `MODELS`; nothing else needs to know.
+Ranges and codes are from the provider's page on each model (doc.vtrix.ai/docs/api/midjourney), read in 2026-11.
+To add a model, declare it here and add it to `MODELS`.
 """
 
 from receiver.providers.parameters import IntegerParam, Model, NumberParam, TextParam, UrlParam
 
+PREFIX = "midjourney_"
+
 OUTPAINT = Model(
-    name="midjourney_outpaint",
+    name=f"{PREFIX}outpaint",
     fields=(
-        # The provider states no longest job id; 256 is ours, so that none is without bound.
+        # The provider states no maximum; 256 is our own bound.
         TextParam(name="jobId", required=True, missing_code="004007001", most=256, job_id=True),
         IntegerParam(
             name="imageNo", required=True, missing_code="004007002", invalid_code="004007003", least=0, most=3
