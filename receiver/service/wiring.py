@@ -1,4 +1,4 @@
-"""Puts the rooms together: settings in, connected parts out, as one async context. Only here are Settings read."""
+"""Builds the service: makes every part from the settings and connects them, as one async context."""
 
 import contextlib
 import logging
@@ -20,7 +20,7 @@ from receiver.pictures.drawing.process import DrawingProcess, DrawSheet
 from receiver.pictures.files import ArchiveFiles
 from receiver.pictures.signed_links import SignedLinks
 from receiver.providers.lazy import LazyProvider
-from receiver.providers.registry import PROVIDERS, Provider
+from receiver.providers.registry import Provider, default_adapter
 from receiver.store import Store, open_store
 from receiver.tasks.ingest import CallbackIngest
 from receiver.tasks.intake import TaskIntake
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 class ServiceParts(Struct, frozen=True, kw_only=True, eq=False):
-    """Everything that runs, connected. `api_tokens` open the API; sizes are bytes, spans seconds."""
+    """Every part of the service, connected. `api_tokens` open the API; sizes are bytes, spans seconds."""
 
     store: Store
     ring: Ring
@@ -61,12 +61,12 @@ class ServiceParts(Struct, frozen=True, kw_only=True, eq=False):
 
     @property
     def loops(self) -> tuple[SubmitLoop, SweepLoop, NoticeDispatcher, PictureArchiver, RetentionPruner]:
-        """What the worker runs."""
+        """The loops that the worker runs."""
         return self.submit, self.sweep, self.notify, self.archive, self.prune
 
 
 class _KeylessProvider:
-    """The provider without a key: nothing is ever sent, and nobody can be asked."""
+    """Stands in for the provider if there is no key: sends nothing, answers nothing."""
 
     async def submit(self, model: str, params: bytes, callback: str | None) -> SubmitAnswer:
         return SubmitAnswer(SubmitResult.NOT_SENT, "there is no provider key")
@@ -76,7 +76,7 @@ class _KeylessProvider:
 
 
 def wall_clock() -> int:
-    """Milliseconds UTC by this machine's clock."""
+    """This machine's clock: milliseconds since 1970, UTC."""
     return time.time_ns() // 1_000_000
 
 
@@ -88,14 +88,15 @@ async def open_parts(
     sender: MessageSender | None = None,
     provider: Provider | None = None,
 ) -> AsyncIterator[ServiceParts]:
-    """The parts, with the database open and migrated; what is not handed in is made from the settings.
+    """The parts, with the database open and migrated. What is not passed in is made from the settings.
 
-    Raises SettingsError and StoreError's children.
+    Raises SettingsError or a StoreError.
     """
     secret_keys, api_tokens = config.ensure_secrets(settings)
     path = settings.sqlite_file
     if path is None:
-        raise SettingsError("RECEIVER_DATABASE_URL: PostgreSQL is not available in this version; use sqlite:///…")
+        problem = "RECEIVER_DATABASE_URL: PostgreSQL is not available in this version"
+        raise SettingsError(problem, remedy="use sqlite:///…")
     started_at = clock()
     policy = Policy(
         targets=settings.targets,
@@ -123,7 +124,7 @@ async def open_parts(
         archive = PictureArchiver(store, files, policy, clock, draw=draw, allow=allow, metrics=metrics)
         stack.push_async_callback(archive.close)
         await _warn_of_lost_keys(store, ring)
-        ingest = CallbackIngest(store, PROVIDERS["vtrix"].parse, policy, clock, metrics)
+        ingest = CallbackIngest(store, default_adapter().parse, policy, clock, metrics)
         stack.push_async_callback(ingest.close)
         intake = TaskIntake(
             store,
@@ -142,7 +143,7 @@ async def open_parts(
             schedule_ms=[gap * 1000 for gap in settings.notify_retry],
             timeout_ms=SEND_TIMEOUT_S * 1000,
             links=links,
-            # by a child of its own: a digest is made of thumbnails, and waits for no stranger's picture
+            # a drawing process of its own, so that digests never wait behind pictures from outside
             picture=ContactSheets(store, files, DrawingProcess().draw_sheet, links.image_url),
             metrics=metrics,
         )
@@ -182,8 +183,8 @@ async def open_parts(
 
 @contextlib.asynccontextmanager
 async def open_pruner(settings: Settings, clock: Clock = wall_clock) -> AsyncIterator[RetentionPruner]:
-    """Retention alone, with the database to itself. Raises StoreError's children."""
-    assert settings.sqlite_file is not None  # noqa: S101 - whoever asks has looked
+    """The retention pruner without a service, with the database to itself. Raises a StoreError."""
+    assert settings.sqlite_file is not None  # noqa: S101 - the caller has checked
     store = await open_store(settings.sqlite_file)
     try:
         files, policy = ArchiveFiles(settings.state_dir / "images"), Policy(targets=settings.targets)
@@ -195,7 +196,7 @@ async def open_pruner(settings: Settings, clock: Clock = wall_clock) -> AsyncIte
 def _make_provider(stack: contextlib.AsyncExitStack, settings: Settings, clock: Clock) -> Provider:
     if settings.provider_key is None:
         return _KeylessProvider()
-    late = LazyProvider(PROVIDERS["vtrix"], settings.provider_url, settings.provider_key, clock=clock)
+    late = LazyProvider(default_adapter(), settings.provider_url, settings.provider_key, clock=clock)
     stack.push_async_callback(late.close)
     return late
 
@@ -204,8 +205,8 @@ async def _warn_of_lost_keys(store: Store, ring: Ring) -> None:
     for key in await store.tasks.open_keys():
         if key not in ring.ids:
             log.warning(
-                "callbacks of some waiting tasks are signed with the key %s, which is no longer in SECRET_KEYS: "
-                "they will be refused; put it back behind the first one",
+                "some waiting tasks have callback URLs signed with the key %s, which is no longer in SECRET_KEYS, so "
+                "their callbacks will be refused; add the key to SECRET_KEYS again, after the first one",
                 key,
                 extra={"action": "start.keys"},
             )

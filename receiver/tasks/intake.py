@@ -1,11 +1,11 @@
-"""What people ask of us: new tasks, callback URLs, and of a task to cancel, poll, resubmit it or learn its id.
+"""What people request: new tasks, callback URLs, and to cancel, poll or resubmit a task or set its provider id.
 
-Everything is checked before anything is stored, and stored before it is answered. What cannot be accepted raises
-`Refused` with a status, a code and the field at fault.
+Everything is checked before anything is stored, and stored before it is answered. A request that cannot be accepted
+raises `RequestRefused` with a status, a code and the field at fault.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 from msgspec.structs import replace
@@ -14,6 +14,7 @@ from receiver.client.schemas import NewTask
 from receiver.core.errors import RequestRefused
 from receiver.core.types import Clock, OutcomeSource, Policy, Task, TaskOrigin, TaskState
 from receiver.providers import models
+from receiver.providers.registry import DEFAULT_PROVIDER
 from receiver.store import Store, Topic, Tx
 from receiver.telemetry.metrics import Metrics
 from receiver.tokens import Ring, new_ref
@@ -24,7 +25,7 @@ _NOT_YET = ("wait_for",)
 
 
 class TaskIntake:
-    """Takes requests. `unreachable` says why the provider could not call us back, if so."""
+    """Accepts requests. `unreachable` says why the provider cannot call back; None if it can."""
 
     def __init__(
         self,
@@ -50,35 +51,34 @@ class TaskIntake:
         return f"{self._public_url}/callbacks/{self._ring.token(ref)}"
 
     async def create_task(self, asked: NewTask, key: str | None) -> tuple[Task, bool]:
-        """Queue a task; (task, whether the Idempotency-Key had made it before). Raises Refused."""
+        """Queue a task. Returns it, and whether its Idempotency-Key had made it before. Raises RequestRefused."""
         if key is None:
             task = self._build_task(asked)
             async with self._store.write() as tx:
                 await tx.tasks.insert([task])
             return task, False
         if not 0 < len(key) <= KEY_MOST:
-            raise RequestRefused(422, "invalid_parameter", f"a key has 1 to {KEY_MOST} characters", "Idempotency-Key")
+            raise RequestRefused(
+                422, "invalid_parameter", f"a key must have 1 to {KEY_MOST} characters", "Idempotency-Key"
+            )
         digest = hashlib.sha256(msgspec.json.encode(replace(asked, idempotency_key=None), order="sorted")).digest()
         async with self._store.write() as tx:
             before = await tx.tasks.find_idempotency(key)
             if before is not None:
                 known, ref = before
                 if known != digest:
-                    raise RequestRefused(
-                        409, "idempotency_key_reused", "this key was used with another body", "Idempotency-Key"
-                    )
+                    raise _key_reused("this key was already used with a different body")
                 found = await tx.tasks.get([ref])
-                if ref not in found:  # to make another would be to pay again
-                    text = f"this key made {ref}, which RETENTION has removed since; use another key for another task"
-                    raise RequestRefused(409, "idempotency_key_reused", text, "Idempotency-Key")
+                if ref not in found:  # a second task would be paid for again
+                    raise _key_reused(f"this key was used for {ref}, which RETENTION has deleted since")
                 return found[ref], True
-            task = self._build_task(asked)  # only now: what was accepted once is, whatever the settings say today
+            task = self._build_task(asked)  # only now: a repeated request gets its task whatever the settings are
             await tx.tasks.insert([task])
             await tx.tasks.remember_key(key, digest, task.ref, self._clock())
         return task, False
 
     async def mint_task(self, label: str | None, model: str | None, task_id: str | None) -> Task:
-        """Make a task for a submission that somebody else makes; its `callback_url` is for them. Raises Refused."""
+        """Make a task that is submitted elsewhere, with this task's `callback_url`. Raises RequestRefused."""
         now = self._clock()
         _check_label(label)
         _check_text("model", model)
@@ -86,6 +86,7 @@ class TaskIntake:
         task = Task(
             ref=new_ref(now),
             created_at=now,
+            provider=DEFAULT_PROVIDER,
             origin=TaskOrigin.MINTED,
             state=TaskState.WAITING,
             label=label,
@@ -100,31 +101,33 @@ class TaskIntake:
         return task
 
     async def set_task_id(self, ref: str, task_id: str) -> Task:
-        """Learn the provider's id of a task afterwards; it can then be polled. Raises Refused."""
+        """Store the provider's id of a task, which can then be polled. Raises RequestRefused."""
         _check_text("task_id", task_id)
         async with self._store.write() as tx:
             task = await _get_task(tx, ref)
             if task.settled_at is not None or task.state.is_final:
-                raise RequestRefused(409, "settled", f"the task is {task.state} already")
+                raise RequestRefused(409, "settled", f"the task is already {task.state}")
             if task.task_id == task_id:
                 return task
             if task.state is TaskState.SUBMITTING:
                 raise RequestRefused(
-                    409, "submitting", "its submission is being answered just now; the answer will say the id"
+                    409, "submitting", "the task is being submitted now; the provider's answer will give its id"
                 )
             if task.task_id is not None and not _is_id_from_person(task):
-                raise RequestRefused(409, "task_id_known", f"its id is {task.task_id}, from the provider", "task_id")
-            told = await self._assign_task_id(tx, task, task_id)
-            await tx.tasks.update([(task, told)])
-        return told
+                problem = f"the provider already gave this task the id {task.task_id}"
+                raise RequestRefused(409, "task_id_known", problem, "task_id")
+            known = await self._assign_task_id(tx, task, task_id)
+            await tx.tasks.update([(task, known)])
+        return known
 
     async def cancel_task(self, ref: str) -> Task:
-        """Withdraw a queued task. Raises Refused once it was sent: the provider takes nothing back."""
+        """Withdraw a queued task. Raises RequestRefused once it was sent: the provider cannot cancel it."""
         async with self._store.write() as tx:
             task = await _get_task(tx, ref)
             if task.state is not TaskState.QUEUED:
-                raise RequestRefused(409, "not_queued", f"the task is {task.state}; only a queued one can be withdrawn")
-            gone = replace(
+                problem = f"the task is {task.state}, and only a queued task can be cancelled"
+                raise RequestRefused(409, "not_queued", problem)
+            cancelled = replace(
                 task,
                 state=TaskState.CANCELLED,
                 held_by=None,
@@ -132,29 +135,32 @@ class TaskIntake:
                 settled_at=self._clock(),
                 settled_by=OutcomeSource.PERSON,
             )
-            await tx.tasks.update([(task, gone)])
-        self._metrics.count_settled([gone])
-        return gone
+            await tx.tasks.update([(task, cancelled)])
+        self._metrics.count_settled([cancelled])
+        return cancelled
 
     async def request_poll(self, ref: str) -> Task:
-        """Ask the provider about the task as soon as the rate allows. Raises Refused."""
+        """Poll the task as soon as the rate limit allows. Raises RequestRefused."""
         if not self._policy.can_poll:
-            raise RequestRefused(409, "no_key", "there is no provider key to ask with; set PROVIDER_KEY")
+            raise RequestRefused(409, "no_key", "polling needs a provider key", remedy="set PROVIDER_KEY")
         async with self._store.write() as tx:
             task = await _get_task(tx, ref)
             if task.state.is_final:
-                raise RequestRefused(409, "settled", f"the task is {task.state} already")
+                raise RequestRefused(409, "settled", f"the task is already {task.state}")
             if task.task_id is None and (task.hint is None or task.hint.task_id is None):
                 raise RequestRefused(
-                    409, "no_task_id", "the provider's id of this task is not known, so it cannot be asked for"
+                    409,
+                    "no_task_id",
+                    "the task cannot be polled, because the provider's id of it is unknown",
+                    remedy=f"if the provider's task list has it, run `receiver tasks tell-id {ref} ID`",
                 )
-            asked = replace(task, poll_at=self._clock())
-            await tx.tasks.update([(task, asked)])
+            due = replace(task, poll_at=self._clock())
+            await tx.tasks.update([(task, due)])
         self._store.wake(Topic.SWEEP)
-        return asked
+        return due
 
     async def resubmit_task(self, ref: str) -> Task:
-        """Send an unsure task again, accepting that it may be paid for twice. Raises Refused."""
+        """Send an unsure task again, which may cost twice. Raises RequestRefused."""
         async with self._store.write() as tx:
             task = await _get_task(tx, ref)
             if (
@@ -163,9 +169,9 @@ class TaskIntake:
                 or task.state not in (TaskState.WAITING, TaskState.LOST)
             ):
                 raise RequestRefused(
-                    409, "not_unsure", f"the task is {task.state} and not unsure: nothing is to be sent again"
+                    409, "not_unsure", f"the task is {task.state} and not unsure, so it cannot be resubmitted"
                 )
-            again = replace(
+            queued = replace(
                 task,
                 state=TaskState.QUEUED,
                 unsure=False,
@@ -178,8 +184,8 @@ class TaskIntake:
                 hint_until=None,
                 due_at=self._clock(),
             )
-            await tx.tasks.update([(task, again)])
-        return again
+            await tx.tasks.update([(task, queued)])
+        return queued
 
     def _build_task(self, asked: NewTask) -> Task:
         for name in _NOT_YET:
@@ -188,20 +194,18 @@ class TaskIntake:
         params = models.check_params(asked.model, asked.params, allow_permutations=asked.allow_permutations)
         _check_label(asked.label)
         if not self._policy.can_poll:
-            raise RequestRefused(422, "no_key", "there is no provider key to submit with; set PROVIDER_KEY")
+            raise RequestRefused(422, "no_key", "submitting needs a provider key", remedy="set PROVIDER_KEY")
         if self._unreachable is not None and not asked.poll_only:
-            raise RequestRefused(422, "unreachable", f'{self._unreachable}; or say "poll_only": true', "poll_only")
+            raise RequestRefused(422, "unreachable", self._unreachable, "poll_only")
         known = [target.name for target in self._policy.targets]
         for name in asked.targets or ():
             if name not in known:
-                listed = ", ".join(known) or "none at all"
-                raise RequestRefused(
-                    422, "unknown_target", f"there is no target {name[:80]!r}; there is {listed}", "targets"
-                )
+                raise RequestRefused(422, "unknown_target", unknown_target(name, known), "targets")
         now = self._clock()
         return Task(
             ref=new_ref(now),
             created_at=now,
+            provider=DEFAULT_PROVIDER,
             model=asked.model,
             params=params,
             prompt=models.prompt_of(asked.model, asked.params),
@@ -214,12 +218,12 @@ class TaskIntake:
     async def _assign_task_id(self, tx: Tx, task: Task, task_id: str) -> Task:
         owner = (await tx.tasks.by_task_id(task.provider, [task_id])).get(task_id, task.ref)
         if owner != task.ref:
-            raise RequestRefused(409, "task_id_taken", f"that is the id of {owner}", "task_id")
+            raise RequestRefused(409, "task_id_taken", f"the task {owner} already has this id", "task_id")
         now = self._clock()
         look_at = now if task.hint is not None or task.hint_step is not None else now + self._policy.sweep_first_ms
         return replace(
             task,
-            state=TaskState.WAITING if task.state is TaskState.QUEUED else task.state,  # it was sent: by someone else
+            state=TaskState.WAITING if task.state is TaskState.QUEUED else task.state,  # it was submitted elsewhere
             held_by=None,
             due_at=None,
             task_id=task_id,
@@ -230,8 +234,22 @@ class TaskIntake:
 
 
 def _is_id_from_person(task: Task) -> bool:
-    """Whether the task's id is a person's word that nothing of the provider's has confirmed yet: it may be mistaken."""
+    """Whether a person gave the task its id, and nothing from the provider has confirmed it yet."""
     return task.origin is not TaskOrigin.SUBMITTED and task.provider_created_at is None and task.progress is None
+
+
+def unknown_target(name: str, known: Iterable[str]) -> str:
+    """Says that `name` is not a target, with the one that may be meant, or else all targets."""
+    import difflib  # only for a wrong name
+
+    near = difflib.get_close_matches(name[:80], known := sorted(known), n=1)
+    more = f" (did you mean {near[0]}?)" if near else f"; the targets are: {', '.join(known) or 'none'}"
+    return f"unknown target {name[:80]!r}{more}"
+
+
+def _key_reused(problem: str) -> RequestRefused:
+    remedy = "use another key for another task"
+    return RequestRefused(409, "idempotency_key_reused", problem, "Idempotency-Key", remedy=remedy)
 
 
 async def _get_task(tx: Tx, ref: str) -> Task:
@@ -244,13 +262,13 @@ async def _get_task(tx: Tx, ref: str) -> Task:
 def _check_label(label: str | None) -> None:
     if label is not None and (not 0 < len(label) <= LABEL_MOST or not _is_storable(label)):
         raise RequestRefused(
-            422, "invalid_parameter", f"a label has 1 to {LABEL_MOST} characters of plain text", "label"
+            422, "invalid_parameter", f"a label must have 1 to {LABEL_MOST} characters of plain text", "label"
         )
 
 
 def _check_text(field: str, text: str | None) -> None:
     if text is not None and (not 0 < len(text) <= LABEL_MOST or not _is_storable(text)):
-        raise RequestRefused(422, "invalid_parameter", f"{field} has 1 to {LABEL_MOST} characters", field)
+        raise RequestRefused(422, "invalid_parameter", f"{field} must have 1 to {LABEL_MOST} characters", field)
 
 
 def _is_storable(text: str) -> bool:

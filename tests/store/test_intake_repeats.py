@@ -55,7 +55,7 @@ async def test_a_key_whose_task_was_removed_makes_no_other(store: Store) -> None
     await an_intake(store, POLICY).cancel_task(first.ref)
     async with store.write() as tx:
         await tx.pruning.drop_tasks([first.ref], NOW, 10)
-    with pytest.raises(RequestRefused, match=f"made {first.ref}, which RETENTION has removed"):
+    with pytest.raises(RequestRefused, match=f"used for {first.ref}, which RETENTION has deleted"):
         await an_intake(store, POLICY).create_task(asked, "key")
     assert await store.tasks.page() == []
 
@@ -64,7 +64,7 @@ async def test_a_repeated_request_is_the_same_task_whatever_the_settings_say_by_
     asked = NewTask("midjourney_outpaint", {"jobId": "j", "imageNo": 0, "scale": 1.5}, targets=("slack",))
     task, _ = await an_intake(store, TOLD).create_task(asked, "key")
     assert await an_intake(store, POLICY).create_task(asked, "key") == (task, True)
-    with pytest.raises(RequestRefused, match="no target"):
+    with pytest.raises(RequestRefused, match="unknown target"):
         await an_intake(store, replace(POLICY, targets=())).create_task(asked, "another")
 
 

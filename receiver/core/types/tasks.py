@@ -1,4 +1,4 @@
-"""Tasks: what they can be, what is said of them, and the callbacks that say it."""
+"""Tasks: their states, the outcomes that change them, and the callbacks that bring outcomes."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -11,19 +11,19 @@ Clock = Callable[[], int]
 
 
 class TaskState(StrEnum):
-    """Where a task is. `completed`, `failed` and `cancelled` are final; a late callback still settles a lost one."""
+    """The state of a task. `completed`, `failed` and `cancelled` are final; a late callback can settle a lost task."""
 
-    QUEUED = "queued"  # ours alone; nothing was sent, or the provider said it took nothing
-    SUBMITTING = "submitting"  # the request is out, or we died while it was
+    QUEUED = "queued"  # only with us: nothing was sent, or the provider did not take it
+    SUBMITTING = "submitting"  # the request is under way, or this process died during it
     WAITING = "waiting"  # the provider has it, or may have it (unsure)
     COMPLETED = "completed"  # there are pictures
     FAILED = "failed"  # the provider refused it or gave up
-    LOST = "lost"  # past its deadline, and nobody knows of an end
-    CANCELLED = "cancelled"  # withdrawn, by us before it was sent or by the provider
+    LOST = "lost"  # past its deadline without a known end
+    CANCELLED = "cancelled"  # withdrawn by us before it was sent, or by the provider
 
     @property
     def is_final(self) -> bool:
-        """Whether no outcome can change it any more."""
+        """Whether no outcome can change the task any more."""
         return self in _FINAL
 
 
@@ -31,11 +31,11 @@ _FINAL = frozenset({TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELLED})
 
 
 class TaskOrigin(StrEnum):
-    """How we came to know of a task."""
+    """How a task came to be known here."""
 
     SUBMITTED = "submitted"  # through our API
-    MINTED = "minted"  # only its callback URL is ours; somebody else submits
-    ADOPTED = "adopted"  # a callback came on a good token whose ref we did not have
+    MINTED = "minted"  # we made only its callback URL; it is submitted elsewhere
+    ADOPTED = "adopted"  # a callback came with a valid token, but its ref was unknown
 
 
 class HoldReason(StrEnum):
@@ -47,16 +47,16 @@ class HoldReason(StrEnum):
 
 
 class OutcomeSource(StrEnum):
-    """What an outcome came by; a settled task records it as `settled_by`."""
+    """Where an outcome came from; a settled task records it as `settled_by`."""
 
     CALLBACK = "callback"
     POLL = "poll"
     ANSWER = "answer"  # the provider's answer to the submission itself
-    PERSON = "person"  # somebody accepted a callback by hand, or withdrew the task
+    PERSON = "person"  # a person accepted a callback, or cancelled the task
 
 
 class Ending(StrEnum):
-    """What an outcome says of the task."""
+    """What an outcome says about the task."""
 
     RUNNING = "running"
     COMPLETED = "completed"
@@ -65,7 +65,7 @@ class Ending(StrEnum):
 
 
 class OutcomeShape(StrEnum):
-    """Whose words a body is in. Only the provider's own task object can settle a task at once."""
+    """The format of a body. Only the provider's own task object can settle a task at once."""
 
     TASK = "task"  # the provider's task object
     JOB = "job"  # the upstream's job object, passed through
@@ -77,23 +77,23 @@ class Verdict(StrEnum):
     """What became of a callback."""
 
     ACCEPTED = "accepted"  # it changed the task
-    DUPLICATE = "duplicate"  # says again what is known
+    DUPLICATE = "duplicate"  # says what was known already
     LATE = "late"  # says something unfinished after the end
-    CONFLICT = "conflict"  # another final state or other pictures; kept, changes nothing
+    CONFLICT = "conflict"  # says another final state or other pictures; stored, but changes nothing
     HINT = "hint"  # waits for a poll
-    UNPARSED = "unparsed"  # no outcome to be had; kept, and polled like a hint
+    UNPARSED = "unparsed"  # no outcome could be read; the task is polled, as for a hint
 
 
 class ArchiveState(StrEnum):
-    """What became of the copies of a task's pictures."""
+    """The state of the copies of a task's pictures."""
 
-    DUE = "due"  # some are still to be fetched
-    DONE = "done"  # all that can be had are here, and so is the contact sheet, if it could be drawn
-    FAILED = "failed"  # given up: not one picture could be had
+    DUE = "due"  # some are not fetched yet
+    DONE = "done"  # all that can be fetched are here, and the contact sheet if it could be drawn
+    FAILED = "failed"  # given up: no picture could be fetched
 
 
 class TaskError(Struct, frozen=True, gc=False):
-    """Why a task failed: the provider's code as text (`004007098`), its words, and what came, as JSON."""
+    """Why a task failed: the provider's code as text, its message, and the raw error as JSON."""
 
     code: str | None
     message: str
@@ -101,14 +101,14 @@ class TaskError(Struct, frozen=True, gc=False):
 
 
 class Usage(Struct, frozen=True, gc=False):
-    """What a task cost: `cost` in USD, `discount` as the provider gives it."""
+    """What a task cost: `cost` in USD, `discount` as the provider reports it."""
 
     cost: Decimal | None = None
     discount: float | None = None
 
 
 class Image(Struct, frozen=True, gc=False):
-    """One generated picture, or another asset, of a task."""
+    """One generated picture (or other asset) of a task."""
 
     image_no: int
     url: str
@@ -123,7 +123,7 @@ class ImageCopy(Struct, frozen=True, gc=False):
     file: str | None = None  # its name in the task's folder, such as `0.png`
     sha256: bytes | None = None
     size: int | None = None  # bytes
-    media_type: str | None = None  # by its content, whatever the server said
+    media_type: str | None = None  # judged by its content, not by the server's header
     width: int | None = None  # pixels
     height: int | None = None
     small: str | None = None  # the thumbnail's name
@@ -131,11 +131,11 @@ class ImageCopy(Struct, frozen=True, gc=False):
 
 
 class Outcome(Struct, frozen=True, gc=False):
-    """What a callback or a poll reply says about a task, in our own terms."""
+    """What a callback or a poll reply says about a task, independent of the provider's format."""
 
     ending: Ending
     shape: OutcomeShape
-    status: str  # the word or number that came
+    status: str  # the word or number that was received
     task_id: str | None = None  # of a task object
     job_id: str | None = None  # of an upstream job
     model: str | None = None
@@ -147,19 +147,19 @@ class Outcome(Struct, frozen=True, gc=False):
 
     @property
     def is_terminal(self) -> bool:
-        """Whether it ends the task. A completion without a picture's URL does not."""
+        """Whether it ends the task. A completion without a picture does not."""
         return self.ending is not Ending.RUNNING and (self.ending is not Ending.COMPLETED or bool(self.images))
 
 
 class Task(Struct, frozen=True, gc=False):
-    """One generation whose end we await, with all that the loops need to know about it."""
+    """One generation at a provider, with everything the loops need to know about it."""
 
     ref: str
     created_at: int
-    provider: str = "vtrix"
+    provider: str  # its name in `providers.registry`
     task_id: str | None = None
     model: str | None = None
-    params: bytes = b"{}"  # the provider's parameters as JSON, without the callback
+    params: bytes = b"{}"  # the provider's parameters as JSON, without the callback URL
     prompt: str | None = None
     label: str | None = None
     targets: tuple[str, ...] | None = None
@@ -182,23 +182,23 @@ class Task(Struct, frozen=True, gc=False):
     pictures: str | None = None  # a digest of the pictures' URLs without their queries
 
     due_at: int | None = None  # queued: not before
-    tries: int = 0  # submissions that certainly came to nothing
+    tries: int = 0  # submissions that the provider certainly did not take
     claim: int = 0  # which claim of the submission this is
-    lease_until: int | None = None  # when the answer to its submission, or the reply to its poll, is overdue
-    place_until: int | None = None  # until when it holds a place in the provider's concurrency
+    lease_until: int | None = None  # when the answer to its submission or the reply to its poll is overdue
+    place_until: int | None = None  # until then it counts towards the provider's concurrency
 
     polls: int = 0
     poll_at: int | None = None
     poll_step: int = 0
     hint: Outcome | None = None
-    hint_step: int | None = None  # the next rung of the hint's ladder
+    hint_step: int | None = None  # the number of the hint's next poll
     hint_until: int | None = None  # when an unconfirmed terminal hint settles the task
 
-    kept: int = 0  # callbacks kept with their bodies
+    kept: int = 0  # stored callbacks, with their bodies
     kept_bytes: int = 0
 
-    archive: ArchiveState | None = None  # whether its pictures are kept; None: it has none
-    archive_at: int | None = None  # due: not before; also the lease of who fetches them
+    archive: ArchiveState | None = None  # the state of its copies; None: it has no pictures
+    archive_at: int | None = None  # when due: not before; also the lease of the fetch
     archive_tries: int = 0
 
 
@@ -208,7 +208,7 @@ class Callback(Struct, frozen=True, kw_only=True, gc=False):
     ref: str
     received_at: int
     body: bytes
-    headers: bytes = b"{}"  # JSON, a few of them
+    headers: bytes = b"{}"  # some of them, as JSON
     digest: bytes = b""  # SHA-256 of the body
     verdict: Verdict = Verdict.UNPARSED
     replay_of: int | None = None
