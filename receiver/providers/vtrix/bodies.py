@@ -1,8 +1,8 @@
-"""What a body says about a task: callbacks, poll replies and answers to a submission, in any shape, as an `Outcome`.
+"""Parses what a body says about a task, in any shape, into an `Outcome`: callbacks, poll replies, submission answers.
 
-Open this file when a provider changes its format: the words and the places to look are the tables below, from the pages
-and clients of a dozen services. It raises for no bytes whatever, and what it returns can be stored (see `fields`).
-Whether an outcome is believed is for `settle` to decide, by its shape.
+Open this file when the provider changes its format. The tables below have the status words and the places to look, from
+the pages and clients of a dozen services. It never raises, and what it returns can be stored (see `json_values`).
+Whether an outcome is believed depends on its shape, and is left to `core.decide`.
 """
 
 import re
@@ -19,8 +19,8 @@ from receiver.providers.vtrix import bodies_fast
 STATUS_MOST = 100  # characters
 IMAGES_MOST = 64
 
-# Letter case, hyphens and the prefixes of `_PREFIXES` do not matter. A word that is not here means running.
-# The numbers are those of the upstream's job object, and the run-together words are its comments.
+# Letter case, hyphens and the prefixes of `_PREFIXES` do not matter. A word that is not listed means running.
+# The numbers are from the upstream's job object, and the run-together words from its comments.
 _SAYS = {
     Ending.COMPLETED: "completed succeeded success succeed finished ok 2",
     Ending.FAILED: """failed failure fail error moderated timeout requesttimeout reject textreject badprompt
@@ -33,7 +33,7 @@ _SAYS = {
 STATUS_WORDS = {word: ending for ending, words in _SAYS.items() for word in words.split()}
 _PREFIXES = ("jobstatus", "task_status_")
 
-# Where to look in a level, in this order; the levels are the body and its `data`, `payload` and `….task`.
+# Where to look in a level, in this order. The levels are the body and its `data`, `payload` and `….task`.
 ID_KEYS = ("id", "task_id", "taskId", "jobId", "job_id", "jobid", "request_id")
 JOB_ID_KEYS = ("jobId", "job_id")
 STATUS_KEYS = ("status", "task_status", "state")
@@ -64,20 +64,20 @@ REASON_KEYS = (
     "task_status_msg",
     "comment",
 )
-NO_REASON = "no reason was given"
+NO_REASON = "the provider gave no reason"
 
-# A body with one of these and no `output` of its own is no task object, whatever else it has.
+# A body with one of these and without `output` is not a task object, whatever else it has.
 _FOREIGN_KEYS = ("urls", "results", "resultUrls", "images", "image_urls", "task_result", "result", "payload", "data")
 _TASK_STATUS = re.compile(r"(?!jobstatus)[a-z][\w -]{0,99}", re.ASCII | re.IGNORECASE)
 
 
 def parse_body(body: bytes) -> Outcome | None:
-    """The outcome that a callback's or a poll reply's body tells, or None if there is none to be had. Never raises."""
+    """The outcome in the body of a callback or of a poll reply, or None. Never raises."""
     return bodies_fast.parse_completed(body) or parse_any_body(body)
 
 
 def parse_any_body(body: bytes) -> Outcome | None:
-    """`parse`, whatever the body: the long way, which says the same."""
+    """The same without the short cut for the usual body."""
     top = json_values.decode_object(body)
     if top is None:
         return None
@@ -85,23 +85,23 @@ def parse_any_body(body: bytes) -> Outcome | None:
 
 
 def parse_accepted(body: bytes) -> Outcome | None:
-    """The task object in the answer to a submission of ours, or None if it has no `id`. An `id` is enough: we asked."""
+    """The outcome in the answer to our own submission, or None without an `id`. Anything with an `id` is believed."""
     top = json_values.decode_object(body)
     task_id = json_values.parse_id(top.get("id")) if top else None
     if top is None or task_id is None:
         return None
     if _is_task_object(top):
         return _task_outcome(top)
-    told = _foreign_outcome(top) or Outcome(ending=Ending.RUNNING, shape=OutcomeShape.TASK, status="")
-    return msgspec.structs.replace(told, shape=OutcomeShape.TASK, task_id=task_id, job_id=None)
+    outcome = _foreign_outcome(top) or Outcome(ending=Ending.RUNNING, shape=OutcomeShape.TASK, status="")
+    return msgspec.structs.replace(outcome, shape=OutcomeShape.TASK, task_id=task_id, job_id=None)
 
 
 def parse_refusal(body: bytes) -> TaskError | None:
-    """What a provider's answer complains of: `error`, else `message`, `detail` or `status.message`, else None."""
+    """The error in a provider's answer: `error`, or else `message`, `detail` or `status.message`, or else None."""
     top = json_values.decode_object(body)
     if top is None:
         return None
-    if (error := _error_field(top)) or top.get("code") in (0, 200):  # {"code": 0, "message": "success"} is no complaint
+    if (error := _error_field(top)) or top.get("code") in (0, 200):  # {"code": 0, "message": "success"} is not an error
         return error
     error = _reason_elsewhere(top)
     return error if error and STATUS_WORDS.get(_normalise_word(error.message), Ending.FAILED) is Ending.FAILED else None
@@ -111,9 +111,10 @@ def parse_refusal(body: bytes) -> TaskError | None:
 
 
 def _is_task_object(top: Json) -> bool:
-    """A text `id`, a word as `status`, a `model` or a numeric `created_at`, and any results in `output[].content[]`.
+    """Whether it has a text `id`, a word as `status`, a `model` or a numeric `created_at`, and no results elsewhere
+    than in `output[].content[]`.
 
-    Being one lets a body settle its task at once, so results in any other place rule it out; unknown fields do not.
+    A task object settles its task at once, so results in any other place rule it out. Unknown fields do not.
     """
     status, task_id, model = top.get("status"), top.get("id"), top.get("model")
     if not (isinstance(status, str) and isinstance(task_id, str)):
@@ -151,7 +152,7 @@ def _task_outcome(top: Json) -> Outcome:
     )
 
 
-# Everybody else's
+# All other shapes
 
 
 def _foreign_outcome(top: Json) -> Outcome | None:
@@ -192,7 +193,7 @@ def _foreign_outcome(top: Json) -> Outcome | None:
 
 
 def _nested_levels(top: Json) -> tuple[Json, ...]:
-    """The objects that may speak of the task, the innermost first."""
+    """The objects that may describe the task, innermost first."""
     inner = [value for key in ("data", "payload") if isinstance(value := top.get(key), dict)]
     tasks = [value for level in inner if isinstance(value := level.get("task"), dict)]
     return (*tasks, *inner, top)
@@ -213,7 +214,7 @@ def _find_status(levels: tuple[Json, ...]) -> str | None:
 
 
 def _envelope_code(top: Json) -> int | None:
-    """The number of a `{code, msg, data}` that has no status: 0 and 200 are well, all others failures."""
+    """The code of a `{code, msg, data}` without a status: 0 and 200 are success, all others failure."""
     return json_values.parse_int(top.get("code")) if any(key in top for key in ("msg", "message", "data")) else None
 
 
@@ -227,7 +228,7 @@ def _guess_shape(top: Json, status: str | None, *, wrapped: bool) -> OutcomeShap
 
 
 def _refine_ending(status: str, comment: object) -> Ending:
-    """`comment` refines what a number leaves open: which number is a cancellation, and what an unknown one means."""
+    """The ending by status and comment: a comment tells a cancellation from a failure, and explains unknown numbers."""
     ending = STATUS_WORDS.get(_normalise_word(status), Ending.RUNNING)
     if isinstance(comment, str):
         remark = STATUS_WORDS.get(_normalise_word(comment), ending)
@@ -251,7 +252,7 @@ def _find_images(levels: tuple[Json, ...], job_id: str | None) -> tuple[Image, .
 
 
 def _parse_images(found: object, job_id: str | None) -> tuple[Image, ...]:
-    """The usable ones of a list of URLs, items or blocks of items. One that is not usable still counts as a place."""
+    """The usable images of a list of URLs, items or blocks of items. Unusable ones still count in the numbering."""
     if not isinstance(found, list):
         return ()
     places = enumerate(islice(_image_items(found), IMAGES_MOST))
@@ -280,9 +281,9 @@ def _parse_image(place: int, item: object, job_id: str | None) -> Image | None:
 def _weigh_error(
     ending: Ending, levels: tuple[Json, ...], images: tuple[Image, ...]
 ) -> tuple[Ending, TaskError | None]:
-    """The ending in the light of the error, and the error in the light of the ending.
+    """The ending and the error, after weighing one against the other.
 
-    The mere presence of `error` says nothing: successes carry it empty. But one sibling says COMPLETED of failures too.
+    An `error` alone means nothing, since successes carry an empty one. But one service reports failures as COMPLETED.
     """
     if ending is Ending.RUNNING or (ending is Ending.COMPLETED and images):
         return ending, None
@@ -294,29 +295,29 @@ def _weigh_error(
 
 
 def _error_field(level: Json) -> TaskError | None:
-    """What `error` says, a text or an object. Code 0, or neither code nor message, says nothing."""
+    """The error in the key `error`, a text or an object. Code 0, or neither code nor message, is no error."""
     value = level.get("error")
     if not value:
         return None
-    told = json_values.first_value((value,), CODE_KEYS) if isinstance(value, dict) else None
-    code, message = json_values.parse_code(told), _message_text(value)
-    if (code is None and not message) or json_values.is_zero_code(told):
+    found_code = json_values.first_value((value,), CODE_KEYS) if isinstance(value, dict) else None
+    code, message = json_values.parse_code(found_code), _message_text(value)
+    if (code is None and not message) or json_values.is_zero_code(found_code):
         return None
     return _make_error(code or json_values.parse_code(json_values.first_value((level,), CODE_KEYS[1:])), message, value)
 
 
 def _reason_elsewhere(level: Json) -> TaskError | None:
-    """What a level says beside an `error` that says nothing: the chain of message keys."""
+    """The error elsewhere in a level, if `error` says nothing: the first of the message keys."""
     for key in ("error", *REASON_KEYS):
         value = level.get(key)
         if key == "status" and not isinstance(value, dict):
             continue
         if message := _message_text(value):
-            told = json_values.first_value((value, level) if isinstance(value, dict) else (level,), CODE_KEYS)
+            found_code = json_values.first_value((value, level) if isinstance(value, dict) else (level,), CODE_KEYS)
             code = (
                 None
-                if json_values.is_zero_code(told) or json_values.parse_int(told) == 200
-                else json_values.parse_code(told)
+                if json_values.is_zero_code(found_code) or json_values.parse_int(found_code) == 200
+                else json_values.parse_code(found_code)
             )
             return _make_error(code, message, {it: level[it] for it in ("code", key) if it in level})
     return None

@@ -1,7 +1,7 @@
-"""The one body that comes nearly always, a completed task object in plain ASCII, decoded in a single step.
+"""The usual body, a completed task object in plain ASCII, decoded in a single step.
 
-It says what `bodies` would say, or nothing: whatever is unusual about a body is left to `bodies` (a test compares the
-two). It exists because a callback costs a third less with it.
+It returns what `bodies` would, or None: anything unusual is left to `bodies` (a test compares the two). It exists
+because it makes a callback a third cheaper.
 """
 
 import re
@@ -52,7 +52,7 @@ class _CompletedTask(Struct, gc=False):
     error: None = None
 
 
-_ODD = (b"\\", b"\x7f", b'" ')  # an escape, a control character, perhaps a blank text
+_ODD = (b"\\", b"\x7f", b'" ')  # an escape, a control character, a text that may be blank
 _is_url = re.compile(r"https?://[^ /?#][^ ]*").fullmatch
 _decode = msgspec.json.Decoder(_CompletedTask).decode
 

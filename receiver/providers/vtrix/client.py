@@ -1,8 +1,7 @@
-"""Vtrix on the wire: one submission, one poll, and what each answer means.
+"""The HTTP client for Vtrix: one submission, one poll, and what each answer means.
 
-It promises that no call raises for anything the network or the provider does, that NOT_SENT means not one byte of the
-request left, and that neither key nor callback URL gets into what it returns. Retries, rates and pauses are its
-callers'.
+No call raises, whatever the network or the provider does. NOT_SENT means that not one byte of the request left. Neither
+the key nor the callback URL appears in a result. Retries, rates and pauses are left to the callers.
 """
 
 import asyncio
@@ -33,10 +32,10 @@ from receiver.providers.address import check_url_and_key
 from receiver.providers.vtrix import bodies
 
 CONNECT_S = 10.0
-SUBMIT_S = 30.0  # all in all; the official clients wait as long
+SUBMIT_S = 30.0  # in total; the official clients wait as long
 POLL_S = 10.0
 BODY_MOST = 1 << 20  # bytes of an answer
-TEXT_MOST = 300  # characters of `Answer.text` and `Reply.text`
+TEXT_MOST = 300  # characters of `SubmitAnswer.text` and `PollReply.text`
 
 _BUSY = 429
 _UNAVAILABLE = 503
@@ -44,14 +43,14 @@ _UNKNOWN = 404
 _REFUSED = frozenset({400, 404, 413, 422})
 _UNAUTHORIZED = frozenset({401, 402, 403})
 
-_TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")  # it may come from a stranger's body, and goes into a path
+_TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")  # it goes into a path, and may come from a foreign body
 _ANY_URL = re.compile(r"https?:\S+", re.IGNORECASE)
-_ECHO_LEAST = 8  # characters; a shorter key is found in any id by chance, and replacing it would spoil the id
-_SECRET_LEAST = 16  # characters; a shorter last path segment is no token, and would be found everywhere
+_ECHO_LEAST = 8  # characters; a shorter key could be part of an id by chance, and redacting it would spoil the id
+_SECRET_LEAST = 16  # characters; a shorter last path segment is not a token, and would match everywhere
 
 
 class _HttpExchange(Struct, frozen=True):
-    """One request and what came of it. `status` 0: no answer; `body` None: none to be had, or not within bounds."""
+    """One request and its answer. `status` 0: there was none. `body` None: it is missing, or too large."""
 
     sent: bool
     status: int = 0
@@ -63,8 +62,8 @@ class _HttpExchange(Struct, frozen=True):
 class Vtrix:
     """A client of Vtrix's generation API at `url`, over a shared `client`.
 
-    `clock` is for a Retry-After given as a date. The spans are in seconds. Raises SettingsError if `url` is not http or
-    https, or if `key` cannot stand in a header.
+    `clock` is for a Retry-After that is a date; timeouts are in seconds. Raises SettingsError if `url` is not an http
+    or https URL, or if `key` cannot go into a header.
     """
 
     def __init__(
@@ -82,7 +81,7 @@ class Vtrix:
         try:
             self._host = httpx.URL(url).host
         except httpx.InvalidURL:
-            raise SettingsError("provider_url is not a URL") from None
+            raise SettingsError("PROVIDER_URL is not a valid URL") from None
         self._client = client
         self._url = url.rstrip("/")
         self._key = key
@@ -95,8 +94,8 @@ class Vtrix:
         return f"Vtrix({self._host!r})"
 
     async def submit(self, model: str, params: bytes, callback: str | None) -> SubmitAnswer:
-        """Send one task. `params` is a JSON object, sent as it is, with `callback` put in."""
-        fields = msgspec.json.decode(params, type=dict[str, msgspec.Raw])  # Raw: numbers keep their spelling
+        """Send one task. `params` is a JSON object, sent as it is except that `callback` is added."""
+        fields = msgspec.json.decode(params, type=dict[str, msgspec.Raw])  # Raw keeps the spelling of numbers
         if callback is not None:
             fields["callback"] = msgspec.Raw(msgspec.json.encode(callback))
         content = msgspec.json.encode({"model": model, "input": [{"params": fields}]})
@@ -104,9 +103,9 @@ class Vtrix:
         return _to_answer(await self._send_request("POST", self._url, content, self._submit_s, secrets), self._clock())
 
     async def poll(self, task_id: str) -> PollReply:
-        """Ask about one task. An id that cannot be Vtrix's is unknown without asking."""
+        """Ask about one task. An id that cannot be one of Vtrix's is unknown without a request."""
         if not _TASK_ID.fullmatch(task_id):
-            return PollReply(PollResult.UNKNOWN, "not asked: no id of this provider looks like that")
+            return PollReply(PollResult.UNKNOWN, "not asked: this cannot be an id of this provider")
         url = f"{self._url}/task/{task_id}"
         return _to_reply(await self._send_request("GET", url, None, self._poll_s, (self._key,)), task_id, self._clock())
 
@@ -127,11 +126,11 @@ class Vtrix:
                 "Authorization": f"Bearer {self._key}",
                 "User-Agent": f"receiver/{__version__}",
                 "Accept": "application/json",
-                "Accept-Encoding": "identity",  # a compressed answer has no bound
+                "Accept-Encoding": "identity",  # the size of a compressed answer cannot be bounded
                 **({"Content-Type": "application/json"} if content is not None else {}),
             },
-            # `connect` counts twice, for TCP and for TLS. Together they end before the deadline, because a cancelled
-            # TLS handshake leaks its socket (httpcore 1.0).
+            # `connect` applies twice, to TCP and to TLS. Both together end before the deadline, because a cancelled TLS
+            # handshake leaks its socket (httpcore 1.0).
             timeout=httpx.Timeout(deadline_s, connect=min(self._connect_s, deadline_s / 3), pool=deadline_s / 6),
             extensions={"trace": note_sent},
         )
@@ -142,7 +141,7 @@ class Vtrix:
                 async with aclosing(response):
                     status, retry_after = response.status_code, response.headers.get("retry-after")
                     body = await _read_bounded(response)
-        except (httpx.HTTPError, OSError) as error:  # OSError: timeouts, and TLS errors that httpx lets through
+        except (httpx.HTTPError, OSError) as error:  # OSError: timeouts, and TLS errors that httpx does not wrap
             fault = f"{type(error).__name__}: {error}".rstrip(": ")
         if body is not None:
             body = _redact_echoes(body, secrets)
@@ -150,7 +149,7 @@ class Vtrix:
 
 
 async def _read_bounded(response: httpx.Response) -> bytes | None:
-    """The body, or None if it is too long, or encoded though we said identity."""
+    """The body, or None if it is too large, or compressed although we asked for identity."""
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         return None
     body = bytearray()
@@ -181,7 +180,7 @@ def _to_answer(got: _HttpExchange, now: int) -> SubmitAnswer:
 
 
 def _describe_refusal(status: int, body: bytes) -> str:
-    """What to say of a refusal that is not in the provider's words: it may come from somewhere else altogether."""
+    """A message for a refusal without the provider's own error: it may come from another server altogether."""
     prose = _plain_text(body)
     said = f"HTTP {status}: {prose}" if prose else f"the provider answered HTTP {status}"
     return f"{said} (is PROVIDER_URL right?)" if status == _UNKNOWN else said
@@ -198,7 +197,7 @@ def _classify_submission(status: int, outcome: Outcome | None, error: TaskError 
 
 
 def _to_reply(got: _HttpExchange, task_id: str, now: int) -> PollReply:
-    """What the reply to a poll means. A task object that is another task's means nothing."""
+    """What the reply to a poll means. A task object with another id means nothing."""
     body = got.body or b""
     if got.status == httpx.codes.OK:
         outcome = bodies.parse_body(body)
@@ -216,8 +215,8 @@ def _to_reply(got: _HttpExchange, task_id: str, now: int) -> PollReply:
 
 
 def retry_after_ms(value: str | None, now: int) -> int | None:
-    """A Retry-After header, seconds or an HTTP date (RFC 9110 §10.2.3), as a wait of 0 to `RETRY_AFTER_MOST` ms from
-    `now`; None if there is none to be read."""
+    """A Retry-After header (seconds or an HTTP date, RFC 9110 §10.2.3) as a wait of 0 to `RETRY_AFTER_MOST` ms from
+    `now`; None if there is none, or none that can be read."""
     text = (value or "").strip()
     if text.isascii() and text.isdigit():
         return min(int(text[-18:]) * 1000 if len(text) <= 18 else RETRY_AFTER_MOST, RETRY_AFTER_MOST)
@@ -230,13 +229,13 @@ def retry_after_ms(value: str | None, now: int) -> int | None:
 
 
 def _callback_secrets(callback: str) -> tuple[str, ...]:
-    """The callback URL, and its token by itself: the latter survives every escaping."""
+    """The callback URL, and its token by itself, which looks the same however the URL is escaped."""
     token = callback.rstrip("/").rpartition("/")[2]
     return (callback, token) if len(token) >= _SECRET_LEAST else (callback,)
 
 
 def _redact_echoes(body: bytes, secrets: tuple[str, ...]) -> bytes:
-    """Before anything is parsed, so that no later step can let an echo through."""
+    """Remove our secrets before anything is parsed, so that no later step can pass on an echo."""
     for secret in secrets:
         if len(secret) < _ECHO_LEAST:
             continue
@@ -245,13 +244,13 @@ def _redact_echoes(body: bytes, secrets: tuple[str, ...]) -> bytes:
 
 
 def _plain_text(body: bytes) -> str:
-    """A body that is no JSON, if a person can read it."""
+    """A body that is plain text, as one line; "" for JSON and HTML."""
     text = " ".join(body[:4096].decode("utf-8", "replace").replace("\x00", "\ufffd").split())
     return "" if text.startswith(("<", "{", "[")) else text[:TEXT_MOST]
 
 
 def _log_line(got: _HttpExchange, error: TaskError | None, outcome: Outcome | None = None) -> str:
-    """One line for the log. No URL stands in it, for it could be our callback's."""
+    """One line for the log, without URLs, since one could be our callback URL."""
     parts = [f"HTTP {got.status}" if got.status else "no answer"]
     if outcome:
         parts.append(f"task {outcome.task_id} {outcome.status}")
