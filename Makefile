@@ -1,12 +1,12 @@
 # Every target does its own set-up: Python 3.11 or newer with its venv module, make, and nothing else is needed.
 PYTHON ?= python3
-VENV := .venv
+VENV ?= .venv
 BIN := $(VENV)/bin
-# Plugins are named: looking for them costs seconds on every run.
+# Plugins are named: looking for them costs seconds on every run. ARGS="-n 0" runs the tests in one process.
 export PYTEST_DISABLE_PLUGIN_AUTOLOAD := 1
-PLUGINS := -p anyio -p _hypothesis_pytestplugin
+PYTEST := $(BIN)/pytest -p anyio -p _hypothesis_pytestplugin -p xdist.plugin -n auto --maxprocesses 4 --dist loadgroup
 
-.PHONY: demo install run test lint mutants bench lock clean
+.PHONY: demo install run check test portable lint mutants bench lock clean
 
 demo: $(VENV)/.run
 	@$(BIN)/receiver demo $(if $(ONCE),--once)
@@ -18,8 +18,17 @@ install: $(VENV)/.run
 run: $(VENV)/.run
 	@$(BIN)/receiver serve
 
+# After every change: lint, types, and the tests that need nothing but Python.
+check: lint
+	$(PYTEST) $(ARGS) tests/unit
+
+# Everything, or what ARGS says: make test ARGS="tests/store -k claim".
 test: lint
-	$(BIN)/pytest $(PLUGINS) $(ARGS)
+	$(PYTEST) $(ARGS)
+
+# What may differ between Pythons: make portable PYTHON=python3.13 VENV=.venv-3.13
+portable: $(VENV)/.dev
+	$(PYTEST) $(ARGS) tests/unit tests/store
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -55,12 +64,12 @@ $(VENV)/.mutants: $(VENV)/.dev requirements/mutants.txt
 
 # Writes the pins anew: hashes, no index addresses.
 lock: $(VENV)/.dev
-	cd requirements && ../$(BIN)/python -m piptools compile --quiet --generate-hashes --strip-extras --allow-unsafe \
+	cd requirements && $(abspath $(BIN))/python -m piptools compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	  --no-emit-index-url --no-emit-find-links --no-header --output-file run.txt run.in
-	cd requirements && ../$(BIN)/python -m piptools compile --quiet --generate-hashes --strip-extras --allow-unsafe \
+	cd requirements && $(abspath $(BIN))/python -m piptools compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	  --no-emit-index-url --no-emit-find-links --no-header --output-file dev.txt dev.in
-	cd requirements && ../$(BIN)/python -m piptools compile --quiet --generate-hashes --strip-extras --allow-unsafe \
+	cd requirements && $(abspath $(BIN))/python -m piptools compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	  --no-emit-index-url --no-emit-find-links --no-header --output-file mutants.txt mutants.in
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .mutants
+	rm -rf $(VENV) .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .mutants
