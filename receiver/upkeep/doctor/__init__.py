@@ -1,0 +1,1 @@
+"""The checks of `receiver doctor`, one module for each kind; `findings` says what a check is."""
