@@ -96,8 +96,10 @@ class RequestRefused(ReceiverError):
 class ApiError(ReceiverError):
     """Our API answered with an error, or did not answer (`status` 0)."""
 
-    def __init__(self, status: int, code: str, problem: str, field: str | None = None) -> None:
-        super().__init__(problem)
+    def __init__(
+        self, status: int, code: str, problem: str, field: str | None = None, *, remedy: str | None = None
+    ) -> None:
+        super().__init__(problem, remedy=remedy)
         self.status = status
         self.code = code
         self.field = field

@@ -35,6 +35,7 @@ class PollResult(StrEnum):
     UNKNOWN = "unknown"  # 404
     UNAUTHORIZED = "barred"  # 401, 403
     BUSY = "busy"  # 429
+    UNREADABLE = "unreadable"  # the provider answered 200 with a body that says nothing we can read
     NOTHING = "nothing"  # 5xx, timeouts, nonsense
 
 

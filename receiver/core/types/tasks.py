@@ -144,6 +144,7 @@ class Outcome(Struct, frozen=True, gc=False):
     images: tuple[Image, ...] = ()
     error: TaskError | None = None
     usage: Usage | None = None
+    doubt: str | None = None  # why this end cannot be believed as it stands: "it has no picture", an unknown word
 
     @property
     def is_terminal(self) -> bool:
