@@ -5,6 +5,7 @@ rows look as the service leaves them: one callback of 1 KB, one picture, one not
 """
 
 import asyncio
+import contextlib
 import sqlite3
 import threading
 from pathlib import Path
@@ -51,7 +52,7 @@ def make_history(path: Path, count: int, *, schema: int | None = None) -> None:
         _make_empty(path)
     else:
         _make_old(path, schema)
-    with sqlite3.connect(path, isolation_level=None) as raw:
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as raw:
         raw.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -500000;")
         raw.execute("CREATE TEMP TABLE past (i INTEGER PRIMARY KEY, ref TEXT, at INTEGER)")
         raw.execute(_PAST, {"born": BORN, "apart": APART_MS, "count": count})
@@ -69,7 +70,7 @@ def time_after(count: int) -> int:
 
 
 def _make_old(path: Path, schema: int) -> None:
-    with sqlite3.connect(path, isolation_level=None) as raw:
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as raw:
         raw.execute("PRAGMA auto_vacuum = INCREMENTAL")
         raw.execute("PRAGMA journal_mode = WAL")
         raw.execute(

@@ -5,6 +5,7 @@ module. equivalent.toml lists the changes that make no difference, each with its
 unnoticed, the run fails. Words given as arguments select the modules whose path contains one of them.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -104,7 +105,7 @@ def _run(command: list[str], folder: Path) -> None:
 
 
 def _read_session(module: str, session: Path) -> ModuleResult:
-    with sqlite3.connect(session) as db:
+    with contextlib.closing(sqlite3.connect(session)) as db:
         rows = db.execute(
             "SELECT test_outcome, diff FROM work_results"
             " WHERE worker_outcome = 'NORMAL' AND output NOT LIKE '%SyntaxError%'"  # that is not a change to a program

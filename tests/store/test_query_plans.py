@@ -4,6 +4,7 @@ All methods of the tables are called in every form that changes their SQL, over 
 What SQLite plans does not depend on how much is stored, for we never ANALYZE.
 """
 
+import contextlib
 import inspect
 import re
 import sqlite3
@@ -265,7 +266,7 @@ async def toured(store: Store, noting: Noting) -> list[Ran]:
 
 def explained(ran: Ran, path: Path) -> list[str]:
     """The lines of a statement's plan."""
-    with _connect(path) as to_explain:
+    with contextlib.closing(_connect(path)) as to_explain:
         return [line for *_, line in to_explain.execute(f"EXPLAIN QUERY PLAN {ran.sql}", ran.params)]
 
 

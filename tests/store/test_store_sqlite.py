@@ -1,6 +1,7 @@
 """SQLite's own promises: what a commit costs it, who may open it, and what it says when it cannot."""
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 from collections.abc import AsyncIterator
@@ -163,9 +164,10 @@ async def test_a_damaged_page_is_corrupt_when_it_is_read(tmp_path: Path) -> None
     await put(store, *(a_task(task_id=None, params=bytes(900)) for _ in range(50)))
     await store.close()
     whole = path.read_bytes()
-    [(root, size)] = sqlite3.connect(path).execute(
-        "SELECT rootpage, (SELECT page_size FROM pragma_page_size) FROM sqlite_schema WHERE name = 'tasks'"
-    )
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        [(root, size)] = other.execute(
+            "SELECT rootpage, (SELECT page_size FROM pragma_page_size) FROM sqlite_schema WHERE name = 'tasks'"
+        )
     start = (root - 1) * size
     path.write_bytes(whole[:start] + bytes([255] * 8) + whole[start + 8 :])
     store = await open_store(path)

@@ -30,11 +30,11 @@ ENDLESS = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELE
 # matter of bytes, not of how fast this machine is today.
 PATIENT = """
 import sys
-from receiver.cli import main
-from receiver.store import sqlite
+from receiver.cli.main import main
+from receiver.store.sqlite import engine
 hasty = "PRAGMA busy_timeout = 1000"
-assert hasty in sqlite._PRAGMAS
-sqlite._PRAGMAS = tuple("PRAGMA busy_timeout = 120000" if it == hasty else it for it in sqlite._PRAGMAS)
+assert hasty in engine._PRAGMAS
+engine._PRAGMAS = tuple("PRAGMA busy_timeout = 120000" if it == hasty else it for it in engine._PRAGMAS)
 sys.argv[1:] = ["serve"]
 main()
 """
@@ -241,7 +241,7 @@ async def write_mib(store: SqliteStore, count: int) -> None:
 async def test_a_read_that_was_interrupted_holds_back_no_checkpoint(store: SqliteStore) -> None:
     """Or each page that is asked for too much would keep the log growing."""
     await put(store, a_task())
-    with pytest.raises(StoreUnavailable, match="longer"):
+    with pytest.raises(StoreUnavailable, match="too long"):
         await SqliteConnection(store._reading, read_most_s=0.02).fetch_rows(ENDLESS)
     await put(store, a_task(task_id=None))
     assert list(await store._writing.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")) == [(0, 0, 0)]
