@@ -1,8 +1,7 @@
-"""A typed client of our HTTP API, for the commands and for anybody's script; synchronous.
+"""A typed, synchronous client of our HTTP API, for the commands and for scripts.
 
-It promises answers as the types of `views`, and for everything that goes wrong an `ApiError` of one line that says what
-to do. A request that could not connect is tried again, and each new task carries an Idempotency-Key, so that no retry
-pays twice. Finding the server and its token is left to the caller.
+Answers have the types of `schemas`; everything that goes wrong is an `ApiError` of one line, with a remedy. A request
+that could not connect is tried again, and each new task carries an Idempotency-Key, so that no retry pays twice.
 """
 
 import contextlib
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from receiver.client import answer_limits
 from receiver.client.schemas import (
     BatchItem,
     CallbackPage,
@@ -34,27 +32,28 @@ from receiver.client.schemas import (
 from receiver.core.errors import ApiError
 from receiver.core.types import TaskState
 
-if TYPE_CHECKING:  # it takes 100 ms to import, which `receiver --help` need not wait for
+if TYPE_CHECKING:  # importing it takes 100 ms, which `receiver --help` need not wait for
     import httpx
 
 TIMEOUT_S = 30.0
 TRIAL_S = 90.0  # a send takes up to 30 s, and the sample's picture may first have to be drawn
 CONNECT_GAPS_S = (0.2, 0.6)  # before a request that could not connect is tried again
-SILENCE_MOST_S = 30.0  # a stream that says nothing for so long is opened anew, and the tasks are looked at
+ANSWER_MOST = 64 << 20  # bytes of an answer, except for pictures and the stream
+SILENCE_MOST_S = 30.0  # a stream that is silent for so long is opened again, and the tasks are read again
 STREAM_GAP_S = 1.0  # before a stream that broke is opened again
-PATIENCE_S = 120.0  # how long a service that was there may be away: an update takes less
+PATIENCE_S = 120.0  # how long a service that was reached may be away: an update takes less
 ENDS = frozenset({TaskState.COMPLETED, TaskState.FAILED, TaskState.LOST, TaskState.CANCELLED})
 
-_TOO_MUCH = "too_much"
-_FOREIGN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what is no JSON, or nested without an end
+_FOREIGN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # not JSON, or nested too deeply
 
+_CHECK_SERVER = "check RECEIVER_SERVER"
 _T = TypeVar("_T")
 
 
 class Client:
-    """The API of one service at `server` (without a trailing slash). Closes its connections when its context ends.
+    """The API of the service at `server` (without a trailing slash). Closes its connections when its context ends.
 
-    Every call raises ApiError: with the API's own status and code, or status 0 where nobody answered.
+    Every call raises ApiError: with the API's own status and code, or with status 0 if there was no answer.
     """
 
     def __init__(self, server: str, token: str | None, *, pause: Callable[[float], None] = time.sleep) -> None:
@@ -63,7 +62,7 @@ class Client:
         self.server = server
         self._has_token = bool(token)
         self._pause = pause
-        self._limits = answer_limits.Limits()
+        # unpacked, a small answer could fill the memory
         headers = {"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {token}"} if token else {})
         self._http = httpx.Client(
             base_url=f"{server}/api/v1/", headers=headers, timeout=TIMEOUT_S, trust_env=False, follow_redirects=False
@@ -87,7 +86,7 @@ class Client:
         return self._call_api("POST", "tasks", TaskView, body=body, headers={"Idempotency-Key": key})
 
     def create_batch(self, asked: Sequence[NewTask]) -> list[BatchItem]:
-        """Queue up to 100 tasks; what became of each, in the same order."""
+        """Queue up to 100 tasks. Returns the result for each, in the same order."""
         tasks = [replace(each, idempotency_key=each.idempotency_key or new_idempotency_key()) for each in asked]
         return self._call_api("POST", "tasks/batch", list[BatchItem], body={"tasks": tasks})
 
@@ -110,16 +109,14 @@ class Client:
 
     @contextlib.contextmanager
     def open_picture(self, ref: str, file: str) -> Iterator[Iterator[bytes]]:
-        """Our own copy of a task's picture, bit by bit; `file` is the last part of its `archived`."""
-        url = f"{self.server}/{_join_path('images', ref, file)}"  # our own spelling: none leads to another server
+        """The service's copy of a picture, in pieces; `file` is the last part of the picture's `archived`."""
+        url = (
+            f"{self.server}/{_join_path('images', ref, file)}"  # spelt by us, so that it cannot lead to another server
+        )
         request = self._http.build_request("GET", url)
-        with (
-            self._translate_errors(),
-            self._limits.within(answer_limits.PICTURE_S),
-            self._open_response(request) as answer,
-        ):
+        with self._translate_errors(), self._open_response(request) as answer:
             if answer.status_code != 200:
-                raise self._to_api_error(answer.status_code, answer_limits.whole(answer.iter_raw()))
+                raise self._to_api_error(answer.status_code, self._read_body(answer))
             yield answer.iter_raw()
 
     def cancel_task(self, ref: str) -> TaskView:
@@ -127,15 +124,15 @@ class Client:
         return self._call_api("POST", _join_path("tasks", ref, "cancel"), TaskView)
 
     def poll_task(self, ref: str) -> TaskView:
-        """Have the provider asked about the task now."""
+        """Have the service poll the task now."""
         return self._call_api("POST", _join_path("tasks", ref, "poll"), TaskView)
 
     def resubmit_task(self, ref: str) -> TaskView:
-        """Send an unsure task again, accepting that it may be paid for twice."""
+        """Send an unsure task again, accepting that it may be paid twice."""
         return self._call_api("POST", _join_path("tasks", ref, "resubmit"), TaskView)
 
     def set_task_id(self, ref: str, task_id: str) -> TaskView:
-        """Tell the provider's id of a task afterwards."""
+        """Add the provider's id to a task that was submitted elsewhere."""
         return self._call_api("PATCH", _join_path("tasks", ref), TaskView, body={"task_id": task_id})
 
     def mint_url(
@@ -165,7 +162,7 @@ class Client:
         return self._call_api("GET", _join_path("callbacks", str(callback_id)), CallbackView)
 
     def replay_callback(self, callback_id: int, *, accept: bool = False) -> VerdictView:
-        """Parse a stored callback again; with `accept` it is believed."""
+        """Parse a stored callback again; with `accept`, believe it."""
         return self._call_api(
             "POST", _join_path("callbacks", str(callback_id), "replay"), VerdictView, body={"accept": accept}
         )
@@ -186,28 +183,28 @@ class Client:
     def redrive_notices(
         self, *, target: str | None = None, ids: Sequence[int] | None = None, to: str | None = None
     ) -> int:
-        """Put dead notices back to due (all, or a target's, or those of `ids`), perhaps `to` another target."""
+        """Make dead notices due again (all, a target's, or `ids`), perhaps `to` another target. Returns how many."""
         body = {"target": target, "ids": ids, "to": to}
         given = {name: value for name, value in body.items() if value is not None}
         return self._call_api("POST", "notices/redrive", RedrivenView, body=given).redriven
 
     def test_target(self, target: str) -> TrialView:
-        """Have a sample with a picture sent to a target now, and what came of it."""
+        """Send a sample with a picture to a target now. Returns the result."""
         return self._call_api("POST", "notices/test", TrialView, body={"target": target}, timeout_s=TRIAL_S)
 
     def start_pruning(self) -> bool:
-        """Let retention begin now; False if it was under way already."""
+        """Start pruning now; False if it was under way already."""
         return self._call_api("POST", "prune", PruneView).begun
 
     # -- the stream --
 
     def stream_changes(self, *, lost: Callable[[], None] = lambda: None) -> Iterator[TaskView | None]:
-        """Every change of a task, for ever; the stream is opened again when it breaks, and `lost` called once whenever
-        that does not succeed at once.
+        """Every change of a task, for ever. A stream that breaks is opened again, and if that does not succeed at once,
+        `lost` is called.
 
-        None means that changes may have been missed (at the first and every later opening, and while there are only
-        errors to be had), so whoever needs to be sure asks. Raises ApiError when the service cannot be reached at
-        first, when it is away for more than `PATIENCE_S`, and when it does not take the token.
+        None means that changes may have been missed: it comes first, after every later opening, and while the service
+        answers with errors. Raises ApiError if the service cannot be reached at first, is away for more than
+        `PATIENCE_S`, or refuses the token.
         """
         met, lost_at = False, 0.0
         while True:
@@ -217,8 +214,7 @@ class Client:
                     yield change
             except ApiError as error:
                 first, lost_at = not lost_at, lost_at or time.monotonic()
-                final = error.status in (401, 404) or error.code == _TOO_MUCH
-                if not met or final or time.monotonic() - lost_at > PATIENCE_S:
+                if not met or error.status in (401, 404) or time.monotonic() - lost_at > PATIENCE_S:
                     raise
                 if first:
                     lost()
@@ -227,7 +223,7 @@ class Client:
             self._pause(STREAM_GAP_S)
 
     def follow_task(self, ref: str) -> Iterator[TaskView]:
-        """The task as it is and after each of its changes, up to its end (or its being lost)."""
+        """The task as it is now and after each change, until it ends or is lost."""
         for heard in self.stream_changes():
             task = heard if heard is not None else self._try_get_task(ref)
             if task is None or task.ref != ref:
@@ -237,7 +233,7 @@ class Client:
                 return
 
     def _try_get_task(self, ref: str) -> TaskView | None:
-        """The task, or None if the service is away just now: the stream says when that lasts too long."""
+        """The task, or None if the service is away just now; `stream_changes` raises if that lasts too long."""
         try:
             return self.get_task(ref)
         except ApiError as error:
@@ -246,15 +242,13 @@ class Client:
             raise
 
     def _read_stream(self) -> Iterator[TaskView | None]:
-        """One connection's changes, after a None; each is one line of `data`, as JSON has no line ends."""
+        """The changes of one connection, after a None. Each is one line of `data`, since JSON has no line breaks."""
         request = self._http.build_request("GET", "stream", timeout=_stream_timeout(SILENCE_MOST_S))
-        with self._translate_errors(), contextlib.ExitStack() as stack:
-            with self._limits.within(answer_limits.ANSWER_S):  # to open it; the stream itself has no end
-                answer = stack.enter_context(self._open_response(request))
-                if answer.status_code != 200:
-                    raise self._to_api_error(answer.status_code, answer_limits.whole(answer.iter_raw()))
+        with self._translate_errors(), self._open_response(request) as answer:
+            if answer.status_code != 200:
+                raise self._to_api_error(answer.status_code, self._read_body(answer))
             for number, line in enumerate(_stream_lines(answer)):
-                if number == 0:  # a comment: only from here on does the service tell us of changes
+                if number == 0:  # a comment: from here on the service sends changes
                     yield None
                 name, _, value = line.partition(":")
                 if name == "data":
@@ -284,14 +278,14 @@ class Client:
             headers={**kind, **(headers or {})},
             timeout=timeout_s,
         )
-        status, said = self._send_with_retry(request)
+        status, answered = self._send_with_retry(request)
         if not 200 <= status < 300:
-            raise self._to_api_error(status, said)
+            raise self._to_api_error(status, answered)
         with self._translate_errors():
-            return msgspec.json.decode(said, type=type)
+            return msgspec.json.decode(answered, type=type)
 
     def _send_with_retry(self, request: "httpx.Request") -> tuple[int, bytes]:
-        """The status and the whole body of its answer."""
+        """The status and the body of the answer."""
         for gap_s in CONNECT_GAPS_S:
             with contextlib.suppress(_NotConnected):
                 return self._send_once(request)
@@ -299,76 +293,68 @@ class Client:
         return self._send_once(request)
 
     def _send_once(self, request: "httpx.Request") -> tuple[int, bytes]:
-        with (
-            self._translate_errors(),
-            self._limits.within(answer_limits.ANSWER_S),
-            self._open_response(request) as answer,
-        ):
-            return answer.status_code, answer_limits.whole(answer.iter_raw())
+        with self._translate_errors(), self._open_response(request) as answer:
+            return answer.status_code, self._read_body(answer)
+
+    def _read_body(self, answer: "httpx.Response") -> bytes:
+        """The whole body as it came, if it is not larger than `ANSWER_MOST`."""
+        body = bytearray()
+        for piece in answer.iter_raw():
+            body += piece
+            if len(body) > ANSWER_MOST:
+                problem = f"{self.server} sent more than {ANSWER_MOST >> 20} MiB, which does not look like a receiver"
+                raise ApiError(502, "too_much", problem, remedy=_CHECK_SERVER)
+        return bytes(body)
 
     @contextlib.contextmanager
     def _open_response(self, request: "httpx.Request") -> Iterator["httpx.Response"]:
-        """The answer, of which nothing is read yet, and nothing is ever unpacked: a little could become gigabytes."""
-        request.extensions["trace"] = self._limits.trace
+        """The answer, before its body is read."""
         with contextlib.closing(self._http.send(request, stream=True)) as answer:
             yield answer
 
     @contextlib.contextmanager
     def _translate_errors(self) -> Iterator[None]:
-        """What httpx and msgspec raise, as ApiError."""
+        """Raise the errors of httpx and msgspec as ApiError."""
         import httpx
 
         try:
             yield
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             if _is_unknown_host(error):
-                raise _NotConnected(
-                    f"cannot find {self.server}: its name is not known here; check RECEIVER_SERVER, and the network"
-                ) from error
-            raise _NotConnected(
-                f"cannot connect to {self.server}: is the service running? Start it with `receiver serve`, or set "
-                "RECEIVER_SERVER to where it is"
-            ) from error
+                problem = f"cannot connect to {self.server}: its host name is not known"
+                raise _NotConnected(problem, remedy="check RECEIVER_SERVER, and this machine's network") from error
+            remedy = "start the service with `receiver serve`, or set RECEIVER_SERVER to where it runs"
+            raise _NotConnected(f"cannot connect to {self.server}", remedy=remedy) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise ApiError(
-                0,
-                "no_answer",
-                f"no answer from {self.server} ({type(error).__name__}): look at its log, then try again",
-            ) from error
-        except answer_limits.TooMuch as error:
-            text = f"{self.server} sends {error}, so that it is no receiver: see RECEIVER_SERVER"
-            raise ApiError(502, _TOO_MUCH, text) from error
+            problem = f"no answer from {self.server} ({type(error).__name__})"
+            raise ApiError(0, "no_answer", problem, remedy="look at its log, then try again") from error
         except _FOREIGN as error:
             raise self._not_a_receiver(200) from error
 
-    def _to_api_error(self, status: int, said: bytes) -> ApiError:
+    def _to_api_error(self, status: int, body: bytes) -> ApiError:
         try:
-            problem = msgspec.json.decode(said, type=ProblemView).error
+            problem = msgspec.json.decode(body, type=ProblemView).error
         except _FOREIGN:
             return self._not_a_receiver(status)
         if status == 401:
-            wants = "does not take this API token" if self._has_token else "wants an API token"
-            message = f"{self.server} {wants}: set RECEIVER_API_TOKEN to one of its API_TOKENS"
-            return ApiError(401, problem.code, message)
+            message = f"{self.server} {'refuses this' if self._has_token else 'needs an'} API token"
+            return ApiError(401, problem.code, message, remedy="set RECEIVER_API_TOKEN to one of its API_TOKENS")
         return ApiError(status, problem.code, problem.message, problem.field)
 
     def _not_a_receiver(self, status: int) -> ApiError:
-        return ApiError(
-            status or 502,
-            "no_api",
-            f"{self.server} answers (HTTP {status}), but not as a receiver: see RECEIVER_SERVER",
-        )
+        problem = f"{self.server} answers with HTTP {status}, but does not look like a receiver"
+        return ApiError(status or 502, "no_api", problem, remedy=_CHECK_SERVER)
 
 
 class _NotConnected(ApiError):
     """No byte was sent, so that trying again is safe, whatever the request."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(0, "unreachable", message)
+    def __init__(self, problem: str, *, remedy: str) -> None:
+        super().__init__(0, "unreachable", problem, remedy=remedy)
 
 
 def _is_unknown_host(error: BaseException | None) -> bool:
-    """Whether a name that does not resolve is at the bottom of it."""
+    """Whether a host name that does not resolve is the root cause."""
     while error is not None and not isinstance(error, socket.gaierror):
         error = error.__cause__ or error.__context__
     return error is not None
@@ -380,7 +366,7 @@ def new_idempotency_key() -> str:
 
 
 def _join_path(*parts: str) -> str:
-    """A path of `parts`, each of which stays one segment whatever it holds."""
+    """A path of `parts`. Each stays one segment, whatever is in it."""
     from urllib.parse import quote
 
     return "/".join(quote(part, safe="") for part in parts)
@@ -393,8 +379,12 @@ def _stream_timeout(silence_s: float) -> "httpx.Timeout":
 
 
 def _stream_lines(answer: "httpx.Response") -> Iterator[str]:
-    """The lines of a stream of server-sent events; silence ends it quietly, as it is opened anew."""
+    """The lines of a stream of server-sent events. A silent or broken one just ends: the caller opens it again."""
     import httpx
 
+    rest = b""
     with contextlib.suppress(httpx.ReadTimeout, httpx.RemoteProtocolError):
-        yield from answer_limits.lines(answer.iter_raw())
+        for piece in answer.iter_raw():  # httpx' own lines would also end at U+2028, which may be in a text
+            *lines, rest = (rest + piece).split(b"\n")
+            for line in lines:
+                yield line.removesuffix(b"\r").decode()

@@ -1,4 +1,4 @@
-"""What our HTTP API says, as types: written by the web, read by the client. Times are RFC 3339, money is text."""
+"""The types of our HTTP API: `web` writes them, `client` reads them. Times are RFC 3339, money is text."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ IMAGES_PREFIX = "/images/"
 
 
 class NewTask(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A task to submit. In a batch each may carry its own `idempotency_key`; alone it is a header."""
+    """A task to submit. `idempotency_key` is for tasks of a batch; a single task has it as a header."""
 
     model: str
     params: dict[str, Any] = {}
@@ -27,7 +27,7 @@ class NewTask(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
 
 
 class ErrorView(Struct, frozen=True):
-    """Why a task failed: the provider's code as text, its words, and what came."""
+    """Why a task failed: the provider's code as text, its message, and the error as it came."""
 
     code: str | None
     message: str
@@ -35,10 +35,10 @@ class ErrorView(Struct, frozen=True):
 
 
 class ImageView(Struct, frozen=True):
-    """One picture; `archived` is the path of our own copy, where there is one.
+    """One picture; `archived` is the path of our own copy, if there is one.
 
-    `archive` is how that stands: `due` while it is still to be fetched (again at `archive_at`, if it was tried), then
-    `done` or `failed`. `archive_error` is why there is no copy, or no thumbnail of it.
+    `archive` is the state of that copy: `due` until it is fetched (tried again at `archive_at` if a try failed), then
+    `done` or `failed`. `archive_error` says why there is no copy, or no thumbnail.
     """
 
     image_no: int
@@ -54,14 +54,14 @@ class ImageView(Struct, frozen=True):
 
 
 class UsageView(Struct, frozen=True):
-    """What it cost: `cost` in USD as text."""
+    """What a task cost: `cost` in USD as text."""
 
     cost: str | None
     discount: float | None
 
 
 class TaskNotice(Struct, frozen=True):
-    """A notice, as its task shows it."""
+    """A notice as part of its task."""
 
     target: str
     event: str
@@ -96,7 +96,7 @@ class TaskView(Struct, frozen=True):
 
 
 class TaskPage(Struct, frozen=True):
-    """Tasks, newest first; `next` is the cursor of the following page."""
+    """A page of tasks, newest first; `next` is the cursor of the following page."""
 
     tasks: list[TaskView]
     next: str | None
@@ -117,7 +117,7 @@ class ProblemView(Struct, frozen=True):
 
 
 class BatchItem(Struct, frozen=True, omit_defaults=True):
-    """What became of one task of a batch: its HTTP status, and the task or the error."""
+    """The result for one task of a batch: its HTTP status, and the task or the error."""
 
     status: int
     task: TaskView | None = None
@@ -132,7 +132,7 @@ class CallbackUrlView(Struct, frozen=True):
 
 
 class CallbackView(Struct, frozen=True):
-    """A callback as it arrived; `body` (text, or base64 where it is not UTF-8) only when one is asked for."""
+    """A callback as it arrived. A single one has its body: `body`, or `body_base64` if it is not UTF-8."""
 
     id: int
     ref: str
@@ -146,21 +146,21 @@ class CallbackView(Struct, frozen=True):
 
 
 class CallbackPage(Struct, frozen=True):
-    """Callbacks, newest first."""
+    """A page of callbacks, newest first."""
 
     callbacks: list[CallbackView]
     next: str | None
 
 
 class VerdictView(Struct, frozen=True, omit_defaults=True):
-    """What became of a callback."""
+    """The verdict on a callback."""
 
     verdict: str
     ref: str | None = None
 
 
 class AttemptView(Struct, frozen=True):
-    """One try at sending it: how long it took, and why it failed, if it did."""
+    """One try to send a notice: how long it took, and why it failed, if it did."""
 
     at: str
     duration_ms: int
@@ -170,8 +170,8 @@ class AttemptView(Struct, frozen=True):
 class NoticeView(Struct, frozen=True):
     """One message owed to one target, with every try so far, oldest first.
 
-    `waits_until` is until when it waits at least, `waits_for` what for: `quiet` (hours), `digest`, `retry`, `rest` (its
-    target fails), `rate` (its target's), `pictures`; both null where nothing but its turn is waited for.
+    `waits_for` says what it waits for: `quiet` (hours), `digest`, `retry`, `rest` (its target keeps failing), `rate`
+    (of its target) or `pictures`; `waits_until` is the earliest time of sending. Both are null if only its turn is due.
     """
 
     id: int
@@ -184,37 +184,37 @@ class NoticeView(Struct, frozen=True):
     created_at: str
     due_at: str
     sent_at: str | None
-    text: str | None  # what an attention says
+    text: str | None  # the text of an attention notice
     history: tuple[AttemptView, ...] = ()
     waits_for: str | None = None
     waits_until: str | None = None
-    label: str | None = None  # its task's
+    label: str | None = None  # of its task
 
 
 class NoticePage(Struct, frozen=True):
-    """Notices, newest first."""
+    """A page of notices, newest first."""
 
     notices: list[NoticeView]
     next: str | None
 
 
 class RedrivenView(Struct, frozen=True):
-    """How many notices were put back to due."""
+    """How many notices were made due again."""
 
     redriven: int
 
 
 class PruneView(Struct, frozen=True):
-    """Whether retention begins now; else it was under way already."""
+    """Whether pruning begins now; if not, it was under way already."""
 
     begun: bool
 
 
 class TrialView(Struct, frozen=True):
-    """What came of a sample message: `error` is what came back, `advice` what to do about it.
+    """The result of a sample message: `error` is what came back, `advice` what to do about it.
 
-    `picture` is how it was shown: `attached`, `linked`, or not at all, and `no_picture` then why it could not be (null
-    where the service is told in text alone); `note` is why the target's own template was not used.
+    `picture` is `attached`, `linked` or null, and `no_picture` says why it is null (unless the target only takes text).
+    `note` says why the target's own template was not used.
     """
 
     target: str
@@ -231,7 +231,7 @@ def task_view(
     task: Task, images: tuple[Image, ...], notices: list[Notice], copies: Sequence[ImageCopy] = ()
 ) -> TaskView:
     """A task as the API shows it."""
-    kept = {copy.image_no: copy for copy in copies}
+    copies_by_no = {copy.image_no: copy for copy in copies}
     return TaskView(
         ref=task.ref,
         task_id=task.task_id,
@@ -249,7 +249,7 @@ def task_view(
         settled_at=rfc3339_or_none(task.settled_at),
         progress=task.progress,
         polls=task.polls,
-        images=[_image_view(task, it, kept.get(it.image_no)) for it in images],
+        images=[_image_view(task, it, copies_by_no.get(it.image_no)) for it in images],
         error=ErrorView(task.error.code, task.error.message, _decode_raw(task.error.raw)) if task.error else None,
         usage=_usage_view(task.usage) if task.usage else None,
         notices=[TaskNotice(it.target, it.event.value, it.state.value, it.attempts, it.error) for it in notices],
@@ -257,7 +257,7 @@ def task_view(
 
 
 def image_path(folder: str, file: str) -> str:
-    """The path of a file of the archive."""
+    """The URL path of a file in the archive."""
     return f"{IMAGES_PREFIX}{folder}/{file}"
 
 
@@ -281,7 +281,7 @@ def _image_view(task: Task, image: Image, copy: ImageCopy | None) -> ImageView:
 def notice_view(
     notice: Notice, history: Sequence[AttemptView] = (), waits: tuple[str, int] | None = None
 ) -> NoticeView:
-    """A notice as the API shows it; `waits` is what it waits for, and until when."""
+    """A notice as the API shows it; `waits` is what it waits for and until when."""
     return NoticeView(
         id=notice.id or 0,
         ref=notice.ref,
@@ -311,7 +311,7 @@ def rfc3339(at: int) -> str:
 
 
 def rfc3339_or_none(at: int | None) -> str | None:
-    """The same for a time that may not have come yet."""
+    """The same, or None for None."""
     return None if at is None else rfc3339(at)
 
 

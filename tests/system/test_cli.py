@@ -111,7 +111,7 @@ def one_error(result: Result) -> str:
 def test_wrong_usage_is_one_line_and_status_2(run: Run, args: tuple[str, ...]) -> None:
     result = run(*args, SERVER="http://127.0.0.1:9")
     assert result.exit_code == 2
-    assert "--help` says more" in one_error(result)
+    assert "--help`)" in one_error(result)
 
 
 def test_what_is_wrong_with_a_parameter_is_said_in_the_options_words(run: Run) -> None:
@@ -130,7 +130,7 @@ def test_a_service_that_is_not_there_is_one_line_and_status_1(run: Run) -> None:
         port = listener.getsockname()[1]
     result = run("tasks", "list", SERVER=f"http://127.0.0.1:{port}")
     assert result.exit_code == 1
-    assert "is the service running?" in one_error(result)
+    assert "start the service with `receiver serve`" in one_error(result)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -67,7 +67,7 @@ async def test_a_service_that_is_well_is_found_well_and_status_0(tmp_path: Path)
         assert status == 1
         [line] = [line for line in output.splitlines() if line.startswith("failed")]
         assert "sample" in line
-        assert "did not take it" in line
+        assert "did not accept it" in line
         log = (tmp_path / "service.log").read_text()
         for secret in (KEY, SECRET, TOKEN, sink.url):
             assert secret not in output + errors + log
@@ -115,7 +115,7 @@ async def test_pings_that_were_given_up_are_told_though_all_else_is_well(tmp_pat
         _, output, _ = await doctor(tmp_path, env | {"RECEIVER_API_TOKEN": "another-token-0123456789"}, "--json")
         found = by_check(output)["work"]
         assert found["result"] == "skipped"
-        assert "does not take this API token: set RECEIVER_API_TOKEN" in found["text"]
+        assert "refuses this API token" in found["text"]
 
 
 async def test_a_server_elsewhere_is_not_shown_the_token_of_the_one_here(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ async def test_settings_that_do_not_load_are_the_only_finding(
     [
         ({"PUBLIC_URL": "http://192.168.1.7:8000"}, "failed", "an address of a private network"),
         ({"PUBLIC_URL": "http://localhost"}, "failed", "an address of this machine"),
-        ({"PUBLIC_URL": "http://receiver.invalid"}, "warning", "can be read on their way"),
+        ({"PUBLIC_URL": "http://receiver.invalid"}, "warning", "can be read in transit"),
         ({"PUBLIC_URL": "https://receiver.invalid"}, "warning", "no secret keys here yet"),
     ],
 )
@@ -204,7 +204,7 @@ async def test_keys_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     )
     lines = [line for line in output.splitlines() if line[9:24].strip() == "settings"]
     assert status == 1
-    assert [line.startswith("failed") and "the file is empty; put" in line for line in lines] == [True, True]
+    assert [line.startswith("failed") and "the file is empty: restore" in line for line in lines] == [True, True]
 
 
 async def test_wrong_usage_is_status_2(tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_it_says_so_if_it_was_not_given_the_settings_of_the_unit(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(config, "UNIT_DATABASE", tmp_path / "receiver.db")
     told = [it.text for it in doctors._check_settings(config.load_settings({}), None)]
-    assert f"not those of this machine's unit, whose state is in {tmp_path}" in told
+    assert f"these are not the settings of this machine's unit, whose state is in {tmp_path}" in told
     told = [it.text for it in doctors._check_settings(config.load_settings({"STATE_DIRECTORY": str(tmp_path)}), None)]
     assert not [text for text in told if "unit" in text]
 
