@@ -1,4 +1,8 @@
-"""A local stand-in for the provider; `server` says what it does."""
+"""A local stand-in for the provider: its protocol, its error codes, real pictures, callbacks that can go wrong.
+
+It is for the demo, for tests, and for trying the receiver before paying for a generation. It stores nothing on disk,
+and uses nothing of ours but `providers` and `core`.
+"""
 
 from receiver.sandbox.app import Sandbox, create_app
 from receiver.sandbox.fates import CallbackBody, Fate, SandboxOptions

@@ -1,7 +1,7 @@
-"""The sandbox's HTTP side: the provider's submit and poll endpoints and the pictures, as the official CLI knows them.
+"""The sandbox's HTTP side: the provider's endpoints to submit and to poll, and the pictures.
 
-A `Sandbox` holds one stand-in's book, its courier and the tasks that are alive; `create_app` puts it behind Starlette.
-Shapes and statuses follow the provider's pages and its CLI's source; where neither says, the answer is the plainest.
+A `Sandbox` holds the task book, the courier and the unfinished tasks; `create_app` makes a Starlette app of it. Shapes
+and statuses follow the provider's pages and the source of its CLI; where both are silent, the answer is the simplest.
 """
 
 import asyncio
@@ -33,8 +33,8 @@ from receiver.sandbox.tasks import (
 )
 
 _MAX_BODY = 1 << 20
-_MOST_ALIVE = 10_000  # unfinished tasks; beyond them it is busy
-_EARLY_MOST_S = 5.0  # how long an early callback may hold up the answer to its submission
+_MOST_ALIVE = 10_000  # unfinished tasks; beyond that it answers 429
+_EARLY_MOST_S = 5.0  # how long an early callback may delay the answer to its submission
 
 
 class _InputBlock(Struct):
@@ -47,11 +47,11 @@ class _SubmitRequest(Struct):
 
 
 class Sandbox:
-    """One stand-in: what it was asked (`book`), what it posted (`courier`), and the tasks that are still alive."""
+    """One sandbox: its tasks and requests (`book`), its callbacks (`courier`), and the unfinished tasks."""
 
     def __init__(self, options: SandboxOptions, clock: Callable[[], float]) -> None:
         self.options = options
-        self.url = ""  # where it is served, without a last slash; set by `running`
+        self.url = ""  # where it is served, without a trailing slash; set by `open_sandbox`
         self.book = TaskBook()
         self.courier = Courier(new_client(), options.callback_retry_s, options.hold_s)
         self.stopping = asyncio.Event()
@@ -62,7 +62,7 @@ class Sandbox:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Let tasks live until the context ends; then what is unfinished is dropped."""
+        """Run tasks until the context ends; unfinished ones are then dropped."""
         async with self.courier, asyncio.TaskGroup() as self._group:
             try:
                 yield
@@ -72,7 +72,7 @@ class Sandbox:
                     life.cancel()
 
     async def wait_until_idle(self) -> None:
-        """Wait until every task has ended, and its callbacks were answered, lost or given up."""
+        """Wait until every task has ended and its callbacks were answered, dropped or given up."""
         while self._lives:
             await asyncio.wait(self._lives)
 
@@ -132,7 +132,7 @@ class Sandbox:
     async def _accept_submission(
         self, model: Model, params: Mapping[str, object], callback: str | None, base: str
     ) -> Response:
-        """Answer a sound submission as its fate says."""
+        """Answer a valid submission as its fate says."""
         drawn = draw_fate(self.options, self.book.submitted)
         self.book.submitted += 1
         fate = drawn.fate if len(self._lives) < _MOST_ALIVE else Fate.BUSY
@@ -164,7 +164,7 @@ class Sandbox:
 
     def _start_task(self, task: SandboxTask, latency_s: float) -> asyncio.Task[None]:
         if self._group is None:
-            raise RuntimeError("the sandbox is not open; serve it, or run its lifespan")
+            raise RuntimeError("the sandbox is not open: use open_sandbox, or run the lifespan of its app")
         life = self._group.create_task(self._run_task(task, latency_s))
         self._lives.add(life)
         life.add_done_callback(self._lives.discard)
@@ -185,7 +185,7 @@ class Sandbox:
 
 
 def create_app(sandbox: Sandbox) -> Starlette:
-    """The provider's endpoints over `sandbox`, which lives as long as the application's lifespan."""
+    """The provider's endpoints over `sandbox`, which is open during the app's lifespan."""
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

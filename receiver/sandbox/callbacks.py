@@ -1,7 +1,7 @@
-"""The sandbox's callbacks: their bodies in each shape that may come, and the courier that posts them.
+"""The sandbox's callbacks: their bodies in each shape, and the courier that posts them.
 
-The courier behaves like the better ones in the field: five seconds for an answer, anything but 2xx tried again three
-times, no redirects. Losing, doubling, holding back and overtaking it does on command.
+The courier does as good webhook senders do: it waits five seconds for an answer, tries again three times unless that is
+2xx, and follows no redirects. On command it drops, duplicates, delays and reorders callbacks.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import httpx
 import msgspec
 
+from receiver.providers.models import short_model_name
 from receiver.sandbox.fates import CallbackBody, Fate
 from receiver.sandbox.tasks import SandboxTask, task_object
 
@@ -18,7 +19,7 @@ _AT_ONCE = 32  # connections to the receiver
 
 
 def callback_body(task: SandboxTask, now: float) -> bytes:
-    """A callback's body about `task` as it is now, in the shape that the task has drawn."""
+    """The body of a callback about `task` as it is at `now`, in the shape that the task has drawn."""
     shapes = {CallbackBody.TASK: task_object, CallbackBody.JOB: _job_body, CallbackBody.WRAPPED: _wrapped_body}
     return msgspec.json.encode(shapes[task.body](task, now))
 
@@ -31,7 +32,7 @@ class Courier:
         self._retry_s = retry_s
         self._hold_s = hold_s
         self._places = asyncio.Semaphore(_AT_ONCE)
-        self._overtaken: asyncio.Event | None = None  # set when another callback has passed the one that is held
+        self._overtaken: asyncio.Event | None = None  # set when another callback has overtaken the delayed one
         self.posted = 0  # requests sent, retries included
 
     async def __aenter__(self) -> "Courier":
@@ -41,7 +42,7 @@ class Courier:
         await self._client.aclose()
 
     async def post_callbacks(self, task: SandboxTask, now: float) -> None:
-        """Tell of a task that has ended, as its fate says. Ends when its callbacks were answered or given up."""
+        """Post the callbacks of a finished task as its fate says. Returns when they were answered or given up."""
         if task.callback is None or Fate.DROPPED in task.fate:
             return
         held, self._overtaken = self._overtaken, None
@@ -52,24 +53,24 @@ class Courier:
             held.set()
         if Fate.DUPLICATED in task.fate:
             await self._post_with_retries(task, callback_body(task, now))
-        if Fate.REORDERED in task.fate:  # says something unfinished after the end
+        if Fate.REORDERED in task.fate:  # reports progress after the end
             await self._post_with_retries(
                 task, callback_body(msgspec.structs.replace(task, ended_at=None), task.created_at)
             )
 
     async def post_once(self, url: str, content: bytes) -> bool:
-        """One try: whether it was answered 2xx."""
+        """Post once. Returns whether the answer was 2xx."""
         async with self._places:
             self.posted += 1
             try:
                 async with asyncio.timeout(_TIMEOUT_S):
                     answer = await self._client.post(url, content=content, headers={"Content-Type": "application/json"})
-            except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError):  # ValueError: a host that is no name
+            except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError):  # ValueError: an invalid host name
                 return False
             return answer.is_success
 
     async def _post_with_retries(self, task: SandboxTask, content: bytes) -> None:
-        assert task.callback is not None  # noqa: S101 - tell() has seen to it
+        assert task.callback is not None  # noqa: S101 - post_callbacks has checked
         for gap_s in (0.0, *self._retry_s):
             await asyncio.sleep(gap_s)
             if await self.post_once(task.callback, content):
@@ -79,18 +80,18 @@ class Courier:
         self._overtaken = overtaken = asyncio.Event()
         try:
             await asyncio.wait_for(overtaken.wait(), self._hold_s)
-        except TimeoutError:  # nobody came by
+        except TimeoutError:  # no other callback came
             if self._overtaken is overtaken:
                 self._overtaken = None
 
 
 def new_client() -> httpx.AsyncClient:
-    """The client that callbacks go out by: no proxies from the environment, no redirects."""
+    """The HTTP client for callbacks: without proxies from the environment, without redirects."""
     return httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=_TIMEOUT_S)
 
 
 def _job_body(task: SandboxTask, now: float) -> dict[str, object]:
-    """The upstream's job object: its own id, status 1 running, 2 success, 3 failed."""
+    """The upstream's job object: its own id, and status 1 running, 2 success, 3 failed."""
     if task.ended_at is None:
         return {"id": task.job_id, "status": 1, "comment": "JobStatusRunning", "urls": []}
     if task.has_failed:
@@ -99,7 +100,7 @@ def _job_body(task: SandboxTask, now: float) -> dict[str, object]:
 
 
 def _wrapped_body(task: SandboxTask, now: float) -> dict[str, object]:
-    """A job in an envelope, as another front of the same upstream posts it. Success carries an error of code 0."""
+    """A job in an envelope, as another reseller of the same upstream posts it. A success has an error of code 0."""
     done = task.ended_at is not None and not task.has_failed
     error = {"code": 0, "raw_message": "", "message": "", "detail": None}
     if task.ended_at is not None and task.has_failed:
@@ -107,9 +108,9 @@ def _wrapped_body(task: SandboxTask, now: float) -> dict[str, object]:
     data = {
         "job_id": task.job_id,
         "model": "midjourney",
-        "task_type": task.model.name.removeprefix("midjourney_"),
+        "task_type": short_model_name(task.model.name),
         "status": "completed" if done else "processing" if task.ended_at is None else "failed",
-        # The grid of all four is not served: nobody should show it as a picture.
+        # The grid of all four is not served, since it should not be shown as a picture.
         "output": {
             "image_url": f"{task.base}/pictures/{task.id}/grid.png" if done else "",
             "image_urls": task.picture_urls if done else [],
@@ -125,5 +126,5 @@ def _wrapped_body(task: SandboxTask, now: float) -> dict[str, object]:
 
 
 def _format_time(at: float | None) -> str:
-    """Times that are not set come as year 1."""
+    """RFC 3339; a time that is not set is in year 1."""
     return "0001-01-01T00:00:00Z" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

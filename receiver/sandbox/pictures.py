@@ -1,8 +1,8 @@
-"""The sandbox's pictures: a little landscape in a frame, and the world that goes on around it.
+"""Draws the sandbox's pictures: a small landscape in a frame, and its surroundings.
 
-The source picture depends on the job and image that were outpainted, so that the four results of a task agree on it;
-what lies around it differs from one to the next. The same arguments draw the same bytes. Pure, and slow enough
-(some tenths of a second) that callers draw in a thread.
+The source picture depends on the job and image that were outpainted, so the four results of a task share it; their
+surroundings differ. The same arguments draw the same bytes. Pure, but so slow (tenths of a second) that callers draw in
+a thread.
 """
 
 import io
@@ -14,12 +14,12 @@ from random import Random
 from msgspec import Struct
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-_OVERSIZE = 2  # drawn twice as large and shrunk, which smooths the edges
+_OVERSIZE = 2  # drawn twice as large, then shrunk, for smooth edges
 _Colour = tuple[int, int, int]
 
 
 class _ColourMood(Struct, frozen=True):
-    """The colours of an hour of the day, far to near."""
+    """The colours of a time of day, far to near."""
 
     sky: tuple[_Colour, _Colour]
     sun: _Colour
@@ -42,7 +42,7 @@ _TRUNK: _Colour = (92, 70, 56)
 
 
 class _Canvas:
-    """A drawing in the source picture's own measure: it reaches from -0.5 to 0.5 both ways, y upwards."""
+    """A drawing in units of the source picture, which reaches from -0.5 to 0.5 both ways, y upwards."""
 
     def __init__(self, size: int, scale: float) -> None:
         self.half = scale / 2
@@ -65,9 +65,9 @@ class _Canvas:
 
 @lru_cache(maxsize=64)
 def draw_landscape(source: str, surround: str, image_no: int, scale: float, size: int = 1024) -> bytes:
-    """A PNG of `size` pixels square: the picture that `source` seeds, with the surround that `surround` seeds.
+    """A square PNG of `size` pixels: a picture seeded by `source`, with surroundings seeded by `surround`.
 
-    `scale` (1.1 to 2.0) says how much wider than the source the whole is; `image_no` is written in the corner.
+    `scale` (1.1 to 2.0) is how much wider than the source the whole is. `image_no` is written in the corner.
     """
     seed = Random(source)  # noqa: S311 - chance, not a secret
     mood = _MOODS[seed.randrange(len(_MOODS))]
@@ -88,7 +88,7 @@ def draw_landscape(source: str, surround: str, image_no: int, scale: float, size
 
 
 def _hill_crests(seed: Random, around: Random) -> list[Callable[[float], float]]:
-    """The outlines of three hills, far to near: the source's own within the frame, drifting away from it outside."""
+    """The outlines of three hills, far to near: the source's inside the frame, drifting away from it outside."""
 
     def make_crest(base: float, swing: float) -> Callable[[float], float]:
         waves = [(seed.uniform(2, 9), seed.uniform(0, math.tau), swing * seed.uniform(0.3, 0.6)) for _ in range(3)]
@@ -120,7 +120,7 @@ def _draw_sun(canvas: _Canvas, mood: _ColourMood, x: float) -> None:
 
 
 def _draw_clouds_and_birds(canvas: _Canvas, mood: _ColourMood, luck: Random) -> None:
-    """Clouds and birds, outside the frame only: the source has none."""
+    """Clouds and birds, only outside the frame."""
     for _ in range(6):
         x, y = luck.uniform(-canvas.half, canvas.half), luck.uniform(0.2, canvas.half)
         if max(abs(x), abs(y)) < 0.66:
@@ -143,14 +143,14 @@ def _draw_hill(canvas: _Canvas, crest: Callable[[float], float], colour: _Colour
 def _draw_plants(
     canvas: _Canvas, crest: Callable[[float], float], ground: _Colour, image_no: int, luck: Random, *, near: bool
 ) -> None:
-    """What grows on a hill outside the frame: each of the four images has something else."""
+    """Plants or houses on a hill outside the frame, different in each of the four images."""
     tall = 0.11 if near else 0.06
     grow = (_draw_pine, _draw_broadleaf, _draw_cottage, _draw_poplar)[image_no % 4]
     beside = [luck.choice((-1, 1)) * luck.uniform(0.5 + tall / 2, 1.02) for _ in range(26)]
     spots = [(x, crest(x) - (luck.uniform(0.0, 0.28) if near else luck.uniform(0.0, 0.04))) for x in beside]
     if near:
         spots += [(luck.uniform(-1.02, 1.02), -luck.uniform(0.54 + tall, 1.02)) for _ in range(26)]
-    for x, foot in sorted(spots, key=lambda spot: -spot[1]):  # the nearer ones over those behind
+    for x, foot in sorted(spots, key=lambda spot: -spot[1]):  # the near ones over the far ones
         grow(canvas, x, foot, tall * luck.uniform(0.7, 1.1), ground)
 
 
@@ -219,7 +219,7 @@ def _draw_house(canvas: _Canvas, x: float, crest: Callable[[float], float], *, n
 
 
 def _add_frame(image: Image.Image, scale: float) -> Image.Image:
-    """A white frame with a soft shadow around the source; what is outside is a little softer than what is inside."""
+    """A white frame with a soft shadow around the source; the outside becomes a little paler."""
     size = image.width
     edge, thick = round(size * (1 - 1 / scale) / 2), max(size // 128, 2)
     inside = (edge, edge, size - edge, size - edge)

@@ -1,7 +1,6 @@
-"""A local stand-in for the provider: its protocol, its error codes, real pictures, callbacks that can go wrong.
+"""Runs the sandbox as an HTTP server: inside a test or the demo, or until a signal comes.
 
-For the demo, for tests, and for anyone who wants to see their receiver cope before paying for a generation. The
-provider's own CLI cannot tell the difference. It keeps nothing on disk and uses nothing of ours but the parameters.
+The provider's own CLI cannot tell it from the provider.
 """
 
 import asyncio
@@ -16,7 +15,7 @@ import uvicorn
 from receiver.sandbox.app import Sandbox, create_app
 from receiver.sandbox.fates import SandboxOptions
 
-_STOP_MOST_S = 2  # what is in flight at the end gets this long
+_STOP_MOST_S = 2  # how long requests under way may take at the end
 
 
 @contextlib.asynccontextmanager
@@ -27,7 +26,7 @@ async def open_sandbox(
     *,
     clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Sandbox]:
-    """A sandbox that answers at its `url` until the context ends. Port 0 takes a free one; signals are left alone.
+    """A sandbox that answers at its `url` until the context ends. Port 0 takes a free one. Signals are not handled.
 
     `clock` gives seconds since 1970. Raises OSError if the address is taken.
     """
@@ -58,7 +57,10 @@ async def open_sandbox(
 async def serve_sandbox(
     options: SandboxOptions, host: str = "127.0.0.1", port: int = 9100, *, ready: Callable[[str], None] | None = None
 ) -> None:
-    """Run a sandbox until SIGINT or SIGTERM; `ready` is told its URL once it answers. Raises OSError as `running`."""
+    """Run a sandbox until SIGINT or SIGTERM. Calls `ready` with its URL once it answers.
+
+    Raises OSError if the address is taken.
+    """
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     signals = (signal.SIGINT, signal.SIGTERM)
     for number in signals:
@@ -74,7 +76,7 @@ async def serve_sandbox(
 
 
 class _SandboxServer(uvicorn.Server):
-    """uvicorn, saying when it is up, and leaving signals to whoever runs it."""
+    """uvicorn with an event for when it is up, and without signal handlers."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -93,7 +95,7 @@ class _SandboxServer(uvicorn.Server):
 
 def _bind_socket(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Said to be TCP, or asyncio does not set TCP_NODELAY on its connections and each answer takes 40 ms longer.
+    # With the protocol named, asyncio sets TCP_NODELAY on the connections; without, each answer takes 40 ms longer.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
