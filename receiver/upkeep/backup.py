@@ -163,7 +163,7 @@ def restore_backup(
     Raises DatabaseLocked, CorruptDatabase, NewerSchema, other StoreErrors, and Unwritable.
     """
     if not file.is_file():
-        raise StoreError(f"there is no backup {file}")
+        raise StoreError(f"the backup {file} does not exist")
     database = database.resolve()
     lock = take_lock(database)
     try:

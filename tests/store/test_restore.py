@@ -118,7 +118,7 @@ def newer(file: Path) -> None:
         (lambda file: file.write_bytes(os.urandom(8192)), CorruptDatabase, "so nothing was changed"),
         (lambda file: file.write_bytes(b""), StoreError, "this is not a receiver database, so nothing was changed"),
         (newer, NewerSchema, "install the newer version"),
-        (Path.unlink, StoreError, "there is no backup"),
+        (Path.unlink, StoreError, "does not exist"),
     ],
 )
 async def test_what_is_no_whole_backup_changes_nothing(
