@@ -70,9 +70,9 @@ def latest_times(target: Target, now: int, schedule: Sequence[int], picture_wait
     gaps = (PUT_OFF_MS, *(int(gap * 1.2) for gap in schedule))
     return LatestTimes(
         target=target.name,
-        retries=tuple(max(now + gap, quiet or 0) for gap in gaps),
+        retries=tuple(max(now + gap, quiet or now) for gap in gaps),
         due=now + max(picture_wait, PUT_OFF_MS),
-        held=max(now + (target.digest_ms or 0), quiet or 0),
+        held=max(now + (target.digest_ms or 0), quiet or now),
     )
 
 
@@ -86,7 +86,7 @@ def plan_send(standing: TargetQueue, target: Target, now: int, free_at: int) -> 
     """
     if standing.lease_last is not None and standing.lease_last > now:
         return SendPlan(SendStep.WAIT, standing.lease_last)
-    blocked = max(free_at, _plausible_time(standing.rest_until, now, RETRY_AFTER_MOST) or 0)
+    blocked = max(free_at, _plausible_time(standing.rest_until, now, RETRY_AFTER_MOST) or now)
     window = _plausible_time(standing.window_at, now, target.digest_ms) if target.digest_ms else None
     open_ = (
         (SendStep.RETRY, standing.lease_last),  # a lease that ended: its process died
@@ -146,7 +146,7 @@ def notice_wait(notice: Notice, target: Target, standing: TargetQueue, now: int,
     elif until > now:
         found = WaitReason.PICTURES if notice.report.images and not notice.attempts else WaitReason.RETRY
     for why, at in (
-        (WaitReason.REST, _plausible_time(standing.rest_until, now, RETRY_AFTER_MOST) or 0),
+        (WaitReason.REST, _plausible_time(standing.rest_until, now, RETRY_AFTER_MOST) or now),
         (WaitReason.RATE, free_at),
     ):
         if at > until:

@@ -75,6 +75,10 @@ def test_text_is_cut_so_that_it_fits_once_escaped_and_no_escape_is_cut(text: str
     assert fit_escaped(text, most, escape) == shown
 
 
+def test_text_that_gets_shorter_when_it_is_written_is_kept_whole_if_it_then_fits() -> None:
+    assert fit_escaped("abab", 2, lambda text: text.replace("a", "")) == "bb"
+
+
 def test_a_service_may_measure_text_in_its_own_way() -> None:
     """Telegram counts UTF-16 units, others bytes."""
     assert fit_escaped("ééé", 5, str, lambda text: len(text.encode())) == "é…"
