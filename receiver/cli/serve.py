@@ -1,9 +1,9 @@
 """`receiver serve`: the service. It owns the signals, and runs web and worker side by side.
 
-On the first SIGTERM or SIGINT nothing new is claimed, and what is under way gets its grace while the callback route
-keeps answering; then the web stops, and the parts close, which flushes what came last. A second signal ends the process
-at once, which loses nothing that was answered: all else is resumed by its lease, save that a submission whose answer
-was not awaited is unsure. A loop that dies ends the process.
+On the first SIGTERM or SIGINT nothing new is claimed, and work under way gets its grace while callbacks are still
+answered. Then the web stops and the parts close, which flushes the last commits. A second signal ends the process at
+once. That loses nothing that was answered: leases resume the rest, but a submission that got no answer yet becomes
+unsure. A loop that dies ends the process.
 """
 
 import asyncio
@@ -35,19 +35,18 @@ from receiver.telemetry import logs
 from receiver.web import app
 from receiver.web.http.server import bind_socket, inherit_socket
 
-# Objects made beyond those that ended before garbage is looked for, and how many such looks before a longer one. The
-# interpreter's 700, 10, 10 suit programs whose objects refer to each other in circles; a callback makes next to none.
+# Of gc.set_threshold. The interpreter's 700, 10, 10 suit programs with many reference cycles; a callback makes next to
+# none.
 COLLECT_AFTER = (5_000, 20, 50)
-STOP_S = (
-    20  # what a stop takes at most beside the grace of submissions: sends, polls, requests in flight, a last commit
-)
+# The most that a stop takes beside the grace of submissions: for sends, polls, requests in flight, a last commit.
+STOP_S = 20
 
 log = logging.getLogger(__name__)
 
 
 @click.command()
 @click.option("--host", metavar="HOST", help="The address to listen on.  [RECEIVER_HOST]")
-@click.option("--port", type=click.IntRange(0, 65_535), metavar="PORT", help="0 takes a free one.  [RECEIVER_PORT]")
+@click.option("--port", type=click.IntRange(0, 65_535), metavar="PORT", help="0 picks a free one.  [RECEIVER_PORT]")
 @click.option("--fd", type=click.IntRange(0), metavar="N", help="Listen on this socket; by default systemd's.")
 @click.option("--role", type=click.Choice(["all", "web", "worker"]), default="all", show_default=True)
 @click.option("--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="By default ./receiver.toml.")
@@ -58,15 +57,16 @@ def serve(*, host: str | None, port: int | None, fd: int | None, role: str, file
     try:
         _open_and_serve(config.load_settings({**os.environ, **given}, file), fd, role)
     except SettingsError as error:
-        raise SettingsError(_name_options(str(error), given)) from None
+        remedy = error.remedy and _name_options(error.remedy, given)
+        raise SettingsError(_name_options(error.problem, given), remedy=remedy) from None
 
 
 def _open_and_serve(settings: Settings, fd: int | None, role: str) -> None:
     if role != "all" and settings.sqlite_file is not None:
-        raise click.UsageError("SQLite serves one process: use --role all; several need PostgreSQL, a later version's")
+        raise click.UsageError("SQLite allows only one process: use --role all (several need PostgreSQL, not yet here)")
     if fd is None:
         fd = systemd.passed_socket(os.environ)
-    # Before anything is made, so that a start that is refused its port leaves nothing behind.
+    # First of all, so that a start that does not get its port leaves nothing behind.
     with bind_socket(settings.host, settings.port) if fd is None else inherit_socket(fd) as listener:
         news = list(_startup_news(settings))
         secret = [
@@ -81,16 +81,17 @@ def _serve_to_the_end(settings: Settings, listener: socket.socket, news: Iterabl
     try:
         asyncio.run(_run_until_signalled(settings, listener, news))
     except (NewerSchema, CorruptDatabase) as error:
-        raise SettingsError(str(error)) from error  # status 2, by which systemd knows that a restart mends nothing
+        # Exit status 2 tells systemd that a restart would not help.
+        raise SettingsError(error.problem, remedy=error.remedy) from error
     except ReceiverError:
         raise
     except Exception as error:
-        log.critical("a loop died, and the service with it: %r", error, exc_info=error, extra={"action": "serve.died"})
+        log.critical("the service ends because a loop died: %r", error, exc_info=error, extra={"action": "serve.died"})
         raise click.exceptions.Exit(FAILED) from None
 
 
 def _name_options(text: str, given: Iterable[str]) -> str:
-    """An error's text, which names settings, with the option before each that was given by one: `--port`."""
+    """An error's text, with the option (`--port`) before each setting that was given by one."""
     for name in given:
         option = f"--{name.removeprefix('RECEIVER_').lower()}"
         text = re.sub(rf"\b{name}\b( in the environment)?", f"{option} ({name})", text)
@@ -105,9 +106,9 @@ async def run_service(
     news: Iterable[str] = (),
     ready: Callable[[int], None] = lambda port: None,
 ) -> None:
-    """The service on `listener` until `stop`, and then its orderly end; `ready` is told the port once it answers.
+    """Run the service on `listener` until `stop`, then end it in order; `ready` gets the port once it answers.
 
-    `news` is warned of once all is open. Raises SettingsError, StoreError, and whatever a loop died of.
+    `news` are logged as warnings once all is open. Raises SettingsError, StoreError, and what a loop died of.
     """
     listening: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     async with open_parts(settings) as parts:
@@ -132,8 +133,8 @@ async def run_service(
 
 
 @contextlib.contextmanager
-def stop_on_signals(stop: asyncio.Event, told: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """SIGTERM and SIGINT set `stop`, after `told`; a second one ends the process as if nobody had caught it."""
+def stop_on_signals(stop: asyncio.Event, announce: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """SIGTERM and SIGINT call `announce` and set `stop`; a second one ends the process by the default action."""
     loop = asyncio.get_running_loop()
     numbers = (signal.SIGTERM, signal.SIGINT)
 
@@ -141,7 +142,7 @@ def stop_on_signals(stop: asyncio.Event, told: Callable[[], None] = lambda: None
         for number in numbers:
             loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_DFL)
-        told()
+        announce()
         stop.set()
 
     for number in numbers:
@@ -160,21 +161,20 @@ async def _run_until_signalled(settings: Settings, listener: socket.socket, news
 
 
 def _startup_news(settings: Settings) -> Iterator[str]:
-    """What a start is about to make, in case that it was to find what is elsewhere."""
+    """What this start creates, in case the user meant to use what is elsewhere."""
     database, keys = settings.sqlite_file, settings.state_dir / KEYS_FILE
     made = []
     if database and not (os.path.exists(database) and os.path.getsize(database)):  # unlike Path's, these raise nothing
         made.append(f"a new database, {database.absolute()}")
     if not settings.secret_keys and not os.path.exists(keys):
-        made.append(f"new secret keys, {keys.absolute()}: callback URLs made with others will be refused")
+        made.append(f"new secret keys, {keys.absolute()}: callback URLs made with other keys will be refused")
     if made:
-        elsewhere = "if there are older ones, stop this, and start it in their folder or name them by DATABASE_URL"
-        yield f"made {' and '.join(made)}; {elsewhere}"
+        elsewhere = "if you have older ones, stop this, and start it in their folder or name them with DATABASE_URL"
+        yield f"created {' and '.join(made)}; {elsewhere}"
 
 
 def _report_ready(port: int) -> None:
-    """Tell systemd; and keep the collector of garbage, which took 4 % of a callback's CPU, from all that a start made:
-    it stays."""
+    """Notify systemd, and exempt what the start made from garbage collection, which took 4 % of a callback's CPU."""
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)
     systemd.sd_notify("READY=1", f"STATUS=listening on port {port}" if port else "STATUS=listening")
@@ -187,31 +187,31 @@ async def _serve_web(
     stop: asyncio.Event,
     quiet: asyncio.Event,
 ) -> None:
-    """Answer until `quiet`: from `stop` on, callbacks only have to be."""
+    """Answer until `quiet`; after `stop` only callbacks have to be answered."""
     await app.serve(parts, listener=listener, stop=quiet, draining=stop, ready=listening.set_result)
     if not quiet.is_set():
-        raise RuntimeError("the web ended by itself")
+        raise RuntimeError("the web server ended by itself")
 
 
 async def _log_stop(parts: ServiceParts, stop: asyncio.Event) -> None:
-    """Say, once it is asked for, why the stop may take a while and what haste would cost."""
+    """Log, when a stop is requested, why it may take a while and what a second signal would cost."""
     await stop.wait()
     try:
         under_way = dict(await parts.store.tasks.count_by_state()).get(TaskState.SUBMITTING, 0)
     except StoreError:  # no reason not to stop
         under_way = 0
-    told = "stopping"
+    text = "stopping"
     if under_way:
-        told += (
+        text += (
             f": {under_way} {'submission is' if under_way == 1 else 'submissions are'} under way, up to "
             f"{parts.submit.grace_s:.0f} s; a second Ctrl-C ends at once and may leave them unsure"
         )
-        systemd.sd_notify(f"EXTEND_TIMEOUT_USEC={(parts.submit.grace_s + STOP_S) * 1_000_000:.0f}", f"STATUS={told}")
-    log.info("%s", told, extra={"action": "serve.stop"})
+        systemd.sd_notify(f"EXTEND_TIMEOUT_USEC={(parts.submit.grace_s + STOP_S) * 1_000_000:.0f}", f"STATUS={text}")
+    log.info("%s", text, extra={"action": "serve.stop"})
 
 
 async def _log_start(settings: Settings, parts: ServiceParts, port: int, news: Iterable[str]) -> None:
-    """One line on what runs where, after warnings on what will not work, and what is new."""
+    """Log one line on what runs where, after warnings on what will not work and on what is new."""
     for warning in (*_startup_warnings(settings, port), *news):
         log.warning("%s", warning, extra={"action": "serve.start"})
     waiting = sum(count for _, count in await parts.store.tasks.count_by_state())
@@ -231,11 +231,11 @@ def _startup_warnings(settings: Settings, port: int) -> Iterator[str]:
     if warning := config.why_unreachable(settings):
         yield warning
     elif settings.source_of("PUBLIC_URL") == "default" and urlsplit(settings.public_url).port != port:
-        yield f"this listens on port {port}, and callback URLs say {settings.public_url}: set RECEIVER_PUBLIC_URL"
+        yield f"the service listens on port {port}, callback URLs say {settings.public_url}: set RECEIVER_PUBLIC_URL"
     if settings.provider_key is None:
         yield (
-            "no PROVIDER_KEY: nothing can be submitted or polled, callbacks without a known task id are told "
-            f"unconfirmed after {settings.confirm_within} seconds"
+            "no PROVIDER_KEY: nothing can be submitted or polled, and callbacks without a known task id are reported "
+            f"as unconfirmed after {settings.confirm_within} seconds"
         )
     for target in settings.targets:
         if wrong := check_model_globs(target.models):
@@ -244,15 +244,15 @@ def _startup_warnings(settings: Settings, port: int) -> Iterator[str]:
             continue
         from receiver.notify.messages.template import check_template  # brings Jinja2
 
-        if wrong := check_template(target.template, target.style):
-            what = f"its template {target.template_file} cannot be used"
-            yield f"targets.{target.name}: {what}, ours is in its place: {wrong}"
+        if broken := check_template(target.template, target.style):
+            what = f"its template {target.template_file} cannot be used, so the built-in one is"
+            yield f"targets.{target.name}: {what}: {broken}"
     if not settings.targets:
-        yield "no targets: nobody is told anything; set RECEIVER_NOTIFY_URLS, or [targets.NAME] in receiver.toml"
+        yield "no targets, so no pings are sent: set RECEIVER_NOTIFY_URLS, or [targets.NAME] in receiver.toml"
 
 
 def first_error(several: BaseExceptionGroup[BaseException]) -> BaseException:
-    """What went wrong first, out of its nested groups."""
+    """The first error in nested groups."""
     error: BaseException = several
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

@@ -11,6 +11,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 
 from receiver.core import pacing
+from receiver.core.clock_check import HOLD_MS, ClockWatch
 from receiver.core.pacing import NoticeWait
 from receiver.core.schedule import notify_gap
 from receiver.core.types import AttachedPicture, AttemptResult, Clock, MessageStyle, Notice, Policy, Send, Target
@@ -52,6 +53,7 @@ class NoticeDispatcher:
         timeout_ms: int,
         links: PublicLinks,
         metrics: Metrics,
+        watch: ClockWatch,
         picture: Callable[[Send], Awaitable[AttachedPicture | None]] | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
@@ -62,6 +64,7 @@ class NoticeDispatcher:
         self._schedule = schedule_ms
         self._links = links
         self._metrics = metrics
+        self._watch = watch
         self._picture = picture
         self._jitter = jitter
         self._targets = {target.name: target for target in policy.targets}
@@ -145,6 +148,8 @@ class NoticeDispatcher:
         result = SendResult(send, sent, Attempt(send.id, started, sent.duration_ms, sent.error))
         if sent.error is not None and not sent.permanent:
             gap = notify_gap(self._schedule, send.tries + 1, jitter=self._jitter())
+            if gap is None and not self._watch.trusts(now):  # the clock leapt: the tries may have come too soon
+                gap = self._schedule[-1] if self._schedule else HOLD_MS
             if gap is not None:
                 result.due_at = now + max(gap, min(sent.retry_after_ms or 0, pacing.RETRY_AFTER_MOST))
         if sent.error is not None and result.due_at is None:

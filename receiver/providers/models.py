@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
-from receiver.core.errors import RequestRefused
+from receiver.core.errors import RequestRefused, SettingsError
 from receiver.providers.parameters import INVALID, Model, TextParam, has_permutations
 from receiver.providers.vtrix import midjourney
 
@@ -51,15 +51,17 @@ def check_params(model: str, params: Mapping[str, object], *, allow_permutations
     return msgspec.json.encode(checked)
 
 
-def check_model_globs(globs: Sequence[str]) -> str | None:
-    """A line that names the patterns which match no known model, or None if each matches one.
+def check_model_globs(globs: Sequence[str]) -> SettingsError | None:
+    """Which patterns match no known model, or None if each matches one.
 
     This is only a warning: a task with a minted URL may be of a model that is not declared here.
     """
     idle = [glob for glob in globs if not any(fnmatchcase(name, glob) for name in MODELS)]
     if not idle:
         return None
-    return f"{', '.join(map(_quote_name, idle))} matches no known model; known models: {_join_names(MODELS)}"
+    return SettingsError(
+        f"{', '.join(map(_quote_name, idle))} matches no known model", remedy=f"known models: {_join_names(MODELS)}"
+    )
 
 
 def prompt_of(model: str, params: Mapping[str, object]) -> str | None:

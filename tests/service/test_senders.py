@@ -376,7 +376,7 @@ async def test_a_url_that_cannot_work_is_refused_for_good_and_not_shown(url: str
     sent = await AppriseSender().send(target, HELLO)
 
     assert sent.permanent
-    assert sent.error == check_target(target)
+    assert sent.error == str(check_target(target))
     assert said in (sent.error or "")
     assert "s3cret" not in (sent.error or "")
     assert "t0ken" not in (sent.error or "")

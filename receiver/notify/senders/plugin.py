@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from receiver.core.errors import ReceiverError
 from receiver.core.sanitize import one_line
 from receiver.core.types import AttemptResult, MessageStyle, Target
 from receiver.notify.messages.markdown import to_markdown
@@ -40,8 +41,8 @@ _INLINE = re.compile(rf'<img\b[^>]*"cid:{re.escape(_SHEET_NAME)}"[^>]*>', re.IGN
 log = logging.getLogger(__name__)
 
 
-class UnusableUrl(Exception):
-    """A target's URL that can never work; the text says why and never shows the URL."""
+class UnusableUrl(ReceiverError):
+    """A target's URL that can never work; its text never shows the URL."""
 
 
 def open_target(url: str) -> "Apprise":
@@ -60,12 +61,14 @@ def open_target(url: str) -> "Apprise":
     if not opened.add(url):
         scheme = scheme_of(url)
         problem = f"Apprise cannot use this {scheme}:// URL" if scheme else "this is not a URL (SERVICE://…)"
-        raise UnusableUrl(f"{problem}; {_SERVICES} shows the URLs of each service")
+        raise UnusableUrl(problem, remedy=f"{_SERVICES} shows the URLs of each service")
     if len(opened) != 1:
-        raise UnusableUrl("it holds several URLs; give each its own target, so that each is retried on its own")
+        raise UnusableUrl(
+            "it holds several URLs", remedy="give each its own target, so that each is retried on its own"
+        )
     service = opened[0]
     if service.redirects:
-        raise UnusableUrl("its redirect= lets the service send our requests elsewhere; remove it")
+        raise UnusableUrl("its redirect= lets the service send our requests elsewhere", remedy="remove it")
     # We send one at a time, and a target may have a `rate`; Apprise would wait 5.5 s between two mails.
     service.request_rate_per_sec = min(service.request_rate_per_sec, THROTTLE_MOST_S)
     service.retry = 0  # we try again ourselves; Apprise would repeat a message within one try

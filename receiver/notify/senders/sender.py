@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
+from receiver.core.errors import ReceiverError
 from receiver.core.types import AttemptResult, Target
 from receiver.notify.messages.message import Message
 from receiver.notify.senders import plugin
@@ -162,13 +163,13 @@ class AppriseSender:
         return sent
 
 
-def check_target(target: Target) -> str | None:
-    """What is wrong with a target's URL, as far as one can see without sending; the text never shows the URL.
+def check_target(target: Target) -> ReceiverError | None:
+    """What is wrong with a target's URL, as far as one can see without sending; its text never shows the URL.
 
     The first call blocks for half a second, while Apprise loads its plugins.
     """
     try:
         plugin.open_target(target.url)
     except plugin.UnusableUrl as error:
-        return str(error)
+        return error
     return None

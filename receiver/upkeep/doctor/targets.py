@@ -17,17 +17,11 @@ def check_targets(found: Sequence[Target]) -> Iterator[Finding]:
         )
     for target in found:
         if wrong := check_target(target):
-            yield failure(*_split_remedy(f"{target.name}: {wrong}"))
-        elif target.template is not None and (wrong := check_template(target.template, target.style)):
+            yield failure(f"{target.name}: {wrong.problem}", wrong.remedy or "fix its url")
+        elif target.template is not None and (broken := check_template(target.template, target.style)):
             remedy = f"fix {target.template_file or 'the template'}"
-            yield warning(f"{target.name}: its template fails, so messages use the built-in one: {wrong}", remedy)
+            yield warning(f"{target.name}: its template fails, so messages use the built-in one: {broken}", remedy)
         else:
             yield ok(f"{target.name}: Apprise accepts its URL")
-        if wrong := check_model_globs(target.models):
-            what, _, there_is = wrong.partition("; ")
-            yield warning(f"{target.name}: {what}", f"fix its models; {there_is}")
-
-
-def _split_remedy(text: str) -> tuple[str, str]:
-    what, _, remedy = text.partition("; ")
-    return what, remedy or "https://appriseit.com/services/ shows the URLs of each service"
+        if unknown := check_model_globs(target.models):
+            yield warning(f"{target.name}: {unknown.problem}", f"fix its models; {unknown.remedy}")
