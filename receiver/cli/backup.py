@@ -1,4 +1,4 @@
-"""`receiver backup`: a copy of the database with its keys, made while the service runs."""
+"""`receiver backup`: copies the database with its keys, also while the service runs."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ from receiver.upkeep import backup as upkeep
 from receiver.upkeep.backup import BackupResult
 from receiver.upkeep.backup_pictures import ImagesMode
 
-NICE = 19  # behind the service, whose callbacks do not wait
+NICE = 19  # the lowest priority, so that the service's callbacks do not wait
 
 
 @click.command()
@@ -27,24 +27,24 @@ NICE = 19  # behind the service, whose callbacks do not wait
     type=click.Choice([it.value for it in ImagesMode]),
     default=ImagesMode.NONE.value,
     show_default=True,
-    help="The copies of pictures, in a folder beside FILE: linked (the same disk), copied, or left out.",
+    help="Back up the pictures too, in a folder beside FILE: as links (on the same disk) or copies.",
 )
-@click.option("--keep", type=click.IntRange(1), metavar="N", help="Remove all but the newest N, by the date in FILE.")
+@click.option("--keep", type=click.IntRange(1), metavar="N", help="Keep only the newest N, by the date in FILE.")
 @click.option(
     "--config", "config_file", type=click.Path(path_type=Path), metavar="FILE", help="By default ./receiver.toml."
 )
 @json_option
 def backup(*, file: Path, images: str, keep: int | None, config_file: Path | None, as_json: bool) -> None:
-    """Copy the database, the secret keys in it, into FILE, while the service runs or not.
+    """Back up the database and its secret keys to FILE, whether the service runs or not.
 
-    FILE's name may have a date in it, as in receiver-%Y%m%dT%H%M%SZ.db. It is as secret as the keys (mode 0600).
+    FILE's name may contain the date, as in receiver-%Y%m%dT%H%M%SZ.db. FILE is as secret as the keys (mode 0600).
     """
     if keep is not None and not upkeep.has_date(file.name):
-        raise click.UsageError("--keep goes by the date in FILE's name: write it as receiver-%Y%m%dT%H%M%SZ.db")
+        raise click.UsageError("--keep needs a date in FILE's name: write it as receiver-%Y%m%dT%H%M%SZ.db")
     settings = config.load_settings(os.environ, config_file, upkeep=True)
     path = settings.sqlite_file
     if path is None:
-        raise SettingsError("RECEIVER_DATABASE_URL: only SQLite is backed up; PostgreSQL has pg_dump")
+        raise SettingsError("RECEIVER_DATABASE_URL: only SQLite can be backed up", remedy="PostgreSQL has pg_dump")
     with contextlib.suppress(OSError):  # a sandbox may forbid it
         os.nice(NICE)
     kept = {
@@ -56,8 +56,8 @@ def backup(*, file: Path, images: str, keep: int | None, config_file: Path | Non
         made = replace(made, removed=upkeep.rotate_backups(file, keep))
     if not made.keys:
         click.echo(
-            f"receiver: there are no secret keys in it, for none are set and {settings.state_dir / KEYS_FILE} is not "
-            "there; without them the callback URLs that are out are refused",
+            f"receiver: the backup has no secret keys: none are set, and {settings.state_dir / KEYS_FILE} does not "
+            "exist; without them, callback URLs already given out will be refused",
             err=True,
         )
     if as_json:
@@ -71,11 +71,11 @@ def _generated_secrets(settings: Settings, name: str) -> tuple[str, ...]:
 
 
 def _summary_line(made: BackupResult) -> str:
-    told = f"{made.file}: {pluralize(made.tasks, 'task')}, schema {made.schema}, {made.size / (1 << 20):.1f} MiB"
+    summary = f"{made.file}: {pluralize(made.tasks, 'task')}, schema {made.schema}, {made.size / (1 << 20):.1f} MiB"
     if made.keys:
-        told += f", with {pluralize(made.keys, 'secret key')} in it (mode 0600: keep it as secret as they are)"
+        summary += f", with {pluralize(made.keys, 'secret key')} in it (mode 0600: keep it secret)"
     if made.images is None:
-        told += "; pictures left out"
+        summary += "; without pictures"
     else:
-        told += f"; {pluralize(made.images, 'file')} of pictures in {made.file}.images"
-    return told + (f"; {len(made.removed)} older removed" if made.removed else "")
+        summary += f"; {pluralize(made.images, 'file')} of pictures in {made.file}.images"
+    return summary + (f"; removed {pluralize(len(made.removed), 'older backup')}" if made.removed else "")

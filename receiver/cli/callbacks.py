@@ -1,4 +1,4 @@
-"""`receiver callbacks`: what the provider sent, byte for byte, and parsing it once more."""
+"""`receiver callbacks`: shows what the provider sent, byte for byte, and parses it again."""
 
 import base64
 import sys
@@ -24,22 +24,22 @@ from receiver.core.types import Verdict
 
 @click.group()
 def callbacks() -> None:
-    """What the provider sent, verbatim."""
+    """Show what the provider sent, or replay it."""
 
 
 @callbacks.command("list")
-@click.option("--ref", help="Only those of this task.")
+@click.option("--ref", help="Only callbacks of this task.")
 @click.option(
-    "--verdict", type=click.Choice([verdict.value for verdict in Verdict]), metavar="VERDICT", help="Only these."
+    "--verdict", type=click.Choice([verdict.value for verdict in Verdict]), metavar="VERDICT", help="Only this verdict."
 )
-@click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="How many.")
-@click.option("--cursor", help="Go on where an earlier page ended.")
+@click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="How many to list.")
+@click.option("--cursor", help="Continue where an earlier page ended.")
 @json_option
 @with_client
 def list_(
     client: Client, *, ref: str | None, verdict: str | None, limit: int, cursor: str | None, as_json: bool
 ) -> None:
-    """The newest callbacks."""
+    """List the newest callbacks."""
     page = client.list_callbacks(ref=ref and resolve_ref(client, ref), verdict=verdict, limit=limit, cursor=cursor)
     if as_json:
         return echo_json(page)
@@ -55,12 +55,12 @@ def list_(
     return None
 
 
-@callbacks.command(short_help="One callback, its body verbatim.")
+@callbacks.command(short_help="Show one callback, its body verbatim.")
 @click.argument("id", type=int)
 @json_option
 @with_client
 def show(client: Client, *, id: int, as_json: bool) -> None:  # noqa: A002 - what it is called on the command line
-    """One callback: its facts on standard error, its body, verbatim, on standard output."""
+    """Show one callback: its facts on standard error, its body, verbatim, on standard output."""
     callback = client.get_callback(id)
     if as_json:
         return echo_json(callback)
@@ -75,11 +75,11 @@ def show(client: Client, *, id: int, as_json: bool) -> None:  # noqa: A002 - wha
 
 @callbacks.command()
 @click.argument("ids", type=int, nargs=-1, required=True, metavar="ID…")
-@click.option("--accept", is_flag=True, help="Believe it, as you have looked at it yourself.")
+@click.option("--accept", is_flag=True, help="Believe it, because you have checked it yourself.")
 @json_option
 @with_client
 def replay(client: Client, *, ids: tuple[int, ...], accept: bool, as_json: bool) -> None:
-    """Parse stored callbacks again, by the rules of now."""
+    """Parse stored callbacks again, by the present rules."""
     for each in ids:
         verdict = client.replay_callback(each, accept=accept).verdict
         echo_json_line({"id": each, "verdict": verdict}) if as_json else click.echo(f"{each}  {safe_line(verdict)}")
@@ -105,4 +105,4 @@ def _decode_body(callback: CallbackView) -> bytes | None:
     try:
         return None if callback.body_base64 is None else base64.b64decode(callback.body_base64)
     except ValueError:
-        raise click.ClickException("the server answers with a body that is no base64: see RECEIVER_SERVER") from None
+        raise click.ClickException("the server sent a body that is not base64: check RECEIVER_SERVER") from None

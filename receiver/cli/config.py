@@ -1,4 +1,4 @@
-"""`receiver config`: every setting as it is in force here, with its source; secrets masked."""
+"""`receiver config`: shows every setting as it applies here, with its source; secrets are masked."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ _HEADS = ("NAME", "VALUE", "SOURCE")
 @click.option("--example", is_flag=True, help="Print a commented receiver.toml instead.")
 @json_option
 def config(*, file: Path | None, example: bool, as_json: bool) -> None:
-    """Every setting, its value (secrets masked) and where it came from."""
+    """Show every setting, its value (secrets masked) and its source."""
     if example:
         return click.echo(text.example_toml(), nl=False)
     loaded = settings.load_settings(os.environ, file)
@@ -30,10 +30,10 @@ def config(*, file: Path | None, example: bool, as_json: bool) -> None:
     rows = text.describe_settings(loaded)
     if as_json:
         return echo_json([{"name": row.name, "value": row.shown, "source": row.source} for row in rows])
-    # RECEIVER_X beside X says nothing, and takes the room of the value.
-    told = [(row.name, row.shown, row.source.removesuffix(f" RECEIVER_{row.name}")) for row in rows]
+    # RECEIVER_X beside X repeats the name and takes room from the value.
+    shown = [(row.name, row.shown, row.source.removesuffix(f" RECEIVER_{row.name}")) for row in rows]
     return click.echo(
-        format_table(_HEADS, (line for row in told for line in _row_lines(row, _value_width(told))), shrink=(1, 2))
+        format_table(_HEADS, (line for row in shown for line in _row_lines(row, _value_width(shown))), shrink=(1, 2))
     )
 
 

@@ -1,4 +1,4 @@
-"""Where the service is, and its token: what every command that speaks to the API begins with."""
+"""How a command reaches the service: its address, its token, and a ref from its beginning."""
 
 import contextlib
 import functools
@@ -17,8 +17,8 @@ from receiver.config.generated_secrets import TOKENS_FILE
 from receiver.core.errors import ApiError
 from receiver.tokens import is_ref
 
-PREFIX_LEAST = 8  # characters of a ref that may stand for it, if it is the only one that begins so
-_LAST_REF = "ffffffff-ffff-7fff-bfff-ffffffffffff"  # no ref sorts behind it
+PREFIX_LEAST = 8  # the fewest characters that may stand for a ref, if no other begins with them
+_LAST_REF = "ffffffff-ffff-7fff-bfff-ffffffffffff"  # no ref sorts after it
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 _P = ParamSpec("_P")
@@ -26,7 +26,7 @@ _R = TypeVar("_R")
 
 
 def with_client(command: Callable[Concatenate[Client, _P], _R]) -> Callable[..., _R]:
-    """Gives a command the option --config, and as its first argument a client of the service that the settings name."""
+    """Give a command the option --config and, as its first argument, a client of the service that the settings name."""
 
     @click.option(
         "--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="By default ./receiver.toml."
@@ -40,13 +40,13 @@ def with_client(command: Callable[Concatenate[Client, _P], _R]) -> Callable[...,
 
 
 def resolve_ref(client: Client, ref: str) -> str:
-    """The ref that `ref` is, or is the beginning of. Raises ClickException where several tasks' refs begin so."""
+    """The full ref that `ref` is or begins. Raises ClickException if several tasks' refs begin so."""
     cursor = ref + _LAST_REF[len(ref) :]
     if len(ref) < PREFIX_LEAST or is_ref(ref) or not is_ref(cursor):
-        return ref  # whatever it is, the service knows what to say of it
+        return ref  # if it is wrong, the service says so
     found = [task.ref for task in client.list_tasks(limit=2, cursor=cursor).tasks if task.ref.startswith(ref)]
     if len(found) > 1:
-        raise click.ClickException(f"several refs begin with {ref}; give more of it, as in {found[0]}")
+        raise click.ClickException(f"several refs begin with {ref}: give more characters, as in {found[0]}")
     return found[0] if found else ref
 
 
@@ -65,7 +65,7 @@ def connect(file: Path | None) -> Iterator[Client]:
 
 
 def token_for(settings: Settings) -> str | None:
-    """API_TOKEN; on the service's own machine also the service's. A server elsewhere is never shown the latter."""
+    """API_TOKEN or, on the service's own machine, the service's token, which is never sent to another machine."""
     return config.local_token(settings) if _is_local(settings) else settings.api_token
 
 
@@ -73,7 +73,7 @@ def _missing_token(settings: Settings) -> str:
     if not _is_local(settings):
         return f"no API token found for {settings.server}: set RECEIVER_API_TOKEN to one of its API_TOKENS"
     state = config.UNIT_DATABASE.parent
-    where = f"as root with RECEIVER_STATE_DIR={state}" if state.exists() else "where its state directory is"
+    where = f"as root with RECEIVER_STATE_DIR={state}" if state.exists() else "in the service's folder"
     return (
         f"no API token found (looked for {(settings.state_dir / TOKENS_FILE).absolute()}): set RECEIVER_API_TOKEN, or "
         f"run this {where}, or with the service's --config"

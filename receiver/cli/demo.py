@@ -1,8 +1,7 @@
-"""`receiver demo`: the main job, end to end, with no account and no key, so that a newcomer sees what it is for.
+"""`receiver demo`: shows the main job end to end, without an account or a key.
 
-Nothing is faked but the provider: the service is what `receiver serve` runs, on loopback and in a temporary directory
-that goes when it ends. The sandbox stands in for the provider, scripted to go wrong in four ways, and an inbox on
-loopback for Slack.
+Only the provider and Slack are faked. The service is what `receiver serve` runs, on loopback and in a temporary
+directory. The sandbox stands in for the provider, scripted to go wrong in four ways, and a small inbox for Slack.
 """
 
 import asyncio
@@ -29,11 +28,12 @@ from receiver.client.client import ENDS, Client
 from receiver.client.schemas import NewTask, TaskView
 from receiver.config import Settings
 from receiver.core.types import TaskState
+from receiver.providers.models import OUTPAINT
 from receiver.sandbox import Fate, SandboxOptions
 from receiver.telemetry import logs
 
-WITHIN_S = 60  # every ping has arrived by then, or the demo has failed; and copies of pictures are waited for as long
-LATENCY_S = 2.0  # how long the stand-in takes for a generation, ± 50 %
+WITHIN_S = 60  # for every ping to arrive, or the demo has failed; and for the copies of the pictures
+LATENCY_S = 2.0  # how long the sandbox takes for a generation, ± 50 %
 SWEEP_S = 4  # a callback is overdue after this; 120 by default
 LOOK_S = 0.1
 TARGET = "phone"
@@ -58,14 +58,14 @@ SCENES = (
 
 
 @click.command()
-@click.option("--once", is_flag=True, help=f"End when every ping has arrived; status 1 if one has not in {WITHIN_S} s.")
+@click.option("--once", is_flag=True, help=f"End when every ping has arrived; status 1 if not within {WITHIN_S} s.")
 def demo(*, once: bool) -> None:
-    """See it all work: submissions, callbacks, pings; with no account and no key."""
+    """Show it all working: submissions, callbacks and pings, without an account or a key."""
     raise click.exceptions.Exit(asyncio.run(_run_demo(once=once)))
 
 
 async def _run_demo(*, once: bool) -> int:
-    """Set the stage, play, and clear it away; the exit status."""
+    """Start service, sandbox and inbox, play the scenes, and clean up. Returns the exit status."""
     script = tuple(scene.fate for scene in SCENES)
     stop = asyncio.Event()
     up: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -91,7 +91,7 @@ async def _run_demo(*, once: bool) -> int:
 
 
 async def _run_until(stop: asyncio.Event, playing: Coroutine[Any, Any, int]) -> int | None:
-    """What `playing` comes to, or None when it is told to stop before."""
+    """The result of `playing`, or None if `stop` is set first."""
     play, stopped = asyncio.ensure_future(playing), asyncio.ensure_future(stop.wait())
     await asyncio.wait({play, stopped}, return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
@@ -103,8 +103,8 @@ async def _run_until(stop: asyncio.Event, playing: Coroutine[Any, Any, int]) -> 
 
 
 def _free_listener() -> socket.socket:
-    """A free port, taken before the service starts: its callback URLs have to say it."""
-    # Said to be TCP, or asyncio does not set TCP_NODELAY on its connections and each answer takes 40 ms longer.
+    """A socket on a free port, opened before the service starts, because its callback URLs contain the port."""
+    # IPPROTO_TCP is explicit, or asyncio does not set TCP_NODELAY on connections and each answer takes 40 ms longer.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     listener.listen()
@@ -112,7 +112,7 @@ def _free_listener() -> socket.socket:
 
 
 def _demo_settings(directory: Path, provider: str, inbox_url: str, port: int) -> Settings:
-    """A receiver.toml such as anybody could write, loaded; the environment of whoever runs this is left out."""
+    """The settings from an ordinary receiver.toml, without the user's environment."""
     lines = {
         "public_url": f"http://127.0.0.1:{port}",
         "database_url": f"sqlite:///{directory}/receiver.db",
@@ -128,7 +128,7 @@ def _demo_settings(directory: Path, provider: str, inbox_url: str, port: int) ->
 
 
 class _DemoStage:
-    """What is seen of the service from outside: its API, asked again and again, and the pings."""
+    """What is seen of the service from outside: its API, which is polled, and the pings."""
 
     def __init__(self, client: Client, pings: "asyncio.Queue[DemoPing]") -> None:
         self._client = client
@@ -138,21 +138,21 @@ class _DemoStage:
         self.pinged: Counter[str] = Counter()  # labels
 
     def print_line(self, who: str, text: str) -> None:
-        """One line of what happens."""
+        """Print one line of what happens."""
         since = click.style(f"{time.monotonic() - self._began:5.1f} s", dim=True)
         click.echo(f" {since}  {click.style(f'{who:<9}', bold=True)} {text}")
 
     async def submit_scene(self, scene: DemoScene) -> None:
-        """Submit one scene, and wait until it is with the provider, so that each meets its own fate."""
+        """Submit a scene, and wait until the provider has it, so that each scene gets its own fate."""
         params = {"jobId": f"job-of-{scene.label}", "imageNo": 0, "scale": 1.5, "remixPrompt": scene.prompt}
-        asked = NewTask(model="midjourney_outpaint", params=params, label=scene.label)
+        asked = NewTask(model=OUTPAINT, params=params, label=scene.label)
         task = await asyncio.to_thread(self._client.create_task, asked)
         self.print_line("you", f"submit {scene.label}: {scene.words}")
         while self._seen.get(task.ref, TaskState.QUEUED) in (TaskState.QUEUED, TaskState.SUBMITTING):
             await self.print_changes()
 
     async def print_changes(self) -> None:
-        """Tell what has changed since the last look; pings after the changes that they are about."""
+        """Print what has changed since the last call, pings after the changes that they report."""
         came = [self._pings.get_nowait() for _ in range(self._pings.qsize())]
         if not came:
             await asyncio.sleep(LOOK_S)
@@ -176,9 +176,9 @@ class _DemoStage:
 
     def _print_change(self, task: TaskView) -> None:
         if task.state == TaskState.WAITING:
-            self.print_line("provider", f"takes {task.label} as {task.task_id}")
+            self.print_line("provider", f"accepts {task.label} as {task.task_id}")
         if task.state in ENDS and task.settled_by == "poll":
-            self.print_line("receiver", f"has heard nothing of {task.label} for {SWEEP_S} s, so it asks: {task.state}")
+            self.print_line("receiver", f"gets no callback for {task.label} in {SWEEP_S} s, so it polls: {task.state}")
         elif task.state in ENDS:
             self.print_line("provider", f"calls back about {task.label}: {task.state}")
 
@@ -193,7 +193,7 @@ async def _play_scenes(stage: _DemoStage, settings: Settings, *, once: bool) -> 
             while missing := {scene.label for scene in SCENES} - stage.pinged.keys():
                 await stage.print_changes()
     except TimeoutError:
-        click.echo(f"receiver: no ping came within {WITHIN_S} s for {', '.join(sorted(missing))}", err=True)
+        click.echo(f"receiver: no ping arrived within {WITHIN_S} s for {', '.join(sorted(missing))}", err=True)
         return FAILED
     await _print_summary(stage)
     if not once:
@@ -211,7 +211,7 @@ def _print_introduction(settings: Settings) -> None:
 
 
 async def _tasks_with_copies(stage: _DemoStage) -> list[TaskView]:
-    """The tasks, oldest first, once copies of their pictures are here; or without, after `WITHIN_S`."""
+    """The tasks, oldest first, once their pictures are copied, or after `WITHIN_S`."""
     until = time.monotonic() + WITHIN_S
     while True:
         tasks = (await stage.list_tasks())[::-1]

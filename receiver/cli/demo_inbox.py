@@ -1,6 +1,6 @@
-"""Where the demo's pings arrive: a tiny server on loopback in the place of Slack, and how a ping is shown.
+"""The demo's inbox: a tiny server on loopback in place of Slack, and how a ping is shown.
 
-It takes what Apprise's `json://` posts: `{"version", "title", "message", "attachments", "type"}`.
+It accepts what Apprise's `json://` posts: `{"version", "title", "message", "attachments", "type"}`.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ class DemoPing(Struct, frozen=True):
 
 @contextlib.asynccontextmanager
 async def open_inbox() -> AsyncIterator[tuple[str, "asyncio.Queue[DemoPing]"]]:
-    """The Apprise URL of an inbox that is open until the context ends, and the pings that came."""
+    """The Apprise URL of an inbox that is open until the context ends, and the queue of its pings."""
     pings: asyncio.Queue[DemoPing] = asyncio.Queue()
     loop = asyncio.get_running_loop()
 
@@ -52,7 +52,7 @@ async def open_inbox() -> AsyncIterator[tuple[str, "asyncio.Queue[DemoPing]"]]:
 
 
 def frame_ping(ping: DemoPing) -> str:
-    """A ping, as a phone might show it; coloured by what it tells."""
+    """A ping as a phone might show it, coloured by its type."""
     colour = _COLOURS.get(ping.type, "blue")
     lines = [click.style(ping.title, bold=True), *(line for line in ping.message.splitlines() if line)]
     edge = click.style("│", fg=colour)

@@ -1,4 +1,4 @@
-"""`receiver doctor`: looks at everything that can be wrong around the service, and says what to do about it."""
+"""`receiver doctor`: checks everything that can be wrong around the service, and says what to do about it."""
 
 import os
 import time
@@ -26,20 +26,20 @@ from receiver.upkeep.doctor.findings import CheckResult, Finding
 
 LINE_MOST = 600  # characters of one finding
 _COLOURS = {CheckResult.OK: "green", CheckResult.WARNING: "yellow", CheckResult.FAILED: "red"}
-_UNIT_REMEDY = "`receiver install`, as root, changes nothing that is so already, and has the doctor look at those"
-_SEE_SERVICE = "see the service's finding above"
+_UNIT_REMEDY = "run `receiver install` as root: it changes only what differs, and checks the unit's settings"
+_SEE_SERVICE = "see the finding `service` above"
 _Check = Callable[[], Iterable[Finding]]
 
 
 @click.command()
-@click.option("--send", is_flag=True, help="Have the running service send a sample to each target.")
+@click.option("--send", is_flag=True, help="Also have the running service send a sample to each target.")
 @click.option("--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="By default ./receiver.toml.")
 @json_option
 def doctor(*, send: bool, file: Path | None, as_json: bool) -> None:
-    """Look at settings, files, disk, database, service, its work, targets, provider key, clock and public URL.
+    """Check settings, files, disk, database, service, its work, targets, provider key, clock and public URL.
 
-    Each finding is a line, with what to do about it. Changes nothing; safe while the service runs. Status 1 if
-    something failed; warnings are no failure.
+    Prints each finding on a line, with what to do about it. Changes nothing, and is safe while the service runs. Exit
+    status 1 if a check failed, not for warnings.
     """
     found: list[Finding] = []
     for finding in _run_checks(file, send=send):
@@ -54,8 +54,8 @@ def doctor(*, send: bool, file: Path | None, as_json: bool) -> None:
 
 def _finding_line(finding: Finding) -> str:
     mark = click.style(f"{finding.result:<7}", fg=_COLOURS.get(finding.result))
-    told = f"{finding.text}: {finding.remedy}" if finding.remedy else finding.text
-    return f"{mark}  {finding.check:<13}  {one_line(told, LINE_MOST)}"
+    text = f"{finding.text}: {finding.remedy}" if finding.remedy else finding.text
+    return f"{mark}  {finding.check:<13}  {one_line(text, LINE_MOST)}"
 
 
 def _run_checks(file: Path | None, *, send: bool) -> Iterator[Finding]:
@@ -63,7 +63,8 @@ def _run_checks(file: Path | None, *, send: bool) -> Iterator[Finding]:
     try:
         settings = config.load_settings(os.environ, file)
     except SettingsError as error:
-        yield Finding("settings", CheckResult.FAILED, str(error), "mend that, and run the doctor again")
+        remedy = error.remedy or "fix that, and run the doctor again"
+        yield Finding("settings", CheckResult.FAILED, error.problem, remedy)
         return
     redactor = Redactor((*config.secret_values(settings), *_generated_secrets(settings)))
     looks = [*_list_checks(settings, _settings_file(file)), *(_sample_checks(settings) if send else ())]
@@ -77,7 +78,7 @@ def _settings_file(file: Path | None) -> Path:
 
 
 def _list_checks(settings: Settings, file: Path) -> Iterator[tuple[str, _Check, float]]:
-    from receiver.upkeep.doctor import machine, network, targets  # they take half a second to import
+    from receiver.upkeep.doctor import machine, network, targets  # half a second to import
 
     most_s = findings.CHECK_MOST_S
     state, database = settings.state_dir, settings.sqlite_file or Path()
@@ -87,7 +88,7 @@ def _list_checks(settings: Settings, file: Path) -> Iterator[tuple[str, _Check, 
     yield "settings", lambda: _check_settings(settings, ring), most_s
     yield "permissions", lambda: machine.check_permissions(state, database, (KEYS_FILE, TOKENS_FILE), named), most_s
     yield "disk", lambda: machine.check_disk(state), most_s
-    yield "database", lambda: machine.database(database), most_s
+    yield "database", lambda: machine.check_database(database), most_s
     yield "service", lambda: network.check_service(settings.server, ring), most_s
     yield "work", lambda: _check_work(settings), most_s
     yield "targets", lambda: targets.check_targets(settings.targets), most_s
@@ -101,31 +102,31 @@ def _check_settings(settings: Settings, ring: Ring | None) -> Iterator[Finding]:
     if wrong := config.why_unreachable(settings):
         yield findings.failure(*_split_remedy(wrong))
     elif settings.public_url.startswith("http://") and config.is_public(settings.public_url):
-        warnings.append(("PUBLIC_URL is http://: callbacks and links can be read on their way", "serve it by https://"))
+        warnings.append(("PUBLIC_URL is http://: callbacks and links can be read in transit", "serve it by https://"))
     if settings.provider_url.startswith("http://") and config.is_public(settings.provider_url):
-        warnings.append(("PROVIDER_URL is http://: the key can be read on its way", "use https://"))
+        warnings.append(("PROVIDER_URL is http://: the key can be read in transit", "use https://"))
     broken = [error for error in map(_secret_file_error, _secret_files(settings)) if error]
-    if ring is None and not broken and not _is_unreadable(settings.state_dir / KEYS_FILE):  # else the permissions tell
-        warnings.append(("there are no secret keys here yet", "they are made when the service starts first"))
+    if ring is None and not broken and not _is_unreadable(settings.state_dir / KEYS_FILE):  # else see the permissions
+        warnings.append(("there are no secret keys here yet", "the service makes them at its first start"))
     if settings.source_of("DATABASE_URL") == "default" and _exists_or_closed(config.UNIT_DATABASE):
-        warnings.append(
-            (f"not those of this machine's unit, whose state is in {config.UNIT_DATABASE.parent}", _UNIT_REMEDY)
-        )
-    yield from (findings.failure(error, "the service does not start without") for error in broken)
+        text = f"these are not the settings of this machine's unit, whose state is in {config.UNIT_DATABASE.parent}"
+        warnings.append((text, _UNIT_REMEDY))
+    for error in broken:
+        yield findings.failure(error.problem, error.remedy or "the service does not start without it")
     yield from (findings.warning(text, remedy) for text, remedy in warnings)
     if not (wrong or warnings or broken):
-        yield findings.ok(f"they load; the provider is to call {settings.public_url}")
+        yield findings.ok(f"they load; the provider calls back at {settings.public_url}")
 
 
 def _exists_or_closed(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError:  # and closed to us
+    except OSError:  # it is there, but closed to us
         return True
 
 
 def _is_unreadable(path: Path) -> bool:
-    """Whether we may not see if there is such a file, or may not read it."""
+    """Whether we may not read the file, or not even see whether it exists."""
     try:
         return path.exists() and not os.access(path, os.R_OK)
     except OSError:
@@ -141,13 +142,13 @@ def _check_public_url(settings: Settings, ring: Ring | None) -> Iterator[Finding
 
 
 def _check_work(settings: Settings) -> Iterator[Finding]:
-    """What the running service says of its work: it may run and take callbacks, and nobody is told."""
+    """What the running service says about its work: it may run and receive while its pings fail."""
     from receiver.upkeep.doctor import work
 
     most = work.LOOKED_MOST
     try:
         if (token := token_for(settings)) is None:
-            yield findings.skip("there is no API token here to ask the service with", "set RECEIVER_API_TOKEN")
+            yield findings.skip("no API token was found to ask the service with", "set RECEIVER_API_TOKEN")
             return
         with Client(settings.server, token, pause=lambda _: None) as client:
             seen = work.WorkSnapshot(
@@ -157,8 +158,8 @@ def _check_work(settings: Settings) -> Iterator[Finding]:
                 waiting=client.list_tasks(state=TaskState.WAITING, limit=most).tasks,
                 lost=client.list_tasks(state=TaskState.LOST, limit=most).tasks,
             )
-    except SettingsError:  # of the kept token, which the settings' finding tells
-        yield findings.skip("there is no API token that can be read", "see the settings' finding above")
+    except SettingsError:  # of the token's file, which the settings' finding reports
+        yield findings.skip("the API token cannot be read", "see the finding `settings` above")
         return
     except ApiError as error:
         yield findings.skip(str(error)) if error.status else findings.skip("the service does not answer", _SEE_SERVICE)
@@ -175,10 +176,10 @@ def _sample_checks(settings: Settings) -> Iterator[tuple[str, _Check, float]]:
             yield findings.failure(f"{name}: no sample could be sent: {error}", _SEE_SERVICE)
             return
         if tried.ok:
-            yield findings.ok(f"{name} took a sample in {tried.duration_ms} ms; look whether it is there")
+            yield findings.ok(f"{name} accepted a sample in {tried.duration_ms} ms; check that it arrived")
         else:
             yield findings.failure(
-                f"{name} did not take it: {tried.error}", tried.advice or "see what the service answered"
+                f"{name} did not accept it: {tried.error}", tried.advice or "see what its service answered"
             )
 
     for target in settings.targets:
@@ -186,25 +187,25 @@ def _sample_checks(settings: Settings) -> Iterator[tuple[str, _Check, float]]:
 
 
 def _secret_files(settings: Settings) -> list[Path]:
-    """The files of the secrets that the service made for itself and uses."""
+    """The files of the generated secrets that the service uses."""
     names = ((KEYS_FILE, settings.secret_keys), (TOKENS_FILE, settings.api_tokens))
     return [settings.state_dir / name for name, given in names if not given]
 
 
-def _secret_file_error(path: Path) -> str | None:
+def _secret_file_error(path: Path) -> SettingsError | None:
     """Why such a file cannot be used, if it is there."""
     try:
         if path.exists():
             read_generated(path)
     except SettingsError as error:
-        return str(error)
-    except OSError:  # closed to us, which the permissions tell
+        return error
+    except OSError:  # closed to us, which the permissions' finding reports
         return None
     return None
 
 
 def _generated_secrets(settings: Settings) -> tuple[str, ...]:
-    """The secrets in them, so far as they are ours to read."""
+    """The secrets in these files, as far as we may read them."""
     found: list[str] = []
     for path in _secret_files(settings):
         try:
@@ -215,7 +216,7 @@ def _generated_secrets(settings: Settings) -> tuple[str, ...]:
 
 
 def _read_ring(settings: Settings) -> Ring | None:
-    """The service's keys, if they are to be had; none are made."""
+    """The service's keys, if they can be read; none are made."""
     try:
         return Ring(settings.secret_keys or read_generated(settings.state_dir / KEYS_FILE))
     except (SettingsError, OSError):

@@ -1,6 +1,6 @@
-"""Our copies of a task's pictures, saved as files of a person's own: whole or not at all, under names made here.
+"""Saves our copies of a task's pictures as the user's own files: whole or not at all, under names made here.
 
-Nothing that the service says becomes a part of a path, and no file is replaced unless that was asked for.
+Nothing from the service becomes part of a path (no path traversal), and no file is replaced unless asked for.
 """
 
 import os
@@ -20,9 +20,9 @@ from receiver.core.errors import ApiError
 from receiver.pictures.files import MEDIA
 from receiver.tokens import is_ref
 
-PICTURE_MOST = 64 * 1024 * 1024  # bytes: the archive keeps none of a third of that
-# Characters of a REF in a file's name: its milliseconds and twelve random bits. The first eight alone are shared by all
-# tasks of a minute; so much is unique, and still the beginning of a REF that the commands take.
+PICTURE_MOST = 64 * 1024 * 1024  # bytes; the archive's own limit is below a third of that
+# Characters of a REF in a file's name: its milliseconds and twelve random bits. All tasks of a minute share the first
+# eight; so many are unique, and still the beginning of a REF that the commands accept.
 _REF_LENGTH = 18
 
 
@@ -44,7 +44,7 @@ def save_pictures(client: Client, task: TaskView, folder: Path, *, force: bool =
     Raises ApiError where the service cannot be asked, ClickException where `folder` cannot be made.
     """
     if not is_ref(task.ref):
-        raise click.ClickException(f"{client.server} answers with a task whose ref is none")
+        raise click.ClickException(f"{client.server} sent a task with an invalid ref: check RECEIVER_SERVER")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -57,9 +57,9 @@ def save_pictures(client: Client, task: TaskView, folder: Path, *, force: bool =
         except OSError as error:
             yield SavedPicture(image.image_no, error=f"cannot write into {folder}: {error.strerror}")
         except ApiError as error:
-            if error.status != 404:  # else it is gone since
+            if error.status != 404:  # it has been removed since
                 raise
-            yield SavedPicture(image.image_no, error=f"not kept (any more): {error}")
+            yield SavedPicture(image.image_no, error=f"no longer kept: {error}")
 
 
 def _save_picture(client: Client, ref: str, image: ImageView, folder: Path, *, force: bool) -> Path:
@@ -67,9 +67,9 @@ def _save_picture(client: Client, ref: str, image: ImageView, folder: Path, *, f
         raise _NotSaved(describe_copy(image) or "no copy of it is kept")
     found = re.fullmatch(rf"{image_path(ref, '')}([0-9]{{1,4}}\.({'|'.join(MEDIA)}))", image.archived)
     if found is None:
-        raise _NotSaved("the service keeps it where this version does not know it")
+        raise _NotSaved("the service keeps it under a name that this version does not know")
     path = folder / f"{ref[:_REF_LENGTH]}-{image.image_no}.{found[2]}"
-    there = _NotSaved(f"{path} is there already: --force replaces it")
+    there = _NotSaved(f"{path} already exists: --force replaces it")
     if not force and os.path.lexists(path):
         raise there
     try:

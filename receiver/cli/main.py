@@ -1,7 +1,7 @@
-"""The commands: thin, one file per group, each imported only when it is used.
+"""The entry point, `receiver COMMAND`. Each group of commands has its own file, imported only when it is used.
 
-Promises their manners: what a command prints is on standard output, an error is one line on standard error that says
-what to do, and the exit status is 0 done, 1 failed, 2 wrong usage or wrong settings, 130 interrupted.
+All commands behave alike: results go to standard output, an error is one line on standard error that says what to do,
+and the exit status is 0 done, 1 failed, 2 wrong usage or wrong settings, 130 interrupted.
 """
 
 import gc
@@ -17,28 +17,28 @@ from receiver.core.errors import ReceiverError, SettingsError
 DONE, FAILED, WRONG = 0, 1, 2
 INTERRUPTED = 130  # as a shell counts SIGINT
 
-# Where each command lives, and what the overview says of it: to print that, none of them need be imported.
+# Where each command is, and its line in the overview, which is printed without importing any of them.
 COMMANDS = {
     "serve": ("receiver.cli.serve", "Run the service."),
-    "submit": ("receiver.cli.submit", "Submit a generation; prints its ref."),
-    "tasks": ("receiver.cli.tasks", "What is under way, and what became of it."),
-    "callbacks": ("receiver.cli.callbacks", "What the provider sent, verbatim."),
-    "notices": ("receiver.cli.notices", "The outbox: who was told what."),
-    "url": ("receiver.cli.url", "Mint a callback URL for your own submitter."),
-    "backup": ("receiver.cli.backup", "Copy the database and its keys, beside the running service."),
-    "restore": ("receiver.cli.restore", "Put a backup in the database's place."),
-    "prune": ("receiver.cli.prune", "Remove what RETENTION says, now."),
-    "migrate": ("receiver.cli.migrate", "Bring the database to this version's schema."),
-    "doctor": ("receiver.cli.doctor", "What is wrong, and what to do about it."),
-    "install": ("receiver.cli.install.command", "Run the service under systemd."),
-    "config": ("receiver.cli.config", "Every setting, its value and where it came from."),
+    "submit": ("receiver.cli.submit", "Submit a generation, and print its ref."),
+    "tasks": ("receiver.cli.tasks", "List, watch and manage tasks."),
+    "callbacks": ("receiver.cli.callbacks", "Show what the provider sent, or replay it."),
+    "notices": ("receiver.cli.notices", "The outbox: list, test or redrive notices."),
+    "url": ("receiver.cli.url", "Mint a callback URL for a submission of your own."),
+    "backup": ("receiver.cli.backup", "Back up the database and its keys."),
+    "restore": ("receiver.cli.restore", "Replace the database with a backup."),
+    "prune": ("receiver.cli.prune", "Remove now what RETENTION says."),
+    "migrate": ("receiver.cli.migrate", "Migrate the database to this version's schema."),
+    "doctor": ("receiver.cli.doctor", "Check everything, and say how to fix what is wrong."),
+    "install": ("receiver.cli.install.command", "Install the service under systemd."),
+    "config": ("receiver.cli.config", "Show every setting, its value and its source."),
     "sandbox": ("receiver.cli.sandbox", "Run a stand-in for the provider."),
-    "demo": ("receiver.cli.demo", "See it all work, with no account and no key."),
+    "demo": ("receiver.cli.demo", "Show it all working, without an account or a key."),
 }
 
 
 class CommandGroup(click.Group):
-    """A group that imports a command when it is asked for, and turns errors into one line and a status."""
+    """Imports a command when it is used, and turns every error into one line and an exit status."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -46,7 +46,7 @@ class CommandGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        gc.disable()  # what imports make stays; to look for garbage in it would take a twentieth of a start
+        gc.disable()  # what imports make stays; collecting it would take a twentieth of a start
         try:
             command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
             gc.freeze()
@@ -57,7 +57,7 @@ class CommandGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, told) for name, (_, told) in COMMANDS.items()])
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
     def main(self, *args: Any, **kwargs: Any) -> NoReturn:
         try:
@@ -73,18 +73,18 @@ class CommandGroup(click.Group):
             status = _print_error(WRONG, str(error))
         except ReceiverError as error:
             status = _print_error(FAILED, str(error))
-        except RecursionError:  # what a server says may be nested as deep as our own reading just bears
-            status = _print_error(FAILED, "what the server answers is nested too deeply to be shown")
+        except RecursionError:  # it may be nested just too deeply for us to write what we could read
+            status = _print_error(FAILED, "the server's answer is nested too deeply to print")
         except (click.Abort, KeyboardInterrupt):
             status = INTERRUPTED
         sys.exit(status if isinstance(status, int) else DONE)
 
 
 def _print_error(status: int, text: str, ctx: click.Context | None = None) -> int:
-    from receiver.cli.output import safe_text  # with the first error, as it brings what the overview need not wait for
+    from receiver.cli.output import safe_text  # only with an error: the overview does not wait for it
 
     line = safe_text(" ".join(text.split()))
-    more = f" (`{ctx.command_path} --help` says more)" if ctx else ""
+    more = f" (see `{ctx.command_path} --help`)" if ctx else ""
     click.echo(f"receiver: {line.rstrip('.') if more else line}{more}", err=True)
     return status
 

@@ -1,4 +1,4 @@
-"""`receiver migrate`: brings the database to this version's schema, while the service does not run."""
+"""`receiver migrate`: migrates the database to this version's schema while the service is stopped."""
 
 import asyncio
 import os
@@ -19,12 +19,14 @@ from receiver.store.sqlite.inspect import inspect_database
 @click.option("--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="By default ./receiver.toml.")
 @json_option
 def migrate(*, file: Path | None, as_json: bool) -> None:
-    """Apply the migrations that the database lacks, as a start would. The service must not run."""
+    """Apply the migrations that the database lacks, as a start of the service does. Stop the service first."""
     path = config.load_settings(os.environ, file, upkeep=True).sqlite_file
     if path is None:
-        raise SettingsError("RECEIVER_DATABASE_URL: PostgreSQL is not available in this version; use sqlite:///…")
+        raise SettingsError(
+            "RECEIVER_DATABASE_URL: PostgreSQL is not available in this version", remedy="use sqlite:///…"
+        )
     if not path.is_file():
-        raise StoreUnavailable(f"there is no database {path}: say where it is, by --config or RECEIVER_DATABASE_URL")
+        raise StoreUnavailable(f"there is no database {path}", remedy="name it with --config or RECEIVER_DATABASE_URL")
     before = inspect_database(path).schema
     began = time.monotonic()
     try:
@@ -38,7 +40,7 @@ def migrate(*, file: Path | None, as_json: bool) -> None:
     if as_json:
         return echo_json({"applied": applied, "schema": before + len(applied), "seconds": round(took_s, 1)})
     if not applied:
-        return click.echo(f"{path} has schema {before} already: nothing to do")
+        return click.echo(f"{path} already has schema {before}: nothing to do")
     return click.echo(f"{path}: applied {', '.join(applied)} in {took_s:.1f} s; schema {before + len(applied)}")
 
 

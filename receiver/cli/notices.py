@@ -1,4 +1,4 @@
-"""`receiver notices`: the outbox, trying a target, and putting what is dead back to due."""
+"""`receiver notices`: lists the outbox, tests a target, and puts dead notices back to due."""
 
 from collections.abc import Iterator
 
@@ -11,23 +11,23 @@ from receiver.client.client import Client
 from receiver.client.schemas import NoticeView
 from receiver.core.types import NoticeState
 
-_WAITS_COLUMN = 5  # which column that is
-_ABOUT_LEAST = 13  # columns: so much of a ref is its milliseconds, and enough to find its task by
-_EXPLAINED_MOST = 10  # notices that were not put back
+_WAITS_COLUMN = 5
+_ABOUT_LEAST = 13  # columns: so many characters of a ref are its milliseconds, enough to find the task
+_EXPLAINED_MOST = 10  # of the notices that were not put back
 
 
 @click.group()
 def notices() -> None:
-    """The outbox: who was told what."""
+    """The outbox: list, test or redrive notices."""
 
 
 @notices.command("list")
-@click.option("--state", type=click.Choice([state.value for state in NoticeState]), metavar="STATE", help="Only these.")
-@click.option("--target", help="Only those to this target.")
-@click.option("--ref", help="Only those of this task.")
-@click.option("--history", is_flag=True, help="Every try at each, with what came back.")
-@click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="How many.")
-@click.option("--cursor", help="Go on where an earlier page ended.")
+@click.option("--state", type=click.Choice([it.value for it in NoticeState]), metavar="STATE", help="Only this state.")
+@click.option("--target", help="Only notices to this target.")
+@click.option("--ref", help="Only notices of this task.")
+@click.option("--history", is_flag=True, help="Show every attempt, with what came back.")
+@click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="How many to list.")
+@click.option("--cursor", help="Continue where an earlier page ended.")
 @json_option
 @with_client
 def list_(
@@ -41,8 +41,11 @@ def list_(
     cursor: str | None,
     as_json: bool,
 ) -> None:
-    """The newest notices. With how often each was tried (×3) if more than once, until when it waits for what, its
-    task's label or ref, and what came back last."""
+    """List the newest notices.
+
+    Shows how often each was tried if more than once (×3), what it waits for and until when, the label or ref of its
+    task, and its last error.
+    """
     page = client.list_notices(
         state=state, target=target, ref=ref and resolve_ref(client, ref), limit=limit, cursor=cursor
     )
@@ -77,32 +80,32 @@ def list_(
 
 @notices.command()
 @click.argument("ids", type=int, nargs=-1, metavar="[ID…]")
-@click.option("--target", help="Only those to this target.")
+@click.option("--target", help="Only notices to this target.")
 @click.option("--to", metavar="NAME", help="Send them to this target instead.")
 @json_option
 @with_client
 def redrive(client: Client, *, ids: tuple[int, ...], target: str | None, to: str | None, as_json: bool) -> None:
-    """Put dead notices back to due: those named, or all. Status 1 if none of those named was dead."""
+    """Put dead notices back to due: those with the given IDs, or all. Exit status 1 if none of the IDs is dead."""
     count = client.redrive_notices(target=target, ids=ids or None, to=to)
     if as_json:
         echo_json({"redriven": count})
     if ids and not count:
-        told = "; ".join(_why_not_redriven(client, each) for each in ids[:_EXPLAINED_MOST])
-        raise click.ClickException(f"nothing was put back to due, as only dead notices can be: {told}")
+        reasons = "; ".join(_why_not_redriven(client, each) for each in ids[:_EXPLAINED_MOST])
+        raise click.ClickException(f"only dead notices can be put back to due: {reasons}")
     if not as_json:
         left = len(set(ids)) - count
-        more = f"; {left} not, as only dead notices can be" if left > 0 else ""
+        more = f"; {left} not, because only dead notices can be" if left > 0 else ""
         if not (ids or target or to) and client.list_notices(state="dead", limit=1).notices:
-            more = "; others are still dead: run this again; those to targets that are gone need --to NAME"
+            more = "; others are still dead: run this again (notices to targets that are gone need --to NAME)"
         click.echo(f"{count} put back to due{more}")
 
 
 @notices.command()
-@click.option("--target", required=True, metavar="NAME", help="The target to try.")
+@click.option("--target", required=True, metavar="NAME", help="The target to test.")
 @json_option
 @with_client
 def test(client: Client, *, target: str, as_json: bool) -> None:
-    """Send a sample to a target now. It has a picture; what came back is told, status 1 if it did not arrive."""
+    """Send a sample with a picture to a target now. Exit status 1 if the target did not accept it."""
     tried = client.test_target(target)
     if as_json:
         echo_json(tried)
@@ -111,21 +114,21 @@ def test(client: Client, *, target: str, as_json: bool) -> None:
     if not tried.ok:
         advice = f". What to do: {safe_line(tried.advice)}" if tried.advice else ""
         raise click.ClickException(
-            f"{target} did not take it ({tried.duration_ms} ms): {safe_line(tried.error)}{advice}"
+            f"{target} did not accept it ({tried.duration_ms} ms): {safe_line(tried.error)}{advice}"
         )
     if not as_json:
         without = (
             f"without a picture: {safe_line(tried.no_picture)}" if tried.no_picture else "as text, without a picture"
         )
         how = f"with a picture, {safe_line(tried.picture)}" if tried.picture else without
-        click.echo(f"{target} took it in {tried.duration_ms} ms, {how}; look whether it is there")
+        click.echo(f"{target} accepted it in {tried.duration_ms} ms, {how}; check that it arrived")
 
 
 def _history_lines(notice: NoticeView) -> Iterator[str]:
     about = safe_line(": ".join(filter(None, (notice.label or notice.ref, notice.text))))
     what = f"{safe_line(notice.event)}, {safe_line(notice.state)}"
     yield f"{notice.id} to {safe_line(notice.target)}: {what}, {age(notice.created_at)}, {about}"
-    if notice.error and not any(attempt.error for attempt in notice.history):  # it was not even tried
+    if notice.error and not any(attempt.error for attempt in notice.history):  # it was never tried
         yield f"  {safe_line(notice.error)}"
     for attempt in notice.history:
         result = safe_line(attempt.error) if attempt.error else "sent"
@@ -143,10 +146,10 @@ def _wait_reason(notice: NoticeView) -> str:
 
 
 def _why_not_redriven(client: Client, notice_id: int) -> str:
-    """What a notice is, if it was not put back."""
+    """Why a notice was not put back."""
     found = client.list_notices(limit=1, cursor=str(notice_id + 1)).notices  # the newest up to this id
     if not found or found[0].id != notice_id:
-        return f"there is no {notice_id}"
+        return f"there is no notice {notice_id}"
     [notice] = found
     return f"{notice_id} is {safe_line(notice.state)}, to {safe_line(notice.target)}"
 
@@ -156,7 +159,7 @@ def _state_text(notice: NoticeView) -> str:
 
 
 def _about_text(notice: NoticeView) -> str:
-    """What it is about, then what is wrong: of a line that is too long, the latter is cut."""
+    """What it is about, then what is wrong, which is cut if the line is too long."""
     wrong = notice.error or notice.text
     short = notice.ref and notice.ref[:_ABOUT_LEAST] if wrong else notice.ref
     about = notice.label or short or notice.text

@@ -1,4 +1,4 @@
-"""How the commands write: JSON, tables that fit a terminal, ages, and words from outside made harmless."""
+"""Terminal output: JSON, tables that fit the terminal, times, and text from outside without control characters."""
 
 import itertools
 import re
@@ -14,17 +14,17 @@ import msgspec
 from receiver.core.sanitize import one_line
 
 CELL_MOST = 200  # characters
-COLUMN_LEAST = 8  # columns that one that gives way keeps
+COLUMN_LEAST = 8  # the least width to which a column shrinks
 GAP = "  "
 _NONE = "–"
 _CONTROLS = re.compile(r"[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")  # JSON itself escapes the rest
-_TIME_ERRORS = (ValueError, OverflowError, TypeError)  # no time, one at an end of the calendar, one without a zone
+_TIME_ERRORS = (ValueError, OverflowError, TypeError)  # not a time, one beyond the calendar, one without a zone
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, as the API gives it.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, as the API returns it.")
 
 
 def echo_json(value: object) -> None:
-    """Print a view as JSON, indented, money and times as the API writes them."""
+    """Print a view as indented JSON, with money and times as the API writes them."""
     click.echo(_escape_controls(msgspec.json.format(msgspec.json.encode(value), indent=2).decode()))
 
 
@@ -39,17 +39,17 @@ def json_line(value: object) -> str:
 
 
 def _escape_controls(text: str) -> str:
-    """JSON that means the same, without what could speak to a terminal: such characters stand in strings alone."""
+    """The same JSON with control characters escaped, which can only be in strings."""
     return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def safe_line(text: str | None) -> str:
-    """Text from outside on one line, without what could speak to a terminal; a dash for none."""
+    """Text from outside on one line, without control characters; a dash for none."""
     return one_line(text, CELL_MOST) if text else _NONE
 
 
 def safe_text(text: str) -> str:
-    """Text from outside, whole: line ends stay, what else could speak to a terminal is escaped."""
+    """Text from outside, whole: control characters are escaped, except line ends and tabs."""
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -61,8 +61,8 @@ def format_table(
     right: Sequence[int] = (),
     least: Mapping[int, int] | None = None,
 ) -> str:
-    """Aligned columns. Those of `shrink` give way in turn, down to what `least` says or to `COLUMN_LEAST`, so that a
-    line fits the terminal; those of `right` end flush."""
+    """Aligned columns. Those in `shrink` are narrowed in turn, to what `least` says or `COLUMN_LEAST`, until a line
+    fits the terminal; those in `right` are aligned right."""
     lines = [list(heads), *map(list, rows)]
     widths = [max(display_width(line[place]) for line in lines) for place in range(len(heads))]
     for place in shrink:
@@ -80,12 +80,12 @@ def _format_row(line: Sequence[str], widths: Sequence[int], right: Sequence[int]
 
 
 def display_width(text: str) -> int:
-    """How many columns of a terminal `text` takes: Chinese, Japanese, Korean and emoji two each, accents none."""
+    """How many terminal columns `text` takes: Chinese, Japanese, Korean and emoji two each, accents none."""
     return sum(map(_char_width, text))
 
 
 def wrap_text(text: str, width: int) -> list[str]:
-    """`text` on lines of `width` columns at most, broken between words where that can be; nothing is cut."""
+    """`text` on lines of at most `width` columns, broken between words where possible; nothing is cut."""
     lines, line = [], ""
     for piece in re.findall(r"\S+\s*|\s+", text):
         if line and display_width(line) + display_width(piece.rstrip()) > width:
@@ -118,10 +118,10 @@ def _pad_to_width(text: str, width: int, *, flush: bool = False) -> str:
 
 
 def format_facts(pairs: Iterable[tuple[str, str | None]]) -> str:
-    """Names and values, aligned; those without a value are left out."""
-    told = [(name, value) for name, value in pairs if value]
-    width = max((display_width(name) for name, _ in told), default=0)
-    return "\n".join(f"{_pad_to_width(name, width)}{GAP}{value}" for name, value in told)
+    """Names and values, aligned, without those that have no value."""
+    facts = [(name, value) for name, value in pairs if value]
+    width = max((display_width(name) for name, _ in facts), default=0)
+    return "\n".join(f"{_pad_to_width(name, width)}{GAP}{value}" for name, value in facts)
 
 
 def wrap_prose(text: str, indent: str = "") -> str:
@@ -143,9 +143,9 @@ def pluralize(count: int, one: str, many: str | None = None) -> str:
 
 
 def age(moment: str, now: datetime | None = None) -> str:
-    """How long ago an RFC 3339 time was: `now`, `12 s`, `5 min`, `3 h`, `8 d`; times ahead as `in 5 min`.
+    """How long ago an RFC 3339 time was: `now`, `12 s`, `5 min`, `3 h`, `8 d`; a future time as `in 5 min`.
 
-    A dash for what is no time, here and below: it comes from a server.
+    A dash for what is not a time, here and below, because it comes from a server.
     """
     try:
         gone = ((now or datetime.now(UTC)) - datetime.fromisoformat(moment)).total_seconds()
@@ -164,7 +164,7 @@ def time_and_age(moment: str) -> str:
 
 
 def local_time(moment: str) -> str:
-    """An RFC 3339 time as `2026-11-22 09:16:00` of this machine's zone."""
+    """An RFC 3339 time as `2026-11-22 09:16:00` in this machine's time zone."""
     try:
         return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
     except _TIME_ERRORS:
@@ -172,9 +172,9 @@ def local_time(moment: str) -> str:
 
 
 def future_time(moment: str) -> str:
-    """An RFC 3339 time that is to come: `09:16:30` of this machine's zone if it is within a day, else with its date.
+    """A future RFC 3339 time: `09:16:30` in this machine's time zone, with its date if it is a day or more ahead.
 
-    A whole minute is told as one, `09:16`, as quiet hours are written.
+    A whole minute has no seconds, `09:16`, as quiet hours are written.
     """
     try:
         at = datetime.fromisoformat(moment)

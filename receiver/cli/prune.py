@@ -1,4 +1,4 @@
-"""`receiver prune`: what RETENTION says, now: by the running service, or else by this command alone."""
+"""`receiver prune`: applies RETENTION now, through the running service or, if none runs, by itself."""
 
 import asyncio
 import os
@@ -20,17 +20,19 @@ from receiver.store.sqlite.inspect import inspect_database
 @click.option("--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="By default ./receiver.toml.")
 @json_option
 def prune(*, file: Path | None, as_json: bool) -> None:
-    """Remove now what is older than RETENTION says; the service does so by itself, every hour.
+    """Remove now what is older than RETENTION allows; the service does so every hour by itself.
 
-    Where it runs, it is asked to begin at once, and goes on in the background. Where it does not, all is done here, and
-    the room that falls free is given back to the disk.
+    A running service is asked to begin at once, and goes on in the background. If none runs, the command does it all
+    itself, and returns the freed space to the disk.
     """
     settings = config.load_settings(os.environ, file, upkeep=True)
     path = settings.sqlite_file
     if path is None:
-        raise SettingsError("RECEIVER_DATABASE_URL: PostgreSQL is not available in this version; use sqlite:///…")
+        raise SettingsError(
+            "RECEIVER_DATABASE_URL: PostgreSQL is not available in this version", remedy="use sqlite:///…"
+        )
     if not path.is_file():
-        raise StoreUnavailable(f"there is no database {path}: say where it is, by --config or RECEIVER_DATABASE_URL")
+        raise StoreUnavailable(f"there is no database {path}", remedy="name it with --config or RECEIVER_DATABASE_URL")
     before = inspect_database(path).size
     try:
         removed = asyncio.run(_prune_offline(settings))
@@ -38,16 +40,16 @@ def prune(*, file: Path | None, as_json: bool) -> None:
         begun = _ask_service(file, path)
         if as_json:
             return echo_json({"begun": begun})
-        return click.echo("the running service " + ("begins now" if begun else "is at it already") + "; its log tells")
+        return click.echo(f"the running service {'begins now' if begun else 'is already pruning'}; see its log")
     given_back = max(0, before - path.stat().st_size)
     if as_json:
         return echo_json({"removed": dict(removed), "given_back": given_back})
-    told = ", ".join(f"{count:,} of {name}" for name, count in removed.items() if count) or "none, all is young enough"
-    return click.echo(f"removed: {told}; {given_back / (1 << 20):.1f} MiB given back to the disk")
+    counts = ", ".join(f"{count:,} of {name}" for name, count in removed.items() if count) or "nothing"
+    return click.echo(f"removed: {counts}; {given_back / (1 << 20):.1f} MiB returned to the disk")
 
 
 def _ask_service(file: Path | None, path: Path) -> bool:
-    """Whether the service that has the database begins now; False if it is at it already. Raises ApiError."""
+    """Ask the service that has the database to prune; False if it already is. Raises ApiError."""
     with connect(file) as client:
         try:
             return client.start_pruning()
@@ -55,8 +57,8 @@ def _ask_service(file: Path | None, path: Path) -> bool:
             if error.status:
                 raise
             raise click.ClickException(
-                f"another process has {path}, and no service answers at {client.server}: if upkeep is under way, wait "
-                "for its end; else set RECEIVER_SERVER to where the service is"
+                f"another process has {path} open, and no service answers at {client.server}: if a restore or another "
+                "prune is running, wait for it; else set RECEIVER_SERVER to the service's address"
             ) from None
 
 

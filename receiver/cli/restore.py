@@ -1,4 +1,4 @@
-"""`receiver restore`: puts a backup in the database's place, while the service does not run."""
+"""`receiver restore`: replaces the database with a backup while the service is stopped."""
 
 import os
 from pathlib import Path
@@ -19,27 +19,29 @@ from receiver.upkeep.backup import RestoreResult
 @click.option(
     "--keep-queue",
     is_flag=True,
-    help="Submit what was queued then: only where nothing was submitted since, or it is paid for twice.",
+    help="Submit what was queued then. Use this only if nothing was submitted since, or it is paid for twice.",
 )
 @click.option(
     "--config", "config_file", type=click.Path(path_type=Path), metavar="FILE", help="By default ./receiver.toml."
 )
 @json_option
 def restore(*, file: Path, keep_queue: bool, config_file: Path | None, as_json: bool) -> None:
-    """Put the backup FILE in the database's place; what is there is kept aside. The service must not run.
+    """Replace the database with the backup FILE, and keep the old database aside. Stop the service first.
 
-    FILE is what `receiver backup` made, or a plain copy of the database.
+    FILE is what `receiver backup` made, or a plain copy of a database.
     """
     settings = config.load_settings(os.environ, config_file, upkeep=True)
     path = settings.sqlite_file
     if path is None:
-        raise SettingsError("RECEIVER_DATABASE_URL: only SQLite is restored; PostgreSQL has pg_restore")
+        raise SettingsError(
+            "RECEIVER_DATABASE_URL: only SQLite can be restored", remedy="use pg_restore for PostgreSQL"
+        )
     try:
         done = backup.restore_backup(
             file, path, settings.state_dir, given_keys=settings.secret_keys, clock=wall_clock, queue=keep_queue
         )
     except DatabaseLocked:
-        raise click.ClickException(f"the service is running on {path}: stop it, then restore") from None
+        raise click.ClickException(f"the service is running on {path}: stop it, and run this again") from None
     if as_json:
         return echo_json(done)
     return click.echo("\n".join(_summary_lines(done, path, file)))
@@ -49,21 +51,21 @@ def _summary_lines(done: RestoreResult, path: Path, file: Path) -> list[str]:
     made = f", made {rfc3339_or_none(done.made_at)}" if done.made_at is not None else ", a plain database"
     lines = [f"{path.resolve()} has {pluralize(done.tasks, 'task')} again, schema {done.schema}, from {file}{made}"]
     if done.aside:
-        lines.append(f"what was there before is {done.aside}: remove it when you are sure")
+        lines.append(f"the old database is now {done.aside}: remove it when you are sure")
     if done.keys_new and done.keys_added:
         lines.append(f"secret keys: {done.keys_added}, from the backup")
     elif done.keys_added:
         lines.append(
-            f"secret keys: {done.keys_added} of the backup added behind those here; remove any that is retired"
+            f"secret keys: {done.keys_added} from the backup, added behind those here; remove any that you retired"
         )
     if done.made_at is None:
-        lines.append("it had no secret keys: without those of the time, callback URLs that are out are refused")
+        lines.append("it had no secret keys: without those of that time, callback URLs already given out are refused")
     if done.images:
-        lines.append(f"{pluralize(done.images, 'file')} of pictures put back")
+        lines.append(f"{pluralize(done.images, 'file')} of pictures restored")
     if done.unsure:
         lines.append(
-            f"{pluralize(done.unsure, 'queued task')} may have been submitted since then: unsure, and not sent again "
-            "by itself (`receiver tasks resubmit REF`)"
+            f"{pluralize(done.unsure, 'queued task')} may have been submitted since: now unsure, and only submitted "
+            "again by `receiver tasks resubmit REF`"
         )
-    lines.append("start the service; a callback for a task that came later makes it anew")
+    lines.append("start the service; a callback for a task that is newer than the backup creates it again")
     return lines

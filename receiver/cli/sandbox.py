@@ -1,4 +1,4 @@
-"""`receiver sandbox`: the provider's stand-in from the command line, and how it is to misbehave."""
+"""`receiver sandbox`: runs the provider's stand-in, with options for how it misbehaves."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ _P = click.FloatRange(0, 1)
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", type=click.IntRange(0, 65_535), default=9100, show_default=True, help="0 takes a free one.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=9100, show_default=True, help="0 picks a free one.")
 @click.option(
     "--latency",
     type=click.FloatRange(0, 86_400),
@@ -20,7 +20,7 @@ _P = click.FloatRange(0, 1)
     metavar="SECONDS",
     help="Mean time until a task ends.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="The same seed, the same luck.")
+@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="The same seed, the same failures.")
 @click.option("--fail", type=_P, default=0.0, metavar="P", help="A task fails.")
 @click.option("--drop", type=_P, default=0.0, metavar="P", help="A callback is lost.")
 @click.option("--duplicate", type=_P, default=0.0, metavar="P", help="A callback is sent twice.")
@@ -31,7 +31,7 @@ _P = click.FloatRange(0, 1)
     type=click.Choice([body.value for body in CallbackBody]),
     default=CallbackBody.TASK.value,
     show_default=True,
-    help="Whose words callbacks are in.",
+    help="The shape of the callbacks' bodies.",
 )
 @click.option("--reject", type=_P, default=0.0, metavar="P", help="A submission is rejected with 429 or 503.")
 @click.option("--slow", type=_P, default=0.0, metavar="P", help="A submission's answer hangs.")
@@ -73,5 +73,5 @@ def sandbox(
 
 def _print_url(url: str) -> None:
     click.echo(
-        f"The sandbox is at {url}/model/v1/generation (set RECEIVER_PROVIDER_URL to it; any key will do).", err=True
+        f"The sandbox is at {url}/model/v1/generation (set RECEIVER_PROVIDER_URL to that; any key works).", err=True
     )

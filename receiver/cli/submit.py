@@ -1,4 +1,4 @@
-"""`receiver submit`: one generation a command. Parameters are checked here as the service would, before it is asked."""
+"""`receiver submit`: submits one generation. Its parameters are checked here first, as the service checks them."""
 
 import sys
 from collections.abc import Mapping
@@ -15,20 +15,20 @@ from receiver.client.schemas import NewTask, TaskView
 from receiver.core.errors import RequestRefused
 from receiver.core.types import TaskState
 from receiver.providers import models
+from receiver.providers.models import OUTPAINT
 
-OUTPAINT = "midjourney_outpaint"
 _OPTIONS = {"jobId": "--job-id", "imageNo": "--image-no", "scale": "--scale", "remixPrompt": "--prompt"}
 
 
 def _strip_option(ctx: click.Context, param: click.Parameter, text: str | None) -> str | None:
     if text is not None and not text.strip():
-        raise click.BadParameter("there is nothing in it")
+        raise click.BadParameter("it is empty")
     return text and text.strip()
 
 
 @click.group()
 def submit() -> None:
-    """Submit a generation; prints its ref, one line."""
+    """Submit a generation, and print its ref."""
 
 
 @submit.command()
@@ -36,17 +36,17 @@ def submit() -> None:
     "--job-id",
     metavar="J",
     callback=_strip_option,
-    help="The jobId in the earlier task's output: not that task's own id.",
+    help="The jobId in an earlier task's output, not that task's own id.",
 )
-@click.option("--from", "earlier", metavar="REF", help="An earlier task of ours, whose jobId is looked up.")
+@click.option("--from", "earlier", metavar="REF", help="An earlier task, whose jobId is looked up.")
 @click.option("--image-no", type=int, required=True, metavar="N", help="Which of its pictures: 0 to 3.")
 @click.option("--scale", type=float, required=True, metavar="S", help="How much wider: 1.1 to 2.0.")
-@click.option("--prompt", metavar="T", callback=_strip_option, help="What to paint, if not more of the same.")
-@click.option("--label", metavar="L", help="A name that you will know it by.")
-@click.option("--target", "targets", multiple=True, metavar="NAME", help="Whom to tell, instead of all; repeatable.")
-@click.option("--poll-only", is_flag=True, help="Without a callback: the service asks until it is done.")
-@click.option("--allow-permutations", is_flag=True, help="Let {a,b} in the prompt make several, each billed.")
-@click.option("--wait", is_flag=True, help="Stay until its end; status 1 unless it is completed.")
+@click.option("--prompt", metavar="T", callback=_strip_option, help="What to paint; by default more of the same.")
+@click.option("--label", metavar="L", help="A name of your own for it.")
+@click.option("--target", "targets", multiple=True, metavar="NAME", help="Notify this target, not all; repeatable.")
+@click.option("--poll-only", is_flag=True, help="Without a callback: the service polls until it is done.")
+@click.option("--allow-permutations", is_flag=True, help="Let {a,b} in the prompt make several pictures, each billed.")
+@click.option("--wait", is_flag=True, help="Wait for its end; exit status 1 unless it is completed.")
 @json_option
 @with_client
 def outpaint(
@@ -64,9 +64,9 @@ def outpaint(
     wait: bool,
     as_json: bool,
 ) -> None:
-    """Paint on beyond the edges of a picture."""
+    """Extend a picture beyond its edges."""
     if (job_id is None) == (earlier is None):
-        raise click.UsageError("give either --job-id or --from: which picture is it to be?")
+        raise click.UsageError("give either --job-id or --from, to say which picture to extend")
     params: dict[str, Any] = {
         "jobId": job_id if earlier is None else find_job_id(client.get_task(resolve_ref(client, earlier)), image_no),
         "imageNo": image_no,
@@ -95,12 +95,12 @@ def outpaint(
 
 
 def find_job_id(task: TaskView, image_no: int) -> str:
-    """The upstream's job id in an earlier task's pictures: that picture's own, else any's, as they share it."""
+    """The jobId in an earlier task's pictures: that picture's own, or another's, since they share it."""
     own = [image.job_id for image in task.images if image.image_no == image_no]
     found = next((job for job in (*own, *(image.job_id for image in task.images)) if job), None)
     if found is None:
         why = "its pictures came without a jobId" if task.images else f"it is {task.state} and has no pictures"
-        raise click.ClickException(f"no jobId can be had from {task.ref}: {why}; find it elsewhere and give --job-id")
+        raise click.ClickException(f"{task.ref} has no jobId: {why}; find it elsewhere, and give --job-id")
     return found
 
 
@@ -108,7 +108,7 @@ def _check_params(params: Mapping[str, object], *, allow_permutations: bool) -> 
     try:
         models.check_params(OUTPAINT, params, allow_permutations=allow_permutations)
     except RequestRefused as refused:
-        text = str(refused).partition(", sent as")[0]  # how it is sent is not the person's concern here
+        text = str(refused).partition(", sent as")[0]  # how it is sent does not matter here
         for name, option in (*_OPTIONS.items(), ("allow_permutations", "--allow-permutations")):
             text = text.replace(name, option)
         raise click.UsageError(text) from None
@@ -117,7 +117,7 @@ def _check_params(params: Mapping[str, object], *, allow_permutations: bool) -> 
 
 
 def _await_end(client: Client, task: TaskView) -> TaskView:
-    """The task at its end; meanwhile standard error says how it goes, in one line that moves on a terminal."""
+    """The task at its end. Until then standard error shows its progress, on a terminal in one line that changes."""
     moving, said = sys.stderr.isatty(), ""
     for task in client.follow_task(task.ref):  # noqa: B020 - the task as it is now
         line = under_way(task)

@@ -1,6 +1,6 @@
-"""A task in words, for a person at a terminal: all that is known of it, how it stands, and what can be done about it.
+"""A task as text for a terminal: what is known about it, how it stands, and what can be done.
 
-Pure. What a command prints of a task it takes from here; where the task comes from is the command's.
+Pure: the commands fetch the task and print what this returns.
 """
 
 import re
@@ -17,8 +17,8 @@ _RAW_MOST = 4_000  # characters
 
 _HELD: dict[str, str] = {
     HoldReason.PARENT: "It waits for the task that it builds on.",
-    HoldReason.BUDGET: "It waits, as the budget is used up.",
-    HoldReason.PAUSE: "It waits, as the provider refuses the key or the balance: mend that, and it goes on by itself.",
+    HoldReason.BUDGET: "It waits because the budget is used up.",
+    HoldReason.PAUSE: "It waits because the provider refuses the key or the balance: fix that, and it goes on.",
 }
 _HELD_BRIEFLY: dict[str, str] = {
     HoldReason.PARENT: "held: it waits for the task that it builds on",
@@ -30,39 +30,39 @@ _WAITS_BRIEFLY = {
     "quiet": "quiet until",
     "digest": "digest at",
     "retry": "retry at",
-    "rest": "rests until",
+    "rest": "paused until",
     "rate": "rate until",
     "pictures": "pictures until",
 }
 WAIT_REASONS = {
     "quiet": "its target has quiet hours",
     "digest": "it is held for a digest",
-    "rest": "its target rests, as it failed several times in a row",
-    "rate": "its target's rate is used up",
-    "pictures": "it waits for its pictures, at most",
+    "rest": "its target is paused, because it failed several times in a row",  # the circuit breaker
+    "rate": "its target's rate limit is reached",
+    "pictures": "it waits for its pictures",
 }
-"""Why a notice waits, beside the gap between two tries."""
-_UNTRUSTED = re.compile(r"^port \d+ is not allowed$|, which is not public \(")  # what the archive says of such a place
-_UNCLEAR = "Nobody knows whether the provider took it: its answer leaves that open."
-_ADOPTED = "Only a callback told of it: its submission is not known here."
-_UNCONFIRMED = "Look before you rely on it: a callback said so, and the provider could not be asked."
+"""Why a notice waits, apart from the gap before a retry."""
+_UNTRUSTED = re.compile(r"^port \d+ is not allowed$|, which is not public \(")  # in the archive's words
+_UNCLEAR = "It is unknown whether the provider accepted it: its answer leaves that open."
+_ADOPTED = "It is known only from a callback: its submission was not recorded here."
+_UNCONFIRMED = "Check it before you rely on it: a callback says so, and no poll could confirm it."
 
 
 class TaskRemedy(Struct, frozen=True):
-    """What a person may do, in a sentence, and the command for it, if there is one."""
+    """What a person can do, in a sentence, and the command for it, if there is one."""
 
     text: str
     command: str | None = None
 
 
 def describe_task(task: TaskView, callbacks: Sequence[CallbackView] = (), notices: Sequence[NoticeView] = ()) -> str:
-    """All that is known of a task, with its callbacks and its notices (newest first) where the caller has them."""
-    told = notices[::-1] or task.notices
+    """Everything known about a task, with its callbacks and its notices (newest first) if the caller has them."""
+    listed = notices[::-1] or task.notices
     parts = [
         format_facts(_task_facts(task)),
         *_picture_lines(task),
         *_callback_lines(callbacks),
-        *map(_notice_line, told),
+        *map(_notice_line, listed),
     ]
     if standing := " ".join(_status_sentences(task, callbacks)):
         parts.append(wrap_prose(standing))
@@ -72,7 +72,7 @@ def describe_task(task: TaskView, callbacks: Sequence[CallbackView] = (), notice
 
 
 def state_of(task: TaskView) -> str:
-    """The state, with a question mark where there is a doubt, and `paused` or `held` where it does not go on."""
+    """The state, with a question mark if it is in doubt, and `paused` or `held` if it does not go on."""
     state = safe_line(task.state)
     if task.held_by:
         return f"{state}, {_HELD_AS.get(task.held_by, 'held')}"
@@ -80,14 +80,14 @@ def state_of(task: TaskView) -> str:
 
 
 def under_way(task: TaskView) -> str:
-    """How it goes, in a few words: the state, how far it is, and why it does not go on."""
+    """The state in a few words, with its progress and, if it does not go on, why."""
     share = f" {task.progress:.0%}" if task.progress and task.state == TaskState.WAITING else ""
     held = f" ({_HELD_BRIEFLY.get(task.held_by, 'held')})" if task.held_by else ""
     return f"{safe_line(task.state)}{share}{held}"
 
 
 def wait_text(notice: NoticeView) -> str:
-    """What a notice waits for, and until when, in a few words; empty where it waits for its turn alone."""
+    """What a notice waits for, and until when, in a few words; empty if it only waits for its turn."""
     if not notice.waits_until:
         return ""
     return (
@@ -96,7 +96,7 @@ def wait_text(notice: NoticeView) -> str:
 
 
 def progress_text(task: TaskView) -> str:
-    """How far it is, while that is of interest, and its label."""
+    """Its progress, while it is waiting, and its label."""
     share = f"{task.progress:.0%}  " if task.progress and task.state == TaskState.WAITING else ""
     return f"{share}{safe_line(task.label)}"
 
@@ -113,12 +113,12 @@ def _task_facts(task: TaskView) -> Iterator[tuple[str, str | None]]:
     yield "created", time_and_age(task.created_at)
     yield "submitted", task.submitted_at and time_and_age(task.submitted_at)
     yield "settled", task.settled_at and time_and_age(task.settled_at)
-    yield "made jobId", ", ".join(dict.fromkeys(safe_line(image.job_id) for image in task.images if image.job_id))
+    yield "result's jobId", ", ".join(dict.fromkeys(safe_line(image.job_id) for image in task.images if image.job_id))
     yield "polls", str(task.polls) if task.polls else None
     yield "cost", f"${safe_line(task.usage.cost)}" if task.usage and task.usage.cost else None
     if task.error:
         yield "error", safe_line(" ".join(filter(None, (task.error.code, task.error.message))))
-        yield "  as it came", None if task.error.raw is None else _raw_error(task.error.raw)
+        yield "  as received", None if task.error.raw is None else _raw_error(task.error.raw)
 
 
 def _state_in_words(task: TaskView) -> str:
@@ -131,21 +131,21 @@ def _state_in_words(task: TaskView) -> str:
 
 def _raw_error(raw: object) -> str:
     text = safe_text(json_line(raw))
-    return text if len(text) <= _RAW_MOST else f"{text[:_RAW_MOST]}… (--json has all of it)"
+    return text if len(text) <= _RAW_MOST else f"{text[:_RAW_MOST]}… (--json shows all of it)"
 
 
 def _picture_lines(task: TaskView) -> Iterator[str]:
     for image in task.images:
-        # Whole, however long: it has to open.
+        # Never shortened, so that it can be opened.
         yield f"{safe_line(image.type)} {image.image_no}  {safe_text(image.url)}"
-        if told := describe_copy(image):
-            yield f"  {told}"
+        if copied := describe_copy(image):
+            yield f"  {copied}"
     if any(image.archived for image in task.images):
-        yield f"to save the kept ones here: receiver tasks pictures {safe_line(task.ref)}"
+        yield f"to save the pictures here: receiver tasks pictures {safe_line(task.ref)}"
 
 
 def describe_copy(image: ImageView) -> str:
-    """What became of our own copy; empty where none is to be made."""
+    """What became of our copy; empty if none is to be made."""
     why = f": {safe_line(image.archive_error)}" if image.archive_error else ""
     if image.archived:
         size = f", {image.width} × {image.height}" if image.width and image.height else ""
@@ -172,18 +172,18 @@ def _notice_line(notice: TaskNotice | NoticeView) -> str:
 
 
 def _status_sentences(task: TaskView, callbacks: Sequence[CallbackView]) -> Iterator[str]:
-    """How it stands, and what comes next by itself."""
+    """How it stands, and what happens next by itself."""
     if task.held_by:
         yield _HELD.get(task.held_by, f"It waits: {safe_line(task.held_by)}.")
     elif task.state == TaskState.QUEUED:
-        yield "It is submitted by itself, once the provider has room for it."
+        yield "It is submitted as soon as the provider has room for it."
     if _is_unsure(task):
         yield _UNCLEAR if task.origin == TaskOrigin.SUBMITTED else _ADOPTED
     hint = _newest_hint(task, callbacks)
     if task.state == TaskState.WAITING and hint:
-        yield f"Callback {hint.id} is a hint: what it says waits to be confirmed by a poll."
+        yield f"Callback {hint.id} is a hint: a poll has to confirm it first."
     elif task.state == TaskState.WAITING and task.unsure:
-        yield "A callback would settle it."
+        yield "A callback would still settle it."
     elif task.state == TaskState.LOST:
         yield "It was given up at its deadline; a late callback still settles it."
     if not task.confirmed:
@@ -191,27 +191,25 @@ def _status_sentences(task: TaskView, callbacks: Sequence[CallbackView]) -> Iter
 
 
 def _list_remedies(task: TaskView, callbacks: Sequence[CallbackView]) -> Iterator[TaskRemedy]:
-    """The free ones first."""
+    """What can be done, the free remedies first."""
     if task.task_id is None and (task.unsure or task.state == TaskState.LOST):
-        text = "If it is in the provider's own list, tell its id, and it is polled (free):"
+        text = "If the provider's own list shows it, set its id, and it is polled (free):"
         yield TaskRemedy(text, f"receiver tasks tell-id {safe_line(task.ref)} ID")
     elif task.state == TaskState.LOST:
-        yield TaskRemedy("Ask the provider once more:", f"receiver tasks poll {safe_line(task.ref)}")
+        yield TaskRemedy("Poll the provider once more:", f"receiver tasks poll {safe_line(task.ref)}")
     if task.state in (TaskState.WAITING, TaskState.LOST) and (hint := _newest_hint(task, callbacks)):
-        text = f"If you have looked at callback {hint.id} (receiver callbacks show {hint.id}) and believe it:"
+        text = f"If you have checked callback {hint.id} (receiver callbacks show {hint.id}) and believe it:"
         yield TaskRemedy(text, f"receiver callbacks replay --accept {hint.id}")
     if _is_unsure(task) and task.origin == TaskOrigin.SUBMITTED:
-        text = "If it is not in the provider's list, send it again; should it be there after all, it is paid twice:"
+        text = "If the provider's list does not show it, submit it again; if the provider did accept it, you pay twice:"
         yield TaskRemedy(text, f"receiver tasks resubmit {safe_line(task.ref)}")
     if task.state == TaskState.FAILED:
         known = advice_for_code(task.error.code) if task.error and task.error.code else None
-        yield TaskRemedy(known or "Submit it again, or ask the provider.")
+        yield TaskRemedy(known or "Submit it again, or ask the provider's support.")
     if any(_UNTRUSTED.search(image.archive_error or "") for image in task.images):
-        yield TaskRemedy(
-            "To have pictures of that place kept from now on, name it in the service's setting FETCH_ALLOW."
-        )
+        yield TaskRemedy("To keep pictures from that host from now on, add it to the service's setting FETCH_ALLOW.")
     if any(notice.state == "dead" for notice in task.notices):
-        yield TaskRemedy("Mend the target, then:", "receiver notices redrive")
+        yield TaskRemedy("Fix the target, then:", "receiver notices redrive")
 
 
 def _is_unsure(task: TaskView) -> bool:
@@ -219,7 +217,7 @@ def _is_unsure(task: TaskView) -> bool:
 
 
 def _newest_hint(task: TaskView, callbacks: Sequence[CallbackView]) -> CallbackView | None:
-    """The newest callback that could be believed; one from before it was sent again tells nothing of it any more."""
+    """The newest callback that could be believed. One from before a resubmission no longer counts."""
     since = task.submitted_at or ""
     return next((it for it in callbacks if it.verdict == Verdict.HINT and it.received_at >= since), None)
 

@@ -1,4 +1,4 @@
-"""`receiver tasks`: what is under way, what became of it, and what a person may do about it."""
+"""`receiver tasks`: lists, shows and watches tasks, and acts on them."""
 
 import os
 from datetime import UTC, datetime
@@ -13,26 +13,24 @@ from receiver.cli.task_text import describe_task, progress_text, state_of
 from receiver.client.client import Client
 from receiver.client.schemas import TaskView
 from receiver.core.types import NoticeState, TaskState
-from receiver.providers.models import MODELS
+from receiver.providers.models import full_model_name, short_model_name
 
 _WATCHED_MOST = 1000  # tasks whose last line is remembered
 _CALLBACKS_MOST = 10  # that `show` lists
 _NOTICES_MOST = 200  # as many as a page may have
 
-_PREFIX = "midjourney_"
-
 
 @click.group()
 def tasks() -> None:
-    """What is under way, and what became of it. Eight or more characters of a REF do, if no other begins so."""
+    """List, watch and manage tasks. The first eight or more characters of a REF are enough, if no other has them."""
 
 
 @tasks.command("list")
-@click.option("--state", type=click.Choice([state.value for state in TaskState]), metavar="STATE", help="Only these.")
-@click.option("--label", help="Only those of this label.")
-@click.option("--model", help="Only those of this model.")
-@click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="How many.")
-@click.option("--cursor", help="Go on where an earlier page ended.")
+@click.option("--state", type=click.Choice([it.value for it in TaskState]), metavar="STATE", help="Only this state.")
+@click.option("--label", help="Only this label.")
+@click.option("--model", help="Only this model.")
+@click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="How many to list.")
+@click.option("--cursor", help="Continue where an earlier page ended.")
 @json_option
 @with_client
 def list_(
@@ -45,9 +43,8 @@ def list_(
     cursor: str | None,
     as_json: bool,
 ) -> None:
-    """The newest tasks."""
-    if model and not model.startswith(_PREFIX) and model in {it.removeprefix(_PREFIX) for it in MODELS}:
-        model = _PREFIX + model  # as the list below shows it
+    """List the newest tasks."""
+    model = model and full_model_name(model)
     page = client.list_tasks(state=state, label=label, model=model, limit=limit, cursor=cursor)
     if as_json:
         return echo_json(page)
@@ -68,7 +65,7 @@ def list_(
 @json_option
 @with_client
 def show(client: Client, *, ref: str, as_json: bool) -> None:
-    """All that is known of one task, and what can be done about it."""
+    """Show everything known about a task, and what can be done."""
     task = client.get_task(resolve_ref(client, ref))
     if as_json:
         return echo_json(task)
@@ -84,20 +81,20 @@ def show(client: Client, *, ref: str, as_json: bool) -> None:
 @tasks.command()
 @click.argument("ref")
 @click.argument("folder", metavar="[DIR]", type=click.Path(file_okay=False, path_type=Path), default=".")
-@click.option("--force", is_flag=True, help="Replace files that have these names.")
+@click.option("--force", is_flag=True, help="Replace existing files.")
 @json_option
 @with_client
 def pictures(client: Client, *, ref: str, folder: Path, force: bool, as_json: bool) -> None:
     """Save our copies of a task's pictures here, or in DIR.
 
-    Prints the path of each. A file is named after the beginning of the REF and its picture's number, and replaces
-    none. Status 1 if one could not be saved.
+    Prints the path of each. A file is named after the beginning of the REF and the picture's number. Existing files
+    are not replaced. Exit status 1 if a picture could not be saved.
     """
     from receiver.cli.download import save_pictures  # brings more than the other commands need
 
     task = client.get_task(resolve_ref(client, ref))
     if not task.images:
-        raise click.ClickException(f"{task.ref} is {state_of(task)}, and has no pictures")
+        raise click.ClickException(f"{task.ref} is {state_of(task)} and has no pictures")
     every = []
     for saved in save_pictures(client, task, folder, force=force):
         every.append(saved)
@@ -115,7 +112,7 @@ def pictures(client: Client, *, ref: str, folder: Path, force: bool, as_json: bo
 @json_option
 @with_client
 def watch(client: Client, *, as_json: bool) -> None:
-    """A line for each change, until Ctrl-C."""
+    """Print a line for each change, until Ctrl-C."""
     said: dict[str, str] = {}
     for task in client.stream_changes(lost=_report_lost):
         if task is None:
@@ -133,7 +130,7 @@ def watch(client: Client, *, as_json: bool) -> None:
 @json_option
 @with_client
 def cancel(client: Client, *, ref: str, as_json: bool) -> None:
-    """Withdraw a queued task: the provider takes nothing back."""
+    """Withdraw a queued task. A submitted one cannot be withdrawn."""
     _print_task(client.cancel_task(resolve_ref(client, ref)), "withdrawn", as_json=as_json)
 
 
@@ -142,17 +139,17 @@ def cancel(client: Client, *, ref: str, as_json: bool) -> None:
 @json_option
 @with_client
 def poll(client: Client, *, ref: str, as_json: bool) -> None:
-    """Ask the provider about a task now."""
-    done = "the provider is asked now; `receiver tasks show` tells what it says"
+    """Poll the provider about a task now."""
+    done = "the provider is being polled; see `receiver tasks show`"
     _print_task(client.poll_task(resolve_ref(client, ref)), done, as_json=as_json)
 
 
-@tasks.command(short_help="Send an unsure task again; it may be paid twice.")
+@tasks.command(short_help="Submit an unsure task again; it may be paid twice.")
 @click.argument("ref")
 @json_option
 @with_client
 def resubmit(client: Client, *, ref: str, as_json: bool) -> None:
-    """Send an unsure task again, accepting that it may be paid for twice."""
+    """Submit an unsure task again, accepting that it may be paid for twice."""
     _print_task(client.resubmit_task(resolve_ref(client, ref)), "queued again", as_json=as_json)
 
 
@@ -162,16 +159,16 @@ def resubmit(client: Client, *, ref: str, as_json: bool) -> None:
 @json_option
 @with_client
 def tell_id(client: Client, *, ref: str, task_id: str, as_json: bool) -> None:
-    """Tell the provider's id of a task, so that it can be polled."""
+    """Set the provider's id of a task, so that it can be polled."""
     _print_task(client.set_task_id(resolve_ref(client, ref), task_id), "it can be polled now", as_json=as_json)
 
 
 def _report_lost() -> None:
-    click.echo("connection lost, trying again", err=True)
+    click.echo("connection lost, reconnecting", err=True)
 
 
 def _short_model(task: TaskView) -> str:
-    return safe_line((task.model or "").removeprefix(_PREFIX))
+    return safe_line(short_model_name(task.model or ""))
 
 
 def _print_task(task: TaskView, done: str, *, as_json: bool) -> None:

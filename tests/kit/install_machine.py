@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from kit.commands import RECEIVER, environment
+from kit.live_service import PATIENCE_S
 from receiver.cli.install import command, unit_age
 from receiver.cli.main import cli
 
@@ -34,7 +35,7 @@ def run(*args: str, stdin: str | None = None, **env: str) -> "subprocess.Complet
         text=True,
         input=stdin or "",
         env={**environment(), **env},
-        timeout=30,
+        timeout=PATIENCE_S,
     )
     done.stderr = "".join(it for it in done.stderr.splitlines(keepends=True) if not it.startswith(HIDDEN))
     return done
@@ -77,7 +78,7 @@ class Machine:
         self.began: float | None = None
         monkeypatch.setenv("PATH", f"{place / 'bin'}:{os.environ['PATH']}")
         monkeypatch.setattr(command, "ROOT", self.root)
-        monkeypatch.setattr(command, "_find_blockers", lambda *_, uninstall: [])
+        monkeypatch.setattr(command, "find_blockers", lambda *_, uninstall: [])
         monkeypatch.setattr(unit_age, "running_since", lambda _: self.began)
 
     def install(self, *args: str) -> Result:

@@ -67,7 +67,7 @@ def test_no_file_is_replaced_unless_that_is_asked_for(run: Run, answers: Answers
     answers.then(200, with_pictures(kept()))
     told = run(TASK)
     assert (told.exit_code, told.stdout) == (1, "")
-    assert told.stderr == f"receiver: picture 0: {NAME} is there already: --force replaces it\n"
+    assert told.stderr == f"receiver: picture 0: {NAME} already exists: --force replaces it\n"
     assert (tmp_path / NAME).read_bytes() == b"mine"
     answers.then(200, with_pictures(kept()))
     answers.then(200, b"theirs")
@@ -87,7 +87,7 @@ def test_a_file_that_comes_while_it_is_loaded_is_not_replaced(
     monkeypatch.setattr(os, "link", link)
     answers.then(200, with_pictures(kept()))
     answers.then(200, b"theirs")
-    assert "is there already" in run(TASK).stderr
+    assert "already exists" in run(TASK).stderr
     assert (tmp_path / NAME).read_bytes() == b"mine"
     assert left(tmp_path) == {NAME}
 
@@ -119,7 +119,7 @@ def test_no_name_of_the_service_s_is_followed(run: Run, answers: Answers, tmp_pa
     answers.then(200, with_pictures(kept(archived)))
     told = run(TASK)
     assert told.exit_code == 1
-    assert "picture 0: the service keeps it where this version does not know it" in told.stderr
+    assert "picture 0: the service keeps it under a name that this version does not know" in told.stderr
     assert len(answers.seen) == 1
     assert left(tmp_path) == set()
 
@@ -140,7 +140,7 @@ def test_what_is_not_kept_is_said_with_why_and_the_others_are_saved(run: Run, an
     assert told.exit_code == 1
     assert told.stderr.splitlines() == [
         "receiver: picture 1: not kept: the host is not known",
-        "receiver: picture 2: not kept (any more): there is no such picture",
+        "receiver: picture 2: no longer kept: there is no such picture",
         "receiver: picture 3: being fetched",
         "receiver: picture 4: no copy of it is kept",
     ]
@@ -184,4 +184,4 @@ def test_a_task_without_pictures_says_how_it_is(run: Run, answers: Answers) -> N
     answers.then(200, task("waiting"))
     told = run(TASK)
     assert told.exit_code == 1
-    assert told.stderr == f"receiver: {TASK} is waiting, and has no pictures\n"
+    assert told.stderr == f"receiver: {TASK} is waiting and has no pictures\n"

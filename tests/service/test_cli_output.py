@@ -62,7 +62,7 @@ def test_an_unsure_task_says_why_and_what_can_be_done_the_free_things_first() ->
     shown = describe_task(replace(task("waiting"), unsure=True), [callback("hint")])
     assert "its answer leaves that open" in shown
     assert "callback 12: hint, 2026-11-" in shown
-    assert "Callback 12 is a hint: what it says waits to be confirmed by a poll." in " ".join(shown.split())
+    assert "Callback 12 is a hint: a poll has to confirm it first." in " ".join(shown.split())
     commands = [line.strip() for line in shown.splitlines() if line.startswith("    receiver")]
     assert commands == [
         f"receiver tasks tell-id {TASK} ID",
@@ -147,7 +147,7 @@ def test_a_beginning_that_several_refs_share_is_refused(run: Run, answers: Answe
     answers.then(200, TaskPage([task(), task(ref=TASK.replace("-0000-", "-0001-"))], None))
     result = run("tasks", "cancel", TASK[:8])
     assert result.exit_code == 1
-    assert "give more of it" in result.stderr
+    assert "give more characters" in result.stderr
 
 
 def test_watch_prints_what_changed_once_and_says_once_that_it_lost_the_service(run: Run, answers: Answers) -> None:
@@ -159,7 +159,7 @@ def test_watch_prints_what_changed_once_and_says_once_that_it_lost_the_service(r
     answers.then(401, {"error": {"code": "unauthorized", "message": "no"}})
     result = run("tasks", "watch")
     assert [line.split()[2] for line in result.stdout.splitlines()] == ["waiting", "completed"]
-    assert result.stderr.count("connection lost, trying again") == 1
+    assert result.stderr.count("connection lost, reconnecting") == 1
 
 
 def test_redriving_what_is_not_dead_says_why_and_ends_with_status_1(run: Run, answers: Answers) -> None:
@@ -168,7 +168,7 @@ def test_redriving_what_is_not_dead_says_why_and_ends_with_status_1(run: Run, an
     answers.then(200, NoticePage([notice(7, "sent")], "7"))
     result = run("notices", "redrive", "7", "9")
     assert result.exit_code == 1
-    assert result.stderr.endswith(": 7 is sent, to phone; there is no 9\n")
+    assert result.stderr.endswith(": 7 is sent, to phone; there is no notice 9\n")
 
 
 def test_redriving_all_when_nothing_is_dead_is_no_failure(run: Run, answers: Answers) -> None:
@@ -231,12 +231,12 @@ def test_a_target_whose_models_match_none_is_warned_of(run: Run, answers: Answer
     told = run("config")
     assert told.exit_code == 0
     [line] = told.stderr.splitlines()
-    assert line == "targets.team: 'midjorney_*' matches no model known here; there is midjourney_outpaint"
+    assert line == "targets.team: 'midjorney_*' matches no known model; known models: midjourney_outpaint"
     warnings = list(_startup_warnings(config.load_settings({}), 8000))
     assert line in warnings
-    assert sum("no model" in it for it in warnings) == 1
+    assert sum("no known model" in it for it in warnings) == 1
     [found] = [it for it in check_targets(config.load_settings({}).targets) if it.result is CheckResult.WARNING]
-    assert found.text == "team: 'midjorney_*' matches no model known here"
+    assert found.text == "team: 'midjorney_*' matches no known model"
 
 
 def test_waiting_notices_are_listed_in_eighty_columns(
@@ -303,7 +303,7 @@ def test_a_template_that_fails_is_named_by_its_file(run: Run, tmp_path: Path) ->
     [line] = [it for it in _startup_warnings(config.load_settings({}), 8000) if "template" in it]
     assert line.startswith("targets.team: its template team.j2 cannot be used")
     [found] = [it for it in check_targets(config.load_settings({}).targets) if it.result is CheckResult.WARNING]
-    assert found.remedy == "mend team.j2"
+    assert found.remedy == "fix team.j2"
     assert "template team.j2" in run("config").stdout
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from kit.chat_services import Double, slack, slack_faults
 from kit.fakes import FakeSender
+from kit.live_service import PATIENCE_S
 from kit.smtp_server import mailbox
 from kit.web import Served, command, near, problem, served
 from receiver.core.types import AttemptResult
@@ -34,7 +35,7 @@ def slack_there(monkeypatch: pytest.MonkeyPatch) -> Iterator[Double]:
 
 
 async def tried(web: Served, target: str) -> Any:
-    answer = await web.client.post("/api/v1/notices/test", json={"target": target}, timeout=60)
+    answer = await web.client.post("/api/v1/notices/test", json={"target": target}, timeout=PATIENCE_S)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
@@ -58,7 +59,7 @@ async def test_slack_gets_a_sample_with_a_picture_that_it_can_fetch(slack_there:
         assert seen.headers["content-type"] == "image/jpeg"
         assert seen.content.startswith(b"\xff\xd8\xff")
     assert (said.exit_code, said.stderr) == (0, "")
-    assert said.stdout.startswith("team took it in ")
+    assert said.stdout.startswith("team accepted it in ")
     assert "with a picture, linked" in said.stdout
 
 
@@ -110,7 +111,7 @@ async def test_an_unknown_host_says_what_to_do(tmp_path: Path, monkeypatch: pyte
 
     assert said.exit_code == 1
     assert "its host name is not known" in said.stderr
-    assert "check the host in the target's URL, and this machine's DNS" in said.stderr
+    assert "check the host name in the target's URL, and this machine's DNS" in said.stderr
 
 
 async def test_a_refused_recipient_says_what_to_do(tmp_path: Path) -> None:
@@ -192,7 +193,7 @@ async def test_a_failure_of_the_target_is_an_answer_not_an_error(tmp_path: Path)
         "Failed to send JSON notification: error=404",
         3,
     )
-    assert "check it" in told["advice"]
+    assert "check the URL" in told["advice"]
 
 
 async def test_a_picture_that_cannot_be_kept_costs_no_trial(tmp_path: Path) -> None:

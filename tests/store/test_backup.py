@@ -226,4 +226,4 @@ async def test_rotation_keeps_the_newest_by_the_date_in_their_names(place: Place
 
 def test_keep_wants_a_date_to_go_by(tmp_path: Path) -> None:
     told = run("backup", "receiver.db.backup", "--keep", "3", folder=tmp_path)
-    assert (told.returncode, "--keep goes by the date in FILE's name" in told.stderr) == (2, True)
+    assert (told.returncode, "--keep needs a date in FILE's name" in told.stderr) == (2, True)

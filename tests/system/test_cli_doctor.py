@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from kit.commands import RECEIVER, environment
-from kit.live_service import KEY, SECRET, TOKEN, free_port, serving, sinking, until
+from kit.live_service import KEY, PATIENCE_S, SECRET, TOKEN, free_port, serving, sinking, until
 from kit.web import near, problem
 from receiver import config, sandbox
 from receiver.cli import doctor as doctors
@@ -39,7 +39,7 @@ async def doctor(folder: Path, env: dict[str, str], *args: str) -> tuple[int, st
     process = await asyncio.create_subprocess_exec(
         *RECEIVER, "doctor", *args, env=env, cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         output, errors = await process.communicate()
     return process.returncode or 0, output.decode(), errors.decode()
 

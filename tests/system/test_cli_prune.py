@@ -18,6 +18,6 @@ async def test_prune_says_who_has_the_database_where_no_service_answers(tmp_path
         told = run("prune", folder=tmp_path, SERVER="http://127.0.0.1:9", API_TOKEN="any-token-of-some-length")
     assert (told.returncode, told.stdout) == (1, "")
     assert told.stderr == (
-        "receiver: another process has receiver.db, and no service answers at http://127.0.0.1:9: if upkeep is under "
-        "way, wait for its end; else set RECEIVER_SERVER to where the service is\n"
+        "receiver: another process has receiver.db open, and no service answers at http://127.0.0.1:9: if a restore or "
+        "another prune is running, wait for it; else set RECEIVER_SERVER to the service's address\n"
     )

@@ -101,7 +101,7 @@ def test_serve_warns_of_what_it_cannot_do_for_want_of_a_key_and_a_target(tmp_pat
     assert {it["level"] for it in warnings} == {"warning"}
     assert "no PROVIDER_KEY: nothing can be submitted or polled" in warnings[0]["msg"]
     assert "unconfirmed after 77 seconds" in warnings[0]["msg"]
-    assert "nobody is told anything" in warnings[1]["msg"]
+    assert "so no pings are sent" in warnings[1]["msg"]
 
 
 def test_a_start_that_makes_a_database_and_keys_says_where_and_a_later_one_does_not(tmp_path: Path) -> None:
@@ -111,13 +111,13 @@ def test_a_start_that_makes_a_database_and_keys_says_where_and_a_later_one_does_
         service = start(tmp_path, DATABASE_URL="sqlite:///receiver.db")
         lines = said_at_start(service)
         assert f", database {tmp_path}/receiver.db, " in lines[-1]["msg"]
-        told.append([(it["level"], it["msg"]) for it in lines if "made " in it["msg"]])
+        told.append([(it["level"], it["msg"]) for it in lines if "created " in it["msg"]])
     [(level, line)], later = told
     assert later == []
     assert level == "warning"
     assert line.startswith(
-        f"made a new database, {tmp_path}/receiver.db and new secret keys, {tmp_path}/secret_keys: callback URLs made "
-        "with others will be refused; if there are older ones, "
+        f"created a new database, {tmp_path}/receiver.db and new secret keys, {tmp_path}/secret_keys: callback URLs made "
+        "with other keys will be refused; if you have older ones, "
     )
 
 
@@ -127,7 +127,7 @@ def test_keys_that_were_lost_and_made_anew_are_told(tmp_path: Path) -> None:
         (tmp_path / "secret_keys").unlink(missing_ok=True)
         service = start(tmp_path, PUBLIC_URL="https://receiver.example.org", PROVIDER_KEY="any-key-will-do")
         *_, news, _ = said_at_start(service)
-    assert news["msg"].startswith(f"made new secret keys, {tmp_path}/secret_keys: callback URLs made with others ")
+    assert news["msg"].startswith(f"created new secret keys, {tmp_path}/secret_keys: callback URLs made with other keys ")
 
 
 def test_a_second_process_on_the_same_database_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_second_process_on_the_same_database_is_refused_in_one_line(tmp_path: 
 def test_sqlite_takes_no_role_but_all(tmp_path: Path, role: str) -> None:
     status, errors = ended(start(tmp_path, "--role", role))
     assert status == 2
-    assert re.fullmatch(r"receiver: SQLite serves one process: use --role all.*\n", errors)
+    assert re.fullmatch(r"receiver: SQLite allows only one process: use --role all.*\n", errors)
 
 
 def test_a_port_that_is_taken_is_one_line_and_status_2(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from kit.commands import RECEIVER, ROOT, environment
 from kit.install_machine import KEY, TARGET, UNITS, URL, given, run, snapshot
+from kit.live_service import PATIENCE_S
 from receiver.config import load_settings
 
 
@@ -60,7 +61,7 @@ def test_a_second_time_nothing_is_asked_and_nothing_is_written(root: Path) -> No
     run(*given(root))
     before = snapshot(root)
     done = run("--root", str(root))
-    assert (done.returncode, done.stdout, done.stderr) == (0, "all is in place already\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "everything is in place already\n", "")
     assert snapshot(root) == before
 
 
@@ -153,7 +154,7 @@ def test_a_secret_that_is_a_link_stays_one(root: Path, tmp_path: Path) -> None:
     kept.write_text(KEY)
     key.unlink()
     key.symlink_to(kept)
-    assert run("--root", str(root)).stdout == "all is in place already\n"
+    assert run("--root", str(root)).stdout == "everything is in place already\n"
     (tmp_path / "key").write_text("another-that-nobody-sees")
     done = run(*given(root))
     assert (done.returncode, done.stderr) == (
@@ -180,7 +181,7 @@ def test_a_unit_that_a_person_masked_stays_masked(root: Path) -> None:
     for name in ("receiver-backup.timer", "receiver-prune.service"):
         (system / name).unlink()
         (system / name).symlink_to("/dev/null")
-    assert run("--root", str(root)).stdout == "all is in place already\n"
+    assert run("--root", str(root)).stdout == "everything is in place already\n"
     assert run("--root", str(root), "--uninstall").returncode == 0
     assert {it.name for it in system.iterdir()} == {"receiver-backup.timer", "receiver-prune.service"}
 
@@ -192,7 +193,7 @@ def test_a_service_that_a_person_masked_is_not_installed_over_it(root: Path) -> 
     done = run(*given(root))
     assert (done.returncode, done.stderr) == (
         1,
-        "receiver: receiver.service is masked; `systemctl unmask receiver.service` first\n",
+        "receiver: receiver.service is masked; run `systemctl unmask receiver.service` first\n",
     )
     assert not (root / "etc/receiver").exists()
 
@@ -214,7 +215,7 @@ def test_what_is_installed_is_verified_with_its_drop_in(root: Path) -> None:
         ["systemd-analyze", "verify", *(str(root / "etc/systemd/system" / name) for name in UNITS)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     ours = [line for line in (told.stdout + told.stderr).splitlines() if "receiver" in line]
     assert [line for line in ours if "is not executable" not in line] == []
@@ -279,7 +280,7 @@ def test_a_wrong_answer_is_told_in_a_line_and_asked_for_again(root: Path) -> Non
     assert status == 0, seen.decode()
     assert "receiver: the public URL: expected an http:// or https:// URL without user, query or fragment" in lines
     assert "receiver: The provider's key: expected one word of printable ASCII" in lines
-    assert any(re.fullmatch(r"receiver: An Apprise URL to notify: .*; did you mean slack://\?", it) for it in lines)
+    assert any(re.fullmatch(r"receiver: An Apprise URL to notify: .* \(did you mean slack://\?\)", it) for it in lines)
     assert b"nobody-sees" not in seen
     assert (root / "etc/receiver/provider_key").read_text() == f"{KEY}\n"
     assert (root / "etc/receiver/notify_urls").read_text() == f"{TARGET}\n"
@@ -326,7 +327,7 @@ def test_a_secret_typed_for_standard_input_is_not_echoed(root: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "status", "told"),
     [
-        ((), 2, "--public-url has to say"),
+        ((), 2, "--public-url is missing"),
         (("--public-url", "receiver.example.org"), 1, "the public URL: "),
         (("--public-url", URL, "--provider-key-file", "absent"), 1, "cannot read the file of provider_key: No such"),
         (("--public-url", URL, "--target-file", "wrong"), 1, "An Apprise URL to notify: "),
@@ -363,7 +364,7 @@ def test_a_dry_run_says_all_and_does_nothing(root: Path) -> None:
 def test_a_dry_run_asks_nothing_and_needs_no_systemd() -> None:
     """On this machine as it is, which may have none: it says so, and a script sees it by the status."""
     done = run("--dry-run")
-    assert done.returncode == ("here it would be refused" in done.stderr), done.stderr
+    assert done.returncode == ("this would be refused here" in done.stderr), done.stderr
     told = (
         "ask     for the public URL",
         "run     systemctl daemon-reload",

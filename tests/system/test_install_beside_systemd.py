@@ -318,7 +318,7 @@ def test_wrong_settings_leave_the_running_service_alone(machine: Machine) -> Non
     for wrong, told in (
         ("sweep_frist = 60\n", "did you mean sweep_first?"),
         ("[targets.me]\nurl = 'json://127.0.0.1/'\ntemplate = 'absent.j2'\n", "absent.j2: No such file"),
-        ("[targets.me]\nurl = 'json://127.0.0.1/'\ntemplate = 'mail/team.j2'\n", "has to be beside"),
+        ("[targets.me]\nurl = 'json://127.0.0.1/'\ntemplate = 'mail/team.j2'\n", "is not in the folder of"),
     ):
         (toml.parent / "mail").mkdir(exist_ok=True)
         (toml.parent / "mail/team.j2").write_text("a title\n")
@@ -340,7 +340,7 @@ def test_a_full_disk_is_one_line_that_does_not_ask_for_root(machine: Machine, mo
     monkeypatch.setattr(placing.os, "fsync", fsync)  # type: ignore[attr-defined]  # it imports os
     done = machine.install("--public-url", URL)
     assert done.exit_code == 1
-    told = f"receiver: cannot change {machine.root}/etc/receiver/receiver.toml: No space left on device; make some room"
+    told = f"receiver: cannot change {machine.root}/etc/receiver/receiver.toml: No space left on device; free some space"
     assert told in done.output
     assert (snapshot(machine.root), machine.calls()) == ({}, [])
     full = False

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from kit.install_machine import UNITS
-from receiver.cli.install import command, program
+from receiver.cli.install import blockers, command, program
 from receiver.cli.install.program import InstalledProgram
 from receiver.cli.main import cli
 
@@ -22,18 +22,18 @@ HOME = Path(__file__).parents[2]
 
 def test_a_folder_of_settings_that_others_may_change_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "receiver"
-    assert list(command._check_settings_folder(folder)) == []
+    assert list(blockers.check_settings_folder(folder)) == []
     folder.mkdir(mode=0o755)
-    assert list(command._check_settings_folder(folder)) == []
+    assert list(blockers.check_settings_folder(folder)) == []
     folder.chmod(0o775)
-    wanted = [f"others than root may change {folder}; chown root: {folder} && chmod go-w {folder}"]
-    assert list(command._check_settings_folder(folder)) == wanted
+    wanted = [f"users other than root may change {folder}; chown root: {folder} && chmod go-w {folder}"]
+    assert list(blockers.check_settings_folder(folder)) == wanted
     (tmp_path / "link").symlink_to(folder)
-    assert list(command._check_settings_folder(tmp_path / "link")) == wanted
+    assert list(blockers.check_settings_folder(tmp_path / "link")) == wanted
     if os.geteuid() == 0:
         folder.chmod(0o755)
         os.chown(folder, 65_534, 65_534)
-        assert list(command._check_settings_folder(folder)) == wanted
+        assert list(blockers.check_settings_folder(folder)) == wanted
 
 
 @pytest.mark.parametrize("made", ["touch", "symlink_to"])
@@ -41,26 +41,26 @@ def test_something_else_in_its_place_is_refused(tmp_path: Path, made: str) -> No
     """A file, a link to nowhere."""
     folder = tmp_path / "receiver"
     getattr(folder, made)(*(["nowhere"] if made == "symlink_to" else []))
-    assert list(command._check_settings_folder(folder)) == [f"{folder} is no directory; move it away"]
+    assert list(blockers.check_settings_folder(folder)) == [f"{folder} is not a directory; move it away"]
 
 
 def test_a_state_directory_that_systemd_cannot_use_is_refused(tmp_path: Path) -> None:
     """The service would end with status 238 at every start."""
     state, kept = tmp_path / "receiver", tmp_path / "private/receiver"
-    assert list(command._check_state_dir(state)) == []
+    assert list(blockers.check_state_dir(state)) == []
     state.mkdir()
-    assert list(command._check_state_dir(state)) == []  # systemd moves it
+    assert list(blockers.check_state_dir(state)) == []  # systemd moves it
     kept.mkdir(parents=True)
-    assert list(command._check_state_dir(state)) == [f"{state} is in the way of systemd's link to {kept}: move it away"]
+    assert list(blockers.check_state_dir(state)) == [f"{state} is in the way of systemd's link to {kept}: move it away"]
     state.rmdir()
     for good in (kept, "private/receiver"):
         state.symlink_to(good)
-        assert list(command._check_state_dir(state)) == []
+        assert list(blockers.check_state_dir(state)) == []
         state.unlink()
     state.symlink_to("/srv/large")
-    [told] = command._check_state_dir(state)
-    assert told == f"{state} is a link to /srv/large: move what it leads to, to {kept}, and remove the link"
-    [told] = command._check_state_dir(Path("/proc"))
+    [told] = blockers.check_state_dir(state)
+    assert told == f"{state} is a link to /srv/large: move its target to {kept}, and remove the link"
+    [told] = blockers.check_state_dir(Path("/proc"))
     assert told == "/proc is a mount point: mount that at /private/proc, and remove /proc"
 
 
@@ -93,7 +93,7 @@ def test_a_program_that_the_sandbox_hides_is_refused(checkout: Path, monkeypatch
     (checkout.parent / "opt").symlink_to(checkout)
     for home in (checkout, checkout.parent / "opt"):
         [told] = program.find_program(home).find_blockers()
-        assert "where the service's sandbox hides it; put the checkout into /opt/receiver" in told
+        assert "move the checkout to /opt/receiver" in told
 
 
 @pytest.mark.parametrize("closed", [".", "receiver", "receiver/__init__.py", ".venv", ".venv/bin/receiver"])
@@ -101,14 +101,16 @@ def test_a_program_that_others_cannot_reach_is_refused(checkout: Path, closed: s
     """As a clone with umask 077 is."""
     (checkout / closed).chmod(0o700)
     [told] = program.find_program(checkout).find_blockers()
-    assert told.endswith(f"the service is not root; chmod -R go+rX {checkout}")
+    assert told.endswith(f"the service does not run as root; chmod -R go+rX {checkout}")
 
 
 def test_a_checkout_that_was_not_made_ready_is_refused(checkout: Path) -> None:
     (checkout / ".venv/bin/python").unlink()
     (checkout / ".venv/bin/python").symlink_to("python3.10-that-was")
     [told] = program.find_program(checkout).find_blockers()
-    assert told.startswith(f"there is no {checkout}/.venv/bin/python3.10-that-was, which ")
+    assert told.startswith(
+        f"{checkout}/.venv/bin/receiver needs {checkout}/.venv/bin/python3.10-that-was, which does not exist"
+    )
     (checkout / ".venv/bin/receiver").unlink()
     [told] = program.find_program(checkout).find_blockers()
     assert f"run `make install` in {checkout}" in told
@@ -125,13 +127,15 @@ def test_a_program_that_the_sandbox_hides_is_told_where_only_files_are_written(
             cli, ["install", "--prefix", prefix, "--root", place, "--public-url", "https://r.example.org"]
         )
         assert done.exit_code == 0
-        assert ("it will not start: /hidden/receiver/.venv/bin/receiver is where the" in done.output) is told
+        assert (
+            "it will not start: the service's sandbox hides /hidden/receiver/.venv/bin/receiver; " in done.output
+        ) is told
 
 
 def test_a_dry_run_that_would_be_refused_is_status_1(monkeypatch: pytest.MonkeyPatch) -> None:
     """All is said nevertheless."""
     for reasons in (["only root may"], []):
-        monkeypatch.setattr(command, "_find_blockers", lambda *_, uninstall, told=reasons: told)
+        monkeypatch.setattr(command, "find_blockers", lambda *_, uninstall, told=reasons: told)
         done = CliRunner().invoke(cli, ["install", "--dry-run"])
         assert done.exit_code == len(reasons)
         assert "systemctl enable --now" in done.output

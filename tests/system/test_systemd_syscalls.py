@@ -17,7 +17,7 @@ import pytest
 from kit.commands import OUTPAINT, RECEIVER, environment
 from kit.database_faults import NOWHERE
 from kit.fakes import DAY
-from kit.live_service import serving, until
+from kit.live_service import PATIENCE_S, serving, until
 from kit.picture_files import plain
 from kit.systemd import analyze, unit
 from receiver import sandbox
@@ -70,7 +70,7 @@ def test_the_child_that_draws_pictures_may_do_all_it_does(tmp_path: Path) -> Non
         ["strace", "-f", "-qq", "-o", str(trace), sys.executable, "-m", "receiver.pictures.drawing"],
         input=task.encode(),
         capture_output=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         env=environment(),
         cwd=tmp_path,
     )
@@ -132,14 +132,14 @@ def test_the_backup_may_do_all_it_does(tmp_path: Path) -> None:
         "import asyncio, pathlib\nfrom receiver.store import open_store\n"
         "async def made(): await (await open_store(pathlib.Path('receiver.db'))).close()\nasyncio.run(made())\n"
     )
-    subprocess.run([sys.executable, "-c", made], env=settings, cwd=tmp_path, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", made], env=settings, cwd=tmp_path, check=True, timeout=PATIENCE_S)
     trace = tmp_path / "trace"
     done = subprocess.run(
         [*("strace", "-f", "-qq", "-o", str(trace)), *RECEIVER, "backup", "--keep", "2", "backups/receiver-%Y%m%d.db"],
         env=settings,
         cwd=tmp_path,
         capture_output=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
     names, twofold = called(trace)
@@ -185,7 +185,7 @@ async def test_prune_may_do_all_it_does_to_ask_the_service(tmp_path: Path) -> No
         asked = await asyncio.create_subprocess_exec(
             *strace(trace, "prune"), env=service.env, cwd=tmp_path, stdout=asyncio.subprocess.PIPE
         )
-        assert (await asked.communicate())[0] == b"the running service begins now; its log tells\n"
+        assert (await asked.communicate())[0] == b"the running service begins now; see its log\n"
         assert await service.stop(signal.SIGTERM) == 0
     names, twofold = called(trace)
     assert {"connect", "sendto"} <= names

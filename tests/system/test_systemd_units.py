@@ -14,7 +14,7 @@ import pytest
 
 from bench.restart import SystemdUnit
 from kit.commands import OUTPAINT, RECEIVER, environment
-from kit.live_service import until
+from kit.live_service import PATIENCE_S, until
 from kit.systemd import HOME, analyze, unit
 from receiver import sandbox
 from receiver.cli import systemd
@@ -220,8 +220,11 @@ class Probed:
         self.fault: str | None = None
         self.answers = asyncio.Event()
         self.answers.set()
+        self.asked = asyncio.Event()
 
     async def probe(self) -> str | None:
+        if not self.answers.is_set():
+            self.asked.set()
         await self.answers.wait()
         return self.fault
 
@@ -236,24 +239,25 @@ async def test_a_store_that_does_not_answer_is_not_vouched_for_and_one_with_a_fu
     loop = asyncio.get_running_loop()
     watching = asyncio.create_task(systemd.feed_watchdog(store, 0.03))  # type: ignore[arg-type]  # as much as is used
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             assert await loop.sock_recv(notified, 100) == b"WATCHDOG=1"
             store.fault = "the disk is full"
             while (heard := await loop.sock_recv(notified, 100)) == b"WATCHDOG=1":
                 pass
-            assert heard == b"STATUS=callbacks are refused, the disk is full"
+            assert heard == b"STATUS=callbacks are refused: the disk is full"
             assert await loop.sock_recv(notified, 100) == b"WATCHDOG=1"
+        store.asked.clear()
         store.answers.clear()
-        await asyncio.sleep(0.1)  # what was under way is over
+        await asyncio.wait_for(store.asked.wait(), PATIENCE_S)  # and what was under way before is over
         with contextlib.suppress(BlockingIOError):
             while notified.recv(100):
                 pass
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.2)  # several beats; were it less, the test would still hold
         with pytest.raises(BlockingIOError):
             notified.recv(100)
         store.fault = None
         store.answers.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             assert await loop.sock_recv(notified, 100) == b"WATCHDOG=1"
     finally:
         watching.cancel()

@@ -31,7 +31,7 @@ async def test_migrate_applies_what_is_missing_and_says_so(tmp_path: Path) -> No
     told = run("migrate", "--json", folder=tmp_path)
     assert told.returncode == 0, told.stderr
     assert json.loads(told.stdout)["applied"] == ["0002_archive", "0003_prune"]
-    assert "has schema 3 already: nothing to do" in run("migrate", folder=tmp_path).stdout
+    assert "already has schema 3: nothing to do" in run("migrate", folder=tmp_path).stdout
     store = await open_store(tmp_path / "receiver.db")
     assert len(await store.tasks.page()) == 10
     await store.close()
@@ -62,12 +62,12 @@ async def test_prune_is_done_here_or_asked_of_the_service(tmp_path: Path) -> Non
     await store.close()
     told = run("prune", "--json", folder=tmp_path)
     assert json.loads(told.stdout)["removed"] == {"callbacks": 1}, told.stderr
-    assert "none, all is young enough" in run("prune", folder=tmp_path).stdout
+    assert "removed: nothing;" in run("prune", folder=tmp_path).stdout
     async with serving(tmp_path, NOWHERE) as service:
         asked = await asyncio.create_subprocess_exec(
             *RECEIVER, "prune", env=service.env, cwd=tmp_path, stdout=asyncio.subprocess.PIPE
         )
-        assert (await asked.communicate())[0] == b"the running service begins now; its log tells\n"
+        assert (await asked.communicate())[0] == b"the running service begins now; see its log\n"
         assert await service.stop(signal.SIGTERM) == 0
 
 

@@ -1,14 +1,13 @@
-"""`receiver install`: the units, the settings and the secrets put where systemd finds them, and the service started.
+"""`receiver install`: puts units, settings and secrets where systemd finds them, and starts the service.
 
-It asks only for what is not known yet and changes only what is not so already, so that it may be run again at any
-time: after an upgrade, to give another key, or where it was interrupted. Secrets come from the terminal without echo,
-or from files; never from the command line, which other users can read.
+It asks only for what is missing and changes only what differs, so it may be run again at any time: after an upgrade, to
+give another key, or after an interruption. Secrets come from the terminal without echo, or from files; never from the
+command line, which other users can read.
 """
 
 import json
 import os
 import re
-import stat
 import subprocess
 import tomllib
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from msgspec import Struct
 
 from receiver import config
 from receiver.cli.install import program, prompts, unit_age
+from receiver.cli.install.blockers import find_blockers
 from receiver.cli.install.program import HOME, InstalledProgram
 from receiver.cli.install.steps import CheckStep, RemoveFile, RunCommand, Step, WriteFile, is_masked, path_exists
 from receiver.cli.main import FAILED
@@ -36,13 +36,13 @@ UNITS = (
     *("receiver-prune.service", "receiver-prune.timer"),
 )
 STARTED_UNITS = ("receiver.socket", "receiver.service", "receiver-backup.timer")
-OPTIONAL_UNITS = ("receiver-backup.timer",)  # whose being disabled or masked is a person's will
+OPTIONAL_UNITS = ("receiver-backup.timer",)  # a person may disable or mask these
 ENABLED_BY_A_PERSON = ("receiver-prune.timer",)  # the running service prunes by itself
 ROOT = Path("/")
 ETC, STATE, SYSTEM = "etc/receiver", "var/lib/receiver", "etc/systemd/system"
 DROP_IN = "10-credentials.conf"
 _SECRET_NAMES = tuple(setting.name.lower() for setting in SETTINGS if setting.secret)
-# The secrets that each service is given, beside receiver.toml: those only that its command needs.
+# The secrets that each service gets beside receiver.toml: only those that its command needs.
 _LOADED_SECRETS = {
     "receiver.service": _SECRET_NAMES,
     "receiver-backup.service": ("database_url", "secret_keys", "api_tokens"),
@@ -52,7 +52,7 @@ _file_option = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
 
 
 class _InstallPaths(Struct, frozen=True):
-    """Where things go, under `root`; what is written into files does not know of it."""
+    """Where things go, below `root`, which is not in the contents of any file."""
 
     root: Path
 
@@ -67,7 +67,7 @@ class _InstallPaths(Struct, frozen=True):
         return self.root / SYSTEM / name
 
     def is_enabled(self, name: str) -> bool:
-        """Whether a unit is started at a boot."""
+        """Whether a unit starts at boot."""
         target = {"service": "multi-user", "socket": "sockets", "timer": "timers"}[name.rpartition(".")[2]]
         return os.path.lexists(self.root / SYSTEM / f"{target}.target.wants" / name)
 
@@ -76,13 +76,13 @@ class _InstallPaths(Struct, frozen=True):
 
 
 @click.command()
-@click.option("--public-url", metavar="URL", help="What the provider can reach.")
+@click.option("--public-url", metavar="URL", help="The public URL, as the provider reaches it.")
 @click.option("--provider-key-file", type=_file_option, metavar="FILE", help="Holds the provider's key; - is stdin.")
 @click.option("--target-file", type=_file_option, metavar="FILE", help="Holds an Apprise URL to notify; - is stdin.")
 @click.option("--prefix", type=click.Path(path_type=Path), metavar="DIR", help="The checkout; by default this one.")
 @click.option("--root", type=click.Path(path_type=Path), metavar="DIR", help="Write below DIR, and start nothing.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
-@click.option("--uninstall", is_flag=True, help="Stop it and remove the units; settings and data are kept.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
+@click.option("--uninstall", is_flag=True, help="Stop the service and remove its units; settings and data stay.")
 def install(
     *,
     public_url: str | None,
@@ -93,18 +93,19 @@ def install(
     dry_run: bool,
     uninstall: bool,
 ) -> None:
-    """Run the service under systemd: puts units, settings and secrets in place, starts it, asks the doctor.
+    """Install the service under systemd: put units, settings and secrets in place, start it, run the doctor.
 
-    May be run again: it asks for nothing that it knows, and changes nothing that is so already.
+    May be run again: it asks only for what is missing, and changes only what differs.
     """
     places = _InstallPaths(root.absolute() if root else ROOT)
     live = root is None
     called = program.find_program(prefix)
-    hindrances = list(_find_blockers(places, called, uninstall=uninstall)) if live else []
-    for line in hindrances:
+    folders = places.root / ETC, places.root / STATE
+    blockers = list(find_blockers(*folders, called, uninstall=uninstall)) if live else []
+    for line in blockers:
         if not dry_run:
             raise click.ClickException(line)
-        click.echo(f"receiver: here it would be refused: {line}", err=True)
+        click.echo(f"receiver: this would be refused here: {line}", err=True)
     if not live and not uninstall:
         for line in called.find_hidden():
             click.echo(f"receiver: as a service it will not start: {line}", err=True)
@@ -130,53 +131,14 @@ def install(
     if dry_run:
         if live and not uninstall:
             click.echo(f"run     {' '.join(_doctor_command(places, called))}")
-        if hindrances:
+        if blockers:
             raise click.exceptions.Exit(FAILED)
     elif uninstall:
         click.echo(_kept_message(places))
     elif live:
         _ask_the_doctor(places, called)
     else:
-        click.echo("nothing was started" if needed else "all is in place already")
-
-
-def _find_blockers(places: _InstallPaths, called: InstalledProgram, *, uninstall: bool) -> Iterator[str]:
-    """Why it cannot be done on this machine, each with its remedy."""
-    if os.geteuid():
-        yield "only root can install a service; run this with sudo"
-    if not Path("/run/systemd/system").is_dir():
-        yield "systemd does not run here; start `receiver serve` by hand, or try --dry-run or --root DIR"
-    if not uninstall:
-        yield from _check_settings_folder(places.root / ETC)
-        yield from _check_state_dir(places.root / STATE)
-        yield from called.find_blockers()
-
-
-def _check_settings_folder(folder: Path) -> Iterator[str]:
-    """What is wrong with the folder of the settings: whoever may write there, or above, could put others in place."""
-    if not os.path.lexists(folder):
-        return
-    if not os.path.isdir(folder):  # also where we may not look
-        yield f"{folder} is no directory; move it away"
-        return
-    place = folder.resolve()
-    for each in (place, *place.parents):
-        state = each.stat()
-        others = state.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not state.st_mode & stat.S_ISVTX
-        if others or state.st_uid not in (0, os.geteuid()):
-            yield f"others than root may change {each}; chown root: {each} && chmod go-w {each}"
-
-
-def _check_state_dir(state: Path) -> Iterator[str]:
-    """What systemd cannot make a link to the state directory of: a DynamicUser's is in a folder closed to others."""
-    kept = state.parent / "private" / state.name
-    if state.is_symlink():
-        if state.readlink() not in (kept, kept.relative_to(state.parent)):
-            yield f"{state} is a link to {state.readlink()}: move what it leads to, to {kept}, and remove the link"
-    elif os.path.ismount(state):
-        yield f"{state} is a mount point: mount that at {kept}, and remove {state}"
-    elif os.path.lexists(state) and (not os.path.isdir(state) or os.path.lexists(kept)):
-        yield f"{state} is in the way of systemd's link to {kept}: move it away"
+        click.echo("nothing was started" if needed else "everything is in place already")
 
 
 def _settings_steps(places: _InstallPaths, public_url: str | None, *, ask: bool) -> list[Step]:
@@ -190,11 +152,13 @@ def _settings_steps(places: _InstallPaths, public_url: str | None, *, ask: bool)
         click.echo("ask     for the public URL, unless --public-url gives it")
         return []
     elif not prompts.on_a_terminal():
-        raise click.UsageError("--public-url has to say what the provider can reach, as https://receiver.example")
+        raise click.UsageError(
+            "--public-url is missing: give the URL that the provider can reach, as https://receiver.example"
+        )
     else:
         question = "The public URL, as the provider can reach it (https://…)"
         url = prompts.prompt_value(question, value_kinds.WEB, "the public URL")
-    # its bytes, not its text as this shell's locale would have it
+    # as bytes, since the text would be decoded by this shell's locale
     text = places.settings_file.read_bytes().decode() if there else example_toml()
     if known.get("public_url") != url:
         wanted = {**known, "public_url": url}
@@ -202,12 +166,12 @@ def _settings_steps(places: _InstallPaths, public_url: str | None, *, ask: bool)
         if found is None:
             raise click.ClickException(f"cannot set public_url in {places.settings_file}; change it there by hand")
         text = found
-    shown = f"public_url = {json.dumps(url)}, all else " + ("as it is" if there else "commented out")
+    shown = f"public_url = {json.dumps(url)}, all else " + ("unchanged" if there else "commented out")
     return [WriteFile(places.settings_file, text.encode(), 0o600, shown, theirs=True)]
 
 
 def _with_public_url(text: str, url: str) -> Iterator[str]:
-    """What a receiver.toml may be with the setting at its place, or where it was commented out, or at the top."""
+    """Candidates for receiver.toml: with the setting replaced, or uncommented, or put at the top."""
     line = f"public_url = {json.dumps(url)}"
     for found in (r"^public_url[ \t]*=[^\r\n]*", r"^#[ \t]*public_url[ \t]*=[^\r\n]*"):
         yield re.sub(found, lambda _: line, text, count=1, flags=re.MULTILINE)
@@ -224,9 +188,9 @@ def _parses_as(text: str, wanted: dict[str, Any]) -> bool:
 def _secret_steps(
     places: _InstallPaths, name: str, file: Path | None, what: str, kind: ValueKind, *, ask: bool
 ) -> list[Step]:
-    """The file of a secret, if there is one to be."""
+    """The file of a secret, if there is a value for it."""
     path = places.secret_file(name)
-    by_hand = file == prompts.STDIN and prompts.on_a_terminal()  # where reading it would echo it
+    by_hand = file == prompts.STDIN and prompts.on_a_terminal()  # reading it would echo it
     if file is not None and not by_hand:
         if not (value := prompts.read_secret_input(file, name)):
             raise click.ClickException(f"the file of {name} is empty")
@@ -241,7 +205,7 @@ def _secret_steps(
         click.echo(f"ask     for {what[:1].lower()}{what[1:]}, without echo, unless {option} gives it")
         return []
     elif prompts.on_a_terminal():
-        value = prompts.prompt_value(f"{what} (it is not shown; nothing: later)", kind, what, secret=True)
+        value = prompts.prompt_value(f"{what} (not shown; empty to add it later)", kind, what, secret=True)
     else:
         value = ""
     if not value:
@@ -255,7 +219,7 @@ def _has_secret(table: dict[str, Any], name: str) -> bool:
 
 
 def _unit_steps(places: _InstallPaths, called: InstalledProgram, planned: list[Step]) -> list[Step]:
-    """The units, and what loads those secrets that are there, or will be."""
+    """The units, and the drop-ins that load the secrets that exist or are planned."""
     steps: list[Step] = []
     source = program.units_dir()
     for name in UNITS:
@@ -264,7 +228,7 @@ def _unit_steps(places: _InstallPaths, called: InstalledProgram, planned: list[S
         if not is_masked(places.unit_file(name)):
             steps.append(WriteFile(places.unit_file(name), text.encode(), 0o644, shown))
         elif name not in OPTIONAL_UNITS and name in STARTED_UNITS:
-            raise click.ClickException(f"{name} is masked; `systemctl unmask {name}` first")
+            raise click.ClickException(f"{name} is masked; run `systemctl unmask {name}` first")
     writing = {step.path for step in planned if isinstance(step, WriteFile)}
     there = [
         name for name in _SECRET_NAMES if places.secret_file(name) in writing or path_exists(places.secret_file(name))
@@ -282,7 +246,7 @@ def _unit_steps(places: _InstallPaths, called: InstalledProgram, planned: list[S
 
 
 def _template_names(places: _InstallPaths) -> list[str]:
-    """Files beside receiver.toml that its targets name: the service finds them only beside the credential."""
+    """The templates beside receiver.toml that its targets name: the service gets each as a credential."""
     targets = read_toml(places.settings_file).get("targets", {}) if path_exists(places.settings_file) else {}
     tables = targets.values() if isinstance(targets, dict) else ()
     named = {table.get("template") for table in tables if isinstance(table, dict)}
@@ -290,9 +254,9 @@ def _template_names(places: _InstallPaths) -> list[str]:
 
 
 def _systemctl_steps(places: _InstallPaths, called: InstalledProgram, planned: list[Step]) -> list[Step]:
-    """What tells systemd of it. A socket that is as it was stays open throughout: no caller is refused.
+    """The systemctl commands. An unchanged socket stays open throughout, so no request is refused.
 
-    What runs is restarted if it is older than what is there: by this run, one that was interrupted, or an upgrade.
+    What runs is restarted if it is older than its files: after this run, an interrupted one, or an upgrade.
     """
     changed = {step.path for step in planned if isinstance(step, WriteFile | RemoveFile) and step.needed}
     service, socket = "receiver.service", "receiver.socket"
@@ -318,7 +282,7 @@ def _systemctl_steps(places: _InstallPaths, called: InstalledProgram, planned: l
 
 
 def _units_to_start(places: _InstallPaths) -> list[str]:
-    """What is to run: not a unit that a person masked, or disabled where the service was left enabled."""
+    """The units to start, without those that a person masked, or disabled while the service is enabled."""
     refused = [
         name
         for name in OPTIONAL_UNITS
@@ -329,7 +293,7 @@ def _units_to_start(places: _InstallPaths) -> list[str]:
 
 
 def _newer_file(reads: list[Path], changed: set[Path], began: float | None) -> Path | None:
-    """What a unit that runs since then does not know yet: planned to be written, or written meanwhile."""
+    """The first file newer than a unit that began then: about to be written, or written since."""
     if began is None:
         return None
     return next((path for path in reads if path in changed), None) or unit_age.first_newer(reads, began)
@@ -340,7 +304,7 @@ def _drop_ins(places: _InstallPaths, unit: str) -> list[Path]:
 
 
 def _unit_environment(places: _InstallPaths) -> dict[str, str]:
-    """The settings beside receiver.toml as the unit has them, in an environment."""
+    """The unit's settings beside receiver.toml, as an environment."""
     files = {
         f"RECEIVER_{it.upper()}_FILE": str(places.secret_file(it))
         for it in _SECRET_NAMES
@@ -350,13 +314,12 @@ def _unit_environment(places: _InstallPaths) -> dict[str, str]:
 
 
 def _check_settings(places: _InstallPaths) -> None:
-    """Raise SettingsError where the service would not start: what runs is left alone then, and goes on."""
+    """Raise SettingsError if the service would not start; then what runs is left alone."""
     config.load_settings(_unit_environment(places), places.settings_file)
     for target in read_toml(places.settings_file).get("targets", {}).values():
         if "template" in target and target["template"] not in _template_names(places):
-            raise SettingsError(
-                f"the template {target['template']!r} has to be beside {places.settings_file}, by its mere name"
-            )
+            problem = f"the template {target['template']!r} is not in the folder of {places.settings_file}"
+            raise SettingsError(problem, remedy="put it there, and name it without a folder")
 
 
 def _doctor_command(places: _InstallPaths, called: InstalledProgram) -> tuple[str, ...]:
@@ -364,13 +327,13 @@ def _doctor_command(places: _InstallPaths, called: InstalledProgram) -> tuple[st
 
 
 def _ask_the_doctor(places: _InstallPaths, called: InstalledProgram) -> None:
-    """The doctor, told what the unit is told. Ends with its status."""
+    """Run the doctor with the unit's settings. Ends with its status."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("RECEIVER_")}
     ended = subprocess.run(  # noqa: S603 - our own program
         _doctor_command(places, called), env={**clean, **_unit_environment(places)}, check=False
     )
     if ended.returncode:
-        click.echo("receiver: it is installed and was started; the doctor has something to say, see above", err=True)
+        click.echo("receiver: it is installed and was started, but the doctor found something: see above", err=True)
         raise click.exceptions.Exit(FAILED)
 
 
@@ -381,7 +344,7 @@ def _uninstall_steps(places: _InstallPaths, *, live: bool) -> list[Step]:
     ]
     if not live or not any(step.needed for step in files):
         return files
-    # those only that are left, if this was interrupted: systemctl refuses what it cannot find
+    # only those that are left after an interruption: systemctl refuses what it cannot find
     left = [name for name in (*STARTED_UNITS, *ENABLED_BY_A_PERSON) if RemoveFile(places.unit_file(name)).needed]
     gone = [name for name in STARTED_UNITS if name not in left]
     stopped: list[Step] = [RunCommand(("systemctl", "disable", "--now", *left))] if left else []
@@ -393,6 +356,6 @@ def _kept_message(places: _InstallPaths) -> str:
     etc, state = places.root / ETC, places.root / STATE
     return (
         f"kept: settings and secrets in {etc}; database, pictures, keys and backups in {state}, which is a link to "
-        f"{state.parent / 'private/receiver'}. `receiver install` takes them up again. To be rid of them, remove all "
-        "three: callbacks that are still to come will then be refused"
+        f"{state.parent / 'private/receiver'}. `receiver install` uses them again. To delete them, remove all three; "
+        "callbacks that are still to come will then be refused"
     )

@@ -1,4 +1,4 @@
-"""The program that the units call: which it is, what of it is said in them, and why a service could not run it."""
+"""The program that the units run: where it is, how it is written into them, and why a service could not run it."""
 
 import os
 import re
@@ -10,15 +10,15 @@ from pathlib import Path
 import click
 from msgspec import Struct
 
-HOME = "/opt/receiver"  # what the units say
+HOME = "/opt/receiver"  # what the shipped units say
 PACKAGE = Path(__file__).resolve().parent.parent.parent
 _PROGRAM = ".venv/bin/receiver"
-# What the sandbox of the units hides, or has anew.
+# What the sandbox of the units hides or replaces.
 _HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp", "/dev")  # noqa: S108 - compared
 
 
 class InstalledProgram(Struct, frozen=True):
-    """`path` is what the units call, `home` the checkout that it is in; None for an installed package."""
+    """`path` is what the units run, `home` the checkout that it is in; None for an installed package."""
 
     path: Path
     home: Path | None
@@ -29,19 +29,19 @@ class InstalledProgram(Struct, frozen=True):
         return self.home / "receiver" if self.home else PACKAGE
 
     def rewrite_unit(self, unit: str) -> str:
-        """The text of a unit, with this program in it. A package has no README beside it that could be pointed to."""
+        """The text of a unit with this program in it. An installed package has no README to point to."""
         text = unit.replace(f"{HOME}/{_PROGRAM}", str(self.path))
         if self.home is None:
             text = re.sub(r"^Documentation=file:.*\n", "", text, flags=re.MULTILINE)
         home = str(self.home or self.path.parent.parent)
         lines = text.splitlines(keepends=True)
-        # what a comment says of the place is said of the one that it has without us
+        # comments are about the default place, and stay
         return "".join(line if line.startswith("#") else line.replace(HOME, home) for line in lines)
 
     def list_files(self) -> Iterator[Path]:
-        """What a running service has read of it, or might: it runs an older one if any of them is newer than its start.
+        """The files that a running service may have read: if one is newer than its start, an older version runs.
 
-        Of what it depends on, only the folder: that changes whenever a package in it is put in another's place.
+        Of the dependencies only their folder, which changes whenever a package in it is replaced.
         """
         for folder, folders, names in os.walk(self.package_dir):
             folders[:] = [name for name in folders if name != "__pycache__"]
@@ -52,42 +52,42 @@ class InstalledProgram(Struct, frozen=True):
         """Why a service could not run it, each with its remedy."""
         place = self.home or self.path.parent.parent
         if not re.fullmatch(r"/[\w./+-]+", str(self.path), re.ASCII):
-            yield f"the path {place} cannot be written into a unit; put it into {HOME}"
+            yield f"the path {place} has characters that a unit cannot hold; move it to {HOME}"
         if not os.access(self.path, os.X_OK):
             make = f"run `make install` in {place}" if self.home else f"install it into an environment below {HOME}"
-            yield f"there is no {self.path}; {make}, or name a checkout by --prefix"
+            yield f"{self.path} does not exist; {make}, or name a checkout with --prefix"
             return
         if hidden := list(self.find_hidden()):
             yield from hidden
             return
         for path in self._needed_paths():
             if not os.path.exists(path):  # or we may not look
-                yield f"there is no {path}, which {self.path} needs; make its environment anew"
+                yield f"{self.path} needs {path}, which does not exist; create its environment again"
                 return
             if not all(each.stat().st_mode & 0o001 for each in path.parents) or not path.stat().st_mode & 0o004:
-                yield f"others than root cannot reach {path}, and the service is not root; chmod -R go+rX {place}"
+                yield f"only root can read {path}, and the service does not run as root; chmod -R go+rX {place}"
                 return
 
     def find_hidden(self) -> Iterator[str]:
-        """What of it the sandbox hides, the first thing, with the remedy; whether it is there yet does not matter."""
+        """The first part of it that the sandbox hides, with the remedy. It need not exist yet."""
         for path in self._needed_paths():
             if any(path.is_relative_to(hidden) for hidden in _HIDDEN):
-                yield f"{path} is where the service's sandbox hides it; {self._move_remedy()}"
+                yield f"the service's sandbox hides {path}; {self._move_remedy()}"
                 return
 
     def _needed_paths(self) -> tuple[Path, ...]:
-        """What has to be reached to run it."""
+        """The files that must be readable to run it."""
         python = Path(os.path.realpath(self.path.with_name("python") if self.home else sys.executable))
         return self.path, Path(os.path.realpath(self.path)), python, self.package_dir / "__init__.py"
 
     def _move_remedy(self) -> str:
         if self.home:
-            return f"put the checkout into {HOME}, `make install` there"
+            return f"move the checkout to {HOME}, and run `make install` there"
         return f"install it into an environment below {HOME}, with a Python that is not hidden"
 
 
 def find_program(prefix: Path | None) -> InstalledProgram:
-    """The program of the checkout `prefix`; by default the one that runs, be it a checkout's or a package's."""
+    """The program of the checkout `prefix`; by default the one that runs, from a checkout or a package."""
     if prefix is None and not (PACKAGE.parent / "systemd/receiver.service").exists():
         return InstalledProgram(Path(sysconfig.get_path("scripts"), "receiver"), None)
     home = (prefix or PACKAGE.parent).absolute()
@@ -99,4 +99,4 @@ def units_dir() -> Path:
     for place in (PACKAGE / "units", PACKAGE.parent / "systemd"):
         if (place / "receiver.service").exists():
             return place
-    raise click.ClickException("the units are not here: install from a checkout, whose systemd/ has them")
+    raise click.ClickException("the systemd units are not here: install from a checkout, which has them in systemd/")

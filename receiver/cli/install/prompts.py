@@ -1,4 +1,4 @@
-"""What `receiver install` asks a person, or reads from a file: checked before anything is changed, and never shown."""
+"""What `receiver install` asks a person or reads from a file: checked before anything changes, and never shown."""
 
 import sys
 from pathlib import Path
@@ -11,14 +11,14 @@ STDIN = Path("-")
 
 
 def on_a_terminal() -> bool:
-    """Whether there is a person to be asked."""
+    """Whether there is a person to ask."""
     return sys.stdin.isatty()
 
 
 def prompt_value(question: str, kind: ValueKind, what: str, *, secret: bool = False) -> str:
-    """A person's answer. A wrong one is told in a line, and asked for again; a secret is not echoed, and may be empty.
+    """Ask a person until the answer is valid, and say what is wrong. A secret is not echoed, and may be empty.
 
-    Raises ClickException where the input ends before there is a good one: with what was wrong last.
+    Raises ClickException with the last error if the input ends first.
     """
     wrong = f"{what} was not given"
     while True:
@@ -30,7 +30,7 @@ def prompt_value(question: str, kind: ValueKind, what: str, *, secret: bool = Fa
             if not isinstance(ended.__context__, EOFError):
                 raise
             if not secret:
-                click.echo(err=True)  # the question's own line has no end yet
+                click.echo(err=True)  # the line of the question has not ended yet
             raise click.ClickException(f"{wrong}; nothing was changed") from None
         if secret and not value:
             return ""
@@ -44,7 +44,7 @@ def prompt_value(question: str, kind: ValueKind, what: str, *, secret: bool = Fa
 
 
 def read_secret_input(file: Path, name: str) -> str:
-    """What a file holds that a secret `name` is in, stripped; `STDIN` is standard input. Raises ClickException."""
+    """The contents of the file with the secret `name`, stripped; `STDIN` is standard input. Raises ClickException."""
     try:
         return (sys.stdin.read() if file == STDIN else file.read_text("utf-8")).strip()
     except (OSError, ValueError) as error:
@@ -53,7 +53,7 @@ def read_secret_input(file: Path, name: str) -> str:
 
 
 def check_value(value: str, kind: ValueKind, what: str) -> None:
-    """Raise ClickException, which names `what` and not the value, where it is not of this kind."""
+    """Raise ClickException, which names `what` and not the value, if the value is not of this kind."""
     try:
         kind.parse(value)
     except BadValue as error:

@@ -1,5 +1,5 @@
-"""The steps of `receiver install`: files to be written or removed, commands to be run; each can be told before it is
-done, and done again without effect. Contents of secret files are never shown."""
+"""The steps of `receiver install`: files to write or remove, commands to run. Each can be described before it is
+applied, and applied again without effect. Contents of secret files are never shown."""
 
 import contextlib
 import errno
@@ -14,23 +14,23 @@ from msgspec import Struct
 
 from receiver.atomic_files import atomic_write, remove_drafts
 
-COMMAND_MOST_S = 1000  # a start may take as long as the unit's TimeoutStartSec, and a stop comes before it
+COMMAND_MOST_S = 1000  # a restart stops first, and then may take the unit's TimeoutStartSec
 _MASKED = Path("/dev/null")  # what a masked unit is a link to
 _REMEDIES = {
     errno.EACCES: "run this as root",
     errno.EPERM: "run this as root",
-    errno.ENOSPC: "make some room there, and run this again: it goes on where it ended",
-    errno.EDQUOT: "make some room there, and run this again: it goes on where it ended",
-    errno.EROFS: "see why that disk is read-only",
-    errno.EEXIST: "see what is in the place of its folder",
-    errno.ENOTDIR: "see what is in the place of its folder",
+    errno.ENOSPC: "free some space there, and run this again: it continues where it stopped",
+    errno.EDQUOT: "free some space there, and run this again: it continues where it stopped",
+    errno.EROFS: "find out why that disk is read-only",
+    errno.EEXIST: "a file is in the place of its folder: move that file away",
+    errno.ENOTDIR: "a file is in the place of its folder: move that file away",
 }
 
 
 class WriteFile(Struct, frozen=True):
-    """A file as it has to be, of root where root writes it. `shown` is what a dry run says of its contents.
+    """A file as it has to be, owned by whoever writes it. `shown` is what a person is shown of its contents.
 
-    `theirs`: a person may have put a link in its place; what that leads to is read, and is theirs to change.
+    `theirs`: a person may have put a link in its place. Its target is read, but only that person changes it.
     """
 
     path: Path
@@ -41,7 +41,7 @@ class WriteFile(Struct, frozen=True):
 
     @property
     def needed(self) -> str | None:
-        """`new` or `changed`; None if it already is so. Raises ClickException where nobody knows."""
+        """`new` or `changed`; None if the file is already so. Raises ClickException if it cannot be read."""
         linked = self.path.is_symlink()
         try:
             with self.path.open("rb") as file:
@@ -66,7 +66,7 @@ class WriteFile(Struct, frozen=True):
         return f"write   {self.path} (mode {self.mode:04o}, {self.needed}): {self.shown}"
 
     def apply(self) -> None:
-        """Do it, so that there is never half a file, nor one that others could read. Raises ClickException."""
+        """Write it atomically, and never readable for others meanwhile. Raises ClickException."""
         with _explain_errors(self.path):
             self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             remove_drafts(self.path)
@@ -76,13 +76,13 @@ class WriteFile(Struct, frozen=True):
 
 
 class RemoveFile(Struct, frozen=True):
-    """A file that has to go, and its directory with it if that is left empty and ends in `.d`."""
+    """A file to remove, with its directory if that ends in `.d` and is left empty."""
 
     path: Path
 
     @property
     def needed(self) -> str | None:
-        """`there`, or None: also for a masked unit, which a person wanted never to start."""
+        """`there`, or None, also for a unit that a person has masked."""
         return "there" if os.path.lexists(self.path) and not is_masked(self.path) else None
 
     def describe_step(self) -> str:
@@ -100,7 +100,7 @@ class RemoveFile(Struct, frozen=True):
 
 
 class CheckStep(Struct, frozen=True):
-    """Something that has to hold before the steps behind it are taken: else `look` raises, and they are not."""
+    """A check before the steps that follow: if `look` raises, they are not applied."""
 
     what: str
     look: Callable[[], object]
@@ -111,12 +111,12 @@ class CheckStep(Struct, frozen=True):
         return f"check   {self.what}"
 
     def apply(self) -> None:
-        """Do it. Raises what `look` raises."""
+        """Check it. Raises what `look` raises."""
         self.look()
 
 
 class RunCommand(Struct, frozen=True):
-    """A command that has to succeed, and why it is run. `doubtful`: that it fails is no reason to stop."""
+    """A command that has to succeed, and why it is run. `doubtful`: it may fail."""
 
     argv: tuple[str, ...]
     why: str = ""
@@ -130,15 +130,15 @@ class RunCommand(Struct, frozen=True):
     def apply(self) -> None:
         """Do it. Raises ClickException."""
         try:
-            ended = subprocess.run(  # noqa: S603 - our own words
+            ended = subprocess.run(  # noqa: S603 - our own arguments
                 self.argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=COMMAND_MOST_S, check=False
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise click.ClickException(f"cannot run {' '.join(self.argv)}: {error}") from None
         if ended.returncode and not self.doubtful:
             raise click.ClickException(
-                f"{' '.join(self.argv)} ended with status {ended.returncode}: {ended.stderr.strip() or 'no words'}; "
-                "`journalctl -u receiver -n 20` may say more; then run this again"
+                f"{' '.join(self.argv)} ended with status {ended.returncode}: {ended.stderr.strip() or 'no message'}; "
+                "see `journalctl -u receiver -n 20`, then run this again"
             )
 
 
@@ -146,7 +146,7 @@ Step = WriteFile | RemoveFile | CheckStep | RunCommand
 
 
 def path_exists(path: Path) -> bool:
-    """Whether there is such a file. Raises ClickException where we may not look."""
+    """Whether the file exists. Raises ClickException if we may not look."""
     try:
         return path.exists()
     except OSError as error:
@@ -154,7 +154,7 @@ def path_exists(path: Path) -> bool:
 
 
 def is_masked(path: Path) -> bool:
-    """Whether this unit is one that a person wanted never to start (`systemctl mask`)."""
+    """Whether a person has masked this unit (`systemctl mask`), so that it never starts."""
     return path.is_symlink() and path.readlink() == _MASKED
 
 

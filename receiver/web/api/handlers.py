@@ -151,8 +151,8 @@ class ApiCalls:
         return await self._task_view(found[ref])
 
     async def tell_task_id(self, asked: ApiRequest) -> object:
-        told: TaskIdPatch = asked.body
-        return await self._task_view(await self._intake.set_task_id(_task_ref(asked), told.task_id))
+        patch: TaskIdPatch = asked.body
+        return await self._task_view(await self._intake.set_task_id(_task_ref(asked), patch.task_id))
 
     async def cancel_task(self, asked: ApiRequest) -> object:
         return await self._task_view(await self._intake.cancel_task(_task_ref(asked)))

@@ -17,10 +17,10 @@ def peer_address(scope: Scope, trusted: Sequence[_Network]) -> str:
     """
     if not scope.get("client"):
         return "local"
-    told = str(scope["client"][0])
-    found = _parse_address(told)
+    connected = str(scope["client"][0])
+    found = _parse_address(connected)
     if found is None:
-        return told
+        return connected
     hops = b",".join(value for name, value in scope["headers"] if name == b"x-forwarded-for").split(b",")
     while hops and any(found in network for network in trusted):
         before = _parse_address(hops.pop().decode("latin-1").strip())
