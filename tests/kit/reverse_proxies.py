@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 from msgspec import Struct
 
-from kit.live_service import free_port, until
+from kit.live_service import PATIENCE_S, free_port, until
 
 PROXY = Path(__file__).parents[2] / "systemd" / "proxy"
 KINDS = ("caddy", "nginx")
@@ -41,7 +41,7 @@ class Front(Struct, frozen=True, eq=False):
         return f"http://localhost:{self.http}"
 
     def client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(trust_env=False, verify=self.trust, timeout=30)
+        return httpx.AsyncClient(trust_env=False, verify=self.trust, timeout=PATIENCE_S)
 
 
 def missing(kind: str) -> str | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from kit.commands import RECEIVER, environment
 from kit.fakes import NOW, Clock, a_task, put
+from kit.live_service import PATIENCE_S
 from receiver.core.types import TaskState
 from receiver.store import open_store
 from receiver.upkeep import backup
@@ -64,5 +65,10 @@ class Place:
 def run(*command: str, folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     """A command, to its end."""
     return subprocess.run(
-        [*RECEIVER, *command], cwd=folder, env=environment(**settings), capture_output=True, text=True, timeout=60
+        [*RECEIVER, *command],
+        cwd=folder,
+        env=environment(**settings),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
     )

@@ -3,11 +3,13 @@
 import subprocess
 from pathlib import Path
 
+from kit.live_service import PATIENCE_S
+
 HOME = Path(__file__).parents[2]
 
 
 def analyze(*args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["systemd-analyze", *args], capture_output=True, text=True, timeout=60)
+    return subprocess.run(["systemd-analyze", *args], capture_output=True, text=True, timeout=PATIENCE_S)
 
 
 def unit(name: str) -> str:

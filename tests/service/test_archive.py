@@ -13,6 +13,7 @@ import pytest
 
 from kit.archive_loop import DONE, JPEG, PICTURE_WAIT, Archiving, Site, answer, archiving, links, owed, png, serving
 from kit.fakes import NOW, a_task, got, put, says
+from kit.live_service import PATIENCE_S
 from kit.provider_server import Behave, hang
 from receiver.core.types import ArchiveState, Ending, Image, ImageCopy, OutcomeSource, Policy, Target, TaskState
 from receiver.pictures import fetch
@@ -102,7 +103,7 @@ async def test_a_settled_task_owes_its_pictures(rig: Archiving, site: Site) -> N
         images = tuple(Image(number, link) for number, link in enumerate(links(site, 2)))
         book.apply_outcome(ref, says(Ending.COMPLETED, images=images), OutcomeSource.POLL)
         await book.write_back()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while (await got(rig.store, ref)).archive is not ArchiveState.DONE:
             await listener.take_refs(1)
     stop.set()
@@ -362,7 +363,7 @@ async def test_what_is_recorded_is_not_fetched_again(rig: Archiving, site: Site)
 def test_a_start_imports_no_http_client() -> None:
     """It would cost 200 ms, which nobody needs before the first picture."""
     script = "import sys; import receiver.pictures.archive; sys.exit('httpx' in sys.modules or 'PIL' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", script], check=False, timeout=60).returncode == 0
+    assert subprocess.run([sys.executable, "-c", script], check=False, timeout=PATIENCE_S).returncode == 0
 
 
 async def test_no_client_can_be_made_and_then_one_can(

@@ -9,6 +9,7 @@ import h11
 import pytest
 
 from kit.archive_loop import LOOPBACK, answer, png, serving
+from kit.live_service import PATIENCE_S
 from kit.provider_server import Behave, listening
 from receiver.core.errors import NotFetched
 from receiver.pictures import fetch
@@ -65,7 +66,7 @@ async def test_informational_answers_without_an_end_are_not_listened_to(
     monkeypatch.setattr(h11.Connection, "next_event", counted)
     turns = asyncio.create_task(others())
     async with listening(endless(answers)) as port, fetching(tmp_path) as (client, files), files.open_pending() as part:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             with pytest.raises(NotFetched, match="headers without end") as refused:
                 await client.fetch_picture(f"http://127.0.0.1:{port}/0.png?sig=secret", part)
     turns.cancel()

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 import pytest
 from msgspec.structs import replace
 
+from kit.live_service import PATIENCE_S
 from kit.smtp_server import mailbox
 from receiver.core.types import MessageStyle, Target
 from receiver.notify.messages.message import BodyFormat, Message, MessageKind
@@ -112,7 +113,7 @@ def test_a_reply_that_is_long_but_ends_is_taken_and_so_is_the_next() -> None:
     reply = b"250-" + b"A" * 600 + b"\r\n"
     whole = reply * (bounded_io.REPLY_MOST_LINES - 1) + b"250 end\r\n"
     with flood(b"220 hi\r\n" + whole * 2, b"250 more\r\n", 0.05) as (_, port):
-        server = smtplib.SMTP("127.0.0.1", port, timeout=60)
+        server = smtplib.SMTP("127.0.0.1", port, timeout=PATIENCE_S)
         for _ in range(2):
             code, said = server.getreply()
             assert (code, said.count(b"\n")) == (250, bounded_io.REPLY_MOST_LINES - 1)

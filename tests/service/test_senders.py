@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
+from kit.live_service import PATIENCE_S
 from receiver.core.types import AttemptResult, Image, NoticeEvent, Report, Target
 from receiver.notify.messages.message import BodyFormat, Message, MessageKind
 from receiver.notify.messages.render import render
@@ -281,7 +282,7 @@ def test_an_abandoned_thread_does_not_keep_the_process() -> None:
         "print(asyncio.run(AppriseSender(timeout_s=0.3).send(target, message)).error)\n"
     )
 
-    ended = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=PATIENCE_S)
 
     assert ended.stdout.startswith("not finished within")
     assert ended.stderr == ""

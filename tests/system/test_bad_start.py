@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from kit.commands import RECEIVER, environment
+from kit.live_service import PATIENCE_S
 
 AGAIN, NEVER = 1, 2  # the exit statuses
 
@@ -27,7 +28,7 @@ def serve(
         env=environment(**{"DATABASE_URL": f"sqlite:///{folder}/receiver.db", **more}),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_S,
         pass_fds=fds,
     )
     [line] = done.stderr.splitlines()
@@ -111,7 +112,9 @@ def test_a_database_in_a_directory_that_is_not_there(tmp_path: Path) -> None:
     """A mistyped path is no place to begin anew."""
     status, line = serve(tmp_path, DATABASE_URL=f"sqlite:///{tmp_path}/nope/receiver.db")
     assert status == NEVER
-    assert line.startswith(f"the directory {tmp_path}/nope of the database receiver.db does not exist; create it with `mkdir -p ")
+    assert line.startswith(
+        f"the directory {tmp_path}/nope of the database receiver.db does not exist; create it with `mkdir -p "
+    )
     assert list(tmp_path.iterdir()) == []
 
 

@@ -20,7 +20,7 @@ import pytest
 
 from kit.database_faults import NOWHERE, locked, new_callback
 from kit.fakes import MINUTE, NOW, Clock, a_notice, a_ref, a_task, got, impatient, notices, owe, put
-from kit.live_service import Service, serving, until
+from kit.live_service import PATIENCE_S, Service, serving, until
 from kit.web import DONE, Served, callback_path, minted, opened, served
 from receiver.core.errors import StoreUnavailable
 from receiver.core.types import ArchiveState, Callback, NoticeState, TaskState
@@ -287,7 +287,7 @@ def refuses_to_start(path: Path) -> None:
     before = path.read_bytes()
     env = {**os.environ, "RECEIVER_DATABASE_URL": f"sqlite:///{path}"}
     command = [sys.executable, "-m", "receiver", "serve", "--port", "0"]
-    ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=False)
+    ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     [line] = ended.stderr.splitlines()
     assert ended.returncode == 2
     assert "the database is damaged" in line

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from msgspec import Struct
 
-from kit.live_service import SECRET, Service, until
+from kit.live_service import PATIENCE_S, SECRET, Service, until
 from receiver.tokens import Ring, new_ref
 
 pytestmark = pytest.mark.anyio
@@ -69,7 +69,7 @@ def why_not_traced() -> str | None:
     if shutil.which("strace") is None:
         return "strace is not installed"
     tried = subprocess.run(
-        ["strace", "-D", "-f", "-o", "/dev/null", "true"], capture_output=True, text=True, timeout=30
+        ["strace", "-D", "-f", "-o", "/dev/null", "true"], capture_output=True, text=True, timeout=PATIENCE_S
     )
     return f"tracing is forbidden here: {tried.stderr.strip()[:200]}" if tried.returncode or tried.stderr else None
 

@@ -10,6 +10,7 @@ import pytest
 from kit.archive_loop import JPEG, archiving, owed, png, serving
 from kit.commands import TESTS
 from kit.dying_archive import POINTS
+from kit.live_service import PATIENCE_S
 from receiver.core.types import ArchiveState
 from receiver.pictures.files import SHEET
 from receiver.store import open_store
@@ -29,7 +30,7 @@ async def test_nothing_is_lost_by_a_kill_while_archiving(tmp_path: Path, point: 
         ref = await owed(store, [site.link(f"/{number}.png") for number in range(3)])
         await store.close()
         died = await asyncio.create_subprocess_exec(sys.executable, *DYING, str(tmp_path), point, cwd=TESTS)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             assert await died.wait() == -signal.SIGKILL
         folder = tmp_path / "images" / ref[-2:] / ref
         for path in folder.iterdir():

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from kit.commands import TESTS
 from kit.dying_sheet import POINTS
 from kit.fakes import a_notice, a_ref, owe
+from kit.live_service import PATIENCE_S
 from kit.picture_files import BLUE, GREEN, RED, opened, plain
 from receiver.core.types import ImageCopy, NoticeEvent, NoticeState
 from receiver.pictures.files import SHEET, ArchiveFiles
@@ -38,7 +39,7 @@ async def a_digest(folder: Path) -> None:
 
 async def ran(folder: Path, point: str) -> int:
     died = await asyncio.create_subprocess_exec(sys.executable, *DYING, str(folder), point, cwd=TESTS)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         return await died.wait()
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from kit.live_service import PATIENCE_S
 from kit.web import BEARER, opened
 from receiver.web.app import create_app
 
@@ -31,7 +32,7 @@ _SCRAPED = ("job", "instance")  # added by Prometheus
 def promtool(*words: str) -> str:
     """What it prints; fails if it does."""
     assert PROMTOOL is not None
-    done = subprocess.run([PROMTOOL, *words], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([PROMTOOL, *words], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

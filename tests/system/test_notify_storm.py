@@ -15,8 +15,8 @@ import pytest
 
 from kit.commands import TESTS
 from kit.dying_outbox import POINTS
-from kit.fakes import a_ref, owe
-from kit.live_service import Sink, free_port, sinking, until
+from kit.fakes import a_ref, owe, steady
+from kit.live_service import PATIENCE_S, Sink, free_port, sinking, until
 from receiver.core.types import Notice, NoticeEvent, Policy, Report, Target
 from receiver.notify.dispatch import NoticeDispatcher
 from receiver.notify.messages.message import NoLinks
@@ -83,6 +83,7 @@ async def sending(store: Store, *targets: Target) -> AsyncIterator[None]:
         timeout_ms=round(TIMEOUT_S * 1000),
         links=NoLinks(),
         metrics=Metrics(),
+        watch=steady(wall_clock),
     )
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
@@ -162,7 +163,7 @@ async def test_a_kill_while_sending_or_digesting_loses_nothing_and_repeats_one_s
         for fuse in ((point, str(nth)), ("-", "1")):
             command = ["-m", "kit.dying_outbox", str(database), *fuse, first.url, second.url]
             process = await asyncio.create_subprocess_exec(sys.executable, *command, cwd=TESTS)
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE_S):
                 assert await process.wait() == (0 if fuse[0] == "-" else -signal.SIGKILL)
         for sink in (first, second):
             messages = [f"{got['title']} {got['message']}" for got in sink.got]

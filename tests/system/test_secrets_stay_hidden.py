@@ -170,7 +170,7 @@ async def drive(service: Service, tattler: Tattler, failing: int) -> list[str]:
         notices = (await service.got("notices", state="dead", limit="100"))["notices"]
         return len({notice["target"] for notice in notices}) >= failing
 
-    await until(dead, patience_s=60)
+    await until(dead, patience_s=PATIENCE_S)
     for path in ("tasks", "callbacks", "notices", "openapi.json"):
         await ask("GET", f"/api/v1/{path}", params={} if path.endswith("json") else {"limit": 100})
     for task in (await service.got("tasks"))["tasks"]:
@@ -274,7 +274,7 @@ def test_a_bad_setting_is_refused_without_showing_it(
         (tmp_path / "given").write_text(text)
         given = {f"{name}_FILE": str(tmp_path / "given")}
     done = subprocess.run(
-        [*RECEIVER, command], cwd=tmp_path, env=environment(**given), capture_output=True, text=True, timeout=60
+        [*RECEIVER, command], cwd=tmp_path, env=environment(**given), capture_output=True, text=True, timeout=PATIENCE_S
     )
     assert done.returncode in (1, 2)
     assert leaks(done.stdout + done.stderr) == []

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from kit.live_service import PATIENCE_S
 from kit.reports import ATTENTION, DONE, FAILED, HOSTILE, LOST, REF, SHEET, Pages, done, styled
 from receiver.core.types import MessageStyle, Report
 from receiver.notify.messages.message import BodyFormat, Message, MessageKind
@@ -195,7 +196,7 @@ def test_jinja2_is_not_imported_before_there_is_a_template() -> None:
         "sys.exit('jinja2' in sys.modules)"
     )
 
-    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=PATIENCE_S).returncode == 0
 
 
 def test_a_loop_knows_its_length_and_a_digest_of_many_is_within_the_bounds() -> None:
