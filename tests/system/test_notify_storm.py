@@ -4,9 +4,7 @@ import asyncio
 import contextlib
 import json
 import signal
-import statistics
 import sys
-import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -108,7 +106,6 @@ async def test_every_notice_arrives_once_the_bad_times_are_over_and_the_healthy_
 ) -> None:
     """500, refused connections, hanging, dripping, for less than the schedule: nothing is lost, nobody else is slow."""
     bad = {how: BadSink(how) for how in ("fails", "refuses", "hangs", "drips")}
-    late_ms: list[float] = []  # of this test itself: what the machine costs, whoever it is
     async with contextlib.AsyncExitStack() as stack:
         healthy = await stack.enter_async_context(sinking())
         for how, sink in bad.items():
@@ -121,10 +118,14 @@ async def test_every_notice_arrives_once_the_bad_times_are_over_and_the_healthy_
         await owe(store, a_told("healthy", "warm"))  # with the first message Apprise is loaded
         await until(lambda: some_told(healthy))
         for number in range(EACH):
-            began = time.monotonic()
             await owe(store, *(a_told(target.name, f"task-{number}-") for target in targets))
             await asyncio.sleep(TROUBLE_S / EACH)
-            late_ms.append((time.monotonic() - began - TROUBLE_S / EACH) * 1000)
+
+        async def healthy_has_all() -> bool:
+            return {it.state for it in await store.notices.page(limit=1000) if it.target == "healthy"} == {"sent"}
+
+        await until(healthy_has_all)
+        assert not any(sink.got for sink in bad.values()), "it had to wait for the others"
         await bad["refuses"].open()
         for sink in bad.values():
             sink.well.set()
@@ -139,9 +140,6 @@ async def test_every_notice_arrives_once_the_bad_times_are_over_and_the_healthy_
     for sink in bad.values():
         for number in range(EACH):
             assert any(f"task-{number}-" in title for title in sink.got)
-    told = [it for it in found if it.target == "healthy" and it.report.label != "warm"]
-    waits = [it.sent_at - it.created_at for it in told if it.sent_at]
-    assert statistics.quantiles(waits, n=20)[18] < 1_000 + 3 * max(late_ms)
 
 
 async def some_told(sink: Sink) -> bool:
