@@ -340,8 +340,8 @@ def test_a_full_disk_is_one_line_that_does_not_ask_for_root(machine: Machine, mo
     monkeypatch.setattr(placing.os, "fsync", fsync)  # type: ignore[attr-defined]  # it imports os
     done = machine.install("--public-url", URL)
     assert done.exit_code == 1
-    told = f"receiver: cannot change {machine.root}/etc/receiver/receiver.toml: No space left on device; free some space"
-    assert told in done.output
+    told = f"cannot change {machine.root}/etc/receiver/receiver.toml: No space left on device; free some space"
+    assert f"receiver: {told}" in done.output
     assert (snapshot(machine.root), machine.calls()) == ({}, [])
     full = False
     assert machine.install("--public-url", URL).exit_code == 0

@@ -84,7 +84,7 @@ class BoundedProtocol(FastPathProtocol):
     """
 
     patience_s: float
-    crowd: ConnectionLimiter
+    limiter: ConnectionLimiter
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
@@ -102,7 +102,7 @@ class BoundedProtocol(FastPathProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
         super().connection_made(transport)
-        self._let_in = self.crowd.try_enter(self._peer_host())
+        self._let_in = self.limiter.try_enter(self._peer_host())
         if not self._let_in:
             self.close_with(_TOO_MANY_CONNECTIONS)
             return
@@ -114,7 +114,7 @@ class BoundedProtocol(FastPathProtocol):
         if self._stuck is not None:
             self._stuck.cancel()
         if self._let_in:
-            self.crowd.leave(self._peer_host())
+            self.limiter.leave(self._peer_host())
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:

@@ -1,11 +1,11 @@
-"""How connections end when the service stops, so that a restart loses no request.
+"""Graceful close: how connections end when the service stops, so that a restart loses no request.
 
-A connection that is closed over a request that nobody has read is reset, and whoever sent it cannot know what became of
-it. So none is closed that has just been opened or used, or that has bytes waiting; only ones long quiet go at once.
+Closing a connection over an unread request resets it, and its sender cannot know what became of it. So a connection
+that was just opened or used, or has bytes waiting, is not closed; only those that were quiet for a while are, at once.
 
 Whether bytes wait and the end of our side are two system calls in a row, with no turn of the event loop between them.
-A request can still cross that end on its way. It is read, so that nobody is reset: a callback is stored, though its
-answer reaches nobody; any other request is not begun, and its sender can repeat it.
+A request can still cross that end on its way. It is read, so that there is no reset: a callback is stored, though its
+answer is lost; any other request is not begun, and its sender can repeat it.
 """
 
 import asyncio
@@ -27,14 +27,14 @@ LINGER_S = 0.2
 
 
 class GracefulProtocol(BoundedProtocol):
-    """A connection that `shutdown` ends, in this order of questions:
+    """A connection that `shutdown` ends by these rules:
 
-    1. An answer is owed: it is given, and then the connection ends.
-    2. It is quiet for `WARM_S`, and nothing waits in the kernel: it ends at once.
-    3. Else it is looked at again after `WARM_S`, and ends unless it is owed an answer by then.
+    1. If an answer is owed, it is given, and then the connection ends.
+    2. If it was quiet for `WARM_S` and nothing waits in the kernel, it ends at once.
+    3. Otherwise it is checked again after `WARM_S`, and ends unless an answer is owed by then.
 
     A connection that was idle for too long ends the same way, also when nothing stops.
-    `last_call` holds for connections that the listener had taken when it closed, and that come to life only then.
+    `last_call` is for connections that the listener had accepted when it closed, and that start only then.
     """
 
     last_call = False

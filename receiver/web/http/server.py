@@ -48,7 +48,7 @@ async def run_uvicorn(
 
     class ServingProtocol(GracefulProtocol):
         patience_s = timeout_s
-        crowd = ConnectionLimiter(proxies)
+        limiter = ConnectionLimiter(proxies)
         leaving = draining
 
     ServingProtocol.whole = staticmethod(whole)
