@@ -100,7 +100,7 @@ def _list_checks(settings: Settings, file: Path) -> Iterator[tuple[str, _Check, 
 def _check_settings(settings: Settings, ring: Ring | None) -> Iterator[Finding]:
     warnings = []
     if wrong := config.why_unreachable(settings):
-        yield findings.failure(*_split_remedy(wrong))
+        yield findings.failure(wrong.problem, wrong.remedy or _UNIT_REMEDY)
     elif settings.public_url.startswith("http://") and config.is_public(settings.public_url):
         warnings.append(("PUBLIC_URL is http://: callbacks and links can be read in transit", "serve it by https://"))
     if settings.provider_url.startswith("http://") and config.is_public(settings.provider_url):
@@ -233,8 +233,3 @@ def _named_secret_files(settings: Settings, file: Path, env: Mapping[str, str]) 
             yield setting.name, Path(path)
         elif settings.source_of(setting.name) == f"credential {setting.name.lower()}":
             yield setting.name, Path(env["CREDENTIALS_DIRECTORY"], setting.name.lower())
-
-
-def _split_remedy(text: str) -> tuple[str, str]:
-    what, _, remedy = text.rpartition("; ")
-    return what, remedy

@@ -229,7 +229,7 @@ async def _log_start(settings: Settings, parts: ServiceParts, port: int, news: I
 
 def _startup_warnings(settings: Settings, port: int) -> Iterator[str]:
     if warning := config.why_unreachable(settings):
-        yield warning
+        yield str(warning)
     elif settings.source_of("PUBLIC_URL") == "default" and urlsplit(settings.public_url).port != port:
         yield f"the service listens on port {port}, callback URLs say {settings.public_url}: set RECEIVER_PUBLIC_URL"
     if settings.provider_key is None:

@@ -253,8 +253,8 @@ def secret_values(settings: Settings) -> tuple[str, ...]:
     return (*given, *(text for text in single if text))
 
 
-def why_unreachable(settings: Settings) -> str | None:
-    """A one-line warning if the provider cannot reach PUBLIC_URL, else None.
+def why_unreachable(settings: Settings) -> SettingsError | None:
+    """Why the provider cannot reach PUBLIC_URL, if it cannot: a warning, not a reason to refuse the start.
 
     Judged by the two URLs alone, without DNS.
     """
@@ -262,9 +262,10 @@ def why_unreachable(settings: Settings) -> str | None:
     if ours >= theirs:
         return None
     where = ("this machine", "a private network")[ours]
-    return (
+    return SettingsError(
         f"PUBLIC_URL ({settings.public_url}) is an address of {where}, so the provider at {settings.provider_url} "
-        f"can never call back; set {ENV_PREFIX}PUBLIC_URL to a URL that it can reach, or submit with poll_only"
+        "can never call back",
+        remedy=f"set {ENV_PREFIX}PUBLIC_URL to a URL that it can reach, or submit with poll_only",
     )
 
 

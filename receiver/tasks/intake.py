@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from receiver.client.schemas import NewTask
-from receiver.core.errors import RequestRefused
+from receiver.core.errors import ReceiverError, RequestRefused
 from receiver.core.types import Clock, OutcomeSource, Policy, Task, TaskOrigin, TaskState
 from receiver.providers import models
 from receiver.providers.registry import DEFAULT_PROVIDER
@@ -36,7 +36,7 @@ class TaskIntake:
         metrics: Metrics,
         *,
         public_url: str,
-        unreachable: str | None,
+        unreachable: ReceiverError | None,
     ) -> None:
         self._store = store
         self._metrics = metrics
@@ -196,7 +196,8 @@ class TaskIntake:
         if not self._policy.can_poll:
             raise RequestRefused(422, "no_key", "submitting needs a provider key", remedy="set PROVIDER_KEY")
         if self._unreachable is not None and not asked.poll_only:
-            raise RequestRefused(422, "unreachable", self._unreachable, "poll_only")
+            refused = self._unreachable
+            raise RequestRefused(422, "unreachable", refused.problem, "poll_only", remedy=refused.remedy)
         known = [target.name for target in self._policy.targets]
         for name in asked.targets or ():
             if name not in known:

@@ -269,7 +269,7 @@ class TestPlatforms:
 def test_a_public_url_that_the_provider_cannot_reach_is_warned_about(public: str, provider: str, warned: bool) -> None:
     warning = why_unreachable(load_settings({"RECEIVER_PUBLIC_URL": public, "RECEIVER_PROVIDER_URL": provider}))
     assert (warning is not None) is warned
-    assert warning is None or "set RECEIVER_PUBLIC_URL" in warning
+    assert warning is None or "set RECEIVER_PUBLIC_URL" in str(warning)
 
 
 def test_upkeep_beside_a_unit_is_told_whose_database_it_is_to_keep(
