@@ -41,7 +41,7 @@ def hint_gap(step: int) -> int | None:
 def submit_gap(tries: int, *, retry_after: int | None, jitter: float) -> int:
     """The wait before a task is submitted again after `tries` (≥ 1) failed submissions."""
     gap = add_jitter(SUBMIT_BACKOFF[min(tries, len(SUBMIT_BACKOFF)) - 1], jitter)
-    return max(gap, min(retry_after or 0, RETRY_AFTER_MOST))
+    return max(gap, min(retry_after or gap, RETRY_AFTER_MOST))
 
 
 def notify_gap(schedule: Sequence[int], tries: int, *, jitter: float) -> int | None:

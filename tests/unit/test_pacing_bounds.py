@@ -158,6 +158,25 @@ def test_a_notice_whose_time_has_come_waits_only_for_its_turn() -> None:
     assert waits(rests=0) is None
 
 
+NIGHT = Target(name="t", url="json://t/", quiet=QuietHours(0, 60, "UTC"))
+MIDNIGHT = NOW - NOW % (24 * HOUR) + 24 * HOUR
+
+
+def test_a_notice_that_is_tried_again_outside_of_the_quiet_hours_does_not_wait_for_these() -> None:
+    assert waits(NIGHT, due_at=MIDNIGHT - 1, attempts=1) == ("retry", MIDNIGHT - 1 - NOW)
+    assert waits(NIGHT, due_at=MIDNIGHT + HOUR, attempts=1) == ("quiet", MIDNIGHT + HOUR - NOW)
+    assert waits(NIGHT, due_at=MIDNIGHT + HOUR + 1, attempts=1) == ("retry", MIDNIGHT + HOUR + 1 - NOW)
+
+
+def test_once_the_quiet_hours_are_over_a_due_notice_waits_for_nothing() -> None:
+    queue = TargetQueue("t")
+    over = MIDNIGHT + HOUR
+    assert notice_wait(a_notice("t", due_at=NOW), NIGHT, queue, over, over) is None
+    just_before = notice_wait(a_notice("t", due_at=NOW), NIGHT, queue, over - 1, over - 1)
+    assert just_before is not None
+    assert (just_before.why.value, just_before.until) == ("quiet", over)
+
+
 # -- rates --
 
 
@@ -221,3 +240,9 @@ def test_hours_that_end_in_a_time_that_clocks_leap_over_end_with_the_leap_itself
     hours = QuietHours(0, minute, zone)
     assert quiet_until(hours, utc(before)) == utc(leap)
     assert quiet_until(hours, utc(leap)) is None
+
+
+@pytest.mark.parametrize("minute", range(121, 180))
+def test_hours_may_end_at_any_minute_of_the_skipped_hour(minute: int) -> None:
+    hours = QuietHours(0, minute, "Europe/Berlin")
+    assert quiet_until(hours, utc("2026-03-29 00:59:59.999")) == utc("2026-03-29 01:00")
