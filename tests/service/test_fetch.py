@@ -135,6 +135,7 @@ async def test_the_next_address_is_tried_where_one_takes_no_connection(tmp_path:
         here = FetchAllowlist(networks=(ip_network("127.0.0.0/8"),))
         async with rigged(tmp_path, here, resolve=names(cdn=["127.0.0.9", "127.0.0.1"])) as rig:
             await rig.kept(f"http://cdn.example:{site.port}/0.png")
+        assert site.asked == ["/0.png"]
 
 
 async def test_tls_is_spoken_with_the_name_and_not_with_the_address(tmp_path: Path) -> None:
@@ -192,7 +193,11 @@ async def test_no_connection_serves_a_second_name(tmp_path: Path) -> None:
         (answer(b"<svg xmlns='http://www.w3.org/2000/svg'/>"), "127.0.0.1 sent something that is not a picture", True),
         (answer(b"x"), "127.0.0.1 sent something that is not a picture", True),
         (answer(b""), "127.0.0.1 sent an empty body", False),
-        (answer(PICTURE, 200, "Content-Encoding: gzip"), "127.0.0.1 sent it compressed, though we did not accept that", True),
+        (
+            answer(PICTURE, 200, "Content-Encoding: gzip"),
+            "127.0.0.1 sent it compressed, though we did not accept that",
+            True,
+        ),
         (answer(b"", 200, "Content-Length: 1048577"), "the picture is larger than 1 MiB", True),
         (answer(b"", 200, "Content-Length: 99999999999999999999"), "the picture is larger than 1 MiB", True),
         (answer(png(0, 1 << 20), 200, "Content-Length: 1"), "", True),

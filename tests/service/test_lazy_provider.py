@@ -85,6 +85,9 @@ async def test_without_a_client_nothing_is_sent_and_the_next_call_tries_again(mo
         await late.close()
 
 
-async def test_one_that_was_never_called_closes_too() -> None:
-    """A service without work ends like any other."""
+async def test_one_that_was_never_called_closes_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service without work ends like any other, and opens nothing for it."""
+    opened: list[object] = []
+    monkeypatch.setattr("receiver.providers.http_client.open_client", lambda *given, **more: opened.append(given))
     await LazyProvider(PROVIDERS["vtrix"], "https://cloud.example/", KEY, clock=lambda: NOW).close()
+    assert opened == []

@@ -62,7 +62,8 @@ async def test_a_writer_cancelled_at_its_begin_leaves_no_open_transaction(store:
         await wait_all_tasks_blocked()
         writing.cancel()
     await asyncio.gather(writing, return_exceptions=True)
-    await put(store, a_task(task_id=None))
+    await put(store, task := a_task(task_id=None))
+    assert task in await store.tasks.page()
 
 
 async def test_reading_cannot_write(store: SqliteStore) -> None:
@@ -135,8 +136,11 @@ async def test_a_second_process_is_kept_out(store: SqliteStore, tmp_path: Path) 
 
 
 async def test_the_lock_is_given_back(tmp_path: Path) -> None:
-    for _ in range(2):
-        await (await open_store(tmp_path / "r.db")).close()
+    for opened in range(2):
+        store = await open_store(tmp_path / "r.db")
+        await put(store, a_task(task_id=None))
+        assert len(await store.tasks.page()) == opened + 1
+        await store.close()
 
 
 async def test_a_newer_schema_is_refused_and_left_as_it_is(tmp_path: Path) -> None:

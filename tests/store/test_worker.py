@@ -8,6 +8,7 @@ import pytest
 from anyio import wait_all_tasks_blocked
 
 from kit.fakes import NOW, Clock
+from kit.live_service import PATIENCE_S
 from receiver.core.errors import StoreUnavailable
 from receiver.service import worker
 from receiver.store import Store, Topic
@@ -151,13 +152,15 @@ async def test_what_comes_due_between_the_two_looks_is_claimed_at_once(store: St
     assert loop.ended == ["came due just now"]
 
 
-async def test_what_is_due_soon_is_claimed_without_a_wake(store: Store) -> None:
+async def test_what_is_due_soon_is_claimed_without_a_wake(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "INTERVAL_S", 3600.0)
     loop = FakeLoop()
     loop.due = NOW + 1
     running = Running(store, loop)
     await loop.idle.wait()
     loop.idle.clear()
-    await loop.idle.wait()  # would take the interval of thirty seconds, or for ever
+    await asyncio.wait_for(loop.idle.wait(), PATIENCE_S)
+    assert loop.claims >= 2
     loop.due = None
     await running.stop()
 

@@ -217,8 +217,7 @@ async def down_and_up(service: Service, reason: str, begin: Callable[[], object]
 async def test_an_io_error_is_503_and_passes(tmp_path: Path) -> None:
     """The kernel refuses every write beyond the first byte of a file: EFBIG, which SQLite tells as an I/O error."""
     async with serving(tmp_path, NOWHERE) as service:
-        assert service._process is not None
-        pid = service._process.pid
+        pid = service.pid
         soft, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
         await down_and_up(
             service,

@@ -200,9 +200,13 @@ def test_an_abstract_socket_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize("address", ["", "/nowhere/notify"])
-def test_nobody_need_be_there_to_be_told(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_need_be_there_to_be_told(
+    address: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And nothing is said about it: it is so at every start without systemd."""
     monkeypatch.setenv("NOTIFY_SOCKET", address)
     systemd.sd_notify("READY=1")
+    assert caplog.records == []
 
 
 def test_the_watchdog_is_kept_only_where_systemd_wants_it_of_this_process() -> None:

@@ -242,7 +242,10 @@ def test_no_work_fails_for_want_of_a_log() -> None:
     """A log on a pipe that nobody reads, or on a full disk: the line is lost, and nothing else."""
 
     class Broken:
+        tried = 0
+
         def write(self, text: str) -> int:
+            self.tried += 1
             raise BrokenPipeError
 
         flush = write
@@ -253,6 +256,7 @@ def test_no_work_fails_for_want_of_a_log() -> None:
         setup_logging(broken, tty=False)  # type: ignore[arg-type]  # as much of a stream as is needed
         try:
             logging.getLogger("receiver.tests").error("nobody reads this")
+            assert broken.tried
         finally:
             root = logging.getLogger()
             root.removeHandler(root.handlers[-1])
