@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
 from itertools import islice
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -19,14 +20,17 @@ Json = dict[str, Any]
 
 ID_MOST = 200  # characters, like the next two
 MESSAGE_MOST = 2_000
-URL_MOST = 4_096
+URL_MOST = 16_384
 RAW_MOST = 4_096  # bytes of JSON
 _ITEMS_MOST = 64  # of each object and list in `bounded_raw`
 
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 _URL = re.compile(
-    r"https?://[^\s\x00-\x20\x7f-\x9f\ud800-\udfff/?#][^\s\x00-\x20\x7f-\x9f\ud800-\udfff]*", re.IGNORECASE
+    r"https?://[^\s\x00-\x20\x7f-\x9f\ud800-\udfff/?#]+(?:[/?#][^\x00-\x1f\x7f-\x9f\ud800-\udfff]*)?",
+    re.IGNORECASE,
 )
+_BLANK = re.compile(r"\s")
+_LINE_BREAKS = re.compile(r"[\t\r\n]+")
 _PERCENT = re.compile(r"(\d{1,9}(?:\.\d{1,18})?) ?(%?)", re.ASCII)
 _TOKEN = re.compile(
     r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.[\w-]{32}", re.ASCII
@@ -34,20 +38,26 @@ _TOKEN = re.compile(
 _decode_strictly = msgspec.json.Decoder().decode
 
 
-def decode_object(body: bytes) -> Json | None:
-    """The JSON object of a body, or None.
+def decode_value(body: bytes | str) -> object:
+    """The JSON value of a body, or None.
 
-    What the strict decoder refuses (half a surrogate pair, NaN, a byte order mark, bytes that are not UTF-8, a bare
-    newline in a text) is read again leniently: a sloppy sender must not cost us results.
+    What the strict decoder refuses (half a surrogate pair, NaN, a byte order mark, UTF-16, bytes that are not UTF-8, a
+    bare newline in a text) is read again leniently: a sloppy sender must not cost us results.
     """
-    value: object
     try:
-        value = _decode_strictly(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        try:
-            value = json.loads(body.decode("utf-8-sig", "replace"), strict=False)
-        except (ValueError, RecursionError):
-            return None
+        return _decode_strictly(body)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        pass
+    try:
+        text = body if isinstance(body, str) else body.decode(json.detect_encoding(body), "replace")
+        return json.loads(text.removeprefix("\ufeff"), strict=False)
+    except (ValueError, RecursionError):
+        return None
+
+
+def decode_object(body: bytes | str) -> Json | None:
+    """The JSON object of a body, or None: what `decode_value` reads, if it is one."""
+    value = decode_value(body)
     return value if isinstance(value, dict) else None
 
 
@@ -94,11 +104,17 @@ def parse_int(value: object) -> int | None:
 
 
 def parse_url(value: object) -> str | None:
-    """An http or https URL with a host; None if longer than `URL_MOST`, since a cut URL is useless."""
-    if not isinstance(value, str):
+    """An http or https URL with a host, its blanks escaped; None if longer than `URL_MOST`, since a cut URL is useless.
+
+    Line breaks and tabs inside are dropped, as browsers do.
+    """
+    if not isinstance(value, str) or len(value) > 2 * URL_MOST:
         return None
-    value = value.strip()
-    return value if len(value) <= URL_MOST and _URL.fullmatch(value) else None
+    value = _LINE_BREAKS.sub("", value.strip())
+    if not _URL.fullmatch(value):
+        return None
+    url = _BLANK.sub(lambda blank: quote(blank[0]), value)
+    return url if len(url) <= URL_MOST else None
 
 
 def parse_progress(value: object) -> float | None:

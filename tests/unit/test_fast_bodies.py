@@ -12,14 +12,34 @@ from receiver.providers.vtrix import bodies, bodies_fast
 
 TEXTS = st.sampled_from(["", " ", "image", "a job", "é", "\x7f", "\\", "x" * 201, "https://cdn.example/1.png"])
 URLS = st.sampled_from(
-    ["https://cdn.example/0.png", "http://a", "https:///x", "HTTPS://a", "https://a b", " https://a", "ftp://a", ""]
+    [
+        "https://cdn.example/0.png",
+        "http://a",
+        "https:///x",
+        "HTTPS://a",
+        "https://a b",
+        "https://a/b c",
+        " https://a",
+        "ftp://a",
+        "",
+    ]
 )
 ANYTHING: st.SearchStrategy[Any] = (
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS | st.just({}) | st.just([1])
 )
+METADATA = st.sampled_from([{"jobId": "m"}, {"provider": {"jobId": "p"}}, {"provider_context": {"job_id": "c"}}])
 ITEMS = st.fixed_dictionaries(
     {"url": URLS | ANYTHING},
-    optional={"type": TEXTS | ANYTHING, "jobId": TEXTS | ANYTHING, "job_id": TEXTS, "image_url": URLS, "id": TEXTS},
+    optional={
+        "type": TEXTS | ANYTHING,
+        "jobId": TEXTS | st.just("provider_task_id") | ANYTHING,
+        "job_id": TEXTS,
+        "image_url": URLS,
+        "imageUrl": URLS,
+        "id": TEXTS,
+        "content": ANYTHING | st.just([{"url": "https://cdn.example/2.png"}]),
+        "metadata": ANYTHING | METADATA,
+    },
 )
 CHANGES = st.fixed_dictionaries(
     {},
@@ -33,10 +53,12 @@ CHANGES = st.fixed_dictionaries(
         "usage": st.fixed_dictionaries({}, optional={"cost": TEXTS | st.sampled_from(["0.05", 0.05, "-1", "1e3"])})
         | st.just({"cost": "0.05", "discount": 1})
         | ANYTHING,
-        "metadata": st.just({"jobId": "m"}) | ANYTHING,
+        "metadata": METADATA | ANYTHING,
         "error": st.just({"code": 0}) | ANYTHING,
         "progress": st.sampled_from([0, 0.5, 1, 45, "45%", -1]) | ANYTHING,
         "urls": st.lists(URLS, max_size=2),
+        "audits": st.lists(TEXTS, max_size=2),
+        "provider_error": st.just({"code": 5}) | ANYTHING,
         "data": ANYTHING,
         "code": ANYTHING,
     },

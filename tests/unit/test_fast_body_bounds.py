@@ -39,7 +39,7 @@ def with_item(**fields: object) -> dict[str, Any]:
         with_images(1),
         with_images(64),
         {"output": [*with_images(1)["output"], {"content": []}, *with_images(2)["output"]]},
-        with_item(url="https://a/" + "x" * 4_086),
+        with_item(url="https://a/" + "x" * 16_374),
         with_item(type="t", jobId="j", job_id=None, image_url=None),
     ],
 )
@@ -69,7 +69,7 @@ def test_what_is_usual_is_read_the_quick_way_and_means_the_same(changes: dict[st
         {"output": []},
         with_images(0),
         with_images(65),
-        with_item(url="https://a/" + "x" * 4_087),
+        with_item(url="https://a/" + "x" * 16_375),
         with_item(url="ftp://a"),
         with_item(type=""),
         with_item(jobId=""),

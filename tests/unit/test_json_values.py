@@ -32,7 +32,7 @@ TOKEN = "0199c0de-0000-7000-8000-000000000001." + "A-b_" * 8
 
 
 def test_what_is_kept_is_bounded() -> None:
-    assert (ID_MOST, MESSAGE_MOST, URL_MOST, RAW_MOST) == (200, 2_000, 4_096, 4_096)
+    assert (ID_MOST, MESSAGE_MOST, URL_MOST, RAW_MOST) == (200, 2_000, 16_384, 4_096)
 
 
 # -- bodies --
@@ -131,8 +131,8 @@ def test_an_id_is_whole_or_nothing(value: object, known: str | None) -> None:
     [
         ("https://a", "https://a"),
         (" HTTP://a/b?c#d ", "HTTP://a/b?c#d"),
-        ("https://a/" + "x" * 4_086, "https://a/" + "x" * 4_086),
-        ("https://a/" + "x" * 4_087, None),
+        ("https://a/" + "x" * 16_374, "https://a/" + "x" * 16_374),
+        ("https://a/" + "x" * 16_375, None),
         ("https://", None),
         ("https:///x", None),
         ("https://a b", None),

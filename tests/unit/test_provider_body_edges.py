@@ -7,6 +7,7 @@ import pytest
 from kit.provider_bodies import TASK, URL, read, without
 from receiver.core.types import Ending, Image, TaskError
 from receiver.providers.vtrix import bodies
+from receiver.providers.vtrix.error_parts import NO_REASON
 
 
 def error_of(body: dict[str, object]) -> tuple[str | None, str]:
@@ -41,7 +42,7 @@ def test_a_message_beside_zero_or_200_is_no_complaint(code: int, complains: bool
 
 
 def test_an_error_needs_a_code_or_a_message() -> None:
-    assert error_of(without("output", status="failed", error={"code": 5})) == ("000000005", bodies.NO_REASON)
+    assert error_of(without("output", status="failed", error={"code": 5})) == ("000000005", NO_REASON)
     assert error_of(without("output", status="failed", error={"message": "m"})) == (None, "m")
     assert read(without("output", error={"details": [1]})).ending is Ending.COMPLETED
 
@@ -55,7 +56,7 @@ def test_an_error_without_a_code_takes_the_one_beside_it_but_not_the_envelopes()
 
 def test_the_first_of_several_complaints_is_told() -> None:
     assert error_of({"status": "failed", "detail": ["first", "last"]}) == (None, "first")
-    assert error_of({"status": "failed", "detail": [["nested"], "last"]}) == (None, bodies.NO_REASON)
+    assert error_of({"status": "failed", "detail": [["nested"], "last"]}) == (None, NO_REASON)
 
 
 def test_a_failure_keeps_its_error_even_if_there_are_pictures() -> None:

@@ -14,6 +14,9 @@ from kit.provider_bodies import TASK, URL, read, without
 from receiver.core.types import Ending, Outcome, OutcomeShape
 from receiver.providers.json_values import RAW_MOST
 from receiver.providers.vtrix import bodies
+from receiver.providers.vtrix.error_parts import CODE_KEYS, REASON_KEYS
+from receiver.providers.vtrix.picture_places import LIST_KEYS, PICTURE_PLACES, URL_KEYS
+from receiver.providers.vtrix.status_words import STATUS_WORDS
 
 # Values
 
@@ -88,7 +91,7 @@ def test_everything_is_bounded() -> None:
     assert read(without("output", status="s" * 99)).status == "s" * 99
     assert len(read({"status": "s" * 999}).status) == 100
     assert read({"status": "x", "id": "i" * 201}).job_id is None
-    assert read(without(output=[{"content": [{"url": URL + "a" * 4096}]}])).images == ()
+    assert read(without(output=[{"content": [{"url": URL + "a" * 16_384}]}])).images == ()
     error = read(without("output", status="failed", error={"message": "m" * 9_000, "more": ['"\\'] * 9_000})).error
     assert error is not None
     assert len(error.message) == 2_000
@@ -187,9 +190,7 @@ def test_what_does_not_complain_is_no_refusal(body: bytes) -> None:
 # Anything at all
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=[]))
-WORDS = st.sampled_from(
-    [*bodies.STATUS_WORDS, "COMPLETED", "JobStatusFail", "200", URL, "45%", "1e9", "8004007098", "\ud800"]
-)
+WORDS = st.sampled_from([*STATUS_WORDS, "COMPLETED", "JobStatusFail", "200", URL, "45%", "1e9", "8004007098", "\ud800"])
 SOME_KEYS = (
     "data",
     "payload",
@@ -208,9 +209,10 @@ TABLES = (
     bodies.ID_KEYS,
     bodies.STATUS_KEYS,
     bodies.PROGRESS_KEYS,
-    bodies.CODE_KEYS,
-    bodies.REASON_KEYS,
-    bodies.URL_KEYS,
+    CODE_KEYS,
+    REASON_KEYS,
+    URL_KEYS,
+    LIST_KEYS,
 )
 KEYS = st.sampled_from(
     [
@@ -218,7 +220,7 @@ KEYS = st.sampled_from(
         "created_at",
         "comment",
         "discount",
-        *(key for table in (*TABLES, *bodies.PICTURE_PLACES) for key in table),
+        *(key for table in (*TABLES, *PICTURE_PLACES) for key in table),
     ]
 )
 VALUES = st.recursive(SCALARS | WORDS, lambda it: st.lists(it, max_size=4) | st.dictionaries(KEYS, it, max_size=6))
@@ -236,7 +238,8 @@ def storable(outcome: Outcome | None) -> None:
     assert outcome.progress is None or 0 <= outcome.progress <= 1
     assert outcome.created_at is None or 0 < outcome.created_at < 2**63
     assert outcome.usage is None or outcome.usage.cost is None or outcome.usage.cost.is_finite()
-    assert (outcome.shape is OutcomeShape.TASK) == (outcome.task_id is not None)
+    assert outcome.shape is not OutcomeShape.TASK or outcome.task_id is not None
+    assert len(outcome.doubt or "") < 200
 
 
 @given(st.dictionaries(KEYS, VALUES, max_size=8))

@@ -1,74 +1,39 @@
 """Parses what a body says about a task, in any shape, into an `Outcome`: callbacks, poll replies, submission answers.
 
-Open this file when the provider changes its format. The tables below have the status words and the places to look, from
-the pages and clients of a dozen services. It never raises, and what it returns can be stored (see `json_values`).
-Whether an outcome is believed depends on its shape, and is left to `core.decide`.
+Open this file when the provider changes its format; `status_words`, `picture_places` and `error_parts` have the words
+and the places to look, from the pages and clients of a dozen services. It never raises, and what it returns can be
+stored (see `json_values`). Whether an outcome is believed depends on its shape and its doubt, and is left to
+`core.decide`: reading is generous, but only the provider's own task object in its documented place has the shape TASK.
 """
 
 import re
-from collections.abc import Iterable, Iterator
-from itertools import islice
 
 import msgspec
 
 from receiver.core.types import Ending, Image, Outcome, OutcomeShape, TaskError
 from receiver.providers import json_values
+from receiver.providers.body_decoding import as_object, decode_body
 from receiver.providers.json_values import Json
 from receiver.providers.vtrix import bodies_fast
+from receiver.providers.vtrix.error_parts import NO_REASON, error_field, reason_elsewhere
+from receiver.providers.vtrix.picture_places import PictureSearch, find_job_id
+from receiver.providers.vtrix.status_words import ending_of
 
 STATUS_MOST = 100  # characters
-IMAGES_MOST = 64
 
-# Letter case, hyphens and the prefixes of `_PREFIXES` do not matter. A word that is not listed means running.
-# The numbers are from the upstream's job object, and the run-together words from its comments.
-_SAYS = {
-    Ending.COMPLETED: "completed succeeded success succeed finished ok 2",
-    Ending.FAILED: """failed failure fail error moderated timeout requesttimeout reject textreject badprompt
-        invalidparameter invalidimagepromptlink imagepromptdenied duplicateimage maxconcurrentlimited
-        creditnotenough 3""",
-    Ending.CANCELLED: "canceled cancelled",
-    Ending.RUNNING: """queued pending staged starting created submitted not_start processing running in_progress
-        progress 1""",
-}
-STATUS_WORDS = {word: ending for ending, words in _SAYS.items() for word in words.split()}
-_PREFIXES = ("jobstatus", "task_status_")
-
-# Where to look in a level, in this order. The levels are the body and its `data`, `payload` and `….task`.
+# Where to look in a level, in this order. The levels are the body and the objects in `_INNER_KEYS`.
 ID_KEYS = ("id", "task_id", "taskId", "jobId", "job_id", "jobid", "request_id")
-JOB_ID_KEYS = ("jobId", "job_id")
 STATUS_KEYS = ("status", "task_status", "state")
 PROGRESS_KEYS = ("progress", "percentage", "progress_percent")
-PICTURE_PLACES = (
-    ("output",),
-    ("outputs",),
-    ("urls",),
-    ("output", "image_urls"),  # `output.image_url` is the grid
-    ("results",),
-    ("resultUrls",),
-    ("images",),
-    ("image_urls",),
-    ("task_result", "images"),
-    ("result", "urls"),
-)
-URL_KEYS = ("url", "image_url")
-CODE_KEYS = ("code", "error_code", "error_type")
-MESSAGE_KEYS = ("error_message", "message", "raw_message", "detail", "msg", "reason")
-REASON_KEYS = (
-    "message",
-    "detail",
-    "status",
-    "msg",
-    "failReason",
-    "fail_reason",
-    "reason",
-    "task_status_msg",
-    "comment",
-)
-NO_REASON = "the provider gave no reason"
+_ANSWER_ID_KEYS = ("id", "task_id", "taskId")
+_INNER_KEYS = ("data", "payload", "task", "job", "body")
+_RESULT_KEYS = ("result", "response", "output")  # levels too, if no other has a status
 
 # A body with one of these and without `output` is not a task object, whatever else it has.
 _FOREIGN_KEYS = ("urls", "results", "resultUrls", "images", "image_urls", "task_result", "result", "payload", "data")
 _TASK_STATUS = re.compile(r"(?!jobstatus)[a-z][\w -]{0,99}", re.ASCII | re.IGNORECASE)
+_NO_PICTURE = "no picture was found in it"
+_NO_STATUS = "it has no status"
 
 
 def parse_body(body: bytes) -> Outcome | None:
@@ -78,16 +43,30 @@ def parse_body(body: bytes) -> Outcome | None:
 
 def parse_any_body(body: bytes) -> Outcome | None:
     """The same without the short cut for the usual body."""
-    top = json_values.decode_object(body)
-    if top is None:
+    found = decode_body(body)
+    if found is None:
         return None
-    return _task_outcome(top) if _is_task_object(top) else _foreign_outcome(top)
+    return _task_outcome(found.value) if found.plain and _is_task_object(found.value) else _foreign_outcome(found.value)
+
+
+def parse_reply(body: bytes, task_id: str) -> Outcome | None:
+    """The outcome in the reply to our own poll about `task_id`, in any shape; None if there is none, or if the reply
+    does not have this id."""
+    outcome = parse_body(body)
+    if outcome is None or outcome.task_id == task_id:
+        return outcome
+    found = decode_body(body)
+    levels = _nested_levels(found.value, (*_INNER_KEYS, *_RESULT_KEYS)) if found and outcome.task_id is None else ()
+    if not any(json_values.parse_id(level.get(key)) == task_id for level in levels for key in ID_KEYS):
+        return None
+    return msgspec.structs.replace(outcome, task_id=task_id)
 
 
 def parse_accepted(body: bytes) -> Outcome | None:
-    """The outcome in the answer to our own submission, or None without an `id`. Anything with an `id` is believed."""
-    top = json_values.decode_object(body)
-    task_id = json_values.parse_id(top.get("id")) if top else None
+    """The outcome in the answer to our own submission, or None without an id. Anything with an id is believed."""
+    found = decode_body(body)
+    top = found.value if found else None
+    task_id = json_values.parse_id(json_values.first_value((top,), _ANSWER_ID_KEYS)) if top else None
     if top is None or task_id is None:
         return None
     if _is_task_object(top):
@@ -96,15 +75,22 @@ def parse_accepted(body: bytes) -> Outcome | None:
     return msgspec.structs.replace(outcome, shape=OutcomeShape.TASK, task_id=task_id, job_id=None)
 
 
+def is_task_object(body: bytes) -> bool:
+    """Whether a body is the provider's own task object."""
+    found = decode_body(body)
+    return found is not None and found.plain and _is_task_object(found.value)
+
+
 def parse_refusal(body: bytes) -> TaskError | None:
     """The error in a provider's answer: `error`, or else `message`, `detail` or `status.message`, or else None."""
-    top = json_values.decode_object(body)
-    if top is None:
+    found = decode_body(body)
+    if found is None:
         return None
-    if (error := _error_field(top)) or top.get("code") in (0, 200):  # {"code": 0, "message": "success"} is not an error
+    top = found.value
+    if (error := error_field(top)) or top.get("code") in (0, 200):  # {"code": 0, "message": "success"} is not an error
         return error
-    error = _reason_elsewhere(top)
-    return error if error and STATUS_WORDS.get(_normalise_word(error.message), Ending.FAILED) is Ending.FAILED else None
+    error = reason_elsewhere(top)
+    return error if error and ending_of(error.message) in (None, Ending.FAILED) else None
 
 
 # The provider's own task object
@@ -131,25 +117,33 @@ def _is_task_object(top: Json) -> bool:
 
 def _task_outcome(top: Json) -> Outcome:
     status: str = top["status"]
-    ending = STATUS_WORDS.get(_normalise_word(status), Ending.RUNNING)
-    metadata = top.get("metadata")
-    job_id = (
-        json_values.parse_id(json_values.first_value((metadata,), JOB_ID_KEYS)) if isinstance(metadata, dict) else None
-    )
-    images = _parse_images(top.get("output") or top.get("outputs"), job_id)
-    ending, error = _weigh_error(ending, (top,), images)
+    known = ending_of(status)
+    search = PictureSearch(find_job_id({"metadata": top.get("metadata")}))
+    images, shape = search.in_value(_contents(top.get("output") or top.get("outputs"))), OutcomeShape.TASK
+    progress = json_values.parse_progress(top.get("progress"))
+    if known is Ending.COMPLETED and not images and error_field(top) is None:
+        images = search.in_places((top,)) or search.anywhere(top)
+        shape = OutcomeShape.OTHER if images else shape  # not in their documented place
+    ending, error, doubt = _weigh_end(known, status, (top,), images, search, progress)
     return Outcome(
         ending=ending,
-        shape=OutcomeShape.TASK,
+        shape=shape,
         status=json_values.clean_text(status, STATUS_MOST),
         task_id=json_values.parse_id(top["id"]),
         model=json_values.short_text(top.get("model")),
         created_at=json_values.parse_created_at(top.get("created_at")),
-        progress=json_values.parse_progress(top.get("progress")),
+        progress=progress,
         images=images,
         error=error,
         usage=json_values.parse_usage(top.get("usage")),
+        doubt=doubt,
     )
+
+
+def _contents(output: object) -> object:
+    """The documented blocks of an output: only what stands in their `content`, if that is a list."""
+    blocks = output if isinstance(output, list) else []
+    return [item for block in blocks if isinstance(content := block.get("content"), list) for item in content]
 
 
 # All other shapes
@@ -160,43 +154,49 @@ def _foreign_outcome(top: Json) -> Outcome | None:
     status = _find_status(levels)
     code = _envelope_code(top) if status is None else None
     if status is None and code is None:
-        return None
+        deeper = _nested_levels(top, (*_INNER_KEYS, *_RESULT_KEYS))
+        status = _find_status(deeper)
+        levels = levels if status is None else deeper
     shape = _guess_shape(top, status, wrapped=len(levels) > 1)
-    job_id = next(
-        (
-            found
-            for level in reversed(levels)
-            if (found := json_values.parse_id(json_values.first_value((level,), ID_KEYS)))
-        ),
-        None,
-    )
-    images = _find_images(levels, job_id if shape is not OutcomeShape.OTHER else None)
-    if status is not None:
-        ending = _refine_ending(status, json_values.first_value(levels, ("comment",)))
-    elif code in (0, 200):
-        ending = Ending.COMPLETED if images else Ending.RUNNING
-    else:
-        ending = Ending.FAILED
-    ending, error = _weigh_error(ending, levels, images)
+    job_id = next((found for level in reversed(levels) if (found := _first_id(level))), None)
+    search = PictureSearch(job_id if shape is not OutcomeShape.OTHER else None)
+    known = _known_ending(status, code, levels)
+    images = search.in_places(levels) if known is not Ending.RUNNING else ()
+    if status is None and code is None and not images:
+        return None
+    if known is Ending.COMPLETED and not images and not any(map(error_field, levels)) and not search.moderated:
+        images = search.anywhere(top)
+    progress = json_values.parse_progress(json_values.first_value(levels, PROGRESS_KEYS))
+    if code in (0, 200) and not images:
+        known = Ending.RUNNING
+    ending, error, doubt = _weigh_end(known, status or "", levels, images, search, progress)
+    if known is None and not images and ending is Ending.RUNNING and shape is OutcomeShape.JOB and _is_bad(status):
+        error = next(filter(None, map(reason_elsewhere, levels)), TaskError(None, NO_REASON))
+        ending, doubt = Ending.FAILED, _unknown_status(status or "")
     return Outcome(
         ending=ending,
         shape=shape,
-        status=str(code) if status is None else status,
+        status=status if status is not None else "" if code is None else str(code),
         job_id=job_id,
         model=json_values.short_text(json_values.first_value(levels, ("model",))),
         created_at=json_values.parse_created_at(json_values.first_value(levels, ("created_at",))),
-        progress=json_values.parse_progress(json_values.first_value(levels, PROGRESS_KEYS)),
+        progress=progress,
         images=images,
         error=error,
         usage=json_values.parse_usage(json_values.first_value(levels, ("usage",))),
+        doubt=doubt,
     )
 
 
-def _nested_levels(top: Json) -> tuple[Json, ...]:
+def _nested_levels(top: Json, keys: tuple[str, ...] = _INNER_KEYS) -> tuple[Json, ...]:
     """The objects that may describe the task, innermost first."""
-    inner = [value for key in ("data", "payload") if isinstance(value := top.get(key), dict)]
+    inner = [level for key in keys if (value := top.get(key)) and (level := as_object(value)) is not None]
     tasks = [value for level in inner if isinstance(value := level.get("task"), dict)]
     return (*tasks, *inner, top)
+
+
+def _first_id(level: Json) -> str | None:
+    return json_values.parse_id(json_values.first_value((level,), ID_KEYS))
 
 
 def _find_status(levels: tuple[Json, ...]) -> str | None:
@@ -208,9 +208,10 @@ def _find_status(levels: tuple[Json, ...]) -> str | None:
             if (number := json_values.parse_int(value)) is not None:
                 return str(number)
     name = levels[-1].get("event")
-    if isinstance(name, str) and _normalise_word(name) in STATUS_WORDS:
-        return json_values.clean_text(name.strip(), STATUS_MOST)
-    return "error" if any(_error_field(level) for level in levels) else None
+    for word in (name, re.split(r"[.:/]", name)[-1]) if isinstance(name, str) else ():
+        if ending_of(word) is not None:
+            return json_values.clean_text(word.strip(), STATUS_MOST)
+    return "error" if any(error_field(level) for level in levels) else None
 
 
 def _envelope_code(top: Json) -> int | None:
@@ -227,119 +228,59 @@ def _guess_shape(top: Json, status: str | None, *, wrapped: bool) -> OutcomeShap
     return OutcomeShape.OTHER
 
 
-def _refine_ending(status: str, comment: object) -> Ending:
-    """The ending by status and comment: a comment tells a cancellation from a failure, and explains unknown numbers."""
-    ending = STATUS_WORDS.get(_normalise_word(status), Ending.RUNNING)
+def _known_ending(status: str | None, code: int | None, levels: tuple[Json, ...]) -> Ending | None:
+    """The ending by status and comment, or else by an envelope's code; None if neither is known. A comment tells a
+    cancellation from a failure, and explains unknown numbers."""
+    if status is None:
+        return None if code is None else Ending.COMPLETED if code in (0, 200) else Ending.FAILED
+    ending = ending_of(status)
+    comment = json_values.first_value(levels, ("comment",))
     if isinstance(comment, str):
-        remark = STATUS_WORDS.get(_normalise_word(comment), ending)
-        if (status.isdigit() and status not in STATUS_WORDS) or (ending, remark) == (Ending.FAILED, Ending.CANCELLED):
+        remark = ending_of(comment)
+        if (status.isdigit() and ending is None) or (ending, remark) == (Ending.FAILED, Ending.CANCELLED):
             return remark
     return ending
 
 
-def _find_images(levels: tuple[Json, ...], job_id: str | None) -> tuple[Image, ...]:
-    for level in levels:
-        for place in PICTURE_PLACES:
-            found: object = level
-            for key in place:
-                found = found.get(key) if isinstance(found, dict) else None
-            if images := _parse_images(found, job_id):
-                return images
-    return ()
+def _is_bad(status: str | None) -> bool:
+    """Whether it is a number that the upstream's clients take for a failure: any but 0 and those that are known."""
+    return status is not None and status.isdigit() and status not in ("0", "200")
 
 
-# The parts
+# The end
 
 
-def _parse_images(found: object, job_id: str | None) -> tuple[Image, ...]:
-    """The usable images of a list of URLs, items or blocks of items. Unusable ones still count in the numbering."""
-    if not isinstance(found, list):
-        return ()
-    places = enumerate(islice(_image_items(found), IMAGES_MOST))
-    return tuple(image for place, item in places if (image := _parse_image(place, item, job_id)))
-
-
-def _image_items(blocks: Iterable[object]) -> Iterator[object]:
-    for block in blocks:
-        if not (isinstance(block, dict) and "content" in block):
-            yield block
-        elif isinstance(content := block["content"], list):
-            yield from content
-
-
-def _parse_image(place: int, item: object, job_id: str | None) -> Image | None:
-    if not isinstance(item, dict):
-        url = json_values.parse_url(item)
-        return Image(place, url, "image", job_id) if url else None
-    url = json_values.parse_url(item.get(URL_KEYS[0]) or json_values.first_value((item,), URL_KEYS))
-    if url is None:
-        return None
-    own_id = json_values.parse_id(item.get(JOB_ID_KEYS[0]) or json_values.first_value((item,), JOB_ID_KEYS))
-    return Image(place, url, json_values.short_text(item.get("type")) or "image", own_id or job_id)
-
-
-def _weigh_error(
-    ending: Ending, levels: tuple[Json, ...], images: tuple[Image, ...]
-) -> tuple[Ending, TaskError | None]:
-    """The ending and the error, after weighing one against the other.
+def _weigh_end(
+    known: Ending | None,
+    status: str,
+    levels: tuple[Json, ...],
+    images: tuple[Image, ...],
+    search: PictureSearch,
+    progress: float | None,
+) -> tuple[Ending, TaskError | None, str | None]:
+    """The ending, the error and the doubt, after weighing them against each other; `known`: what the status says.
 
     An `error` alone means nothing, since successes carry an empty one. But one service reports failures as COMPLETED.
+    An unknown word beside pictures or an error says an end, which is only guessed.
     """
-    if ending is Ending.RUNNING or (ending is Ending.COMPLETED and images):
-        return ending, None
-    error = next((found for level in levels if (found := _error_field(level))), None)
-    if ending is Ending.COMPLETED:
-        return (Ending.FAILED, error) if error else (ending, None)
-    error = error or next((found for level in levels if (found := _reason_elsewhere(level))), None)
-    return ending, error or (TaskError(None, NO_REASON) if ending is Ending.FAILED else None)
+    if known is Ending.RUNNING:
+        return known, None, None
+    error = None if known is Ending.COMPLETED and images else next(filter(None, map(error_field, levels)), None)
+    if known is None:
+        unfinished = progress is not None and progress < 1
+        if unfinished or not (images or error):
+            return Ending.RUNNING, None, None
+        doubt = _unknown_status(status) if status else _NO_STATUS
+        return (Ending.COMPLETED, None, doubt) if images else (Ending.FAILED, error, doubt)
+    if known is Ending.COMPLETED:
+        if images:
+            return known, None, None
+        if error is None and search.moderated:
+            error = TaskError(None, f"every picture failed the moderation: {search.moderated}")
+        return (Ending.FAILED, error, None) if error else (known, None, search.why_none or _NO_PICTURE)
+    error = error or next(filter(None, map(reason_elsewhere, levels)), None)
+    return known, error or (TaskError(None, NO_REASON) if known is Ending.FAILED else None), None
 
 
-def _error_field(level: Json) -> TaskError | None:
-    """The error in the key `error`, a text or an object. Code 0, or neither code nor message, is no error."""
-    value = level.get("error")
-    if not value:
-        return None
-    found_code = json_values.first_value((value,), CODE_KEYS) if isinstance(value, dict) else None
-    code, message = json_values.parse_code(found_code), _message_text(value)
-    if (code is None and not message) or json_values.is_zero_code(found_code):
-        return None
-    return _make_error(code or json_values.parse_code(json_values.first_value((level,), CODE_KEYS[1:])), message, value)
-
-
-def _reason_elsewhere(level: Json) -> TaskError | None:
-    """The error elsewhere in a level, if `error` says nothing: the first of the message keys."""
-    for key in ("error", *REASON_KEYS):
-        value = level.get(key)
-        if key == "status" and not isinstance(value, dict):
-            continue
-        if message := _message_text(value):
-            found_code = json_values.first_value((value, level) if isinstance(value, dict) else (level,), CODE_KEYS)
-            code = (
-                None
-                if json_values.is_zero_code(found_code) or json_values.parse_int(found_code) == 200
-                else json_values.parse_code(found_code)
-            )
-            return _make_error(code, message, {it: level[it] for it in ("code", key) if it in level})
-    return None
-
-
-def _make_error(code: str | None, message: str | None, raw: object) -> TaskError:
-    return TaskError(code, json_values.mask_tokens(message or NO_REASON), json_values.bounded_raw(raw))
-
-
-def _message_text(value: object) -> str | None:
-    if isinstance(value, list) and value and not isinstance(value[0], list):
-        return _message_text(value[0])
-    if isinstance(value, dict):
-        texts = (value.get(key) for key in MESSAGE_KEYS)
-        value = next((text for text in texts if isinstance(text, str) and text.strip()), None)
-    return (json_values.clean_text(value.strip(), json_values.MESSAGE_MOST) or None) if isinstance(value, str) else None
-
-
-def _normalise_word(text: str) -> str:
-    if text in STATUS_WORDS:
-        return text
-    word = text.strip().lower().replace("-", "_").replace(" ", "_")
-    for prefix in _PREFIXES:
-        word = word.removeprefix(prefix)
-    return word
+def _unknown_status(status: str) -> str:
+    return f"its status {json_values.clean_text(status, 40)!r} is unknown"

@@ -13,8 +13,8 @@ from msgspec import Meta, Struct
 
 from receiver.core.types import Ending, Image, Outcome, OutcomeShape, Usage
 from receiver.providers import json_values
+from receiver.providers.vtrix.picture_places import IMAGES_MOST, PLACEHOLDER_IDS
 
-_IMAGES_MOST = 64
 _Word = Annotated[str, Meta(min_length=1, max_length=json_values.ID_MOST)]
 
 
@@ -24,6 +24,8 @@ class _ImageItem(Struct, gc=False):
     jobId: _Word | None = None  # noqa: N815 - the provider's name
     job_id: None = None
     image_url: None = None
+    content: None = None
+    metadata: None = None
 
 
 class _ContentBlock(Struct, gc=False):
@@ -33,6 +35,8 @@ class _ContentBlock(Struct, gc=False):
 class _TaskMetadata(Struct, gc=False):
     jobId: None = None  # noqa: N815 - the provider's name
     job_id: None = None
+    provider: None = None
+    provider_context: None = None
 
 
 class _TaskUsage(Struct, gc=False):
@@ -66,7 +70,9 @@ def parse_completed(body: bytes) -> Outcome | None:
     except (msgspec.MsgspecError, RecursionError):
         return None
     items = [item for block in task.output for item in block.content]
-    if not 0 < len(items) <= _IMAGES_MOST or not all(_is_url(item.url) for item in items):
+    if not 0 < len(items) <= IMAGES_MOST or not all(_is_url(item.url) for item in items):
+        return None
+    if any(item.jobId in PLACEHOLDER_IDS for item in items):
         return None
     usage = task.usage
     return Outcome(
