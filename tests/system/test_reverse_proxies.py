@@ -204,7 +204,7 @@ async def test_without_the_socket_unit_caddy_waits_for_the_service(tmp_path: Pat
 
 async def test_its_log_tells_no_token(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Though it tells that the service is away."""
-    monkeypatch.setattr("front.PROXY", impatient(tmp_path))
+    monkeypatch.setattr("kit.reverse_proxies.PROXY", impatient(tmp_path))
     async with fronted(kind, free_port(), tmp_path) as front, front.client() as client:
         for path in ("/callbacks/the-token", "/images/ref/0.png?mac=the-token", "/healthz"):
             assert (await client.get(f"{front.url}{path}")).status_code == 502
