@@ -113,9 +113,10 @@ async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """A good answer that takes a second or more to come through."""
-    writer.write(http(200, TASK + b" " * 100)[:-100])
-    for _ in range(100):
-        writer.write(b" ")
+    answer = http(200, b" " * 100 + TASK)
+    writer.write(answer[: -len(TASK) - 100])
+    for place in range(-len(TASK) - 100, -1):
+        writer.write(answer[place : place + 1])
         await writer.drain()
         await asyncio.sleep(0.01)
 

@@ -1,5 +1,6 @@
 """Polls on the wire, and what of our secrets ever comes back out."""
 
+import gzip
 import json
 
 import pytest
@@ -81,10 +82,11 @@ async def test_a_poll_that_gets_the_task_object_has_its_outcome() -> None:
         (http(500), PollResult.NOTHING),
         (http(503, b'{"message": "busy"}'), PollResult.NOTHING),
         (http(302, b"", "Location: /"), PollResult.NOTHING),
-        (http(200, b"<html>"), PollResult.NOTHING),
-        (http(200, b'{"id": "abc", "status": 2, "urls": ["https://cdn.example/0.png"]}'), PollResult.NOTHING),
+        (http(200, b"<html>"), PollResult.UNREADABLE),
+        (http(200), PollResult.UNREADABLE),
+        (http(200, b'{"id": "abd", "status": 2, "urls": ["https://cdn.example/0.png"]}'), PollResult.UNREADABLE),
         (http(200, TASK.replace(b"abc", b"abd")), PollResult.NOTHING),
-        (http(200, TASK + b" " * BODY_MOST), PollResult.NOTHING),
+        (http(200, TASK + b" " * BODY_MOST), PollResult.UNREADABLE),
     ],
 )
 async def test_what_the_reply_to_a_poll_means(answer: bytes, heard: PollResult) -> None:
@@ -92,6 +94,14 @@ async def test_what_the_reply_to_a_poll_means(answer: bytes, heard: PollResult) 
         reply = await vtrix.poll("abc")
     assert reply.result is heard
     assert reply.outcome is None
+
+
+@pytest.mark.parametrize("coding", ["", "gzip", "br"])
+@pytest.mark.parametrize("body", [TASK, gzip.compress(TASK)], ids=["plain", "gzip"])
+async def test_a_reply_is_read_whatever_its_content_encoding_is(coding: str, body: bytes) -> None:
+    async with standing(http(202, body, f"Content-Encoding: {coding}")) as (_, vtrix):
+        reply = await vtrix.poll("abc")
+    assert (reply.result, reply.body) == (PollResult.OUTCOME, TASK)
 
 
 async def test_a_busy_poll_tells_when_to_come_back() -> None:

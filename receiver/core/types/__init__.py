@@ -19,7 +19,7 @@ from receiver.core.types.notices import (
     Target,
 )
 from receiver.core.types.policy import ConfirmMode, Decision, Policy, Retention
-from receiver.core.types.provider_replies import PollReply, PollResult, SubmitAnswer, SubmitResult
+from receiver.core.types.provider_replies import PollReply, PollResult, RefusalCause, SubmitAnswer, SubmitResult
 from receiver.core.types.tasks import (
     ArchiveState,
     Callback,
@@ -63,6 +63,7 @@ __all__ = [
     "PollReply",
     "PollResult",
     "QuietHours",
+    "RefusalCause",
     "Report",
     "Retention",
     "Send",

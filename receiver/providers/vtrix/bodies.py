@@ -15,7 +15,7 @@ from receiver.providers import json_values
 from receiver.providers.body_decoding import as_object, decode_body
 from receiver.providers.json_values import Json
 from receiver.providers.vtrix import bodies_fast
-from receiver.providers.vtrix.error_parts import NO_REASON, error_field, reason_elsewhere
+from receiver.providers.vtrix.error_parts import CODE_KEYS, MESSAGE_KEYS, NO_REASON, error_field, reason_elsewhere
 from receiver.providers.vtrix.picture_places import PictureSearch, find_job_id
 from receiver.providers.vtrix.status_words import ending_of
 
@@ -32,6 +32,7 @@ _RESULT_KEYS = ("result", "response", "output")  # levels too, if no other has a
 # A body with one of these and without `output` is not a task object, whatever else it has.
 _FOREIGN_KEYS = ("urls", "results", "resultUrls", "images", "image_urls", "task_result", "result", "payload", "data")
 _TASK_STATUS = re.compile(r"(?!jobstatus)[a-z][\w -]{0,99}", re.ASCII | re.IGNORECASE)
+_NOBODY_KNOWS = re.compile(r"0*(?:5[0-9][0-9]|408|429)")  # codes like the statuses of HTTP that leave it open
 _NO_PICTURE = "no picture was found in it"
 _NO_STATUS = "it has no status"
 
@@ -75,10 +76,45 @@ def parse_accepted(body: bytes) -> Outcome | None:
     return msgspec.structs.replace(outcome, shape=OutcomeShape.TASK, task_id=task_id, job_id=None)
 
 
+def parse_inner_id(body: bytes) -> Outcome | None:
+    """The outcome of an answer to our own submission that has an id inside an envelope only; it may be another's."""
+    found = decode_body(body)
+    levels = _nested_levels(found.value)[:-1] if found else ()
+    ids = (json_values.parse_id(json_values.first_value((level,), _ANSWER_ID_KEYS)) for level in levels)
+    task_id = next(filter(None, ids), None)
+    if task_id is None:
+        return None
+    return Outcome(ending=Ending.RUNNING, shape=OutcomeShape.WRAPPED, status="", task_id=task_id)
+
+
 def is_task_object(body: bytes) -> bool:
     """Whether a body is the provider's own task object."""
     found = decode_body(body)
     return found is not None and found.plain and _is_task_object(found.value)
+
+
+def is_complaint(body: bytes) -> bool:
+    """Whether a body without an id says that something went wrong: by an `error`, or by a code beside a message.
+
+    A message alone may as well say that all went well, and a code like 504 that nobody knows.
+    """
+    found, error = decode_body(body), parse_refusal(body)
+    if found is None or error is None or _NOBODY_KNOWS.fullmatch(error.code or ""):
+        return False
+    return error.code is not None or error_field(found.value) is not None
+
+
+def error_texts(body: bytes) -> tuple[str, ...]:
+    """The texts in which an answer may name the reason of a refusal."""
+    found = decode_body(body)
+    if found is None:
+        return ()
+    places = (found.value, *(found.value.get(key) for key in ("error", "provider_error", "status", "data", "detail")))
+    values = (
+        place.get(key) for place in places if isinstance(place, dict) for key in (*CODE_KEYS, *MESSAGE_KEYS, "error")
+    )
+    texts = [*values, *(place for place in places if isinstance(place, str))]
+    return tuple([text[: json_values.MESSAGE_MOST] for text in texts if isinstance(text, str)])
 
 
 def parse_refusal(body: bytes) -> TaskError | None:

@@ -21,7 +21,6 @@ from receiver.core.schedule import RETRY_AFTER_MOST
 from receiver.core.types import (
     Clock,
     Outcome,
-    OutcomeShape,
     PollReply,
     PollResult,
     SubmitAnswer,
@@ -29,19 +28,15 @@ from receiver.core.types import (
     TaskError,
 )
 from receiver.providers.address import check_url_and_key
+from receiver.providers.content_coding import unpack
 from receiver.providers.vtrix import bodies
+from receiver.providers.vtrix.answers import judge_reply, judge_submission
 
 CONNECT_S = 10.0
 SUBMIT_S = 30.0  # in total; the official clients wait as long
 POLL_S = 10.0
 BODY_MOST = 1 << 20  # bytes of an answer
 TEXT_MOST = 300  # characters of `SubmitAnswer.text` and `PollReply.text`
-
-_BUSY = 429
-_UNAVAILABLE = 503
-_UNKNOWN = 404
-_REFUSED = frozenset({400, 404, 413, 422})
-_UNAUTHORIZED = frozenset({401, 402, 403})
 
 _TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")  # it goes into a path, and may come from a foreign body
 _ANY_URL = re.compile(r"https?:\S+", re.IGNORECASE)
@@ -50,11 +45,12 @@ _SECRET_LEAST = 16  # characters; a shorter last path segment is not a token, an
 
 
 class _HttpExchange(Struct, frozen=True):
-    """One request and its answer. `status` 0: there was none. `body` None: it is missing, or too large."""
+    """One request and its answer. `status` 0: there was none. `body`: unpacked, as far as it came; empty if it is too
+    large. `fault`: why not all of it came."""
 
     sent: bool
     status: int = 0
-    body: bytes | None = None
+    body: bytes = b""
     retry_after: str | None = None
     fault: str = ""
 
@@ -126,7 +122,7 @@ class Vtrix:
                 "Authorization": f"Bearer {self._key}",
                 "User-Agent": f"receiver/{__version__}",
                 "Accept": "application/json",
-                "Accept-Encoding": "identity",  # the size of a compressed answer cannot be bounded
+                "Accept-Encoding": "identity",  # an answer that is packed all the same is unpacked within bounds
                 **({"Content-Type": "application/json"} if content is not None else {}),
             },
             # `connect` applies twice, to TCP and to TLS. Both together end before the deadline, because a cancelled TLS
@@ -134,48 +130,46 @@ class Vtrix:
             timeout=httpx.Timeout(deadline_s, connect=min(self._connect_s, deadline_s / 3), pool=deadline_s / 6),
             extensions={"trace": note_sent},
         )
-        status, retry_after, body, fault = 0, None, None, ""
+        status, retry_after, coding, arrived, fault = 0, None, "", bytearray(), ""
         try:
             async with asyncio.timeout(deadline_s):
                 response = await self._client.send(request, stream=True, follow_redirects=False)
                 async with aclosing(response):
                     status, retry_after = response.status_code, response.headers.get("retry-after")
-                    body = await _read_bounded(response)
+                    coding = response.headers.get("content-encoding", "")
+                    await _read_bounded(response, arrived)
         except (httpx.HTTPError, OSError) as error:  # OSError: timeouts, and TLS errors that httpx does not wrap
             fault = f"{type(error).__name__}: {error}".rstrip(": ")
-        if body is not None:
-            body = _redact_echoes(body, secrets)
-        return _HttpExchange(sent, status, body, retry_after, fault)
+        body = unpack(bytes(arrived), BODY_MOST, coding) or b""
+        return _HttpExchange(sent, status, _redact_echoes(body, secrets), retry_after, fault)
 
 
-async def _read_bounded(response: httpx.Response) -> bytes | None:
-    """The body, or None if it is too large, or compressed although we asked for identity."""
-    if response.headers.get("content-encoding", "identity").lower() != "identity":
-        return None
-    body = bytearray()
+async def _read_bounded(response: httpx.Response, arrived: bytearray) -> None:
+    """Add the body to `arrived`, so that what came before a fault is kept: it may have the id of what was paid for. One
+    byte beyond `BODY_MOST` is enough to know that it is too large."""
     async with aclosing(response.aiter_raw()) as chunks:  # type: ignore[type-var]  # httpx says iterator, it is a generator
         async for chunk in chunks:
-            body += chunk
-            if len(body) > BODY_MOST:
-                return None
-    return bytes(body)
+            arrived += chunk[: BODY_MOST + 1 - len(arrived)]
+            if len(arrived) > BODY_MOST:
+                return
 
 
 def _to_answer(got: _HttpExchange, now: int) -> SubmitAnswer:
     """What the answer to a submission means."""
     if not got.sent:
         return SubmitAnswer(SubmitResult.NOT_SENT, _log_line(got, None))
-    body = got.body or b""
-    outcome, error = bodies.parse_accepted(body), bodies.parse_refusal(body)
-    taken = _classify_submission(got.status, outcome, error)
-    if taken is SubmitResult.REFUSED:
-        error = error or TaskError(None, _describe_refusal(got.status, body))
+    meant = judge_submission(got.status, got.body)
+    error = meant.error
+    if error is None and meant.result in (SubmitResult.REFUSED, SubmitResult.UNAUTHORIZED):
+        error = TaskError(None, _describe_refusal(got.status, got.body))
     return SubmitAnswer(
-        taken,
-        _log_line(got, error, outcome),
-        outcome=outcome,
+        meant.result,
+        _log_line(got, meant.error, meant.outcome),
+        outcome=meant.outcome,
         error=error,
-        retry_after_ms=retry_after_ms(got.retry_after, now) if taken is SubmitResult.BUSY else None,
+        retry_after_ms=retry_after_ms(got.retry_after, now) if meant.result is SubmitResult.BUSY else None,
+        cause=meant.cause,
+        may_be_own=meant.may_be_own,
     )
 
 
@@ -183,35 +177,15 @@ def _describe_refusal(status: int, body: bytes) -> str:
     """A message for a refusal without the provider's own error: it may come from another server altogether."""
     prose = _plain_text(body)
     said = f"HTTP {status}: {prose}" if prose else f"the provider answered HTTP {status}"
-    return f"{said} (is PROVIDER_URL right?)" if status == _UNKNOWN else said
-
-
-def _classify_submission(status: int, outcome: Outcome | None, error: TaskError | None) -> SubmitResult:
-    if status == _BUSY or (status == _UNAVAILABLE and error):
-        return SubmitResult.BUSY
-    if status in _REFUSED or (status == httpx.codes.OK and error and not outcome):
-        return SubmitResult.REFUSED
-    if status in _UNAUTHORIZED:
-        return SubmitResult.UNAUTHORIZED
-    return SubmitResult.TAKEN if status == httpx.codes.OK and outcome else SubmitResult.UNCLEAR
+    return f"{said} (is PROVIDER_URL right?)" if status == httpx.codes.NOT_FOUND else said
 
 
 def _to_reply(got: _HttpExchange, task_id: str, now: int) -> PollReply:
     """What the reply to a poll means. A task object with another id means nothing."""
-    body = got.body or b""
-    if got.status == httpx.codes.OK:
-        outcome = bodies.parse_body(body)
-        if outcome and outcome.shape is OutcomeShape.TASK and outcome.task_id == task_id:
-            return PollReply(PollResult.OUTCOME, _log_line(got, outcome.error, outcome), outcome, body)
-    heard = PollResult.NOTHING
-    if got.status == _BUSY:
-        heard = PollResult.BUSY
-    elif got.status == _UNKNOWN:
-        heard = PollResult.UNKNOWN
-    elif got.status in _UNAUTHORIZED:
-        heard = PollResult.UNAUTHORIZED
+    heard, outcome = judge_reply(got.status, got.body, task_id, whole=not got.fault)
+    error = outcome.error if outcome else bodies.parse_refusal(got.body)
     wait = retry_after_ms(got.retry_after, now) if heard is PollResult.BUSY else None
-    return PollReply(heard, _log_line(got, bodies.parse_refusal(body)), None, body, wait)
+    return PollReply(heard, _log_line(got, error, outcome), outcome, got.body, wait)
 
 
 def retry_after_ms(value: str | None, now: int) -> int | None:
