@@ -18,6 +18,7 @@ from typing import Any
 
 from bench.history import MODEL, make_history, time_after
 from bench.samples import TableRow, completed_body
+from receiver.core.clock_check import ClockWatch
 from receiver.core.types import AttemptResult, Notice, NoticeEvent, Policy, Report, Target, Task, TaskState, Verdict
 from receiver.notify.dispatch import NoticeDispatcher
 from receiver.notify.messages.message import Message, NoLinks
@@ -47,13 +48,15 @@ class MeasuredStore:
         metrics = Metrics()
         never: Any = None  # never called: the benchmark only claims
         self.ingest = CallbackIngest(store, default_adapter().parse, policy, self.clock, metrics)
-        self.sweep = SweepLoop(store, never, policy, self.clock, metrics=metrics)
+        watch = ClockWatch(self.clock, self.clock)
+        self.sweep = SweepLoop(store, never, policy, self.clock, watch=watch, metrics=metrics)
         self.notify = NoticeDispatcher(
             *(store, _InstantSender(), policy, self.clock),
             schedule_ms=[_MINUTE],
             timeout_ms=_MINUTE,
             links=NoLinks(),
             metrics=metrics,
+            watch=watch,
         )
 
     def clock(self) -> int:

@@ -18,6 +18,7 @@ from bench.load import pack_requests
 from bench.processes import SERVER_CORE, port_of, start_module, start_process
 from bench.samples import TableRow, fill_store, service_env, waiting_tasks
 from bench.throughput import callback_requests, load_server
+from receiver.core.clock_check import ClockWatch
 from receiver.core.types import Policy, Retention
 from receiver.pictures.files import ArchiveFiles
 from receiver.store import open_store
@@ -107,7 +108,8 @@ async def _measure_retention(folder: Path, path: Path, old: int) -> list[TableRo
     for turn, alone in enumerate((True, False)):
         clock = StillClock(BORN + 60_000 + old * APART_MS * (turn + 1) // 2 + _DAY_MS)
         keep = Retention(tasks=1, callbacks=0, polls=0, notices=0, images=0)
-        pruner = RetentionPruner(store, ArchiveFiles(folder / "images"), Policy(), clock, keep=keep, alone=alone)
+        files, watch = ArchiveFiles(folder / "images"), ClockWatch(clock, clock)
+        pruner = RetentionPruner(store, files, Policy(), clock, keep=keep, watch=watch, alone=alone)
         began = time.perf_counter()
         while await pruner._prune_tasks():
             pass

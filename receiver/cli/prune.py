@@ -23,7 +23,7 @@ def prune(*, file: Path | None, as_json: bool) -> None:
     """Remove now what is older than RETENTION allows; the service does so every hour by itself.
 
     A running service is asked to begin at once, and goes on in the background. If none runs, the command does it all
-    itself, and returns the freed space to the disk.
+    itself, and returns the freed space to the disk. After a leap of the clock it is refused for an hour.
     """
     settings = config.load_settings(os.environ, file, upkeep=True)
     path = settings.sqlite_file

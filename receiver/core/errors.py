@@ -9,6 +9,7 @@ ReceiverError
 │   ├── NewerSchema      its schema is from a newer version of this program
 │   └── CorruptDatabase  it fails its own integrity check
 ├── Unwritable           a file or folder cannot be written
+├── ClockLeapt           what cannot be undone waits, because the clock leapt
 ├── NotFetched           a picture could not be fetched; says whether trying again can help
 ├── RequestRefused       an API request that cannot be accepted; carries status, code and field
 └── ApiError             what the client raises when our own API refuses a request
@@ -61,6 +62,10 @@ class CorruptDatabase(StoreError):
 
 class Unwritable(ReceiverError):
     """A file or folder cannot be written: the disk is full or read-only, or it is not ours. The text says which."""
+
+
+class ClockLeapt(ReceiverError):
+    """The clock leapt, so what cannot be undone has to wait."""
 
 
 class NotFetched(ReceiverError):

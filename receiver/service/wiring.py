@@ -2,13 +2,16 @@
 
 import contextlib
 import logging
+import os
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 from msgspec import Struct
 
 from receiver import config
 from receiver.config import Network, Settings
+from receiver.core.clock_check import ClockWatch
 from receiver.core.errors import SettingsError
 from receiver.core.types import Clock, Policy, PollReply, PollResult, SubmitAnswer, SubmitResult
 from receiver.notify.dispatch import NoticeDispatcher
@@ -31,6 +34,7 @@ from receiver.tokens import Ring
 from receiver.upkeep.retention import RetentionPruner
 
 SEND_TIMEOUT_S = 30
+BOOT_ID_FILE = Path("/proc/sys/kernel/random/boot_id")
 
 log = logging.getLogger(__name__)
 
@@ -80,15 +84,38 @@ def wall_clock() -> int:
     return time.time_ns() // 1_000_000
 
 
+def boot_clock() -> int:
+    """A clock that cannot leap: milliseconds since the machine started, including sleep."""
+    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1_000_000
+
+
+def read_boot_id() -> str:
+    """Names this start of the machine; empty if that is unknown. Our units hide the file, and pass what it says."""
+    try:
+        found = BOOT_ID_FILE.read_text("ascii").strip()
+    except (OSError, ValueError):
+        found = os.environ.get("BOOT_ID", "")
+    return found.replace("-", "")  # systemd's has none
+
+
+async def _watch_clock(store: Store, clock: Clock, boot: Clock | None, *, asked: bool = False) -> ClockWatch:
+    """The watch over `clock`, with what an earlier process stored. A clock that was handed in is its own measure."""
+    boot = boot or (boot_clock if clock is wall_clock else clock)
+    return ClockWatch(clock, boot, boot_id=read_boot_id(), stored=await store.clock.load(), asked=asked)
+
+
 @contextlib.asynccontextmanager
 async def open_parts(
     settings: Settings,
     *,
     clock: Clock = wall_clock,
+    boot: Clock | None = None,
     sender: MessageSender | None = None,
     provider: Provider | None = None,
 ) -> AsyncIterator[ServiceParts]:
     """The parts, with the database open and migrated. What is not passed in is made from the settings.
+
+    `boot` is the clock that `clock` is compared with.
 
     Raises SettingsError or a StoreError.
     """
@@ -112,6 +139,7 @@ async def open_parts(
     async with contextlib.AsyncExitStack() as stack:
         store = await open_store(path)
         stack.push_async_callback(store.close)
+        watch = await _watch_clock(store, clock, boot)
         provider = provider or _make_provider(stack, settings, clock)
         apprise = AppriseSender(timeout_s=SEND_TIMEOUT_S)
         stack.push_async_callback(apprise.close)
@@ -146,6 +174,7 @@ async def open_parts(
             # a drawing process of its own, so that digests never wait behind pictures from outside
             picture=ContactSheets(store, files, DrawingProcess().draw_sheet, links.image_url),
             metrics=metrics,
+            watch=watch,
         )
         stack.push_async_callback(notify.close)
         yield ServiceParts(
@@ -166,10 +195,10 @@ async def open_parts(
                 concurrency=settings.provider_concurrency,
                 metrics=metrics,
             ),
-            sweep=SweepLoop(store, provider, policy, clock, metrics=metrics),
+            sweep=SweepLoop(store, provider, policy, clock, watch=watch, metrics=metrics),
             notify=notify,
             archive=archive,
-            prune=RetentionPruner(store, files, policy, clock, keep=settings.retention),
+            prune=RetentionPruner(store, files, policy, clock, keep=settings.retention, watch=watch, metrics=metrics),
             sender=sender or apprise,
             files=files,
             links=links,
@@ -182,13 +211,16 @@ async def open_parts(
 
 
 @contextlib.asynccontextmanager
-async def open_pruner(settings: Settings, clock: Clock = wall_clock) -> AsyncIterator[RetentionPruner]:
+async def open_pruner(
+    settings: Settings, clock: Clock = wall_clock, boot: Clock | None = None
+) -> AsyncIterator[RetentionPruner]:
     """The retention pruner without a service, with the database to itself. Raises a StoreError."""
     assert settings.sqlite_file is not None  # noqa: S101 - the caller has checked
     store = await open_store(settings.sqlite_file)
     try:
         files, policy = ArchiveFiles(settings.state_dir / "images"), Policy(targets=settings.targets)
-        yield RetentionPruner(store, files, policy, clock, keep=settings.retention, alone=True)
+        watch = await _watch_clock(store, clock, boot, asked=True)
+        yield RetentionPruner(store, files, policy, clock, keep=settings.retention, watch=watch, alone=True)
     finally:
         await store.close()
 

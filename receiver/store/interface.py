@@ -15,6 +15,7 @@ from typing import Protocol
 from receiver.store.signals import ChangeListener
 from receiver.store.sqlite.engine import open_sqlite
 from receiver.store.tables.callbacks import CallbackTable
+from receiver.store.tables.clock import ClockTable
 from receiver.store.tables.connection import Topic
 from receiver.store.tables.notices import NoticeTable
 from receiver.store.tables.picture_copies import PictureCopyTable
@@ -33,6 +34,7 @@ class Tx(Protocol):
     notices: NoticeTable
     sends: SendTable
     pruning: RetentionQueries
+    clock: ClockTable
 
 
 class Store(Protocol):
@@ -44,6 +46,7 @@ class Store(Protocol):
     notices: NoticeTable
     sends: SendTable
     pruning: RetentionQueries
+    clock: ClockTable
     fault: str | None
     """Why the last transaction could not be committed; None if it was."""
 

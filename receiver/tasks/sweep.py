@@ -11,6 +11,7 @@ from collections.abc import Callable
 from msgspec import Struct
 from msgspec.structs import replace
 
+from receiver.core.clock_check import ClockWatch
 from receiver.core.decide import FOREVER, mark_lost, matches_task, settle_task, task_deadline
 from receiver.core.provider_pace import ProviderPace, Signal
 from receiver.core.schedule import RETRY_AFTER_MOST, UNSURE_MOST, ClockRewind, hint_gap, is_paused, poll_gap
@@ -74,8 +75,13 @@ class NextStep(Struct, frozen=True):
     ask: str | None = None
 
 
-def decide_next_step(task: Task, news: PollNews, policy: Policy, now: int, *, first_ms: int, jitter: float) -> NextStep:
+def decide_next_step(
+    task: Task, news: PollNews, policy: Policy, now: int, *, first_ms: int, jitter: float, trusted: bool = True
+) -> NextStep:
     """What happens to an unsettled `task` after a poll; `first_ms` is the model's expected time.
+
+    If `now` cannot be `trusted`, because the clock leapt, the deadline does not end the task yet, and a hint only once
+    all its polls were made.
 
     1. A terminal hint that no poll could confirm or refute in time settles the task, or a person is asked. A poll
        that says "not finished" refutes the hint for now.
@@ -90,7 +96,8 @@ def decide_next_step(task: Task, news: PollNews, policy: Policy, now: int, *, fi
         if news.is_running:
             again = None if task.state is TaskState.LOST else now + policy.confirm_within_ms
             task = replace(task, hint_until=again)
-        elif now >= until:
+        # more than `confirm_within_ms` ahead: the clock was set back
+        elif not now < until <= now + policy.confirm_within_ms and (trusted or task.hint_step is None):
             if policy.confirm is ConfirmMode.MISMATCH:
                 return NextStep(settle_task(task, hint, OutcomeSource.CALLBACK, policy, now, confirmed=False))
             ask, task = "unconfirmed", replace(task, hint_until=None)
@@ -99,7 +106,7 @@ def decide_next_step(task: Task, news: PollNews, policy: Policy, now: int, *, fi
     if task.state is not TaskState.LOST and not pending and now >= task_deadline(task, policy):
         unfinished = news.result in (PollResult.OUTCOME, PollResult.UNKNOWN)
         no_end = unfinished and news.asked_at >= task_deadline(task, policy)
-        if no_end or (not pollable and now >= policy.started_at + START_GRACE_MS):
+        if trusted and (no_end or (not pollable and now >= policy.started_at + START_GRACE_MS)):
             return NextStep(mark_lost(task, policy, now), ask)
     place = task.place_until
     # more than UNSURE_MOST ahead: the clock was set back
@@ -158,6 +165,7 @@ class SweepLoop:
         policy: Policy,
         clock: Clock,
         *,
+        watch: ClockWatch,
         jitter: Callable[[], float] = random.random,
         metrics: Metrics,
     ) -> None:
@@ -165,6 +173,7 @@ class SweepLoop:
         self._provider = provider
         self._policy = policy
         self._clock = clock
+        self._watch = watch
         self._jitter = jitter
         self._metrics = metrics
         self._clock_rewind = ClockRewind()
@@ -182,7 +191,12 @@ class SweepLoop:
             return None
         async with self._store.write() as tx:
             if set_back:
-                await tx.tasks.pull_in(now, lease_ms=LEASE_MS, poll_ms=self._policy.sweep_max_ms * 2)
+                await tx.tasks.pull_in(
+                    now,
+                    lease_ms=LEASE_MS,
+                    poll_ms=self._policy.sweep_max_ms * 2,
+                    deadline_ms=self._policy.deadline_ms,
+                )
             task = await tx.tasks.next_overdue(now)
             task_id = None
             if task is not None:
@@ -255,7 +269,15 @@ class SweepLoop:
                 if task.hint is not None and task.hint.task_id is not None:  # another task may have it by now
                     await batch.look_up_owners([(task.ref, task.hint)])
                     task = replace(task, hint=batch.without_foreign_id(task.ref, task.hint))
-                next_step = decide_next_step(task, news, self._policy, now, first_ms=first, jitter=self._jitter())
+                next_step = decide_next_step(
+                    task,
+                    news,
+                    self._policy,
+                    now,
+                    first_ms=first,
+                    jitter=self._jitter(),
+                    trusted=self._watch.trusts(now),
+                )
                 batch.apply_decision(task.ref, next_step.decision)
                 if next_step.ask is not None:
                     await self._ask_a_person(tx, task, next_step.ask)

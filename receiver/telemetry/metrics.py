@@ -68,6 +68,7 @@ class Metrics:
         self._submissions = _zero_counts(SubmitResult)
         self._polls = _zero_counts(PollResult)
         self._archived = _zero_counts((ArchiveState.DONE, ArchiveState.FAILED))
+        self._clock_leaps = _zero_counts()
         self.callback_seconds = SecondsHistogram()
         self._notice_seconds = SecondsHistogram()
 
@@ -92,6 +93,10 @@ class Metrics:
     def count_archived(self, end: ArchiveState) -> None:
         """Count a task whose archiving ended: `done`, or `failed` if not one picture could be kept."""
         self._archived[(end.value,)] += 1
+
+    def count_clock_leaps(self, count: int) -> None:
+        """Count leaps of the wall clock."""
+        self._clock_leaps[()] += count
 
     def count_send(self, send: Send, state: str, now: int) -> None:
         """Count a send's notices by its result: `sent`, `failed` (it will be tried again) or `dead`."""
@@ -138,6 +143,7 @@ class Metrics:
             counter_family(
                 "receiver_archived", "Tasks whose pictures were kept, or could not be.", ("state",), self._archived
             ),
+            counter_family("receiver_clock_leaps", "Leaps of the wall clock.", (), self._clock_leaps),
             histogram_family(
                 "receiver_callback_seconds", "From a callback's body to its answer.", self.callback_seconds
             ),

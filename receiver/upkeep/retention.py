@@ -1,8 +1,9 @@
 """Retention: removes what is older than `RETENTION` allows, in small turns behind all other work.
 
 An hourly pass goes through one kind of row after the other, oldest first, and stops at the first that is young. Then it
-gives free pages back to the disk, and looks through a part of the archive for orphaned files. The loop also raises
-attention when the disk has no room left for callbacks.
+gives free pages back to the disk, and looks through a part of the archive for orphaned files. After a leap of the clock
+it removes nothing for an hour. The loop also raises attention when the clock leapt, and when the disk has no room left
+for callbacks.
 """
 
 import asyncio
@@ -13,13 +14,15 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from receiver.core.errors import StoreError, Unwritable
-from receiver.core.schedule import is_paused
+from receiver.core.clock_check import ClockCheck, ClockWatch, leap_text
+from receiver.core.errors import ClockLeapt, RequestRefused, StoreError, Unwritable
+from receiver.core.schedule import MINUTE, is_paused
 from receiver.core.types import Clock, Policy, Retention
 from receiver.notify.attention import raise_attention
 from receiver.pictures.files import ArchiveFiles
 from receiver.pictures.orphans import OrphanCleanup
 from receiver.store import AgedRow, RemovalResult, Store, Topic, Tx
+from receiver.telemetry.metrics import Metrics
 
 FIRST_MS = 600_000  # after a start: by then a clock that was wrong at boot is correct
 EVERY_MS = 3_600_000
@@ -68,13 +71,26 @@ class RetentionPruner:
     grace_s = 1.0
 
     def __init__(
-        self, store: Store, files: ArchiveFiles, policy: Policy, clock: Clock, *, keep: Retention, alone: bool = False
+        self,
+        store: Store,
+        files: ArchiveFiles,
+        policy: Policy,
+        clock: Clock,
+        *,
+        keep: Retention,
+        watch: ClockWatch,
+        metrics: Metrics | None = None,
+        alone: bool = False,
     ) -> None:
         self._store = store
         self._files = files
         self._orphans = OrphanCleanup(store, files)
         self._policy = policy
         self._clock = clock
+        self._watch = watch
+        self._metrics = metrics or Metrics()
+        self._stored_check: ClockCheck | None = None
+        self._leaps = 0  # reported
         self._keep = keep
         self._alone = alone
         self._next_at = policy.started_at + FIRST_MS
@@ -87,7 +103,9 @@ class RetentionPruner:
         self.removed = Counter[str]()
 
     def start_pass_now(self) -> bool:
-        """Begin a pass now; False if one is already running."""
+        """Begin a pass now; False if one is already running. Raises RequestRefused while the clock is not trusted."""
+        if (held := self._hold_reason()) is not None:
+            raise RequestRefused(409, "clock_leapt", held.problem, remedy=held.remedy)
         self._next_at = self._clock()
         self._asked = True
         self._store.wake(self.topic)
@@ -96,9 +114,14 @@ class RetentionPruner:
     async def claim(self) -> str | None:
         """The next kind of rows; None between two passes."""
         now = self._clock()
+        await self._record_clock(now)
         await self._warn_disk_full(now)
         if not self._to_come:
             if is_paused(self._next_at, now, EVERY_MS):
+                return None
+            if (held := self._hold_reason()) is not None:
+                log.warning("%s", held, extra={"action": "prune.held"})
+                self._next_at = now + self._watch.hold_left_ms()
                 return None
             self._to_come, self._after, self._before = list(_STEPS), None, self.removed.copy()
         return self._to_come[0]
@@ -114,7 +137,7 @@ class RetentionPruner:
             self._to_come.pop(0)
             self._after = None
         except Exception as error:
-            known = isinstance(error, StoreError)
+            known = isinstance(error, StoreError | ClockLeapt)
             fault = {"action": "prune.fault"}
             log.warning("%s; retention continues in a minute", error, exc_info=not known, extra=fault)
             self._to_come, self._next_at = [], self._clock() + AGAIN_MS
@@ -132,7 +155,8 @@ class RetentionPruner:
         return self._next_at
 
     async def run_full_pass(self) -> None:
-        """One whole pass. Raises StoreError and Unwritable."""
+        """One whole pass. Raises ClockLeapt, StoreError and Unwritable."""
+        await self._record_clock(self._clock())
         for step in _STEPS.values():
             self._after = None
             while await step(self):
@@ -142,11 +166,11 @@ class RetentionPruner:
 
     async def _prune_tasks(self) -> bool:
         old, more = await self._find_due(self._store.pruning.aged_tasks, "", self._keep.tasks, self._tasks_a_turn)
-        refs = await self._store.pruning.closed_tasks(old, self._clock()) if old else []
+        refs = await self._store.pruning.closed_tasks(old, self._trusted_now()) if old else []
         await self._files.remove_folders(refs)  # before their rows, so that a kill leaves no file without a row
         while refs:
             async with self._begin_turn("tasks") as turn:
-                turn.gone = await turn.tx.pruning.drop_tasks(refs, self._clock(), self._rows)
+                turn.gone = await turn.tx.pruning.drop_tasks(refs, self._trusted_now(), self._rows)
             await self._remove_digests(turn.gone)
             refs = [ref for ref in refs if ref not in turn.gone.refs]
         return more
@@ -156,7 +180,7 @@ class RetentionPruner:
         old, more = await self._find_due(self._store.pruning.tasks_with_copies, "", days, TURN_MOST, in_order=False)
         while old:
             some, old = old[: self._tasks_a_turn], old[self._tasks_a_turn :]
-            refs = await self._store.pruning.closed_tasks(some, self._clock())
+            refs = await self._store.pruning.closed_tasks(some, self._trusted_now())
             await self._files.remove_folders(refs)
             async with self._begin_turn("pictures") as turn:
                 why = f"our copy was removed after {days} {'day' if days == 1 else 'days'}, as set by RETENTION"
@@ -187,17 +211,17 @@ class RetentionPruner:
         return more
 
     async def _prune_polls(self) -> bool:
-        before = self._clock() - self._keep.polls * _DAY_MS
+        before = self._trusted_now() - self._keep.polls * _DAY_MS
         return bool(self._keep.polls) and await self._prune_by_time(
             "polls", lambda tx, limit: tx.pruning.drop_polls(before, limit)
         )
 
     async def _prune_attention(self) -> bool:
-        before = self._clock() - ATTENTION_MS
+        before = self._trusted_now() - ATTENTION_MS
         return await self._prune_by_time("attention", lambda tx, limit: tx.pruning.drop_attention(before, limit))
 
     async def _prune_idempotency_keys(self) -> bool:
-        now = self._clock()
+        now = self._trusted_now()
 
         async def forget_keys(tx: Tx, limit: int) -> RemovalResult:
             return RemovalResult(await tx.tasks.forget_keys(now, limit))
@@ -217,7 +241,7 @@ class RetentionPruner:
         return (await self._store.pruning.page_counts())[0] < free
 
     async def _remove_orphans(self) -> bool:
-        now, days = self._clock(), self._keep.images
+        now, days = self._trusted_now(), self._keep.images
         began = time.monotonic()
         if self._after is None:
             self._after = ""
@@ -252,8 +276,52 @@ class RetentionPruner:
         rows = await page(after, limit)  # type: ignore[arg-type]  # all keys have the type of `start`
         if rows:
             self._after = rows[-1].key
-        old, more = due_keys(rows, days, self._clock())
+        old, more = due_keys(rows, days, self._trusted_now())
         return old, len(rows) == limit and (more or not in_order)
+
+    def _trusted_now(self) -> int:
+        """The time, for a removal. Raises ClockLeapt while nothing may be removed."""
+        now = self._watch.trusted_now()
+        if now is None:
+            raise self._hold_reason() or ClockLeapt("the clock leapt just now")
+        return now
+
+    def _hold_reason(self) -> ClockLeapt | None:
+        """Why nothing may be removed now."""
+        left_ms = self._watch.hold_left_ms()
+        if not left_ms:
+            return None
+        leap_ms = self._watch.check.leap_ms
+        why = f"the clock leapt {leap_text(leap_ms)}" if leap_ms else "the machine was started not long ago"
+        return ClockLeapt(
+            f"{why}, so nothing is removed until it has been right for an hour",
+            remedy=f"check it with `date`, and wait {-(-left_ms // MINUTE)} minutes",
+        )
+
+    async def _record_clock(self, now: int) -> None:
+        """Store what is known of the clock, and report a new leap. If the store fails, the next turn tries again."""
+        self._watch.trusted_now()
+        check = self._watch.check
+        if check == self._stored_check or (self._alone and not check.leap_ms):
+            return
+        leapt = check.leaps - self._leaps
+        with contextlib.suppress(StoreError):
+            async with self._store.write() as tx:
+                await tx.clock.save(check)
+                if leapt:
+                    await raise_attention(
+                        tx,
+                        "clock",
+                        f"This machine's clock leapt {leap_text(check.leap_ms)}. Until it has been right for an hour, "
+                        "nothing is removed and no task or notice is given up. Callbacks, polls and pings go on. "
+                        "Check it with `date` and `timedatectl`.",
+                        self._policy,
+                        now,
+                    )
+            self._stored_check, self._leaps = check, check.leaps
+            if leapt:
+                self._metrics.count_clock_leaps(leapt)
+                log.error("the clock leapt %s", leap_text(check.leap_ms), extra={"action": "clock.leap"})
 
     async def _prune_by_time(self, name: str, drop: Callable[[Tx, int], Awaitable[RemovalResult]]) -> bool:
         limit = self._rows

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from kit.dying import DyingSender, Fuse
+from kit.fakes import steady
 from receiver.core.types import Policy, Target
 from receiver.notify.dispatch import NoticeDispatcher
 from receiver.notify.messages.message import NoLinks
@@ -57,6 +58,7 @@ async def main(path: Path, fuse: Fuse, urls: list[str]) -> None:
         timeout_ms=30_000,
         links=NoLinks(),
         metrics=Metrics(),
+        watch=steady(wall_clock),
     )
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:

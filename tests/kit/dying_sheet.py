@@ -22,7 +22,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from kit.dying import Fuse
-from kit.fakes import POLICY, SLACK, Clock
+from kit.fakes import POLICY, SLACK, Clock, steady
 from kit.picture_files import PATIENT
 from receiver.core.types import AttemptResult, MessageStyle, Target
 from receiver.notify.dispatch import NoticeDispatcher
@@ -105,6 +105,7 @@ async def main(folder: Path, fuse: Fuse) -> None:
         timeout_ms=30_000,
         links=NoLinks(),
         metrics=Metrics(),
+        watch=steady(clock),
         picture=ContactSheets(
             store, files, process.DrawingProcess(limits=PATIENT, within_s=600).draw_sheet, lambda folder, file: None
         ),

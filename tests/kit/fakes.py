@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from receiver.core.clock_check import ClockWatch
 from receiver.core.types import (
     AttemptResult,
     Ending,
@@ -63,6 +64,11 @@ class Clock:
 
     def forward(self, ms: int) -> None:
         self.now += ms
+
+
+def steady(clock: Callable[[], int]) -> ClockWatch:
+    """A watch over a clock that never leaps, however far it goes."""
+    return ClockWatch(clock, clock)
 
 
 async def elapse(span_s: float) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from kit.fakes import HOUR, MINUTE, NOW, POLICY, SECOND, Clock, FakeSender, a_notice, a_ref, notices
+from kit.fakes import HOUR, MINUTE, NOW, POLICY, SECOND, Clock, FakeSender, a_notice, a_ref, notices, steady
 from receiver.core.types import AttemptResult, Notice, NoticeEvent, Send, Target
 from receiver.notify.dispatch import NoticeDispatcher
 from receiver.notify.messages.message import NoLinks
@@ -30,7 +30,7 @@ def a_notify(store: Store, sender: FakeSender, clock: Clock, *targets: Target, *
         links=NoLinks(),
         metrics=Metrics(),
         jitter=lambda: 0.0,
-        **more,
+        **{"watch": steady(clock), **more},
     )
 
 

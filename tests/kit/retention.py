@@ -5,7 +5,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from kit.fakes import DAY, MINUTE, NOW, POLICY, Clock, a_notice, a_ref, a_task, put
+from kit.fakes import DAY, MINUTE, NOW, POLICY, Clock, a_notice, a_ref, a_task, put, steady
+from receiver.core.clock_check import ClockWatch
 from receiver.core.types import Callback, Image, ImageCopy, Retention, Task, TaskState
 from receiver.pictures.files import SHEET, ArchiveFiles
 from receiver.store import Attempt, NewSend, Store
@@ -22,11 +23,18 @@ TABLES = ("tasks", "images", "copies", "callbacks", "overflow", "polls", "sends"
 
 
 def pruning(
-    store: Store, folder: Path, *, clock: Clock | None = None, alone: bool = True, **days: int
+    store: Store,
+    folder: Path,
+    *,
+    clock: Clock | None = None,
+    watch: ClockWatch | None = None,
+    alone: bool = True,
+    **days: int,
 ) -> RetentionPruner:
     """Retention with these days, and all else kept for ever."""
     keep = replace(FOR_EVER, **days)
-    return RetentionPruner(store, ArchiveFiles(folder / "images"), POLICY, clock or Clock(), keep=keep, alone=alone)
+    clock, files = clock or Clock(), ArchiveFiles(folder / "images")
+    return RetentionPruner(store, files, POLICY, clock, keep=keep, watch=watch or steady(clock), alone=alone)
 
 
 async def rows(store: Store, sql: str) -> list[tuple[Any, ...]]:

@@ -5,7 +5,8 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from kit.fakes import NOW, POLICY, Clock, FakeProvider, a_task, claimed, got, put
+from kit.fakes import NOW, POLICY, Clock, FakeProvider, a_task, claimed, got, put, steady
+from receiver.core.clock_check import ClockWatch
 from receiver.core.types import Outcome, OutcomeSource, Policy, PollReply, PollResult, Task, TaskState
 from receiver.store import Store
 from receiver.store.sqlite.engine import SqliteStore
@@ -24,9 +25,12 @@ def heard(outcome: Outcome) -> PollReply:
     return PollReply(PollResult.OUTCOME, "200", outcome, b"what came")
 
 
-def a_sweep(store: Store, provider: FakeProvider, clock: Clock, policy: Policy = POLICY) -> SweepLoop:
+def a_sweep(
+    store: Store, provider: FakeProvider, clock: Clock, policy: Policy = POLICY, watch: ClockWatch | None = None
+) -> SweepLoop:
     """A sweep without jitter."""
-    return SweepLoop(store, provider, policy, clock, jitter=lambda: 0.5, metrics=Metrics())
+    watch = watch or steady(clock)
+    return SweepLoop(store, provider, policy, clock, watch=watch, jitter=lambda: 0.5, metrics=Metrics())
 
 
 class Rig(Struct, frozen=True, eq=False):

@@ -43,7 +43,12 @@ DONE = {
 
 @contextlib.asynccontextmanager
 async def opened(
-    directory: Path, *, clock: Clock | None = None, sender: MessageSender | None = None, **settings: str
+    directory: Path,
+    *,
+    clock: Clock | None = None,
+    boot: Clock | None = None,
+    sender: MessageSender | None = None,
+    **settings: str,
 ) -> AsyncIterator[ServiceParts]:
     """The parts of a fresh service with targets `slack` and `mail` (or those of `targets`, as TOML); all other
     `settings` are RECEIVER_ ones, in lower case."""
@@ -58,7 +63,7 @@ async def opened(
         **settings,
     }
     loaded = config.load_settings({f"RECEIVER_{name.upper()}": value for name, value in given.items() if value}, file)
-    async with open_parts(loaded, clock=clock or Clock(), sender=sender or FakeSender()) as parts:
+    async with open_parts(loaded, clock=clock or Clock(), boot=boot, sender=sender or FakeSender()) as parts:
         yield parts
 
 

@@ -22,6 +22,7 @@ from kit.fakes import (
     notices,
     owe,
     put,
+    steady,
 )
 from kit.live_service import until
 from kit.sweep_loop import NOTHING, a_sweep
@@ -121,6 +122,7 @@ async def test_a_ping_is_not_repeated_because_the_disk_was_busy_when_it_had_gone
         timeout_ms=1000,
         links=NoLinks(),
         metrics=Metrics(),
+        watch=steady(clock),
     )
     await owe(store, a_notice())
     send = await notify.claim()

@@ -24,6 +24,7 @@ from kit.fakes import (
     impatient,
     notices,
     owe,
+    steady,
 )
 from receiver.core.errors import StoreUnavailable
 from receiver.core.types import AttemptResult, Notice, NoticeEvent, NoticeState, Policy, Send
@@ -47,15 +48,14 @@ def notify(store: Store, sender: FakeSender, clock: Clock) -> NoticeDispatcher:
 
 def a_notify(store: Store, sender: FakeSender, clock: Clock, policy: Policy | None = None) -> NoticeDispatcher:
     """The loop for two targets, without jitter."""
+    policy = policy or replace(POLICY, targets=(SLACK, MAIL))
     return NoticeDispatcher(
-        store,
-        sender,
-        policy or replace(POLICY, targets=(SLACK, MAIL)),
-        clock,
+        *(store, sender, policy, clock),
         schedule_ms=SCHEDULE,
         timeout_ms=30 * SECOND,
         links=NoLinks(),
         metrics=Metrics(),
+        watch=steady(clock),
         jitter=lambda: 0.0,
     )
 

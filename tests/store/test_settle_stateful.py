@@ -16,7 +16,21 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec.structs import replace
 
-from kit.fakes import MAIL, MINUTE, PICTURES, POLICY, SLACK, Clock, FakeProvider, a_task, body, notices, parse, put
+from kit.fakes import (
+    MAIL,
+    MINUTE,
+    PICTURES,
+    POLICY,
+    SLACK,
+    Clock,
+    FakeProvider,
+    a_task,
+    body,
+    notices,
+    parse,
+    put,
+    steady,
+)
 from receiver.core.decide import picture_digest
 from receiver.core.types import (
     Ending,
@@ -87,7 +101,7 @@ class Stories(RuleBasedStateMachine):
             metrics=Metrics(),
             jitter=lambda: 0.5,
         )
-        self.sweep = SweepLoop(*shared, jitter=lambda: 0.5, metrics=Metrics())
+        self.sweep = SweepLoop(*shared, watch=steady(self.clock), jitter=lambda: 0.5, metrics=Metrics())
         self.ingest = CallbackIngest(self.store, parse, shared[2], self.clock, Metrics())
 
     def says(self, number: int, ending: Ending, shape: OutcomeShape, *, other: bool) -> Outcome:

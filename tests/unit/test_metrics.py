@@ -22,6 +22,7 @@ def test_every_count_has_its_name_and_labels() -> None:
     metrics.count_poll(PollResult.BUSY)
     metrics.count_submission(SubmitResult.UNCLEAR)
     metrics.count_archived(ArchiveState.DONE)
+    metrics.count_clock_leaps(2)
     notices = (a_notice(created_at=NOW - 2_000), a_notice(created_at=NOW + 9))  # the second: a clock that was put back
     metrics.count_send(Send(id=1, target="slack", claim=1, claims=1, tries=0, notices=notices), "sent", NOW)
     assert {
@@ -32,6 +33,7 @@ def test_every_count_has_its_name_and_labels() -> None:
         'receiver_polls_total{result="busy"} 1.0',
         'receiver_submissions_total{result="unclear"} 1.0',
         'receiver_archived_total{state="done"} 1.0',
+        "receiver_clock_leaps_total 2.0",
         'receiver_notices_total{state="sent",target="slack"} 2.0',
         'receiver_notice_seconds_bucket{le="1.0"} 1.0',
         'receiver_notice_seconds_bucket{le="2.5"} 2.0',

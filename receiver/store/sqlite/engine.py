@@ -19,6 +19,7 @@ from receiver.store.sqlite.batching import BatchingConnection, DeferredChange
 from receiver.store.sqlite.errors import translate_errors
 from receiver.store.sqlite.files import chown_if_root, database_owner, disk_full_reason, take_lock
 from receiver.store.tables.callbacks import CallbackTable
+from receiver.store.tables.clock import ClockTable
 from receiver.store.tables.connection import Row, Topic
 from receiver.store.tables.notices import NoticeTable
 from receiver.store.tables.picture_copies import PictureCopyTable
@@ -111,6 +112,7 @@ class SqliteTx:
         self.notices = NoticeTable(connection)
         self.sends = SendTable(connection)
         self.pruning = RetentionQueries(connection)
+        self.clock = ClockTable(connection)
 
 
 class SqliteStore:
@@ -137,6 +139,7 @@ class SqliteStore:
         self.notices = NoticeTable(on)
         self.sends = SendTable(on)
         self.pruning = RetentionQueries(on)
+        self.clock = ClockTable(on)
 
     @contextlib.asynccontextmanager
     async def write(self, lane: Lane = Lane.OTHER) -> AsyncIterator[SqliteTx]:

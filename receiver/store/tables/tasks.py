@@ -165,15 +165,17 @@ class TaskTable:
         lease_ms: int | None = None,
         due_ms: int | None = None,
         poll_ms: int | None = None,
+        deadline_ms: int | None = None,
         archive_ms: int | None = None,
     ) -> None:
         """After the clock was set back: times further ahead than these maxima become due now.
 
-        Polls are only moved for tasks with a provider id; the others wait for their deadline, which may be far ahead.
+        `poll_ms` is for tasks with a provider id or a hint; the others wait for their deadline, up to `deadline_ms`.
         """
         for column, most, where in (
             ("due_at", due_ms, ""),
-            ("poll_at", poll_ms, " AND task_id IS NOT NULL"),
+            ("poll_at", poll_ms, " AND (task_id IS NOT NULL OR hint_until IS NOT NULL)"),
+            ("poll_at", deadline_ms, ""),
             ("lease_until", lease_ms, ""),
             ("archive_at", archive_ms, ""),
         ):

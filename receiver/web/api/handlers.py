@@ -332,7 +332,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(method="POST", path="/notices/redrive", summary="Put dead notices back to due",
               run=ApiCalls.redrive_notices, body=RedriveRequest, answer=schemas.RedrivenView),
     Operation(method="POST", path="/prune", summary="Remove now what RETENTION says, instead of within the hour",
-              run=ApiCalls.prune, status=202, answer=schemas.PruneView),
+              run=ApiCalls.prune, status=202, answer=schemas.PruneView, refusals=(409,)),
     Operation(method="GET", path="/stream", run=ApiCalls.stream, media="text/event-stream",
               summary="Server-sent events: one `task` event, its data a TaskView, for each change of a task"),
     Operation(method="GET", path="/openapi.json", summary="This document", run=ApiCalls.openapi),
