@@ -91,3 +91,50 @@ def test_of_several_urls_and_ids_of_a_picture_the_first_key_counts() -> None:
 
 def test_a_task_object_is_read_the_same_with_its_fields_in_any_order() -> None:
     assert read(dict(reversed(TASK.items()))) == read(TASK)
+
+
+# -- levels, status and shape --
+
+
+@pytest.mark.parametrize(
+    ("body", "is_one"),
+    [
+        (json.dumps(TASK).encode(), True),
+        (json.dumps([TASK]).encode(), False),
+        (json.dumps({"data": TASK}).encode(), False),
+        (b'{"status": "completed"}', False),
+        (b"words", False),
+        (b"", False),
+    ],
+)
+def test_a_task_object_is_the_providers_own_and_stands_alone(body: bytes, is_one: bool) -> None:
+    assert bodies.is_task_object(body) is is_one
+
+
+def test_a_status_inside_the_result_counts_if_there_is_none_outside() -> None:
+    inside = read({"id": "u", "result": {"status": "failed", "message": "no"}})
+    assert (inside.status, inside.ending) == ("failed", Ending.FAILED)
+    assert inside.error is not None
+    assert inside.error.message == "no"
+    assert read({"id": "u", "status": "completed", "result": {"status": "failed", "url": URL}}).status == "completed"
+    coded = read({"code": 200, "msg": "words", "result": {"status": "failed"}})
+    assert (coded.status, coded.ending) == ("200", Ending.RUNNING)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"code": 200, "msg": "words", "data": {"images": [URL]}}, "200"),
+        ({"code": 500, "msg": "words"}, "500"),
+        ({"images": [URL]}, ""),
+        ({"status": " completed ", "images": [URL]}, "completed"),
+        ({"status": 2, "images": [URL]}, "2"),
+        ({"status": "x" * 101}, "x" * 100),
+    ],
+)
+def test_the_status_is_what_came_or_else_the_number_of_the_envelope(body: dict[str, object], status: str) -> None:
+    assert read(body).status == status
+
+
+def test_an_unknown_status_is_named_in_forty_characters() -> None:
+    assert read({"status": "x" * 41, "images": [URL]}).doubt == f"its status '{'x' * 40}' is unknown"
