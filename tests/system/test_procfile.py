@@ -54,7 +54,7 @@ def test_the_port_of_the_platform_is_listened_on_wherever_its_router_is(tmp_path
     ("env", "told"),
     [
         ({"DATABASE_URL": "postgres://someone:a-password@db.example/x"}, "PostgreSQL"),
-        ({"DYNO": "web.1"}, "throws its disk away: the remedy is PostgreSQL"),
+        ({"DYNO": "web.1"}, "deletes its disk at every restart"),
     ],
 )
 def test_what_is_not_possible_yet_is_refused_by_its_name(tmp_path: Path, env: dict[str, str], told: str) -> None:

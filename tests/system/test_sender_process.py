@@ -1,0 +1,29 @@
+"""What the sender means for the process that it is part of: a start without Apprise, an end without waiting."""
+
+import subprocess
+import sys
+
+from kit.live_service import PATIENCE_S
+
+
+def test_apprise_is_not_imported_before_it_is_needed() -> None:
+    code = "import sys, receiver.notify.senders.sender as s; s.AppriseSender(); sys.exit('apprise' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_an_abandoned_thread_does_not_keep_the_process() -> None:
+    """The subprocess ends by itself, though a thread of its still waits on a socket that never answers."""
+    code = (
+        "import asyncio, socket\n"
+        "from receiver.notify.messages.message import *; from receiver.core.types import Target\n"
+        "from receiver.notify.senders.sender import *; trap = socket.create_server(('127.0.0.1', 0))\n"
+        "target = Target(name='t', url='json://127.0.0.1:%d?rto=600' % trap.getsockname()[1])\n"
+        "check_target(target); message = Message('t', 'b', BodyFormat.TEXT, MessageKind.INFO)\n"
+        "print(asyncio.run(AppriseSender(timeout_s=0.3).send(target, message)).error)\n"
+    )
+
+    ended = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=PATIENCE_S)
+
+    assert ended.stdout.startswith("not finished within")
+    assert ended.stderr == ""
