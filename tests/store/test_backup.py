@@ -8,14 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from kit.commands import RECEIVER
-from kit.database_faults import NOWHERE, new_callback
 from kit.fakes import DAY, NOW, a_task
-from kit.live_service import SECRET, Service, serving, until
-from kit.state_folder import TASK, Place, run
+from kit.state_folder import TASK, Place
 from receiver.core.errors import StoreUnavailable, Unwritable
 from receiver.store import open_store
-from receiver.tokens import Ring
 from receiver.upkeep import backup as upkeep
 from receiver.upkeep.backup_pictures import ImagesMode
 
@@ -40,58 +36,6 @@ async def test_a_backup_has_all_that_is_needed_and_is_for_its_owner_only(place: 
     assert sorted(it.name for it in place.state.iterdir()) == [
         "api_tokens", "images", "receiver.db", "receiver.db.lock", "secret_keys",
     ]  # fmt: skip
-
-
-async def test_what_was_answered_before_a_backup_under_load_is_in_it(tmp_path: Path) -> None:
-    """And the service goes on answering meanwhile; what it answered later makes its task anew when it is sent again."""
-    state = tmp_path / "state"
-    state.mkdir()
-    answered: list[str] = []
-    async with serving(state, NOWHERE) as service:
-
-        async def post() -> None:
-            while True:
-                ref, path = new_callback()
-                assert (await service.http.post(path, content=b'{"id": "any"}')).status_code == 200
-                answered.append(ref)
-
-        posting = [asyncio.create_task(post()) for _ in range(8)]
-
-        async def many() -> bool:
-            return len(answered) >= 200
-
-        await until(many)
-        before = list(answered)
-        backup = await asyncio.create_subprocess_exec(
-            *RECEIVER, "backup", str(tmp_path / "b.db"), env=service.env, stdout=asyncio.subprocess.PIPE
-        )
-        told = (await backup.communicate())[0].decode()
-        during = len(answered)
-        await until(many)
-        for each in posting:
-            each.cancel()
-        await asyncio.gather(*posting, return_exceptions=True)
-    assert (backup.returncode, "with 1 secret key in it (mode 0600" in told) == (0, True)
-    assert during > len(before), "it answered while the backup was made"
-    there = tmp_path / "there"
-    there.mkdir()
-    restored = run("restore", "../b.db", "--json", folder=there)
-    assert restored.returncode == 0, restored.stderr
-    assert (there / "secret_keys").read_text().split() == [SECRET]
-    store = await open_store(there / "receiver.db")
-    known = await store.tasks.get(before)
-    await store.close()
-    assert set(known) == set(before)
-    later = Service(there, NOWHERE)
-    del later.env["RECEIVER_SECRET_KEYS"]
-    try:
-        await later.start()
-        path = f"/callbacks/{Ring([SECRET]).token(answered[-1])}"
-        assert (await later.http.post(path, content=b'{"id": "any"}')).status_code == 200
-        assert (await later.task(answered[-1]))["origin"] == "adopted"
-    finally:
-        await later.stop()
-        await later.http.aclose()
 
 
 async def test_a_database_that_is_written_to_has_no_part_in_the_copy(place: Place) -> None:
@@ -222,8 +166,3 @@ async def test_rotation_keeps_the_newest_by_the_date_in_their_names(place: Place
         "mine.db", "receiver-20200101T000000Z.db", "receiver-20200101T000000Z.db.bak", *names[4:],
     ]  # fmt: skip
     assert upkeep.rotate_backups(pattern, 2) == ()
-
-
-def test_keep_wants_a_date_to_go_by(tmp_path: Path) -> None:
-    told = run("backup", "receiver.db.backup", "--keep", "3", folder=tmp_path)
-    assert (told.returncode, "--keep needs a date in FILE's name" in told.stderr) == (2, True)

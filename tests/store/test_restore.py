@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from kit.fakes import POLICY, Clock, FakeProvider, a_task, put
-from kit.state_folder import KEYS, TOKENS, Place, log_of, run
-from receiver.core.errors import CorruptDatabase, DatabaseLocked, NewerSchema, StoreError
+from kit.state_folder import KEYS, TOKENS, Place, log_of
+from receiver.core.errors import CorruptDatabase, NewerSchema, StoreError
 from receiver.core.types import TaskState
 from receiver.store import open_store
 from receiver.tasks.submit import SubmitLoop
@@ -76,20 +76,6 @@ async def test_a_damaged_database_is_put_aside_and_its_log_is_not_taken_for_the_
     assert len(await place.states()) == 3
     assert done.aside is not None
     assert os.stat(done.aside).st_size >= len(junk)
-
-
-async def test_a_service_that_runs_is_not_restored_under(place: Place) -> None:
-    await place.filled()
-    place.back_up()
-    store = await open_store(place.database)
-    with pytest.raises(DatabaseLocked):
-        place.restore()
-    settings = {"DATABASE_URL": f"sqlite:///{place.database}"}
-    for command in (("restore", str(place.file)), ("migrate",)):
-        told = run(*command, folder=place.state, **settings)
-        assert (told.returncode, f"the service is running on {place.database}" in told.stderr) == (1, True)
-    assert run("backup", str(place.file), folder=place.state, **settings).returncode == 0
-    await store.close()
 
 
 def flipped(file: Path) -> None:
@@ -187,18 +173,3 @@ async def test_keys_that_settings_give_are_nobody_elses_to_add_to(place: Place) 
     assert place.restore(given=("given-secret-key-0123456",)).keys_added == 0
     assert (place.state / "secret_keys").read_text() == before
     assert (place.state / "api_tokens").read_text() == "a-token-made-since-01234"
-
-
-async def test_no_secret_is_left_in_the_database_nor_printed(place: Place) -> None:
-    """It was in the backup, and SQLite leaves what it deletes where it was."""
-    await place.filled()
-    settings = {"DATABASE_URL": f"sqlite:///{place.database}"}
-    told = [
-        run("backup", str(place.file), folder=place.state, **settings),
-        run("restore", str(place.file), folder=place.state, **settings),
-        run("restore", str(place.file), "--json", folder=place.state, **settings),
-    ]
-    assert [it.returncode for it in told] == [0, 0, 0]
-    assert all(key.encode() in place.file.read_bytes() for key in (*KEYS, *TOKENS))
-    texts = [place.database.read_bytes(), *(it.stdout.encode() + it.stderr.encode() for it in told)]
-    assert not any(key.encode() in text for key in (*KEYS, *TOKENS) for text in texts)

@@ -2,12 +2,9 @@
 
 import html
 import json
-import subprocess
-import sys
 
 import pytest
 
-from kit.live_service import PATIENCE_S
 from kit.reports import ATTENTION, DONE, FAILED, HOSTILE, LOST, REF, SHEET, Pages, done, styled
 from receiver.core.types import MessageStyle, Report
 from receiver.notify.messages.message import BodyFormat, Message, MessageKind
@@ -187,16 +184,6 @@ def test_hostile_words_are_no_live_markup_in_a_template(style: MessageStyle) -> 
     for live in ("<!channel>", "<script>", "<SCRIPT>", "<http://evil", "\u202e", "\x1b"):
         assert live not in shown
     assert style is MessageStyle.EMAIL or "@here" not in shown + message.title
-
-
-def test_jinja2_is_not_imported_before_there_is_a_template() -> None:
-    code = (
-        "import sys; from receiver.notify.messages.render import render; from receiver.core.types import *\n"
-        "render((Report(event=NoticeEvent.LOST),), Target(name='t', url='x'))\n"
-        "sys.exit('jinja2' in sys.modules)"
-    )
-
-    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=PATIENCE_S).returncode == 0
 
 
 def test_a_loop_knows_its_length_and_a_digest_of_many_is_within_the_bounds() -> None:

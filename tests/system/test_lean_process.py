@@ -1,4 +1,4 @@
-"""What the sender means for the process that it is part of: a start without Apprise, an end without waiting."""
+"""The process and its notifications: it starts without Apprise and Jinja2, and ends without waiting for a target."""
 
 import subprocess
 import sys
@@ -27,3 +27,13 @@ def test_an_abandoned_thread_does_not_keep_the_process() -> None:
 
     assert ended.stdout.startswith("not finished within")
     assert ended.stderr == ""
+
+
+def test_jinja2_is_not_imported_before_there_is_a_template() -> None:
+    code = (
+        "import sys; from receiver.notify.messages.render import render; from receiver.core.types import *\n"
+        "render((Report(event=NoticeEvent.LOST),), Target(name='t', url='x'))\n"
+        "sys.exit('jinja2' in sys.modules)"
+    )
+
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=PATIENCE_S).returncode == 0
