@@ -75,11 +75,11 @@ def show(client: Client, *, id: int, as_json: bool) -> None:  # noqa: A002 - wha
 
 @callbacks.command()
 @click.argument("ids", type=int, nargs=-1, required=True, metavar="ID…")
-@click.option("--accept", is_flag=True, help="Believe it, because you have checked it yourself.")
+@click.option("--accept", is_flag=True, help="Believe what they say, because you have checked it.")
 @json_option
 @with_client
 def replay(client: Client, *, ids: tuple[int, ...], accept: bool, as_json: bool) -> None:
-    """Parse stored callbacks again, by the present rules."""
+    """Parse stored callbacks again, by this version's rules."""
     for each in ids:
         verdict = client.replay_callback(each, accept=accept).verdict
         echo_json_line({"id": each, "verdict": verdict}) if as_json else click.echo(f"{each}  {safe_line(verdict)}")

@@ -19,14 +19,16 @@ from receiver.store.sqlite.inspect import inspect_database
 @click.option("--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="By default ./receiver.toml.")
 @json_option
 def migrate(*, file: Path | None, as_json: bool) -> None:
-    """Apply the migrations that the database lacks, as a start of the service does. Stop the service first."""
+    """Bring the database to this version's schema, as the service does at its start. Stop the service first."""
     path = config.load_settings(os.environ, file, upkeep=True).sqlite_file
     if path is None:
         raise SettingsError(
             "RECEIVER_DATABASE_URL: PostgreSQL is not available in this version", remedy="use sqlite:///…"
         )
     if not path.is_file():
-        raise StoreUnavailable(f"there is no database {path}", remedy="name it with --config or RECEIVER_DATABASE_URL")
+        raise StoreUnavailable(
+            f"there is no database {path}", remedy="say where it is with --config or RECEIVER_DATABASE_URL"
+        )
     before = inspect_database(path).schema
     began = time.monotonic()
     try:

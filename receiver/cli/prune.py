@@ -23,7 +23,7 @@ def prune(*, file: Path | None, as_json: bool) -> None:
     """Remove now what is older than RETENTION allows; the service does so every hour by itself.
 
     A running service is asked to begin at once, and goes on in the background. If none runs, the command does it all
-    itself, and returns the freed space to the disk. After a leap of the clock it is refused for an hour.
+    itself, and returns the freed space to the disk. For an hour after a leap of the clock, nothing is removed.
     """
     settings = config.load_settings(os.environ, file, upkeep=True)
     path = settings.sqlite_file
@@ -32,7 +32,9 @@ def prune(*, file: Path | None, as_json: bool) -> None:
             "RECEIVER_DATABASE_URL: PostgreSQL is not available in this version", remedy="use sqlite:///…"
         )
     if not path.is_file():
-        raise StoreUnavailable(f"there is no database {path}", remedy="name it with --config or RECEIVER_DATABASE_URL")
+        raise StoreUnavailable(
+            f"there is no database {path}", remedy="say where it is with --config or RECEIVER_DATABASE_URL"
+        )
     before = inspect_database(path).size
     try:
         removed = asyncio.run(_prune_offline(settings))

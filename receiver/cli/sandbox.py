@@ -20,11 +20,13 @@ _P = click.FloatRange(0, 1)
     metavar="SECONDS",
     help="Mean time until a task ends.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="The same seed, the same failures.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, metavar="N", help="The same seed makes the same failures."
+)
 @click.option("--fail", type=_P, default=0.0, metavar="P", help="A task fails.")
 @click.option("--drop", type=_P, default=0.0, metavar="P", help="A callback is lost.")
 @click.option("--duplicate", type=_P, default=0.0, metavar="P", help="A callback is sent twice.")
-@click.option("--reorder", is_flag=True, help="Callbacks overtake each other, and progress follows the end.")
+@click.option("--reorder", is_flag=True, help="Callbacks overtake each other; progress may arrive after the end.")
 @click.option("--early", type=_P, default=0.0, metavar="P", help="A callback comes before the submission is answered.")
 @click.option(
     "--body",
@@ -50,7 +52,7 @@ def sandbox(
     reject: float,
     slow: float,
 ) -> None:
-    """Run a stand-in for the provider until Ctrl-C. P is a probability, 0 to 1; every one is 0 by default."""
+    """Run a stand-in for the provider until Ctrl-C. P is a probability from 0 (the default) to 1."""
     options = SandboxOptions(
         latency_s=latency,
         seed=seed,

@@ -41,10 +41,10 @@ def submit() -> None:
 @click.option("--from", "earlier", metavar="REF", help="An earlier task, whose jobId is looked up.")
 @click.option("--image-no", type=int, required=True, metavar="N", help="Which of its pictures: 0 to 3.")
 @click.option("--scale", type=float, required=True, metavar="S", help="How much wider: 1.1 to 2.0.")
-@click.option("--prompt", metavar="T", callback=_strip_option, help="What to paint; by default more of the same.")
+@click.option("--prompt", metavar="T", callback=_strip_option, help="What to paint; by default, more of the same.")
 @click.option("--label", metavar="L", help="A name of your own for it.")
-@click.option("--target", "targets", multiple=True, metavar="NAME", help="Notify this target, not all; repeatable.")
-@click.option("--poll-only", is_flag=True, help="Without a callback: the service polls until it is done.")
+@click.option("--target", "targets", multiple=True, metavar="NAME", help="Notify only this target; may be repeated.")
+@click.option("--poll-only", is_flag=True, help="Submit without a callback URL: the service polls until the task ends.")
 @click.option("--allow-permutations", is_flag=True, help="Let {a,b} in the prompt make several pictures, each billed.")
 @click.option("--wait", is_flag=True, help="Wait for its end; exit status 1 unless it is completed.")
 @json_option

@@ -128,7 +128,7 @@ class Client:
         return self._call_api("POST", _join_path("tasks", ref, "poll"), TaskView)
 
     def resubmit_task(self, ref: str) -> TaskView:
-        """Send an unsure task again, accepting that it may be paid twice."""
+        """Send an unsure task again, accepting that it may be paid for twice."""
         return self._call_api("POST", _join_path("tasks", ref, "resubmit"), TaskView)
 
     def set_task_id(self, ref: str, task_id: str) -> TaskView:

@@ -57,7 +57,7 @@ SETTINGS = (
         "STATE_DIR",
         value_kinds.DIRECTORY,
         "",
-        "Where generated secrets and `images/` are kept; under systemd, in its `StateDirectory` if unset.",
+        "Where generated secrets and `images/` are kept; if unset under systemd, its `StateDirectory`.",
         unset="the SQLite file's directory",
     ),
     Setting(
@@ -125,7 +125,8 @@ SETTINGS = (
         "NOTIFY_RETRY",
         value_kinds.RETRY,
         "5 30 120 600 3600 14400 43200",
-        "Seconds between the tries of a send, with jitter added. After the last try it is dead.",
+        "Seconds to wait before each further try of a failed send, with jitter added. If the last try fails too, its "
+        "notices are dead.",
     ),
     Setting(
         "CONFIRM",
@@ -138,7 +139,8 @@ SETTINGS = (
         "CONFIRM_WITHIN",
         value_kinds.whole_number(1, DAY, "seconds"),
         "900",
-        "Seconds after which a hint of a task's end settles the task unconfirmed, if no poll could confirm it.",
+        "Seconds that polls have to confirm a hint of a task's end. After that, the hint settles the task, marked "
+        "unconfirmed.",
     ),
     Setting(
         "SWEEP_FIRST",
@@ -170,7 +172,7 @@ SETTINGS = (
         value_kinds.RETENTION,
         "tasks=0 callbacks=90d polls=30d notices=90d images=0",
         "How many days things are kept; 0 is for ever. For tasks and `images` (the copies of pictures) the days count "
-        "from the task's end, for the others from their own creation. A task takes all that belongs to it with it.",
+        "from the task's end, for the others from their own creation. With a task goes all that belongs to it.",
     ),
     Setting(
         "FETCH_ALLOW",
@@ -190,7 +192,7 @@ SETTINGS = (
         value_kinds.NETWORKS,
         "",
         "Networks of proxies whose X-Forwarded-For is believed, so that the log can name who sent a refused callback. "
-        "Connections from these networks are not limited; any other address may have 64.",
+        "Connections from these networks are not limited; any other address may have 64 at once.",
         absent=(),
     ),
 )

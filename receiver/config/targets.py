@@ -71,7 +71,10 @@ def check_url(url: str) -> None:
     """Raise BadValue if an Apprise URL has an unknown scheme, would read or write files, or would follow redirects."""
     scheme = _SCHEME.match(url)
     if not scheme or re.search(r"\s", url):
-        raise BadValue("this is not an Apprise URL, such as slack://TokenA/TokenB/TokenC")
+        raise BadValue(
+            "this is not an Apprise URL",
+            remedy="a Slack webhook starts with https://, others look like mailto://user:password@host",
+        )
     if scheme[1].lower() == "file":
         raise BadValue("file:// would write to this machine's disk", remedy="use a service that sends messages")
     for field in re.split("[?&;]", url)[1:]:

@@ -152,7 +152,8 @@ TOKENS = word_list(f"up to 20 words of {SECRET_LEAST} or more printable ASCII ch
 DATABASE = ValueKind("sqlite:///FILE (sqlite:////FILE for an absolute path)", _parse_database_url)
 RETRY = ValueKind("1 to 20 whole numbers of seconds from 1 to 604800", _parse_retry_gaps)
 RETENTION = ValueKind(
-    "tasks, callbacks, polls, notices or images = 0, or 1d to 36500d, as in `callbacks=90d`", _parse_retention
+    "words such as callbacks=90d: tasks, callbacks, polls, notices or images, each with 1d to 36500d, or 0 for ever",
+    _parse_retention,
 )
 NETWORKS = ValueKind("networks such as 10.0.0.0/8", _parse_networks)
 ALLOWED = ValueKind("host names, and networks such as 10.0.0.0/8", _parse_fetch_allow)

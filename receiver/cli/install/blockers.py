@@ -13,7 +13,7 @@ def find_blockers(settings: Path, state: Path, called: InstalledProgram, *, unin
     if os.geteuid():
         yield "only root can install a service; run this with sudo"
     if not Path("/run/systemd/system").is_dir():
-        yield "systemd does not run here; run `receiver serve` yourself, or try --dry-run or --root DIR"
+        yield "systemd does not run here; run `receiver serve` yourself, or put the files elsewhere with --root DIR"
     if not uninstall:
         yield from check_settings_folder(settings)
         yield from check_state_dir(state)

@@ -76,7 +76,7 @@ class _InstallPaths(Struct, frozen=True):
 
 
 @click.command()
-@click.option("--public-url", metavar="URL", help="The public URL, as the provider reaches it.")
+@click.option("--public-url", metavar="URL", help="The URL at which the provider can reach the service.")
 @click.option("--provider-key-file", type=_file_option, metavar="FILE", help="Holds the provider's key; - is stdin.")
 @click.option("--target-file", type=_file_option, metavar="FILE", help="Holds an Apprise URL to notify; - is stdin.")
 @click.option("--prefix", type=click.Path(path_type=Path), metavar="DIR", help="The checkout; by default this one.")

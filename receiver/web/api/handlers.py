@@ -314,7 +314,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(method="POST", path="/tasks/{ref}/poll", summary="Poll the provider now", run=ApiCalls.poll_task,
               status=202, answer=schemas.TaskView, refusals=(404, 409)),
     Operation(method="POST", path="/tasks/{ref}/resubmit", run=ApiCalls.resubmit_task, status=202,
-              summary="Submit an unsure task again, accepting that it may be paid twice",
+              summary="Submit an unsure task again, accepting that it may be paid for twice",
               answer=schemas.TaskView, refusals=(404, 409)),
     Operation(method="POST", path="/callback-urls", summary="Mint a callback URL for a submission made elsewhere",
               run=ApiCalls.create_callback_url, body=NewCallbackUrl, status=201, answer=schemas.CallbackUrlView,
