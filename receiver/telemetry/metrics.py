@@ -63,7 +63,7 @@ class Metrics:
 
     def __init__(self, targets: Iterable[str] = ()) -> None:
         self._callbacks = _zero_counts([*Verdict, FOREIGN])
-        self._tasks = _zero_counts(_ENDS, (OutcomeSource.CALLBACK, OutcomeSource.POLL))
+        self._tasks = _zero_counts(_ENDS, (*OutcomeSource, ""))  # "": nobody settled it, it is lost
         self._notices = _zero_counts(targets, _NOTICED)
         self._submissions = _zero_counts(SubmitResult)
         self._polls = _zero_counts(PollResult)

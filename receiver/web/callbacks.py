@@ -32,7 +32,15 @@ _PATH_BYTES = CALLBACK_PATH.encode()
 _STATUS_LINES = {200: b"HTTP/1.1 200 OK", 503: b"HTTP/1.1 503 Service Unavailable"}
 _CONTENT_TYPE = (b"content-type", JSON.encode())
 _ALLOW = ((b"allow", b"GET, HEAD, POST"),)
-_KEPT_HEADERS = (b"content-type", b"user-agent")
+_KEPT_HEADERS = frozenset(
+    {
+        *(b"content-type", b"content-encoding", b"user-agent", b"date"),
+        *(b"signature", b"signature-input", b"content-digest", b"digest", b"repr-digest"),
+        *(b"idempotency-key", b"ce-id", b"ce-source", b"ce-type", b"ce-time", b"traceparent"),
+    }
+)
+_KEPT_PREFIXES = (b"x-", b"webhook-", b"svix-")
+_KEPT_ENDINGS = (b"-signature", b"-signature-256")  # stripe-signature, and its like
 _SECRET_PARTS = (
     *(b"auth", b"cookie", b"cred", b"key", b"pass", b"secret", b"session", b"token"),
     *(b"path", b"uri", b"url", b"x-forwarded", b"x-real-ip"),  # set by a proxy, with our token in them
@@ -152,8 +160,13 @@ async def send_stopping(send: Send) -> None:
 
 def kept_headers(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """The headers worth keeping, as a JSON object of at most `HEADERS_MOST` bytes: the content type, the sender, and
-    what a provider may sign or number its callbacks with. None that could be a secret or that a proxy added."""
-    return _encode_headers(tuple([pair for pair in headers if _worth_keeping(pair[0])]))
+    what a provider may sign or number its callbacks with. None that could be a secret or that a proxy added.
+
+    The known ones go first, so that none of them is left out for want of room; one that was sent twice is joined by a
+    comma.
+    """
+    kept = [pair for pair in headers if _worth_keeping(pair[0])]
+    return _encode_headers(tuple(sorted(kept, key=_is_other)))
 
 
 @lru_cache(maxsize=64)  # a sender's headers are much the same each time
@@ -163,17 +176,23 @@ def _encode_headers(headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
     for raw_name, raw_value in headers:
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
         size = len(msgspec.json.encode(name)) + len(msgspec.json.encode(value)) + 2
-        if name not in kept and size <= room:
-            kept[name] = value
+        if size <= room:
+            kept[name] = f"{kept[name]}, {value}" if name in kept else value
             room -= size
     return msgspec.json.encode(kept)
+
+
+def _is_other(header: tuple[bytes, bytes]) -> bool:
+    return header[0].startswith(b"x-")
 
 
 @lru_cache(maxsize=256)
 def _worth_keeping(name: bytes) -> bool:
     if name in _KEPT_HEADERS:
         return True
-    return name.startswith((b"x-", b"webhook-")) and not any(part in name for part in _SECRET_PARTS)
+    if any(part in name for part in _SECRET_PARTS):
+        return False
+    return name.startswith(_KEPT_PREFIXES) or name.endswith(_KEPT_ENDINGS)
 
 
 def _callback_answer(

@@ -47,6 +47,20 @@ def test_every_count_has_its_name_and_labels() -> None:
     } <= set(lines(metrics))
 
 
+def test_a_count_of_every_end_and_source_exists_before_it_happens() -> None:
+    """If one first appeared as 1, an alert rule could not see that it grew."""
+    told = set(lines(Metrics()))
+    for state in ("completed", "failed", "lost", "cancelled"):
+        for source in (*OutcomeSource, ""):
+            assert f'receiver_tasks_total{{settled_by="{source}",state="{state}"}} 0.0' in told
+    for result in SubmitResult:
+        assert f'receiver_submissions_total{{result="{result}"}} 0.0' in told
+    for heard in PollResult:
+        assert f'receiver_polls_total{{result="{heard}"}} 0.0' in told
+    for verdict in (*Verdict, "foreign"):
+        assert f'receiver_callbacks_total{{verdict="{verdict}"}} 0.0' in told
+
+
 def test_a_duration_counts_in_its_bucket_and_all_above() -> None:
     """A bound belongs to its bucket, and what is longer than all bounds only to +Inf."""
     metrics = Metrics()
