@@ -15,7 +15,7 @@ from receiver.core.errors import NotFetched
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-LINK_MOST = 8_192  # characters
+LINK_MOST = 16_384  # characters
 PORTS = {"http": 80, "https": 443}
 
 _FORBIDDEN = tuple(

@@ -143,7 +143,7 @@ REFUSED = [
     "http://cdn.example/\ud800",
     f"http://{'a' * 64}.example/a",
     f"http://{'a.' * 127}example/a",
-    f"http://cdn.example/{'a' * 8192}",
+    f"http://cdn.example/{'a' * 16384}",
 ]
 
 

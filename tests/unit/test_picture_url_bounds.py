@@ -20,9 +20,9 @@ def is_refused(link: str) -> bool:
     return False
 
 
-def test_a_link_may_have_8192_characters() -> None:
-    assert not is_refused(START + "x" * (8_192 - len(START)))
-    assert is_refused(START + "x" * (8_193 - len(START)))
+def test_a_link_may_have_16384_characters() -> None:
+    assert not is_refused(START + "x" * (16_384 - len(START)))
+    assert is_refused(START + "x" * (16_385 - len(START)))
 
 
 @pytest.mark.parametrize(("port", "refused"), [(0, True), (1, False), (65_535, False), (65_536, True)])
