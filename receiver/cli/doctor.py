@@ -101,10 +101,7 @@ def _check_settings(settings: Settings, ring: Ring | None) -> Iterator[Finding]:
     warnings = []
     if wrong := config.why_unreachable(settings):
         yield findings.failure(wrong.problem, wrong.remedy or _UNIT_REMEDY)
-    elif settings.public_url.startswith("http://") and config.is_public(settings.public_url):
-        warnings.append(("PUBLIC_URL is http://: callbacks and links can be read in transit", "serve it by https://"))
-    if settings.provider_url.startswith("http://") and config.is_public(settings.provider_url):
-        warnings.append(("PROVIDER_URL is http://: the key can be read in transit", "use https://"))
+    warnings += [(it.problem, it.remedy or "") for it in config.warn_of_plain_http(settings)]
     broken = [error for error in map(_secret_file_error, _secret_files(settings)) if error]
     if ring is None and not broken and not _is_unreadable(settings.state_dir / KEYS_FILE):  # else see the permissions
         warnings.append(("there are no secret keys here yet", "the service makes them at its first start"))

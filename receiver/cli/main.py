@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from receiver import __version__
+from receiver.cli.core_dumps import limit_core_dumps
 from receiver.core.errors import ReceiverError, SettingsError
 
 DONE, FAILED, WRONG = 0, 1, 2
@@ -45,7 +46,7 @@ class CommandGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
-            return None
+            raise click.exceptions.NoSuchCommand(cmd_name, possibilities=COMMANDS, ctx=ctx)
         gc.disable()  # what imports make stays; collecting it would take a twentieth of a start
         try:
             command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
@@ -97,4 +98,5 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """The entry point of `receiver`."""
+    limit_core_dumps()
     cli.main(prog_name="receiver")

@@ -23,6 +23,7 @@ import click
 
 from receiver import config
 from receiver.cli import systemd
+from receiver.cli.core_dumps import forbid_core_dumps
 from receiver.cli.main import FAILED
 from receiver.config import Settings
 from receiver.config.generated_secrets import KEYS_FILE
@@ -52,6 +53,7 @@ log = logging.getLogger(__name__)
 @click.option("--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="By default ./receiver.toml.")
 def serve(*, host: str | None, port: int | None, fd: int | None, role: str, file: Path | None) -> None:
     """Run the service until SIGTERM or Ctrl-C."""
+    forbid_core_dumps()
     options = {"HOST": host, "PORT": None if port is None else str(port)}
     given = {f"RECEIVER_{name}": value for name, value in options.items() if value}
     try:
@@ -169,7 +171,7 @@ def _startup_news(settings: Settings) -> Iterator[str]:
     if not settings.secret_keys and not os.path.exists(keys):
         made.append(f"new secret keys, {keys.absolute()}: callback URLs made with other keys will be refused")
     if made:
-        elsewhere = "if you have older ones, stop this, and start it in their folder or name them with DATABASE_URL"
+        elsewhere = "if you have older ones, stop the service, then start it in their folder, or set DATABASE_URL"
         yield f"created {' and '.join(made)}; {elsewhere}"
 
 
@@ -232,6 +234,7 @@ def _startup_warnings(settings: Settings, port: int) -> Iterator[str]:
         yield str(warning)
     elif settings.source_of("PUBLIC_URL") == "default" and urlsplit(settings.public_url).port != port:
         yield f"the service listens on port {port}, callback URLs say {settings.public_url}: set RECEIVER_PUBLIC_URL"
+    yield from map(str, config.warn_of_plain_http(settings))
     if settings.provider_key is None:
         yield (
             "no PROVIDER_KEY: nothing can be submitted or polled, and callbacks without a known task id are reported "

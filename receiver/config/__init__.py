@@ -14,6 +14,7 @@ from receiver.config.settings import (
     load_settings,
     local_token,
     secret_values,
+    warn_of_plain_http,
     why_unreachable,
 )
 from receiver.config.settings_table import SETTINGS, Setting
@@ -33,5 +34,6 @@ __all__ = [
     "load_settings",
     "local_token",
     "secret_values",
+    "warn_of_plain_http",
     "why_unreachable",
 ]

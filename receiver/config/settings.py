@@ -5,7 +5,7 @@ expected. It never shows the value, which may be a secret in the wrong place. `c
 """
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -267,6 +267,19 @@ def why_unreachable(settings: Settings) -> SettingsError | None:
         "can never call back",
         remedy=f"set {ENV_PREFIX}PUBLIC_URL to a URL that it can reach, or submit with poll_only",
     )
+
+
+def warn_of_plain_http(settings: Settings) -> Iterator[SettingsError]:
+    """What can be read in transit, because a URL of a public host is http://: a warning for each such setting."""
+    for name, what in (
+        ("PUBLIC_URL", "callbacks, callback URLs and links to pictures"),
+        ("PROVIDER_URL", "the provider's key and all prompts"),
+        ("SERVER", "the API token and all tasks"),
+    ):
+        url = getattr(settings, name.lower())
+        if urlsplit(url).scheme == "http" and is_public(url):
+            problem = f"{name} is http://, so {what} can be read and changed in transit"
+            yield SettingsError(problem, remedy=f"set {ENV_PREFIX}{name} to an https:// URL")
 
 
 def is_public(url: str) -> bool:

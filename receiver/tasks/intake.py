@@ -198,6 +198,14 @@ class TaskIntake:
         if self._unreachable is not None and not asked.poll_only:
             refused = self._unreachable
             raise RequestRefused(422, "unreachable", refused.problem, "poll_only", remedy=refused.remedy)
+        if asked.targets is not None and not asked.targets:
+            raise RequestRefused(
+                422,
+                "invalid_parameter",
+                "targets is an empty list, so nobody would be notified",
+                "targets",
+                remedy="leave it out to notify all targets that want this task, or name at least one",
+            )
         known = [target.name for target in self._policy.targets]
         for name in asked.targets or ():
             if name not in known:

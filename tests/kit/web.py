@@ -108,7 +108,7 @@ async def served(
     directory: Path, *, clock: Clock | None = None, sender: MessageSender | None = None, **settings: str
 ) -> AsyncIterator[Served]:
     """Both: parts, and the web over them."""
-    async with opened(directory, clock=clock, sender=sender, **settings) as parts, serving(parts) as web:
+    async with opened(directory, clock=clock, boot=None, sender=sender, **settings) as parts, serving(parts) as web:
         yield web
 
 
@@ -118,7 +118,7 @@ async def near(
 ) -> AsyncIterator[Served]:
     """Both, without a socket: for what the network has no part in."""
     stop, draining = asyncio.Event(), asyncio.Event()
-    async with opened(directory, clock=clock, sender=sender, **settings) as parts:
+    async with opened(directory, clock=clock, boot=None, sender=sender, **settings) as parts:
         transport = httpx.ASGITransport(app=create_app(parts, stop=stop, draining=draining))
         async with httpx.AsyncClient(transport=transport, base_url="http://receiver", headers=BEARER) as client:
             yield Served(parts, client, stop, draining)

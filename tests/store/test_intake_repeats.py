@@ -68,6 +68,15 @@ async def test_a_repeated_request_is_the_same_task_whatever_the_settings_say_by_
         await an_intake(store, replace(POLICY, targets=())).create_task(asked, "another")
 
 
+async def test_a_task_that_would_notify_nobody_is_refused_with_what_to_do(store: Store) -> None:
+    """An empty list is not the same as none: who sends it would wait for a ping in vain."""
+    asked = NewTask("midjourney_outpaint", {"jobId": "j", "imageNo": 0, "scale": 1.5}, targets=())
+    with pytest.raises(RequestRefused, match=r"empty list.*leave it out") as refused:
+        await an_intake(store, TOLD).create_task(asked, None)
+    assert (refused.value.status, refused.value.field) == (422, "targets")
+    assert await store.tasks.page() == []
+
+
 async def test_an_id_told_of_a_queued_task_keeps_it_from_being_paid_for_again(store: Store) -> None:
     task = a_task(TaskState.QUEUED)
     await put(store, task)

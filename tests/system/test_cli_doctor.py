@@ -161,7 +161,7 @@ async def test_settings_that_do_not_load_are_the_only_finding(
     [
         ({"PUBLIC_URL": "http://192.168.1.7:8000"}, "failed", "an address of a private network"),
         ({"PUBLIC_URL": "http://localhost"}, "failed", "an address of this machine"),
-        ({"PUBLIC_URL": "http://receiver.invalid"}, "warning", "can be read in transit"),
+        ({"PUBLIC_URL": "http://receiver.invalid"}, "warning", "can be read and changed in transit"),
         ({"PUBLIC_URL": "https://receiver.invalid"}, "warning", "no secret keys here yet"),
     ],
 )

@@ -6,6 +6,7 @@ archive are attached, and that Apprise's DEBUG lines, which show tokens, do not 
 
 import contextlib
 import logging
+import os
 import re
 from collections.abc import Iterator
 from datetime import datetime
@@ -190,16 +191,15 @@ def _open_attachment(target: Target, message: Message) -> "AttachBase | None":
 
 @contextlib.contextmanager
 def _blocks_as_template(service: Any, blocks: str) -> Iterator[None]:
-    """Slack's and Discord's plugins read what they post from a file, their `template`. It is removed afterwards."""
-    import tempfile  # slow to import, like Apprise
-
+    """Slack's and Discord's plugins read what they post from a file, their `template`: one in memory, since a read-only
+    container has no temporary directory."""
     from apprise.attachment.file import AttachFile
 
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="receiver-", suffix=".json") as file:
+    with open(os.memfd_create("receiver-blocks"), "w", encoding="utf-8") as file:
         file.write(blocks)
         file.flush()
         plain = getattr(service, "use_blocks", None)
-        service.template.add(AttachFile(file.name))  # type: ignore[no-untyped-call]
+        service.template.add(AttachFile(f"/proc/self/fd/{file.fileno()}"))  # type: ignore[no-untyped-call]
         service.use_blocks = True
         try:
             yield
