@@ -6,11 +6,13 @@ that have more to do in between; `draft_file` is for large files that only one p
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -85,8 +87,24 @@ def new_file(path: Path, mode: int = 0o600) -> Iterator[BinaryIO]:
 
 
 def rename_into_place(draft: Path, path: Path) -> None:
-    """Give a file whose content is on disk its final name, and put that on disk too."""
+    """Give a file whose content is on disk its final name in the same folder, and put that on disk too."""
     os.rename(draft, path)
+    fsync_path(path.parent)
+
+
+def move_into_place(draft: Path, path: Path) -> None:
+    """The same from any folder, even on another disk: then it is copied beside `path` first, with its owner."""
+    try:
+        os.rename(draft, path)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with draft.open("rb") as source, atomic_write(path) as copy:
+            state = os.fstat(source.fileno())
+            shutil.copyfileobj(source, copy, 1 << 20)
+            os.fchmod(copy.fileno(), stat.S_IMODE(state.st_mode))
+            if os.geteuid() == 0:
+                os.fchown(copy.fileno(), state.st_uid, state.st_gid)
     fsync_path(path.parent)
 
 
@@ -135,7 +153,8 @@ def _is_same_file(opened: int, path: Path) -> bool:
 def is_being_written(file: Path) -> bool:
     """Whether a process is writing the draft of `file`."""
     try:
-        with file.with_name(f"{file.name}{DRAFT_SUFFIX}").open("rb") as opened:
+        draft = file.with_name(f"{file.name}{DRAFT_SUFFIX}")
+        with open(os.open(draft, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
             fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
@@ -145,16 +164,11 @@ def is_being_written(file: Path) -> bool:
 
 
 def remove_path(path: Path) -> None:
-    """Remove a file, or a folder with all that is in it."""
-    if path.is_dir():
+    """Remove a file or a link, or a folder with all that is in it."""
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
-
-
-def copy_content(file: Path, part: Path) -> None:
-    with file.open("rb") as source, part.open("r+b") as target:
-        shutil.copyfileobj(source, target, 1 << 20)
 
 
 def require_free_space(folder: Path, size: int) -> None:

@@ -19,7 +19,7 @@ from receiver.upkeep.backup import RestoreResult
 @click.option(
     "--keep-queue",
     is_flag=True,
-    help="Submit what was queued then. Use this only if nothing was submitted since, or it is paid for twice.",
+    help="Submit what was queued in the backup. What was submitted since is then paid for twice.",
 )
 @click.option(
     "--config", "config_file", type=click.Path(path_type=Path), metavar="FILE", help="By default ./receiver.toml."
@@ -28,7 +28,8 @@ from receiver.upkeep.backup import RestoreResult
 def restore(*, file: Path, keep_queue: bool, config_file: Path | None, as_json: bool) -> None:
     """Replace the database with the backup FILE, and keep the old database aside. Stop the service first.
 
-    FILE is what `receiver backup` made, or a plain copy of a database.
+    FILE was made by `receiver backup`, or is a plain copy of a database: put its -wal file and the secret keys beside
+    it.
     """
     settings = config.load_settings(os.environ, config_file, upkeep=True)
     path = settings.sqlite_file
@@ -58,7 +59,7 @@ def _summary_lines(done: RestoreResult, path: Path, file: Path) -> list[str]:
         lines.append(
             f"secret keys: {done.keys_added} from the backup, added behind those here; remove any that you retired"
         )
-    if done.made_at is None:
+    if not done.keys_found:
         lines.append("it had no secret keys: without those of that time, callback URLs already given out are refused")
     if done.images:
         lines.append(f"{pluralize(done.images, 'file')} of pictures restored")

@@ -13,7 +13,8 @@ from pathlib import Path
 from receiver.atomic_files import atomic_write
 from receiver.config.read import read_secret_file
 from receiver.config.value_kinds import TOKENS
-from receiver.core.errors import SettingsError, StoreUnavailable
+from receiver.core.errors import SettingsError, StoreUnavailable, UnsafeFile
+from receiver.safe_open import open_file
 
 KEYS_FILE = "secret_keys"
 TOKENS_FILE = "api_tokens"
@@ -61,8 +62,11 @@ def refuse_unwritable(database: Path, *, make: bool = True) -> None:
 
 
 def read_generated(path: Path) -> tuple[str, ...]:
-    """The secrets in a file that `load_or_generate` made. Raises SettingsError."""
-    text = read_secret_file(path, str(path), remedy=_RESTORE)
+    """The secrets in a file that `load_or_generate` made. Root follows no link there. Raises SettingsError."""
+    try:
+        text = read_secret_file(path, str(path), remedy=_RESTORE, opener=open_file)
+    except UnsafeFile as error:
+        raise SettingsError(error.problem, remedy=error.remedy) from None
     try:
         words: tuple[str, ...] = TOKENS.parse(text)
     except ValueError:

@@ -1,6 +1,7 @@
 """Reads the files of the settings: receiver.toml, secrets, templates. Sizes are bounded; errors show no content."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,14 +42,16 @@ def file_exists(path: Path, label: str) -> bool:
         raise SettingsError(f"{label}: cannot check whether the file exists: {error.strerror}") from None
 
 
-def read_secret_file(path: Path, label: str, *, remedy: str | None = None) -> str:
-    """The text of a secret's file, stripped.
+def read_secret_file(
+    path: Path, label: str, *, remedy: str | None = None, opener: Callable[[str, int], int] | None = None
+) -> str:
+    """The text of a secret's file, stripped; `opener` is as `open` takes it.
 
     Raises SettingsError, which names `label` and not the path: someone may have set the secret itself as the path.
     `remedy` replaces the general advice.
     """
     try:
-        text = _read_bounded(path).strip()
+        text = _read_bounded(path, opener=opener).strip()
     except OSError as error:
         problem = f"{label}: cannot read the file: {error.strerror}"
         raise SettingsError(problem, remedy=remedy or "check its path and its owner") from None
@@ -69,8 +72,8 @@ def read_text(path: Path, label: str, most: int) -> str:
         raise SettingsError(f"{label}: {path} is larger than {most // 1024} KB, or not UTF-8 text") from None
 
 
-def _read_bounded(path: Path, most: int = _MOST) -> str:
-    with path.open("rb") as stream:
+def _read_bounded(path: Path, most: int = _MOST, opener: Callable[[str, int], int] | None = None) -> str:
+    with open(path, "rb", opener=opener) as stream:
         content = stream.read(most + 1)
     if len(content) > most:
         raise ValueError

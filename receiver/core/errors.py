@@ -9,6 +9,7 @@ ReceiverError
 │   ├── NewerSchema      its schema is from a newer version of this program
 │   └── CorruptDatabase  it fails its own integrity check
 ├── Unwritable           a file or folder cannot be written
+├── UnsafeFile           root would follow a link that another user may have planted
 ├── ClockLeapt           what cannot be undone waits, because the clock leapt
 ├── NotFetched           a picture could not be fetched; says whether trying again can help
 ├── RequestRefused       an API request that cannot be accepted; carries status, code and field
@@ -62,6 +63,10 @@ class CorruptDatabase(StoreError):
 
 class Unwritable(ReceiverError):
     """A file or folder cannot be written: the disk is full or read-only, or it is not ours. The text says which."""
+
+
+class UnsafeFile(ReceiverError):
+    """What another user's folder holds may have been planted for root: a link, or a third user's file."""
 
 
 class ClockLeapt(ReceiverError):

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from receiver.atomic_files import fsync_path, open_new, rename_into_place
 from receiver.core.errors import Unwritable
+from receiver.safe_open import pinned_folder
 from receiver.tokens import is_ref
 
 SHEET = "sheet.jpg"
@@ -237,11 +238,15 @@ class ArchiveFiles:
     def _remove_from(path: Path, kept: Collection[str], before: int | None) -> int:
         """Removes the folder too if it is left empty. Folders inside it stay."""
         count = 0
-        with _translate_os_errors(), contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            if path.is_symlink():  # what it leads to is not ours
-                return 0
-            young = before is not None and path.stat().st_mtime * 1000 >= before
-            with os.scandir(path) as entries:
+        if path.is_symlink():  # what it leads to is not ours
+            return 0
+        with (
+            _translate_os_errors(),
+            contextlib.suppress(FileNotFoundError, NotADirectoryError),
+            pinned_folder(path) as folder,
+        ):
+            young = before is not None and folder.stat().st_mtime * 1000 >= before
+            with os.scandir(folder) as entries:
                 for it in entries:
                     with contextlib.suppress(FileNotFoundError):
                         old = before is None or it.stat(follow_symlinks=False).st_mtime * 1000 < before
@@ -249,8 +254,8 @@ class ArchiveFiles:
                             os.unlink(it)
                             count += 1
             if not young:
-                with contextlib.suppress(OSError):  # it is not empty
-                    path.rmdir()
+                with contextlib.suppress(OSError), pinned_folder(path.parent) as around:  # it is not empty
+                    (around / path.name).rmdir()
         return count
 
     @staticmethod
@@ -258,7 +263,8 @@ class ArchiveFiles:
         with (
             _translate_os_errors(),
             contextlib.suppress(FileNotFoundError, NotADirectoryError),
-            os.scandir(path) as entries,
+            pinned_folder(path) as folder,
+            os.scandir(folder) as entries,
         ):
             return sorted(it.name for it in entries if is_good(it.name) and it.is_dir(follow_symlinks=False))
         return []
@@ -268,8 +274,12 @@ class ArchiveFiles:
         await asyncio.to_thread(self._remove_leftovers)
 
     def _remove_leftovers(self) -> None:
-        with _translate_os_errors(), contextlib.suppress(FileNotFoundError):
-            for path in (self._folder.root / _PARTS).iterdir():
+        with (
+            _translate_os_errors(),
+            contextlib.suppress(FileNotFoundError),
+            pinned_folder(self._folder.root / _PARTS) as folder,
+        ):
+            for path in folder.iterdir():
                 if path.name.endswith(".part") and not path.name.startswith(f"{self._mark}-"):
                     path.unlink(missing_ok=True)
 

@@ -3,10 +3,14 @@
 A backup is one file: a copy of the database with the secret keys in it, since without them the service would refuse the
 callback URLs that are in use. Copies of pictures can go into a folder beside it. Backup and restore are atomic, and a
 restore keeps what was there before under another name.
+
+Root may do this in folders of the service's user, so nothing here is opened through a link there: see `safe_open`.
 """
 
+import fcntl
 import itertools
 import os
+import shutil
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,25 +21,35 @@ from msgspec import Struct
 from receiver import __version__
 from receiver.atomic_files import (
     DRAFT_SUFFIX,
-    copy_content,
+    atomic_write,
     draft_file,
     explain_os_errors,
     fsync_path,
     is_being_written,
+    move_into_place,
     remove_path,
-    rename_into_place,
     require_free_space,
 )
 from receiver.core.errors import CorruptDatabase, NewerSchema, StoreError, StoreUnavailable, Unwritable
 from receiver.core.types import Clock
+from receiver.safe_open import look_at, open_file, pinned_folder, private_folder
 from receiver.store.sqlite import backup
-from receiver.store.sqlite.files import chown_if_root, database_owner, take_lock
+from receiver.store.sqlite.files import (
+    SIDE_FILES,
+    chown_if_ours,
+    chown_path_if_ours,
+    database_owner,
+    resolve_database,
+    take_lock,
+)
 from receiver.upkeep import backup_pictures
 from receiver.upkeep.backup_pictures import ImagesMode
 
 MANIFEST = "manifest"
 _ASIDE = ".before-restore-"
-_BESIDE = ("-wal", "-shm", "-journal")
+_WITH_COMMITS = ("-wal", "-journal")  # what may hold commits, or parts of them, beside a plain copy of a database
+_SECRETS = ("secret_keys", "api_tokens")
+_SECRETS_MOST = 1 << 20  # bytes
 
 
 class BackupManifest(Struct, frozen=True):
@@ -68,6 +82,7 @@ class RestoreResult(Struct, frozen=True):
     aside: str | None  # where the previous database is now
     keys_added: int  # secret keys that were missing here
     keys_new: bool  # there were none here before
+    keys_found: int  # secret keys in the backup, or beside a plain database
 
 
 def back_up(
@@ -83,14 +98,22 @@ def back_up(
         raise StoreUnavailable(
             f"there is no database {database}", remedy="say where it is with --config or RECEIVER_DATABASE_URL"
         )
+    database = resolve_database(database)
     whose = database_owner(database)
     with explain_os_errors(f"cannot write {file}"):
-        _make_folder(file.parent, whose)
-        if file.exists() and not backup.is_backup(file):
+        if not file.parent.is_dir():
+            raise Unwritable(
+                f"the folder {file.parent} does not exist",
+                remedy=f"correct the path, or make it with `mkdir -m 700 {file.parent}`",
+            )
+        if look_at(file) is not None and not backup.is_backup(file):
             raise Unwritable(f"{file} exists and is not a backup", remedy="give the backup another name")
         require_free_space(file.parent, database.stat().st_size)
-        with draft_file(file) as part:
-            _give_to_owner(part, whose)
+        with (
+            pinned_folder(file.parent) as folder,
+            private_folder(file.parent) as work,
+            draft_file(work / file.name) as part,
+        ):
             manifest = msgspec.json.encode(BackupManifest(__version__, now))
             words = {name: "\n".join(each).encode() for name, each in kept.items() if each}
             inside = backup.copy_database(database, part, {MANIFEST: manifest, **words})
@@ -99,24 +122,11 @@ def back_up(
                 if images is ImagesMode.NONE
                 else backup_pictures.back_up_pictures(archive, backup_pictures.folder_of(file), images)
             )
-            rename_into_place(part, file)
-    return BackupResult(
-        str(file), file.stat().st_size, inside.schema, inside.tasks, len(kept.get("secret_keys", ())), taken
-    )
-
-
-def _make_folder(folder: Path, whose: tuple[int, int]) -> None:
-    """Make a folder for backups, for its owner only."""
-    if not folder.exists():
-        _make_folder(folder.parent, whose)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        _give_to_owner(folder, whose)
-
-
-def _give_to_owner(path: Path, whose: tuple[int, int]) -> None:
-    """What we make in a folder of the service's user belongs to that user; elsewhere it keeps its owner."""
-    if path.parent.stat().st_uid == whose[0]:
-        chown_if_root(path, whose)
+            if folder.stat().st_uid == whose[0]:  # elsewhere it keeps its owner
+                chown_path_if_ours(part, whose)
+            size = part.stat().st_size
+            move_into_place(part, folder / file.name)
+    return BackupResult(str(file), size, inside.schema, inside.tasks, len(kept.get("secret_keys", ())), taken)
 
 
 def rotate_backups(pattern: Path, keep: int) -> tuple[str, ...]:
@@ -125,11 +135,11 @@ def rotate_backups(pattern: Path, keep: int) -> tuple[str, ...]:
     Raises Unwritable.
     """
     found: dict[Path, datetime] = {}
-    with explain_os_errors(f"cannot remove old backups from {pattern.parent}"):
-        for path in pattern.parent.iterdir():
+    with explain_os_errors(f"cannot remove old backups from {pattern.parent}"), pinned_folder(pattern.parent) as folder:
+        for path in folder.iterdir():
             name = path.name.removesuffix(DRAFT_SUFFIX)
             file = path.with_name(name.removesuffix(backup_pictures.SUFFIX))
-            if (made := _date_in_name(file.name, pattern.name)) is None:
+            if (made := _date_in_name(file.name, pattern.name)) is None or path.is_symlink():
                 continue
             if path == file:
                 if path.is_file() and backup.is_backup(path):
@@ -140,7 +150,7 @@ def rotate_backups(pattern: Path, keep: int) -> tuple[str, ...]:
         for path in old:
             path.unlink()
             remove_path(backup_pictures.folder_of(path))
-    return tuple(map(str, old))
+    return tuple(str(pattern.with_name(path.name)) for path in old)
 
 
 def has_date(pattern: str) -> bool:
@@ -160,27 +170,38 @@ def restore_backup(
        (`given_keys`): callback URLs of both stay valid. API tokens are restored only if there are none.
     4. Pictures that are missing here come from the folder beside the backup.
 
-    Raises DatabaseLocked, CorruptDatabase, NewerSchema, other StoreErrors, and Unwritable.
+    A plain copy of a database may be three files: what its -wal holds is folded in, and the secrets and pictures beside
+    it are taken like those in a backup.
+
+    Raises DatabaseLocked, CorruptDatabase, NewerSchema, other StoreErrors, UnsafeFile and Unwritable.
     """
-    if not file.is_file():
-        raise StoreError(f"the backup {file} does not exist")
-    database = database.resolve()
+    with explain_os_errors(f"cannot read {file}"):
+        if look_at(file) is None or not file.is_file():
+            raise StoreError(f"the backup {file} does not exist")
+    database = resolve_database(database)
+    if database.exists() and database.samefile(file):
+        raise StoreError(f"{file} is the database that is in use", remedy="name a backup of it")
     lock = take_lock(database)
     try:
         whose = database_owner(database)
         with explain_os_errors(f"cannot restore into {database.parent}"):
-            _undo_killed_restore(database)
+            with pinned_folder(database.parent) as folder:
+                _undo_killed_restore(folder / database.name)
             require_free_space(database.parent, file.stat().st_size)
-            with draft_file(database) as part:
-                chown_if_root(part, whose)
-                copy_content(file, part)
+            with private_folder(database.parent) as work, draft_file(work / database.name) as part:
+                _copy_whole(file, part)
                 inside = _judge_copy(part, file)
                 manifest = inside.kept.get(MANIFEST)
                 backup.prepare_restored(part, clock(), queue=queue)
                 words = {name: tuple(text.decode().split()) for name, text in inside.kept.items() if name != MANIFEST}
+                pictures = backup_pictures.folder_of(file)
+                if manifest is None:
+                    words, pictures = _read_secrets_beside(file), file.with_name("images")
                 added, new = _put_keys(state_dir, words, given_keys, whose)
-                put = backup_pictures.restore_pictures(backup_pictures.folder_of(file), state_dir / "images", whose)
-                aside = _swap_database(database, part, clock())
+                put = backup_pictures.restore_pictures(pictures, state_dir / "images", whose)
+                chown_path_if_ours(part, whose)
+                with pinned_folder(database.parent) as folder:
+                    aside = _swap_database(database, folder, part, clock())
         return RestoreResult(
             schema=inside.schema,
             tasks=inside.tasks,
@@ -190,30 +211,98 @@ def restore_backup(
             aside=None if aside is None else str(aside),
             keys_added=added,
             keys_new=new,
+            keys_found=len(words.get("secret_keys", ())),
         )
     finally:
         os.close(lock)
 
 
-def _swap_database(database: Path, part: Path, now: int) -> Path | None:
-    """Rename `part` to `database`; returns where the previous database is now.
+def _copy_whole(file: Path, part: Path) -> None:
+    """Copy a database with all its commits into the empty file `part`. Raises StoreError."""
+    for end in SIDE_FILES:  # a killed restore's
+        Path(f"{part}{end}").unlink(missing_ok=True)
+    if _is_in_use(file):
+        raise StoreError(f"a service is using {file}", remedy="copy it with `receiver backup`, and restore that")
+    _copy_file(file, part)
+    beside = [end for end in _WITH_COMMITS if (found := look_at(Path(f"{file}{end}"))) is not None and found.st_size]
+    if not beside:
+        return
+    if backup.is_backup(part):
+        raise StoreError(
+            f"{file}{beside[0]} lies beside a backup, which is whole without it, so nothing was changed",
+            remedy=f"if nobody has changed the backup on purpose, move it away: `mv {file}{beside[0]} {file}.aside`",
+        )
+    try:
+        for end in beside:
+            _copy_file(Path(f"{file}{end}"), Path(f"{part}{end}"))
+        backup.fold_in_log(part)
+    except StoreError as error:
+        raise CorruptDatabase(
+            f"{file}{beside[0]} cannot be applied to {file} ({error.problem}), so nothing was changed",
+            remedy="use an earlier backup",
+        ) from error
+    finally:
+        for end in SIDE_FILES:
+            Path(f"{part}{end}").unlink(missing_ok=True)
+
+
+def _copy_file(file: Path, copy: Path) -> None:
+    with (
+        open(file, "rb", opener=open_file) as source,
+        open(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as target,
+    ):
+        shutil.copyfileobj(source, target, 1 << 20)
+
+
+def _is_in_use(file: Path) -> bool:
+    """Whether a service holds the lock of the database `file`."""
+    try:
+        lock = open_file(f"{file}.lock")
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
+def _read_secrets_beside(file: Path) -> dict[str, tuple[str, ...]]:
+    """The generated secrets beside a plain copy of a database, as in a copy of a whole state directory."""
+    words = {}
+    for name in _SECRETS:
+        try:
+            with open(file.with_name(name), "rb", opener=open_file) as secrets:
+                words[name] = tuple(secrets.read(_SECRETS_MOST).decode().split())
+        except FileNotFoundError:
+            continue
+        except UnicodeDecodeError:
+            raise StoreError(f"{file.with_name(name)} is not UTF-8 text", remedy="move it away") from None
+    return words
+
+
+def _swap_database(database: Path, folder: Path, part: Path, now: int) -> Path | None:
+    """Give `part` the name of the database in its (pinned) folder; returns where the previous database is now.
 
     The previous one gets its second name first, so that the rename loses nothing. Its write-ahead log must be gone by
     then, or SQLite would apply it to the new one: it is checkpointed into the old database, or kept with it where a
     damaged database does not allow that.
     """
     backup.checkpoint_wal(database)
-    ends = [end for end in ("", *_BESIDE) if os.path.exists(f"{database}{end}")]
+    here = folder / database.name
+    ends = [end for end in ("", *SIDE_FILES) if os.path.lexists(f"{here}{end}")]
     stamp = datetime.fromtimestamp(now / 1000, UTC).strftime("%Y%m%dT%H%M%S")
-    aside = _free_name(f"{database}{_ASIDE}{stamp}")
+    aside = _free_name(f"{here}{_ASIDE}{stamp}")
     for end in ends:
-        os.link(f"{database}{end}", f"{aside}{end}")
-    fsync_path(database.parent)
+        os.link(f"{here}{end}", f"{aside}{end}", follow_symlinks=False)
+    fsync_path(folder)
     for end in ends:
         if end:
-            os.unlink(f"{database}{end}")
-    rename_into_place(part, database)
-    return aside if "" in ends else None
+            os.unlink(f"{here}{end}")
+    move_into_place(part, here)
+    return database.with_name(aside.name) if "" in ends else None
 
 
 def _free_name(name: str) -> Path:
@@ -226,9 +315,9 @@ def _undo_killed_restore(database: Path) -> None:
     """Undo a restore that was killed before its copy took the database's place: remove second names, and bring back
     what it had put aside."""
     for path in database.parent.glob(f"{database.name}{_ASIDE}*"):
-        if path.name.endswith(_BESIDE) or not database.exists() or not path.samefile(database):
+        if path.name.endswith(SIDE_FILES) or not database.exists() or not path.samefile(database):
             continue
-        for end in (*_BESIDE, ""):  # the second name of the database last, since it leads to the rest
+        for end in (*SIDE_FILES, ""):  # the second name of the database last, since it leads to the rest
             there, here = Path(f"{path}{end}"), Path(f"{database}{end}")
             if there.exists() and not here.exists():
                 there.rename(here)
@@ -257,25 +346,26 @@ def _put_keys(
     state_dir: Path, words: Mapping[str, tuple[str, ...]], given: tuple[str, ...], whose: tuple[int, int]
 ) -> tuple[int, bool]:
     """Returns how many secret keys were added, and whether there were none before."""
-    tokens = state_dir / "api_tokens"
-    if words.get("api_tokens") and not tokens.exists():
-        _write_words(tokens, words["api_tokens"], whose)
-    if given:
-        return 0, False
-    path = state_dir / "secret_keys"
-    here = tuple(path.read_text().split()) if path.exists() else ()
-    added = tuple(key for key in words.get("secret_keys", ()) if key not in here)
-    if added:
-        _write_words(path, here + added, whose)
-    return len(added), not here
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with pinned_folder(state_dir) as folder:
+        if words.get("api_tokens") and not os.path.lexists(folder / "api_tokens"):
+            _write_words(folder / "api_tokens", words["api_tokens"], whose)
+        if given:
+            return 0, False
+        here: tuple[str, ...] = ()
+        if look_at(state_dir / "secret_keys") is not None:
+            with open(state_dir / "secret_keys", "rb", opener=open_file) as file:
+                here = tuple(file.read(_SECRETS_MOST).decode().split())
+        added = tuple(key for key in words.get("secret_keys", ()) if key not in here)
+        if added:
+            _write_words(folder / "secret_keys", here + added, whose)
+        return len(added), not here
 
 
 def _write_words(path: Path, words: Iterable[str], whose: tuple[int, int]) -> None:
-    with draft_file(path) as part:
-        chown_if_root(part, whose)
-        part.write_text("".join(f"{word}\n" for word in words))
-        fsync_path(part)
-        rename_into_place(part, path)
+    with atomic_write(path) as file:
+        chown_if_ours(file.fileno(), whose)
+        file.write("".join(f"{word}\n" for word in words).encode())
 
 
 def _date_in_name(name: str, pattern: str) -> datetime | None:

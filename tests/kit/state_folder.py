@@ -32,7 +32,8 @@ class Place:
         self.file = root / "kept" / "receiver.db.backup"
 
     async def filled(self, count: int = 3, state: TaskState = TaskState.COMPLETED) -> None:
-        """A database with tasks, the secrets beside it, and a picture."""
+        """A database with tasks, the secrets beside it, and a picture; and a folder for backups."""
+        self.file.parent.mkdir(mode=0o700, exist_ok=True)
         store = await open_store(self.database)
         await put(store, *(a_task(state, task_id=None) for _ in range(count)))
         await store.close()

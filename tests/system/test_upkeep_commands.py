@@ -115,6 +115,8 @@ async def test_what_root_does_locks_the_services_user_out_of_nothing() -> None:
             return status[0]
 
         assert forked(log=False) == 0
+        (place.state / "backups").mkdir()  # by systemd
+        os.chown(place.state / "backups", NOBODY, NOBODY)
         pattern = str(place.state / "backups" / "receiver-%Y%m%dT%H%M%SZ.db")
         for log in (False, True):
             assert forked(log=log) == 0

@@ -6,6 +6,11 @@ from msgspec import Struct
 
 from receiver.core.errors import NewerSchema
 
+CREATE_MIGRATIONS = (  # the table that records them
+    "CREATE TABLE migrations (number INTEGER PRIMARY KEY, name TEXT NOT NULL,"
+    " probed_at INTEGER NOT NULL DEFAULT 0) STRICT"
+)
+
 
 class Migration(Struct, frozen=True):
     """One numbered file of a dialect."""

@@ -6,6 +6,7 @@ A copy is a normal SQLite database with one table more, `backup`: what belongs t
 import hashlib
 import os
 import sqlite3
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +21,8 @@ from receiver.atomic_files import fsync_path
 from receiver.core.errors import CorruptDatabase, StoreError
 from receiver.store.migrations.steps import missing_migrations
 from receiver.store.sqlite.errors import translate_errors
+from receiver.store.sqlite.expected_schema import refuse_foreign_schema
+from receiver.store.sqlite.files import SIDE_FILES, OpeningGuard
 
 FLUSH_S = 0.05  # between two hints to the kernel to write back what is there
 _STEPS = 4_000  # virtual machine instructions between two rests: some milliseconds
@@ -28,6 +31,8 @@ _REST_SHARE = 0.25  # of the working time
 # bit rot in a row that no index holds. https://www.sqlite.org/fileformat.html#the_database_header
 _CHECKSUM_PLACES = (60, 68)
 _HEADER_BYTES = 100  # bytes
+_LOG_HEADER = struct.Struct(">8I")
+_LOG_MAGIC = (0x377F0682, 0x377F0683)
 
 
 class DatabaseSummary(Struct, frozen=True):
@@ -68,9 +73,10 @@ def copy_database(source: Path, target: Path, kept: Mapping[str, bytes]) -> Data
 def verify_database(path: Path, *, restful: bool = False) -> DatabaseSummary:
     """Check every page and index of a database that is not in use, and summarise it.
 
-    Raises CorruptDatabase, NewerSchema, or StoreError if it is not a receiver database.
+    Raises CorruptDatabase, NewerSchema, or StoreError if it is not a receiver database, or holds more than one.
     """
     with translate_errors(), _open_raw(path, "ro", immutable=True) as raw:
+        raw.execute("PRAGMA trusted_schema = OFF")  # it may come from anywhere
         if restful:
             raw.set_progress_handler(_make_throttle(), _STEPS)
         names = {name for (name,) in raw.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
@@ -78,6 +84,7 @@ def verify_database(path: Path, *, restful: bool = False) -> DatabaseSummary:
             raise StoreError("this is not a receiver database")
         [(schema,)] = raw.execute("SELECT coalesce(max(number), 0) FROM migrations")
         missing_migrations("sqlite", schema)
+        refuse_foreign_schema(raw)
         found = raw.execute("PRAGMA integrity_check(1)").fetchone()[0]
         if found != "ok":
             raise CorruptDatabase(f"SQLite's integrity check failed: {' '.join(str(found).split())[:200]}")
@@ -96,6 +103,43 @@ def is_backup(path: Path) -> bool:
     with suppress(sqlite3.Error), _open_raw(path, "ro", immutable=True) as raw:
         return bool(raw.execute("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'backup'").fetchall())
     return False
+
+
+def fold_in_log(path: Path) -> None:
+    """Move what is in the -wal (or -journal) of a copy that is not in use into the copy itself; then they are gone.
+
+    Commits that had not reached the database itself are in there alone. Raises a kind of StoreError, also where SQLite
+    would take a damaged -wal for an empty one.
+    """
+    with suppress(FileNotFoundError), open(f"{path}-wal", "rb") as log:
+        if not is_log_header(log.read(_LOG_HEADER.size)):
+            raise CorruptDatabase("its header is damaged")
+    with translate_errors(), _open_raw(path, "rw") as raw:
+        raw.execute("PRAGMA trusted_schema = OFF")
+        raw.execute("SELECT count(*) FROM sqlite_schema").fetchall()  # rolls a -journal back
+        raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        raw.execute("PRAGMA journal_mode = DELETE")
+    for end in SIDE_FILES:
+        Path(f"{path}{end}").unlink(missing_ok=True)
+    fsync_path(path)
+
+
+def is_log_header(header: bytes) -> bool:
+    """Whether a -wal begins so: with a header whose checksum is right, or as one to which nothing was written yet.
+
+    https://www.sqlite.org/fileformat2.html#the_write_ahead_log
+    """
+    if not any(header):
+        return True
+    if len(header) < _LOG_HEADER.size:
+        return False
+    magic, *_, first, second = _LOG_HEADER.unpack(header)
+    words = struct.unpack(">6I" if magic & 1 else "<6I", header[:24])
+    sums = [0, 0]
+    for one, two in zip(words[::2], words[1::2], strict=True):
+        sums[0] = (sums[0] + one + sums[1]) & 0xFFFFFFFF
+        sums[1] = (sums[1] + two + sums[0]) & 0xFFFFFFFF
+    return magic in _LOG_MAGIC and sums == [first, second]
 
 
 def prepare_restored(path: Path, now: int, *, queue: bool) -> None:
@@ -140,7 +184,9 @@ def checkpoint_wal(path: Path) -> None:
 @contextmanager
 def _open_raw(path: Path, mode: str, *, immutable: bool = False) -> Iterator[sqlite3.Connection]:
     uri = f"file:{quote(str(path.absolute()))}?mode={mode}{'&immutable=1' if immutable else ''}"
+    guard = OpeningGuard(path)
     with closing(sqlite3.connect(uri, uri=True, timeout=5, isolation_level=None)) as raw:
+        guard.check()
         raw.execute("PRAGMA cache_size = -2000")
         yield raw
 

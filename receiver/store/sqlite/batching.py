@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import aiosqlite
 
@@ -37,7 +38,8 @@ class BatchingConnection(aiosqlite.Connection):
     """A connection to the database at `path` in autocommit mode: transactions are opened and closed in SQL."""
 
     def __init__(self, path: str) -> None:
-        super().__init__(lambda: sqlite3.connect(path, isolation_level=None), iter_chunk_size=64)
+        uri = f"file:{quote(path)}?mode=rw"  # never a new file: through a link, it could be made anywhere
+        super().__init__(lambda: sqlite3.connect(uri, uri=True, isolation_level=None), iter_chunk_size=64)
         self.changed = 0  # rows changed since it was opened, including rolled-back ones
 
     async def flush(self, changes: Sequence[DeferredChange], sql: str, params: Row = ()) -> tuple[list[Any], int]:

@@ -13,11 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from receiver.core.errors import CorruptDatabase, StoreError, StoreUnavailable
-from receiver.store.migrations.steps import missing_migrations
+from receiver.store.migrations.steps import CREATE_MIGRATIONS, missing_migrations
 from receiver.store.signals import ChangeListener, ChangeListeners, TopicWakeups
 from receiver.store.sqlite.batching import BatchingConnection, DeferredChange
 from receiver.store.sqlite.errors import translate_errors
-from receiver.store.sqlite.files import chown_if_root, database_owner, disk_full_reason, take_lock
+from receiver.store.sqlite.files import (
+    OpeningGuard,
+    chown_if_ours,
+    database_owner,
+    disk_full_reason,
+    resolve_database,
+    take_lock,
+)
 from receiver.store.tables.callbacks import CallbackTable
 from receiver.store.tables.clock import ClockTable
 from receiver.store.tables.connection import Row, Topic
@@ -291,19 +298,22 @@ async def open_sqlite(path: Path) -> SqliteStore:
 
     Raises DatabaseLocked if another process holds it, NewerSchema, CorruptDatabase, StoreUnavailable.
     """
-    path = path.resolve()  # noqa: ASYNC240 - once; -wal and .lock lie beside the file, not beside a link
+    path = resolve_database(path)
     lock = take_lock(path)
     opened: list[BatchingConnection] = []
     try:
         # readable for its owner only: prompts and bodies are private; -wal and -shm get the same mode
         whose = database_owner(path)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        chown_if_root(path, whose)
+        new = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        chown_if_ours(new, whose)
+        os.close(new)
+        guard = OpeningGuard(path)
         with translate_errors():
             for pragmas in ((*_PRAGMAS, *_WRITING), (*_PRAGMAS, "PRAGMA query_only = ON")):
                 raw = BatchingConnection(str(path))
                 await raw
                 opened.append(raw)
+                guard.check()
                 await raw.flush([DeferredChange(pragma, [()]) for pragma in pragmas[:-1]], pragmas[-1])
                 if len(opened) == 1:
                     await _apply_migrations(raw)
@@ -326,11 +336,7 @@ def _file_identity(file: os.stat_result) -> tuple[int, int]:
 
 async def _apply_migrations(raw: BatchingConnection) -> None:
     """Apply and record all missing migrations in one transaction, so that they wait for the disk only once."""
-    applied, script = (
-        0,
-        "CREATE TABLE migrations (number INTEGER PRIMARY KEY, name TEXT NOT NULL,"
-        + (" probed_at INTEGER NOT NULL DEFAULT 0) STRICT;"),
-    )
+    applied, script = 0, f"{CREATE_MIGRATIONS};"
     if list(await raw.execute_fetchall("SELECT 1 FROM sqlite_schema WHERE name = 'migrations'")):
         [(applied,)] = await raw.execute_fetchall("SELECT coalesce(max(number), 0) FROM migrations")
         script = ""

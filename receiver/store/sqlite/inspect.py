@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from receiver.core.errors import CorruptDatabase, StoreError, StoreUnavailable
 from receiver.store.migrations.steps import missing_migrations
+from receiver.store.sqlite.files import OpeningGuard
 
 WHOLE_MOST = 128 << 20  # bytes: larger databases are not checked page by page
 CHECK_MOST_S = 3.0
@@ -33,7 +34,7 @@ class DatabaseInspection(Struct, frozen=True):
 def inspect_database(path: Path) -> DatabaseInspection:
     """Inspect the SQLite database at `path`. Blocks for `CHECK_MOST_S` at most, plus a second if it is busy.
 
-    Raises CorruptDatabase, NewerSchema, StoreUnavailable, or StoreError if it is not a receiver database.
+    Raises CorruptDatabase, NewerSchema, StoreUnavailable, UnsafeFile, or StoreError if it is not a receiver database.
     """
     # Opening an unused database in the normal way would create a -wal file, which might belong to the wrong user.
     if os.path.exists(f"{path}-wal"):
@@ -47,11 +48,13 @@ def inspect_database(path: Path) -> DatabaseInspection:
 
 
 def _inspect_with(path: Path, how: str) -> DatabaseInspection:
+    guard = OpeningGuard(path)
     try:
         raw = sqlite3.connect(f"file:{quote(str(path))}?{how}", uri=True, timeout=1, isolation_level=None)
     except sqlite3.Error as error:
         raise StoreUnavailable(f"the database cannot be opened ({error})") from error
     try:
+        guard.check()
         [(schema,)] = raw.execute("SELECT coalesce(max(number), 0) FROM migrations")
         steps = len(missing_migrations("sqlite", schema))
         size = path.stat().st_size

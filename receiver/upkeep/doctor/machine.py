@@ -1,15 +1,15 @@
 """Checks on this machine: owners and modes of files, room on the disk, the database."""
 
 import os
-import pwd
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from msgspec import Struct
 
-from receiver.core.errors import CorruptDatabase, NewerSchema, StoreError
+from receiver.core.errors import CorruptDatabase, NewerSchema, StoreError, UnsafeFile
 from receiver.pictures.archive import disk_reserve
+from receiver.safe_open import look_at, user_name
 from receiver.store.sqlite.engine import LOG_MOST
 from receiver.store.sqlite.inspect import inspect_database
 from receiver.upkeep.doctor.findings import Finding, failure, ok, skip, warning
@@ -38,7 +38,7 @@ def check_permissions(
     yield from wrong
     if not wrong:
         owner = (
-            f", owner {_user_name(state_dir.stat().st_uid)}" if state_dir.exists() else ", created at the first start"
+            f", owner {user_name(state_dir.stat().st_uid)}" if state_dir.exists() else ", created at the first start"
         )
         yield ok(f"{state_dir}{owner}; other users can read no secrets")
 
@@ -58,22 +58,31 @@ def _check_state_dir(state_dir: Path, database: Path, kept: Sequence[str]) -> It
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         yield failure(f"other users can write to {state_dir} and replace the keys", f"chmod go-w {state_dir}")
     if not os.access(state_dir, os.R_OK | os.W_OK | os.X_OK):
-        remedy = f"run the doctor as {_user_name(found.st_uid)} or root"
-        yield failure(f"{_user_name(os.geteuid())} has no access to {state_dir}", remedy)
+        remedy = f"run the doctor as {user_name(found.st_uid)} or root"
+        yield failure(f"{user_name(os.geteuid())} has no access to {state_dir}", remedy)
         return
     files = [state_dir / name for name in kept] + [Path(f"{database}{suffix}") for suffix in _BESIDE]
     for path in files:
-        if path.exists():
-            yield from _check_own_file(path, found.st_uid)
+        if os.path.lexists(path):
+            yield from _check_own_file(path, found)
 
 
-def _check_own_file(path: Path, owner: int) -> Iterator[Finding]:
-    """Check a file of the service: it must belong to the service's user, and nobody else may read it."""
-    found = path.stat()
-    if found.st_uid != owner:
-        users = f"{_user_name(found.st_uid)}, its directory to {_user_name(owner)}"
+def _check_own_file(path: Path, folder: os.stat_result) -> Iterator[Finding]:
+    """Check a file of the service: it must belong to the service's user, and nobody else may read it.
+
+    No remedy touches more than what is in the folder: its owner may have put a link there, to have a file given away.
+    """
+    try:
+        found = look_at(path)
+    except UnsafeFile as error:
+        yield failure(error.problem, error.remedy or f"remove it: `rm {path}`")
+        return
+    if found is None:  # removed meanwhile
+        return
+    if found.st_uid != folder.st_uid:
+        users = f"{user_name(found.st_uid)}, its directory to {user_name(folder.st_uid)}"
         text = f"{path} belongs to {users}: one of them is locked out"
-        yield failure(text, f"chown --reference={path.parent} {path}")
+        yield failure(text, f"chown -h {folder.st_uid}:{folder.st_gid} {path}")
     if stat.S_IMODE(found.st_mode) & 0o077:
         yield failure(f"other users can read {path} (mode {stat.S_IMODE(found.st_mode):04o})", f"chmod 600 {path}")
 
@@ -81,8 +90,13 @@ def _check_own_file(path: Path, owner: int) -> Iterator[Finding]:
 def _check_named_files(named: Sequence[tuple[str, Path]]) -> Iterator[Finding]:
     """Check files that a person made: a group may read them, but not everybody."""
     for what, path in named:
-        if path.exists() and path.stat().st_mode & 0o007:
-            yield failure(f"every user can read {path}, which holds {what}", f"chmod o= {path}")
+        try:
+            found = look_at(path)
+        except UnsafeFile as error:
+            yield failure(f"{error.problem}; it should hold {what}", error.remedy or f"remove it: `rm {path}`")
+            continue
+        if found is not None and found.st_mode & 0o007:
+            yield failure(f"every user can read {path}, which holds {what}", f"chmod o= {path.resolve()}")
 
 
 def check_disk(state_dir: Path) -> Iterator[Finding]:
@@ -119,7 +133,7 @@ def judge_disk(found: DiskSpace, place: Path) -> Finding:
 
 def check_database(path: Path) -> Iterator[Finding]:
     """Check the database; the service may be writing to it."""
-    if not path.exists():
+    if not os.path.lexists(path):
         if (folder := path.parent.absolute()).is_dir():
             yield ok(f"{path} does not exist yet; the first start creates it")
         else:
@@ -129,7 +143,7 @@ def check_database(path: Path) -> Iterator[Finding]:
             )
         return
     if not os.access(path, os.R_OK):
-        yield skip(f"{_user_name(os.geteuid())} cannot read {path}", "run the doctor as its owner or as root")
+        yield skip(f"{user_name(os.geteuid())} cannot read {path}", "run the doctor as its owner or as root")
         return
     try:
         seen = inspect_database(path)
@@ -138,6 +152,8 @@ def check_database(path: Path) -> Iterator[Finding]:
     except CorruptDatabase as error:
         remedy = "stop the service, keep a copy of the file, and restore a backup: `receiver restore FILE`"
         yield failure(f"{path}: {error.problem}", remedy)
+    except UnsafeFile as error:
+        yield failure(error.problem, error.remedy or f"remove it: `rm {path}`")
     except StoreError as error:
         remedy = "check what else uses it, and whether DATABASE_URL names the right file"
         yield failure(f"{path}: {error.problem}", remedy)
@@ -151,13 +167,6 @@ def check_database(path: Path) -> Iterator[Finding]:
         if seen.log_size > LOG_LONG:
             text = f"its write-ahead log has grown to {_format_bytes(seen.log_size)}"
             yield warning(text, "end what has been reading it for long: a sqlite3 shell, or a hanging backup")
-
-
-def _user_name(number: int) -> str:
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:  # a DynamicUser that is not running now
-        return f"user {number}"
 
 
 def _format_bytes(count: int) -> str:
