@@ -57,6 +57,17 @@ def test_settings_with_secrets_reach_the_service_as_credentials(name: str) -> No
     assert re.search(r"^ExecStart=.* --config %d/receiver.toml( .*)?$", unit(name), re.MULTILINE)
 
 
+@pytest.mark.parametrize("name", SERVICES)
+def test_no_unit_leaves_a_core_file_with_the_keys(name: str) -> None:
+    assert "\nLimitCORE=0\n" in unit(name)
+
+
+@pytest.mark.parametrize("name", ["receiver.service", "receiver-prune.service"])
+def test_who_removes_history_is_told_which_start_of_the_machine_this_is(name: str) -> None:
+    """ProcSubset=pid hides the file that says so."""
+    assert "\nEnvironment=BOOT_ID=%b\n" in unit(name)
+
+
 def test_backup_prune_and_service_are_one_user_in_one_directory() -> None:
     """Else any could lock the other out of the database."""
     for line in ("DynamicUser=yes", "User=receiver", "StateDirectoryMode=0700"):
