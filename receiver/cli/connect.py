@@ -40,9 +40,11 @@ def with_client(command: Callable[Concatenate[Client, _P], _R]) -> Callable[...,
 
 
 def resolve_ref(client: Client, ref: str) -> str:
-    """The full ref that `ref` is or begins. Raises ClickException if several tasks' refs begin so."""
+    """The full ref that `ref` is or begins. Raises ClickException if it is too short, or several refs begin so."""
+    if len(ref) < PREFIX_LEAST:
+        raise click.ClickException(f"the ref {ref!r} is too short: give at least its first {PREFIX_LEAST} characters")
     cursor = ref + _LAST_REF[len(ref) :]
-    if len(ref) < PREFIX_LEAST or is_ref(ref) or not is_ref(cursor):
+    if is_ref(ref) or not is_ref(cursor):
         return ref  # if it is wrong, the service says so
     found = [task.ref for task in client.list_tasks(limit=2, cursor=cursor).tasks if task.ref.startswith(ref)]
     if len(found) > 1:

@@ -22,7 +22,7 @@ _NOTICES_MOST = 200  # as many as a page may have
 
 @click.group()
 def tasks() -> None:
-    """List, watch and manage tasks. The first eight or more characters of a REF are enough, if no other has them."""
+    """List, watch and manage tasks. Of a REF, the first eight or more characters are enough, if only one has them."""
 
 
 @tasks.command("list")
@@ -144,7 +144,7 @@ def poll(client: Client, *, ref: str, as_json: bool) -> None:
     _print_task(client.poll_task(resolve_ref(client, ref)), done, as_json=as_json)
 
 
-@tasks.command(short_help="Submit an unsure task again; it may be paid twice.")
+@tasks.command(short_help="Submit an unsure task again; it may be paid for twice.")
 @click.argument("ref")
 @json_option
 @with_client
@@ -160,7 +160,7 @@ def resubmit(client: Client, *, ref: str, as_json: bool) -> None:
 @with_client
 def tell_id(client: Client, *, ref: str, task_id: str, as_json: bool) -> None:
     """Set the provider's id of a task, so that it can be polled."""
-    _print_task(client.set_task_id(resolve_ref(client, ref), task_id), "it can be polled now", as_json=as_json)
+    _print_task(client.set_task_id(resolve_ref(client, ref), task_id), "the provider's id is set", as_json=as_json)
 
 
 def _report_lost() -> None:

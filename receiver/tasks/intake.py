@@ -142,7 +142,9 @@ class TaskIntake:
     async def request_poll(self, ref: str) -> Task:
         """Poll the task as soon as the rate limit allows. Raises RequestRefused."""
         if not self._policy.can_poll:
-            raise RequestRefused(409, "no_key", "polling needs a provider key", remedy="set PROVIDER_KEY")
+            raise RequestRefused(
+                409, "no_key", "polling needs a provider key", remedy="set PROVIDER_KEY where the service runs"
+            )
         async with self._store.write() as tx:
             task = await _get_task(tx, ref)
             if task.state.is_final:
@@ -194,7 +196,9 @@ class TaskIntake:
         params = models.check_params(asked.model, asked.params, allow_permutations=asked.allow_permutations)
         _check_label(asked.label)
         if not self._policy.can_poll:
-            raise RequestRefused(422, "no_key", "submitting needs a provider key", remedy="set PROVIDER_KEY")
+            raise RequestRefused(
+                422, "no_key", "submitting needs a provider key", remedy="set PROVIDER_KEY where the service runs"
+            )
         if self._unreachable is not None and not asked.poll_only:
             refused = self._unreachable
             raise RequestRefused(422, "unreachable", refused.problem, "poll_only", remedy=refused.remedy)
