@@ -119,6 +119,16 @@ def test_what_is_wrong_with_a_parameter_is_said_in_the_options_words(run: Run) -
     assert "--image-no must be a whole number from 0 to 3 (" in one_error(result)
 
 
+@pytest.mark.parametrize(("args", "near"), [(("taks", "list"), "'tasks'"), (("tasks", "lst"), "'list'")])
+def test_the_nearest_command_is_named(run: Run, args: tuple[str, ...], near: str) -> None:
+    assert f"Did you mean {near}?" in one_error(run(*args))
+
+
+def test_a_ref_that_is_too_short_is_refused_without_asking_the_service(run: Run) -> None:
+    result = run("tasks", "show", "01a202a", SERVER="http://127.0.0.1:9")
+    assert one_error(result) == "receiver: the ref '01a202a' is too short: give at least its first 8 characters"
+
+
 def test_a_wrong_setting_is_one_line_and_status_2(run: Run) -> None:
     result = run("tasks", "list", PROT="8001")
     assert result.exit_code == 2
