@@ -179,9 +179,13 @@ def _status_sentences(task: TaskView, callbacks: Sequence[CallbackView]) -> Iter
         yield "It is submitted as soon as the provider has room for it."
     if _is_unsure(task):
         yield _UNCLEAR if task.origin == TaskOrigin.SUBMITTED else _ADOPTED
-    hint = _newest_hint(task, callbacks)
-    if task.state == TaskState.WAITING and hint:
-        yield f"Callback {hint.id} is a hint: a poll has to confirm it first."
+    hint = _hint_id(task, callbacks)
+    if task.hint and task.state in (TaskState.WAITING, TaskState.LOST):
+        yield safe_line(task.hint.text)
+    if task.state == TaskState.WAITING and task.hint and (task.hint.doubt or task.hint.ending is None):
+        yield "That does not settle it, but it is still polled."
+    elif task.state == TaskState.WAITING and hint is not None:
+        yield f"Callback {hint} is a hint: a poll has to confirm it first."
     elif task.state == TaskState.WAITING and task.unsure:
         yield "A callback would still settle it."
     elif task.state == TaskState.LOST:
@@ -197,9 +201,9 @@ def _list_remedies(task: TaskView, callbacks: Sequence[CallbackView]) -> Iterato
         yield TaskRemedy(text, f"receiver tasks tell-id {safe_line(task.ref)} ID")
     elif task.state == TaskState.LOST:
         yield TaskRemedy("Poll the provider once more:", f"receiver tasks poll {safe_line(task.ref)}")
-    if task.state in (TaskState.WAITING, TaskState.LOST) and (hint := _newest_hint(task, callbacks)):
-        text = f"If you have checked callback {hint.id} (receiver callbacks show {hint.id}) and believe it:"
-        yield TaskRemedy(text, f"receiver callbacks replay --accept {hint.id}")
+    if task.state in (TaskState.WAITING, TaskState.LOST) and (hint := _hint_id(task, callbacks)) is not None:
+        text = f"If you have checked callback {hint} (receiver callbacks show {hint}) and believe it:"
+        yield TaskRemedy(text, f"receiver callbacks replay --accept {hint}")
     if _is_unsure(task) and task.origin == TaskOrigin.SUBMITTED:
         text = "If the provider's list does not show it, submit it again; if the provider did accept it, you pay twice:"
         yield TaskRemedy(text, f"receiver tasks resubmit {safe_line(task.ref)}")
@@ -216,10 +220,12 @@ def _is_unsure(task: TaskView) -> bool:
     return task.unsure and task.state in (TaskState.WAITING, TaskState.LOST)
 
 
-def _newest_hint(task: TaskView, callbacks: Sequence[CallbackView]) -> CallbackView | None:
-    """The newest callback that could be believed. One from before a resubmission no longer counts."""
+def _hint_id(task: TaskView, callbacks: Sequence[CallbackView]) -> int | None:
+    """The callback that could be believed: that of the hint, or else the newest since the task was submitted."""
+    if task.hint and task.hint.callback_id is not None and task.hint.ending is not None:
+        return task.hint.callback_id
     since = task.submitted_at or ""
-    return next((it for it in callbacks if it.verdict == Verdict.HINT and it.received_at >= since), None)
+    return next((it.id for it in callbacks if it.verdict == Verdict.HINT and it.received_at >= since), None)
 
 
 def _format_remedy(remedy: TaskRemedy) -> str:

@@ -8,7 +8,8 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from receiver.core.types import ArchiveState, Image, ImageCopy, Notice, Task, Usage
+from receiver.core.hints import describe_hint
+from receiver.core.types import ArchiveState, HintNote, Image, ImageCopy, Notice, Task, Usage
 
 IMAGES_PREFIX = "/images/"
 
@@ -70,8 +71,23 @@ class TaskNotice(Struct, frozen=True):
     error: str | None
 
 
+class HintView(Struct, frozen=True):
+    """What was heard of a task's end without settling it: the word that came, and the `ending` that it probably means.
+
+    `doubt` says why it cannot be believed; null: a poll could confirm it. `callback_id` is the callback that said it,
+    if a callback did, and `text` says all of this in a sentence. `ending` is null if the body could not be read.
+    """
+
+    status: str
+    ending: str | None
+    doubt: str | None
+    source: str
+    callback_id: int | None
+    text: str
+
+
 class TaskView(Struct, frozen=True):
-    """A task."""
+    """A task. `hint` is what was heard of its end, if that did not settle it."""
 
     ref: str
     task_id: str | None
@@ -93,6 +109,7 @@ class TaskView(Struct, frozen=True):
     error: ErrorView | None
     usage: UsageView | None
     notices: list[TaskNotice]
+    hint: HintView | None = None
 
 
 class TaskPage(Struct, frozen=True):
@@ -228,9 +245,13 @@ class TrialView(Struct, frozen=True):
 
 
 def task_view(
-    task: Task, images: tuple[Image, ...], notices: list[Notice], copies: Sequence[ImageCopy] = ()
+    task: Task,
+    images: tuple[Image, ...],
+    notices: list[Notice],
+    copies: Sequence[ImageCopy] = (),
+    hint_id: int | None = None,
 ) -> TaskView:
-    """A task as the API shows it."""
+    """A task as the API shows it; `hint_id` is the callback that its hint came with."""
     copies_by_no = {copy.image_no: copy for copy in copies}
     return TaskView(
         ref=task.ref,
@@ -253,7 +274,15 @@ def task_view(
         error=ErrorView(task.error.code, task.error.message, _decode_raw(task.error.raw)) if task.error else None,
         usage=_usage_view(task.usage) if task.usage else None,
         notices=[TaskNotice(it.target, it.event.value, it.state.value, it.attempts, it.error) for it in notices],
+        hint=_hint_view(task.hint_note, hint_id),
     )
+
+
+def _hint_view(note: HintNote | None, callback_id: int | None) -> HintView | None:
+    text = describe_hint(note)
+    if note is None or text is None:
+        return None
+    return HintView(note.status, note.ending and note.ending.value, note.doubt, note.source.value, callback_id, text)
 
 
 def image_path(folder: str, file: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from receiver.core.hints import add_hint, describe_hint, drop_candidate
 from receiver.core.schedule import unsure_place
 from receiver.core.types import (
     ArchiveState,
@@ -44,7 +45,12 @@ _STATE_AT_END = {
 }
 _NOTHING_LEFT: dict[str, Any] = {  # the fields that say what is still to be done about a task
     **dict.fromkeys(("held_by", "due_at", "lease_until", "place_until", "poll_at", "hint", "hint_step", "hint_until")),
+    "refused_at": None,
     "unsure": False,
+}
+_NOTHING_HEARD: dict[str, Any] = {
+    **dict.fromkeys(("hint_note", "doubted_at", "refuted_at")),
+    **dict.fromkeys(("candidates", "denied"), ()),
 }
 _EVENT_AT_END = {
     TaskState.COMPLETED: NoticeEvent.COMPLETED,
@@ -53,11 +59,22 @@ _EVENT_AT_END = {
 }
 
 
-def decide(task: Task, outcome: Outcome | None, source: OutcomeSource, policy: Policy, now: int) -> Decision:
+def decide(
+    task: Task,
+    outcome: Outcome | None,
+    source: OutcomeSource,
+    policy: Policy,
+    now: int,
+    *,
+    digest: bytes | None = None,
+) -> Decision:
     """What `outcome`, which came from `source`, does to `task`. None means that the body could not be parsed.
 
+    `digest` is that of the callback's body: a hint remembers it.
+
     1. A final task does not change any more: the outcome is a duplicate, late, or a conflict.
-    2. No outcome, or one that is not believed, is a hint: it is kept, and the task is polled.
+    2. No outcome, or one that is not believed, is a hint: it is kept, and the task is polled. A doubted end is never
+       believed unless a person does, and never counts as "still running": `Task.doubted_at` records the first.
     3. A believed end settles the task and creates its notices.
     4. A believed "still running" updates the progress, and may give us the provider's id.
     """
@@ -68,8 +85,10 @@ def decide(task: Task, outcome: Outcome | None, source: OutcomeSource, policy: P
         return Decision(Verdict.HINT)  # the reply is about another task
     if outcome is None or not is_believed(task, outcome, source, policy, now):
         verdict = Verdict.UNPARSED if outcome is None else Verdict.HINT
-        return Decision(verdict, add_hint(called, outcome, policy, now))
-    if outcome.is_terminal:
+        if outcome is not None and source is not OutcomeSource.CALLBACK:
+            called = _apply_progress(called, outcome)  # it is about this task, whatever its end is worth
+        return Decision(verdict, add_hint(called, outcome, policy, now, source=source, digest=digest))
+    if outcome.says_end:
         return settle_task(called, outcome, source, policy, now)
     if task.state is TaskState.LOST:
         return Decision(Verdict.LATE)
@@ -79,8 +98,10 @@ def decide(task: Task, outcome: Outcome | None, source: OutcomeSource, policy: P
 
 
 def is_believed(task: Task, outcome: Outcome, source: OutcomeSource, policy: Policy, now: int) -> bool:
-    """Whether the outcome may change the task now. A completion without a picture never may."""
-    if outcome.ending is Ending.COMPLETED and not outcome.images:
+    """Whether the outcome may change the task now. A doubted end may only if a person believes it."""
+    if source is OutcomeSource.PERSON:
+        return True
+    if outcome.why_doubted is not None:
         return False
     if source is not OutcomeSource.CALLBACK:
         return True
@@ -111,9 +132,10 @@ def matches_task(task: Task, outcome: Outcome) -> bool:
 
 
 def settle_task(
-    task: Task, outcome: Outcome, source: OutcomeSource, policy: Policy, now: int, *, confirmed: bool = True
+    task: Task, outcome: Outcome, source: OutcomeSource, policy: Policy, now: int, *, unconfirmed: str | None = None
 ) -> Decision:
-    """The settled task, with the notices that report it."""
+    """The settled task, with the notices that report it; `unconfirmed` says why no poll confirmed it."""
+    confirmed = unconfirmed is None
     state = _STATE_AT_END[outcome.ending]
     error = outcome.error
     if state is not TaskState.COMPLETED and error is None:
@@ -121,6 +143,7 @@ def settle_task(
     done = replace(
         task,
         **_NOTHING_LEFT,
+        **_NOTHING_HEARD,
         state=state,
         confirmed=confirmed,
         settled_by=source,
@@ -143,6 +166,7 @@ def settle_task(
         model=done.model,
         prompt=done.prompt,
         confirmed=confirmed,
+        unconfirmed=unconfirmed,
         images=outcome.images,
         error=done.error and replace(done.error, raw=None),
         cost=outcome.usage.cost if outcome.usage else None,
@@ -152,7 +176,10 @@ def settle_task(
 
 
 def mark_lost(task: Task, policy: Policy, now: int) -> Decision:
-    """The task given up; a late callback can still settle it. A minted URL that was never used creates no notice."""
+    """The task given up; a late callback can still settle it. A minted URL that was never used creates no notice.
+
+    What was heard of it stays, and the notice says it.
+    """
     used = task.origin is not TaskOrigin.MINTED or task.submitted_at is not None
     gone = replace(task, **{**_NOTHING_LEFT, "unsure": task.unsure}, state=TaskState.LOST)
     report = Report(
@@ -162,32 +189,16 @@ def mark_lost(task: Task, policy: Policy, now: int) -> Decision:
         label=task.label,
         model=task.model,
         prompt=task.prompt,
+        heard=describe_hint(task.hint_note),
     )
     return Decision(Verdict.ACCEPTED, gone, (), owed_notices(gone, report, policy, now) if used else ())
-
-
-def add_hint(task: Task, outcome: Outcome | None, policy: Policy, now: int) -> Task:
-    """The task with the hint kept and a poll due at once. The first terminal hint restarts the hint's polls."""
-    known = task.hint
-    fresh = known is None and task.hint_step is None
-    if outcome is not None and (known is None or outcome.is_terminal or not known.is_terminal):
-        if outcome.task_id is None and known is not None and known.task_id is not None:
-            outcome = replace(outcome, task_id=known.task_id)  # the only id to poll by
-        known = outcome
-    first_end = outcome is not None and outcome.is_terminal and not (task.hint is not None and task.hint.is_terminal)
-    if not (fresh or first_end):
-        return replace(task, hint=known)
-    until = now + policy.confirm_within_ms if first_end else task.hint_until
-    soon = now if policy.can_poll else until
-    return replace(
-        task, hint=known, hint_step=0, hint_until=until, poll_at=min(filter(None, (soon, task.poll_at)), default=None)
-    )
 
 
 def mark_unsure(task: Task, now: int, expected_ms: int) -> Task:
     """The task when it is unclear whether the provider took it: it waits, holds its place for a while, then is polled.
 
-    If a callback already gave us the provider's id, the task is not unsure.
+    If a callback already gave us the provider's id, the task is not unsure. If one already reported an end that cannot
+    be believed, it holds no place.
     """
     sure = task.task_id is not None
     look_at = now + (expected_ms if sure else unsure_place(expected_ms))
@@ -199,9 +210,14 @@ def mark_unsure(task: Task, now: int, expected_ms: int) -> Task:
         submitted_at=task.submitted_at or now,
         due_at=None,
         lease_until=None,
-        place_until=FOREVER if sure else look_at,
+        place_until=None if heard_doubted_end(task) else FOREVER if sure else look_at,
         poll_at=min(filter(None, (task.poll_at, look_at))),
     )
+
+
+def heard_doubted_end(task: Task) -> bool:
+    """Whether the task probably ended, though what says so cannot be believed."""
+    return task.hint is not None and task.hint.why_doubted is not None
 
 
 def task_deadline(task: Task, policy: Policy) -> int:
@@ -284,7 +300,7 @@ def _apply_progress(task: Task, outcome: Outcome) -> Task:
     task_id = task.task_id or outcome.task_id
     found = task.unsure and task_id is not None
     return replace(
-        task,
+        drop_candidate(task, task_id or ""),
         task_id=task_id,
         model=task.model or outcome.model,
         progress=progress,

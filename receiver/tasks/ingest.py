@@ -2,7 +2,8 @@
 
 Callbacks that arrive during a transaction wait for the next one together (group commit): one read of their tasks,
 `decide` for each callback in order of arrival, one commit. A body that cannot be parsed, or whose row cannot be stored,
-does not affect the others. A stored callback can be replayed.
+does not affect the others. A stored callback can be replayed. If a callback reports an end that cannot be believed,
+attention is raised at once.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import hashlib
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from enum import IntEnum
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -28,6 +30,8 @@ BATCH_MOST = 256
 GATHER_MOST_S = 0.001  # how long the first of a wave of callbacks waits for half of the wave
 KEPT_MOST = 50  # stored callbacks per task
 KEPT_BYTES_MOST = 2 * 1024 * 1024
+ENDS_MOST = 20  # more of those that say how the task ended, each body once
+ENDS_BYTES_MOST = 1024 * 1024
 STALE_TRIES = 3
 
 _UNPARSED = "A callback for {} could not be parsed. The provider may have changed its format. {} {}"
@@ -73,24 +77,58 @@ class _VerdictFuture:
             self.future.set_exception(result)
 
 
+class CallbackWeight(IntEnum):
+    """What is lost if a callback is only counted."""
+
+    REPEATABLE = 0  # progress, or what was said before
+    MAY_END = 1  # it could not be read, or it names an id that we do not know yet
+    SAYS_END = 2  # it says how the task ended
+    SETTLES = 3  # the task was settled by it
+
+
+def weigh_callback(outcome: Outcome | None, verdict: Verdict, *, settles: bool, new_id: bool) -> CallbackWeight:
+    """How much depends on a callback with this verdict."""
+    if settles:
+        return CallbackWeight.SETTLES
+    if verdict is not Verdict.DUPLICATE and outcome is not None and outcome.says_end:
+        return CallbackWeight.SAYS_END
+    return CallbackWeight.MAY_END if outcome is None or new_id else CallbackWeight.REPEATABLE
+
+
 class CallbackQuota:
-    """Which callbacks of a batch are stored: each body once, up to the quota of its task; others are only counted."""
+    """Which callbacks of a batch are stored: each body once, up to the quota of its task; others are only counted.
+
+    The quota falls on repetition and on progress. Beyond it, what says how the task ended is stored up to a quota of
+    its own, and what may say so up to half of that; what settles the task is always stored.
+    """
 
     def __init__(self, known: set[tuple[str, bytes]]) -> None:
         self._known = known
         self.kept: list[tuple[Callback, bool]] = []
         self.counted: list[Callback] = []
 
-    def keep_or_count(self, task: Task, callback: Callback, *, must: bool) -> Task:
-        """Store or only count a callback; `must` stores it in any case. Returns the task with its new sums."""
+    def keep_or_count(self, task: Task, callback: Callback, weight: CallbackWeight) -> Task:
+        """Store or only count a callback. Returns the task with its new sums."""
         new = (task.ref, callback.digest) not in self._known
         size = len(callback.body) if new else 0
-        if not must and (task.kept >= KEPT_MOST or task.kept_bytes + size > KEPT_BYTES_MOST):
+        within = task.kept < KEPT_MOST and task.kept_bytes + size <= KEPT_BYTES_MOST
+        if within or weight is CallbackWeight.SETTLES:
+            task = replace(task, kept=task.kept + 1, kept_bytes=task.kept_bytes + size)
+        elif new and self._has_room(task, size, weight):
+            task = replace(task, kept_ends=task.kept_ends + 1, kept_ends_bytes=task.kept_ends_bytes + size)
+        else:
             self.counted.append(callback)
             return task
         self._known.add((task.ref, callback.digest))
         self.kept.append((callback, new))
-        return replace(task, kept=task.kept + 1, kept_bytes=task.kept_bytes + size)
+        return task
+
+    def _has_room(self, task: Task, size: int, weight: CallbackWeight) -> bool:
+        if weight is CallbackWeight.REPEATABLE:
+            return False
+        share = 1 if weight is CallbackWeight.SAYS_END else 2
+        fits = task.kept_ends_bytes + size <= ENDS_BYTES_MOST // share
+        return fits and task.kept_ends < ENDS_MOST // share
 
     def has_body(self, callback: Callback) -> bool:
         """Whether its body is stored, with this callback or an earlier one."""
@@ -272,16 +310,22 @@ class CallbackIngest:
             verdicts = []
             for waiting in batch:
                 ref = waiting.callback.ref
-                was_open = stored.tasks[ref].settled_at is None
-                verdict = stored.apply_outcome(ref, waiting.outcome, waiting.source).verdict
+                before, callback = stored.tasks[ref], waiting.callback
+                verdict = stored.apply_outcome(ref, waiting.outcome, waiting.source, digest=callback.digest).verdict
                 task = stored.tasks[ref]
-                settles = was_open and task.settled_at is not None
-                stored.set_task(quota.keep_or_count(task, replace(waiting.callback, verdict=verdict), must=settles))
+                weight = weigh_callback(
+                    waiting.outcome,
+                    verdict,
+                    settles=before.settled_at is None and task.settled_at is not None,
+                    new_id=len(task.candidates) > len(before.candidates),
+                )
+                stored.set_task(quota.keep_or_count(task, replace(callback, verdict=verdict), weight))
                 verdicts.append(verdict)
             await stored.write_back()
             await tx.callbacks.insert(quota.kept)
             if quota.counted:
                 await tx.callbacks.count_only(quota.counted)
+            await stored.raise_doubts()
             for waiting, verdict in zip(batch, verdicts, strict=True):
                 task = stored.tasks[waiting.callback.ref]
                 if verdict is Verdict.UNPARSED and not task.state.is_final:

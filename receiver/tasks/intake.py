@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from receiver.client.schemas import NewTask
 from receiver.core.errors import ReceiverError, RequestRefused
+from receiver.core.hints import allow_id, drop_candidate, next_id
 from receiver.core.types import Clock, OutcomeSource, Policy, Task, TaskOrigin, TaskState
 from receiver.providers import models
 from receiver.providers.registry import DEFAULT_PROVIDER
@@ -149,7 +150,7 @@ class TaskIntake:
             task = await _get_task(tx, ref)
             if task.state.is_final:
                 raise RequestRefused(409, "settled", f"the task is already {task.state}")
-            if task.task_id is None and (task.hint is None or task.hint.task_id is None):
+            if next_id(task) is None:
                 raise RequestRefused(
                     409,
                     "no_task_id",
@@ -184,6 +185,11 @@ class TaskIntake:
                 hint=None,
                 hint_step=None,
                 hint_until=None,
+                hint_note=None,
+                doubted_at=None,
+                refuted_at=None,
+                candidates=(),
+                denied=(),
                 due_at=self._clock(),
             )
             await tx.tasks.update([(task, queued)])
@@ -235,7 +241,7 @@ class TaskIntake:
         now = self._clock()
         look_at = now if task.hint is not None or task.hint_step is not None else now + self._policy.sweep_first_ms
         return replace(
-            task,
+            allow_id(drop_candidate(task, task_id), task_id),
             state=TaskState.WAITING if task.state is TaskState.QUEUED else task.state,  # it was submitted elsewhere
             held_by=None,
             due_at=None,

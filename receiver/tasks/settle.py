@@ -4,17 +4,36 @@ A `TaskBatch` holds the tasks of one transaction: each is read once, changed any
 together with its pictures and its notices. Ingest, sweep and submit all use it and know nothing of each other.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
 from receiver.core.decide import decide
+from receiver.core.hints import KeptHint, describe_hint, make_note
 from receiver.core.schedule import HISTORY_MOST, expected_duration
-from receiver.core.types import Decision, Image, Notice, Outcome, OutcomeSource, Policy, Task, TaskOrigin, TaskState
+from receiver.core.types import (
+    Decision,
+    HintNote,
+    Image,
+    Notice,
+    Outcome,
+    OutcomeSource,
+    Policy,
+    Task,
+    TaskOrigin,
+    TaskState,
+)
+from receiver.notify.attention import raise_attention
 from receiver.providers.registry import DEFAULT_PROVIDER
 from receiver.store import Tx
 from receiver.tokens import ref_time
 
+_DOUBTED = "{0} So {1} is not settled by it, and is polled further until its deadline. {2}"
+_ACCEPT = (
+    "`receiver tasks show {0}` shows what is known; if you have checked it and believe it, run "
+    "`receiver callbacks replay --accept {1}`."
+)
+_LOOK = "`receiver tasks show {0}` shows what is known. Check the provider's task list."
 _ENDED_STATES = frozenset({TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELLED, TaskState.LOST})
 
 
@@ -33,6 +52,7 @@ class TaskBatch:
         self._owners: dict[str, str] = {}
         self._images: list[tuple[str, Image]] = []
         self._notices: list[Notice] = []
+        self._doubts: dict[str, HintNote] = {}
         self.tasks = dict(tasks)
 
     @classmethod
@@ -70,10 +90,23 @@ class TaskBatch:
             return outcome
         return replace(outcome, task_id=None)
 
-    def apply_outcome(self, ref: str, outcome: Outcome | None, source: OutcomeSource) -> Decision:
-        """Decide what the outcome does, and remember it for `write_back`. An id of another task is ignored."""
+    async def without_foreign_ids(self, ref: str, kept: Sequence[KeptHint]) -> list[KeptHint]:
+        """The stored hints of a task, without ids that belong to another task."""
+        await self.look_up_owners((ref, it.outcome) for it in kept)
+        return [replace(it, outcome=self.without_foreign_id(ref, it.outcome) or it.outcome) for it in kept]
+
+    def apply_outcome(
+        self, ref: str, outcome: Outcome | None, source: OutcomeSource, *, digest: bytes | None = None
+    ) -> Decision:
+        """Decide what the outcome does, and remember it for `write_back`. An id of another task is ignored.
+
+        `digest` is that of the callback's body.
+        """
         outcome = self.without_foreign_id(ref, outcome)
-        decision = decide(self.tasks[ref], outcome, source, self._policy, self._now)
+        before = self.tasks[ref]
+        decision = decide(before, outcome, source, self._policy, self._now, digest=digest)
+        if decision.task is not None and decision.task.doubted_at is not None and before.doubted_at is None:
+            self._doubts[ref] = make_note(outcome, source, digest)
         self.apply_decision(ref, decision)
         return decision
 
@@ -109,6 +142,22 @@ class TaskBatch:
         if self._images:
             await self._tx.tasks.add_images(self._images)
         await self._tx.notices.insert(self._notices)
+
+    async def raise_doubts(self) -> None:
+        """Raise attention for each task of which an end was heard now that cannot be believed, unless it ended since.
+
+        Once per task, at once: nobody would be told otherwise. The callbacks of the transaction must be inserted.
+        """
+        for ref, note in self._doubts.items():
+            task = self.tasks[ref]
+            if task.state.is_final:
+                continue
+            ids = await self._tx.callbacks.ids_by_digest([ref]) if note.digest else {}
+            found = ids.get((ref, note.digest or b""))
+            advice = _LOOK.format(ref) if found is None else _ACCEPT.format(ref, found)
+            name = f"“{task.label}”" if task.label else ref
+            text = _DOUBTED.format(describe_hint(note), name, advice)
+            await raise_attention(self._tx, f"doubted:{ref}", text, self._policy, self._now, task)
 
 
 async def expected_time(tx: Tx, task: Task, policy: Policy) -> int:

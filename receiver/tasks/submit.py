@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from receiver.core.decide import FOREVER, mark_unsure, pause_task, requeue_task
+from receiver.core.decide import FOREVER, heard_doubted_end, mark_unsure, pause_task, requeue_task
 from receiver.core.errors import StoreError
+from receiver.core.hints import add_candidate_id, allow_id, drop_candidate
 from receiver.core.provider_pace import ProviderPace, Signal
 from receiver.core.schedule import PROBES, ClockRewind, probe_gap, submit_gap
 from receiver.core.types import (
@@ -166,7 +167,7 @@ class SubmitLoop:
             if answer.result is SubmitResult.TAKEN and answer.outcome is not None:
                 task = await self._learn_task_id(tx, task, claimed, answer.outcome)
                 batch.set_task(mark_taken(task, now, expected_ms))
-                if answer.outcome.is_terminal:
+                if answer.outcome.says_end:
                     await batch.look_up_owners([(task.ref, answer.outcome)])
                     batch.apply_outcome(task.ref, answer.outcome, OutcomeSource.ANSWER)
             elif task.state is TaskState.SUBMITTING and task.claim == claimed.claim:
@@ -184,6 +185,7 @@ class SubmitLoop:
                     now,
                 )
             await batch.write_back()
+            await batch.raise_doubts()
         self._metrics.count_settled(batch.ended_tasks)
         self._pace = self._pace.after(
             _SIGNALS.get(answer.result, Signal.NOTHING),
@@ -194,23 +196,37 @@ class SubmitLoop:
         self._store.wake(Topic.SUBMIT)
 
     async def _learn_task_id(self, tx: Tx, task: Task, claimed: Task, outcome: Outcome) -> Task:
-        """The task with the answer's id and time, in any state. An id that contradicts another raises an attention."""
+        """The task with the answer's id and time, in any state. An id that contradicts another raises an attention.
+
+        The answer to our own request is the word: an id that a callback gave before becomes a candidate.
+        """
         task_id = outcome.task_id or ""
         owner = (await tx.tasks.by_task_id(task.provider, [task_id])).get(task_id, task.ref)
         if owner != task.ref or task.task_id not in (None, task_id):
+            if owner != task.ref:
+                but = f"{owner} has that id. The wrong pictures may arrive."
+            elif task.state.is_final:
+                but = (
+                    f"a callback with the id {task.task_id} had settled it before. The wrong pictures may have arrived."
+                )
+            else:
+                but = f"a callback gave it the id {task.task_id} before. The answer counts."
             await raise_attention(
                 tx,
                 f"task-id:{task.ref}",
-                f"The provider answered {task.ref} with the id {task_id}, but "
-                + (f"{owner} has that id." if owner != task.ref else f"a callback gave it the id {task.task_id}.")
-                + " The wrong pictures may arrive: compare both ids with the provider's task list.",
+                f"The provider answered {task.ref} with the id {task_id}, but {but} "
+                "Compare both ids with the provider's task list.",
                 self._policy,
                 self._clock(),
                 task,
             )
+        known = task.task_id
+        if owner == task.ref and task_id:
+            task = allow_id(drop_candidate(replace(task, task_id=task_id), task_id), task_id)
+            if known not in (None, task_id) and not task.state.is_final:
+                task = add_candidate_id(task, known)
         return replace(
             task,
-            task_id=task.task_id or (task_id if owner == task.ref else None),
             provider_created_at=outcome.created_at,
             submitted_at=claimed.submitted_at,
         )
@@ -237,7 +253,7 @@ def mark_taken(task: Task, now: int, expected_ms: int) -> Task:
         unsure=False,
         due_at=None,
         lease_until=None,
-        place_until=FOREVER,
+        place_until=None if heard_doubted_end(task) else FOREVER,
         poll_at=now if hinted else now + expected_ms,
         hint_step=0 if hinted else None,
     )

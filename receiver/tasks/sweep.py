@@ -1,9 +1,11 @@
 """Polls the provider about tasks whose callback is overdue or needs confirming, and gives up on tasks without an end.
 
 At most two polls a second, one in flight per task, in growing gaps. A task becomes lost only after a poll past its
-deadline found no end, or if it cannot be polled. A failed poll never makes a task lost.
+deadline found no end, or if it cannot be polled. A failed poll never makes a task lost. What follows from a reply is
+decided in `core.decide`, `core.hints` and `core.next_step`.
 """
 
+import asyncio
 import logging
 import random
 from collections.abc import Callable
@@ -12,25 +14,34 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from receiver.core.clock_check import ClockWatch
-from receiver.core.decide import FOREVER, mark_lost, matches_task, settle_task, task_deadline
+from receiver.core.decide import matches_task, task_deadline
+from receiver.core.hints import (
+    CANDIDATES_MOST,
+    KeptHint,
+    add_candidate,
+    add_unreadable_reply,
+    drop_candidate,
+    hints_since,
+    next_id,
+    polls_candidates,
+    take_reply,
+)
+from receiver.core.next_step import NextStep, PollNews, decide_next_step
 from receiver.core.provider_pace import ProviderPace, Signal
-from receiver.core.schedule import RETRY_AFTER_MOST, UNSURE_MOST, ClockRewind, hint_gap, is_paused, poll_gap
+from receiver.core.schedule import RETRY_AFTER_MOST, ClockRewind, is_paused
 from receiver.core.types import (
     Clock,
-    ConfirmMode,
-    Decision,
     Ending,
+    Outcome,
     OutcomeSource,
     Policy,
     PollReply,
     PollResult,
     Task,
-    TaskOrigin,
-    TaskState,
     Verdict,
 )
 from receiver.notify.attention import raise_attention
-from receiver.providers.registry import Provider
+from receiver.providers.registry import Provider, default_adapter
 from receiver.store import Store, Topic, Tx
 from receiver.tasks.settle import TaskBatch, expected_time
 from receiver.telemetry import logs
@@ -38,20 +49,26 @@ from receiver.telemetry.metrics import Metrics
 
 LEASE_MS = 60_000  # one poll in flight per task
 SPACING_MS = 500  # at most two polls a second
-START_GRACE_MS = 600_000  # after a start, before a task that cannot be polled is given up
 _SIGNALS = {
     PollResult.OUTCOME: Signal.FINE,
     PollResult.UNKNOWN: Signal.FINE,
+    PollResult.UNREADABLE: Signal.FINE,
     PollResult.BUSY: Signal.BUSY,
     PollResult.UNAUTHORIZED: Signal.UNAUTHORIZED,
 }
 STREAK = 5  # tasks that only polling settled, without a callback in between: callbacks no longer arrive
 
 _MISFIT = "the reply is for another model or another time, so it is ignored"
+_ACCEPT = (
+    "If the callback is right, run `receiver callbacks replay --accept ID`; `receiver tasks show {ref}` prints the ID."
+)
 _QUESTIONS = {
     "unconfirmed": "A callback says that {name} has ended, but no poll could confirm it. Check the provider's task "
-    "list. If the callback is right, run `receiver callbacks replay --accept ID`; `receiver tasks show {ref}` prints "
-    "the ID. Or wait.",
+    f"list. {_ACCEPT} Or wait.",
+    "disputed": "Callbacks say that {name} has ended, but not all say the same, and no poll could confirm one of them. "
+    f"Check the provider's task list. {_ACCEPT} Or wait.",
+    "unread": "A callback for {name} could not be read, and no poll says how the task stands. Check the provider's "
+    "task list; `receiver tasks show {ref}` names the callback.",
     "unsure": "It is unclear whether the provider took {name}, so it is not sent again. Check the provider's task "
     "list. If the task is there, run `receiver tasks tell-id {ref} ID`. If not, run `receiver tasks resubmit {ref}`; "
     "if the provider took it after all, you pay twice. Or wait for its callback.",
@@ -60,95 +77,12 @@ _QUESTIONS = {
 log = logging.getLogger(__name__)
 
 
-class PollNews(Struct, frozen=True):
-    """What a poll brought: when it went out, its result (None: no poll was possible), whether the task still runs."""
-
-    asked_at: int
-    result: PollResult | None
-    is_running: bool
-
-
-class NextStep(Struct, frozen=True):
-    """What happens to a task that a poll did not settle: the decision, and the question for a person, if any."""
-
-    decision: Decision
-    ask: str | None = None
-
-
-def decide_next_step(
-    task: Task, news: PollNews, policy: Policy, now: int, *, first_ms: int, jitter: float, trusted: bool = True
-) -> NextStep:
-    """What happens to an unsettled `task` after a poll; `first_ms` is the model's expected time.
-
-    If `now` cannot be `trusted`, because the clock leapt, the deadline does not end the task yet, and a hint only once
-    all its polls were made.
-
-    1. A terminal hint that no poll could confirm or refute in time settles the task, or a person is asked. A poll
-       that says "not finished" refutes the hint for now.
-    2. Past its deadline the task is lost if a poll since then says that it is not finished or unknown, or if it
-       cannot be polled and this process has been receiving for ten minutes.
-    3. If an unsure task's place has run out, a person is asked, once.
-    4. Otherwise the task is polled again: soon after a hint, then in growing gaps.
-    """
-    ask: str | None = None
-    hint, until = task.hint, task.hint_until
-    if hint is not None and until is not None:
-        if news.is_running:
-            again = None if task.state is TaskState.LOST else now + policy.confirm_within_ms
-            task = replace(task, hint_until=again)
-        # more than `confirm_within_ms` ahead: the clock was set back
-        elif not now < until <= now + policy.confirm_within_ms and (trusted or task.hint_step is None):
-            if policy.confirm is ConfirmMode.MISMATCH:
-                return NextStep(settle_task(task, hint, OutcomeSource.CALLBACK, policy, now, confirmed=False))
-            ask, task = "unconfirmed", replace(task, hint_until=None)
-    pollable = policy.can_poll and (task.task_id is not None or _hinted_id(task) is not None)
-    pending = task.hint_until is not None and not news.is_running
-    if task.state is not TaskState.LOST and not pending and now >= task_deadline(task, policy):
-        unfinished = news.result in (PollResult.OUTCOME, PollResult.UNKNOWN)
-        no_end = unfinished and news.asked_at >= task_deadline(task, policy)
-        if trusted and (no_end or (not pollable and now >= policy.started_at + START_GRACE_MS)):
-            return NextStep(mark_lost(task, policy, now), ask)
-    place = task.place_until
-    # more than UNSURE_MOST ahead: the clock was set back
-    run_out = place is not None and (place <= now or now + UNSURE_MOST < place < FOREVER)
-    if run_out and task.unsure and task.origin is TaskOrigin.SUBMITTED:
-        ask, task = "unsure", replace(task, place_until=None)
-    return NextStep(
-        Decision(Verdict.HINT, _schedule_next_poll(task, policy, now, first_ms, jitter, pollable=pollable)), ask
-    )
-
-
-def _schedule_next_poll(task: Task, policy: Policy, now: int, first_ms: int, jitter: float, *, pollable: bool) -> Task:
-    ends = [task_deadline(task, policy), task.hint_until, task.place_until]
-    if not pollable:
-        ends.append(policy.started_at + START_GRACE_MS)
-    task = replace(task, lease_until=None)
-    step = task.hint_step
-    gap = hint_gap(step + 1) if step is not None else None
-    if step is not None and gap is not None:
-        task = replace(task, hint_step=step + 1)
-    else:
-        task = replace(task, hint_step=None)
-        if task.state is TaskState.LOST and task.hint_until is None:
-            return replace(task, poll_at=None)
-        if pollable:
-            gap = poll_gap(task.poll_step, first=first_ms, most=policy.sweep_max_ms, jitter=jitter)
-            task = replace(task, poll_step=task.poll_step + 1)
-    times = [at for at in ends if at is not None and at > now]
-    if gap is not None or not times:
-        times.append(now + (gap if gap is not None else policy.sweep_max_ms))
-    return replace(task, poll_at=min(times))
-
-
-def _hinted_id(task: Task) -> str | None:
-    return task.hint.task_id if task.hint is not None else None
-
-
 class PollJob(Struct, frozen=True):
     """A task to look at, and the id to poll by; None if no poll is possible now."""
 
     task: Task
     task_id: str | None
+    barred: bool = False  # no poll, because the provider refuses our key
 
 
 class SweepLoop:
@@ -166,6 +100,7 @@ class SweepLoop:
         clock: Clock,
         *,
         watch: ClockWatch,
+        parse: Callable[[bytes], Outcome | None] | None = None,
         jitter: Callable[[], float] = random.random,
         metrics: Metrics,
     ) -> None:
@@ -174,6 +109,7 @@ class SweepLoop:
         self._policy = policy
         self._clock = clock
         self._watch = watch
+        self._parse = parse or default_adapter().parse
         self._jitter = jitter
         self._metrics = metrics
         self._clock_rewind = ClockRewind()
@@ -200,14 +136,17 @@ class SweepLoop:
             task = await tx.tasks.next_overdue(now)
             task_id = None
             if task is not None:
-                task_id = await self._id_to_poll(tx, task, now)
-                await tx.tasks.update([(task, replace(task, lease_until=now + LEASE_MS))])
+                leased = await self._without_foreign_candidates(tx, task)
+                task_id = None if self._cannot_poll(now) else next_id(leased)
+                leased = replace(leased, lease_until=now + LEASE_MS)
+                await tx.tasks.update([(task, leased)])
+                task = leased
         self._clock_rewind.mark_handled(now)
         if task is None:
             return None
         if task_id is not None:
             self._next_slot = now + self._pace.spacing
-        return PollJob(task, task_id)
+        return PollJob(task, task_id, barred=self._policy.can_poll and self._pace.is_unauthorized(now))
 
     async def carry_out(self, job: PollJob) -> None:
         """Poll, and apply the reply."""
@@ -223,7 +162,7 @@ class SweepLoop:
                 now=self._clock(),
                 retry_after_ms=reply.retry_after_ms,
             )
-        await self._record_reply(job.task, asked_at, reply)
+        await self._record_reply(job, asked_at, reply)
 
     async def next_due(self) -> int | None:
         """When the next task is due."""
@@ -234,57 +173,43 @@ class SweepLoop:
         times = (await self._store.tasks.next_poll(now), await self._store.tasks.next_lease(now))
         return min((at for at in times if at is not None), default=None)
 
-    async def _id_to_poll(self, tx: Tx, task: Task, now: int) -> str | None:
-        """The id to poll by: the task's own, else its hint's if no other task has it. None if no poll is possible."""
-        if not self._policy.can_poll or self._pace.is_unauthorized(now):
-            return None
-        if task.task_id is not None:
-            return task.task_id
-        hinted = _hinted_id(task)
-        if hinted is None or (await tx.tasks.by_task_id(task.provider, [hinted])).get(hinted, task.ref) != task.ref:
-            return None
-        return hinted
+    def _cannot_poll(self, now: int) -> bool:
+        return not self._policy.can_poll or self._pace.is_unauthorized(now)
 
-    async def _record_reply(self, polled: Task, asked_at: int, reply: PollReply | None) -> None:
+    async def _without_foreign_candidates(self, tx: Tx, task: Task) -> Task:
+        """The task without candidates that are the id of another task by now."""
+        if not polls_candidates(task):
+            return task
+        owners = await tx.tasks.by_task_id(task.provider, task.candidates)
+        for task_id in task.candidates:
+            if owners.get(task_id, task.ref) != task.ref:
+                task = drop_candidate(task, task_id)
+        return task
+
+    async def _record_reply(self, job: PollJob, asked_at: int, reply: PollReply | None) -> None:
+        kept = await self._read_kept_hints(job.task, reply)
         now = self._clock()
         async with self._store.write() as tx:
-            batch = await TaskBatch.read_tasks(tx, [polled.ref], self._policy, now)
-            task = batch.tasks[polled.ref]
-            running = False
-            changed = False
-            if reply is not None:
-                batch.set_task(replace(task, polls=task.polls + 1))
-                if reply.outcome is not None:
-                    await batch.look_up_owners([(task.ref, reply.outcome)])
-                    verdict = batch.apply_outcome(task.ref, reply.outcome, OutcomeSource.POLL).verdict
-                    changed = verdict is Verdict.ACCEPTED
-                    fitting = matches_task(task, reply.outcome)
-                    running = reply.outcome.ending is Ending.RUNNING and fitting
-                    if not fitting:
-                        log.info(_MISFIT, extra={"action": "sweep.misfit", "ref": task.ref})
-            task = batch.tasks[polled.ref]
+            batch = await TaskBatch.read_tasks(tx, [job.task.ref], self._policy, now)
+            before = batch.tasks[job.task.ref]
+            kept = await batch.without_foreign_ids(before.ref, kept)
+            news, changed = PollNews(asked_at, None, False, barred=job.barred), False
+            if reply is not None and job.task_id is not None:
+                batch.set_task(replace(before, polls=before.polls + 1))
+                in_turn = job.task_id in before.candidates and polls_candidates(before)
+                if job.task_id == before.task_id or in_turn:  # else it is known by another id meanwhile
+                    news, changed = await self._apply_reply(batch, before.ref, job.task_id, asked_at, reply, kept)
+            task = batch.tasks[before.ref]
             if task.settled_at is None and not task.state.is_final:
-                first = await expected_time(tx, task, self._policy)
-                news = PollNews(asked_at, reply.result if reply else None, running)
-                if task.hint is not None and task.hint.task_id is not None:  # another task may have it by now
-                    await batch.look_up_owners([(task.ref, task.hint)])
-                    task = replace(task, hint=batch.without_foreign_id(task.ref, task.hint))
-                next_step = decide_next_step(
-                    task,
-                    news,
-                    self._policy,
-                    now,
-                    first_ms=first,
-                    jitter=self._jitter(),
-                    trusted=self._watch.trusts(now),
-                )
-                batch.apply_decision(task.ref, next_step.decision)
+                next_step = await self._take_next_step(tx, batch, task, news, kept)
                 if next_step.ask is not None:
                     await self._ask_a_person(tx, task, next_step.ask)
             elif changed:
                 await self._warn_if_callbacks_stopped(tx, task, now)
+            await batch.raise_doubts()
             if reply is not None:
-                body = reply.body if changed else None
+                heard = task.hint_note is not before.hint_note or task.doubted_at != before.doubted_at
+                body = reply.body if changed or heard else None
                 await tx.tasks.add_poll(task.ref, asked_at, reply.result.value, reply.text, body)
                 if reply.result is PollResult.UNAUTHORIZED:
                     await raise_attention(
@@ -297,6 +222,73 @@ class SweepLoop:
                     )
             await batch.write_back()
         self._metrics.count_settled(batch.ended_tasks)
+
+    async def _apply_reply(
+        self, batch: TaskBatch, ref: str, task_id: str, asked_at: int, reply: PollReply, kept: list[KeptHint]
+    ) -> tuple[PollNews, bool]:
+        """Apply a reply to the poll by `task_id`; whether it changed what is known, besides the news."""
+        task, outcome, now = batch.tasks[ref], reply.outcome, self._clock()
+        if task.state.is_final:
+            return PollNews(asked_at, reply.result, False), False
+        fits = outcome is not None and matches_task(task, outcome)
+        past = asked_at >= task_deadline(task, self._policy)
+        told = take_reply(task, task_id, reply.result, fits=fits, past_deadline=past)
+        dropped = told.denied is not task.denied
+        for it in kept if len(told.candidates) < len(task.candidates) else ():  # there is room again
+            told = add_candidate(told, it.outcome, self._policy, now)
+        if reply.result is PollResult.UNREADABLE:
+            told = add_unreadable_reply(told, now)
+        if fits and outcome is not None and told.task_id not in (None, task_id):
+            told = drop_candidate(replace(told, task_id=task_id), task_id)  # the known id was denied
+        batch.set_task(told)
+        running = changed = False
+        if outcome is not None:
+            await batch.look_up_owners([(ref, outcome)])
+            verdict = batch.apply_outcome(ref, outcome, OutcomeSource.POLL).verdict
+            changed = verdict is Verdict.ACCEPTED
+            running = fits and outcome.ending is Ending.RUNNING
+            if not fits:
+                log.info(_MISFIT, extra={"action": "sweep.misfit", "ref": ref})
+        return PollNews(asked_at, reply.result, running, fits=fits or outcome is None, dropped=dropped), changed
+
+    async def _take_next_step(
+        self, tx: Tx, batch: TaskBatch, task: Task, news: PollNews, kept: list[KeptHint]
+    ) -> NextStep:
+        now = self._clock()
+        if task.hint is not None and task.hint.task_id is not None:  # another task may have it by now
+            await batch.look_up_owners([(task.ref, task.hint)])
+            task = replace(task, hint=batch.without_foreign_id(task.ref, task.hint))
+        next_step = decide_next_step(
+            task,
+            news,
+            self._policy,
+            now,
+            first_ms=await expected_time(tx, task, self._policy),
+            jitter=self._jitter(),
+            kept=kept,
+            trusted=self._watch.trusts(now),
+        )
+        batch.apply_decision(task.ref, next_step.decision)
+        return next_step
+
+    async def _read_kept_hints(self, task: Task, reply: PollReply | None) -> list[KeptHint]:
+        """The task's stored hints, parsed again, if a candidate may give up its place or a hint may settle the task."""
+        full = len(task.candidates) >= CANDIDATES_MOST and reply is not None
+        if not full and (task.hint_until is None or self._clock() < task.hint_until):
+            return []
+        found = []
+        for callback in await self._store.callbacks.hints_of(task.ref):
+            try:
+                outcome = self._parse(callback.body) if callback.body is not None else None
+            except Exception:
+                log.exception(
+                    "the parser failed on a stored callback", extra={"action": "sweep.parse", "ref": task.ref}
+                )
+                continue
+            if outcome is not None and callback.received_at >= hints_since(task):
+                found.append(KeptHint(callback.received_at, outcome))
+            await asyncio.sleep(0)  # they may be large
+        return found
 
     async def _ask_a_person(self, tx: Tx, task: Task, cause: str) -> None:
         name = f"“{task.label}”" if task.label else task.ref

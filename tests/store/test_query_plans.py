@@ -188,6 +188,8 @@ TOUR = [
     Call("callbacks", "count_only", ([CALLBACK] * 70,)),
     Call("callbacks", "overflow_count", (WAITING.ref,)),
     Call("callbacks", "body_digests", (REFS,)),
+    Call("callbacks", "ids_by_digest", (REFS,)),
+    Call("callbacks", "hints_of", (WAITING.ref,)),
     Call("callbacks", "get", ([1, 2],)),
     *[
         call

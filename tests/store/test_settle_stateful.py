@@ -101,7 +101,7 @@ class Stories(RuleBasedStateMachine):
             metrics=Metrics(),
             jitter=lambda: 0.5,
         )
-        self.sweep = SweepLoop(*shared, watch=steady(self.clock), jitter=lambda: 0.5, metrics=Metrics())
+        self.sweep = SweepLoop(*shared, watch=steady(self.clock), parse=parse, jitter=lambda: 0.5, metrics=Metrics())
         self.ingest = CallbackIngest(self.store, parse, shared[2], self.clock, Metrics())
 
     def says(self, number: int, ending: Ending, shape: OutcomeShape, *, other: bool) -> Outcome:

@@ -23,13 +23,13 @@ from kit.fakes import (
     a_notice,
     a_ref,
     a_task,
-    foreign,
     got,
     notices,
     owe,
     put,
     says,
 )
+from kit.full_task import FULL
 from receiver.core.errors import StaleUpdate, StoreUnavailable
 from receiver.core.types import (
     ArchiveState,
@@ -45,7 +45,6 @@ from receiver.core.types import (
     TaskError,
     TaskOrigin,
     TaskState,
-    Usage,
     Verdict,
 )
 from receiver.providers.registry import DEFAULT_PROVIDER
@@ -68,51 +67,6 @@ async def store(open_it: Open) -> AsyncIterator[Store]:
     opened = await open_it()
     yield opened
     await opened.close()
-
-
-FULL = Task(
-    ref=a_ref(),
-    created_at=NOW,
-    provider="vtrix",
-    task_id="job-1",
-    model=MODEL,
-    params=b'{"a": "\xc3\xa4"}',
-    prompt="hills — 🏔",
-    label="hero",
-    targets=("slack", "mail"),
-    origin=TaskOrigin.MINTED,
-    poll_only=True,
-    key_id="0a1b2c3d",
-    state=TaskState.SUBMITTING,
-    held_by=HoldReason.BUDGET,
-    unsure=True,
-    confirmed=False,
-    settled_by=OutcomeSource.PERSON,
-    submitted_at=NOW + 1,
-    settled_at=NOW + 2,
-    provider_created_at=NOW + 3,
-    called_at=NOW + 4,
-    progress=0.25,
-    error=TaskError("004007098", "moderated", b"\x00\xff"),
-    usage=Usage(Decimal("0.05"), 0.9),
-    pictures="abc",
-    due_at=NOW + 5,
-    tries=6,
-    claim=7,
-    lease_until=NOW + 8,
-    place_until=NOW + 9,
-    polls=10,
-    poll_at=NOW + 11,
-    poll_step=12,
-    hint=foreign(Ending.COMPLETED, job_id="x", usage=Usage(Decimal("1.5"))),
-    hint_step=13,
-    hint_until=NOW + 14,
-    kept=15,
-    kept_bytes=16,
-    archive=ArchiveState.DUE,
-    archive_at=NOW + 17,
-    archive_tries=18,
-)
 
 
 # -- tasks --

@@ -198,7 +198,8 @@ async def test_an_answer_that_disagrees_with_the_known_id_calls_for_a_person(rig
     [task] = await rig.queue()
     rig.provider.before_reply = lambda: rig.called(task, Ending.RUNNING, "job-of-a-callback")
     assert await rig.step(TAKEN)
-    assert (await got(rig.store, task.ref)).task_id == "job-of-a-callback"
+    after = await got(rig.store, task.ref)
+    assert (after.task_id, after.candidates) == ("job-1", ("job-of-a-callback",)), "the answer is the word"
     assert await attention(rig.store) == [f"task-id:{task.ref}"]
 
 

@@ -22,9 +22,9 @@ from kit.fakes import (
     says,
 )
 from kit.sweep_loop import BARRED, BUSY, NOTHING, UNKNOWN, Rig, a_sweep, heard
+from receiver.core.next_step import START_GRACE_MS
 from receiver.core.types import Ending, NoticeEvent, PollReply, TaskOrigin, TaskState
 from receiver.store import open_store
-from receiver.tasks.sweep import START_GRACE_MS
 
 pytestmark = pytest.mark.anyio
 

@@ -88,14 +88,21 @@ def settle_one(source: OutcomeSource, state: TaskState, kind: str, trust: str, c
         return
     trust_it = source is not OutcomeSource.CALLBACK or (confirm is ConfirmMode.MISMATCH and state in trusted)
     verdict = BELIEVED[kind] if trust_it or kind == "nothing" else V.HINT
+    if source is OutcomeSource.PERSON and kind == "bare":
+        verdict = V.ACCEPTED  # a person may believe an end that nobody else would
     if state is S.LOST and trust_it and kind == "running":
         verdict = V.LATE
     assert decision.verdict is verdict
     after = decision.task or task
-    if verdict is V.ACCEPTED and kind in ENDS:
-        assert (after.state, after.settled_by, after.settled_at, after.confirmed) == (ENDS[kind], source, NOW, True)
+    if verdict is V.ACCEPTED and kind in {*ENDS, "bare"}:
+        assert (after.state, after.settled_by, after.settled_at, after.confirmed) == (
+            ENDS.get(kind, S.COMPLETED),
+            source,
+            NOW,
+            True,
+        )
         assert decision.images == (PICTURES if kind == "completed" else ())
-        event = "completed" if kind == "completed" else "failed"
+        event = "completed" if kind in ("completed", "bare") else "failed"
         assert [(it.target, it.event.value) for it in decision.notices] == [("slack", event), ("mail", event)]
         waits = (after.due_at, after.lease_until, after.place_until, after.poll_at, after.hint, after.hint_until)
         assert waits == (None,) * 6, "there is nothing left to do about a settled task"
@@ -105,7 +112,7 @@ def settle_one(source: OutcomeSource, state: TaskState, kind: str, trust: str, c
     assert after.state is (S.WAITING if called else state), "somebody took a queued task whose token was called"
     if verdict in (V.HINT, V.UNPARSED):
         assert (after.poll_at, after.hint_step) == (NOW, 0), "a hint is polled at once"
-        ends = outcome is not None and kind in ENDS
+        ends = kind in ENDS or (kind == "nothing" and state is not S.LOST)  # what nobody could read may be an end
         assert after.hint_until == (NOW + POLICY.confirm_within_ms if ends else None)
         assert after.hint == outcome
 
@@ -207,10 +214,24 @@ def test_the_ladder_starts_once_however_many_hints_come() -> None:
     first = decide(a_task(), foreign(E.RUNNING), OutcomeSource.CALLBACK, BOTH, NOW).task
     assert first is not None
     climbed = replace(first, hint_step=3, poll_at=NOW + 15 * SECOND)
-    for outcome in (foreign(E.RUNNING), None, says(E.COMPLETED, images=())):
+    for outcome in (foreign(E.RUNNING), foreign(E.RUNNING, progress=0.5)):
         again = decide(climbed, outcome, OutcomeSource.CALLBACK, BOTH, NOW + SECOND).task
         assert again is not None
         assert (again.hint_step, again.poll_at) == (3, NOW + 15 * SECOND)
+
+
+@pytest.mark.parametrize("outcome", [None, says(E.COMPLETED, images=()), foreign(E.COMPLETED)])
+def test_what_says_more_about_the_end_starts_the_ladder_again_once(outcome: Outcome | None) -> None:
+    first = decide(a_task(), foreign(E.RUNNING), OutcomeSource.CALLBACK, BOTH, NOW).task
+    assert first is not None
+    climbed = replace(first, hint_step=3, poll_at=NOW + 15 * SECOND)
+    again = decide(climbed, outcome, OutcomeSource.CALLBACK, BOTH, NOW + SECOND).task
+    assert again is not None
+    assert (again.hint_step, again.poll_at) == (0, NOW + SECOND)
+    climbed = replace(again, hint_step=3, poll_at=NOW + 15 * SECOND)
+    repeated = decide(climbed, outcome, OutcomeSource.CALLBACK, BOTH, NOW + SECOND).task
+    assert repeated is not None
+    assert (repeated.hint_step, repeated.poll_at) == (3, NOW + 15 * SECOND)
 
 
 def test_the_first_hint_of_an_end_starts_the_ladder_anew_and_its_time() -> None:
@@ -235,14 +256,14 @@ def test_a_hint_of_an_end_is_not_replaced_by_one_of_progress() -> None:
         assert after.hint == foreign(E.COMPLETED)
 
 
-def test_the_id_of_an_earlier_hint_is_carried_over() -> None:
+def test_the_id_of_an_earlier_hint_stays_a_candidate() -> None:
     """It may be the only id there is to ask by."""
     first = decide(a_task(task_id=None), says(E.RUNNING, "job-9"), OutcomeSource.CALLBACK, BOTH, NOW).task
     assert first is not None
     second = decide(first, foreign(E.COMPLETED), OutcomeSource.CALLBACK, BOTH, NOW).task
     assert second is not None
     assert second.hint is not None
-    assert (second.hint.task_id, second.hint.ending) == ("job-9", E.COMPLETED)
+    assert (second.candidates, second.hint.ending) == (("job-9",), E.COMPLETED)
     assert second.task_id is None, "a hint teaches nothing yet"
 
 

@@ -7,7 +7,6 @@ from kit.fakes import DAY, HOUR, MINUTE, NOW, PICTURES, POLICY, SECOND, a_task, 
 from receiver.core.decide import (
     CREATED_TOLERANCE_MS,
     FOREVER,
-    add_hint,
     decide,
     mark_lost,
     mark_unsure,
@@ -18,6 +17,7 @@ from receiver.core.decide import (
     settle_task,
     task_deadline,
 )
+from receiver.core.hints import add_hint
 from receiver.core.schedule import UNSURE_MOST
 from receiver.core.types import (
     ArchiveState,
@@ -95,7 +95,9 @@ def test_what_we_knew_stays_and_what_we_did_not_know_is_learnt() -> None:
 
 
 def test_who_settled_a_task_and_whether_it_is_confirmed_is_recorded() -> None:
-    decision = settle_task(a_task(), says(Ending.FAILED), OutcomeSource.PERSON, POLICY, NOW, confirmed=False)
+    decision = settle_task(
+        a_task(), says(Ending.FAILED), OutcomeSource.PERSON, POLICY, NOW, unconfirmed="we saw nothing"
+    )
     assert decision.task is not None
     assert some(decision.task, "settled_by", "settled_at", "confirmed") == {
         "settled_by": OutcomeSource.PERSON,
@@ -272,18 +274,18 @@ def test_progress_is_taken_when_it_is_the_first_or_more() -> None:
 # -- hints --
 
 
-def test_a_later_hint_replaces_one_of_its_own_kind() -> None:
+def test_later_progress_replaces_progress_but_the_oldest_end_stays() -> None:
+    """A later end may come from anyone who knows the URL."""
     half, more = (foreign(Ending.RUNNING, progress=it) for it in (0.5, 0.7))
     assert add_hint(a_task(hint=half, hint_step=1), more, POLICY, NOW).hint == more
     failed, done = foreign(Ending.FAILED), foreign(Ending.COMPLETED, images=PICTURES)
-    assert add_hint(a_task(hint=failed, hint_step=1), done, POLICY, NOW).hint == done
+    assert add_hint(a_task(hint=failed, hint_step=1), done, POLICY, NOW).hint == failed
 
 
 def test_a_hint_that_says_nothing_new_does_not_start_the_ladder_again() -> None:
-    climbed = a_task(hint=foreign(Ending.RUNNING), hint_step=None, poll_at=NOW + HOUR)
-    assert add_hint(climbed, foreign(Ending.RUNNING), POLICY, NOW) == climbed
-    unparsed = a_task(hint=None, hint_step=3, poll_at=NOW + HOUR)
-    assert add_hint(unparsed, None, POLICY, NOW) == unparsed
+    for outcome in (foreign(Ending.RUNNING), None):
+        climbed = replace(add_hint(a_task(), outcome, POLICY, NOW), hint_step=3, poll_at=NOW + HOUR)
+        assert add_hint(climbed, outcome, POLICY, NOW) == climbed
 
 
 def test_a_hint_with_an_id_of_its_own_keeps_that() -> None:

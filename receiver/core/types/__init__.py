@@ -21,10 +21,12 @@ from receiver.core.types.notices import (
 from receiver.core.types.policy import ConfirmMode, Decision, Policy, Retention
 from receiver.core.types.provider_replies import PollReply, PollResult, RefusalCause, SubmitAnswer, SubmitResult
 from receiver.core.types.tasks import (
+    NO_PICTURE,
     ArchiveState,
     Callback,
     Clock,
     Ending,
+    HintNote,
     HoldReason,
     Image,
     ImageCopy,
@@ -40,6 +42,7 @@ from receiver.core.types.tasks import (
 )
 
 __all__ = [
+    "NO_PICTURE",
     "ArchiveState",
     "AttachedPicture",
     "AttemptResult",
@@ -48,6 +51,7 @@ __all__ = [
     "ConfirmMode",
     "Decision",
     "Ending",
+    "HintNote",
     "HoldReason",
     "Image",
     "ImageCopy",

@@ -27,6 +27,8 @@ class Report(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     model: str | None = None
     prompt: str | None = None
     confirmed: bool = True
+    unconfirmed: str | None = None  # why no poll confirmed it
+    heard: str | None = None  # lost: what was heard, and why it did not count
     images: tuple[Image, ...] = ()
     error: TaskError | None = None
     cost: Decimal | None = None

@@ -43,7 +43,9 @@ class HoldReason(StrEnum):
 
     PARENT = "parent"
     BUDGET = "budget"
-    PAUSE = "pause"
+    PAUSE = "pause"  # the provider refuses our key, our balance or our plan
+    SUSPECT = "suspect"  # the provider refused it, perhaps only it: another task goes first
+    PERSON = "person"  # refused or put off too often: a person has to say
 
 
 class OutcomeSource(StrEnum):
@@ -90,6 +92,10 @@ class ArchiveState(StrEnum):
     DUE = "due"  # some are not fetched yet
     DONE = "done"  # all that can be fetched are here, and the contact sheet if it could be drawn
     FAILED = "failed"  # given up: no picture could be fetched
+
+
+NO_PICTURE = "no picture was found in it"
+"""Why a completion without a picture is doubted."""
 
 
 class TaskError(Struct, frozen=True, gc=False):
@@ -144,12 +150,34 @@ class Outcome(Struct, frozen=True, gc=False):
     images: tuple[Image, ...] = ()
     error: TaskError | None = None
     usage: Usage | None = None
-    doubt: str | None = None  # why this end cannot be believed as it stands: "it has no picture", an unknown word
+    doubt: str | None = None  # why this end cannot be believed as it stands: "its status 'foo' is unknown"
+
+    @property
+    def says_end(self) -> bool:
+        """Whether it says that the task has ended, believable or not."""
+        return self.ending is not Ending.RUNNING
+
+    @property
+    def why_doubted(self) -> str | None:
+        """Why the end that it says cannot be believed; None if it can, or if it says no end."""
+        if self.ending is Ending.COMPLETED and not self.images:
+            return self.doubt or NO_PICTURE
+        return self.doubt if self.says_end else None
 
     @property
     def is_terminal(self) -> bool:
-        """Whether it ends the task. A completion without a picture does not."""
-        return self.ending is not Ending.RUNNING and (self.ending is not Ending.COMPLETED or bool(self.images))
+        """Whether it ends the task. A doubted end does not: one without a picture, or one that cannot be read."""
+        return self.says_end and self.why_doubted is None
+
+
+class HintNote(Struct, frozen=True, gc=False, omit_defaults=True):
+    """What was heard of a task without settling it, and why it did not count."""
+
+    status: str  # the word that was received; empty if the body could not be read
+    source: OutcomeSource  # a callback, or the provider's reply to a poll
+    ending: Ending | None = None  # None: the body could not be read
+    doubt: str | None = None  # why the end that it says is not believed
+    digest: bytes | None = None  # of the callback's body
 
 
 class Task(Struct, frozen=True, gc=False):
@@ -183,7 +211,9 @@ class Task(Struct, frozen=True, gc=False):
     pictures: str | None = None  # a digest of the pictures' URLs without their queries
 
     due_at: int | None = None  # queued: not before
-    tries: int = 0  # submissions that the provider certainly did not take
+    tries: int = 0  # submissions that the provider was too busy for
+    refused_at: int | None = None  # queued: a task sent since then and taken shows that its refusal was its own
+    refusals: int = 0  # refusals that nobody could tell from a refusal of all tasks
     claim: int = 0  # which claim of the submission this is
     lease_until: int | None = None  # when the answer to its submission or the reply to its poll is overdue
     place_until: int | None = None  # until then it counts towards the provider's concurrency
@@ -193,10 +223,17 @@ class Task(Struct, frozen=True, gc=False):
     poll_step: int = 0
     hint: Outcome | None = None
     hint_step: int | None = None  # the number of the hint's next poll
-    hint_until: int | None = None  # when an unconfirmed terminal hint settles the task
+    hint_until: int | None = None  # when an unconfirmed terminal hint settles the task, or a person is asked
+    hint_note: HintNote | None = None  # what the hint said; kept when the task is lost
+    doubted_at: int | None = None  # when an end was first heard that cannot be believed
+    refuted_at: int | None = None  # when a poll last said that the task has not ended
+    candidates: tuple[str, ...] = ()  # ids from hints, in the order in which they are polled
+    denied: tuple[str, ...] = ()  # digests of ids that the provider does not know
 
     kept: int = 0  # stored callbacks, with their bodies
     kept_bytes: int = 0
+    kept_ends: int = 0  # those beyond the quota, because they say how the task ended or could not be read
+    kept_ends_bytes: int = 0
 
     archive: ArchiveState | None = None  # the state of its copies; None: it has no pictures
     archive_at: int | None = None  # when due: not before; also the lease of the fetch

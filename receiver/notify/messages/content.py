@@ -31,7 +31,7 @@ ITEM_TEXT_MOST = 300  # of an attention in a digest
 IMAGES_MOST = 50
 ITEMS_MOST = 40  # tasks that a digest names
 
-_UNCONFIRMED = "Unconfirmed: a callback reports this, but we could not confirm it. Check before you rely on it."
+_UNCONFIRMED = "Unconfirmed: a callback reports this, but {}. Check before you rely on it."
 _LOST = "If a result still arrives, it counts."
 
 _MARK = {NoticeEvent.COMPLETED: "✓", NoticeEvent.FAILED: "✗", NoticeEvent.LOST: "?", NoticeEvent.ATTENTION: "!"}
@@ -43,11 +43,14 @@ _KIND = {
 }
 _CAUSES = {
     "callbacks-stopped": "callbacks no longer arrive",
+    "disputed": "callbacks report different ends",
+    "doubted": "an end that cannot be believed",
     "provider-key": "the provider refuses our key or balance",
     "target": "notices to {} fail",
     "task-id": "one task has two ids",
     "unconfirmed": "a result could not be confirmed",
     "unparsed": "a callback could not be read",
+    "unread": "a callback could not be read",
     "withdrawn": "cancelled, but it ran anyway",
     "unsure": "we do not know whether the provider accepted it",
 }
@@ -132,7 +135,7 @@ def build_report(report: Report, links: PublicLinks) -> ReportContent:
         cost=format_usd(report.cost),
         took=format_duration(report.duration_ms),
         prompt=one_line(report.prompt or "", PROMPT_MOST),
-        doubt="" if report.confirmed else _UNCONFIRMED,
+        doubt="" if report.confirmed else _unconfirmed_text(report),
         pictures=tuple(TextLine(_picture_label(image), image.url) for image in images[:IMAGES_MOST]),
         more=max(0, len(images) - IMAGES_MOST),
         trouble=_failure_lines(report),
@@ -219,6 +222,10 @@ def _attention_cause(report: Report) -> str | None:
     return _CAUSES[kind].format(one_line(about, TITLE_MOST)) if kind in _CAUSES else None
 
 
+def _unconfirmed_text(report: Report) -> str:
+    return _UNCONFIRMED.format(one_line(report.unconfirmed or "", ERROR_MOST) or "we could not confirm it")
+
+
 def _picture_label(image: Image) -> str:
     return f"{one_line(image.type, 20) or 'image'} {image.image_no}"
 
@@ -233,7 +240,9 @@ def _failure_lines(report: Report) -> tuple[str, ...]:
             f"What to do: {failure_advice(report)}",
         )
     if report.event is NoticeEvent.LOST:
-        return _LOST, lost_task_advice(clean_ref(report), one_line(report.task_id or "", NAME_MOST))
+        heard = one_line(report.heard or "", ERROR_MOST)
+        advice = lost_task_advice(clean_ref(report), one_line(report.task_id or "", NAME_MOST))
+        return tuple(filter(None, (heard, _LOST, advice)))
     return ()
 
 

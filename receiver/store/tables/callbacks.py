@@ -69,6 +69,25 @@ class CallbackTable:
         )
         return {(ref, digest) for ref, digest in rows}
 
+    async def ids_by_digest(self, refs: Sequence[str]) -> dict[tuple[str, bytes], int]:
+        """The ids of the first callbacks of these tasks with each body: (ref, digest) -> id."""
+        rows = await self._db.fetch_rows(
+            f"SELECT ref, digest, id FROM callbacks WHERE ref IN ({placeholders(len(refs))})", refs
+        )
+        found: dict[tuple[str, bytes], int] = {}
+        for ref, digest, callback_id in rows:
+            found[ref, digest] = min(callback_id, found.get((ref, digest), callback_id))
+        return found
+
+    async def hints_of(self, ref: str, limit: int = 200) -> list[StoredCallback]:
+        """Up to `limit` hints of the task with their bodies, oldest first, each body once."""
+        rows = await self._db.fetch_rows(
+            "SELECT id, ref, received_at, verdict, size, replay_of, headers, body FROM callbacks"
+            " WHERE ref = ? AND +verdict = 'hint' AND body IS NOT NULL ORDER BY id LIMIT ?",
+            (ref, limit),
+        )
+        return [_stored_callback(row) for row in rows]
+
     async def get(self, ids: Sequence[int]) -> list[StoredCallback]:
         """The callbacks of `ids` that exist, with their bodies."""
         rows = await self._db.fetch_rows(

@@ -14,6 +14,7 @@ from msgspec.structs import astuple
 
 from receiver.core.types import (
     ArchiveState,
+    HintNote,
     HoldReason,
     Outcome,
     OutcomeSource,
@@ -34,6 +35,10 @@ def _to_json(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
+def _to_json_or_null(value: object) -> str | None:
+    return _to_json(value) if value else None
+
+
 _text = attrgetter("_value_")  # `.value` takes ten times as long
 
 
@@ -44,7 +49,8 @@ def _enum_lookup(kind: type[StrEnum]) -> Callable[[str], StrEnum]:
 _WRITE: dict[str, Callable[[Any], object]] = {
     **dict.fromkeys(("origin", "state", "held_by", "settled_by", "archive"), _text),
     **dict.fromkeys(("poll_only", "unsure", "confirmed"), int),
-    **dict.fromkeys(("targets", "error", "usage", "hint"), _to_json),
+    **dict.fromkeys(("targets", "error", "usage", "hint", "hint_note"), _to_json),
+    **dict.fromkeys(("candidates", "denied"), _to_json_or_null),
 }
 _READ: dict[str, Callable[[Any], object]] = {
     "origin": _enum_lookup(TaskOrigin),
@@ -57,8 +63,11 @@ _READ: dict[str, Callable[[Any], object]] = {
     "error": msgspec.json.Decoder(TaskError).decode,
     "usage": msgspec.json.Decoder(Usage).decode,
     "hint": msgspec.json.Decoder(Outcome).decode,
+    "hint_note": msgspec.json.Decoder(HintNote).decode,
+    **dict.fromkeys(("candidates", "denied"), msgspec.json.Decoder(tuple[str, ...]).decode),
 }
 _READS = tuple((COLUMN_NAMES.index(name), read) for name, read in _READ.items())
+_TUPLES = tuple(COLUMN_NAMES.index(name) for name in ("candidates", "denied"))  # NULL stands for an empty one
 _WRITES = tuple(_WRITE.get(name) for name in COLUMN_NAMES)
 
 
@@ -68,6 +77,9 @@ def task_from_row(row: Row) -> Task:
     for place, read in _READS:
         if (value := values[place]) is not None:
             values[place] = read(value)
+    for place in _TUPLES:
+        if values[place] is None:
+            values[place] = ()
     return Task(*values)
 
 

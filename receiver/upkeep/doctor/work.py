@@ -37,6 +37,7 @@ def check_work(seen: WorkSnapshot, now: datetime) -> Iterator[Finding]:
         *_check_resting(seen.due),
         *_check_held(seen.queued),
         *_check_unsure([*seen.waiting, *seen.lost], now),
+        *_check_doubted([*seen.waiting, *seen.lost], now),
     ]
     yield from found or [ok("no ping was given up, and no task needs a person")]
 
@@ -65,10 +66,23 @@ def _check_held(queued: Sequence[TaskView]) -> Iterator[Finding]:
 def _check_unsure(tasks: Sequence[TaskView], now: datetime) -> Iterator[Finding]:
     """Unsure tasks that a person was or will be asked about; adopted ones cannot be sent again from here."""
     ours = [it for it in tasks if it.unsure and it.origin == TaskOrigin.SUBMITTED]
-    if found := [it for it in ours if _is_stuck(it, now - datetime.fromisoformat(it.submitted_at or it.created_at))]:
+    if found := [it for it in ours if _is_stuck(it, _age(it, now))]:
         them = "it" if len(found) == 1 else "them"
         text = f"{_count_text(len(found), 'task')} unsure: the provider may or may not have taken {them}"
         yield warning(text, f"see what you can do with `receiver tasks show {found[0].ref}`")
+
+
+def _check_doubted(tasks: Sequence[TaskView], now: datetime) -> Iterator[Finding]:
+    """Tasks that have probably ended, though what says so cannot be believed or read."""
+    found = [it for it in tasks if it.hint and (it.hint.doubt or it.hint.ending is None)]
+    found = [it for it in found if it.state != TaskState.LOST or _age(it, now) < _OF_INTEREST]
+    if found and (hint := found[0].hint):
+        text = f"{_count_text(len(found), 'task')} may have ended, but what says so does not count: {hint.text}"
+        yield warning(text, f"see what you can do with `receiver tasks show {found[0].ref}`")
+
+
+def _age(task: TaskView, now: datetime) -> timedelta:
+    return now - datetime.fromisoformat(task.submitted_at or task.created_at)
 
 
 def _is_stuck(task: TaskView, since: timedelta) -> bool:

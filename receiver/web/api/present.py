@@ -1,4 +1,4 @@
-"""What the store has, as the API shows it. A page of tasks costs three further queries, however long it is."""
+"""What the store has, as the API shows it. A page of tasks costs at most four further queries, however long it is."""
 
 import msgspec
 
@@ -19,8 +19,17 @@ async def task_views(store: Store, tasks: list[Task]) -> list[TaskView]:
     images = await store.tasks.images_by_ref(refs)
     copies = await store.copies.by_refs(refs)
     notices = await store.notices.by_refs(refs)
+    hinted = {task.ref: task.hint_note.digest for task in tasks if task.hint_note and task.hint_note.digest}
+    ids = await store.callbacks.ids_by_digest(list(hinted)) if hinted else {}
     return [
-        task_view(task, images.get(task.ref, ()), notices.get(task.ref, []), copies.get(task.ref, ())) for task in tasks
+        task_view(
+            task,
+            images.get(task.ref, ()),
+            notices.get(task.ref, []),
+            copies.get(task.ref, ()),
+            ids.get((task.ref, hinted.get(task.ref, b""))),
+        )
+        for task in tasks
     ]
 
 
