@@ -19,11 +19,15 @@ _HELD: dict[str, str] = {
     HoldReason.PARENT: "It waits for the task that it builds on.",
     HoldReason.BUDGET: "It waits because the budget is used up.",
     HoldReason.PAUSE: "It waits because the provider refuses the key or the balance: fix that, and it goes on.",
+    HoldReason.SUSPECT: "The provider refused it. Another task goes first, to see whether it refuses only this one.",
+    HoldReason.PERSON: "It is not sent again by itself, because the provider did not take it, again and again.",
 }
 _HELD_BRIEFLY: dict[str, str] = {
     HoldReason.PARENT: "held: it waits for the task that it builds on",
     HoldReason.BUDGET: "held: the budget is used up",
     HoldReason.PAUSE: "paused: the provider refuses our key or balance",
+    HoldReason.SUSPECT: "refused: another task goes first",
+    HoldReason.PERSON: "held: it needs you",
 }
 _HELD_AS: dict[str, str] = {HoldReason.PAUSE: "paused"}  # the others are held
 _WAITS_BRIEFLY = {
@@ -207,6 +211,9 @@ def _list_remedies(task: TaskView, callbacks: Sequence[CallbackView]) -> Iterato
     if _is_unsure(task) and task.origin == TaskOrigin.SUBMITTED:
         text = "If the provider's list does not show it, submit it again; if the provider did accept it, you pay twice:"
         yield TaskRemedy(text, f"receiver tasks resubmit {safe_line(task.ref)}")
+    if task.held_by == HoldReason.PERSON:
+        yield TaskRemedy("To submit it again:", f"receiver tasks resubmit {safe_line(task.ref)}")
+        yield TaskRemedy("To withdraw it:", f"receiver tasks cancel {safe_line(task.ref)}")
     if task.state == TaskState.FAILED:
         known = advice_for_code(task.error.code) if task.error and task.error.code else None
         yield TaskRemedy(known or "Submit it again, or ask the provider's support.")

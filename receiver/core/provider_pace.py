@@ -1,4 +1,5 @@
-"""How fast a provider may be asked: its rate limit (429) and the circuit breaker for a key it refuses. Pure.
+"""How fast a provider may be asked: its rate limit (429), and the circuit breakers for a key that it refuses and for a
+provider that cannot be reached. Pure.
 
 `ProviderPace` is a value; `after` makes the next one from what an answer says. Submit and sweep each keep one.
 Times are milliseconds UTC. A pause that ends later than any can was set before the clock was set back, and counts as
@@ -10,9 +11,18 @@ from enum import Enum
 from msgspec import Struct
 from msgspec.structs import replace
 
-from receiver.core.schedule import PROBES, RETRY_AFTER_MOST, is_paused, probe_gap, recovered_limit
+from receiver.core.schedule import (
+    DOWN_BACKOFF,
+    PROBES,
+    RETRY_AFTER_MOST,
+    down_gap,
+    is_paused,
+    probe_gap,
+    recovered_limit,
+)
 
 SPACING_MOST_MS = 30_000
+_DOWN_MOST_MS = 2 * DOWN_BACKOFF[-1]  # longer than any gap, and than a probe may take
 
 
 class Signal(Enum):
@@ -21,6 +31,7 @@ class Signal(Enum):
     FINE = "fine"  # the provider worked on the request
     BUSY = "busy"  # 429, or its own "not available"
     UNAUTHORIZED = "unauthorized"  # our key or our balance is refused
+    NOT_SENT = "not_sent"  # not one byte of the request left
     NOTHING = "nothing"
 
 
@@ -29,7 +40,8 @@ class ProviderPace(Struct, frozen=True):
 
     A 429 halves the places and doubles the spacing, once for all requests that were under way together. One place comes
     back each minute; each good answer halves the spacing. A refused key opens the circuit breaker: after 1, 2, 4, 8 and
-    15 minutes a single request probes.
+    15 minutes a single request probes. So does a request that could not be sent: a single one probes after 1, 2, 5, 15,
+    30 and 60 seconds, so that a provider that is down costs the others nothing.
     """
 
     concurrency: int = 1  # places when the provider has not complained
@@ -43,6 +55,9 @@ class ProviderPace(Struct, frozen=True):
     refused_at: int = 0
     unauthorized: bool = False  # the breaker is open: only probes go out
     unauthorized_until: int = 0
+    failures: int = 0  # requests in a row that could not be sent
+    failed_at: int = 0
+    down_until: int = 0
 
     def places(self, now: int) -> int:
         """How many requests may be under way at `now`."""
@@ -63,18 +78,35 @@ class ProviderPace(Struct, frozen=True):
         """Whether the breaker is open and no probe is due."""
         return is_paused(self.unauthorized_until, now, PROBES[-1])
 
+    def is_down(self, now: int) -> bool:
+        """Whether the last request could not be sent and no probe is due."""
+        return self.failures > 0 and is_paused(self.down_until, now, _DOWN_MOST_MS)
+
     def paused_until(self, now: int) -> int | None:
         """When the pause in force at `now` ends, or None."""
         ends = [self.busy_until] if self.is_busy(now) else []
         ends += [self.unauthorized_until] if self.is_unauthorized(now) else []
+        ends += [self.down_until] if self.is_down(now) else []
         return max(ends, default=None)
 
     def probing(self, now: int, answer_within_ms: int) -> "ProviderPace":
         """The pace while one request probes the key: the next waits for its answer, at most `answer_within_ms`."""
         return replace(self, unauthorized=True, unauthorized_until=now + answer_within_ms)
 
-    def after(self, signal: Signal, *, sent_at: int, now: int, retry_after_ms: int | None = None) -> "ProviderPace":
+    def probing_again(self, now: int, answer_within_ms: int) -> "ProviderPace":
+        """The pace while one request probes whether the provider can be reached again."""
+        return replace(self, down_until=now + answer_within_ms)
+
+    def after(
+        self, signal: Signal, *, sent_at: int, now: int, retry_after_ms: int | None = None, jitter: float = 0.5
+    ) -> "ProviderPace":
         """The pace after the answer to a request that went out at `sent_at`."""
+        if signal is Signal.NOT_SENT:
+            return self._failed(sent_at, now, jitter)
+        reached = replace(self, failures=0, down_until=0) if self.failures and sent_at > self.failed_at else self
+        return reached._after_answer(signal, sent_at, now, retry_after_ms)
+
+    def _after_answer(self, signal: Signal, sent_at: int, now: int, retry_after_ms: int | None) -> "ProviderPace":
         match signal:
             case Signal.UNAUTHORIZED:
                 return self._refused(sent_at, now)
@@ -87,6 +119,12 @@ class ProviderPace(Struct, frozen=True):
                     self, unauthorized=False, refusals=0, unauthorized_until=0, busy_until=0, spacing_ms=spacing_ms
                 )
         return self
+
+    def _failed(self, sent_at: int, now: int, jitter: float) -> "ProviderPace":
+        if self.failures and sent_at <= self.failed_at <= now:
+            return self
+        failures = self.failures + 1
+        return replace(self, failures=failures, failed_at=now, down_until=now + down_gap(failures, jitter=jitter))
 
     def _refused(self, sent_at: int, now: int) -> "ProviderPace":
         if sent_at <= self.refused_at:

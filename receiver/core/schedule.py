@@ -8,7 +8,8 @@ from collections.abc import Sequence
 MINUTE = 60_000
 HINT_LADDER = (0, 2_000, 5_000, 15_000, 60_000)  # after a hint: at once, then after these gaps, then normal ones
 UNSURE_MOST = 15 * MINUTE  # an unsure submission holds its place no longer than this
-SUBMIT_BACKOFF = (1_000, 2_000, 5_000, 15_000, 30_000, MINUTE)  # between submissions that the provider did not take
+DOWN_BACKOFF = (1_000, 2_000, 5_000, 15_000, 30_000, MINUTE)  # between probes of a provider that cannot be reached
+SUBMIT_BACKOFF = (*DOWN_BACKOFF, 2 * MINUTE, 4 * MINUTE, 8 * MINUTE)  # between submissions that it did not take
 PROBES = (MINUTE, 2 * MINUTE, 4 * MINUTE, 8 * MINUTE, 15 * MINUTE)  # while the key or the balance is refused
 RETRY_AFTER_MOST = 10 * MINUTE  # the longest Retry-After of a provider that we obey
 GAP_GROWTH = 1.6
@@ -42,6 +43,11 @@ def submit_gap(tries: int, *, retry_after: int | None, jitter: float) -> int:
     """The wait before a task is submitted again after `tries` (≥ 1) failed submissions."""
     gap = add_jitter(SUBMIT_BACKOFF[min(tries, len(SUBMIT_BACKOFF)) - 1], jitter)
     return max(gap, min(retry_after or gap, RETRY_AFTER_MOST))
+
+
+def down_gap(failures: int, *, jitter: float) -> int:
+    """The wait before the next probe after `failures` (≥ 1) requests in a row that could not be sent."""
+    return add_jitter(DOWN_BACKOFF[min(failures, len(DOWN_BACKOFF)) - 1], jitter)
 
 
 def notify_gap(schedule: Sequence[int], tries: int, *, jitter: float) -> int | None:

@@ -13,7 +13,8 @@ from msgspec.structs import replace
 from receiver.client.schemas import NewTask
 from receiver.core.errors import ReceiverError, RequestRefused
 from receiver.core.hints import allow_id, drop_candidate, next_id
-from receiver.core.types import Clock, OutcomeSource, Policy, Task, TaskOrigin, TaskState
+from receiver.core.submissions import without_refusal
+from receiver.core.types import Clock, HoldReason, OutcomeSource, Policy, Task, TaskOrigin, TaskState
 from receiver.providers import models
 from receiver.providers.registry import DEFAULT_PROVIDER
 from receiver.store import Store, Topic, Tx
@@ -133,6 +134,7 @@ class TaskIntake:
                 state=TaskState.CANCELLED,
                 held_by=None,
                 due_at=None,
+                refused_at=None,
                 settled_at=self._clock(),
                 settled_by=OutcomeSource.PERSON,
             )
@@ -163,20 +165,20 @@ class TaskIntake:
         return due
 
     async def resubmit_task(self, ref: str) -> Task:
-        """Send an unsure task again, which may cost twice. Raises RequestRefused."""
+        """Send an unsure task again, which may cost twice, or one that is held for a person. Raises RequestRefused."""
         async with self._store.write() as tx:
             task = await _get_task(tx, ref)
-            if (
-                task.origin is not TaskOrigin.SUBMITTED
-                or not task.unsure
-                or task.state not in (TaskState.WAITING, TaskState.LOST)
-            ):
+            held = task.state is TaskState.QUEUED and task.held_by in (HoldReason.PERSON, HoldReason.SUSPECT)
+            unsure = task.unsure and task.state in (TaskState.WAITING, TaskState.LOST)
+            if task.origin is not TaskOrigin.SUBMITTED or not (unsure or held):
                 raise RequestRefused(
                     409, "not_unsure", f"the task is {task.state} and not unsure, so it cannot be resubmitted"
                 )
             queued = replace(
-                task,
+                without_refusal(task),
                 state=TaskState.QUEUED,
+                held_by=None,
+                tries=0,
                 unsure=False,
                 called_at=None,
                 submitted_at=None,

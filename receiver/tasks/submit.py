@@ -10,38 +10,44 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from receiver.core.decide import FOREVER, heard_doubted_end, mark_unsure, pause_task, requeue_task
+from receiver.core.decide import FOREVER, heard_doubted_end, mark_unsure, requeue_task
 from receiver.core.errors import StoreError
 from receiver.core.hints import add_candidate_id, allow_id, drop_candidate
 from receiver.core.provider_pace import ProviderPace, Signal
-from receiver.core.schedule import PROBES, ClockRewind, probe_gap, submit_gap
-from receiver.core.types import (
-    Clock,
-    Ending,
-    Outcome,
-    OutcomeShape,
-    OutcomeSource,
-    Policy,
-    SubmitAnswer,
-    SubmitResult,
-    Task,
-    TaskError,
-    TaskState,
+from receiver.core.schedule import PROBES, ClockRewind, down_gap, probe_gap, submit_gap
+from receiver.core.submissions import (
+    NextAction,
+    RefusalScene,
+    choose_action,
+    hold_for_person,
+    pause_refused,
+    step_aside,
+    without_refusal,
 )
+from receiver.core.types import Clock, Outcome, OutcomeSource, Policy, SubmitAnswer, SubmitResult, Task, TaskState
 from receiver.notify.attention import raise_attention
 from receiver.providers.registry import Provider
 from receiver.store import Store, Topic, Tx
 from receiver.store.insist import record_with_retries
+from receiver.tasks.refusals import (
+    DOWN,
+    describe_hold,
+    describe_pause,
+    judge_refused,
+    pause_suspects,
+    refusal_outcome,
+)
 from receiver.tasks.settle import TaskBatch, expected_time
 from receiver.telemetry import logs
 from receiver.telemetry.metrics import Metrics
 
 LEASE_MS = 60_000  # the request may take 30 s; after this no answer is expected
+DOWN_LEAST = 10  # requests in a row that could not be sent before a person is told
 _SIGNALS = {
     SubmitResult.TAKEN: Signal.FINE,
     SubmitResult.REFUSED: Signal.FINE,
     SubmitResult.BUSY: Signal.BUSY,
-    SubmitResult.UNAUTHORIZED: Signal.UNAUTHORIZED,
+    SubmitResult.NOT_SENT: Signal.NOT_SENT,
 }
 
 log = logging.getLogger(__name__)
@@ -76,6 +82,7 @@ class SubmitLoop:
         self._jitter = jitter
         self.width = concurrency
         self._pace = ProviderPace(concurrency=concurrency, retry_after_most_ms=LEASE_MS)
+        self._taken_at = 0  # when the newest task was sent that the provider took
         self._started = False
         self._clock_rewind = ClockRewind()
 
@@ -90,7 +97,7 @@ class SubmitLoop:
             if set_back:
                 await tx.tasks.pull_in(now, due_ms=PROBES[-1], lease_ms=LEASE_MS)
             for overdue in await tx.tasks.overdue_answers(now):
-                now_unsure = mark_unsure(overdue, now, self._policy.sweep_first_ms)
+                now_unsure = mark_unsure(without_refusal(overdue), now, self._policy.sweep_first_ms)
                 await tx.tasks.update([(overdue, now_unsure)])
                 log.warning(
                     "the provider did not answer the submission in time",
@@ -103,6 +110,8 @@ class SubmitLoop:
             self._pace = replace(self._pace, unauthorized=True)
         if claimed is not None and self._pace.unauthorized:  # this one probes
             self._pace = self._pace.probing(now, LEASE_MS)
+        if claimed is not None and self._pace.failures:
+            self._pace = self._pace.probing_again(now, LEASE_MS)
         return claimed
 
     async def carry_out(self, task: Task) -> None:
@@ -160,9 +169,13 @@ class SubmitLoop:
 
     async def _record_answer(self, claimed: Task, answer: SubmitAnswer) -> None:
         now = self._clock()
+        sent_at = claimed.submitted_at or now
+        action: NextAction | None = None
         async with self._store.write() as tx:
             expected_ms = await expected_time(tx, claimed, self._policy)
-            batch = await TaskBatch.read_tasks(tx, [claimed.ref], self._policy, now)
+            explains = answer.result in (SubmitResult.TAKEN, SubmitResult.UNAUTHORIZED)
+            refused = await tx.tasks.refused() if explains else []
+            batch = await TaskBatch.read_tasks(tx, [claimed.ref, *(it.ref for it in refused)], self._policy, now)
             task = batch.tasks[claimed.ref]
             if answer.result is SubmitResult.TAKEN and answer.outcome is not None:
                 task = await self._learn_task_id(tx, task, claimed, answer.outcome)
@@ -170,30 +183,35 @@ class SubmitLoop:
                 if answer.outcome.says_end:
                     await batch.look_up_owners([(task.ref, answer.outcome)])
                     batch.apply_outcome(task.ref, answer.outcome, OutcomeSource.ANSWER)
+                judge_refused(batch, refused, sent_at, now)
             elif task.state is TaskState.SUBMITTING and task.claim == claimed.claim:
-                if answer.result is SubmitResult.REFUSED:
-                    batch.apply_outcome(task.ref, _refusal_outcome(answer), OutcomeSource.ANSWER)
+                scene = RefusalScene(sent_at, self._taken_at, now, self._pace.unauthorized, refused)
+                action = choose_action(task, answer, scene)
+                if action is NextAction.FAIL:
+                    batch.apply_outcome(task.ref, refusal_outcome(answer.error, answer.text), OutcomeSource.ANSWER)
                 else:
-                    batch.set_task(self._put_back(task, answer, now, expected_ms))
-            if answer.result is SubmitResult.UNAUTHORIZED:
-                await raise_attention(
-                    tx,
-                    "provider-key",
-                    f"The provider refuses our key or our balance ({answer.text}). Submissions are paused "
-                    "and retried automatically. Check PROVIDER_KEY and the balance of the account.",
-                    self._policy,
-                    now,
-                )
+                    batch.set_task(self._put_back(task, answer, action, scene, expected_ms))
+                if action is NextAction.ASK:
+                    await self._ask_a_person(tx, batch.tasks[task.ref], answer, now)
+            if action is NextAction.PAUSE:
+                pause_suspects(batch, refused, self._pace.refusals, now)
+                await raise_attention(tx, "provider-key", describe_pause(answer), self._policy, now)
+            if answer.result is SubmitResult.NOT_SENT and self._pace.failures >= DOWN_LEAST - 1:
+                text = DOWN.format(words=answer.text, count=self._pace.failures + 1)
+                await raise_attention(tx, "provider-down", text, self._policy, now)
             await batch.write_back()
             await batch.raise_doubts()
         self._metrics.count_settled(batch.ended_tasks)
+        if answer.result is SubmitResult.TAKEN:
+            self._taken_at = sent_at if self._taken_at > now else max(self._taken_at, sent_at)
+        signal = Signal.UNAUTHORIZED if action is NextAction.PAUSE else _SIGNALS.get(answer.result, Signal.NOTHING)
         self._pace = self._pace.after(
-            _SIGNALS.get(answer.result, Signal.NOTHING),
-            sent_at=claimed.submitted_at or now,
-            now=now,
-            retry_after_ms=answer.retry_after_ms,
+            signal, sent_at=sent_at, now=now, retry_after_ms=answer.retry_after_ms, jitter=self._jitter()
         )
         self._store.wake(Topic.SUBMIT)
+
+    async def _ask_a_person(self, tx: Tx, held: Task, answer: SubmitAnswer, now: int) -> None:
+        await raise_attention(tx, f"held:{held.ref}", describe_hold(held, answer), self._policy, now, held)
 
     async def _learn_task_id(self, tx: Tx, task: Task, claimed: Task, outcome: Outcome) -> Task:
         """The task with the answer's id and time, in any state. An id that contradicts another raises an attention.
@@ -231,14 +249,33 @@ class SubmitLoop:
             submitted_at=claimed.submitted_at,
         )
 
-    def _put_back(self, task: Task, answer: SubmitAnswer, now: int, expected_ms: int) -> Task:
-        retryable = answer.result in (SubmitResult.NOT_SENT, SubmitResult.BUSY, SubmitResult.UNAUTHORIZED)
-        if not retryable or task.called_at is not None:  # a callback came, so the provider may have it
-            return mark_unsure(task, now, expected_ms)
-        if answer.result is SubmitResult.UNAUTHORIZED:
-            return pause_task(task, now + probe_gap(self._pace.refusals))
-        gap = submit_gap(task.tries + 1, retry_after=answer.retry_after_ms, jitter=self._jitter())
-        return requeue_task(task, now + gap)
+    def _put_back(
+        self, task: Task, answer: SubmitAnswer, action: NextAction, scene: RefusalScene, expected_ms: int
+    ) -> Task:
+        now = scene.now
+        match action:
+            case NextAction.SUSPECT | NextAction.ASIDE:
+                return step_aside(task, answer, scene, suspect=action is NextAction.SUSPECT)
+            case NextAction.PAUSE:
+                return pause_refused(task, answer.error, now + probe_gap(self._pace.refusals), now)
+            case NextAction.ASK:
+                return hold_for_person(task, answer, now)
+            case NextAction.REQUEUE if answer.result is SubmitResult.NOT_SENT:  # it uses up no try
+                gap = down_gap(self._pace.failures + 1, jitter=self._jitter())
+                return replace(requeue_task(task, now + gap), tries=task.tries)
+            case NextAction.REQUEUE:
+                gap = submit_gap(task.tries + 1, retry_after=answer.retry_after_ms, jitter=self._jitter())
+                return requeue_task(task, now + gap)
+        return _mark_unclear(task, answer, now, expected_ms)
+
+
+def _mark_unclear(task: Task, answer: SubmitAnswer, now: int, expected_ms: int) -> Task:
+    """The task when the provider may have taken it; if the answer has an id in an odd place, it is polled by that."""
+    unsure = mark_unsure(without_refusal(task), now, expected_ms)
+    task_id = answer.outcome and answer.outcome.task_id
+    if not task_id:
+        return unsure
+    return replace(add_candidate_id(unsure, task_id), poll_at=now, hint_step=0)
 
 
 def mark_taken(task: Task, now: int, expected_ms: int) -> Task:
@@ -247,7 +284,7 @@ def mark_taken(task: Task, now: int, expected_ms: int) -> Task:
         return task
     hinted = task.hint is not None or task.hint_step is not None
     return replace(
-        task,
+        without_refusal(task),
         state=TaskState.WAITING,
         held_by=None,
         unsure=False,
@@ -257,8 +294,3 @@ def mark_taken(task: Task, now: int, expected_ms: int) -> Task:
         poll_at=now if hinted else now + expected_ms,
         hint_step=0 if hinted else None,
     )
-
-
-def _refusal_outcome(answer: SubmitAnswer) -> Outcome:
-    error = answer.error or TaskError(None, answer.text)
-    return Outcome(ending=Ending.FAILED, shape=OutcomeShape.OTHER, status="refused", error=error)

@@ -16,7 +16,7 @@ from kit.fakes import (
 from kit.submit_loop import TAKEN
 from receiver.client.schemas import NewTask
 from receiver.core.errors import RequestRefused
-from receiver.core.types import Policy, TaskState
+from receiver.core.types import HoldReason, Policy, TaskError, TaskState
 from receiver.store import Store
 from receiver.tasks.intake import TaskIntake
 from receiver.tasks.submit import SubmitLoop
@@ -85,3 +85,21 @@ async def test_an_id_told_of_a_queued_task_keeps_it_from_being_paid_for_again(st
     provider.answers.append(TAKEN)
     assert await a_submit(store, provider, Clock()).claim() is None
     assert (await got(store, task.ref)).state is TaskState.WAITING
+
+
+async def test_a_task_that_is_held_for_a_person_is_sent_again_or_withdrawn(store: Store) -> None:
+    held = a_task(TaskState.QUEUED, held_by=HoldReason.PERSON, due_at=None, tries=12, refusals=6)
+    other = a_task(TaskState.QUEUED, held_by=HoldReason.PERSON, due_at=None)
+    await put(store, replace(held, error=TaskError(None, "no")), other)
+    intake = an_intake(store, POLICY)
+    again = await intake.resubmit_task(held.ref)
+    assert (again.state, again.held_by, again.due_at) == (TaskState.QUEUED, None, NOW)
+    assert (again.tries, again.refusals, again.error) == (0, 0, None)
+    assert (await intake.cancel_task(other.ref)).state is TaskState.CANCELLED
+
+
+async def test_a_task_that_only_waits_its_turn_is_not_sent_twice(store: Store) -> None:
+    waiting = a_task(TaskState.QUEUED)
+    await put(store, waiting)
+    with pytest.raises(RequestRefused, match="not unsure"):
+        await an_intake(store, POLICY).resubmit_task(waiting.ref)

@@ -169,6 +169,7 @@ TOUR = [
     ],
     Call("tasks", "add_images", ([(it.ref, image) for it in MANY for image in PICTURES],)),
     Call("tasks", "images_by_ref", (REFS,)),
+    Call("tasks", "refused"),
     *[Call("tasks", name, (NOW,)) for name in ("next_queued", "any_due", "next_due", "release_paused", "places_taken")],
     *[Call("tasks", name, (NOW,)) for name in ("next_place", "overdue_answers", "next_lease", "next_overdue")],
     *[Call("tasks", name, (NOW,)) for name in ("next_poll", "forget_keys")],

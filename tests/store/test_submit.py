@@ -63,7 +63,7 @@ async def test_200_with_an_id_is_waiting(rig: Rig) -> None:
 
 async def test_no_byte_was_sent_is_queued_again_with_backoff(rig: Rig) -> None:
     task = await rig.after(NOT_SENT)
-    assert (task.state, task.tries, task.due_at) == (TaskState.QUEUED, 1, NOW + SECOND)
+    assert (task.state, task.tries, task.due_at) == (TaskState.QUEUED, 0, NOW + SECOND)
     assert (task.submitted_at, task.lease_until, task.place_until, task.poll_at) == (None,) * 4
     assert not await rig.step(TAKEN), "not before its time"
     rig.clock.forward(SECOND)

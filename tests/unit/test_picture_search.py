@@ -1,5 +1,7 @@
 """Where pictures are looked for in a body: how deep, how far, under which names, and which of several is taken."""
 
+from typing import Any
+
 import pytest
 
 from receiver.core.types import Image
@@ -117,7 +119,7 @@ def test_of_an_array_in_the_place_of_a_link_the_first_is_taken() -> None:
 
 def test_the_first_place_that_has_pictures_counts() -> None:
     search = PictureSearch(None)
-    levels = [{"output": [], "images": [PNG + "?inner"], "url": PNG}, {"output": [PNG + "?outer"]}]
+    levels: list[dict[str, Any]] = [{"output": [], "images": [PNG + "?inner"], "url": PNG}, {"output": [PNG + "?outer"]}]
     assert [it.url for it in search.in_places(levels)] == [PNG + "?inner"]
     assert PictureSearch(None).in_places([{}]) == ()
 

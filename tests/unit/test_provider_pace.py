@@ -1,7 +1,7 @@
 """The pace at which a provider is asked: what 429, a refused key and a good answer change."""
 
 from receiver.core.provider_pace import SPACING_MOST_MS, ProviderPace, Signal
-from receiver.core.schedule import MINUTE, PROBES
+from receiver.core.schedule import DOWN_BACKOFF, MINUTE, PROBES
 
 NOW = 1_700_000_000_000
 PACE = ProviderPace(concurrency=8, spacing_least_ms=500, retry_after_most_ms=10 * MINUTE)
@@ -80,3 +80,22 @@ def test_a_pause_longer_than_it_can_be_was_set_by_another_clock() -> None:
     assert refused.paused_until(NOW - 16 * MINUTE) is None
     slowed = PACE.after(Signal.BUSY, sent_at=NOW - 1, now=NOW)
     assert slowed.paused_until(NOW - 11 * MINUTE) is None
+
+
+def test_a_provider_that_cannot_be_reached_is_probed_by_one_request_in_growing_gaps() -> None:
+    pace, at = PACE, NOW
+    for gap in (*DOWN_BACKOFF, DOWN_BACKOFF[-1]):
+        pace = pace.after(Signal.NOT_SENT, sent_at=at, now=at + 1)
+        assert pace.after(Signal.NOT_SENT, sent_at=at, now=at + 2) == pace, "once for requests under way together"
+        at += 1 + gap
+        assert pace.paused_until(at - 1) == at
+        assert pace.paused_until(at) is None
+    probing = pace.probing_again(at, MINUTE)
+    assert probing.paused_until(at) == at + MINUTE
+    assert probing.after(Signal.NOTHING, sent_at=at, now=at + 1).paused_until(at + 1) is None, "something was sent"
+
+
+def test_an_answer_to_what_was_sent_before_does_not_say_that_the_provider_can_be_reached() -> None:
+    down = PACE.after(Signal.NOT_SENT, sent_at=NOW, now=NOW + 5)
+    assert down.after(Signal.FINE, sent_at=NOW - 1, now=NOW + 6).paused_until(NOW + 6) == NOW + 1_005
+    assert down.paused_until(NOW - 10 * MINUTE) is None, "the clock was set back"

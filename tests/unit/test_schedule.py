@@ -44,11 +44,16 @@ def test_a_hints_ladder_is_climbed_once() -> None:
 
 
 def test_submissions_back_off_and_obey_the_provider() -> None:
-    gaps = [schedule.submit_gap(tries, retry_after=None, jitter=0.5) for tries in range(1, 9)]
-    assert gaps == [1_000, 2_000, 5_000, 15_000, 30_000, 60_000, 60_000, 60_000]
+    gaps = [schedule.submit_gap(tries, retry_after=None, jitter=0.5) for tries in range(1, 11)]
+    assert gaps == [1_000, 2_000, 5_000, 15_000, 30_000, 60_000, 120_000, 240_000, 480_000, 480_000]
     assert schedule.submit_gap(1, retry_after=90_000, jitter=0.5) == 90_000
     assert schedule.submit_gap(6, retry_after=1, jitter=0.5) == 60_000, "never sooner than our own"
     assert schedule.submit_gap(1, retry_after=99 * MINUTE, jitter=0.5) == 10 * MINUTE, "nor as late as it pleases"
+
+
+def test_a_provider_that_cannot_be_reached_is_probed_at_least_once_a_minute() -> None:
+    gaps = [schedule.down_gap(failures, jitter=0.5) for failures in range(1, 9)]
+    assert gaps == [1_000, 2_000, 5_000, 15_000, 30_000, 60_000, 60_000, 60_000]
 
 
 @given(LUCK)

@@ -123,6 +123,14 @@ class TaskTable:
             self._db.woken.add(Topic.SUBMIT)
         return bool(released)
 
+    async def refused(self, limit: int = 200) -> list[Task]:
+        """Queued tasks whose refusal is not explained yet, oldest first."""
+        rows = await self._db.fetch_rows(
+            f"SELECT {COLUMNS} FROM tasks WHERE refused_at IS NOT NULL ORDER BY refused_at LIMIT ?", (limit,)
+        )
+        tasks = [task_rows.task_from_row(row) for row in rows]
+        return [task for task in tasks if task.state is TaskState.QUEUED]  # here, so that the index is followed
+
     async def places_taken(self, now: int) -> int:
         """How many places of the provider's concurrency limit are taken."""
         [(count,)] = await self._db.fetch_rows(

@@ -61,6 +61,10 @@ def _check_held(queued: Sequence[TaskView]) -> Iterator[Finding]:
     if any(it.held_by == HoldReason.PAUSE for it in queued):
         text = f"{_count_text(len(queued), 'task')} queued, because the provider refuses the key or the balance"
         yield warning(text, "fix that, and submissions resume by themselves; see `receiver tasks list --state queued`")
+    if held := [it for it in queued if it.held_by == HoldReason.PERSON]:
+        verb = "waits" if len(held) == 1 else "wait"
+        text = f"{_count_text(len(held), 'task')} {verb} for you: the provider did not take them, again and again"
+        yield warning(text, f"see what you can do with `receiver tasks show {held[0].ref}`")
 
 
 def _check_unsure(tasks: Sequence[TaskView], now: datetime) -> Iterator[Finding]:
