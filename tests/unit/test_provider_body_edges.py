@@ -54,6 +54,15 @@ def test_an_error_without_a_code_takes_the_one_beside_it_but_not_the_envelopes()
     assert error_of({"status": "failed", "error": {"code": 7, "message": "m"}, "error_code": "X"}) == ("000000007", "m")
 
 
+@pytest.mark.parametrize(("code", "kept"), [(99, "000000099"), (100, "Z"), (599, "Z"), (600, "000000600")])
+def test_a_code_beside_the_number_of_an_http_status_goes_before_it(code: int, kept: str) -> None:
+    for spelling in (code, f"{code:03}"):
+        error = {"code": spelling, "error_code": "Z", "message": "m"}
+        assert error_of(without("output", status="failed", error=error)) == (kept, "m")
+    alone = without("output", status="failed", error={"code": code, "message": "m"})
+    assert error_of(alone) == (f"{code:09}", "m")
+
+
 def test_the_first_of_several_complaints_is_told() -> None:
     assert error_of({"status": "failed", "detail": ["first", "last"]}) == (None, "first")
     assert error_of({"status": "failed", "detail": [["nested"], "last"]}) == (None, NO_REASON)
@@ -134,6 +143,22 @@ def test_a_status_inside_the_result_counts_if_there_is_none_outside() -> None:
 )
 def test_the_status_is_what_came_or_else_the_number_of_the_envelope(body: dict[str, object], status: str) -> None:
     assert read(body).status == status
+
+
+def test_an_event_is_a_status_by_its_last_word() -> None:
+    outcome = read({"event": "job.image.completed", "images": [URL]})
+    assert (outcome.status, outcome.ending, outcome.doubt) == ("completed", Ending.COMPLETED, None)
+    assert read({"event": "completed.image", "images": [URL]}).status == ""
+
+
+def test_a_number_that_no_client_knows_is_named_in_the_doubt() -> None:
+    assert read({"id": "u", "status": 7}).doubt == "its status '7' is unknown"
+
+
+def test_a_reply_with_another_tasks_id_is_not_about_ours_even_if_ours_is_mentioned() -> None:
+    body = json.dumps(without(id="other", request_id="ours")).encode()
+    assert bodies.parse_reply(body, "ours") is None
+    assert bodies.parse_reply(body, "other") == read(without(id="other", request_id="ours"))
 
 
 def test_an_unknown_status_is_named_in_forty_characters() -> None:
