@@ -38,8 +38,11 @@ class _NotSaved(Exception):
     """The text says why."""
 
 
-def save_pictures(client: Client, task: TaskView, folder: Path, *, force: bool = False) -> Iterator[SavedPicture]:
-    """Save the pictures one after the other; `force` replaces files that have their names.
+def save_pictures(
+    client: Client, task: TaskView, folder: Path, *, force: bool = False, skip: bool = False
+) -> Iterator[SavedPicture]:
+    """Save the pictures one after the other. Of files that have their names, `force` replaces them, and `skip` takes
+    them for the pictures.
 
     Raises ApiError where the service cannot be asked, ClickException where `folder` cannot be made.
     """
@@ -51,7 +54,8 @@ def save_pictures(client: Client, task: TaskView, folder: Path, *, force: bool =
         raise click.ClickException(f"cannot make {folder}: {error.strerror}") from None
     for image in task.images:
         try:
-            yield SavedPicture(image.image_no, str(_save_picture(client, task.ref, image, folder, force=force)))
+            path = _save_picture(client, task.ref, image, folder, force=force, skip=skip)
+            yield SavedPicture(image.image_no, str(path))
         except _NotSaved as error:
             yield SavedPicture(image.image_no, error=str(error))
         except OSError as error:
@@ -62,7 +66,7 @@ def save_pictures(client: Client, task: TaskView, folder: Path, *, force: bool =
             yield SavedPicture(image.image_no, error=f"no longer kept: {error}")
 
 
-def _save_picture(client: Client, ref: str, image: ImageView, folder: Path, *, force: bool) -> Path:
+def _save_picture(client: Client, ref: str, image: ImageView, folder: Path, *, force: bool, skip: bool) -> Path:
     if image.archived is None:
         raise _NotSaved(describe_copy(image) or "no copy of it is kept")
     found = re.fullmatch(rf"{image_path(ref, '')}([0-9]{{1,4}}\.({'|'.join(MEDIA)}))", image.archived)
@@ -71,6 +75,8 @@ def _save_picture(client: Client, ref: str, image: ImageView, folder: Path, *, f
     path = folder / f"{ref[:_REF_LENGTH]}-{image.image_no}.{found[2]}"
     there = _NotSaved(f"{path} already exists: --force replaces it")
     if not force and os.path.lexists(path):
+        if skip:
+            return path
         raise there
     try:
         # not `durable`: the folder is a person's, and may be on a file system that does not synchronise folders

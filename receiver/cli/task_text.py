@@ -11,6 +11,7 @@ from msgspec import Struct
 from receiver.cli.output import format_facts, future_time, json_line, safe_line, safe_text, time_and_age, wrap_prose
 from receiver.client.schemas import CallbackView, ImageView, NoticeView, TaskNotice, TaskView
 from receiver.core.types import ArchiveState, HoldReason, TaskOrigin, TaskState, Verdict
+from receiver.pictures.sniff import is_drawn, media_name
 from receiver.providers.advice import advice_for_code
 
 _RAW_MOST = 4_000  # characters
@@ -153,7 +154,8 @@ def describe_copy(image: ImageView) -> str:
     why = f": {safe_line(image.archive_error)}" if image.archive_error else ""
     if image.archived:
         size = f", {image.width} × {image.height}" if image.width and image.height else ""
-        return f"kept{size}{f'; no thumbnail{why}' if why else ''}"
+        name = "" if image.media_type is None or is_drawn(image.media_type) else f" as {media_name(image.media_type)}"
+        return f"kept{name}{size}{f'; no thumbnail{why}' if why else ''}"
     if image.archive == ArchiveState.FAILED:
         return f"not kept{why}"
     if image.archive != ArchiveState.DUE:
@@ -219,6 +221,8 @@ def _list_remedies(task: TaskView, callbacks: Sequence[CallbackView]) -> Iterato
         yield TaskRemedy(known or "Submit it again, or ask the provider's support.")
     if any(_UNTRUSTED.search(image.archive_error or "") for image in task.images):
         yield TaskRemedy("To keep pictures from that host from now on, add it to the service's setting FETCH_ALLOW.")
+    if any(image.archive == ArchiveState.FAILED for image in task.images):
+        yield TaskRemedy("Fetch the missing pictures again:", f"receiver tasks pictures --again {safe_line(task.ref)}")
     if any(notice.state == "dead" for notice in task.notices):
         yield TaskRemedy("Fix the target, then:", "receiver notices redrive")
 

@@ -131,6 +131,10 @@ class Client:
         """Send an unsure task again, accepting that it may be paid for twice."""
         return self._call_api("POST", _join_path("tasks", ref, "resubmit"), TaskView)
 
+    def fetch_pictures(self, ref: str) -> TaskView:
+        """Have the service fetch again what is missing of its copies of the task's pictures."""
+        return self._call_api("POST", _join_path("tasks", ref, "pictures"), TaskView)
+
     def set_task_id(self, ref: str, task_id: str) -> TaskView:
         """Add the provider's id to a task that was submitted elsewhere."""
         return self._call_api("PATCH", _join_path("tasks", ref), TaskView, body={"task_id": task_id})

@@ -39,7 +39,8 @@ class ImageView(Struct, frozen=True):
     """One picture; `archived` is the path of our own copy, if there is one.
 
     `archive` is the state of that copy: `due` until it is fetched (tried again at `archive_at` if a try failed), then
-    `done` or `failed`. `archive_error` says why there is no copy, or no thumbnail.
+    `done` or `failed`. `archive_error` says why there is no copy, or no thumbnail. `media_type` is that of the copy, by
+    its content.
     """
 
     image_no: int
@@ -52,6 +53,7 @@ class ImageView(Struct, frozen=True):
     archive: str | None = None
     archive_error: str | None = None
     archive_at: str | None = None
+    media_type: str | None = None
 
 
 class UsageView(Struct, frozen=True):
@@ -304,6 +306,7 @@ def _image_view(task: Task, image: Image, copy: ImageCopy | None) -> ImageView:
         height=copy.height,
         archive=ArchiveState.DONE.value,
         archive_error=copy.error,
+        media_type=copy.media_type,
     )
 
 

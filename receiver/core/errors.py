@@ -76,13 +76,23 @@ class ClockLeapt(ReceiverError):
 class NotFetched(ReceiverError):
     """A picture could not be fetched. The text says why; of the link it shows only the host.
 
-    `permanent`: trying again cannot help. `silent`: the host did not answer, so its other pictures need not be tried.
-    `forbidden`: we did not ask, because the address is not allowed.
+    `permanent`: trying again cannot help. `early`: it can, but only soon, since the picture may not be there yet.
+    `silent`: the host did not answer, so its other pictures need not be tried. `forbidden`: we did not ask, because the
+    address is not allowed.
     """
 
-    def __init__(self, problem: str, *, permanent: bool = False, silent: bool = False, forbidden: bool = False) -> None:
+    def __init__(
+        self,
+        problem: str,
+        *,
+        permanent: bool = False,
+        early: bool = False,
+        silent: bool = False,
+        forbidden: bool = False,
+    ) -> None:
         super().__init__(problem)
         self.permanent = permanent
+        self.early = early
         self.silent = silent
         self.forbidden = forbidden
 

@@ -21,9 +21,11 @@ from receiver.core.types import ArchiveState, Clock, Image, ImageCopy, Policy, T
 from receiver.lazy import LazyValue
 from receiver.notify.attention import raise_attention
 from receiver.pictures.addresses import FetchAllowlist
+from receiver.pictures.again import fetch_again
 from receiver.pictures.drawing.process import DrawSheet
 from receiver.pictures.drawing.protocol import SHEET_PICTURES_MOST, ContactSheet
 from receiver.pictures.files import SHEET, ArchiveFiles, image_name, media_type
+from receiver.pictures.sniff import is_drawn
 from receiver.store import Store, Topic, Tx
 from receiver.store.insist import record_with_retries
 from receiver.telemetry import logs
@@ -36,6 +38,10 @@ if TYPE_CHECKING:
 SCHEDULE_MS = (2_000, 10_000, 60_000, 600_000, 3_600_000, 14_400_000)
 """Gaps between the rounds of a task, until every picture is here or refused for good."""
 
+EARLY_ROUNDS = 3
+"""Rounds after which "not found", or no picture, is final: the first minute. Hosts announce pictures too early."""
+
+PATIENT_ROUNDS = 2  # of these, while pings wait on, within PICTURE_WAIT
 LEASE_MS = 180_000  # longer than one fetch, or the drawing; renewed with each picture
 ROUND_MOST_S = 60.0  # after which a round fetches no further picture, since other tasks wait
 DRAW_MOST_S = 20.0  # after which a round draws nothing more, for the same reason
@@ -86,8 +92,7 @@ class PictureArchiver:
         self._next_slot = 0
         self._set_back = ClockRewind()
         self._is_tidied = False
-        self._under_way = 0
-        self._again = 0  # how many of these are past their first round
+        self._under_way: dict[str, bool] = {}  # by ref, whether it is past its first round
 
         def open_fetcher() -> "PictureFetcher":
             from receiver.pictures.fetch import PictureFetcher  # only now, because it imports httpx
@@ -121,8 +126,7 @@ class PictureArchiver:
         self._set_back.mark_handled(now)
         if task is not None:
             self._next_slot = now + self._spacing_ms
-            self._under_way += 1
-            self._again += task.archive_tries > 0
+            self._under_way[task.ref] = task.archive_tries > 0
         return task
 
     async def carry_out(self, task: Task) -> None:
@@ -132,7 +136,8 @@ class PictureArchiver:
         2. Draws what there is: a ping with three pictures of four is better than one without.
         3. If pictures may still come, or there was no time to draw them, another round follows by `SCHEDULE_MS`.
            Otherwise the archive of the task is done, or failed if there is not a single picture.
-        4. A disk that cannot be written uses up no round: the task waits until there is room.
+        4. What a host does not have yet is final only after some rounds, and the notices wait for the first of them.
+        5. A disk that cannot be written uses up no round: the task waits until there is room.
         """
         logs.bind_ref(task.ref)
         try:
@@ -142,17 +147,20 @@ class PictureArchiver:
         except Unwritable as error:
             await record_with_retries(partial(self._put_off, [task], str(error)))
         finally:
-            self._under_way -= 1
-            self._again -= task.archive_tries > 0
+            self._under_way.pop(task.ref, None)
 
     async def next_due(self) -> int | None:
         """When the next round is due."""
-        if self._under_way == self.width:  # the loop wakes when one of them ends
+        if len(self._under_way) == self.width:  # the loop wakes when one of them ends
             return None
         now = self._clock()
         if is_paused(self._next_slot, now, self._spacing_ms):
             return self._next_slot
         return await self._store.tasks.next_archive(now)
+
+    async def fetch_again(self, ref: str) -> Task:
+        """Fetch once more what is missing of a task's pictures. Raises RequestRefused."""
+        return await fetch_again(self._store, self._files, ref, self._clock(), lambda: ref in self._under_way)
 
     async def close(self) -> None:
         """Close the HTTP client, if it was opened."""
@@ -161,23 +169,24 @@ class PictureArchiver:
 
     async def _next_task(self, tables: Store | Tx, now: int) -> Task | None:
         found = await tables.tasks.due_for_archive(now, first_only=True)
-        if not found and self._again < self.width - 1:
+        if not found and sum(self._under_way.values()) < self.width - 1:
             found = await tables.tasks.due_for_archive(now)
         return found[0] if found else None
 
     # -- one round --
 
-    async def _fetch_missing(self, task: Task) -> tuple[dict[int, ImageCopy], dict[int, str]]:
+    async def _fetch_missing(self, task: Task) -> tuple[dict[int, ImageCopy], dict[int, NotFetched]]:
         """Fetch what is missing; returns the copies by `image_no`, and why other images are still missing."""
         ref = task.ref
         copies = {it.image_no: it for it in (await self._store.copies.by_refs([ref])).get(ref, ())}
-        missing: dict[int, str] = {}
-        silent: dict[str, str] = {}
+        missing: dict[int, NotFetched] = {}
+        silent: dict[str, NotFetched] = {}
         until = time.monotonic() + ROUND_MOST_S
         for image in (await self._store.tasks.images_by_ref([ref])).get(ref, ()):
             known = copies.pop(image.image_no, None)
             if known is None or (known.file is not None and self._files.find_file(ref, known.file) is None):
-                why = silent.get(_host_of(image.url)) if time.monotonic() < until else "this round took too long"
+                in_time = time.monotonic() < until
+                why = silent.get(_host_of(image.url)) if in_time else NotFetched("this round took too long")
                 if why is None:
                     try:
                         known = await self._fetch_image(ref, image)
@@ -185,12 +194,13 @@ class PictureArchiver:
                         hint = "; if you trust this host, add it to FETCH_ALLOW" if error.forbidden else ""
                         extra = {"action": "archive.miss", "ref": ref}
                         log.warning("image %d: %s%s", image.image_no, error, hint, extra=extra)
-                        known = ImageCopy(image.image_no, error=str(error)) if error.permanent else None
-                        why = str(error)
+                        final = error.permanent or (error.early and task.archive_tries >= EARLY_ROUNDS)
+                        known = ImageCopy(image.image_no, error=str(error)) if final else None
+                        why = error
                         if error.silent:
                             silent[_host_of(image.url)] = why
                 if known is None:
-                    missing[image.image_no] = why or ""
+                    missing[image.image_no] = why or NotFetched("it could not be fetched")
                     continue
                 await self._record_copy(task, known)
             copies[image.image_no] = known
@@ -215,9 +225,7 @@ class PictureArchiver:
         now = dict(copies)
         # A copy with an error cannot be drawn, and trying again would only take time.
         pictures = [
-            no
-            for no, it in copies.items()
-            if it.file is not None and (it.media_type or "").startswith("image/") and it.error is None
+            no for no, it in copies.items() if it.file is not None and is_drawn(it.media_type) and it.error is None
         ]
         if all(copies[no].small is not None for no in pictures):
             return copies, False
@@ -282,7 +290,7 @@ class PictureArchiver:
         await record_with_retries(write_copy)
 
     async def _end_round(
-        self, task: Task, copies: dict[int, ImageCopy], missing: dict[int, str], *, undrawn: bool
+        self, task: Task, copies: dict[int, ImageCopy], missing: dict[int, NotFetched], *, undrawn: bool
     ) -> None:
         now = self._clock()
         gap = notify_gap(SCHEDULE_MS, task.archive_tries + 1, jitter=self._jitter()) if missing or undrawn else None
@@ -291,12 +299,13 @@ class PictureArchiver:
         if gap is not None:
             ended = replace(task, archive_tries=task.archive_tries + 1, archive_at=now + gap)
         else:
-            rows += [ImageCopy(image_no, error=why) for image_no, why in missing.items()]
+            rows += [ImageCopy(image_no, error=str(why)) for image_no, why in missing.items()]
             ended = replace(task, archive=ArchiveState.DONE if kept else ArchiveState.FAILED, archive_at=None)
         async with self._store.write() as tx:
             await tx.copies.upsert([(task.ref, it) for it in rows])
             await tx.tasks.update([(task, ended)])
-            await tx.notices.make_due_now(task.ref, now)
+            if not _comes_soon(task, missing):
+                await tx.notices.make_due_now(task.ref, now)
         if ended.archive_at is None and ended.archive is not None:
             self._metrics.count_archived(ended.archive)
         log.info(
@@ -362,6 +371,11 @@ async def _extend_lease(tx: Tx, task: Task, now: int) -> Task:
 
 def _lacks_thumbnail(copy: ImageCopy) -> bool:
     return copy.small is None and copy.error is None
+
+
+def _comes_soon(task: Task, missing: dict[int, NotFetched]) -> bool:
+    """Whether all that is missing may be there in a moment, so that the notices had better wait for it."""
+    return bool(missing) and task.archive_tries < PATIENT_ROUNDS and all(it.early for it in missing.values())
 
 
 def _host_of(link: str) -> str:

@@ -10,7 +10,7 @@ import contextlib
 import http.cookiejar
 import ipaddress
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import urljoin
 
@@ -20,7 +20,8 @@ from receiver import __version__
 from receiver.core.errors import NotFetched
 from receiver.pictures.addresses import Address, FetchAllowlist, PictureUrl, parse_picture_url, ssrf_refusal
 from receiver.pictures.files import PendingFile
-from receiver.pictures.sniff import HEAD, sniff_suffix
+from receiver.pictures.sniff import HEAD, name_foreign, sniff_suffix
+from receiver.pictures.unpack import DamagedBody, StreamUnpacker, UnpackedTooLarge
 
 FETCH_MOST = 20 * 1024 * 1024  # bytes of one picture
 TOTAL_S = 60.0
@@ -35,7 +36,10 @@ HEAD_MOST = 32 * 1024  # bytes of a response's headers, including all informatio
 _HEAD_READ = 4 * 1024  # bytes of it parsed at a time: 230 informational responses at most
 _WRITE_BYTES = 256 * 1024
 _REDIRECTS = (301, 302, 303, 307, 308)
-_GONE = (404, 410, 451)
+_GONE = (410, 451)
+_NOT_YET = 404  # hosts need seconds until a picture that was announced is there
+_PARTIAL = 206
+_UNREAD_CODINGS = frozenset({"br", "zstd", "compress", "x-compress"})  # what we neither accept nor recognise
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 """From a host name and a port to all addresses of the host. Raises OSError."""
@@ -151,17 +155,44 @@ class PictureFetcher:
         )
 
     async def _save_body(self, host: str, response: httpx.Response, part: PendingFile) -> str:
-        """Write the body into `part` as it arrives; returns the suffix that fits its first bytes."""
-        if response.status_code != 200:
-            gone = response.status_code in _GONE
-            raise NotFetched(f"{host} answered HTTP {response.status_code}", permanent=gone)
-        if response.headers.get("Content-Encoding", "identity").lower() not in ("identity", ""):
-            raise NotFetched(f"{host} sent it compressed, though we did not accept that", permanent=True)
+        """Write the body into `part` as it arrives; returns the suffix that fits its first bytes.
+
+        Those also say whether it is packed: many hosts send a Content-Encoding that is not true.
+        """
+        status = response.status_code
+        if not 200 <= status < 300 or status == _PARTIAL:
+            raise NotFetched(f"{host} answered HTTP {status}", permanent=status in _GONE, early=status == _NOT_YET)
         length = response.headers.get("Content-Length", "")
         if length.isascii() and length.isdigit() and int(length[:20]) > self._most:
             raise self._too_large()
-        kind: str | None = None
-        size, count, held = 0, 0, bytearray()
+        coding = ", ".join(response.headers.get_list("Content-Encoding"))
+        body, head, unpacker = _PictureBody(host, coding, part), bytearray(), None
+        try:
+            async with contextlib.aclosing(self._read_wire(host, response)) as chunks:
+                async for chunk in chunks:
+                    if unpacker is not None:
+                        await self._unpack_into(body, unpacker, chunk)
+                        continue
+                    head += chunk
+                    if len(head) >= HEAD:
+                        unpacker = StreamUnpacker(bytes(head), coding, self._most)
+                        await self._unpack_into(body, unpacker, bytes(head))
+            if not head:
+                raise NotFetched(f"{host} sent an empty body")
+            if unpacker is None:
+                unpacker = StreamUnpacker(bytes(head), coding, self._most)
+                await self._unpack_into(body, unpacker, bytes(head))
+        except UnpackedTooLarge:
+            raise self._too_large() from None
+        except DamagedBody:
+            raise NotFetched(f"{host} sent it compressed, and damaged") from None
+        if not unpacker.is_whole:
+            raise NotFetched(f"{host} sent it compressed, and cut off")
+        return await body.finish()
+
+    async def _read_wire(self, host: str, response: httpx.Response) -> AsyncGenerator[bytes]:
+        """The body as it was sent, within its limits."""
+        size, count = 0, 0
         async for chunk in response.aiter_raw():
             size += len(chunk)
             count += 1
@@ -171,21 +202,57 @@ class PictureFetcher:
                 await asyncio.sleep(0)
                 if count > CRUMBS_MOST and size < count * _CRUMB:
                     raise NotFetched(f"{host} sends it in tiny pieces", permanent=True)
-            held += chunk
-            if kind is None and size >= HEAD:
-                kind = _picture_suffix(host, held)
-            if len(held) >= _WRITE_BYTES:
-                await part.write(bytes(held))
-                held.clear()
-        if not size:
-            raise NotFetched(f"{host} sent an empty body")
-        kind = kind or _picture_suffix(host, held)
-        if held:
-            await part.write(bytes(held))
-        return kind
+            yield chunk
+
+    async def _unpack_into(self, body: "_PictureBody", unpacker: StreamUnpacker, chunk: bytes) -> None:
+        for count, piece in enumerate(unpacker.feed(chunk)):
+            if count:
+                await asyncio.sleep(0)
+            await body.add(piece)
 
     def _too_large(self) -> NotFetched:
         return NotFetched(f"the picture is larger than {self._most / 1_048_576:g} MiB", permanent=True)
+
+
+class _PictureBody:
+    """The unpacked body of one picture, which is written as it comes, once its first bytes are a picture's."""
+
+    def __init__(self, host: str, coding: str, part: PendingFile) -> None:
+        self._host = host
+        self._coding = coding
+        self._part = part
+        self._suffix: str | None = None
+        self._held = bytearray()
+
+    async def add(self, piece: bytes) -> None:
+        """Take the next bytes. Raises NotFetched unless they are a picture's, and Unwritable."""
+        self._held += piece
+        if self._suffix is None and len(self._held) >= HEAD:
+            self._suffix = self._sniff()
+        if len(self._held) >= _WRITE_BYTES:
+            await self._write()
+
+    async def finish(self) -> str:
+        """Write what is left; returns the suffix. Raises as `add` does."""
+        self._suffix = self._suffix or self._sniff()
+        if self._held:
+            await self._write()
+        return self._suffix
+
+    async def _write(self) -> None:
+        await self._part.write(bytes(self._held))
+        self._held.clear()
+
+    def _sniff(self) -> str:
+        head = bytes(self._held[:HEAD])
+        if (found := sniff_suffix(head)) is not None:
+            return found
+        named = {it.strip().lower() for it in self._coding.split(",")} & _UNREAD_CODINGS
+        if named:
+            problem = f"{self._host} sent it compressed as {sorted(named)[0]}, though we did not accept that"
+            raise NotFetched(problem, permanent=True)
+        # Until a picture is there, some hosts answer 200 with a page that says so.
+        raise NotFetched(f"{self._host} sent {name_foreign(head)}", early=True)
 
 
 class _HeadLimit:
@@ -227,13 +294,6 @@ def _redirect_link(link: str, response: httpx.Response) -> str:
         return urljoin(link, response.headers["Location"])
     except (KeyError, ValueError):
         raise NotFetched("a redirect without a usable Location", permanent=True) from None
-
-
-def _picture_suffix(host: str, head: bytearray) -> str:
-    found = sniff_suffix(bytes(head[:HEAD]))
-    if found is None:
-        raise NotFetched(f"{host} sent something that is not a picture", permanent=True)
-    return found
 
 
 def _error_text(error: Exception) -> str:

@@ -17,20 +17,13 @@ from pathlib import Path
 
 from receiver.atomic_files import fsync_path, open_new, rename_into_place
 from receiver.core.errors import Unwritable
+from receiver.pictures.sniff import KINDS
 from receiver.safe_open import pinned_folder
 from receiver.tokens import is_ref
 
 SHEET = "sheet.jpg"
 SAMPLE = "sample"
-MEDIA = {
-    "png": "image/png",
-    "jpg": "image/jpeg",
-    "webp": "image/webp",
-    "gif": "image/gif",
-    "avif": "image/avif",
-    "mp4": "video/mp4",
-    "webm": "video/webm",
-}
+MEDIA = {suffix: kind.media_type for suffix, kind in KINDS.items()}
 """The media type of each suffix that our files may have."""
 
 _PARTS = "parts"  # the folder for temporary names; on the same disk, so that a rename is one step

@@ -25,6 +25,8 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "cross-origin",  # webmail and chats show it on their own pages
     "Referrer-Policy": "no-referrer",
 }
+_ACTIVE = frozenset({"image/svg+xml"})  # may hold scripts: a download for every browser, never a picture or a page
+_BYTES = "application/octet-stream"
 _CACHED = "private, max-age=86400, immutable"
 _REVALIDATED = "private, no-cache"  # a contact sheet is drawn again when more pictures have come
 _NOT_FOUND = RequestRefused(404, "not_found", "there is no such picture, or the link has expired")
@@ -53,7 +55,14 @@ class ImageEndpoint:
             raise _NOT_FOUND
         path, stat = found
         headers = {**_HEADERS, "Cache-Control": _REVALIDATED if file == SHEET else _CACHED}
-        shown = FileResponse(path, headers=headers, media_type=media_type(file), stat_result=stat)
+        active = media_type(file) in _ACTIVE
+        shown = FileResponse(
+            path,
+            headers=headers,
+            media_type=_BYTES if active else media_type(file),
+            filename=f"{folder}-{file}" if active else None,  # which makes it an attachment
+            stat_result=stat,
+        )
         if _client_has(request.headers, shown.headers["etag"]):
             kept = ("etag", "last-modified", "cache-control")
             return Response(status_code=304, headers={name: shown.headers[name] for name in kept})

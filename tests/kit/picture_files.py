@@ -92,7 +92,10 @@ def bad() -> dict[str, bytes]:
         "just too large": png_of(5_001, 4_000),
         "webp bomb": b"RIFF\x40\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + b"\xfe\x3f\0" * 2 + bytes(40),
         "a large webp": encoded(Image.new("RGB", (2600, 2600)), "WEBP", method=0),
-        "another format": encoded(image, "BMP"),
-        "tiff": encoded(image, "TIFF"),
+        "a large avif": encoded(Image.new("RGB", (2600, 2600)), "AVIF", speed=10),
+        "cut bmp": encoded(image, "BMP")[:-3000],
+        "cut tiff": encoded(image, "TIFF", compression="tiff_lzw")[:-3000],
+        "cut avif": encoded(image, "AVIF", speed=10)[:-1500],
+        "another format": encoded(image, "PPM"),
         "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
     }

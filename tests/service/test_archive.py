@@ -146,15 +146,14 @@ async def test_where_nothing_came_nothing_is_drawn_and_the_notices_go(rig: Archi
         ("http://169.254.169.254/secret", "169.254.169.254 is at 169.254.169.254, which is not public (link-local)"),
         ("http://127.0.0.2/secret", "127.0.0.2 is at 127.0.0.2, which is not public (loopback)"),
         ("http://user@cdn.example/secret", "the link contains a user name"),
-        ("{site}/404", "127.0.0.1 answered HTTP 404"),
-        ("{site}/page", "127.0.0.1 sent something that is not a picture"),
+        ("{site}/gone", "127.0.0.1 answered HTTP 410"),
     ],
 )
 async def test_what_is_refused_for_good_is_not_asked_for_again(
     rig: Archiving, site: Site, link: str, says: str
 ) -> None:
     """The others are kept all the same, and what was wrong with it is told."""
-    site.at["/page"] = answer(b"<html>" + b" " * 100)
+    site.at["/gone"] = answer(b"", 410)
     ref = await owed(rig.store, [link.format(site=site.link("")), site.link("/1.png")])
     alone = await owed(rig.store, [link.format(site=site.link(""))])
     while await rig.round():

@@ -180,7 +180,7 @@ async def test_no_connection_serves_a_second_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("sent", "says", "permanent"),
     [
-        (answer(b"", 404), "127.0.0.1 answered HTTP 404", True),
+        (answer(b"", 404), "127.0.0.1 answered HTTP 404", False),
         (answer(b"", 410), "127.0.0.1 answered HTTP 410", True),
         (answer(b"", 403), "127.0.0.1 answered HTTP 403", False),
         (answer(b"", 429), "127.0.0.1 answered HTTP 429", False),
@@ -189,15 +189,8 @@ async def test_no_connection_serves_a_second_name(tmp_path: Path) -> None:
         (answer(b"", 302), "a redirect without a usable Location", True),
         (answer(b"", 302, "Location: ftp://127.0.0.1/a"), "the link is not a plain http:// or https:// link", True),
         (answer(b"", 302, "Location: //user@127.0.0.1/a"), "the link contains a user name", True),
-        (answer(b"<html>secret" + b" " * 100), "127.0.0.1 sent something that is not a picture", True),
-        (answer(b"<svg xmlns='http://www.w3.org/2000/svg'/>"), "127.0.0.1 sent something that is not a picture", True),
-        (answer(b"x"), "127.0.0.1 sent something that is not a picture", True),
+        (answer(b"<html>secret" + b" " * 100), "127.0.0.1 sent a web page, not a picture", False),
         (answer(b""), "127.0.0.1 sent an empty body", False),
-        (
-            answer(PICTURE, 200, "Content-Encoding: gzip"),
-            "127.0.0.1 sent it compressed, though we did not accept that",
-            True,
-        ),
         (answer(b"", 200, "Content-Length: 1048577"), "the picture is larger than 1 MiB", True),
         (answer(b"", 200, "Content-Length: 99999999999999999999"), "the picture is larger than 1 MiB", True),
         (answer(png(0, 1 << 20), 200, "Content-Length: 1"), "", True),

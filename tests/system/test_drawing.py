@@ -72,6 +72,13 @@ def _modes() -> dict[str, bytes]:
         "half clear webp": encoded(half, "WEBP", lossless=True),
         "half clear gif": encoded(half, "GIF"),
         "large and half clear": encoded(half.resize((2600, 2600), Image.Resampling.NEAREST)),
+        "bmp": encoded(red, "BMP"),
+        "tiff": encoded(red, "TIFF"),
+        "packed tiff": encoded(red, "TIFF", compression="tiff_lzw"),
+        "grey tiff, 16 bits": encoded(Image.new("I;16", (40, 40), 120 * 257), "TIFF"),
+        "half clear tiff": encoded(half, "TIFF"),
+        "avif": encoded(red, "AVIF", speed=10),
+        "half clear avif": encoded(half, "AVIF", speed=10),
         "moving": encoded(red, "GIF", save_all=True, append_images=[Image.new("RGB", (40, 40), BLUE)]),
         "moving webp": encoded(red, "WEBP", save_all=True, append_images=[Image.new("RGB", (40, 40), BLUE)]),
     }
@@ -81,7 +88,7 @@ async def test_every_format_and_mode_keeps_its_colours(tmp_path: Path) -> None:
     """The first frame of what moves; what is clear lies on white."""
     modes = _modes()
     sheet = await drawn(tmp_path, *modes.values())
-    left = {"grey": (120,) * 3, "grey, 16 bits": (120,) * 3, "one bit": WHITE}
+    left = {"grey": (120,) * 3, "grey, 16 bits": (120,) * 3, "grey tiff, 16 bits": (120,) * 3, "one bit": WHITE}
     for name, one in zip(modes, sheet.drawn, strict=True):
         assert one.error is None, name
         small = opened(one.small)
@@ -91,7 +98,7 @@ async def test_every_format_and_mode_keeps_its_colours(tmp_path: Path) -> None:
             assert near(small.getpixel((3 * quarter, 2 * quarter)), WHITE), name
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
 async def test_a_camera_s_turn_is_undone(tmp_path: Path, kind: str) -> None:
     """All eight orientations of EXIF: upright, what was the left half is red, and the size is the upright one."""
     upright = Image.new("RGB", (1400, 900), BLUE)
@@ -137,7 +144,7 @@ async def test_a_bad_picture_fails_alone(tmp_path: Path, name: str) -> None:
     assert patches(picture, BLUE)
 
 
-@pytest.mark.parametrize("name", ["bomb", "just too large", "webp bomb", "a large webp"])
+@pytest.mark.parametrize("name", ["bomb", "just too large", "webp bomb", "a large webp", "a large avif"])
 async def test_what_is_too_large_is_told_by_its_header(tmp_path: Path, name: str) -> None:
     """Before a pixel of it is read."""
     (failed,) = (await drawn(tmp_path, bad()[name])).drawn

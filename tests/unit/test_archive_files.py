@@ -53,7 +53,7 @@ async def test_every_name_of_ours_is_a_good_one(tmp_path: Path, folder: str, fil
     [
         *(
             (REF, file)
-            for file in ("", ".", "..", "/etc/passwd", "../0.png", "0.png/..", "0.png\0", "0.png\n", "0.svg")
+            for file in ("", ".", "..", "/etc/passwd", "../0.png", "0.png/..", "0.png\0", "0.png\n", "0.exe")
         ),
         *(
             (REF, file)

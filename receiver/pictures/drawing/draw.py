@@ -10,12 +10,15 @@ import warnings
 from typing import BinaryIO, Literal
 
 from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
     GifImagePlugin,
     Image,
     ImageDraw,
     ImageFont,
     JpegImagePlugin,
     PngImagePlugin,
+    TiffImagePlugin,
     UnidentifiedImageError,
     WebPImagePlugin,
 )
@@ -30,8 +33,13 @@ FORMATS = tuple(
         JpegImagePlugin.JpegImageFile,
         WebPImagePlugin.WebPImageFile,
         GifImagePlugin.GifImageFile,
+        BmpImagePlugin.BmpImageFile,
+        TiffImagePlugin.TiffImageFile,
+        AvifImagePlugin.AvifImageFile,
     )
 )
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # a picture's process must not start threads
+_LADEN = ("WEBP", "AVIF")  # their decoders need three times as much memory for each pixel
 SMALL = 512  # pixels, the longer side of a thumbnail at most
 ALONE = 1024  # pixels, the longer side of a picture that is alone on the sheet
 SIDE = 1600  # pixels, either side of a sheet at most
@@ -83,9 +91,10 @@ class SheetCanvas:
             if (early := webp_size(file)) and early[0] * early[1] * 3 > self._pixels:
                 return DrawResult(None, *early, _too_large(early)), None
             with Image.open(file, formats=FORMATS) as opened:
-                turn = opened.getexif().get(_ORIENTATION, 1)
+                # Pillow turns a TIFF by itself.
+                turn = 1 if opened.format == "TIFF" else opened.getexif().get(_ORIENTATION, 1)
                 size = width, height = opened.size[::-1] if turn in _LYING else opened.size
-                if width * height > self._pixels:
+                if width * height * (3 if opened.format in _LADEN else 1) > self._pixels:
                     return DrawResult(None, *size, _too_large((width, height))), None
                 wanted = fit_size((width, height), (max(self._box[0], SMALL), max(self._box[1], SMALL)))
                 drawn = _decode_small(opened, wanted[::-1] if turn in _LYING else wanted)
@@ -94,7 +103,7 @@ class SheetCanvas:
             small = _encode_jpeg(_resize_to(drawn, fit_size(drawn.size, (SMALL, SMALL))), 82)
             return DrawResult(small, *size), _resize_to(drawn, fit_size(drawn.size, self._box))
         except UnidentifiedImageError:
-            error = "not a PNG, JPEG, WebP or GIF picture, or damaged at its beginning"
+            error = "not a picture of a kind that is drawn, or damaged at its beginning"
         except (Image.DecompressionBombWarning, Image.DecompressionBombError):
             error = f"too large: more than {self._pixels:,} pixels"
         except MemoryError:
@@ -179,6 +188,8 @@ def _flatten_to_rgb(image: Picture, factor: int) -> Picture:
     for top in range(0, image.height, rows):
         strip = image.crop((0, top, image.width, min(top + rows, image.height)))
         if strip.mode.startswith("I"):  # 16-bit greys, which Pillow would clip at 255
+            if strip.mode not in ("I", "I;16"):
+                strip = strip.convert("I")
             strip = strip.point(lambda value: value * (1 / 257)).convert("L")
         if strip.has_transparency_data:
             clear = strip.convert("RGBA")

@@ -17,7 +17,7 @@ class DrawLimits(NamedTuple):
 
     memory_mb: int = 192  # address space of each process; a decoded picture takes 4 bytes a pixel, a WebP 16
     cpu_s: int = 3  # for each picture, and for the sheet; the heaviest allowed took 1.0 s when measured
-    pixels: int = 20_000_000  # of one picture, by its header; a third of that for a WebP
+    pixels: int = 20_000_000  # of one picture, by its header; a third of that for a WebP or an AVIF
     within_s: float = 12.0  # all pictures of one sheet, wall-clock time
 
 

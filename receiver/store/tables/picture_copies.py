@@ -36,3 +36,8 @@ class PictureCopyTable:
                 rows,
             )
             self._db.touched.update(ref for ref, *_ in rows)
+
+    async def forget_missing(self, ref: str) -> None:
+        """Forget why there is no copy of those images of `ref` that have none."""
+        self._db.defer("DELETE FROM copies WHERE ref = ? AND file IS NULL", [(ref,)])
+        self._db.touched.add(ref)

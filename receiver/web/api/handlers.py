@@ -163,6 +163,9 @@ class ApiCalls:
     async def resubmit_task(self, asked: ApiRequest) -> object:
         return await self._task_view(await self._intake.resubmit_task(_task_ref(asked)))
 
+    async def fetch_pictures(self, asked: ApiRequest) -> object:
+        return await self._task_view(await self._parts.archive.fetch_again(_task_ref(asked)))
+
     async def create_callback_url(self, asked: ApiRequest) -> object:
         new: NewCallbackUrl = asked.body
         task = await self._intake.mint_task(new.label, new.model, new.task_id)
@@ -315,6 +318,9 @@ OPERATIONS: tuple[Operation, ...] = (
               status=202, answer=schemas.TaskView, refusals=(404, 409)),
     Operation(method="POST", path="/tasks/{ref}/resubmit", run=ApiCalls.resubmit_task, status=202,
               summary="Submit an unsure task again, accepting that it may be paid for twice",
+              answer=schemas.TaskView, refusals=(404, 409)),
+    Operation(method="POST", path="/tasks/{ref}/pictures", run=ApiCalls.fetch_pictures, status=202,
+              summary="Fetch again what is missing of our copies of a task's pictures",
               answer=schemas.TaskView, refusals=(404, 409)),
     Operation(method="POST", path="/callback-urls", summary="Mint a callback URL for a submission made elsewhere",
               run=ApiCalls.create_callback_url, body=NewCallbackUrl, status=201, answer=schemas.CallbackUrlView,
