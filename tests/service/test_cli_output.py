@@ -292,6 +292,15 @@ def test_a_task_that_is_paused_says_so_in_the_list_and_while_it_is_waited_for(ru
     ]
 
 
+def test_a_task_that_is_held_for_a_person_says_what_can_be_done(run: Run, answers: Answers) -> None:
+    held = replace(task("queued"), held_by="person")
+    answers.then(200, held)
+    answers.then(200, CallbackPage([], None))
+    said = run("tasks", "show", TASK).stdout
+    assert f"receiver tasks resubmit {TASK}" in said
+    assert f"receiver tasks cancel {TASK}" in said
+
+
 @pytest.mark.parametrize("name", ["submit", "tasks", "callbacks", "notices"])
 def test_no_command_s_summary_is_cut(run: Run, name: str) -> None:
     assert "..." not in run(name, "--help", COLUMNS="80").stdout.partition("Commands:")[2]

@@ -54,6 +54,13 @@ def test_pings_that_were_given_up_are_counted_by_target_with_the_command_that_se
     )
 
 
+def test_tasks_that_are_held_for_a_person_are_counted_with_the_way_to_them() -> None:
+    held = a_task("queued", held_by="person")
+    told = only(queued=[held, a_task("queued"), a_task("queued", held_by="suspect")])
+    assert told.startswith("1 task waits for you: the provider did not take it, again and again")
+    assert told.endswith(f"`receiver tasks show {held.ref}`")
+
+
 def test_a_full_page_may_not_be_all() -> None:
     told = only(dead=[notice("slack", "dead")] * LOOKED_MOST)
     assert told.startswith("100 or more pings given up: ")

@@ -62,8 +62,8 @@ def _check_held(queued: Sequence[TaskView]) -> Iterator[Finding]:
         text = f"{_count_text(len(queued), 'task')} queued, because the provider refuses the key or the balance"
         yield warning(text, "fix that, and submissions resume by themselves; see `receiver tasks list --state queued`")
     if held := [it for it in queued if it.held_by == HoldReason.PERSON]:
-        verb = "waits" if len(held) == 1 else "wait"
-        text = f"{_count_text(len(held), 'task')} {verb} for you: the provider did not take them, again and again"
+        verb, them = ("waits", "it") if len(held) == 1 else ("wait", "them")
+        text = f"{_count_text(len(held), 'task')} {verb} for you: the provider did not take {them}, again and again"
         yield warning(text, f"see what you can do with `receiver tasks show {held[0].ref}`")
 
 
