@@ -85,6 +85,7 @@ class Stories(RuleBasedStateMachine):
         self.called: set[str] = set()
         self.unclear: set[str] = set()  # submissions of which nobody knows whether they were taken
         self.ended: dict[str, Task] = {}
+        self.doubted: set[str] = set()  # an end was heard of them that cannot be believed
         self.given = 0  # verdicts
 
     def do(self, work: Coroutine[Any, Any, Any]) -> Any:
@@ -104,12 +105,19 @@ class Stories(RuleBasedStateMachine):
         self.sweep = SweepLoop(*shared, watch=steady(self.clock), parse=parse, jitter=lambda: 0.5, metrics=Metrics())
         self.ingest = CallbackIngest(self.store, parse, shared[2], self.clock, Metrics())
 
-    def says(self, number: int, ending: Ending, shape: OutcomeShape, *, other: bool) -> Outcome:
-        """What the provider says of a task; `other` names an id that is not its own."""
+    def says(self, number: int, ending: Ending, shape: OutcomeShape, *, other: bool, doubt: bool = False) -> Outcome:
+        """What the provider says of a task; `other` names an id that is not its own, `doubt` makes an end doubtful."""
         own = shape is OutcomeShape.TASK
         task_id = f"job-{number}" + ("-other" if other else "") if own else None
         images = tuple(replace(it, url=f"{it.url}&of={number}-{ending}") for it in PICTURES)
-        return Outcome(ending, shape, ending.value, task_id, images=images if ending is Ending.COMPLETED else ())
+        return Outcome(
+            ending,
+            shape,
+            ending.value,
+            task_id,
+            images=images if ending is Ending.COMPLETED else (),
+            doubt="odd" if doubt else None,
+        )
 
     # -- what may happen: few rules that do much, since hypothesis leaves some out of every story --
 
@@ -136,11 +144,20 @@ class Stories(RuleBasedStateMachine):
     def late_answer(self, at: int, taken: SubmitResult, ending: Ending) -> None:
         self.answer(self.in_flight.pop(at % len(self.in_flight)), taken, ending)
 
-    @rule(at=INDEX, ending=st.none() | ENDINGS, shape=SHAPES, other=st.booleans(), times=st.integers(1, 3))
-    def callback(self, at: int, ending: Ending | None, shape: OutcomeShape, other: bool, times: int) -> None:
+    @rule(
+        at=INDEX,
+        ending=st.none() | ENDINGS,
+        shape=SHAPES,
+        other=st.booleans(),
+        doubt=st.booleans(),
+        times=st.integers(1, 3),
+    )
+    def callback(
+        self, at: int, ending: Ending | None, shape: OutcomeShape, other: bool, doubt: bool, times: int
+    ) -> None:
         """Mostly for a task that was sent, but anybody with the token may call."""
         sent = sorted(self.unclear) or self.refs
-        self.call(sent[at % len(sent)], ending, shape, other=other, times=times)
+        self.call(sent[at % len(sent)], ending, shape, other=other, times=times, doubt=doubt)
 
     @rule(wait=WAITS, hold=st.booleans(), at=INDEX, heard=st.sampled_from(PollResult), ending=ENDINGS)
     def poll(self, wait: int, hold: bool, at: int, heard: PollResult, ending: Ending) -> None:
@@ -196,9 +213,19 @@ class Stories(RuleBasedStateMachine):
         self.provider.replies.append(PollReply(heard, "said", outcome if heard is PollResult.OUTCOME else None, b"b"))
         self.do(self.sweep.carry_out(look))
 
-    def call(self, ref: str, ending: Ending | None, shape: OutcomeShape, *, other: bool, times: int) -> None:
+    def call(
+        self,
+        ref: str,
+        ending: Ending | None,
+        shape: OutcomeShape,
+        *,
+        other: bool,
+        times: int,
+        doubt: bool = False,
+    ) -> None:
         """The same callback so often, all at once; without an ending nobody can read it."""
-        sent = b"?" if ending is None else body(self.says(self.refs.index(ref), ending, shape, other=other))
+        number = self.refs.index(ref)
+        sent = b"?" if ending is None else body(self.says(number, ending, shape, other=other, doubt=doubt))
 
         async def receive() -> list[Verdict]:
             return await asyncio.gather(*(self.ingest.receive_callback(ref, sent, b"{}") for _ in range(times)))
@@ -208,6 +235,9 @@ class Stories(RuleBasedStateMachine):
         self.called.add(ref)
         assert Verdict.ACCEPTED not in verdicts[1:], "the same words settle or move a task once"
         assert (verdicts[0] is Verdict.UNPARSED) is (ending is None)
+        if doubt and ending not in (None, Ending.RUNNING):
+            assert Verdict.ACCEPTED not in verdicts, "a doubted end settles nothing"
+            self.doubted |= {ref} if ref not in self.ended else set()
 
     # -- what must hold --
 
@@ -218,6 +248,7 @@ class Stories(RuleBasedStateMachine):
             self.each_end_is_told_once_to_each_target()
             self.pictures_are_those_of_the_outcome_that_settled()
             self.every_callback_is_kept_or_counted()
+            self.a_doubted_end_is_told_once()
 
     def the_end_is_the_end(self, tasks: dict[str, Task]) -> None:
         """A final state stays, with all that it was settled by; until then somebody will look, nobody send again."""
@@ -247,6 +278,12 @@ class Stories(RuleBasedStateMachine):
     def every_callback_is_kept_or_counted(self) -> None:
         kept = len(self.do(self.store.callbacks.page(limit=10_000)))
         assert kept + sum(self.do(self.store.callbacks.overflow_count(ref)) for ref in self.refs) == self.given
+
+    def a_doubted_end_is_told_once(self) -> None:
+        """To each target, however often it was heard and whatever came after."""
+        for ref in self.refs:
+            told = [it.target for it in self.do(notices(self.store, ref)) if it.report.cause == f"doubted:{ref}"]
+            assert sorted(told) == (["mail", "slack"] if ref in self.doubted else [])
 
     def teardown(self) -> None:
         self.do(self.store.close())
