@@ -339,3 +339,12 @@ def test_only_pictures_in_their_documented_place_settle_at_once(changes: dict[st
     blocks: list[dict[str, Any]] = body.get("output") or body.get("outputs") or []
     contents = [block.get("content") for block in blocks]
     assert len(outcome.images) <= sum(len(it) for it in contents if isinstance(it, list))
+
+
+def test_a_status_that_echoes_our_callback_token_is_shown_without_it() -> None:
+    """A ping says the status of an end that cannot be believed."""
+    token = "019b6968-4600-7000-8000-000000000016." + "M" * 32
+    outcome = parsed(json.dumps({"status": f"called {token}", "images": [URL]}).encode())
+    assert outcome.doubt is not None
+    assert "M" not in outcome.status + outcome.doubt
+    assert "[token]" in outcome.doubt

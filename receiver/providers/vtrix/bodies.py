@@ -164,7 +164,7 @@ def _task_outcome(top: Json) -> Outcome:
     return Outcome(
         ending=ending,
         shape=shape,
-        status=json_values.clean_text(status, STATUS_MOST),
+        status=_clean_status(status),
         task_id=json_values.parse_id(top["id"]),
         model=json_values.short_text(top.get("model")),
         created_at=json_values.parse_created_at(top.get("created_at")),
@@ -240,13 +240,13 @@ def _find_status(levels: tuple[Json, ...]) -> str | None:
         for key in STATUS_KEYS:
             value = level.get(key)
             if isinstance(value, str) and value.strip():
-                return json_values.clean_text(value.strip(), STATUS_MOST)
+                return _clean_status(value)
             if (number := json_values.parse_int(value)) is not None:
                 return str(number)
     name = levels[-1].get("event")
     for word in (name, re.split(r"[.:/]", name)[-1]) if isinstance(name, str) else ():
         if ending_of(word) is not None:
-            return json_values.clean_text(word.strip(), STATUS_MOST)
+            return _clean_status(word)
     return "error" if any(error_field(level) for level in levels) else None
 
 
@@ -318,5 +318,10 @@ def _weigh_end(
     return known, error or (TaskError(None, NO_REASON) if known is Ending.FAILED else None), None
 
 
+def _clean_status(word: str) -> str:
+    """The status as it may be shown: pings say it of an end that cannot be believed."""
+    return json_values.clean_text(json_values.mask_tokens(word.strip()), STATUS_MOST)
+
+
 def _unknown_status(status: str) -> str:
-    return f"its status {json_values.clean_text(status, 40)!r} is unknown"
+    return f"its status {_clean_status(status)[:40]!r} is unknown"
