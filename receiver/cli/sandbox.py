@@ -1,10 +1,13 @@
 """`receiver sandbox`: runs the provider's stand-in, with options for how it misbehaves."""
 
 import asyncio
+import contextlib
+from datetime import UTC, datetime
 
 import click
 
-from receiver.sandbox import CallbackBody, SandboxOptions, serve_sandbox
+from receiver.cli.output import time_of_day
+from receiver.sandbox import CallbackBody, PictureCoding, SandboxOptions, serve_sandbox
 
 _P = click.FloatRange(0, 1)
 
@@ -37,6 +40,27 @@ _P = click.FloatRange(0, 1)
 )
 @click.option("--reject", type=_P, default=0.0, metavar="P", help="A submission is rejected with 429 or 503.")
 @click.option("--slow", type=_P, default=0.0, metavar="P", help="A submission's answer hangs.")
+@click.option("--refuse-key", type=_P, default=0.0, metavar="P", help="A submission or a poll is refused with 401.")
+@click.option(
+    "--refuse-prompt", type=_P, default=0.0, metavar="P", help="A submission is refused with 403, each time it comes."
+)
+@click.option("--gateway", type=_P, default=0.0, metavar="P", help="A task is accepted, but a gateway answers 503.")
+@click.option("--created", type=_P, default=0.0, metavar="P", help="A task is accepted with 201 instead of 200.")
+@click.option("--stall", type=_P, default=0.0, metavar="P", help="A task never ends.")
+@click.option(
+    "--late-pictures",
+    type=click.FloatRange(0, 86_400),
+    default=0.0,
+    metavar="SECONDS",
+    help="After a task's end, its pictures are 404 for so long.",
+)
+@click.option(
+    "--picture-coding",
+    type=click.Choice([coding.value for coding in PictureCoding]),
+    default=PictureCoding.PLAIN.value,
+    show_default=True,
+    help="The Content-Encoding of pictures, true or not.",
+)
 def sandbox(
     *,
     host: str,
@@ -51,8 +75,18 @@ def sandbox(
     body: str,
     reject: float,
     slow: float,
+    refuse_key: float,
+    refuse_prompt: float,
+    gateway: float,
+    created: float,
+    stall: float,
+    late_pictures: float,
+    picture_coding: str,
 ) -> None:
-    """Run a stand-in for the provider until Ctrl-C. P is a probability from 0 (the default) to 1."""
+    """Run a stand-in for the provider until Ctrl-C. P is a probability from 0 (the default) to 1.
+
+    Prints a line for each submission and each callback, with why one was not delivered.
+    """
     options = SandboxOptions(
         latency_s=latency,
         seed=seed,
@@ -64,13 +98,25 @@ def sandbox(
         body=CallbackBody(body),
         reject=reject,
         slow=slow,
+        refuse_key=refuse_key,
+        refuse_prompt=refuse_prompt,
+        gateway=gateway,
+        created=created,
+        stall=stall,
+        late_pictures_s=late_pictures,
+        picture_coding=PictureCoding(picture_coding),
     )
     try:
-        asyncio.run(serve_sandbox(options, host, port, ready=_print_url))
+        asyncio.run(serve_sandbox(options, host, port, ready=_print_url, report=_print_line))
     except OSError as error:
         raise click.ClickException(
             f"cannot listen on {host} port {port}: {error.strerror}; choose another --port"
         ) from None
+
+
+def _print_line(line: str) -> None:
+    with contextlib.suppress(OSError):  # nobody reads it any more
+        click.echo(f"{time_of_day(datetime.now(UTC))}  {line}")
 
 
 def _print_url(url: str) -> None:

@@ -5,13 +5,14 @@ and uses nothing of ours but `providers` and `core`.
 """
 
 from receiver.sandbox.app import Sandbox, create_app
-from receiver.sandbox.fates import CallbackBody, Fate, SandboxOptions
+from receiver.sandbox.fates import CallbackBody, Fate, PictureCoding, SandboxOptions
 from receiver.sandbox.server import open_sandbox, serve_sandbox
 from receiver.sandbox.tasks import SandboxTask, Submission, TaskBook
 
 __all__ = [
     "CallbackBody",
     "Fate",
+    "PictureCoding",
     "Sandbox",
     "SandboxOptions",
     "SandboxTask",

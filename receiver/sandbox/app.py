@@ -5,6 +5,7 @@ and statuses follow the provider's pages and the source of its CLI; where both a
 """
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
@@ -20,7 +21,16 @@ from receiver.providers.models import MODELS
 from receiver.providers.parameters import Model
 from receiver.sandbox import pictures
 from receiver.sandbox.callbacks import Courier, new_client
-from receiver.sandbox.fates import NOT_TAKEN, Fate, SandboxOptions, draw_fate
+from receiver.sandbox.fates import (
+    NOT_TAKEN,
+    Fate,
+    PictureCoding,
+    SandboxOptions,
+    draw_coding,
+    draw_fate,
+    refuses_poll,
+)
+from receiver.sandbox.report import submission_line
 from receiver.sandbox.tasks import (
     IMAGES_PER_TASK,
     SandboxTask,
@@ -35,6 +45,7 @@ from receiver.sandbox.tasks import (
 _MAX_BODY = 1 << 20
 _MOST_ALIVE = 10_000  # unfinished tasks; beyond that it answers 429
 _EARLY_MOST_S = 5.0  # how long an early callback may delay the answer to its submission
+_BOGUS_CODINGS = ("aws-chunked", "binary", "UTF-8", "none")
 
 
 class _InputBlock(Struct):
@@ -47,13 +58,19 @@ class _SubmitRequest(Struct):
 
 
 class Sandbox:
-    """One sandbox: its tasks and requests (`book`), its callbacks (`courier`), and the unfinished tasks."""
+    """One sandbox: its tasks and requests (`book`), its callbacks (`courier`), and the unfinished tasks.
 
-    def __init__(self, options: SandboxOptions, clock: Callable[[], float]) -> None:
+    `report` takes a line for each submission and each callback.
+    """
+
+    def __init__(
+        self, options: SandboxOptions, clock: Callable[[], float], report: Callable[[str], None] = lambda line: None
+    ) -> None:
         self.options = options
+        self._report = report
         self.url = ""  # where it is served, without a trailing slash; set by `open_sandbox`
         self.book = TaskBook()
-        self.courier = Courier(new_client(), options.callback_retry_s, options.hold_s)
+        self.courier = Courier(new_client(), options.callback_retry_s, options.hold_s, report)
         self.stopping = asyncio.Event()
         self._clock = clock
         self._lives: set[asyncio.Task[None]] = set()
@@ -79,14 +96,21 @@ class Sandbox:
     async def submit(self, request: Request) -> Response:
         """POST /model/v1/generation."""
         content = await request.body()
-        answer = await self._answer_submission(request, content)
+        self.book.asked += 1
+        number = self.book.asked
+        answer, outcome = await self._answer_submission(request, content, number)
         authorization = request.headers.get("authorization", "")
         self.book.submissions.append(Submission(authorization, content, answer.status_code))
+        if not isinstance(outcome, SandboxTask):
+            self._report(submission_line(number, answer.status_code, outcome))
         return answer
 
     async def poll(self, request: Request) -> Response:
         """GET /model/v1/generation/task/{id}."""
         if not _has_key(request):
+            return _unauthorized_response()
+        if refuses_poll(self.options, self.book.polled):
+            self.book.polled += 1
             return _unauthorized_response()
         task = self.book.record_poll(request.path_params["id"])
         if task is None:
@@ -98,6 +122,8 @@ class Sandbox:
         task, number = self.book.get(request.path_params["id"]), request.path_params["number"]
         if task is None or task.ended_at is None or task.has_failed or number >= IMAGES_PER_TASK:
             return JSONResponse({"message": "picture not found"}, 404)
+        if self._clock() < task.ended_at + self.options.late_pictures_s:
+            return JSONResponse({"message": "picture not found"}, 404)
         source = f"{task.params.get('jobId')}:{task.params.get('imageNo')}"
         scale = task.params.get("scale")
         async with self._drawing:
@@ -108,36 +134,39 @@ class Sandbox:
                 number,
                 scale if isinstance(scale, float) else 1.5,
             )
-        return Response(content, media_type="image/png")
+        return _picture_response(content, draw_coding(self.options, task.id, number), number)
 
-    async def _answer_submission(self, request: Request, content: bytes) -> Response:
+    async def _answer_submission(
+        self, request: Request, content: bytes, number: int
+    ) -> tuple[Response, SandboxTask | Fate | str]:
+        """The answer, and the task that was taken or why none was."""
         if not _has_key(request):
-            return _unauthorized_response()
+            return _unauthorized_response(), "there is no key"
         try:
             asked = msgspec.json.decode(content, type=_SubmitRequest)
             given = asked.input[0].params
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, IndexError):
-            return JSONResponse({"message": "invalid request body"}, 400)
+            return JSONResponse({"message": "invalid request body"}, 400), "its body is not a submission"
         model = MODELS.get(asked.model)
         if model is None:
-            return JSONResponse({"message": "model not found"}, 404)
+            return JSONResponse({"message": "model not found"}, 404), "its model is unknown"
         try:
             params = model.parse_params(given)
             callback = model.callback.parse_value(given["callback"]) if given.get("callback") else None
         except RequestRefused as refused:
             code = refused.code if refused.code.isdecimal() else "400"
-            return JSONResponse({"error": error_object(code, str(refused))}, 400)
-        return await self._accept_submission(model, params, callback, str(request.base_url).rstrip("/"))
+            return JSONResponse({"error": error_object(code, str(refused))}, 400), f"refused, {refused.problem}"
+        return await self._accept_submission(model, params, callback, str(request.base_url).rstrip("/"), number)
 
     async def _accept_submission(
-        self, model: Model, params: Mapping[str, object], callback: str | None, base: str
-    ) -> Response:
+        self, model: Model, params: Mapping[str, object], callback: str | None, base: str, number: int
+    ) -> tuple[Response, SandboxTask | Fate]:
         """Answer a valid submission as its fate says."""
-        drawn = draw_fate(self.options, self.book.submitted)
+        drawn = draw_fate(self.options, self.book.submitted, params)
         self.book.submitted += 1
         fate = drawn.fate if len(self._lives) < _MOST_ALIVE else Fate.BUSY
         if fate & NOT_TAKEN:
-            return _rejection_response(fate, model)
+            return _rejection_response(fate, model), fate
         now = self._clock()
         task = SandboxTask(
             id=new_task_id(now),
@@ -151,16 +180,15 @@ class Sandbox:
             created_at=now,
             due_at=now if Fate.EARLY in fate else now + drawn.latency_s,
         )
-        answer = JSONResponse(task_object(task, now))
+        answer = _accepted_response(task, now)
         self.book.add(task)
+        self._report(submission_line(number, answer.status_code, task))
         life = self._start_task(task, task.due_at - now)
         if Fate.EARLY in fate:
             await asyncio.wait({life}, timeout=_EARLY_MOST_S)
         if Fate.SLOW in fate:
             await self._delay_answer()
-        if Fate.CUT in fate:
-            return Response("<html><body>502 Bad Gateway</body></html>", 502, media_type="text/html")
-        return answer
+        return answer, task
 
     def _start_task(self, task: SandboxTask, latency_s: float) -> asyncio.Task[None]:
         if self._group is None:
@@ -209,7 +237,33 @@ def _unauthorized_response() -> Response:
     return JSONResponse({"message": "invalid or missing API key"}, 401)
 
 
+def _accepted_response(task: SandboxTask, now: float) -> Response:
+    """The answer to a submission that was taken: what something in between makes of it, too."""
+    if Fate.CUT in task.fate:
+        return Response("<html><body>502 Bad Gateway</body></html>", 502, media_type="text/html")
+    if Fate.GATEWAY in task.fate:
+        return JSONResponse({"message": "Service Unavailable"}, 503)
+    return JSONResponse(task_object(task, now), 201 if Fate.CREATED in task.fate else 200)
+
+
+def _picture_response(content: bytes, coding: PictureCoding, number: int) -> Response:
+    named = {
+        PictureCoding.BOGUS: _BOGUS_CODINGS[number % len(_BOGUS_CODINGS)],
+        PictureCoding.NAMED: "gzip",
+        PictureCoding.GZIP: "gzip",
+        PictureCoding.TWICE: "gzip, aws-chunked",
+    }
+    headers = {"Content-Encoding": named[coding]} if coding in named else None
+    if coding in (PictureCoding.GZIP, PictureCoding.TWICE):
+        content = gzip.compress(content, mtime=0)
+    return Response(content, media_type="image/png", headers=headers)
+
+
 def _rejection_response(fate: Fate, model: Model) -> Response:
+    if Fate.BAD_KEY in fate:
+        return _unauthorized_response()
+    if Fate.BAD_PROMPT in fate:
+        return JSONResponse({"code": 403, "message": "the prompt is sensitive", "reason": "Msg_Sensitive"}, 403)
     if Fate.BUSY in fate:
         return JSONResponse({"message": "rate limit exceeded"}, 429, headers={"Retry-After": "1"})
     if Fate.UNAVAILABLE in fate:

@@ -1,34 +1,63 @@
-"""The sandbox's callbacks: their bodies in each shape, and the courier that posts them.
+"""The sandbox's callbacks: their bodies in each shape, and the courier that posts them, and reports what came of it.
 
 The courier does as good webhook senders do: it waits five seconds for an answer, tries again three times unless that is
 2xx, and follows no redirects. On command it drops, duplicates, delays and reorders callbacks.
 """
 
 import asyncio
+import gzip
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from urllib.parse import urlencode
 
 import httpx
 import msgspec
+from msgspec import Struct
 
 from receiver.providers.models import short_model_name
 from receiver.sandbox.fates import CallbackBody, Fate
+from receiver.sandbox.report import callback_line, failure_text
 from receiver.sandbox.tasks import SandboxTask, task_object
 
 _TIMEOUT_S = 5.0
 _AT_ONCE = 32  # connections to the receiver
 
 
-def callback_body(task: SandboxTask, now: float) -> bytes:
-    """The body of a callback about `task` as it is at `now`, in the shape that the task has drawn."""
-    shapes = {CallbackBody.TASK: task_object, CallbackBody.JOB: _job_body, CallbackBody.WRAPPED: _wrapped_body}
-    return msgspec.json.encode(shapes[task.body](task, now))
+_JSON = "application/json"
+
+
+class CallbackContent(Struct, frozen=True):
+    """The body of a callback, and its headers."""
+
+    body: bytes
+    headers: Mapping[str, str]
+
+
+def build_callback(task: SandboxTask, now: float) -> CallbackContent:
+    """A callback about `task` as it is at `now`, in the shape that the task has drawn."""
+    shapes = {
+        CallbackBody.JOB: _job_body,
+        CallbackBody.WRAPPED: _wrapped_body,
+        CallbackBody.TEXT: _text_body,
+        CallbackBody.UNKNOWN: _unknown_body,
+    }
+    body = msgspec.json.encode(shapes.get(task.body, task_object)(task, now))
+    if task.body is CallbackBody.FORM:
+        form = urlencode({"payload": body.decode()}).encode()
+        return CallbackContent(form, {"Content-Type": "application/x-www-form-urlencoded"})
+    if task.body is CallbackBody.GZIP:
+        return CallbackContent(gzip.compress(body, mtime=0), {"Content-Type": _JSON, "Content-Encoding": "gzip"})
+    return CallbackContent(body, {"Content-Type": _JSON})
 
 
 class Courier:
-    """Posts callbacks. Closes its client when its context ends."""
+    """Posts callbacks. Closes its client when its context ends. `report` takes a line for each."""
 
-    def __init__(self, client: httpx.AsyncClient, retry_s: tuple[float, ...], hold_s: float) -> None:
+    def __init__(
+        self, client: httpx.AsyncClient, retry_s: tuple[float, ...], hold_s: float, report: Callable[[str], None]
+    ) -> None:
         self._client = client
+        self._report = report
         self._retry_s = retry_s
         self._hold_s = hold_s
         self._places = asyncio.Semaphore(_AT_ONCE)
@@ -43,38 +72,51 @@ class Courier:
 
     async def post_callbacks(self, task: SandboxTask, now: float) -> None:
         """Post the callbacks of a finished task as its fate says. Returns when they were answered or given up."""
-        if task.callback is None or Fate.DROPPED in task.fate:
+        if task.callback is None:
+            return
+        if Fate.DROPPED in task.fate:
+            self._report(callback_line(task, "not delivered, lost on purpose"))
             return
         held, self._overtaken = self._overtaken, None
         if Fate.REORDERED in task.fate and held is None:
             await self._wait_to_be_overtaken()
-        await self._post_with_retries(task, callback_body(task, now))
+        await self._post_with_retries(task, build_callback(task, now))
         if held is not None:
             held.set()
         if Fate.DUPLICATED in task.fate:
-            await self._post_with_retries(task, callback_body(task, now))
+            await self._post_with_retries(task, build_callback(task, now))
         if Fate.REORDERED in task.fate:  # reports progress after the end
             await self._post_with_retries(
-                task, callback_body(msgspec.structs.replace(task, ended_at=None), task.created_at)
+                task, build_callback(msgspec.structs.replace(task, ended_at=None), task.created_at)
             )
 
-    async def post_once(self, url: str, content: bytes) -> bool:
-        """Post once. Returns whether the answer was 2xx."""
+    async def post_once(self, url: str, content: CallbackContent) -> tuple[int, str]:
+        """Post once. Returns the status of the answer, or 0 and what went wrong."""
         async with self._places:
             self.posted += 1
             try:
                 async with asyncio.timeout(_TIMEOUT_S):
-                    answer = await self._client.post(url, content=content, headers={"Content-Type": "application/json"})
-            except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError):  # ValueError: an invalid host name
-                return False
-            return answer.is_success
+                    answer = await self._client.post(url, content=content.body, headers=dict(content.headers))
+            except (TimeoutError, httpx.TimeoutException):
+                return 0, f"no answer within {_TIMEOUT_S:g} s"
+            except httpx.ConnectError:
+                return 0, "no connection"
+            except (httpx.InvalidURL, ValueError):  # ValueError: an invalid host name
+                return 0, "its URL is invalid"
+            except httpx.HTTPError as error:
+                return 0, f"the connection broke ({type(error).__name__})"
+            return answer.status_code, ""
 
-    async def _post_with_retries(self, task: SandboxTask, content: bytes) -> None:
+    async def _post_with_retries(self, task: SandboxTask, content: CallbackContent) -> None:
         assert task.callback is not None  # noqa: S101 - post_callbacks has checked
-        for gap_s in (0.0, *self._retry_s):
+        for place, gap_s in enumerate((0.0, *self._retry_s)):
             await asyncio.sleep(gap_s)
-            if await self.post_once(task.callback, content):
+            status, problem = await self.post_once(task.callback, content)
+            if 200 <= status < 300:
+                self._report(callback_line(task, f"delivered, answered {status}"))
                 return
+            following = self._retry_s[place] if place < len(self._retry_s) else None
+            self._report(callback_line(task, failure_text(status, problem, following)))
 
     async def _wait_to_be_overtaken(self) -> None:
         self._overtaken = overtaken = asyncio.Event()
@@ -97,6 +139,17 @@ def _job_body(task: SandboxTask, now: float) -> dict[str, object]:
     if task.has_failed:
         return {"id": task.job_id, "status": 3, "comment": "JobStatusFail", "urls": []}
     return {"id": task.job_id, "status": 2, "comment": "JobStatusSuccess", "urls": task.picture_urls}
+
+
+def _text_body(task: SandboxTask, now: float) -> dict[str, object]:
+    """A task object whose output is a link as plain text, as some hosts of models send it."""
+    shown = task_object(task, now)
+    return shown | {"output": task.picture_urls[0]} if "output" in shown else shown
+
+
+def _unknown_body(task: SandboxTask, now: float) -> dict[str, object]:
+    """A task object whose status is a word that the provider has never documented."""
+    return task_object(task, now) | {"status": "in_progress" if task.ended_at is None else "archived"}
 
 
 def _wrapped_body(task: SandboxTask, now: float) -> dict[str, object]:

@@ -25,12 +25,14 @@ async def open_sandbox(
     port: int = 0,
     *,
     clock: Callable[[], float] = time.time,
+    report: Callable[[str], None] = lambda line: None,
 ) -> AsyncIterator[Sandbox]:
     """A sandbox that answers at its `url` until the context ends. Port 0 takes a free one. Signals are not handled.
 
-    `clock` gives seconds since 1970. Raises OSError if the address is taken.
+    `clock` gives seconds since 1970; `report` takes a line for each submission and each callback. Raises OSError if the
+    address is taken.
     """
-    sandbox = Sandbox(options or SandboxOptions(), clock)
+    sandbox = Sandbox(options or SandboxOptions(), clock, report)
     with _bind_socket(host, port) as listener:
         config = uvicorn.Config(
             create_app(sandbox),
@@ -55,9 +57,14 @@ async def open_sandbox(
 
 
 async def serve_sandbox(
-    options: SandboxOptions, host: str = "127.0.0.1", port: int = 9100, *, ready: Callable[[str], None] | None = None
+    options: SandboxOptions,
+    host: str = "127.0.0.1",
+    port: int = 9100,
+    *,
+    ready: Callable[[str], None] | None = None,
+    report: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Run a sandbox until SIGINT or SIGTERM. Calls `ready` with its URL once it answers.
+    """Run a sandbox until SIGINT or SIGTERM. Calls `ready` with its URL once it answers; `report` as `open_sandbox`.
 
     Raises OSError if the address is taken.
     """
@@ -66,7 +73,7 @@ async def serve_sandbox(
     for number in signals:
         loop.add_signal_handler(number, stop.set)
     try:
-        async with open_sandbox(options, host, port) as sandbox:
+        async with open_sandbox(options, host, port, report=report) as sandbox:
             if ready is not None:
                 ready(sandbox.url)
             await stop.wait()

@@ -69,6 +69,7 @@ class TaskBook:
         self._tasks: dict[str, SandboxTask] = {}
         self._polls: dict[str, int] = {}
         self.submissions: deque[Submission] = deque(maxlen=_MOST_SUBMISSIONS)
+        self.asked = 0  # requests to submit
         self.submitted = 0  # submissions with a key and a valid body, accepted or not
         self.polled = 0  # polls of tasks, known or not
 
