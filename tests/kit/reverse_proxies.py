@@ -11,7 +11,7 @@ import shutil
 import socket
 import ssl
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import httpx
@@ -89,12 +89,12 @@ def expired(folder: Path) -> tuple[Path, Path]:
 
 
 @contextlib.asynccontextmanager
-async def fronted(kind: str, upstream: int, folder: Path) -> AsyncIterator[Front]:
-    """The proxy, in front of the port `upstream`."""
+async def fronted(kind: str, upstream: int, folder: Path, change: Callable[[str], str] = str) -> AsyncIterator[Front]:
+    """The proxy, in front of the port `upstream`; `change` is made to its file first."""
     https, http, log = free_port(), free_port(), folder / f"{kind}.log"
     cert, key = certificate(folder)
     set_up = {"caddy": _caddy, "nginx": _nginx}[kind]
-    command = set_up(folder, log, cert, key, https, http, upstream)
+    command = set_up(folder, log, cert, key, https, http, upstream, change)
     environment = {"PATH": _path(), "HOME": str(folder), "XDG_DATA_HOME": str(folder)}
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=output, stderr=output)
@@ -116,8 +116,10 @@ async def fronted(kind: str, upstream: int, folder: Path) -> AsyncIterator[Front
         await process.wait()
 
 
-def _caddy(folder: Path, log: Path, cert: Path, key: Path, https: int, http: int, upstream: int) -> list[str]:
-    text = _filled((PROXY / "Caddyfile").read_text(), upstream)
+def _caddy(
+    folder: Path, log: Path, cert: Path, key: Path, https: int, http: int, upstream: int, change: Callable[[str], str]
+) -> list[str]:
+    text = change(_filled((PROXY / "Caddyfile").read_text(), upstream))
     own = f"{{\n\tadmin off\n\tdefault_bind 127.0.0.1\n\thttps_port {https}\n\thttp_port {http}\n"
     text, options = re.subn(r"^\{\n", own, text, count=1, flags=re.MULTILINE)
     text, sites = re.subn(r"^localhost \{\n", f"localhost {{\n\ttls {cert} {key}\n", text, flags=re.MULTILINE)
@@ -126,8 +128,10 @@ def _caddy(folder: Path, log: Path, cert: Path, key: Path, https: int, http: int
     return ["caddy", "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
 
 
-def _nginx(folder: Path, log: Path, cert: Path, key: Path, https: int, http: int, upstream: int) -> list[str]:
-    text = _filled((PROXY / "nginx.conf").read_text(), upstream)
+def _nginx(
+    folder: Path, log: Path, cert: Path, key: Path, https: int, http: int, upstream: int, change: Callable[[str], str]
+) -> list[str]:
+    text = change(_filled((PROXY / "nginx.conf").read_text(), upstream))
     text = re.sub(r"listen \[::\].*\n", "", text)
     for old, new in (
         ("listen 443 ", f"listen 127.0.0.1:{https} "),
