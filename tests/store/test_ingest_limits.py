@@ -11,7 +11,7 @@ from receiver.core.errors import StoreUnavailable
 from receiver.core.types import Verdict
 from receiver.store import Store
 from receiver.store.sqlite.engine import SqliteStore
-from receiver.tasks.ingest import KEPT_MOST, CallbackIngest
+from receiver.tasks.ingest import ENDS_MOST, KEPT_MOST, CallbackIngest
 from receiver.telemetry.metrics import Metrics
 
 pytestmark = pytest.mark.anyio
@@ -38,7 +38,7 @@ async def test_a_batch_that_is_refused_holds_no_body(store: SqliteStore, tmp_pat
 
 async def test_what_is_not_kept_of_a_task_with_too_many_is_not_said_to_be(store: Store) -> None:
     ingest = CallbackIngest(store, parse, POLICY, Clock(), Metrics())
-    task = a_task(kept=KEPT_MOST)
+    task = a_task(kept=KEPT_MOST, kept_ends=ENDS_MOST)
     await put(store, task)
     assert await ingest.receive_callback(task.ref, b"another format", b"{}") is Verdict.UNPARSED
     assert await store.callbacks.page() == []

@@ -119,7 +119,8 @@ def test_of_an_array_in_the_place_of_a_link_the_first_is_taken() -> None:
 
 def test_the_first_place_that_has_pictures_counts() -> None:
     search = PictureSearch(None)
-    levels: list[dict[str, Any]] = [{"output": [], "images": [PNG + "?inner"], "url": PNG}, {"output": [PNG + "?outer"]}]
+    outer = {"output": [PNG + "?outer"]}
+    levels: list[dict[str, Any]] = [{"output": [], "images": [PNG + "?inner"], "url": PNG}, outer]
     assert [it.url for it in search.in_places(levels)] == [PNG + "?inner"]
     assert PictureSearch(None).in_places([{}]) == ()
 
