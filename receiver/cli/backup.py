@@ -37,8 +37,8 @@ NICE = 19  # the lowest priority, so that the service's callbacks do not wait
 def backup(*, file: Path, images: str, keep: int | None, config_file: Path | None, as_json: bool) -> None:
     """Back up the database and its secret keys to FILE, whether the service runs or not.
 
-    FILE's name may contain the date, as in receiver-%Y%m%dT%H%M%SZ.db; an earlier backup of that name is replaced. FILE is
-    as secret as the keys (mode 0600).
+    FILE's name may contain the date, as in receiver-%Y%m%dT%H%M%SZ.db; an earlier backup of that name is replaced.
+    FILE is as secret as the keys (mode 0600).
     """
     if keep is not None and not upkeep.has_date(file.name):
         raise click.UsageError("--keep needs a date in FILE's name: write it as receiver-%Y%m%dT%H%M%SZ.db")

@@ -35,7 +35,7 @@ def migrate(*, file: Path | None, as_json: bool) -> None:
         asyncio.run(_apply_migrations(path))
     except DatabaseLocked:
         raise click.ClickException(
-            f"the service is running on {path}, and migrated it when it started; stop it to migrate with another version"
+            f"the service is running on {path}, and migrated it when it started; stop it to use another version"
         ) from None
     took_s = time.monotonic() - began
     applied = [step.name for step in load_migrations("sqlite") if step.number > before]
