@@ -12,10 +12,11 @@ from receiver.client import schemas
 from receiver.core.errors import RequestRefused, StaleUpdate, StoreUnavailable
 from receiver.core.types import NoticeState, Task, TaskState, Verdict
 from receiver.service.wiring import ServiceParts
+from receiver.store.tables.callbacks import StoredCallback
 from receiver.tokens import is_ref
 from receiver.web.api import openapi
 from receiver.web.api.operations import ApiRequest, Operation, decode_body
-from receiver.web.api.present import callback_view, notice_views, task_views
+from receiver.web.api.present import callback_view, notice_views, task_views, views_that_fit
 from receiver.web.api.sample import TargetTester, unknown_target
 from receiver.web.api.stream import EventStreams
 from receiver.web.json_replies import as_refusal, problem_view
@@ -25,7 +26,7 @@ REDRIVE_TURN = 200  # rows in one transaction
 REDRIVE_TURNS = 50
 _ROW_ID_MOST = 2**63 - 1  # the largest integer that a column holds
 
-Limit = Annotated[int, Meta(ge=1, le=200, description="The most to return.")]
+Limit = Annotated[int, Meta(ge=1, le=200, description="The most to return. A page of long views may be shorter.")]
 Cursor = Annotated[str, Meta(description="The `next` of the previous page.")]
 Id = Annotated[int, Meta(ge=1, le=_ROW_ID_MOST)]
 
@@ -139,9 +140,8 @@ class ApiCalls:
         tasks = await self._store.tasks.page(
             state=query.state, label=query.label, model=query.model, before=query.cursor, limit=query.limit + 1
         )
-        more = len(tasks) > query.limit
-        tasks = tasks[: query.limit]
-        return schemas.TaskPage(await task_views(self._store, tasks), tasks[-1].ref if more else None)
+        views = await views_that_fit(tasks[: query.limit], lambda some: task_views(self._store, some))
+        return schemas.TaskPage(views, views[-1].ref if len(tasks) > len(views) else None)
 
     async def get_task(self, asked: ApiRequest) -> object:
         ref = _task_ref(asked)
@@ -177,10 +177,12 @@ class ApiCalls:
         found = await self._store.callbacks.page(
             ref=query.ref, verdict=query.verdict, before=before, limit=query.limit + 1
         )
-        kept = found[: query.limit]
-        return schemas.CallbackPage(
-            [callback_view(it) for it in kept], str(kept[-1].id) if len(found) > len(kept) else None
-        )
+
+        async def make_views(some: list[StoredCallback]) -> list[schemas.CallbackView]:
+            return [callback_view(it) for it in some]
+
+        views = await views_that_fit(found[: query.limit], make_views)
+        return schemas.CallbackPage(views, str(views[-1].id) if len(found) > len(views) else None)
 
     async def get_callback(self, asked: ApiRequest) -> object:
         callback_id = _callback_id(asked)
@@ -202,9 +204,10 @@ class ApiCalls:
         )
         if not found and query.target is not None and not await self._store.notices.page(target=query.target, limit=1):
             self._check_target(query.target, "target")  # only now: a target that is gone may still have notices
-        page = found[: query.limit]
-        following = str(page[-1].id) if len(found) > len(page) else None
-        return schemas.NoticePage(await notice_views(self._store, self._parts.notify, page), following)
+        views = await views_that_fit(
+            found[: query.limit], lambda some: notice_views(self._store, self._parts.notify, some)
+        )
+        return schemas.NoticePage(views, str(views[-1].id) if len(found) > len(views) else None)
 
     async def test_notices(self, asked: ApiRequest) -> object:
         which: TargetTestRequest = asked.body

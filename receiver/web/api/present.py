@@ -1,4 +1,7 @@
-"""What the store has, as the API shows it. A page of tasks costs at most four further queries, however long it is."""
+"""What the store has, as the API shows it. Pages are bounded in bytes too: a task may have many long links."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -7,6 +10,29 @@ from receiver.core.types import Notice, Task
 from receiver.notify.dispatch import NoticeDispatcher
 from receiver.store import Attempt, Store
 from receiver.store.tables.callbacks import StoredCallback
+
+PAGE_BYTES = 1 << 20  # of JSON; a page ends before the view that would exceed them, unless that is its first
+_TURN_FIRST, _TURN_MOST = 4, 64  # how many views are made at once, so that few are made in vain
+
+Item = TypeVar("Item")
+View = TypeVar("View")
+
+
+async def views_that_fit(
+    items: Sequence[Item], make_views: Callable[[list[Item]], Awaitable[list[View]]], most: int = PAGE_BYTES
+) -> list[View]:
+    """The views of the first items, as many as fit into `most` bytes, and at least one."""
+    views: list[View] = []
+    size, turn = 0, _TURN_FIRST
+    while some := list(items[len(views) : len(views) + turn]):
+        for view in await make_views(some):
+            size += len(msgspec.json.encode(view))
+            if views and size > most:
+                return views
+            views.append(view)
+        turn = max(1, min(_TURN_MOST, (most - size) * len(views) // max(1, size)))
+    return views
+
 
 _headers = msgspec.json.Decoder(dict[str, str])
 

@@ -13,9 +13,10 @@ from starlette.types import Receive, Scope, Send
 from receiver.core.errors import RequestRefused, StoreError
 from receiver.store import Store
 from receiver.web.api.present import task_views
-from receiver.web.responses import problem_response
+from receiver.web.responses import problem_response, send_in_pieces
 
 STREAMS_MOST = 50
+TURN = 8  # tasks whose views are made at once
 KEEP_ALIVE_S = 15.0  # how often a comment is sent, so that proxies do not close a silent connection
 
 log = logging.getLogger(__name__)
@@ -57,9 +58,10 @@ class EventStreams:
                 await asyncio.wait({taking, *ends}, return_when=asyncio.FIRST_COMPLETED)
                 if any(end.done() for end in ends):
                     return
-                if refs := taking.result():
-                    await _send_chunk(send, await self._task_events(refs))
-                else:
+                refs = taking.result()
+                for at in range(0, len(refs), TURN):
+                    await self._send_events(send, refs[at : at + TURN])
+                if not refs:
                     await _send_chunk(send, b": still here\n\n")
                 taking = asyncio.create_task(listener.take_refs(KEEP_ALIVE_S))
         finally:
@@ -67,10 +69,11 @@ class EventStreams:
             for task in (taking, *ends):
                 task.cancel()
 
-    async def _task_events(self, refs: list[str]) -> bytes:
+    async def _send_events(self, send: Send, refs: list[str]) -> None:
         tasks = await self._store.tasks.get(refs)
-        views = await task_views(self._store, list(tasks.values()))
-        return b"".join(b"event: task\ndata: " + msgspec.json.encode(view) + b"\n\n" for view in views)
+        for view in await task_views(self._store, list(tasks.values())):
+            await _send_chunk(send, b"event: task\ndata: " + msgspec.json.encode(view) + b"\n\n")
+            await asyncio.sleep(0)  # as in `send_in_pieces`
 
 
 async def _wait_for_disconnect(receive: Receive) -> None:
@@ -79,4 +82,4 @@ async def _wait_for_disconnect(receive: Receive) -> None:
 
 
 async def _send_chunk(send: Send, text: bytes) -> None:
-    await send({"type": "http.response.body", "body": text, "more_body": True})
+    await send_in_pieces(send, text, more=True)

@@ -5,7 +5,10 @@ still served. What a request means, and its 408 and 413, are left to the applica
 """
 
 import asyncio
+import fcntl
 import re
+import sys
+import termios
 from collections import Counter
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -22,6 +25,8 @@ _IGNORED_UPGRADE = b"x-upgra"  # of the same length, so that nothing behind it m
 _HEAD_END = b"\r\n\r\n"
 TINY_CHUNK = 64  # a piece of a body with fewer bytes is tiny
 TINY_CHUNKS_MOST = 10_000  # in one body: each costs the event loop some microseconds
+READ_RATE_LEAST = 512  # bytes a second of an answer that a peer has to take
+LULL_MOST_S = 60.0  # without progress, after much of it
 PIPELINE_MOST = 16  # requests that wait behind the one being answered
 
 _END = b"content-length: 0\r\nconnection: close\r\n"
@@ -76,7 +81,8 @@ class BoundedProtocol(FastPathProtocol):
 
     1. For a head, from its first byte (the first head: from the connection), then for a body. Too late is cut off,
        unless an answer is still being made; the application answers 408 itself.
-    2. For the peer to read an answer. Too late is cut off.
+    2. For the peer to read some of an answer: the deadline begins anew with what it has taken, as long as that is at
+       least `READ_RATE_LEAST`. A slow but steady reader gets its answer; one that takes nothing is cut off.
     3. A head of more than `HEAD_MOST` bytes or `HEADERS_MOST` headers is 431, more than `PIPELINE_MOST` requests at
        once 429. Both end the connection. Trailers of a body are limited like a head and ignored.
     4. `Upgrade` is ignored, and the request answered as if it had none, since the parser would skip its body. One that
@@ -172,13 +178,32 @@ class BoundedProtocol(FastPathProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._stuck = self.loop.call_later(self.patience_s, self.transport.abort)
+        self._watch_reader(self.patience_s)
 
     def resume_writing(self) -> None:
         super().resume_writing()
         if self._stuck is not None:
             self._stuck.cancel()
             self._stuck = None
+
+    def _watch_reader(self, within_s: float) -> None:
+        self._stuck = self.loop.call_later(within_s, self._check_reader, within_s, self._untaken_bytes())
+
+    def _check_reader(self, within_s: float, before: int) -> None:
+        taken = before - self._untaken_bytes()
+        if taken < READ_RATE_LEAST * within_s:
+            self.transport.abort()
+        else:  # much at once, as between programs of one machine, lasts for a while
+            self._watch_reader(max(self.patience_s, min(taken / READ_RATE_LEAST, LULL_MOST_S)))
+
+    def _untaken_bytes(self) -> int:
+        """What the peer has not acknowledged: our buffer, and the kernel's."""
+        connected: Any = self.transport.get_extra_info("socket")
+        try:
+            waiting = fcntl.ioctl(connected.fileno(), termios.TIOCOUTQ, bytes(4))
+        except OSError:
+            waiting = b""
+        return int(self.transport.get_write_buffer_size()) + int.from_bytes(waiting, sys.byteorder)
 
     def send_400_response(self, msg: str) -> None:
         """What uvicorn calls when the parser stops, which may be our own refusal."""
