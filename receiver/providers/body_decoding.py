@@ -25,7 +25,7 @@ class DecodedBody(Struct, frozen=True, gc=False):
 
 def decode_body(body: bytes) -> DecodedBody | None:
     """The JSON object of a body, or None. Never raises."""
-    if not body[:16].lstrip().startswith((b"{", b"[", b'"')):
+    if not body.lstrip().startswith((b"{", b"[", b'"')):
         unpacked = unpack(body, UNPACKED_MOST) if len(body) <= UNPACKED_MOST else body
         if unpacked is None:
             return None

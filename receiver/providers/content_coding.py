@@ -6,7 +6,7 @@ Never more than `most` bytes come out, whatever goes in.
 import zlib
 
 _GZIP = b"\x1f\x8b\x08"
-_DEFLATE = 8  # the method, in the first byte of a zlib body
+_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS  # by the first bytes, which zlib checks
 _LAYERS_MOST = 3  # one inside the other
 _MEMBERS_MOST = 64  # one after the other in one body
 
@@ -19,21 +19,11 @@ def unpack(body: bytes, most: int, coding: str = "") -> bytes | None:
     """
     unpacked: bytes | None = body
     for _ in range(_LAYERS_MOST):
-        if body.startswith(_GZIP):
-            unpacked = _inflate(body, zlib.MAX_WBITS | 16, most)
-        elif _is_zlib(body):
-            unpacked = _inflate(body, zlib.MAX_WBITS, most)
-        if unpacked is None or unpacked == body:
-            break
-        body = unpacked
-    if unpacked is not None and "deflate" in coding.lower() and body.lstrip()[:1] not in (b"{", b"[", b'"'):
-        unpacked = _inflate(body, -zlib.MAX_WBITS, most)
+        if unpacked is not None:
+            unpacked = _inflate(unpacked, _GZIP_OR_ZLIB, most)
+    if unpacked is not None and "deflate" in coding.lower() and unpacked.lstrip()[:1] not in (b"{", b"[", b'"'):
+        unpacked = _inflate(unpacked, -zlib.MAX_WBITS, most)
     return unpacked if unpacked is not None and len(unpacked) <= most else None
-
-
-def _is_zlib(body: bytes) -> bool:
-    """Whether a body begins as zlib's format does; some plain texts do too, but no JSON and no HTML."""
-    return len(body) > 2 and body[0] & 15 == _DEFLATE and body[0] >> 4 <= 7 and (body[0] << 8 | body[1]) % 31 == 0
 
 
 def _inflate(body: bytes, wbits: int, most: int) -> bytes | None:

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from receiver.providers.body_decoding import UNPACKED_MOST, as_object, decode_body, decode_text
+from receiver.providers.body_decoding import UNPACKED_MOST, DecodedBody, as_object, decode_body, decode_text
 
 OBJECT = {"id": "a"}
 PLAIN = json.dumps(OBJECT).encode()
@@ -70,6 +70,11 @@ def test_a_text_that_is_json_is_decoded_and_any_other_value_stays(value: object,
     assert decode_text(value) == decoded
 
 
+def test_what_was_found_never_changes_and_costs_the_garbage_collector_nothing() -> None:
+    config = DecodedBody.__struct_config__
+    assert (config.frozen, config.gc) == (True, False)
+
+
 # -- packed --
 
 
@@ -78,6 +83,13 @@ def test_a_packed_body_may_have_four_mebibytes() -> None:
     padding = b" " * (UNPACKED_MOST - len(PLAIN))
     assert decode_body(gzip.compress(PLAIN + padding)) is not None
     assert decode_body(gzip.compress(PLAIN + padding + b" ")) is None
+
+
+@pytest.mark.parametrize(("length", "read"), [(UNPACKED_MOST, True), (UNPACKED_MOST + 1, False)])
+def test_and_as_many_before_it_is_unpacked(length: int, read: bool) -> None:
+    packed = gzip.compress(PLAIN)
+    padded = packed + b"\0" * (length - len(packed))
+    assert (decode_body(padded) is not None) is read
 
 
 def test_a_plain_body_may_have_more() -> None:
@@ -105,6 +117,7 @@ def test_a_field_without_an_object_is_passed_over() -> None:
     assert found.value == OBJECT
     assert decode_body(form(other=json.dumps(OBJECT))) is None
     assert decode_body(form(payload="words")) is None
+    assert decode_body(b"words and&" + form(payload=json.dumps(OBJECT))) is None, "it does not begin like a form"
 
 
 @pytest.mark.parametrize(("others", "read"), [(63, True), (64, False)])

@@ -68,3 +68,9 @@ def test_a_member_that_was_cut_short_leaves_the_body_packed() -> None:
 @pytest.mark.parametrize("start", [b"{", b"[", b'"', b"  {"])
 def test_a_body_that_begins_like_json_is_not_unpacked_whatever_its_header_says(start: bytes) -> None:
     assert unpack(start + b"...", MOST, "deflate") == start + b"..."
+
+
+@pytest.mark.parametrize("text", [b"{0a! ", b"[0a! ", b" {0a! "])
+def test_even_a_text_that_could_be_deflated_is_left_as_it_is_if_it_begins_like_json(text: bytes) -> None:
+    assert zlib.decompressobj(wbits=-zlib.MAX_WBITS).decompress(text.lstrip())
+    assert unpack(text, MOST, "deflate") == text
