@@ -91,6 +91,7 @@ class RetentionPruner:
         self._metrics = metrics or Metrics()
         self._stored_check: ClockCheck | None = None
         self._leaps = 0  # reported
+        self._record_again_at = 0  # when the store may take the clock's check again
         self._keep = keep
         self._alone = alone
         self._next_at = policy.started_at + FIRST_MS
@@ -299,12 +300,15 @@ class RetentionPruner:
         )
 
     async def _record_clock(self, now: int) -> None:
-        """Store what is known of the clock, and report a new leap. If the store fails, the next turn tries again."""
+        """Store what is known of the clock, and report a new leap. If the store fails, try again in a minute."""
         self._watch.trusted_now()
         check = self._watch.check
         if check == self._stored_check or (self._alone and not check.leap_ms):
             return
+        if is_paused(self._record_again_at, now, AGAIN_MS):
+            return
         leapt = check.leaps - self._leaps
+        self._record_again_at = now + AGAIN_MS
         with contextlib.suppress(StoreError):
             async with self._store.write() as tx:
                 await tx.clock.save(check)
@@ -318,7 +322,7 @@ class RetentionPruner:
                         self._policy,
                         now,
                     )
-            self._stored_check, self._leaps = check, check.leaps
+            self._stored_check, self._leaps, self._record_again_at = check, check.leaps, 0
             if leapt:
                 self._metrics.count_clock_leaps(leapt)
                 log.error("the clock leapt %s", leap_text(check.leap_ms), extra={"action": "clock.leap"})
