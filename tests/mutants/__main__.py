@@ -22,7 +22,8 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 COPIES = ROOT / ".mutants"
 PYTEST = (sys.executable, "-m", "pytest", "-q", "-x", "--tb=no")
-PLUGINS = ("-p", "no:cacheprovider", "-p", "_hypothesis_pytestplugin")
+# conftest.py costs more than these tests themselves; `ci` is Hypothesis's own profile of the same settings.
+PLUGINS = ("--noconftest", "-p", "no:cacheprovider", "-p", "_hypothesis_pytestplugin", "--hypothesis-profile=ci")
 TIMEOUT_S = 60  # ends the tests of a change that makes a loop endless; it counts as noticed
 
 # A comparison turned or moved by one, a condition negated, a branch swapped, a number one more or less, a sum made a
