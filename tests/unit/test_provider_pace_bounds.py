@@ -87,3 +87,48 @@ def test_of_two_pauses_the_later_counts() -> None:
     assert both.paused_until(NOW) == NOW + 9
     assert both.paused_until(NOW + 9) is None
     assert replace(both, busy_until=NOW + 11).paused_until(NOW) == NOW + 11
+
+
+# -- a provider that cannot be reached --
+
+
+def test_at_first_no_request_has_failed() -> None:
+    pace = ProviderPace()
+    assert (pace.failures, pace.failed_at, pace.down_until) == (0, 0, 0)
+    assert not pace.is_down(NOW)
+
+
+def test_a_request_that_could_not_be_sent_pauses_the_others_for_a_second_then_for_two() -> None:
+    once = PACE.after(Signal.NOT_SENT, sent_at=NOW, now=NOW)
+    assert (once.failures, once.failed_at, once.down_until) == (1, NOW, NOW + 1_000)
+    twice = once.after(Signal.NOT_SENT, sent_at=NOW + 1_000, now=NOW + 1_000)
+    assert (twice.failures, twice.down_until) == (2, NOW + 3_000)
+    assert PACE.after(Signal.NOT_SENT, sent_at=NOW, now=NOW, jitter=0.0).down_until == NOW + 900
+
+
+@pytest.mark.parametrize(("failed_at", "failures"), [(-1, 2), (0, 1), (5, 1), (9, 1), (10, 2)])
+def test_requests_that_were_under_way_together_fail_once(failed_at: int, failures: int) -> None:
+    """The request went out at 0 and failed at 9; a failure later than that is of a clock that was set back."""
+    failed = replace(PACE, failures=1, failed_at=NOW + failed_at)
+    assert failed.after(Signal.NOT_SENT, sent_at=NOW, now=NOW + 9).failures == failures
+
+
+@pytest.mark.parametrize(("sent_at", "down"), [(NOW - 1, True), (NOW, True), (NOW + 1, False)])
+@pytest.mark.parametrize("signal", [Signal.FINE, Signal.NOTHING, Signal.BUSY])
+def test_any_answer_to_a_later_request_shows_that_the_provider_is_reached_again(
+    signal: Signal, sent_at: int, down: bool
+) -> None:
+    failed = replace(PACE, failures=2, failed_at=NOW, down_until=NOW + 2_000)
+    after = failed.after(signal, sent_at=sent_at, now=NOW + 2)
+    assert after.is_down(NOW + 2) is down
+    assert (after.failures, after.down_until) == ((2, NOW + 2_000) if down else (0, 0))
+
+
+def test_a_pause_of_more_than_two_minutes_was_set_by_another_clock() -> None:
+    failed = replace(PACE, failures=1, down_until=NOW + 120_000)
+    assert failed.is_down(NOW)
+    assert not failed.is_down(NOW - 1)
+    assert not failed.is_down(NOW + 120_000)
+    assert not replace(failed, failures=0).is_down(NOW)
+    assert failed.paused_until(NOW) == NOW + 120_000
+    assert failed.probing_again(NOW, 60_000).paused_until(NOW) == NOW + 60_000

@@ -10,6 +10,7 @@ from receiver.core.types import (
     Callback,
     ConfirmMode,
     Ending,
+    HintNote,
     Image,
     MessageStyle,
     Notice,
@@ -17,12 +18,15 @@ from receiver.core.types import (
     NoticeState,
     Outcome,
     OutcomeShape,
+    OutcomeSource,
     Policy,
     PollReply,
     PollResult,
     Report,
     Retention,
     Send,
+    SubmitAnswer,
+    SubmitResult,
     Target,
     Task,
     TaskOrigin,
@@ -75,11 +79,44 @@ def test_an_outcome_ends_its_task_unless_it_is_a_completion_without_a_picture(
     assert says(ending, images=images).is_terminal is ends
 
 
+@pytest.mark.parametrize(
+    ("ending", "images", "doubt", "why"),
+    [
+        (Ending.RUNNING, (), "it has no status", None),
+        (Ending.COMPLETED, (), None, "no picture was found in it"),
+        (Ending.COMPLETED, (), "its link is too long", "its link is too long"),
+        (Ending.COMPLETED, PICTURES, "it has no status", "it has no status"),
+        (Ending.COMPLETED, PICTURES, None, None),
+        (Ending.FAILED, (), "it has no status", "it has no status"),
+        (Ending.FAILED, (), None, None),
+    ],
+)
+def test_an_end_is_doubted_for_its_own_doubt_or_for_lack_of_pictures(
+    ending: Ending, images: tuple[Image, ...], doubt: str | None, why: str | None
+) -> None:
+    outcome = says(ending, images=images, doubt=doubt)
+    assert outcome.says_end is (ending is not Ending.RUNNING)
+    assert outcome.why_doubted == why
+    assert outcome.is_terminal is (outcome.says_end and why is None)
+
+
+def test_a_note_of_a_hint_is_stored_with_what_it_says_and_nothing_else() -> None:
+    note = HintNote("", OutcomeSource.POLL)
+    assert msgspec.json.encode(note) == b'{"status":"","source":"poll"}'
+
+
+def test_a_refusal_is_of_all_tasks_unless_its_words_allow_for_another_reading() -> None:
+    answer = SubmitAnswer(SubmitResult.UNAUTHORIZED, "403")
+    assert (answer.may_be_own, answer.cause, answer.outcome) == (False, None, None)
+
+
 def test_a_new_task_is_queued_and_nothing_has_been_counted_yet() -> None:
     task = Task(ref="r", created_at=NOW, provider="p")
     assert (task.state, task.origin) == (TaskState.QUEUED, TaskOrigin.SUBMITTED)
     counts = (task.tries, task.claim, task.polls, task.poll_step, task.kept, task.kept_bytes, task.archive_tries)
     assert counts == (0,) * 7
+    assert (task.refusals, task.kept_ends, task.kept_ends_bytes) == (0,) * 3
+    assert (task.candidates, task.denied) == ((), ())
     assert (task.poll_only, task.unsure, task.confirmed) == (False, False, True)
     unknown = {name for name in Task.__struct_fields__ if getattr(task, name) is None}
     assert {"task_id", "held_by", "submitted_at", "due_at", "poll_at", "hint", "hint_step", "archive"} <= unknown
