@@ -80,6 +80,8 @@ async def listening(meet: Behave) -> AsyncIterator[int]:
             await meet(reader, writer)
         except asyncio.CancelledError:
             writer.transport.abort()
+        finally:
+            writer.close()
 
     server = await asyncio.start_server(take, "127.0.0.1", 0)
     try:

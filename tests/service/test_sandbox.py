@@ -15,6 +15,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from kit.live_service import PATIENCE_S
 from receiver.sandbox import CallbackBody, Fate, Sandbox, SandboxOptions, open_sandbox, serve_sandbox
 from receiver.sandbox.fates import draw_fate
 from receiver.sandbox.pictures import draw_landscape as draw_picture
@@ -60,7 +61,10 @@ async def inbox() -> AsyncIterator[Inbox]:
 async def sandboxed(*script: Fate, **options: Any) -> AsyncIterator[tuple[Sandbox, httpx.AsyncClient]]:
     defaults: dict[str, Any] = {"latency_s": 0.0, "callback_retry_s": (0.0, 0.0, 0.0), "script": script}
     chosen = SandboxOptions(**(defaults | options))
-    async with open_sandbox(chosen) as sandbox, httpx.AsyncClient(base_url=sandbox.url, trust_env=False) as client:
+    async with (
+        open_sandbox(chosen) as sandbox,
+        httpx.AsyncClient(base_url=sandbox.url, trust_env=False, timeout=PATIENCE_S) as client,
+    ):
         yield sandbox, client
 
 

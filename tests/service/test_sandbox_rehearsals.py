@@ -12,6 +12,7 @@ from urllib.parse import parse_qs
 import httpx
 import pytest
 
+from kit.live_service import PATIENCE_S
 from kit.provider_server import hang, listening
 from receiver.sandbox import CallbackBody, Fate, PictureCoding, Sandbox, SandboxOptions, open_sandbox, pictures
 from receiver.sandbox.fates import draw_coding, draw_fate, refuses_poll
@@ -75,7 +76,7 @@ async def rehearsing(*script: Fate, clock: Any = None, **options: Any) -> AsyncI
     more = {"clock": clock} if clock else {}
     async with (
         open_sandbox(SandboxOptions(**(defaults | options)), report=lines.append, **more) as sandbox,
-        httpx.AsyncClient(base_url=sandbox.url, trust_env=False) as client,
+        httpx.AsyncClient(base_url=sandbox.url, trust_env=False, timeout=PATIENCE_S) as client,
     ):
         yield Rehearsal(sandbox, client, lines)
 

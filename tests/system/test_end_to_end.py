@@ -54,7 +54,7 @@ def callback_url(provider: Sandbox) -> str:
 async def post(url: str, body: object) -> httpx.Response:
     """A callback of one's own making."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S) as client:
         return await client.post(url, content=content)
 
 
@@ -205,7 +205,7 @@ async def test_a_url_minted_offline_with_the_key_gets_its_ping(tmp_path: Path) -
 
 async def _submit_ourselves(provider: Sandbox, callback: str) -> dict[str, Any]:
     body = {"model": "midjourney_outpaint", "input": [{"params": {**OUTPAINT, "callback": callback}}]}
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S) as client:
         answer = await client.post(
             f"{provider.url}/model/v1/generation", json=body, headers={"Authorization": "Bearer another"}
         )

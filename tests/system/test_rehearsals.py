@@ -58,7 +58,7 @@ async def test_the_command_prints_a_line_for_each_submission_and_callback(tmp_pa
         assert process.stderr is not None
         async with asyncio.timeout(PATIENCE_S):
             url = (await process.stderr.readline()).decode().split()[4]
-            async with httpx.AsyncClient(trust_env=False) as client:
+            async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S) as client:
                 params = OUTPAINT | {"callback": "http://127.0.0.1:1/callbacks/a-secret-token"}
                 body = {"model": "midjourney_outpaint", "input": [{"params": params}]}
                 answer = await client.post(url, json=body, headers={"Authorization": "Bearer any"})
