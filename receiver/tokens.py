@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 _MAC_BYTES = 24  # 192 bits: no base64 padding, so a MAC has only one spelling
-_UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+REF_PATTERN = "[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+_UUID7 = re.compile(REF_PATTERN)
 
 
 class MacPurpose(StrEnum):

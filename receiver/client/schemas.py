@@ -1,17 +1,58 @@
 """The types of our HTTP API: `web` writes them, `client` reads them. Times are RFC 3339, money is text."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from receiver.core.hints import describe_hint
-from receiver.core.types import ArchiveState, HintNote, Image, ImageCopy, Notice, Task, Usage
+from receiver.core.pacing import WaitReason
+from receiver.core.types import (
+    ArchiveState,
+    Ending,
+    HintNote,
+    HoldReason,
+    Image,
+    ImageCopy,
+    Notice,
+    NoticeEvent,
+    NoticeState,
+    OutcomeSource,
+    Task,
+    TaskOrigin,
+    TaskState,
+    Usage,
+    Verdict,
+)
 
 IMAGES_PREFIX = "/images/"
+KEY_MOST = 200  # characters of an Idempotency-Key
+LABEL_MOST = 200  # and of every other text that names something
+WITHOUT_NUL = "^[^\\u0000]*$"
+
+
+def _says(**schema: object) -> Meta:
+    """What the OpenAPI document says of a type besides what msgspec checks."""
+    return Meta(extra_json_schema=schema)
+
+
+def _one_of(words: Iterable[str]) -> Meta:
+    return _says(enum=list(words))  # not checked here: a client takes the words of a newer service
+
+
+Ref = Annotated[str, _says(format="uuid")]
+Time = Annotated[str, _says(format="date-time")]
+Count = Annotated[int, _says(minimum=0)]
+ShortText = Annotated[str, _says(minLength=1, maxLength=LABEL_MOST, pattern=WITHOUT_NUL)]
+Key = Annotated[str, Meta(min_length=1, max_length=KEY_MOST)]
+TargetName = Annotated[str, _says(**{"$ref": "#/components/schemas/TargetName"})]
+State = Annotated[str, _one_of(TaskState)]
+Event = Annotated[str, _one_of(NoticeEvent)]
+OutboxState = Annotated[str, _one_of(NoticeState)]
+Source = Annotated[str, _one_of(OutcomeSource)]
 
 
 class NewTask(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -19,12 +60,12 @@ class NewTask(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
 
     model: str
     params: dict[str, Any] = {}
-    label: str | None = None
-    targets: tuple[str, ...] | None = None
+    label: ShortText | None = None
+    targets: Annotated[tuple[TargetName, ...], _says(minItems=1)] | None = None
     poll_only: bool = False
     allow_permutations: bool = False
-    wait_for: Any = None
-    idempotency_key: str | None = None
+    wait_for: Annotated[Any, _says(type="null", description="Not available yet.")] = None
+    idempotency_key: Key | None = None
 
 
 class ErrorView(Struct, frozen=True):
@@ -43,23 +84,23 @@ class ImageView(Struct, frozen=True):
     its content.
     """
 
-    image_no: int
+    image_no: Count
     type: str
     url: str
     job_id: str | None = None
-    archived: str | None = None
-    width: int | None = None
-    height: int | None = None
-    archive: str | None = None
+    archived: Annotated[str, _says(format="uri-reference")] | None = None
+    width: Count | None = None
+    height: Count | None = None
+    archive: Annotated[str, _one_of(ArchiveState)] | None = None
     archive_error: str | None = None
-    archive_at: str | None = None
+    archive_at: Time | None = None
     media_type: str | None = None
 
 
 class UsageView(Struct, frozen=True):
     """What a task cost: `cost` in USD as text."""
 
-    cost: str | None
+    cost: Annotated[str, _says(pattern="^[0-9.E+-]+$")] | None
     discount: float | None
 
 
@@ -67,9 +108,9 @@ class TaskNotice(Struct, frozen=True):
     """A notice as part of its task."""
 
     target: str
-    event: str
-    state: str
-    attempts: int
+    event: Event
+    state: OutboxState
+    attempts: Count
     error: str | None
 
 
@@ -81,9 +122,9 @@ class HintView(Struct, frozen=True):
     """
 
     status: str
-    ending: str | None
+    ending: Annotated[str, _one_of(Ending)] | None
     doubt: str | None
-    source: str
+    source: Source
     callback_id: int | None
     text: str
 
@@ -91,22 +132,22 @@ class HintView(Struct, frozen=True):
 class TaskView(Struct, frozen=True):
     """A task. `hint` is what was heard of its end, if that did not settle it."""
 
-    ref: str
+    ref: Ref
     task_id: str | None
     model: str | None
     params: dict[str, Any]
     label: str | None
-    state: str
+    state: State
     unsure: bool
-    settled_by: str | None
+    settled_by: Source | None
     confirmed: bool
-    origin: str
-    held_by: str | None
-    created_at: str
-    submitted_at: str | None
-    settled_at: str | None
+    origin: Annotated[str, _one_of(TaskOrigin)]
+    held_by: Annotated[str, _one_of(HoldReason)] | None
+    created_at: Time
+    submitted_at: Time | None
+    settled_at: Time | None
     progress: float | None
-    polls: int
+    polls: Count
     images: list[ImageView]
     error: ErrorView | None
     usage: UsageView | None
@@ -146,22 +187,22 @@ class BatchItem(Struct, frozen=True, omit_defaults=True):
 class CallbackUrlView(Struct, frozen=True):
     """A minted callback URL."""
 
-    ref: str
-    callback_url: str
+    ref: Ref
+    callback_url: Annotated[str, _says(format="uri")]
 
 
 class CallbackView(Struct, frozen=True):
     """A callback as it arrived. A single one has its body: `body`, or `body_base64` if it is not UTF-8."""
 
     id: int
-    ref: str
-    received_at: str
-    verdict: str
-    size: int
+    ref: Ref
+    received_at: Time
+    verdict: Annotated[str, _one_of(Verdict)]
+    size: Count
     replay_of: int | None
     headers: dict[str, str]
     body: str | None = None
-    body_base64: str | None = None
+    body_base64: Annotated[str, _says(contentEncoding="base64")] | None = None
 
 
 class CallbackPage(Struct, frozen=True):
@@ -174,15 +215,15 @@ class CallbackPage(Struct, frozen=True):
 class VerdictView(Struct, frozen=True, omit_defaults=True):
     """The verdict on a callback."""
 
-    verdict: str
-    ref: str | None = None
+    verdict: Annotated[str, _one_of(Verdict)]
+    ref: Ref | None = None
 
 
 class AttemptView(Struct, frozen=True):
     """One try to send a notice: how long it took, and why it failed, if it did."""
 
-    at: str
-    duration_ms: int
+    at: Time
+    duration_ms: Count
     error: str | None
 
 
@@ -194,19 +235,19 @@ class NoticeView(Struct, frozen=True):
     """
 
     id: int
-    ref: str | None
+    ref: Ref | None
     target: str
-    event: str
-    state: str
-    attempts: int
+    event: Event
+    state: OutboxState
+    attempts: Count
     error: str | None
-    created_at: str
-    due_at: str
-    sent_at: str | None
+    created_at: Time
+    due_at: Time
+    sent_at: Time | None
     text: str | None  # the text of an attention notice
     history: tuple[AttemptView, ...] = ()
-    waits_for: str | None = None
-    waits_until: str | None = None
+    waits_for: Annotated[str, _one_of(WaitReason)] | None = None
+    waits_until: Time | None = None
     label: str | None = None  # of its task
 
 
@@ -220,7 +261,7 @@ class NoticePage(Struct, frozen=True):
 class RedrivenView(Struct, frozen=True):
     """How many notices were made due again."""
 
-    redriven: int
+    redriven: Count
 
 
 class PruneView(Struct, frozen=True):
@@ -239,9 +280,9 @@ class TrialView(Struct, frozen=True):
     target: str
     ok: bool
     error: str | None
-    duration_ms: int
+    duration_ms: Count
     advice: str | None = None
-    picture: str | None = None
+    picture: Annotated[str, _one_of(("attached", "linked"))] | None = None
     no_picture: str | None = None
     note: str | None = None
 

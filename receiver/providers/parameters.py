@@ -14,6 +14,8 @@ from receiver.core.errors import RequestRefused
 
 INVALID = "invalid_parameter"  # our code for a fault without a code of the provider's
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_WITHOUT_NUL = "^[^\\u0000]*$"
+_NOT_BLANK = r"^[^\u0000]*[^\s\u0000\u001c-\u001f\u0085][^\u0000]*$"  # what Python calls blank, in every dialect
 _TASK_ID = re.compile("[0-9a-z]{20}")  # the provider's task ids, e.g. d758n65e878c73cmdg20; job ids are longer
 
 
@@ -27,6 +29,10 @@ class ModelParam(Struct, frozen=True, kw_only=True):
 
     def parse_value(self, value: object) -> object:
         """The value in canonical form. Raises `RequestRefused` if it is not allowed."""
+        raise NotImplementedError
+
+    def describe_value(self) -> dict[str, object]:
+        """What `parse_value` takes, as JSON Schema."""
         raise NotImplementedError
 
     def is_absent(self, value: object) -> bool:
@@ -54,6 +60,10 @@ class TextParam(ModelParam, frozen=True, kw_only=True):
         """A required text that is blank counts as not sent, as it does for the provider."""
         return value is None or (self.required and isinstance(value, str) and not value.strip())
 
+    def describe_value(self) -> dict[str, object]:
+        described = {"type": "string", "minLength": self.least, "maxLength": self.most}
+        return described | {"pattern": _NOT_BLANK if self.required else _WITHOUT_NUL}
+
     def parse_value(self, value: object) -> str:
         if not isinstance(value, str):
             raise self.invalid_error("text")
@@ -71,14 +81,19 @@ class TextParam(ModelParam, frozen=True, kw_only=True):
 
 
 class IntegerParam(ModelParam, frozen=True, kw_only=True):
-    """An integer from `least` to `most`, sent as a JSON integer: not 1.0, not "1", not true."""
+    """An integer from `least` to `most`, sent as a JSON number: not "1", not true. 1.0 is 1, as JSON Schema has it."""
 
     least: int
     most: int
 
+    def describe_value(self) -> dict[str, object]:
+        return {"type": "integer", "minimum": self.least, "maximum": self.most}
+
     def parse_value(self, value: object) -> int:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
         if not isinstance(value, int) or isinstance(value, bool) or not self.least <= value <= self.most:
-            raise self.invalid_error(f"a whole number from {self.least} to {self.most}, sent as a JSON integer")
+            raise self.invalid_error(f"a whole number from {self.least} to {self.most}, sent as a JSON number")
         return value
 
 
@@ -87,6 +102,9 @@ class NumberParam(ModelParam, frozen=True, kw_only=True):
 
     least: float
     most: float
+
+    def describe_value(self) -> dict[str, object]:
+        return {"type": "number", "minimum": self.least, "maximum": self.most}
 
     def parse_value(self, value: object) -> float:
         # NaN compares as false, and infinity is out of every range.
@@ -99,6 +117,9 @@ class UrlParam(ModelParam, frozen=True, kw_only=True):
     """An absolute http or https URL of up to `most` characters."""
 
     most: int = 2048
+
+    def describe_value(self) -> dict[str, object]:
+        return {"type": "string", "format": "uri", "pattern": "^https?://", "maxLength": self.most}
 
     def parse_value(self, value: object) -> str:
         if not isinstance(value, str) or len(value) > self.most or not _is_http(value):
@@ -114,6 +135,20 @@ class Model(Struct, frozen=True, kw_only=True):
     callback: UrlParam  # not one of the fields: only we set it
     failed_code: str
     unavailable_code: str
+
+    def describe_params(self) -> dict[str, object]:
+        """What `parse_params` takes, as JSON Schema. Null is as good as absent."""
+        return {
+            "type": "object",
+            "properties": {
+                field.name: field.describe_value()
+                if field.required
+                else {"anyOf": [field.describe_value(), {"type": "null"}]}
+                for field in self.fields
+            },
+            "required": [field.name for field in self.fields if field.required],
+            "additionalProperties": False,
+        }
 
     def parse_params(self, params: Mapping[str, object]) -> dict[str, object]:
         """The declared fields of `params` in declared order and canonical form. Other keys are ignored.

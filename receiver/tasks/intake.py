@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 from msgspec.structs import replace
 
-from receiver.client.schemas import NewTask
+from receiver.client.schemas import KEY_MOST, LABEL_MOST, NewTask
 from receiver.core.errors import ReceiverError, RequestRefused
 from receiver.core.hints import allow_id, drop_candidate, next_id
 from receiver.core.submissions import without_refusal
@@ -21,8 +21,6 @@ from receiver.store import Store, Topic, Tx
 from receiver.telemetry.metrics import Metrics
 from receiver.tokens import Ring, new_ref
 
-KEY_MOST = 200  # characters
-LABEL_MOST = 200
 _NOT_YET = ("wait_for",)
 
 

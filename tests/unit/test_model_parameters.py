@@ -47,11 +47,15 @@ def test_a_blank_job_id_is_a_missing_one(blank: str) -> None:
     assert refusal(lambda: check_params(OUTPAINT, GOOD | {"jobId": blank})).code == "004007001"
 
 
-@pytest.mark.parametrize("value", [-1, 4, 10**400, 1.0, 0.0, "1", True, False, [], {}])
+@pytest.mark.parametrize("value", [-1, 4, 10**400, 1.5, float("nan"), float("inf"), "1", True, False, [], {}])
 def test_an_image_number_is_an_integer_from_0_to_3_and_nothing_like_it(value: object) -> None:
     refused = refusal(lambda: check_params(OUTPAINT, GOOD | {"imageNo": value}))
     assert (refused.code, refused.field) == ("004007003", "imageNo")
-    assert "JSON integer" in str(refused)
+    assert "JSON number" in str(refused)
+
+
+def test_a_whole_number_is_an_integer_however_it_is_written() -> None:
+    assert check_params(OUTPAINT, GOOD | {"imageNo": 2.0}) == check_params(OUTPAINT, GOOD | {"imageNo": 2})
 
 
 @pytest.mark.parametrize(

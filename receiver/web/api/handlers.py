@@ -13,7 +13,7 @@ from receiver.core.errors import RequestRefused, StaleUpdate, StoreUnavailable
 from receiver.core.types import NoticeState, Task, TaskState, Verdict
 from receiver.service.wiring import ServiceParts
 from receiver.store.tables.callbacks import StoredCallback
-from receiver.tokens import is_ref
+from receiver.tokens import REF_PATTERN, is_ref
 from receiver.web.api import openapi
 from receiver.web.api.operations import ApiRequest, Operation, decode_body
 from receiver.web.api.present import callback_view, notice_views, task_views, views_that_fit
@@ -24,47 +24,59 @@ from receiver.web.responses import json_response
 
 REDRIVE_TURN = 200  # rows in one transaction
 REDRIVE_TURNS = 50
-_ROW_ID_MOST = 2**63 - 1  # the largest integer that a column holds
+_ROW_ID_MOST = 2**53 - 1  # the largest that every reader of JSON keeps exact; no database has as many rows
+_ROW_ID_DIGITS = 18  # what fits a column, whatever they are
 
 Limit = Annotated[int, Meta(ge=1, le=200, description="The most to return. A page of long views may be shorter.")]
-Cursor = Annotated[str, Meta(description="The `next` of the previous page.")]
-Id = Annotated[int, Meta(ge=1, le=_ROW_ID_MOST)]
+Text = Annotated[str, Meta(extra_json_schema={"pattern": schemas.WITHOUT_NUL})]
+_NEXT = "The `next` of the previous page."
+TaskCursor = Annotated[str, Meta(description=_NEXT, extra_json_schema={"pattern": f"^{REF_PATTERN}$"})]
+RowCursor = Annotated[str, Meta(description=_NEXT, extra_json_schema={"pattern": f"^[0-9]{{1,{_ROW_ID_DIGITS}}}$"})]
+KnownTarget = Annotated[schemas.TargetName, Meta(description="A former target that still has notices is known, too.")]
+_BATCH_ITEM = {
+    "anyOf": [
+        {"$ref": "#/components/schemas/NewTask"},
+        {"description": "Whatever else: refused by itself, as its `BatchItem` in the answer says."},
+    ]
+}
+# Read as a float, since 7.0 is an integer for JSON Schema, and for the tools that make requests from the document.
+Id = Annotated[float, Meta(ge=1, le=_ROW_ID_MOST, multiple_of=1, extra_json_schema={"type": "integer"})]
 
 
 class TaskFilter(Struct, frozen=True, forbid_unknown_fields=True):
     """Which tasks to list."""
 
     state: TaskState | None = None
-    label: str | None = None
-    model: str | None = None
+    label: Text | None = None
+    model: Text | None = None
     limit: Limit = 50
-    cursor: Cursor | None = None
+    cursor: TaskCursor | None = None
 
 
 class CallbackFilter(Struct, frozen=True, forbid_unknown_fields=True):
     """Which callbacks to list."""
 
-    ref: str | None = None
+    ref: Text | None = None
     verdict: Verdict | None = None
     limit: Limit = 50
-    cursor: Cursor | None = None
+    cursor: RowCursor | None = None
 
 
 class NoticeFilter(Struct, frozen=True, forbid_unknown_fields=True):
     """Which notices to list."""
 
     state: NoticeState | None = None
-    target: str | None = None
-    ref: str | None = None
+    target: KnownTarget | None = None
+    ref: Text | None = None
     limit: Limit = 50
-    cursor: Cursor | None = None
+    cursor: RowCursor | None = None
 
 
 class NewTaskList(Struct, frozen=True, forbid_unknown_fields=True):
     """Tasks to queue. Each is accepted or refused on its own."""
 
     tasks: Annotated[
-        list[Annotated[Raw, Meta(extra_json_schema={"$ref": "#/components/schemas/NewTask"})]],
+        list[Annotated[Raw, Meta(extra_json_schema=_BATCH_ITEM)]],
         Meta(min_length=1, max_length=100),
     ]
 
@@ -72,15 +84,15 @@ class NewTaskList(Struct, frozen=True, forbid_unknown_fields=True):
 class NewCallbackUrl(Struct, frozen=True, forbid_unknown_fields=True):
     """A callback URL for a submission made elsewhere."""
 
-    label: str | None = None
-    model: str | None = None
-    task_id: str | None = None
+    label: schemas.ShortText | None = None
+    model: schemas.ShortText | None = None
+    task_id: schemas.ShortText | None = None
 
 
 class TaskIdPatch(Struct, frozen=True, forbid_unknown_fields=True):
     """The provider's id of a task, set afterwards."""
 
-    task_id: str
+    task_id: schemas.ShortText
 
 
 class ReplayRequest(Struct, frozen=True, forbid_unknown_fields=True):
@@ -94,13 +106,13 @@ class RedriveRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
     target: str | None = None
     ids: Annotated[list[Id], Meta(min_length=1, max_length=200)] | None = None
-    to: str | None = None
+    to: schemas.TargetName | None = None
 
 
 class TargetTestRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """Which target to send a sample to."""
 
-    target: str
+    target: schemas.TargetName
 
 
 class ApiCalls:
@@ -222,11 +234,12 @@ class ApiCalls:
         targets = [which.target] if which.target is not None else None
         if targets is None and which.to is None:  # notices to a target that is gone would wait for ever
             targets = [target.name for target in self._parts.policy.targets]
+        ids = None if which.ids is None else [int(it) for it in which.ids]
         total = 0
         for _ in range(REDRIVE_TURNS):
             async with self._store.write() as tx:
                 count = await tx.notices.redrive(
-                    self._parts.clock(), targets=targets, ids=which.ids, to=which.to, limit=REDRIVE_TURN
+                    self._parts.clock(), targets=targets, ids=ids, to=which.to, limit=REDRIVE_TURN
                 )
             total += count
             if count < REDRIVE_TURN:
@@ -241,7 +254,7 @@ class ApiCalls:
 
     async def openapi(self, asked: ApiRequest) -> object:
         if self._document is None:
-            self._document = openapi.build_document(OPERATIONS)
+            self._document = openapi.build_document(OPERATIONS, sorted(self._targets))
         return self._document
 
     async def _task_view(self, task: Task) -> schemas.TaskView:
@@ -293,8 +306,7 @@ def _cursor_row_id(cursor: str | None) -> int | None:
 
 def _parse_row_id(text: str) -> int | None:
     """The text as a row's id, or None if it cannot be one."""
-    digits = text.isascii() and text.isdigit() and len(text) <= 19
-    return int(text) if digits and int(text) <= _ROW_ID_MOST else None
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _ROW_ID_DIGITS else None
 
 
 def _bad_cursor() -> RequestRefused:

@@ -1,18 +1,21 @@
 """The OpenAPI 3.1 document of the API, made from its table of operations and the types that the table names."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from receiver import __version__
-from receiver.client.schemas import ProblemView
+from receiver.client.schemas import KEY_MOST, ProblemView
+from receiver.providers.models import MODELS
+from receiver.tokens import REF_PATTERN
 from receiver.web.api.operations import Operation
 
 BASE = "/api/v1"
+_PERMUTATIONS = "Braces with a comma in a prompt, as in {a,b}, are refused unless `allow_permutations`: each is billed."
 _SCHEMA_REF = "#/components/schemas/{name}"
-_COMMON_STATUSES = (401, 503)
+_COMMON_STATUSES = (401, 500, 503)
 _BODY_STATUSES = (400, 408, 413, 422)
 _STATUS_TEXTS = {
     400: "Not JSON.",
@@ -22,12 +25,21 @@ _STATUS_TEXTS = {
     409: "The present state does not allow it.",
     413: "The body is too large.",
     422: "It cannot be accepted; `field` names what is wrong.",
+    500: "A fault of the service's; see its log.",
     503: "Nothing was stored; try again after `Retry-After` seconds.",
+}
+_REFUSAL_HEADERS = {
+    401: {"WWW-Authenticate": {"required": True, "schema": {"type": "string", "pattern": "^Bearer"}}},
+    503: {"Retry-After": {"required": True, "schema": {"type": "string", "pattern": "^[0-9]+$"}}},
+}
+_PATH_PARAMETERS = {
+    "ref": {"type": "string", "format": "uuid", "pattern": f"^{REF_PATTERN}$"},
+    "id": {"type": "integer", "minimum": 1},
 }
 
 
-def build_document(operations: Sequence[Operation]) -> dict[str, Any]:
-    """The whole document, ready to be encoded."""
+def build_document(operations: Sequence[Operation], targets: Sequence[str]) -> dict[str, Any]:
+    """The whole document, ready to be encoded. `targets` are the names of those that this service has."""
     named = [kind for it in operations for kind in (it.body, it.answer) if kind is not None]
     _, components = msgspec.json.schema_components([*named, ProblemView], ref_template=_SCHEMA_REF)
     paths: dict[str, Any] = {}
@@ -35,6 +47,9 @@ def build_document(operations: Sequence[Operation]) -> dict[str, Any]:
         queries, more = _list_parameters(operation)
         components |= more
         paths.setdefault(BASE + operation.path, {})[operation.method.lower()] = _describe_operation(operation, queries)
+    components["TargetName"] = _describe_targets(targets)
+    components["NewTask"] = _by_model(components["NewTask"])
+    components["RedriveRequest"] = _with_targets_of_old(components["RedriveRequest"])
     return {
         "openapi": "3.1.0",
         "info": {
@@ -81,6 +96,34 @@ def _describe_operation(operation: Operation, parameters: list[dict[str, Any]]) 
     return described
 
 
+def _describe_targets(names: Sequence[str]) -> dict[str, Any]:
+    known: dict[str, Any] = {"enum": list(names)} if names else {"not": {}}
+    return {"title": "TargetName", "description": "The name of a target of this service.", "type": "string", **known}
+
+
+def _by_model(new_task: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema of a new task, with the parameters of each model."""
+    whole = {name: value for name, value in new_task.items() if name in ("title", "description")}
+    rest = {name: value for name, value in new_task.items() if name not in whole}
+    return {**whole, "oneOf": [{**rest, **_with_params(rest, name)} for name in MODELS]}
+
+
+def _with_params(new_task: Mapping[str, Any], model: str) -> dict[str, Any]:
+    params = {**MODELS[model].describe_params(), "description": _PERMUTATIONS}
+    return {
+        "title": model,
+        "properties": {**new_task["properties"], "model": {"const": model}, "params": params},
+        "required": ["model", "params"],
+    }
+
+
+def _with_targets_of_old(redrive: Mapping[str, Any]) -> dict[str, Any]:
+    """Notices of any former target can be sent `to` another; without `to`, it is one of those that there are."""
+    to, target = redrive["properties"]["to"]["anyOf"][0], {"$ref": _SCHEMA_REF.format(name="TargetName")}
+    of_known = {"properties": {"target": {"anyOf": [target, {"type": "null"}]}}}
+    return {**redrive, "anyOf": [{"properties": {"to": to}, "required": ["to"]}, of_known]}
+
+
 def _is_body_required(body: type[msgspec.Struct]) -> bool:
     return any(field.required for field in msgspec.structs.fields(body))
 
@@ -94,21 +137,27 @@ def _answer_schema(operation: Operation) -> dict[str, Any]:
 
 def _refusal_response(status: int) -> dict[str, Any]:
     schema = {"$ref": _SCHEMA_REF.format(name="ProblemView")}
-    return {"description": _STATUS_TEXTS[status], "content": {"application/json": {"schema": schema}}}
+    described = {"description": _STATUS_TEXTS[status], "content": {"application/json": {"schema": schema}}}
+    return described | ({"headers": _REFUSAL_HEADERS[status]} if status in _REFUSAL_HEADERS else {})
 
 
 def _list_parameters(operation: Operation) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The operation's path, query and header parameters, and the components that they name."""
     parameters: list[dict[str, Any]] = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        {"name": name, "in": "path", "required": True, "schema": _PATH_PARAMETERS[name]}
         for name in re.findall(r"\{(\w+)\}", operation.path)
     ]
     if operation.repeatable:
-        schema = {"type": "string", "minLength": 1, "maxLength": 200}
+        schema = {"type": "string", "minLength": 1, "maxLength": KEY_MOST}
         parameters.append({"name": "Idempotency-Key", "in": "header", "schema": schema})
     if operation.query is None:
         return parameters, {}
     _, components = msgspec.json.schema_components([operation.query], ref_template=_SCHEMA_REF)
     filters = components.pop(operation.query.__name__)["properties"]
-    parameters += [{"name": name, "in": "query", "schema": schema} for name, schema in filters.items()]
+    parameters += [{"name": name, "in": "query", "schema": _without_null(it)} for name, it in filters.items()]
     return parameters, components
+
+
+def _without_null(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema of a value that can be left out, but has no null: a query's."""
+    return next((it for it in schema.get("anyOf", ()) if it != {"type": "null"}), schema)

@@ -6,12 +6,13 @@ The routes and the OpenAPI document are made from the same table, so they cannot
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import Any, TypeVar, get_args, get_type_hints
 
 import msgspec
 from msgspec import Struct
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.routing import Route
 from starlette.types import ASGIApp
@@ -67,17 +68,21 @@ def build_routes(operations: Iterable[Operation], room: object, timeout_s: float
 
 def _build_route(path: str, methods: dict[str, Operation], room: object, timeout_s: float) -> Route:
     async def run_operation(request: Request) -> ASGIApp:
-        operation = methods["GET" if request.method == "HEAD" else request.method]
+        operation = methods.get("GET" if request.method == "HEAD" else request.method)
+        if operation is None:
+            raise HTTPException(405, headers={"Allow": ", ".join([*methods, "HEAD"] if "GET" in methods else methods)})
         result = await operation.run(room, await _decode_request(operation, request, timeout_s))
         return result if callable(result) else json_response(result, operation.status)
 
-    return Route(path, run_operation, methods=list(methods))
+    route = Route(path, run_operation)
+    route.methods = None  # any: else another path that fits, such as one with a {ref}, would get those it does not have
+    return route
 
 
 async def _decode_request(operation: Operation, request: Request, timeout_s: float) -> ApiRequest:
     return ApiRequest(
         path=request.path_params,
-        query=operation.query and _decode_query(operation.query, dict(request.query_params)),
+        query=operation.query and _decode_query(operation.query, request.query_params.multi_items()),
         body=operation.body and decode_body(operation.body, await _read_body(request, timeout_s) or b"{}"),
         key=request.headers.get("idempotency-key"),
     )
@@ -98,16 +103,25 @@ async def _read_body(request: Request, timeout_s: float) -> bytes:
     return bytes(body)
 
 
-def _decode_query(kind: type[Struct], given: dict[str, str]) -> Struct:
+def _decode_query(kind: type[Struct], pairs: Sequence[tuple[str, str]]) -> Struct:
+    given = dict(pairs)
     for name, text in given.items():
         if "\0" in name or "\0" in text:
             raise RequestRefused(
                 422, "invalid_parameter", "a query parameter contains a NUL", name.replace("\0", "")[:80]
             )
     try:
-        return msgspec.convert(given, kind, strict=False)
+        query = msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
         raise _invalid_parameter(kind, error) from None
+    names = [name for name, _ in pairs]
+    for name in given:
+        if names.count(name) > 1:
+            raise RequestRefused(422, "invalid_parameter", "a query parameter is given more than once", name)
+        if getattr(query, name) is None:  # msgspec reads the word `null` as none: it would list everything
+            choices = _list_choices(kind, name)
+            raise RequestRefused(422, "invalid_parameter", f"null is not a value{choices}", name)
+    return query
 
 
 def decode_body(kind: type[Kind], body: bytes | msgspec.Raw) -> Kind:
@@ -128,8 +142,13 @@ def _invalid_parameter(kind: type[Struct], error: msgspec.ValidationError) -> Re
     field = ".".join(it[1] for it in (place, named) if it is not None and it[1])[:80] or None
     message = _ERROR_PATH.sub("", text)[:200]
     if text.startswith("Invalid enum value"):
-        message += f"; it must be one of {', '.join(_enum_values(kind, field))}"
+        message += _list_choices(kind, field)
     return RequestRefused(422, "invalid_parameter", message, field)
+
+
+def _list_choices(kind: type[Struct], field: str | None) -> str:
+    values = _enum_values(kind, field)
+    return f"; it must be one of {', '.join(values)}" if values else ""
 
 
 def _enum_values(kind: type[Struct], field: str | None) -> list[str]:
