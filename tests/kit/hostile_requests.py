@@ -65,9 +65,9 @@ _BODIES: dict[str, tuple[bytes, str]] = {
     "cut in the middle of a character": (b'{"status":"\xc3', "unparsed"),
     "cut in the middle of an escape": (b'{"status":"\\u00', "unparsed"),
     "a UTF-8 byte order mark": (b"\xef\xbb\xbf" + _LOOSE % b"1", "hint"),
-    "two byte order marks": (b"\xef\xbb\xbf" * 2 + _LOOSE % b"1", "unparsed"),
-    "UTF-16": ((_LOOSE % b"1").decode().encode("utf-16"), "unparsed"),
-    "UTF-32": ((_LOOSE % b"1").decode().encode("utf-32"), "unparsed"),
+    "two byte order marks": (b"\xef\xbb\xbf" * 2 + _LOOSE % b"1", "hint"),
+    "UTF-16": ((_LOOSE % b"1").decode().encode("utf-16"), "hint"),
+    "UTF-32": ((_LOOSE % b"1").decode().encode("utf-32"), "hint"),
     "NaN": (_LOOSE % b"NaN", "hint"),
     "Infinity": (_LOOSE % b"-Infinity", "hint"),
     "1e999": (_LOOSE % b"1e999", "hint"),
@@ -120,7 +120,7 @@ _ODD: dict[str, Any] = {
 }
 _FIELDS = {
     "id": "hint",
-    "status": "unparsed",
+    "status": "hint",
     "model": "accepted",
     "created_at": "accepted",
     "progress": "accepted",
@@ -129,14 +129,13 @@ _FIELDS = {
     "error": "accepted",
     "metadata": "accepted",
 }
-_BUT = {"status: -1": "hint", "status: a NUL": "hint"}  # somebody else's status, perhaps
 _DEEP: dict[str, tuple[dict[str, Any], str]] = {
     "content": ({"output": [{"content": 7}]}, "hint"),
     "content of nulls": ({"output": [{"content": [None, [], 7, True]}]}, "hint"),
-    "url a list": ({"output": [{"content": [{"url": [URL]}]}]}, "hint"),
+    "url a list": ({"output": [{"content": [{"url": [URL]}]}]}, "accepted"),
     "url javascript": ({"output": [{"content": [{"url": "javascript:alert(1)"}]}]}, "hint"),
     "url file": ({"output": [{"content": [{"url": "file:///etc/passwd"}]}]}, "hint"),
-    "url with a newline": ({"output": [{"content": [{"url": "https://a.example/\r\nX: y"}]}]}, "hint"),
+    "url with a newline": ({"output": [{"content": [{"url": "https://a.example/\r\nX: y"}]}]}, "accepted"),
     "type and job of a picture": ({"output": [{"content": [{"url": URL, "type": [], "jobId": {}}]}]}, "accepted"),
     "cost and discount": ({"usage": {"cost": [], "discount": "NaN"}}, "accepted"),
     "cost of many digits": ({"usage": {"cost": "9" * 10_000}}, "accepted"),
@@ -156,7 +155,7 @@ def bodies() -> Iterator[Case]:
         for odd, value in _ODD.items():
             name, task_id = f"{field}: {odd}", f"odd-{field}-{list(_ODD).index(odd)}"
             body = ended(**{"id": task_id, field: value})
-            yield Case(name, post(body), verdict=_BUT.get(name, verdict), task_id=task_id)
+            yield Case(name, post(body), verdict=verdict, task_id=task_id)
     for name, (changes, verdict) in _DEEP.items():
         task_id = f"deep-{list(_DEEP).index(name)}"
         yield Case(f"deep: {name}", post(ended(id=task_id, **changes)), verdict=verdict, task_id=task_id)

@@ -126,7 +126,8 @@ async def test_the_service_may_do_all_it_does(tmp_path: Path) -> None:
 
 
 def test_the_backup_may_do_all_it_does(tmp_path: Path) -> None:
-    """Into a directory that is not there yet. That it cannot be nice is no hindrance: the unit is."""
+    """That it cannot be nice does not matter: the unit is."""
+    (tmp_path / "backups").mkdir(mode=0o700)  # the unit's StateDirectory
     settings = environment(DATABASE_URL=f"sqlite:///{tmp_path}/receiver.db")
     made = (
         "import asyncio, pathlib\nfrom receiver.store import open_store\n"

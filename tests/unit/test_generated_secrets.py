@@ -70,7 +70,9 @@ def test_a_database_whose_place_cannot_be_written_is_a_wrong_setting_though_the_
     (tmp_path / "state").touch()
     given = {"RECEIVER_SECRET_KEYS": "a" * 16, "RECEIVER_API_TOKENS": "c" * 16}
     settings = load_settings(given | {"RECEIVER_DATABASE_URL": f"sqlite:///{tmp_path}/state/deeper/receiver.db"})
-    with pytest.raises(SettingsError, match=r"cannot write into .*/state, the directory of the database receiver\.db; "):
+    with pytest.raises(
+        SettingsError, match=r"cannot write into .*/state, the directory of the database receiver\.db; "
+    ):
         ensure_secrets(settings)
 
 
