@@ -259,7 +259,8 @@ _WHY_UNCONFIRMED = {
 
 def _replace_hint(task: Task, outcome: Outcome | None, note: HintNote) -> Task:
     """The task with this hint if it says more than the one before; later progress replaces progress."""
-    rank, known = _rank_outcome(outcome), -1 if task.hint_note is None else _rank_note(task.hint_note)
+    rank = _rank_outcome(outcome)
+    known = HintRank.PROGRESS if task.hint_note is None else _rank_note(task.hint_note)
     if outcome is None:
         return replace(task, hint_note=note) if rank > known else task
     if task.hint is not None:
@@ -292,12 +293,14 @@ def _rank_note(note: HintNote) -> HintRank:
     return HintRank.END if note.doubt is None else HintRank.DOUBTED
 
 
-def _kept_rank(task: Task) -> int:
+def _kept_rank(task: Task) -> HintRank:
     """The rank of what is kept; a lost task begins anew."""
     if task.hint is not None:
         rank = _rank_outcome(task.hint)
         return max(rank, _rank_note(task.hint_note)) if task.hint_note and task.state is not TaskState.LOST else rank
-    return -1 if task.hint_note is None or task.state is TaskState.LOST else _rank_note(task.hint_note)
+    if task.hint_note is None or task.state is TaskState.LOST:
+        return HintRank.PROGRESS
+    return _rank_note(task.hint_note)
 
 
 def _is_refuted(task: Task, kept: KeptHint) -> bool:

@@ -8,6 +8,7 @@ from receiver.core.decide import (
     CREATED_TOLERANCE_MS,
     FOREVER,
     decide,
+    heard_doubted_end,
     mark_lost,
     mark_unsure,
     matches_task,
@@ -207,6 +208,16 @@ def test_a_task_whose_id_a_callback_taught_us_was_taken_for_certain() -> None:
     assert (known.unsure, known.place_until, known.poll_at) == (False, FOREVER, NOW + 2 * MINUTE)
 
 
+def test_an_uncertain_task_that_probably_ended_holds_no_place() -> None:
+    doubted = a_task(TaskState.SUBMITTING, hint=says(Ending.COMPLETED, images=()))
+    assert heard_doubted_end(doubted)
+    assert mark_unsure(doubted, NOW, MINUTE).place_until is None
+    for hint in (None, foreign(Ending.RUNNING), foreign(Ending.COMPLETED)):
+        readable = a_task(TaskState.SUBMITTING, hint=hint)
+        assert not heard_doubted_end(readable)
+        assert mark_unsure(readable, NOW, MINUTE).place_until == NOW + 3 * MINUTE
+
+
 def test_an_uncertain_task_is_looked_at_no_later_than_it_would_have_been() -> None:
     assert mark_unsure(a_task(poll_at=NOW + 1), NOW, MINUTE).poll_at == NOW + 1
     assert mark_unsure(a_task(poll_at=NOW + HOUR, task_id=None), NOW, MINUTE).poll_at == NOW + 3 * MINUTE
@@ -249,6 +260,12 @@ def test_an_id_makes_an_unsure_task_certain_and_one_of_ours_keeps_its_place_to_t
     assert (found.task_id, found.unsure, found.place_until) == ("job-3", False, FOREVER)
     minted = heard(replace(unsure, origin=TaskOrigin.MINTED), says(Ending.RUNNING, "job-3"))
     assert (minted.task_id, minted.unsure, minted.place_until) == ("job-3", False, NOW + MINUTE)
+
+
+def test_an_id_that_is_known_for_certain_is_no_candidate_any_more() -> None:
+    task = a_task(task_id=None, candidates=("job-3", "job-4"))
+    assert heard(task, says(Ending.RUNNING, "job-3")).candidates == ("job-4",)
+    assert heard(task, says(Ending.RUNNING, None, progress=0.1)).candidates == ("job-3", "job-4")
 
 
 def test_without_an_id_an_unsure_task_stays_unsure() -> None:
