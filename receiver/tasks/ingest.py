@@ -47,6 +47,11 @@ _WITHDRAWN = (
     "{0} was cancelled here, but a callback says how it ended: the provider took it after all and may charge for it. "
     "`receiver tasks show {0}` names the callback, which has the links to the pictures."
 )
+_TAKEN_AFTER_ALL = (
+    "{0} failed because the provider refused its submission, but a callback says how it ended: the provider took it "
+    "after all and may charge for it. Do not submit it again before you have looked: `receiver tasks show {0}` names "
+    "the callback, which has the links to the pictures."
+)
 
 log = logging.getLogger(__name__)
 
@@ -334,6 +339,10 @@ class CallbackIngest:
                 if verdict is Verdict.CONFLICT and task.state is TaskState.CANCELLED:
                     text = _WITHDRAWN.format(task.ref)
                     await raise_attention(tx, f"withdrawn:{task.ref}", text, self._policy, now, task)
+                elif verdict is Verdict.CONFLICT and task.settled_by is OutcomeSource.ANSWER:
+                    await raise_attention(
+                        tx, f"taken:{task.ref}", _TAKEN_AFTER_ALL.format(task.ref), self._policy, now, task
+                    )
                 elif verdict is Verdict.CONFLICT and not task.confirmed and waiting.outcome is not None:
                     text = _CONTRADICTED.format(task.ref, task.state, waiting.outcome.ending)
                     await raise_attention(tx, f"conflict:{task.ref}", text, self._policy, now, task)

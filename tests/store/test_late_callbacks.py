@@ -80,3 +80,15 @@ async def test_pictures_after_a_failure_that_nobody_could_confirm_call_for_a_per
     assert told.report.text is not None
     assert "reported as failed" in told.report.text
     assert "says completed" in told.report.text
+
+
+async def test_an_end_after_a_refusal_says_that_the_provider_took_the_task_after_all(store: Store) -> None:
+    """A gateway answered with an error, the ping says failed and to submit again: that would be paid twice."""
+    task = a_task(TaskState.FAILED, settled_by=OutcomeSource.ANSWER, settled_at=NOW)
+    await put(store, task)
+    ended = a_body(says(Ending.COMPLETED, shape=OutcomeShape.TASK))
+    for _ in range(2):
+        assert await an_ingest(store).receive_callback(task.ref, ended, b"{}") is Verdict.CONFLICT
+    [notice] = await notices(store)
+    assert (notice.event, notice.report.cause) == (NoticeEvent.ATTENTION, f"taken:{task.ref}")
+    assert "Do not submit it again before you have looked" in (notice.report.text or "")
