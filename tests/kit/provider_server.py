@@ -78,7 +78,7 @@ async def listening(meet: Behave) -> AsyncIterator[int]:
         tasks.add(task)
         try:
             await meet(reader, writer)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, ConnectionError):  # the client may leave at any moment
             writer.transport.abort()
         finally:
             writer.close()
