@@ -35,7 +35,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Mutation testing of the pure modules, a quarter of an hour on two processors; ARGS="decide pacing" tries only these.
+# Mutation testing of the pure modules, some twenty minutes on two idle processors; ARGS="decide pacing" tries only these.
 mutants: $(VENV)/.mutants
 	$(BIN)/python tests/mutants $(ARGS)
 
