@@ -13,11 +13,12 @@ from receiver.core.errors import RequestRefused, StaleUpdate, StoreUnavailable
 from receiver.core.types import NoticeState, Task, TaskState, Verdict
 from receiver.service.wiring import ServiceParts
 from receiver.store.tables.callbacks import StoredCallback
+from receiver.tasks.intake import unknown_target
 from receiver.tokens import REF_PATTERN, is_ref
 from receiver.web.api import openapi
 from receiver.web.api.operations import ApiRequest, Operation, decode_body
 from receiver.web.api.present import callback_view, notice_views, task_views, views_that_fit
-from receiver.web.api.sample import TargetTester, unknown_target
+from receiver.web.api.sample import TargetTester
 from receiver.web.api.stream import EventStreams
 from receiver.web.json_replies import as_refusal, problem_view
 from receiver.web.responses import json_response

@@ -6,7 +6,6 @@ It carries a real contact sheet, drawn from pictures that are made here and kept
 import asyncio
 import struct
 import zlib
-from collections.abc import Iterable
 from decimal import Decimal
 
 from receiver.client.schemas import TrialView
@@ -18,6 +17,7 @@ from receiver.notify.senders.failure_text import find_remedy
 from receiver.pictures.files import SAMPLE, SHEET, image_name
 from receiver.providers.models import OUTPAINT
 from receiver.service.wiring import ServiceParts
+from receiver.tasks.intake import unknown_target
 
 _PICTURES = 4
 _SIDE = 320  # pixels
@@ -90,15 +90,6 @@ class TargetTester:
             except Unwritable:  # the archive reports that itself; this is a test of the message
                 return None
         return AttachedPicture(str(kept), self._parts.links.image_url(SAMPLE, SHEET))
-
-
-def unknown_target(name: str, known: Iterable[str]) -> str:
-    """That there is no target `name`, with the one that may be meant, or else all that there are."""
-    import difflib  # only for a name that is wrong
-
-    near = difflib.get_close_matches(name, known := sorted(known), n=1)
-    more = f" (did you mean {near[0]}?)" if near else f"; the targets are: {', '.join(known) or 'none'}"
-    return f"unknown target {name[:80]!r}{more}"
 
 
 def _picture_result(target: Target, message: Message, picture: AttachedPicture | None) -> tuple[str | None, str | None]:
