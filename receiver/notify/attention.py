@@ -1,10 +1,13 @@
 """Attention: the notice that a person is needed."""
 
+from collections.abc import Mapping
+
 from receiver.core.decide import wants_task
 from receiver.core.types import Notice, NoticeEvent, Policy, Report, Task
 from receiver.store import Tx
 
 ATTENTION_QUIET_MS = 3_600_000
+SINGLY_MOST = 20  # tasks of one kind of attention that are reported one by one within `ATTENTION_QUIET_MS`
 
 
 async def raise_attention(
@@ -33,3 +36,29 @@ async def raise_attention(
         for it in targets
     )
     return True
+
+
+async def raise_task_attention(
+    tx: Tx, kind: str, texts: Mapping[str, tuple[Task, str]], summary: str, policy: Policy, now: int
+) -> None:
+    """Raise attention of one kind for several tasks: the same may be happening to a thousand others.
+
+    `texts` has each task with its text under its ref, perhaps with a suffix that tells this occasion from an earlier
+    one. Each is reported at once, and once an hour. Beyond `SINGLY_MOST` within the hour, one notice reports all of
+    them: `summary`, with their `{count}` so far and the number reported `{singly}`. It comes again at 100, at 1,000 …
+    """
+    if not texts:
+        return
+    count = await tx.notices.count_causes(kind, now - ATTENTION_QUIET_MS, now)
+    more = 0
+    for about, (task, text) in texts.items():
+        cause = f"{kind}:{about}"
+        if count < SINGLY_MOST:
+            count += await raise_attention(tx, cause, text, policy, now, task)
+        else:
+            more += await tx.notices.raise_attention(cause, text, now, ATTENTION_QUIET_MS)
+    if more:
+        count += more
+        step = 10 ** (len(str(count)) - 1)
+        words = summary.format(count=f"{count:,}", singly=SINGLY_MOST)
+        await raise_attention(tx, f"{kind}-many:{step}", words, policy, now)

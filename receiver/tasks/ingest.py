@@ -17,9 +17,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from receiver.core.errors import RequestRefused, StaleUpdate, StoreError, StoreUnavailable
-from receiver.core.types import Callback, Clock, Outcome, OutcomeSource, Policy, Task, TaskState, Verdict
-from receiver.notify.attention import raise_attention
+from receiver.core.types import Callback, Clock, Outcome, OutcomeSource, Policy, Task, Verdict
 from receiver.store import Lane, Store
+from receiver.tasks.callback_attention import HandledCallback, raise_callback_attention
 from receiver.tasks.settle import TaskBatch
 from receiver.telemetry import logs
 from receiver.telemetry.metrics import Metrics
@@ -33,25 +33,6 @@ KEPT_BYTES_MOST = 2 * 1024 * 1024
 ENDS_MOST = 20  # more of those that say how the task ended, each body once
 ENDS_BYTES_MOST = 1024 * 1024
 STALE_TRIES = 3
-
-_UNPARSED = "A callback for {} could not be parsed. The provider may have changed its format. {} {}"
-_KEPT = "To see the body, run `receiver callbacks list --verdict unparsed`."
-_NOT_KEPT = "The body is not stored, because this task already has too many callbacks."
-_POLLED = "The task is polled instead."
-_NOT_POLLED = "The task cannot be polled, because {}. Check the provider's task list."
-_CONTRADICTED = (
-    "{0} was reported as {1}, although no poll could confirm it. Now a callback says {2}, but it changes nothing by "
-    "itself. Check the provider's task list; `receiver tasks show {0}` names the callback."
-)
-_WITHDRAWN = (
-    "{0} was cancelled here, but a callback says how it ended: the provider took it after all and may charge for it. "
-    "`receiver tasks show {0}` names the callback, which has the links to the pictures."
-)
-_TAKEN_AFTER_ALL = (
-    "{0} failed because the provider refused its submission, but a callback says how it ended: the provider took it "
-    "after all and may charge for it. Do not submit it again before you have looked: `receiver tasks show {0}` names "
-    "the callback, which has the links to the pictures."
-)
 
 log = logging.getLogger(__name__)
 
@@ -312,7 +293,7 @@ class CallbackIngest:
             await stored.look_up_owners((it.callback.ref, it.outcome) for it in batch if it.outcome is not None)
             called = [ref for ref, task in stored.tasks.items() if task.kept]
             quota = CallbackQuota(await tx.callbacks.body_digests(called) if called else set())
-            verdicts = []
+            befores, verdicts = [], []
             for waiting in batch:
                 ref = waiting.callback.ref
                 before, callback = stored.tasks[ref], waiting.callback
@@ -325,27 +306,20 @@ class CallbackIngest:
                     new_id=len(task.candidates) > len(before.candidates),
                 )
                 stored.set_task(quota.keep_or_count(task, replace(callback, verdict=verdict), weight))
+                befores.append(before)
                 verdicts.append(verdict)
             await stored.write_back()
             await tx.callbacks.insert(quota.kept)
             if quota.counted:
                 await tx.callbacks.count_only(quota.counted)
             await stored.raise_doubts()
-            for waiting, verdict in zip(batch, verdicts, strict=True):
-                task = stored.tasks[waiting.callback.ref]
-                if verdict is Verdict.UNPARSED and not task.state.is_final:
-                    text = _unparsed_text(task, self._policy, kept=quota.has_body(waiting.callback))
-                    await raise_attention(tx, "unparsed", text, self._policy, now, task)
-                if verdict is Verdict.CONFLICT and task.state is TaskState.CANCELLED:
-                    text = _WITHDRAWN.format(task.ref)
-                    await raise_attention(tx, f"withdrawn:{task.ref}", text, self._policy, now, task)
-                elif verdict is Verdict.CONFLICT and task.settled_by is OutcomeSource.ANSWER:
-                    await raise_attention(
-                        tx, f"taken:{task.ref}", _TAKEN_AFTER_ALL.format(task.ref), self._policy, now, task
-                    )
-                elif verdict is Verdict.CONFLICT and not task.confirmed and waiting.outcome is not None:
-                    text = _CONTRADICTED.format(task.ref, task.state, waiting.outcome.ending)
-                    await raise_attention(tx, f"conflict:{task.ref}", text, self._policy, now, task)
+            handled = [
+                HandledCallback(
+                    before, stored.tasks[before.ref], verdict, it.outcome, body_kept=quota.has_body(it.callback)
+                )
+                for it, before, verdict in zip(batch, befores, verdicts, strict=True)
+            ]
+            await raise_callback_attention(tx, handled, self._policy, now)
         self._metrics.count_callbacks(verdict.value for verdict in verdicts)
         self._metrics.count_settled(stored.ended_tasks)
         _log_batch(batch, verdicts)
@@ -372,12 +346,6 @@ def _without_traceback(error: StoreError) -> StoreUnavailable:
     if isinstance(error, StoreUnavailable):
         return StoreUnavailable(error.problem, remedy=error.remedy, retry_after_s=error.retry_after_s)
     return StoreUnavailable(error.problem, remedy=error.remedy)
-
-
-def _unparsed_text(task: Task, policy: Policy, *, kept: bool) -> str:
-    reason = "the provider's id of it is unknown" if policy.can_poll else "PROVIDER_KEY is not set"
-    polled = policy.can_poll and task.task_id is not None
-    return _UNPARSED.format(task.ref, _KEPT if kept else _NOT_KEPT, _POLLED if polled else _NOT_POLLED.format(reason))
 
 
 def _log_batch(batch: Sequence[_WaitingCallback], verdicts: Sequence[Verdict]) -> None:

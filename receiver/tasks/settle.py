@@ -23,12 +23,17 @@ from receiver.core.types import (
     TaskOrigin,
     TaskState,
 )
-from receiver.notify.attention import raise_attention
+from receiver.notify.attention import raise_task_attention
 from receiver.providers.registry import DEFAULT_PROVIDER
 from receiver.store import Tx
 from receiver.tokens import ref_time
 
 _DOUBTED = "{0} So {1} is not settled by it, and is polled further until its deadline. {2}"
+_DOUBTED_MANY = (
+    "{count} tasks were said within an hour to have ended, but what says so cannot be believed, and only the first "
+    "{singly} are reported one by one. The provider may have changed its format. They are polled further until their "
+    "deadline. To list what callbacks said, run `receiver callbacks list --verdict hint --limit 200`."
+)
 _ACCEPT = (
     "`receiver tasks show {0}` shows what is known; if you have checked it and believe it, run "
     "`receiver callbacks replay --accept {1}`."
@@ -148,6 +153,7 @@ class TaskBatch:
 
         Once per task, at once: nobody would be told otherwise. The callbacks of the transaction must be inserted.
         """
+        texts = {}
         for ref, note in self._doubts.items():
             task = self.tasks[ref]
             if task.state.is_final:
@@ -156,8 +162,8 @@ class TaskBatch:
             found = ids.get((ref, note.digest or b""))
             advice = _LOOK.format(ref) if found is None else _ACCEPT.format(ref, found)
             name = f"“{task.label}”" if task.label else ref
-            text = _DOUBTED.format(describe_hint(note), name, advice)
-            await raise_attention(self._tx, f"doubted:{ref}", text, self._policy, self._now, task)
+            texts[ref] = task, _DOUBTED.format(describe_hint(note), name, advice)
+        await raise_task_attention(self._tx, "doubted", texts, _DOUBTED_MANY, self._policy, self._now)
 
 
 async def expected_time(tx: Tx, task: Task, policy: Policy) -> int:

@@ -13,7 +13,6 @@ from kit.fakes import (
     Clock,
     a_ref,
     a_task,
-    attention,
     body,
     busy,
     foreign,
@@ -196,12 +195,6 @@ async def test_a_row_that_the_store_refuses_to_the_last_is_kept_as_bytes(
     monkeypatch.setattr("receiver.tasks.ingest.TaskBatch.read_tasks", broken)
     assert await ingest.receive_callback(task.ref, b"precious", b"{}") is V.UNPARSED
     assert [it.body for it in await stored(store)] == [b"precious"]
-
-
-async def test_a_body_nobody_can_read_calls_for_a_person_once(store: Store, ingest: CallbackIngest) -> None:
-    for _ in range(3):
-        assert await ingest.receive_callback((await waiting(store, None)).ref, b"?", b"{}") is V.UNPARSED
-    assert await attention(store) == ["unparsed"]
 
 
 # -- bounds --

@@ -237,6 +237,7 @@ TOUR = [
     Call("sends", "record_sent", (SEND, NOW)),
     Call("notices", "bury_without_target", (["nobody"],)),
     Call("notices", "raise_attention", ("cause", "text", NOW, HOUR)),
+    Call("notices", "count_causes", ("unparsed", 0, NOW)),
     Call("notices", "count_by_state"),
     *[Call("pruning", name, ("", 50)) for name in ("aged_tasks", "tasks_with_copies", "aged_overflow")],
     *[Call("pruning", name, (0, 50)) for name in ("aged_callbacks", "aged_notices")],

@@ -42,14 +42,18 @@ _KIND = {
     NoticeEvent.ATTENTION: MessageKind.WARNING,
 }
 _CAUSES = {
+    "called": "called before we submitted it",
+    "called-many": "tasks were called before we submitted them",
     "callbacks-stopped": "callbacks no longer arrive",
     "disputed": "callbacks report different ends",
     "doubted": "an end that cannot be believed",
+    "doubted-many": "many ends cannot be believed",
     "provider-key": "the provider refuses our key or balance",
     "target": "notices to {} fail",
     "task-id": "one task has two ids",
     "unconfirmed": "a result could not be confirmed",
     "unparsed": "a callback could not be read",
+    "unparsed-many": "many callbacks could not be read",
     "unread": "a callback could not be read",
     "withdrawn": "cancelled, but it ran anyway",
     "unsure": "we do not know whether the provider accepted it",

@@ -151,6 +151,14 @@ class NoticeTable:
             )
         )
 
+    async def count_causes(self, kind: str, since: int, until: int) -> int:
+        """How many causes `KIND:…` were reported after `since`, up to `until`."""
+        [(count,)] = await self._db.fetch_rows(
+            "SELECT count(*) FROM attention WHERE cause > ? AND cause < ? AND at > ? AND at <= ?",
+            (f"{kind}:", f"{kind};", since, until),  # `;` follows `:`
+        )
+        return int(count)
+
     async def count_by_state(self) -> list[tuple[str, int]]:
         """The number of notices in each open state, and of dead ones."""
         return await self._db.fetch_rows(

@@ -1,0 +1,94 @@
+"""What a person is told about callbacks that say something about a task, but do not settle it."""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from receiver.core.types import Outcome, OutcomeSource, Policy, Task, TaskState, Verdict
+from receiver.notify.attention import raise_attention, raise_task_attention
+from receiver.store import Tx
+
+_UNPARSED = "A callback for {} could not be parsed. The provider may have changed its format. {} {}"
+_UNPARSED_MANY = (
+    "Callbacks for {count} tasks could not be parsed within an hour, and only the first {singly} tasks are reported "
+    "one by one. The provider may have changed its format. To list them all, run "
+    "`receiver callbacks list --verdict unparsed --limit 200`."
+)
+_KEPT = "To see the body, run `receiver callbacks list --verdict unparsed`."
+_NOT_KEPT = "The body is not stored, because this task already has too many callbacks."
+_POLLED = "The task is polled instead."
+_NOT_POLLED = "The task cannot be polled, because {}. Check the provider's task list."
+_CALLED = (
+    "Something called the callback URL of {name} while the task was still queued here, so it may have been submitted "
+    "elsewhere. It will not be submitted until you say so. `receiver tasks show {ref}` names the callback. Check the "
+    "provider's task list: if the task is there, run `receiver tasks tell-id {ref} ID`. If not, run `receiver tasks "
+    "resubmit {ref}` to submit it; if the provider has it after all, you pay twice. If you do neither, it is given up "
+    "at its deadline."
+)
+_CALLED_MANY = (
+    "Something called the callback URLs of {count} tasks within an hour while they were still queued here, and only "
+    "the first {singly} are reported one by one. None of them will be submitted until you say so. `receiver tasks list "
+    "--state waiting --limit 200` shows them with a question mark; `receiver tasks resubmit REF` submits one."
+)
+_CONTRADICTED = (
+    "{0} was reported as {1}, although no poll could confirm it. Now a callback says {2}, but it changes nothing by "
+    "itself. Check the provider's task list; `receiver tasks show {0}` names the callback."
+)
+_WITHDRAWN = (
+    "{0} was cancelled here, but a callback says how it ended: the provider took it after all and may charge for it. "
+    "`receiver tasks show {0}` names the callback, which has the links to the pictures."
+)
+_TAKEN_AFTER_ALL = (
+    "{0} failed because the provider refused its submission, but a callback says how it ended: the provider took it "
+    "after all and may charge for it. Do not submit it again before you have looked: `receiver tasks show {0}` names "
+    "the callback, which has the links to the pictures."
+)
+
+
+class HandledCallback(Struct, frozen=True, eq=False):
+    """A callback whose verdict is known, and its task `before` it and `after` its transaction."""
+
+    before: Task
+    after: Task
+    verdict: Verdict
+    outcome: Outcome | None
+    body_kept: bool
+
+
+async def raise_callback_attention(tx: Tx, handled: Sequence[HandledCallback], policy: Policy, now: int) -> None:
+    """Raise attention for the callbacks of a transaction that call for a person."""
+    unparsed = [it for it in handled if it.verdict is Verdict.UNPARSED and not it.after.state.is_final]
+    texts = {it.after.ref: (it.after, _unparsed_text(it.after, policy, kept=it.body_kept)) for it in unparsed}
+    await raise_task_attention(tx, "unparsed", texts, _UNPARSED_MANY, policy, now)
+    # It is told again if it happens again after a person had the task submitted, which forgets `called_at`.
+    called = {f"{it.after.ref}:{it.after.called_at}": it.after for it in handled if _ends_queueing(it)}
+    texts = {about: (task, _called_text(task)) for about, task in called.items()}
+    await raise_task_attention(tx, "called", texts, _CALLED_MANY, policy, now)
+    for it in handled:
+        if it.verdict is Verdict.CONFLICT:
+            await _raise_conflict(tx, it.after, it.outcome, policy, now)
+
+
+async def _raise_conflict(tx: Tx, task: Task, outcome: Outcome | None, policy: Policy, now: int) -> None:
+    if task.state is TaskState.CANCELLED:
+        await raise_attention(tx, f"withdrawn:{task.ref}", _WITHDRAWN.format(task.ref), policy, now, task)
+    elif task.settled_by is OutcomeSource.ANSWER:
+        await raise_attention(tx, f"taken:{task.ref}", _TAKEN_AFTER_ALL.format(task.ref), policy, now, task)
+    elif not task.confirmed and outcome is not None:
+        text = _CONTRADICTED.format(task.ref, task.state, outcome.ending)
+        await raise_attention(tx, f"conflict:{task.ref}", text, policy, now, task)
+
+
+def _ends_queueing(it: HandledCallback) -> bool:
+    """Whether a queued task is unsure from now on, only because its callback URL was called."""
+    return it.before.state is TaskState.QUEUED and it.after.state is TaskState.WAITING and it.after.unsure
+
+
+def _called_text(task: Task) -> str:
+    return _CALLED.format(name=f"“{task.label}”" if task.label else task.ref, ref=task.ref)
+
+
+def _unparsed_text(task: Task, policy: Policy, *, kept: bool) -> str:
+    reason = "the provider's id of it is unknown" if policy.can_poll else "PROVIDER_KEY is not set"
+    polled = policy.can_poll and task.task_id is not None
+    return _UNPARSED.format(task.ref, _KEPT if kept else _NOT_KEPT, _POLLED if polled else _NOT_POLLED.format(reason))
