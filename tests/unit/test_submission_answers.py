@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from receiver.core.types import PollResult, RefusalCause, SubmitResult
+from receiver.core.types import Ending, PollResult, RefusalCause, SubmitResult
 from receiver.providers.content_coding import unpack
 from receiver.providers.vtrix.answers import SubmitMeaning, judge_reply, judge_submission
 
@@ -138,6 +138,79 @@ def test_an_id_inside_an_envelope_is_kept_to_poll_by() -> None:
     assert meant.outcome.task_id == "abc"
     for key in ("task_id", "taskId"):
         assert judged(202, {key: "abc"}).result is T
+
+
+# -- a task object in an envelope --
+
+TASK_OBJECT = json.loads(TASK)
+ENVELOPES = {
+    "data": {"code": 0, "message": "success", "data": TASK_OBJECT},
+    "an array": {"data": [TASK_OBJECT]},
+    "a text": {"data": json.dumps(TASK_OBJECT)},
+    "any key, deeper": {"meta": {}, "reply": {"created": {"it": TASK_OBJECT}}},
+    "beside an error": {"error": {"code": 429, "message": "too many requests"}, "task": TASK_OBJECT},
+    "the provider's busy": {"error": {"code": 4007099, "message": "service unavailable"}, "task": TASK_OBJECT},
+    "twice the same": {"task": TASK_OBJECT, "data": {"task": TASK_OBJECT}},
+}
+
+
+@pytest.mark.parametrize("status", ROWS)
+@pytest.mark.parametrize("envelope", ENVELOPES)
+def test_a_task_object_means_taken_whatever_the_status_and_the_envelope(status: int, envelope: str) -> None:
+    """A 429 that carried one was sent again, and paid for twice."""
+    meant = judged(status, ENVELOPES[envelope])
+    assert meant.result is T
+    assert meant.outcome is not None
+    assert (meant.outcome.task_id, meant.outcome.ending) == ("abc", Ending.RUNNING)
+
+
+@pytest.mark.parametrize("status", ROWS)
+def test_a_whole_answer_in_a_text_or_an_array_is_read_too(status: int) -> None:
+    for body in ([TASK_OBJECT], TASK.decode()):
+        assert judged(status, body).result is T
+
+
+@pytest.mark.parametrize("status", ROWS)
+def test_several_task_objects_are_unclear_since_ours_may_be_one_of_them(status: int) -> None:
+    listed = {"message": "too many running tasks", "running": [TASK_OBJECT, {**TASK_OBJECT, "id": "abd"}]}
+    meant = judged(status, listed)
+    assert (meant.result, meant.outcome) == (X, None)
+
+
+def test_a_task_object_that_failed_at_once_has_the_words_beside_it() -> None:
+    failed = {**TASK_OBJECT, "status": "failed"}
+    meant = judged(400, {"error": {"code": "004007002", "message": "imageNo is missing"}, "data": failed})
+    assert meant.result is T
+    assert meant.outcome is not None
+    assert (meant.outcome.ending, meant.outcome.error) == (Ending.FAILED, meant.error)
+    own = judged(400, {"message": "no", "data": {**failed, "error": {"code": 7, "message": "its own"}}})
+    assert own.outcome is not None
+    assert own.outcome.error is not None
+    assert own.outcome.error.message == "its own"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"data": {"id": "abc"}},
+        {"data": {"id": "abc", "status": "queued"}},
+        {"request": {"id": "abc", "model": "m", "input": []}},
+        {"error": {"id": "abc", "status": 429, "model": "m", "message": "slow down"}},
+    ],
+)
+def test_what_is_no_task_object_in_an_envelope_changes_nothing_about_a_429(body: object) -> None:
+    assert judged(429, body).result is B
+
+
+def test_a_huge_or_deep_answer_is_looked_through_within_bounds() -> None:
+    wide = {"data": [{"n": number} for number in range(100_000)], "task": TASK_OBJECT}
+    assert judged(503, wide).result in (T, X)
+    deep: object = TASK_OBJECT
+    for _ in range(400):
+        deep = {"a": deep}
+    assert judged(503, deep).result is X
+    surrogate = b'{"error": {"message": "m"}, "task": {"id": "abc", "status": "queued", "model": "m\\ud800"}}'
+    assert judge_submission(429, surrogate).result is T
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,20 @@ is unclear, because a gateway may have answered for a provider that took the tas
 | 400, 404, 413, 422 | refused | refused: nobody forwards what it finds invalid |
 | 405 | `Not_Support`: refused | unclear |
 | 401, 402, 403 | of this task: refused; of all: unauthorized | unauthorized; a 403 may be this task's own |
-| other | a task object with an id: taken | unclear |
+| other | unclear | unclear |
+
+The provider's task object means taken, whatever the status, and whatever envelope it is in: somebody made that task.
+Several of them are a list of tasks, and unclear, because ours may be among them.
 
 A code 40201 to 40208 is about the balance, whatever status it comes with.
 """
 
+import json
 import re
+from collections import deque
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from receiver.core.types import (
     Outcome,
@@ -27,7 +34,10 @@ from receiver.core.types import (
     SubmitResult,
     TaskError,
 )
+from receiver.providers.body_decoding import decode_body, decode_text
+from receiver.providers.json_values import Json
 from receiver.providers.vtrix import bodies
+from receiver.providers.vtrix.error_parts import NO_REASON
 
 _OK = range(200, 300)
 _BUSY = 429
@@ -35,6 +45,7 @@ _UNAVAILABLE = 503
 _UNKNOWN = 404
 _NOT_SUPPORTED = 405
 _REFUSED = frozenset({400, 404, 413, 422})
+_PLACES_MOST = 200  # objects, arrays and texts of an answer in which a task is looked for
 _CAUSES = {401: RefusalCause.KEY, 402: RefusalCause.BALANCE, 403: RefusalCause.PERMISSION}
 
 _UNAVAILABLE_CODE = re.compile(r"00[1-9](?!000)[0-9]{3}099")  # of any model: family, operation, cause
@@ -67,6 +78,13 @@ def judge_submission(status: int, body: bytes) -> SubmitMeaning:
     outcome, error = bodies.parse_accepted(body), bodies.parse_refusal(body)
     if outcome is not None and (status in _OK or bodies.is_task_object(body)):
         return SubmitMeaning(SubmitResult.TAKEN, outcome, error)
+    if tasks := _enveloped_tasks(body):
+        if len(tasks) > 1:
+            return SubmitMeaning(SubmitResult.UNCLEAR, None, error)
+        [outcome] = tasks.values()
+        if error and outcome.error and outcome.error.message == NO_REASON:
+            outcome = replace(outcome, error=error)
+        return SubmitMeaning(SubmitResult.TAKEN, outcome, error)
     words = _own_words(body)
     if status in (_OK.start, *_REFUSED, *_CAUSES) and error and _BALANCE_CODE.fullmatch(error.code or ""):
         return SubmitMeaning(SubmitResult.UNAUTHORIZED, None, error, RefusalCause.BALANCE)
@@ -80,6 +98,36 @@ def judge_submission(status: int, body: bytes) -> SubmitMeaning:
     if status in _REFUSED or (status == _NOT_SUPPORTED and "not_support" in words):
         return SubmitMeaning(SubmitResult.REFUSED, None, error)
     return SubmitMeaning(SubmitResult.UNCLEAR, None, error)
+
+
+def _enveloped_tasks(body: bytes) -> dict[str | None, Outcome]:
+    """The provider's task objects inside an answer, by their ids, as far as `_PLACES_MOST` places show them."""
+    found = decode_body(body)
+    places: deque[object] = deque([found.value] if found else [])
+    tasks: dict[str | None, Outcome] = {}
+    for _ in range(_PLACES_MOST):
+        if not places:
+            break
+        place = decode_text(places.popleft())
+        if isinstance(place, dict):
+            if (task := _task_in(place)) is not None:
+                tasks[task.task_id] = task
+                continue
+            place = list(place.values())
+        if isinstance(place, list):
+            places.extend(it for it in place[:_PLACES_MOST] if isinstance(it, dict | list | str))
+    return tasks
+
+
+def _task_in(place: Json) -> Outcome | None:
+    """The outcome of the provider's task object, if `place` is one."""
+    if not (place.get("id") and place.get("status")):
+        return None
+    try:
+        body = json.dumps(place).encode()
+    except (ValueError, RecursionError):
+        return None
+    return bodies.parse_accepted(body) if bodies.is_task_object(body) else None
 
 
 def _judge_refusal(status: int, words: frozenset[str], error: TaskError | None) -> SubmitMeaning:
