@@ -51,6 +51,14 @@ def restore(*, file: Path, keep_queue: bool, config_file: Path | None, as_json: 
 def _summary_lines(done: RestoreResult, path: Path, file: Path) -> list[str]:
     made = f", made {rfc3339_or_none(done.made_at)}" if done.made_at is not None else ", a plain database"
     lines = [f"{path.resolve()} has {pluralize(done.tasks, 'task')} again, schema {done.schema}, from {file}{made}"]
+    if done.log_pages:
+        lines.append(f"{pluralize(done.log_pages, 'page')} of it came from {file}-wal")
+    if done.log_left_out:
+        lines.append(
+            f"{file}-wal ends in the middle of a transaction: {pluralize(done.log_left_out, 'page')} of it could not "
+            "be restored. A service that was killed leaves this, and had not answered what is in it. If the file may "
+            "have been cut short, copy both again and restore once more"
+        )
     if done.aside:
         lines.append(f"the old database is now {done.aside}: remove it when you are sure")
     if done.keys_new and done.keys_added:

@@ -34,6 +34,7 @@ from receiver.core.errors import CorruptDatabase, NewerSchema, StoreError, Store
 from receiver.core.types import Clock
 from receiver.safe_open import look_at, open_file, pinned_folder, private_folder
 from receiver.store.sqlite import backup
+from receiver.store.sqlite.backup import FoldedLog
 from receiver.store.sqlite.files import (
     SIDE_FILES,
     chown_if_ours,
@@ -83,6 +84,8 @@ class RestoreResult(Struct, frozen=True):
     keys_added: int  # secret keys that were missing here
     keys_new: bool  # there were none here before
     keys_found: int  # secret keys in the backup, or beside a plain database
+    log_pages: int = 0  # that were taken from the -wal beside a plain database
+    log_left_out: int = 0  # that were not, because their transaction is not whole
 
 
 def back_up(
@@ -189,7 +192,7 @@ def restore_backup(
                 _undo_killed_restore(folder / database.name)
             require_free_space(database.parent, file.stat().st_size)
             with private_folder(database.parent) as work, draft_file(work / database.name) as part:
-                _copy_whole(file, part)
+                folded = _copy_whole(file, part)
                 inside = _judge_copy(part, file)
                 manifest = inside.kept.get(MANIFEST)
                 backup.prepare_restored(part, clock(), queue=queue)
@@ -212,13 +215,15 @@ def restore_backup(
             keys_added=added,
             keys_new=new,
             keys_found=len(words.get("secret_keys", ())),
+            log_pages=folded.pages,
+            log_left_out=folded.left_out,
         )
     finally:
         os.close(lock)
 
 
-def _copy_whole(file: Path, part: Path) -> None:
-    """Copy a database with all its commits into the empty file `part`. Raises StoreError."""
+def _copy_whole(file: Path, part: Path) -> FoldedLog:
+    """Copy a database with all its commits into the empty file `part`; what came from its log. Raises StoreError."""
     for end in SIDE_FILES:  # a killed restore's
         Path(f"{part}{end}").unlink(missing_ok=True)
     if _is_in_use(file):
@@ -226,7 +231,7 @@ def _copy_whole(file: Path, part: Path) -> None:
     _copy_file(file, part)
     beside = [end for end in _WITH_COMMITS if (found := look_at(Path(f"{file}{end}"))) is not None and found.st_size]
     if not beside:
-        return
+        return FoldedLog()
     if backup.is_backup(part):
         raise StoreError(
             f"{file}{beside[0]} lies beside a backup, which is whole without it, so nothing was changed",
@@ -235,11 +240,12 @@ def _copy_whole(file: Path, part: Path) -> None:
     try:
         for end in beside:
             _copy_file(Path(f"{file}{end}"), Path(f"{part}{end}"))
-        backup.fold_in_log(part)
+        return backup.fold_in_log(part)
     except StoreError as error:
         raise CorruptDatabase(
             f"{file}{beside[0]} cannot be applied to {file} ({error.problem}), so nothing was changed",
-            remedy="use an earlier backup",
+            remedy="copy both again while the service is stopped, or use an earlier backup; if a part of the -wal can "
+            "be read and you want only that, cut a copy of it with `truncate -s BYTES`",
         ) from error
     finally:
         for end in SIDE_FILES:

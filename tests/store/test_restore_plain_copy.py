@@ -1,6 +1,7 @@
 """A plain copy of a database is three files: all of its commits are restored, or nothing is; and nothing foreign is."""
 
 import os
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from kit.state_folder import KEYS, TASK, TOKENS, Place, log_of, run
 from receiver.core.errors import CorruptDatabase, StoreError, Unwritable
 from receiver.core.types import Callback
 from receiver.store import open_store
-from receiver.store.sqlite.backup import is_log_header
+from receiver.store.sqlite.write_ahead_log import is_log_header
 from receiver.upkeep.backup_pictures import ImagesMode
 
 pytestmark = pytest.mark.anyio
@@ -98,6 +99,109 @@ async def test_a_log_that_sqlite_would_take_for_an_empty_one_is_refused(
     log = beside(copy)
     log.write_bytes(harm(log.read_bytes()))
     with pytest.raises(CorruptDatabase, match=r"receiver\.db-wal cannot be applied .* so nothing was changed"):
+        place.restore(copy)
+    assert len(await kept(place)) == ANSWERED
+
+
+FRAME = 24 + 4096
+
+
+def foreign_frame(log: bytes) -> bytes:
+    """A frame of another log: its first salt is newer than the header's."""
+    salt = (int.from_bytes(log[16:20], "big") + 1) % (1 << 32)
+    return b"\0\0\0\1\0\0\0\5" + salt.to_bytes(4, "big") + bytes(FRAME - 12)
+
+
+@pytest.mark.parametrize(
+    ("harm", "says"),
+    [
+        (lambda log: log[:-100], "was cut off in the middle of a page"),
+        (lambda log: log[: len(log) // 2 + 1000], "was cut off in the middle of a page"),
+        (lambda log: log[:40], "was cut off in the middle of a page"),
+        (lambda log: log[:32] + bytes(8) + log[40:], "a transaction in it is damaged, and others follow"),
+        (lambda log: log[:100] + b"damage" + log[106:], "a transaction in it is damaged, and others follow"),
+        (lambda log: log[: 32 + FRAME] + bytes(FRAME) + log[32 + 2 * FRAME :], "is damaged, and others follow|belong"),
+        (lambda log: log + foreign_frame(log), "has parts that do not belong to it"),
+        (lambda log: log[:32] + foreign_frame(log) * 3, "has parts that do not belong to it"),
+    ],
+)
+async def test_a_log_that_sqlite_would_silently_shorten_is_refused_by_name(
+    place: Place, tmp_path: Path, harm: Callable[[bytes], bytes], says: str
+) -> None:
+    copy, _ = await copied(place, tmp_path / "copy")
+    log = beside(copy)
+    log.write_bytes(harm(log.read_bytes()))
+    with pytest.raises(CorruptDatabase, match=rf"{log} cannot be applied .*{says}.*nothing was changed; copy both"):
+        place.restore(copy)
+    assert len(await kept(place)) == ANSWERED
+    told = run("restore", str(copy), folder=place.state)
+    assert (told.returncode, str(log) in told.stderr) == (1, True)
+
+
+async def test_what_can_be_read_of_a_damaged_log_can_be_had_on_purpose(place: Place, tmp_path: Path) -> None:
+    copy, answered = await copied(place, tmp_path / "copy")
+    log = beside(copy)
+    whole = log.read_bytes()
+    log.write_bytes(whole[: 32 + 5 * FRAME + 200] + b"damage" + whole[32 + 5 * FRAME + 206 :])
+    with pytest.raises(CorruptDatabase, match=r"its first \d+ bytes can be read") as refused:
+        place.restore(copy)
+    [good] = re.findall(r"first (\d+) bytes", str(refused.value))
+    os.truncate(log, int(good))
+    assert place.restore(copy).log_left_out == 0
+    assert set(answered[:-13]) < await kept(place) < set(answered)
+
+
+@pytest.mark.parametrize("cut", [0, 4096])
+async def test_a_transaction_that_a_kill_left_unfinished_is_named(place: Place, tmp_path: Path, cut: int) -> None:
+    """Its commit is missing, so that nobody was answered; all before it is there."""
+    copy, answered = await copied(place, tmp_path / "copy")
+    log = beside(copy)
+    whole = log.read_bytes()
+    commits = [n for n in range((len(whole) - 32) // FRAME) if any(whole[32 + n * FRAME + 4 : 32 + n * FRAME + 8])]
+    assert commits[-1] - commits[-2] > 1, "the last transaction has several pages"
+    log.write_bytes(whole[: 32 + commits[-1] * FRAME - cut])
+    told = run("restore", str(copy), folder=place.state)
+    assert told.returncode == 0, told.stderr
+    assert f"{log} ends in the middle of a transaction: " in told.stdout
+    assert await kept(place) == set(answered[:-1])
+
+
+async def test_pages_left_over_from_an_earlier_round_of_the_log_are_no_loss(place: Place, tmp_path: Path) -> None:
+    store = await open_store(place.database)
+    for state in range(40):
+        async with store.write() as tx:
+            await tx.callbacks.insert([(Callback(ref=a_ref(), received_at=state, body=b"{}"), True)])
+    with sqlite3.connect(place.database) as raw:
+        raw.execute("PRAGMA wal_checkpoint(RESTART)")  # the next commit begins at the front
+    raw.close()
+    await put(store, a_task(task_id="the newest"))
+    copy = tmp_path / "copy" / "receiver.db"
+    copy.parent.mkdir()
+    for end in ("", "-wal"):
+        shutil.copy(f"{place.database}{end}", f"{copy}{end}")
+    await store.close()
+    done = place.restore(copy)
+    assert (done.tasks, done.log_left_out) == (4, 0)
+    assert 0 < done.log_pages < (beside(copy).stat().st_size - 32) // FRAME
+    assert len(await kept(place)) == 40
+
+
+@pytest.mark.parametrize("all_of_it", [True, False])
+async def test_the_log_of_another_database_is_refused_by_name(place: Place, tmp_path: Path, all_of_it: bool) -> None:
+    copy, _ = await copied(place, tmp_path / "copy")
+    other = Place(tmp_path / "other")
+    other.state.mkdir(parents=True)
+    await other.filled()
+    if all_of_it:  # every page of it is in its log
+        other.database.unlink()
+        store = await open_store(other.database)
+        await put(store, *(a_task(task_id=None) for _ in range(3)))
+        shutil.copy(f"{other.database}-wal", f"{copy}-wal")
+        await store.close()
+    else:
+        foreign, _ = await copied(other, tmp_path / "foreign")
+        shutil.copy(f"{foreign}-wal", f"{copy}-wal")
+    with pytest.raises(CorruptDatabase, match=r"receiver\.db.* nothing was changed"):
         place.restore(copy)
     assert len(await kept(place)) == ANSWERED
 

@@ -6,10 +6,9 @@ A copy is a normal SQLite database with one table more, `backup`: what belongs t
 import hashlib
 import os
 import sqlite3
-import struct
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -23,6 +22,8 @@ from receiver.store.migrations.steps import missing_migrations
 from receiver.store.sqlite.errors import translate_errors
 from receiver.store.sqlite.expected_schema import refuse_foreign_schema
 from receiver.store.sqlite.files import SIDE_FILES, OpeningGuard
+from receiver.store.sqlite.write_ahead_log import count_left_out, is_log_header
+from receiver.store.tables.connection import placeholders
 
 FLUSH_S = 0.05  # between two hints to the kernel to write back what is there
 _STEPS = 4_000  # virtual machine instructions between two rests: some milliseconds
@@ -31,8 +32,6 @@ _REST_SHARE = 0.25  # of the working time
 # bit rot in a row that no index holds. https://www.sqlite.org/fileformat.html#the_database_header
 _CHECKSUM_PLACES = (60, 68)
 _HEADER_BYTES = 100  # bytes
-_LOG_HEADER = struct.Struct(">8I")
-_LOG_MAGIC = (0x377F0682, 0x377F0683)
 
 
 class DatabaseSummary(Struct, frozen=True):
@@ -42,6 +41,13 @@ class DatabaseSummary(Struct, frozen=True):
     tasks: int
     queued: int
     kept: Mapping[str, bytes]  # empty: a plain database, not made by `copy_database`
+
+
+class FoldedLog(Struct, frozen=True):
+    """What became of a -wal: how many pages were taken from it, and how many of an unfinished transaction were not."""
+
+    pages: int = 0
+    left_out: int = 0
 
 
 def copy_database(source: Path, target: Path, kept: Mapping[str, bytes]) -> DatabaseSummary:
@@ -105,41 +111,51 @@ def is_backup(path: Path) -> bool:
     return False
 
 
-def fold_in_log(path: Path) -> None:
+def fold_in_log(path: Path) -> FoldedLog:
     """Move what is in the -wal (or -journal) of a copy that is not in use into the copy itself; then they are gone.
 
     Commits that had not reached the database itself are in there alone. Raises a kind of StoreError, also where SQLite
-    would take a damaged -wal for an empty one.
+    would take a -wal that is damaged, cut off or another database's for a shorter one.
     """
-    with suppress(FileNotFoundError), open(f"{path}-wal", "rb") as log:
-        if not is_log_header(log.read(_LOG_HEADER.size)):
-            raise CorruptDatabase("its header is damaged")
+    log = Path(f"{path}-wal")
+    size = log.stat().st_size if log.exists() else 0
+    if size:
+        with log.open("rb") as file:
+            if not is_log_header(file.read(32)):
+                raise CorruptDatabase("its header is damaged")
+    known = _sample_refs(path)
     with translate_errors(), _open_raw(path, "rw") as raw:
         raw.execute("PRAGMA trusted_schema = OFF")
         raw.execute("SELECT count(*) FROM sqlite_schema").fetchall()  # rolls a -journal back
+        [(_, pages, _)] = raw.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        folded = FoldedLog(max(0, pages))
+        if size:
+            with log.open("rb") as file:
+                folded = FoldedLog(folded.pages, count_left_out(file, size, folded.pages))
         raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         raw.execute("PRAGMA journal_mode = DELETE")
     for end in SIDE_FILES:
         Path(f"{path}{end}").unlink(missing_ok=True)
+    if known and not _has_any_task(path, known):
+        raise CorruptDatabase("none of the database's tasks would be left, so it is another database's")
     fsync_path(path)
+    return folded
 
 
-def is_log_header(header: bytes) -> bool:
-    """Whether a -wal begins so: with a header whose checksum is right, or as one to which nothing was written yet.
+def _sample_refs(path: Path) -> list[str]:
+    """Refs of some of the oldest and the newest tasks in the database itself; none if they cannot be read."""
+    with suppress(sqlite3.Error), _open_raw(path, "ro", immutable=True) as raw:
+        rows = raw.execute(
+            "SELECT * FROM (SELECT ref FROM tasks ORDER BY ref LIMIT 100)"
+            " UNION SELECT * FROM (SELECT ref FROM tasks ORDER BY ref DESC LIMIT 100)"
+        )
+        return [ref for (ref,) in rows]
+    return []
 
-    https://www.sqlite.org/fileformat2.html#the_write_ahead_log
-    """
-    if not any(header):
-        return True
-    if len(header) < _LOG_HEADER.size:
-        return False
-    magic, *_, first, second = _LOG_HEADER.unpack(header)
-    words = struct.unpack(">6I" if magic & 1 else "<6I", header[:24])
-    sums = [0, 0]
-    for one, two in zip(words[::2], words[1::2], strict=True):
-        sums[0] = (sums[0] + one + sums[1]) & 0xFFFFFFFF
-        sums[1] = (sums[1] + two + sums[0]) & 0xFFFFFFFF
-    return magic in _LOG_MAGIC and sums == [first, second]
+
+def _has_any_task(path: Path, refs: Sequence[str]) -> bool:
+    with translate_errors(), _open_raw(path, "ro", immutable=True) as raw:
+        return bool(raw.execute(f"SELECT 1 FROM tasks WHERE ref IN ({placeholders(len(refs))})", refs).fetchone())
 
 
 def prepare_restored(path: Path, now: int, *, queue: bool) -> None:
