@@ -47,9 +47,10 @@ class MeasuredStore:
         policy = Policy(targets=(Target(name="bench", url="json://127.0.0.1:9/"),), started_at=now)
         metrics = Metrics()
         never: Any = None  # never called: the benchmark only claims
-        self.ingest = CallbackIngest(store, default_adapter().parse, policy, self.clock, metrics)
+        parse = default_adapter().parse
+        self.ingest = CallbackIngest(store, parse, policy, self.clock, metrics)
         watch = ClockWatch(self.clock, self.clock)
-        self.sweep = SweepLoop(store, never, policy, self.clock, watch=watch, metrics=metrics)
+        self.sweep = SweepLoop(store, never, policy, self.clock, parse=parse, watch=watch, metrics=metrics)
         self.notify = NoticeDispatcher(
             *(store, _InstantSender(), policy, self.clock),
             schedule_ms=[_MINUTE],

@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from receiver.core.hints import add_hint, describe_hint, drop_candidate
+from receiver.core.hints import add_hint, describe_hint, drop_candidate, note_status
 from receiver.core.schedule import unsure_place
 from receiver.core.types import (
     ArchiveState,
@@ -72,44 +72,58 @@ def decide(
 
     `digest` is that of the callback's body: a hint remembers it.
 
-    1. A final task does not change any more: the outcome is a duplicate, late, or a conflict.
+    1. A final task does not change any more: the outcome is a duplicate, late, or a conflict. The one exception: its
+       submission was refused, and yet something says that it was carried out. Then it is open again.
     2. No outcome, or one that is not believed, is a hint: it is kept, and the task is polled. A doubted end is never
        believed unless a person does, and never counts as "still running": `Task.doubted_at` records the first.
     3. A believed end settles the task and creates its notices.
     4. A believed "still running" updates the progress, and may give us the provider's id.
     """
     if task.state.is_final:
-        return Decision(_verdict_after_end(task, outcome))
+        if not contradicts_refusal(task, outcome):
+            return Decision(_verdict_after_end(task, outcome))
+        task = _reopen_task(task)
     called = _record_call(task, policy, now) if source is OutcomeSource.CALLBACK else task
     if source is OutcomeSource.POLL and outcome is not None and not matches_task(task, outcome):
         return Decision(Verdict.HINT)  # the reply is about another task
-    if outcome is None or not is_believed(task, outcome, source, policy, now):
+    if outcome is None or not is_believed(task, outcome, source, policy):
         verdict = Verdict.UNPARSED if outcome is None else Verdict.HINT
         if outcome is not None and source is not OutcomeSource.CALLBACK:
-            called = _apply_progress(called, outcome)  # it is about this task, whatever its end is worth
+            called = _apply_progress(called, outcome, source, now)  # it is about this task, whatever its end is worth
         return Decision(verdict, add_hint(called, outcome, policy, now, source=source, digest=digest))
     if outcome.says_end:
         return settle_task(called, outcome, source, policy, now)
     if task.state is TaskState.LOST:
         return Decision(Verdict.LATE)
-    moved = _apply_progress(called, outcome)
+    moved = _apply_progress(called, outcome, source, now)
     news = (moved.task_id, moved.progress) != (task.task_id, task.progress)
     return Decision(Verdict.ACCEPTED if news else Verdict.DUPLICATE, moved if moved != task else None)
 
 
-def is_believed(task: Task, outcome: Outcome, source: OutcomeSource, policy: Policy, now: int) -> bool:
-    """Whether the outcome may change the task now. A doubted end may only if a person believes it."""
+def is_believed(task: Task, outcome: Outcome, source: OutcomeSource, policy: Policy) -> bool:
+    """Whether the outcome may change the task now. A doubted end may only if a person believes it.
+
+    A callback is believed only if it has the id that the provider itself gave us: whoever knows the URL can send one,
+    and guess that the submission is still under way.
+    """
     if source is OutcomeSource.PERSON:
         return True
     if outcome.why_doubted is not None:
         return False
     if source is not OutcomeSource.CALLBACK:
         return True
-    if policy.confirm is ConfirmMode.ALWAYS or outcome.shape is not OutcomeShape.TASK or outcome.task_id is None:
+    if policy.confirm is ConfirmMode.ALWAYS or outcome.shape is not OutcomeShape.TASK:
         return False
-    if task.task_id is not None:
-        return outcome.task_id == task.task_id
-    return task.state is TaskState.SUBMITTING and task.lease_until is not None and now < task.lease_until
+    return outcome.task_id is not None and outcome.task_id == task.task_id
+
+
+def contradicts_refusal(task: Task, outcome: Outcome | None) -> bool:
+    """Whether the outcome says of a refused submission that it was carried out: somebody took it after all.
+
+    A gateway can refuse in the provider's name what the provider has taken.
+    """
+    refused = task.state is TaskState.FAILED and task.settled_by is OutcomeSource.ANSWER and task.task_id is None
+    return refused and outcome is not None and outcome.ending is Ending.COMPLETED
 
 
 def matches_task(task: Task, outcome: Outcome) -> bool:
@@ -286,6 +300,11 @@ def _verdict_after_end(task: Task, outcome: Outcome | None) -> Verdict:
     return Verdict.DUPLICATE if same else Verdict.CONFLICT
 
 
+def _reopen_task(task: Task) -> Task:
+    """A refused task that is waited for again. It keeps its error until something else is known."""
+    return replace(task, state=TaskState.WAITING, unsure=True, settled_at=None, settled_by=None)
+
+
 def _record_call(task: Task, policy: Policy, now: int) -> Task:
     """The task after a callback on its token: a queued task must have been submitted, a minted URL is in use."""
     if task.called_at is None:
@@ -293,13 +312,13 @@ def _record_call(task: Task, policy: Policy, now: int) -> Task:
     return mark_unsure(task, now, policy.sweep_first_ms) if task.state is TaskState.QUEUED else task
 
 
-def _apply_progress(task: Task, outcome: Outcome) -> Task:
+def _apply_progress(task: Task, outcome: Outcome, source: OutcomeSource, now: int) -> Task:
     progress = outcome.progress
     if progress is None or (task.progress is not None and progress <= task.progress):
         progress = task.progress
     task_id = task.task_id or outcome.task_id
     found = task.unsure and task_id is not None
-    return replace(
+    moved = replace(
         drop_candidate(task, task_id or ""),
         task_id=task_id,
         model=task.model or outcome.model,
@@ -307,6 +326,7 @@ def _apply_progress(task: Task, outcome: Outcome) -> Task:
         unsure=task.unsure and not found,
         place_until=FOREVER if found and task.origin is TaskOrigin.SUBMITTED else task.place_until,
     )
+    return note_status(moved, outcome, source, now)
 
 
 def _duration_ms(task: Task, now: int) -> int | None:

@@ -112,6 +112,49 @@ def add_unreadable_reply(task: Task, now: int) -> Task:
     )
 
 
+def note_status(task: Task, outcome: Outcome, source: OutcomeSource, now: int) -> Task:
+    """The task after a status that says no end. One that we do not know may be an end all the same: its place is
+    limited then, and what was said is remembered until a status comes that we know."""
+    told = task.hint_note is not None and task.hint_note.ending is not Ending.RUNNING
+    noted = task.hint_note is not None and task.hint_note.doubt is not None
+    if not outcome.unknown_status:
+        return replace(task, hint_note=None) if noted and not told else task
+    place = task.place_until
+    note = HintNote(outcome.status, source, Ending.RUNNING, "receiver does not know this status")
+    return replace(
+        task,
+        place_until=None if place is None else min(place, now + UNSURE_MOST),
+        hint_note=task.hint_note if told or note == task.hint_note else note,
+    )
+
+
+def forget_confirmed_hint(task: Task) -> Task:
+    """The task without its hint, if that only says what the provider's own id now makes believable: it needs no poll.
+
+    To be called once the provider has given us the id; the callback itself is then applied.
+    """
+    hint = task.hint
+    if hint is None or hint.task_id is None or hint.task_id != task.task_id or hint.shape is not OutcomeShape.TASK:
+        return task
+    unread = task.hint_note is not None and task.hint_note.ending is None
+    if unread or task.candidates or hint.why_doubted is not None:
+        return task
+    return replace(task, **dict.fromkeys(("hint", "hint_note", "hint_step", "hint_until")))
+
+
+def believable_hints(task: Task, kept: Iterable[KeptHint]) -> list[KeptHint]:
+    """Those of the task's stored hints that have the id which the provider has given us since."""
+    return [
+        it
+        for it in kept
+        if it.outcome.task_id is not None
+        and it.outcome.task_id == task.task_id
+        and it.outcome.shape is OutcomeShape.TASK
+        and it.outcome.why_doubted is None
+        and it.received_at >= hints_since(task)
+    ]
+
+
 def add_candidate(task: Task, outcome: Outcome, policy: Policy, now: int) -> Task:
     """The task with the outcome's id among its candidates, if that may be the provider's id of the task.
 
@@ -222,7 +265,7 @@ def choose_hint(task: Task, kept: Iterable[KeptHint]) -> HintChoice | None:
 
 def describe_hint(note: HintNote | None) -> str | None:
     """What was heard and why it did not count, in a sentence; None if nothing was heard of an end."""
-    if note is None or note.ending is Ending.RUNNING:
+    if note is None or (note.ending is Ending.RUNNING and note.doubt is None):
         return None
     who = "The provider's answer to a poll" if note.source is OutcomeSource.POLL else "A callback"
     if note.source is OutcomeSource.ANSWER:

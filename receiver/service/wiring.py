@@ -152,7 +152,8 @@ async def open_parts(
         archive = PictureArchiver(store, files, policy, clock, draw=draw, allow=allow, metrics=metrics)
         stack.push_async_callback(archive.close)
         await _warn_of_lost_keys(store, ring)
-        ingest = CallbackIngest(store, default_adapter().parse, policy, clock, metrics)
+        parse = default_adapter().parse
+        ingest = CallbackIngest(store, parse, policy, clock, metrics)
         stack.push_async_callback(ingest.close)
         intake = TaskIntake(
             store,
@@ -190,12 +191,13 @@ async def open_parts(
                 provider,
                 policy,
                 clock,
+                parse=parse,
                 callback_url=intake.callback_url,
                 key_id=ring.ids[0],
                 concurrency=settings.provider_concurrency,
                 metrics=metrics,
             ),
-            sweep=SweepLoop(store, provider, policy, clock, watch=watch, metrics=metrics),
+            sweep=SweepLoop(store, provider, policy, clock, parse=parse, watch=watch, metrics=metrics),
             notify=notify,
             archive=archive,
             prune=RetentionPruner(store, files, policy, clock, keep=settings.retention, watch=watch, metrics=metrics),

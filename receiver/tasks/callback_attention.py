@@ -4,18 +4,20 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from receiver.core.types import Outcome, OutcomeSource, Policy, Task, TaskState, Verdict
+from receiver.core.decide import contradicts_refusal
+from receiver.core.types import Outcome, Policy, Task, TaskState, Verdict
 from receiver.notify.attention import raise_attention, raise_task_attention
 from receiver.store import Tx
 
-_UNPARSED = "A callback for {} could not be parsed. The provider may have changed its format. {} {}"
+_UNPARSED = (
+    "A callback for {} could not be parsed. The provider may have changed its format. To see the body, run `receiver "
+    "callbacks list --verdict unparsed`. {}"
+)
 _UNPARSED_MANY = (
     "Callbacks for {count} tasks could not be parsed within an hour, and only the first {singly} tasks are reported "
     "one by one. The provider may have changed its format. To list them all, run "
     "`receiver callbacks list --verdict unparsed --limit 200`."
 )
-_KEPT = "To see the body, run `receiver callbacks list --verdict unparsed`."
-_NOT_KEPT = "The body is not stored, because this task already has too many callbacks."
 _POLLED = "The task is polled instead."
 _NOT_POLLED = "The task cannot be polled, because {}. Check the provider's task list."
 _CALLED = (
@@ -39,9 +41,14 @@ _WITHDRAWN = (
     "`receiver tasks show {0}` names the callback, which has the links to the pictures."
 )
 _TAKEN_AFTER_ALL = (
-    "{0} failed because the provider refused its submission, but a callback says how it ended: the provider took it "
-    "after all and may charge for it. Do not submit it again before you have looked: `receiver tasks show {0}` names "
-    "the callback, which has the links to the pictures."
+    "{0} failed because its submission was refused, but now a callback says that it is completed: the provider may "
+    "have taken it after all, and charge for it. Do not submit it again: it is open again, and you are told how it "
+    "ends."
+)
+_CROWDED = (
+    "{0} has so many different callbacks which may say how it ended that further ones are answered 503. Probably "
+    "someone knows its callback URL and makes them up. Look for the task in the provider's task list; once you know "
+    "its id there, run `receiver tasks tell-id {0} ID`, and only callbacks and polls with this id count."
 )
 
 
@@ -52,13 +59,15 @@ class HandledCallback(Struct, frozen=True, eq=False):
     after: Task
     verdict: Verdict
     outcome: Outcome | None
-    body_kept: bool
 
 
-async def raise_callback_attention(tx: Tx, handled: Sequence[HandledCallback], policy: Policy, now: int) -> None:
-    """Raise attention for the callbacks of a transaction that call for a person."""
+async def raise_callback_attention(
+    tx: Tx, handled: Sequence[HandledCallback], crowded: Sequence[Task], policy: Policy, now: int
+) -> None:
+    """Raise attention for the callbacks of a transaction that call for a person; `crowded` are the tasks that have no
+    room for another end."""
     unparsed = [it for it in handled if it.verdict is Verdict.UNPARSED and not it.after.state.is_final]
-    texts = {it.after.ref: (it.after, _unparsed_text(it.after, policy, kept=it.body_kept)) for it in unparsed}
+    texts = {it.after.ref: (it.after, _unparsed_text(it.after, policy)) for it in unparsed}
     await raise_task_attention(tx, "unparsed", texts, _UNPARSED_MANY, policy, now)
     # It is told again if it happens again after a person had the task submitted, which forgets `called_at`.
     called = {f"{it.after.ref}:{it.after.called_at}": it.after for it in handled if _ends_queueing(it)}
@@ -67,13 +76,16 @@ async def raise_callback_attention(tx: Tx, handled: Sequence[HandledCallback], p
     for it in handled:
         if it.verdict is Verdict.CONFLICT:
             await _raise_conflict(tx, it.after, it.outcome, policy, now)
+        elif contradicts_refusal(it.before, it.outcome):
+            text = _TAKEN_AFTER_ALL.format(it.after.ref)
+            await raise_attention(tx, f"taken:{it.after.ref}", text, policy, now, it.after)
+    for task in {it.ref: it for it in crowded}.values():
+        await raise_attention(tx, f"crowded:{task.ref}", _CROWDED.format(task.ref), policy, now, task)
 
 
 async def _raise_conflict(tx: Tx, task: Task, outcome: Outcome | None, policy: Policy, now: int) -> None:
     if task.state is TaskState.CANCELLED:
         await raise_attention(tx, f"withdrawn:{task.ref}", _WITHDRAWN.format(task.ref), policy, now, task)
-    elif task.settled_by is OutcomeSource.ANSWER:
-        await raise_attention(tx, f"taken:{task.ref}", _TAKEN_AFTER_ALL.format(task.ref), policy, now, task)
     elif not task.confirmed and outcome is not None:
         text = _CONTRADICTED.format(task.ref, task.state, outcome.ending)
         await raise_attention(tx, f"conflict:{task.ref}", text, policy, now, task)
@@ -88,7 +100,7 @@ def _called_text(task: Task) -> str:
     return _CALLED.format(name=f"“{task.label}”" if task.label else task.ref, ref=task.ref)
 
 
-def _unparsed_text(task: Task, policy: Policy, *, kept: bool) -> str:
+def _unparsed_text(task: Task, policy: Policy) -> str:
     reason = "the provider's id of it is unknown" if policy.can_poll else "PROVIDER_KEY is not set"
     polled = policy.can_poll and task.task_id is not None
-    return _UNPARSED.format(task.ref, _KEPT if kept else _NOT_KEPT, _POLLED if polled else _NOT_POLLED.format(reason))
+    return _UNPARSED.format(task.ref, _POLLED if polled else _NOT_POLLED.format(reason))

@@ -20,6 +20,7 @@ from receiver.core.errors import RequestRefused, StaleUpdate, StoreError, StoreU
 from receiver.core.types import Callback, Clock, Outcome, OutcomeSource, Policy, Task, Verdict
 from receiver.store import Lane, Store
 from receiver.tasks.callback_attention import HandledCallback, raise_callback_attention
+from receiver.tasks.kept_hints import BodyParser
 from receiver.tasks.settle import TaskBatch
 from receiver.telemetry import logs
 from receiver.telemetry.metrics import Metrics
@@ -30,13 +31,13 @@ BATCH_MOST = 256
 GATHER_MOST_S = 0.001  # how long the first of a wave of callbacks waits for half of the wave
 KEPT_MOST = 50  # stored callbacks per task
 KEPT_BYTES_MOST = 2 * 1024 * 1024
-ENDS_MOST = 20  # more of those that say how the task ended, each body once
+ENDS_MOST = 20  # more of those that say how the task ended, each body once; and one for each id that is denied
 ENDS_BYTES_MOST = 1024 * 1024
+CROWDED_RETRY_S = 60
 STALE_TRIES = 3
 
 log = logging.getLogger(__name__)
 
-BodyParser = Callable[[bytes], Outcome | None]
 VerdictListener = Callable[[Verdict | StoreUnavailable], None]
 """Called once for each callback: with its verdict when it is on disk, or the error why it is not. Must not raise."""
 
@@ -85,7 +86,9 @@ class CallbackQuota:
     """Which callbacks of a batch are stored: each body once, up to the quota of its task; others are only counted.
 
     The quota falls on repetition and on progress. Beyond it, what says how the task ended is stored up to a quota of
-    its own, and what may say so up to half of that; what settles the task is always stored.
+    its own, and what may say so up to half of that; what settles the task is always stored. That quota grows with each
+    id that the provider denies, so that whoever makes up ids does not keep the true end out. What may be the end of an
+    open task and finds no room is neither stored nor counted, and must not be answered as if it were.
     """
 
     def __init__(self, known: set[tuple[str, bytes]]) -> None:
@@ -93,8 +96,8 @@ class CallbackQuota:
         self.kept: list[tuple[Callback, bool]] = []
         self.counted: list[Callback] = []
 
-    def keep_or_count(self, task: Task, callback: Callback, weight: CallbackWeight) -> Task:
-        """Store or only count a callback. Returns the task with its new sums."""
+    def keep_or_count(self, task: Task, callback: Callback, weight: CallbackWeight) -> Task | None:
+        """Store or only count a callback. Returns the task with its new sums, or None if there is no room."""
         new = (task.ref, callback.digest) not in self._known
         size = len(callback.body) if new else 0
         within = task.kept < KEPT_MOST and task.kept_bytes + size <= KEPT_BYTES_MOST
@@ -102,6 +105,8 @@ class CallbackQuota:
             task = replace(task, kept=task.kept + 1, kept_bytes=task.kept_bytes + size)
         elif new and self._has_room(task, size, weight):
             task = replace(task, kept_ends=task.kept_ends + 1, kept_ends_bytes=task.kept_ends_bytes + size)
+        elif new and weight >= CallbackWeight.MAY_END and not task.state.is_final:
+            return None
         else:
             self.counted.append(callback)
             return task
@@ -112,13 +117,10 @@ class CallbackQuota:
     def _has_room(self, task: Task, size: int, weight: CallbackWeight) -> bool:
         if weight is CallbackWeight.REPEATABLE:
             return False
+        most = ENDS_MOST + len(task.denied)
+        bytes_most = ENDS_BYTES_MOST * most // ENDS_MOST
         share = 1 if weight is CallbackWeight.SAYS_END else 2
-        fits = task.kept_ends_bytes + size <= ENDS_BYTES_MOST // share
-        return fits and task.kept_ends < ENDS_MOST // share
-
-    def has_body(self, callback: Callback) -> bool:
-        """Whether its body is stored, with this callback or an earlier one."""
-        return (callback.ref, callback.digest) in self._known
+        return task.kept_ends < most // share and task.kept_ends_bytes + size <= bytes_most // share
 
 
 class CallbackIngest:
@@ -271,9 +273,10 @@ class CallbackIngest:
                 await self._keep_raw(waiting)
         else:
             for waiting, verdict in zip(batch, verdicts, strict=True):
-                self._report_result(waiting, verdict)
+                self._report_result(waiting, _no_room() if verdict is None else verdict)
 
-    async def _store_batch(self, batch: list[_WaitingCallback]) -> list[Verdict]:
+    async def _store_batch(self, batch: list[_WaitingCallback]) -> list[Verdict | None]:
+        """The verdicts of a batch; None for a callback that its task has no room for."""
         for _ in range(STALE_TRIES):
             try:
                 return await self._write_batch(batch)
@@ -281,7 +284,7 @@ class CallbackIngest:
                 continue
         raise StoreUnavailable("the tasks kept changing while the callbacks were stored")
 
-    async def _write_batch(self, batch: list[_WaitingCallback]) -> list[Verdict]:
+    async def _write_batch(self, batch: list[_WaitingCallback]) -> list[Verdict | None]:
         async with self._store.write(Lane.INGEST) as tx:
             if not batch:
                 batch.extend(await self._gather_batch())
@@ -293,7 +296,9 @@ class CallbackIngest:
             await stored.look_up_owners((it.callback.ref, it.outcome) for it in batch if it.outcome is not None)
             called = [ref for ref, task in stored.tasks.items() if task.kept]
             quota = CallbackQuota(await tx.callbacks.body_digests(called) if called else set())
-            befores, verdicts = [], []
+            verdicts: list[Verdict | None] = []
+            handled: list[tuple[_WaitingCallback, Task, Verdict]] = []  # with their tasks before them
+            crowded: list[Task] = []
             for waiting in batch:
                 ref = waiting.callback.ref
                 before, callback = stored.tasks[ref], waiting.callback
@@ -305,24 +310,26 @@ class CallbackIngest:
                     settles=before.settled_at is None and task.settled_at is not None,
                     new_id=len(task.candidates) > len(before.candidates),
                 )
-                stored.set_task(quota.keep_or_count(task, replace(callback, verdict=verdict), weight))
-                befores.append(before)
-                verdicts.append(verdict)
+                summed = quota.keep_or_count(task, replace(callback, verdict=verdict), weight)
+                stored.set_task(summed or before)
+                verdicts.append(verdict if summed else None)
+                if summed is None:
+                    crowded.append(before)
+                else:
+                    handled.append((waiting, before, verdict))
             await stored.write_back()
             await tx.callbacks.insert(quota.kept)
             if quota.counted:
                 await tx.callbacks.count_only(quota.counted)
             await stored.raise_doubts()
-            handled = [
-                HandledCallback(
-                    before, stored.tasks[before.ref], verdict, it.outcome, body_kept=quota.has_body(it.callback)
-                )
-                for it, before, verdict in zip(batch, befores, verdicts, strict=True)
+            results = [
+                HandledCallback(before, stored.tasks[before.ref], verdict, it.outcome)
+                for it, before, verdict in handled
             ]
-            await raise_callback_attention(tx, handled, self._policy, now)
-        self._metrics.count_callbacks(verdict.value for verdict in verdicts)
+            await raise_callback_attention(tx, results, crowded, self._policy, now)
+        self._metrics.count_callbacks(verdict.value for _, _, verdict in handled)
         self._metrics.count_settled(stored.ended_tasks)
-        _log_batch(batch, verdicts)
+        _log_batch([(before.ref, verdict) for _, before, verdict in handled])
         return verdicts
 
     async def _keep_raw(self, waiting: _WaitingCallback) -> None:
@@ -348,14 +355,19 @@ def _without_traceback(error: StoreError) -> StoreUnavailable:
     return StoreUnavailable(error.problem, remedy=error.remedy)
 
 
-def _log_batch(batch: Sequence[_WaitingCallback], verdicts: Sequence[Verdict]) -> None:
+def _no_room() -> StoreUnavailable:
+    problem = "this task has too many callbacks that say how it ended, and polls decide between them first"
+    return StoreUnavailable(problem, retry_after_s=CROWDED_RETRY_S)
+
+
+def _log_batch(stored: Sequence[tuple[str, Verdict]]) -> None:
     """One line per commit: the verdict of a single callback, or the number of each verdict."""
-    if len(batch) == 1:
-        [ref] = {it.callback.ref for it in batch}
-        log.info("a callback: %s", verdicts[0], extra={"action": f"callback.{verdicts[0]}", "ref": ref})
-    else:
-        counts = ", ".join(f"{count} {verdict}" for verdict, count in Counter(verdicts).items())
-        log.info("%d callbacks: %s", len(batch), counts, extra={"action": "callback.stored"})
+    if len(stored) == 1:
+        [(ref, verdict)] = stored
+        log.info("a callback: %s", verdict, extra={"action": f"callback.{verdict}", "ref": ref})
+    elif stored:
+        counts = ", ".join(f"{count} {verdict}" for verdict, count in Counter(it for _, it in stored).items())
+        log.info("%d callbacks: %s", len(stored), counts, extra={"action": "callback.stored"})
 
 
 def _held_size(callback: Callback) -> int:

@@ -13,6 +13,7 @@ from receiver.core.hints import KeptHint, describe_hint, make_note
 from receiver.core.schedule import HISTORY_MOST, expected_duration
 from receiver.core.types import (
     Decision,
+    Ending,
     HintNote,
     Image,
     Notice,
@@ -23,7 +24,7 @@ from receiver.core.types import (
     TaskOrigin,
     TaskState,
 )
-from receiver.notify.attention import raise_task_attention
+from receiver.notify.attention import raise_attention, raise_task_attention
 from receiver.providers.registry import DEFAULT_PROVIDER
 from receiver.store import Tx
 from receiver.tokens import ref_time
@@ -37,6 +38,11 @@ _DOUBTED_MANY = (
 _ACCEPT = (
     "`receiver tasks show {0}` shows what is known; if you have checked it and believe it, run "
     "`receiver callbacks replay --accept {1}`."
+)
+_UNKNOWN_STATUS = (
+    "The provider gives {1} the status “{0}”, which receiver does not know. The task counts as running and is polled "
+    "until its deadline; after 15 minutes it no longer holds up other submissions. If the word means that the task has "
+    "ended, please report it; `receiver tasks show {2}` shows what is known."
 )
 _LOOK = "`receiver tasks show {0}` shows what is known. Check the provider's task list."
 _ENDED_STATES = frozenset({TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELLED, TaskState.LOST})
@@ -58,6 +64,7 @@ class TaskBatch:
         self._images: list[tuple[str, Image]] = []
         self._notices: list[Notice] = []
         self._doubts: dict[str, HintNote] = {}
+        self._unknown_status: dict[str, str] = {}
         self.tasks = dict(tasks)
 
     @classmethod
@@ -112,6 +119,9 @@ class TaskBatch:
         decision = decide(before, outcome, source, self._policy, self._now, digest=digest)
         if decision.task is not None and decision.task.doubted_at is not None and before.doubted_at is None:
             self._doubts[ref] = make_note(outcome, source, digest)
+        note = decision.task and decision.task.hint_note
+        if note and note is not before.hint_note and note.ending is Ending.RUNNING and note.doubt:
+            self._unknown_status[ref] = note.status
         self.apply_decision(ref, decision)
         return decision
 
@@ -149,10 +159,16 @@ class TaskBatch:
         await self._tx.notices.insert(self._notices)
 
     async def raise_doubts(self) -> None:
-        """Raise attention for each task of which an end was heard now that cannot be believed, unless it ended since.
+        """Raise attention for each task of which an end was heard now that cannot be believed, unless it ended since,
+        and for a status that we do not know.
 
         Once per task, at once: nobody would be told otherwise. The callbacks of the transaction must be inserted.
         """
+        for ref, status in self._unknown_status.items():
+            task = self.tasks[ref]
+            if not task.state.is_final:
+                text = _UNKNOWN_STATUS.format(status, _name_of(task), ref)
+                await raise_attention(self._tx, "unknown-status", text, self._policy, self._now, task)
         texts = {}
         for ref, note in self._doubts.items():
             task = self.tasks[ref]
@@ -161,9 +177,12 @@ class TaskBatch:
             ids = await self._tx.callbacks.ids_by_digest([ref]) if note.digest else {}
             found = ids.get((ref, note.digest or b""))
             advice = _LOOK.format(ref) if found is None else _ACCEPT.format(ref, found)
-            name = f"“{task.label}”" if task.label else ref
-            texts[ref] = task, _DOUBTED.format(describe_hint(note), name, advice)
+            texts[ref] = task, _DOUBTED.format(describe_hint(note), _name_of(task), advice)
         await raise_task_attention(self._tx, "doubted", texts, _DOUBTED_MANY, self._policy, self._now)
+
+
+def _name_of(task: Task) -> str:
+    return f"“{task.label}”" if task.label else task.ref
 
 
 async def expected_time(tx: Tx, task: Task, policy: Policy) -> int:

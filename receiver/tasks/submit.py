@@ -12,7 +12,13 @@ from msgspec.structs import replace
 
 from receiver.core.decide import FOREVER, heard_doubted_end, mark_unsure, requeue_task
 from receiver.core.errors import StoreError
-from receiver.core.hints import add_candidate_id, allow_id, drop_candidate
+from receiver.core.hints import (
+    add_candidate_id,
+    allow_id,
+    believable_hints,
+    drop_candidate,
+    forget_confirmed_hint,
+)
 from receiver.core.provider_pace import ProviderPace, Signal
 from receiver.core.schedule import PROBES, ClockRewind, down_gap, probe_gap, submit_gap
 from receiver.core.submissions import (
@@ -29,6 +35,7 @@ from receiver.notify.attention import raise_attention
 from receiver.providers.registry import Provider
 from receiver.store import Store, Topic, Tx
 from receiver.store.insist import record_with_retries
+from receiver.tasks.kept_hints import BodyParser, read_kept_hints
 from receiver.tasks.refusals import (
     DOWN,
     describe_hold,
@@ -54,7 +61,11 @@ log = logging.getLogger(__name__)
 
 
 class SubmitLoop:
-    """The loop that submits. `callback_url` makes a task's URL; `key_id` names the key that signs it."""
+    """The loop that submits. `callback_url` makes a task's URL; `key_id` names the key that signs it.
+
+    A callback that overtook the answer to its submission is a hint until the answer names the task's id; then it is
+    applied.
+    """
 
     topic = Topic.SUBMIT
     grace_s = 35.0  # the request may take 30 s
@@ -66,6 +77,7 @@ class SubmitLoop:
         policy: Policy,
         clock: Clock,
         *,
+        parse: BodyParser,
         callback_url: Callable[[str], str],
         key_id: str,
         concurrency: int,
@@ -79,6 +91,7 @@ class SubmitLoop:
         self._callback_url = callback_url
         self._key_id = key_id
         self._metrics = metrics
+        self._parse = parse
         self._jitter = jitter
         self.width = concurrency
         self._pace = ProviderPace(concurrency=concurrency, retry_after_most_ms=LEASE_MS)
@@ -179,10 +192,13 @@ class SubmitLoop:
             task = batch.tasks[claimed.ref]
             if answer.result is SubmitResult.TAKEN and answer.outcome is not None:
                 task = await self._learn_task_id(tx, task, claimed, answer.outcome)
-                batch.set_task(mark_taken(task, now, expected_ms))
+                early = await read_kept_hints(tx.callbacks, self._parse, task) if task.hint is not None else []
+                batch.set_task(mark_taken(forget_confirmed_hint(task), now, expected_ms))
                 if answer.outcome.says_end:
                     await batch.look_up_owners([(task.ref, answer.outcome)])
                     batch.apply_outcome(task.ref, answer.outcome, OutcomeSource.ANSWER)
+                for hint in believable_hints(batch.tasks[task.ref], early):
+                    batch.apply_outcome(task.ref, hint.outcome, OutcomeSource.CALLBACK)
                 judge_refused(batch, refused, sent_at, now)
             elif task.state is TaskState.SUBMITTING and task.claim == claimed.claim:
                 scene = RefusalScene(sent_at, self._taken_at, now, self._pace.unauthorized, refused)

@@ -5,7 +5,6 @@ deadline found no end, or if it cannot be polled. A failed poll never makes a ta
 decided in `core.decide`, `core.hints` and `core.next_step`.
 """
 
-import asyncio
 import logging
 import random
 from collections.abc import Callable
@@ -21,7 +20,6 @@ from receiver.core.hints import (
     add_candidate,
     add_unreadable_reply,
     drop_candidate,
-    hints_since,
     next_id,
     polls_candidates,
     take_reply,
@@ -32,7 +30,6 @@ from receiver.core.schedule import RETRY_AFTER_MOST, ClockRewind, is_paused
 from receiver.core.types import (
     Clock,
     Ending,
-    Outcome,
     OutcomeSource,
     Policy,
     PollReply,
@@ -41,8 +38,9 @@ from receiver.core.types import (
     Verdict,
 )
 from receiver.notify.attention import raise_attention
-from receiver.providers.registry import Provider, default_adapter
+from receiver.providers.registry import Provider
 from receiver.store import Store, Topic, Tx
+from receiver.tasks.kept_hints import BodyParser, read_kept_hints
 from receiver.tasks.settle import TaskBatch, expected_time
 from receiver.telemetry import logs
 from receiver.telemetry.metrics import Metrics
@@ -99,8 +97,8 @@ class SweepLoop:
         policy: Policy,
         clock: Clock,
         *,
+        parse: BodyParser,
         watch: ClockWatch,
-        parse: Callable[[bytes], Outcome | None] | None = None,
         jitter: Callable[[], float] = random.random,
         metrics: Metrics,
     ) -> None:
@@ -109,7 +107,7 @@ class SweepLoop:
         self._policy = policy
         self._clock = clock
         self._watch = watch
-        self._parse = parse or default_adapter().parse
+        self._parse = parse
         self._jitter = jitter
         self._metrics = metrics
         self._clock_rewind = ClockRewind()
@@ -246,7 +244,7 @@ class SweepLoop:
             await batch.look_up_owners([(ref, outcome)])
             verdict = batch.apply_outcome(ref, outcome, OutcomeSource.POLL).verdict
             changed = verdict is Verdict.ACCEPTED
-            running = fits and outcome.ending is Ending.RUNNING
+            running = fits and outcome.ending is Ending.RUNNING and not outcome.unknown_status
             if not fits:
                 log.info(_MISFIT, extra={"action": "sweep.misfit", "ref": ref})
         return PollNews(asked_at, reply.result, running, fits=fits or outcome is None, dropped=dropped), changed
@@ -276,19 +274,7 @@ class SweepLoop:
         full = len(task.candidates) >= CANDIDATES_MOST and reply is not None
         if not full and (task.hint_until is None or self._clock() < task.hint_until):
             return []
-        found = []
-        for callback in await self._store.callbacks.hints_of(task.ref):
-            try:
-                outcome = self._parse(callback.body) if callback.body is not None else None
-            except Exception:
-                log.exception(
-                    "the parser failed on a stored callback", extra={"action": "sweep.parse", "ref": task.ref}
-                )
-                continue
-            if outcome is not None and callback.received_at >= hints_since(task):
-                found.append(KeptHint(callback.received_at, outcome))
-            await asyncio.sleep(0)  # they may be large
-        return found
+        return await read_kept_hints(self._store.callbacks, self._parse, task)
 
     async def _ask_a_person(self, tx: Tx, task: Task, cause: str) -> None:
         name = f"“{task.label}”" if task.label else task.ref

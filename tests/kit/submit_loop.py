@@ -2,20 +2,10 @@
 
 from msgspec import Struct
 
-from kit.fakes import (
-    NOW,
-    POLICY,
-    SECOND,
-    Clock,
-    FakeProvider,
-    a_task,
-    got,
-    put,
-    says,
-)
-from receiver.core.types import Ending, OutcomeSource, Policy, SubmitAnswer, SubmitResult, Task, TaskError, TaskState
+from kit.fakes import NOW, POLICY, SECOND, Clock, FakeProvider, a_task, body, got, parse, put, says
+from receiver.core.types import Ending, Outcome, Policy, SubmitAnswer, SubmitResult, Task, TaskError, TaskState
 from receiver.store import Store
-from receiver.tasks.settle import TaskBatch
+from receiver.tasks.ingest import CallbackIngest
 from receiver.tasks.submit import SubmitLoop
 from receiver.telemetry.metrics import Metrics
 
@@ -58,11 +48,13 @@ class Rig(Struct, frozen=True, eq=False):
         return await got(self.store, task.ref)
 
     async def called(self, task: Task, ending: Ending, task_id: str = "job-1") -> None:
-        """A callback on the task's token, applied as ingest would."""
-        async with self.store.write() as tx:
-            book = await TaskBatch.read_tasks(tx, [task.ref], POLICY, self.clock())
-            book.apply_outcome(task.ref, says(ending, task_id), OutcomeSource.CALLBACK)
-            await book.write_back()
+        """A callback on the task's token."""
+        await self.called_with(task, says(ending, task_id))
+
+    async def called_with(self, task: Task, outcome: Outcome | None) -> None:
+        """A callback on the task's token that says so; None: nobody can read it."""
+        ingest = CallbackIngest(self.store, parse, POLICY, self.clock, Metrics())
+        await ingest.receive_callback(task.ref, b"?" if outcome is None else body(outcome), b"{}")
 
 
 def a_submit(
@@ -73,6 +65,7 @@ def a_submit(
         provider,
         policy,
         clock,
+        parse=parse,
         callback_url=lambda ref: f"https://me.example/callbacks/{ref}",
         key_id="0a1b2c3d",
         concurrency=concurrency,

@@ -1,8 +1,13 @@
 """What a task keeps of its callbacks: the quota falls on repetition and progress, never on what says how it ended."""
 
+import asyncio
+import contextlib
+
 import pytest
 
-from kit.fakes import NOW, POLICY, Clock, a_task, body, foreign, got, parse, put, says
+from kit.fakes import NOW, POLICY, Clock, a_task, attention, body, foreign, got, parse, put, says
+from receiver.core.errors import StoreUnavailable
+from receiver.core.hints import deny_id
 from receiver.core.types import Ending, Outcome, Task, TaskState, Verdict
 from receiver.store import Store
 from receiver.tasks.ingest import ENDS_BYTES_MOST, ENDS_MOST, KEPT_MOST, CallbackIngest
@@ -74,11 +79,43 @@ async def test_an_end_that_contradicts_the_final_state_is_kept_beyond_the_quota(
     assert (await bodies(store, task))[-1] == sent(says(Ending.COMPLETED))
 
 
-async def test_ends_are_bounded_by_their_number(store: Store, ingest: CallbackIngest) -> None:
+async def test_an_end_that_finds_no_room_is_not_answered_as_if_it_were_kept(
+    store: Store, ingest: CallbackIngest
+) -> None:
     task = await full(store, ingest)
-    for number in range(ENDS_MOST + 5):
+    for number in range(ENDS_MOST):
         await ingest.receive_callback(task.ref, sent(foreign(Ending.COMPLETED, job_id=str(number))), b"{}")
+    before = await got(store, task.ref)
+    one_more = sent(says(Ending.COMPLETED, "job-9"))
+    with pytest.raises(StoreUnavailable, match="too many callbacks that say how it ended"):
+        await ingest.receive_callback(task.ref, one_more, b"{}")
+    assert await got(store, task.ref) == before
+    assert await attention(store) == [f"crowded:{task.ref}"]
     assert len(await bodies(store, task)) == KEPT_MOST + ENDS_MOST
+    async with store.write() as tx:  # a poll finds that one of them was made up
+        await tx.tasks.update([(before, deny_id(before, "made up"))])
+    assert await ingest.receive_callback(task.ref, one_more, b"{}") is Verdict.HINT
+    assert (await bodies(store, task))[-1] == one_more
+
+
+async def test_beside_an_end_that_finds_no_room_others_are_stored(store: Store, ingest: CallbackIngest) -> None:
+    task, other = await full(store, ingest), a_task(task_id="job-2")
+    await put(store, other)
+    for number in range(ENDS_MOST):
+        await ingest.receive_callback(task.ref, sent(foreign(Ending.COMPLETED, job_id=str(number))), b"{}")
+    results = await asyncio.gather(
+        ingest.receive_callback(task.ref, sent(foreign(Ending.FAILED)), b"{}"),
+        ingest.receive_callback(other.ref, sent(says(Ending.COMPLETED, "job-2")), b"{}"),
+        return_exceptions=True,
+    )
+    assert [type(it) for it in results] == [StoreUnavailable, Verdict]
+    assert (await got(store, other.ref)).state is TaskState.COMPLETED
+
+
+async def test_what_settles_finds_room_beside_any_number_of_ends(store: Store, ingest: CallbackIngest) -> None:
+    task = await full(store, ingest)
+    for number in range(ENDS_MOST):
+        await ingest.receive_callback(task.ref, sent(foreign(Ending.COMPLETED, job_id=str(number))), b"{}")
     assert await ingest.receive_callback(task.ref, sent(says(Ending.COMPLETED)), b"{}") is Verdict.ACCEPTED
     assert (await bodies(store, task))[-1] == sent(says(Ending.COMPLETED)), "what settles is always kept"
     assert (await got(store, task.ref)).state is TaskState.COMPLETED
@@ -88,7 +125,8 @@ async def test_ends_are_bounded_by_their_bytes(store: Store, ingest: CallbackIng
     task = await full(store, ingest)
     for number in range(5):
         large = foreign(Ending.COMPLETED, job_id=str(number), status="x" * (ENDS_BYTES_MOST // 3))
-        await ingest.receive_callback(task.ref, sent(large), b"{}")
+        with pytest.raises(StoreUnavailable) if number > 1 else contextlib.nullcontext():
+            await ingest.receive_callback(task.ref, sent(large), b"{}")
     after = await got(store, task.ref)
     assert (after.kept_ends, after.kept_ends_bytes <= ENDS_BYTES_MOST) == (2, True)
 
@@ -98,7 +136,8 @@ async def test_what_cannot_be_read_leaves_half_of_that_to_what_says_the_end(
 ) -> None:
     task = await full(store, ingest)
     for number in range(ENDS_MOST):
-        await ingest.receive_callback(task.ref, sent(None, number), b"{}")
+        with pytest.raises(StoreUnavailable) if number >= ENDS_MOST // 2 else contextlib.nullcontext():
+            await ingest.receive_callback(task.ref, sent(None, number), b"{}")
     assert (await got(store, task.ref)).kept_ends == ENDS_MOST // 2
     await ingest.receive_callback(task.ref, sent(foreign(Ending.COMPLETED)), b"{}")
     assert (await bodies(store, task))[-1] == sent(foreign(Ending.COMPLETED))

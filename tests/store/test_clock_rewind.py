@@ -21,6 +21,7 @@ from kit.fakes import (
     impatient,
     notices,
     owe,
+    parse,
     put,
     steady,
 )
@@ -46,6 +47,7 @@ def a_submit(store: Store, provider: FakeProvider, clock: Clock) -> SubmitLoop:
         provider,
         POLICY,
         clock,
+        parse=parse,
         callback_url=lambda ref: f"https://me.example/{ref}",
         key_id="abcd1234",
         concurrency=2,

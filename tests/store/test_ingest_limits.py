@@ -6,7 +6,7 @@ from types import FrameType
 
 import pytest
 
-from kit.fakes import POLICY, Clock, a_ref, a_task, busy, got, impatient, notices, parse, put
+from kit.fakes import POLICY, Clock, a_ref, a_task, attention, busy, got, impatient, parse, put
 from receiver.core.errors import StoreUnavailable
 from receiver.core.types import Verdict
 from receiver.store import Store
@@ -36,12 +36,12 @@ async def test_a_batch_that_is_refused_holds_no_body(store: SqliteStore, tmp_pat
         gc.enable()
 
 
-async def test_what_is_not_kept_of_a_task_with_too_many_is_not_said_to_be(store: Store) -> None:
+async def test_what_nobody_can_read_is_not_said_to_be_kept_where_there_is_no_room(store: Store) -> None:
     ingest = CallbackIngest(store, parse, POLICY, Clock(), Metrics())
     task = a_task(kept=KEPT_MOST, kept_ends=ENDS_MOST)
     await put(store, task)
-    assert await ingest.receive_callback(task.ref, b"another format", b"{}") is Verdict.UNPARSED
+    with pytest.raises(StoreUnavailable):
+        await ingest.receive_callback(task.ref, b"another format", b"{}")
     assert await store.callbacks.page() == []
     assert (await got(store, task.ref)).kept == KEPT_MOST
-    assert all("The body is not stored" in (it.report.text or "") for it in await notices(store))
-    assert await notices(store)
+    assert await attention(store) == [f"crowded:{task.ref}"]

@@ -3,16 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from kit.fakes import (
-    NOW,
-    POLICY,
-    SLACK,
-    Clock,
-    FakeProvider,
-    a_task,
-    got,
-    put,
-)
+from kit.fakes import NOW, POLICY, SLACK, Clock, FakeProvider, a_task, got, parse, put
 from kit.submit_loop import TAKEN
 from receiver.client.schemas import NewTask
 from receiver.core.errors import RequestRefused
@@ -35,6 +26,7 @@ def a_submit(store: Store, provider: FakeProvider, clock: Clock) -> SubmitLoop:
         provider,
         POLICY,
         clock,
+        parse=parse,
         callback_url=lambda ref: f"https://me.example/{ref}",
         key_id="abcd1234",
         concurrency=2,

@@ -8,14 +8,18 @@ from kit.fakes import (
     POLICY,
     SLACK,
     Clock,
+    FakeProvider,
     a_task,
+    claimed,
+    got,
     notices,
     parse,
     put,
     says,
 )
 from kit.fakes import body as a_body
-from receiver.core.types import Ending, NoticeEvent, OutcomeShape, OutcomeSource, Policy, TaskState, Verdict
+from kit.sweep_loop import a_sweep, heard
+from receiver.core.types import Ending, NoticeEvent, OutcomeShape, OutcomeSource, Policy, TaskError, TaskState, Verdict
 from receiver.notify.attention import raise_attention
 from receiver.store import Store
 from receiver.tasks.ingest import CallbackIngest
@@ -82,13 +86,24 @@ async def test_pictures_after_a_failure_that_nobody_could_confirm_call_for_a_per
     assert "says completed" in told.report.text
 
 
-async def test_an_end_after_a_refusal_says_that_the_provider_took_the_task_after_all(store: Store) -> None:
+async def test_pictures_after_a_refusal_open_the_task_again_and_a_poll_settles_it(store: Store) -> None:
     """A gateway answered with an error, the ping says failed and to submit again: that would be paid twice."""
-    task = a_task(TaskState.FAILED, settled_by=OutcomeSource.ANSWER, settled_at=NOW)
+    refusal = TaskError("004007002", "imageNo is missing")
+    task = a_task(TaskState.FAILED, task_id=None, settled_by=OutcomeSource.ANSWER, settled_at=NOW, error=refusal)
     await put(store, task)
     ended = a_body(says(Ending.COMPLETED, shape=OutcomeShape.TASK))
     for _ in range(2):
-        assert await an_ingest(store).receive_callback(task.ref, ended, b"{}") is Verdict.CONFLICT
+        assert await an_ingest(store).receive_callback(task.ref, ended, b"{}") is Verdict.HINT
     [notice] = await notices(store)
     assert (notice.event, notice.report.cause) == (NoticeEvent.ATTENTION, f"taken:{task.ref}")
-    assert "Do not submit it again before you have looked" in (notice.report.text or "")
+    assert "Do not submit it again" in (notice.report.text or "")
+    reopened = await got(store, task.ref)
+    assert (reopened.state, reopened.unsure, reopened.error) == (TaskState.WAITING, True, refusal)
+    assert (reopened.settled_at, reopened.poll_at) == (None, NOW)
+    provider, clock = FakeProvider(), Clock()
+    provider.replies.append(heard(says(Ending.COMPLETED)))
+    sweep = a_sweep(store, provider, clock, TOLD)
+    await sweep.carry_out(await claimed(sweep.claim))
+    after = await got(store, task.ref)
+    assert (after.state, after.task_id, after.error, after.confirmed) == (TaskState.COMPLETED, "job-1", None, True)
+    assert [it.event for it in await notices(store, task.ref)][-1] is NoticeEvent.COMPLETED

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kit.fakes import POLICY, Clock, FakeProvider, a_task, put
+from kit.fakes import POLICY, Clock, FakeProvider, a_task, parse, put
 from kit.state_folder import KEYS, TOKENS, Place, log_of
 from receiver.core.errors import CorruptDatabase, NewerSchema, StoreError
 from receiver.core.types import TaskState
@@ -129,7 +129,15 @@ async def test_a_task_that_was_queued_then_is_unsure_and_never_paid_for_twice(pl
         store = await open_store(place.database)
         provider = FakeProvider()
         submit = SubmitLoop(
-            store, provider, POLICY, Clock(), callback_url=str, key_id="k", concurrency=1, metrics=Metrics()
+            store,
+            provider,
+            POLICY,
+            Clock(),
+            parse=parse,
+            callback_url=str,
+            key_id="k",
+            concurrency=1,
+            metrics=Metrics(),
         )
         claimed = await submit.claim()
         assert (claimed is not None) == bool(submitted)

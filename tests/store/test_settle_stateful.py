@@ -96,6 +96,7 @@ class Stories(RuleBasedStateMachine):
         shared = (self.store, self.provider, replace(BOTH, started_at=self.clock()), self.clock)
         self.submit = SubmitLoop(
             *shared,
+            parse=parse,
             callback_url=lambda ref: ref,
             key_id="k",
             concurrency=3,

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from kit.fakes import (
     MINUTE,
@@ -33,11 +34,14 @@ from receiver.core.types import (
     Policy,
     SubmitAnswer,
     SubmitResult,
+    Task,
     TaskState,
 )
 from receiver.store import open_store
-from receiver.tasks.settle import TaskBatch
+from receiver.tasks.intake import TaskIntake
 from receiver.tasks.submit import LEASE_MS
+from receiver.telemetry.metrics import Metrics
+from receiver.tokens import Ring
 
 pytestmark = pytest.mark.anyio
 
@@ -131,14 +135,15 @@ async def test_a_lease_that_ran_out_leaves_it_unsure(rig: Rig) -> None:
 
 @pytest.mark.parametrize("answer", [NOT_SENT, BUSY, BARRED, UNCLEAR], ids=lambda it: it.result)
 async def test_a_retryable_answer_after_a_callback_is_not_sent_again(rig: Rig, answer: SubmitAnswer) -> None:
-    """Someone took it: its token was called. With the id that the callback taught we are not even unsure."""
+    """Someone took it: its token was called. It is polled at once by the id that the callback named."""
     [task] = await rig.queue()
     work = await claimed(rig.submit.claim)
     await rig.called(task, Ending.RUNNING)
     rig.provider.answers.append(answer)
     await rig.submit.carry_out(work)
     after = await got(rig.store, task.ref)
-    assert (after.state, after.task_id, after.unsure) == (TaskState.WAITING, "job-1", False)
+    assert (after.state, after.candidates, after.unsure) == (TaskState.WAITING, ("job-1",), True)
+    assert after.poll_at == NOW
     rig.clock.forward(UNSURE_MOST)
     assert not await rig.step(TAKEN)
 
@@ -146,10 +151,7 @@ async def test_a_retryable_answer_after_a_callback_is_not_sent_again(rig: Rig, a
 async def test_a_callback_that_taught_nothing_still_means_that_someone_took_it(rig: Rig) -> None:
     [task] = await rig.queue()
     work = await claimed(rig.submit.claim)
-    async with rig.store.write() as tx:
-        book = await TaskBatch.read_tasks(tx, [task.ref], POLICY, NOW)
-        book.apply_outcome(task.ref, None, OutcomeSource.CALLBACK)
-        await book.write_back()
+    await rig.called_with(task, None)
     rig.provider.answers.append(BUSY)
     await rig.submit.carry_out(work)
     after = await got(rig.store, task.ref)
@@ -160,15 +162,72 @@ async def test_a_callback_that_taught_nothing_still_means_that_someone_took_it(r
 
 
 @pytest.mark.parametrize("ending", [Ending.COMPLETED, Ending.FAILED, Ending.CANCELLED])
-async def test_a_callback_may_overtake_the_answer(rig: Rig, ending: Ending) -> None:
-    """It settles; the answer then still stores the id and the time, and nobody is told twice."""
+async def test_a_callback_that_overtook_the_answer_settles_with_it_and_costs_no_poll(rig: Rig, ending: Ending) -> None:
     [task] = await rig.queue()
     rig.provider.before_reply = lambda: rig.called(task, ending)
     assert await rig.step(TAKEN)
     after = await got(rig.store, task.ref)
     assert (after.state.value, after.settled_by) == (ending.value, OutcomeSource.CALLBACK)
     assert (after.task_id, after.provider_created_at, after.place_until) == ("job-1", NOW, None)
+    assert (after.poll_at, after.hint, after.candidates) == (None, None, ())
     assert len(await notices(rig.store, task.ref)) == 1
+
+
+async def test_early_progress_costs_no_poll_once_the_answer_has_named_its_id(rig: Rig) -> None:
+    [task] = await rig.queue()
+    rig.provider.before_reply = lambda: rig.called_with(task, says(Ending.RUNNING, progress=0.4))
+    assert await rig.step(TAKEN)
+    after = await got(rig.store, task.ref)
+    assert (after.state, after.task_id, after.progress, after.hint) == (TaskState.WAITING, "job-1", 0.4, None)
+    assert (after.poll_at, after.hint_step) == (NOW + POLICY.sweep_first_ms, None)
+
+
+async def test_the_forged_end_that_overtook_the_answer_is_only_a_reason_to_poll(rig: Rig) -> None:
+    """Whoever knows the URL does not know the id."""
+    [task] = await rig.queue()
+    rig.provider.before_reply = lambda: rig.called(task, Ending.COMPLETED, "job-made-up")
+    assert await rig.step(TAKEN)
+    after = await got(rig.store, task.ref)
+    assert (after.state, after.task_id, after.poll_at) == (TaskState.WAITING, "job-1", NOW)
+    assert await notices(rig.store, task.ref) == []
+
+
+async def test_the_true_end_settles_beside_a_forged_one(rig: Rig) -> None:
+    [task] = await rig.queue()
+
+    async def both() -> None:
+        await rig.called(task, Ending.FAILED, "job-made-up")
+        await rig.called(task, Ending.COMPLETED, "job-1")
+
+    rig.provider.before_reply = both
+    assert await rig.step(TAKEN)
+    after = await got(rig.store, task.ref)
+    assert (after.state, after.settled_by) == (TaskState.COMPLETED, OutcomeSource.CALLBACK)
+
+
+async def test_an_early_end_that_cannot_be_believed_is_not_believed_with_the_answer(rig: Rig) -> None:
+    [task] = await rig.queue()
+    rig.provider.before_reply = lambda: rig.called_with(task, says(Ending.COMPLETED, images=()))
+    assert await rig.step(TAKEN)
+    after = await got(rig.store, task.ref)
+    assert (after.state, after.poll_at, after.place_until) == (TaskState.WAITING, NOW, None)
+
+
+async def test_a_callback_of_an_earlier_submission_does_not_settle_the_later_one(rig: Rig) -> None:
+    [task] = await rig.queue()
+    rig.provider.before_reply = lambda: rig.called(task, Ending.COMPLETED, "job-1")
+    await rig.step(UNCLEAR)
+    await put_back_by_a_person(rig, task)
+    rig.clock.forward(MINUTE)
+    rig.provider.before_reply = None
+    assert await rig.step(TAKEN)
+    assert (await got(rig.store, task.ref)).state is TaskState.WAITING
+
+
+async def put_back_by_a_person(rig: Rig, task: Task) -> None:
+    """What `tasks resubmit` does."""
+    shared = (rig.store, POLICY, Ring(["k" * 32]), rig.clock, Metrics())
+    await TaskIntake(*shared, public_url="https://me.example", unreachable=None).resubmit_task(task.ref)
 
 
 @pytest.mark.parametrize(
@@ -196,10 +255,14 @@ async def test_an_answer_that_is_the_end_settles(rig: Rig) -> None:
 
 async def test_an_answer_that_disagrees_with_the_known_id_calls_for_a_person(rig: Rig) -> None:
     [task] = await rig.queue()
-    rig.provider.before_reply = lambda: rig.called(task, Ending.RUNNING, "job-of-a-callback")
-    assert await rig.step(TAKEN)
+    work = await claimed(rig.submit.claim)
+    async with rig.store.write() as tx:
+        [now] = (await tx.tasks.get([task.ref])).values()
+        await tx.tasks.update([(now, replace(now, state=TaskState.WAITING, task_id="job-of-a-poll"))])
+    rig.provider.answers.append(TAKEN)
+    await rig.submit.carry_out(work)
     after = await got(rig.store, task.ref)
-    assert (after.task_id, after.candidates) == ("job-1", ("job-of-a-callback",)), "the answer is the word"
+    assert (after.task_id, after.candidates) == ("job-1", ("job-of-a-poll",)), "the answer is the word"
     assert await attention(rig.store) == [f"task-id:{task.ref}"]
 
 

@@ -7,10 +7,12 @@ import pytest
 from msgspec.structs import replace
 
 from kit.fakes import DAY, MAIL, MINUTE, NOW, PICTURES, POLICY, SECOND, SLACK, a_task, foreign, says
-from receiver.core.decide import decide, is_believed, mark_lost, matches_task
+from receiver.core.decide import FOREVER, contradicts_refusal, decide, is_believed, mark_lost, matches_task
+from receiver.core.schedule import UNSURE_MOST
 from receiver.core.types import (
     ConfirmMode,
     Ending,
+    HintNote,
     Image,
     Outcome,
     OutcomeShape,
@@ -60,7 +62,7 @@ TRUST = {
     "another id": ("job-1", None, "job-2", OutcomeShape.TASK, set()),
     "no id in the body": ("job-1", None, None, OutcomeShape.TASK, set()),
     "no id known, nobody asks": (None, None, "job-1", OutcomeShape.TASK, set()),
-    "no id known, lease live": (None, LIVE, "job-1", OutcomeShape.TASK, {S.SUBMITTING}),
+    "no id known, lease live": (None, LIVE, "job-1", OutcomeShape.TASK, set()),
     "no id known, lease expired": (None, EXPIRED, "job-1", OutcomeShape.TASK, set()),
     "no id anywhere, lease live": (None, LIVE, None, OutcomeShape.TASK, set()),
     "another id, lease live": ("job-1", LIVE, "job-2", OutcomeShape.TASK, set()),
@@ -196,9 +198,12 @@ def test_progress_moves_forward_only() -> None:
         assert (verdict, after.progress) == (V.DUPLICATE, 0.5)
 
 
-def test_an_early_callback_teaches_the_id_and_leaves_the_answer_awaited() -> None:
-    verdict, task = moved(a_task(S.SUBMITTING), says(E.RUNNING, "job-7"))
-    assert (verdict, task.state, task.task_id, task.called_at) == (V.ACCEPTED, S.SUBMITTING, "job-7", NOW)
+@pytest.mark.parametrize("ending", [E.RUNNING, E.COMPLETED])
+def test_an_early_callback_is_a_hint_until_the_answer_names_the_id(ending: Ending) -> None:
+    """Whoever knows the URL can send one with an id of his own."""
+    verdict, task = moved(a_task(S.SUBMITTING), says(ending, "job-7"))
+    assert (verdict, task.state, task.task_id, task.called_at) == (V.HINT, S.SUBMITTING, None, NOW)
+    assert task.candidates == ("job-7",)
 
 
 def test_a_queued_task_that_is_called_is_taken_and_unsure() -> None:
@@ -300,8 +305,74 @@ def test_a_reply_fits_by_its_model_and_time(task: Task, outcome: Outcome, about_
     assert (decision.task is not None) is about_it, "a reply that does not fit changes nothing"
 
 
-def test_believing_needs_no_clock_beyond_the_lease() -> None:
-    task, outcome = a_task(S.SUBMITTING), says(E.RUNNING)
-    assert task.lease_until is not None
-    assert is_believed(task, outcome, OutcomeSource.CALLBACK, BOTH, task.lease_until - 1)
-    assert not is_believed(task, outcome, OutcomeSource.CALLBACK, BOTH, task.lease_until)
+def test_a_callback_without_an_id_is_not_believed_of_a_task_without_one() -> None:
+    assert not is_believed(a_task(task_id=None), says(E.RUNNING, None), OutcomeSource.CALLBACK, BOTH)
+
+
+# -- a refused submission that was taken after all --
+
+REFUSED = a_task(S.FAILED, task_id=None, settled_by=OutcomeSource.ANSWER, settled_at=NOW)
+
+
+def test_pictures_for_a_refused_submission_open_the_task_again() -> None:
+    verdict, task = moved(REFUSED, says(E.COMPLETED, "job-7"))
+    assert (verdict, task.state, task.unsure, task.candidates) == (V.HINT, S.WAITING, True, ("job-7",))
+    assert (task.settled_at, task.settled_by, task.poll_at, task.place_until) == (None, None, NOW, None)
+
+
+def test_a_person_or_a_poll_settles_a_refused_submission_that_was_taken() -> None:
+    for source in (OutcomeSource.PERSON, OutcomeSource.POLL):
+        decision = decide(REFUSED, says(E.COMPLETED, "job-7"), source, BOTH, NOW)
+        assert decision.task is not None
+        assert (decision.verdict, decision.task.state, decision.task.error) == (V.ACCEPTED, S.COMPLETED, None)
+
+
+@pytest.mark.parametrize(
+    ("task", "outcome"),
+    [
+        (REFUSED, says(E.FAILED, "job-7")),
+        (REFUSED, says(E.RUNNING, "job-7")),
+        (REFUSED, None),
+        (replace(REFUSED, task_id="job-1"), says(E.COMPLETED)),
+        (replace(REFUSED, settled_by=OutcomeSource.POLL), says(E.COMPLETED)),
+        (replace(REFUSED, state=S.COMPLETED), says(E.COMPLETED)),
+    ],
+    ids=["failed too", "running", "unreadable", "its id was known", "failed by a poll", "completed"],
+)
+def test_nothing_else_opens_a_final_task(task: Task, outcome: Outcome | None) -> None:
+    assert not contradicts_refusal(task, outcome)
+    assert decide(task, outcome, OutcomeSource.CALLBACK, BOTH, NOW).task is None
+
+
+# -- a status that we do not know --
+
+
+def test_a_status_that_we_do_not_know_limits_the_place_and_is_remembered() -> None:
+    task = a_task(place_until=FOREVER)
+    strange = says(E.RUNNING, status="archived", unknown_status=True)
+    after = decide(task, strange, OutcomeSource.POLL, BOTH, NOW).task
+    assert after is not None
+    assert (after.state, after.place_until) == (S.WAITING, NOW + UNSURE_MOST)
+    assert after.hint_note == HintNote("archived", OutcomeSource.POLL, E.RUNNING, "receiver does not know this status")
+    later = decide(after, strange, OutcomeSource.POLL, BOTH, NOW + MINUTE).task
+    assert later is None or (later.place_until, later.hint_note) == (after.place_until, after.hint_note)
+    known = decide(after, says(E.RUNNING), OutcomeSource.POLL, BOTH, NOW).task
+    assert known is not None
+    assert known.hint_note is None
+
+
+def test_a_place_that_is_free_or_ends_sooner_is_not_prolonged_by_a_strange_status() -> None:
+    for place in (None, NOW + MINUTE):
+        after = decide(
+            a_task(place_until=place), says(E.RUNNING, unknown_status=True), OutcomeSource.POLL, BOTH, NOW
+        ).task
+        assert after is not None
+        assert after.place_until == place
+
+
+def test_a_strange_status_hides_no_end_that_was_heard() -> None:
+    doubted = decide(a_task(), says(E.COMPLETED, images=()), OutcomeSource.POLL, BOTH, NOW).task
+    assert doubted is not None
+    for strange in (says(E.RUNNING, unknown_status=True), says(E.RUNNING)):
+        after = decide(doubted, strange, OutcomeSource.POLL, BOTH, NOW).task or doubted
+        assert after.hint_note == doubted.hint_note

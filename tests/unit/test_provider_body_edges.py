@@ -163,3 +163,20 @@ def test_a_reply_with_another_tasks_id_is_not_about_ours_even_if_ours_is_mention
 
 def test_an_unknown_status_is_named_in_forty_characters() -> None:
     assert read({"status": "x" * 41, "images": [URL]}).doubt == f"its status '{'x' * 40}' is unknown"
+
+
+@pytest.mark.parametrize(
+    ("body", "strange"),
+    [
+        (without("output", status="archived"), True),
+        (without("output", status="archived", progress=1), True),
+        (without("output", status="archived", progress=0.4), False),
+        (without("output", status="processing"), False),
+        ({"status": "archived"}, True),
+        ({"status": "running"}, False),
+        ({"code": 0, "data": {"id": "x"}}, False),
+    ],
+)
+def test_a_status_that_is_not_known_is_told_from_one_that_says_running(body: dict[str, object], strange: bool) -> None:
+    outcome = read(body)
+    assert (outcome.ending, outcome.unknown_status) == (Ending.RUNNING, strange)

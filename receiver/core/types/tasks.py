@@ -151,6 +151,7 @@ class Outcome(Struct, frozen=True, gc=False):
     error: TaskError | None = None
     usage: Usage | None = None
     doubt: str | None = None  # why this end cannot be believed as it stands: "its status 'foo' is unknown"
+    unknown_status: bool = False  # it counts as running only because nothing speaks of an end
 
     @property
     def says_end(self) -> bool:

@@ -173,6 +173,7 @@ def _task_outcome(top: Json) -> Outcome:
         error=error,
         usage=json_values.parse_usage(top.get("usage")),
         doubt=doubt,
+        unknown_status=_is_unknown(known, ending, progress),
     )
 
 
@@ -221,6 +222,7 @@ def _foreign_outcome(top: Json) -> Outcome | None:
         error=error,
         usage=json_values.parse_usage(json_values.first_value(levels, ("usage",))),
         doubt=doubt,
+        unknown_status=_is_unknown(known, ending, progress),
     )
 
 
@@ -316,6 +318,11 @@ def _weigh_end(
         return (Ending.FAILED, error, None) if error else (known, None, search.why_none or _NO_PICTURE)
     error = error or next(filter(None, map(reason_elsewhere, levels)), None)
     return known, error or (TaskError(None, NO_REASON) if known is Ending.FAILED else None), None
+
+
+def _is_unknown(known: Ending | None, ending: Ending, progress: float | None) -> bool:
+    """Whether it only counts as running because nothing else speaks of an end."""
+    return known is None and ending is Ending.RUNNING and (progress is None or progress >= 1)
 
 
 def _clean_status(word: str) -> str:
