@@ -82,7 +82,7 @@ class TaskIntake:
         now = self._clock()
         _check_label(label)
         _check_text("model", model)
-        _check_text("task_id", task_id)
+        _check_task_id(task_id)
         task = Task(
             ref=new_ref(now),
             created_at=now,
@@ -102,7 +102,7 @@ class TaskIntake:
 
     async def set_task_id(self, ref: str, task_id: str) -> Task:
         """Store the provider's id of a task, which can then be polled. Raises RequestRefused."""
-        _check_text("task_id", task_id)
+        _check_task_id(task_id)
         async with self._store.write() as tx:
             task = await _get_task(tx, ref)
             if task.settled_at is not None or task.state.is_final:
@@ -288,6 +288,14 @@ def _check_label(label: str | None) -> None:
 def _check_text(field: str, text: str | None) -> None:
     if text is not None and (not 0 < len(text) <= LABEL_MOST or not _is_storable(text)):
         raise RequestRefused(422, "invalid_parameter", f"{field} must have 1 to {LABEL_MOST} characters", field)
+
+
+def _check_task_id(task_id: str | None) -> None:
+    _check_text("task_id", task_id)
+    if task_id is not None and task_id.split() != [task_id]:
+        problem = f"{task_id!r} is not an id of the provider's: an id has no blanks"
+        remedy = "copy it from the provider's task list"
+        raise RequestRefused(422, "invalid_parameter", problem, "task_id", remedy=remedy)
 
 
 def _is_storable(text: str) -> bool:

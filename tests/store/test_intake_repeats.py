@@ -79,6 +79,15 @@ async def test_an_id_told_of_a_queued_task_keeps_it_from_being_paid_for_again(st
     assert (await got(store, task.ref)).state is TaskState.WAITING
 
 
+@pytest.mark.parametrize("typed", ["a b", " a", "a\n", " "])
+async def test_an_id_with_blanks_is_a_slip_of_the_hand(store: Store, typed: str) -> None:
+    task = a_task(task_id=None)
+    await put(store, task)
+    with pytest.raises(RequestRefused, match=r"blanks.*task list") as refused:
+        await an_intake(store, POLICY).set_task_id(task.ref, typed)
+    assert (refused.value.status, refused.value.field) == (422, "task_id")
+
+
 async def test_a_task_that_is_held_for_a_person_is_sent_again_or_withdrawn(store: Store) -> None:
     held = a_task(TaskState.QUEUED, held_by=HoldReason.PERSON, due_at=None, tries=12, refusals=6)
     other = a_task(TaskState.QUEUED, held_by=HoldReason.PERSON, due_at=None)

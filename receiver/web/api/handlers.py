@@ -87,13 +87,13 @@ class NewCallbackUrl(Struct, frozen=True, forbid_unknown_fields=True):
 
     label: schemas.ShortText | None = None
     model: schemas.ShortText | None = None
-    task_id: schemas.ShortText | None = None
+    task_id: schemas.ProviderId | None = None
 
 
 class TaskIdPatch(Struct, frozen=True, forbid_unknown_fields=True):
     """The provider's id of a task, set afterwards."""
 
-    task_id: schemas.ShortText
+    task_id: schemas.ProviderId
 
 
 class ReplayRequest(Struct, frozen=True, forbid_unknown_fields=True):
