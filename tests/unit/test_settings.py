@@ -80,6 +80,23 @@ def test_a_secret_may_come_from_a_file_a_credential_or_the_toml(place: Path, how
     assert settings.source_of("PROVIDER_KEY") == origin.get(how, "file receiver.toml")
 
 
+@pytest.mark.parametrize("name", ["SECRET_KEYS", "API_TOKENS", "PROVIDER_KEY", "NOTIFY_URLS", "API_TOKEN"])
+def test_every_secret_is_the_same_whichever_way_it_comes(place: Path, name: str) -> None:
+    text = "json://127.0.0.1/a-path" if name == "NOTIFY_URLS" else SENTINEL
+    (place / name.lower()).write_text(f"{text}\n")
+    plain, file, credential = (
+        load_settings(env)
+        for env in (
+            {f"RECEIVER_{name}": text},
+            {f"RECEIVER_{name}_FILE": str(place / name.lower())},
+            {"CREDENTIALS_DIRECTORY": str(place)},
+        )
+    )
+    for field in ("secret_keys", "api_tokens", "provider_key", "targets", "api_token"):
+        assert getattr(plain, field) == getattr(file, field) == getattr(credential, field), field
+    assert plain.source_of(name) == f"environment RECEIVER_{name}"
+
+
 def test_a_secret_and_its_file_both_set_are_refused() -> None:
     text = refused({"RECEIVER_API_TOKENS": SENTINEL, "RECEIVER_API_TOKENS_FILE": "x"})
     assert text == "RECEIVER_API_TOKENS and RECEIVER_API_TOKENS_FILE are both set; unset one of them"
