@@ -1,5 +1,6 @@
 """Files of pictures for the tests: good ones in every format and mode, and bad ones of every kind."""
 
+import functools
 import io
 import struct
 import zlib
@@ -73,6 +74,7 @@ def tampered(content: bytes) -> bytes:
     return content[: middle - 20] + bytes(40) + content[middle + 20 :]
 
 
+@functools.cache
 def bad() -> dict[str, bytes]:
     """What is not a picture, or not one that may be drawn."""
     image = noise(64)
