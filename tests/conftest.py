@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from kit.fakes import Clock, FakeSender
+from kit.new_database import place_database
 from receiver.store import Store, open_store
 from receiver.web.http.fast_path import FastPathProtocol
 
@@ -52,7 +53,7 @@ def _reads_have_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    opened = await open_store(tmp_path / "r.db")
+    opened = await open_store(await place_database(tmp_path / "r.db"))
     yield opened
     await opened.close()
 

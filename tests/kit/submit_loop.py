@@ -72,3 +72,9 @@ def a_submit(
         metrics=Metrics(),
         jitter=lambda: 0.5,
     )
+
+
+def a_rig(store: Store, clock: Clock) -> Rig:
+    """The loop over an empty store and a provider that answers as told."""
+    provider = FakeProvider()
+    return Rig(store, provider, clock, a_submit(store, provider, clock))

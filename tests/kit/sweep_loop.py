@@ -121,3 +121,9 @@ class Rig(Struct, frozen=True, eq=False):
         """The same under another policy, as after a start with other settings."""
         policy = replace(POLICY, **more)
         return replace(self, sweep=a_sweep(self.store, self.provider, self.clock, policy))
+
+
+def a_rig(store: Store, clock: Clock) -> Rig:
+    """The loop over an empty store and a provider that answers as told."""
+    provider = FakeProvider()
+    return Rig(store, provider, clock, a_sweep(store, provider, clock))

@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from kit.fakes import Clock, FakeSender
 from kit.live_service import PATIENCE_S
+from kit.new_database import place_database
 from receiver import config
 from receiver.cli.main import cli
 from receiver.core.errors import StoreUnavailable
@@ -62,6 +63,8 @@ async def opened(
         "api_tokens": f"{TOKEN} {OTHER_TOKEN}",
         **settings,
     }
+    if given["database_url"] == f"sqlite:///{directory}/receiver.db":
+        await place_database(directory / "receiver.db")
     loaded = config.load_settings({f"RECEIVER_{name.upper()}": value for name, value in given.items() if value}, file)
     async with open_parts(loaded, clock=clock or Clock(), boot=boot, sender=sender or FakeSender()) as parts:
         yield parts

@@ -1,7 +1,6 @@
 """One task that the provider refuses does not stop the others; what is put off again and again comes to a person."""
 
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from msgspec.structs import replace
@@ -11,7 +10,6 @@ from kit.fakes import (
     NOW,
     SECOND,
     Clock,
-    FakeProvider,
     a_task,
     attention,
     claimed,
@@ -20,7 +18,7 @@ from kit.fakes import (
     put,
     says,
 )
-from kit.submit_loop import BUSY, NOT_SENT, TAKEN, Rig, a_submit
+from kit.submit_loop import BUSY, NOT_SENT, TAKEN, Rig, a_rig, a_submit
 from receiver.core.submissions import BUSY_TRIES_MOST, REFUSALS_MOST
 from receiver.core.types import (
     Ending,
@@ -33,7 +31,7 @@ from receiver.core.types import (
     TaskError,
     TaskState,
 )
-from receiver.store import open_store
+from receiver.store import Store
 from receiver.tasks.submit import DOWN_LEAST
 
 pytestmark = pytest.mark.anyio
@@ -48,11 +46,8 @@ NO_PERMISSION = replace(BAD_KEY, text="HTTP 403: Permission_Denied", cause=Refus
 
 
 @pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    store = await open_store(tmp_path / "r.db")
-    provider, clock = FakeProvider(), Clock()
-    yield Rig(store, provider, clock, a_submit(store, provider, clock))
-    await store.close()
+def rig(store: Store, clock: Clock) -> Rig:
+    return a_rig(store, clock)
 
 
 async def in_turn(rig: Rig, count: int) -> list[Task]:

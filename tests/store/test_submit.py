@@ -1,6 +1,5 @@
 """Queued tasks to the provider: every row of the design's table (§5) is one test here, named for the row."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,7 @@ from kit.fakes import (
     put,
     says,
 )
-from kit.submit_loop import BARRED, BUSY, NOT_SENT, REFUSED, TAKEN, UNCLEAR, Rig, a_submit
+from kit.submit_loop import BARRED, BUSY, NOT_SENT, REFUSED, TAKEN, UNCLEAR, Rig, a_rig, a_submit
 from receiver.core.errors import StoreUnavailable
 from receiver.core.schedule import UNSURE_MOST
 from receiver.core.types import (
@@ -37,7 +36,7 @@ from receiver.core.types import (
     Task,
     TaskState,
 )
-from receiver.store import open_store
+from receiver.store import Store, open_store
 from receiver.tasks.intake import TaskIntake
 from receiver.tasks.submit import LEASE_MS
 from receiver.telemetry.metrics import Metrics
@@ -47,11 +46,8 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    store = await open_store(tmp_path / "r.db")
-    provider, clock = FakeProvider(), Clock()
-    yield Rig(store, provider, clock, a_submit(store, provider, clock))
-    await store.close()
+def rig(store: Store, clock: Clock) -> Rig:
+    return a_rig(store, clock)
 
 
 # -- the table --

@@ -1,8 +1,6 @@
 """How many are in hand at once, and what happens while the provider refuses our key or our balance."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -12,28 +10,24 @@ from kit.fakes import (
     POLICY,
     SECOND,
     Clock,
-    FakeProvider,
     a_task,
     attention,
     claimed,
     got,
     says,
 )
-from kit.submit_loop import BARRED, TAKEN, UNCLEAR, Rig, a_submit
+from kit.submit_loop import BARRED, TAKEN, UNCLEAR, Rig, a_rig, a_submit
 from receiver.core.decide import FOREVER
 from receiver.core.types import Ending, OutcomeSource, SubmitAnswer, SubmitResult, TaskState
-from receiver.store import open_store
+from receiver.store import Store
 from receiver.tasks.settle import TaskBatch
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    store = await open_store(tmp_path / "r.db")
-    provider, clock = FakeProvider(), Clock()
-    yield Rig(store, provider, clock, a_submit(store, provider, clock))
-    await store.close()
+def rig(store: Store, clock: Clock) -> Rig:
+    return a_rig(store, clock)
 
 
 # -- places --

@@ -1,8 +1,5 @@
 """The sweep: what is asked when, how hints are confirmed, what is counted (design §6 items 3 to 5, and §9)."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 from msgspec.structs import replace
 
@@ -15,7 +12,6 @@ from kit.fakes import (
     POLICY,
     SECOND,
     Clock,
-    FakeProvider,
     a_task,
     attention,
     claimed,
@@ -25,19 +21,16 @@ from kit.fakes import (
     put,
     says,
 )
-from kit.sweep_loop import BARRED, BUSY, NOTHING, UNKNOWN, Rig, a_sweep, heard
+from kit.sweep_loop import BARRED, BUSY, NOTHING, UNKNOWN, Rig, a_rig, heard
 from receiver.core.types import ConfirmMode, Ending, NoticeEvent, OutcomeSource, PollReply, Task, TaskOrigin, TaskState
-from receiver.store import open_store
+from receiver.store import Store
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    store = await open_store(tmp_path / "r.db")
-    provider, clock = FakeProvider(), Clock()
-    yield Rig(store, provider, clock, a_sweep(store, provider, clock))
-    await store.close()
+def rig(store: Store, clock: Clock) -> Rig:
+    return a_rig(store, clock)
 
 
 # -- what a reply does --

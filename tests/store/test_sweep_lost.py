@@ -1,8 +1,5 @@
 """When a task is given up, and when it is not: by the rules of design §5, whatever the clock and the network do."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
 from kit.fakes import (
@@ -13,7 +10,6 @@ from kit.fakes import (
     POLICY,
     SECOND,
     Clock,
-    FakeProvider,
     a_task,
     foreign,
     got,
@@ -21,10 +17,10 @@ from kit.fakes import (
     put,
     says,
 )
-from kit.sweep_loop import BARRED, BUSY, NOTHING, UNKNOWN, Rig, a_sweep, heard
+from kit.sweep_loop import BARRED, BUSY, NOTHING, UNKNOWN, Rig, a_rig, heard
 from receiver.core.next_step import START_GRACE_MS
 from receiver.core.types import Ending, NoticeEvent, PollReply, TaskOrigin, TaskState
-from receiver.store import open_store
+from receiver.store import Store
 
 pytestmark = pytest.mark.anyio
 
@@ -33,11 +29,8 @@ LATE = NOW + POLICY.deadline_ms
 
 
 @pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    store = await open_store(tmp_path / "r.db")
-    provider, clock = FakeProvider(), Clock()
-    yield Rig(store, provider, clock, a_sweep(store, provider, clock))
-    await store.close()
+def rig(store: Store, clock: Clock) -> Rig:
+    return a_rig(store, clock)
 
 
 @pytest.mark.parametrize("reply", [RUNNING, UNKNOWN])
