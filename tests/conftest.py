@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from kit.fakes import Clock, FakeSender
 from kit.new_database import place_database
+from kit.programs import Programs
 from receiver.store import Store, open_store
 from receiver.web.http.fast_path import FastPathProtocol
 
@@ -56,6 +57,13 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
     opened = await open_store(await place_database(tmp_path / "r.db"))
     yield opened
     await opened.close()
+
+
+@pytest.fixture(scope="session")
+def programs() -> Iterator[Programs]:
+    started = Programs()
+    yield started
+    started.close()
 
 
 @pytest.fixture

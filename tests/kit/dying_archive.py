@@ -1,4 +1,4 @@
-"""The archive's loop, wrapped so that it kills itself: `python -m kit.dying_archive FOLDER POINT`, in `tests`.
+"""The archive's loop, wrapped so that it kills itself: `kit.dying_archive FOLDER POINT` of `kit.programs`.
 
 Points, each met with the second picture or with the thumbnails: `written` (half of it is on disk under a temporary
 name), `synced` (all of it), `kept` (under its own), `recorded` (its row is written, not committed), `drawn` (nothing of
@@ -8,7 +8,6 @@ it is kept), `thumbnail` (one is), `sheet` (all are), `ended` (the round is writ
 import asyncio
 import os
 import signal
-import sys
 from pathlib import Path
 
 from kit.archive_loop import LOOPBACK, Drawer
@@ -91,5 +90,6 @@ async def main(folder: Path, fuse: Fuse) -> None:
     await loop.carry_out(task)
 
 
-if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), Fuse(sys.argv[2])))
+def run(words: list[str]) -> None:
+    folder, point = words
+    asyncio.run(main(Path(folder), Fuse(point)))

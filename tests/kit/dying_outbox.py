@@ -1,4 +1,4 @@
-"""The outbox emptied by a process that kills itself: `python -m kit.dying_outbox DATABASE POINT NTH URL…`, in `tests`.
+"""The outbox emptied by a process that kills itself: `kit.dying_outbox DATABASE POINT NTH URL…` of `kit.programs`.
 
 It sends what is due to targets `t0`, `t1`, … with a short digest, through Apprise, and ends when nothing is left. At
 the point, when it comes there for the NTH time, it dies as if the power went; with `-` it does not. Points:
@@ -10,7 +10,6 @@ after-commit    they are committed, and nobody has acted on it
 """
 
 import asyncio
-import sys
 from pathlib import Path
 
 from kit.dying import DyingSender, Fuse
@@ -70,6 +69,13 @@ async def main(path: Path, fuse: Fuse, urls: list[str]) -> None:
     await store.close()
 
 
-if __name__ == "__main__":
-    database, point, nth, *urls = sys.argv[1:]
+def prepare() -> None:
+    """Load what each process would load with its first message."""
+    import apprise
+
+    apprise.Apprise().add("json://127.0.0.1")
+
+
+def run(words: list[str]) -> None:
+    database, point, nth, *urls = words
     asyncio.run(main(Path(database), Fuse(point, int(nth)), urls))

@@ -1,4 +1,4 @@
-"""A digest sent by a process that kills itself: `python -m kit.dying_sheet FOLDER POINT`, in `tests`.
+"""A digest sent by a process that kills itself: `kit.dying_sheet FOLDER POINT` of `kit.programs`.
 
 It sends what is due to the target `slack`, with its contact sheet, which the real child draws and the real archive
 keeps. What it sends goes to the file `sent` in the folder, a line each: how many bytes the picture has, and its digest.
@@ -13,9 +13,6 @@ sent      it is sent, and that is not recorded
 
 import asyncio
 import hashlib
-import os
-import sys
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -116,9 +113,6 @@ async def main(folder: Path, fuse: Fuse) -> None:
     await store.close()
 
 
-if __name__ == "__main__":
-    try:
-        asyncio.run(main(Path(sys.argv[1]), Fuse(sys.argv[2], 1)))
-    except BaseException:  # the store's thread would wait for ever
-        traceback.print_exc()
-        os._exit(1)
+def run(words: list[str]) -> None:
+    folder, point = words
+    asyncio.run(main(Path(folder), Fuse(point, 1)))

@@ -2,26 +2,23 @@
 
 import asyncio
 import signal
-import sys
 from pathlib import Path
 
 import pytest
 
 from kit.archive_loop import JPEG, archiving, owed, png, serving
-from kit.commands import TESTS
 from kit.dying_archive import POINTS
 from kit.live_service import PATIENCE_S
+from kit.programs import Programs
 from receiver.core.types import ArchiveState
 from receiver.pictures.files import SHEET
 from receiver.store import open_store
 
 pytestmark = pytest.mark.anyio
 
-DYING = ("-m", "kit.dying_archive")
-
 
 @pytest.mark.parametrize("point", POINTS)
-async def test_nothing_is_lost_by_a_kill_while_archiving(tmp_path: Path, point: str) -> None:
+async def test_nothing_is_lost_by_a_kill_while_archiving(tmp_path: Path, programs: Programs, point: str) -> None:
     """Right after the kill each file under its own name is whole; after the next round all are there, and no more."""
     wanted = {f"{n}.png": png(n) for n in range(3)} | {f"{n}.small.jpg": JPEG for n in range(3)}
     wanted[SHEET] = JPEG + b"0 1 2"
@@ -29,9 +26,8 @@ async def test_nothing_is_lost_by_a_kill_while_archiving(tmp_path: Path, point: 
         store = await open_store(tmp_path / "r.db")
         ref = await owed(store, [site.link(f"/{number}.png") for number in range(3)])
         await store.close()
-        died = await asyncio.create_subprocess_exec(sys.executable, *DYING, str(tmp_path), point, cwd=TESTS)
         async with asyncio.timeout(PATIENCE_S):
-            assert await died.wait() == -signal.SIGKILL
+            assert await programs.run("kit.dying_archive", str(tmp_path), point) == -signal.SIGKILL
         folder = tmp_path / "images" / ref[-2:] / ref
         for path in folder.iterdir():
             assert path.read_bytes() == wanted[path.name]

@@ -3,24 +3,21 @@
 import asyncio
 import hashlib
 import signal
-import sys
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
-from kit.commands import TESTS
 from kit.dying_sheet import POINTS
 from kit.fakes import a_notice, a_ref, owe
 from kit.live_service import PATIENCE_S
 from kit.picture_files import BLUE, GREEN, RED, opened, plain
+from kit.programs import Programs
 from receiver.core.types import ImageCopy, NoticeEvent, NoticeState
 from receiver.pictures.files import SHEET, ArchiveFiles
 from receiver.store import open_store
 
 pytestmark = pytest.mark.anyio
-
-DYING = ("-m", "kit.dying_sheet")
 
 
 async def a_digest(folder: Path) -> None:
@@ -37,23 +34,22 @@ async def a_digest(folder: Path) -> None:
     await store.close()
 
 
-async def ran(folder: Path, point: str) -> int:
-    died = await asyncio.create_subprocess_exec(sys.executable, *DYING, str(folder), point, cwd=TESTS)
+async def ran(programs: Programs, folder: Path, point: str) -> int:
     async with asyncio.timeout(PATIENCE_S):
-        return await died.wait()
+        return await programs.run("kit.dying_sheet", str(folder), point)
 
 
 @pytest.mark.parametrize("point", POINTS)
-async def test_a_digest_s_sheet_outlives_a_kill(tmp_path: Path, point: str) -> None:
+async def test_a_digest_s_sheet_outlives_a_kill(tmp_path: Path, programs: Programs, point: str) -> None:
     """Right after the kill what has its own name is whole; the next start sends it once, or once more if it had been
     sent, and with the whole sheet."""
     await a_digest(tmp_path)
-    assert await ran(tmp_path, point) == -signal.SIGKILL
+    assert await ran(programs, tmp_path, point) == -signal.SIGKILL
     sheets = list((tmp_path / "images").glob(f"*/digest-*/{SHEET}"))
     assert len(sheets) == (point in ("kept", "sent"))
     for sheet in sheets:
         opened(sheet.read_bytes())
-    assert await ran(tmp_path, "-") == 0
+    assert await ran(programs, tmp_path, "-") == 0
     [sheet] = (tmp_path / "images").glob(f"*/digest-*/{SHEET}")
     content = sheet.read_bytes()
     assert opened(content).width > 2 * 320

@@ -4,17 +4,16 @@ import asyncio
 import contextlib
 import json
 import signal
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from kit.commands import TESTS
 from kit.dying_outbox import POINTS
 from kit.fakes import a_ref, owe, steady
 from kit.live_service import PATIENCE_S, Sink, free_port, sinking, until
+from kit.programs import Programs
 from receiver.core.types import Notice, NoticeEvent, Policy, Report, Target
 from receiver.notify.dispatch import NoticeDispatcher
 from receiver.notify.messages.message import NoLinks
@@ -149,7 +148,7 @@ async def some_told(sink: Sink) -> bool:
 @pytest.mark.parametrize("nth", [1, 2, 3])
 @pytest.mark.parametrize("point", POINTS)
 async def test_a_kill_while_sending_or_digesting_loses_nothing_and_repeats_one_send_a_target(
-    tmp_path: Path, point: str, nth: int
+    tmp_path: Path, programs: Programs, point: str, nth: int
 ) -> None:
     """Two targets; each gets a first message and a digest, some of which were under way when the process died."""
     labels = [f"task-{number}-" for number in range(8)]
@@ -159,10 +158,9 @@ async def test_a_kill_while_sending_or_digesting_loses_nothing_and_repeats_one_s
     await store.close()
     async with sinking() as first, sinking() as second:
         for fuse in ((point, str(nth)), ("-", "1")):
-            command = ["-m", "kit.dying_outbox", str(database), *fuse, first.url, second.url]
-            process = await asyncio.create_subprocess_exec(sys.executable, *command, cwd=TESTS)
             async with asyncio.timeout(PATIENCE_S):
-                assert await process.wait() == (0 if fuse[0] == "-" else -signal.SIGKILL)
+                ended = await programs.run("kit.dying_outbox", str(database), *fuse, first.url, second.url)
+            assert ended == (0 if fuse[0] == "-" else -signal.SIGKILL)
         for sink in (first, second):
             messages = [f"{got['title']} {got['message']}" for got in sink.got]
             told = Counter(label for label in labels for message in messages if label in message)
