@@ -4,7 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Plugins are named: looking for them costs seconds on every run. ARGS="-n 0" runs the tests in one process.
 export PYTEST_DISABLE_PLUGIN_AUTOLOAD := 1
-PYTEST := $(BIN)/pytest -p anyio -p _hypothesis_pytestplugin -p xdist.plugin -n auto --maxprocesses 4 --dist loadgroup
+# One process more than processors, since some tests wait for a disk or for a program they have started; four at most.
+WORKERS = $(shell $(PYTHON) -c 'import os; print(min(4, (os.cpu_count() or 1) + 1))')
+PYTEST = $(BIN)/pytest -p anyio -p _hypothesis_pytestplugin -p xdist.plugin -n $(WORKERS) --dist loadgroup
 
 .PHONY: demo install run check test portable lint mutants bench lock clean
 

@@ -26,9 +26,9 @@ warnings = false
 """
 
 
-@pytest.mark.parametrize(("phase", "methods"), [("coverage", "reads"), ("coverage", "writes"), ("fuzzing", "all")])
-async def test_schemathesis_finds_nothing_with_every_check(tmp_path: Path, phase: str, methods: str) -> None:
-    asked = [it for it in OPERATIONS if it.path != "/stream" and methods in ("all", "writes" if it.body else "reads")]
+@pytest.mark.parametrize("phase", ["coverage", "fuzzing"])  # apart: in one run, the second makes half of its cases
+async def test_schemathesis_finds_nothing_with_every_check(tmp_path: Path, phase: str) -> None:
+    asked = [it for it in OPERATIONS if it.path != "/stream"]
     async with served(tmp_path, public_url="https://receiver.example") as web:
         settings = tmp_path / "schemathesis.toml"
         settings.write_text(SETTINGS.format(ref=await completed(web)))
