@@ -21,6 +21,8 @@ HELD_AT_ONCE = 200  # rows that one write holds back
 FAILURES_MOST = 3  # in a row; from then on a target rests after each
 REST_MOST = 300_000  # short, so that one message that is always refused does not hold up the others
 RETRY_AFTER_MOST = HOUR  # the longest Retry-After of a service that we obey
+SUSPECT_AFTER = 3  # claims without a result; then a send goes out alone, and what counts is that it began
+BEGUN_MOST = 10  # times that such a send may begin without a result: it is what ends the process
 PUT_OFF_MS = 5_000  # until the next try of a send that could not even begin
 
 

@@ -2,6 +2,9 @@
 
 `core.pacing` decides what each target gets next and when; this file does it. Sends are claimed before the worker asks
 for them, which saves a commit for each; those that are not carried in the end are released.
+
+A send that was claimed several times without a result is a suspect: it may be what ends the process, or it was merely
+there when the process ended. So it goes out alone, with nothing else under way, and `dispatch` records when it begins.
 """
 
 import asyncio
@@ -62,6 +65,7 @@ class SendClaims:
         self._unrecorded: list[SendResult] = []
         self._ready: deque[tuple[Send, int]] = deque()  # claimed and not yet handed out, with the end of the lease
         self._claimed_until: dict[int, int] = {}  # claimed and not yet recorded: when the lease ends, by send id
+        self._alone: int | None = None  # the id of a suspect; nothing else is claimed while it is under way
         self._look_again_at: int | None = None  # for after a claim that found nothing
         self._found_nothing = False
 
@@ -153,10 +157,14 @@ class SendClaims:
                 await tx.sends.pull_in(now + self._lease_ms, ahead)
             for result in results:
                 await self._write_result(tx, result)
-            busy = sum(now < until for until in self._claimed_until.values()) - len(results)
-            claimed, again = await self._claim_sends(tx, now, self._width - busy)
+            ended = {result.send.id for result in results}
+            busy = [it for it, until in self._claimed_until.items() if now < until and it not in ended]
+            claimed, again = await self._claim_sends(tx, now, busy)
         if set_back:
             self._clock_rewind.mark_handled(now)
+            latest = now + self._lease_ms
+            self._claimed_until = {it: min(until, latest) for it, until in self._claimed_until.items()}
+            self._ready = deque((send, min(until, latest)) for send, until in self._ready)
         for result in results:
             result.recorded = True
             self._unrecorded.remove(result)
@@ -204,9 +212,13 @@ class SendClaims:
         words = text.format(name=name, error=error.rstrip("."))
         await raise_attention(tx, f"target:{name}", words, self._policy, now, but=name)
 
-    async def _claim_sends(self, tx: Tx, now: int, room: int) -> tuple[list[Send], bool]:
-        """Up to `room` sends, claimed; and whether more could be done at once."""
-        if room <= 0 or not self._targets:
+    async def _claim_sends(self, tx: Tx, now: int, busy: Collection[int]) -> tuple[list[Send], bool]:
+        """As many sends as there is room for beside the `busy` ones, claimed; and whether more could be done at once.
+
+        A suspect waits until nothing is under way, and nothing new begins meanwhile.
+        """
+        room = self._width - len(busy)
+        if room <= 0 or not self._targets or self._alone in busy:
             return [], False
         names = list(self._targets)
         self._next_first = (self._next_first + 1) % len(names)
@@ -226,6 +238,11 @@ class SendClaims:
         ]
         claimed: list[Send] = []
         if ids := [send_id for send_id in retries if send_id is not None]:
+            if (suspect := await tx.sends.find_suspect(ids)) is not None:
+                if busy:
+                    return [], False
+                self._alone = suspect
+                return await tx.sends.claim([suspect], self._owner, lease_until), False
             claimed += await tx.sends.claim(ids, self._owner, lease_until)
         if openings:
             opened = await tx.sends.open_sends(openings, self._owner, now, lease_until)

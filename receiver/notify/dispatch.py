@@ -1,8 +1,9 @@
 """The loop that sends notices: claim a send under a lease, render it, send it, record what became of it.
 
 Every notice is sent at least once: if the process dies, the send is claimed again when its lease runs out. Only a
-recorded failure uses up a try; a success counts even if another holds the claim by then. Each target has one send at a
-time, so a slow target delays no other. `core.pacing` decides what is sent when, and `claims` claims it.
+recorded failure uses up a try; a success counts even if another holds the claim by then. A send that ends the process
+each time it begins is given up; one that was merely claimed when the process ended is not. Each target has one send at
+a time, so a slow target delays no other. `core.pacing` decides what is sent when, and `claims` claims it.
 """
 
 import asyncio
@@ -25,7 +26,6 @@ from receiver.store.insist import record_with_retries
 from receiver.telemetry import logs
 from receiver.telemetry.metrics import Metrics
 
-CLAIMS_MOST = 10  # without a recorded result: something about this send ends the process
 PICTURE_MOST_S = 15.0  # to draw a digest's contact sheet; the lease has room for it
 LEASE_MARGIN_MS = 30_000
 
@@ -117,10 +117,13 @@ class NoticeDispatcher:
     async def _attempt_send(self, send: Send) -> SendResult:
         """Render and send; the result, which is not recorded yet."""
         first = send.notices[0]
-        if send.claims > CLAIMS_MOST:
-            sent = AttemptResult(error=f"tried {CLAIMS_MOST} times, and the process ended each time")
+        if send.claims > pacing.SUSPECT_AFTER + pacing.BEGUN_MOST:
+            sent = AttemptResult(error=f"tried {pacing.BEGUN_MOST} times, and the process ended each time")
             log.error("%s: gave up: %s", send.target, sent.error, extra={"action": "notice.dead", "ref": first.ref})
             return SendResult(send, sent)
+        if send.claims > pacing.SUSPECT_AFTER:
+            async with self._store.write() as tx:
+                await tx.sends.count_begun(send)
         target = self._targets[send.target]
         reports = tuple(notice.report for notice in send.notices)
         try:

@@ -28,7 +28,7 @@ from kit.fakes import (
 )
 from receiver.core.errors import StoreUnavailable
 from receiver.core.types import AttemptResult, Notice, NoticeEvent, NoticeState, Policy, Send
-from receiver.notify.dispatch import CLAIMS_MOST, NoticeDispatcher
+from receiver.notify.dispatch import NoticeDispatcher
 from receiver.notify.messages.message import NoLinks
 from receiver.store import Store, open_store
 from receiver.telemetry.metrics import Metrics
@@ -141,20 +141,6 @@ async def test_the_service_may_ask_for_a_longer_wait(
     sender.results.append(replace(DOWN, retry_after_ms=90 * SECOND))
     await turn(notify)
     assert (await only(store)).due_at == NOW + 90 * SECOND
-
-
-async def test_ten_claims_without_a_result_make_it_dead(
-    store: Store, notify: NoticeDispatcher, sender: FakeSender, clock: Clock
-) -> None:
-    """Something about this send kills us: the schedule never advances, so this bound must."""
-    await owe(store, a_notice())
-    for _ in range(CLAIMS_MOST):
-        assert (await only(store)).state in (S.DUE, S.SENDING)
-        await claimed(notify.claim)
-        clock.forward(LEASE)
-    await turn(notify)
-    assert ((await only(store)).state, (await only(store)).attempts, sender.sent) == (S.DEAD, 0, [])
-    assert await attention(store) == ["target:slack"]
 
 
 # -- leases --

@@ -222,6 +222,8 @@ TOUR = [
     Call("sends", "open_window", ("slack", NOW + HOUR)),
     Call("notices", "make_due_now", (WAITING.ref, NOW)),
     Call("sends", "claim", ([1], "me", NOW + MINUTE)),
+    Call("sends", "find_suspect", ([1, 2],)),
+    Call("sends", "count_begun", (SEND,)),
     Call("sends", "void_leases"),
     Call("sends", "add_attempt", (Attempt(1, NOW, 5, None),)),
     Call("notices", "send_attempts", ([1, 2],)),

@@ -9,7 +9,14 @@ from collections.abc import Collection, Iterable, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from receiver.core.pacing import DIGEST_LENGTH, DIGEST_MOST, HELD_AT_ONCE, LatestTimes, TargetQueue
+from receiver.core.pacing import (
+    DIGEST_LENGTH,
+    DIGEST_MOST,
+    HELD_AT_ONCE,
+    SUSPECT_AFTER,
+    LatestTimes,
+    TargetQueue,
+)
 from receiver.core.types import Notice, NoticeEvent, NoticeState, Send
 from receiver.store.tables.connection import TableConnection, Topic, placeholders
 from receiver.store.tables.notices import COLUMNS, Attempt, notice_from_row
@@ -68,9 +75,13 @@ class SendTable:
         return rows[0][0] if rows else None
 
     async def claim(self, ids: Sequence[int], owner: str, lease_until: int) -> list[Send]:
-        """Claim sends under a lease; the new claim number invalidates every earlier claim."""
+        """Claim sends under a lease; the new claim number invalidates every earlier claim.
+
+        Of a suspect, only `count_begun` goes on counting the claims.
+        """
+        claims = f"CASE WHEN claims <= {SUSPECT_AFTER} THEN claims + 1 ELSE claims END"
         rows = await self._db.fetch_rows(
-            "UPDATE sends SET state = 'sending', claim = claim + 1, claims = claims + 1, owner = ?, lease_until = ?"
+            f"UPDATE sends SET state = 'sending', claim = claim + 1, claims = {claims}, owner = ?, lease_until = ?"
             f" WHERE id IN ({placeholders(len(ids))}) RETURNING id, target, claim, claims, tries",
             (owner, lease_until, *ids),
         )
@@ -80,6 +91,23 @@ class SendTable:
                 Send(id=send_id, target=target, claim=claim, claims=claims, tries=tries, notices=())
                 for send_id, target, claim, claims, tries in rows
             ]
+        )
+
+    async def find_suspect(self, ids: Sequence[int]) -> int | None:
+        """The first of these sends that was claimed `SUSPECT_AFTER` times without a result; None if there is none."""
+        rows = await self._db.fetch_rows(
+            f"SELECT min(id) FROM sends WHERE id IN ({placeholders(len(ids))}) AND claims >= {SUSPECT_AFTER}", ids
+        )
+        found: int | None = rows[0][0]
+        return found
+
+    async def count_begun(self, send: Send) -> bool:
+        """Record that a suspect's sending begins; False if the claim is no longer ours."""
+        return bool(
+            await self._db.run_statement(
+                "UPDATE sends SET claims = claims + 1 WHERE id = ? AND state = 'sending' AND claim = ?",
+                (send.id, send.claim),
+            )
         )
 
     async def open_sends(self, openings: Sequence[NewSend], owner: str, now: int, lease_until: int) -> list[Send]:
@@ -239,8 +267,9 @@ class SendTable:
 
     async def release(self, send: Send, due_at: int | None = None) -> bool:
         """Give back a claim that was not used: due as before, or at `due_at`. False if the claim was no longer ours."""
+        before = send.claims if send.claims > SUSPECT_AFTER + 1 else send.claims - 1  # a suspect's claim did not count
         if not await self._update_if_ours(
-            send, "state = 'due', claims = claims - 1, due_at = coalesce(?, due_at)", due_at
+            send, "state = 'due', claims = ?, due_at = coalesce(?, due_at)", before, due_at
         ):
             return False
         self._db.defer(
