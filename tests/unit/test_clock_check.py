@@ -97,6 +97,38 @@ def test_a_process_that_was_stopped_between_both_readings_sees_no_leap() -> None
     assert watch.check.leaps == 0
 
 
+def test_a_leap_is_more_than_five_seconds_and_holds_for_an_hour() -> None:
+    assert (LEAP_LEAST_MS, HOLD_MS) == (5 * SECOND, HOUR)
+
+
+def readings(boots: list[int], walls: list[int]) -> ClockReading:
+    """What a watch reads from clocks that show these times; all of them are used up."""
+    boot, wall = iter(boots), iter(walls)
+    found = ClockWatch(lambda: next(wall), lambda: next(boot)).check.anchor
+    assert (list(boot), list(wall)) == ([], [])
+    return found
+
+
+def test_both_clocks_are_read_within_a_second_or_once_more_up_to_three_times() -> None:
+    assert readings([BOOT, BOOT + SECOND], [NOW]) == ClockReading("", BOOT + SECOND, NOW)
+    late = [BOOT, BOOT + SECOND + 1]
+    assert readings([*late, BOOT + MINUTE, BOOT + MINUTE], [NOW, NOW + MINUTE]).wall_ms == NOW + MINUTE
+    assert readings(late * 3, [NOW, NOW + 1, NOW + 2]) == ClockReading("", BOOT + SECOND + 1, NOW + 2)
+
+
+def test_a_check_without_more_knows_of_no_hold_and_no_leap() -> None:
+    check = ClockCheck(ClockReading("a", BOOT, NOW))
+    assert (check.held_until, check.leap_ms, check.leaps) == (0, 0, 0)
+    assert ClockWatch(Clock(NOW), Clock(MINUTE), stored=a_check(), boot_id="b").check.held_until == MINUTE + HOLD_MS
+
+
+def test_values_that_loops_share_do_not_change() -> None:
+    check = ClockCheck(ClockReading("a", BOOT, NOW))
+    for value, name in ((check, "held_until"), (check.anchor, "wall_ms")):
+        with pytest.raises(AttributeError):
+            setattr(value, name, 1)
+
+
 # -- across restarts --
 
 
@@ -157,6 +189,16 @@ def test_who_asks_for_it_waits_until_the_machine_has_been_up_for_an_hour() -> No
         (-119 * MINUTE, "119 minutes back"),
         (119 * SECOND, "119 seconds ahead"),
         (-6 * SECOND, "6 seconds back"),
+        (2 * DAY - SECOND, "47 hours ahead"),
+        (2 * HOUR - SECOND, "119 minutes ahead"),
+        (2 * HOUR, "2 hours ahead"),
+        (2 * MINUTE, "2 minutes ahead"),
+        (6 * DAY - SECOND, "5 days ahead"),
+        (6 * HOUR - SECOND, "5 hours ahead"),
+        (119_999, "119 seconds ahead"),
+        (1, "0 seconds ahead"),
+        (0, "0 seconds back"),
+        (-3 * DAY, "3 days back"),
     ],
 )
 def test_a_leap_in_words(leap_ms: int, text: str) -> None:

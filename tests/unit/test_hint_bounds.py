@@ -9,6 +9,7 @@ from receiver.core.hints import (
     HintChoice,
     HintRank,
     KeptHint,
+    add_candidate,
     add_hint,
     choose_hint,
     deny_id,
@@ -17,7 +18,7 @@ from receiver.core.hints import (
 )
 from receiver.core.types import Ending, Image, Outcome, PollResult
 
-OTHERS = (Image(0, "https://pics.example/0.png"), Image(1, "https://pics.example/other.png"))
+OTHERS = (Image(0, "https://pics.example/0.png?sig=a"), Image(1, "https://pics.example/other.png?sig=a"))
 
 
 def test_eight_ids_are_polled_in_turn_and_64_are_remembered_as_denied() -> None:
@@ -46,6 +47,21 @@ def test_what_was_heard_last_of_the_progress_is_what_is_told() -> None:
         task = add_hint(task, foreign(Ending.RUNNING, status=word), POLICY, NOW)
     assert task.hint_note is not None
     assert task.hint_note.status == "rendering"
+
+
+def test_of_two_bodies_that_nobody_can_read_the_first_is_what_is_told() -> None:
+    task = a_task()
+    for digest in (b"\x01", b"\x02"):
+        task = add_hint(task, None, POLICY, NOW, digest=digest)
+    assert task.hint_note is not None
+    assert task.hint_note.digest == b"\x01"
+
+
+def test_a_task_of_unknown_submission_takes_new_ids_up_to_its_deadline_from_when_it_was_made() -> None:
+    task = a_task(submitted_at=None, task_id=None, denied=tuple(f"{it:016x}" for it in range(DENIED_MOST)))
+    late = NOW + POLICY.deadline_ms
+    assert add_candidate(task, says(Ending.RUNNING, "x"), POLICY, late - 1).candidates == ("x",)
+    assert add_candidate(task, says(Ending.RUNNING, "x"), POLICY, late).candidates == ()
 
 
 @pytest.mark.parametrize(

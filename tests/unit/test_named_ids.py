@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from kit.fakes import MINUTE, NOW, POLICY, SECOND, a_task, foreign, says
+from kit.fakes import NOW, POLICY, SECOND, a_task, foreign, says
 from receiver.core.hints import (
     KeptHint,
     add_hint,
@@ -50,11 +50,16 @@ def test_any_other_hint_is_still_polled(heard: tuple[Outcome | None, ...]) -> No
     assert forget_confirmed_hint(task) is task
 
 
+def test_without_an_id_from_the_provider_a_hint_stays() -> None:
+    task = add_hint(a_task(TaskState.SUBMITTING), says(Ending.RUNNING, None), POLICY, NOW)
+    assert forget_confirmed_hint(task) is task
+
+
 def test_only_stored_hints_of_this_submission_with_the_tasks_id_become_believable() -> None:
     task = a_task(task_id="job-1", submitted_at=NOW)
-    good = KeptHint(NOW, says(Ending.COMPLETED))
+    good = KeptHint(NOW - 10 * SECOND, says(Ending.COMPLETED))  # it is stamped before the task counts as submitted
     others = [
-        KeptHint(NOW - MINUTE, says(Ending.COMPLETED)),
+        KeptHint(NOW - 10 * SECOND - 1, says(Ending.COMPLETED)),
         KeptHint(NOW, says(Ending.COMPLETED, "job-2")),
         KeptHint(NOW, says(Ending.COMPLETED, None)),
         KeptHint(NOW, BARE),

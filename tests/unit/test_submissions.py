@@ -11,6 +11,7 @@ from receiver.core.submissions import (
     RefusalScene,
     choose_action,
     hold_for_person,
+    is_refused,
     pause_refused,
     step_aside,
     without_refusal,
@@ -46,6 +47,22 @@ def test_a_callback_that_came_before_makes_every_answer_unsure(result: SubmitRes
     answer = SubmitAnswer(result, "text")
     assert choose_action(TASK, answer, SCENE) is action
     assert choose_action(replace(TASK, called_at=NOW), answer, SCENE) is ACT.UNSURE
+
+
+def test_a_busy_provider_is_tried_twelve_times_and_a_refusal_six() -> None:
+    assert (BUSY_TRIES_MOST, REFUSALS_MOST) == (12, 6)
+
+
+@pytest.mark.parametrize("held", [*HoldReason, None])
+def test_a_task_waits_with_a_refusal_if_it_is_a_suspect_or_paused_since_then(held: HoldReason | None) -> None:
+    waits = held in (HoldReason.SUSPECT, HoldReason.PAUSE)
+    assert is_refused(a_task(TaskState.QUEUED, held_by=held, refused_at=NOW)) is waits
+    assert not is_refused(a_task(TaskState.QUEUED, held_by=held))
+
+
+def test_a_scene_does_not_change_while_it_is_judged() -> None:
+    with pytest.raises(AttributeError):
+        SCENE.breaker_open = True  # type: ignore[misc]
 
 
 def test_only_a_busy_provider_uses_up_tries() -> None:
