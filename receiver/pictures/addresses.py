@@ -65,11 +65,12 @@ _FORBIDDEN = tuple(
 )
 _PUBLIC_V6 = ipaddress.IPv6Network("2000::/3")  # the only block ever allocated
 
-_LINK = re.compile(r"(https?)://([^/?#\\]+)([/?][^#]*)?(#.*)?", re.IGNORECASE)
-_PLACE = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:@]+)(?::([0-9]{1,5}))?")
+# Patterns, compiled with the first link.
+_LINK = r"(https?)://([^/?#\\]+)([/?][^#]*)?(#.*)?"
+_PLACE = r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:@]+)(?::([0-9]{1,5}))?"
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
-_NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")  # a last label like these makes a resolver read the whole as a number
+_NAME = rf"{_LABEL}(?:\.{_LABEL})*"
+_NUMBER = r"[0-9]+|0[xX][0-9A-Fa-f]*"  # a last label like these makes a resolver read the whole as a number
 
 
 class FetchAllowlist(Struct, frozen=True):
@@ -105,13 +106,13 @@ def parse_picture_url(link: str) -> PictureUrl:
         raise _bad_link(f"the link is longer than {LINK_MOST} characters")
     if re.search(r"[\x00-\x20\x7f-\xa0\ud800-\udfff]", link):
         raise _bad_link("the link contains spaces or control characters")
-    parts = _LINK.fullmatch(link)
+    parts = re.fullmatch(_LINK, link, re.IGNORECASE)
     if parts is None:
         raise _bad_link("the link is not a plain http:// or https:// link")
     scheme, place, target = parts[1].lower(), parts[2], parts[3] or "/"
     if "@" in place:
         raise _bad_link("the link contains a user name")
-    if (halves := _PLACE.fullmatch(place)) is None:
+    if (halves := re.fullmatch(_PLACE, place)) is None:
         raise _bad_link("the link's host cannot be parsed")
     port = int(halves[2]) if halves[2] is not None else PORTS[scheme]
     if not 0 < port < 65_536:
@@ -128,9 +129,9 @@ def _parse_host(text: str) -> tuple[str, Address | None]:
         except ValueError:
             raise _bad_link("the link's host is not an IPv6 address") from None
         return str(literal), literal
-    if not _NAME.fullmatch(text) or len(text) > 253:
+    if not re.fullmatch(_NAME, text) or len(text) > 253:
         raise _bad_link("the link's host is not a plain name")  # percent signs, dots of other scripts, a trailing dot
-    if not _NUMBER.fullmatch(text.rpartition(".")[2]):
+    if not re.fullmatch(_NUMBER, text.rpartition(".")[2]):
         return text.lower(), None
     try:
         return text, ipaddress.IPv4Address(text)

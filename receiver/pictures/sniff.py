@@ -36,8 +36,8 @@ _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _MP4 = (b"iso", b"mp4", b"avc", b"hvc", b"hev", b"cmf", b"3gp", b"dash", b"M4V ", b"MSNV", b"av01")
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # the sizes of its second header, one for each version
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_SVG = re.compile(rb"<(?:[\w.-]+:)?svg[\s/>]")
-_HTML = re.compile(rb"<(?:!doctype\s+html|html|head|body|title|script|div|h1|p)\b", re.IGNORECASE)
+_SVG = rb"<(?:[\w.-]+:)?svg[\s/>]"
+_HTML = rb"<(?:!doctype\s+html|html|head|body|title|script|div|h1|p)\b"
 _FOREIGN = (
     (b"%PDF-", "a PDF file"),
     (b"%!PS", "a PostScript file"),
@@ -92,7 +92,7 @@ def sniff_suffix(head: bytes) -> str | None:
 def name_foreign(head: bytes) -> str:
     """What was sent instead of a picture, for a sentence: `a web page, not a picture`."""
     text = _decode_text(head)
-    if _HTML.match(text):
+    if re.match(_HTML, text, re.IGNORECASE):
         name = "a web page"
     elif text.startswith((b"<?xml", b"<!--")) or re.match(rb"<[A-Za-z]", text):
         name = "XML"
@@ -136,7 +136,7 @@ def _is_svg(head: bytes) -> bool:
                 return True
             end = b">"
         else:
-            return _SVG.match(rest) is not None
+            return re.match(_SVG, rest) is not None
         _, found, rest = rest.partition(end)
         if not found:
             return False

@@ -92,7 +92,7 @@ def boot_clock() -> int:
 def read_boot_id() -> str:
     """Names this start of the machine; empty if that is unknown. Our units hide the file, and pass what it says."""
     try:
-        found = BOOT_ID_FILE.read_text("ascii").strip()
+        found = BOOT_ID_FILE.read_text("utf-8").strip()
     except (OSError, ValueError):
         found = os.environ.get("BOOT_ID", "")
     return found.replace("-", "")  # systemd's has none

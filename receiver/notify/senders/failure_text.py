@@ -25,32 +25,31 @@ POSTED = (
 )  # INFO lines: the text was sent, no file yet
 _ANSWER_MOST = 200  # characters quoted from an answer
 
-_SCHEME = re.compile(r"\s*[a-z][a-z0-9+.-]{0,31}://", re.IGNORECASE)
+# Patterns. `re` compiles each with the first failure, and a start does not wait for them.
+_SCHEME = r"\s*[a-z][a-z0-9+.-]{0,31}://"
 # An HTTP status as Apprise's plugins print it (ntfy adds two digits), or an SMTP reply to a mail or recipient.
-_STATUS = re.compile(r"\berror=(\d{3})(?:\d\d)?\b")
-_SMTP = re.compile(r"(?:refused: |server says )([45]\d\d)\b")
-_SMTP_REPLY = re.compile(r"\(([45]\d\d), b(['\"])(.*?)\2")
-_SUMMARY = re.compile(r'Sending email to ".*" failed\.?')  # follows the lines that say why, if there are any
+_STATUS = r"\berror=(\d{3})(?:\d\d)?\b"
+_SMTP = r"(?:refused: |server says )([45]\d\d)\b"
+_SMTP_REPLY = r"\(([45]\d\d), b(['\"])(.*?)\2"
+_SUMMARY = r'Sending email to ".*" failed\.?'  # follows the lines that say why, if there are any
 _FINAL_STATUS = {"401", "403", "404", "410"}
 _NOT_FINAL_SMTP = {"552", "554"}  # too large; any reason, for example a mail taken for spam
-_FINAL_WORDS = re.compile(
+_FINAL_WORDS = (
     # Slack's, for webhooks and the Web API; most come with status 200.
     r"\b(?:invalid_token|invalid_auth|not_authed|account_inactive|token_revoked|token_expired|missing_scope|"
     r"not_allowed_token_type|org_login_required|ekm_access_denied|no_permission|no_service|no_team|no_active_hooks|"
     r"channel_not_found|channel_is_archived|is_archived|not_in_channel|action_prohibited|user_not_found|"
     r"posting_to_general_channel_denied|restricted_action)\b"
     r"|chat not found|bot was (?:blocked|kicked)|user is deactivated"  # Telegram's, some with status 400
-    r"|Unknown (?:Webhook|Channel)|Invalid Webhook Token",  # Discord's
-    re.IGNORECASE,
+    r"|Unknown (?:Webhook|Channel)|Invalid Webhook Token"  # Discord's
 )
-_PICTURE = re.compile(
+_PICTURE = (
     r"\binvalid_(?:blocks|attachments)\b|\bimage_url\b|download\w* image|\berror=413|\btoo large\b|entity too large|"
     r"\battachment|\bserver says 552\b|PHOTO_\w+|IMAGE_PROCESS|wrong (?:file identifier|type of the web page)|"
-    r"failed to get HTTP URL content|file (?:is )?too big",
-    re.IGNORECASE,
+    r"failed to get HTTP URL content|file (?:is )?too big"
 )
-_OF_FILE = re.compile(r"(?:Discord|Telegram) (?:\d+ )?attachment|rate limiting in effect", re.IGNORECASE)
-_BLOCKS = re.compile(r"\binvalid_(?:blocks|attachments)\b|Invalid Form Body", re.IGNORECASE)
+_OF_FILE = r"(?:Discord|Telegram) (?:\d+ )?attachment|rate limiting in effect"
+_BLOCKS = r"\binvalid_(?:blocks|attachments)\b|Invalid Form Body"
 
 # A pattern in a DEBUG line about a connection, and what it means.
 _CONNECTION = (
@@ -126,7 +125,7 @@ def pair_answers(entries: Iterable[tuple[bool, str]]) -> list[FailureLine]:
             ahead = None
             continue
         parsed = _parse_answer(text)
-        if found and found[-1].answer is None and not _SUMMARY.fullmatch(found[-1].text):
+        if found and found[-1].answer is None and not re.fullmatch(_SUMMARY, found[-1].text):
             found[-1] = FailureLine(found[-1].text, parsed.answer, parsed.pause_ms)
         else:
             ahead = parsed
@@ -135,7 +134,7 @@ def pair_answers(entries: Iterable[tuple[bool, str]]) -> list[FailureLine]:
 
 def build_failure(lines: list[FailureLine], url: str) -> AttemptResult:
     """The result of a failed send. It is permanent only if every line says so: a URL may name several recipients."""
-    reasons = [line for line in lines if line.answer or not _SUMMARY.fullmatch(line.text)]
+    reasons = [line for line in lines if line.answer or not re.fullmatch(_SUMMARY, line.text)]
     whole = ". ".join(filter(None, (line.full_text for line in lines)))
     error = _redact_url(whole, url) or "Apprise reports a failure without a reason"
     return AttemptResult(
@@ -147,17 +146,17 @@ def build_failure(lines: list[FailureLine], url: str) -> AttemptResult:
 
 def blames_picture(error: str) -> bool:
     """Whether the picture, or what shows it, may have caused the error: the message may pass without it."""
-    return bool(_PICTURE.search(error))
+    return bool(re.search(_PICTURE, error, re.IGNORECASE))
 
 
 def blames_only_files(lines: list[FailureLine]) -> bool:
     """Whether only files failed, which go to Discord and Telegram in a message of their own."""
-    return bool(lines) and all(_OF_FILE.search(line.text) for line in lines)
+    return bool(lines) and all(re.search(_OF_FILE, line.text, re.IGNORECASE) for line in lines)
 
 
 def blames_blocks(error: str) -> bool:
     """Whether Slack or Discord refused the message's layout; then nothing was posted."""
-    return bool(_BLOCKS.search(error))
+    return bool(re.search(_BLOCKS, error, re.IGNORECASE))
 
 
 def find_remedy(error: str) -> str | None:
@@ -167,12 +166,12 @@ def find_remedy(error: str) -> str | None:
 
 def _is_final(line: FailureLine) -> bool:
     text = line.full_text
-    if _FINAL_WORDS.search(text):
+    if re.search(_FINAL_WORDS, text, re.IGNORECASE):
         return True
-    replies = _SMTP.findall(text)
+    replies = re.findall(_SMTP, text)
     if replies:
         return all(code[0] == "5" and code not in _NOT_FINAL_SMTP for code in replies)
-    status = _STATUS.search(text)
+    status = re.search(_STATUS, text)
     return status is not None and status[1] in _FINAL_STATUS
 
 
@@ -182,7 +181,7 @@ def _find_pause(lines: list[FailureLine]) -> int | None:
 
 
 def _is_busy(text: str) -> bool:
-    status = _STATUS.search(text)
+    status = re.search(_STATUS, text)
     return status is not None and status[1] == "429"
 
 
@@ -192,7 +191,7 @@ def _parse_answer(text: str) -> FailureLine:
     rest = rest.strip()
     if text.startswith(ANSWERS[0]):
         return _parse_body(rest)
-    replies = [f"{code} {reply}" for code, _, reply in _SMTP_REPLY.findall(rest)]
+    replies = [f"{code} {reply}" for code, _, reply in re.findall(_SMTP_REPLY, rest)]
     if replies:
         return FailureLine("", f"the mail server says {one_line(', '.join(dict.fromkeys(replies)), _ANSWER_MOST)}")
     return FailureLine("", next((words for it, words in _CONNECTION if re.search(it, rest, re.IGNORECASE)), None))
@@ -242,7 +241,7 @@ def _requested_pause(body: object) -> int | None:
 
 def _redact_url(text: str, url: str) -> str:
     """`text` as one line; every part of `url` of three characters or more is masked, quoted or not."""
-    rest = _SCHEME.sub("", url, count=1)
+    rest = re.sub(_SCHEME, "", url, count=1, flags=re.IGNORECASE)
     cuts = r"[/:@?&=#,;+\s]+"
     parts = {part for spelling in (rest, unquote(rest)) for part in re.split(cuts, spelling) if len(part) >= 3}
     if "@" in rest:  # as in an Authorization header, which an answer may echo

@@ -19,7 +19,6 @@ from msgspec.structs import replace
 from receiver.core.errors import ReceiverError
 from receiver.core.types import AttemptResult, Target
 from receiver.notify.messages.message import Message
-from receiver.notify.senders import plugin
 from receiver.notify.senders.connections import CURRENT, SendConnections
 
 if TYPE_CHECKING:
@@ -150,6 +149,8 @@ class AppriseSender:
 
     def _carry_message(self, target: Target, message: Message) -> AttemptResult:
         """Runs in the send's thread."""
+        from receiver.notify.senders import plugin  # with the first send
+
         try:
             opened = self._idle_plugins.pop(target.url, None) or plugin.open_target(target.url)
         except plugin.UnusableUrl as error:
@@ -168,6 +169,8 @@ def check_target(target: Target) -> ReceiverError | None:
 
     The first call blocks for half a second, while Apprise loads its plugins.
     """
+    from receiver.notify.senders import plugin
+
     try:
         plugin.open_target(target.url)
     except plugin.UnusableUrl as error:

@@ -50,15 +50,13 @@ _METADATA_PLACES = (("metadata",), ("metadata", "provider"), ("metadata", "provi
 _AUDITED = (("urls",), ("imageUrls",))  # `audits` runs parallel to these
 _DEPTH_MOST = 8
 _VALUES_MOST = 5_000  # looked at in one body
-_OURS = re.compile(  # what was sent, or leads somewhere else than to a result
+# Patterns, compiled with the first body that needs a search.
+_OURS = (  # what was sent, or leads somewhere else than to a result
     r"callback|hook|notif|input|param|config|request|prompt|source|init|refer|mask|avatar|doc|help|poll|cancel|status"
-    r"|stream|^get$|^self$|^web$|^imgurl|account|user|profile|error|log|trace",
-    re.IGNORECASE,
+    r"|stream|^get$|^self$|^web$|^imgurl|account|user|profile|error|log|trace"
 )
-_PICTURE_KEY = re.compile(
-    r"image|img|pic|photo|output|result|asset|file|media|video|artifact|sample|grid|art|cdn|generat", re.IGNORECASE
-)
-_PICTURE_PATH = re.compile(r"\.(?:png|jpe?g|webp|gif|avif|heic|bmp|tiff?|mp4|webm|mov)(?:[?#]|$)", re.IGNORECASE)
+_PICTURE_KEY = r"image|img|pic|photo|output|result|asset|file|media|video|artifact|sample|grid|art|cdn|generat"
+_PICTURE_PATH = r"\.(?:png|jpe?g|webp|gif|avif|heic|bmp|tiff?|mp4|webm|mov)(?:[?#]|$)"
 _EMBEDDED = "its picture is inside the body (a data: URL), so there is no link to it"
 _TOO_LONG = f"the link to its picture is longer than {json_values.URL_MOST:,} characters"
 
@@ -122,9 +120,9 @@ class PictureSearch:
 
     def _is_named_picture(self, name: str, value: object) -> bool:
         url = json_values.parse_url(value.get("url") if isinstance(value, dict) else value)
-        if url is None or _OURS.search(name):
+        if url is None or _is_ours(name):
             return False
-        return name.isdigit() or bool(_PICTURE_KEY.search(name) or _PICTURE_PATH.search(url))
+        return name.isdigit() or _is_picture(name, url)
 
     def _url_of(self, item: object, depth: int) -> str | None:
         """The link of an item: its text, or the first usable one of its `URL_KEYS`."""
@@ -154,15 +152,23 @@ class PictureSearch:
         value = decode_text(value)
         if isinstance(value, dict):
             for name, inner in value.items():
-                if not _OURS.search(name):
+                if not _is_ours(name):
                     yield from self._links(inner, name if name not in URL_KEYS[:1] else key, depth - 1)
         elif isinstance(value, list):
             for inner in value:
                 yield from self._links(inner, key, depth - 1)
         elif isinstance(value, str) and value[:16].lstrip()[:4].lower() in ("http", "data"):
             url = self._url_of(value, 1)
-            if url is not None and (_PICTURE_KEY.search(key) or _PICTURE_PATH.search(url)):
+            if url is not None and _is_picture(key, url):
                 yield url
+
+
+def _is_ours(key: str) -> bool:
+    return re.search(_OURS, key, re.IGNORECASE) is not None
+
+
+def _is_picture(key: str, url: str) -> bool:
+    return bool(re.search(_PICTURE_KEY, key, re.IGNORECASE) or re.search(_PICTURE_PATH, url, re.IGNORECASE))
 
 
 def find_job_id(item: Json) -> str | None:

@@ -90,8 +90,10 @@ def raise_file_limit() -> None:
 
 def bind_socket(host: str, port: int) -> socket.socket:
     """A listening socket on `host` and `port` (0: any free one). Raises SettingsError."""
+    # For a text, Python would load its tables of international names first.
+    name = host.encode() if host.isascii() else host
     try:
-        [found, *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        [found, *_] = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError):
         raise SettingsError(f"RECEIVER_HOST: {host} is not an address of this machine") from None
     # IPPROTO_TCP is explicit, or asyncio does not set TCP_NODELAY on connections and each answer takes 40 ms longer.
