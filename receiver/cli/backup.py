@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from receiver import config
 from receiver.cli.output import echo_json, json_option, pluralize
+from receiver.cli.streams import echo, note
 from receiver.config import Settings
 from receiver.config.generated_secrets import KEYS_FILE, TOKENS_FILE, read_generated
 from receiver.core.errors import SettingsError
@@ -56,14 +57,13 @@ def backup(*, file: Path, images: str, keep: int | None, config_file: Path | Non
     if keep is not None:
         made = replace(made, removed=upkeep.rotate_backups(file, keep))
     if not made.keys:
-        click.echo(
+        note(
             f"receiver: the backup has no secret keys: none are set, and {settings.state_dir / KEYS_FILE} does not "
             "exist; without them, callback URLs already given out will be refused",
-            err=True,
         )
     if as_json:
         return echo_json(made)
-    return click.echo(_summary_line(made))
+    return echo(_summary_line(made))
 
 
 def _generated_secrets(settings: Settings, name: str) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import click
 from receiver.cli.connect import resolve_ref, with_client
 from receiver.cli.output import (
     age,
+    choice_option,
     echo_json,
     echo_json_line,
     format_facts,
@@ -17,6 +18,7 @@ from receiver.cli.output import (
     safe_line,
     safe_text,
 )
+from receiver.cli.streams import echo, note
 from receiver.client.client import Client
 from receiver.client.schemas import CallbackView
 from receiver.core.types import Verdict
@@ -29,9 +31,7 @@ def callbacks() -> None:
 
 @callbacks.command("list")
 @click.option("--ref", help="Only callbacks of this task.")
-@click.option(
-    "--verdict", type=click.Choice([verdict.value for verdict in Verdict]), metavar="VERDICT", help="Only this verdict."
-)
+@choice_option("--verdict", Verdict, "Only this verdict")
 @click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="How many to list.")
 @click.option("--cursor", help="Continue where an earlier page ended.")
 @json_option
@@ -44,14 +44,14 @@ def list_(
     if as_json:
         return echo_json(page)
     if not page.callbacks:
-        return click.echo("No callbacks.", err=True)
+        return note("No callbacks.")
     rows = [
         (str(it.id), safe_line(it.verdict), safe_line(it.ref), str(it.size), age(it.received_at))
         for it in page.callbacks
     ]
-    click.echo(format_table(("ID", "VERDICT", "REF", "BYTES", "AGE"), rows, shrink=(2,), right=(0, 3, 4)))
+    echo(format_table(("ID", "VERDICT", "REF", "BYTES", "AGE"), rows, shrink=(2,), right=(0, 3, 4)))
     if page.next:
-        click.echo(f"There are more: --cursor {safe_line(page.next)}", err=True)
+        note(f"There are more: --cursor {safe_line(page.next)}")
     return None
 
 
@@ -64,11 +64,11 @@ def show(client: Client, *, id: int, as_json: bool) -> None:  # noqa: A002 - wha
     callback = client.get_callback(id)
     if as_json:
         return echo_json(callback)
-    click.echo(_callback_facts(callback) + "\n", err=True)
+    note(_callback_facts(callback) + "\n")
     body = _decode_body(callback)
     if body is None:
-        return click.echo("(the bytes were not kept)", err=True)
-    return click.echo(
+        return note("(the bytes were not kept)")
+    return echo(
         safe_text(body.decode("utf-8", "backslashreplace")) if sys.stdout.isatty() else body, nl=sys.stdout.isatty()
     )
 
@@ -82,7 +82,7 @@ def replay(client: Client, *, ids: tuple[int, ...], accept: bool, as_json: bool)
     """Parse stored callbacks again, by this version's rules."""
     for each in ids:
         verdict = client.replay_callback(each, accept=accept).verdict
-        echo_json_line({"id": each, "verdict": verdict}) if as_json else click.echo(f"{each}  {safe_line(verdict)}")
+        echo_json_line({"id": each, "verdict": verdict}) if as_json else echo(f"{each}  {safe_line(verdict)}")
 
 
 def _callback_facts(callback: CallbackView) -> str:

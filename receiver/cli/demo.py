@@ -24,6 +24,7 @@ from receiver.cli.demo_inbox import DemoPing, frame_ping, open_inbox
 from receiver.cli.main import DONE, FAILED, INTERRUPTED
 from receiver.cli.output import format_table
 from receiver.cli.serve import first_error, run_service, stop_on_signals
+from receiver.cli.streams import echo, note
 from receiver.client.client import ENDS, Client
 from receiver.client.schemas import NewTask, TaskView
 from receiver.config import Settings
@@ -140,7 +141,7 @@ class _DemoStage:
     def print_line(self, who: str, text: str) -> None:
         """Print one line of what happens."""
         since = click.style(f"{time.monotonic() - self._began:5.1f} s", dim=True)
-        click.echo(f" {since}  {click.style(f'{who:<9}', bold=True)} {text}")
+        echo(f" {since}  {click.style(f'{who:<9}', bold=True)} {text}")
 
     async def submit_scene(self, scene: DemoScene) -> None:
         """Submit a scene, and wait until the provider has it, so that each scene gets its own fate."""
@@ -163,7 +164,7 @@ class _DemoStage:
         for ping in came:
             self.pinged.update(scene.label for scene in SCENES if scene.label in ping.title)
             self.print_line("ping", f"to {TARGET}")
-            click.echo(frame_ping(ping) + "\n")
+            echo(frame_ping(ping) + "\n")
 
     async def list_tasks(self) -> list[TaskView]:
         """All tasks, newest first."""
@@ -193,7 +194,7 @@ async def _play_scenes(stage: _DemoStage, settings: Settings, *, once: bool) -> 
             while missing := {scene.label for scene in SCENES} - stage.pinged.keys():
                 await stage.print_changes()
     except TimeoutError:
-        click.echo(f"receiver: no ping arrived within {WITHIN_S} s for {', '.join(sorted(missing))}", err=True)
+        note(f"receiver: no ping arrived within {WITHIN_S} s for {', '.join(sorted(missing))}")
         return FAILED
     await _print_summary(stage)
     if not once:
@@ -204,10 +205,10 @@ async def _play_scenes(stage: _DemoStage, settings: Settings, *, once: bool) -> 
 
 def _print_introduction(settings: Settings) -> None:
     provider = settings.provider_url.partition("/model")[0]
-    click.echo("\nYou submit five outpaints and close the laptop. Four go wrong in some way.\n")
-    click.echo(f"  service   {settings.public_url}  `receiver serve`, in a temporary directory")
-    click.echo(f"  provider  {provider}  the sandbox: no account, no key, no bill")
-    click.echo("  pings     an inbox on loopback, where Slack, email or ntfy could be\n")
+    echo("\nYou submit five outpaints and close the laptop. Four go wrong in some way.\n")
+    echo(f"  service   {settings.public_url}  `receiver serve`, in a temporary directory")
+    echo(f"  provider  {provider}  the sandbox: no account, no key, no bill")
+    echo("  pings     an inbox on loopback, where Slack, email or ntfy could be\n")
 
 
 async def _tasks_with_copies(stage: _DemoStage) -> list[TaskView]:
@@ -235,19 +236,17 @@ async def _print_summary(stage: _DemoStage) -> None:
                 f"{sum(image.archived is not None for image in task.images)} of {len(task.images)}",
             )
         )
-    click.echo(
-        format_table(("TASK", "STATE", "SETTLED BY", "CALLBACKS", "POLLS", "PING", "PICTURES KEPT"), rows, right=(4,))
-    )
+    echo(format_table(("TASK", "STATE", "SETTLED BY", "CALLBACKS", "POLLS", "PING", "PICTURES KEPT"), rows, right=(4,)))
     once = ", each once" if max(stage.pinged.values()) == 1 else ""
-    click.echo(f"\nEvery ping has arrived{once}.")
+    echo(f"\nEvery ping has arrived{once}.")
 
 
 def _print_invitation(settings: Settings) -> None:
     token = config.local_token(settings)
     command = sys.argv[0] if Path(sys.argv[0]).name == "receiver" else f"{sys.executable} -m receiver"
-    click.echo("\nIt stays up until Ctrl-C, and leaves nothing behind. In another terminal:\n")
-    click.echo(f"  export RECEIVER_SERVER={settings.public_url}")
-    click.echo(f"  export RECEIVER_API_TOKEN={token}")
-    click.echo(f"  {command} tasks list")
-    click.echo("  curl --oauth2-bearer $RECEIVER_API_TOKEN $RECEIVER_SERVER/api/v1/tasks")
-    click.echo(f"\nThe copies of the pictures, and each task's contact sheet: {settings.state_dir}/images\n")
+    echo("\nIt stays up until Ctrl-C, and leaves nothing behind. In another terminal:\n")
+    echo(f"  export RECEIVER_SERVER={settings.public_url}")
+    echo(f"  export RECEIVER_API_TOKEN={token}")
+    echo(f"  {command} tasks list")
+    echo("  curl --oauth2-bearer $RECEIVER_API_TOKEN $RECEIVER_SERVER/api/v1/tasks")
+    echo(f"\nThe copies of the pictures, and each task's contact sheet: {settings.state_dir}/images\n")

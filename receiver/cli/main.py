@@ -6,14 +6,20 @@ and the exit status is 0 done, 1 failed, 2 wrong usage or wrong settings, 130 in
 
 import gc
 import importlib
+import os
 import sys
-from typing import Any, NoReturn
+import traceback
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from receiver import __version__
 from receiver.cli.core_dumps import limit_core_dumps
+from receiver.cli.streams import OutputLost, describe_os_error, discard_output, note, prepare_streams
 from receiver.core.errors import ReceiverError, SettingsError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 DONE, FAILED, WRONG = 0, 1, 2
 INTERRUPTED = 130  # as a shell counts SIGINT
@@ -60,9 +66,18 @@ class CommandGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
+        from click.shell_completion import CompletionItem
+
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [CompletionItem(it, help=COMMANDS[it][1]) for it in COMMANDS if it.startswith(incomplete)]
+
     def main(self, *args: Any, **kwargs: Any) -> NoReturn:
+        prepare_streams()
+        colour = {"color": False} if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else {}
         try:
-            status = super().main(*args, **{**kwargs, "standalone_mode": False})
+            status = super().main(*args, **{**kwargs, **colour, "standalone_mode": False})
         except click.exceptions.NoArgsIsHelpError as error:
             error.show()
             status = WRONG
@@ -72,12 +87,24 @@ class CommandGroup(click.Group):
             status = _print_error(FAILED, error.format_message())
         except SettingsError as error:
             status = _print_error(WRONG, str(error))
+        except OutputLost as lost:
+            discard_output()
+            status = FAILED if lost.silent else _print_error(FAILED, str(lost))
         except ReceiverError as error:
             status = _print_error(FAILED, str(error))
         except RecursionError:  # it may be nested just too deeply for us to write what we could read
             status = _print_error(FAILED, "the server's answer is nested too deeply to print")
+        except UnicodeEncodeError:
+            status = _print_error(WRONG, "an argument is not UTF-8; check this terminal's encoding")
+        except OSError as error:  # also of what click itself prints, such as the help
+            discard_output()
+            status = _print_error(FAILED, describe_os_error(error))
         except (click.Abort, KeyboardInterrupt):
             status = INTERRUPTED
+        except Exception as error:
+            if sys.flags.dev_mode:
+                raise
+            status = _print_error(FAILED, _describe_bug(error))
         sys.exit(status if isinstance(status, int) else DONE)
 
 
@@ -86,11 +113,26 @@ def _print_error(status: int, text: str, ctx: click.Context | None = None) -> in
 
     line = safe_text(" ".join(text.split()))
     more = f" (see `{ctx.command_path} --help`)" if ctx else ""
-    click.echo(f"receiver: {line.rstrip('.') if more else line}{more}", err=True)
+    note(f"receiver: {line.rstrip('.') if more else line}{more}")
     return status
 
 
-@click.group(cls=CommandGroup)
+def _describe_bug(error: Exception) -> str:
+    """An error that nobody foresaw, by its kind and place: its text may hold anything, even a secret."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"{type(error).__name__} in {os.path.basename(place.filename)}, line {place.lineno}: this is a bug in "
+        "receiver; please report it, with what `PYTHONDEVMODE=1 receiver …` prints"
+    )
+
+
+_COMPLETION = (
+    'Shell completion: put eval "$(_RECEIVER_COMPLETE=bash_source receiver)" into ~/.bashrc; for zsh and fish, '
+    "zsh_source and fish_source."
+)
+
+
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_COMPLETION)
 @click.version_option(__version__, prog_name="receiver", message="%(prog)s %(version)s")
 def cli() -> None:
     """Fire-and-forget image generations: submit, close the laptop, get a ping when the pictures are ready."""

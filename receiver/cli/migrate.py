@@ -9,6 +9,7 @@ import click
 
 from receiver import config
 from receiver.cli.output import echo_json, json_option
+from receiver.cli.streams import echo
 from receiver.core.errors import DatabaseLocked, SettingsError, StoreUnavailable
 from receiver.store import open_store
 from receiver.store.migrations.steps import load_migrations
@@ -42,8 +43,8 @@ def migrate(*, file: Path | None, as_json: bool) -> None:
     if as_json:
         return echo_json({"applied": applied, "schema": before + len(applied), "seconds": round(took_s, 1)})
     if not applied:
-        return click.echo(f"{path} already has schema {before}: nothing to do")
-    return click.echo(f"{path}: applied {', '.join(applied)} in {took_s:.1f} s; schema {before + len(applied)}")
+        return echo(f"{path} already has schema {before}: nothing to do")
+    return echo(f"{path}: applied {', '.join(applied)} in {took_s:.1f} s; schema {before + len(applied)}")
 
 
 async def _apply_migrations(path: Path) -> None:

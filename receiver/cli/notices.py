@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import click
 
 from receiver.cli.connect import resolve_ref, with_client
-from receiver.cli.output import age, echo_json, format_table, json_option, local_time, safe_line
+from receiver.cli.output import age, choice_option, echo_json, format_table, json_option, local_time, safe_line
+from receiver.cli.streams import echo, note
 from receiver.cli.task_text import WAIT_REASONS, wait_text
 from receiver.client.client import Client
 from receiver.client.schemas import NoticeView
@@ -22,7 +23,7 @@ def notices() -> None:
 
 
 @notices.command("list")
-@click.option("--state", type=click.Choice([it.value for it in NoticeState]), metavar="STATE", help="Only this state.")
+@choice_option("--state", NoticeState, "Only this state")
 @click.option("--target", help="Only notices to this target.")
 @click.option("--ref", help="Only notices of this task.")
 @click.option("--history", is_flag=True, help="Show every attempt, with what came back.")
@@ -52,7 +53,7 @@ def list_(
     if as_json:
         return echo_json(page)
     if not page.notices:
-        return click.echo("No notices.", err=True)
+        return note("No notices.")
     rows: list[tuple[str, ...]] = [
         (
             str(it.id),
@@ -66,15 +67,15 @@ def list_(
         for it in page.notices
     ]
     if history:
-        click.echo("\n".join(line for notice in page.notices for line in _history_lines(notice)))
+        echo("\n".join(line for notice in page.notices for line in _history_lines(notice)))
     else:
         heads: tuple[str, ...] = ("ID", "TARGET", "EVENT", "STATE", "AGE", "WAITS", "ABOUT")
         if not any(row[_WAITS_COLUMN] for row in rows):
             heads, *rows = (row[:_WAITS_COLUMN] + row[_WAITS_COLUMN + 1 :] for row in (heads, *rows))
         about = len(heads) - 1
-        click.echo(format_table(heads, rows, shrink=(about, 1, about - 1), right=(0, 4), least={about: _ABOUT_LEAST}))
+        echo(format_table(heads, rows, shrink=(about, 1, about - 1), right=(0, 4), least={about: _ABOUT_LEAST}))
     if page.next:
-        click.echo(f"There are more: --cursor {safe_line(page.next)}", err=True)
+        note(f"There are more: --cursor {safe_line(page.next)}")
     return None
 
 
@@ -97,7 +98,7 @@ def redrive(client: Client, *, ids: tuple[int, ...], target: str | None, to: str
         more = f"; {left} not, because only dead notices can be" if left > 0 else ""
         if not (ids or target or to) and client.list_notices(state="dead", limit=1).notices:
             more = "; others are still dead: run this again (notices to targets that are gone need --to NAME)"
-        click.echo(f"{count} put back to due{more}")
+        echo(f"{count} put back to due{more}")
 
 
 @notices.command()
@@ -110,7 +111,7 @@ def test(client: Client, *, target: str, as_json: bool) -> None:
     if as_json:
         echo_json(tried)
     if tried.note:
-        click.echo(safe_line(tried.note), err=True)
+        note(safe_line(tried.note))
     if not tried.ok:
         advice = f". What to do: {safe_line(tried.advice)}" if tried.advice else ""
         raise click.ClickException(
@@ -121,7 +122,7 @@ def test(client: Client, *, target: str, as_json: bool) -> None:
             f"without a picture: {safe_line(tried.no_picture)}" if tried.no_picture else "as text, without a picture"
         )
         how = f"with a picture, {safe_line(tried.picture)}" if tried.picture else without
-        click.echo(f"{target} accepted it in {tried.duration_ms} ms, {how}; check that it arrived")
+        echo(f"{target} accepted it in {tried.duration_ms} ms, {how}; check that it arrived")
 
 
 def _history_lines(notice: NoticeView) -> Iterator[str]:

@@ -1,46 +1,65 @@
 """Terminal output: JSON, tables that fit the terminal, times, and text from outside without control characters."""
 
 import itertools
+import os
 import re
-import shutil
+import sys
 import textwrap
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, TypeVar
 
 import click
 import msgspec
 
+from receiver.cli.streams import echo, takes_only_some_characters
 from receiver.core.sanitize import one_line
 
 CELL_MOST = 200  # characters
 COLUMN_LEAST = 8  # the least width to which a column shrinks
 GAP = "  "
 _NONE = "–"
+_C = TypeVar("_C", bound=Callable[..., Any])
+_PROSE_WIDTH = 80  # where there is no terminal
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7e]")
 _CONTROLS = re.compile(r"[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")  # JSON itself escapes the rest
 _TIME_ERRORS = (ValueError, OverflowError, TypeError)  # not a time, one beyond the calendar, one without a zone
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, as the API returns it.")
 
 
+def choice_option(flag: str, words: type[StrEnum], what: str) -> Callable[[_C], _C]:
+    """An option for one of `words`, which its help names."""
+    known = [it.value for it in words]
+    return click.option(flag, type=click.Choice(known), metavar=flag[2:].upper(), help=f"{what}: {', '.join(known)}.")
+
+
 def echo_json(value: object) -> None:
     """Print a view as indented JSON, with money and times as the API writes them."""
-    click.echo(_escape_controls(msgspec.json.format(msgspec.json.encode(value), indent=2).decode()))
+    echo(_escape_json(msgspec.json.format(msgspec.json.encode(value), indent=2).decode()))
 
 
 def echo_json_line(value: object) -> None:
     """Print a view as one line of JSON."""
-    click.echo(json_line(value))
+    echo(json_line(value))
 
 
 def json_line(value: object) -> str:
     """A view as one line of JSON."""
-    return _escape_controls(msgspec.json.encode(value).decode())
+    return _escape_json(msgspec.json.encode(value).decode())
 
 
-def _escape_controls(text: str) -> str:
-    """The same JSON with control characters escaped, which can only be in strings."""
-    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+def _escape_json(text: str) -> str:
+    """The same JSON with control characters escaped, and whatever the terminal may lack: both are only in strings."""
+    found = _BEYOND_ASCII if takes_only_some_characters() else _CONTROLS
+    return found.sub(lambda it: "".join(f"\\u{unit:04x}" for unit in _utf16_units(it[0])), text)
+
+
+def _utf16_units(text: str) -> Iterator[int]:
+    packed = text.encode("utf-16-be", "surrogatepass")
+    return (int.from_bytes(packed[at : at + 2]) for at in range(0, len(packed), 2))
 
 
 def safe_line(text: str | None) -> str:
@@ -66,7 +85,9 @@ def format_table(
     lines = [list(heads), *map(list, rows)]
     widths = [max(display_width(line[place]) for line in lines) for place in range(len(heads))]
     for place in shrink:
-        over = sum(widths) + len(GAP) * (len(widths) - 1) - shutil.get_terminal_size().columns
+        if (room := terminal_width()) is None:
+            break
+        over = sum(widths) + len(GAP) * (len(widths) - 1) - room
         widths[place] = min(widths[place], max(widths[place] - over, (least or {}).get(place, COLUMN_LEAST)))
     return "\n".join(_format_row(line, widths, right) for line in lines)
 
@@ -77,6 +98,17 @@ def _format_row(line: Sequence[str], widths: Sequence[int], right: Sequence[int]
         for place, (text, width) in enumerate(zip(line, widths, strict=True))
     ]
     return GAP.join(padded).rstrip()
+
+
+def terminal_width() -> int | None:
+    """The columns of the terminal, or of COLUMNS; None where nothing is cut, as in a pipe or a file."""
+    told = os.environ.get("COLUMNS", "")
+    if told.isascii() and told.isdigit() and int(told) > 0:
+        return int(told)
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or None
+    except (AttributeError, OSError, ValueError):  # there is none, or it is no terminal
+        return None
 
 
 def display_width(text: str) -> int:
@@ -126,10 +158,9 @@ def format_facts(pairs: Iterable[tuple[str, str | None]]) -> str:
 
 def wrap_prose(text: str, indent: str = "") -> str:
     """Sentences, broken between words so that they fit the terminal."""
-    width = shutil.get_terminal_size().columns
     return textwrap.fill(
         text,
-        width,
+        terminal_width() or _PROSE_WIDTH,
         initial_indent=indent,
         subsequent_indent=indent,
         break_long_words=False,
@@ -156,7 +187,7 @@ def age(moment: str, now: datetime | None = None) -> str:
 
 
 def time_and_age(moment: str) -> str:
-    """An RFC 3339 time with how long ago it was: `2026-11-22 09:16:00 (5 min ago)`."""
+    """An RFC 3339 time with how long ago it was: `2026-11-22 09:16:00 UTC (5 min ago)`."""
     since = age(moment)
     if since == _NONE or local_time(moment) == _NONE:
         return _NONE
@@ -164,30 +195,35 @@ def time_and_age(moment: str) -> str:
 
 
 def local_time(moment: str) -> str:
-    """An RFC 3339 time as `2026-11-22 09:16:00` in this machine's time zone."""
-    try:
-        return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    except _TIME_ERRORS:
-        return _NONE
+    """An RFC 3339 time as `2026-11-22 09:16:00 +01:00` in this machine's time zone."""
+    return _format_local(moment, "%Y-%m-%d %H:%M:%S")
 
 
 def future_time(moment: str) -> str:
-    """A future RFC 3339 time: `09:16:30` in this machine's time zone, with its date if it is a day or more ahead.
+    """A future RFC 3339 time: `09:16:30 +01:00` in this machine's time zone, with its date if it is a day or more off.
 
-    A whole minute has no seconds, `09:16`, as quiet hours are written.
+    A whole minute has no seconds, `09:16 +01:00`, as quiet hours are written.
     """
     try:
         at = datetime.fromisoformat(moment)
         if at - datetime.now(UTC) >= timedelta(days=1):
-            return local_time(moment).rpartition(":")[0] or _NONE
-        return time_of_day(at).removesuffix(":00")
+            return _format_local(moment, "%Y-%m-%d %H:%M")
+        return _format_local(moment, "%H:%M:%S" if at.second else "%H:%M")
     except _TIME_ERRORS:
         return _NONE
 
 
 def time_of_day(moment: datetime) -> str:
-    """The time of day on this machine, `09:16:00`."""
-    return moment.astimezone().strftime("%H:%M:%S")
+    """The time of day on this machine, `09:16:00 +01:00`."""
+    return _format_local(moment.isoformat(), "%H:%M:%S")
+
+
+def _format_local(moment: str, form: str) -> str:
+    try:
+        at = datetime.fromisoformat(moment).astimezone()
+        return f"{at.strftime(form)} {'UTC' if at.utcoffset() == timedelta(0) else at.isoformat()[-6:]}"
+    except _TIME_ERRORS:
+        return _NONE
 
 
 def _format_span(seconds: float) -> str:

@@ -10,6 +10,7 @@ import click
 from receiver import config
 from receiver.cli.connect import connect
 from receiver.cli.output import echo_json, json_option
+from receiver.cli.streams import echo
 from receiver.config import Settings
 from receiver.core.errors import ApiError, DatabaseLocked, SettingsError, StoreUnavailable
 from receiver.service.wiring import open_pruner
@@ -42,12 +43,12 @@ def prune(*, file: Path | None, as_json: bool) -> None:
         begun = _ask_service(file, path)
         if as_json:
             return echo_json({"begun": begun})
-        return click.echo(f"the running service {'begins now' if begun else 'is already pruning'}; see its log")
+        return echo(f"the running service {'begins now' if begun else 'is already pruning'}; see its log")
     given_back = max(0, before - path.stat().st_size)
     if as_json:
         return echo_json({"removed": dict(removed), "given_back": given_back})
     counts = ", ".join(f"{count:,} of {name}" for name, count in removed.items() if count) or "nothing"
-    return click.echo(f"removed: {counts}; {given_back / (1 << 20):.1f} MiB returned to the disk")
+    return echo(f"removed: {counts}; {given_back / (1 << 20):.1f} MiB returned to the disk")
 
 
 def _ask_service(file: Path | None, path: Path) -> bool:

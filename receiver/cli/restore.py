@@ -7,6 +7,7 @@ import click
 
 from receiver import config
 from receiver.cli.output import echo_json, json_option, pluralize
+from receiver.cli.streams import echo
 from receiver.client.schemas import rfc3339_or_none
 from receiver.core.errors import DatabaseLocked, SettingsError
 from receiver.service.wiring import wall_clock
@@ -45,7 +46,7 @@ def restore(*, file: Path, keep_queue: bool, config_file: Path | None, as_json: 
         raise click.ClickException(f"the service is running on {path}: stop it, and run this again") from None
     if as_json:
         return echo_json(done)
-    return click.echo("\n".join(_summary_lines(done, path, file)))
+    return echo("\n".join(_summary_lines(done, path, file)))
 
 
 def _summary_lines(done: RestoreResult, path: Path, file: Path) -> list[str]:

@@ -1,12 +1,12 @@
 """`receiver sandbox`: runs the provider's stand-in, with options for how it misbehaves."""
 
 import asyncio
-import contextlib
 from datetime import UTC, datetime
 
 import click
 
 from receiver.cli.output import time_of_day
+from receiver.cli.streams import OutputLost, discard_output, echo, note
 from receiver.sandbox import CallbackBody, PictureCoding, SandboxOptions, serve_sandbox
 
 _P = click.FloatRange(0, 1)
@@ -115,11 +115,11 @@ def sandbox(
 
 
 def _print_line(line: str) -> None:
-    with contextlib.suppress(OSError):  # nobody reads it any more
-        click.echo(f"{time_of_day(datetime.now(UTC))}  {line}")
+    try:
+        echo(f"{time_of_day(datetime.now(UTC))}  {line}")
+    except OutputLost:  # nobody reads it any more
+        discard_output()
 
 
 def _print_url(url: str) -> None:
-    click.echo(
-        f"The sandbox is at {url}/model/v1/generation (set RECEIVER_PROVIDER_URL to that; any key works).", err=True
-    )
+    note(f"The sandbox is at {url}/model/v1/generation (set RECEIVER_PROVIDER_URL to that; any key works).")

@@ -1,5 +1,6 @@
 """`receiver submit`: submits one generation. Its parameters are checked here first, as the service checks them."""
 
+import contextlib
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +10,7 @@ import click
 from receiver.cli.connect import resolve_ref, with_client
 from receiver.cli.main import FAILED
 from receiver.cli.output import echo_json, json_option, safe_line
+from receiver.cli.streams import echo, note, report_done
 from receiver.cli.task_text import describe_task, under_way
 from receiver.client.client import Client
 from receiver.client.schemas import NewTask, TaskView
@@ -84,14 +86,20 @@ def outpaint(
         allow_permutations=allow_permutations,
     )
     task = client.create_task(asked)
-    if not as_json:
-        click.echo(safe_line(task.ref))
-    if wait:
-        task = _await_end(client, task)
-    if as_json:
-        echo_json(task)
+    with report_done(f"{safe_line(task.ref)} was submitted") if as_json else contextlib.nullcontext():
+        if not as_json:
+            _print_ref(task)
+        if wait:
+            task = _await_end(client, task)
+        if as_json:
+            echo_json(task)
     if wait and task.state != TaskState.COMPLETED:
         raise click.exceptions.Exit(FAILED)
+
+
+def _print_ref(task: TaskView) -> None:
+    with report_done(f"{safe_line(task.ref)} was submitted"):
+        echo(safe_line(task.ref))
 
 
 def find_job_id(task: TaskView, image_no: int) -> str:
@@ -113,7 +121,7 @@ def _check_params(params: Mapping[str, object], *, allow_permutations: bool) -> 
             text = text.replace(name, option)
         raise click.UsageError(text) from None
     for hint in models.param_hints(OUTPAINT, params):
-        click.echo(f"receiver: tip: {hint}", err=True)
+        note(f"receiver: tip: {hint}")
 
 
 def _await_end(client: Client, task: TaskView) -> TaskView:
@@ -122,8 +130,8 @@ def _await_end(client: Client, task: TaskView) -> TaskView:
     for task in client.follow_task(task.ref):  # noqa: B020 - the task as it is now
         line = under_way(task)
         if line != said:
-            click.echo(f"\r\x1b[K{line}" if moving else line, nl=not moving, err=True)
+            note(f"\r\x1b[K{line}" if moving else line, nl=not moving)
             said = line
-    click.echo("\r\x1b[K" if moving else "", nl=False, err=True)
-    click.echo(describe_task(task), err=True)
+    note("\r\x1b[K" if moving else "", nl=False)
+    note(describe_task(task))
     return task

@@ -9,7 +9,17 @@ import click
 
 from receiver.cli.connect import resolve_ref, with_client
 from receiver.cli.main import FAILED
-from receiver.cli.output import age, echo_json, format_table, json_line, json_option, safe_line, time_of_day
+from receiver.cli.output import (
+    age,
+    choice_option,
+    echo_json,
+    format_table,
+    json_line,
+    json_option,
+    safe_line,
+    time_of_day,
+)
+from receiver.cli.streams import echo, note
 from receiver.cli.task_text import describe_task, progress_text, state_of
 from receiver.client.client import Client
 from receiver.client.schemas import TaskView
@@ -29,7 +39,7 @@ def tasks() -> None:
 
 
 @tasks.command("list")
-@click.option("--state", type=click.Choice([it.value for it in TaskState]), metavar="STATE", help="Only this state.")
+@choice_option("--state", TaskState, "Only this state")
 @click.option("--label", help="Only this label.")
 @click.option("--model", help="Only this model.")
 @click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="How many to list.")
@@ -52,14 +62,14 @@ def list_(
     if as_json:
         return echo_json(page)
     if not page.tasks:
-        return click.echo("No tasks.", err=True)
+        return note("No tasks.")
     rows = [
         (safe_line(task.ref), state_of(task), safe_line(task.label), _short_model(task), age(task.created_at))
         for task in page.tasks
     ]
-    click.echo(format_table(("REF", "STATE", "LABEL", "MODEL", "AGE"), rows, shrink=(2, 3), right=(4,)))
+    echo(format_table(("REF", "STATE", "LABEL", "MODEL", "AGE"), rows, shrink=(2, 3), right=(4,)))
     if page.next:
-        click.echo(f"There are more: --cursor {safe_line(page.next)}", err=True)
+        note(f"There are more: --cursor {safe_line(page.next)}")
     return None
 
 
@@ -75,9 +85,9 @@ def show(client: Client, *, ref: str, as_json: bool) -> None:
     page = client.list_callbacks(ref=task.ref, limit=_CALLBACKS_MOST)
     waiting = any(it.state in (NoticeState.DUE, NoticeState.HELD) for it in task.notices)
     notices = client.list_notices(ref=task.ref, limit=_NOTICES_MOST).notices if waiting else []
-    click.echo(describe_task(task, page.callbacks, notices))
+    echo(describe_task(task, page.callbacks, notices))
     if page.next:
-        click.echo(f"Earlier callbacks: receiver callbacks list --ref {safe_line(task.ref)}", err=True)
+        note(f"Earlier callbacks: receiver callbacks list --ref {safe_line(task.ref)}")
     return None
 
 
@@ -106,9 +116,9 @@ def pictures(client: Client, *, ref: str, folder: Path, force: bool, again: bool
     for saved in save_pictures(client, task, folder, force=force, skip=again):
         every.append(saved)
         if saved.path is None:
-            click.echo(f"receiver: picture {saved.image_no}: {safe_line(saved.error)}", err=True)
+            note(f"receiver: picture {saved.image_no}: {safe_line(saved.error)}")
         elif not as_json:
-            click.echo(os.fsencode(saved.path))
+            echo(os.fsencode(saved.path))
     if as_json:
         echo_json(every)
     if any(saved.path is None for saved in every):
@@ -126,7 +136,7 @@ def watch(client: Client, *, as_json: bool) -> None:
             continue
         line = json_line(task) if as_json else f"{safe_line(task.ref)}  {state_of(task):<10}  {progress_text(task)}"
         if said.pop(task.ref, None) != line:
-            click.echo(line if as_json else f"{time_of_day(datetime.now(UTC))}  {line}")
+            echo(line if as_json else f"{time_of_day(datetime.now(UTC))}  {line}")
         said[task.ref] = line  # now the newest
         if len(said) > _WATCHED_MOST:
             del said[next(iter(said))]
@@ -183,7 +193,7 @@ def _fetch_again(client: Client, ref: str) -> TaskView:
 
 
 def _report_lost() -> None:
-    click.echo("connection lost, reconnecting", err=True)
+    note("connection lost, reconnecting")
 
 
 def _short_model(task: TaskView) -> str:
@@ -191,4 +201,4 @@ def _short_model(task: TaskView) -> str:
 
 
 def _print_task(task: TaskView, done: str, *, as_json: bool) -> None:
-    echo_json(task) if as_json else click.echo(f"{safe_line(task.ref)}  {state_of(task)}  {done}")
+    echo_json(task) if as_json else echo(f"{safe_line(task.ref)}  {state_of(task)}  {done}")

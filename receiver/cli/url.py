@@ -3,7 +3,8 @@
 import click
 
 from receiver.cli.connect import with_client
-from receiver.cli.output import echo_json, json_option, safe_text
+from receiver.cli.output import echo_json, json_option, safe_line, safe_text
+from receiver.cli.streams import echo, report_done
 from receiver.client.client import Client
 
 
@@ -16,4 +17,6 @@ from receiver.client.client import Client
 def url(client: Client, *, label: str | None, model: str | None, task_id: str | None, as_json: bool) -> None:
     """Mint a callback URL for a submission of your own, and print it. The URL is a secret."""
     minted = client.mint_url(label=label, model=model, task_id=task_id)
-    echo_json(minted) if as_json else click.echo(safe_text(minted.callback_url))
+    ref = safe_line(minted.ref)
+    with report_done(f"the callback URL of {ref} was made: if nobody has it, `receiver url discard {ref}`"):
+        echo_json(minted) if as_json else echo(safe_text(minted.callback_url))

@@ -304,7 +304,10 @@ def test_a_task_id_in_the_place_of_a_job_id_is_remarked_upon(run: Run, settings:
     assert result.stderr.startswith("receiver: tip: ")
 
 
-def test_tasks_are_listed_in_eighty_columns_and_shown_in_full(run: Run, settings: dict[str, str]) -> None:
+def test_tasks_are_listed_in_eighty_columns_and_shown_in_full(
+    run: Run, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     ref = run(*OUTPAINT, "--label", "a label as long as people make them, if nobody stops them", "--wait", **settings)
     listed = run("tasks", "list", **settings).stdout
     shown = run("tasks", "show", ref.stdout.strip(), **settings).stdout
