@@ -39,7 +39,8 @@ def pruning(
 
 async def rows(store: Store, sql: str) -> list[tuple[Any, ...]]:
     assert isinstance(store, SqliteStore)
-    return [tuple(row) for row in await store._writing.execute_fetchall(sql)]
+    async with store.write() as tx:
+        return [tuple(row) for row in await tx.connection.fetch_rows(sql)]
 
 
 async def left(store: Store) -> dict[str, int]:
