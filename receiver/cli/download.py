@@ -13,6 +13,7 @@ import click
 from msgspec import Struct
 
 from receiver.atomic_files import atomic_write
+from receiver.cli.output import prepare_folder
 from receiver.cli.task_text import describe_copy
 from receiver.client.client import Client
 from receiver.client.schemas import ImageView, TaskView, image_path
@@ -41,17 +42,14 @@ class _NotSaved(Exception):
 def save_pictures(
     client: Client, task: TaskView, folder: Path, *, force: bool = False, skip: bool = False
 ) -> Iterator[SavedPicture]:
-    """Save the pictures one after the other. Of files that have their names, `force` replaces them, and `skip` takes
-    them for the pictures.
+    """Save the pictures one after the other. A file that is one of them already is left alone. Of other files that have
+    their names, `force` replaces them, and `skip` takes them for the pictures.
 
     Raises ApiError where the service cannot be asked, ClickException where `folder` cannot be made.
     """
     if not is_ref(task.ref):
         raise click.ClickException(f"{client.server} sent a task with an invalid ref: check RECEIVER_SERVER")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise click.ClickException(f"cannot make {folder}: {error.strerror}") from None
+    prepare_folder(folder)
     for image in task.images:
         try:
             path = _save_picture(client, task.ref, image, folder, force=force, skip=skip)
@@ -73,9 +71,9 @@ def _save_picture(client: Client, ref: str, image: ImageView, folder: Path, *, f
     if found is None:
         raise _NotSaved("the service keeps it under a name that this version does not know")
     path = folder / f"{ref[:_REF_LENGTH]}-{image.image_no}.{found[2]}"
-    there = _NotSaved(f"{path} already exists: --force replaces it")
+    there = _NotSaved(f"{path} already exists, and is not the same: --force replaces it")
     if not force and os.path.lexists(path):
-        if skip:
+        if skip or _is_same(client, ref, found[1], path):
             return path
         raise there
     try:
@@ -85,6 +83,14 @@ def _save_picture(client: Client, ref: str, image: ImageView, folder: Path, *, f
     except FileExistsError:
         raise there from None
     return path
+
+
+def _is_same(client: Client, ref: str, file: str, path: Path) -> bool:
+    """Whether the file at `path` is that picture. Reads no further than the first difference."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    with path.open("rb") as own, client.open_picture(ref, file) as pieces:
+        return all(own.read(len(piece)) == piece for piece in pieces) and not own.read(1)
 
 
 def _download_file(client: Client, ref: str, file: str, out: BinaryIO) -> None:

@@ -1,5 +1,6 @@
 """Terminal output: JSON, tables that fit the terminal, times, and text from outside without control characters."""
 
+import errno
 import itertools
 import os
 import re
@@ -9,6 +10,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -19,6 +21,7 @@ from receiver.core.sanitize import one_line
 
 CELL_MOST = 200  # characters
 COLUMN_LEAST = 8  # the least width to which a column shrinks
+FOLDER = click.Path(file_okay=False, path_type=Path)
 GAP = "  "
 _NONE = "–"
 _C = TypeVar("_C", bound=Callable[..., Any])
@@ -98,6 +101,16 @@ def _format_row(line: Sequence[str], widths: Sequence[int], right: Sequence[int]
         for place, (text, width) in enumerate(zip(line, widths, strict=True))
     ]
     return GAP.join(padded).rstrip()
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the folder, if it is not there. Raises ClickException where that, or writing into it, is impossible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.ClickException(f"cannot make {folder}: {error.strerror}") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise click.ClickException(f"cannot write into {folder}: {os.strerror(errno.EACCES)}")
 
 
 def terminal_width() -> int | None:

@@ -1,17 +1,17 @@
 """`receiver submit`: submits one generation. Its parameters are checked here first, as the service checks them."""
 
 import contextlib
-import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 
 from receiver.cli.connect import resolve_ref, with_client
 from receiver.cli.main import FAILED
-from receiver.cli.output import echo_json, json_option, safe_line
+from receiver.cli.output import FOLDER, echo_json, json_option, prepare_folder, safe_line
 from receiver.cli.streams import echo, note, report_done
-from receiver.cli.task_text import describe_task, under_way
+from receiver.cli.waiting import await_end
 from receiver.client.client import Client
 from receiver.client.schemas import NewTask, TaskView
 from receiver.core.errors import RequestRefused
@@ -48,7 +48,8 @@ def submit() -> None:
 @click.option("--target", "targets", multiple=True, metavar="NAME", help="Notify only this target; may be repeated.")
 @click.option("--poll-only", is_flag=True, help="Submit without a callback URL: the service polls until the task ends.")
 @click.option("--allow-permutations", is_flag=True, help="Let {a,b} in the prompt make several pictures, each billed.")
-@click.option("--wait", is_flag=True, help="Wait for its end; exit status 1 unless it is completed.")
+@click.option("--wait", is_flag=True, help="Wait for its end and its pictures; exit status 1 unless it is completed.")
+@click.option("--pictures", "folder", type=FOLDER, metavar="DIR", help="Wait, and save its pictures in DIR.")
 @json_option
 @with_client
 def outpaint(
@@ -64,6 +65,7 @@ def outpaint(
     poll_only: bool,
     allow_permutations: bool,
     wait: bool,
+    folder: Path | None,
     as_json: bool,
 ) -> None:
     """Extend a picture beyond its edges."""
@@ -77,6 +79,8 @@ def outpaint(
     if prompt is not None:
         params["remixPrompt"] = prompt
     _check_params(params, allow_permutations=allow_permutations)
+    if folder is not None:
+        prepare_folder(folder)  # before anything is paid for
     asked = NewTask(
         model=OUTPAINT,
         params=params,
@@ -85,21 +89,37 @@ def outpaint(
         poll_only=poll_only,
         allow_permutations=allow_permutations,
     )
-    task = client.create_task(asked)
-    with report_done(f"{safe_line(task.ref)} was submitted") if as_json else contextlib.nullcontext():
-        if not as_json:
-            _print_ref(task)
-        if wait:
-            task = _await_end(client, task)
+    _finish(client, client.create_task(asked), wait=wait, folder=folder, as_json=as_json)
+
+
+def _finish(client: Client, task: TaskView, *, wait: bool, folder: Path | None, as_json: bool) -> None:
+    """Print the ref of what was submitted; then wait for its end, if that is wanted, and save its pictures."""
+    done, good = report_done(f"{safe_line(task.ref)} was submitted"), True
+    if not as_json:
+        with done:
+            echo(safe_line(task.ref))
+    with done if as_json else contextlib.nullcontext():
+        if wait or folder is not None:
+            task = await_end(client, task)
+            good = task.state == TaskState.COMPLETED
+        if folder is not None and good:
+            good = _save_pictures(client, task, folder)
         if as_json:
             echo_json(task)
-    if wait and task.state != TaskState.COMPLETED:
+    if not good:
         raise click.exceptions.Exit(FAILED)
 
 
-def _print_ref(task: TaskView) -> None:
-    with report_done(f"{safe_line(task.ref)} was submitted"):
-        echo(safe_line(task.ref))
+def _save_pictures(client: Client, task: TaskView, folder: Path) -> bool:
+    """Save them, and say on standard error where: only the ref is a result. False if one could not be saved."""
+    from receiver.cli.download import save_pictures
+
+    good = True
+    for saved in save_pictures(client, task, folder):
+        error = f"receiver: picture {saved.image_no}: {safe_line(saved.error)}"
+        note(error if saved.path is None else f"saved {saved.path}")
+        good &= saved.path is not None
+    return good
 
 
 def find_job_id(task: TaskView, image_no: int) -> str:
@@ -122,16 +142,3 @@ def _check_params(params: Mapping[str, object], *, allow_permutations: bool) -> 
         raise click.UsageError(text) from None
     for hint in models.param_hints(OUTPAINT, params):
         note(f"receiver: tip: {hint}")
-
-
-def _await_end(client: Client, task: TaskView) -> TaskView:
-    """The task at its end. Until then standard error shows its progress, on a terminal in one line that changes."""
-    moving, said = sys.stderr.isatty(), ""
-    for task in client.follow_task(task.ref):  # noqa: B020 - the task as it is now
-        line = under_way(task)
-        if line != said:
-            note(f"\r\x1b[K{line}" if moving else line, nl=not moving)
-            said = line
-    note("\r\x1b[K" if moving else "", nl=False)
-    note(describe_task(task))
-    return task

@@ -1,7 +1,6 @@
 """`receiver tasks`: lists, shows and watches tasks, and acts on them."""
 
 import os
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import click
 from receiver.cli.connect import resolve_ref, with_client
 from receiver.cli.main import FAILED
 from receiver.cli.output import (
+    FOLDER,
     age,
     choice_option,
     echo_json,
@@ -21,16 +21,15 @@ from receiver.cli.output import (
 )
 from receiver.cli.streams import echo, note
 from receiver.cli.task_text import describe_task, progress_text, state_of
+from receiver.cli.waiting import await_pictures
 from receiver.client.client import Client
 from receiver.client.schemas import TaskView
-from receiver.core.types import ArchiveState, NoticeState, TaskState
+from receiver.core.types import NoticeState, TaskState
 from receiver.providers.models import full_model_name, short_model_name
 
 _WATCHED_MOST = 1000  # tasks whose last line is remembered
 _CALLBACKS_MOST = 10  # that `show` lists
 _NOTICES_MOST = 200  # as many as a page may have
-_AGAIN_MOST_S = 90.0  # a round fetches for a minute at most, and then draws
-_AGAIN_GAP_S = 0.2
 
 
 @click.group()
@@ -93,7 +92,7 @@ def show(client: Client, *, ref: str, as_json: bool) -> None:
 
 @tasks.command()
 @click.argument("ref")
-@click.argument("folder", metavar="[DIR]", type=click.Path(file_okay=False, path_type=Path), default=".")
+@click.argument("folder", metavar="[DIR]", type=FOLDER, default=".")
 @click.option("--force", is_flag=True, help="Replace existing files.")
 @click.option("--again", is_flag=True, help="First fetch again what the service could not fetch.")
 @json_option
@@ -101,17 +100,16 @@ def show(client: Client, *, ref: str, as_json: bool) -> None:
 def pictures(client: Client, *, ref: str, folder: Path, force: bool, again: bool, as_json: bool) -> None:
     """Save our copies of a task's pictures here, or in DIR.
 
-    Prints the path of each. A file is named after the beginning of the REF and the picture's number. A file that
-    exists already is an error, unless --force replaces it or --again leaves it as it is. Exit status 1 if a picture
-    could not be saved.
+    Waits for what the service is fetching, and prints the path of each. A file is named after the beginning of the
+    REF and the picture's number. If there is one with another content already, that is an error, unless --force
+    replaces it or --again leaves it as it is. Exit status 1 if a picture could not be saved.
     """
-    from receiver.cli.download import save_pictures  # brings more than the other commands need
-
     task = client.get_task(resolve_ref(client, ref))
     if not task.images:
         raise click.ClickException(f"{task.ref} is {state_of(task)} and has no pictures")
-    if again:
-        task = _fetch_again(client, task.ref)
+    from receiver.cli.download import save_pictures  # brings more than the other commands need
+
+    task = await_pictures(client, client.fetch_pictures(task.ref) if again else task)
     every = []
     for saved in save_pictures(client, task, folder, force=force, skip=again):
         every.append(saved)
@@ -178,18 +176,6 @@ def resubmit(client: Client, *, ref: str, as_json: bool) -> None:
 def tell_id(client: Client, *, ref: str, task_id: str, as_json: bool) -> None:
     """Set the provider's id of a task, so that it can be polled."""
     _print_task(client.set_task_id(resolve_ref(client, ref), task_id), "the provider's id is set", as_json=as_json)
-
-
-def _fetch_again(client: Client, ref: str) -> TaskView:
-    """The task, once the service has tried to fetch what is missing; or after a while."""
-    task = client.fetch_pictures(ref)
-    until = time.monotonic() + _AGAIN_MOST_S
-    while any(it.archive == ArchiveState.DUE and it.archive_at is None for it in task.images):
-        if time.monotonic() > until:
-            break
-        time.sleep(_AGAIN_GAP_S)
-        task = client.get_task(ref)
-    return task
 
 
 def _report_lost() -> None:

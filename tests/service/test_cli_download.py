@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 from msgspec.structs import replace
 
-from kit.commands import TASK, Answers, serving, task
+from kit.commands import OUTPAINT, TASK, Answers, serving, task
+from kit.commands import told as told_of
 from kit.web import command, completed, served
 from receiver.cli.main import cli
 from receiver.client.schemas import ImageView, TaskView
@@ -25,14 +26,21 @@ def answers() -> Answers:
 
 
 @pytest.fixture
-def run(answers: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    """Runs `tasks pictures` in an empty directory, before a service that answers as told."""
+def command_line(answers: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """Runs a command in an empty directory, before a service that answers as told."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("receiver.cli.waiting.GAP_S", 0.001)
     with serving(answers) as server:
         env: dict[str, str | None] = {name: None for name in os.environ if name.startswith("RECEIVER_")}
         env |= {"RECEIVER_SERVER": f"http://127.0.0.1:{server.server_address[1]}", "RECEIVER_API_TOKEN": "a-token"}
-        yield lambda *args: CliRunner().invoke(cli, ("tasks", "pictures", *args), env=env)
+        yield lambda *args: CliRunner().invoke(cli, args, env=env)
         server.shutdown()
+
+
+@pytest.fixture
+def run(command_line: Run) -> Run:
+    """Runs `tasks pictures`."""
+    return lambda *args: command_line("tasks", "pictures", *args)
 
 
 def kept(archived: str | None = f"/images/{TASK}/0.png", number: int = 0) -> ImageView:
@@ -65,14 +73,117 @@ async def test_the_kept_pictures_of_a_task_are_saved_through_the_api(tmp_path: P
 def test_no_file_is_replaced_unless_that_is_asked_for(run: Run, answers: Answers, tmp_path: Path) -> None:
     (tmp_path / NAME).write_bytes(b"mine")
     answers.then(200, with_pictures(kept()))
+    answers.then(200, b"theirs")
     told = run(TASK)
     assert (told.exit_code, told.stdout) == (1, "")
-    assert told.stderr == f"receiver: picture 0: {NAME} already exists: --force replaces it\n"
+    assert told.stderr == f"receiver: picture 0: {NAME} already exists, and is not the same: --force replaces it\n"
     assert (tmp_path / NAME).read_bytes() == b"mine"
     answers.then(200, with_pictures(kept()))
     answers.then(200, b"theirs")
     assert run(TASK, "--force").stdout == f"{NAME}\n"
     assert (tmp_path / NAME).read_bytes() == b"theirs"
+
+
+@pytest.mark.parametrize(("here", "there"), [(b"theirs", b"theirs"), (b"", b""), (b"x" * 200_000, b"x" * 200_000)])
+def test_a_picture_that_is_there_already_is_enough(
+    run: Run, answers: Answers, tmp_path: Path, here: bytes, there: bytes
+) -> None:
+    (tmp_path / NAME).write_bytes(here)
+    answers.then(200, with_pictures(kept()))
+    answers.then(200, there)
+    told = run(TASK)
+    assert (told.exit_code, told.stdout, told.stderr) == (0, f"{NAME}\n", "")
+
+
+@pytest.mark.parametrize("there", [b"their", b"theirs!", b"", b"others"])
+def test_a_file_that_is_only_partly_the_picture_is_not(
+    run: Run, answers: Answers, tmp_path: Path, there: bytes
+) -> None:
+    (tmp_path / NAME).write_bytes(b"theirs")
+    answers.then(200, with_pictures(kept()))
+    answers.then(200, there)
+    assert run(TASK).exit_code == 1
+    assert (tmp_path / NAME).read_bytes() == b"theirs"
+
+
+def coming() -> TaskView:
+    return with_pictures(replace(kept(None), archive="due"), replace(kept(None, 1), archive="due"))
+
+
+def test_what_is_being_fetched_is_waited_for(run: Run, answers: Answers, tmp_path: Path) -> None:
+    answers.then(200, coming())
+    answers.then(200, coming())
+    answers.then(200, with_pictures(kept()))
+    answers.then(200, b"theirs")
+    told = run(TASK)
+    assert (told.exit_code, told.stdout) == (0, f"{NAME}\n")
+    assert told.stderr == "the service is fetching its pictures; waiting up to 90 s\n"
+
+
+def test_what_is_fetched_again_only_later_is_not_waited_for(run: Run, answers: Answers) -> None:
+    later = replace(kept(None, 1), archive="due", archive_at="2999-11-22T08:16:00Z", archive_error=None)
+    answers.then(200, with_pictures(kept(), later))
+    answers.then(200, b"theirs")
+    told = run(TASK)
+    assert (told.exit_code, told.stdout) == (1, f"{NAME}\n")
+    assert told.stderr.startswith("receiver: picture 1: not kept yet, tried again ")
+
+
+def test_it_is_not_waited_for_ever(run: Run, answers: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("receiver.cli.waiting.PICTURES_S", 0.0)
+    answers.then(200, coming())
+    told = run(TASK)
+    assert told.exit_code == 1
+    assert "receiver: picture 1: being fetched" in told.stderr
+
+
+# -- submit --wait --
+
+
+@pytest.fixture
+def submit(command_line: Run) -> Run:
+    """Runs `submit outpaint`."""
+    return lambda *args: command_line(*OUTPAINT, *args)
+
+
+def test_waiting_for_a_task_waits_for_its_pictures_and_saves_them(
+    submit: Run, answers: Answers, tmp_path: Path
+) -> None:
+    """Standard output has the ref alone; what is saved where is news."""
+    answers.then(202, task())
+    answers.then(200, told_of(coming()), "text/event-stream")
+    answers.then(200, task("submitting"))
+    answers.then(200, with_pictures(kept()))
+    answers.then(200, b"theirs")
+    told = submit("--pictures", "new/pics")
+    assert (told.exit_code, told.stdout) == (0, f"{TASK}\n")
+    assert f"saved new/pics/{NAME}" in told.stderr
+    assert (tmp_path / "new" / "pics" / NAME).read_bytes() == b"theirs"
+
+
+def test_a_folder_that_cannot_be_made_costs_nothing(submit: Run, answers: Answers, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    told = submit("--wait", "--pictures", "file/pics")
+    assert (told.exit_code, told.stderr) == (1, "receiver: cannot make file/pics: Not a directory\n")
+    assert answers.seen == []
+
+
+def test_a_picture_that_cannot_be_saved_ends_with_status_1_and_the_ref(submit: Run, answers: Answers) -> None:
+    answers.then(202, task())
+    answers.then(200, told_of(with_pictures(replace(kept(None), archive="failed"))), "text/event-stream")
+    answers.then(200, task("submitting"))
+    told = submit("--pictures", ".", "--wait")
+    assert (told.exit_code, told.stdout) == (1, f"{TASK}\n")
+    assert told.stderr.endswith("receiver: picture 0: not kept\n")
+
+
+def test_a_service_that_refuses_while_it_is_waited_for_does_not_cost_the_ref(submit: Run, answers: Answers) -> None:
+    """With --json, the ref is printed only at the end."""
+    answers.then(202, task())
+    answers.then(401, {"error": {"code": "unauthorized", "message": "no"}})
+    told = submit("--wait", "--json")
+    assert (told.exit_code, told.stdout) == (1, "")
+    assert f"receiver: {TASK} was submitted" in told.stderr.splitlines()
 
 
 def test_a_file_that_comes_while_it_is_loaded_is_not_replaced(
@@ -133,7 +244,8 @@ def test_a_ref_of_the_service_s_that_is_none_is_refused(run: Run, answers: Answe
 def test_what_is_not_kept_is_said_with_why_and_the_others_are_saved(run: Run, answers: Answers, tmp_path: Path) -> None:
     failed = replace(kept(None, 1), archive="failed", archive_error="the host is not known")
     gone = kept(f"/images/{TASK}/2.png", 2)
-    answers.then(200, with_pictures(failed, gone, replace(kept(None, 3), archive="due"), kept(None, 4), kept()))
+    due = replace(kept(None, 3), archive="due", archive_at="odd")
+    answers.then(200, with_pictures(failed, gone, due, kept(None, 4), kept()))
     answers.then(404, {"error": {"code": "not_found", "message": "there is no such picture"}})
     answers.then(200, b"a picture")
     told = run(TASK, "--json")
@@ -141,7 +253,7 @@ def test_what_is_not_kept_is_said_with_why_and_the_others_are_saved(run: Run, an
     assert told.stderr.splitlines() == [
         "receiver: picture 1: not kept: the host is not known",
         "receiver: picture 2: no longer kept: there is no such picture",
-        "receiver: picture 3: being fetched",
+        "receiver: picture 3: not kept yet, tried again –",
         "receiver: picture 4: no copy of it is kept",
     ]
     assert [(it["image_no"], it["path"]) for it in json.loads(told.stdout)] == [
