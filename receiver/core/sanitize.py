@@ -53,6 +53,11 @@ def fit_escaped(text: str, most: int, write: Callable[[str], str], measure: Call
     return write(truncate_text(text, low)) if low else ""
 
 
+def utf16_length(text: str) -> int:
+    """How many UTF-16 units `text` has: so Telegram, Discord and Slack count, and an emoji is two or more."""
+    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
 def defuse_mentions(text: str) -> str:
     """`text` with a zero-width space after each `@` and `<`, and after `]` where a link's address could follow: no chat
     service then sees a mention or a link."""

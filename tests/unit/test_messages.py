@@ -37,18 +37,39 @@ def test_a_completed_task_is_told_in_full() -> None:
         BodyFormat.TEXT,
     )
     assert message.body.split("\n") == [
-        "midjourney_outpaint · $0.05 · 1 min 12 s",
-        "“a lighthouse”",
-        "",
         "image 0: https://cdn.example.com/0.png?sig=a%2Fb&x=1",
         "image 1: https://cdn.example.com/1.png?sig=a%2Fb&x=1",
+        "",
+        "“a lighthouse”",
+        "midjourney_outpaint · $0.05 · 1 min 12 s",
+        "",
+        f"To save the pictures: `receiver tasks pictures {REF}`",
         "",
         f"Task {REF}: https://ping.example.org/tasks/{REF}",
     ]
 
 
-def test_without_a_label_the_ref_names_the_task() -> None:
-    assert text(Report(event=NoticeEvent.COMPLETED, ref=REF, images=pictures(1))).title == f"✓ {REF} — 1 picture"
+@pytest.mark.parametrize(
+    ("about", "name"),
+    [
+        ({"label": "hero", "prompt": "a lighthouse"}, "hero"),
+        ({"prompt": "a lighthouse"}, "“a lighthouse”"),
+        ({"prompt": "a lighthouse & its keeper, oil on canvas, by night"}, "“a lighthouse & its keeper, oil on…”"),
+        ({"prompt": "灯" * 300}, f"“{'灯' * 39}…”"),
+        ({"model": "midjourney_outpaint"}, "a task of midjourney_outpaint"),
+        ({}, "a task"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("event", "end"), [(NoticeEvent.FAILED, ": failed"), (NoticeEvent.LOST, ": lost — no result before its deadline")]
+)
+def test_a_task_is_named_by_its_label_or_its_prompts_first_words_and_never_by_its_ref(
+    about: dict[str, str], name: str, event: NoticeEvent, end: str
+) -> None:
+    message = text(Report(event=event, ref=REF, **about))  # type: ignore[arg-type]
+
+    assert message.title[2:] == name + end
+    assert REF in message.body.split("\n")[-1]
 
 
 def test_without_a_link_the_ref_is_told_all_the_same() -> None:
@@ -71,7 +92,7 @@ def test_a_known_failure_says_what_to_do_about_it(code: str) -> None:
         Report(event=NoticeEvent.FAILED, ref=REF, label="hero", error=TaskError(code, "the provider's words"))
     )
 
-    assert message.title == "✗ hero failed: the provider's words"
+    assert message.title == "✗ hero: failed — the provider's words"
     assert message.kind is MessageKind.FAILURE
     assert f"Error {code}: the provider's words\nWhat to do: {ADVICE_BY_CODE[code]}" in message.body
 
@@ -93,7 +114,7 @@ def test_an_unknown_failure_says_where_to_look(error: TaskError | None) -> None:
 def test_a_lost_task_that_can_be_polled_says_how() -> None:
     message = text(Report(event=NoticeEvent.LOST, ref=REF, label="hero", task_id="d8ejq"))
 
-    assert (message.title, message.kind) == ("? hero lost: no result before its deadline", MessageKind.WARNING)
+    assert (message.title, message.kind) == ("? hero: lost — no result before its deadline", MessageKind.WARNING)
     assert f"receiver tasks poll {REF}" in message.body
     assert "d8ejq" in message.body
 
@@ -121,10 +142,10 @@ def test_a_digest_counts_and_gives_each_task_a_line_the_failed_ones_first() -> N
 
     message = text(*reports)
 
-    assert message.title == "✗ 3 notices: 1 completed, 1 failed, 1 needs attention"
+    assert message.title == "✗ 3 notices: 1 failed, 1 needs you, 1 done"
     assert message.kind is MessageKind.FAILURE
     assert message.body.split("\n") == [
-        "✗ r2 failed: no luck · $0.0025 https://ping.example.org/tasks/r2",
+        "✗ a task: failed — no luck · $0.0025 https://ping.example.org/tasks/r2",
         "! look",
         f"✓ hero — 4 pictures · $0.05 · 0.9 s https://ping.example.org/tasks/{REF}",
         "",
@@ -138,7 +159,7 @@ def test_a_digest_gives_an_attention_its_text_and_names_the_task_once() -> None:
 
     first, second, *_ = render((named, unnamed), TEXT).body.split("\n")
 
-    assert (first, second) == ("! Look at the callback of r1.", "! r2: Look at it.")
+    assert (first, second) == ("! Look at the callback of r1.", "! Look at it. (task r2)")
 
 
 def test_a_digest_without_pages_links_the_first_picture() -> None:
@@ -150,7 +171,7 @@ def test_a_digest_without_pages_links_the_first_picture() -> None:
 def test_a_long_digest_counts_the_rest() -> None:
     message = text(*[done(images=pictures(1)) for _ in range(1_000)])
 
-    assert message.title == "✓ 1000 notices: 1000 completed"
+    assert message.title == "✓ 1000 notices: 1000 done"
     assert re.search(r"\n… and 9\d\d more$", message.body)
 
 
@@ -207,7 +228,7 @@ def test_everything_is_bounded_but_urls_are_whole(event: NoticeEvent, filler: st
     [("0.05", "$0.05"), ("0", "$0.00"), ("12", "$12.00"), ("0.0025", "$0.0025"), ("1E-7", "$0.00"), ("1.5", "$1.50")],
 )
 def test_costs_are_dollars_with_two_to_six_decimals(cost: str, shown: str) -> None:
-    assert text(done(images=pictures(1), cost=Decimal(cost))).body.split("\n")[0] == shown
+    assert text(done(images=pictures(1), cost=Decimal(cost))).body.split("\n\n")[1] == shown
 
 
 @pytest.mark.parametrize("cost", ["NaN", "sNaN", "Infinity", "-1", "1E+999999"])
@@ -230,7 +251,7 @@ def test_a_senseless_cost_is_left_out(cost: str) -> None:
     ],
 )
 def test_durations_read_like_a_persons(span_ms: int, shown: str) -> None:
-    assert text(done(images=pictures(1), duration_ms=span_ms)).body.split("\n")[0] == shown
+    assert text(done(images=pictures(1), duration_ms=span_ms)).body.split("\n\n")[1] == shown
 
 
 def test_a_negative_duration_is_left_out() -> None:

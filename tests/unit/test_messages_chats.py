@@ -28,7 +28,10 @@ def test_discord_shows_title_prompt_facts_links_and_sheet() -> None:
 
     assert found["title"] == "✓ hero — 4 pictures"
     assert found["url"] == f"https://ping.example.org/tasks/{REF}"
-    assert found["description"].startswith("> “a lighthouse & its \\<\u200bkeeper\\>”\n\n[image 0](https://cdn.example")
+    assert found["description"].startswith("[image 0](https://cdn.example")
+    assert found["description"].endswith(
+        f"\n\n> “a lighthouse & its \\<\u200bkeeper\\>”\n\nTo save the pictures: `receiver tasks pictures {REF}`"
+    )
     assert [(field["name"], field["value"]) for field in found["fields"]] == [
         ("Model", "midjourney\\_outpaint"),
         ("Cost", "$0.05"),
@@ -72,7 +75,8 @@ def test_telegram_writes_html_with_the_title_in_it() -> None:
     message = render((DONE,), TELEGRAM, links=Pages(), picture=SHEET)
 
     assert (message.title, message.format, message.kind) == ("", BodyFormat.HTML, MessageKind.SUCCESS)
-    assert message.body.startswith("<b>✓ hero — 4 pictures</b><br>midjourney_outpaint · $0.05 · 1 min 12 s<blockquote>")
+    assert message.body.startswith('<b>✓ hero — 4 pictures</b><br><a href="https://cdn.example.com/0.png')
+    assert "</blockquote>midjourney_outpaint · $0.05 · 1 min 12 s<br>" in message.body
     assert "<blockquote>a lighthouse &amp; its &lt;keeper&gt;</blockquote>" in message.body
     assert '<a href="https://cdn.example.com/0.png?sig=a%2Fb&amp;x=1">image 0</a>' in message.body
     assert str(message.picture) == SHEET.path
@@ -116,7 +120,7 @@ def test_telegram_obeys_nothing_from_outside() -> None:
 def test_ntfy_is_text_with_a_file() -> None:
     message = render((DONE,), NTFY, links=Pages(), picture=SHEET)
 
-    assert (message.title, message.format) == ("✓ hero — 4 pictures", BodyFormat.TEXT)
+    assert (message.title, message.format) == ("hero — 4 pictures", BodyFormat.TEXT)
     assert str(message.picture) == SHEET.path
     assert "image 3: https://cdn.example.com/3.png?sig=a%2Fb&x=1\n" in message.body
 

@@ -95,6 +95,7 @@ def discord(message: Message) -> None:
     assert len("".join([*total, *(it["name"] + it["value"] for it in fields)])) <= 6_000
     for text in (embed["title"], embed.get("description", ""), *(it["value"] for it in fields)):
         escaped = re.sub(r"\\[^\w\s]", "", re.sub("^> “", "", text, flags=re.MULTILINE))
+        escaped = re.sub(r"`receiver [\w. -]+`", "", escaped)
         left = re.sub(r"\[[^\[\]]*\]\(https?://[^\s()]*\)", "", escaped)
         assert not re.search(r"[*~`|<>\[\]]|@\w|:\w+:", re.sub(r"https?://\S*", "", left))
 
@@ -123,7 +124,7 @@ def email(message: Message) -> None:
     for tag, attributes in Tags(message.body).found:
         assert tag in {
             *("html", "head", "meta", "title", "style", "body", "table", "tr", "td", "h1", "p", "div", "span"),
-            *("a", "img", "br", "code"),
+            *("a", "img", "br", "code", "ul"),
         }
         assert not {name for name in attributes if name.startswith("on")}
         assert re.match(r"https?://", attributes.get("href") or "https://", re.IGNORECASE)

@@ -70,19 +70,21 @@ def test_a_mail_is_made_for_narrow_screens_and_the_dark() -> None:
 def test_the_plain_part_reads_well_and_has_every_url() -> None:
     assert plain(mail(DONE)) == [
         "✓ hero — 4 pictures",
+        "Open the task 0 1 2 3",
         "“a lighthouse & its <keeper>”",
+        "To save the pictures:",
+        f"receiver tasks pictures {REF}",
         "Model: midjourney_outpaint",
         "Cost: $0.05",
         "Took: 1 min 12 s",
         f"Task: {REF}",
-        "Open the task",
-        f"https://ping.example.org/tasks/{REF}",
+        f"Page: https://ping.example.org/tasks/{REF}",
         *(f"image {n}: https://cdn.example.com/{n}.png?sig=a%2Fb&x=1" for n in range(4)),
     ]
 
 
 def test_a_failure_says_what_to_do() -> None:
-    assert plain(mail(FAILED))[2:4] == [
+    assert plain(mail(FAILED))[1:3] == [
         "Error 004007098: no <luck>",
         "What to do: Submit it again, perhaps with another prompt or picture.",
     ]
@@ -91,7 +93,7 @@ def test_a_failure_says_what_to_do() -> None:
 def test_a_digest_names_the_failed_ones_first() -> None:
     lines = plain(mail(DONE, LOST, FAILED, ATTENTION))
 
-    assert lines[0] == "✗ 4 notices: 1 completed, 1 failed, 1 lost, 1 needs attention"
+    assert lines[0] == "✗ 4 notices: 1 failed, 1 lost, 1 needs you, 1 done"
     assert [line[0] for line in lines[1:] if not line.startswith("http")] == ["✗", "?", "!", "✓", "$"]
 
 

@@ -29,16 +29,21 @@ def test_a_completed_task_is_a_header_its_prompt_the_sheet_links_facts_and_a_but
     found = payload(DONE)
 
     assert [block["type"] for block in found["blocks"]] == [
-        *("header", "section", "image", "section", "context", "actions")
+        *("header", "image", "actions", "section", "section", "context")
     ]
-    header, prompt, sheet, links, facts, buttons = found["blocks"]
+    header, sheet, buttons, prompt, commands, facts = found["blocks"]
     assert header["text"] == {"type": "plain_text", "text": "✓ hero — 4 pictures", "emoji": False}
     assert prompt["text"]["text"] == "“a lighthouse &amp; its &lt;\u200bkeeper&gt;”"
-    assert (sheet["image_url"], sheet["alt_text"]) == (SHEET.url, "The pictures: hero — 4 pictures")
-    assert links["text"]["text"].startswith("<https://cdn.example.com/0.png?sig=a%2Fb&amp;x=1|image 0> · ")
-    assert links["text"]["verbatim"] is True
+    assert (sheet["image_url"], sheet["alt_text"]) == (
+        SHEET.url,
+        "Contact sheet of 4 pictures, numbered 0 to 3: a lighthouse &amp; its &lt;\u200bkeeper&gt;",
+    )
+    assert [it["text"]["text"] for it in buttons["elements"]] == ["0", "1", "2", "3", "Open the task"]
+    assert buttons["elements"][0]["url"] == "https://cdn.example.com/0.png?sig=a%2Fb&x=1"
+    assert buttons["elements"][0]["accessibility_label"] == "Open image 0"
+    assert commands["text"]["text"] == f"To save the pictures: `receiver tasks pictures {REF}`"
     assert facts["elements"][0]["text"] == f"midjourney_outpaint · $0.05 · 1 min 12 s · Task {REF}"
-    assert buttons["elements"][0]["url"] == f"https://ping.example.org/tasks/{REF}"
+    assert buttons["elements"][-1]["url"] == f"https://ping.example.org/tasks/{REF}"
     assert (found["fallback"], found["color"]) == ("✓ hero — 4 pictures", "#2eb67d")
 
 
@@ -57,7 +62,8 @@ def test_a_picture_shown_by_its_link_is_not_attached_as_well() -> None:
 def test_without_a_page_there_is_no_button() -> None:
     message = render((DONE,), SLACK)
 
-    assert of("actions", json.loads(message.blocks or "")) == []
+    [buttons] = of("actions", json.loads(message.blocks or ""))
+    assert [it["text"]["text"] for it in buttons["elements"]] == ["0", "1", "2", "3"]
 
 
 def test_a_failure_says_why_and_what_to_do_in_red() -> None:
@@ -71,7 +77,7 @@ def test_a_failure_says_why_and_what_to_do_in_red() -> None:
 def test_a_digest_names_the_failed_ones_first_and_shows_the_sheet_of_all() -> None:
     found = payload(DONE, DONE, FAILED, LOST, ATTENTION)
 
-    assert of("header", found)[0]["text"]["text"] == "✗ 5 notices: 2 completed, 1 failed, 1 lost, 1 needs attention"
+    assert of("header", found)[0]["text"]["text"] == "✗ 5 notices: 1 failed, 1 lost, 1 needs you, 2 done"
     lines = of("section", found)[0]["text"]["text"].split("\n")
     assert [line[0] for line in lines] == ["✗", "?", "!", "✓", "✓"]
     assert lines[3] == f"✓ <https://ping.example.org/tasks/{REF}|hero — 4 pictures> · $0.05 · 1 min 12 s"
@@ -110,10 +116,10 @@ def test_what_apprise_would_replace_is_the_same_text_in_another_spelling() -> No
 
 
 def test_a_picture_url_too_long_for_slack_is_counted_and_never_cut() -> None:
-    url = "https://cdn.example.com/" + "p" * 2_500
+    url = "https://cdn.example.com/" + "p" * 3_500
     found = payload(done(images=(Image(0, "https://cdn.example.com/0"), Image(1, url))))
 
-    assert of("section", found)[-1]["text"]["text"] == "<https://cdn.example.com/0|image 0> · … and 1 more"
+    assert of("section", found)[0]["text"]["text"] == "<https://cdn.example.com/0|image 0> · … and 1 more"
 
 
 def test_hostile_words_are_nowhere_live() -> None:
@@ -123,4 +129,4 @@ def test_hostile_words_are_nowhere_live() -> None:
 
     for live in ("<!", "@here", "<http://evil", "<script", "\u202e", "\u001b"):
         assert live not in texts
-    assert "<https://x.example/%7Ca%3Eb%3Cc%40d|" in texts
+    assert '"url": "https://x.example/%7Ca%3Eb%3Cc%40d"' in texts

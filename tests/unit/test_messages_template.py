@@ -43,7 +43,7 @@ def test_a_failure_and_a_digest_have_their_words() -> None:
     )
 
     assert written(template, FAILED).body == (
-        "✗ poster failed: no <\u200bluck> (004007098: Submit it again, perhaps with another prompt or picture.)"
+        "✗ poster: failed — no <\u200bluck> (004007098: Submit it again, perhaps with another prompt or picture.)"
     )
     digest = written(template, DONE, LOST, FAILED)
     assert digest.title == "failed: 3 for $0.05 in total"
@@ -142,7 +142,7 @@ def test_a_broken_template_is_told_in_a_line_and_costs_no_ping(template: str, sa
     assert said in told
     assert "\n" not in told
     message = written(template, FAILED)
-    assert message.title == "✗ poster failed: no <\u200bluck>"
+    assert message.title == "✗ poster: failed — no <\u200bluck>"
     assert said.split(" (")[0] in (message.note or "")
     assert "The template of text could not be used: " in message.body.split("\n")[-1]
 
@@ -150,7 +150,7 @@ def test_a_broken_template_is_told_in_a_line_and_costs_no_ping(template: str, sa
 @pytest.mark.parametrize("style", list(MessageStyle))
 @pytest.mark.parametrize("several", [1, 2])
 def test_every_style_says_that_the_template_was_left_aside(style: MessageStyle, several: int) -> None:
-    message = written("{{ promt }}", *[DONE] * several, style=style)
+    message = written("{{ promt }} {{ body }}", *[DONE] * several, style=style)
 
     told = html.unescape(message.blocks or message.body)
     assert "could not be used" in told

@@ -8,6 +8,7 @@ compared, copied with `msgspec.structs.replace` and encoded by msgspec.
 from receiver.core.types.notices import (
     AttachedPicture,
     AttemptResult,
+    Importance,
     MessageRate,
     MessageStyle,
     Notice,
@@ -55,6 +56,7 @@ __all__ = [
     "HoldReason",
     "Image",
     "ImageCopy",
+    "Importance",
     "MessageRate",
     "MessageStyle",
     "Notice",

@@ -1,5 +1,6 @@
 """Notices: what is sent to which target, what it says, and how it went."""
 
+from collections.abc import Mapping
 from decimal import Decimal
 from enum import StrEnum
 
@@ -77,7 +78,7 @@ class Send(Struct, frozen=True, kw_only=True, gc=False):
     id: int
     target: str
     claim: int
-    claims: int  # claims since the last recorded result
+    claims: int  # without a recorded result; after some, only those whose sending had begun
     tries: int  # recorded failures
     notices: tuple[Notice, ...]
 
@@ -101,6 +102,15 @@ class MessageStyle(StrEnum):
     DISCORD = "discord"
     TELEGRAM = "telegram"
     NTFY = "ntfy"
+
+
+class Importance(StrEnum):
+    """How much a message presses: services have sounds, ranks or flags for it."""
+
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+    URGENT = "urgent"
 
 
 class QuietHours(Struct, frozen=True, gc=False):
@@ -135,6 +145,7 @@ class Target(Struct, frozen=True, kw_only=True, gc=False):
     quiet: QuietHours | None = None
     quiet_except: frozenset[NoticeEvent] = frozenset()
     rate: MessageRate | None = None
+    priority: Mapping[NoticeEvent, Importance] = {}
 
     def __repr__(self) -> str:
         return f"Target({self.name!r})"

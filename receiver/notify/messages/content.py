@@ -20,19 +20,23 @@ from receiver.core.sanitize import (
 )
 from receiver.core.types import Image, NoticeEvent, Report, TaskError
 from receiver.notify.messages.message import MessageKind, PublicLinks
-from receiver.notify.messages.what_to_do import lost_task_advice, unknown_failure_advice
+from receiver.notify.messages.shorten import first_words, shorten_text
+from receiver.notify.messages.what_to_do import again_command, lost_task_advice, next_commands, unknown_failure_advice
 from receiver.providers.advice import advice_for_code
 
 NAME_MOST = 80  # characters, as all of these
 PROMPT_MOST = 300
+NAME_FROM_PROMPT_MOST = 40
 ERROR_MOST = 400
 TEXT_MOST = 1_100
-ITEM_TEXT_MOST = 300  # of an attention in a digest
+ITEM_TEXT_MOST = 300  # of an attention in a digest, which keeps its sentence about paying twice
 IMAGES_MOST = 50
 ITEMS_MOST = 40  # tasks that a digest names
+NAMELESS = "a task"
 
 _UNCONFIRMED = "Unconfirmed: a callback reports this, but {}. Check before you rely on it."
 _LOST = "If a result still arrives, it counts."
+_LATE = "The contact sheet was not ready in time, so this message is without it."
 
 _MARK = {NoticeEvent.COMPLETED: "✓", NoticeEvent.FAILED: "✗", NoticeEvent.LOST: "?", NoticeEvent.ATTENTION: "!"}
 _KIND = {
@@ -42,15 +46,24 @@ _KIND = {
     NoticeEvent.ATTENTION: MessageKind.WARNING,
 }
 _CAUSES = {
+    "archive-disk": "pictures cannot be stored",
     "called": "called before we submitted it",
     "called-many": "tasks were called before we submitted them",
     "callbacks-stopped": "callbacks no longer arrive",
+    "clock": "the clock jumped",
+    "conflict": "a late callback reports another end",
+    "crowded": "too many callbacks for one task",
+    "disk": "the disk is full, so callbacks are refused",
     "disputed": "callbacks report different ends",
     "doubted": "an end that cannot be believed",
     "doubted-many": "many ends cannot be believed",
+    "held": "held back until you decide",
+    "provider-down": "the provider does not answer",
     "provider-key": "the provider refuses our key or balance",
+    "taken": "refused, but it ran anyway",
     "target": "notices to {} fail",
     "task-id": "one task has two ids",
+    "unknown-status": "the provider uses an unknown status",
     "unconfirmed": "a result could not be confirmed",
     "unparsed": "a callback could not be read",
     "unparsed-many": "many callbacks could not be read",
@@ -58,7 +71,7 @@ _CAUSES = {
     "withdrawn": "cancelled, but it ran anyway",
     "unsure": "we do not know whether the provider accepted it",
 }
-_WORST_FIRST = (NoticeEvent.FAILED, NoticeEvent.LOST, NoticeEvent.ATTENTION, NoticeEvent.COMPLETED)
+WORST_FIRST = (NoticeEvent.FAILED, NoticeEvent.LOST, NoticeEvent.ATTENTION, NoticeEvent.COMPLETED)
 
 
 class TextLine(Struct, frozen=True):
@@ -79,9 +92,10 @@ class ReportContent(Struct, frozen=True):
     took: str
     prompt: str
     doubt: str
-    pictures: tuple[TextLine, ...]  # the provider's own links
+    pictures: tuple[TextLine, ...]  # links to our copies; the provider's where there is none
     more: int  # pictures that are not among them
-    trouble: tuple[str, ...]  # what is wrong; the last line says what to do about it
+    trouble: tuple[str, ...]  # what is wrong; then what to do about it
+    commands: tuple[str, ...]  # what may come next, if all went well
     ref: str
     page: str | None
     note: str = ""  # about the message itself
@@ -120,12 +134,14 @@ class DigestContent(Struct, frozen=True):
 Content = ReportContent | DigestContent
 
 
-def build_content(reports: tuple[Report, ...], links: PublicLinks) -> Content:
-    """What a message says about `reports`, of which there is at least one."""
-    return build_report(reports[0], links) if len(reports) == 1 else build_digest(reports, links)
+def build_content(reports: tuple[Report, ...], links: PublicLinks, *, late: bool = False) -> Content:
+    """What a message says about `reports`, of which there is at least one; `late`: their sheet was not ready."""
+    if len(reports) == 1:
+        return build_report(reports[0], links, late=late)
+    return build_digest(reports, links, late=late)
 
 
-def build_report(report: Report, links: PublicLinks) -> ReportContent:
+def build_report(report: Report, links: PublicLinks, *, late: bool = False) -> ReportContent:
     """One report in full."""
     text: tuple[str, ...] = ()
     if report.event is NoticeEvent.ATTENTION and report.text:
@@ -143,12 +159,14 @@ def build_report(report: Report, links: PublicLinks) -> ReportContent:
         pictures=tuple(TextLine(_picture_label(image), image.url) for image in images[:IMAGES_MOST]),
         more=max(0, len(images) - IMAGES_MOST),
         trouble=_failure_lines(report),
+        commands=_next_lines(report),
         ref=clean_ref(report),
         page=links.task_url(report.ref) if report.ref else None,
+        note=_late_note((report,), late=late),
     )
 
 
-def build_digest(reports: tuple[Report, ...], links: PublicLinks) -> DigestContent:
+def build_digest(reports: tuple[Report, ...], links: PublicLinks, *, late: bool = False) -> DigestContent:
     """Several reports, the failed ones first."""
     costs = [report.cost for report in reports if report.cost is not None and is_plausible_cost(report.cost)]
     return DigestContent(
@@ -157,6 +175,7 @@ def build_digest(reports: tuple[Report, ...], links: PublicLinks) -> DigestConte
         items=tuple(_digest_item(report, links) for report in rank_worst_first(reports)[:ITEMS_MOST]),
         count=len(reports),
         total=f"{format_usd(sum(costs, Decimal(0)))} in total" if any(costs) else "",
+        note=_late_note(reports, late=late),
     )
 
 
@@ -169,14 +188,14 @@ def report_headline(report: Report) -> str:
             words = f"{name} — {count_pictures(report.images)}{doubt}"
         case NoticeEvent.FAILED:
             why = one_line(report.error.message or report.error.code or "", TITLE_MOST) if report.error else ""
-            words = f"{name} failed{doubt}" + (f": {why}" if why else "")
+            words = f"{name}: failed{doubt}" + (f" — {why}" if why else "")
         case NoticeEvent.ATTENTION:
             first = _attention_cause(report) or one_line(
                 strip_control_chars(report.text or "", TEXT_MOST).strip().partition("\n")[0], TITLE_MOST
             )
-            words = f"{name}: {first}" if report.label or report.ref else first or "attention"
+            words = f"{name}: {first}" if name != NAMELESS and first else first or "attention"
         case NoticeEvent.LOST:
-            words = f"{name} lost: no result before its deadline"
+            words = f"{name}: lost — no result before its deadline"
     return truncate_text(f"{mark} {words}", TITLE_MOST)
 
 
@@ -194,18 +213,34 @@ def worst_kind(reports: tuple[Report, ...]) -> MessageKind:
 
 def rank_worst_first(reports: tuple[Report, ...]) -> list[Report]:
     """The worst first; equal ones keep their order."""
-    return sorted(reports, key=lambda report: _WORST_FIRST.index(report.event))
+    return sorted(reports, key=lambda report: WORST_FIRST.index(report.event))
 
 
 def worst_event(reports: tuple[Report, ...]) -> NoticeEvent:
     """The event that a reader should see first."""
-    return next(event for event in _WORST_FIRST if any(report.event is event for report in reports))
+    return next(event for event in WORST_FIRST if any(report.event is event for report in reports))
 
 
 def count_pictures(images: tuple[Image, ...]) -> str:
     """How many pictures, in words."""
     noun = "picture" if all(image.type == "image" for image in images) else "file"
     return f"{len(images) or 'no'} {noun}{'' if len(images) == 1 else 's'}"
+
+
+def describe_sheet(content: Content) -> str:
+    """What the contact sheet shows, for those who cannot see it."""
+    if isinstance(content, DigestContent):
+        return f"Contact sheet of {content.title[2:]}"
+    numbers = [picture_number(line.text) for line in content.pictures]
+    count = len(numbers) + content.more
+    span = f", numbered {numbers[0]} to {numbers[-1]}" if count > 1 and not content.more else ""
+    prompt = f": {content.prompt}" if content.prompt else ""
+    return f"Contact sheet of {count} picture{'' if count == 1 else 's'}{span}{prompt}"
+
+
+def picture_number(label: str) -> str:
+    """The number in a picture's label, as the contact sheet shows it."""
+    return label.rpartition(" ")[2]
 
 
 def clean_ref(report: Report) -> str:
@@ -235,6 +270,7 @@ def _picture_label(image: Image) -> str:
 
 
 def _failure_lines(report: Report) -> tuple[str, ...]:
+    ref = clean_ref(report)
     if report.event is NoticeEvent.FAILED:
         error = report.error or TaskError(None, "")
         code = one_line(error.code or "", NAME_MOST)
@@ -242,30 +278,52 @@ def _failure_lines(report: Report) -> tuple[str, ...]:
         return (
             f"Error {code}: {words}" if code else f"Error: {words}",
             f"What to do: {failure_advice(report)}",
+            *((again_command(ref),) if ref and report.model else ()),  # without a model, it was not submitted here
         )
     if report.event is NoticeEvent.LOST:
         heard = one_line(report.heard or "", ERROR_MOST)
-        advice = lost_task_advice(clean_ref(report), one_line(report.task_id or "", NAME_MOST))
+        advice = lost_task_advice(ref, one_line(report.task_id or "", NAME_MOST))
         return tuple(filter(None, (heard, _LOST, advice)))
     return ()
 
 
+def _next_lines(report: Report) -> tuple[str, ...]:
+    if report.event is not NoticeEvent.COMPLETED or not report.images or not report.ref:
+        return ()
+    first = min(report.images, key=lambda image: image.image_no)
+    return next_commands(clean_ref(report), first.image_no, extend=bool(first.job_id) and first.type == "image")
+
+
+def _late_note(reports: tuple[Report, ...], *, late: bool) -> str:
+    return _LATE if late and any(it.event is NoticeEvent.COMPLETED and it.images for it in reports) else ""
+
+
 def _digest_title(reports: tuple[Report, ...]) -> str:
+    """How many of what, in the order of the list below it."""
     counted = Counter(report.event for report in reports)
-    counts = [f"{counted[event]} {event}" for event in NoticeEvent if counted[event] and event != NoticeEvent.ATTENTION]
-    if people := counted[NoticeEvent.ATTENTION]:
-        counts.append(f"{people} {'needs' if people == 1 else 'need'} attention")
-    return f"{_MARK[worst_event(reports)]} {len(reports)} notices: {', '.join(counts)}"
+    words = {
+        NoticeEvent.FAILED: "failed",
+        NoticeEvent.LOST: "lost",
+        NoticeEvent.ATTENTION: "needs you" if counted[NoticeEvent.ATTENTION] == 1 else "need you",
+        NoticeEvent.COMPLETED: "done",
+    }
+    counts = [f"{counted[event]} {words[event]}" for event in WORST_FIRST if counted[event]]
+    refs = {report.ref for report in reports}
+    noun = "tasks" if len(refs) == len(reports) and None not in refs else "notices"
+    return f"{_MARK[worst_event(reports)]} {len(reports)} {noun}: {', '.join(counts)}"
 
 
 def _digest_item(report: Report, links: PublicLinks) -> DigestItem:
     page = links.task_url(report.ref) if report.ref else None
     first = min(report.images, key=lambda image: image.image_no, default=None)
     headline = report_headline(report)
-    if report.event is NoticeEvent.ATTENTION and (words := one_line(report.text or "", ITEM_TEXT_MOST)):
-        name = _task_name(report)  # the text says what to do, and usually names the task
-        unnamed = (report.label or report.ref) and name not in words
-        headline = f"{_MARK[report.event]} {name}: {words}" if unnamed else f"{_MARK[report.event]} {words}"
+    if report.event is NoticeEvent.ATTENTION and (words := one_line(report.text or "", TEXT_MOST)):
+        words, label = shorten_text(words, ITEM_TEXT_MOST), one_line(report.label or "", NAME_MOST)
+        if label and label not in words:  # the text says what to do, and usually names the task
+            words = f"{label}: {words}"
+        elif not label and (ref := clean_ref(report)) and ref not in words:
+            words = f"{words} (task {ref})"
+        headline = f"{_MARK[report.event]} {words}"
     return DigestItem(
         headline=headline,
         figures=join_nonempty(format_usd(report.cost), format_duration(report.duration_ms)),
@@ -275,4 +333,10 @@ def _digest_item(report: Report, links: PublicLinks) -> DigestItem:
 
 
 def _task_name(report: Report) -> str:
-    return one_line(report.label or "", NAME_MOST) or clean_ref(report) or "a task"
+    """The label, else the prompt's first words, else the model; a UUID says nothing to a reader."""
+    if label := one_line(report.label or "", NAME_MOST):
+        return label
+    if words := first_words(one_line(report.prompt or "", PROMPT_MOST), NAME_FROM_PROMPT_MOST):
+        return f"“{words}”"
+    model = one_line(report.model or "", NAME_MOST)
+    return f"{NAMELESS} of {model}" if model else NAMELESS

@@ -6,9 +6,10 @@ separate message, so `attachment://` would not find it.
 
 import re
 
-from receiver.core.sanitize import defuse_mentions, fit_escaped, join_nonempty, web_url
+from receiver.core.sanitize import defuse_mentions, fit_escaped, join_nonempty, utf16_length, web_url
 from receiver.core.types import AttachedPicture
 from receiver.notify.messages import fitted_list
+from receiver.notify.messages.commands import write_commands
 from receiver.notify.messages.content import Content, DigestContent, DigestItem, ReportContent, TextLine
 from receiver.notify.messages.json_payload import Json, pack_json
 from receiver.notify.messages.markdown import LEADING
@@ -60,6 +61,11 @@ def escape(text: str) -> str:
     return LEADING.sub(r"\1\\\2", _MARKS.sub(r"\\\1", defuse_mentions(text)))
 
 
+def _escape_line(line: str) -> str:
+    """A line of ours, its commands as code."""
+    return write_commands(line, escape, "`{}`".format)
+
+
 def _make_embed(
     content: Content,
     title: str,
@@ -69,7 +75,7 @@ def _make_embed(
     facts: tuple[tuple[str, str], ...] = (),
     footer: str = "",
 ) -> Json:
-    embed: Json = {"title": fit_escaped(title or "…", TITLE_MOST, escape), "color": COLOURS[content.kind]}
+    embed: Json = {"title": fit_escaped(title or "…", TITLE_MOST, escape, utf16_length), "color": COLOURS[content.kind]}
     page = web_url(content.page) if isinstance(content, ReportContent) else None
     if page and len(page) <= URL_MOST:
         embed["url"] = page
@@ -85,17 +91,19 @@ def _make_embed(
 
 
 def _describe_report(content: ReportContent, room: int) -> str:
-    """The description, of at most _BODY_MOST characters; links are added while they fit into `room`."""
+    """The description, of at most _BODY_MOST UTF-16 units; links are added while they fit into `room`."""
+    prompt = f"> “{escape(content.prompt)}”" if content.prompt else ""
     above = [
-        "\n".join(map(escape, content.text)),
-        f"> “{escape(content.prompt)}”" if content.prompt else "",
+        "\n".join(map(_escape_line, content.text)),
+        "\n".join(map(_escape_line, content.trouble)),
         escape(content.doubt),
-        "\n".join(map(escape, content.trouble)),
     ]
     text = "\n\n".join(part for part in above if part)
-    left = min(room, _BODY_MOST - len(text) - 2 * len(content.note)) - _REST
+    below = [prompt, "\n".join(map(_escape_line, content.commands)), escape(content.note)]
+    used = utf16_length(text) + sum(utf16_length(part) + 2 for part in below)
+    left = min(room, _BODY_MOST - used) - _REST
     links = " · ".join(fitted_list.fit_links(content, left, _picture_link))
-    return "\n\n".join(part for part in (text, links, escape(content.note)) if part)
+    return "\n\n".join(part for part in (text, links, *below) if part)
 
 
 def _picture_link(line: TextLine) -> str:
@@ -110,7 +118,7 @@ def _describe_digest(content: DigestContent, room: int) -> str:
 
 def _digest_line(item: DigestItem) -> str:
     mark, _, rest = item.headline.partition(" ")
-    url, words = _linkable_url(item.url), fit_escaped(rest, 400, escape)
+    url, words = _linkable_url(item.url), fit_escaped(rest, 500, escape, utf16_length)
     return join_nonempty(f"{mark} [{words}]({url})" if url else f"{mark} {words}", escape(item.figures))
 
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterable
 
+from receiver.core.sanitize import utf16_length
 from receiver.notify.messages.content import DigestContent, DigestItem, ReportContent, TextLine
 
 
 def fit_links(content: ReportContent, room: int, write: Callable[[TextLine], str]) -> list[str]:
-    """The pictures' links as `write` writes them, in at most `room` characters; last, how many more there are.
+    """The pictures' links as `write` writes them, in at most `room` UTF-16 units; last, how many more there are.
 
     Stops at the first link that `write` turns into nothing. Empty if not even one fits.
     """
@@ -16,7 +17,7 @@ def fit_links(content: ReportContent, room: int, write: Callable[[TextLine], str
 
 
 def fit_items(content: DigestContent, room: int, write: Callable[[DigestItem], str]) -> list[str]:
-    """The tasks as `write` writes them, in at most `room` characters; last, how many more there are.
+    """The tasks as `write` writes them, in at most `room` UTF-16 units; last, how many more there are.
 
     The first is shown even if it does not fit.
     """
@@ -29,7 +30,7 @@ def _take_fitting(parts: Iterable[str], room: int, *, least: int) -> list[str]:
     """The first parts that fit, at least `least`; with room for four characters between two (Telegram's `<br>`)."""
     found: list[str] = []
     for part in parts:
-        room -= len(part) + 4
+        room -= utf16_length(part) + 4
         if not part or (room < 0 and len(found) >= least):
             break
         found.append(part)

@@ -1,7 +1,8 @@
 """HTML for email: inline styles, since many clients read nothing else, and a style sheet for dark mode.
 
 Apprise makes the plain part from it: each block becomes a line, a space between blocks an empty line, and only the
-words of a link remain. So every URL is also written out, once, in small print.
+words of a link remain. So every URL is also written out, once, in small print. It leaves out the words of a list: that
+is where the preheader stands, which mail programs show in their list of mails.
 """
 
 import html
@@ -9,12 +10,22 @@ import re
 
 from msgspec.structs import replace
 
-from receiver.core.sanitize import encode_url, web_url
+from receiver.core.sanitize import encode_url, join_nonempty, truncate_text, web_url
 from receiver.core.types import AttachedPicture
-from receiver.notify.messages.content import Content, DigestContent, DigestItem, ReportContent, TextLine
+from receiver.notify.messages.content import (
+    Content,
+    DigestContent,
+    DigestItem,
+    ReportContent,
+    TextLine,
+    describe_sheet,
+    picture_number,
+)
 from receiver.notify.messages.message import MessageKind
 
 SHEET = "sheet.jpg"  # the name by which the sender attaches the contact sheet
+BUTTONS_MOST = 12
+PREHEADER_MOST = 150  # characters; no program shows more
 LINKS_MOST = 60_000  # characters of all URLs; mail clients cut a mail of more than about 100 KB
 
 _COLOURS = {
@@ -46,7 +57,7 @@ def wrap_in_page(content: Content, inner: str) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark"><meta name="supported-color-schemes" content="light dark">'
         f"<title>{title}</title><style>{_DARK}</style></head>"
-        '<body class="page" style="margin:0;padding:0;background:#f3f4f6">'
+        f'<body class="page" style="margin:0;padding:0;background:#f3f4f6">{_preheader(content)}'
         '<table role="presentation" class="page" width="100%" cellpadding="0" cellspacing="0" border="0"'
         ' style="background:#f3f4f6"><tr><td align="center" style="padding:20px 10px">'
         '<table role="presentation" class="card" width="100%" cellpadding="0" cellspacing="0" border="0"'
@@ -60,11 +71,26 @@ def sheet_image(content: Content, picture: AttachedPicture | None) -> str:
     """The contact sheet, inline."""
     if picture is None:
         return ""
-    alt = html.escape(f"The pictures: {content.title[2:]}")
+    alt = html.escape(describe_sheet(content))
     return (
-        f'<div style="margin:0 0 16px"><img src="cid:{SHEET}" alt="{alt}" width="552"'
-        ' style="display:block;width:100%;max-width:552px;height:auto;border:0;border-radius:4px"></div>'
+        f'<div style="margin:0 0 16px"><img src="cid:{SHEET}" alt="{alt}" width="552" class="dim"'
+        ' style="display:block;width:100%;max-width:552px;height:auto;border:0;border-radius:4px;color:#57606a"></div>'
     )
+
+
+def _preheader(content: Content) -> str:
+    """What a list of mails shows after the subject: what the subject does not say."""
+    if isinstance(content, ReportContent):
+        first = content.trouble[:2] or content.text[1:2] or (content.doubt,)
+        words = join_nonempty(*first, content.cost, f"“{content.prompt}”" if content.prompt else "")
+    else:
+        words = join_nonempty(content.total, *(item.headline for item in content.items[:3]))
+    if not words:
+        return ""
+    # The spaces keep programs from going on with the words of the page.
+    hidden = "display:none;max-height:0;overflow:hidden;margin:0;padding:0;font-size:1px;line-height:1px;opacity:0"
+    spaces = "&#847;&zwnj;&nbsp;" * 40
+    return f'<ul style="{hidden}">{html.escape(truncate_text(words, PREHEADER_MOST))}{spaces}</ul>'
 
 
 def _render_report(content: ReportContent, picture: AttachedPicture | None) -> str:
@@ -73,14 +99,16 @@ def _render_report(content: ReportContent, picture: AttachedPicture | None) -> s
     parts = [
         _title_heading(content),
         f'<div style="margin:0 0 16px">{text}</div>' if text else "",
-        sheet_image(content, picture),
-        _prompt_quote(content.prompt),
         _coloured_box(content.trouble, content.kind),
         _coloured_box((content.doubt,), MessageKind.WARNING) if content.doubt else "",
+        sheet_image(content, picture),
+        _buttons(content),
+        _prompt_quote(content.prompt),
+        "".join(_paragraph(_mark_code(line), "margin:0 0 8px;word-break:break-word") for line in content.commands),
         _facts_table(tuple(fact for fact in facts if fact[1])),
-        _task_button(content.page),
-        _picture_links(content),
         _small_print(TextLine(content.note)) if content.note else "",
+        _page_link(content.page),
+        _picture_links(content),
     ]
     return " ".join(part for part in parts if part)
 
@@ -147,15 +175,25 @@ def _facts_table(facts: tuple[tuple[str, str], ...]) -> str:
     )
 
 
-def _task_button(page: str | None) -> str:
-    url = web_url(page)
-    if not url:
-        return _small_print(TextLine("Page:", page)) if page else ""
+def _buttons(content: ReportContent) -> str:
+    """A button for the task's page, and one with the number of each picture, unless they are too many."""
+    links: list[tuple[str, str | None]] = [("Open the task", content.page)]
+    if len(content.pictures) <= BUTTONS_MOST and not content.more:
+        links += [(picture_number(line.text), line.url) for line in content.pictures]
+    buttons = [_button(words, url) for words, each in links if (url := web_url(each))]
+    return f'<div style="margin:0 0 10px">{" ".join(buttons)}</div>' if buttons else ""
+
+
+def _button(words: str, url: str) -> str:
     return (
-        f'<div style="margin:0 0 6px"><a href="{html.escape(url)}" style="display:inline-block;padding:8px 16px;'
-        'background:#0969da;border-radius:6px;color:#ffffff;text-decoration:none;font-weight:600;font-size:14px">'
-        f"Open the task</a></div>{_small_print(TextLine('', page))}"
+        f'<a href="{html.escape(url)}" style="display:inline-block;min-width:14px;margin:0 4px 6px 0;padding:8px 14px;'
+        "background:#0969da;border-radius:6px;color:#ffffff;text-decoration:none;font-weight:600;font-size:14px;"
+        f'text-align:center">{html.escape(words)}</a>'
     )
+
+
+def _page_link(page: str | None) -> str:
+    return _small_print(TextLine("Page:", page)) if page else ""
 
 
 def _picture_links(content: ReportContent) -> str:

@@ -1,10 +1,13 @@
 """A rendered message, and the links that a renderer may put into it."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
 from msgspec import Struct
+
+from receiver.core.types import Importance
 
 
 class BodyFormat(StrEnum):
@@ -24,6 +27,33 @@ class MessageKind(StrEnum):
     INFO = "info"
 
 
+class Link(Struct, frozen=True):
+    """A button or a tap that opens a URL, which is http or https and ASCII."""
+
+    words: str
+    url: str
+
+
+class MailIds(Struct, frozen=True):
+    """The left parts of a mail's Message-ID and of the id of its thread; the sender adds the domain."""
+
+    message: str | None = None
+    thread: str | None = None
+
+
+class Extras(Struct, frozen=True):
+    """What goes with a message where a service has a place for it, and nowhere else."""
+
+    short: str = ""  # one line without links, for services that cut at a few hundred characters
+    importance: Importance = Importance.NORMAL
+    asked: bool = False  # whether the target's `priority` names this importance
+    tags: tuple[str, ...] = ()  # ntfy's; the first is the short code of an emoji
+    click: Link | None = None
+    buttons: tuple[Link, ...] = ()
+    fields: Mapping[str, object] = {}  # for machines: JSON values under fixed names
+    mail: MailIds | None = None
+
+
 class Message(Struct, frozen=True):
     """What is sent to a target. The title is plain text in every format, and empty if the body holds it."""
 
@@ -34,6 +64,7 @@ class Message(Struct, frozen=True):
     blocks: str | None = None  # JSON in ASCII, the `template` of the service's Apprise plugin
     picture: Path | None = None  # attached by the sender; always a file of our archive
     note: str | None = None  # why the target's own template was not used
+    extras: Extras = Extras()
 
 
 class TemplateError(Exception):

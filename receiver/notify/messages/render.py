@@ -5,6 +5,7 @@ become markup, that everything is within the service's documented limits, and th
 `links` makes the links to us.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -13,8 +14,14 @@ from receiver.core.sanitize import TITLE_MOST, defuse_mentions, fit_escaped, one
 from receiver.core.types import AttachedPicture, MessageStyle, Report, Target
 from receiver.notify.messages import text
 from receiver.notify.messages.content import Content, build_content
+from receiver.notify.messages.importance import choose_buttons, choose_click, choose_importance, choose_tags
 from receiver.notify.messages.json_payload import JSON_MOST
-from receiver.notify.messages.message import BodyFormat, Message, NoLinks, PublicLinks, TemplateError
+from receiver.notify.messages.message import BodyFormat, Extras, Message, NoLinks, PublicLinks, TemplateError
+from receiver.notify.messages.own_links import KeptFiles, use_own_links
+from receiver.notify.messages.short_line import fit_sms, short_line
+
+_FOR_MACHINES = {f"{name}{secure}" for name in ("json", "xml", "form") for secure in ("", "s")}  # schemes
+_NOTHING_KEPT: Mapping[str, Mapping[int, str]] = {}
 
 
 def render(
@@ -23,29 +30,77 @@ def render(
     *,
     links: PublicLinks | None = None,
     picture: AttachedPicture | None = None,
+    kept: KeptFiles = _NOTHING_KEPT,
+    key: str = "",
+    late: bool = False,
 ) -> Message:
     """One message to `target` about all `reports`: one in full, several as a digest with a line for each.
 
     It has the target's style, `picture` if that style shows one, and the target's own template if there is one. If the
     template fails, the message is written without it and says so, as does its `note`. Without `links` it has no links
-    to us. A title has at most `TITLE_MOST` characters, a plain text body `BODY_MOST` without its URLs. Raises
-    ValueError without reports.
+    to us; with them, the pictures of `kept` have our links instead of the provider's. `key` tells this message from
+    every other, so that a mail which is sent twice is shown once. If the sheet was not ready (`late`), it says so. A
+    title has at most `TITLE_MOST` characters, a plain text body `BODY_MOST` without its URLs. Raises ValueError without
+    reports.
     """
     if not reports:
         raise ValueError("a message needs at least one report")
     links = links or NoLinks()
-    content, note = build_content(reports, links), None
+    linked = use_own_links(reports, links, kept)
+    content = build_content(linked, links, late=late)
+    message = _render_styled(linked, content, target, links, picture)
+    return replace(message, extras=_make_extras(reports, linked, content, message, target, links, picture, key))
+
+
+def _render_styled(
+    reports: tuple[Report, ...], content: Content, target: Target, links: PublicLinks, picture: AttachedPicture | None
+) -> Message:
+    note = None
     if target.template is not None:
         from receiver.notify.messages import template  # as with the styles below
 
         try:
-            title, body = template.render_template(target.template, reports, content, links, target.style)
-            return _render_from_template(content, title, body, target.style, picture)
+            if template.writes_words_of(target.template, reports, target.style):
+                title, body = template.render_template(target.template, reports, content, links, target.style)
+                return _render_from_template(content, title, body, target.style, picture)
         except TemplateError as error:
             which = f"The template {one_line(target.template_file, 100)}" if target.template_file else "The template"
             note = f"{which} of {target.name} could not be used: {error}"
-            content = replace(content, note=truncate_text(note, 300))
+            content = replace(content, note=truncate_text(f"{content.note} {note}".strip(), 300))
     return replace(_render_builtin(content, target.style, picture), note=note)
+
+
+def _make_extras(
+    reports: tuple[Report, ...],
+    linked: tuple[Report, ...],
+    content: Content,
+    message: Message,
+    target: Target,
+    links: PublicLinks,
+    picture: AttachedPicture | None,
+    key: str,
+) -> Extras:
+    fields: dict[str, object] = {}
+    mail = None
+    if target.url.partition("://")[0].lower() in _FOR_MACHINES:
+        from receiver.notify.messages.machine_fields import machine_fields
+
+        fields = machine_fields(reports, linked, links, picture.url if picture else None)
+    elif target.style is MessageStyle.EMAIL:
+        from receiver.notify.messages.mail_ids import mail_ids
+
+        mail = mail_ids(reports, key)
+    importance, asked = choose_importance(reports, target)
+    return Extras(
+        short=fit_sms(message.title) if target.template and message.title else short_line(content),
+        importance=importance,
+        asked=asked,
+        tags=choose_tags(reports),
+        click=choose_click(content, picture),
+        buttons=choose_buttons(content),
+        fields=fields,
+        mail=mail,
+    )
 
 
 def _render_builtin(content: Content, style: MessageStyle, picture: AttachedPicture | None) -> Message:
@@ -61,7 +116,7 @@ def _render_builtin(content: Content, style: MessageStyle, picture: AttachedPict
         case MessageStyle.TEXT:
             body, file = text.render_text(content), None
         case MessageStyle.NTFY:
-            body = text.render_ntfy(content, captions=picture is not None)
+            title, body = text.ntfy_title(content), text.render_ntfy(content, captions=picture is not None)
         case MessageStyle.EMAIL:
             title, body, form = content.title, mail.render_mail(content, picture), BodyFormat.HTML
         case MessageStyle.TELEGRAM:

@@ -8,7 +8,16 @@ import re
 from receiver.core.sanitize import defuse_mentions, fit_escaped, join_nonempty, web_url
 from receiver.core.types import AttachedPicture
 from receiver.notify.messages import fitted_list
-from receiver.notify.messages.content import Content, DigestContent, DigestItem, ReportContent, TextLine
+from receiver.notify.messages.commands import has_commands, write_commands
+from receiver.notify.messages.content import (
+    Content,
+    DigestContent,
+    DigestItem,
+    ReportContent,
+    TextLine,
+    describe_sheet,
+    picture_number,
+)
 from receiver.notify.messages.json_payload import Json, join_in_chunks, pack_json
 from receiver.notify.messages.message import MessageKind
 
@@ -16,6 +25,8 @@ TEXT_MOST = 3_000  # characters of a text object
 HEADER_MOST = 150
 ALT_MOST = 2_000
 URL_MOST = 3_000
+LABEL_MOST = 75
+BUTTONS_MOST = 8  # of pictures; Slack takes 25 in a block
 _LINK_MOST = 2_000  # of a URL beside words
 _WORDS_MOST = 900
 _ROOMS = (10_000, 5_000, 2_000, 0)
@@ -50,7 +61,11 @@ def render_template_blocks(content: Content, title: str, body: str, picture: Att
         sections = [
             _mrkdwn_section(piece) for piece in join_in_chunks(body.split("\n"), TEXT_MOST, "\n") if piece.strip()
         ]
-        button = _button_block(content.page) if isinstance(content, ReportContent) else []
+        button = (
+            _button_block([*_picture_buttons(content), *_page_button(content.page)])
+            if isinstance(content, ReportContent)
+            else []
+        )
         return _make_attachment(content, [_header_block(title), *sections, *_sheet_block(content, picture), *button])
 
     return pack_json(make_payload, (0,))
@@ -87,12 +102,15 @@ def _make_attachment(content: Content, inner: list[Json]) -> Json:
 def _report_blocks(content: ReportContent, room: int) -> tuple[list[Json], list[Json]]:
     """The blocks above the contact sheet, and those below it."""
     prompt = f"“{content.prompt}”" if content.prompt else ""
-    above = ["\n".join(content.text), prompt, content.doubt, "\n".join(content.trouble)]
+    above = ["\n".join(content.text), "\n".join(content.trouble), content.doubt]
     facts = join_nonempty(content.facts_line, f"Task {content.ref}" if content.ref else "")
-    return [_plain_section(words) for words in above if words], [
-        *_picture_sections(content, room),
+    buttons = _picture_buttons(content)
+    return [_section(words) for words in above if words], [
+        *([] if buttons else _picture_sections(content, room)),
+        *_button_block([*buttons, *_page_button(content.page)]),
+        *([_plain_section(prompt)] if prompt else []),
+        *([_section("\n".join(content.commands))] if content.commands else []),
         *_context_block(facts),
-        *_button_block(content.page),
         *_context_block(content.note),
     ]
 
@@ -137,17 +155,36 @@ def _sheet_block(content: Content, picture: AttachedPicture | None) -> list[Json
         {
             "type": "image",
             "image_url": web_url(picture.url),
-            "alt_text": fit_escaped(f"The pictures: {content.title[2:]}", ALT_MOST, escape),
+            "alt_text": fit_escaped(describe_sheet(content), ALT_MOST, escape),
         }
     ]
 
 
-def _button_block(page: str | None) -> list[Json]:
-    url = web_url(page)
-    if not url or len(url) > URL_MOST:
+def _picture_buttons(content: ReportContent) -> list[Json]:
+    """A button with the number of each picture; none if they are many, or one has no short link."""
+    urls = [web_url(line.url) for line in content.pictures]
+    if content.more or len(urls) > BUTTONS_MOST or not all(url and len(url) <= URL_MOST for url in urls):
         return []
-    text = {"type": "plain_text", "text": "Open the task", "emoji": False}
-    return [{"type": "actions", "elements": [{"type": "button", "text": text, "url": url}]}]
+    return [
+        _button(picture_number(line.text), url, f"Open {line.text}")
+        for line, url in zip(content.pictures, urls, strict=True)
+        if url
+    ]
+
+
+def _page_button(page: str | None) -> list[Json]:
+    url = web_url(page)
+    return [_button("Open the task", url)] if url and len(url) <= URL_MOST else []
+
+
+def _button(words: str, url: str, spoken: str = "") -> Json:
+    text = {"type": "plain_text", "text": words, "emoji": False}
+    named: Json = {"accessibility_label": fit_escaped(spoken, LABEL_MOST, escape)} if spoken else {}
+    return {"type": "button", "text": text, "url": url, **named}
+
+
+def _button_block(buttons: list[Json]) -> list[Json]:
+    return [{"type": "actions", "elements": buttons}] if buttons else []
 
 
 def _context_block(words: str) -> list[Json]:
@@ -158,6 +195,17 @@ def _context_block(words: str) -> list[Json]:
 
 def _header_block(title: str) -> Json:
     return {"type": "header", "text": _plain_text(title or "…", HEADER_MOST)}
+
+
+def _section(words: str) -> Json:
+    """Words of ours; if there are commands in them, these are code."""
+    if not has_commands(words):
+        return _plain_section(words)
+    return _mrkdwn_section(fit_escaped(words, TEXT_MOST, _write_mrkdwn))
+
+
+def _write_mrkdwn(words: str) -> str:
+    return write_commands(words, escape_mrkdwn, "`{}`".format)
 
 
 def _plain_section(words: str) -> Json:

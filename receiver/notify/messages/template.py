@@ -7,13 +7,13 @@ own code; its output and its `range` are bounded against mistakes. Jinja2 is imp
 import html
 import re
 from collections.abc import Callable
-from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from receiver.core.sanitize import TITLE_MOST, defuse_mentions, encode_url, one_line, web_url
-from receiver.core.types import Image, MessageStyle, NoticeEvent, Report, TaskError
+from receiver.core.types import MessageStyle, NoticeEvent, Report
 from receiver.notify.messages import discord, slack, telegram, text
+from receiver.notify.messages.block_tags import keep_line_ends
 from receiver.notify.messages.content import (
     ERROR_MOST,
     IMAGES_MOST,
@@ -28,7 +28,7 @@ from receiver.notify.messages.content import (
     worst_event,
 )
 from receiver.notify.messages.message import NoLinks, PublicLinks, TemplateError
-from receiver.providers.models import MODELS, OUTPAINT
+from receiver.notify.messages.samples import SAMPLE_NAMES, SAMPLES
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -75,11 +75,13 @@ def check_template(template: str, style: MessageStyle | None = None) -> str | No
     It is tried on a sample of every event and on a digest, in `style`, or else as text and as a mail.
     """
     for each in (style,) if style else (MessageStyle.TEXT, MessageStyle.EMAIL):
-        for name, reports in _SAMPLES.items():
+        for name, reports in SAMPLES.items():
             try:
+                if not writes_words_of(template, reports, each):
+                    continue
                 render_template(template, reports, build_content(reports, NoLinks()), NoLinks(), each)
             except TemplateError as error:
-                return f"{error} (tried on {name})"
+                return f"{error} (tried on {SAMPLE_NAMES[name]})"
     return None
 
 
@@ -110,6 +112,29 @@ def render_template(
     return title, rest.strip() or first
 
 
+def writes_words_of(template: str, reports: tuple[Report, ...], style: MessageStyle) -> bool:
+    """Whether a template has a place for what these reports say; if not, our own words are sent.
+
+    What needs a person is said in `text` and in `body`, several reports in `reports` and in `body`. Raises
+    TemplateError.
+    """
+    several = len(reports) > 1
+    if not several and reports[0].event is not NoticeEvent.ATTENTION:
+        return True
+    return bool(_find_variables(template) & {"body", "reports", *(() if several else ("text",))})
+
+
+@lru_cache(maxsize=64)
+def _find_variables(template: str) -> frozenset[str]:
+    from jinja2 import Environment, meta
+
+    try:
+        parsed = Environment(autoescape=True).parse(template)
+    except Exception as error:
+        raise TemplateError(_describe_error(error)) from None
+    return frozenset(meta.find_undeclared_variables(parsed))
+
+
 @lru_cache(maxsize=64)
 def _compile_template(template: str, style: MessageStyle) -> "Template":
     from jinja2 import StrictUndefined
@@ -128,7 +153,7 @@ def _compile_template(template: str, style: MessageStyle) -> "Template":
     for name in _UNSAFE_FILTERS:
         sandbox.filters.pop(name, None)
     sandbox.globals = {"range": _bounded_range}
-    return sandbox.from_string(template)
+    return sandbox.from_string(keep_line_ends(template))
 
 
 def _bounded_range(*bounds: int) -> range:
@@ -256,33 +281,3 @@ def _strip_markup(line: str, style: MessageStyle) -> str:
             return re.sub(r"\\([^\w\s])", r"\1", line)
         case _:
             return line
-
-
-_REF = "01997b3c-7f00-7abc-8def-0123456789ab"
-_DONE = Report(
-    event=NoticeEvent.COMPLETED,
-    ref=_REF,
-    task_id="d8ejq0s3k1",
-    label="hero",
-    model=OUTPAINT,
-    prompt="a lighthouse & its keeper, <oil on canvas>",
-    images=tuple(Image(number, f"https://cdn.example.com/{number}.png?size=full&sig=a1b2") for number in range(4)),
-    cost=Decimal("0.05"),
-    duration_ms=72_400,
-)
-_FAILED = Report(
-    event=NoticeEvent.FAILED,
-    ref=_REF,
-    label="hero",
-    model=OUTPAINT,
-    prompt="a lighthouse",
-    error=TaskError(MODELS[OUTPAINT].failed_code, "the upstream refused it"),
-    duration_ms=9_100,
-)
-_SAMPLES = {
-    "a completed task": (_DONE,),
-    "a failed task": (_FAILED,),
-    "a lost task": (Report(event=NoticeEvent.LOST, ref=_REF, label="hero"),),
-    "an attention": (Report(event=NoticeEvent.ATTENTION, text="The provider refuses our key.\nSet PROVIDER_KEY."),),
-    "a digest": (_DONE, _FAILED, _DONE),
-}

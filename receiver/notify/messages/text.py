@@ -19,6 +19,11 @@ def plain_title(content: Content) -> str:
     return fit_escaped(content.title, TITLE_MOST, defuse_mentions)
 
 
+def ntfy_title(content: Content) -> str:
+    """The title without its mark, in whose place ntfy shows an emoji."""
+    return plain_title(content).partition(" ")[2]
+
+
 def render_text(content: Content) -> str:
     """A body of at most BODY_MOST characters, not counting its URLs, which are never cut."""
     return _join_paragraphs(make_paragraphs(content))
@@ -70,13 +75,14 @@ def _report_paragraphs(content: ReportContent, shown: int | None = None) -> list
     if missing:
         pictures.append(TextLine(f"… and {missing} more" if links else f"{missing} links, which do not fit here"))
     prompt = f"“{content.prompt}”" if content.prompt else ""
-    about = tuple(TextLine(words) for words in (content.facts_line, prompt) if words)
+    about = tuple(TextLine(words) for words in (prompt, content.facts_line) if words)
     paragraphs: list[Paragraph] = [
         tuple(map(TextLine, content.text)),
-        about,
+        tuple(map(TextLine, content.trouble)),
         (TextLine(content.doubt),) if content.doubt else (),
         tuple(pictures),
-        tuple(map(TextLine, content.trouble)),
+        about,
+        tuple(map(TextLine, content.commands)),
         (TextLine(f"Task {content.ref}{':' if content.page else ''}", content.page),) if content.ref else (),
         (TextLine(content.note),) if content.note else (),
     ]
