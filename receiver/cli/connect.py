@@ -74,8 +74,7 @@ def token_for(settings: Settings) -> str | None:
 def _missing_token(settings: Settings) -> str:
     if not _is_local(settings):
         return f"no API token found for {settings.server}: set RECEIVER_API_TOKEN to one of its API_TOKENS"
-    state = config.UNIT_DATABASE.parent
-    where = f"as root with RECEIVER_STATE_DIR={state}" if state.exists() else "in the service's folder"
+    where = "as root" if os.path.lexists(config.UNIT_DATABASE.parent) else "in the service's folder"
     return (
         f"no API token found (looked for {(settings.state_dir / TOKENS_FILE).absolute()}): set RECEIVER_API_TOKEN, or "
         f"run this {where}, or with the service's --config"

@@ -26,14 +26,20 @@ from receiver.upkeep.doctor.findings import CheckResult, Finding
 
 LINE_MOST = 600  # characters of one finding
 _COLOURS = {CheckResult.OK: "green", CheckResult.WARNING: "yellow", CheckResult.FAILED: "red"}
-_UNIT_REMEDY = "run `receiver install` as root: it changes only what differs, and checks the unit's settings"
+_UNIT_REMEDY = f"to check those, run the doctor as root from another folder, or with --config {config.UNIT_SETTINGS}"
 _SEE_SERVICE = "see the finding `service` above"
 _Check = Callable[[], Iterable[Finding]]
 
 
 @click.command()
 @click.option("--send", is_flag=True, help="Also have the running service send a sample to each target.")
-@click.option("--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="By default ./receiver.toml.")
+@click.option(
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="By default ./receiver.toml, for root the unit's.",
+)
 @json_option
 def doctor(*, send: bool, file: Path | None, as_json: bool) -> None:
     """Check settings, files, disk, database, service, its work, targets, provider key, clock and public URL.
@@ -67,24 +73,20 @@ def _run_checks(file: Path | None, *, send: bool) -> Iterator[Finding]:
         yield Finding("settings", CheckResult.FAILED, error.problem, remedy)
         return
     redactor = Redactor((*config.secret_values(settings), *_generated_secrets(settings)))
-    looks = [*_list_checks(settings, _settings_file(file)), *(_sample_checks(settings) if send else ())]
+    looks = [*_list_checks(settings), *(_sample_checks(settings) if send else ())]
     for check, look, most_s in looks:
         for it in findings.run_check(check, look, most_s):
             yield Finding(it.check, it.result, redactor.redact(it.text), it.remedy and redactor.redact(it.remedy))
 
 
-def _settings_file(file: Path | None) -> Path:
-    return file or Path(config.SETTINGS_FILE)
-
-
-def _list_checks(settings: Settings, file: Path) -> Iterator[tuple[str, _Check, float]]:
+def _list_checks(settings: Settings) -> Iterator[tuple[str, _Check, float]]:
     from receiver.upkeep.doctor import machine, network, targets  # half a second to import
 
     most_s = findings.CHECK_MOST_S
     state, database = settings.state_dir, settings.sqlite_file or Path()
     dates: list[tuple[float, float]] = []
     ring = _read_ring(settings)
-    named = list(_named_secret_files(settings, file, os.environ))
+    named = list(_named_secret_files(settings, os.environ))
     yield "settings", lambda: _check_settings(settings, ring), most_s
     yield "permissions", lambda: machine.check_permissions(state, database, (KEYS_FILE, TOKENS_FILE), named), most_s
     yield "disk", lambda: machine.check_disk(state), most_s
@@ -100,7 +102,7 @@ def _list_checks(settings: Settings, file: Path) -> Iterator[tuple[str, _Check, 
 def _check_settings(settings: Settings, ring: Ring | None) -> Iterator[Finding]:
     warnings = []
     if wrong := config.why_unreachable(settings):
-        yield findings.failure(wrong.problem, wrong.remedy or _UNIT_REMEDY)
+        yield findings.failure(wrong.problem, wrong.remedy or "set PUBLIC_URL")
     warnings += [(it.problem, it.remedy or "") for it in config.warn_of_plain_http(settings)]
     broken = [error for error in map(_secret_file_error, _secret_files(settings)) if error]
     if ring is None and not broken and not _is_unreadable(settings.state_dir / KEYS_FILE):  # else see the permissions
@@ -220,13 +222,17 @@ def _read_ring(settings: Settings) -> Ring | None:
         return None
 
 
-def _named_secret_files(settings: Settings, file: Path, env: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
+def _named_secret_files(settings: Settings, env: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
     """The files that secrets were read from, with what they hold."""
-    in_file = [it.name for it in SETTINGS if it.secret and settings.source_of(it.name).startswith("file ")]
+    place = settings.place
+    in_file = [it.name for it in SETTINGS if it.secret and settings.source_of(it.name) == f"file {place.file}"]
     if in_file or any(it.name != simple_name(it.url) for it in settings.targets):
-        yield (", ".join(in_file) or "targets' URLs"), file
+        yield (", ".join(in_file) or "targets' URLs"), place.file
     for setting in SETTINGS:
+        low, source = setting.name.lower(), settings.source_of(setting.name)
         if setting.secret and (path := env.get(f"{config.ENV_PREFIX}{setting.name}_FILE", "").strip()):
-            yield setting.name, Path(path)
-        elif settings.source_of(setting.name) == f"credential {setting.name.lower()}":
-            yield setting.name, Path(env["CREDENTIALS_DIRECTORY"], setting.name.lower())
+            yield setting.name, place.folder / path
+        elif source == f"credential {low}":
+            yield setting.name, Path(env["CREDENTIALS_DIRECTORY"], low)
+        elif place.secrets and source == f"file {place.secrets / low}":
+            yield setting.name, place.secrets / low

@@ -50,17 +50,34 @@ log = logging.getLogger(__name__)
 @click.option("--port", type=click.IntRange(0, 65_535), metavar="PORT", help="0 picks a free one.  [RECEIVER_PORT]")
 @click.option("--fd", type=click.IntRange(0), metavar="N", help="Listen on this socket; by default systemd's.")
 @click.option("--role", type=click.Choice(["all", "web", "worker"]), default="all", show_default=True)
-@click.option("--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="By default ./receiver.toml.")
+@click.option(
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="By default ./receiver.toml.  [RECEIVER_CONFIG]",
+)
 def serve(*, host: str | None, port: int | None, fd: int | None, role: str, file: Path | None) -> None:
     """Run the service until SIGTERM or Ctrl-C."""
     forbid_core_dumps()
     options = {"HOST": host, "PORT": None if port is None else str(port)}
     given = {f"RECEIVER_{name}": value for name, value in options.items() if value}
     try:
-        _open_and_serve(config.load_settings({**os.environ, **given}, file), fd, role)
+        settings = config.load_settings({**os.environ, **given}, file)
+        _refuse_to_replace_unit(settings)
+        _open_and_serve(settings, fd, role)
     except SettingsError as error:
         remedy = error.remedy and _name_options(error.remedy, given)
         raise SettingsError(_name_options(error.problem, given), remedy=remedy) from None
+
+
+def _refuse_to_replace_unit(settings: Settings) -> None:
+    """Raise SettingsError if these are the unit's settings, and nobody named them: the unit serves with them."""
+    if settings.place.found:
+        raise SettingsError(
+            f"no settings are named, and {settings.place.file} is for this machine's unit",
+            remedy="start that with `systemctl start receiver`, or name settings with --config",
+        )
 
 
 def _open_and_serve(settings: Settings, fd: int | None, role: str) -> None:
@@ -171,7 +188,9 @@ def _startup_news(settings: Settings) -> Iterator[str]:
     if not settings.secret_keys and not os.path.exists(keys):
         made.append(f"new secret keys, {keys.absolute()}: callback URLs made with other keys will be refused")
     if made:
-        elsewhere = "if you have older ones, stop the service, then start it in their folder, or set DATABASE_URL"
+        elsewhere = (
+            "if you have older ones, stop the service, and name their settings file with --config, or set DATABASE_URL"
+        )
         yield f"created {' and '.join(made)}; {elsewhere}"
 
 

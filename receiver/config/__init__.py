@@ -4,10 +4,8 @@ Every value is checked here, and the one that is wrong is named. Acting on a set
 commands.
 """
 
+from receiver.config.locate import ENV_PREFIX, SETTINGS_FILE, UNIT_DATABASE, UNIT_SETTINGS, SettingsPlace
 from receiver.config.settings import (
-    ENV_PREFIX,
-    SETTINGS_FILE,
-    UNIT_DATABASE,
     Settings,
     ensure_secrets,
     is_public,
@@ -25,10 +23,12 @@ __all__ = [
     "SETTINGS",
     "SETTINGS_FILE",
     "UNIT_DATABASE",
+    "UNIT_SETTINGS",
     "AllowedHosts",
     "Network",
     "Setting",
     "Settings",
+    "SettingsPlace",
     "ensure_secrets",
     "is_public",
     "load_settings",

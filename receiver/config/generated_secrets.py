@@ -61,6 +61,20 @@ def refuse_unwritable(database: Path, *, make: bool = True) -> None:
         raise SettingsError(f"cannot write the database {database}", remedy=_MAKE_WRITABLE)
 
 
+def refuse_second_database(database: Path, *, ours: bool) -> None:
+    """Raise SettingsError if `database`, which nobody named (`ours`), would be made though the current folder has one.
+
+    Its path counts from the settings file; earlier versions counted from the current folder.
+    """
+    here = Path(database.name)
+    if ours and not os.path.exists(database) and os.path.isfile(here) and os.path.getsize(here):
+        url = f"sqlite:///{here.absolute()}"
+        raise SettingsError(
+            f"there is no database {database.absolute()} yet, but one in this folder: {here.absolute()}",
+            remedy=f"move that one there with the files beside it, or set database_url = {url!r} to use it where it is",
+        )
+
+
 def read_generated(path: Path) -> tuple[str, ...]:
     """The secrets in a file that `load_or_generate` made. Root follows no link there. Raises SettingsError."""
     try:

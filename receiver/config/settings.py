@@ -11,25 +11,23 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from receiver.config import targets
+from receiver.config import locate, targets
 from receiver.config.generated_secrets import (
     KEYS_FILE,
     TOKENS_FILE,
     load_or_generate,
     read_generated,
+    refuse_second_database,
     refuse_unwritable,
 )
+from receiver.config.locate import ENV_PREFIX, FILE_VARIABLE, SettingsPlace
 from receiver.config.read import file_exists, read_secret_file, read_toml
 from receiver.config.settings_table import SETTINGS, Setting
 from receiver.config.value_kinds import AllowedHosts, BadValue, Network, sqlite_path
 from receiver.core.errors import SettingsError
 from receiver.core.types import ConfirmMode, Retention, Target
-
-ENV_PREFIX = "RECEIVER_"
-SETTINGS_FILE = "receiver.toml"
-# of the unit systemd/receiver.service; a shell does not have its environment
-UNIT_DATABASE = Path("/var/lib/receiver/receiver.db")
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -61,6 +59,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     picture_wait: int
     trusted_proxies: tuple[Network, ...]
     sources: tuple[str, ...]  # "default", "environment PORT", "file receiver.toml", "credential provider_key"
+    place: SettingsPlace
 
     @property
     def sqlite_file(self) -> Path | None:
@@ -84,35 +83,45 @@ class _RawValue(Struct, frozen=True):
 def load_settings(
     env: Mapping[str, str], file: Path | None = None, *, upkeep: bool = False, client: bool = False
 ) -> Settings:
-    """The settings in `env` and in `file`, which has to exist. Without one, ./receiver.toml is read if it exists.
+    """The settings in `env` and in the file that `locate` finds: one that is named has to exist.
 
     Each setting comes from the first of these that is set and not empty: `RECEIVER_X` (for a secret also
     `RECEIVER_X_FILE`), the systemd credential `x` (secrets only), `x` in the file, a bare `PORT` or `DATABASE_URL`, the
-    default. `upkeep` commands send nothing, so the provider's key and the targets' templates may be missing. For a
-    `client` of the service the targets are not read at all: their files may exist on the service's machine only. Raises
-    SettingsError.
+    default. Relative paths count from the file's folder. `upkeep` commands send nothing, so the provider's key and the
+    targets' templates may be missing. For a `client` of the service the targets are not read at all: their files may
+    exist on the service's machine only. Raises SettingsError.
     """
-    path = file or Path(SETTINGS_FILE)
-    table = read_toml(path) if file or file_exists(path, SETTINGS_FILE) else {}
+    place = locate.find_settings_place(env, file)
+    path = place.file
+    table = read_toml(path) if place.named or file_exists(path, str(path)) else {}
     tables = table.pop("targets", {})
     named = () if client else targets.parse_target_tables(tables, str(path), templates=not upkeep)
     _refuse_unknown(env, table, path)
-    found = {setting.name: _find_value(setting, env, table, path) for setting in SETTINGS}
-    _derive_defaults(found, env)
+    found = {setting.name: _find_value(setting, env, table, place) for setting in SETTINGS}
+    _derive_defaults(found, place)
     values = {setting.name.lower(): _parse_value(setting, found[setting.name]) for setting in SETTINGS}
+    values["database_url"] = url = place.resolve_url(values["database_url"])
+    given = values["state_dir"]
+    values["state_dir"] = place.folder / given if given else (sqlite_path(url) or Path(url)).parent
     _refuse_clashes(values, env, upkeep=upkeep)
-    if upkeep and found["DATABASE_URL"].source == "default" and file_exists(UNIT_DATABASE, str(UNIT_DATABASE)):
-        raise SettingsError(
-            f"no database is named, and this machine's service has its own in {UNIT_DATABASE.parent}",
-            remedy=f"put STATE_DIRECTORY={UNIT_DATABASE.parent} before the command to use that one, or set "
-            f"{ENV_PREFIX}DATABASE_URL to another",
-        )
+    if upkeep and not place.named and found["DATABASE_URL"].source == "default":
+        _refuse_beside_unit()
     merged = targets.merge_targets(named, values.pop("notify_urls"))
-    return Settings(**values, targets=merged, sources=tuple(each.source for each in found.values()))
+    return Settings(**values, targets=merged, sources=tuple(each.source for each in found.values()), place=place)
+
+
+def _refuse_beside_unit() -> None:
+    """Refuse upkeep of a database that nobody named, if this machine's service has one."""
+    if file_exists(locate.UNIT_DATABASE, str(locate.UNIT_DATABASE)):
+        raise SettingsError(
+            f"no database is named, and this machine's service has its own in {locate.UNIT_DATABASE.parent}",
+            remedy=f"to use that one, run this as root with --config {locate.UNIT_SETTINGS}; for another, set "
+            f"{ENV_PREFIX}DATABASE_URL",
+        )
 
 
 def _refuse_unknown(env: Mapping[str, str], table: Mapping[str, Any], path: Path) -> None:
-    names = [ENV_PREFIX + setting.name for setting in SETTINGS]
+    names = [FILE_VARIABLE, *(ENV_PREFIX + setting.name for setting in SETTINGS)]
     names += [f"{ENV_PREFIX}{setting.name}_FILE" for setting in SETTINGS if setting.secret]
     for key in env:
         if key.startswith(ENV_PREFIX) and key not in names:
@@ -154,19 +163,22 @@ def _unknown_setting(key: str, place: str, names: list[str]) -> SettingsError:
     return SettingsError(problem, remedy="`receiver config` lists all settings")
 
 
-def _find_value(setting: Setting, env: Mapping[str, str], table: Mapping[str, Any], path: Path) -> _RawValue:
-    key, low = ENV_PREFIX + setting.name, setting.name.lower()
+def _find_value(setting: Setting, env: Mapping[str, str], table: Mapping[str, Any], place: SettingsPlace) -> _RawValue:
+    key, low, path = ENV_PREFIX + setting.name, setting.name.lower(), place.file
     text = env.get(key, "").strip()
     if setting.secret and (named := env.get(f"{key}_FILE", "").strip()):
         if text:
             raise SettingsError(f"{key} and {key}_FILE are both set", remedy="unset one of them")
-        return _RawValue(read_secret_file(Path(named), f"{key}_FILE"), f"environment {key}_FILE", f"{key}_FILE")
+        secret = read_secret_file(place.folder / named, f"{key}_FILE")
+        return _RawValue(secret, f"environment {key}_FILE", f"{key}_FILE")
     if text:
         return _RawValue(text, f"environment {key}", f"{key} in the environment")
     if setting.secret and (directory := env.get("CREDENTIALS_DIRECTORY")):
         label = f"the credential {low}"
         if file_exists(credential := Path(directory, low), label):
             return _RawValue(read_secret_file(credential, label), f"credential {low}", label)
+    elif setting.secret and place.secrets and file_exists(beside := place.secrets / low, str(beside)):
+        return _RawValue(read_secret_file(beside, str(beside)), f"file {beside}", str(beside))
     if text := _as_text(table.get(low, ""), f"{low} in {path}", setting.kind.expects):
         return _RawValue(text, f"file {path}", f"{low} in {path}")
     if setting.name in ("PORT", "DATABASE_URL") and (text := env.get(setting.name, "").strip()):
@@ -182,19 +194,16 @@ def _as_text(value: object, label: str, expects: str) -> str:
     return " ".join(map(str, words)).strip()
 
 
-def _derive_defaults(found: dict[str, _RawValue], env: Mapping[str, str]) -> None:
+def _derive_defaults(found: dict[str, _RawValue], place: SettingsPlace) -> None:
     """Fill in the defaults that depend on other settings."""
     unset = {name for name, each in found.items() if each.source == "default"}
     if "HOST" in unset and found["PORT"].source == "environment PORT":
         found["HOST"] = _RawValue("0.0.0.0", "environment PORT", "HOST")  # noqa: S104 - what a platform's router needs
-    state = env.get("STATE_DIRECTORY", "").split(":")[0]
-    if "DATABASE_URL" in unset and state:
-        url = f"sqlite:///{state}/{found['DATABASE_URL'].text.rpartition('/')[2]}"
-        found["DATABASE_URL"] = _RawValue(url, "environment STATE_DIRECTORY", "STATE_DIRECTORY in the environment")
-    if "STATE_DIR" in unset and state:
-        found["STATE_DIR"] = _RawValue(state, "environment STATE_DIRECTORY", "STATE_DIRECTORY in the environment")
-    elif "STATE_DIR" in unset and (path := sqlite_path(found["DATABASE_URL"].text)):
-        found["STATE_DIR"] = _RawValue(str(path.parent), "default", "STATE_DIR")
+    label = f"the state directory of {place.state_source}"
+    if "DATABASE_URL" in unset and place.state:
+        found["DATABASE_URL"] = replace(found["DATABASE_URL"], source=place.state_source, label=label)
+    if "STATE_DIR" in unset and place.state:
+        found["STATE_DIR"] = _RawValue(place.state, place.state_source, label)
     if "SERVER" in unset:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(found["HOST"].text, found["HOST"].text)  # noqa: S104 - compared
         url = f"http://{f'[{host}]' if ':' in host else host}:{found['PORT'].text}"
@@ -230,7 +239,9 @@ def ensure_secrets(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...]
     start anyway.
     """
     if settings.sqlite_file:
-        ours = settings.source_of("DATABASE_URL") in ("default", "environment STATE_DIRECTORY")
+        source = settings.source_of("DATABASE_URL")
+        ours = source in ("default", settings.place.state_source)
+        refuse_second_database(settings.sqlite_file, ours=ours)
         refuse_unwritable(settings.sqlite_file, make=ours)
     return (
         settings.secret_keys or load_or_generate(settings.state_dir, KEYS_FILE),

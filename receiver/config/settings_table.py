@@ -49,8 +49,8 @@ SETTINGS = (
         "DATABASE_URL",
         value_kinds.DATABASE,
         "sqlite:///receiver.db",
-        "An SQLite file, whose directory must exist; four slashes make the path absolute. A bare `DATABASE_URL` works "
-        "too. `postgresql://…` is not available yet.",
+        "An SQLite file, whose directory must exist; four slashes make the path absolute, else it counts from the "
+        "settings file. A bare `DATABASE_URL` works too. `postgresql://…` is not available yet.",
         secret=True,
     ),
     Setting(

@@ -294,12 +294,12 @@ def test_upkeep_beside_a_unit_is_told_whose_database_it_is_to_keep(
 ) -> None:
     """A restore into the folder that somebody happened to be in would look like a success."""
     theirs = tmp_path / "unit" / "receiver.db"
-    monkeypatch.setattr("receiver.config.settings.UNIT_DATABASE", theirs)
+    monkeypatch.setattr("receiver.config.locate.UNIT_DATABASE", theirs)
     assert load_settings({}, upkeep=True).sqlite_file
     theirs.parent.mkdir()
     theirs.touch()
     assert load_settings({}).sqlite_file
-    with pytest.raises(SettingsError, match=f"STATE_DIRECTORY={theirs.parent} before the command"):
+    with pytest.raises(SettingsError, match=r"run this as root with --config /etc/receiver/receiver\.toml"):
         load_settings({}, upkeep=True)
     with pytest.raises(SettingsError):
         load_settings({"RECEIVER_STATE_DIR": str(theirs.parent)}, upkeep=True)
