@@ -9,6 +9,7 @@ import asyncio
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import traceback
@@ -24,8 +25,15 @@ class Programs:
         self._parent: subprocess.Popen[str] | None = None
 
     async def run(self, module: str, *words: str) -> int:
-        """Run it to its end: its exit status, or minus the signal's number if one ended it."""
-        return await asyncio.to_thread(self._run, module, *words)
+        """Run it to its end: its exit status, or minus the signal's number if one ended it. If the caller gives up, all
+        of them are killed."""
+        try:
+            return await asyncio.to_thread(self._run, module, *words)
+        except asyncio.CancelledError:
+            if self._parent is not None:
+                os.killpg(self._parent.pid, signal.SIGKILL)
+                self._parent = None
+            raise
 
     def _run(self, module: str, *words: str) -> int:
         if self._parent is None:
@@ -35,13 +43,14 @@ class Programs:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
+                start_new_session=True,
             )
         parent = self._parent
         assert parent.stdin is not None
         assert parent.stdout is not None
         parent.stdin.write(json.dumps([module, *words]) + "\n")
         parent.stdin.flush()
-        return int(parent.stdout.readline())
+        return int(parent.stdout.readline() or -signal.SIGKILL)
 
     def close(self) -> None:
         """End the one they are forked from."""
