@@ -8,7 +8,7 @@ import click
 from receiver import config
 from receiver.cli.output import echo_json, json_option, pluralize
 from receiver.cli.streams import echo
-from receiver.client.schemas import rfc3339_or_none
+from receiver.client.views import rfc3339_or_none
 from receiver.core.errors import DatabaseLocked, SettingsError
 from receiver.service.wiring import wall_clock
 from receiver.upkeep import backup

@@ -13,7 +13,7 @@ import pytest
 from kit.commands import TASK as REF
 from kit.commands import Answers, serving, task, told
 from kit.live_service import free_port
-from receiver.client import client as client_module
+from receiver.client import connection
 from receiver.client.client import Client
 from receiver.client.schemas import NewTask, TaskPage
 from receiver.core.errors import ApiError
@@ -333,7 +333,7 @@ def test_nothing_packed_is_asked_for_or_unpacked() -> None:
 
 
 def test_an_answer_without_an_end_is_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "ANSWER_MOST", 1 << 20)
+    monkeypatch.setattr(connection, "ANSWER_MOST", 1 << 20)
     with (
         speaking(HEAD, b" " * 65_536) as server,
         Client(server, TOKEN) as client,

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from kit.fakes import NOW, Clock, FakeSender
 from kit.web import Served, command, completed, near, served
-from receiver.client.schemas import rfc3339
+from receiver.client.views import rfc3339
 from receiver.core.types import AttemptResult, ImageCopy
 
 pytestmark = pytest.mark.anyio

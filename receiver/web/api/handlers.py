@@ -4,20 +4,32 @@ Each turns a request into one call of `tasks.intake`, `tasks.ingest` or the stor
 what is accepted; refused here are only names, cursors and ids that cannot exist.
 """
 
-from typing import Annotated, Any
+from typing import Any
 
-from msgspec import Meta, Raw, Struct
+from msgspec import Raw
 
 from receiver.client import schemas
 from receiver.core.errors import RequestRefused, StaleUpdate, StoreUnavailable
-from receiver.core.types import NoticeState, Task, TaskState, Verdict
+from receiver.core.types import Task
 from receiver.service.wiring import ServiceParts
 from receiver.store.tables.callbacks import StoredCallback
 from receiver.tasks.intake import unknown_target
-from receiver.tokens import REF_PATTERN, is_ref
+from receiver.tokens import is_ref
 from receiver.web.api import openapi
 from receiver.web.api.operations import ApiRequest, Operation, decode_body
 from receiver.web.api.present import callback_view, notice_views, task_views, views_that_fit
+from receiver.web.api.requests import (
+    ROW_ID_DIGITS,
+    CallbackFilter,
+    NewCallbackUrl,
+    NewTaskList,
+    NoticeFilter,
+    RedriveRequest,
+    ReplayRequest,
+    TargetTestRequest,
+    TaskFilter,
+    TaskIdPatch,
+)
 from receiver.web.api.sample import TargetTester
 from receiver.web.api.stream import EventStreams
 from receiver.web.json_replies import as_refusal, problem_view
@@ -25,95 +37,6 @@ from receiver.web.responses import json_response
 
 REDRIVE_TURN = 200  # rows in one transaction
 REDRIVE_TURNS = 50
-_ROW_ID_MOST = 2**53 - 1  # the largest that every reader of JSON keeps exact; no database has as many rows
-_ROW_ID_DIGITS = 18  # what fits a column, whatever they are
-
-Limit = Annotated[int, Meta(ge=1, le=200, description="The most to return. A page of long views may be shorter.")]
-Text = Annotated[str, Meta(extra_json_schema={"pattern": schemas.WITHOUT_NUL})]
-_NEXT = "The `next` of the previous page."
-TaskCursor = Annotated[str, Meta(description=_NEXT, extra_json_schema={"pattern": f"^{REF_PATTERN}$"})]
-RowCursor = Annotated[str, Meta(description=_NEXT, extra_json_schema={"pattern": f"^[0-9]{{1,{_ROW_ID_DIGITS}}}$"})]
-KnownTarget = Annotated[schemas.TargetName, Meta(description="A former target that still has notices is known, too.")]
-_BATCH_ITEM = {
-    "anyOf": [
-        {"$ref": "#/components/schemas/NewTask"},
-        {"description": "Whatever else: refused by itself, as its `BatchItem` in the answer says."},
-    ]
-}
-# Read as a float, since 7.0 is an integer for JSON Schema, and for the tools that make requests from the document.
-Id = Annotated[float, Meta(ge=1, le=_ROW_ID_MOST, multiple_of=1, extra_json_schema={"type": "integer"})]
-
-
-class TaskFilter(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which tasks to list."""
-
-    state: TaskState | None = None
-    label: Text | None = None
-    model: Text | None = None
-    limit: Limit = 50
-    cursor: TaskCursor | None = None
-
-
-class CallbackFilter(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which callbacks to list."""
-
-    ref: Text | None = None
-    verdict: Verdict | None = None
-    limit: Limit = 50
-    cursor: RowCursor | None = None
-
-
-class NoticeFilter(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which notices to list."""
-
-    state: NoticeState | None = None
-    target: KnownTarget | None = None
-    ref: Text | None = None
-    limit: Limit = 50
-    cursor: RowCursor | None = None
-
-
-class NewTaskList(Struct, frozen=True, forbid_unknown_fields=True):
-    """Tasks to queue. Each is accepted or refused on its own."""
-
-    tasks: Annotated[
-        list[Annotated[Raw, Meta(extra_json_schema=_BATCH_ITEM)]],
-        Meta(min_length=1, max_length=100),
-    ]
-
-
-class NewCallbackUrl(Struct, frozen=True, forbid_unknown_fields=True):
-    """A callback URL for a submission made elsewhere."""
-
-    label: schemas.ShortText | None = None
-    model: schemas.ShortText | None = None
-    task_id: schemas.ProviderId | None = None
-
-
-class TaskIdPatch(Struct, frozen=True, forbid_unknown_fields=True):
-    """The provider's id of a task, set afterwards."""
-
-    task_id: schemas.ProviderId
-
-
-class ReplayRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """How to replay: with `accept`, the callback is believed although it could not be confirmed."""
-
-    accept: bool = False
-
-
-class RedriveRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which dead notices to put back to due (by default all), and the target to send them `to` instead."""
-
-    target: str | None = None
-    ids: Annotated[list[Id], Meta(min_length=1, max_length=200)] | None = None
-    to: schemas.TargetName | None = None
-
-
-class TargetTestRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which target to send a sample to."""
-
-    target: schemas.TargetName
 
 
 class ApiCalls:
@@ -307,7 +230,7 @@ def _cursor_row_id(cursor: str | None) -> int | None:
 
 def _parse_row_id(text: str) -> int | None:
     """The text as a row's id, or None if it cannot be one."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= _ROW_ID_DIGITS else None
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= ROW_ID_DIGITS else None
 
 
 def _bad_cursor() -> RequestRefused:

@@ -5,7 +5,8 @@ from typing import TypeVar
 
 import msgspec
 
-from receiver.client.schemas import AttemptView, CallbackView, NoticeView, TaskView, notice_view, rfc3339, task_view
+from receiver.client.schemas import AttemptView, CallbackView, NoticeView, TaskView
+from receiver.client.views import notice_view, rfc3339, task_view
 from receiver.core.types import Notice, Task
 from receiver.notify.dispatch import NoticeDispatcher
 from receiver.store import Attempt, Store

@@ -1,0 +1,152 @@
+"""One request of the client: how it is sent, when it is tried again, and which errors it may end in."""
+
+import contextlib
+import socket
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import msgspec
+
+from receiver.client.schemas import ProblemView
+from receiver.core.errors import ApiError
+
+if TYPE_CHECKING:  # importing it takes 100 ms, which `receiver --help` need not wait for
+    import httpx
+
+TIMEOUT_S = 30.0
+CONNECT_GAPS_S = (0.2, 0.6)  # before a request that could not connect is tried again
+ANSWER_MOST = 64 << 20  # bytes of an answer, except for pictures and the stream
+
+_FOREIGN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # not JSON, or nested too deeply
+
+_CHECK_SERVER = "check RECEIVER_SERVER"
+_T = TypeVar("_T")
+
+
+class ApiConnection:
+    """Connections to the service at `server` (without a trailing slash), with its token."""
+
+    def __init__(self, server: str, token: str | None, *, pause: Callable[[float], None] = time.sleep) -> None:
+        import httpx
+
+        self.server = server
+        self._has_token = bool(token)
+        self._pause = pause
+        # unpacked, a small answer could fill the memory
+        headers = {"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        self._http = httpx.Client(
+            base_url=f"{server}/api/v1/", headers=headers, timeout=TIMEOUT_S, trust_env=False, follow_redirects=False
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.server!r})"
+
+    def _call_api(
+        self,
+        method: str,
+        path: str,
+        type: type[_T],  # noqa: A002 - as msgspec calls it
+        *,
+        query: dict[str, Any] | None = None,
+        body: object = None,
+        headers: dict[str, str] | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> _T:
+        given = {name: value for name, value in (query or {}).items() if value is not None}
+        content = None if body is None else msgspec.json.encode(body)
+        kind = {} if body is None else {"Content-Type": "application/json"}
+        request = self._http.build_request(
+            method,
+            path,
+            params=given or None,
+            content=content,
+            headers={**kind, **(headers or {})},
+            timeout=timeout_s,
+        )
+        status, answered = self._send_with_retry(request)
+        if not 200 <= status < 300:
+            raise self._to_api_error(status, answered)
+        with self._translate_errors():
+            return msgspec.json.decode(answered, type=type)
+
+    def _send_with_retry(self, request: "httpx.Request") -> tuple[int, bytes]:
+        """The status and the body of the answer."""
+        for gap_s in CONNECT_GAPS_S:
+            with contextlib.suppress(_NotConnected):
+                return self._send_once(request)
+            self._pause(gap_s)
+        return self._send_once(request)
+
+    def _send_once(self, request: "httpx.Request") -> tuple[int, bytes]:
+        with self._translate_errors(), self._open_response(request) as answer:
+            return answer.status_code, self._read_body(answer)
+
+    def _read_body(self, answer: "httpx.Response") -> bytes:
+        """The whole body as it came, if it is not larger than `ANSWER_MOST`."""
+        body = bytearray()
+        for piece in answer.iter_raw():
+            body += piece
+            if len(body) > ANSWER_MOST:
+                problem = f"{self.server} sent more than {ANSWER_MOST >> 20} MiB, which does not look like a receiver"
+                raise ApiError(502, "too_much", problem, remedy=_CHECK_SERVER)
+        return bytes(body)
+
+    @contextlib.contextmanager
+    def _open_response(self, request: "httpx.Request") -> Iterator["httpx.Response"]:
+        """The answer, before its body is read."""
+        with contextlib.closing(self._http.send(request, stream=True)) as answer:
+            yield answer
+
+    @contextlib.contextmanager
+    def _translate_errors(self) -> Iterator[None]:
+        """Raise the errors of httpx and msgspec as ApiError."""
+        import httpx
+
+        try:
+            yield
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            if _is_unknown_host(error):
+                problem = f"cannot connect to {self.server}: its host name is not known"
+                raise _NotConnected(problem, remedy="check RECEIVER_SERVER, and this machine's network") from error
+            remedy = "start the service with `receiver serve`, or set RECEIVER_SERVER to where it runs"
+            raise _NotConnected(f"cannot connect to {self.server}", remedy=remedy) from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            problem = f"no answer from {self.server} ({type(error).__name__})"
+            raise ApiError(0, "no_answer", problem, remedy="look at its log, then try again") from error
+        except _FOREIGN as error:
+            raise self._not_a_receiver(200) from error
+
+    def _to_api_error(self, status: int, body: bytes) -> ApiError:
+        try:
+            problem = msgspec.json.decode(body, type=ProblemView).error
+        except _FOREIGN:
+            return self._not_a_receiver(status)
+        if status == 401:
+            message = f"{self.server} {'refuses this' if self._has_token else 'needs an'} API token"
+            return ApiError(401, problem.code, message, remedy="set RECEIVER_API_TOKEN to one of its API_TOKENS")
+        return ApiError(status, problem.code, problem.message, problem.field)
+
+    def _not_a_receiver(self, status: int) -> ApiError:
+        problem = f"{self.server} answers with HTTP {status}, but does not look like a receiver"
+        return ApiError(status or 502, "no_api", problem, remedy=_CHECK_SERVER)
+
+
+class _NotConnected(ApiError):
+    """No byte was sent, so that trying again is safe, whatever the request."""
+
+    def __init__(self, problem: str, *, remedy: str) -> None:
+        super().__init__(0, "unreachable", problem, remedy=remedy)
+
+
+def _is_unknown_host(error: BaseException | None) -> bool:
+    """Whether a host name that does not resolve is the root cause."""
+    while error is not None and not isinstance(error, socket.gaierror):
+        error = error.__cause__ or error.__context__
+    return error is not None

@@ -1,0 +1,99 @@
+"""What the calls of the API take: their queries and bodies, as types."""
+
+from typing import Annotated
+
+from msgspec import Meta, Raw, Struct
+
+from receiver.client import schemas
+from receiver.core.types import NoticeState, TaskState, Verdict
+from receiver.tokens import REF_PATTERN
+
+_ROW_ID_MOST = 2**53 - 1  # the largest that every reader of JSON keeps exact; no database has as many rows
+ROW_ID_DIGITS = 18  # what fits a column, whatever they are
+
+Limit = Annotated[int, Meta(ge=1, le=200, description="The most to return. A page of long views may be shorter.")]
+Text = Annotated[str, Meta(extra_json_schema={"pattern": schemas.WITHOUT_NUL})]
+_NEXT = "The `next` of the previous page."
+TaskCursor = Annotated[str, Meta(description=_NEXT, extra_json_schema={"pattern": f"^{REF_PATTERN}$"})]
+RowCursor = Annotated[str, Meta(description=_NEXT, extra_json_schema={"pattern": f"^[0-9]{{1,{ROW_ID_DIGITS}}}$"})]
+KnownTarget = Annotated[schemas.TargetName, Meta(description="A former target that still has notices is known, too.")]
+_BATCH_ITEM = {
+    "anyOf": [
+        {"$ref": "#/components/schemas/NewTask"},
+        {"description": "Whatever else: refused by itself, as its `BatchItem` in the answer says."},
+    ]
+}
+# Read as a float, since 7.0 is an integer for JSON Schema, and for the tools that make requests from the document.
+Id = Annotated[float, Meta(ge=1, le=_ROW_ID_MOST, multiple_of=1, extra_json_schema={"type": "integer"})]
+
+
+class TaskFilter(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which tasks to list."""
+
+    state: TaskState | None = None
+    label: Text | None = None
+    model: Text | None = None
+    limit: Limit = 50
+    cursor: TaskCursor | None = None
+
+
+class CallbackFilter(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which callbacks to list."""
+
+    ref: Text | None = None
+    verdict: Verdict | None = None
+    limit: Limit = 50
+    cursor: RowCursor | None = None
+
+
+class NoticeFilter(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which notices to list."""
+
+    state: NoticeState | None = None
+    target: KnownTarget | None = None
+    ref: Text | None = None
+    limit: Limit = 50
+    cursor: RowCursor | None = None
+
+
+class NewTaskList(Struct, frozen=True, forbid_unknown_fields=True):
+    """Tasks to queue. Each is accepted or refused on its own."""
+
+    tasks: Annotated[
+        list[Annotated[Raw, Meta(extra_json_schema=_BATCH_ITEM)]],
+        Meta(min_length=1, max_length=100),
+    ]
+
+
+class NewCallbackUrl(Struct, frozen=True, forbid_unknown_fields=True):
+    """A callback URL for a submission made elsewhere."""
+
+    label: schemas.ShortText | None = None
+    model: schemas.ShortText | None = None
+    task_id: schemas.ProviderId | None = None
+
+
+class TaskIdPatch(Struct, frozen=True, forbid_unknown_fields=True):
+    """The provider's id of a task, set afterwards."""
+
+    task_id: schemas.ProviderId
+
+
+class ReplayRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """How to replay: with `accept`, the callback is believed although it could not be confirmed."""
+
+    accept: bool = False
+
+
+class RedriveRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which dead notices to put back to due (by default all), and the target to send them `to` instead."""
+
+    target: str | None = None
+    ids: Annotated[list[Id], Meta(min_length=1, max_length=200)] | None = None
+    to: schemas.TargetName | None = None
+
+
+class TargetTestRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which target to send a sample to."""
+
+    target: schemas.TargetName
