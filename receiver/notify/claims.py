@@ -188,7 +188,7 @@ class SendClaims:
             await tx.sends.record_sent(send, now)
             return
         if result.due_at is not None:
-            ours = await tx.sends.record_retry(send, result.due_at, sent.error)
+            ours = await tx.sends.record_retry(send, result.due_at, sent.error, sent.delivered)
         else:
             ours = await tx.sends.bury_send(send, sent.error, tried=result.attempt is not None)
         if not ours:

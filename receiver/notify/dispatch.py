@@ -11,6 +11,8 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 
+from msgspec.structs import replace
+
 from receiver.core import pacing
 from receiver.core.clock_check import HOLD_MS, ClockWatch
 from receiver.core.pacing import NoticeWait
@@ -131,7 +133,7 @@ class NoticeDispatcher:
             if message.note is not None:
                 log.warning("%s", message.note, extra={"action": "notice.template", "ref": first.ref})
             started = self._clock()
-            sent = await self._sender.send(target, message)
+            sent = await self._sender.send(target, replace(message, delivered=send.delivered))
         except asyncio.CancelledError:  # stopping: it may have arrived, and is sent again
             await self.release_send(send)
             raise

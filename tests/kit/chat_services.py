@@ -29,6 +29,7 @@ class Request(Struct, frozen=True):
     path: str
     media_type: str
     body: bytes
+    headers: dict[str, str] = {}
 
     def json(self) -> Any:
         """The body, read as JSON."""
@@ -51,6 +52,7 @@ class Double:
 
     def __init__(self) -> None:
         self.answers: list[tuple[int, bytes]] = [(200, b"ok")]
+        self.headers: dict[str, str] = {}  # of every answer that is no success
         self.requests: list[Request] = []
         self.address = ""
 
@@ -67,14 +69,18 @@ def double() -> Iterator[Double]:
     class Turn(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            it.requests.append(Request(self.command, self.path, self.headers.get("Content-Type", ""), body))
+            it.requests.append(
+                Request(self.command, self.path, self.headers.get("Content-Type", ""), body, dict(self.headers))
+            )
             status, content = it.answers.pop(0) if len(it.answers) > 1 else it.answers[0]
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
+            for name, value in it.headers.items() if status >= 300 else ():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(content)
 
-        do_PUT = do_POST  # noqa: N815 - http.server's name
+        do_PUT = do_GET = do_POST  # noqa: N815 - http.server's name
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
             pass

@@ -13,25 +13,32 @@ from receiver.core.types import MessageStyle, Target
 
 
 class Mailbox:
-    """What an SMTP server was given; refuses the recipients in `refused` for good."""
+    """What an SMTP server was given; refuses the recipients in `refused` for good, and those in `busy` for now."""
 
     def __init__(self) -> None:
         self.mails: list[EmailMessage] = []
+        self.raw: list[bytes] = []
         self.refused: set[str] = set()
+        self.busy: set[str] = set()
+        self.recipients: list[list[str]] = []  # of each mail, as its envelope has them
 
     async def handle_RCPT(  # noqa: N802  # aiosmtpd calls it so
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         if address in self.refused:
             return "550 5.1.1 no such user"
+        if address in self.busy:
+            return "450 4.2.0 come later"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         assert isinstance(envelope.content, bytes)
+        self.raw.append(envelope.content)
         mail = email.message_from_bytes(envelope.content, policy=email.policy.default)
         assert isinstance(mail, EmailMessage)
         self.mails.append(mail)
+        self.recipients.append(sorted(envelope.rcpt_tos))
         return "250 OK"
 
 

@@ -1,7 +1,6 @@
 """A target whose answer never ends, where no library bounds it: it fills no memory, and keeps no thread for ever."""
 
 import asyncio
-import logging
 import smtplib
 import socket
 import threading
@@ -10,10 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
-from msgspec.structs import replace
 
 from kit.live_service import PATIENCE_S
-from kit.smtp_server import mailbox
 from receiver.core.types import MessageStyle, Target
 from receiver.notify.messages.message import BodyFormat, Message, MessageKind
 from receiver.notify.senders import bounded_io
@@ -183,18 +180,3 @@ def test_letting_go_of_a_connection_leaves_it_to_those_that_have_it() -> None:
         connections.cut_all()
         theirs.sendall(b"x")
         assert ours.recv(1) == b"x"
-
-
-async def test_several_recipients_in_one_url_are_warned_about_once(caplog: pytest.LogCaptureFixture) -> None:
-    """If one of them fails, the others get the message again with every try, and we cannot prevent that."""
-    caplog.set_level(logging.WARNING, logger="receiver")
-    sender = AppriseSender(timeout_s=60)
-    async with mailbox() as (_, one):
-        two = replace(one, name="two", url=one.url.replace("to=ann@example.com", "to=ann@example.com,eve@example.com"))
-        for target in (one, two, two):
-            assert (await sender.send(target, HELLO)).error is None
-
-    assert caplog.messages == [
-        "two has several recipients: if one of them fails, the others get the message again with every try; "
-        "give each recipient its own target"
-    ]

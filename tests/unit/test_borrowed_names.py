@@ -1,4 +1,4 @@
-"""Names of uvicorn and aiosqlite that are not public, and that we override or use: they are still as we expect.
+"""Names of uvicorn, aiosqlite and Apprise that are not public, and that we override or use: they are as we expect.
 
 Where uvicorn no longer calls one of these, nothing fails by itself: a stop, for one, would announce no last answer.
 """
@@ -6,11 +6,17 @@ Where uvicorn no longer calls one of these, nothing fails by itself: a stop, for
 import asyncio
 import inspect
 import re
+import smtplib
 import sqlite3
+from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
+import apprise
 import pytest
+import requests.auth
 import uvicorn
+from apprise.plugins import base
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -102,3 +108,53 @@ async def test_aiosqlite_runs_a_function_of_ours_in_its_thread() -> None:
     async with BatchingConnection(":memory:") as connection:
         assert await connection._execute(lambda *args: args, 1, "two") == (1, "two")  # type: ignore[no-untyped-call]
         assert isinstance(connection._conn, sqlite3.Connection)
+
+
+def test_a_plugin_of_apprise_asks_a_set_of_ours_what_was_delivered() -> None:
+    asked: list[object] = []
+
+    class Ours:
+        def __contains__(self, slot: object) -> bool:
+            asked.append(slot)
+            return True
+
+        add = asked.append
+
+    assert isinstance(base._delivery_tracker, ContextVar)
+    token = base._delivery_tracker.set(Ours())  # type: ignore[arg-type]
+    try:
+        plugin: Any = base.NotifyBase()  # type: ignore[no-untyped-call]
+        assert plugin.is_delivered("ann")
+        plugin.mark_delivered(("file", 1), per_message=True)
+    finally:
+        base._delivery_tracker.reset(token)
+    assert asked == [(0, (str, "'ann'")), (None, (tuple, "('file', 1)"))]
+    assert type(base._PIECE_DELIVERED) is object
+    assert {"_delivery_tracker", "_PIECE_DELIVERED"} <= set(base.NotifyBase._timed_send.__code__.co_names) | set(
+        base.NotifyBase.is_delivered.__code__.co_names
+    )
+
+
+def test_apprise_sleeps_only_where_we_override_it() -> None:
+    """In `throttle`; and where a plugin waits for this machine's hardware or for a broker's socket."""
+    assert parameters(base.NotifyBase.throttle) == ["last_io", "wait"]
+    home = Path(apprise.__file__).parent
+    sleeping = {
+        str(path.relative_to(home))
+        for path in home.rglob("*.py")
+        if re.search(r"^\s+(?:time\.)?sleep\(", path.read_text(), re.MULTILINE)
+    }
+    assert sleeping - {"cli.py"} == {
+        "dispatch.py",
+        "url.py",
+        "plugins/blink1.py",
+        "plugins/mqtt.py",
+        "plugins/windows.py",
+    }
+
+
+def test_smtplib_and_requests_log_in_by_what_we_override() -> None:
+    assert parameters(smtplib.SMTP.auth)[:2] == ["mechanism", "authobject"]
+    assert parameters(smtplib.SMTP.login)[:2] == ["user", "password"]
+    assert parameters(smtplib.SMTP.sendmail)[:3] == ["from_addr", "to_addrs", "msg"]
+    assert "_basic_auth_str" in requests.auth.HTTPBasicAuth.__call__.__code__.co_names

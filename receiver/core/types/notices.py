@@ -81,6 +81,7 @@ class Send(Struct, frozen=True, kw_only=True, gc=False):
     claims: int  # without a recorded result; after some, only those whose sending had begun
     tries: int  # recorded failures
     notices: tuple[Notice, ...]
+    delivered: tuple[str, ...] = ()  # parts of its message that were delivered by then: recipients, pieces, files
 
 
 class AttemptResult(Struct, frozen=True, gc=False):
@@ -91,6 +92,7 @@ class AttemptResult(Struct, frozen=True, gc=False):
     retry_after_ms: int | None = None
     duration_ms: int = 0
     put_off: bool = False  # it could not begin, through no fault of the target's: this uses up no try
+    delivered: tuple[str, ...] = ()  # of a failed message, what need not be delivered again; opaque
 
 
 class MessageStyle(StrEnum):

@@ -15,6 +15,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from receiver.notify.senders.connections import register_connection
+from receiver.notify.senders.pauses import PAUSE
 
 ANSWER_MOST = 256 * 1024  # bytes after decompression; no service says more about one message
 ANSWER_MOST_S = 20.0  # to read it
@@ -78,6 +79,8 @@ class BoundedAdapter(HTTPAdapter):
         """As in requests, but the body is already read."""
         until = time.monotonic() + ANSWER_MOST_S
         response = super().send(*args, **{**named, "stream": True})
+        if (pause := PAUSE.get()) is not None:
+            pause.hear_answer(response.status_code, response.headers)
         body = bytearray()
         try:
             while len(body) < ANSWER_MOST and time.monotonic() < until:

@@ -4,6 +4,7 @@ Pure. Texts are all that Apprise gives: its warnings, and its DEBUG lines about 
 text shows a part of the target's URL. If the text does not say otherwise, a failure counts as temporary.
 """
 
+import math
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
@@ -16,7 +17,7 @@ from receiver.core.sanitize import one_line
 from receiver.core.types import AttemptResult
 
 ERROR_MOST = 500  # characters of an error text
-PAUSE_MS = 30_000  # after a 429 whose body does not say how long; Apprise hides the header
+PAUSE_MS = 30_000  # after a 429 that does not say how long
 PAUSE_MOST_MS = 3_600_000
 ANSWERS = ("Response Details:", "Socket Exception")  # how Apprise's DEBUG lines about the answer begin
 POSTED = (
@@ -132,15 +133,18 @@ def pair_answers(entries: Iterable[tuple[bool, str]]) -> list[FailureLine]:
     return found if ahead is None else [*found, ahead]
 
 
-def build_failure(lines: list[FailureLine], url: str) -> AttemptResult:
-    """The result of a failed send. It is permanent only if every line says so: a URL may name several recipients."""
+def build_failure(lines: list[FailureLine], url: str, asked_s: float | None = None) -> AttemptResult:
+    """The result of a failed send. It is permanent only if every line says so: a URL may name several recipients.
+
+    `asked_s` is how long an answer's headers asked us to wait.
+    """
     reasons = [line for line in lines if line.answer or not re.fullmatch(_SUMMARY, line.text)]
     whole = ". ".join(filter(None, (line.full_text for line in lines)))
     error = _redact_url(whole, url) or "Apprise reports a failure without a reason"
     return AttemptResult(
         error=error,
         permanent=bool(reasons) and all(_is_final(line) for line in reasons) and not blames_picture(error),
-        retry_after_ms=_find_pause(lines),
+        retry_after_ms=_find_pause(lines, asked_s),
     )
 
 
@@ -175,8 +179,18 @@ def _is_final(line: FailureLine) -> bool:
     return status is not None and status[1] in _FINAL_STATUS
 
 
-def _find_pause(lines: list[FailureLine]) -> int | None:
-    pauses = [line.pause_ms or PAUSE_MS for line in lines if line.pause_ms or _is_busy(line.text)]
+def build_pause(service: str, asked_s: float) -> AttemptResult:
+    """The result of a send that ended because the service asked us to wait for too long."""
+    seconds = math.ceil(min(asked_s, PAUSE_MOST_MS / 1000))
+    return AttemptResult(error=f"{service} asks us to wait {seconds} s, error=429", retry_after_ms=seconds * 1000)
+
+
+def _find_pause(lines: list[FailureLine], asked_s: float | None) -> int | None:
+    pauses = [line.pause_ms for line in lines if line.pause_ms]
+    if asked_s is not None:
+        pauses.append(max(1000, int(min(asked_s, PAUSE_MOST_MS) * 1000)))
+    if not pauses and any(_is_busy(line.text) for line in lines):
+        pauses.append(PAUSE_MS)
     return min(max(pauses), PAUSE_MOST_MS) if pauses else None
 
 

@@ -19,6 +19,8 @@ from receiver.core.types import AttemptResult, MessageStyle, Target
 from receiver.notify.messages.markdown import to_markdown
 from receiver.notify.messages.message import BodyFormat, Message
 from receiver.notify.senders import failure_text
+from receiver.notify.senders.delivered import DELIVERED, DeliveredParts
+from receiver.notify.senders.pauses import PAUSE, RequestedPause
 
 if TYPE_CHECKING:
     from apprise import Apprise
@@ -52,11 +54,24 @@ def open_target(url: str) -> "Apprise":
     from apprise.common import OverflowMode
 
     from receiver.notify.senders.bounded_io import install_bounds  # imports requests, as Apprise does
+    from receiver.notify.senders.sessions import install_sessions
 
     _silence_loggers()
     install_bounds()
+    install_sessions()
     # Without a timeout of its own, Apprise works in the calling thread; with one, in a pool of six for all targets.
-    asset = AppriseAsset(app_id="receiver", http_redirects=False, storage_mode="memory", service_timeout=0)
+    # Without these masks, no plugin has a logo, which readers would fetch from another's site.
+    asset = AppriseAsset(
+        app_id="receiver",
+        app_desc="receiver",
+        app_url="",
+        image_url_mask="",
+        image_url_logo="",
+        image_path_mask="",
+        http_redirects=False,
+        storage_mode="memory",
+        service_timeout=0,
+    )
     opened = Apprise(asset=asset)
     # A URL of a service that Apprise does not know is refused here, for example file://.
     if not opened.add(url):
@@ -76,15 +91,37 @@ def open_target(url: str) -> "Apprise":
     service.optional = False  # optional=yes reports a failure as success
     if service.overflow_mode is OverflowMode.UPSTREAM:
         service.overflow_mode = OverflowMode.SPLIT  # by default, the service would refuse a message that is too long
+    _override_plugin(service)
     return opened
 
 
-def carry_message(opened: "Apprise", target: Target, message: Message) -> AttemptResult:
-    """Sends `message`, once.
+def _override_plugin(service: Any) -> None:
+    """Hands out what a plugin keeps to itself: how long it would sleep, and which piece of a message comes next."""
+    throttle, send_piece = service.throttle, service._timed_send
+
+    def throttle_briefly(last_io: datetime | None = None, wait: float | None = None) -> None:
+        pause = PAUSE.get()
+        throttle(last_io=last_io, wait=wait if pause is None else pause.allow_wait(wait))
+
+    def send_known_piece(**named: Any) -> bool:
+        if (parts := DELIVERED.get()) is not None:
+            parts.begin_piece(repr((named["title"], named["body"])) if named["total"] > 1 else "")
+        sent: bool = send_piece(**named)
+        return sent
+
+    service.throttle, service._timed_send = throttle_briefly, send_known_piece
+
+
+def carry_message(opened: "Apprise", target: Target, message: Message, parts: DeliveredParts) -> AttemptResult:
+    """Sends `message`, once, without those of its `parts` that were delivered before; it adds to them.
 
     If the service refuses blocks that show no picture, the plain body is sent instead, at once: nothing was posted, and
     the blocks would be refused again.
     """
+    from apprise.plugins.base import _delivery_tracker
+
+    _delivery_tracker.set(parts)  # type: ignore[arg-type]  # plugins ask it for what is `in` it, and `add`
+    DELIVERED.set(parts)
     service: Any = opened[0]
     blocks = _usable_blocks(service, target, message)
     sent = _notify_service(opened, target, message, blocks)
@@ -124,6 +161,8 @@ def _notify_service(opened: "Apprise", target: Target, message: Message, blocks:
         form, body = BodyFormat.MARKDOWN, to_markdown(body)
         title = to_markdown(title) if service.title_maxlen <= 0 else title  # then it becomes part of the body
     body = _fit_body(service, body)
+    pause = RequestedPause()
+    PAUSE.set(pause)
     with _blocks_as_template(service, blocks) if blocks else contextlib.nullcontext():
         result = opened.notify(
             body=body,
@@ -135,12 +174,14 @@ def _notify_service(opened: "Apprise", target: Target, message: Message, blocks:
         )
     if result:
         return AttemptResult()
+    if pause.gave_up and pause.seconds is not None:
+        return failure_text.build_pause(str(service.service_name), pause.seconds)
     entries = list(result.logs())
     posted = any(entry.message.startswith(failure_text.POSTED) for entry in entries)
     lines = failure_text.pair_answers(
         (entry.level == "DEBUG", entry.message) for entry in entries if entry.level != "INFO"
     )
-    sent = failure_text.build_failure(lines, target.url)
+    sent = failure_text.build_failure(lines, target.url, pause.seconds)
     if posted and failure_text.blames_only_files(lines):  # a second message with the same text would be worse
         log.warning("%s: the text was sent, but not its picture: %s", target.name, sent.error, extra=_PLAINER)
         return AttemptResult()
@@ -186,7 +227,8 @@ def _open_attachment(target: Target, message: Message) -> "AttachBase | None":
         why = f"it has {size} bytes, at most {ATTACHED_MOST} are sent" if size else "its file is missing or empty"
         log.warning("%s: sent without its picture: %s", target.name, why, extra=_PLAINER)
         return None
-    return AttachFile(str(path), name=_SHEET_NAME, mimetype="image/jpeg")  # type: ignore[no-untyped-call]
+    # With `cache`, it is not reopened, and so closed, in the middle of an upload once the file is ten minutes old.
+    return AttachFile(str(path), name=_SHEET_NAME, mimetype="image/jpeg", cache=True)  # type: ignore[no-untyped-call]
 
 
 @contextlib.contextmanager
@@ -199,7 +241,7 @@ def _blocks_as_template(service: Any, blocks: str) -> Iterator[None]:
         file.write(blocks)
         file.flush()
         plain = getattr(service, "use_blocks", None)
-        service.template.add(AttachFile(f"/proc/self/fd/{file.fileno()}"))  # type: ignore[no-untyped-call]
+        service.template.add(AttachFile(f"/proc/self/fd/{file.fileno()}", cache=True))  # type: ignore[no-untyped-call]
         service.use_blocks = True
         try:
             yield

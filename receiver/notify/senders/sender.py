@@ -7,7 +7,6 @@ trying again, and having one send at a time for each target, to `dispatch`.
 
 import asyncio
 import contextvars
-import logging
 import threading
 import time
 from collections import Counter
@@ -20,6 +19,7 @@ from receiver.core.errors import ReceiverError
 from receiver.core.types import AttemptResult, Target
 from receiver.notify.messages.message import Message
 from receiver.notify.senders.connections import CURRENT, SendConnections
+from receiver.notify.senders.delivered import DeliveredParts
 
 if TYPE_CHECKING:
     from apprise import Apprise
@@ -28,12 +28,6 @@ if TYPE_CHECKING:
 _ABANDONED_EACH = 2  # threads of one target, so that it does not use up all
 _CUT_AFTER_S = 15.0  # after its timeout, so that what is under way may still arrive
 _IDLE_MOST = 256  # targets whose Apprise object is kept
-_SEVERAL = (
-    "%s has several recipients: if one of them fails, the others get the message again with every try; "
-    "give each recipient its own target"
-)
-
-log = logging.getLogger(__name__)
 
 
 class MessageSender(Protocol):
@@ -65,7 +59,6 @@ class AppriseSender:
         # Kept for the throttle in each plugin's object, which avoids 429s. A thread takes its target's object out while
         # it works with it: plugins are not thread-safe, and the thread may be abandoned.
         self._idle_plugins: dict[str, Apprise] = {}
-        self._warned: set[str] = set()  # URLs of targets with several recipients
 
     @property
     def abandoned_count(self) -> int:
@@ -77,23 +70,26 @@ class AppriseSender:
 
         `error` is what Apprise and the service said, redacted, at most `ERROR_MOST` characters. `permanent` is a guess
         from that text, and False in doubt: an unknown token, webhook or channel, a refused mail recipient, a URL that
-        cannot work. `retry_after_ms` is what Discord or Telegram asks for, and 30 s after any other 429, since Apprise
-        hides the header. `put_off`: it was not tried, and the fault is ours. Raises only CancelledError.
+        cannot work. `retry_after_ms` is how long the service asks us to wait, and 30 s after a 429 that does not say.
+        `delivered` is what of a failed message was delivered, in this try and before (`message.delivered`). `put_off`:
+        it was not tried, and the fault is ours. Raises only CancelledError.
         """
         if self._closed:
             return AttemptResult(error="not sent: the service is stopping", put_off=True)
         started = time.monotonic()
         begun = False
+        parts = DeliveredParts(target.url, message.delivered)
         try:
             async with asyncio.timeout(self._timeout_s), self._thread_slots:
                 begun = True
-                sent = self._refuse_if_hanging(target) or await self._send_in_thread(target, message)
+                sent = self._refuse_if_hanging(target) or await self._send_in_thread(target, message, parts)
         except TimeoutError:
             if begun:
                 sent = AttemptResult(error=f"not finished within {self._timeout_s:g} s; it may have arrived anyway")
             else:
                 sent = AttemptResult(error=f"not sent: all threads were busy for {self._timeout_s:g} s", put_off=True)
-        return replace(sent, duration_ms=int((time.monotonic() - started) * 1000))
+        took = int((time.monotonic() - started) * 1000)
+        return replace(sent, duration_ms=took, delivered=parts.hashes if sent.error else ())
 
     async def close(self) -> None:
         """Refuses sends from now on. One under way ends by itself, or when its caller is cancelled."""
@@ -110,7 +106,7 @@ class AppriseSender:
             )
         return None
 
-    async def _send_in_thread(self, target: Target, message: Message) -> AttemptResult:
+    async def _send_in_thread(self, target: Target, message: Message, parts: DeliveredParts) -> AttemptResult:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[AttemptResult] = loop.create_future()
         connections = SendConnections()
@@ -124,7 +120,7 @@ class AppriseSender:
         def run_in_thread() -> None:
             CURRENT.set(connections)
             try:
-                sent = self._carry_message(target, message)
+                sent = self._carry_message(target, message, parts)
             except BaseException as error:  # a plugin may even raise SystemExit, and the future must end
                 sent = AttemptResult(error=f"Apprise failed with {type(error).__name__}")
             finally:
@@ -147,7 +143,7 @@ class AppriseSender:
                 loop.call_later(_CUT_AFTER_S, connections.cut_all)
             raise
 
-    def _carry_message(self, target: Target, message: Message) -> AttemptResult:
+    def _carry_message(self, target: Target, message: Message, parts: DeliveredParts) -> AttemptResult:
         """Runs in the send's thread."""
         from receiver.notify.senders import plugin  # with the first send
 
@@ -155,10 +151,7 @@ class AppriseSender:
             opened = self._idle_plugins.pop(target.url, None) or plugin.open_target(target.url)
         except plugin.UnusableUrl as error:
             return AttemptResult(error=str(error), permanent=True)
-        if len(opened[0]) > 1 and target.url not in self._warned:
-            self._warned.add(target.url)
-            log.warning(_SEVERAL, target.name, extra={"action": "target.several"})
-        sent = plugin.carry_message(opened, target, message)
+        sent = plugin.carry_message(opened, target, message, parts)
         if len(self._idle_plugins) < _IDLE_MOST:
             self._idle_plugins[target.url] = opened
         return sent

@@ -82,14 +82,22 @@ class SendTable:
         claims = f"CASE WHEN claims <= {SUSPECT_AFTER} THEN claims + 1 ELSE claims END"
         rows = await self._db.fetch_rows(
             f"UPDATE sends SET state = 'sending', claim = claim + 1, claims = {claims}, owner = ?, lease_until = ?"
-            f" WHERE id IN ({placeholders(len(ids))}) RETURNING id, target, claim, claims, tries",
+            f" WHERE id IN ({placeholders(len(ids))}) RETURNING id, target, claim, claims, tries, delivered",
             (owner, lease_until, *ids),
         )
         self._db.defer("UPDATE notices SET state = 'sending' WHERE send_id = ?", [(send_id,) for send_id in ids])
         return await self._with_notices(
             [
-                Send(id=send_id, target=target, claim=claim, claims=claims, tries=tries, notices=())
-                for send_id, target, claim, claims, tries in rows
+                Send(
+                    id=send_id,
+                    target=target,
+                    claim=claim,
+                    claims=claims,
+                    tries=tries,
+                    notices=(),
+                    delivered=tuple((delivered or "").split()),
+                )
+                for send_id, target, claim, claims, tries, delivered in rows
             ]
         )
 
@@ -258,9 +266,11 @@ class SendTable:
             "UPDATE targets SET failures = 0, rest_until = NULL WHERE name = ? AND failures > 0", [(send.target,)]
         )
 
-    async def record_retry(self, send: Send, due_at: int, error: str) -> bool:
-        """Record a failure, to be retried at `due_at`; False if the claim was no longer ours."""
-        if not await self._update_if_ours(send, "state = 'due', tries = tries + 1, claims = 0, due_at = ?", due_at):
+    async def record_retry(self, send: Send, due_at: int, error: str, delivered: Iterable[str] = ()) -> bool:
+        """Record a failure, to be retried at `due_at` without what was `delivered` of it; False if the claim was no
+        longer ours."""
+        change = "state = 'due', tries = tries + 1, claims = 0, due_at = ?, delivered = ?"
+        if not await self._update_if_ours(send, change, due_at, " ".join(delivered) or None):
             return False
         self._update_notices(send, NoticeState.DUE, error=error, due_at=due_at)
         return True
