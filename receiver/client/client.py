@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from receiver.client.connection import TIMEOUT_S, ApiConnection
 from receiver.client.schemas import (
+    AgainRequest,
     BatchItem,
     CallbackPage,
     CallbackUrlView,
@@ -60,17 +61,23 @@ class Client(ApiConnection):
         tasks = [replace(each, idempotency_key=each.idempotency_key or new_idempotency_key()) for each in asked]
         return self._call_api("POST", "tasks/batch", list[BatchItem], body={"tasks": tasks})
 
+    def submit_again(self, ref: str, asked: AgainRequest, key: str | None = None) -> TaskView:
+        """Queue another task like this one, with what is `asked` changed."""
+        headers = {"Idempotency-Key": key or new_idempotency_key()}
+        return self._call_api("POST", _join_path("tasks", ref, "again"), TaskView, body=asked, headers=headers)
+
     def list_tasks(
         self,
         *,
         state: str | None = None,
         label: str | None = None,
         model: str | None = None,
+        handle: str | None = None,
         limit: int | None = None,
         cursor: str | None = None,
     ) -> TaskPage:
-        """A page of tasks, newest first."""
-        query = {"state": state, "label": label, "model": model, "limit": limit, "cursor": cursor}
+        """A page of tasks, newest first. `handle` is a label, or the beginning or end of a ref."""
+        query = {"state": state, "label": label, "model": model, "handle": handle, "limit": limit, "cursor": cursor}
         return self._call_api("GET", "tasks", TaskPage, query=query)
 
     def get_task(self, ref: str) -> TaskView:
@@ -116,6 +123,10 @@ class Client(ApiConnection):
         body = {"label": label, "model": model, "task_id": task_id}
         given = {name: value for name, value in body.items() if value is not None}
         return self._call_api("POST", "callback-urls", CallbackUrlView, body=given)
+
+    def discard_url(self, ref: str) -> TaskView:
+        """Give up a minted callback URL that was not used."""
+        return self._call_api("POST", _join_path("callback-urls", ref, "discard"), TaskView)
 
     # -- callbacks and notices --
 

@@ -62,6 +62,16 @@ class NewTask(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     idempotency_key: Key | None = None
 
 
+class AgainRequest(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What is different when a task is submitted once more: its prompt, other parameters (null leaves one out), its
+    label. What is not given is as before."""
+
+    prompt: Annotated[str, _says(minLength=1, pattern=WITHOUT_NUL)] | None = None
+    params: dict[str, Any] = {}
+    label: ShortText | None = None
+    allow_permutations: bool = False
+
+
 class ErrorView(Struct, frozen=True):
     """Why a task failed: the provider's code as text, its message, and the error as it came."""
 

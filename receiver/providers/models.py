@@ -71,6 +71,12 @@ def prompt_of(model: str, params: Mapping[str, object]) -> str | None:
     return next((text for text in texts if isinstance(text, str)), None)
 
 
+def prompt_param(model: str) -> str | None:
+    """The parameter in which the model takes a prompt, if it takes one."""
+    fields = MODELS[model].fields if model in MODELS else ()
+    return next((field.name for field in fields if isinstance(field, TextParam) and field.prompt), None)
+
+
 def param_hints(model: str, params: Mapping[str, object]) -> tuple[str, ...]:
     """What is allowed but probably a mistake, a sentence each, such as a task id given as `jobId`."""
     texts = (field for field in find_model(model).fields if isinstance(field, TextParam))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 from msgspec.structs import replace
 
-from receiver.client.schemas import KEY_MOST, LABEL_MOST, NewTask
+from receiver.client.schemas import KEY_MOST, LABEL_MOST, AgainRequest, NewTask
 from receiver.core.errors import ReceiverError, RequestRefused
 from receiver.core.hints import allow_id, drop_candidate, next_id
 from receiver.core.submissions import without_refusal
@@ -18,6 +18,7 @@ from receiver.core.types import Clock, HoldReason, OutcomeSource, Policy, Task, 
 from receiver.providers import models
 from receiver.providers.registry import DEFAULT_PROVIDER
 from receiver.store import Store, Topic, Tx
+from receiver.tasks.again import repeat_request
 from receiver.telemetry.metrics import Metrics
 from receiver.tokens import Ring, new_ref
 
@@ -195,6 +196,40 @@ class TaskIntake:
             await tx.tasks.update([(task, queued)])
         return queued
 
+    async def submit_again(self, ref: str, asked: AgainRequest, key: str | None) -> tuple[Task, bool]:
+        """Queue another task like this one, with what is `asked` changed, as `create_task`. Raises RequestRefused."""
+        found = await self._store.tasks.get([ref])
+        if ref not in found:
+            raise _unknown_task(ref)
+        targets = [target.name for target in self._policy.targets]
+        return await self.create_task(repeat_request(found[ref], asked, targets), key)
+
+    async def discard_url(self, ref: str) -> Task:
+        """Give up a minted callback URL that was not used. Raises RequestRefused if it may have been."""
+        async with self._store.write() as tx:
+            task = await _get_task(tx, ref)
+            if task.origin is not TaskOrigin.MINTED:
+                remedy = f"`receiver tasks cancel {ref}` withdraws a queued one"
+                raise RequestRefused(409, "not_minted", "the task was submitted from here", remedy=remedy)
+            if task.state is TaskState.CANCELLED and task.settled_by is OutcomeSource.PERSON:
+                return task
+            if task.state is not TaskState.WAITING:
+                raise RequestRefused(409, "settled", f"the task is already {task.state}")
+            if task.called_at is not None or task.task_id is not None:
+                known = "was called" if task.called_at is not None else f"belongs to the provider's task {task.task_id}"
+                problem = f"the URL {known}, so it is in use, and what it stands for may be paid for"
+                raise RequestRefused(409, "in_use", problem, remedy=f"see `receiver tasks show {ref}`")
+            discarded = replace(
+                task,
+                state=TaskState.CANCELLED,
+                poll_at=None,
+                settled_at=self._clock(),
+                settled_by=OutcomeSource.PERSON,
+            )
+            await tx.tasks.update([(task, discarded)])
+        self._metrics.count_settled([discarded])
+        return discarded
+
     def _build_task(self, asked: NewTask) -> Task:
         for name in _NOT_YET:
             if getattr(asked, name) is not None:
@@ -274,8 +309,12 @@ def _key_reused(problem: str) -> RequestRefused:
 async def _get_task(tx: Tx, ref: str) -> Task:
     found: Mapping[str, Task] = await tx.tasks.get([ref])
     if ref not in found:
-        raise RequestRefused(404, "not_found", f"there is no task {ref[:80]}")
+        raise _unknown_task(ref)
     return found[ref]
+
+
+def _unknown_task(ref: str) -> RequestRefused:
+    return RequestRefused(404, "not_found", f"there is no task {ref[:80]}")
 
 
 def _check_label(label: str | None) -> None:

@@ -47,6 +47,9 @@ SCAN = re.compile(rf"\bSCAN ({'|'.join(LARGE)}|first)\b")
 
 ALLOWED = {
     "tasks.page": r"SCAN tasks USING INDEX sqlite_autoindex_tasks_1$",  # without a filter: the newest, up to LIMIT
+    # an end, among the newest
+    "tasks.find_refs": r"SCAN (tasks USING COVERING INDEX sqlite_autoindex_tasks_1|newest)$",
+    "tasks.newest_labels": r"SCAN tasks USING INDEX sqlite_autoindex_tasks_1$",  # up to LIMIT
     "callbacks.page": r"SCAN callbacks$",  # likewise: by rowid, backwards, up to LIMIT
     "notices.page": r"SCAN notices$",  # likewise
     "sends.void_leases": r"SCAN sends USING (COVERING )?INDEX sends_sending$",  # once a start; only what is under way
@@ -167,6 +170,8 @@ TOUR = [
         for state in TaskState
         for call in with_each("tasks", "page", state=state.value, label="l", model=MODEL, before=WAITING.ref)
     ],
+    Call("tasks", "find_refs", ("hero", "0199ab"), {"limit": 5, "looked": 100}),
+    *[Call("tasks", "newest_labels", (before, 100)) for before in (None, WAITING.ref)],
     Call("tasks", "add_images", ([(it.ref, image) for it in MANY for image in PICTURES],)),
     Call("tasks", "images_by_ref", (REFS,)),
     Call("tasks", "refused"),

@@ -79,6 +79,31 @@ class TaskTable:
         sql = f"SELECT {COLUMNS} FROM tasks {where} ORDER BY ref DESC LIMIT ?"
         return [task_rows.task_from_row(row) for row in await self._db.fetch_rows(sql, (*params, limit))]
 
+    async def find_refs(self, label: str, part: str | None, *, limit: int, looked: int) -> list[str]:
+        """Up to `limit` refs each of the tasks with this label, of those that begin with `part` and of those among the
+        newest `looked` that end with it; the newest first."""
+        found = await self._db.fetch_rows(
+            "SELECT ref FROM tasks WHERE label = ? ORDER BY ref DESC LIMIT ?", (label, limit)
+        )
+        if part is not None:
+            found += await self._db.fetch_rows(
+                "SELECT ref FROM tasks WHERE ref >= ? AND ref < ? ORDER BY ref DESC LIMIT ?",
+                (part, f"{part}g", limit),  # g comes after every character of a ref
+            )
+            found += await self._db.fetch_rows(
+                "SELECT ref FROM (SELECT ref FROM tasks ORDER BY ref DESC LIMIT ?) AS newest"
+                " WHERE substr(ref, ?) = ? LIMIT ?",
+                (looked, 37 - len(part), part, limit),
+            )
+        return sorted({ref for (ref,) in found}, reverse=True)
+
+    async def newest_labels(self, before: str | None, limit: int) -> list[tuple[str, str | None]]:
+        """The refs and labels of up to `limit` tasks, newest first, before the ref `before`."""
+        where, params = where_clause("tasks", (), before=("ref", before))
+        return await self._db.fetch_rows(
+            f"SELECT ref, label FROM tasks {where} ORDER BY ref DESC LIMIT ?", (*params, limit)
+        )
+
     # -- images --
 
     async def images_by_ref(self, refs: Sequence[str]) -> dict[str, tuple[Image, ...]]:

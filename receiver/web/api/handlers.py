@@ -32,6 +32,7 @@ from receiver.web.api.requests import (
 )
 from receiver.web.api.sample import TargetTester
 from receiver.web.api.stream import EventStreams
+from receiver.web.api.task_search import find_tasks
 from receiver.web.json_replies import as_refusal, problem_view
 from receiver.web.responses import json_response
 
@@ -73,11 +74,9 @@ class ApiCalls:
         query: TaskFilter = asked.query
         if query.cursor is not None and not is_ref(query.cursor):
             raise _bad_cursor()
-        tasks = await self._store.tasks.page(
-            state=query.state, label=query.label, model=query.model, before=query.cursor, limit=query.limit + 1
-        )
-        views = await views_that_fit(tasks[: query.limit], lambda some: task_views(self._store, some))
-        return schemas.TaskPage(views, views[-1].ref if len(tasks) > len(views) else None)
+        found = await find_tasks(self._store, query, query.limit + 1)
+        views = await views_that_fit(found.tasks[: query.limit], lambda some: task_views(self._store, some))
+        return schemas.TaskPage(views, views[-1].ref if len(found.tasks) > len(views) else found.next)
 
     async def get_task(self, asked: ApiRequest) -> object:
         ref = _task_ref(asked)
@@ -98,6 +97,13 @@ class ApiCalls:
 
     async def resubmit_task(self, asked: ApiRequest) -> object:
         return await self._task_view(await self._intake.resubmit_task(_task_ref(asked)))
+
+    async def submit_again(self, asked: ApiRequest) -> object:
+        task, again = await self._intake.submit_again(_task_ref(asked), asked.body, asked.key)
+        return json_response(await self._task_view(task), 202, {"Idempotent-Replayed": "true"} if again else None)
+
+    async def discard_callback_url(self, asked: ApiRequest) -> object:
+        return await self._task_view(await self._intake.discard_url(_task_ref(asked)))
 
     async def fetch_pictures(self, asked: ApiRequest) -> object:
         return await self._task_view(await self._parts.archive.fetch_again(_task_ref(asked)))
@@ -258,12 +264,17 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(method="POST", path="/tasks/{ref}/resubmit", run=ApiCalls.resubmit_task, status=202,
               summary="Submit an unsure task again, accepting that it may be paid for twice",
               answer=schemas.TaskView, refusals=(404, 409)),
+    Operation(method="POST", path="/tasks/{ref}/again", run=ApiCalls.submit_again, status=202,
+              summary="Submit another task like this one, changed if wanted", body=schemas.AgainRequest,
+              answer=schemas.TaskView, repeatable=True, refusals=(404, 409)),
     Operation(method="POST", path="/tasks/{ref}/pictures", run=ApiCalls.fetch_pictures, status=202,
               summary="Fetch again what is missing of our copies of a task's pictures",
               answer=schemas.TaskView, refusals=(404, 409)),
     Operation(method="POST", path="/callback-urls", summary="Mint a callback URL for a submission made elsewhere",
               run=ApiCalls.create_callback_url, body=NewCallbackUrl, status=201, answer=schemas.CallbackUrlView,
               refusals=(409,)),
+    Operation(method="POST", path="/callback-urls/{ref}/discard", run=ApiCalls.discard_callback_url,
+              summary="Give up a minted callback URL that was not used", answer=schemas.TaskView, refusals=(404, 409)),
     Operation(method="GET", path="/callbacks", summary="Callbacks, newest first", run=ApiCalls.list_callbacks,
               query=CallbackFilter, answer=schemas.CallbackPage),
     Operation(method="GET", path="/callbacks/{id}", summary="One callback with its bytes", run=ApiCalls.get_callback,

@@ -5,6 +5,7 @@ from typing import Annotated
 from msgspec import Meta, Raw, Struct
 
 from receiver.client import schemas
+from receiver.core.handles import LOOKED_MOST, PART_LEAST
 from receiver.core.types import NoticeState, TaskState, Verdict
 from receiver.tokens import REF_PATTERN
 
@@ -13,6 +14,21 @@ ROW_ID_DIGITS = 18  # what fits a column, whatever they are
 
 Limit = Annotated[int, Meta(ge=1, le=200, description="The most to return. A page of long views may be shorter.")]
 Text = Annotated[str, Meta(extra_json_schema={"pattern": schemas.WITHOUT_NUL})]
+LabelPattern = Annotated[
+    str,
+    Meta(
+        description="`*` stands for any characters. With one, a page may be short or empty, and yet have a `next`.",
+        extra_json_schema={"pattern": schemas.WITHOUT_NUL},
+    ),
+]
+TaskHandle = Annotated[
+    str,
+    Meta(
+        description=f"A label, or the beginning or end of a ref: at least {PART_LEAST} characters. "
+        f"An end is looked for among the newest {LOOKED_MOST:,} tasks.",
+        extra_json_schema={"pattern": schemas.WITHOUT_NUL},
+    ),
+]
 _NEXT = "The `next` of the previous page."
 TaskCursor = Annotated[str, Meta(description=_NEXT, extra_json_schema={"pattern": f"^{REF_PATTERN}$"})]
 RowCursor = Annotated[str, Meta(description=_NEXT, extra_json_schema={"pattern": f"^[0-9]{{1,{ROW_ID_DIGITS}}}$"})]
@@ -31,8 +47,9 @@ class TaskFilter(Struct, frozen=True, forbid_unknown_fields=True):
     """Which tasks to list."""
 
     state: TaskState | None = None
-    label: Text | None = None
+    label: LabelPattern | None = None
     model: Text | None = None
+    handle: TaskHandle | None = None
     limit: Limit = 50
     cursor: TaskCursor | None = None
 

@@ -1,0 +1,44 @@
+"""What a person types for a task instead of its whole ref, and patterns of labels. Pure.
+
+A handle is a label, or the beginning or the end of a ref. All tasks of a minute share the first eight characters of
+their refs, so the end is what tells them apart.
+"""
+
+import re
+
+PART_LEAST = 6  # characters of a ref
+LOOKED_MOST = 10_000  # among so many tasks, the newest, an end or a pattern is looked for
+SHOWN = 8  # characters of a ref's end that are shown in place of it: one in four billion
+_PART = re.compile(rf"[0-9a-f-]{{{PART_LEAST},36}}")
+
+
+def ref_part(handle: str) -> str | None:
+    """The handle as the beginning or end of a ref; None if it can be neither. A person may have copied an ellipsis."""
+    part = handle.strip().strip("….").lower()
+    return part if _PART.fullmatch(part) else None
+
+
+def shorten_ref(ref: str) -> str:
+    """A ref by its end, as a handle."""
+    return f"…{ref[-SHOWN:]}"
+
+
+def is_pattern(label: str) -> bool:
+    """Whether a filter of labels has an asterisk, which stands for any characters, or none."""
+    return "*" in label
+
+
+def matches_pattern(pattern: str, label: str | None) -> bool:
+    """Whether the whole label fits the pattern. Takes time in proportion to both, whatever they are."""
+    if label is None or "*" not in pattern:
+        return label == pattern
+    first, *middle, last = pattern.split("*")
+    if len(label) < len(first) + len(last) or not (label.startswith(first) and label.endswith(last)):
+        return False
+    at, end = len(first), len(label) - len(last)
+    for piece in middle:
+        found = label.find(piece, at, end)
+        if found < 0:
+            return False
+        at = found + len(piece)
+    return True

@@ -1,0 +1,70 @@
+"""What a person types for a ref, and patterns of labels."""
+
+import time
+
+import pytest
+
+from receiver.core.handles import PART_LEAST, is_pattern, matches_pattern, ref_part, shorten_ref
+from receiver.tokens import new_ref
+
+REF = "01a202a8-e470-7bbe-a7f3-020b82b7b13b"
+
+
+@pytest.mark.parametrize(
+    ("handle", "part"),
+    [
+        (REF, REF),
+        (REF[:PART_LEAST], "01a202"),
+        (REF[-PART_LEAST:], "b7b13b"),
+        ("…82b7b13b", "82b7b13b"),
+        ("...82b7b13b", "82b7b13b"),
+        ("01a202a8…", "01a202a8"),
+        (" 82B7B13B ", "82b7b13b"),
+        (REF[5:20], REF[5:20]),  # it fits no ref, but is not this function's to know
+        (REF[: PART_LEAST - 1], None),
+        ("", None),
+        ("hero-1", None),
+        (f"{REF}0", None),
+        ("８２b7b13b", None),  # digits, but not ours
+    ],
+)
+def test_a_handle_may_be_part_of_a_ref(handle: str, part: str | None) -> None:
+    assert ref_part(handle) == part
+
+
+def test_what_is_shown_of_a_ref_is_a_handle_of_it() -> None:
+    ref = new_ref(1_767_000_000_000)
+    part = ref_part(shorten_ref(ref))
+    assert part is not None
+    assert ref.endswith(part)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fitting", "other"),
+    [
+        ("hero", ["hero"], ["hero1", "a hero", ""]),
+        ("hero*", ["hero", "hero 1", "hero*"], ["a hero", "her"]),
+        ("*hero", ["hero", "a hero", "herohero"], ["hero 1"]),
+        ("h*o", ["ho", "hero", "hero hero"], ["h", "o", "hex"]),
+        ("a*b*c", ["abc", "a-b-c", "abbcc", "abcabc"], ["acb", "ac", "ab c d"]),
+        ("ab*ba", ["abba", "ab ba"], ["aba", "ab"]),
+        ("*a*b*", ["ab", "xaxbx"], ["ba", "a", "b"]),
+        ("*", ["", "hero"], []),
+        ("[a]?", ["[a]?"], ["a", "[a]x"]),
+        ("*[1]*", ["hero [1]"], ["hero 1"]),
+    ],
+)
+def test_an_asterisk_stands_for_any_characters_and_nothing_else_does(
+    pattern: str, fitting: list[str], other: list[str]
+) -> None:
+    assert [it for it in (*fitting, *other) if matches_pattern(pattern, it)] == fitting
+    assert not matches_pattern(pattern, None)
+    assert is_pattern(pattern) is ("*" in pattern)
+
+
+def test_no_pattern_takes_long() -> None:
+    """As a regular expression, this one would take centuries."""
+    begun = time.process_time()
+    assert not matches_pattern("*a" * 10_000 + "b", "a" * 200)
+    assert not matches_pattern("*a" * 90 + "*b*", "a" * 200)
+    assert time.process_time() - begun < 5
