@@ -15,7 +15,7 @@ from receiver.config.apprise_schemes import NATIVE, SCHEMES
 from receiver.config.read import read_text
 from receiver.config.value_kinds import BadValue, ValueKind
 from receiver.core.errors import SettingsError
-from receiver.core.types import MessageRate, MessageStyle, NoticeEvent, QuietHours, Target
+from receiver.core.types import Importance, MessageRate, MessageStyle, NoticeEvent, QuietHours, Target
 
 DEFAULT_EVENTS = (
     NoticeEvent.COMPLETED,
@@ -23,7 +23,7 @@ DEFAULT_EVENTS = (
     NoticeEvent.LOST,
     NoticeEvent.ATTENTION,
 )  # of a table without `on`
-TARGET_KEYS = ("url", "on", "models", "labels", "template", "digest", "quiet", "quiet_except", "rate")
+TARGET_KEYS = ("url", "on", "models", "labels", "template", "digest", "quiet", "quiet_except", "rate", "priority")
 UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 TEMPLATE_MOST = 64 * 1024  # bytes
 DIGEST_LEAST_MS, DIGEST_MOST_MS = 10_000, UNITS_MS["d"]
@@ -172,6 +172,7 @@ def _parse_target(name: str, table: object, source: str, *, templates: bool) -> 
         quiet=quiet,
         quiet_except=_parse_events(table, "quiet_except", place, ()),
         rate=_parse_key(table, "rate", place, _parse_rate),
+        priority=_parse_priority(table, place),
     )
 
 
@@ -230,6 +231,19 @@ def _read_template(table: Mapping[str, Any], place: str, folder: Path) -> str | 
     if not isinstance(table["template"], str) or not table["template"].strip():
         raise SettingsError(f"{place}: template: expected the name of a file, such as team.j2")
     return read_text(folder / table["template"], f"{place}: template", TEMPLATE_MOST)
+
+
+def _parse_priority(table: Mapping[str, Any], place: str) -> dict[NoticeEvent, Importance]:
+    """How important each event is to this target, such as { failed = "high" }."""
+    found = table.get("priority", {})
+    if not isinstance(found, dict):
+        raise SettingsError(f'{place}: priority: expected a table such as {{ failed = "high" }}')
+    for event, importance in found.items():
+        if event not in set(NoticeEvent):
+            raise SettingsError(f"{place}: priority: expected the names of events: {', '.join(NoticeEvent)}")
+        if importance not in list(Importance):
+            raise SettingsError(f"{place}: priority: {event}: expected one of {', '.join(Importance)}")
+    return {NoticeEvent(event): Importance(importance) for event, importance in found.items()}
 
 
 def _parse_events(

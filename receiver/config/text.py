@@ -11,7 +11,9 @@ from msgspec import Struct
 
 from receiver.config.settings import Settings
 from receiver.config.settings_table import NOTHING, SETTINGS, Setting
-from receiver.config.targets import DEFAULT_EVENTS, UNITS_MS, simple_name
+from receiver.config.target_pacing import UNITS_MS
+from receiver.config.target_urls import simple_name
+from receiver.config.targets import DEFAULT_EVENTS
 from receiver.core.types import Target
 
 MASK = "•••"
@@ -26,7 +28,8 @@ _TARGETS = """
 # completed, failed, lost and attention; with `models` or `labels`, the target hears only of tasks that match.
 # `template` names a Jinja2 file beside this one, whose first line is the title. With `digest` (10s to 1d), all that
 # follows a message within that time is sent as one. In `quiet` hours only the events of `quiet_except` are sent, and
-# the rest afterwards, as one message. `rate` limits the messages per second (s), minute (m) or hour (h).
+# the rest afterwards, as one message. `rate` limits the messages per second (s), minute (m) or hour (h). `priority`
+# says how important an event is (low, normal, high or urgent), where the service has ranks.
 #
 # [targets.team]
 # url = "slack://TokenA/TokenB/TokenC"
@@ -38,11 +41,13 @@ _TARGETS = """
 # quiet = "22:00-07:00 Europe/Berlin"
 # quiet_except = ["failed"]
 # rate = "10/m"
+# priority = { failed = "urgent", completed = "low" }
 """
 
 _TARGETS_ROW = (
     "| `[targets.NAME]` | – | File only: `url`, and optionally `on` (default: completed, failed, lost, attention), "
-    "`models`, `labels`, `template`, `digest`, `quiet`, `quiet_except`, `rate`: see `receiver config --example`. |"
+    "`models`, `labels`, `template`, `digest`, `quiet`, `quiet_except`, `rate`, `priority`: "
+    "see `receiver config --example`. |"
 )
 
 
@@ -130,6 +135,8 @@ def _target_summary(target: Target) -> str:
         parts.append(f"template {target.template_file}" if target.template_file else "a template of its own")
     if target.rate is not None:
         parts.append(f"rate {target.rate.count}/{_format_span(target.rate.per_ms).removeprefix('1')}")
+    if target.priority:
+        parts.append(f"priority {' '.join(f'{event} {rank}' for event, rank in sorted(target.priority.items()))}")
     return "; ".join(parts)
 
 

@@ -30,6 +30,7 @@ from receiver.telemetry.metrics import Metrics
 
 PICTURE_MOST_S = 15.0  # to draw a digest's contact sheet; the lease has room for it
 LEASE_MARGIN_MS = 30_000
+COPIES_MOST = 500  # tasks of a digest whose copies are looked up; it names fewer
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +130,16 @@ class NoticeDispatcher:
         target = self._targets[send.target]
         reports = tuple(notice.report for notice in send.notices)
         try:
-            message = render(reports, target, links=self._links, picture=await self._find_picture(send, target))
+            picture = await self._find_picture(send, target)
+            message = render(
+                reports,
+                target,
+                links=self._links,
+                picture=picture,
+                kept=await self._find_copies(send),
+                key=f"{send.id} {send.target} {first.created_at} {first.ref}",
+                late=picture is None and self._shows_pictures(target) and not send.tries,
+            )
             if message.note is not None:
                 log.warning("%s", message.note, extra={"action": "notice.template", "ref": first.ref})
             started = self._clock()
@@ -176,6 +186,17 @@ class NoticeDispatcher:
             why = "drawing it took too long" if isinstance(error, TimeoutError) else repr(error)
             log.warning("%s: sent without its picture: %s", target.name, why, extra={"action": "notice.picture"})
             return None
+
+    def _shows_pictures(self, target: Target) -> bool:
+        return self._picture is not None and target.style is not MessageStyle.TEXT
+
+    async def _find_copies(self, send: Send) -> dict[str, dict[int, str]]:
+        """The archive's files of the send's tasks: ref, then number of the image, then file."""
+        refs = [it.ref for it in send.notices if it.ref and it.report.images][:COPIES_MOST]
+        if not refs:
+            return {}
+        copies = await self._store.copies.by_refs(refs)
+        return {ref: {copy.image_no: copy.file for copy in each if copy.file} for ref, each in copies.items()}
 
     async def _bury_unknown_targets(self) -> None:
         """Mark notices to targets that no longer exist as dead, with that reason."""

@@ -73,7 +73,7 @@ class ContactSheets:
                 for copy in copies.get(ref, ())
                 if copy.small and (path := self._files.find_file(ref, copy.small))  # never a stranger's file, here
             ]
-            pictures += [(f"{name} {place}" if len(own) > 1 else name, path) for place, path in own]
+            pictures += [(f"{name} · {place}" if len(own) > 1 else name, path) for place, path in own]
             if path := self._files.find_file(ref, SHEET):
                 sheets.append((name, path))
         return pictures if len(pictures) <= SHEET_PICTURES_MOST else sheets[:SHEET_PICTURES_MOST]

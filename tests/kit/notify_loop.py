@@ -27,10 +27,9 @@ def a_notify(store: Store, sender: FakeSender, clock: Clock, *targets: Target, *
         clock,
         schedule_ms=SCHEDULE,
         timeout_ms=30 * SECOND,
-        links=NoLinks(),
         metrics=Metrics(),
         jitter=lambda: 0.0,
-        **{"watch": steady(clock), **more},
+        **{"watch": steady(clock), "links": NoLinks(), **more},
     )
 
 

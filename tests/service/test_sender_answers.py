@@ -126,14 +126,3 @@ def test_a_throttle_does_not_wait_for_a_clock_that_was_put_back() -> None:
     service._last_io_datetime = datetime.now() + timedelta(hours=1)  # as Apprise does
     plugin._forget_future_throttle(service)
     assert service._last_io_datetime is None
-
-
-def test_a_body_is_not_split_into_more_than_a_few_messages() -> None:
-    service = opened("rocket://user:password@127.0.0.1:9/channel")
-    lines = [f"task {number} https://pictures.example/{'x' * 180}" for number in range(400)]
-    body = plugin._fit_body(service, "\n".join(lines))
-    assert len(body) <= plugin.PIECES_MOST * service.body_maxlen
-    *kept, last = body.split("\n")
-    assert kept == lines[: len(kept)]
-    assert last == f"… and {400 - len(kept)} more lines"
-    assert plugin._fit_body(service, "short") == "short"

@@ -99,8 +99,8 @@ async def test_a_digest_shows_every_picture_under_its_tasks_label_drawn_once(
     first = await sheets(send)
     assert draw.shown == [
         [
-            ("hero 0", "0.small.jpg"),
-            ("hero 1", "1.small.jpg"),
+            ("hero · 0", "0.small.jpg"),
+            ("hero · 1", "1.small.jpg"),
             ("2", "0.small.jpg"),
             ("3", "0.small.jpg"),
             ("4", "0.small.jpg"),

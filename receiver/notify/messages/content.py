@@ -36,7 +36,7 @@ NAMELESS = "a task"
 
 _UNCONFIRMED = "Unconfirmed: a callback reports this, but {}. Check before you rely on it."
 _LOST = "If a result still arrives, it counts."
-_LATE = "The contact sheet was not ready in time, so this message is without it."
+_LATE = "The contact sheet was not ready when this was sent."
 
 _MARK = {NoticeEvent.COMPLETED: "✓", NoticeEvent.FAILED: "✗", NoticeEvent.LOST: "?", NoticeEvent.ATTENTION: "!"}
 _KIND = {

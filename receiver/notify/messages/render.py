@@ -82,14 +82,14 @@ def _make_extras(
 ) -> Extras:
     fields: dict[str, object] = {}
     mail = None
-    if target.url.partition("://")[0].lower() in _FOR_MACHINES:
-        from receiver.notify.messages.machine_fields import machine_fields
-
-        fields = machine_fields(reports, linked, links, picture.url if picture else None)
-    elif target.style is MessageStyle.EMAIL:
+    if target.style is MessageStyle.EMAIL:
         from receiver.notify.messages.mail_ids import mail_ids
 
         mail = mail_ids(reports, key)
+    elif target.style is MessageStyle.TEXT and target.url.partition("://")[0].lower() in _FOR_MACHINES:
+        from receiver.notify.messages.machine_fields import machine_fields
+
+        fields = machine_fields(reports, linked, links, picture.url if picture else None)
     importance, asked = choose_importance(reports, target)
     return Extras(
         short=fit_sms(message.title) if target.template and message.title else short_line(content),

@@ -20,7 +20,9 @@ from receiver.notify.messages.markdown import to_markdown
 from receiver.notify.messages.message import BodyFormat, Message
 from receiver.notify.senders import failure_text
 from receiver.notify.senders.delivered import DELIVERED, DeliveredParts
+from receiver.notify.senders.extras import takes_one_line, with_extras
 from receiver.notify.senders.pauses import PAUSE, RequestedPause
+from receiver.notify.senders.pieces import fit_pieces
 
 if TYPE_CHECKING:
     from apprise import Apprise
@@ -29,8 +31,6 @@ if TYPE_CHECKING:
 THROTTLE_MOST_S = 1.0  # between two messages to one target
 ATTACHED_MOST = 1024 * 1024  # bytes; Apprise needs seven times as much memory while it sends
 MAIL_MOST = 200_000  # characters of a mail's body; Apprise's own limit is 32,768, but mail servers take more
-PIECES_MOST = 4  # messages that one body may be split into, for services that take only short ones
-PIECE_SPARE = 50  # characters of each that splitting uses up
 BRIEF_MOST = 150  # characters of the body that accompanies blocks and is not shown
 BLOCKS_MOST = 35_000  # bytes of a template that Apprise's plugins take
 _SHEET_NAME = "sheet.jpg"  # the name by which a mail's HTML shows it
@@ -149,7 +149,9 @@ def _notify_service(opened: "Apprise", target: Target, message: Message, blocks:
     service: Any = opened[0]
     picture = _open_attachment(target, message)
     title, body, form = message.title, message.body, message.format
-    if blocks:  # a long body would be split, and the blocks posted once for each piece
+    if takes_one_line(service) and message.extras.short:
+        title, body, form, picture = "", message.extras.short, BodyFormat.TEXT, None
+    elif blocks:  # a long body would be split, and the blocks posted once for each piece
         title, body = "", one_line(message.title or message.body, BRIEF_MOST)
     elif picture is None and target.style is MessageStyle.EMAIL:
         body = _INLINE.sub("", body)
@@ -160,10 +162,13 @@ def _notify_service(opened: "Apprise", target: Target, message: Message, blocks:
     if form is BodyFormat.TEXT and _wants_markdown(service):
         form, body = BodyFormat.MARKDOWN, to_markdown(body)
         title = to_markdown(title) if service.title_maxlen <= 0 else title  # then it becomes part of the body
-    body = _fit_body(service, body)
+    body = fit_pieces(service, title, body, form)
     pause = RequestedPause()
     PAUSE.set(pause)
-    with _blocks_as_template(service, blocks) if blocks else contextlib.nullcontext():
+    with (
+        with_extras(service, target, message.extras),
+        _blocks_as_template(service, blocks) if blocks else contextlib.nullcontext(),
+    ):
         result = opened.notify(
             body=body,
             title=title,
@@ -201,15 +206,6 @@ def _forget_future_throttle(service: Any) -> None:
     last = service._last_io_datetime
     if last is not None and last > datetime.now(last.tzinfo):
         service._last_io_datetime = None
-
-
-def _fit_body(service: Any, body: str) -> str:
-    """`body`, cut at the end of a line if it would be sent as more than `PIECES_MOST` messages."""
-    most = PIECES_MOST * max(1, service.body_maxlen - PIECE_SPARE)
-    if len(body) <= most:
-        return body
-    kept = body[:most].rpartition("\n")[0] or body[:most]
-    return f"{kept}\n… and {body.count(chr(10), len(kept))} more lines"
 
 
 def _open_attachment(target: Target, message: Message) -> "AttachBase | None":
