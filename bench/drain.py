@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from bench.processes import cpu_seconds, free_port, resident_mb, start_module, wait_for_answer
 from bench.samples import KEY, TableRow, completed_body, fill_store, service_env, waiting_tasks
-from receiver.config.targets import simple_name
+from receiver.config.target_urls import simple_name
 from receiver.core.types import Image, Notice, NoticeEvent, Report, Task
 from receiver.store import open_store
 from receiver.tokens import Ring, new_ref

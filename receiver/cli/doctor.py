@@ -15,7 +15,7 @@ from receiver.cli.output import echo_json, json_option
 from receiver.client.client import TRIAL_S, Client
 from receiver.config import SETTINGS, Settings
 from receiver.config.generated_secrets import KEYS_FILE, TOKENS_FILE, read_generated
-from receiver.config.targets import simple_name
+from receiver.config.target_urls import simple_name
 from receiver.core.errors import ApiError, SettingsError
 from receiver.core.sanitize import one_line
 from receiver.core.types import NoticeState, TaskState

@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from receiver.config import locate, targets
+from receiver.config.bad_value import BadValue
 from receiver.config.generated_secrets import (
     KEYS_FILE,
     TOKENS_FILE,
@@ -25,7 +26,8 @@ from receiver.config.generated_secrets import (
 from receiver.config.locate import ENV_PREFIX, FILE_VARIABLE, SettingsPlace
 from receiver.config.read import file_exists, read_secret_file, read_toml
 from receiver.config.settings_table import SETTINGS, Setting
-from receiver.config.value_kinds import AllowedHosts, BadValue, Network, sqlite_path
+from receiver.config.spellings import unquote
+from receiver.config.value_kinds import AllowedHosts, Network, sqlite_path
 from receiver.core.errors import SettingsError
 from receiver.core.types import ConfirmMode, Retention, Target
 
@@ -164,9 +166,14 @@ def _unknown_setting(key: str, place: str, names: list[str]) -> SettingsError:
 
 
 def _find_value(setting: Setting, env: Mapping[str, str], table: Mapping[str, Any], place: SettingsPlace) -> _RawValue:
+    found = _look_up(setting, env, table, place)
+    return found if (text := unquote(found.text)) == found.text else replace(found, text=text)
+
+
+def _look_up(setting: Setting, env: Mapping[str, str], table: Mapping[str, Any], place: SettingsPlace) -> _RawValue:
     key, low, path = ENV_PREFIX + setting.name, setting.name.lower(), place.file
-    text = env.get(key, "").strip()
-    if setting.secret and (named := env.get(f"{key}_FILE", "").strip()):
+    text = _env_text(env, key)
+    if setting.secret and (named := _env_text(env, f"{key}_FILE")):
         if text:
             raise SettingsError(f"{key} and {key}_FILE are both set", remedy="unset one of them")
         secret = read_secret_file(place.folder / named, f"{key}_FILE")
@@ -181,9 +188,14 @@ def _find_value(setting: Setting, env: Mapping[str, str], table: Mapping[str, An
         return _RawValue(read_secret_file(beside, str(beside)), f"file {beside}", str(beside))
     if text := _as_text(table.get(low, ""), f"{low} in {path}", setting.kind.expects):
         return _RawValue(text, f"file {path}", f"{low} in {path}")
-    if setting.name in ("PORT", "DATABASE_URL") and (text := env.get(setting.name, "").strip()):
+    if setting.name in ("PORT", "DATABASE_URL") and (text := _env_text(env, setting.name)):
         return _RawValue(text, f"environment {setting.name}", f"{setting.name} in the environment")
     return _RawValue(setting.default, "default", f"the default of {setting.name}")
+
+
+def _env_text(env: Mapping[str, str], name: str) -> str:
+    """A variable without the quotes that some env files leave around a value; an empty one counts as unset."""
+    return unquote(env.get(name, ""))
 
 
 def _as_text(value: object, label: str, expects: str) -> str:
@@ -191,7 +203,7 @@ def _as_text(value: object, label: str, expects: str) -> str:
     words = value if isinstance(value, list) else [value]
     if not all(isinstance(word, str | int) and not isinstance(word, bool) for word in words):
         raise SettingsError(f"{label}: expected {expects}")
-    return " ".join(map(str, words)).strip()
+    return unquote(" ".join(map(str, words)))
 
 
 def _derive_defaults(found: dict[str, _RawValue], place: SettingsPlace) -> None:
@@ -205,7 +217,8 @@ def _derive_defaults(found: dict[str, _RawValue], place: SettingsPlace) -> None:
     if "STATE_DIR" in unset and place.state:
         found["STATE_DIR"] = _RawValue(place.state, place.state_source, label)
     if "SERVER" in unset:
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(found["HOST"].text, found["HOST"].text)  # noqa: S104 - compared
+        given = found["HOST"].text.strip("[]")
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(given, given)  # noqa: S104 - compared
         url = f"http://{f'[{host}]' if ':' in host else host}:{found['PORT'].text}"
         found["SERVER"] = _RawValue(url, "default", "SERVER")
 

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from receiver.config import value_kinds
-from receiver.config.targets import URLS
+from receiver.config.target_urls import URLS
 from receiver.config.value_kinds import DAY, AllowedHosts, ValueKind
 
 NOTHING = "–"

@@ -6,7 +6,7 @@ import pytest
 from apprise.conversion.format import markdown_to_html
 
 from kit.chat_services import Double, double
-from receiver.config.targets import style_of
+from receiver.config.target_urls import style_of
 from receiver.core.types import Image, NoticeEvent, Report, Target
 from receiver.notify.messages.markdown import to_markdown
 from receiver.notify.messages.render import render

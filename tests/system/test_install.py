@@ -278,8 +278,8 @@ def test_a_wrong_answer_is_told_in_a_line_and_asked_for_again(root: Path) -> Non
     )
     lines = seen.decode().splitlines()
     assert status == 0, seen.decode()
-    assert "receiver: the public URL: expected an http:// or https:// URL without user, query or fragment" in lines
-    assert "receiver: The provider's key: expected one word of printable ASCII" in lines
+    assert any(it.endswith("and this has no scheme; put https:// before it") for it in lines)
+    assert any(it.endswith("and there is a blank or a line break in it") for it in lines)
     assert any(re.fullmatch(r"receiver: An Apprise URL to notify: .* \(did you mean slack://\?\)", it) for it in lines)
     assert b"nobody-sees" not in seen
     assert (root / "etc/receiver/provider_key").read_text() == f"{KEY}\n"
@@ -297,7 +297,8 @@ def test_a_wrong_answer_is_told_in_a_line_and_asked_for_again(root: Path) -> Non
         ),
         (
             ((b"public URL", f"{URL}\n".encode()), (b"provider's key", b"two words\n"), (b"provider's key", b"\x04")),
-            "receiver: The provider's key: expected one word of printable ASCII; nothing was changed",
+            "receiver: The provider's key: expected one word of printable ASCII, and there is a blank or a line break in "
+            "it; nothing was changed",
         ),
     ],
 )

@@ -194,8 +194,8 @@ def test_a_bad_value_is_refused_with_its_name_its_place_and_what_is_expected(nam
         (f"a = {{'{SENTINEL}' = 1, '{SENTINEL}' = 2}}", "duplicate inline table key this (at line 1, column "),
         (f'a = {{"it\'s {SENTINEL}" = 1, "it\'s {SENTINEL}" = 2}}', "duplicate inline table key this (at line 1, "),
         ("port = 1\nport = 2\n", "cannot overwrite a value (at line 2, column 9)"),
-        ("a = " + "[" * 100_000, "given.toml is not"),
-        ("#" * (1 << 20) + "#", "given.toml is not a settings file: too large"),
+        ("a = " + "[" * 100_000, "given.toml is not a settings file: too deeply nested"),
+        ("#" * (1 << 20) + "#", "given.toml is not a settings file: it is larger than 1024 KB"),
         ("targets = 1", "targets in given.toml: expected up to 100 tables"),
     ],
 )

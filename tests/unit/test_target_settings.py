@@ -9,8 +9,8 @@ import pytest
 from apprise.manager_plugins import NotificationManager
 
 from kit.settings import SENTINEL, refused
+from receiver.apprise_schemes import MODULES
 from receiver.config import load_settings
-from receiver.config.apprise_schemes import SCHEMES
 from receiver.config.text import describe_settings
 from receiver.core.errors import SettingsError
 from receiver.core.types import MessageRate, MessageStyle, NoticeEvent, QuietHours, Target
@@ -90,9 +90,10 @@ def test_an_unsafe_url_is_refused_by_name_and_never_shown(url: str, says: str) -
         ("[targets.a]\n", "expected a table with the key url"),
         ('[targets]\na = "json://h"\n', "expected a table with the key url"),
         ('[targets."a b"]\nurl = "json://h"\n', "expected a name of"),
-        ('[targets.a]\nurl = "json://h"\nlabel = "x"\n', "unknown key 'label'; a target has the keys url"),
+        ('[targets.a]\nurl = "json://h"\nlabel = "x"\n', "unknown key 'label' (did you mean labels?)"),
+        ('[targets.a]\nurl = "json://h"\nport = 1\n', "unknown key 'port'; a target has the keys url"),
         ('[targets.a]\nurl = "json://h"\non = ["done"]\n', "on: expected a list of some of completed"),
-        ('[targets.a]\nurl = "json://h"\non = "lost"\n', "on: expected a list"),
+        ('[targets.a]\nurl = "json://h"\non = "done"\n', "on: expected a list"),
         ('[targets.a]\nurl = "json://h"\nlabels = [1]\n', "labels: expected a list"),
     ],
 )
@@ -101,8 +102,9 @@ def test_a_table_that_makes_no_sense_is_refused(toml: str, says: str) -> None:
 
 
 def test_the_schemes_are_those_of_the_apprise_that_is_installed() -> None:
-    manager: Any = NotificationManager
-    assert set(manager().schemas()) - {"file"} == SCHEMES
+    manager: Any = NotificationManager()
+    found = {scheme: manager[scheme].__module__.removeprefix("apprise.plugins.") for scheme in manager.schemas()}
+    assert {scheme: module for scheme, module in found.items() if scheme != "file"} == MODULES
 
 
 @pytest.mark.parametrize(
@@ -147,20 +149,22 @@ def test_quiet_hours_have_a_zone_and_exceptions() -> None:
     ("line", "says"),
     [
         *[(f"digest = {it}", "digest: expected a span from 10s to 1d") for it in ('"9s"', '"25h"', '"2d"', '"5"', "5")],
-        *[(f"digest = {it}", "digest: expected a span") for it in ('"5 m"', '""', "true", '"٣m"', '"-5m"')],
+        *[(f"digest = {it}", "digest: expected a span") for it in ('"5 w"', '""', "true", '"٣m"', '"-5m"')],
         *[(f"rate = {it}", "rate: expected 1 to 10000 messages") for it in ('"0/s"', '"1/d"', '"10001/h"', "10")],
         *[
             (f"quiet = {it}", "quiet: expected two times of day and a time zone")
-            for it in (
-                '"22:00-07:00"',
-                '"24:00-07:00 UTC"',
-                '"22:60-07:00 UTC"',
-                '"22-7 UTC"',
-                "22",
-                '"9:00-10:00 UTC"',
-            )
+            for it in ("22", "true", '"at night UTC"', '"UTC 22:00-07:00 UTC"', '"22:00 UTC"')
         ],
         ('quiet = "07:00-07:00 UTC"', "quiet: it begins and ends at the same time"),
+        ('quiet = "0:00-24:00 UTC"', "quiet: it covers the whole day; to silence a target altogether, remove its"),
+        ('quiet = "22:00-07:00"', "quiet: it has no time zone; put one behind the hours, such as Europe/Berlin"),
+        ('quiet = "24:00-07:00 UTC"', "quiet: it begins at 24:00; write 00:00"),
+        ('quiet = "22:60-07:00 UTC"', "quiet: a time of day in it does not exist; write times from 00:00 to 24:00"),
+        ('quiet = "22-25 UTC"', "quiet: a time of day in it does not exist"),
+        ('quiet = "13pm-7am UTC"', "quiet: an hour with am or pm is from 1 to 12"),
+        ('quiet = "22-7 UTC+2"', "quiet: this is an offset, not a time zone; use a name such as Europe/Berlin or UTC"),
+        ('quiet = "22-7 berlin"', "quiet: unknown time zone (did you mean Europe/Berlin?)"),
+        ('quiet = "22-7 Europe/Berln"', "quiet: unknown time zone (did you mean Europe/Berlin?)"),
         *[
             (f'quiet = "22:00-07:00 {it}"', "quiet: unknown time zone")
             for it in ("Berlin", "../../etc/passwd", "/etc/passwd", "Europe", "Europe/Berlin\\u0000")
@@ -197,11 +201,18 @@ def test_a_template_is_read_from_beside_the_file_that_names_it(place: Path) -> N
     assert target.template == "{{ title }}\n"
 
 
-@pytest.mark.parametrize("content", [b"x" * (64 * 1024 + 1), b"\xff"])
-def test_a_template_is_a_text_of_bounded_size(place: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"x" * (64 * 1024 + 1), "larger than 64 KB; check that it is the right file"),
+        (b"a\n\xff", "not UTF-8 text, in line 2; save it as UTF-8"),
+        ("a".encode("utf-16"), "UTF-16 text; save it as UTF-8"),
+    ],
+)
+def test_a_template_is_a_text_of_bounded_size(place: Path, content: bytes, says: str) -> None:
     (place / "team.j2").write_bytes(content)
     text = refused({}, '[targets.team]\nurl = "json://h"\ntemplate = "team.j2"\n')
-    assert text == "[targets.team] in given.toml: template: team.j2 is larger than 64 KB, or not UTF-8 text"
+    assert text == f"[targets.team] in given.toml: template: team.j2 is {says}"
 
 
 def test_a_broken_template_does_not_stop_the_start(place: Path) -> None:

@@ -25,7 +25,7 @@ from receiver.cli.install.steps import CheckStep, RemoveFile, RunCommand, Step, 
 from receiver.cli.main import FAILED
 from receiver.config import SETTINGS, value_kinds
 from receiver.config.read import read_toml
-from receiver.config.targets import URLS
+from receiver.config.target_urls import URLS
 from receiver.config.text import example_toml
 from receiver.config.value_kinds import ValueKind
 from receiver.core.errors import SettingsError

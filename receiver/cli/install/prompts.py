@@ -5,7 +5,10 @@ from pathlib import Path
 
 import click
 
-from receiver.config.value_kinds import BadValue, ValueKind
+from receiver.config.bad_value import BadValue
+from receiver.config.read import NotText, decode_text
+from receiver.config.spellings import unquote
+from receiver.config.value_kinds import ValueKind
 
 STDIN = Path("-")
 
@@ -23,15 +26,16 @@ def prompt_value(question: str, kind: ValueKind, what: str, *, secret: bool = Fa
     wrong = f"{what} was not given"
     while True:
         try:
-            value = click.prompt(
+            value: str = click.prompt(
                 question, hide_input=secret, default="" if secret else None, show_default=False, err=True
-            ).strip()
+            )
         except click.Abort as ended:
             if not isinstance(ended.__context__, EOFError):
                 raise
             if not secret:
                 click.echo(err=True)  # the line of the question has not ended yet
             raise click.ClickException(f"{wrong}; nothing was changed") from None
+        value = unquote(value)
         if secret and not value:
             return ""
         try:
@@ -44,12 +48,14 @@ def prompt_value(question: str, kind: ValueKind, what: str, *, secret: bool = Fa
 
 
 def read_secret_input(file: Path, name: str) -> str:
-    """The contents of the file with the secret `name`, stripped; `STDIN` is standard input. Raises ClickException."""
+    """The contents of the file with the secret `name`, without blanks and quotes around them; `STDIN` is standard
+    input. Raises ClickException."""
     try:
-        return (sys.stdin.read() if file == STDIN else file.read_text("utf-8")).strip()
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise click.ClickException(f"cannot read the file of {name}: {why}") from None
+        return unquote(decode_text(sys.stdin.buffer.read() if file == STDIN else file.read_bytes()))
+    except OSError as error:
+        raise click.ClickException(f"cannot read the file of {name}: {error.strerror}") from None
+    except NotText as error:
+        raise click.ClickException(f"the file of {name} is {error.what}; {error.remedy}") from None
 
 
 def check_value(value: str, kind: ValueKind, what: str) -> None:
