@@ -21,6 +21,7 @@ from receiver.notify.messages.message import BodyFormat, Message
 from receiver.notify.senders import failure_text
 from receiver.notify.senders.delivered import DELIVERED, DeliveredParts
 from receiver.notify.senders.extras import takes_one_line, with_extras
+from receiver.notify.senders.load_service import load_service
 from receiver.notify.senders.pauses import PAUSE, RequestedPause
 from receiver.notify.senders.pieces import fit_pieces
 
@@ -74,7 +75,7 @@ def open_target(url: str) -> "Apprise":
     )
     opened = Apprise(asset=asset)
     # A URL of a service that Apprise does not know is refused here, for example file://.
-    if not opened.add(url):
+    if not opened.add(load_service(url, asset) or url):
         scheme = scheme_of(url)
         problem = f"Apprise cannot use this {scheme}:// URL" if scheme else "this is not a URL (SERVICE://…)"
         raise UnusableUrl(problem, remedy=f"{_SERVICES} shows the URLs of each service")
