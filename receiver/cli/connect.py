@@ -1,4 +1,4 @@
-"""How a command reaches the service: its address, its token, and a ref from its beginning."""
+"""How a command reaches the service: its address, its token, and the ref of a task that a person names."""
 
 import contextlib
 import functools
@@ -15,11 +15,15 @@ from receiver.client.client import Client
 from receiver.config import Settings
 from receiver.config.generated_secrets import TOKENS_FILE
 from receiver.core.errors import ApiError
+from receiver.core.handles import PART_LEAST
 from receiver.tokens import is_ref
 
-PREFIX_LEAST = 8  # the fewest characters that may stand for a ref, if no other begins with them
-_LAST_REF = "ffffffff-ffff-7fff-bfff-ffffffffffff"  # no ref sorts after it
+_NAMED_MOST = 3  # of several tasks that a handle fits
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+config_option = click.option(
+    "--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="By default ./receiver.toml."
+)
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -28,9 +32,7 @@ _R = TypeVar("_R")
 def with_client(command: Callable[Concatenate[Client, _P], _R]) -> Callable[..., _R]:
     """Give a command the option --config and, as its first argument, a client of the service that the settings name."""
 
-    @click.option(
-        "--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="By default ./receiver.toml."
-    )
+    @config_option
     @functools.wraps(command)
     def run_with_client(*args: Any, file: Path | None, **given: Any) -> _R:
         with connect(file) as client:
@@ -39,17 +41,22 @@ def with_client(command: Callable[Concatenate[Client, _P], _R]) -> Callable[...,
     return run_with_client
 
 
-def resolve_ref(client: Client, ref: str) -> str:
-    """The full ref that `ref` is or begins. Raises ClickException if it is too short, or several refs begin so."""
-    if len(ref) < PREFIX_LEAST:
-        raise click.ClickException(f"the ref {ref!r} is too short: give at least its first {PREFIX_LEAST} characters")
-    cursor = ref + _LAST_REF[len(ref) :]
-    if is_ref(ref) or not is_ref(cursor):
-        return ref  # if it is wrong, the service says so
-    found = [task.ref for task in client.list_tasks(limit=2, cursor=cursor).tasks if task.ref.startswith(ref)]
+def resolve_ref(client: Client, handle: str) -> str:
+    """The ref of the one task that `handle` names: by its label, its ref, or the beginning or end of that.
+
+    Raises ClickException if no task is called so, or several are.
+    """
+    if is_ref(handle):
+        return handle  # if it is wrong, the service says so
+    found = client.list_tasks(handle=handle, limit=_NAMED_MOST + 1).tasks
+    if not found:
+        how = f"give a label, a ref, or at least {PART_LEAST} characters of a ref's beginning or end"
+        raise click.ClickException(f"no task is called {handle!r}: {how}")
     if len(found) > 1:
-        raise click.ClickException(f"several refs begin with {ref}: give more characters, as in {found[0]}")
-    return found[0] if found else ref
+        some = ", ".join(f"{it.ref} ({it.state})" for it in found[:_NAMED_MOST])
+        more = " and others" if len(found) > _NAMED_MOST else ""
+        raise click.ClickException(f"several tasks are called {handle!r}: give one of these refs: {some}{more}")
+    return found[0].ref
 
 
 @contextlib.contextmanager

@@ -9,11 +9,13 @@ from receiver.cli.output import age, choice_option, echo_json, format_table, jso
 from receiver.cli.streams import echo, note
 from receiver.cli.task_text import WAIT_REASONS, wait_text
 from receiver.client.client import Client
-from receiver.client.schemas import NoticeView
-from receiver.core.types import NoticeState
+from receiver.client.schemas import SAMPLE_EVENTS, NoticeView, TrialView
+from receiver.core.handles import shorten_ref
+from receiver.core.types import NoticeEvent, NoticeState
 
 _WAITS_COLUMN = 5
-_ABOUT_LEAST = 13  # columns: so many characters of a ref are its milliseconds, enough to find the task
+_ABOUT_LEAST = 13  # columns: a ref by its end, and a word of what is wrong
+_WITH_PICTURES = {NoticeEvent.COMPLETED.value, "digest"}
 _EXPLAINED_MOST = 10  # of the notices that were not put back
 
 
@@ -103,11 +105,20 @@ def redrive(client: Client, *, ids: tuple[int, ...], target: str | None, to: str
 
 @notices.command()
 @click.option("--target", required=True, metavar="NAME", help="The target to test.")
+@click.option(
+    "--event",
+    type=click.Choice(SAMPLE_EVENTS),
+    default=NoticeEvent.COMPLETED.value,
+    metavar="EVENT",
+    show_default=True,
+    help=f"What the sample reports: {', '.join(SAMPLE_EVENTS[:-1])} or {SAMPLE_EVENTS[-1]}.",
+)
 @json_option
 @with_client
-def test(client: Client, *, target: str, as_json: bool) -> None:
-    """Send a sample with a picture to a target now. Exit status 1 if the target did not accept it."""
-    tried = client.test_target(target)
+def test(client: Client, *, target: str, event: str, as_json: bool) -> None:
+    """Send a sample to a target now, with a picture if it reports pictures. Exit status 1 if the target did not accept
+    it."""
+    tried = client.test_target(target, event if event != NoticeEvent.COMPLETED else None)
     if as_json:
         echo_json(tried)
     if tried.note:
@@ -118,11 +129,15 @@ def test(client: Client, *, target: str, as_json: bool) -> None:
             f"{target} did not accept it ({tried.duration_ms} ms): {safe_line(tried.error)}{advice}"
         )
     if not as_json:
-        without = (
-            f"without a picture: {safe_line(tried.no_picture)}" if tried.no_picture else "as text, without a picture"
-        )
-        how = f"with a picture, {safe_line(tried.picture)}" if tried.picture else without
-        echo(f"{target} accepted it in {tried.duration_ms} ms, {how}; check that it arrived")
+        echo(f"{target} accepted it in {tried.duration_ms} ms{_picture_text(tried, event)}; check that it arrived")
+
+
+def _picture_text(tried: TrialView, event: str) -> str:
+    if tried.picture:
+        return f", with a picture, {safe_line(tried.picture)}"
+    if tried.no_picture:
+        return f", without a picture: {safe_line(tried.no_picture)}"
+    return ", as text, without a picture" if event in _WITH_PICTURES else ""
 
 
 def _history_lines(notice: NoticeView) -> Iterator[str]:
@@ -162,6 +177,6 @@ def _state_text(notice: NoticeView) -> str:
 def _about_text(notice: NoticeView) -> str:
     """What it is about, then what is wrong, which is cut if the line is too long."""
     wrong = notice.error or notice.text
-    short = notice.ref and notice.ref[:_ABOUT_LEAST] if wrong else notice.ref
+    short = notice.ref and shorten_ref(notice.ref) if wrong else notice.ref
     about = notice.label or short or notice.text
     return safe_line(": ".join(filter(None, (about, wrong if wrong != about else None))))

@@ -1,24 +1,26 @@
 """`receiver submit`: submits one generation. Its parameters are checked here first, as the service checks them."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
+from msgspec.structs import replace
 
 from receiver.cli.connect import resolve_ref, with_client
 from receiver.cli.main import FAILED
 from receiver.cli.output import FOLDER, echo_json, json_option, prepare_folder, safe_line
 from receiver.cli.streams import echo, note, report_done
 from receiver.cli.waiting import await_end
-from receiver.client.client import Client
-from receiver.client.schemas import NewTask, TaskView
-from receiver.core.errors import RequestRefused
+from receiver.client.client import Client, new_idempotency_key
+from receiver.client.schemas import AgainRequest, NewTask, TaskView
+from receiver.core.errors import ApiError, RequestRefused
 from receiver.core.types import TaskState
 from receiver.providers import models
 from receiver.providers.models import OUTPAINT
 
+_UNCLEAR = (0, 500, 502, 504)  # statuses of answers after which nobody knows whether something was stored
 _OPTIONS = {"jobId": "--job-id", "imageNo": "--image-no", "scale": "--scale", "remixPrompt": "--prompt"}
 
 
@@ -26,6 +28,19 @@ def _strip_option(ctx: click.Context, param: click.Parameter, text: str | None) 
     if text is not None and not text.strip():
         raise click.BadParameter("it is empty")
     return text and text.strip()
+
+
+_LABEL = click.option("--label", metavar="L", help="A name of your own for it.")
+_PERMUTATIONS = click.option(
+    "--allow-permutations", is_flag=True, help="Let {a,b} in the prompt make several pictures, each billed."
+)
+_KEY = click.option(
+    "--idempotency-key", "key", metavar="K", help="For 30 days, the same K and parameters are the same task."
+)
+_WAIT = click.option(
+    "--wait", is_flag=True, help="Wait for its end and its pictures; exit status 1 unless it is completed."
+)
+_PICTURES = click.option("--pictures", "folder", type=FOLDER, metavar="DIR", help="Wait, and save its pictures in DIR.")
 
 
 @click.group()
@@ -44,12 +59,13 @@ def submit() -> None:
 @click.option("--image-no", type=int, required=True, metavar="N", help="Which of its pictures: 0 to 3.")
 @click.option("--scale", type=float, required=True, metavar="S", help="How much wider: 1.1 to 2.0.")
 @click.option("--prompt", metavar="T", callback=_strip_option, help="What to paint; by default, more of the same.")
-@click.option("--label", metavar="L", help="A name of your own for it.")
+@_LABEL
 @click.option("--target", "targets", multiple=True, metavar="NAME", help="Notify only this target; may be repeated.")
 @click.option("--poll-only", is_flag=True, help="Submit without a callback URL: the service polls until the task ends.")
-@click.option("--allow-permutations", is_flag=True, help="Let {a,b} in the prompt make several pictures, each billed.")
-@click.option("--wait", is_flag=True, help="Wait for its end and its pictures; exit status 1 unless it is completed.")
-@click.option("--pictures", "folder", type=FOLDER, metavar="DIR", help="Wait, and save its pictures in DIR.")
+@_PERMUTATIONS
+@_KEY
+@_WAIT
+@_PICTURES
 @json_option
 @with_client
 def outpaint(
@@ -64,6 +80,7 @@ def outpaint(
     targets: tuple[str, ...],
     poll_only: bool,
     allow_permutations: bool,
+    key: str | None,
     wait: bool,
     folder: Path | None,
     as_json: bool,
@@ -79,8 +96,6 @@ def outpaint(
     if prompt is not None:
         params["remixPrompt"] = prompt
     _check_params(params, allow_permutations=allow_permutations)
-    if folder is not None:
-        prepare_folder(folder)  # before anything is paid for
     asked = NewTask(
         model=OUTPAINT,
         params=params,
@@ -89,11 +104,64 @@ def outpaint(
         poll_only=poll_only,
         allow_permutations=allow_permutations,
     )
-    _finish(client, client.create_task(asked), wait=wait, folder=folder, as_json=as_json)
+    _submit(
+        client,
+        lambda key: client.create_task(replace(asked, idempotency_key=key)),
+        key=key,
+        wait=wait,
+        folder=folder,
+        as_json=as_json,
+    )
 
 
-def _finish(client: Client, task: TaskView, *, wait: bool, folder: Path | None, as_json: bool) -> None:
-    """Print the ref of what was submitted; then wait for its end, if that is wanted, and save its pictures."""
+@submit.command()
+@click.argument("ref")
+@click.option("--prompt", metavar="T", callback=_strip_option, help="Another prompt.")
+@click.option("--label", metavar="L", help="Another label.")
+@_PERMUTATIONS
+@_KEY
+@_WAIT
+@_PICTURES
+@json_option
+@with_client
+def again(
+    client: Client,
+    *,
+    ref: str,
+    prompt: str | None,
+    label: str | None,
+    allow_permutations: bool,
+    key: str | None,
+    wait: bool,
+    folder: Path | None,
+    as_json: bool,
+) -> None:
+    """Submit another task like REF, changed if you like. It is paid for like any other."""
+    earlier = resolve_ref(client, ref)
+    asked = AgainRequest(prompt=prompt, label=label, allow_permutations=allow_permutations)
+    _submit(
+        client,
+        lambda key: client.submit_again(earlier, asked, key),
+        key=key,
+        wait=wait,
+        folder=folder,
+        as_json=as_json,
+    )
+
+
+def _submit(
+    client: Client,
+    send: Callable[[str], TaskView],
+    *,
+    key: str | None,
+    wait: bool,
+    folder: Path | None,
+    as_json: bool,
+) -> None:
+    """Submit with an Idempotency-Key, and print the ref; then wait for the end, if wanted, and save the pictures."""
+    if folder is not None:
+        prepare_folder(folder)  # before anything is paid for
+    task = _send(send, key or new_idempotency_key())
     done, good = report_done(f"{safe_line(task.ref)} was submitted"), True
     if not as_json:
         with done:
@@ -108,6 +176,20 @@ def _finish(client: Client, task: TaskView, *, wait: bool, folder: Path | None, 
             echo_json(task)
     if not good:
         raise click.exceptions.Exit(FAILED)
+
+
+def _send(send: Callable[[str], TaskView], key: str) -> TaskView:
+    """Submit. Where it is unknown whether that succeeded, the error says how to submit at most once."""
+    same = f"it may have been submitted: the same command with --idempotency-key {key} submits it at most once"
+    try:
+        return send(key)
+    except ApiError as error:
+        if error.status in _UNCLEAR and error.code != "unreachable":
+            raise ApiError(error.status, error.code, error.problem, error.field, remedy=same) from error
+        raise
+    except KeyboardInterrupt:
+        note(f"receiver: {same}")
+        raise
 
 
 def _save_pictures(client: Client, task: TaskView, folder: Path) -> bool:

@@ -34,12 +34,15 @@ _NOTICES_MOST = 200  # as many as a page may have
 
 @click.group()
 def tasks() -> None:
-    """List, watch and manage tasks. Of a REF, the first eight or more characters are enough, if only one has them."""
+    """List, watch and manage tasks.
+
+    A REF may also be a label, or six or more characters of a ref's beginning or end, if they fit only one task.
+    """
 
 
 @tasks.command("list")
 @choice_option("--state", TaskState, "Only this state")
-@click.option("--label", help="Only this label.")
+@click.option("--label", help="Only this label; * stands for any characters, as in 'hero*'.")
 @click.option("--model", help="Only this model.")
 @click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="How many to list.")
 @click.option("--cursor", help="Continue where an earlier page ended.")
@@ -57,11 +60,11 @@ def list_(
 ) -> None:
     """List the newest tasks."""
     model = model and full_model_name(model)
-    page = client.list_tasks(state=state, label=label, model=model, limit=limit, cursor=cursor)
+    page = client.search_tasks(state=state, label=label, model=model, limit=limit, cursor=cursor)
     if as_json:
         return echo_json(page)
     if not page.tasks:
-        return note("No tasks.")
+        return note(f"None found yet. Search on: --cursor {safe_line(page.next)}" if page.next else "No tasks.")
     rows = [
         (safe_line(task.ref), state_of(task), safe_line(task.label), _short_model(task), age(task.created_at))
         for task in page.tasks

@@ -30,12 +30,14 @@ from receiver.client.schemas import (
     VerdictView,
 )
 from receiver.core.errors import ApiError
+from receiver.core.handles import is_pattern
 from receiver.core.types import TaskState
 
 if TYPE_CHECKING:  # importing it takes 100 ms, which `receiver --help` need not wait for
     import httpx
 
 TRIAL_S = 90.0  # a send takes up to 30 s, and the sample's picture may first have to be drawn
+SEARCHES_MOST = 20  # requests for a page of tasks that fit a pattern
 SILENCE_MOST_S = 30.0  # a stream that is silent for so long is opened again, and the tasks are read again
 STREAM_GAP_S = 1.0  # before a stream that broke is opened again
 PATIENCE_S = 120.0  # how long a service that was reached may be away: an update takes less
@@ -79,6 +81,17 @@ class Client(ApiConnection):
         """A page of tasks, newest first. `handle` is a label, or the beginning or end of a ref."""
         query = {"state": state, "label": label, "model": model, "handle": handle, "limit": limit, "cursor": cursor}
         return self._call_api("GET", "tasks", TaskPage, query=query)
+
+    def search_tasks(self, *, limit: int, cursor: str | None, **filters: str | None) -> TaskPage:
+        """A page of tasks, as `list_tasks`. For a pattern of labels the service looks at so many tasks a request; up to
+        `SEARCHES_MOST` requests fill the page."""
+        page = self.list_tasks(limit=limit, cursor=cursor, **filters)
+        for _ in range(SEARCHES_MOST - 1 if is_pattern(filters.get("label") or "") else 0):
+            if page.next is None or len(page.tasks) >= limit:
+                break
+            more = self.list_tasks(limit=limit - len(page.tasks), cursor=page.next, **filters)
+            page = TaskPage([*page.tasks, *more.tasks], more.next)
+        return page
 
     def get_task(self, ref: str) -> TaskView:
         """One task."""
@@ -173,9 +186,10 @@ class Client(ApiConnection):
         given = {name: value for name, value in body.items() if value is not None}
         return self._call_api("POST", "notices/redrive", RedrivenView, body=given).redriven
 
-    def test_target(self, target: str) -> TrialView:
-        """Send a sample with a picture to a target now. Returns the result."""
-        return self._call_api("POST", "notices/test", TrialView, body={"target": target}, timeout_s=TRIAL_S)
+    def test_target(self, target: str, event: str | None = None) -> TrialView:
+        """Send a sample to a target now, of a completed task unless `event` says otherwise. Returns the result."""
+        body = {"target": target, **({"event": event} if event else {})}
+        return self._call_api("POST", "notices/test", TrialView, body=body, timeout_s=TRIAL_S)
 
     def start_pruning(self) -> bool:
         """Start pruning now; False if it was under way already."""

@@ -45,6 +45,8 @@ Key = Annotated[str, Meta(min_length=1, max_length=KEY_MOST)]
 TargetName = Annotated[str, _says(**{"$ref": "#/components/schemas/TargetName"})]
 State = Annotated[str, _one_of(TaskState)]
 Event = Annotated[str, _one_of(NoticeEvent)]
+SAMPLE_EVENTS = (*(event.value for event in NoticeEvent), "digest")
+SampleEvent = Annotated[str, _one_of(SAMPLE_EVENTS)]
 OutboxState = Annotated[str, _one_of(NoticeState)]
 Source = Annotated[str, _one_of(OutcomeSource)]
 

@@ -121,23 +121,6 @@ def test_show_lists_the_callbacks_of_the_task(run: Run, answers: Answers) -> Non
     assert shown.index("callback 12: unparsed") < shown.index("callback 13: hint")
 
 
-def test_the_beginning_of_a_ref_will_do(run: Run, answers: Answers) -> None:
-    answers.then(200, TaskPage([task()], None))
-    answers.then(200, task())
-    assert TASK in run("tasks", "cancel", TASK[:10]).stdout
-    assert [path for _, path, _, _ in answers.seen] == [
-        f"/api/v1/tasks?limit=2&cursor={TASK[:10]}fff-7fff-bfff-ffffffffffff",
-        f"/api/v1/tasks/{TASK}/cancel",
-    ]
-
-
-def test_a_beginning_that_several_refs_share_is_refused(run: Run, answers: Answers) -> None:
-    answers.then(200, TaskPage([task(), task(ref=TASK.replace("-0000-", "-0001-"))], None))
-    result = run("tasks", "cancel", TASK[:8])
-    assert result.exit_code == 1
-    assert "give more characters" in result.stderr
-
-
 def test_watch_prints_what_changed_once_and_says_once_that_it_lost_the_service(run: Run, answers: Answers) -> None:
     stream = "text/event-stream"
     answers.then(200, told(task("waiting"), task("waiting"), task("completed")), stream)
@@ -254,7 +237,7 @@ def test_notices_name_their_task_even_where_they_failed(run: Run, answers: Answe
     listed = run("notices", "list", COLUMNS="80").stdout.splitlines()
     assert max(map(display_width, listed)) <= 80
     assert "due ×3" in listed[1]
-    assert listed[1].rpartition("  ")[2].startswith(TASK[:12])
+    assert listed[1].rpartition("  ")[2].startswith(f"…{TASK[-8:]}: ")
     assert listed[2].rpartition("  ")[2].startswith("hero: Failed")
     history = run("notices", "list", "--history", COLUMNS="80").stdout
     assert "hero" in history

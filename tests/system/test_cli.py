@@ -124,11 +124,6 @@ def test_the_nearest_command_is_named(run: Run, args: tuple[str, ...], near: str
     assert f"Did you mean {near}?" in one_error(run(*args))
 
 
-def test_a_ref_that_is_too_short_is_refused_without_asking_the_service(run: Run) -> None:
-    result = run("tasks", "show", "01a202a", SERVER="http://127.0.0.1:9")
-    assert one_error(result) == "receiver: the ref '01a202a' is too short: give at least its first 8 characters"
-
-
 def test_a_wrong_setting_is_one_line_and_status_2(run: Run) -> None:
     result = run("tasks", "list", PROT="8001")
     assert result.exit_code == 2
@@ -341,6 +336,22 @@ def test_notices_are_listed_and_redriving_says_how_many(run: Run, settings: dict
     assert notice["event"] == "completed"
     assert run("notices", "list", **settings).stdout.startswith("ID")
     assert re.fullmatch(r"\d+ put back to due\n", run("notices", "redrive", **settings).stdout)
+
+
+def test_a_task_is_named_by_its_label_or_by_an_end_of_its_ref(run: Run, settings: dict[str, str]) -> None:
+    label = "the only one of this name"
+    ref = run(*OUTPAINT, "--label", label, "--wait", **settings).stdout.strip()
+    for handle in (label, ref[-8:], ref[:20]):
+        assert json.loads(run("tasks", "show", handle, "--json", **settings).stdout)["ref"] == ref
+    again = run("submit", "again", label, "--prompt", "the sea", "--json", **settings)
+    assert json.loads(again.stdout)["params"]["remixPrompt"] == "the sea"
+    listed = json.loads(run("tasks", "list", "--label", "the only*", "--json", **settings).stdout)["tasks"]
+    assert [it["ref"] for it in listed] == [json.loads(again.stdout)["ref"], ref]
+
+
+def test_a_url_is_discarded(run: Run, settings: dict[str, str]) -> None:
+    ref = json.loads(run("url", "--json", **settings).stdout)["ref"]
+    assert run("url", "discard", ref, **settings).stdout == f"{ref}  cancelled  discarded\n"
 
 
 def test_url_prints_exactly_a_url_whose_task_can_be_told_its_id(run: Run, settings: dict[str, str]) -> None:

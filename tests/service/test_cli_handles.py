@@ -1,0 +1,184 @@
+"""What stands for a ref on the command line, and what is submitted at most once."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from msgspec.structs import replace
+
+from kit.commands import OUTPAINT, TASK, Answers, serving, task
+from receiver.cli.main import cli
+from receiver.client.schemas import NoticePage, NoticeView, TaskPage
+
+Run = Callable[..., Result]
+OTHER = TASK.replace("-0000-", "-0001-")
+
+
+@pytest.fixture
+def answers() -> Answers:
+    return Answers()
+
+
+@pytest.fixture
+def run(answers: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """Runs a command in an empty directory, before a service that answers as told."""
+    monkeypatch.chdir(tmp_path)
+    with serving(answers) as server:
+        env: dict[str, str | None] = {name: None for name in os.environ if name.startswith("RECEIVER_")}
+        env |= {"RECEIVER_SERVER": f"http://127.0.0.1:{server.server_address[1]}", "RECEIVER_API_TOKEN": "a-token"}
+        yield lambda *args: CliRunner().invoke(cli, args, env=env)
+        server.shutdown()
+
+
+def asked(answers: Answers) -> list[str]:
+    """The requests so far, with their query."""
+    return [f"{method} {path.removeprefix('/api/v1/')}" for method, path, _, _ in answers.seen]
+
+
+@pytest.mark.parametrize("handle", ["hero", TASK[:9], TASK[-6:], f"…{TASK[-8:]}"])
+def test_one_that_a_single_task_has_stands_for_its_ref(run: Run, answers: Answers, handle: str) -> None:
+    answers.then(200, TaskPage([task()], None))
+    answers.then(200, task())
+    assert TASK in run("tasks", "cancel", handle).stdout
+    assert asked(answers)[0].startswith("GET tasks?handle=")
+    assert asked(answers)[1] == f"POST tasks/{TASK}/cancel"
+
+
+def test_a_whole_ref_is_not_asked_about(run: Run, answers: Answers) -> None:
+    answers.then(200, task())
+    assert run("tasks", "cancel", TASK).exit_code == 0
+    assert asked(answers) == [f"POST tasks/{TASK}/cancel"]
+
+
+def test_one_that_several_tasks_have_names_them(run: Run, answers: Answers) -> None:
+    """Nothing is done to any."""
+    answers.then(200, TaskPage([task(), task("failed", OTHER)], None))
+    refused = run("tasks", "cancel", "hero")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    refs = f"{TASK} (queued), {OTHER} (failed)"
+    assert refused.stderr == f"receiver: several tasks are called 'hero': give one of these refs: {refs}\n"
+    answers.then(200, TaskPage([task()] * 4, None))
+    assert run("tasks", "cancel", "hero").stderr.endswith(" and others\n")
+    assert len(answers.seen) == 2
+
+
+def test_one_that_no_task_has_says_what_may_be_given(run: Run, answers: Answers) -> None:
+    answers.then(200, TaskPage([], None))
+    refused = run("tasks", "show", "01a2")
+    assert refused.exit_code == 1
+    how = "give a label, a ref, or at least 6 characters of a ref's beginning or end"
+    assert refused.stderr == f"receiver: no task is called '01a2': {how}\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "then"),
+    [
+        (("tasks", "show", "hero"), f"GET tasks/{TASK}"),
+        (("tasks", "poll", "hero"), f"POST tasks/{TASK}/poll"),
+        (("tasks", "resubmit", "hero"), f"POST tasks/{TASK}/resubmit"),
+        (("tasks", "pictures", "hero"), f"GET tasks/{TASK}"),
+        (("tasks", "tell-id", "hero", "prov-1"), f"PATCH tasks/{TASK}"),
+        (("callbacks", "list", "--ref", "hero"), f"GET callbacks?ref={TASK}&limit=20"),
+        (("notices", "list", "--ref", "hero"), f"GET notices?ref={TASK}&limit=20"),
+        (("submit", "outpaint", "--from", "hero", "--image-no", "0", "--scale", "2"), f"GET tasks/{TASK}"),
+        (("submit", "again", "hero"), f"POST tasks/{TASK}/again"),
+        (("url", "discard", "hero"), f"POST callback-urls/{TASK}/discard"),
+    ],
+)
+def test_it_will_do_wherever_a_ref_goes(run: Run, answers: Answers, args: tuple[str, ...], then: str) -> None:
+    answers.then(200, TaskPage([task()], None))
+    answers.then(404, {"error": {"code": "not_found", "message": "there is no such thing"}})
+    run(*args)
+    assert asked(answers) == ["GET tasks?handle=hero&limit=4", then]
+
+
+def test_a_ref_that_is_cut_is_shown_by_its_end_which_is_a_handle(
+    run: Run, answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    failed = NoticeView(1, TASK, "phone", "completed", "dead", 3, "no", "2026-11-22T08:16:00Z", "", None, None)
+    answers.then(200, NoticePage([failed], None))
+    shown = run("notices", "list").stdout.splitlines()[1].split()[-2]
+    assert shown == f"…{TASK[-8:]}:"
+
+
+# -- patterns --
+
+
+def test_a_pattern_of_labels_is_searched_until_the_page_is_full(run: Run, answers: Answers) -> None:
+    answers.then(200, TaskPage([task()], TASK))
+    answers.then(200, TaskPage([], OTHER))
+    answers.then(200, TaskPage([task(ref=OTHER)], None))
+    listed = run("tasks", "list", "--label", "hero*", "--limit", "9")
+    assert [line.split()[0] for line in listed.stdout.splitlines()] == ["REF", TASK, OTHER]
+    assert asked(answers) == [
+        "GET tasks?label=hero%2A&limit=9",
+        f"GET tasks?label=hero%2A&limit=8&cursor={TASK}",
+        f"GET tasks?label=hero%2A&limit=8&cursor={OTHER}",
+    ]
+
+
+def test_a_search_ends_though_nothing_is_found(run: Run, answers: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("receiver.client.client.SEARCHES_MOST", 2)
+    answers.then(200, TaskPage([], TASK))
+    answers.then(200, TaskPage([], OTHER))
+    listed = run("tasks", "list", "--label", "hero*")
+    assert (listed.stdout, listed.stderr) == ("", f"None found yet. Search on: --cursor {OTHER}\n")
+
+
+# -- submitting again, and once --
+
+
+def test_a_task_is_submitted_again_with_what_is_changed(run: Run, answers: Answers) -> None:
+    answers.then(202, task(ref=OTHER))
+    again = run("submit", "again", TASK, "--prompt", " the sea ", "--idempotency-key", "k")
+    assert (again.exit_code, again.stdout, again.stderr) == (0, f"{OTHER}\n", "")
+    [(_, _, headers, body)] = answers.seen
+    assert headers["idempotency-key"] == "k"
+    assert body == b'{"prompt":"the sea"}'
+
+
+def test_a_refusal_to_submit_again_is_one_line(run: Run, answers: Answers) -> None:
+    answers.then(409, {"error": {"code": "unsure", "message": "the task is unsure"}})
+    again = run("submit", "again", TASK)
+    assert (again.exit_code, again.stdout, again.stderr) == (1, "", "receiver: the task is unsure\n")
+
+
+def test_the_key_that_is_given_goes_with_the_task(run: Run, answers: Answers) -> None:
+    answers.then(202, task())
+    assert run(*OUTPAINT, "--idempotency-key", "mine").exit_code == 0
+    assert answers.seen[0][2]["idempotency-key"] == "mine"
+    assert b"idempotency_key" not in answers.seen[0][3]
+
+
+@pytest.mark.parametrize("args", [OUTPAINT, ("submit", "again", TASK)])
+@pytest.mark.parametrize("status", [0, 502, 504])
+def test_an_answer_that_got_lost_says_how_to_submit_at_most_once(
+    run: Run, answers: Answers, args: tuple[str, ...], status: int
+) -> None:
+    answers.then(status, b"<html>Bad Gateway</html>", "text/html")
+    lost = run(*args)
+    assert (lost.exit_code, lost.stdout) == (1, "")
+    key = answers.seen[0][2]["idempotency-key"]
+    same = f"it may have been submitted: the same command with --idempotency-key {key} submits it at most once"
+    assert lost.stderr.endswith(f"; {same}\n")
+
+
+def test_what_was_certainly_not_submitted_is_not_said_to_be_unclear(run: Run, answers: Answers) -> None:
+    answers.then(422, {"error": {"code": "no_key", "message": "submitting needs a provider key"}})
+    assert run(*OUTPAINT).stderr == "receiver: submitting needs a provider key\n"
+
+
+# -- url --
+
+
+def test_an_option_before_discard_is_not_ignored(run: Run, answers: Answers) -> None:
+    assert run("url", "--label", "x", "discard", TASK).exit_code == 2
+    assert answers.seen == []
+
+
+def test_a_discarded_url_says_so(run: Run, answers: Answers) -> None:
+    answers.then(200, replace(task("cancelled"), origin="minted"))
+    assert run("url", "discard", TASK).stdout == f"{TASK}  cancelled  discarded\n"
