@@ -204,3 +204,31 @@ async def test_a_picture_that_cannot_be_kept_costs_no_trial(tmp_path: Path) -> N
     assert (told["ok"], told["picture"]) == (True, None)
     assert "could not be drawn or stored" in told["no_picture"]
     assert len(box.mails) == 1
+
+
+@pytest.mark.parametrize(
+    ("event", "says", "shown"),
+    [
+        ("completed", "hook accepted it in 7 ms, as text, without a picture; check", "✓ a test — 4 pictures"),
+        ("failed", "hook accepted it in 7 ms; check", "✗ a test: failed — this is only a test, nothing failed"),
+        ("lost", "hook accepted it in 7 ms; check", "? a test: lost — no result before its deadline"),
+        ("attention", "hook accepted it in 7 ms; check", "! a test: we do not know whether the provider accepted it"),
+        ("digest", "hook accepted it in 7 ms, as text", "✗ 4 tasks: 1 failed, 1 needs you, 2 done"),
+    ],
+)
+async def test_every_kind_of_message_can_be_tried(tmp_path: Path, event: str, says: str, shown: str) -> None:
+    sender = FakeSender()
+    async with served(tmp_path, sender=sender, targets='[targets.hook]\nurl = "json://hook.invalid/x"\n') as web:
+        said = await command(web, "notices", "test", "--target", "hook", "--event", event)
+
+    assert (said.exit_code, said.stderr) == (0, "")
+    assert said.stdout.startswith(says)
+    [(_, message)] = sender.sent
+    assert message.title == shown
+
+
+async def test_an_unknown_event_is_refused(tmp_path: Path) -> None:
+    async with near(tmp_path) as web:
+        answer = await web.client.post("/api/v1/notices/test", json={"target": "slack", "event": "done"})
+
+    assert answer.status_code == 422

@@ -7,9 +7,10 @@ import pytest
 
 from kit.reports import ATTENTION, DONE, FAILED, HOSTILE, LOST, REF, SHEET, Pages, done, styled
 from receiver.core.types import MessageStyle, Report
+from receiver.notify.messages.block_tags import keep_line_ends
 from receiver.notify.messages.message import BodyFormat, Message, MessageKind
 from receiver.notify.messages.render import render
-from receiver.notify.messages.template import VARIABLES, check_template
+from receiver.notify.messages.template import VARIABLES, check_template, show_sample
 
 PLAIN = (
     "{{ event }} {{ label }}\n{{ prompt }} · {{ cost }} · {{ duration }}\n"
@@ -198,3 +199,67 @@ def test_a_loop_knows_its_length_and_a_digest_of_many_is_within_the_bounds() -> 
     assert message.note is None
     assert message.body.count("1/4 40 HERO") == 40
     assert message.body[:50] == "1/4 40 HERO, 2/4 40 HERO, 3/4 40 HERO, 4/4 40 HERO"
+
+
+@pytest.mark.parametrize(
+    ("template", "title", "body"),
+    [
+        ("{{ label }}{% if error %} failed{% endif %}\n{{ ref }}", "poster failed", "r2"),
+        ("{% if error %}{{ label }} failed{% else %}done{% endif %}\n{{ ref }}", "poster failed", "r2"),
+        ("{% if error %}\n{{ label }}\n{% endif %}\n{{ ref }}", "poster", "r2"),
+        ("{% set who = label %}\n{{ who }}{# a comment #}\n{{ ref }}", "poster", "r2"),
+        (
+            "t\n{% for it in reports %}\n- {{ it.ref }}{% if it.error %}!{% endif %}\n{% endfor %}\nend",
+            "t",
+            "- r2!\nend",
+        ),
+        ("t\na{% if error %}\nb\n{% endif %}\nc", "t", "a\nb\nc"),
+        ("{{ label }}{% if error %} failed{% endif -%}\n{{ ref }}", "poster failedr2", "poster failedr2"),
+        ("t\r\n{{ ref }}{% if error %}!{% endif %}\r\nend", "t", "r2!\nend"),
+        ("t\n{% raw %}{% x %}{% endraw %}\nend", "t", "{% x %}\nend"),
+    ],
+)
+def test_a_line_with_words_ends_where_it_is_written_and_one_of_tags_leaves_nothing(
+    template: str, title: str, body: str
+) -> None:
+    message = written(template, FAILED)
+
+    assert (message.note, message.title, message.body) == (None, title, body)
+
+
+def test_a_template_without_tags_is_left_alone() -> None:
+    for template in ("", "a\nb", "{{ a }}\n{{ b }}", "{%", "{% if", "{{", "%}\n", "{% raw %}"):
+        assert keep_line_ends(template) == template
+
+
+@pytest.mark.parametrize(
+    ("template", "attention", "digest"),
+    [
+        ("NOTA {{ label }}\n{{ prompt }}", False, False),
+        ("NOTA {{ label }}\n{{ text }}", True, False),
+        ("NOTA {{ label }}\n{{ body }}", True, True),
+        ("NOTA {{ event }}\n{% for it in reports %}{{ it.title }}{% endfor %}", True, True),
+    ],
+)
+@pytest.mark.parametrize("style", list(MessageStyle))
+def test_what_a_template_has_no_place_for_is_said_in_our_words(
+    style: MessageStyle, template: str, attention: bool, digest: bool
+) -> None:
+    for reports, own in (((DONE,), True), ((ATTENTION,), attention), ((DONE, FAILED), digest)):
+        message, ours = (
+            written(template, *reports, style=style),
+            render(reports, styled(style), links=Pages(), picture=SHEET),
+        )
+
+        assert message.note is None
+        said = message.title + message.body + str(message.blocks)
+        assert ("NOTA" in said) is own
+        assert (said == ours.title + ours.body + str(ours.blocks)) is not own
+
+
+def test_the_doctor_can_show_what_a_template_writes_in_one_line() -> None:
+    shown = show_sample("<b>{{ label }}</b> is done\n{{ prompt }}\n{{ cost }}", MessageStyle.EMAIL)
+
+    assert shown.startswith("a test is done / This is only a test: a quiet sea under four skies, <oil on canvas>")
+    assert shown.endswith(" / $0.05")
+    assert len(show_sample("{{ title }}\n{{ body }}", MessageStyle.TEXT)) <= 400

@@ -58,6 +58,7 @@ VARIABLES = {
 BODY_MOST = {MessageStyle.EMAIL: 50_000, MessageStyle.SLACK: 6_000}
 """Characters that a template may write; OTHER_MOST elsewhere."""
 OTHER_MOST = 3_500
+SAMPLE_MOST = 400  # characters of a sample that is shown in one line
 _RANGE_MOST = 1_000
 _UNSAFE_FILTERS = {"safe", "escape", "e", "forceescape", "urlize", "xmlattr", "tojson"}  # mark outside text as safe
 _MARKED = {MessageStyle.EMAIL, MessageStyle.TELEGRAM}
@@ -83,6 +84,14 @@ def check_template(template: str, style: MessageStyle | None = None) -> str | No
             except TemplateError as error:
                 return f"{error} (tried on {SAMPLE_NAMES[name]})"
     return None
+
+
+def show_sample(template: str, style: MessageStyle) -> str:
+    """What a template writes about a completed task, in one line with ` / ` between its lines. Raises TemplateError."""
+    reports = SAMPLES[NoticeEvent.COMPLETED.value]
+    title, body = render_template(template, reports, build_content(reports, NoLinks()), NoLinks(), style)
+    lines = (one_line(_strip_markup(line, style), SAMPLE_MOST) for line in body.split("\n"))
+    return one_line(" / ".join(filter(None, (title, *lines))), SAMPLE_MOST)
 
 
 def render_template(

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from receiver.core.types import Target
-from receiver.notify.messages.template import check_template
+from receiver.notify.messages.template import check_template, show_sample
 from receiver.notify.senders.sender import check_target
 from receiver.providers.models import check_model_globs
 from receiver.upkeep.doctor.findings import Finding, failure, ok, warning
@@ -23,5 +23,7 @@ def check_targets(found: Sequence[Target]) -> Iterator[Finding]:
             yield warning(f"{target.name}: its template fails, so messages use the built-in one: {broken}", remedy)
         else:
             yield ok(f"{target.name}: Apprise accepts its URL")
+            if target.template is not None:
+                yield ok(f"{target.name}: its template writes: {show_sample(target.template, target.style)}")
         if unknown := check_model_globs(target.models):
             yield warning(f"{target.name}: {unknown.problem}", f"fix its models; {unknown.remedy}")

@@ -153,7 +153,7 @@ class ApiCalls:
 
     async def test_notices(self, asked: ApiRequest) -> object:
         which: TargetTestRequest = asked.body
-        return await self._trial.send_sample(which.target)
+        return await self._trial.send_sample(which.target, which.event)
 
     async def redrive_notices(self, asked: ApiRequest) -> object:
         which: RedriveRequest = asked.body

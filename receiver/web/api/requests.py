@@ -111,6 +111,7 @@ class RedriveRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TargetTestRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which target to send a sample to."""
+    """Which target to send a sample to, and of which event."""
 
     target: schemas.TargetName
+    event: schemas.SampleEvent = "completed"

@@ -6,20 +6,21 @@ It carries a real contact sheet, drawn from pictures that are made here and kept
 import asyncio
 import struct
 import zlib
-from decimal import Decimal
+
+from msgspec.structs import replace
 
 from receiver.client.schemas import TrialView
 from receiver.core.errors import RequestRefused, Unwritable
-from receiver.core.types import AttachedPicture, Image, MessageStyle, NoticeEvent, Report, Target
+from receiver.core.sanitize import one_line
+from receiver.core.types import AttachedPicture, MessageStyle, NoticeEvent, Report, Target
 from receiver.notify.messages.message import Message
 from receiver.notify.messages.render import render
-from receiver.notify.senders.failure_text import find_remedy
+from receiver.notify.messages.samples import SAMPLES
+from receiver.notify.senders.remedies import find_remedy
 from receiver.pictures.files import SAMPLE, SHEET, image_name
-from receiver.providers.models import OUTPAINT
 from receiver.service.wiring import ServiceParts
 from receiver.tasks.intake import unknown_target
 
-_PICTURES = 4
 _SIDE = 320  # pixels
 _SKIES = ((20, 24, 82), (244, 120, 72), (16, 94, 112), (92, 40, 110))  # red, green, blue at the top of each
 _GROUND = (250, 214, 165)
@@ -33,21 +34,27 @@ class TargetTester:
         self._targets = {target.name: target for target in parts.policy.targets}
         self._turn = asyncio.Lock()
 
-    async def send_sample(self, name: str) -> TrialView:
-        """Send a sample to the target `name`. Raises RequestRefused: 404 if it is unknown, 409 if one is under way."""
+    async def send_sample(self, name: str, event: str = NoticeEvent.COMPLETED) -> TrialView:
+        """Send a sample of `event`, one of `SAMPLES`, to the target `name`. Raises RequestRefused: 404 if the target is
+        unknown, 422 if the event is, 409 if a sample is under way."""
+        if event not in SAMPLES:
+            problem = f"there is no sample of {one_line(event, 40)!r}"
+            raise RequestRefused(422, "invalid_parameter", problem, "event", remedy=f"use one of {', '.join(SAMPLES)}")
         target = self._targets.get(name)
         if target is None:
             raise RequestRefused(404, "not_found", unknown_target(name, self._targets), "target")
         if self._turn.locked():
             raise RequestRefused(409, "busy", "another test is under way", remedy="try again when it has ended")
         async with self._turn:
-            return await self._try_target(target)
+            return await self._try_target(target, SAMPLES[event])
 
-    async def _try_target(self, target: Target) -> TrialView:
-        picture = await self._sample_sheet()
-        message = render((self._sample_report(),), target, links=self._parts.links, picture=picture)
+    async def _try_target(self, target: Target, samples: tuple[Report, ...]) -> TrialView:
+        reports = tuple(self._with_our_pictures(report) for report in samples)
+        has_pictures = any(report.images for report in reports)
+        picture = await self._sample_sheet() if has_pictures else None
+        message = render(reports, target, links=self._parts.links, picture=picture)
         sent = await self._parts.sender.send(target, message)
-        how, why_not = _picture_result(target, message, picture)
+        how, why_not = _picture_result(target, message, picture) if has_pictures else (None, None)
         return TrialView(
             target=target.name,
             ok=sent.error is None,
@@ -59,20 +66,14 @@ class TargetTester:
             note=message.note,
         )
 
-    def _sample_report(self) -> Report:
-        """What a completed task would report."""
+    def _with_our_pictures(self, report: Report) -> Report:
+        """The report with links to the sample's own pictures, where they can be reached."""
         links = self._parts.links
-        names = [image_name(number, "png") for number in range(_PICTURES)]
-        urls = [links.image_url(SAMPLE, name) or f"https://example.com/{name}" for name in names]
-        return Report(
-            event=NoticeEvent.COMPLETED,
-            label="a test",
-            model=OUTPAINT,
-            prompt="This is only a test: a quiet sea under four skies",
-            images=tuple(Image(number, url) for number, url in enumerate(urls)),
-            cost=Decimal("0.05"),
-            duration_ms=42_000,
+        images = (
+            replace(image, url=links.image_url(SAMPLE, image_name(image.image_no, "png")) or image.url)
+            for image in report.images
         )
+        return replace(report, images=tuple(images))
 
     async def _sample_sheet(self) -> AttachedPicture | None:
         """The sample's contact sheet, drawn when it is first needed; None if it cannot be drawn or stored."""
