@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from email.message import EmailMessage
 
-from aiosmtpd.smtp import SMTP, Envelope, Session
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from receiver.core.types import MessageStyle, Target
 
@@ -17,6 +17,7 @@ class Mailbox:
 
     def __init__(self) -> None:
         self.mails: list[EmailMessage] = []
+        self.logins: list[tuple[str, bytes, bytes]] = []  # mechanism, user, password; every one is taken
         self.raw: list[bytes] = []
         self.refused: set[str] = set()
         self.busy: set[str] = set()
@@ -41,14 +42,39 @@ class Mailbox:
         self.recipients.append(sorted(envelope.rcpt_tos))
         return "250 OK"
 
+    def take_login(
+        self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, given: object
+    ) -> AuthResult:
+        assert isinstance(given, LoginPassword)
+        self.logins.append((mechanism, given.login, given.password))
+        return AuthResult(success=True)
+
 
 @asynccontextmanager
-async def mailbox() -> AsyncIterator[tuple[Mailbox, Target]]:
+async def mailbox(
+    user: str = "", *, needs_tls: bool = False, only: str | None = None
+) -> AsyncIterator[tuple[Mailbox, Target]]:
+    """A running mail server, and a target that mails through it; `user` (as in a URL) logs in if the server allows it.
+
+    The server knows the mechanisms LOGIN and PLAIN, or `only` one of them.
+    """
     box = Mailbox()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: SMTP(box, hostname="localhost", loop=loop), "127.0.0.1", 0)
+    hidden = {"LOGIN", "PLAIN"} - {only} if only else ()
+
+    def make_session() -> SMTP:
+        return SMTP(
+            *(box,),
+            hostname="localhost",
+            loop=loop,
+            authenticator=box.take_login,
+            auth_require_tls=needs_tls,
+            auth_exclude_mechanism=hidden,
+        )
+
+    server = await loop.create_server(make_session, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    url = f"mailto://127.0.0.1:{port}?from=pings@example.com&to=ann@example.com&cc=bob@example.com"
+    url = f"mailto://{user and user + '@'}127.0.0.1:{port}?from=pings@example.com&to=ann@example.com&cc=bob@example.com"
     try:
         yield box, Target(name="mail", url=url, style=MessageStyle.EMAIL)
     finally:

@@ -10,7 +10,7 @@ from kit.smtp_server import mailbox
 from receiver.core.types import Image, NoticeEvent, Report
 from receiver.notify.messages.message import BodyFormat, Message, MessageKind
 from receiver.notify.messages.render import render
-from receiver.notify.senders.failure_text import find_remedy
+from receiver.notify.senders.remedies import find_remedy
 from receiver.notify.senders.sender import AppriseSender
 
 pytestmark = [
@@ -113,3 +113,31 @@ async def test_a_mail_whose_picture_is_gone_has_no_hole(tmp_path: Path) -> None:
         assert "<img" not in markup.get_content()
         assert "$0.05" in markup.get_content()
         assert mail.get_content_type() == "multipart/alternative"
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
+async def test_a_password_of_any_letters_logs_in(mechanism: str) -> None:
+    """As UTF-8, which RFC 4616 asks for; smtplib takes ASCII only."""
+    async with mailbox("j%C3%BCrgen:p%C3%A4ss%E6%97%A5%F0%9F%94%91", only=mechanism) as (box, target):
+        sent = await AppriseSender().send(target, HELLO)
+
+    assert sent.error is None
+    assert box.logins == [(mechanism, "jürgen".encode(), "päss日🔑".encode())]
+    assert len(box.mails) == 1
+
+
+async def test_a_server_that_takes_no_login_without_tls_is_told_with_what_to_do() -> None:
+    async with mailbox("ann:password", needs_tls=True) as (_, target):
+        sent = await AppriseSender().send(target, HELLO)
+
+    assert (sent.error or "").endswith("the mail server offers no login here")
+    assert "mailtos://" in (find_remedy(sent.error or "") or "")
+
+
+async def test_a_server_that_has_no_tls_is_told_with_what_to_do() -> None:
+    async with mailbox() as (_, target):
+        url = target.url.replace("mailto://", "mailtos://") + "&mode=starttls"
+        sent = await AppriseSender().send(replace(target, url=url), HELLO)
+
+    assert "switch to TLS here" in (sent.error or "")
+    assert "?mode=ssl" in (find_remedy(sent.error or "") or "")

@@ -14,8 +14,9 @@ from msgspec.structs import replace
 from kit.chat_services import Double, double, slack, slack_faults
 from receiver.core.types import MessageStyle, Target
 from receiver.notify.messages.message import BodyFormat, Message, MessageKind
-from receiver.notify.senders.failure_text import blames_picture, find_remedy
+from receiver.notify.senders.failure_text import blames_picture
 from receiver.notify.senders.plugin import ATTACHED_MOST
+from receiver.notify.senders.remedies import find_remedy
 from receiver.notify.senders.sender import AppriseSender, check_target
 
 pytestmark = [

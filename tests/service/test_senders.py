@@ -4,8 +4,10 @@ import asyncio
 import json
 import logging
 import threading
+from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
+from urllib.parse import quote
 
 import pytest
 
@@ -120,6 +122,25 @@ async def test_a_message_arrives_as_it_was_written() -> None:
     assert (sent.error, sent.permanent) == (None, False)
     body = json.loads(there.bodies[0])
     assert (body["title"], body["message"], body["type"]) == (HELLO.title, HELLO.body, "success")
+
+
+@pytest.mark.parametrize("password", ["pässword", "日本🔑"])
+async def test_a_password_of_any_letters_goes_out_as_utf_8(password: str) -> None:
+    """As RFC 7617 asks for; requests takes Latin-1 only."""
+    heads: list[str] = []
+
+    async def keep_head(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(keep_head, "127.0.0.1", 0)
+    address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server:
+        sent = await AppriseSender().send(Target(name="t", url=f"json://ann:{quote(password)}@{address}/"), HELLO)
+    assert sent.error is None
+    assert f"Basic {b64encode(f'ann:{password}'.encode()).decode()}" in heads[0]
 
 
 @pytest.mark.parametrize(

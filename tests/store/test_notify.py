@@ -98,27 +98,6 @@ async def test_nothing_is_sent_before_it_is_due(store: Store, notify: NoticeDisp
 # -- failures --
 
 
-async def test_what_a_failed_try_delivered_is_known_to_the_next_also_after_a_restart(
-    tmp_path: Path, sender: FakeSender, clock: Clock
-) -> None:
-    store = await open_store(tmp_path / "r.db")
-    await owe(store, a_notice())
-    parts = ("f00d", "beef")
-    sender.results.extend([replace(DOWN, delivered=parts), replace(DOWN, delivered=parts)])
-    await turn(a_notify(store, sender, clock))
-    await store.close()
-    clock.forward(SCHEDULE[0])
-    store = await open_store(tmp_path / "r.db")
-
-    for gap in SCHEDULE[1:]:
-        await turn(a_notify(store, sender, clock))
-        clock.forward(gap)
-
-    assert [message.delivered for _, message in sender.sent] == [(), parts, parts]
-    assert (await only(store)).state is S.SENT
-    await store.close()
-
-
 async def test_failures_follow_the_schedule_then_it_is_dead_and_the_others_are_told(
     store: Store, notify: NoticeDispatcher, sender: FakeSender, clock: Clock
 ) -> None:

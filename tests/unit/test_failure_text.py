@@ -2,6 +2,7 @@
 
 import base64
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,9 +16,9 @@ from receiver.notify.senders.failure_text import (
     blames_blocks,
     blames_picture,
     build_failure,
-    find_remedy,
     pair_answers,
 )
+from receiver.notify.senders.remedies import find_remedy
 
 URL = "slack://T0KENA/T0KENB/T0KENC"
 FAILED = "Failed to send to Slack: error=200."
@@ -152,6 +153,86 @@ def test_a_password_that_is_not_taken_is_for_good() -> None:
 
     assert sent.permanent
     assert "app password" in (find_remedy(sent.error or "") or "")
+
+
+STARTTLS, LOGIN = "wants TLS first: use mailtos://", "wants a login"
+APP_PASSWORD, SENDER, LATER = "app password", "does not let this account send from this address", "try later"
+NO_SUCH, RULES, RELAY = "refuses this recipient", "by its rules", "passes on no mail"
+MAIL_REPLIES = [  # as smtplib shows them, with the advice, and whether no try will help
+    ("(530, b'5.7.0 Must issue a STARTTLS command first', 'ann@x.example')", STARTTLS, True),
+    ("(538, b'5.7.11 Encryption required for requested authentication mechanism')", STARTTLS, True),
+    ("(530, b'5.7.1 Authentication required', 'ann@x.example')", LOGIN, True),
+    ("(530, b'5.7.57 Client not authenticated to send mail', 'ann@x.example')", LOGIN, True),
+    ("(550, b'5.7.0 Authentication is required', 'ann@x.example')", LOGIN, True),
+    ("(535, b'5.7.8 Error: authentication failed: UGFzc3dvcmQ6')", APP_PASSWORD, True),
+    ("(534, b'5.7.9 Application-specific password required')", APP_PASSWORD, True),
+    ("(535, b'5.7.139 Authentication unsuccessful, basic authentication is disabled.')", "no longer takes", True),
+    ("(454, b'4.7.0 Temporary authentication failure: Connection lost')", LATER, False),
+    ("(454, b'4.7.0 TLS not available due to local problem')", LATER, False),
+    ("{'bob@x.example': (454, b'4.7.1 <bob@x.example>: Relay access denied')}", RELAY, False),
+    ("{'bob@x.example': (554, b'5.7.1 <bob@x.example>: Relay access denied')}", RELAY, False),
+    ("{'bob@x.example': (550, b'relay not permitted')}", RELAY, True),
+    ("(553, b'5.7.1 <ann@x.example>: Sender address rejected: not owned by user bob', 'ann@x.example')", SENDER, True),
+    ("{'bob@x.example': (553, b'5.7.1 <ann@x.example>: Sender address rejected: not owned by user')}", SENDER, True),
+    ("(553, b'sorry, that is not you', 'ann@x.example')", SENDER, True),
+    ("(550, b'5.7.60 SMTP; Client does not have permissions to send as this sender')", SENDER, True),
+    ("(554, b'5.2.252 SendAsDenied; ann@x.example not allowed to send as eve@x.example')", SENDER, False),
+    ("(550, b'5.7.26 Unauthenticated email from x.example is not accepted due to DMARC policy')", "SPF, DKIM", True),
+    ("(550, b'5.7.1 Message rejected as spam')", RULES, True),
+    ("{'bob@x.example': (550, b'5.1.1 no such user')}", NO_SUCH, True),
+    ("{'bob@x.example': (553, b'5.1.3 not a valid address')}", NO_SUCH, True),
+    ("{'bob@x.example': (452, b'4.2.2 The mailbox is over quota')}", "mailbox is full", False),
+    ("{'bob@x.example': (552, b'5.2.2 Mailbox full')}", "mailbox is full", False),
+    ("{'bob@x.example': (450, b'4.2.0 Greylisted')}", LATER, False),
+    ("(421, b'4.7.0 Too many connections')", LATER, False),
+    ("SMTP AUTH extension not supported by server.", "use mailtos://", False),
+    ("STARTTLS extension not supported by server.", "?mode=ssl", False),
+]
+
+
+@pytest.mark.parametrize(("reply", "what_to_do", "final"), MAIL_REPLIES, ids=[it[0][:50] for it in MAIL_REPLIES])
+def test_a_mail_server_s_reply_has_its_advice(reply: str, what_to_do: str, final: bool) -> None:
+    sent = told("Connection error while submitting email", f"Socket Exception: {reply}", url="mailto://h.example")
+
+    assert what_to_do in (find_remedy(sent.error or "") or "no advice")
+    assert sent.permanent is final
+
+
+def test_a_status_of_the_service_s_own_counts_less_than_the_answer_s() -> None:
+    line = [failure_text.FailureLine("Failed to send Twilio notification: Authenticate, error=20003")]
+    assert build_failure(line, URL, status=401).permanent
+    assert not build_failure(line, URL, status=500).permanent
+    assert not build_failure([failure_text.FailureLine("Failed: error=500")], URL, status=401).permanent
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b'{"errors":["one","two","three","four"]}', "one, two, three"),
+        (b'{"errors":[{"message":"one","code":7}]}', "one"),
+        (b'{"errors":{"content":{"_errors":[{"code":"X","message":"too long"}]}}}', "too long"),
+        (b'{"msg":"one","errmsg":"two"}', "one, two"),
+        (b'{"ErrorCode":10,"Message":"one"}', "one"),
+        (b'{"messages":[{"status":"4","error-text":"one"}]}', "one"),
+        (b'{"data":{"error":"one","error_code":"E"}}', "one"),
+        (b'{"error":"one","message":"one"}', "one"),
+        (b'{"code":7,"status":"bad"}', None),
+    ],
+)
+def test_a_reason_is_found_wherever_a_service_puts_it(body: bytes, reason: str | None) -> None:
+    assert answered(400, body).error == "Failed to send to Slack: error=400" + (f": {reason}" if reason else "")
+
+
+def test_a_reason_without_an_end_is_read_so_far_and_no_further() -> None:
+    body: object = "deep"
+    for _ in range(50):
+        body = {"error": body}
+    assert answered(400, msgspec.json.encode(body)).error == "Failed to send to Slack: error=400"
+
+
+def test_a_reason_that_the_warning_has_already_is_not_repeated() -> None:
+    sent = told("Failed to send: chat not found, error=400.", "Response Details:\r\nb'chat not found'")
+    assert sent.error == "Failed to send: chat not found, error=400"
 
 
 def test_one_of_several_that_may_pass_keeps_all_alive() -> None:

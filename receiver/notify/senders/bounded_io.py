@@ -14,8 +14,8 @@ from typing import Any
 import requests
 from requests.adapters import HTTPAdapter
 
+from receiver.notify.senders.answers import ANSWERS
 from receiver.notify.senders.connections import register_connection
-from receiver.notify.senders.pauses import PAUSE
 
 ANSWER_MOST = 256 * 1024  # bytes after decompression; no service says more about one message
 ANSWER_MOST_S = 20.0  # to read it
@@ -79,8 +79,6 @@ class BoundedAdapter(HTTPAdapter):
         """As in requests, but the body is already read."""
         until = time.monotonic() + ANSWER_MOST_S
         response = super().send(*args, **{**named, "stream": True})
-        if (pause := PAUSE.get()) is not None:
-            pause.hear_answer(response.status_code, response.headers)
         body = bytearray()
         try:
             while len(body) < ANSWER_MOST and time.monotonic() < until:
@@ -96,6 +94,8 @@ class BoundedAdapter(HTTPAdapter):
             response.raw.close()
         response._content = bytes(body[:ANSWER_MOST])
         response._content_consumed = True
+        if (answers := ANSWERS.get()) is not None:
+            answers.hear_answer(response.status_code, response.headers, response._content)
         return response
 
 

@@ -25,13 +25,21 @@ POSTED = (
     "Sent Telegram notification",
 )  # INFO lines: the text was sent, no file yet
 _ANSWER_MOST = 200  # characters quoted from an answer
+_REASONS_MOST = 3  # of a list in an answer
+_DEPTH_MOST = 6  # of an answer that is looked at
+_REASON_KEYS = (  # in lower case, with _ for -, in the order in which they are quoted
+    *("error", "description", "error_description", "errordescription", "message", "error_message", "errormessage"),
+    *("msg", "errmsg", "detail", "reason", "error_text", "errors", "_errors", "messages", "data", "response_metadata"),
+)
 
 # Patterns. `re` compiles each with the first failure, and a start does not wait for them.
 _SCHEME = r"\s*[a-z][a-z0-9+.-]{0,31}://"
 # An HTTP status as Apprise's plugins print it (ntfy adds two digits), or an SMTP reply to a mail or recipient.
 _STATUS = r"\berror=(\d{3})(?:\d\d)?\b"
+_HTTP_ERROR = r"\berror=[45]\d\d(?:\d\d)?\b"
 _SMTP = r"(?:refused: |server says )([45]\d\d)\b"
-_SMTP_REPLY = r"\(([45]\d\d), b(['\"])(.*?)\2"
+_SMTP_REPLY = r"\(([45]\d\d), b(['\"])(.*?)\2(, ['\"])?"  # the last is there if it is about the sender
+_OF_SENDER = {"501", "550", "553", "554"}
 _SUMMARY = r'Sending email to ".*" failed\.?'  # follows the lines that say why, if there are any
 _FINAL_STATUS = {"401", "403", "404", "410"}
 _NOT_FINAL_SMTP = {"552", "554"}  # too large; any reason, for example a mail taken for spam
@@ -42,7 +50,9 @@ _FINAL_WORDS = (
     r"channel_not_found|channel_is_archived|is_archived|not_in_channel|action_prohibited|user_not_found|"
     r"posting_to_general_channel_denied|restricted_action)\b"
     r"|chat not found|bot was (?:blocked|kicked)|user is deactivated"  # Telegram's, some with status 400
-    r"|Unknown (?:Webhook|Channel)|Invalid Webhook Token"  # Discord's
+    r"|Unknown (?:Webhook|Channel)|Invalid Webhook|invalid[-_]hook"  # Discord's and Mattermost's, Rocket.Chat's
+    r"|webhook access token invalid|token is not exist"  # Feishu's, DingTalk's
+    r"|There (?:are|were) not? .{0,60}to notify"  # Apprise's: the URL names no recipient
 )
 _PICTURE = (
     r"\binvalid_(?:blocks|attachments)\b|\bimage_url\b|download\w* image|\berror=413|\btoo large\b|entity too large|"
@@ -54,6 +64,8 @@ _BLOCKS = r"\binvalid_(?:blocks|attachments)\b|Invalid Form Body"
 
 # A pattern in a DEBUG line about a connection, and what it means.
 _CONNECTION = (
+    (r"AUTH extension not supported|No suitable authentication method", "the mail server offers no login here"),
+    (r"STARTTLS extension not supported", "the mail server cannot switch to TLS here"),
     (r"not known|resolve|getaddrinfo|name resolution|No address associated|gaierror", "its host name is not known"),
     (r"Connection refused|Errno 111", "the connection was refused"),
     (r"CERTIFICATE_VERIFY|certificate", "its TLS certificate is not accepted"),
@@ -62,41 +74,6 @@ _CONNECTION = (
     (r"unreachable|No route", "there is no route to it"),
     (r"reset|aborted|RemoteDisconnected|closed|Broken pipe|BadStatusLine", "the connection was cut"),
 )
-
-# A pattern in an error text, and what to do. The first match counts.
-_REMEDIES = (
-    (r"no_service|no_active_hooks|no_team|Unknown Webhook|Invalid Webhook Token|invalid_token\b",
-     "this webhook does not exist (any more): make a new one there, and put it into the target's URL"),
-    (r"invalid_auth|not_authed|token_revoked|token_expired|account_inactive",
-     "its token is not accepted: make a new one, and put it into the target's URL"),
-    (r"not_in_channel", "the bot is not in that channel: invite it there"),
-    (r"missing_scope|no_permission|not_allowed_token_type", "the bot needs the permissions chat:write and files:write"),
-    (r"channel_not_found|is_archived|user_not_found|Unknown Channel|chat not found",
-     "this channel does not exist (any more): check the channel in the target's URL"),
-    (r"action_prohibited|general_channel_denied|restricted_action|ekm_access|org_login",
-     "an administrator's rule forbids it: choose another channel, or ask the administrator"),
-    (r"bot was blocked|bot was kicked|user is deactivated", "the bot may not write there: unblock it or invite it"),
-    (r"server says 53[045]|authentication", "the mail server rejects the user or password: many servers want an "
-     "app password"),
-    (r"(?:refused: |server says )55[013]", "the mail server refuses this recipient: check the address"),
-    (r"server says 554", "the mail server refuses the message: check the sender's address, and the server's reason"),
-    (r"server says 4\d\d", "the mail server asks us to try later: a ping is tried again by itself"),
-    (r"invalid_blocks|invalid_attachments|error=413|too large|attachment",
-     "the picture may be the cause: a ping's next try goes without it"),
-    (r"error=429|rate.?limit", "it gets too many messages: give the target a rate or a digest"),
-    (r"error=40[13]", "it rejects our credentials: check the user, password or token in the target's URL"),
-    (r"error=4(?:04|10)", "what the target's URL names does not exist (any more): check the URL"),
-    (r"error=400", "it does not understand the request: check the target's URL"),
-    (r"error=5\d\d", "the fault is on its side: try again later; a ping is tried again by itself"),
-    (r"host name is not known", "check the host name in the target's URL, and this machine's DNS"),
-    (r"connection was refused", "check host and port in the target's URL, and that the service runs there"),
-    (r"TLS certificate", "fix its certificate, or the host name in the target's URL"),
-    (r"no TLS", "check that its port speaks TLS: some services have a scheme with TLS, and one without"),
-    (r"no answer in time|not finished within|still hang", "check that it works, and that no firewall blocks it"),
-    (r"no route|connection was cut|Connection error", "check host and port in the target's URL, and this machine's "
-     "network"),
-    (r"appriseit\.com|redirect=|several URLs", "fix the target's URL as the text says"),
-)  # fmt: skip
 
 
 class FailureLine(Struct, frozen=True):
@@ -108,9 +85,10 @@ class FailureLine(Struct, frozen=True):
 
     @property
     def full_text(self) -> str:
-        """Both in one text."""
+        """Both in one text; Apprise may have put the answer into the warning already."""
         text = self.text.rstrip(". ")
-        return f"{text}: {self.answer}" if text and self.answer else self.answer or text
+        known = self.answer is not None and self.answer.lower() in text.lower()
+        return f"{text}: {self.answer}" if text and self.answer and not known else text or self.answer or ""
 
 
 def pair_answers(entries: Iterable[tuple[bool, str]]) -> list[FailureLine]:
@@ -133,17 +111,23 @@ def pair_answers(entries: Iterable[tuple[bool, str]]) -> list[FailureLine]:
     return found if ahead is None else [*found, ahead]
 
 
-def build_failure(lines: list[FailureLine], url: str, asked_s: float | None = None) -> AttemptResult:
+def build_failure(
+    lines: list[FailureLine], url: str, asked_s: float | None = None, status: int | None = None
+) -> AttemptResult:
     """The result of a failed send. It is permanent only if every line says so: a URL may name several recipients.
 
-    `asked_s` is how long an answer's headers asked us to wait.
+    `asked_s` is how long an answer's headers asked us to wait. `status` is the last answer's: some plugins log another
+    number, a code of the service's own.
     """
     reasons = [line for line in lines if line.answer or not re.fullmatch(_SUMMARY, line.text)]
     whole = ". ".join(filter(None, (line.full_text for line in lines)))
-    error = _redact_url(whole, url) or "Apprise reports a failure without a reason"
+    final = [_is_final(line) for line in reasons]
+    if len(reasons) == 1 and not re.search(_HTTP_ERROR, reasons[0].text):
+        final = [final[0] or str(status) in _FINAL_STATUS]
+    error = redact_url(whole, url) or "Apprise reports a failure without a reason"
     return AttemptResult(
         error=error,
-        permanent=bool(reasons) and all(_is_final(line) for line in reasons) and not blames_picture(error),
+        permanent=bool(final) and all(final) and not blames_picture(error),
         retry_after_ms=_find_pause(lines, asked_s),
     )
 
@@ -163,11 +147,6 @@ def blames_blocks(error: str) -> bool:
     return bool(re.search(_BLOCKS, error, re.IGNORECASE))
 
 
-def find_remedy(error: str) -> str | None:
-    """What a person can do about an error, if its text shows that."""
-    return next((remedy for pattern, remedy in _REMEDIES if re.search(pattern, error, re.IGNORECASE)), None)
-
-
 def _is_final(line: FailureLine) -> bool:
     text = line.full_text
     if re.search(_FINAL_WORDS, text, re.IGNORECASE):
@@ -183,6 +162,12 @@ def build_pause(service: str, asked_s: float) -> AttemptResult:
     """The result of a send that ended because the service asked us to wait for too long."""
     seconds = math.ceil(min(asked_s, PAUSE_MOST_MS / 1000))
     return AttemptResult(error=f"{service} asks us to wait {seconds} s, error=429", retry_after_ms=seconds * 1000)
+
+
+def build_refusal(refusal: str, body: bytes, url: str) -> AttemptResult:
+    """The result of a send that the service refused, though Apprise takes it for sent."""
+    parsed = _parse_body(repr(body))
+    return build_failure([FailureLine(refusal, parsed.answer, parsed.pause_ms)], url)
 
 
 def _find_pause(lines: list[FailureLine], asked_s: float | None) -> int | None:
@@ -205,7 +190,10 @@ def _parse_answer(text: str) -> FailureLine:
     rest = rest.strip()
     if text.startswith(ANSWERS[0]):
         return _parse_body(rest)
-    replies = [f"{code} {reply}" for code, _, reply in re.findall(_SMTP_REPLY, rest)]
+    replies = [
+        f"{code} {reply}{' (about the sender)' if sender and code in _OF_SENDER else ''}"
+        for code, _, reply, sender in re.findall(_SMTP_REPLY, rest)
+    ]
     if replies:
         return FailureLine("", f"the mail server says {one_line(', '.join(dict.fromkeys(replies)), _ANSWER_MOST)}")
     return FailureLine("", next((words for it, words in _CONNECTION if re.search(it, rest, re.IGNORECASE)), None))
@@ -229,16 +217,25 @@ def _parse_body(shown: str) -> FailureLine:
     return FailureLine("", one_line(words, _ANSWER_MOST) or None, _requested_pause(decoded))
 
 
-def _reason_words(body: object) -> Iterator[str]:
+def _reason_words(body: object, depth: int = 0) -> Iterator[str]:
+    """The words in a decoded body that say what is wrong, wherever a service puts them."""
     if isinstance(body, str):
         yield body
-    elif isinstance(body, dict):
-        for key in ("error", "description", "message", "detail", "reason", "error_description"):
-            if isinstance(body.get(key), str | dict):
-                yield from _reason_words(body[key])
-        more = body.get("response_metadata")  # where Slack says what is wrong with a block
-        if isinstance(more, dict) and isinstance(more.get("messages"), list):
-            yield from (it for it in more["messages"][:2] if isinstance(it, str))
+    elif isinstance(body, list):
+        for each in body[:_REASONS_MOST]:
+            yield from _reason_words(each, depth + 1)
+    elif isinstance(body, dict) and depth < _DEPTH_MOST:
+        lower = {str(key).lower().replace("-", "_"): value for key, value in body.items()}
+        for key in _REASON_KEYS:
+            if isinstance(lower.get(key), str | dict | list):
+                yield from _reason_words(lower[key], depth + 1)
+        if depth and not any(key in lower for key in _REASON_KEYS):  # Discord's errors, by the name of a field
+            yield from (words for it in list(lower.values())[:_REASONS_MOST] for words in _fields_words(it, depth))
+
+
+def _fields_words(value: object, depth: int) -> Iterator[str]:
+    if isinstance(value, dict | list):
+        yield from _reason_words(value, depth + 1)
 
 
 def _requested_pause(body: object) -> int | None:
@@ -253,7 +250,7 @@ def _requested_pause(body: object) -> int | None:
     return None
 
 
-def _redact_url(text: str, url: str) -> str:
+def redact_url(text: str, url: str) -> str:
     """`text` as one line; every part of `url` of three characters or more is masked, quoted or not."""
     rest = re.sub(_SCHEME, "", url, count=1, flags=re.IGNORECASE)
     cuts = r"[/:@?&=#,;+\s]+"

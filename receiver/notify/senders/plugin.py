@@ -19,10 +19,10 @@ from receiver.core.types import AttemptResult, MessageStyle, Target
 from receiver.notify.messages.markdown import to_markdown
 from receiver.notify.messages.message import BodyFormat, Message
 from receiver.notify.senders import failure_text
+from receiver.notify.senders.answers import ANSWERS, HeardAnswers
 from receiver.notify.senders.delivered import DELIVERED, DeliveredParts
 from receiver.notify.senders.extras import takes_one_line, with_extras
 from receiver.notify.senders.load_service import load_service
-from receiver.notify.senders.pauses import PAUSE, RequestedPause
 from receiver.notify.senders.pieces import fit_pieces
 
 if TYPE_CHECKING:
@@ -101,8 +101,8 @@ def _override_plugin(service: Any) -> None:
     throttle, send_piece = service.throttle, service._timed_send
 
     def throttle_briefly(last_io: datetime | None = None, wait: float | None = None) -> None:
-        pause = PAUSE.get()
-        throttle(last_io=last_io, wait=wait if pause is None else pause.allow_wait(wait))
+        answers = ANSWERS.get()
+        throttle(last_io=last_io, wait=wait if answers is None else answers.allow_wait(wait))
 
     def send_known_piece(**named: Any) -> bool:
         if (parts := DELIVERED.get()) is not None:
@@ -164,8 +164,8 @@ def _notify_service(opened: "Apprise", target: Target, message: Message, blocks:
         form, body = BodyFormat.MARKDOWN, to_markdown(body)
         title = to_markdown(title) if service.title_maxlen <= 0 else title  # then it becomes part of the body
     body = fit_pieces(service, title, body, form)
-    pause = RequestedPause()
-    PAUSE.set(pause)
+    answers = HeardAnswers()
+    ANSWERS.set(answers)
     with (
         with_extras(service, target, message.extras),
         _blocks_as_template(service, blocks) if blocks else contextlib.nullcontext(),
@@ -179,15 +179,16 @@ def _notify_service(opened: "Apprise", target: Target, message: Message, blocks:
             log_level=logging.DEBUG,
         )
     if result:
-        return AttemptResult()
-    if pause.gave_up and pause.seconds is not None:
-        return failure_text.build_pause(str(service.service_name), pause.seconds)
+        refusal = answers.find_refusal(str(service.service_name))
+        return failure_text.build_refusal(refusal, answers.last_body, target.url) if refusal else AttemptResult()
+    if answers.gave_up and answers.seconds is not None:
+        return failure_text.build_pause(str(service.service_name), answers.seconds)
     entries = list(result.logs())
     posted = any(entry.message.startswith(failure_text.POSTED) for entry in entries)
     lines = failure_text.pair_answers(
         (entry.level == "DEBUG", entry.message) for entry in entries if entry.level != "INFO"
     )
-    sent = failure_text.build_failure(lines, target.url, pause.seconds)
+    sent = failure_text.build_failure(lines, target.url, answers.seconds, answers.last_status)
     if posted and failure_text.blames_only_files(lines):  # a second message with the same text would be worse
         log.warning("%s: the text was sent, but not its picture: %s", target.name, sent.error, extra=_PLAINER)
         return AttemptResult()
