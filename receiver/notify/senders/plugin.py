@@ -23,6 +23,7 @@ from receiver.notify.senders.answers import ANSWERS, HeardAnswers
 from receiver.notify.senders.delivered import DELIVERED, DeliveredParts
 from receiver.notify.senders.extras import takes_one_line, with_extras
 from receiver.notify.senders.load_service import load_service
+from receiver.notify.senders.overrides import NO_LOGOS, override_plugin
 from receiver.notify.senders.pieces import fit_pieces
 
 if TYPE_CHECKING:
@@ -61,17 +62,13 @@ def open_target(url: str) -> "Apprise":
     install_bounds()
     install_sessions()
     # Without a timeout of its own, Apprise works in the calling thread; with one, in a pool of six for all targets.
-    # Without these masks, no plugin has a logo, which readers would fetch from another's site.
     asset = AppriseAsset(
         app_id="receiver",
         app_desc="receiver",
-        app_url="",
-        image_url_mask="",
-        image_url_logo="",
-        image_path_mask="",
         http_redirects=False,
         storage_mode="memory",
         service_timeout=0,
+        **NO_LOGOS,
     )
     opened = Apprise(asset=asset)
     # A URL of a service that Apprise does not know is refused here, for example file://.
@@ -92,25 +89,8 @@ def open_target(url: str) -> "Apprise":
     service.optional = False  # optional=yes reports a failure as success
     if service.overflow_mode is OverflowMode.UPSTREAM:
         service.overflow_mode = OverflowMode.SPLIT  # by default, the service would refuse a message that is too long
-    _override_plugin(service)
+    override_plugin(service)
     return opened
-
-
-def _override_plugin(service: Any) -> None:
-    """Hands out what a plugin keeps to itself: how long it would sleep, and which piece of a message comes next."""
-    throttle, send_piece = service.throttle, service._timed_send
-
-    def throttle_briefly(last_io: datetime | None = None, wait: float | None = None) -> None:
-        answers = ANSWERS.get()
-        throttle(last_io=last_io, wait=wait if answers is None else answers.allow_wait(wait))
-
-    def send_known_piece(**named: Any) -> bool:
-        if (parts := DELIVERED.get()) is not None:
-            parts.begin_piece(repr((named["title"], named["body"])) if named["total"] > 1 else "")
-        sent: bool = send_piece(**named)
-        return sent
-
-    service.throttle, service._timed_send = throttle_briefly, send_known_piece
 
 
 def carry_message(opened: "Apprise", target: Target, message: Message, parts: DeliveredParts) -> AttemptResult:
