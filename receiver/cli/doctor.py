@@ -156,6 +156,7 @@ def _check_work(settings: Settings) -> Iterator[Finding]:
                 queued=client.list_tasks(state=TaskState.QUEUED, limit=most).tasks,
                 waiting=client.list_tasks(state=TaskState.WAITING, limit=most).tasks,
                 lost=client.list_tasks(state=TaskState.LOST, limit=most).tasks,
+                newest=client.list_notices(limit=most).notices,
             )
     except SettingsError:  # of the token's file, which the settings' finding reports
         yield findings.skip("the API token cannot be read", "see the finding `settings` above")

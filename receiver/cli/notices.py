@@ -103,7 +103,7 @@ def redrive(client: Client, *, ids: tuple[int, ...], target: str | None, to: str
         echo(f"{count} put back to due{more}")
 
 
-@notices.command()
+@notices.command(short_help="Send a sample to a target now.")
 @click.option("--target", required=True, metavar="NAME", help="The target to test.")
 @click.option(
     "--event",

@@ -212,14 +212,14 @@ def local_time(moment: str) -> str:
     return _format_local(moment, "%Y-%m-%d %H:%M:%S")
 
 
-def future_time(moment: str) -> str:
-    """A future RFC 3339 time: `09:16:30 +01:00` in this machine's time zone, with its date if it is a day or more off.
+def short_time(moment: str) -> str:
+    """An RFC 3339 time: `09:16:30 +01:00` in this machine's time zone, with its date if it is a day or more off.
 
     A whole minute has no seconds, `09:16 +01:00`, as quiet hours are written.
     """
     try:
         at = datetime.fromisoformat(moment)
-        if at - datetime.now(UTC) >= timedelta(days=1):
+        if abs(at - datetime.now(UTC)) >= timedelta(days=1):
             return _format_local(moment, "%Y-%m-%d %H:%M")
         return _format_local(moment, "%H:%M:%S" if at.second else "%H:%M")
     except _TIME_ERRORS:

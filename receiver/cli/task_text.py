@@ -8,28 +8,25 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-from receiver.cli.output import format_facts, future_time, json_line, safe_line, safe_text, time_and_age, wrap_prose
-from receiver.client.schemas import CallbackView, ImageView, NoticeView, TaskNotice, TaskView
+from receiver.cli.output import (
+    GAP,
+    format_facts,
+    json_line,
+    pluralize,
+    safe_line,
+    safe_text,
+    short_time,
+    time_and_age,
+    wrap_prose,
+)
+from receiver.client.schemas import CallbackView, ErrorView, ImageView, NoticeView, TaskNotice, TaskView
+from receiver.core.queue_waits import describe_wait, reason_for
 from receiver.core.types import ArchiveState, HoldReason, TaskOrigin, TaskState, Verdict
 from receiver.pictures.sniff import is_drawn, media_name
 from receiver.providers.advice import advice_for_code
 
 _RAW_MOST = 4_000  # characters
 
-_HELD: dict[str, str] = {
-    HoldReason.PARENT: "It waits for the task that it builds on.",
-    HoldReason.BUDGET: "It waits because the budget is used up.",
-    HoldReason.PAUSE: "It waits because the provider refuses the key or the balance: fix that, and it goes on.",
-    HoldReason.SUSPECT: "The provider refused it. Another task goes first, to see whether it refuses only this one.",
-    HoldReason.PERSON: "It is not sent again by itself, because the provider did not take it, again and again.",
-}
-_HELD_BRIEFLY: dict[str, str] = {
-    HoldReason.PARENT: "held: it waits for the task that it builds on",
-    HoldReason.BUDGET: "held: the budget is used up",
-    HoldReason.PAUSE: "paused: the provider refuses our key or balance",
-    HoldReason.SUSPECT: "refused: another task goes first",
-    HoldReason.PERSON: "held: it needs you",
-}
 _HELD_AS: dict[str, str] = {HoldReason.PAUSE: "paused"}  # the others are held
 _WAITS_BRIEFLY = {
     "quiet": "quiet until",
@@ -85,25 +82,50 @@ def state_of(task: TaskView) -> str:
 
 
 def under_way(task: TaskView) -> str:
-    """The state in a few words, with its progress and, if it does not go on, why."""
-    share = f" {task.progress:.0%}" if task.progress and task.state == TaskState.WAITING else ""
-    held = f" ({_HELD_BRIEFLY.get(task.held_by, 'held')})" if task.held_by else ""
-    return f"{safe_line(task.state)}{share}{held}"
+    """The state in a few words, with its progress, or what a queued task waits for."""
+    waits = queue_wait_text(task)
+    return f"{safe_line(task.state)}{_progress_text(task)}{f': {waits}' if waits else ''}"
+
+
+def queue_wait_text(task: TaskView) -> str:
+    """What a queued task waits for, since when, and when something is tried next; empty if that is not known."""
+    why = reason_for(task.waits_for, task.held_by)
+    if why is None:
+        return ""
+    since = short_time(task.waits_since) if task.waits_since else None
+    until = short_time(task.waits_until) if task.waits_until else None
+    return safe_line(describe_wait(why, since, until))
 
 
 def wait_text(notice: NoticeView) -> str:
     """What a notice waits for, and until when, in a few words; empty if it only waits for its turn."""
     if not notice.waits_until:
         return ""
-    return (
-        f"{_WAITS_BRIEFLY.get(notice.waits_for or '', safe_line(notice.waits_for))} {future_time(notice.waits_until)}"
-    )
+    return f"{_WAITS_BRIEFLY.get(notice.waits_for or '', safe_line(notice.waits_for))} {short_time(notice.waits_until)}"
 
 
-def progress_text(task: TaskView) -> str:
-    """Its progress, while it is waiting, and its label."""
-    share = f"{task.progress:.0%}  " if task.progress and task.state == TaskState.WAITING else ""
-    return f"{share}{safe_line(task.label)}"
+def news_text(task: TaskView) -> str:
+    """Its label, and what is new: its progress, what it waits for, or how it ended, with the reason and the cost."""
+    parts = [safe_line(task.label), _progress_text(task).strip(), queue_wait_text(task)]
+    if task.state == TaskState.COMPLETED:
+        parts.append(pluralize(len(task.images), "picture"))
+    elif task.error:
+        parts.append(_error_text(task.error))
+    elif task.hint and task.state in (TaskState.WAITING, TaskState.LOST):
+        parts.append(safe_line(task.hint.text))
+    return GAP.join(filter(None, (*parts, _cost_text(task))))
+
+
+def _progress_text(task: TaskView) -> str:
+    return f" {task.progress:.0%}" if task.progress and task.state == TaskState.WAITING else ""
+
+
+def _error_text(error: ErrorView) -> str:
+    return safe_line(" ".join(filter(None, (error.code, error.message))))
+
+
+def _cost_text(task: TaskView) -> str | None:
+    return f"${safe_line(task.usage.cost)}" if task.usage and task.usage.cost else None
 
 
 def _task_facts(task: TaskView) -> Iterator[tuple[str, str | None]]:
@@ -120,9 +142,9 @@ def _task_facts(task: TaskView) -> Iterator[tuple[str, str | None]]:
     yield "settled", task.settled_at and time_and_age(task.settled_at)
     yield "result's jobId", ", ".join(dict.fromkeys(safe_line(image.job_id) for image in task.images if image.job_id))
     yield "polls", str(task.polls) if task.polls else None
-    yield "cost", f"${safe_line(task.usage.cost)}" if task.usage and task.usage.cost else None
+    yield "cost", _cost_text(task)
     if task.error:
-        yield "error", safe_line(" ".join(filter(None, (task.error.code, task.error.message))))
+        yield "error", _error_text(task.error)
         yield "  as received", None if task.error.raw is None else _raw_error(task.error.raw)
 
 
@@ -179,10 +201,8 @@ def _notice_line(notice: TaskNotice | NoticeView) -> str:
 
 def _status_sentences(task: TaskView, callbacks: Sequence[CallbackView]) -> Iterator[str]:
     """How it stands, and what happens next by itself."""
-    if task.held_by:
-        yield _HELD.get(task.held_by, f"It waits: {safe_line(task.held_by)}.")
-    elif task.state == TaskState.QUEUED:
-        yield "It is submitted as soon as the provider has room for it."
+    if waits := queue_wait_text(task):
+        yield f"It waits: {waits}."
     if _is_unsure(task):
         yield _UNCLEAR if task.origin == TaskOrigin.SUBMITTED else _ADOPTED
     hint = _hint_id(task, callbacks)

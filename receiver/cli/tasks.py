@@ -1,6 +1,8 @@
 """`receiver tasks`: lists, shows and watches tasks, and acts on them."""
 
 import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,21 +14,25 @@ from receiver.cli.output import (
     FOLDER,
     age,
     choice_option,
+    display_width,
     echo_json,
     format_table,
     json_line,
     json_option,
     safe_line,
+    terminal_width,
     time_of_day,
+    wrap_prose,
 )
 from receiver.cli.streams import echo, note
-from receiver.cli.task_text import describe_task, progress_text, state_of
+from receiver.cli.task_text import describe_task, news_text, queue_wait_text, state_of
 from receiver.cli.waiting import await_pictures
-from receiver.client.client import Client
+from receiver.client.client import ENDS, Client
 from receiver.client.schemas import TaskView
 from receiver.core.types import NoticeState, TaskState
 from receiver.providers.models import full_model_name, short_model_name
 
+_UNDER_WAY_MOST = 100  # tasks of each state that `watch` begins with
 _WATCHED_MOST = 1000  # tasks whose last line is remembered
 _CALLBACKS_MOST = 10  # that `show` lists
 _NOTICES_MOST = 200  # as many as a page may have
@@ -65,11 +71,7 @@ def list_(
         return echo_json(page)
     if not page.tasks:
         return note(f"None found yet. Search on: --cursor {safe_line(page.next)}" if page.next else "No tasks.")
-    rows = [
-        (safe_line(task.ref), state_of(task), safe_line(task.label), _short_model(task), age(task.created_at))
-        for task in page.tasks
-    ]
-    echo(format_table(("REF", "STATE", "LABEL", "MODEL", "AGE"), rows, shrink=(2, 3), right=(4,)))
+    echo(_format_tasks(page.tasks))
     if page.next:
         note(f"There are more: --cursor {safe_line(page.next)}")
     return None
@@ -126,21 +128,28 @@ def pictures(client: Client, *, ref: str, folder: Path, force: bool, again: bool
         raise click.exceptions.Exit(FAILED)
 
 
-@tasks.command()
+@tasks.command(short_help="Print what is under way, and each change.")
 @json_option
 @with_client
 def watch(client: Client, *, as_json: bool) -> None:
-    """Print a line for each change, until Ctrl-C."""
-    said: dict[str, str] = {}
-    for task in client.stream_changes(lost=_report_lost):
-        if task is None:
-            continue
-        line = json_line(task) if as_json else f"{safe_line(task.ref)}  {state_of(task):<10}  {progress_text(task)}"
-        if said.pop(task.ref, None) != line:
-            echo(line if as_json else f"{time_of_day(datetime.now(UTC))}  {line}")
-        said[task.ref] = line  # now the newest
-        if len(said) > _WATCHED_MOST:
-            del said[next(iter(said))]
+    """Print what is under way, then a line for each change, until Ctrl-C.
+
+    A queued task says what it waits for, and one that ended how, with the reason and the cost.
+    """
+    seen: dict[str, tuple[str, str]] = {}  # by ref: the state and the line that was printed last
+    begun = False
+    for changed in client.stream_changes(lost=_report_lost):
+        tasks = [changed] if changed is not None else _read_missed(client, seen)
+        if not begun and not tasks:
+            note("Nothing is under way. Changes follow.")
+        begun = True
+        for task in tasks:
+            line = json_line(task) if as_json else f"{safe_line(task.ref)}  {state_of(task):<10}  {news_text(task)}"
+            if seen.pop(task.ref, ("", ""))[1] != line:
+                echo(line if as_json else f"{time_of_day(datetime.now(UTC))}  {line}")
+            seen[task.ref] = task.state, line  # now the newest
+            if len(seen) > _WATCHED_MOST:
+                del seen[next(iter(seen))]
 
 
 @tasks.command()
@@ -179,6 +188,33 @@ def resubmit(client: Client, *, ref: str, as_json: bool) -> None:
 def tell_id(client: Client, *, ref: str, task_id: str, as_json: bool) -> None:
     """Set the provider's id of a task, so that it can be polled."""
     _print_task(client.set_task_id(resolve_ref(client, ref), task_id), "the provider's id is set", as_json=as_json)
+
+
+def _read_missed(client: Client, seen: Mapping[str, tuple[str, str]]) -> list[TaskView]:
+    """What is under way, and what became of those that were: changes may have been missed."""
+    now = client.list_under_way(_UNDER_WAY_MOST)
+    there = {task.ref for task in now}
+    gone = [ref for ref, (state, _) in seen.items() if state not in ENDS and ref not in there]
+    ended = (client.try_get_task(ref) for ref in gone[-_UNDER_WAY_MOST:])
+    return [*(task for task in ended if task is not None), *now]
+
+
+def _format_tasks(tasks: Sequence[TaskView]) -> str:
+    """The table. What queued tasks wait for is a column if there is room for it, else it is said once for all below."""
+    heads = ("REF", "STATE", "LABEL", "MODEL", "AGE")
+    rows = [
+        (safe_line(it.ref), state_of(it), safe_line(it.label), _short_model(it), age(it.created_at)) for it in tasks
+    ]
+    waits = [queue_wait_text(it) for it in tasks]
+    if not any(waits):
+        return format_table(heads, rows, shrink=(2, 3), right=(4,))
+    whole = [(*row, why) for row, why in zip(rows, waits, strict=True)]
+    table = format_table((*heads, "WAITS"), whole, shrink=(2, 3), right=(4,))
+    if (room := terminal_width()) is None or all(display_width(line) <= room for line in table.splitlines()):
+        return table
+    counts = Counter(filter(None, waits))
+    below = (wrap_prose(f"{count} queued: {why}") for why, count in counts.most_common())
+    return "\n".join((format_table(heads, rows, shrink=(2, 3), right=(4,)), *below))
 
 
 def _report_lost() -> None:

@@ -8,7 +8,7 @@ import contextlib
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -41,6 +41,8 @@ SEARCHES_MOST = 20  # requests for a page of tasks that fit a pattern
 SILENCE_MOST_S = 30.0  # a stream that is silent for so long is opened again, and the tasks are read again
 STREAM_GAP_S = 1.0  # before a stream that broke is opened again
 PATIENCE_S = 120.0  # how long a service that was reached may be away: an update takes less
+_UNDER_WAY = (TaskState.QUEUED, TaskState.SUBMITTING, TaskState.WAITING)  # asked in this order, one that moves is met
+_T = TypeVar("_T")
 ENDS = frozenset({TaskState.COMPLETED, TaskState.FAILED, TaskState.LOST, TaskState.CANCELLED})
 
 
@@ -224,17 +226,26 @@ class Client(ApiConnection):
     def follow_task(self, ref: str) -> Iterator[TaskView]:
         """The task as it is now and after each change, until it ends or is lost."""
         for heard in self.stream_changes():
-            task = heard if heard is not None else self._try_get_task(ref)
+            task = heard if heard is not None else self.try_get_task(ref)
             if task is None or task.ref != ref:
                 continue
             yield task
             if task.state in ENDS:
                 return
 
-    def _try_get_task(self, ref: str) -> TaskView | None:
+    def try_get_task(self, ref: str) -> TaskView | None:
         """The task, or None if the service is away just now; `stream_changes` raises if that lasts too long."""
+        return self._unless_away(lambda: self.get_task(ref))
+
+    def list_under_way(self, most: int) -> list[TaskView]:
+        """Up to `most` tasks of each state that is not an end, oldest first; none if the service is away just now."""
+        pages = [self._unless_away(lambda it=state: self.list_tasks(state=it, limit=most)) for state in _UNDER_WAY]  # type: ignore[misc]
+        found = {task.ref: task for page in pages if page for task in page.tasks}
+        return [found[ref] for ref in sorted(found)]
+
+    def _unless_away(self, ask: Callable[[], _T]) -> _T | None:
         try:
-            return self.get_task(ref)
+            return ask()
         except ApiError as error:
             if error.status == 0 or error.status >= 500:
                 return None

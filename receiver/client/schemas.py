@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from receiver.core.pacing import WaitReason
+from receiver.core.queue_waits import QueueReason
 from receiver.core.types import (
     ArchiveState,
     Ending,
@@ -136,7 +137,12 @@ class HintView(Struct, frozen=True):
 
 
 class TaskView(Struct, frozen=True):
-    """A task. `hint` is what was heard of its end, if that did not settle it."""
+    """A task. `hint` is what was heard of its end, if that did not settle it.
+
+    `waits_for` says what a queued one waits for: `no_key` (of the provider), `key` (which it refuses, or the balance),
+    `down` (the provider), `busy` (it asks for a pause), `suspect`, `retry`, `room`, `turn`, `person`, `parent` or
+    `budget`; `waits_since` is when that began, if it is known, and `waits_until` when something is tried next.
+    """
 
     ref: Ref
     task_id: str | None
@@ -159,6 +165,9 @@ class TaskView(Struct, frozen=True):
     usage: UsageView | None
     notices: list[TaskNotice]
     hint: HintView | None = None
+    waits_for: Annotated[str, _one_of(QueueReason)] | None = None
+    waits_since: Time | None = None
+    waits_until: Time | None = None
 
 
 class TaskPage(Struct, frozen=True):

@@ -19,6 +19,7 @@ from receiver.client.schemas import (
     image_path,
 )
 from receiver.core.hints import describe_hint
+from receiver.core.queue_waits import QueueWait
 from receiver.core.types import ArchiveState, HintNote, Image, ImageCopy, Notice, Task, Usage
 
 
@@ -28,8 +29,9 @@ def task_view(
     notices: list[Notice],
     copies: Sequence[ImageCopy] = (),
     hint_id: int | None = None,
+    wait: QueueWait | None = None,
 ) -> TaskView:
-    """A task as the API shows it; `hint_id` is the callback that its hint came with."""
+    """A task as the API shows it; `hint_id` is the callback that its hint came with, `wait` what it waits for."""
     copies_by_no = {copy.image_no: copy for copy in copies}
     return TaskView(
         ref=task.ref,
@@ -53,6 +55,9 @@ def task_view(
         usage=_usage_view(task.usage) if task.usage else None,
         notices=[TaskNotice(it.target, it.event.value, it.state.value, it.attempts, it.error) for it in notices],
         hint=_hint_view(task.hint_note, hint_id),
+        waits_for=wait.why.value if wait else None,
+        waits_since=rfc3339_or_none(wait.since if wait else None),
+        waits_until=rfc3339_or_none(wait.until if wait else None),
     )
 
 

@@ -53,10 +53,12 @@ class ProviderPace(Struct, frozen=True):
     busy_until: int = 0
     refusals: int = 0  # in a row
     refused_at: int = 0
+    refused_since: int = 0  # when the breaker opened
     unauthorized: bool = False  # the breaker is open: only probes go out
     unauthorized_until: int = 0
     failures: int = 0  # requests in a row that could not be sent
     failed_at: int = 0
+    down_since: int = 0  # when the first of them failed
     down_until: int = 0
 
     def places(self, now: int) -> int:
@@ -103,7 +105,11 @@ class ProviderPace(Struct, frozen=True):
         """The pace after the answer to a request that went out at `sent_at`."""
         if signal is Signal.NOT_SENT:
             return self._failed(sent_at, now, jitter)
-        reached = replace(self, failures=0, down_until=0) if self.failures and sent_at > self.failed_at else self
+        reached = (
+            replace(self, failures=0, down_until=0, down_since=0)
+            if self.failures and sent_at > self.failed_at
+            else self
+        )
         return reached._after_answer(signal, sent_at, now, retry_after_ms)
 
     def _after_answer(self, signal: Signal, sent_at: int, now: int, retry_after_ms: int | None) -> "ProviderPace":
@@ -116,7 +122,13 @@ class ProviderPace(Struct, frozen=True):
                 # a refusal that came in the meantime is newer and wins
                 spacing_ms = max(self.spacing // 2, self.spacing_least_ms)
                 return replace(
-                    self, unauthorized=False, refusals=0, unauthorized_until=0, busy_until=0, spacing_ms=spacing_ms
+                    self,
+                    unauthorized=False,
+                    refusals=0,
+                    unauthorized_until=0,
+                    refused_since=0,
+                    busy_until=0,
+                    spacing_ms=spacing_ms,
                 )
         return self
 
@@ -124,7 +136,13 @@ class ProviderPace(Struct, frozen=True):
         if self.failures and sent_at <= self.failed_at <= now:
             return self
         failures = self.failures + 1
-        return replace(self, failures=failures, failed_at=now, down_until=now + down_gap(failures, jitter=jitter))
+        return replace(
+            self,
+            failures=failures,
+            failed_at=now,
+            down_since=self.down_since if self.failures else now,
+            down_until=now + down_gap(failures, jitter=jitter),
+        )
 
     def _refused(self, sent_at: int, now: int) -> "ProviderPace":
         if sent_at <= self.refused_at:
@@ -135,6 +153,7 @@ class ProviderPace(Struct, frozen=True):
             unauthorized_until=now + probe_gap(self.refusals),
             refusals=self.refusals + 1,
             refused_at=now,
+            refused_since=self.refused_since or now,
         )
 
     def _slowed(self, sent_at: int, now: int, retry_after_ms: int) -> "ProviderPace":

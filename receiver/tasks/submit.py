@@ -6,7 +6,7 @@ is unsure: only a person can have it sent again. The id that the answer gives is
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
@@ -20,6 +20,7 @@ from receiver.core.hints import (
     forget_confirmed_hint,
 )
 from receiver.core.provider_pace import ProviderPace, Signal
+from receiver.core.queue_waits import QueueScene, QueueWait, explain_wait
 from receiver.core.schedule import PROBES, ClockRewind, down_gap, probe_gap, submit_gap
 from receiver.core.submissions import (
     NextAction,
@@ -157,6 +158,15 @@ class SubmitLoop:
             self._pace.paused_until(now),
         )
         return min((at for at in times if at is not None), default=None)
+
+    async def find_waits(self, tasks: Sequence[Task]) -> list[QueueWait | None]:
+        """What each of these tasks waits for; None if it is not queued."""
+        if not any(it.state is TaskState.QUEUED for it in tasks):
+            return [None] * len(tasks)
+        now = self._clock()
+        taken = await self._store.tasks.places_taken(now)
+        scene = QueueScene(self._pace, taken, self._policy.can_poll, now)
+        return [explain_wait(it, scene) for it in tasks]
 
     async def _claim_next(self, tx: Tx, now: int) -> Task | None:
         if not self._policy.can_poll or self._pace.paused_until(now):  # without a key, tasks wait

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from click.testing import Result as Ran
 from msgspec.structs import replace
 
-from kit.commands import TASK, Answers, serving, task, told
+from kit.commands import TASK, Answers, serving, task
 from receiver import config
 from receiver.cli.main import cli
 from receiver.cli.output import (
@@ -119,18 +119,6 @@ def test_show_lists_the_callbacks_of_the_task(run: Run, answers: Answers) -> Non
     answers.then(200, CallbackPage([callback("hint", 13), callback("unparsed")], None))
     shown = run("tasks", "show", TASK).stdout
     assert shown.index("callback 12: unparsed") < shown.index("callback 13: hint")
-
-
-def test_watch_prints_what_changed_once_and_says_once_that_it_lost_the_service(run: Run, answers: Answers) -> None:
-    stream = "text/event-stream"
-    answers.then(200, told(task("waiting"), task("waiting"), task("completed")), stream)
-    answers.then(0)
-    answers.then(0)
-    answers.then(200, told(task("completed")), stream)
-    answers.then(401, {"error": {"code": "unauthorized", "message": "no"}})
-    result = run("tasks", "watch")
-    assert [line.split()[3] for line in result.stdout.splitlines()] == ["waiting", "completed"]
-    assert result.stderr.count("connection lost, reconnecting") == 1
 
 
 def test_redriving_what_is_not_dead_says_why_and_ends_with_status_1(run: Run, answers: Answers) -> None:
@@ -243,24 +231,6 @@ def test_notices_name_their_task_even_where_they_failed(run: Run, answers: Answe
     assert "hero" in history
     assert TASK in history
     assert error in history
-
-
-def test_a_task_that_is_paused_says_so_in_the_list_and_while_it_is_waited_for(run: Run, answers: Answers) -> None:
-    paused = replace(task("queued"), held_by="pause")
-    answers.then(200, TaskPage([paused, replace(paused, held_by="budget")], None))
-    lines = run("tasks", "list").stdout.splitlines()
-    assert "  queued, paused  " in lines[1]
-    assert "  queued, held  " in lines[2]
-    answers.then(202, task())
-    answers.then(200, told(task("submitting"), paused, task("completed")), "text/event-stream")
-    answers.then(200, task())
-    waited = run("submit", "outpaint", "--job-id", "a", "--image-no", "0", "--scale", "1.5", "--wait")
-    assert waited.stderr.splitlines()[:4] == [
-        "queued",
-        "submitting",
-        "queued (paused: the provider refuses our key or balance)",
-        "completed",
-    ]
 
 
 def test_a_task_that_is_held_for_a_person_says_what_can_be_done(run: Run, answers: Answers) -> None:

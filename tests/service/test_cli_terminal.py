@@ -18,8 +18,8 @@ from receiver.cli.output import (
     age,
     display_width,
     format_table,
-    future_time,
     local_time,
+    short_time,
     time_and_age,
     time_of_day,
     wrap_text,
@@ -74,8 +74,8 @@ def test_no_command_s_summary_is_cut(run: Run, name: str) -> None:
 def test_times_to_come_are_told_by_this_machine_s_clock_and_whole_minutes_as_such() -> None:
     soon = datetime.now(UTC) + timedelta(hours=1)
     on_the_minute = soon.replace(second=0, microsecond=0)
-    assert future_time(on_the_minute.isoformat()).partition(" ")[0] == on_the_minute.astimezone().strftime("%H:%M")
-    assert future_time(soon.replace(second=7).isoformat()).startswith(soon.astimezone().strftime("%H:%M:07 "))
+    assert short_time(on_the_minute.isoformat()).partition(" ")[0] == on_the_minute.astimezone().strftime("%H:%M")
+    assert short_time(soon.replace(second=7).isoformat()).startswith(soon.astimezone().strftime("%H:%M:07 "))
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_every_time_says_its_zone(monkeypatch: pytest.MonkeyPatch, zone: str, sh
         assert local_time(moment) == f"2026-11-22 {shown}"
         assert time_and_age(moment).startswith(f"2026-11-22 {shown} (")
         assert time_of_day(datetime.fromisoformat(moment)) == shown
-        assert future_time(to_come) == f"2999-11-22 {shown.replace(':00 ', ' ', 1)}"
+        assert short_time(to_come) == f"2999-11-22 {shown.replace(':00 ', ' ', 1)}"
     finally:
         monkeypatch.undo()
         time.tzset()
@@ -148,5 +148,5 @@ def test_settings_are_shown_in_eighty_columns_and_whole_with_json(run: Run, tmp_
 @pytest.mark.parametrize("odd", ["", "2026-13-45", "2026-01-01T00:00:00"])
 def test_an_odd_time_is_a_dash(odd: str) -> None:
     """Not a traceback, whatever a server takes for a time."""
-    assert age(odd) == time_and_age(odd) == future_time(odd) == "–"
+    assert age(odd) == time_and_age(odd) == short_time(odd) == "–"
     assert {local_time(it) for it in ("9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", EVIL)} == {"–"}

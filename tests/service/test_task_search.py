@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from kit.fakes import NOW, a_task
 from kit.web import DONE, OUTPAINT, Served, callback_path, minted, near, problem
+from receiver.client.views import rfc3339
 from receiver.core.types import TaskState
 from receiver.tokens import new_ref
 from receiver.web.api import task_search
@@ -155,3 +156,23 @@ async def test_a_url_that_may_be_in_use_is_not_discarded(tmp_path: Path) -> None
         assert problem(await discard(web, called))[:2] == (409, "in_use")
         assert problem(await discard(web, await submitted(web)))[:2] == (409, "not_minted")
         assert problem(await discard(web, ref(1)))[:2] == (404, "not_found")
+
+
+async def test_a_queued_task_says_what_it_waits_for(tmp_path: Path) -> None:
+    """The provider of these parts is a port at which nobody listens."""
+    async with near(tmp_path, public_url=PUBLIC) as web:
+        first = await submitted(web)
+        shown = (await web.client.get(f"/api/v1/tasks/{first}")).json()
+        assert (shown["waits_for"], shown["waits_since"], shown["waits_until"]) == ("turn", None, None)
+        claimed = await web.parts.submit.claim()
+        assert claimed is not None
+        await web.parts.submit.carry_out(claimed)
+        second = await submitted(web)
+        listed = (await web.client.get("/api/v1/tasks")).json()["tasks"]
+        assert {it["ref"] for it in listed} == {second, first}
+        for it in listed:
+            assert it["waits_for"] == "down"
+            assert it["waits_since"] == rfc3339(NOW)
+            assert it["waits_until"] > it["waits_since"]
+        ended = (await web.client.post(f"/api/v1/tasks/{first}/cancel")).json()
+        assert (ended["state"], ended["waits_for"]) == ("cancelled", None)

@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from kit.commands import TASK, task
+from receiver.cli.task_text import queue_wait_text
 from receiver.client.schemas import NoticeView, TaskView
 from receiver.upkeep.doctor.findings import CheckResult, Finding
 from receiver.upkeep.doctor.work import LOOKED_MOST, WorkSnapshot, check_work
@@ -79,7 +80,56 @@ def test_targets_that_rest_are_told_with_what_waits_for_them() -> None:
 def test_a_refused_key_is_told_with_all_that_is_queued_behind_it() -> None:
     """Only the task that was refused is held; the rest waits behind it."""
     told = only(queued=[a_task("queued", held_by="pause"), a_task("queued")])
-    assert told.startswith("2 tasks queued, because the provider refuses the key or the balance: ")
+    assert told.startswith("2 tasks queued: the provider refuses the key or the balance: fix that, and ")
+
+
+@pytest.mark.parametrize(
+    ("why", "words", "remedy"),
+    [
+        ("key", "the provider refuses the key or the balance", "fix that"),
+        ("down", "the provider cannot be reached", "check the network and PROVIDER_URL"),
+        ("no_key", "the service has no provider key", "set PROVIDER_KEY"),
+    ],
+)
+def test_what_stops_submissions_is_said_in_the_words_of_the_tasks_since_when_and_until(
+    why: str, words: str, remedy: str
+) -> None:
+    stopped = a_task(
+        "queued", waits_for=why, waits_since="2026-11-22T08:16:00.123Z", waits_until="2999-11-22T08:17:30Z"
+    )
+    later = replace(stopped, waits_since="2026-11-22T08:18:00.123Z", waits_until="2999-11-22T08:19:00Z")
+    told = only(queued=[later, stopped])
+    shown = queue_wait_text(stopped).replace(":00 ", " ").replace(":30 ", " ")  # to the minute
+    assert told == f"2 tasks queued: {shown}: {told.rpartition(': ')[2]}"
+    assert shown.startswith(words)
+    assert f": {remedy}" in told
+    assert only(queued=[a_task("queued", waits_for=why)]).startswith(f"1 task queued: {words}: ")
+
+
+def a_call(ref: str, ago: timedelta = timedelta(minutes=1), text: str = "Look at it.") -> NoticeView:
+    return replace(notice("slack", "sent"), ref=ref, event="attention", text=text, created_at=(NOW - ago).isoformat())
+
+
+def test_an_open_task_that_a_ping_called_for_is_found_and_one_that_ended_is_not() -> None:
+    """As one whose callback URL somebody else seems to know."""
+    called = a_task("waiting")
+    told = only(waiting=[called], newest=[a_call(called.ref), replace(a_call(called.ref), target="mail")])
+    assert (
+        told
+        == f"1 open task that a ping called you for: Look at it.: see what you can do with `receiver tasks show {TASK}`"
+    )
+    for newest in (
+        [a_call("another")],
+        [a_call(called.ref, timedelta(days=8))],
+        [replace(a_call(called.ref), event="lost")],
+    ):
+        [finding] = found(waiting=[called], newest=newest)
+        assert finding.result is CheckResult.OK
+
+
+def test_what_another_finding_says_of_a_task_is_not_said_twice() -> None:
+    held = a_task("queued", held_by="person")
+    assert only(queued=[held], newest=[a_call(held.ref)]).startswith("1 task waits for you")
 
 
 @pytest.mark.parametrize("state", ["waiting", "lost"])
@@ -97,6 +147,7 @@ def test_an_unsure_task_is_told_with_the_command_that_says_what_can_be_done(stat
         {},
         {"due": [notice("a", waits_for=why) for why in (None, "retry", "quiet", "digest", "rate", "pictures")]},
         {"queued": [a_task("queued"), a_task("queued", held_by="parent")]},
+        {"queued": [a_task("queued", waits_for=why) for why in ("busy", "suspect", "retry", "room", "turn", "budget")]},
         {"waiting": [a_task("waiting"), a_task("waiting", timedelta(minutes=2), unsure=True)]},
         {"waiting": [a_task("waiting", unsure=True, origin="adopted")]},
         {"lost": [a_task("lost"), a_task("lost", timedelta(days=8), unsure=True)]},

@@ -4,18 +4,25 @@ Pure: `receiver doctor` asks the API for them. What continues by itself is not a
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Collection, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct
 
 from receiver.client.schemas import NoticeView, TaskView
 from receiver.core.pacing import WaitReason
+from receiver.core.queue_waits import QueueReason, describe_wait, reason_for
 from receiver.core.schedule import UNSURE_MOST
-from receiver.core.types import HoldReason, TaskOrigin, TaskState
+from receiver.core.types import NoticeEvent, TaskOrigin, TaskState
 from receiver.upkeep.doctor.findings import Finding, ok, warning
 
 LOOKED_MOST = 100  # of each kind, the newest
+_STOPPED: dict[str, str] = {
+    QueueReason.NO_KEY: "set PROVIDER_KEY where the service runs",
+    QueueReason.KEY: "fix that, and submissions resume by themselves; see `receiver tasks list --state queued`",
+    QueueReason.DOWN: "check the network and PROVIDER_URL; once it answers, submissions resume by themselves",
+}
+"""What stops all submissions, and what to do about it. That the provider is busy or full passes by itself."""
 _SETTLING = timedelta(milliseconds=UNSURE_MOST)  # within this time a callback probably settles it
 _OF_INTEREST = timedelta(days=7)  # how long we keep reporting a lost task
 
@@ -28,16 +35,24 @@ class WorkSnapshot(Struct, frozen=True):
     queued: Sequence[TaskView]
     waiting: Sequence[TaskView]
     lost: Sequence[TaskView]
+    newest: Sequence[NoticeView] = ()  # whatever their state
 
 
 def check_work(seen: WorkSnapshot, now: datetime) -> Iterator[Finding]:
     """A warning for each kind of thing that needs a person, with the command that shows more or fixes it."""
+    held = [it for it in seen.queued if _waits_for(it) == QueueReason.PERSON]
+    unsure = [it for it in (*seen.waiting, *seen.lost) if _is_unsure(it, now)]
+    doubted = [it for it in (*seen.waiting, *seen.lost) if _is_doubted(it, now)]
+    told = {it.ref for it in (*held, *unsure, *doubted)}
+    others = {it.ref for it in (*seen.queued, *seen.waiting, *seen.lost)} - told
     found = [
         *_check_dead(seen.dead),
         *_check_resting(seen.due),
-        *_check_held(seen.queued),
-        *_check_unsure([*seen.waiting, *seen.lost], now),
-        *_check_doubted([*seen.waiting, *seen.lost], now),
+        *_check_stopped(seen.queued),
+        *_check_held(held),
+        *_check_unsure(unsure),
+        *_check_doubted(doubted),
+        *_check_asked(seen.newest, others, now),
     ]
     yield from found or [ok("no ping was given up, and no task needs a person")]
 
@@ -57,32 +72,73 @@ def _check_resting(due: Sequence[NoticeView]) -> Iterator[Finding]:
         yield warning(text, f"see why with `receiver notices list --target {names[0]} --history`; it resumes by itself")
 
 
-def _check_held(queued: Sequence[TaskView]) -> Iterator[Finding]:
-    if any(it.held_by == HoldReason.PAUSE for it in queued):
-        text = f"{_count_text(len(queued), 'task')} queued, because the provider refuses the key or the balance"
-        yield warning(text, "fix that, and submissions resume by themselves; see `receiver tasks list --state queued`")
-    if held := [it for it in queued if it.held_by == HoldReason.PERSON]:
+def _check_stopped(queued: Sequence[TaskView]) -> Iterator[Finding]:
+    """What stops all submissions, in the words of the tasks that wait for it."""
+    for why, remedy in _STOPPED.items():
+        if behind := [it for it in queued if _waits_for(it) == why]:
+            since = min((it.waits_since for it in behind if it.waits_since), default=None)
+            until = min((it.waits_until for it in behind if it.waits_until), default=None)
+            words = describe_wait(why, _clock_time(since), _clock_time(until))
+            yield warning(f"{_count_text(len(queued), 'task')} queued: {words}", remedy)
+
+
+def _check_held(held: Sequence[TaskView]) -> Iterator[Finding]:
+    if held:
         verb, them = ("waits", "it") if len(held) == 1 else ("wait", "them")
         text = f"{_count_text(len(held), 'task')} {verb} for you: the provider did not take {them}, again and again"
-        yield warning(text, f"see what you can do with `receiver tasks show {held[0].ref}`")
+        yield warning(text, _see(held[0].ref))
 
 
-def _check_unsure(tasks: Sequence[TaskView], now: datetime) -> Iterator[Finding]:
-    """Unsure tasks that a person was or will be asked about; adopted ones cannot be sent again from here."""
-    ours = [it for it in tasks if it.unsure and it.origin == TaskOrigin.SUBMITTED]
-    if found := [it for it in ours if _is_stuck(it, _age(it, now))]:
-        them = "it" if len(found) == 1 else "them"
-        text = f"{_count_text(len(found), 'task')} unsure: the provider may or may not have taken {them}"
-        yield warning(text, f"see what you can do with `receiver tasks show {found[0].ref}`")
+def _check_unsure(unsure: Sequence[TaskView]) -> Iterator[Finding]:
+    if unsure:
+        them = "it" if len(unsure) == 1 else "them"
+        text = f"{_count_text(len(unsure), 'task')} unsure: the provider may or may not have taken {them}"
+        yield warning(text, _see(unsure[0].ref))
 
 
-def _check_doubted(tasks: Sequence[TaskView], now: datetime) -> Iterator[Finding]:
-    """Tasks that have probably ended, though what says so cannot be believed or read."""
-    found = [it for it in tasks if it.hint and (it.hint.doubt or it.hint.ending is None)]
-    found = [it for it in found if it.state != TaskState.LOST or _age(it, now) < _OF_INTEREST]
-    if found and (hint := found[0].hint):
-        text = f"{_count_text(len(found), 'task')} may have ended, but what says so does not count: {hint.text}"
-        yield warning(text, f"see what you can do with `receiver tasks show {found[0].ref}`")
+def _check_doubted(doubted: Sequence[TaskView]) -> Iterator[Finding]:
+    if doubted and (hint := doubted[0].hint):
+        text = f"{_count_text(len(doubted), 'task')} may have ended, but what says so does not count: {hint.text}"
+        yield warning(text, _see(doubted[0].ref))
+
+
+def _check_asked(newest: Sequence[NoticeView], others: Collection[str], now: datetime) -> Iterator[Finding]:
+    """Other open tasks about which a ping called for a person."""
+    asked = [it for it in newest if it.event == NoticeEvent.ATTENTION and it.ref in others]
+    recent = [it for it in asked if now - datetime.fromisoformat(it.created_at) < _OF_INTEREST]
+    if recent:
+        text = (
+            f"{_count_text(len({it.ref for it in recent}), 'open task')} that a ping called you for: {recent[0].text}"
+        )
+        yield warning(text, _see(str(recent[0].ref)))
+
+
+def _waits_for(task: TaskView) -> str | None:
+    return reason_for(task.waits_for, task.held_by)
+
+
+def _is_unsure(task: TaskView, now: datetime) -> bool:
+    """Whether a person was or will be asked about it; an adopted one cannot be sent again from here."""
+    return task.unsure and task.origin == TaskOrigin.SUBMITTED and _is_stuck(task, _age(task, now))
+
+
+def _is_doubted(task: TaskView, now: datetime) -> bool:
+    """Whether it has probably ended, though what says so cannot be believed or read."""
+    doubted = task.hint is not None and (task.hint.doubt is not None or task.hint.ending is None)
+    return doubted and (task.state != TaskState.LOST or _age(task, now) < _OF_INTEREST)
+
+
+def _see(ref: str) -> str:
+    return f"see what you can do with `receiver tasks show {ref}`"
+
+
+def _clock_time(moment: str | None) -> str | None:
+    """The time of day on this machine, with its zone; with the date if it is a day or more off."""
+    if moment is None:
+        return None
+    at = datetime.fromisoformat(moment).astimezone()
+    form = "%H:%M" if abs(at - datetime.now(UTC)) < timedelta(days=1) else "%Y-%m-%d %H:%M"
+    return f"{at.strftime(form)} {'UTC' if not at.utcoffset() else at.isoformat()[-6:]}"
 
 
 def _age(task: TaskView, now: datetime) -> timedelta:

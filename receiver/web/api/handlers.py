@@ -60,9 +60,7 @@ class ApiCalls:
     async def create_tasks(self, asked: ApiRequest) -> object:
         batch: NewTaskList = asked.body
         made = [await self._create_in_batch(raw) for raw in batch.tasks]
-        views_of = {
-            view.ref: view for view in await task_views(self._store, [it for it in made if isinstance(it, Task)])
-        }
+        views_of = {view.ref: view for view in await self._task_views([it for it in made if isinstance(it, Task)])}
         return [
             schemas.BatchItem(202, task=views_of[it.ref])
             if isinstance(it, Task)
@@ -75,7 +73,7 @@ class ApiCalls:
         if query.cursor is not None and not is_ref(query.cursor):
             raise _bad_cursor()
         found = await find_tasks(self._store, query, query.limit + 1)
-        views = await views_that_fit(found.tasks[: query.limit], lambda some: task_views(self._store, some))
+        views = await views_that_fit(found.tasks[: query.limit], self._task_views)
         return schemas.TaskPage(views, views[-1].ref if len(found.tasks) > len(views) else found.next)
 
     async def get_task(self, asked: ApiRequest) -> object:
@@ -187,8 +185,11 @@ class ApiCalls:
             self._document = openapi.build_document(OPERATIONS, sorted(self._targets))
         return self._document
 
+    async def _task_views(self, tasks: list[Task]) -> list[schemas.TaskView]:
+        return await task_views(self._store, tasks, self._parts.submit.find_waits)
+
     async def _task_view(self, task: Task) -> schemas.TaskView:
-        [view] = await task_views(self._store, [task])
+        [view] = await self._task_views([task])
         return view
 
     async def _create_in_batch(self, raw: Raw) -> Task | RequestRefused:

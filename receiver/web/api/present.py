@@ -7,6 +7,7 @@ import msgspec
 
 from receiver.client.schemas import AttemptView, CallbackView, NoticeView, TaskView
 from receiver.client.views import notice_view, rfc3339, task_view
+from receiver.core.queue_waits import QueueWait
 from receiver.core.types import Notice, Task
 from receiver.notify.dispatch import NoticeDispatcher
 from receiver.store import Attempt, Store
@@ -15,6 +16,7 @@ from receiver.store.tables.callbacks import StoredCallback
 PAGE_BYTES = 1 << 20  # of JSON; a page ends before the view that would exceed them, unless that is its first
 _TURN_FIRST, _TURN_MOST = 4, 64  # how many views are made at once, so that few are made in vain
 
+FindWaits = Callable[[Sequence[Task]], Awaitable[Sequence[QueueWait | None]]]
 Item = TypeVar("Item")
 View = TypeVar("View")
 
@@ -38,14 +40,16 @@ async def views_that_fit(
 _headers = msgspec.json.Decoder(dict[str, str])
 
 
-async def task_views(store: Store, tasks: list[Task]) -> list[TaskView]:
-    """The tasks in the order given, with their images, our copies of the images, and their notices."""
+async def task_views(store: Store, tasks: list[Task], find_waits: FindWaits | None = None) -> list[TaskView]:
+    """The tasks in the order given, with their images, our copies of the images, and their notices; and what they wait
+    for, if `find_waits` is given."""
     if not tasks:
         return []
     refs = [task.ref for task in tasks]
     images = await store.tasks.images_by_ref(refs)
     copies = await store.copies.by_refs(refs)
     notices = await store.notices.by_refs(refs)
+    waits = await find_waits(tasks) if find_waits else [None] * len(tasks)
     hinted = {task.ref: task.hint_note.digest for task in tasks if task.hint_note and task.hint_note.digest}
     ids = await store.callbacks.ids_by_digest(list(hinted)) if hinted else {}
     return [
@@ -55,8 +59,9 @@ async def task_views(store: Store, tasks: list[Task]) -> list[TaskView]:
             notices.get(task.ref, []),
             copies.get(task.ref, ()),
             ids.get((task.ref, hinted.get(task.ref, b""))),
+            wait,
         )
-        for task in tasks
+        for task, wait in zip(tasks, waits, strict=True)
     ]
 
 

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from receiver.core.errors import RequestRefused, StoreError
 from receiver.store import Store
-from receiver.web.api.present import task_views
+from receiver.web.api.present import FindWaits, task_views
 from receiver.web.responses import problem_response, send_in_pieces
 
 STREAMS_MOST = 50
@@ -25,8 +25,9 @@ log = logging.getLogger(__name__)
 class EventStreams:
     """The ASGI application behind all streams. They end once `stop` is set."""
 
-    def __init__(self, store: Store, stop: asyncio.Event) -> None:
+    def __init__(self, store: Store, find_waits: FindWaits, stop: asyncio.Event) -> None:
         self._store = store
+        self._find_waits = find_waits
         self._stop = stop
         self._open = 0
 
@@ -71,7 +72,7 @@ class EventStreams:
 
     async def _send_events(self, send: Send, refs: list[str]) -> None:
         tasks = await self._store.tasks.get(refs)
-        for view in await task_views(self._store, list(tasks.values())):
+        for view in await task_views(self._store, list(tasks.values()), self._find_waits):
             await _send_chunk(send, b"event: task\ndata: " + msgspec.json.encode(view) + b"\n\n")
             await asyncio.sleep(0)  # as in `send_in_pieces`
 

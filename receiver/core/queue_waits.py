@@ -1,0 +1,107 @@
+"""What a queued task waits for, since when, and when something is tried next. Pure.
+
+Its words are said here once, so that the list, a task's own page, what watches it and the doctor agree.
+"""
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from receiver.core.provider_pace import ProviderPace
+from receiver.core.types import HoldReason, Task, TaskState
+
+
+class QueueReason(StrEnum):
+    """What a queued task waits for. A newer service may know others."""
+
+    NO_KEY = "no_key"
+    KEY = "key"  # or the balance, or the plan
+    DOWN = "down"
+    BUSY = "busy"  # the provider asked for a pause
+    SUSPECT = "suspect"
+    RETRY = "retry"  # this task was put off
+    ROOM = "room"
+    TURN = "turn"
+    PERSON = "person"
+    PARENT = "parent"
+    BUDGET = "budget"
+
+
+_WORDS: dict[str, str] = {
+    QueueReason.NO_KEY: "the service has no provider key",
+    QueueReason.KEY: "the provider refuses the key or the balance",
+    QueueReason.DOWN: "the provider cannot be reached",
+    QueueReason.BUSY: "the provider asks for a pause",
+    QueueReason.SUSPECT: "the provider refused it, and another task goes first",
+    QueueReason.RETRY: "the provider was too busy for it",
+    QueueReason.ROOM: "the provider has no room",
+    QueueReason.TURN: "it is submitted in its turn",
+    QueueReason.PERSON: "it needs you: the provider did not take it, again and again",
+    QueueReason.PARENT: "the task that it builds on has not ended",
+    QueueReason.BUDGET: "the budget is used up",
+}
+_BY_HOLD = {
+    HoldReason.PARENT: QueueReason.PARENT,
+    HoldReason.BUDGET: QueueReason.BUDGET,
+    HoldReason.PERSON: QueueReason.PERSON,
+    HoldReason.SUSPECT: QueueReason.SUSPECT,
+    HoldReason.PAUSE: QueueReason.KEY,
+}
+
+
+class QueueWait(Struct, frozen=True):
+    """Why a task waits; `since` when, if that is known, and `until` when at least. Milliseconds UTC."""
+
+    why: QueueReason
+    since: int | None = None
+    until: int | None = None
+
+
+class QueueScene(Struct, frozen=True):
+    """What all queued tasks wait for: the pace of the submissions, and how many places are `taken`."""
+
+    pace: ProviderPace
+    taken: int
+    has_key: bool
+    now: int
+
+
+def explain_wait(task: Task, scene: QueueScene) -> QueueWait | None:
+    """What a queued task waits for: first what no other task's end can change. None for a task that is not queued."""
+    if task.state is not TaskState.QUEUED:
+        return None
+    pace, now = scene.pace, scene.now
+    if task.held_by in (HoldReason.PERSON, HoldReason.PARENT, HoldReason.BUDGET):
+        return QueueWait(_BY_HOLD[task.held_by])
+    if not scene.has_key:
+        return QueueWait(QueueReason.NO_KEY)
+    own = task.due_at if task.due_at is not None and task.due_at > now else None
+    if pace.unauthorized or task.held_by is HoldReason.PAUSE:
+        until = pace.unauthorized_until if pace.is_unauthorized(now) else own if task.held_by else None
+        return QueueWait(QueueReason.KEY, pace.refused_since or task.refused_at, until)
+    if pace.failures:
+        return QueueWait(QueueReason.DOWN, pace.down_since or None, pace.down_until if pace.is_down(now) else None)
+    if pace.is_busy(now):
+        return QueueWait(QueueReason.BUSY, until=max(pace.busy_until, own or 0))
+    if task.held_by is HoldReason.SUSPECT:
+        return QueueWait(QueueReason.SUSPECT, task.refused_at, own)
+    if own is not None:
+        return QueueWait(QueueReason.RETRY, until=own)
+    return QueueWait(QueueReason.ROOM if scene.taken >= pace.places(now) else QueueReason.TURN)
+
+
+def reason_for(waits_for: str | None, held_by: str | None) -> str | None:
+    """What a task waits for, as the API says it; of an older service, as far as `held_by` tells."""
+    by_hold: dict[str, QueueReason] = {str(hold): why for hold, why in _BY_HOLD.items()}
+    return waits_for or by_hold.get(held_by or "", held_by)
+
+
+def describe_reason(why: str) -> str:
+    """What a task waits for, in words; a reason of a newer service as it is."""
+    return _WORDS.get(why, why)
+
+
+def describe_wait(why: str, since: str | None = None, until: str | None = None) -> str:
+    """The same with its times, which are given as they are to be shown."""
+    times = [f"{word} {time}" for word, time in (("since", since), ("next try at", until)) if time]
+    return f"{describe_reason(why)} ({', '.join(times)})" if times else describe_reason(why)

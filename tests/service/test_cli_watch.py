@@ -1,0 +1,181 @@
+"""What waits says why and until when, in the same words everywhere; `tasks watch` begins with what is under way."""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from msgspec.structs import replace
+
+from kit.commands import OUTPAINT, TASK, Answers, serving, task, told
+from receiver.cli.main import cli
+from receiver.cli.output import display_width
+from receiver.cli.task_text import queue_wait_text
+from receiver.client.schemas import CallbackPage, ErrorView, HintView, ImageView, TaskPage, TaskView, UsageView
+
+Run = Callable[..., Result]
+STREAM = "text/event-stream"
+OTHER = TASK.replace("-0000-", "-0001-")
+GONE = {"error": {"code": "unauthorized", "message": "no"}}
+NONE = TaskPage([], None)
+DOWN = replace(
+    task("queued"), waits_for="down", waits_since="2026-11-22T08:16:00.123Z", waits_until="2999-11-22T08:17:30Z"
+)
+WORDS = "the provider cannot be reached (since "
+
+
+@pytest.fixture
+def answers() -> Answers:
+    return Answers()
+
+
+@pytest.fixture
+def run(answers: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """Runs a command in an empty directory, before a service that answers as told."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("receiver.client.client.STREAM_GAP_S", 0)
+    with serving(answers) as server:
+        env: dict[str, str | None] = {name: None for name in os.environ if name.startswith("RECEIVER_")}
+        env |= {"RECEIVER_SERVER": f"http://127.0.0.1:{server.server_address[1]}", "RECEIVER_API_TOKEN": "a-token"}
+        yield lambda *args, **more: CliRunner().invoke(cli, args, env={**env, **more})
+        server.shutdown()
+
+
+def under_way(answers: Answers, *tasks: TaskView) -> None:
+    """What `watch` hears when it asks for it, state by state."""
+    for state in ("queued", "submitting", "waiting"):
+        answers.then(200, TaskPage([it for it in tasks if it.state == state], None))
+
+
+def watched(run: Run, answers: Answers, *more: str) -> Result:
+    """Watch until the service refuses the token."""
+    answers.then(401, GONE)
+    return run("tasks", "watch", *more)
+
+
+def news(result: Result) -> list[str]:
+    """The lines without their times, which all have."""
+    lines = [re.fullmatch(r"\d\d:\d\d:\d\d \S+  (.*)", line) for line in result.stdout.splitlines()]
+    return [line[1] for line in lines if line]
+
+
+def test_watch_begins_with_what_is_under_way_and_prints_each_change_once(run: Run, answers: Answers) -> None:
+    waiting = replace(task("waiting", OTHER), progress=0.5)
+    answers.then(200, told(waiting, waiting, replace(waiting, state="completed", progress=1.0)), STREAM)
+    under_way(answers, DOWN, waiting)
+    shown = news(watched(run, answers))
+    assert shown == [
+        f"{TASK}  queued      hero  {queue_wait_text(DOWN)}",
+        f"{OTHER}  waiting     hero  50%",
+        f"{OTHER}  completed   hero  0 pictures",
+    ]
+
+
+def test_watch_says_that_nothing_is_under_way(run: Run, answers: Answers) -> None:
+    answers.then(200, told(), STREAM)
+    under_way(answers)
+    result = watched(run, answers)
+    assert result.stdout == ""
+    assert result.stderr.startswith("Nothing is under way. Changes follow.\n")
+
+
+def test_watch_shows_how_tasks_ended_with_the_reason_and_the_cost(run: Run, answers: Answers) -> None:
+    failed = replace(task("failed"), error=ErrorView("004007098", "no such job"), usage=UsageView("0.05", 1))
+    done = replace(
+        task("completed", OTHER), usage=UsageView("0.05", 1), images=[ImageView(0, "image", "https://pics.example/0")]
+    )
+    hint = HintView("done", "completed", None, "callback", 7, "A callback said “done”.")
+    answers.then(200, told(failed, done, replace(task("lost", OTHER), hint=hint)), STREAM)
+    under_way(answers)
+    assert news(watched(run, answers)) == [
+        f"{TASK}  failed      hero  004007098 no such job  $0.05",
+        f"{OTHER}  completed   hero  1 picture  $0.05",
+        f"{OTHER}  lost        hero  A callback said “done”.",
+    ]
+
+
+def test_watch_misses_nothing_while_the_connection_is_lost_which_it_says_once(run: Run, answers: Answers) -> None:
+    answers.then(200, told(task("waiting")), STREAM)
+    under_way(answers, task("waiting"))
+    answers.then(0)
+    answers.then(0)
+    answers.then(200, told(), STREAM)
+    under_way(answers, task("queued", OTHER))
+    answers.then(200, task("completed"))  # what became of the one that is no longer under way
+    result = watched(run, answers)
+    assert [line.split()[1] for line in news(result)] == ["waiting", "completed", "queued"]
+    assert result.stderr.count("connection lost, reconnecting") == 1
+
+
+def test_watch_outlives_a_service_that_is_away_while_it_is_asked(run: Run, answers: Answers) -> None:
+    answers.then(200, told(task("waiting")), STREAM)
+    for _ in range(3):
+        answers.then(503, {"error": {"code": "unavailable", "message": "busy"}})
+    assert [line.split()[1] for line in news(watched(run, answers))] == ["waiting"]
+
+
+def test_watch_prints_json_lines(run: Run, answers: Answers) -> None:
+    answers.then(200, told(task("completed")), STREAM)
+    under_way(answers, task("waiting"))
+    lines = watched(run, answers, "--json").stdout.splitlines()
+    assert [line.count('"ref"') for line in lines] == [1, 1]
+
+
+# -- the same words everywhere --
+
+
+def test_what_a_task_waits_for_is_said_in_the_same_words_everywhere(run: Run, answers: Answers) -> None:
+    words = queue_wait_text(DOWN)
+    assert words.startswith(WORDS)
+    assert ", next try at 2999-11-22 " in words
+    answers.then(200, TaskPage([DOWN], None))
+    assert words in run("tasks", "list").stdout
+    answers.then(200, DOWN)
+    answers.then(200, CallbackPage([], None))
+    assert f"It waits: {words}." in " ".join(run("tasks", "show", TASK).stdout.split())
+    answers.then(200, told(DOWN), STREAM)
+    under_way(answers)
+    assert words in watched(run, answers).stdout
+    answers.then(202, task())
+    answers.then(200, told(DOWN, task("completed")), STREAM)
+    answers.then(200, task())
+    assert f"queued: {words}" in run(*OUTPAINT, "--wait").stderr.splitlines()
+
+
+def test_a_narrow_list_says_what_is_waited_for_once_below_it(run: Run, answers: Answers) -> None:
+    room = replace(DOWN, ref=OTHER, waits_for="room", waits_since=None, waits_until=None)
+    answers.then(200, TaskPage([DOWN, DOWN, room, task("waiting")], None))
+    lines = run("tasks", "list", COLUMNS="80").stdout.splitlines()
+    assert max(map(display_width, lines)) <= 80
+    assert lines[0].split() == ["REF", "STATE", "LABEL", "MODEL", "AGE"]
+    below = " ".join(lines[5:])
+    assert below.startswith(f"2 queued: {WORDS}")
+    assert below.endswith("1 queued: the provider has no room")
+
+
+def test_a_wide_list_says_it_in_a_column(run: Run, answers: Answers) -> None:
+    answers.then(200, TaskPage([DOWN, task("waiting")], None))
+    lines = run("tasks", "list", COLUMNS="200").stdout.splitlines()
+    assert lines[0].endswith("WAITS")
+    assert WORDS in lines[1]
+    assert len(lines) == 3
+
+
+def test_a_task_that_is_paused_says_so_though_the_service_is_an_older_one(run: Run, answers: Answers) -> None:
+    paused = replace(task("queued"), held_by="pause")
+    answers.then(200, TaskPage([paused, replace(paused, held_by="budget")], None))
+    lines = run("tasks", "list").stdout.splitlines()
+    assert "  queued, paused  " in lines[1]
+    assert lines[1].endswith("the provider refuses the key or the balance")
+    assert "  queued, held  " in lines[2]
+    answers.then(202, task())
+    answers.then(200, told(task("submitting"), paused, task("completed")), STREAM)
+    answers.then(200, task())
+    assert run(*OUTPAINT, "--wait").stderr.splitlines()[:4] == [
+        "queued",
+        "submitting",
+        "queued: the provider refuses the key or the balance",
+        "completed",
+    ]
