@@ -1,7 +1,9 @@
 """What a ping says, and what no text from outside can make it say."""
 
+import json
 import re
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -9,8 +11,10 @@ from msgspec.structs import replace
 from kit.reports import HOSTILE, REF, SHEET, Pages, done, pictures, styled
 from receiver.core.sanitize import BODY_MOST, TITLE_MOST
 from receiver.core.types import Image, MessageStyle, NoticeEvent, Report, Target, TaskError
+from receiver.notify.messages.content import _CAUSES
 from receiver.notify.messages.message import BodyFormat, Message, MessageKind
 from receiver.notify.messages.render import render
+from receiver.notify.messages.shorten import shorten_text
 from receiver.providers.advice import ADVICE_BY_CODE
 
 TEXT = styled(MessageStyle.TEXT)
@@ -37,13 +41,14 @@ def test_a_completed_task_is_told_in_full() -> None:
         BodyFormat.TEXT,
     )
     assert message.body.split("\n") == [
+        "“a lighthouse”",
+        "",
         "image 0: https://cdn.example.com/0.png?sig=a%2Fb&x=1",
         "image 1: https://cdn.example.com/1.png?sig=a%2Fb&x=1",
         "",
-        "“a lighthouse”",
         "midjourney_outpaint · $0.05 · 1 min 12 s",
         "",
-        f"To save the pictures: `receiver tasks pictures {REF}`",
+        "To save the pictures: `receiver tasks pictures 0123456789ab`",
         "",
         f"Task {REF}: https://ping.example.org/tasks/{REF}",
     ]
@@ -94,7 +99,7 @@ def test_a_known_failure_says_what_to_do_about_it(code: str) -> None:
 
     assert message.title == "✗ hero: failed — the provider's words"
     assert message.kind is MessageKind.FAILURE
-    assert f"Error {code}: the provider's words\nWhat to do: {ADVICE_BY_CODE[code]}" in message.body
+    assert message.body.startswith(f"What to do: {ADVICE_BY_CODE[code]}\n\nerror {code}\n\n")
 
 
 @pytest.mark.parametrize(("code", "like"), [("004011098", "004007098"), ("004001099", "004007099")])
@@ -108,14 +113,14 @@ def test_another_models_code_of_a_known_cause_has_its_advice(code: str, like: st
 def test_an_unknown_failure_says_where_to_look(error: TaskError | None) -> None:
     body = text(Report(event=NoticeEvent.FAILED, ref=REF, error=error)).body
 
-    assert f"What to do: Run `receiver tasks show {REF}`" in body
+    assert "What to do: Run `receiver tasks show 0123456789ab`" in body
 
 
 def test_a_lost_task_that_can_be_polled_says_how() -> None:
     message = text(Report(event=NoticeEvent.LOST, ref=REF, label="hero", task_id="d8ejq"))
 
     assert (message.title, message.kind) == ("? hero: lost — no result before its deadline", MessageKind.WARNING)
-    assert f"receiver tasks poll {REF}" in message.body
+    assert "receiver tasks poll 0123456789ab" in message.body
     assert "d8ejq" in message.body
 
 
@@ -145,7 +150,7 @@ def test_a_digest_counts_and_gives_each_task_a_line_the_failed_ones_first() -> N
     assert message.title == "✗ 3 notices: 1 failed, 1 needs you, 1 done"
     assert message.kind is MessageKind.FAILURE
     assert message.body.split("\n") == [
-        "✗ a task: failed — no luck · $0.0025 https://ping.example.org/tasks/r2",
+        "✗ a task: failed — no luck (task r2) · $0.0025 https://ping.example.org/tasks/r2",
         "! look",
         f"✓ hero — 4 pictures · $0.05 · 0.9 s https://ping.example.org/tasks/{REF}",
         "",
@@ -282,3 +287,86 @@ def test_a_label_is_no_link_in_services_that_read_markdown(text: str) -> None:
         assert "](" not in words
         assert "][" not in words
         assert "]\u200b" in words
+
+
+def test_a_reason_is_said_once_and_whole() -> None:
+    short, long = (
+        text(Report(event=NoticeEvent.FAILED, ref=REF, model="m", error=TaskError("004007098", words)))
+        for words in ("no luck", "no luck " * 40)
+    )
+
+    assert (short.title + short.body).count("no luck") == 1
+    assert short.body.split("\n")[:2] == [
+        f"What to do: {ADVICE_BY_CODE['004007098']}",
+        "To submit it again: `receiver submit again 0123456789ab`",
+    ]
+    assert long.body.startswith(f"Error: {'no luck ' * 40}".strip() + "\nWhat to do: ")
+
+
+def test_a_failure_without_parameters_of_ours_is_not_submitted_again_by_a_command() -> None:
+    assert "submit again" not in text(Report(event=NoticeEvent.FAILED, ref=REF, error=TaskError("004007098", "x"))).body
+
+
+def test_a_completed_task_says_how_to_go_on_if_it_can_be_extended() -> None:
+    report = done(images=tuple(replace(image, job_id="j") for image in pictures(2)))
+
+    assert "receiver submit outpaint --from 0123456789ab --image-no 0 --scale 1.5" in text(report).body
+    assert "outpaint" not in text(done(images=pictures(2))).body
+    assert "To save" not in text(done()).body
+
+
+UNSURE = (
+    "It is unclear whether the provider took hero, so it is not sent again. Check the provider's task list. If the "
+    "task is there, run `receiver tasks tell-id 01997b3c-7f00-7abc-8def-0123456789ab ID`. If not, run `receiver tasks "
+    "resubmit 01997b3c-7f00-7abc-8def-0123456789ab`; if the provider took it after all, you pay twice. Or wait for it."
+)
+
+
+@pytest.mark.parametrize("style", list(MessageStyle))
+@pytest.mark.parametrize("words", [UNSURE, f"{'Much more. ' * 30}{UNSURE}"])
+def test_a_digest_never_cuts_the_sentence_about_paying_twice(style: MessageStyle, words: str) -> None:
+    report = Report(event=NoticeEvent.ATTENTION, ref=REF, label="hero", cause="unsure", text=words)
+
+    message = render((report, done(images=pictures(1))), styled(style), links=Pages())
+
+    said = json.dumps(json.loads(message.blocks), ensure_ascii=False) if message.blocks else message.body
+    said = re.sub(r"<[^|>]*\||</?[a-z][^>]*>|[`\\\u200b]", "", said)
+    assert "if the provider took it after all, you pay twice." in said
+
+
+def test_each_cause_of_an_attention_that_is_raised_has_its_words() -> None:
+    """A title that only repeats the text's beginning says less."""
+    raised = set()
+    for file in (Path(__file__).parents[2] / "receiver").rglob("*.py"):
+        source = file.read_text("utf-8")
+        for call in re.findall(r"\braise_attention\(\s*(?:self\._)?tx,\s*f?\"([a-z-]+)", source):
+            raised.add(call)
+        for call in re.findall(r"\braise_task_attention\(\s*(?:self\._)?tx,\s*\"([a-z-]+)", source):
+            raised |= {call, f"{call}-many"}
+
+    assert len(raised) > 15
+    assert raised - {"unread-many"} <= set(_CAUSES), sorted(raised - set(_CAUSES))
+
+
+def test_the_commands_of_an_attention_have_short_handles_so_that_a_digest_has_all_of_it() -> None:
+    report = Report(event=NoticeEvent.ATTENTION, ref=REF, label="hero", cause="unsure", text=UNSURE)
+
+    for message in (text(report), text(report, done())):
+        assert "run `receiver tasks tell-id 0123456789ab ID`" in message.body
+        assert "run `receiver tasks resubmit 0123456789ab`; if" in message.body
+        assert "Or wait for it." in message.body
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "shown"),
+    [
+        ("One. Two.", 20, "One. Two."),
+        ("One. Two. Three. You pay twice. Five.", 30, "One. Two. … You pay twice. …"),
+        ("A very long first sentence. You pay twice.", 20, "… You pay twice."),
+        ("Nothing in it costs. " * 3, 30, "Nothing in it costs. Nothing…"),
+        ("You pay twice, whatever you do.", 10, "You pay t…"),
+    ],
+)
+def test_text_is_cut_between_sentences_and_the_costly_one_stays(text: str, most: int, shown: str) -> None:
+    assert shorten_text(text, most) == shown
+    assert len(shorten_text(text, most)) <= most

@@ -30,7 +30,7 @@ def test_discord_shows_title_prompt_facts_links_and_sheet() -> None:
     assert found["url"] == f"https://ping.example.org/tasks/{REF}"
     assert found["description"].startswith("[image 0](https://cdn.example")
     assert found["description"].endswith(
-        f"\n\n> “a lighthouse & its \\<\u200bkeeper\\>”\n\nTo save the pictures: `receiver tasks pictures {REF}`"
+        "\n\n> “a lighthouse & its \\<\u200bkeeper\\>”\n\nTo save the pictures: `receiver tasks pictures 0123456789ab`"
     )
     assert [(field["name"], field["value"]) for field in found["fields"]] == [
         ("Model", "midjourney\\_outpaint"),

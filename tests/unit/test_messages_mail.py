@@ -70,10 +70,9 @@ def test_a_mail_is_made_for_narrow_screens_and_the_dark() -> None:
 def test_the_plain_part_reads_well_and_has_every_url() -> None:
     assert plain(mail(DONE)) == [
         "✓ hero — 4 pictures",
-        "Open the task 0 1 2 3",
+        "Open the task Full size: 0 1 2 3",
         "“a lighthouse & its <keeper>”",
-        "To save the pictures:",
-        f"receiver tasks pictures {REF}",
+        "To save the pictures: receiver tasks pictures 0123456789ab",
         "Model: midjourney_outpaint",
         "Cost: $0.05",
         "Took: 1 min 12 s",
@@ -84,9 +83,13 @@ def test_the_plain_part_reads_well_and_has_every_url() -> None:
 
 
 def test_a_failure_says_what_to_do() -> None:
-    assert plain(mail(FAILED))[1:3] == [
-        "Error 004007098: no <luck>",
+    assert plain(mail(FAILED))[1:] == [
         "What to do: Submit it again, perhaps with another prompt or picture.",
+        "Open the task",
+        "“a *bold* claim”",
+        "Error: 004007098",
+        "Task: r2",
+        "Page: https://ping.example.org/tasks/r2",
     ]
 
 
@@ -98,10 +101,10 @@ def test_a_digest_names_the_failed_ones_first() -> None:
 
 
 def test_a_command_in_an_advice_is_code() -> None:
-    assert re.search(r"<code[^>]*>receiver tasks poll r3</code>", mail(LOST).body)
+    assert re.search(r"<span[^>]*monospace[^>]*>receiver tasks poll r3</span>", mail(LOST).body)
     told = Report(event=NoticeEvent.ATTENTION, text="Mend it, then `receiver notices redrive`.")
-    assert re.search(r"<code[^>]*>receiver notices redrive</code>", mail(told).body)
-    assert re.search(r"<code[^>]*>receiver notices redrive</code>", mail(told, DONE).body)
+    assert re.search(r"<span[^>]*monospace[^>]*>receiver notices redrive</span>", mail(told).body)
+    assert re.search(r"<span[^>]*monospace[^>]*>receiver notices redrive</span>", mail(told, DONE).body)
 
 
 @pytest.mark.parametrize("event", list(NoticeEvent))

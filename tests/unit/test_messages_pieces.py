@@ -117,7 +117,7 @@ def test_one_line_is_for_services_that_cut_at_400_characters(url: str, one_line:
         ((DONE,), "hero - 4 pictures, $0.05"),
         ((FAILED,), "poster: failed - no < luck>"),
         ((LOST,), "a task: lost - no result before its deadline"),
-        ((ATTENTION,), "the provider refuses our key or balance"),
+        ((ATTENTION,), "The provider refuses our key or balance"),
         ((DONE, FAILED, LOST), "3 tasks: 1 failed, 1 lost, 1 done, $0.05 in total"),
     ],
 )

@@ -12,6 +12,11 @@ def write_commands(text: str, escape: Callable[[str], str], code: Callable[[str]
     return "".join(code(piece) if at % 2 else escape(piece) for at, piece in enumerate(pieces) if piece)
 
 
+def shorten_commands(text: str, ref: str, handle: str) -> str:
+    """`text` whose commands name the task `ref` by its short `handle`."""
+    return _COMMAND.sub(lambda found: found[0].replace(ref, handle), text) if ref else text
+
+
 def has_commands(text: str) -> bool:
     """Whether there is a command in `text`."""
     return _COMMAND.search(text) is not None

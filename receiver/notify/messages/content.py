@@ -19,9 +19,16 @@ from receiver.core.sanitize import (
     truncate_text,
 )
 from receiver.core.types import Image, NoticeEvent, Report, TaskError
+from receiver.notify.messages.commands import shorten_commands
 from receiver.notify.messages.message import MessageKind, PublicLinks
 from receiver.notify.messages.shorten import first_words, shorten_text
-from receiver.notify.messages.what_to_do import again_command, lost_task_advice, next_commands, unknown_failure_advice
+from receiver.notify.messages.what_to_do import (
+    again_command,
+    lost_task_advice,
+    next_commands,
+    short_handle,
+    unknown_failure_advice,
+)
 from receiver.providers.advice import advice_for_code
 
 NAME_MOST = 80  # characters, as all of these
@@ -29,7 +36,7 @@ PROMPT_MOST = 300
 NAME_FROM_PROMPT_MOST = 40
 ERROR_MOST = 400
 TEXT_MOST = 1_100
-ITEM_TEXT_MOST = 300  # of an attention in a digest, which keeps its sentence about paying twice
+ITEM_TEXT_MOST = 350  # of an attention in a digest, which keeps its sentence about paying twice
 IMAGES_MOST = 50
 ITEMS_MOST = 40  # tasks that a digest names
 NAMELESS = "a task"
@@ -96,14 +103,15 @@ class ReportContent(Struct, frozen=True):
     more: int  # pictures that are not among them
     trouble: tuple[str, ...]  # what is wrong; then what to do about it
     commands: tuple[str, ...]  # what may come next, if all went well
+    code: str  # the provider's, of a failure
     ref: str
     page: str | None
     note: str = ""  # about the message itself
 
     @property
     def facts_line(self) -> str:
-        """Model, cost and duration in one line."""
-        return join_nonempty(self.model, self.cost, self.took)
+        """Model, cost, duration and error code in one line."""
+        return join_nonempty(self.model, self.cost, self.took, self.code and f"error {self.code}")
 
 
 class DigestItem(Struct, frozen=True):
@@ -145,7 +153,7 @@ def build_report(report: Report, links: PublicLinks, *, late: bool = False) -> R
     """One report in full."""
     text: tuple[str, ...] = ()
     if report.event is NoticeEvent.ATTENTION and report.text:
-        text = tuple(truncate_text(strip_control_chars(report.text, TEXT_MOST).strip(), TEXT_MOST).split("\n"))
+        text = tuple(truncate_text(_clean_text(report), TEXT_MOST).split("\n"))
     images = sorted(report.images, key=lambda image: image.image_no)
     return ReportContent(
         title=report_headline(report),
@@ -160,6 +168,7 @@ def build_report(report: Report, links: PublicLinks, *, late: bool = False) -> R
         more=max(0, len(images) - IMAGES_MOST),
         trouble=_failure_lines(report),
         commands=_next_lines(report),
+        code=_failure_code(report),
         ref=clean_ref(report),
         page=links.task_url(report.ref) if report.ref else None,
         note=_late_note((report,), late=late),
@@ -193,7 +202,8 @@ def report_headline(report: Report) -> str:
             first = _attention_cause(report) or one_line(
                 strip_control_chars(report.text or "", TEXT_MOST).strip().partition("\n")[0], TITLE_MOST
             )
-            words = f"{name}: {first}" if name != NAMELESS and first else first or "attention"
+            named = name != NAMELESS and first
+            words = f"{name}: {first}" if named else f"{first[:1].upper()}{first[1:]}" or "A person is needed"
         case NoticeEvent.LOST:
             words = f"{name}: lost — no result before its deadline"
     return truncate_text(f"{mark} {words}", TITLE_MOST)
@@ -273,18 +283,30 @@ def _failure_lines(report: Report) -> tuple[str, ...]:
     ref = clean_ref(report)
     if report.event is NoticeEvent.FAILED:
         error = report.error or TaskError(None, "")
-        code = one_line(error.code or "", NAME_MOST)
-        words = one_line(error.message, ERROR_MOST) or "the provider gave no reason"
+        words = one_line(error.message, ERROR_MOST)
+        told = words and words in report_headline(report)  # once is enough
         return (
-            f"Error {code}: {words}" if code else f"Error: {words}",
+            *(() if told else (f"Error: {words or 'the provider gave no reason'}",)),
             f"What to do: {failure_advice(report)}",
             *((again_command(ref),) if ref and report.model else ()),  # without a model, it was not submitted here
         )
     if report.event is NoticeEvent.LOST:
         heard = one_line(report.heard or "", ERROR_MOST)
         advice = lost_task_advice(ref, one_line(report.task_id or "", NAME_MOST))
-        return tuple(filter(None, (heard, _LOST, advice)))
+        return tuple(filter(None, (heard, advice, _LOST)))
     return ()
+
+
+def _clean_text(report: Report) -> str:
+    """What an attention says; its commands have short handles, which leave more room and are easier to type."""
+    text = strip_control_chars(report.text or "", TEXT_MOST).strip()
+    return shorten_commands(text, clean_ref(report), short_handle(clean_ref(report)))
+
+
+def _failure_code(report: Report) -> str:
+    if report.event is not NoticeEvent.FAILED or report.error is None:
+        return ""
+    return one_line(report.error.code or "", NAME_MOST)
 
 
 def _next_lines(report: Report) -> tuple[str, ...]:
@@ -317,13 +339,15 @@ def _digest_item(report: Report, links: PublicLinks) -> DigestItem:
     page = links.task_url(report.ref) if report.ref else None
     first = min(report.images, key=lambda image: image.image_no, default=None)
     headline = report_headline(report)
-    if report.event is NoticeEvent.ATTENTION and (words := one_line(report.text or "", TEXT_MOST)):
+    if report.event is NoticeEvent.ATTENTION and (words := one_line(_clean_text(report), TEXT_MOST)):
         words, label = shorten_text(words, ITEM_TEXT_MOST), one_line(report.label or "", NAME_MOST)
         if label and label not in words:  # the text says what to do, and usually names the task
             words = f"{label}: {words}"
         elif not label and (ref := clean_ref(report)) and ref not in words:
             words = f"{words} (task {ref})"
         headline = f"{_MARK[report.event]} {words}"
+    elif report.event in {NoticeEvent.FAILED, NoticeEvent.LOST} and not report.label and report.ref:
+        headline = f"{headline} (task {short_handle(clean_ref(report))})"
     return DigestItem(
         headline=headline,
         figures=join_nonempty(format_usd(report.cost), format_duration(report.duration_ms)),

@@ -38,7 +38,7 @@ def render_embed(content: Content, picture: AttachedPicture | None) -> str:
     def make_payload(room: int) -> Json:
         if isinstance(content, DigestContent):
             return _make_embed(content, content.title, _describe_digest(content, room), picture, footer=content.total)
-        facts = (("Model", content.model), ("Cost", content.cost), ("Took", content.took))
+        facts = (("Model", content.model), ("Cost", content.cost), ("Took", content.took), ("Error", content.code))
         footer = f"Task {content.ref}" if content.ref else ""
         return _make_embed(content, content.title, _describe_report(content, room), picture, facts=facts, footer=footer)
 
@@ -58,12 +58,16 @@ def can_link_picture(picture: AttachedPicture | None) -> bool:
 
 def escape(text: str) -> str:
     """Outside text without Markdown, mentions, emoji and time stamps."""
-    return LEADING.sub(r"\1\\\2", _MARKS.sub(r"\\\1", defuse_mentions(text)))
+    return LEADING.sub(r"\1\\\2", _escape_marks(text))
+
+
+def _escape_marks(text: str) -> str:
+    return _MARKS.sub(r"\\\1", defuse_mentions(text))
 
 
 def _escape_line(line: str) -> str:
     """A line of ours, its commands as code."""
-    return write_commands(line, escape, "`{}`".format)
+    return LEADING.sub(r"\1\\\2", write_commands(line, _escape_marks, "`{}`".format))
 
 
 def _make_embed(
@@ -118,7 +122,8 @@ def _describe_digest(content: DigestContent, room: int) -> str:
 
 def _digest_line(item: DigestItem) -> str:
     mark, _, rest = item.headline.partition(" ")
-    url, words = _linkable_url(item.url), fit_escaped(rest, 500, escape, utf16_length)
+    url = _linkable_url(item.url)
+    words = fit_escaped(rest, 500, escape if url else _escape_line, utf16_length)
     return join_nonempty(f"{mark} [{words}]({url})" if url else f"{mark} {words}", escape(item.figures))
 
 

@@ -95,7 +95,13 @@ def _preheader(content: Content) -> str:
 
 def _render_report(content: ReportContent, picture: AttachedPicture | None) -> str:
     text = "".join(_paragraph(_mark_code(line), "margin:0 0 4px") for line in content.text)
-    facts = (("Model", content.model), ("Cost", content.cost), ("Took", content.took), ("Task", content.ref))
+    facts = (
+        ("Model", content.model),
+        ("Cost", content.cost),
+        ("Took", content.took),
+        ("Error", content.code),
+        ("Task", content.ref),
+    )
     parts = [
         _title_heading(content),
         f'<div style="margin:0 0 16px">{text}</div>' if text else "",
@@ -115,16 +121,20 @@ def _render_report(content: ReportContent, picture: AttachedPicture | None) -> s
 
 def _render_digest(content: DigestContent, picture: AttachedPicture | None) -> str:
     room = LINKS_MOST
-    rows = ""
+    trouble = done = ""
     for item in content.items:
         room -= _url_weight(item.url)
-        rows += _digest_row(item if room > 0 else replace(item, url=None))
+        row = _digest_row(item if room > 0 else replace(item, url=None))
+        if item.kind is MessageKind.SUCCESS:
+            done += row
+        else:
+            trouble += row
     rest = content.count - len(content.items)
     parts = [
         _title_heading(content),
+        _digest_table(trouble),
         sheet_image(content, picture),
-        f'<table role="presentation" width="100%" cellpadding="0" cellspacing="0" border="0"'
-        f' style="table-layout:fixed;margin:0 0 8px">{rows}</table>',
+        _digest_table(done),
         _paragraph(f"… and {rest} more", "margin:0 0 8px") if rest else "",
         _paragraph(html.escape(content.total), "margin:8px 0 0;font-weight:600") if content.total else "",
         _small_print(TextLine(content.note)) if content.note else "",
@@ -164,7 +174,8 @@ def _facts_table(facts: tuple[tuple[str, str], ...]) -> str:
     """A table with one cell in each row, so that the plain part has one fact on each line."""
     rows = "".join(
         '<tr><td style="padding:1px 0;word-break:break-word"><span class="dim" style="display:inline-block;'
-        f'min-width:64px;color:#57606a">{name}:</span> {html.escape(value)}</td></tr>'
+        f'min-width:64px;color:#57606a">{name}:</span>'
+        f' <span style="font-size:{_fact_size(value)}px">{html.escape(value)}</span></td></tr>'
         for name, value in facts
     )
     return (
@@ -175,13 +186,19 @@ def _facts_table(facts: tuple[tuple[str, str], ...]) -> str:
     )
 
 
+def _fact_size(value: str) -> int:
+    """A ref stays on one line on a phone."""
+    return 11 if len(value) > 30 else 14
+
+
 def _buttons(content: ReportContent) -> str:
     """A button for the task's page, and one with the number of each picture, unless they are too many."""
-    links: list[tuple[str, str | None]] = [("Open the task", content.page)]
+    parts = [_button("Open the task", url)] if (url := web_url(content.page)) else []
     if len(content.pictures) <= BUTTONS_MOST and not content.more:
-        links += [(picture_number(line.text), line.url) for line in content.pictures]
-    buttons = [_button(words, url) for words, each in links if (url := web_url(each))]
-    return f'<div style="margin:0 0 10px">{" ".join(buttons)}</div>' if buttons else ""
+        numbers = [(picture_number(it.text), url) for it in content.pictures if (url := web_url(it.url))]
+        label = '<span class="dim" style="font-size:13px;color:#57606a;margin-right:4px">Full size:</span>'
+        parts += [label, *(_button(words, url) for words, url in numbers)] if numbers else []
+    return f'<div style="margin:0 0 10px">{" ".join(parts)}</div>' if parts else ""
 
 
 def _button(words: str, url: str) -> str:
@@ -208,6 +225,15 @@ def _picture_links(content: ReportContent) -> str:
     if missing:
         lines.append(_small_print(TextLine(f"… and {missing} more")))
     return f'<div style="margin:12px 0 0">{"".join(lines)}</div>' if lines else ""
+
+
+def _digest_table(rows: str) -> str:
+    return (
+        f'<table role="presentation" width="100%" cellpadding="0" cellspacing="0" border="0"'
+        f' style="table-layout:fixed;margin:0 0 12px">{rows}</table>'
+        if rows
+        else ""
+    )
 
 
 def _digest_row(item: DigestItem) -> str:
@@ -248,6 +274,9 @@ def _paragraph(inner: str, style: str) -> str:
 
 
 def _mark_code(line: str) -> str:
-    """Text between backticks as code. Outside text may use them too: that is harmless."""
-    code = '<code style="font-family:Menlo,Consolas,monospace;font-size:13px">\\1</code>'
+    """Text between backticks in the look of code. Outside text may use them too: that is harmless."""
+    code = (  # not <code>, which Apprise takes for a line of its own
+        '<span class="box" style="padding:1px 4px;background:#f0f2f4;border-radius:3px;'
+        'font-family:Menlo,Consolas,monospace;font-size:13px">\\1</span>'
+    )
     return re.sub(r"`([^`]+)`", code, html.escape(line))

@@ -30,9 +30,9 @@ def shorten_text(text: str, most: int) -> str:
         return truncate_text(text, most)
     kept: list[str] = []
     for sentence in sentences[: costly[0]]:
-        room -= len(sentence) + 1
-        if room < 0:
+        if room < len(sentence) + 1:
             break
+        room -= len(sentence) + 1
         kept.append(sentence)
     skipped = [_GAP] if len(kept) < costly[0] else []
     rest = [_GAP] if costly[-1] < len(sentences) - 1 and room >= 2 else []

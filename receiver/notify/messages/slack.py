@@ -109,7 +109,7 @@ def _report_blocks(content: ReportContent, room: int) -> tuple[list[Json], list[
         *([] if buttons else _picture_sections(content, room)),
         *_button_block([*buttons, *_page_button(content.page)]),
         *([_plain_section(prompt)] if prompt else []),
-        *([_section("\n".join(content.commands))] if content.commands else []),
+        *_command_block(content.commands),
         *_context_block(facts),
         *_context_block(content.note),
     ]
@@ -125,7 +125,8 @@ def _digest_blocks(content: DigestContent, room: int) -> tuple[list[Json], list[
 
 def _digest_line(item: DigestItem) -> str:
     mark, _, rest = item.headline.partition(" ")
-    url, words = _linkable_url(item.url), fit_escaped(rest, _WORDS_MOST, escape_mrkdwn)
+    url = _linkable_url(item.url)
+    words = fit_escaped(rest, _WORDS_MOST, escape_mrkdwn if url else _write_mrkdwn)
     return join_nonempty(f"{mark} <{url}|{words}>" if url else f"{mark} {words}", item.figures)
 
 
@@ -191,6 +192,13 @@ def _context_block(words: str) -> list[Json]:
     if not words:
         return []
     return [{"type": "context", "elements": [_plain_text(words)]}]
+
+
+def _command_block(commands: tuple[str, ...]) -> list[Json]:
+    if not commands:
+        return []
+    words = fit_escaped("\n".join(commands), TEXT_MOST, _write_mrkdwn)
+    return [{"type": "context", "elements": [{"type": "mrkdwn", "text": words, "verbatim": True}]}]
 
 
 def _header_block(title: str) -> Json:

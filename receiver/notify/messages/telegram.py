@@ -67,7 +67,8 @@ def _picture_link(line: TextLine) -> str:
 
 def _digest_line(item: DigestItem) -> str:
     mark, _, rest = item.headline.partition(" ")
-    url, words = _linkable_url(item.url, 1_000), fit_escaped(rest, 500, escape, utf16_length)
+    url = _linkable_url(item.url, 1_000)
+    words = fit_escaped(rest, 500, escape if url else _break_lines, utf16_length)
     return join_nonempty(f'{mark} <a href="{url}">{words}</a>' if url else f"{mark} {words}", item.figures)
 
 

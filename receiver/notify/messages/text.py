@@ -37,7 +37,12 @@ def make_paragraphs(content: Content, shown: int | None = None) -> list[Paragrap
 
 
 def render_ntfy(content: Content, *, captions: bool) -> str:
-    """A body that `fits_ntfy`. Links and items that do not fit whole are counted instead."""
+    """A body that `fits_ntfy`. Links and items that do not fit whole are counted instead.
+
+    It names no commands for what went well: it is read on a phone.
+    """
+    if isinstance(content, ReportContent):
+        content = replace(content, commands=())
 
     def write_shown(shown: int) -> str:
         return _join_paragraphs(make_paragraphs(content, shown))
@@ -75,13 +80,13 @@ def _report_paragraphs(content: ReportContent, shown: int | None = None) -> list
     if missing:
         pictures.append(TextLine(f"… and {missing} more" if links else f"{missing} links, which do not fit here"))
     prompt = f"“{content.prompt}”" if content.prompt else ""
-    about = tuple(TextLine(words) for words in (prompt, content.facts_line) if words)
     paragraphs: list[Paragraph] = [
         tuple(map(TextLine, content.text)),
         tuple(map(TextLine, content.trouble)),
         (TextLine(content.doubt),) if content.doubt else (),
+        (TextLine(prompt),) if prompt else (),
         tuple(pictures),
-        about,
+        (TextLine(content.facts_line),) if content.facts_line else (),
         tuple(map(TextLine, content.commands)),
         (TextLine(f"Task {content.ref}{':' if content.page else ''}", content.page),) if content.ref else (),
         (TextLine(content.note),) if content.note else (),

@@ -1,9 +1,21 @@
 """What to do about a task that failed or was lost, and what may come after one that completed."""
 
+import re
+
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-([0-9a-f]{12})")
+
+
+def short_handle(ref: str) -> str:
+    """The last part of a ref, which is random and which the commands take for all of it."""
+    found = _UUID.fullmatch(ref)
+    return found[1] if found else ref
+
 
 def unknown_failure_advice(ref: str) -> str:
     """What to do about a failure that we know nothing about. `ref` is clean."""
-    return f"Run `receiver tasks show {ref}` to see what arrived, then submit it again, or ask the provider."
+    return (
+        f"Run `receiver tasks show {short_handle(ref)}` to see what arrived, then submit it again, or ask the provider."
+    )
 
 
 def lost_task_advice(ref: str, task_id: str) -> str:
@@ -13,17 +25,21 @@ def lost_task_advice(ref: str, task_id: str) -> str:
             "What to do: Look for the task in the provider's own list; we do not know its id, so we cannot poll it. "
             "Submit it again only if it is not there, or you may pay twice."
         )
-    return f"What to do: Poll it once more with `receiver tasks poll {ref}`, or look for {task_id} at the provider."
+    poll = f"`receiver tasks poll {short_handle(ref)}`"
+    return f"What to do: Poll it once more with {poll}, or look for {task_id} at the provider."
 
 
 def again_command(ref: str) -> str:
     """How a failed task is submitted once more. `ref` is clean."""
-    return f"To submit it again: `receiver submit again {ref}`"
+    return f"To submit it again: `receiver submit again {short_handle(ref)}`"
 
 
 def next_commands(ref: str, image_no: int, *, extend: bool) -> tuple[str, ...]:
     """What may come after a completed task; `extend`: picture `image_no` can be extended. `ref` is clean."""
-    save = f"To save the pictures: `receiver tasks pictures {ref}`"
+    save = f"To save the pictures: `receiver tasks pictures {short_handle(ref)}`"
     if not extend:
         return (save,)
-    return save, f"To extend one: `receiver submit outpaint --from {ref} --image-no {image_no} --scale 1.5`"
+    return (
+        save,
+        f"To extend one: `receiver submit outpaint --from {short_handle(ref)} --image-no {image_no} --scale 1.5`",
+    )
