@@ -91,7 +91,7 @@ def test_the_doctor_leaves_alone_what_settles_by_itself_and_what_was_lost_long_a
 
 def test_the_lost_ping_says_what_was_heard_before_it_says_what_to_do() -> None:
     report = Report(event=NoticeEvent.LOST, ref="r1", task_id="job-1", heard=DOUBT.text)
-    heard, _, advice = build_report(report, NoLinks()).trouble
+    heard, advice, _ = build_report(report, NoLinks()).trouble
     assert heard == DOUBT.text
     assert advice.startswith("What to do:")
     assert len(build_report(replace(report, heard=None), NoLinks()).trouble) == 2

@@ -55,6 +55,11 @@ def said(message: Message) -> str:
     )
 
 
+def utf16(text: str) -> int:
+    """As these services count."""
+    return len(text.encode("utf-16-le")) // 2
+
+
 def slack(message: Message) -> None:
     assert message.blocks is not None
     assert len(message.blocks.encode()) <= 35_000
@@ -63,7 +68,7 @@ def slack(message: Message) -> None:
     assert 1 <= len(found["blocks"]) <= 50
     for block in found["blocks"]:
         for text in texts(block):
-            assert 1 <= len(text["text"]) <= (150 if block["type"] == "header" else 3_000)
+            assert 1 <= utf16(text["text"]) <= (150 if block["type"] == "header" else 3_000)
             left = text["text"]
             if text["type"] == "mrkdwn":
                 left = re.sub(r"<https?://[^<>|\s]{1,3000}\|([^<>|]|\|)*>", "", left)
@@ -89,10 +94,10 @@ def discord(message: Message) -> None:
     (embed,) = found["embeds"]
     fields = embed.get("fields", [])
     limits = {"title": 256, "description": 4_096, "url": 2_048}
-    assert all(len(embed.get(name, "")) <= most for name, most in limits.items())
+    assert all(utf16(embed.get(name, "")) <= most for name, most in limits.items())
     assert all(1 <= len(it["name"]) <= 256 and 1 <= len(it["value"]) <= 1_024 for it in fields)
     total = [embed["title"], embed.get("description", ""), embed.get("footer", {}).get("text", "")]
-    assert len("".join([*total, *(it["name"] + it["value"] for it in fields)])) <= 6_000
+    assert utf16("".join([*total, *(it["name"] + it["value"] for it in fields)])) <= 6_000
     for text in (embed["title"], embed.get("description", ""), *(it["value"] for it in fields)):
         escaped = re.sub(r"\\[^\w\s]", "", re.sub("^> “", "", text, flags=re.MULTILINE))
         escaped = re.sub(r"`receiver [\w. -]+`", "", escaped)
@@ -112,7 +117,7 @@ class Tags(HTMLParser):
 
 
 def telegram(message: Message) -> None:
-    assert 1 <= len(message.body) <= 4_096
+    assert 1 <= utf16(message.body) <= 4_096
     for tag, attributes in Tags(message.body).found:
         assert tag in {"b", "a", "br", "blockquote", "code"}
         assert list(attributes) == (["href"] if tag == "a" else [])

@@ -18,6 +18,7 @@ from receiver.core.sanitize import (
     one_line,
     strip_control_chars,
     truncate_text,
+    utf16_length,
     web_url,
 )
 
@@ -200,3 +201,10 @@ def test_an_unknown_cost_is_not_shown() -> None:
 )
 def test_a_span_is_said_in_its_two_largest_units(span_ms: int | None, shown: str) -> None:
     assert format_duration(span_ms) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "units"), [("", 0), ("abc", 3), ("é灯", 2), ("𝔘", 2), ("👩\u200d🎨", 5), ("\ud800", 1), ("a\udc00b", 3)]
+)
+def test_utf16_units_are_what_chat_services_count(text: str, units: int) -> None:
+    assert utf16_length(text) == units

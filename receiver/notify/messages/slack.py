@@ -5,7 +5,7 @@ Outside texts are escaped, and they are `plain_text`, which has no markup, unles
 
 import re
 
-from receiver.core.sanitize import defuse_mentions, fit_escaped, join_nonempty, web_url
+from receiver.core.sanitize import defuse_mentions, fit_escaped, join_nonempty, utf16_length, web_url
 from receiver.core.types import AttachedPicture
 from receiver.notify.messages import fitted_list
 from receiver.notify.messages.commands import has_commands, write_commands
@@ -96,7 +96,11 @@ def escape_mrkdwn(text: str) -> str:
 
 
 def _make_attachment(content: Content, inner: list[Json]) -> Json:
-    return {"fallback": fit_escaped(content.title, 300, escape), "color": COLOURS[content.kind], "blocks": inner}
+    return {
+        "fallback": fit_escaped(content.title, 300, escape, utf16_length),
+        "color": COLOURS[content.kind],
+        "blocks": inner,
+    }
 
 
 def _report_blocks(content: ReportContent, room: int) -> tuple[list[Json], list[Json]]:
@@ -126,7 +130,7 @@ def _digest_blocks(content: DigestContent, room: int) -> tuple[list[Json], list[
 def _digest_line(item: DigestItem) -> str:
     mark, _, rest = item.headline.partition(" ")
     url = _linkable_url(item.url)
-    words = fit_escaped(rest, _WORDS_MOST, escape_mrkdwn if url else _write_mrkdwn)
+    words = fit_escaped(rest, _WORDS_MOST, escape_mrkdwn if url else _write_mrkdwn, utf16_length)
     return join_nonempty(f"{mark} <{url}|{words}>" if url else f"{mark} {words}", item.figures)
 
 
@@ -156,7 +160,7 @@ def _sheet_block(content: Content, picture: AttachedPicture | None) -> list[Json
         {
             "type": "image",
             "image_url": web_url(picture.url),
-            "alt_text": fit_escaped(describe_sheet(content), ALT_MOST, escape),
+            "alt_text": fit_escaped(describe_sheet(content), ALT_MOST, escape, utf16_length),
         }
     ]
 
@@ -180,7 +184,7 @@ def _page_button(page: str | None) -> list[Json]:
 
 def _button(words: str, url: str, spoken: str = "") -> Json:
     text = {"type": "plain_text", "text": words, "emoji": False}
-    named: Json = {"accessibility_label": fit_escaped(spoken, LABEL_MOST, escape)} if spoken else {}
+    named: Json = {"accessibility_label": fit_escaped(spoken, LABEL_MOST, escape, utf16_length)} if spoken else {}
     return {"type": "button", "text": text, "url": url, **named}
 
 
@@ -197,7 +201,7 @@ def _context_block(words: str) -> list[Json]:
 def _command_block(commands: tuple[str, ...]) -> list[Json]:
     if not commands:
         return []
-    words = fit_escaped("\n".join(commands), TEXT_MOST, _write_mrkdwn)
+    words = fit_escaped("\n".join(commands), TEXT_MOST, _write_mrkdwn, utf16_length)
     return [{"type": "context", "elements": [{"type": "mrkdwn", "text": words, "verbatim": True}]}]
 
 
@@ -209,7 +213,7 @@ def _section(words: str) -> Json:
     """Words of ours; if there are commands in them, these are code."""
     if not has_commands(words):
         return _plain_section(words)
-    return _mrkdwn_section(fit_escaped(words, TEXT_MOST, _write_mrkdwn))
+    return _mrkdwn_section(fit_escaped(words, TEXT_MOST, _write_mrkdwn, utf16_length))
 
 
 def _write_mrkdwn(words: str) -> str:
@@ -226,4 +230,4 @@ def _mrkdwn_section(words: str) -> Json:
 
 
 def _plain_text(words: str, most: int = TEXT_MOST) -> Json:
-    return {"type": "plain_text", "text": fit_escaped(words, most, escape), "emoji": False}
+    return {"type": "plain_text", "text": fit_escaped(words, most, escape, utf16_length), "emoji": False}
