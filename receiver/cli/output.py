@@ -17,6 +17,7 @@ import click
 import msgspec
 
 from receiver.cli.streams import echo, takes_only_some_characters
+from receiver.core.local_time import format_local
 from receiver.core.sanitize import one_line
 
 CELL_MOST = 200  # characters
@@ -233,8 +234,7 @@ def time_of_day(moment: datetime) -> str:
 
 def _format_local(moment: str, form: str) -> str:
     try:
-        at = datetime.fromisoformat(moment).astimezone()
-        return f"{at.strftime(form)} {'UTC' if at.utcoffset() == timedelta(0) else at.isoformat()[-6:]}"
+        return format_local(datetime.fromisoformat(moment), form)
     except _TIME_ERRORS:
         return _NONE
 

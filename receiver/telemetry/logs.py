@@ -12,13 +12,13 @@ import logging
 import math
 import re
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TextIO
 from urllib.parse import quote, quote_plus, unquote
 
+from receiver.core.local_time import format_local
 from receiver.telemetry.log_flood import LogFlood
 
 MASK = "•••"
@@ -133,10 +133,10 @@ class _LineFormatter(logging.Formatter):
 
 
 class HumanLine(_LineFormatter):
-    """`12:03:04 INFO settle 0199… text`, in local time, with control characters escaped and any traceback below."""
+    """`12:03:04 +01:00 INFO settle 0199… text`, with control characters escaped, and any traceback below."""
 
     def format(self, record: logging.LogRecord) -> str:
-        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        clock = format_local(datetime.fromtimestamp(record.created, UTC), "%H:%M:%S")
         words = (clock, record.levelname, self._action_name(record), self._task_ref(record), self._message_text(record))
         line = _escape_controls(" ".join(word for word in words if word))
         trace = self._trace_text(record)

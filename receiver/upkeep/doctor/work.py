@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from msgspec import Struct
 
 from receiver.client.schemas import NoticeView, TaskView
+from receiver.core.local_time import format_local
 from receiver.core.pacing import WaitReason
 from receiver.core.queue_waits import QueueReason, describe_wait, reason_for
 from receiver.core.schedule import UNSURE_MOST
@@ -136,9 +137,9 @@ def _clock_time(moment: str | None) -> str | None:
     """The time of day on this machine, with its zone; with the date if it is a day or more off."""
     if moment is None:
         return None
-    at = datetime.fromisoformat(moment).astimezone()
-    form = "%H:%M" if abs(at - datetime.now(UTC)) < timedelta(days=1) else "%Y-%m-%d %H:%M"
-    return f"{at.strftime(form)} {'UTC' if not at.utcoffset() else at.isoformat()[-6:]}"
+    at = datetime.fromisoformat(moment)
+    near = abs(at - datetime.now(UTC)) < timedelta(days=1)
+    return format_local(at, "%H:%M" if near else "%Y-%m-%d %H:%M")
 
 
 def _age(task: TaskView, now: datetime) -> timedelta:
