@@ -30,6 +30,15 @@ trigv:trigv,trigvs twilio twist twitter:tweet,twitter,x vapid viber voipms vonag
 webexteams:webex,wxteams wechat wecombot whapi whatsapp windows workflows:workflow,workflows wpush wxpusher xmatters
 xmpp.base:xmpp,xmpps youlmk zalo zoom zulip
 """  # a module with its schemes after a colon, or one whose only scheme has its name
+_TAKING_FILES = """
+apprise_api bluesky brevo deltachat discord dot email.base fluxer groundmail groupme guilded humhub kook mailersend
+mailgun mastodon matrix.base mattermost nostr.base ntfy office365 onebot postmark pushbullet pushover pushsafer resend
+sendgrid sendpulse ses signal_api simplepush slack smtp2go sparkpost telegram twitter webexteams whapi
+"""
+FOR_MACHINES = frozenset({"custom_form", "custom_json", "custom_xml"})
+"""Modules of services whose reader is a program: it gets fields with links, without waiting for a picture."""
+PAID_BY_THE_PICTURE = frozenset({"eight00com", "notifyre", "ringcentral", "serwersms", "smsc", "smseagle"})
+"""Modules of services that would make a dearer MMS or a fax of a message with a picture."""
 
 
 def _modules_by_scheme() -> dict[str, str]:
@@ -42,5 +51,7 @@ def _modules_by_scheme() -> dict[str, str]:
 
 MODULES = _modules_by_scheme()
 SCHEMES = frozenset(MODULES)
+FILE_SCHEMES = frozenset(scheme for scheme, module in MODULES.items() if module in _TAKING_FILES.split())
+"""Of services that take a picture as a file."""
 NATIVE = frozenset({"http", "https"})
 """A service's own web address, such as `https://hooks.slack.com/services/…`; Apprise recognises some of them."""

@@ -8,7 +8,7 @@ import hashlib
 import re
 from urllib.parse import unquote as decode_percent
 
-from receiver.apprise_schemes import NATIVE, SCHEMES
+from receiver.apprise_schemes import FILE_SCHEMES, NATIVE, SCHEMES
 from receiver.config.bad_value import BadValue
 from receiver.config.native_hosts import NATIVE_HOSTS
 from receiver.config.spellings import split_urls
@@ -81,6 +81,11 @@ def style_of(url: str) -> MessageStyle:
     return _STYLES.get(service_of(url), MessageStyle.TEXT)
 
 
+def takes_files(url: str) -> bool:
+    """Whether an Apprise URL's service takes a picture as a file."""
+    return service_of(url) in FILE_SCHEMES
+
+
 def simple_name(url: str) -> str:
     """The name of a target from NOTIFY_URLS: its service and six hex digits of the URL's SHA-256 (`slack-3fa92c`)."""
     return f"{service_of(url)}-{hashlib.sha256(url.encode()).hexdigest()[:6]}"
@@ -112,7 +117,8 @@ def _parse_simple_targets(text: str) -> tuple[Target, ...]:
         except BadValue as error:
             name = f"target {simple_name(word)}" if _SCHEME.match(word) else f"URL number {place}"
             raise BadValue(f"{name}: {error.problem}", remedy=error.remedy) from None
-        found.setdefault(url, Target(name=simple_name(url), url=url, style=style_of(url)))
+        target = Target(name=simple_name(url), url=url, style=style_of(url), takes_files=takes_files(url))
+        found.setdefault(url, target)
     if len(found) > TARGETS_MOST:
         raise BadValue(f"there are {len(found)} targets", remedy=f"leave {TARGETS_MOST} at most")
     return tuple(found.values())

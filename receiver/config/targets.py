@@ -9,7 +9,7 @@ from receiver.config.bad_value import BadValue
 from receiver.config.read import read_text
 from receiver.config.spellings import split_commas
 from receiver.config.target_pacing import parse_digest, parse_quiet_hours, parse_rate
-from receiver.config.target_urls import TARGETS_MOST, parse_url, style_of
+from receiver.config.target_urls import TARGETS_MOST, parse_url, style_of, takes_files
 from receiver.core.errors import SettingsError
 from receiver.core.types import Importance, NoticeEvent, Target
 
@@ -75,6 +75,7 @@ def _parse_target(name: str, table: object, source: str, *, templates: bool) -> 
         models=_parse_list(table, "models", place),
         labels=_parse_list(table, "labels", place),
         style=style_of(url),
+        takes_files=takes_files(url),
         template=_read_template(table, place, Path(source).parent) if templates else None,
         template_file=table.get("template") if templates else None,
         digest_ms=_parse_key(table, "digest", place, parse_digest),

@@ -20,7 +20,6 @@ from receiver.core.types import (
     Ending,
     HoldReason,
     Image,
-    MessageStyle,
     Notice,
     NoticeEvent,
     Outcome,
@@ -254,7 +253,7 @@ def owed_notices(task: Task, report: Report, policy: Policy, now: int) -> tuple[
             event=report.event,
             report=report,
             created_at=now,
-            due_at=now if target.style is MessageStyle.TEXT else with_pictures,
+            due_at=with_pictures if target.shows_pictures else now,
             ref=task.ref,
         )
         for target in policy.targets

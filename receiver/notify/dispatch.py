@@ -17,7 +17,7 @@ from receiver.core import pacing
 from receiver.core.clock_check import HOLD_MS, ClockWatch
 from receiver.core.pacing import NoticeWait
 from receiver.core.schedule import notify_gap
-from receiver.core.types import AttachedPicture, AttemptResult, Clock, MessageStyle, Notice, Policy, Send, Target
+from receiver.core.types import AttachedPicture, AttemptResult, Clock, Notice, Policy, Send, Target
 from receiver.notify.claims import SendClaims, SendResult
 from receiver.notify.messages.message import PublicLinks
 from receiver.notify.messages.render import render
@@ -173,7 +173,7 @@ class NoticeDispatcher:
 
     async def _find_picture(self, send: Send, target: Target) -> AttachedPicture | None:
         """The picture for a send; None if the target shows none, or a picture caused an earlier failure."""
-        if self._picture is None or target.style is MessageStyle.TEXT:
+        if self._picture is None or not target.shows_pictures:
             return None
         if send.tries:
             tried = await self._store.notices.send_attempts([send.id])
@@ -188,7 +188,7 @@ class NoticeDispatcher:
             return None
 
     def _shows_pictures(self, target: Target) -> bool:
-        return self._picture is not None and target.style is not MessageStyle.TEXT
+        return self._picture is not None and target.shows_pictures
 
     async def _find_copies(self, send: Send) -> dict[str, dict[int, str]]:
         """The archive's files of the send's tasks: ref, then number of the image, then file."""

@@ -96,7 +96,7 @@ class AttemptResult(Struct, frozen=True, gc=False):
 
 
 class MessageStyle(StrEnum):
-    """The format that a service wants its messages in. All but text show pictures."""
+    """The format that a service wants its messages in. All show pictures; text, where the service takes files."""
 
     TEXT = "text"
     EMAIL = "email"
@@ -141,6 +141,7 @@ class Target(Struct, frozen=True, kw_only=True, gc=False):
     models: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     style: MessageStyle = MessageStyle.TEXT
+    takes_files: bool = False  # whether a plain text can have a picture with it, as a file
     template: str | None = None  # the text of a Jinja2 template; the first line it writes is the title
     template_file: str | None = None  # its file, as receiver.toml names it
     digest_ms: int | None = None  # notices that follow one within this span become one message
@@ -148,6 +149,11 @@ class Target(Struct, frozen=True, kw_only=True, gc=False):
     quiet_except: frozenset[NoticeEvent] = frozenset()
     rate: MessageRate | None = None
     priority: Mapping[NoticeEvent, Importance] = {}
+
+    @property
+    def shows_pictures(self) -> bool:
+        """Whether its messages can have a picture."""
+        return self.takes_files or self.style is not MessageStyle.TEXT
 
     def __repr__(self) -> str:
         return f"Target({self.name!r})"

@@ -36,7 +36,7 @@ def render(
 ) -> Message:
     """One message to `target` about all `reports`: one in full, several as a digest with a line for each.
 
-    It has the target's style, `picture` if that style shows one, and the target's own template if there is one. If the
+    It has the target's style, `picture` if the target shows one, and the target's own template if there is one. If the
     template fails, the message is written without it and says so, as does its `note`. Without `links` it has no links
     to us; with them, the pictures of `kept` have our links instead of the provider's. `key` tells this message from
     every other, so that a mail which is sent twice is shown once. If the sheet was not ready (`late`), it says so. A
@@ -48,7 +48,7 @@ def render(
     links = links or NoLinks()
     linked = use_own_links(reports, links, kept)
     content = build_content(linked, links, late=late)
-    message = _render_styled(linked, content, target, links, picture)
+    message = _render_styled(linked, content, target, links, picture if target.shows_pictures else None)
     return replace(message, extras=_make_extras(reports, linked, content, message, target, links, picture, key))
 
 
@@ -114,7 +114,7 @@ def _render_builtin(content: Content, style: MessageStyle, picture: AttachedPict
     title, body, form, blocks, file = text.plain_title(content), "", BodyFormat.TEXT, None, picture
     match style:
         case MessageStyle.TEXT:
-            body, file = text.render_text(content), None
+            body = text.render_text(content)
         case MessageStyle.NTFY:
             title, body = text.ntfy_title(content), text.render_ntfy(content, captions=picture is not None)
         case MessageStyle.EMAIL:
@@ -138,8 +138,6 @@ def _render_from_template(
     plain = fit_escaped(title, TITLE_MOST, defuse_mentions)
     form, blocks, file, fits = BodyFormat.TEXT, None, picture, True
     match style:
-        case MessageStyle.TEXT:
-            file = None
         case MessageStyle.NTFY:
             fits = text.fits_ntfy(body, captions=picture is not None)
         case MessageStyle.EMAIL:

@@ -59,6 +59,10 @@ _PICTURE = (
     r"\battachment|\bserver says 552\b|PHOTO_\w+|IMAGE_PROCESS|wrong (?:file identifier|type of the web page)|"
     r"failed to get HTTP URL content|file (?:is )?too big"
 )
+_ELSEWHERE = (
+    r"\berror=(?:401|403|404|408|410|429|5\d\d)\b|asks us to wait|host name is not known|connection|certificate|"
+    r"\bTLS\b|no answer in time|no route|mail server|to notify\b"
+)
 _OF_FILE = r"(?:Discord|Telegram) (?:\d+ )?attachment|rate limiting in effect"
 _BLOCKS = r"\binvalid_(?:blocks|attachments)\b|Invalid Form Body"
 
@@ -135,6 +139,11 @@ def build_failure(
 def blames_picture(error: str) -> bool:
     """Whether the picture, or what shows it, may have caused the error: the message may pass without it."""
     return bool(re.search(_PICTURE, error, re.IGNORECASE))
+
+
+def may_blame_picture(error: str | None) -> bool:
+    """Whether nothing else is known to have caused the error: no connection, login, address or limit."""
+    return error is not None and (blames_picture(error) or not re.search(_ELSEWHERE, error, re.IGNORECASE))
 
 
 def blames_only_files(lines: list[FailureLine]) -> bool:
@@ -255,8 +264,7 @@ def redact_url(text: str, url: str) -> str:
     rest = re.sub(_SCHEME, "", url, count=1, flags=re.IGNORECASE)
     cuts = r"[/:@?&=#,;+\s]+"
     parts = {part for spelling in (rest, unquote(rest)) for part in re.split(cuts, spelling) if len(part) >= 3}
-    if "@" in rest:  # as in an Authorization header, which an answer may echo
-        user = rest.rpartition("@")[0]
+    if user := rest.rpartition("@")[0]:  # as in an Authorization header, which an answer may echo
         parts |= {b64encode(spelling.encode()).decode().rstrip("=") for spelling in (user, unquote(user))}
     if parts:
         longest_first = sorted(parts, key=len, reverse=True)

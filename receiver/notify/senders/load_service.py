@@ -15,7 +15,7 @@ def load_service(url: str, asset: "AppriseAsset") -> Any | None:
     from apprise.utils.parse import parse_urls
 
     scheme = url.partition("://")[0].strip().lower()
-    if scheme not in MODULES or parse_urls(url) != [url]:
+    if scheme not in MODULES or parse_urls(url) != [url]:  # type: ignore[no-untyped-call]
         return None
     module = importlib.import_module(f"apprise.plugins.{MODULES[scheme]}")
     plugin = next((it for it in vars(module).values() if scheme in _schemes_of(it)), None)
@@ -30,4 +30,5 @@ def load_service(url: str, asset: "AppriseAsset") -> Any | None:
 
 
 def _schemes_of(thing: Any) -> frozenset[str]:
-    return frozenset(thing.schemas(thing)) if isinstance(thing, type) and hasattr(thing, "app_id") else frozenset()
+    is_plugin = isinstance(thing, type) and hasattr(thing, "app_id")
+    return frozenset(thing.schemas(thing)) if is_plugin else frozenset()

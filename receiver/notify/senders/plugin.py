@@ -97,20 +97,24 @@ def carry_message(opened: "Apprise", target: Target, message: Message, parts: De
     """Sends `message`, once, without those of its `parts` that were delivered before; it adds to them.
 
     If the service refuses blocks that show no picture, the plain body is sent instead, at once: nothing was posted, and
-    the blocks would be refused again.
+    the blocks would be refused again. Likewise a text goes out without its picture if that may be the cause: services
+    have their own words for it, which we do not know.
     """
     from apprise.plugins.base import _delivery_tracker
 
     _delivery_tracker.set(parts)  # type: ignore[arg-type]  # plugins ask it for what is `in` it, and `add`
     DELIVERED.set(parts)
     service: Any = opened[0]
-    blocks = _usable_blocks(service, target, message)
-    sent = _notify_service(opened, target, message, blocks)
+    blocks, picture = _usable_blocks(service, target, message), _open_attachment(target, message)
+    sent = _notify_service(opened, target, message, blocks, picture)
     if blocks and sent.error and failure_text.blames_blocks(sent.error) and '"image_url"' not in blocks:
         log.warning(
             "%s refuses our formatted message, so it gets plain text: %s", target.name, sent.error, extra=_PLAINER
         )
-        sent = _notify_service(opened, target, message, None)
+        sent = _notify_service(opened, target, message, None, picture)
+    elif picture and target.style is MessageStyle.TEXT and failure_text.may_blame_picture(sent.error):
+        log.warning("%s: sent again without its picture: %s", target.name, sent.error, extra=_PLAINER)
+        sent = _notify_service(opened, target, message, None, None)
     return sent
 
 
@@ -126,12 +130,13 @@ def _usable_blocks(service: Any, target: Target, message: Message) -> str | None
     return None if service.template else message.blocks  # the URL may name a template, and then that is used
 
 
-def _notify_service(opened: "Apprise", target: Target, message: Message, blocks: str | None) -> AttemptResult:
+def _notify_service(
+    opened: "Apprise", target: Target, message: Message, blocks: str | None, picture: "AttachBase | None"
+) -> AttemptResult:
     service: Any = opened[0]
-    picture = _open_attachment(target, message)
     title, body, form = message.title, message.body, message.format
     if takes_one_line(service) and message.extras.short:
-        title, body, form, picture = "", message.extras.short, BodyFormat.TEXT, None
+        title, body, form = "", message.extras.short, BodyFormat.TEXT
     elif blocks:  # a long body would be split, and the blocks posted once for each piece
         title, body = "", one_line(message.title or message.body, BRIEF_MOST)
     elif picture is None and target.style is MessageStyle.EMAIL:
@@ -192,7 +197,9 @@ def _forget_future_throttle(service: Any) -> None:
 
 def _open_attachment(target: Target, message: Message) -> "AttachBase | None":
     """The picture's file, if it exists and is not too large; never anything by URL."""
-    if message.picture is None or target.style not in _WITH_ATTACHMENT:
+    if message.picture is None or not (
+        target.style in _WITH_ATTACHMENT or (target.style is MessageStyle.TEXT and target.takes_files)
+    ):
         return None
     from apprise.attachment.file import AttachFile
 

@@ -95,7 +95,7 @@ class TargetTester:
 
 def _picture_result(target: Target, message: Message, picture: AttachedPicture | None) -> tuple[str | None, str | None]:
     """How the message shows the picture, and, if it does not, why it could not."""
-    if target.style is MessageStyle.TEXT:
+    if not target.shows_pictures:
         return None, None
     if picture is None:
         return None, "it could not be drawn or stored; see the service's log"
