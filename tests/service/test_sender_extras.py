@@ -13,6 +13,7 @@ from kit.chat_services import Double, double
 from kit.reports import ATTENTION, DONE, FAILED, REF, Pages, done, pictures
 from kit.smtp_server import mailbox
 from receiver.core.types import Importance, MessageStyle, NoticeEvent, Report, Target
+from receiver.notify.messages.message import Extras, Link
 from receiver.notify.messages.render import render
 from receiver.notify.senders import plugin
 from receiver.notify.senders.extras import with_extras
@@ -121,6 +122,21 @@ async def test_ntfy_has_a_rank_an_emoji_a_tap_and_buttons() -> None:
     assert [it["label"] for it in actions] == ["image 0", "image 1", "image 2"]
     assert actions[0]["url"] == "https://cdn.example.com/0.png?sig=a%2Fb&x=1"
     assert completed.json()["title"] == "hero — 4 pictures"
+
+
+def test_a_link_that_ntfy_would_get_encoded_twice_and_one_too_long_for_pushover_are_left_out() -> None:
+    def changed(url: str, name: str, link: str) -> Any:
+        target = Target(name="t", url=url)
+        service: Any = plugin.open_target(url)[0]
+        with with_extras(service, target, Extras(click=Link("Open it", link))):
+            return getattr(service, name)
+
+    assert changed("ntfy://127.0.0.1:9/t", "click", "https://x.example/a?b=1&c=d") == "https://x.example/a?b=1&c=d"
+    assert changed("ntfy://127.0.0.1:9/t", "click", "https://x.example/a%2Fb") is None
+    assert changed("ntfy://127.0.0.1:9/t?click=https://own.example", "click", "https://x.example/a") == (
+        "https://own.example"
+    )
+    assert changed(URLS["pover"], "supplemental_url", "https://x.example/" + "p" * 500) is None
 
 
 URLS = {

@@ -156,6 +156,7 @@ def test_a_completed_tasks_fields_have_each_picture_with_our_link_and_the_provid
         "kept": True,
         "provider_url": "https://cdn.example.com/0.png?sig=a%2Fb&x=1",
     }
+    assert fields["image_count"] == 4
     assert [it["kept"] for it in fields["images"]] == [True, False, True, False]  # type: ignore[attr-defined]
     assert (fields["event"], fields["state"], fields["cost"]) == ("completed", "completed", "0.05")
     assert (fields["sheet"], fields["page"]) == (SHEET.url, f"https://ping.example.org/tasks/{REF}")
@@ -168,6 +169,8 @@ def test_a_digests_fields_are_a_list_the_worst_first() -> None:
     assert (fields["event"], fields["count"]) == ("digest", 3)
     assert [it["event"] for it in fields["reports"]] == ["failed", "attention", "completed"]  # type: ignore[attr-defined]
     assert fields["reports"][2]["images"][0]["kept"]  # type: ignore[index]
+    many = extras(*[done(images=pictures(50))] * 2, target=JSON).fields["reports"][0]  # type: ignore[index]
+    assert (len(many["images"]), many["image_count"]) == (8, 50)
     assert fields["reports"][1]["cause"] == "provider-key"  # type: ignore[index]
 
 

@@ -22,6 +22,7 @@ from receiver.notify.messages.content import (
 from receiver.notify.messages.message import PublicLinks
 
 DIGEST = "digest"
+DIGEST_IMAGES_MOST = 8  # of each task; `image_count` says how many there are
 _STATES = {
     NoticeEvent.COMPLETED: TaskState.COMPLETED,
     NoticeEvent.FAILED: TaskState.FAILED,
@@ -42,7 +43,7 @@ def machine_fields(
         return {**_report_fields(reports[0], linked[0], links), "sheet": sheet}
     provider = {id(ours): theirs for ours, theirs in zip(linked, reports, strict=True)}
     ranked = rank_worst_first(linked)[:ITEMS_MOST]
-    each = [_report_fields(provider[id(it)], it, links) for it in ranked]
+    each = [_report_fields(provider[id(it)], it, links, DIGEST_IMAGES_MOST) for it in ranked]
     return {"event": DIGEST, "count": len(reports), "reports": each, "sheet": sheet}
 
 
@@ -63,7 +64,9 @@ def flatten_fields(fields: Mapping[str, object]) -> dict[str, str]:
     return flat
 
 
-def _report_fields(report: Report, linked: Report, links: PublicLinks) -> dict[str, object]:
+def _report_fields(
+    report: Report, linked: Report, links: PublicLinks, images_most: int = IMAGES_MOST
+) -> dict[str, object]:
     content = build_report(report, links)
     state = _STATES.get(report.event)
     cost = report.cost if report.cost is not None and is_plausible_cost(report.cost) else None
@@ -76,7 +79,8 @@ def _report_fields(report: Report, linked: Report, links: PublicLinks) -> dict[s
         "prompt": one_line(report.prompt or "", PROMPT_MOST) or None,
         "state": state and state.value,
         "confirmed": report.confirmed,
-        "images": list(_image_fields(report.images, linked.images)),
+        "images": list(_image_fields(report.images, linked.images))[:images_most],
+        "image_count": len(report.images),
         "cost": format_usd(cost).lstrip("$") or None,
         "duration_ms": report.duration_ms if report.duration_ms is not None and report.duration_ms >= 0 else None,
         "error": _error_fields(report),

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 from receiver.core.types import Importance, Target
 from receiver.notify.messages.machine_fields import flatten_fields
@@ -30,6 +31,8 @@ _RANKS: dict[str, dict[Importance, Any]] = {  # by the plugin's `service_name`; 
 }
 _EMERGENCY = {"interval": 60, "expire": 3600}  # seconds; Pushover requires both for its highest priority
 _TAGS_MOST = 10
+_PUSHOVER_MOST = 512  # characters of its link
+_NTFY_SAFE = ":/?@&=#"  # what Apprise leaves alone in ntfy's link
 
 
 def takes_one_line(service: Any) -> bool:
@@ -71,7 +74,7 @@ def _choose_changes(service: Any, target: Target, extras: Extras) -> dict[str, A
         changes["silent"] = extras.importance is Importance.LOW
     if name == "ntfy":
         changes |= _ntfy_changes(service, extras)
-    if name == "Pushover" and extras.click and not service.supplemental_url:
+    if name == "Pushover" and extras.click and len(extras.click.url) <= _PUSHOVER_MOST and not service.supplemental_url:
         changes |= {"supplemental_url": extras.click.url, "supplemental_url_title": extras.click.words}
     if extras.fields and name in {"JSON", "XML", "Form"}:
         ours = extras.fields if name == "JSON" else flatten_fields(extras.fields)
@@ -85,8 +88,8 @@ def _ntfy_changes(service: Any, extras: Extras) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     own = list(getattr(service, "_NotifyNtfy__tags", None) or ())
     changes["_NotifyNtfy__tags"] = list(dict.fromkeys([*extras.tags, *own]))[:_TAGS_MOST]
-    if extras.click and service.click is None:
-        changes["click"] = extras.click.url
+    if extras.click and service.click is None and quote(extras.click.url, safe=_NTFY_SAFE) == extras.click.url:
+        changes["click"] = extras.click.url  # another URL would be encoded twice, and lead nowhere
     if extras.buttons and not getattr(service, "_NotifyNtfy__actions", None):
         actions = [{"action": "view", "label": it.words, "url": it.url} for it in extras.buttons]
         changes["_NotifyNtfy__actions"] = json.dumps(actions)  # ASCII, as a header has to be
