@@ -21,15 +21,16 @@ from receiver.core.pacing import NoticeWait, RateLimit, SendPlan, SendStep, Targ
 from receiver.core.schedule import ClockRewind
 from receiver.core.types import AttemptResult, Clock, Notice, NoticeEvent, NoticeState, Policy, Send, Target
 from receiver.notify.attention import raise_attention
+from receiver.notify.senders.remedies import find_advice
 from receiver.store import Attempt, NewSend, Store, Tx
 
 _GAVE_UP = (
-    "A notice to {name} could not be delivered: {error}. "
-    "Fix the target, then send it again with `receiver notices redrive --target {name}`."
+    "A notice to {name} could not be delivered: {error}. {advice}. "
+    "Then send it again with `receiver notices redrive --target {name}`."
 )
 _CIRCUIT_OPEN = (
-    "{name} failed several times in a row and is now tried less often: {error}. Nothing is lost: notices that run out "
-    "of tries are kept, and `receiver notices redrive --target {name}` sends them once it works again."
+    "{name} failed several times in a row and is now tried less often: {error}. {advice}. Nothing is lost: notices "
+    "that run out of tries are kept, and `receiver notices redrive --target {name}` sends them once it works again."
 )
 
 
@@ -190,7 +191,9 @@ class SendClaims:
         if result.due_at is not None:
             ours = await tx.sends.record_retry(send, result.due_at, sent.error, sent.delivered)
         else:
-            ours = await tx.sends.bury_send(send, sent.error, tried=result.attempt is not None)
+            ours = await tx.sends.bury_send(
+                send, sent.error, sent.delivered or send.delivered, tried=result.attempt is not None
+            )
         if not ours:
             return
         if result.attempt is None:  # not the target's fault
@@ -209,7 +212,7 @@ class SendClaims:
 
     async def _raise_target_attention(self, tx: Tx, name: str, text: str, error: str, now: int) -> None:
         """Notify the other targets that this one fails."""
-        words = text.format(name=name, error=error.rstrip("."))
+        words = text.format(name=name, error=error.rstrip("."), advice=find_advice(error))
         await raise_attention(tx, f"target:{name}", words, self._policy, now, but=name)
 
     async def _claim_sends(self, tx: Tx, now: int, busy: Collection[int]) -> tuple[list[Send], bool]:

@@ -130,7 +130,9 @@ async def test_a_permanent_failure_is_dead_at_once(store: Store, notify: NoticeD
     assert (notice.state, notice.attempts, notice.error) == (S.DEAD, 1, "error=404")
     [told] = await notices(store, event=NoticeEvent.ATTENTION)
     assert (told.target, told.report.cause) == ("mail", "target:slack")
-    assert "error=404. Fix the target, then send it again" in str(told.report)
+    assert "error=404. What the target's URL names does not exist (any more): check the URL. Then send" in (
+        told.report.text or ""
+    )
     assert "`receiver notices redrive --target slack`" in str(told.report)
 
 

@@ -18,7 +18,7 @@ from receiver.notify.senders.failure_text import (
     build_failure,
     pair_answers,
 )
-from receiver.notify.senders.remedies import find_remedy
+from receiver.notify.senders.remedies import find_advice, find_remedy
 
 URL = "slack://T0KENA/T0KENB/T0KENC"
 FAILED = "Failed to send to Slack: error=200."
@@ -301,3 +301,16 @@ def test_an_echoed_authorization_is_masked_too(user: str) -> None:
     assert failed.error is not None
     assert header.rstrip("=") not in failed.error
     assert "is wrong" in failed.error
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        ("error=404", "What the target's URL names does not exist (any more): check the URL"),
+        ("error=503", "Fix the target"),  # "it is tried again by itself" is no longer true
+        ("error=413", "Fix the target"),
+        ("nobody knows", "Fix the target"),
+    ],
+)
+def test_a_message_that_was_given_up_has_its_advice_as_a_sentence(error: str, advice: str) -> None:
+    assert find_advice(error) == advice

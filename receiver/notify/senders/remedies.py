@@ -5,6 +5,7 @@ import re
 _SERVER = r"(?:server says |refused: )"
 
 # Patterns. `re` compiles each with the first failure, and a start does not wait for them.
+_WHILE_TRIED = ("by itself", "next try")  # what a remedy says that holds only while there are tries left
 _URL = (
     (r"needs the package", "install it as the text says"),
     (r"Apprise cannot use|redirect=|several URLs", "fix the target's URL as the text says"),
@@ -98,3 +99,11 @@ def find_remedy(error: str) -> str | None:
     """What a person can do about an error, if its text shows that."""
     tables = (*_URL, *_MAIL, *_WORDS, *_CONNECTION)
     return next((remedy for pattern, remedy in tables if re.search(pattern, error, re.IGNORECASE)), None)
+
+
+def find_advice(error: str) -> str:
+    """The remedy as a sentence without its full stop, for a message that nobody tries again by itself."""
+    remedy = find_remedy(error) or ""
+    if not remedy or any(words in remedy for words in _WHILE_TRIED):
+        return "Fix the target"
+    return remedy[0].upper() + remedy[1:]

@@ -3,6 +3,7 @@
 `tables.sends` gathers notices into sends, claims those and records their results.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -112,8 +113,8 @@ class NoticeTable:
     ) -> int:
         """Put up to `limit` dead notices back to due, optionally to another target `to`; how many.
 
-        Each will go out in a new send. The rest of their targets after failures ends; without `ids` it ends for all of
-        `targets`, even those without a dead notice.
+        Each will go out in a new send; those of one that was delivered in part, in the same. The rest of their targets
+        after failures ends; without `ids` it ends for all of `targets`, even those without a dead notice.
         """
         wanted: list[str] = ["state = 'dead'"]
         params: list[Any] = []
@@ -128,15 +129,34 @@ class NoticeTable:
         )
         rested = {*((ids is None and targets) or ()), *([to] if to is not None else [name for *_, name in dead])}
         self._db.defer("UPDATE targets SET rest_until = NULL WHERE name = ?", [(name,) for name in sorted(rested)])
-        self._db.defer("INSERT INTO redriven (notice_id, send_id) VALUES (?, ?)", [row[:2] for row in dead if row[1]])
+        revived = await self._revive_sends(now, dead) if to is None else set()
+        anew = [row for row in dead if row[1] not in revived]
+        self._db.defer("INSERT INTO redriven (notice_id, send_id) VALUES (?, ?)", [row[:2] for row in anew if row[1]])
         self._db.defer(
             "UPDATE notices SET state = 'due', send_id = NULL, due_at = ?, error = NULL, target = coalesce(?, target)"
             " WHERE id = ?",
-            [(now, to, notice_id) for notice_id, *_ in dead],
+            [(now, to, notice_id) for notice_id, *_ in anew],
         )
         self._db.touched.update(ref for _, _, ref, _ in dead if ref)
         self._db.woken.add(Topic.NOTIFY)
         return len(dead)
+
+    async def _revive_sends(self, now: int, dead: Sequence[Any]) -> set[int]:
+        """Put those sends of `dead` notices back to due that were delivered in part, if all their notices are among
+        these: what was delivered is not delivered again. Their ids."""
+        sizes = Counter(send_id for _, send_id, *_ in dead if send_id)
+        if not sizes:
+            return set()
+        rows = await self._db.fetch_rows(
+            "SELECT id, (SELECT count(*) FROM notices WHERE send_id = sends.id) FROM sends"
+            f" WHERE id IN ({placeholders(len(sizes))}) AND state = 'dead' AND delivered IS NOT NULL",
+            list(sizes),
+        )
+        whole = {send_id for send_id, count in rows if count == sizes[send_id]}
+        each = [(now, send_id) for send_id in sorted(whole)]
+        self._db.defer("UPDATE sends SET state = 'due', due_at = ?, tries = 0 WHERE id = ?", each)
+        self._db.defer("UPDATE notices SET state = 'due', due_at = ?, error = NULL WHERE send_id = ?", each)
+        return whole
 
     # -- attention and counts --
 

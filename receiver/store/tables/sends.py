@@ -289,9 +289,10 @@ class SendTable:
         self._db.woken.add(Topic.NOTIFY)
         return True
 
-    async def bury_send(self, send: Send, error: str, *, tried: bool) -> bool:
-        """Mark a send as dead; False if the claim was no longer ours."""
-        if not await self._update_if_ours(send, "state = 'dead', claims = 0"):
+    async def bury_send(self, send: Send, error: str, delivered: Iterable[str] = (), *, tried: bool) -> bool:
+        """Mark a send as dead, with what was `delivered` of it; False if the claim was no longer ours."""
+        change = "state = 'dead', claims = 0, delivered = ?"
+        if not await self._update_if_ours(send, change, " ".join(delivered) or None):
             return False
         self._update_notices(send, NoticeState.DEAD, error=error, tried=tried)
         return True
