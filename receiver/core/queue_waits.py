@@ -82,7 +82,7 @@ def explain_wait(task: Task, scene: QueueScene) -> QueueWait | None:
     if pace.failures:
         return QueueWait(QueueReason.DOWN, pace.down_since or None, pace.down_until if pace.is_down(now) else None)
     if pace.is_busy(now):
-        return QueueWait(QueueReason.BUSY, until=max(pace.busy_until, own or 0))
+        return QueueWait(QueueReason.BUSY, until=pace.busy_until if own is None else max(pace.busy_until, own))
     if task.held_by is HoldReason.SUSPECT:
         return QueueWait(QueueReason.SUSPECT, task.refused_at, own)
     if own is not None:

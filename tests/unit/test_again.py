@@ -59,6 +59,20 @@ def test_what_the_provider_may_have_is_not_submitted_again(state: TaskState) -> 
     assert (caught.value.status, caught.value.code) == (409, "unsure")
 
 
+@pytest.mark.parametrize(
+    ("state", "unsure"), [(TaskState.WAITING, False), (TaskState.LOST, False), (TaskState.QUEUED, True)]
+)
+def test_what_the_provider_certainly_has_or_has_not_may_be_wanted_twice(state: TaskState, unsure: bool) -> None:
+    assert repeat_request(replace(TASK, state=state, unsure=unsure), AgainRequest(), ["slack"]) == SAME
+
+
+def test_a_prompt_for_a_model_that_takes_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("receiver.tasks.again.prompt_param", lambda model: None)
+    with pytest.raises(RequestRefused) as caught:
+        repeat_request(TASK, AgainRequest(prompt="the sea"), [])
+    assert (caught.value.status, caught.value.code, caught.value.field) == (422, "invalid_parameter", "prompt")
+
+
 @pytest.mark.parametrize("origin", [TaskOrigin.MINTED, TaskOrigin.ADOPTED])
 def test_what_others_submitted_is_not_known_well_enough(origin: TaskOrigin) -> None:
     with pytest.raises(RequestRefused) as caught:

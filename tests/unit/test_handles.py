@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from receiver.core.handles import PART_LEAST, is_pattern, matches_pattern, ref_part, shorten_ref
+from receiver.core.handles import LOOKED_MOST, PART_LEAST, is_pattern, matches_pattern, ref_part, shorten_ref
 from receiver.tokens import new_ref
 
 REF = "01a202a8-e470-7bbe-a7f3-020b82b7b13b"
@@ -32,7 +32,12 @@ def test_a_handle_may_be_part_of_a_ref(handle: str, part: str | None) -> None:
     assert ref_part(handle) == part
 
 
+def test_so_many_tasks_are_looked_at_as_the_api_says() -> None:
+    assert LOOKED_MOST == 10_000
+
+
 def test_what_is_shown_of_a_ref_is_a_handle_of_it() -> None:
+    assert shorten_ref(REF) == "…82b7b13b"
     ref = new_ref(1_767_000_000_000)
     part = ref_part(shorten_ref(ref))
     assert part is not None
@@ -49,6 +54,7 @@ def test_what_is_shown_of_a_ref_is_a_handle_of_it() -> None:
         ("a*b*c", ["abc", "a-b-c", "abbcc", "abcabc"], ["acb", "ac", "ab c d"]),
         ("ab*ba", ["abba", "ab ba"], ["aba", "ab"]),
         ("*a*b*", ["ab", "xaxbx"], ["ba", "a", "b"]),
+        ("*b*b", ["bb", "bab", "abb"], ["ab", "b"]),
         ("*", ["", "hero"], []),
         ("[a]?", ["[a]?"], ["a", "[a]x"]),
         ("*[1]*", ["hero [1]"], ["hero 1"]),

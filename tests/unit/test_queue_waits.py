@@ -91,6 +91,12 @@ def test_that_a_key_is_refused_is_said_since_the_first_refusal_until_it_is_taken
     assert pace.after(Signal.FINE, sent_at=NOW + 5 * MINUTE, now=NOW + 5 * MINUTE).refused_since == 0
 
 
+def test_what_is_known_of_a_wait_does_not_change() -> None:
+    for known in (QueueWait(QueueReason.TURN), scene()):
+        with pytest.raises(AttributeError):
+            known.until = known.taken = NOW  # type: ignore[misc,union-attr]
+
+
 def test_every_reason_has_words_and_a_newer_one_is_its_own() -> None:
     assert all(describe_reason(it) != it.value for it in QueueReason)
     assert describe_reason("weather") == "weather"
