@@ -29,6 +29,7 @@ from receiver.config import Settings
 from receiver.config.generated_secrets import KEYS_FILE
 from receiver.core.errors import CorruptDatabase, NewerSchema, ReceiverError, SettingsError, StoreError
 from receiver.core.types import TaskState
+from receiver.notify.senders.target_check.process import warn_of_unusable
 from receiver.providers.models import check_model_globs
 from receiver.service import worker
 from receiver.service.wiring import ServiceParts, open_parts
@@ -138,12 +139,14 @@ async def run_service(
                 port = await listening
                 await _log_start(settings, parts, port, news)
                 ready(port)
+                checking = group.create_task(warn_of_unusable(settings.targets), name="targets")
                 telling = group.create_task(_log_stop(parts, stop), name="stop")
                 within_s = systemd.watchdog_s(os.environ)
                 watching = within_s and group.create_task(systemd.feed_watchdog(parts.store, within_s), name="watchdog")
                 await worker.run_loops(parts.loops, parts.store, parts.clock, stop)
                 await telling
                 quiet.set()
+                checking.cancel()
                 if watching:
                     watching.cancel()
         except BaseExceptionGroup as several:

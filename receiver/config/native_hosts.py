@@ -11,7 +11,7 @@ NATIVE_HOSTS = {
     "discordapp.com": "discord",
     "ntfy.sh": "ntfy",
     "chat.googleapis.com": "gchat",
-    "logic.azure.com": "workflows",
+    "azure.com": "workflows",
     "powerplatform.com": "workflows",
     "mattermost": "mmosts",
     "webexapis.com": "webex",

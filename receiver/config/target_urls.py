@@ -22,6 +22,10 @@ _UNSAFE = {  # in the query of an Apprise URL
     "attach": ("attach= is not allowed, since only archived pictures are attached", "remove it from the URL"),
     "template": ("template= is not allowed in the URL", "name the file in a [targets.NAME] table: template = FILE"),
 }
+# Services whose template= names one that is kept there; for others it names a file of ours, or an address.
+_OWN_TEMPLATES = frozenset(
+    ["gupshup", "kaleyra", "msg91", "notifyre", "onesignal", "pingram", "pushplus", "sendgrid", "sendpulse", "whatsapp"]
+)
 _STYLES = {
     **dict.fromkeys(("mailto", "mailtos"), MessageStyle.EMAIL),
     "slack": MessageStyle.SLACK,
@@ -38,7 +42,9 @@ def parse_url(text: str) -> str:
     urls = split_urls(text)
     if len(urls) > 1 and all(_SCHEME.match(url) for url in urls):
         raise BadValue("it holds several URLs", remedy="give each its own target, so that each is retried on its own")
-    if not urls or len(urls) > 1:
+    if len(urls) > 1 and _SCHEME.match(urls[0]):
+        raise BadValue("there is a blank in this URL", remedy="write it as %20")
+    if len(urls) != 1:
         raise _not_a_url()
     url = _DISCORD.sub("https://discord.com/api/webhooks/", urls[0])  # as the web, beta and app clients hand it out
     check_url(url)
@@ -55,7 +61,7 @@ def check_url(url: str) -> None:
     for field in re.split("[?&;]", url)[1:]:
         # Apprise decodes keys, strips blanks and ignores case.
         key = decode_percent(field.partition("=")[0].replace("+", " ")).strip().lower()
-        if key in _UNSAFE:
+        if key in _UNSAFE and not (key == "template" and scheme[1].lower() in _OWN_TEMPLATES):
             problem, remedy = _UNSAFE[key]
             raise BadValue(problem, remedy=remedy)
     if scheme[1].lower() not in SCHEMES | NATIVE:

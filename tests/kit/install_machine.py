@@ -14,7 +14,7 @@ from receiver.cli.install import command, unit_age
 from receiver.cli.main import cli
 
 KEY = "a-provider-key-that-nobody-sees"
-TARGET = "slack://TokenA/TokenB/a-target-that-nobody-sees"
+TARGET = "json://127.0.0.1/a-target-that-nobody-sees"
 URL = "https://receiver.example.org"
 HIDDEN = "receiver: as a service it will not start: "
 UNITS = (

@@ -274,6 +274,8 @@ def test_a_wrong_answer_is_told_in_a_line_and_asked_for_again(root: Path) -> Non
         (b"provider's key", b"two words-that-nobody-sees\n"),
         (b"provider's key", f"{KEY}\n".encode()),
         (b"Apprise URL", b"slakc://TokenA/TokenB/that-nobody-sees\n"),
+        (b"Apprise URL", b"discord://that-nobody-sees\n"),
+        (b"Apprise URL", b"https://127.0.0.1/that-nobody-sees\n"),
         (b"Apprise URL", f"{TARGET}\n".encode()),
     )
     lines = seen.decode().splitlines()
@@ -281,6 +283,8 @@ def test_a_wrong_answer_is_told_in_a_line_and_asked_for_again(root: Path) -> Non
     assert any(it.endswith("and this has no scheme; put https:// before it") for it in lines)
     assert any(it.endswith("and there is a blank or a line break in it") for it in lines)
     assert any(re.fullmatch(r"receiver: An Apprise URL to notify: .* \(did you mean slack://\?\)", it) for it in lines)
+    assert any("Apprise cannot use this discord:// URL: An invalid Discord Webhook Token" in it for it in lines)
+    assert any("no service has webhooks at this https:// address, or a part of it is missing" in it for it in lines)
     assert b"nobody-sees" not in seen
     assert (root / "etc/receiver/provider_key").read_text() == f"{KEY}\n"
     assert (root / "etc/receiver/notify_urls").read_text() == f"{TARGET}\n"
@@ -297,8 +301,8 @@ def test_a_wrong_answer_is_told_in_a_line_and_asked_for_again(root: Path) -> Non
         ),
         (
             ((b"public URL", f"{URL}\n".encode()), (b"provider's key", b"two words\n"), (b"provider's key", b"\x04")),
-            "receiver: The provider's key: expected one word of printable ASCII, and there is a blank or a line break in "
-            "it; nothing was changed",
+            "receiver: The provider's key: expected one word of printable ASCII, and there is a blank or a line "
+            "break in it; nothing was changed",
         ),
     ],
 )

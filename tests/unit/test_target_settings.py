@@ -1,6 +1,7 @@
 """receiver.config.targets: who is told, what, when; and what is refused, in which words."""
 
 import hashlib
+import importlib
 import zoneinfo
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from apprise.manager_plugins import NotificationManager
 
 from kit.settings import SENTINEL, refused
 from receiver.apprise_schemes import MODULES
-from receiver.config import load_settings
+from receiver.config import load_settings, target_urls
 from receiver.config.text import describe_settings
 from receiver.core.errors import SettingsError
 from receiver.core.types import MessageRate, MessageStyle, NoticeEvent, QuietHours, Target
@@ -73,6 +74,7 @@ def test_two_tables_with_one_url_are_refused() -> None:
         (f"json://{SENTINEL}/?x#y?redirect", "redirect= is not allowed"),
         (f"ntfy://{SENTINEL}/t?attach=/etc/passwd", "attach= is not allowed"),
         (f"slack://{SENTINEL}/?%74emplate=/etc/passwd", "template= is not allowed in the URL"),
+        (f"https://discord.com/{SENTINEL}?template=x", "template= is not allowed in the URL"),
         (f"slak://{SENTINEL}/", "no service has this URL's scheme (did you mean slack://?)"),
         (f"zzzz://{SENTINEL}/", "no service has this URL's scheme; https://appriseit.com/services/ lists all services"),
     ],
@@ -84,10 +86,20 @@ def test_an_unsafe_url_is_refused_by_name_and_never_shown(url: str, says: str) -
     assert f"[targets.team] in given.toml: {says}" in refused({}, f'[targets.team]\nurl = "{url}"\n')
 
 
+def test_a_template_that_the_service_keeps_is_none_of_our_files() -> None:
+    """WhatsApp takes nothing else from a business."""
+    url = "whatsapp://token@12345/44444444444?template=hello&lang=fr_CA"
+    assert [it.url for it in load_settings({"RECEIVER_NOTIFY_URLS": url}).targets] == [url]
+    for scheme in target_urls._OWN_TEMPLATES:
+        module = importlib.import_module(f"apprise.plugins.{MODULES[scheme]}")
+        assert "AppriseAttachment" not in vars(module), f"{scheme} may read a file"
+
+
 @pytest.mark.parametrize(
     ("toml", "says"),
     [
         ("[targets.a]\n", "expected a table with the key url"),
+        ('[targets.a]\nurl = "join://key/My Device"\n', "there is a blank in this URL; write it as %20"),
         ('[targets]\na = "json://h"\n', "expected a table with the key url"),
         ('[targets."a b"]\nurl = "json://h"\n', "expected a name of"),
         ('[targets.a]\nurl = "json://h"\nlabel = "x"\n', "unknown key 'label' (did you mean labels?)"),
@@ -102,7 +114,8 @@ def test_a_table_that_makes_no_sense_is_refused(toml: str, says: str) -> None:
 
 
 def test_the_schemes_are_those_of_the_apprise_that_is_installed() -> None:
-    manager: Any = NotificationManager()
+    make: Any = NotificationManager
+    manager = make()
     found = {scheme: manager[scheme].__module__.removeprefix("apprise.plugins.") for scheme in manager.schemas()}
     assert {scheme: module for scheme, module in found.items() if scheme != "file"} == MODULES
 

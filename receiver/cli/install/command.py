@@ -25,7 +25,6 @@ from receiver.cli.install.steps import CheckStep, RemoveFile, RunCommand, Step, 
 from receiver.cli.main import FAILED
 from receiver.config import SETTINGS, value_kinds
 from receiver.config.read import read_toml
-from receiver.config.target_urls import URLS
 from receiver.config.text import example_toml
 from receiver.config.value_kinds import ValueKind
 from receiver.core.errors import SettingsError
@@ -119,7 +118,9 @@ def install(
             *_secret_steps(
                 places, "provider_key", provider_key_file, "The provider's key", value_kinds.TOKEN, ask=not dry_run
             ),
-            *_secret_steps(places, "notify_urls", target_file, "An Apprise URL to notify", URLS, ask=not dry_run),
+            *_secret_steps(
+                places, "notify_urls", target_file, "An Apprise URL to notify", prompts.TARGETS, ask=not dry_run
+            ),
         ]
         steps += _unit_steps(places, called, steps)
         steps += _systemctl_steps(places, called, steps) if live else []
@@ -196,7 +197,8 @@ def _secret_steps(
             raise click.ClickException(f"the file of {name} is empty")
         prompts.check_value(value, kind, what)
     elif path_exists(path) and not by_hand:
-        prompts.check_value(prompts.read_secret_input(path, name), kind, f"{path}")
+        known = next(setting.kind for setting in SETTINGS if setting.name.lower() == name)
+        prompts.check_value(prompts.read_secret_input(path, name), known, f"{path}")
         return [WriteFile(path, path.read_bytes(), 0o600, "a secret, not shown", theirs=True)]
     elif path_exists(places.settings_file) and _has_secret(read_toml(places.settings_file), name) and not by_hand:
         return []

@@ -8,9 +8,25 @@ import click
 from receiver.config.bad_value import BadValue
 from receiver.config.read import NotText, decode_text
 from receiver.config.spellings import unquote
+from receiver.config.target_urls import URLS
 from receiver.config.value_kinds import ValueKind
+from receiver.core.types import Target
 
 STDIN = Path("-")
+
+
+def _parse_targets(text: str) -> object:
+    """The targets of NOTIFY_URLS, each loaded as the service will load it. Raises BadValue."""
+    from receiver.notify.senders.sender import check_target  # brings Apprise
+
+    targets: tuple[Target, ...] = URLS.parse(text)
+    for target in targets:
+        if fault := check_target(target):
+            raise BadValue(fault.problem, remedy=fault.remedy)
+    return targets
+
+
+TARGETS = ValueKind(URLS.expects, _parse_targets)
 
 
 def on_a_terminal() -> bool:

@@ -13,7 +13,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from receiver.core.errors import ReceiverError
 from receiver.core.sanitize import one_line
 from receiver.core.types import AttemptResult, MessageStyle, Target
 from receiver.notify.messages.markdown import to_markdown
@@ -25,6 +24,7 @@ from receiver.notify.senders.extras import takes_one_line, with_extras
 from receiver.notify.senders.load_service import load_service
 from receiver.notify.senders.overrides import NO_LOGOS, override_plugin
 from receiver.notify.senders.pieces import fit_pieces
+from receiver.notify.senders.refusal import UnusableUrl, explain_refusal, without_recipient
 
 if TYPE_CHECKING:
     from apprise import Apprise
@@ -39,15 +39,10 @@ _SHEET_NAME = "sheet.jpg"  # the name by which a mail's HTML shows it
 _WITH_ATTACHMENT = {MessageStyle.EMAIL, MessageStyle.DISCORD, MessageStyle.TELEGRAM, MessageStyle.NTFY}
 _WITH_BLOCKS = {MessageStyle.SLACK, MessageStyle.DISCORD}
 _PLAINER = {"action": "notice.plainer"}
-_SERVICES = "https://appriseit.com/services/"
 _SCHEME = re.compile(r"\s*([a-z][a-z0-9+.-]{0,31})://", re.IGNORECASE)
 _INLINE = re.compile(rf'<img\b[^>]*"cid:{re.escape(_SHEET_NAME)}"[^>]*>', re.IGNORECASE)
 
 log = logging.getLogger(__name__)
-
-
-class UnusableUrl(ReceiverError):
-    """A target's URL that can never work; its text never shows the URL."""
 
 
 def open_target(url: str) -> "Apprise":
@@ -73,9 +68,7 @@ def open_target(url: str) -> "Apprise":
     opened = Apprise(asset=asset)
     # A URL of a service that Apprise does not know is refused here, for example file://.
     if not opened.add(load_service(url, asset) or url):
-        scheme = scheme_of(url)
-        problem = f"Apprise cannot use this {scheme}:// URL" if scheme else "this is not a URL (SERVICE://…)"
-        raise UnusableUrl(problem, remedy=f"{_SERVICES} shows the URLs of each service")
+        raise explain_refusal(url, scheme_of(url), asset)
     if len(opened) != 1:
         raise UnusableUrl(
             "it holds several URLs", remedy="give each its own target, so that each is retried on its own"
@@ -83,6 +76,8 @@ def open_target(url: str) -> "Apprise":
     service = opened[0]
     if service.redirects:
         raise UnusableUrl("its redirect= lets the service send our requests elsewhere", remedy="remove it")
+    if not len(service):
+        raise without_recipient(service)
     # We send one at a time, and a target may have a `rate`; Apprise would wait 5.5 s between two mails.
     service.request_rate_per_sec = min(service.request_rate_per_sec, THROTTLE_MOST_S)
     service.retry = 0  # we try again ourselves; Apprise would repeat a message within one try

@@ -146,10 +146,11 @@ class AppriseSender:
     def _carry_message(self, target: Target, message: Message, parts: DeliveredParts) -> AttemptResult:
         """Runs in the send's thread."""
         from receiver.notify.senders import plugin  # with the first send
+        from receiver.notify.senders.refusal import UnusableUrl
 
         try:
             opened = self._idle_plugins.pop(target.url, None) or plugin.open_target(target.url)
-        except plugin.UnusableUrl as error:
+        except UnusableUrl as error:
             return AttemptResult(error=str(error), permanent=True)
         sent = plugin.carry_message(opened, target, message, parts)
         if len(self._idle_plugins) < _IDLE_MOST:
@@ -160,12 +161,13 @@ class AppriseSender:
 def check_target(target: Target) -> ReceiverError | None:
     """What is wrong with a target's URL, as far as one can see without sending; its text never shows the URL.
 
-    The first call blocks for half a second, while Apprise loads its plugins.
+    Blocks while Apprise loads the plugin; for a URL that it refuses, all of them, half a second.
     """
     from receiver.notify.senders import plugin
+    from receiver.notify.senders.refusal import UnusableUrl
 
     try:
         plugin.open_target(target.url)
-    except plugin.UnusableUrl as error:
+    except UnusableUrl as error:
         return error
     return None
