@@ -143,7 +143,7 @@ class NoticeDispatcher:
             if message.note is not None:
                 log.warning("%s", message.note, extra={"action": "notice.template", "ref": first.ref})
             started = self._clock()
-            sent = await self._sender.send(target, replace(message, delivered=send.delivered))
+            sent = await self._sender.send(target, replace(message, send_id=send.id, delivered=send.delivered))
         except asyncio.CancelledError:  # stopping: it may have arrived, and is sent again
             await self.release_send(send)
             raise

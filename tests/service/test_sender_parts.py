@@ -193,6 +193,42 @@ async def test_what_arrived_before_a_timeout_is_known(monkeypatch: pytest.Monkey
     assert box.recipients == [["ann@example.com"], ["eve@example.com"]]
 
 
+async def test_what_arrives_after_a_timeout_is_known_to_the_next_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the same process: the abandoned thread goes on for a while, after its result was recorded."""
+    loop, hanging, release = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+    sendmail, limits = AppriseSMTPController.sendmail, [asyncio.timeout(None)]
+
+    def hang(self: AppriseSMTPController, from_addr: str, to_addrs: list[str], message: str) -> bool:
+        loop.call_soon_threadsafe(hanging.set)
+        release.wait()
+        return sendmail(self, from_addr, to_addrs, message)
+
+    async with mailbox() as (box, target):
+        target = to(target, "ann@example.com")
+        sender = AppriseSender()
+        with monkeypatch.context() as patch:
+            patch.setattr(AppriseSMTPController, "sendmail", hang)
+            patch.setattr(asyncio, "timeout", lambda _: limits.pop())
+            [limit] = limits
+            sending = asyncio.create_task(sender.send(target, replace(HELLO, send_id=7)))
+            await hanging.wait()
+            limit.reschedule(loop.time())
+            sent = await sending
+            assert sent.delivered == ()
+            release.set()
+            for thread in [it for it in threading.enumerate() if it.name == "send"]:
+                await asyncio.to_thread(thread.join)
+        assert box.recipients == [["ann@example.com"]]
+
+        again = await sender.send(target, replace(HELLO, send_id=7, delivered=sent.delivered))
+        assert again.error is None
+        assert box.recipients == [["ann@example.com"]]
+        other = await sender.send(target, replace(HELLO, send_id=8))
+
+    assert other.error is None
+    assert box.recipients == [["ann@example.com"], ["ann@example.com"]]
+
+
 def test_the_record_shows_no_recipient_and_has_a_bound() -> None:
     parts = DeliveredParts("a")
     for number in range(PARTS_MOST + 10):

@@ -65,6 +65,7 @@ class Message(Struct, frozen=True):
     picture: Path | None = None  # attached by the sender; always a file of our archive
     note: str | None = None  # why the target's own template was not used
     extras: Extras = Extras()
+    send_id: int | None = None  # of the send that it is for; each of its tries has the same
     delivered: tuple[str, ...] = ()  # parts that an earlier try delivered, as its `AttemptResult` has them
 
 

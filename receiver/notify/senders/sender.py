@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _ABANDONED_EACH = 2  # threads of one target, so that it does not use up all
 _CUT_AFTER_S = 15.0  # after its timeout, so that what is under way may still arrive
 _IDLE_MOST = 256  # targets whose Apprise object is kept
+_LATE_MOST = 64  # abandoned messages of which we remember what arrives late
 
 
 class MessageSender(Protocol):
@@ -59,6 +60,7 @@ class AppriseSender:
         # Kept for the throttle in each plugin's object, which avoids 429s. A thread takes its target's object out while
         # it works with it: plugins are not thread-safe, and the thread may be abandoned.
         self._idle_plugins: dict[str, Apprise] = {}
+        self._late: dict[int, DeliveredParts] = {}  # of abandoned threads, by the id of the send
 
     @property
     def abandoned_count(self) -> int:
@@ -78,13 +80,16 @@ class AppriseSender:
             return AttemptResult(error="not sent: the service is stopping", put_off=True)
         started = time.monotonic()
         begun = False
-        parts = DeliveredParts(target.url, message.delivered)
+        # What an abandoned thread delivered after its try had been recorded:
+        late = self._late.pop(message.send_id, None) if message.send_id is not None else None
+        parts = DeliveredParts(target.url, (*message.delivered, *(late.hashes if late else ())))
         try:
             async with asyncio.timeout(self._timeout_s), self._thread_slots:
                 begun = True
                 sent = self._refuse_if_hanging(target) or await self._send_in_thread(target, message, parts)
         except TimeoutError:
             if begun:
+                self._remember_late(message.send_id, parts)
                 sent = AttemptResult(error=f"not finished within {self._timeout_s:g} s; it may have arrived anyway")
             else:
                 sent = AttemptResult(error=f"not sent: all threads were busy for {self._timeout_s:g} s", put_off=True)
@@ -95,6 +100,12 @@ class AppriseSender:
         """Refuses sends from now on. One under way ends by itself, or when its caller is cancelled."""
         self._closed = True
         self._idle_plugins.clear()
+
+    def _remember_late(self, send_id: int | None, parts: DeliveredParts) -> None:
+        if send_id is not None:
+            self._late[send_id] = parts
+            if len(self._late) > _LATE_MOST:
+                self._late.pop(next(iter(self._late)))
 
     def _refuse_if_hanging(self, target: Target) -> AttemptResult | None:
         share = _ABANDONED_EACH if self.abandoned_count < self._abandoned_most // 2 else 1
