@@ -9,9 +9,10 @@ from pathlib import Path
 import click
 
 from receiver import config
-from receiver.cli.connect import token_for
+from receiver.cli.connect import is_local, token_for
 from receiver.cli.main import FAILED
 from receiver.cli.output import echo_json, json_option
+from receiver.cli.streams import echo
 from receiver.client.client import TRIAL_S, Client
 from receiver.config import SETTINGS, Settings
 from receiver.config.generated_secrets import KEYS_FILE, TOKENS_FILE, read_generated
@@ -51,7 +52,7 @@ def doctor(*, send: bool, file: Path | None, as_json: bool) -> None:
     for finding in _run_checks(file, send=send):
         found.append(finding)
         if not as_json:
-            click.echo(_finding_line(finding))
+            echo(_finding_line(finding))
     if as_json:
         echo_json(found)
     if any(it.result is CheckResult.FAILED for it in found):
@@ -67,16 +68,43 @@ def _finding_line(finding: Finding) -> str:
 def _run_checks(file: Path | None, *, send: bool) -> Iterator[Finding]:
     """Every finding, the quick ones first. None shows a secret."""
     try:
-        settings = config.load_settings(os.environ, file)
+        settings = _load_settings(file)
     except SettingsError as error:
         remedy = error.remedy or "fix that, and run the doctor again"
         yield Finding("settings", CheckResult.FAILED, error.problem, remedy)
         return
     redactor = Redactor((*config.secret_values(settings), *_generated_secrets(settings)))
-    looks = [*_list_checks(settings), *(_sample_checks(settings) if send else ())]
+    checks = _list_checks(settings) if is_local(settings) else _list_remote_checks(settings)
+    looks = [*checks, *(_sample_checks(settings) if send else ())]
     for check, look, most_s in looks:
         for it in findings.run_check(check, look, most_s):
             yield Finding(it.check, it.result, redactor.redact(it.text), it.remedy and redactor.redact(it.remedy))
+
+
+def _load_settings(file: Path | None) -> Settings:
+    """The service's settings, or a client's if the service is elsewhere and the rest does not load here."""
+    try:
+        return config.load_settings(os.environ, file)
+    except SettingsError:
+        settings = config.load_settings(os.environ, file, client=True)
+        if is_local(settings):
+            raise
+        return settings
+
+
+def _list_remote_checks(settings: Settings) -> Iterator[tuple[str, _Check, float]]:
+    """What can be checked of a service on another machine. This machine's disk and keys say nothing about it."""
+    from receiver.upkeep.doctor import network
+
+    def check_client() -> Iterator[Finding]:
+        plain = [it for it in config.warn_of_plain_http(settings) if it.problem.startswith("SERVER ")]
+        yield from (findings.warning(it.problem, it.remedy or "") for it in plain)
+        place = f"the service is elsewhere, at {settings.server}"
+        yield findings.skip(f"{place}: to check its settings, disk, targets and provider, run the doctor there")
+
+    yield "settings", check_client, findings.CHECK_MOST_S
+    yield "service", lambda: network.check_service(settings.server, None, remote=True), findings.CHECK_MOST_S
+    yield "work", lambda: _check_work(settings), findings.CHECK_MOST_S
 
 
 def _list_checks(settings: Settings) -> Iterator[tuple[str, _Check, float]]:

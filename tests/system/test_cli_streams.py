@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from kit.commands import OUTPAINT, RECEIVER, TASK, Answers, environment, serving, task
+from kit.commands import OUTPAINT, RECEIVER, ROOT, TASK, Answers, environment, serving, task
 from receiver.cli.main import COMMANDS
 from receiver.client.schemas import TaskPage
 
@@ -155,3 +155,9 @@ def test_the_help_tells_of_shell_completion_and_it_works(tmp_path: Path, shell: 
     done = subprocess.run(script, capture_output=True, env=env | incomplete, cwd=tmp_path, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert all(name in done.stdout.decode() for name in COMMANDS)
+
+
+def test_every_command_writes_in_the_one_way_that_loses_nothing() -> None:
+    """`click.echo` is silent if a stream is closed, and raises if it is full."""
+    commands = (ROOT / "receiver" / "cli").rglob("*.py")
+    assert [it.name for it in commands if "click.echo(" in it.read_text("utf-8")] == ["streams.py"]

@@ -23,6 +23,7 @@ from receiver.cli.install.blockers import find_blockers
 from receiver.cli.install.program import HOME, InstalledProgram
 from receiver.cli.install.steps import CheckStep, RemoveFile, RunCommand, Step, WriteFile, is_masked, path_exists
 from receiver.cli.main import FAILED
+from receiver.cli.streams import echo, note
 from receiver.config import SETTINGS, value_kinds
 from receiver.config.read import read_toml
 from receiver.config.text import example_toml
@@ -104,10 +105,10 @@ def install(
     for line in blockers:
         if not dry_run:
             raise click.ClickException(line)
-        click.echo(f"receiver: this would be refused here: {line}", err=True)
+        note(f"receiver: this would be refused here: {line}")
     if not live and not uninstall:
         for line in called.find_hidden():
-            click.echo(f"receiver: as a service it will not start: {line}", err=True)
+            note(f"receiver: as a service it will not start: {line}")
     if uninstall:
         steps = _uninstall_steps(places, live=live)
     else:
@@ -126,20 +127,20 @@ def install(
         steps += _systemctl_steps(places, called, steps) if live else []
     needed = [step for step in steps if step.needed]
     for step in needed:
-        click.echo(step.describe_step())
+        echo(step.describe_step())
         if not dry_run:
             step.apply()
     if dry_run:
         if live and not uninstall:
-            click.echo(f"run     {' '.join(_doctor_command(places, called))}")
+            echo(f"run     {' '.join(_doctor_command(places, called))}")
         if blockers:
             raise click.exceptions.Exit(FAILED)
     elif uninstall:
-        click.echo(_kept_message(places))
+        echo(_kept_message(places))
     elif live:
         _ask_the_doctor(places, called)
     else:
-        click.echo("nothing was started" if needed else "everything is in place already")
+        echo("nothing was started" if needed else "everything is in place already")
 
 
 def _settings_steps(places: _InstallPaths, public_url: str | None, *, ask: bool) -> list[Step]:
@@ -150,7 +151,7 @@ def _settings_steps(places: _InstallPaths, public_url: str | None, *, ask: bool)
     if url:
         prompts.check_value(url, value_kinds.WEB, "the public URL")
     elif not ask:
-        click.echo("ask     for the public URL, unless --public-url gives it")
+        echo("ask     for the public URL, unless --public-url gives it")
         return []
     elif not prompts.on_a_terminal():
         raise click.UsageError(
@@ -204,14 +205,14 @@ def _secret_steps(
         return []
     elif not ask:
         option = "--provider-key-file" if name == "provider_key" else "--target-file"
-        click.echo(f"ask     for {what[:1].lower()}{what[1:]}, without echo, unless {option} gives it")
+        echo(f"ask     for {what[:1].lower()}{what[1:]}, without echo, unless {option} gives it")
         return []
     elif prompts.on_a_terminal():
         value = prompts.prompt_value(f"{what} (not shown; empty to add it later)", kind, what, secret=True)
     else:
         value = ""
     if not value:
-        click.echo(f"receiver: there is no {name} yet: put it into {path} (mode 0600), and run this again", err=True)
+        note(f"receiver: there is no {name} yet: put it into {path} (mode 0600), and run this again")
         return []
     return [WriteFile(path, f"{value}\n".encode(), 0o600, "a secret, not shown", theirs=True)]
 
@@ -335,7 +336,7 @@ def _ask_the_doctor(places: _InstallPaths, called: InstalledProgram) -> None:
         _doctor_command(places, called), env={**clean, **_unit_environment(places)}, check=False
     )
     if ended.returncode:
-        click.echo("receiver: it is installed and was started, but the doctor found something: see above", err=True)
+        note("receiver: it is installed and was started, but the doctor found something: see above")
         raise click.exceptions.Exit(FAILED)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from receiver.cli.streams import note
 from receiver.config.bad_value import BadValue
 from receiver.config.read import NotText, decode_text
 from receiver.config.spellings import unquote
@@ -49,7 +50,7 @@ def prompt_value(question: str, kind: ValueKind, what: str, *, secret: bool = Fa
             if not isinstance(ended.__context__, EOFError):
                 raise
             if not secret:
-                click.echo(err=True)  # the line of the question has not ended yet
+                note()  # the line of the question has not ended yet
             raise click.ClickException(f"{wrong}; nothing was changed") from None
         value = unquote(value)
         if secret and not value:
@@ -58,7 +59,7 @@ def prompt_value(question: str, kind: ValueKind, what: str, *, secret: bool = Fa
             check_value(value, kind, what)
         except click.ClickException as error:
             wrong = error.format_message()
-            click.echo(f"receiver: {wrong}", err=True)
+            note(f"receiver: {wrong}")
         else:
             return value
 
