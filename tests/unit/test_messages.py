@@ -14,7 +14,6 @@ from receiver.core.types import Image, MessageStyle, NoticeEvent, Report, Target
 from receiver.notify.messages.content import _CAUSES
 from receiver.notify.messages.message import BodyFormat, Message, MessageKind
 from receiver.notify.messages.render import render
-from receiver.notify.messages.shorten import shorten_text
 from receiver.providers.advice import ADVICE_BY_CODE
 
 TEXT = styled(MessageStyle.TEXT)
@@ -355,18 +354,3 @@ def test_the_commands_of_an_attention_have_short_handles_so_that_a_digest_has_al
         assert "run `receiver tasks tell-id 0123456789ab ID`" in message.body
         assert "run `receiver tasks resubmit 0123456789ab`; if" in message.body
         assert "Or wait for it." in message.body
-
-
-@pytest.mark.parametrize(
-    ("text", "most", "shown"),
-    [
-        ("One. Two.", 20, "One. Two."),
-        ("One. Two. Three. You pay twice. Five.", 30, "One. Two. … You pay twice. …"),
-        ("A very long first sentence. You pay twice.", 20, "… You pay twice."),
-        ("Nothing in it costs. " * 3, 30, "Nothing in it costs. Nothing…"),
-        ("You pay twice, whatever you do.", 10, "You pay t…"),
-    ],
-)
-def test_text_is_cut_between_sentences_and_the_costly_one_stays(text: str, most: int, shown: str) -> None:
-    assert shorten_text(text, most) == shown
-    assert len(shorten_text(text, most)) <= most

@@ -22,10 +22,8 @@ _URL = re.compile(r"\S*://\S*")
 
 def short_line(content: Content) -> str:
     """What happened, and the figures, in one line of one SMS."""
-    title = _without_mark(content.title)
-    if isinstance(content, ReportContent):
-        return fit_sms(join_nonempty(title, content.cost))
-    return fit_sms(join_nonempty(title, content.total))
+    figures = content.cost if isinstance(content, ReportContent) else content.total
+    return fit_sms(join_nonempty(content.title[2:], figures))  # without its mark
 
 
 def fit_sms(words: str) -> str:
@@ -47,8 +45,3 @@ def _sms_length(words: str) -> int:
         return len(words) + sum(char in _TWO for char in words)
     units = len(words.encode("utf-16-le", "replace")) // 2
     return -(-units * SMS_MOST // UNICODE_SMS_MOST)
-
-
-def _without_mark(title: str) -> str:
-    mark, _, rest = title.partition(" ")
-    return rest if len(mark) == 1 and not mark.isalnum() else title

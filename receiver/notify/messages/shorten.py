@@ -19,21 +19,18 @@ def first_words(text: str, most: int) -> str:
 
 
 def shorten_text(text: str, most: int) -> str:
-    """`text`, one line, in at most `most` characters. A sentence about paying twice stays whole if it fits at all."""
+    """`text`, one line, in at most `most` characters. Its sentences about paying twice stay whole if they fit."""
     if len(text) <= most:
         return text
     sentences = _SENTENCE.split(text)
     costly = [at for at, sentence in enumerate(sentences) if _COSTLY.search(sentence)]
-    last = " ".join(sentences[at] for at in costly)
-    room = most - len(last) - len(f" {_GAP} ")
-    if not costly or room < 0:
+    if not costly:
         return truncate_text(text, most)
-    kept: list[str] = []
-    for sentence in sentences[: costly[0]]:
-        if room < len(sentence) + 1:
-            break
-        room -= len(sentence) + 1
-        kept.append(sentence)
-    skipped = [_GAP] if len(kept) < costly[0] else []
-    rest = [_GAP] if costly[-1] < len(sentences) - 1 and room >= 2 else []
-    return " ".join([*kept, *skipped, last, *rest])
+    whole = " ".join(sentences[at] for at in costly)
+    rest = [_GAP] if costly[-1] < len(sentences) - 1 else []
+    for count in reversed(range(costly[0] + 1)):
+        skipped = [_GAP] if count < costly[0] else []
+        shown = " ".join([*sentences[:count], *skipped, whole, *rest])
+        if len(shown) <= most:
+            return shown
+    return whole if len(whole) <= most else truncate_text(text, most)
