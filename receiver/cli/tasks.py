@@ -111,7 +111,8 @@ def pictures(client: Client, *, ref: str, folder: Path, force: bool, again: bool
     """
     task = client.get_task(resolve_ref(client, ref))
     if not task.images:
-        raise click.ClickException(f"{task.ref} is {state_of(task)} and has no pictures")
+        more = "" if task.state in ENDS else " yet; `receiver tasks watch` shows when it ends"
+        raise click.ClickException(f"{task.ref} is {state_of(task)} and has no pictures{more}")
     from receiver.cli.download import save_pictures  # brings more than the other commands need
 
     task = await_pictures(client, client.fetch_pictures(task.ref) if again else task)

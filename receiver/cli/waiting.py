@@ -3,6 +3,7 @@
 import sys
 import time
 
+from receiver.cli.output import safe_line
 from receiver.cli.streams import note
 from receiver.cli.task_text import describe_task, under_way
 from receiver.client.client import Client
@@ -16,14 +17,18 @@ GAP_S, GAP_MOST_S = 0.2, 2.0  # between two looks
 def await_end(client: Client, task: TaskView) -> TaskView:
     """The task at its end, once its pictures are kept as far as possible. On a terminal, one line changes."""
     moving, said = sys.stderr.isatty() if sys.stderr else False, ""
-    for task in client.follow_task(task.ref):  # noqa: B020 - the task as it is now
-        line = under_way(task)
-        if line != said:
-            note(f"\r\x1b[K{line}" if moving else line, nl=not moving)
-            said = line
-    note("\r\x1b[K" if moving else "", nl=False)
-    if task.state == TaskState.COMPLETED:
-        task = await_pictures(client, task)
+    try:
+        for task in client.follow_task(task.ref):  # noqa: B020 - the task as it is now
+            line = under_way(task)
+            if line != said:
+                note(f"\r\x1b[K{line}" if moving else line, nl=not moving)
+                said = line
+        note("\r\x1b[K" if moving else "", nl=False)
+        if task.state == TaskState.COMPLETED:
+            task = await_pictures(client, task)
+    except KeyboardInterrupt:
+        note(f"\nreceiver: it goes on without you; see `receiver tasks show {safe_line(task.ref)}`")
+        raise
     note(describe_task(task))
     return task
 

@@ -13,6 +13,7 @@ from kit.commands import OUTPAINT, TASK, Answers, serving, task
 from kit.commands import told as told_of
 from kit.web import command, completed, served
 from receiver.cli.main import cli
+from receiver.client.client import Client
 from receiver.client.schemas import ImageView, TaskView
 from receiver.core.types import ImageCopy
 
@@ -177,6 +178,20 @@ def test_a_picture_that_cannot_be_saved_ends_with_status_1_and_the_ref(submit: R
     assert told.stderr.endswith("receiver: picture 0: not kept\n")
 
 
+def test_who_stops_waiting_is_told_that_it_goes_on(
+    submit: Run, answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(client: Client, ref: str) -> Iterator[TaskView]:
+        yield task("waiting")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Client, "follow_task", interrupt)
+    answers.then(202, task())
+    told = submit("--wait")
+    assert (told.exit_code, told.stdout) == (130, f"{TASK}\n")
+    assert f"receiver: it goes on without you; see `receiver tasks show {TASK}`" in told.stderr.splitlines()
+
+
 def test_a_service_that_refuses_while_it_is_waited_for_does_not_cost_the_ref(submit: Run, answers: Answers) -> None:
     """With --json, the ref is printed only at the end."""
     answers.then(202, task())
@@ -296,4 +311,9 @@ def test_a_task_without_pictures_says_how_it_is(run: Run, answers: Answers) -> N
     answers.then(200, task("waiting"))
     told = run(TASK)
     assert told.exit_code == 1
-    assert told.stderr == f"receiver: {TASK} is waiting and has no pictures\n"
+    assert (
+        told.stderr
+        == f"receiver: {TASK} is waiting and has no pictures yet; `receiver tasks watch` shows when it ends\n"
+    )
+    answers.then(200, task("failed"))
+    assert run(TASK).stderr == f"receiver: {TASK} is failed and has no pictures\n"
