@@ -12,6 +12,7 @@ from enum import Enum, StrEnum
 
 from msgspec import Struct
 
+from receiver.core.schedule import PROBES
 from receiver.core.types import MessageRate, Notice, NoticeState, QuietHours, Target
 
 HOUR = 3_600_000
@@ -62,6 +63,7 @@ class LatestTimes(Struct, frozen=True, gc=False):
 
     target: str
     retries: tuple[int, ...]  # of sends, by the number of failed tries; the last one also covers more
+    suspects: int  # of sends during which the process ended
     due: int  # of due notices
     held: int  # of held notices
 
@@ -73,6 +75,7 @@ def latest_times(target: Target, now: int, schedule: Sequence[int], picture_wait
     return LatestTimes(
         target=target.name,
         retries=tuple(max(now + gap, quiet or now) for gap in gaps),
+        suspects=now + PROBES[-1],
         due=now + max(picture_wait, PUT_OFF_MS),
         held=max(now + (target.digest_ms or 0), quiet or now),
     )

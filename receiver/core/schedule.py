@@ -10,7 +10,7 @@ HINT_LADDER = (0, 2_000, 5_000, 15_000, 60_000)  # after a hint: at once, then a
 UNSURE_MOST = 15 * MINUTE  # an unsure submission holds its place no longer than this
 DOWN_BACKOFF = (1_000, 2_000, 5_000, 15_000, 30_000, MINUTE)  # between probes of a provider that cannot be reached
 SUBMIT_BACKOFF = (*DOWN_BACKOFF, 2 * MINUTE, 4 * MINUTE, 8 * MINUTE)  # between submissions that it did not take
-PROBES = (MINUTE, 2 * MINUTE, 4 * MINUTE, 8 * MINUTE, 15 * MINUTE)  # while the key or the balance is refused
+PROBES = (MINUTE, 2 * MINUTE, 4 * MINUTE, 8 * MINUTE, 15 * MINUTE)  # while a key or balance is refused; after crashes
 RETRY_AFTER_MOST = 10 * MINUTE  # the longest Retry-After of a provider that we obey
 GAP_GROWTH = 1.6
 REWIND_LEAST = 5_000  # a smaller step is a normal correction of the clock
@@ -58,7 +58,8 @@ def notify_gap(schedule: Sequence[int], tries: int, *, jitter: float) -> int | N
 
 
 def probe_gap(step: int) -> int:
-    """The wait before probe number `step` (0: the first) of a provider that refuses our key."""
+    """The wait before probe number `step` (0: the first) of a provider that refuses our key, or of a send that may be
+    what ends the process: so a row of crashes or kills within minutes costs no innocent one its life."""
     return PROBES[min(step, len(PROBES) - 1)]
 
 

@@ -2,8 +2,8 @@
 
 Every notice is sent at least once: if the process dies, the send is claimed again when its lease runs out. Only a
 recorded failure uses up a try; a success counts even if another holds the claim by then. A send that ends the process
-each time it begins is given up; one that was merely claimed when the process ended is not. Each target has one send at
-a time, so a slow target delays no other. `core.pacing` decides what is sent when, and `claims` claims it.
+each time it begins is given up after an hour; one that was merely claimed when the process ended is not. Each target
+has one send at a time, so a slow target delays no other. `core.pacing` decides what is sent when, `claims` claims it.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from receiver.core import pacing
 from receiver.core.clock_check import HOLD_MS, ClockWatch
 from receiver.core.pacing import NoticeWait
-from receiver.core.schedule import notify_gap
+from receiver.core.schedule import notify_gap, probe_gap
 from receiver.core.types import AttachedPicture, AttemptResult, Clock, Notice, Policy, Send, Target
 from receiver.notify.claims import SendClaims, SendResult
 from receiver.notify.messages.message import PublicLinks
@@ -101,9 +101,9 @@ class NoticeDispatcher:
             self._metrics.count_send(send, state, self._clock())
 
     async def release_send(self, send: Send) -> None:
-        """Release a send that we cannot finish."""
+        """Release a send that we cannot finish; a suspect need not wait for having begun."""
         async with self._store.write() as tx:
-            await tx.sends.release(send)
+            await tx.sends.release(send, self._clock() if send.claims > pacing.SUSPECT_AFTER else None)
 
     async def close(self) -> None:
         """Release the sends that were claimed and will not be carried."""
@@ -125,8 +125,9 @@ class NoticeDispatcher:
             log.error("%s: gave up: %s", send.target, sent.error, extra={"action": "notice.dead", "ref": first.ref})
             return SendResult(send, sent)
         if send.claims > pacing.SUSPECT_AFTER:
+            again_at = self._clock() + probe_gap(send.claims - pacing.SUSPECT_AFTER - 1)
             async with self._store.write() as tx:
-                await tx.sends.count_begun(send)
+                await tx.sends.count_begun(send, again_at)
         target = self._targets[send.target]
         reports = tuple(notice.report for notice in send.notices)
         try:

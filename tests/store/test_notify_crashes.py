@@ -6,9 +6,10 @@ from collections.abc import Collection
 import pytest
 from msgspec.structs import replace
 
-from kit.fakes import HOUR, MINUTE, SLACK, Clock, FakeSender, a_notice, attention, claimed, notices, owe
+from kit.fakes import HOUR, MINUTE, SECOND, SLACK, Clock, FakeSender, a_notice, attention, claimed, notices, owe
 from kit.notify_loop import DOWN, a_notify, all_that_may_go, some, states
 from receiver.core.pacing import BEGUN_MOST, PUT_OFF_MS, SUSPECT_AFTER
+from receiver.core.schedule import PROBES
 from receiver.core.types import AttemptResult, NoticeEvent, NoticeState, Send, Target
 from receiver.notify.dispatch import NoticeDispatcher
 from receiver.notify.messages.message import Message
@@ -90,12 +91,41 @@ async def test_a_notice_that_ends_the_process_is_dead_in_the_end_and_the_others_
     await owe(store, a_notice())
     for _ in range(CRASHES_MOST):
         assert await run_until_killed(await start(store, sender, clock, SLACK, *OTHERS))
+        clock.forward(PROBES[-1])
     assert await run_until_killed(await start(store, sender, clock, SLACK, *OTHERS)) is False
     [notice] = await notices(store, event=NoticeEvent.COMPLETED)
     assert (notice.state, notice.attempts) == (NoticeState.DEAD, 0)
     assert notice.error == f"tried {BEGUN_MOST} times, and the process ended each time"
     assert set(await attention(store)) == {"target:slack"}
     assert sender.begins.count("slack") == CRASHES_MOST
+
+
+async def test_any_number_of_kills_within_minutes_costs_a_notice_that_had_begun_nothing(
+    store: Store, sender: FakeSender, clock: Clock
+) -> None:
+    """A machine under load, or a person, may end each life before its first send is done."""
+    await owe(store, a_notice())
+    killed = PoisonedSender(["slack"])
+    for _ in range(20 * CRASHES_MOST):
+        await run_until_killed(await start(store, killed, clock, SLACK))
+        clock.forward(SECOND)
+    assert CRASHES_MOST > len(killed.begins) > SUSPECT_AFTER
+    clock.forward(PROBES[-1])
+    assert await all_that_may_go(await start(store, sender, clock, SLACK)) == [1]
+    assert await states(store) == {"sent": 1}
+
+
+async def test_while_a_suspect_waits_the_others_of_its_target_go(store: Store, clock: Clock) -> None:
+    await owe(store, a_notice())
+    killed = PoisonedSender(["slack"])
+    for _ in range(SUSPECT_AFTER + 1):
+        assert await run_until_killed(await start(store, killed, clock, SLACK))
+    await owe(store, *some(2))
+    sender = FakeSender()
+    notify = await start(store, sender, clock, SLACK)
+    assert await all_that_may_go(notify) == [1, 1]
+    assert await states(store) == {"due": 1, "sent": 2}
+    assert await notify.next_due() == clock() + PROBES[0]
 
 
 async def test_the_notices_beside_one_that_ends_the_process_are_sent(store: Store, clock: Clock) -> None:
@@ -106,6 +136,7 @@ async def test_the_notices_beside_one_that_ends_the_process_are_sent(store: Stor
     crashes = 0
     while await run_until_killed(await start(store, HangsWithPoison(sender), clock, *targets)):
         crashes += 1
+        clock.forward(PROBES[-1])
     assert crashes == 3 * CRASHES_MOST, "three of them end it, each as often as it may"
     found = await notices(store, event=NoticeEvent.COMPLETED)
     assert {(it.target, it.state) for it in found} == {

@@ -212,7 +212,7 @@ TOUR = [
     ],
     Call("sends", "target_queues", (["slack", "mail"],)),
     Call("sends", "next_send", ("slack", NOW)),
-    Call("sends", "pull_in", (NOW, [LatestTimes("slack", (NOW, NOW), NOW, NOW)])),
+    Call("sends", "pull_in", (NOW, [LatestTimes("slack", (NOW, NOW), NOW, NOW, NOW)])),
     *[
         Call("sends", "hold_notices", ("slack", NOW + HOUR, NOW), {"but": but, "again": again})
         for but in ([], [NoticeEvent.FAILED])
@@ -228,7 +228,7 @@ TOUR = [
     Call("notices", "make_due_now", (WAITING.ref, NOW)),
     Call("sends", "claim", ([1], "me", NOW + MINUTE)),
     Call("sends", "find_suspect", ([1, 2],)),
-    Call("sends", "count_begun", (SEND,)),
+    Call("sends", "count_begun", (SEND, NOW)),
     Call("sends", "void_leases"),
     Call("sends", "add_attempt", (Attempt(1, NOW, 5, None),)),
     Call("notices", "send_attempts", ([1, 2],)),

@@ -109,12 +109,13 @@ class SendTable:
         found: int | None = rows[0][0]
         return found
 
-    async def count_begun(self, send: Send) -> bool:
-        """Record that a suspect's sending begins; False if the claim is no longer ours."""
+    async def count_begun(self, send: Send, due_at: int) -> bool:
+        """Record that a suspect's sending begins, and when it is due again if the process ends meanwhile. False if the
+        claim is no longer ours."""
         return bool(
             await self._db.run_statement(
-                "UPDATE sends SET claims = claims + 1 WHERE id = ? AND state = 'sending' AND claim = ?",
-                (send.id, send.claim),
+                "UPDATE sends SET claims = claims + 1, due_at = ? WHERE id = ? AND state = 'sending' AND claim = ?",
+                (due_at, send.id, send.claim),
             )
         )
 
@@ -222,8 +223,18 @@ class SendTable:
     # -- results --
 
     async def void_leases(self) -> None:
-        """End all leases when the process starts: it is the only one, so nothing is being sent."""
+        """End all leases when the process starts: it is the only one, so nothing is being sent.
+
+        A suspect whose sending had begun waits for its time.
+        """
         self._db.defer("UPDATE sends SET lease_until = 0 WHERE state = 'sending'", [()])
+        begun = await self._db.fetch_rows(
+            "UPDATE sends SET state = 'due' WHERE state = 'sending'"
+            f" AND claims > {SUSPECT_AFTER + 1} RETURNING id, due_at"
+        )
+        self._db.defer(
+            "UPDATE notices SET state = 'due', due_at = ?2 WHERE send_id = ?1", [(send_id, at) for send_id, at in begun]
+        )
 
     async def pull_in(self, lease_until: int, targets: Sequence[LatestTimes]) -> None:
         """After the clock was set back: limit every time of these targets to the latest that it can have."""
@@ -236,9 +247,16 @@ class SendTable:
             for it in targets
             for tries, at in enumerate(it.retries)
         ]
-        late = "state = 'due' AND target = ?2 AND due_at > ?1 AND tries BETWEEN ?3 AND ?4"
-        self._db.defer(f"UPDATE notices SET due_at = ?1 WHERE send_id IN (SELECT id FROM sends WHERE {late})", retries)
-        self._db.defer(f"UPDATE sends SET due_at = ?1 WHERE {late}", retries)
+        suspects = [(it.suspects, it.target) for it in targets]
+        late = "state = 'due' AND target = ?2 AND due_at > ?1 AND claims"
+        for which, rows in (
+            (f"{late} <= {SUSPECT_AFTER + 1} AND tries BETWEEN ?3 AND ?4", retries),
+            (f"{late} > {SUSPECT_AFTER + 1}", suspects),
+        ):
+            self._db.defer(
+                f"UPDATE notices SET due_at = ?1 WHERE send_id IN (SELECT id FROM sends WHERE {which})", rows
+            )
+            self._db.defer(f"UPDATE sends SET due_at = ?1 WHERE {which}", rows)
         for state, rows in (
             ("due", [(it.due, it.target) for it in targets]),
             ("held", [(it.held, it.target) for it in targets]),
