@@ -23,7 +23,7 @@ _URL = re.compile(r"\S*://\S*")
 def short_line(content: Content) -> str:
     """What happened, and the figures, in one line of one SMS."""
     figures = content.cost if isinstance(content, ReportContent) else content.total
-    return fit_sms(join_nonempty(content.title[2:], figures))  # without its mark
+    return fit_sms(join_nonempty(content.title.partition(" ")[2], figures))  # without its mark
 
 
 def fit_sms(words: str) -> str:
