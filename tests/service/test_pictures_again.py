@@ -57,7 +57,8 @@ async def test_again_fetches_what_was_missed_and_saves_all_of_it(tmp_path: Path,
     assert (before.exit_code, before.stdout.split()) == (1, names[:1])
     assert "picture 1: not kept: 127.0.0.1 answered HTTP 410" in before.stderr
     assert f"receiver tasks pictures --again {ref}" in shown.stdout
-    assert (again.exit_code, again.stdout.split(), again.stderr) == (0, names, "")
+    waiting = "the service is fetching its pictures; waiting up to 90 s\n"
+    assert (again.exit_code, again.stdout.split(), again.stderr) == (0, names, waiting)
     assert (tmp_path / "pics" / names[1]).read_bytes() == png(1)
 
 
