@@ -2,7 +2,14 @@
 
 import pytest
 
-from receiver.notify.senders.answers import WAIT_MOST_S, AskedToWait, HeardAnswers, find_refusal, parse_retry_after
+from receiver.notify.senders.answers import (
+    BODY_MOST,
+    WAIT_MOST_S,
+    AskedToWait,
+    HeardAnswers,
+    find_refusal,
+    parse_retry_after,
+)
 from receiver.notify.senders.failure_text import PAUSE_MOST_MS, PAUSE_MS, FailureLine, build_failure, build_pause
 
 NOW = 1_800_000_000.0
@@ -19,6 +26,8 @@ AT_NOON, A_MINUTE_LATER = "Fri, 15 Jan 2027 12:00:00 GMT", "Fri, 15 Jan 2027 12:
         ({"Retry-After": "Fri, 15 Jan 2027 07:00:00 GMT"}, None),  # it is over
         ({"X-RateLimit-Reset-After": "1.5"}, 1.5),
         ({"Retry-After": "5", "X-RateLimit-Reset-After": "1.5"}, 5),
+        ({"Retry-After": "Fri, 15 Jan 2027 09:00:30 +0100"}, 30),
+        ({"Retry-After": "0"}, None),
         ({"Retry-After": "soon"}, None),
         ({"Retry-After": "-1"}, None),
         ({"Retry-After": "inf"}, None),
@@ -36,6 +45,19 @@ def test_it_counts_where_a_service_is_busy(status: int, heard: float | None) -> 
     pause = HeardAnswers()
     pause.hear_answer(status, {"Retry-After": "14"})
     assert pause.seconds == heard
+
+
+def test_a_pause_shorter_than_a_second_is_one_too() -> None:
+    pause = HeardAnswers()
+    pause.hear_answer(429, {"Retry-After": "0.3"})
+    assert pause.seconds == 0.3
+
+
+def test_the_bounds() -> None:
+    assert (WAIT_MOST_S, BODY_MOST) == (2.0, 16_384)
+    answers = HeardAnswers()
+    answers.hear_answer(200, {}, b"x" * 20_000)
+    assert len(answers.last_body) == BODY_MOST
 
 
 def test_of_several_answers_the_longest_pause_counts() -> None:
@@ -93,6 +115,19 @@ def test_header_and_body_are_both_heard(body_ms: int | None, asked_s: float | No
         ("DingTalk", b'{"errcode":300005,"errmsg":"token is not exist"}', True),
         ("Feishu", b'{"StatusCode":0,"StatusMessage":"success","code":0,"data":{},"msg":"success"}', False),
         ("Feishu", b'{"code":19001,"msg":"param invalid"}', True),
+        ("WeCom Bot", b'{"errcode":0,"errmsg":"ok"}', False),
+        ("WeCom Bot", b'{"errcode":-1,"errmsg":"system busy"}', True),
+        ("WeCom Bot", b'{"errcode":1}', True),
+        ("DingTalk", b'{"errcode":-1,"errmsg":"system busy"}', True),
+        ("Feishu", b'{"StatusCode":1,"StatusMessage":"bad"}', True),
+        ("Lark (Feishu)", b'{"code":0,"msg":"success"}', False),
+        ("Lark (Feishu)", b'{"StatusCode":0}', False),
+        ("Lark (Feishu)", b'{"code":19024,"msg":"Key Words Not Found"}', True),
+        ("ServerChan", b'{"code":0,"errno":0}', False),
+        ("ServerChan", b'{"code":40001,"message":"bad pushtoken"}', True),
+        ("ServerChan", b'{"errno":1024}', True),
+        ("PushDeer", b'{"code":0,"content":{"result":[]}}', False),
+        ("PushDeer", b'{"code":80501,"error":"token"}', True),
         ("Join", b'{"success":true}', False),
         ("Join", b'{"success":false,"errorMessage":"User not authenticated"}', True),
         ("JSON", b'{"errcode":300005,"success":false,"code":1}', False),  # whatever it means there
@@ -110,7 +145,8 @@ def test_an_error_behind_a_200_is_seen_where_we_know_the_service(service: str, b
 
 
 @pytest.mark.parametrize(
-    ("statuses", "refused"), [((403,), True), ((500, 404), True), ((403, 202), False), ((), False)]
+    ("statuses", "refused"),
+    [((403,), True), ((500, 404), True), ((400,), True), ((399,), False), ((403, 202), False), ((), False)],
 )
 def test_nothing_is_sent_that_no_answer_accepted(statuses: tuple[int, ...], refused: bool) -> None:
     answers = HeardAnswers()

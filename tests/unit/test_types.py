@@ -186,3 +186,13 @@ def test_rows_are_kept_for_90_days_polls_for_30_tasks_and_pictures_for_ever() ->
 def test_a_decision_changes_nothing_unless_it_says_so() -> None:
     decision = types.Decision(Verdict.LATE)
     assert (decision.task, decision.images, decision.notices) == (None, (), ())
+
+
+def test_a_target_shows_pictures_by_its_style_or_as_files() -> None:
+    styles = (MessageStyle.TEXT, MessageStyle.EMAIL)
+    shown = [
+        Target(name="t", url="x://", style=it, takes_files=files).shows_pictures
+        for it in styles
+        for files in (False, True)
+    ]
+    assert shown == [False, True, True, True]

@@ -49,8 +49,9 @@ class HeardAnswers:
         self.answered = True
         self.accepted |= status < 400
         self.last_status, self.last_body = status, body[:BODY_MOST]
-        if status in _BUSY and (asked := parse_retry_after(headers, time.time())) is not None:
-            self.seconds = max(asked, self.seconds or 0.0)
+        if status in _BUSY:
+            pauses = [self.seconds, parse_retry_after(headers, time.time())]
+            self.seconds = max((it for it in pauses if it is not None), default=None)
 
     def allow_wait(self, seconds: float | None) -> float | None:
         """How long the send waits itself when a plugin wants to. Raises AskedToWait if that is too long.

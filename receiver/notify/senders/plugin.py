@@ -62,6 +62,7 @@ def open_target(url: str) -> "Apprise":
         app_desc="receiver",
         http_redirects=False,
         storage_mode="memory",
+        language="en",  # of the names of services, which we go by
         service_timeout=0,
         **NO_LOGOS,
     )
