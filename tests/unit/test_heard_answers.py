@@ -153,3 +153,4 @@ def test_nothing_is_sent_that_no_answer_accepted(statuses: tuple[int, ...], refu
     for status in statuses:
         answers.hear_answer(status, {})
     assert (answers.find_refusal("any") is not None) is refused
+    assert answers.find_refusal("Nostr") is None

@@ -16,6 +16,7 @@ import msgspec
 WAIT_MOST_S = 2.0  # a send waits so long by itself
 BODY_MOST = 16 * 1024  # bytes of an answer that are looked at
 _BUSY = {429, 503}
+_NOT_BY_HTTP = {"Nostr"}  # it asks by HTTP who somebody is, and delivers otherwise
 # Services that answer 200 to what they refuse, by Apprise's `service_name`: the field that says so, and what it holds
 # otherwise. Apprise looks only at the status.
 _REFUSALS: dict[str, tuple[tuple[str, tuple[object, ...]], ...]] = {
@@ -69,7 +70,7 @@ class HeardAnswers:
 
     def find_refusal(self, service_name: str) -> str | None:
         """What is wrong though Apprise takes the message for sent, as it would log it; None if nothing is."""
-        if self.answered and not self.accepted:
+        if self.answered and not self.accepted and service_name not in _NOT_BY_HTTP:
             return f"{service_name} refused it"
         return find_refusal(service_name, self.last_body)
 
