@@ -75,11 +75,11 @@ def connect(file: Path | None) -> Iterator[Client]:
 
 def token_for(settings: Settings) -> str | None:
     """API_TOKEN or, on the service's own machine, the service's token, which is never sent to another machine."""
-    return config.local_token(settings) if _is_local(settings) else settings.api_token
+    return config.local_token(settings) if is_local(settings) else settings.api_token
 
 
 def _missing_token(settings: Settings) -> str:
-    if not _is_local(settings):
+    if not is_local(settings):
         return f"no API token found for {settings.server}: set RECEIVER_API_TOKEN to one of its API_TOKENS"
     where = "as root" if os.path.lexists(config.UNIT_DATABASE.parent) else "in the service's folder"
     return (
@@ -88,5 +88,6 @@ def _missing_token(settings: Settings) -> str:
     )
 
 
-def _is_local(settings: Settings) -> bool:
+def is_local(settings: Settings) -> bool:
+    """Whether the commands' service is this machine's."""
     return settings.source_of("SERVER") == "default" or urlsplit(settings.server).hostname in _LOOPBACK

@@ -1,13 +1,13 @@
 """One request of the client: how it is sent, when it is tried again, and which errors it may end in."""
 
 import contextlib
-import socket
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import msgspec
 
+from receiver.client.no_answer import explain_no_connection, explain_redirect
 from receiver.client.schemas import ProblemView
 from receiver.core.errors import ApiError
 
@@ -102,6 +102,9 @@ class ApiConnection:
     def _open_response(self, request: "httpx.Request") -> Iterator["httpx.Response"]:
         """The answer, before its body is read."""
         with contextlib.closing(self._http.send(request, stream=True)) as answer:
+            if answer.has_redirect_location:
+                problem, remedy = explain_redirect(self.server, answer.headers["location"])
+                raise ApiError(502, "redirect", problem, remedy=remedy)
             yield answer
 
     @contextlib.contextmanager
@@ -112,14 +115,14 @@ class ApiConnection:
         try:
             yield
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            if _is_unknown_host(error):
-                problem = f"cannot connect to {self.server}: its host name is not known"
-                raise _NotConnected(problem, remedy="check RECEIVER_SERVER, and this machine's network") from error
-            remedy = "start the service with `receiver serve`, or set RECEIVER_SERVER to where it runs"
-            raise _NotConnected(f"cannot connect to {self.server}", remedy=remedy) from error
+            problem, remedy = explain_no_connection(self.server, error)
+            raise _NotConnected(problem, remedy=remedy) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             problem = f"no answer from {self.server} ({type(error).__name__})"
-            raise ApiError(0, "no_answer", problem, remedy="look at its log, then try again") from error
+            remedy = "look at its log, then try again"
+            if self.server.startswith("http://") and isinstance(error, httpx.RemoteProtocolError):
+                remedy += "; if it speaks TLS, write https:// in RECEIVER_SERVER"
+            raise ApiError(0, "no_answer", problem, remedy=remedy) from error
         except _FOREIGN as error:
             raise self._not_a_receiver(200) from error
 
@@ -127,13 +130,16 @@ class ApiConnection:
         try:
             problem = msgspec.json.decode(body, type=ProblemView).error
         except _FOREIGN:
-            return self._not_a_receiver(status)
+            return self._not_a_receiver(status, body)
         if status == 401:
             message = f"{self.server} {'refuses this' if self._has_token else 'needs an'} API token"
             return ApiError(401, problem.code, message, remedy="set RECEIVER_API_TOKEN to one of its API_TOKENS")
         return ApiError(status, problem.code, problem.message, problem.field)
 
-    def _not_a_receiver(self, status: int) -> ApiError:
+    def _not_a_receiver(self, status: int, body: bytes = b"") -> ApiError:
+        if status == 400 and b"HTTPS" in body and self.server.startswith("http://"):  # as proxies say it
+            problem = f"{self.server} speaks TLS, and the URL begins with http://"
+            return ApiError(400, "no_api", problem, remedy="write https:// in RECEIVER_SERVER")
         problem = f"{self.server} answers with HTTP {status}, but does not look like a receiver"
         return ApiError(status or 502, "no_api", problem, remedy=_CHECK_SERVER)
 
@@ -143,10 +149,3 @@ class _NotConnected(ApiError):
 
     def __init__(self, problem: str, *, remedy: str) -> None:
         super().__init__(0, "unreachable", problem, remedy=remedy)
-
-
-def _is_unknown_host(error: BaseException | None) -> bool:
-    """Whether a host name that does not resolve is the root cause."""
-    while error is not None and not isinstance(error, socket.gaierror):
-        error = error.__cause__ or error.__context__
-    return error is not None

@@ -202,6 +202,25 @@ def test_a_service_whose_name_nobody_knows_is_not_told_to_be_started() -> None:
     )
 
 
+def test_only_a_service_that_nobody_listens_for_is_told_to_be_started(site: Site) -> None:
+    """Not one that is elsewhere, hangs, or speaks otherwise."""
+    told = only(service(site.url.replace("http://", "https://")))
+    assert (
+        "does not speak TLS: check that a proxy terminates HTTPS there; if it should not, the URL begins with" in told
+    )
+    assert told.endswith("http://, or correct SERVER")
+    assert "start" not in told
+    elsewhere = list(network.check_service(f"http://127.0.0.1:{free_port()}", None, remote=True))
+    assert only(elsewhere).endswith(": start it on that machine, or correct SERVER")
+
+
+def test_a_service_that_redirects_or_speaks_tls_is_told_so(site: Site) -> None:
+    site.overrides["GET /readyz"] = (301, {"Location": "https://other.example/readyz"}, b"")
+    assert "it redirects to https://other.example: set SERVER to the final address" in only(service(site.url))
+    site.overrides["GET /readyz"] = (400, {}, b"The plain HTTP request was sent to HTTPS port")
+    assert "it speaks TLS, and the URL begins with http://: write https:// in SERVER" in only(service(site.url))
+
+
 def test_a_service_that_does_not_run_is_told() -> None:
     assert "does not answer: nothing listens at" in (text := only(service(f"http://127.0.0.1:{free_port()}")))
     assert "systemctl start receiver" in text

@@ -72,6 +72,23 @@ def test_a_directory_that_others_may_write_is_told(state: Path) -> None:
     assert f"and replace the keys: chmod go-w {state}" in only(permissions(state))
 
 
+def test_a_folder_that_is_everybodys_is_not_to_be_closed(state: Path) -> None:
+    """/tmp has the sticky bit: `chmod go-w /tmp` would break every other program."""
+    state.chmod(0o1777)
+    text = only(permissions(state), CheckResult.WARNING)
+    assert text.startswith(
+        f"{state} is for all users, so another one could put keys there before the service does: give"
+    )
+    assert "chmod" not in text
+
+
+@as_root
+def test_the_owner_of_everybodys_folder_is_not_to_own_the_files_in_it(state: Path) -> None:
+    state.chmod(0o1777)
+    os.chown(state / "receiver.db", 65534, 65534)
+    assert "chown" not in only(permissions(state), CheckResult.WARNING)
+
+
 @as_root
 @pytest.mark.parametrize("name", [*KEPT, "receiver.db", "receiver.db-wal", "receiver.db.lock"])
 def test_a_file_that_locks_the_service_out_is_told(state: Path, name: str) -> None:
@@ -98,7 +115,10 @@ def test_a_file_in_the_place_of_the_directory_is_told(tmp_path: Path) -> None:
 
 def test_a_place_where_no_directory_can_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert "cannot be created: make" in only(permissions(tmp_path / "file" / "state"))
+    """No remedy opens a folder that is not the service's."""
+    text = only(permissions(tmp_path / "file" / "state"))
+    assert "cannot be created: make it as root: `install -d -m 700 -o " in text
+    assert text.endswith(f" {tmp_path}/file/state`, or set STATE_DIR")
 
 
 def test_a_file_of_settings_with_secrets_that_everybody_may_read_is_told(state: Path, tmp_path: Path) -> None:

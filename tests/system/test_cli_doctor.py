@@ -134,9 +134,22 @@ async def test_a_server_elsewhere_is_not_shown_the_token_of_the_one_here(tmp_pat
     async with await asyncio.start_server(hear, "127.0.0.2", 0) as elsewhere:
         server = f"http://127.0.0.2:{elsewhere.sockets[0].getsockname()[1]}"
         target = f"json://127.0.0.1:{free_port()}/"
-        await doctor(tmp_path, environment(SERVER=server, NOTIFY_URLS=target), "--send")
+        _, output, _ = await doctor(tmp_path, environment(SERVER=server, NOTIFY_URLS=target), "--send", "--json")
     assert any(head.startswith(b"POST ") for head in heads), "a sample was asked for"
     assert not [head for head in heads if TOKEN.encode() in head]
+    found = by_check(output)
+    assert list(found) == ["settings", "service", "work", "sample"]  # nothing of this machine's
+    assert found["settings"]["result"] == "skipped"
+    assert "run the doctor there" in found["settings"]["text"]
+
+
+async def test_a_laptop_with_the_services_settings_needs_none_of_its_files(tmp_path: Path) -> None:
+    (tmp_path / "receiver.toml").write_text('[targets.team]\nurl = "json://127.0.0.1"\ntemplate = "absent.j2"\n')
+    _, output, _ = await doctor(tmp_path, environment(SERVER=f"http://127.0.0.2:{free_port()}"), "--json")
+    assert list(by_check(output)) == ["settings", "service", "work"]
+    assert by_check(output)["service"]["remedy"] == "start it on that machine, or correct SERVER"
+    _, output, _ = await doctor(tmp_path, environment(), "--json")
+    assert "absent.j2" in by_check(output)["settings"]["text"]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,13 @@ from receiver import __version__
 ANSWER_MOST = 64 * 1024  # bytes of a reply that are read
 CONNECT_S, TIMEOUT_S = 4.0, 8.0
 _EXPIRED, _NAME = 10, 62  # X509_V_ERR_CERT_HAS_EXPIRED, X509_V_ERR_HOSTNAME_MISMATCH
+_NOT_TLS = {
+    "WRONG_VERSION_NUMBER",
+    "RECORD_LAYER_FAILURE",
+    "UNKNOWN_PROTOCOL",
+    "HTTP_REQUEST",
+    "PACKET_LENGTH_TOO_LONG",
+}
 _NOT_YET = 9  # X509_V_ERR_CERT_NOT_YET_VALID
 
 
@@ -49,6 +56,10 @@ class NoReply(Exception):
 
 class UnknownHost(NoReply):
     """There was no reply because the host name does not resolve."""
+
+
+class NothingListens(NoReply):
+    """There was no reply because the connection was refused."""
 
 
 def send_request(
@@ -104,16 +115,23 @@ def _explain_error(error: BaseException, url: httpx.URL) -> NoReply:
                 return UnknownHost(f"the host name {url.host} does not resolve", "add an A or AAAA record for it")
             case ssl.SSLCertVerificationError():
                 return _explain_bad_certificate(cause, url.host)
+            case ssl.SSLError() if cause.reason in _NOT_TLS:
+                remedy = "check that a proxy terminates HTTPS there; if it should not, the URL begins with http://"
+                return NoReply(f"{place} does not speak TLS", remedy)
             case ssl.SSLError():
-                return NoReply(f"{place} does not speak TLS", "check that a proxy terminates HTTPS there")
+                why = f"no TLS connection to {place} could be made ({cause.reason or 'no reason given'})"
+                return NoReply(why, "check the TLS settings of what listens there")
             case ConnectionRefusedError():
-                return NoReply(f"nothing listens at {place}", "start the proxy there, or correct PUBLIC_URL")
+                return NothingListens(f"nothing listens at {place}", "start the proxy there, or correct PUBLIC_URL")
     if any(isinstance(cause, httpx.TimeoutException | TimeoutError) for cause in causes):
         remedy = f"open port {port} in every firewall, including the hosting company's"
         return NoReply(f"no answer from {place} in time", remedy)
     if any(isinstance(cause, httpx.ConnectError) for cause in causes):
         return NoReply(f"{place} cannot be reached", "check its address, and that it is routed to this machine")
-    return NoReply(f"{place} closes the connection without an answer", "see the log of what listens there")
+    remedy = "see the log of what listens there"
+    if url.scheme == "http":
+        remedy += "; if that speaks TLS, the URL begins with https://"
+    return NoReply(f"{place} closes the connection without an answer", remedy)
 
 
 def _explain_bad_certificate(error: ssl.SSLCertVerificationError, host: str) -> NoReply:

@@ -47,15 +47,19 @@ def _check_state_dir(state_dir: Path, database: Path, kept: Sequence[str]) -> It
     if not state_dir.exists():
         near = next(it for it in state_dir.absolute().parents if it.exists())
         if not near.is_dir() or not os.access(near, os.W_OK | os.X_OK):
-            yield failure(
-                f"{state_dir} does not exist and cannot be created", f"make {near} writable, or set STATE_DIR"
-            )
+            place = state_dir.absolute()
+            remedy = f"make it as root: `install -d -m 700 -o {user_name(os.geteuid())} {place}`, or set STATE_DIR"
+            yield failure(f"{state_dir} does not exist and cannot be created", remedy)
         return
     if not state_dir.is_dir():
         yield failure(f"{state_dir} is not a directory", "move it away, or set STATE_DIR to another place")
         return
     found = state_dir.stat()
-    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    shared = found.st_mode & stat.S_ISVTX and found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    if shared:
+        text = f"{state_dir.absolute()} is for all users, so another one could put keys there before the service does"
+        yield warning(text, "give the service a folder of its own, with mode 0700, and name it in STATE_DIR")
+    elif found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         yield failure(f"other users can write to {state_dir} and replace the keys", f"chmod go-w {state_dir}")
     if not os.access(state_dir, os.R_OK | os.W_OK | os.X_OK):
         remedy = f"run the doctor as {user_name(found.st_uid)} or root"
@@ -64,11 +68,13 @@ def _check_state_dir(state_dir: Path, database: Path, kept: Sequence[str]) -> It
     files = [state_dir / name for name in kept] + [Path(f"{database}{suffix}") for suffix in _BESIDE]
     for path in files:
         if os.path.lexists(path):
-            yield from _check_own_file(path, found)
+            yield from _check_own_file(path, None if shared else found)
 
 
-def _check_own_file(path: Path, folder: os.stat_result) -> Iterator[Finding]:
+def _check_own_file(path: Path, folder: os.stat_result | None) -> Iterator[Finding]:
     """Check a file of the service: it must belong to the service's user, and nobody else may read it.
+
+    That user is the owner of the `folder`, unless it is everybody's.
 
     No remedy touches more than what is in the folder: its owner may have put a link there, to have a file given away.
     """
@@ -79,7 +85,7 @@ def _check_own_file(path: Path, folder: os.stat_result) -> Iterator[Finding]:
         return
     if found is None:  # removed meanwhile
         return
-    if found.st_uid != folder.st_uid:
+    if folder is not None and found.st_uid != folder.st_uid:
         users = f"{user_name(found.st_uid)}, its directory to {user_name(folder.st_uid)}"
         text = f"{path} belongs to {users}: one of them is locked out"
         yield failure(text, f"chown -h {folder.st_uid}:{folder.st_gid} {path}")

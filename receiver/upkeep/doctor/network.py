@@ -15,7 +15,14 @@ from receiver.core.types import PollReply, PollResult
 from receiver.providers.registry import default_adapter
 from receiver.tokens import MacPurpose, Ring, new_ref
 from receiver.upkeep.doctor.findings import Finding, failure, ok, skip, warning
-from receiver.upkeep.doctor.http import HttpReply, NoReply, UnknownHost, is_internal_address, send_request
+from receiver.upkeep.doctor.http import (
+    HttpReply,
+    NoReply,
+    NothingListens,
+    UnknownHost,
+    is_internal_address,
+    send_request,
+)
 
 CLOCK_WARNING_S, CLOCK_MOST_S = 30, 300
 NO_KEYS = "run the doctor on the service's machine, with its settings (--config) and its state directory"
@@ -24,22 +31,18 @@ _FORWARD = "let the proxy forward every path to the service's HOST and PORT, as 
 _NOT_HERE = "check that its DNS record and the proxy lead to this machine"
 
 
-def check_service(server: str, ring: Ring | None) -> Iterator[Finding]:
-    """Check that the service at `server` runs, is ready, and signs with the keys of `ring`."""
+def check_service(server: str, ring: Ring | None, *, remote: bool = False) -> Iterator[Finding]:
+    """Check that the service at `server` runs, is ready, and signs with the keys of `ring`.
+
+    `remote`: it is on another machine, where nothing can be started from here.
+    """
     try:
         reply = send_request("GET", f"{server}/readyz")
     except NoReply as error:
-        remedy = "correct SERVER" if isinstance(error, UnknownHost) else _START
-        yield failure(f"{server} does not answer: {error}", remedy)
+        yield failure(f"{server} does not answer: {error}", _remedy_without_reply(error, remote=remote))
         return
-    status = reply.json_fields().get("status")
-    if status not in ("ready", "unready"):
-        yield failure(
-            f"what answers at {server} does not look like a receiver (HTTP {reply.status})", "correct PORT or SERVER"
-        )
-        return
-    if status == "unready":
-        yield failure(f"{server} is not ready: {reply.json_fields().get('why')}", "see the service's log")
+    if wrong := _service_problem(server, reply):
+        yield failure(*wrong)
         return
     if ring is None:
         yield ok(f"{server} is ready")
@@ -54,6 +57,27 @@ def check_service(server: str, ring: Ring | None) -> Iterator[Finding]:
         yield failure(
             f"{server} is ready, but {problem[0]}", "restart it, or give the doctor the service's settings (--config)"
         )
+
+
+def _remedy_without_reply(error: NoReply, *, remote: bool) -> str:
+    """What to do about a service that does not answer: it is to be started only if nothing listens."""
+    if isinstance(error, UnknownHost):
+        return "correct SERVER"
+    if isinstance(error, NothingListens):
+        return "start it on that machine, or correct SERVER" if remote else _START
+    return f"{error.remedy}, or correct SERVER"
+
+
+def _service_problem(server: str, reply: HttpReply) -> tuple[str, str] | None:
+    """What is wrong with an answer to /readyz, and the remedy."""
+    fields = reply.json_fields()
+    if fields.get("status") == "ready":
+        return None
+    if fields.get("status") == "unready":
+        return f"{server} is not ready: {fields.get('why')}", "see the service's log"
+    if detour := _detour_problem(reply, "SERVER"):
+        return f"{server}: {detour[0]}", detour[1]
+    return f"what answers at {server} does not look like a receiver (HTTP {reply.status})", "correct PORT or SERVER"
 
 
 def check_public_url(
@@ -121,15 +145,15 @@ def _identity_problem(reply: HttpReply, nonce: str, ring: Ring) -> tuple[str, st
     return f"something else answers (HTTP {reply.status})", _NOT_HERE if reply.status in (200, 404) else _FORWARD
 
 
-def _detour_problem(reply: HttpReply) -> tuple[str, str] | None:
-    """What is in the way, if the status alone shows it; and the remedy."""
+def _detour_problem(reply: HttpReply, setting: str = "PUBLIC_URL") -> tuple[str, str] | None:
+    """What is in the way, if the reply alone shows it; and the remedy. `setting` named the URL."""
     if 300 <= reply.status < 400:
         target = urlsplit(reply.location)
         where = f"{target.scheme}://{target.netloc}" if target.netloc else "another path"
-        return (
-            f"it redirects to {where}, and a redirected callback is lost",
-            "set PUBLIC_URL to the final address, or remove the redirect",
-        )
+        lost = ", and a redirected callback is lost" if setting == "PUBLIC_URL" else ""
+        return f"it redirects to {where}{lost}", f"set {setting} to the final address, or remove the redirect"
+    if reply.status == 400 and b"HTTPS" in reply.body:  # as nginx, Caddy and Apache say it
+        return "it speaks TLS, and the URL begins with http://", f"write https:// in {setting}"
     if reply.status in (401, 403, 407):
         return (
             f"it asks for a login or forbids access (HTTP {reply.status})",
