@@ -5,6 +5,8 @@ import pytest
 from receiver.core import errors
 from receiver.core.errors import ApiError, NotFetched, ReceiverError, RequestRefused, StoreError, StoreUnavailable
 
+WHYS = ("permanent", "early", "silent", "forbidden")
+
 
 def test_an_error_says_what_is_wrong_and_what_to_do_about_it() -> None:
     error = ReceiverError("the disk is full", remedy="free some space")
@@ -35,17 +37,13 @@ def test_a_store_that_is_busy_asks_to_be_tried_again_in_five_seconds() -> None:
 
 def test_a_picture_that_could_not_be_fetched_may_be_had_later_unless_it_says_otherwise() -> None:
     error = NotFetched("no answer")
-    assert (error.permanent, error.silent, error.forbidden) == (False, False, False)
+    assert [getattr(error, it) for it in WHYS] == [False] * 4
 
 
-@pytest.mark.parametrize("why", ["permanent", "silent", "forbidden"])
+@pytest.mark.parametrize("why", WHYS)
 def test_why_a_picture_could_not_be_fetched_is_kept(why: str) -> None:
     error = NotFetched("gone", **{why: True})
-    assert {it: getattr(error, it) for it in ("permanent", "silent", "forbidden")} == {
-        "permanent": why == "permanent",
-        "silent": why == "silent",
-        "forbidden": why == "forbidden",
-    }
+    assert {it: getattr(error, it) for it in WHYS} == {it: it == why for it in WHYS}
     assert str(error) == "gone"
 
 
