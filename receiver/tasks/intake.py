@@ -20,7 +20,7 @@ from receiver.providers.registry import DEFAULT_PROVIDER
 from receiver.store import Store, Topic, Tx
 from receiver.tasks.again import repeat_request
 from receiver.telemetry.metrics import Metrics
-from receiver.tokens import Ring, new_ref
+from receiver.tokens import Ring, is_ref, new_ref
 
 _NOT_YET = ("wait_for",)
 
@@ -56,6 +56,7 @@ class TaskIntake:
         if key is None:
             task = self._build_task(asked)
             async with self._store.write() as tx:
+                await _refuse_refs(tx, asked.params)
                 await tx.tasks.insert([task])
             return task, False
         if not 0 < len(key) <= KEY_MOST:
@@ -74,6 +75,7 @@ class TaskIntake:
                     raise _key_reused(f"this key was used for {ref}, which RETENTION has deleted since")
                 return found[ref], True
             task = self._build_task(asked)  # only now: a repeated request gets its task whatever the settings are
+            await _refuse_refs(tx, asked.params)
             await tx.tasks.insert([task])
             await tx.tasks.remember_key(key, digest, task.ref, self._clock())
         return task, False
@@ -284,6 +286,19 @@ class TaskIntake:
             unsure=False,
             submitted_at=task.submitted_at or now,
             poll_at=look_at if self._policy.can_poll else task.poll_at,
+        )
+
+
+async def _refuse_refs(tx: Tx, params: Mapping[str, object]) -> None:
+    """Refuse our ref of a task where the provider's own id of something is meant. Raises RequestRefused."""
+    texts = {value: name for name, value in params.items() if isinstance(value, str) and is_ref(value)}
+    for ref in await tx.tasks.get(list(texts)) if texts else ():
+        raise RequestRefused(
+            422,
+            "invalid_parameter",
+            f"{texts[ref]} is {ref}, which is a task here and not an id of the provider's",
+            texts[ref],
+            remedy=f"to go on from its result, use --from {ref}; `receiver tasks show` prints that result's jobId",
         )
 
 

@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from kit.fakes import NOW, POLICY, SLACK, Clock, FakeProvider, a_task, got, parse, put
+from kit.fakes import NOW, POLICY, SLACK, Clock, FakeProvider, a_ref, a_task, got, parse, put
 from kit.submit_loop import TAKEN
 from receiver.client.schemas import NewTask
 from receiver.core.errors import RequestRefused
@@ -77,6 +77,19 @@ async def test_an_id_told_of_a_queued_task_keeps_it_from_being_paid_for_again(st
     provider.answers.append(TAKEN)
     assert await a_submit(store, provider, Clock()).claim() is None
     assert (await got(store, task.ref)).state is TaskState.WAITING
+
+
+@pytest.mark.parametrize("key", [None, "key"])
+async def test_our_ref_is_no_job_id(store: Store, key: str | None) -> None:
+    """It is what a person has at hand, and the provider would refuse it, or bill for something else."""
+    task = a_task(TaskState.COMPLETED)
+    await put(store, task)
+    params = {"jobId": task.ref, "imageNo": 0, "scale": 1.5}
+    with pytest.raises(RequestRefused, match=r"jobId is .* a task here.*--from") as refused:
+        await an_intake(store, POLICY).create_task(NewTask("midjourney_outpaint", params), key)
+    assert (refused.value.status, refused.value.field) == (422, "jobId")
+    assert [it.ref for it in await store.tasks.page()] == [task.ref]
+    await an_intake(store, POLICY).create_task(NewTask("midjourney_outpaint", {**params, "jobId": a_ref()}), key)
 
 
 @pytest.mark.parametrize("typed", ["a b", " a", "a\n", " "])
