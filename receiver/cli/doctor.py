@@ -185,6 +185,7 @@ def _check_work(settings: Settings) -> Iterator[Finding]:
                 waiting=client.list_tasks(state=TaskState.WAITING, limit=most).tasks,
                 lost=client.list_tasks(state=TaskState.LOST, limit=most).tasks,
                 newest=client.list_notices(limit=most).notices,
+                targets=[it.name for it in settings.targets] if is_local(settings) else None,
             )
     except SettingsError:  # of the token's file, which the settings' finding reports
         yield findings.skip("the API token cannot be read", "see the finding `settings` above")

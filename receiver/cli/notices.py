@@ -10,6 +10,7 @@ from receiver.cli.streams import echo, note
 from receiver.cli.task_text import WAIT_REASONS, wait_text
 from receiver.client.client import Client
 from receiver.client.schemas import SAMPLE_EVENTS, NoticeView, TrialView
+from receiver.core.errors import ApiError
 from receiver.core.handles import shorten_ref
 from receiver.core.types import NoticeEvent, NoticeState
 
@@ -17,6 +18,8 @@ _WAITS_COLUMN = 5
 _ABOUT_LEAST = 13  # columns: a ref by its end, and a word of what is wrong
 _WITH_PICTURES = {NoticeEvent.COMPLETED.value, "digest"}
 _EXPLAINED_MOST = 10  # of the notices that were not put back
+_PAGE = 200  # as many as a page may have
+_UNKNOWN_TARGET = "unknown_target"  # the API's code
 
 
 @click.group()
@@ -89,17 +92,24 @@ def list_(
 @with_client
 def redrive(client: Client, *, ids: tuple[int, ...], target: str | None, to: str | None, as_json: bool) -> None:
     """Put dead notices back to due: those with the given IDs, or all. Exit status 1 if none of the IDs is dead."""
-    count = client.redrive_notices(target=target, ids=ids or None, to=to)
+    try:
+        count = client.redrive_notices(target=target, ids=ids or None, to=to)
+    except ApiError as error:
+        if error.code != _UNKNOWN_TARGET or target is None or to is not None:
+            raise
+        how = f"if it is gone, `receiver notices redrive --target {safe_line(target)} --to NAME` sends them elsewhere"
+        raise ApiError(error.status, error.code, error.problem, error.field, remedy=how) from None
     if as_json:
         echo_json({"redriven": count})
     if ids and not count:
         reasons = "; ".join(_why_not_redriven(client, each) for each in ids[:_EXPLAINED_MOST])
-        raise click.ClickException(f"only dead notices can be put back to due: {reasons}")
+        raise click.ClickException(f"nothing was put back to due: {reasons}")
     if not as_json:
         left = len(set(ids)) - count
-        more = f"; {left} not, because only dead notices can be" if left > 0 else ""
-        if not (ids or target or to) and client.list_notices(state="dead", limit=1).notices:
-            more = "; others are still dead: run this again (notices to targets that are gone need --to NAME)"
+        more = f"; {left} not, because only dead notices to targets that exist can be" if left > 0 else ""
+        if not (ids or target or to):
+            also, more = _redrive_rest(client)
+            count += also
         echo(f"{count} put back to due{more}")
 
 
@@ -161,13 +171,37 @@ def _wait_reason(notice: NoticeView) -> str:
     return f": until then {words}" if words else ""
 
 
+def _redrive_rest(client: Client) -> tuple[int, str]:
+    """What is still dead after all were put back: more than one request takes, or notices to targets that are gone.
+
+    Puts the former back too, target by target. Returns how many, and what to say about the rest.
+    """
+    page = client.list_notices(state=NoticeState.DEAD, limit=_PAGE)
+    count, gone = 0, []
+    for name in dict.fromkeys(it.target for it in page.notices):
+        try:
+            count += client.redrive_notices(target=name)
+        except ApiError as error:
+            if error.code != _UNKNOWN_TARGET:
+                raise
+            gone.append(name)
+    lost = sum(it.target in gone for it in page.notices)
+    if not lost:
+        return count, "; others are still dead: run this again" if page.next else ""
+    which = f"{'one target that is' if len(gone) == 1 else 'targets that are'} gone ({', '.join(map(safe_line, gone))})"
+    number = f"{lost}{' or more' if page.next else ''} {'is' if lost == 1 and not page.next else 'are'}"
+    return count, f"; {number} to {which}: `receiver notices redrive --to NAME` sends them to another"
+
+
 def _why_not_redriven(client: Client, notice_id: int) -> str:
     """Why a notice was not put back."""
     found = client.list_notices(limit=1, cursor=str(notice_id + 1)).notices  # the newest up to this id
     if not found or found[0].id != notice_id:
         return f"there is no notice {notice_id}"
     [notice] = found
-    return f"{notice_id} is {safe_line(notice.state)}, to {safe_line(notice.target)}"
+    if notice.state == NoticeState.DEAD:
+        return f"{notice_id} is to {safe_line(notice.target)}, a target that is gone: --to NAME sends it to another"
+    return f"{notice_id} is {safe_line(notice.state)}, to {safe_line(notice.target)}, and only dead ones can be"
 
 
 def _state_text(notice: NoticeView) -> str:

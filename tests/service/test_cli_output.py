@@ -127,13 +127,37 @@ def test_redriving_what_is_not_dead_says_why_and_ends_with_status_1(run: Run, an
     answers.then(200, NoticePage([notice(7, "sent")], "7"))
     result = run("notices", "redrive", "7", "9")
     assert result.exit_code == 1
-    assert result.stderr.endswith(": 7 is sent, to phone; there is no notice 9\n")
+    assert result.stderr.endswith(": 7 is sent, to phone, and only dead ones can be; there is no notice 9\n")
 
 
 def test_redriving_all_when_nothing_is_dead_is_no_failure(run: Run, answers: Answers) -> None:
     answers.then(200, {"redriven": 0})
     answers.then(200, {"notices": [], "next": None})
     assert run("notices", "redrive").exit_code == 0
+
+
+GONE = {"error": {"code": "unknown_target", "message": "unknown target"}}
+
+
+def test_redriving_all_names_the_targets_that_are_gone_and_sends_the_rest(run: Run, answers: Answers) -> None:
+    answers.then(200, {"redriven": 3})
+    dead = [replace(notice(at, "dead"), target=name) for at, name in ((9, "web"), (8, "phone"), (7, "own"), (6, "web"))]
+    answers.then(200, NoticePage(dead, None))
+    answers.then(422, GONE)
+    answers.then(200, {"redriven": 1})
+    answers.then(422, GONE)
+    assert run("notices", "redrive").stdout == (
+        "4 put back to due; 3 are to targets that are gone (web, own): `receiver notices redrive --to NAME` sends them "
+        "to another\n"
+    )
+
+
+def test_redriving_a_target_or_an_id_that_is_gone_says_how_it_goes_elsewhere(run: Run, answers: Answers) -> None:
+    answers.then(422, GONE)
+    assert "`receiver notices redrive --target web --to NAME`" in run("notices", "redrive", "--target", "web").stderr
+    answers.then(200, {"redriven": 0})
+    answers.then(200, NoticePage([notice(7, "dead")], None))
+    assert "7 is to phone, a target that is gone: --to NAME" in run("notices", "redrive", "7").stderr
 
 
 @pytest.mark.parametrize("option", ["--job-id", "--prompt"])

@@ -38,7 +38,8 @@ def a_task(state: str, ago: timedelta = timedelta(hours=1), **more: Any) -> Task
 
 def found(**seen: Any) -> list[Finding]:
     """What is found among these, where nothing else is there."""
-    return list(check_work(WorkSnapshot(**{**dict.fromkeys(WorkSnapshot.__struct_fields__, ()), **seen}), NOW))
+    nothing = {**dict.fromkeys(WorkSnapshot.__struct_fields__, ()), "targets": None}
+    return list(check_work(WorkSnapshot(**{**nothing, **seen}), NOW))
 
 
 def only(**seen: Any) -> str:
@@ -53,6 +54,17 @@ def test_pings_that_were_given_up_are_counted_by_target_with_the_command_that_se
         "3 pings given up: 2 to slack, 1 to phone: see why with `receiver notices list --state dead`, then send them "
         "with `receiver notices redrive`"
     )
+
+
+def test_pings_to_targets_that_are_gone_are_sent_to_another() -> None:
+    dead = [notice(name, "dead") for name in ("web", "phone", "web")]
+    assert only(dead=dead, targets=["phone"]).endswith(
+        "`receiver notices redrive`, and those to targets that are gone (web) with `--to NAME`"
+    )
+    assert only(dead=dead[::2], targets=["phone"]).endswith(
+        "2 to web: `receiver notices redrive --to NAME` sends them: their target is gone"
+    )
+    assert "--to" not in only(dead=dead, targets=["phone", "web"])
 
 
 def test_tasks_that_are_held_for_a_person_are_counted_with_the_way_to_them() -> None:

@@ -37,6 +37,7 @@ class WorkSnapshot(Struct, frozen=True):
     waiting: Sequence[TaskView]
     lost: Sequence[TaskView]
     newest: Sequence[NoticeView] = ()  # whatever their state
+    targets: Collection[str] | None = None  # the names in the service's settings, if they are ours to read
 
 
 def check_work(seen: WorkSnapshot, now: datetime) -> Iterator[Finding]:
@@ -47,7 +48,7 @@ def check_work(seen: WorkSnapshot, now: datetime) -> Iterator[Finding]:
     told = {it.ref for it in (*held, *unsure, *doubted)}
     others = {it.ref for it in (*seen.queued, *seen.waiting, *seen.lost)} - told
     found = [
-        *_check_dead(seen.dead),
+        *_check_dead(seen.dead, seen.targets),
         *_check_resting(seen.due),
         *_check_stopped(seen.queued),
         *_check_held(held),
@@ -58,10 +59,17 @@ def check_work(seen: WorkSnapshot, now: datetime) -> Iterator[Finding]:
     yield from found or [ok("no ping was given up, and no task needs a person")]
 
 
-def _check_dead(dead: Sequence[NoticeView]) -> Iterator[Finding]:
+def _check_dead(dead: Sequence[NoticeView], targets: Collection[str] | None) -> Iterator[Finding]:
     if dead:
         text = f"{_count_text(len(dead), 'ping')} given up: {_by_target(dead)}"
-        remedy = "see why with `receiver notices list --state dead`, then send them with `receiver notices redrive`"
+        gone = [] if targets is None else list(dict.fromkeys(it.target for it in dead if it.target not in targets))
+        them = f"those to targets that are gone ({', '.join(gone)})" if gone else ""
+        if gone and all(it.target in gone for it in dead):
+            them = "them: their target is gone" if len(gone) == 1 else "them: their targets are gone"
+            remedy = f"`receiver notices redrive --to NAME` sends {them}"
+        else:
+            remedy = "see why with `receiver notices list --state dead`, then send them with `receiver notices redrive`"
+            remedy += f", and {them} with `--to NAME`" if gone else ""
         yield warning(text, remedy)
 
 
