@@ -101,8 +101,9 @@ SETTINGS = (
         "NOTIFY_URLS",
         URLS,
         "",
-        "Whitespace-separated Apprise URLs; each gets every message. Such a target's name is its scheme and six hex "
-        "digits of its URL's SHA-256, as in `slack-3fa92c`.",
+        "Apprise URLs, or webhooks as Slack, Discord and others hand them out, with blanks or commas between; each "
+        "gets every message. Such a target's name is its service and six hex digits of its URL's SHA-256, as in "
+        "`slack-3fa92c`.",
         secret=True,
         absent=(),
     ),

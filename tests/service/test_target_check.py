@@ -10,7 +10,8 @@ import pytest
 from apprise.plugins import simplepush
 from apprise.plugins.mqtt import NotifyMQTT
 
-from kit.live_service import until
+from kit.live_service import serving, until
+from receiver.apprise_schemes import SCHEMES
 from receiver.core.types import Target
 from receiver.notify.senders.sender import check_target
 from receiver.notify.senders.target_check import process as target_check
@@ -71,6 +72,13 @@ def test_a_url_that_apprise_refuses_is_told_with_apprises_reason(url: str, probl
     assert then.startswith(remedy)
 
 
+@pytest.mark.parametrize("scheme", sorted(SCHEMES))
+def test_no_service_is_one_whose_url_cannot_be_judged(scheme: str) -> None:
+    """Whatever its module holds beside the plugin."""
+    found = check_target(Target(name="team", url=f"{scheme}://u:{SENTINEL}@127.0.0.1/a/b"))
+    assert found is None or (found.remedy and SENTINEL not in str(found))
+
+
 def test_a_service_whose_package_is_missing_is_told_with_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(NotifyMQTT, "enabled", False)
     monkeypatch.setattr(NotifyMQTT, "requirements", {"packages_required": ["paho-mqtt >= 2.1.0", "other"]})
@@ -95,6 +103,19 @@ async def warned(
     targets = [Target(name=name, url=url) for name, url in zip("abcdef", urls, strict=False)]
     await warn_of_unusable(targets, child=child)
     return [record.getMessage() for record in caplog.records]
+
+
+async def test_a_service_warns_of_it_once_it_listens(tmp_path: Path) -> None:
+    urls = f"json://127.0.0.1:9/ discord://{SENTINEL}"
+    async with serving(tmp_path, "http://127.0.0.1:9/generation", NOTIFY_URLS=urls):
+
+        async def warned_of() -> list[str]:
+            lines = (tmp_path / "service.log").read_text().splitlines()
+            return [line for line in lines if "target.unusable" in line]
+
+        [line] = await until(warned_of)
+    assert "Apprise cannot use this discord:// URL: An invalid Discord Webhook Token" in line
+    assert SENTINEL not in (tmp_path / "service.log").read_text()
 
 
 async def test_each_target_that_cannot_work_is_one_warning(caplog: pytest.LogCaptureFixture) -> None:

@@ -30,5 +30,5 @@ def load_service(url: str, asset: "AppriseAsset") -> Any | None:
 
 
 def _schemes_of(thing: Any) -> frozenset[str]:
-    is_plugin = isinstance(thing, type) and hasattr(thing, "app_id")
+    is_plugin = isinstance(thing, type) and hasattr(thing, "schemas")
     return frozenset(thing.schemas(thing)) if is_plugin else frozenset()
