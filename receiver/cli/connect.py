@@ -84,7 +84,7 @@ def _missing_token(settings: Settings) -> str:
     where = "as root" if os.path.lexists(config.UNIT_DATABASE.parent) else "in the service's folder"
     return (
         f"no API token found (looked for {(settings.state_dir / TOKENS_FILE).absolute()}): set RECEIVER_API_TOKEN, or "
-        f"run this {where}, or with the service's --config"
+        f"run this {where}, or with the service's --config (or RECEIVER_CONFIG)"
     )
 
 

@@ -11,7 +11,7 @@ from urllib.parse import unquote as decode_percent
 from receiver.apprise_schemes import FILE_SCHEMES, NATIVE, SCHEMES
 from receiver.config.bad_value import BadValue
 from receiver.config.native_hosts import NATIVE_HOSTS
-from receiver.config.spellings import split_urls
+from receiver.config.spellings import split_urls, to_ascii_host
 from receiver.config.value_kinds import ValueKind
 from receiver.core.types import MessageStyle, Target
 
@@ -48,7 +48,22 @@ def parse_url(text: str) -> str:
         raise _not_a_url()
     url = _DISCORD.sub("https://discord.com/api/webhooks/", urls[0])  # as the web, beta and app clients hand it out
     check_url(url)
-    return url
+    return url if url.isascii() else _with_ascii_host(url)
+
+
+def _with_ascii_host(url: str) -> str:
+    """The URL with a host such as `bücher.example` as DNS has it; Apprise does not know such names."""
+    scheme, _, rest = url.partition("://")
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    user, at, place = authority.rpartition("@")
+    host = place.partition(":")[0]
+    if "." not in host:  # for some services a token or a room is there
+        return url
+    try:
+        ascii_host = to_ascii_host(f"http://{host}").removeprefix("http://")
+    except ValueError:
+        return url
+    return f"{scheme}://{user}{at}{ascii_host}{place[len(host) :]}{rest[len(authority) :]}"
 
 
 def check_url(url: str) -> None:

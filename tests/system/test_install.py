@@ -132,6 +132,15 @@ def test_a_settings_file_keeps_every_byte_but_the_url(root: Path) -> None:
     assert toml.read_bytes().decode() == f'# gr\u00f6\u00dfer\r\npublic_url = "{URL}"\r\nport = 8000\r\n'
 
 
+def test_a_byte_order_mark_does_not_keep_the_url_from_the_file(root: Path) -> None:
+    (root / "etc/receiver").mkdir(parents=True)
+    toml = root / "etc/receiver/receiver.toml"
+    toml.write_bytes(b'\xef\xbb\xbfpublic_url = "http://old.example"\r\n')
+    done = run("--root", str(root), "--public-url", URL)
+    assert done.returncode == 0, done.stderr
+    assert toml.read_bytes().decode() == f'public_url = "{URL}"\r\n'
+
+
 def test_a_url_that_cannot_be_put_into_the_file_is_left_to_a_person(root: Path) -> None:
     (root / "etc/receiver").mkdir(parents=True)
     toml = root / "etc/receiver/receiver.toml"

@@ -162,6 +162,21 @@ def test_a_comma_within_a_url_stays(url: str) -> None:
     assert [it.url for it in load_settings({"RECEIVER_NOTIFY_URLS": url}).targets] == [url]
 
 
+@pytest.mark.parametrize(
+    ("url", "taken"),
+    [
+        ("mailtos://u:p@bücher.example?to=ü@b.de", "mailtos://u:p@xn--bcher-kva.example?to=ü@b.de"),
+        ("json://bücher.example:81/ü", "json://xn--bcher-kva.example:81/ü"),
+        ("https://mattermost.bücher.example/hooks/a", "https://mattermost.xn--bcher-kva.example/hooks/a"),
+        ("json://host/ü", "json://host/ü"),
+        ("join://größe/a", "join://größe/a"),  # a token
+        ("json://-ü-.example", "json://-ü-.example"),
+    ],
+)
+def test_a_targets_host_is_taken_as_dns_has_it(url: str, taken: str) -> None:
+    assert [it.url for it in load_settings({"RECEIVER_NOTIFY_URLS": url}).targets] == [taken]
+
+
 @pytest.mark.parametrize("text", ["json://a,json://b", "json://a json://b"])
 def test_two_urls_of_one_target_are_refused(text: str) -> None:
     """Apprise would take both as one: if one fails, both get the message again."""

@@ -161,7 +161,7 @@ def _settings_steps(places: _InstallPaths, public_url: str | None, *, ask: bool)
         question = "The public URL, as the provider can reach it (https://…)"
         url = prompts.prompt_value(question, value_kinds.WEB, "the public URL")
     # as bytes, since the text would be decoded by this shell's locale
-    text = places.settings_file.read_bytes().decode() if there else example_toml()
+    text = places.settings_file.read_bytes().decode("utf-8-sig") if there else example_toml()
     if known.get("public_url") != url:
         wanted = {**known, "public_url": url}
         found = next((it for it in _with_public_url(text, url) if _parses_as(it, wanted)), None)
