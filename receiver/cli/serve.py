@@ -11,11 +11,10 @@ import contextlib
 import gc
 import logging
 import os
-import re
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -62,14 +61,30 @@ def serve(*, host: str | None, port: int | None, fd: int | None, role: str, file
     """Run the service until SIGTERM or Ctrl-C."""
     forbid_core_dumps()
     options = {"HOST": host, "PORT": None if port is None else str(port)}
-    given = {f"RECEIVER_{name}": value for name, value in options.items() if value}
+    given = {f"{config.ENV_PREFIX}{name}": value for name, value in options.items() if value}
+    labels = {name: f"--{name.removeprefix(config.ENV_PREFIX).lower()} ({name})" for name in given}
     try:
         settings = config.load_settings({**os.environ, **given}, file)
+        labels = {**{f"{config.ENV_PREFIX}{name}": _source_label(settings, name) for name in options}, **labels}
         _refuse_to_replace_unit(settings)
         _open_and_serve(settings, fd, role)
     except SettingsError as error:
-        remedy = error.remedy and _name_options(error.remedy, given)
-        raise SettingsError(_name_options(error.problem, given), remedy=remedy) from None
+        raise SettingsError(_name_sources(error.problem, labels), remedy=error.remedy) from None
+
+
+def _source_label(settings: Settings, name: str) -> str:
+    """What an error calls a setting, by where it was set."""
+    kind, _, place = settings.source_of(name).partition(" ")
+    if kind == "file":
+        return f"{name.lower()} in {place}"
+    return f"{place} in the environment" if kind == "environment" else f"{config.ENV_PREFIX}{name}"
+
+
+def _name_sources(problem: str, labels: Mapping[str, str]) -> str:
+    """An error with the settings before its colon named as they were given, such as `--port`; the rest is as it was."""
+    names, colon, rest = problem.partition(": ")
+    words = [labels.get(name.removesuffix(" in the environment"), name) for name in names.split(", ")]
+    return f"{', '.join(words)}{colon}{rest}"
 
 
 def _refuse_to_replace_unit(settings: Settings) -> None:
@@ -108,14 +123,6 @@ def _serve_to_the_end(settings: Settings, listener: socket.socket, news: Iterabl
     except Exception as error:
         log.critical("the service ends because a loop died: %r", error, exc_info=error, extra={"action": "serve.died"})
         raise click.exceptions.Exit(FAILED) from None
-
-
-def _name_options(text: str, given: Iterable[str]) -> str:
-    """An error's text, with the option (`--port`) before each setting that was given by one."""
-    for name in given:
-        option = f"--{name.removeprefix('RECEIVER_').lower()}"
-        text = re.sub(rf"\b{name}\b( in the environment)?", f"{option} ({name})", text)
-    return text
 
 
 async def run_service(

@@ -160,6 +160,8 @@ def _unknown_setting(key: str, place: str, names: list[str]) -> SettingsError:
 
     problem = f"unknown setting {_quote_key(key)} {place}"
     folded = {name.lower(): name for name in names}
+    if (bare := key[:80].lower().removeprefix(ENV_PREFIX.lower())) in folded:
+        return SettingsError(f"{problem} (did you mean {folded[bare]}? {ENV_PREFIX} is for the environment)")
     if near := difflib.get_close_matches(key[:80].lower(), folded, 1, 0.5):
         return SettingsError(f"{problem} (did you mean {folded[near[0]]}?)")
     return SettingsError(problem, remedy="`receiver config` lists all settings")

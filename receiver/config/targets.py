@@ -134,8 +134,17 @@ def _parse_events(
     given = table.get(key)
     words = [*map(str.lower, split_commas(given) if isinstance(given, str) else _parse_list(table, key, place))]
     if key in table and not (words and set(words) <= set(NoticeEvent)):
-        raise SettingsError(f"{place}: {key}: expected a list of some of {', '.join(NoticeEvent)}")
+        problem = f"{place}: {key}: expected a list of some of {', '.join(NoticeEvent)}"
+        raise SettingsError(problem + _suggest_event([word for word in words if word not in set(NoticeEvent)]))
     return frozenset(map(NoticeEvent, words if key in table else absent))
+
+
+def _suggest_event(wrong: Sequence[str]) -> str:
+    import difflib  # only for a start that fails
+
+    near = (difflib.get_close_matches(word[:64], list(NoticeEvent), 1, 0.7) for word in wrong)
+    found = next((it[0] for it in near if it), None)
+    return f" (did you mean {found}?)" if found else ""
 
 
 def _parse_list(table: Mapping[str, Any], key: str, place: str) -> tuple[str, ...]:

@@ -108,6 +108,24 @@ def test_a_port_in_use(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [], "a start that is refused makes neither a database nor keys"
 
 
+def test_a_port_in_use_is_named_as_it_was_given(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        (tmp_path / "receiver.toml").write_text(f"port = {port}")
+        _, line = serve(tmp_path, "--role", "all")
+        assert line.startswith(f"port in receiver.toml: {port} is already in use")
+        _, line = serve(tmp_path, "--role", "all", PORT=port)
+        assert line.startswith(f"RECEIVER_PORT in the environment: {port} is already in use")
+
+
+def test_an_option_changes_no_word_of_another_error(tmp_path: Path) -> None:
+    (tmp_path / "receiver.toml").write_text("RECEIVER_PORT = 1")
+    _, line = serve(tmp_path, "--port", "0")
+    assert line.startswith("unknown setting 'RECEIVER_PORT' in receiver.toml (did you mean port?")
+    _, line = serve(tmp_path, "--host", "no host at all", CONFIG="other.toml")
+    assert "other.toml" in line
+
+
 def test_a_database_in_a_directory_that_is_not_there(tmp_path: Path) -> None:
     """A mistyped path is no place to begin anew."""
     status, line = serve(tmp_path, DATABASE_URL=f"sqlite:///{tmp_path}/nope/receiver.db")

@@ -135,6 +135,8 @@ def test_an_empty_secret_file_or_credential_is_refused(place: Path) -> None:
         ({"RECEIVER_PORT_FILE": "x"}, "", "unknown setting 'RECEIVER_PORT_FILE' in the environment"),
         ({}, f'sweepfirst = "{SENTINEL}"', "unknown setting 'sweepfirst' in given.toml (did you mean sweep_first?)"),
         ({}, "PORT = 1", "did you mean port?"),
+        ({}, "RECEIVER_PORT = 1", "did you mean port? RECEIVER_ is for the environment)"),
+        ({}, "receiver_port = 1", "did you mean port? RECEIVER_ is for the environment)"),
         ({}, "[target.slack]", "did you mean targets?"),
         ({}, '"a\\nb" = 1', "unknown setting 'a\\nb' in given.toml; `receiver config` lists all settings"),
     ],

@@ -106,6 +106,7 @@ def test_a_template_that_the_service_keeps_is_none_of_our_files() -> None:
         ('[targets.a]\nurl = "json://h"\nport = 1\n', "unknown key 'port'; a target has the keys url"),
         ('[targets.a]\nurl = "json://h"\non = ["done"]\n', "on: expected a list of some of completed"),
         ('[targets.a]\nurl = "json://h"\non = "done"\n', "on: expected a list"),
+        ('[targets.a]\nurl = "json://h"\non = ["lost", "complete"]\n', "attention (did you mean completed?)"),
         ('[targets.a]\nurl = "json://h"\nlabels = [1]\n', "labels: expected a list"),
     ],
 )
