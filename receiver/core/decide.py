@@ -4,22 +4,27 @@ Start reading at `decide`. The other functions are its steps, and the changes th
 outcome. Nothing here reads a clock or a database: the same arguments give the same answer.
 """
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 from msgspec.structs import replace
 
+from receiver.core.after_end import (
+    STATE_AT_END,
+    ask_again,
+    contradicts_refusal,
+    picture_digest,
+    reopen_task,
+    verdict_after_end,
+)
 from receiver.core.hints import add_hint, describe_hint, drop_candidate, note_status
 from receiver.core.schedule import unsure_place
 from receiver.core.types import (
     ArchiveState,
     ConfirmMode,
     Decision,
-    Ending,
     HoldReason,
-    Image,
     Notice,
     NoticeEvent,
     Outcome,
@@ -37,11 +42,6 @@ from receiver.core.types import (
 
 CREATED_TOLERANCE_MS = 600_000  # how far a reply's `created_at` may be from the submission
 FOREVER = 1 << 62  # a place held until the task settles
-_STATE_AT_END = {
-    Ending.COMPLETED: TaskState.COMPLETED,
-    Ending.FAILED: TaskState.FAILED,
-    Ending.CANCELLED: TaskState.CANCELLED,
-}
 _NOTHING_LEFT: dict[str, Any] = {  # the fields that say what is still to be done about a task
     **dict.fromkeys(("held_by", "due_at", "lease_until", "place_until", "poll_at", "hint", "hint_step", "hint_until")),
     "refused_at": None,
@@ -71,17 +71,17 @@ def decide(
 
     `digest` is that of the callback's body: a hint remembers it.
 
-    1. A final task does not change any more: the outcome is a duplicate, late, or a conflict. The one exception: its
-       submission was refused, and yet something says that it was carried out. Then it is open again.
+    1. A final task does not change any more: the outcome is a duplicate, late, or a conflict. The exceptions: its
+       submission was refused, and yet something says that it was carried out: then it is open again. Or its end could
+       not be confirmed: then what is believed corrects it, and what is not is a reason to ask the provider again.
     2. No outcome, or one that is not believed, is a hint: it is kept, and the task is polled. A doubted end is never
        believed unless a person does, and never counts as "still running": `Task.doubted_at` records the first.
     3. A believed end settles the task and creates its notices.
     4. A believed "still running" updates the progress, and may give us the provider's id.
     """
-    if task.state.is_final:
-        if not contradicts_refusal(task, outcome):
-            return Decision(_verdict_after_end(task, outcome))
-        task = _reopen_task(task)
+    if task.state.is_final and not contradicts_refusal(task, outcome):
+        return _decide_after_end(task, outcome, source, policy, now)
+    task = reopen_task(task) if task.state.is_final else task
     called = _record_call(task, policy, now) if source is OutcomeSource.CALLBACK else task
     if source is OutcomeSource.POLL and outcome is not None and not matches_task(task, outcome):
         return Decision(Verdict.HINT)  # the reply is about another task
@@ -99,6 +99,22 @@ def decide(
     return Decision(Verdict.ACCEPTED if news else Verdict.DUPLICATE, moved if moved != task else None)
 
 
+def _decide_after_end(task: Task, outcome: Outcome | None, source: OutcomeSource, policy: Policy, now: int) -> Decision:
+    verdict = verdict_after_end(task, outcome)
+    if task.confirmed or outcome is None or not outcome.says_end:
+        return Decision(verdict)
+    if source is OutcomeSource.POLL and not matches_task(task, outcome):
+        return Decision(verdict)
+    if not is_believed(task, outcome, source, policy):
+        asks = verdict is Verdict.CONFLICT and source is OutcomeSource.CALLBACK
+        return Decision(verdict, ask_again(task, outcome, policy, now) if asks else None)
+    if verdict is Verdict.DUPLICATE:
+        known = task.task_id or outcome.task_id
+        return Decision(verdict, replace(task, **_NOTHING_LEFT, **_NOTHING_HEARD, confirmed=True, task_id=known))
+    corrected = settle_task(replace(task, archive_tries=0), outcome, source, policy, now)
+    return replace(corrected, corrects=True)
+
+
 def is_believed(task: Task, outcome: Outcome, source: OutcomeSource, policy: Policy) -> bool:
     """Whether the outcome may change the task now. A doubted end may only if a person believes it.
 
@@ -114,15 +130,6 @@ def is_believed(task: Task, outcome: Outcome, source: OutcomeSource, policy: Pol
     if policy.confirm is ConfirmMode.ALWAYS or outcome.shape is not OutcomeShape.TASK:
         return False
     return outcome.task_id is not None and outcome.task_id == task.task_id
-
-
-def contradicts_refusal(task: Task, outcome: Outcome | None) -> bool:
-    """Whether the outcome says of a refused submission that it was carried out: somebody took it after all.
-
-    A gateway can refuse in the provider's name what the provider has taken.
-    """
-    refused = task.state is TaskState.FAILED and task.settled_by is OutcomeSource.ANSWER and task.task_id is None
-    return refused and outcome is not None and outcome.ending is Ending.COMPLETED
 
 
 def matches_task(task: Task, outcome: Outcome) -> bool:
@@ -149,7 +156,7 @@ def settle_task(
 ) -> Decision:
     """The settled task, with the notices that report it; `unconfirmed` says why no poll confirmed it."""
     confirmed = unconfirmed is None
-    state = _STATE_AT_END[outcome.ending]
+    state = STATE_AT_END[outcome.ending]
     error = outcome.error
     if state is not TaskState.COMPLETED and error is None:
         error = TaskError(None, f"the provider reports {outcome.status} without a reason")
@@ -261,12 +268,6 @@ def owed_notices(task: Task, report: Report, policy: Policy, now: int) -> tuple[
     )
 
 
-def picture_digest(images: Iterable[Image]) -> str | None:
-    """Equal for equal pictures: a digest of their URLs in any order, without the query, which holds a signature."""
-    urls = sorted(image.url.partition("?")[0] for image in images)
-    return hashlib.blake2b("\n".join(urls).encode("utf-8", "replace"), digest_size=16).hexdigest() if urls else None
-
-
 def pause_task(task: Task, due_at: int) -> Task:
     """The task back in the queue while the provider refuses our key or our balance."""
     return replace(requeue_task(task, due_at), held_by=HoldReason.PAUSE)
@@ -286,22 +287,6 @@ def requeue_task(task: Task, due_at: int) -> Task:
         due_at=due_at,
         tries=task.tries + 1,
     )
-
-
-def _verdict_after_end(task: Task, outcome: Outcome | None) -> Verdict:
-    if outcome is None:
-        return Verdict.UNPARSED
-    if not outcome.is_terminal:
-        return Verdict.LATE
-    same = _STATE_AT_END[outcome.ending] is task.state
-    if same and task.state is TaskState.COMPLETED:
-        same = picture_digest(outcome.images) == task.pictures
-    return Verdict.DUPLICATE if same else Verdict.CONFLICT
-
-
-def _reopen_task(task: Task) -> Task:
-    """A refused task that is waited for again. It keeps its error until something else is known."""
-    return replace(task, state=TaskState.WAITING, unsure=True, settled_at=None, settled_by=None)
 
 
 def _record_call(task: Task, policy: Policy, now: int) -> Task:

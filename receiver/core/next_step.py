@@ -19,7 +19,7 @@ from receiver.core.hints import (
     polls_candidates,
     why_unconfirmed,
 )
-from receiver.core.schedule import UNSURE_MOST, hint_gap, poll_gap
+from receiver.core.schedule import HINT_LADDER, UNSURE_MOST, hint_gap, poll_gap
 from receiver.core.types import (
     ConfirmMode,
     Decision,
@@ -110,6 +110,18 @@ def decide_next_step(
     else:
         task = _schedule_next_poll(task, policy, now, first_ms, jitter, pollable=pollable)
     return NextStep(Decision(Verdict.HINT, task), ask)
+
+
+def plan_recheck(task: Task, news: PollNews, policy: Policy, now: int, *, jitter: float) -> Task:
+    """When a task whose end was not confirmed, and was contradicted since, is asked about again: in growing gaps until
+    the provider has answered about each id, or past the deadline."""
+    answered = news.result in _ANSWERS and not news.is_running
+    left = polls_candidates(task) or not answered
+    if not left or not policy.can_poll or next_id(task) is None or now >= task_deadline(task, policy):
+        return replace(task, poll_at=None, lease_until=None)
+    gap = poll_gap(task.poll_step, first=HINT_LADDER[-1], most=policy.sweep_max_ms, jitter=jitter)
+    soon = news.dropped and len(task.denied) < DENIED_MOST
+    return replace(task, poll_at=now if soon else now + gap, poll_step=task.poll_step + 1, lease_until=None)
 
 
 def _has_no_end(task: Task, news: PollNews, policy: Policy, now: int) -> bool:

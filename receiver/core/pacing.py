@@ -13,7 +13,7 @@ from enum import Enum, StrEnum
 from msgspec import Struct
 
 from receiver.core.schedule import PROBES
-from receiver.core.types import MessageRate, Notice, NoticeState, QuietHours, Target
+from receiver.core.types import AttemptResult, MessageRate, Notice, NoticeState, QuietHours, Target
 
 HOUR = 3_600_000
 DIGEST_MOST = 200  # notices in one message
@@ -81,26 +81,28 @@ def latest_times(target: Target, now: int, schedule: Sequence[int], picture_wait
     )
 
 
-def plan_send(standing: TargetQueue, target: Target, now: int, free_at: int) -> SendPlan:
+def plan_send(standing: TargetQueue, target: Target, now: int, free_at: int, *, new_first: bool = False) -> SendPlan:
     """What the target's next send is at `now`. Its rate limit allows nothing before `free_at`.
 
     1. One send at a time: the target waits while one is under way, and while it rests.
     2. A failed send goes before anything new, so that a target that is down is probed with what it refused.
     3. Notices that were held, and whose hold is over, go together as a digest.
     4. A due notice goes alone, unless a digest window is open: then it is held until the window ends.
+
+    With `new_first`, failed sends come last for once: the target may refuse them only, and take what is new.
     """
     if standing.lease_last is not None and standing.lease_last > now:
         return SendPlan(SendStep.WAIT, standing.lease_last)
     blocked = max(free_at, _plausible_time(standing.rest_until, now, RETRY_AFTER_MOST) or now)
     window = _plausible_time(standing.window_at, now, target.digest_ms) if target.digest_ms else None
-    open_ = (
-        (SendStep.RETRY, standing.lease_last),  # a lease that ended: its process died
-        (SendStep.RETRY, standing.send_first),
+    died = (SendStep.RETRY, standing.lease_last)  # a lease that ended: its process died
+    failed = (SendStep.RETRY, standing.send_first)
+    new = (
         (SendStep.DIGEST, standing.held_first),
         (SendStep.FIRST if window is None else SendStep.HOLD, standing.due_first),
     )
     soonest: int | None = None
-    for step, first in open_:
+    for step, first in (died, *new, failed) if new_first else (died, failed, *new):
         if first is None:
             continue
         if first <= now and blocked <= now:
@@ -123,6 +125,25 @@ def rest_until(failures: int, next_try: int | None, now: int, first_gap: int) ->
     if failures < FAILURES_MOST:
         return None
     return min(now + first_gap if next_try is None else next_try, now + REST_MOST)
+
+
+class FailureEffect(Struct, frozen=True, gc=False):
+    """What a failure of a send means for its target."""
+
+    counts: bool  # towards the rest of the target
+    new_first: bool  # the next send is a new one, if there is one
+
+
+def failure_effect(sent: AttemptResult, tries: int) -> FailureEffect:
+    """What it means that a send failed which had failed `tries` times before.
+
+    A target may refuse one message and take all others. So what is refused for the second time lets something new go
+    next, which shows whether the target works; and if the answer may be about the message, the target does not rest.
+    """
+    again = tries > 0
+    return FailureEffect(
+        counts=not (again and sent.of_message), new_first=again and (sent.of_message or sent.looks_final)
+    )
 
 
 class WaitReason(StrEnum):

@@ -21,6 +21,10 @@ def repeat_request(task: Task, asked: AgainRequest, targets: Collection[str]) ->
         problem = "the task is unsure: the provider may have taken it, and then another one is paid for too"
         remedy = f"run `receiver tasks show {task.ref}`, and see what can be done"
         raise RequestRefused(409, "unsure", problem, remedy=remedy)
+    if task.state is TaskState.FAILED and not task.confirmed:
+        problem = "no poll has confirmed that the task failed, and if it did not, another one is paid for too"
+        remedy = f"check the provider's task list, and tell its id with `receiver tasks tell-id {task.ref} ID`"
+        raise RequestRefused(409, "unconfirmed", problem, remedy=remedy)
     params = {**msgspec.json.decode(task.params), **asked.params}
     as_before = asked.prompt is None and not asked.params
     if asked.prompt is not None:

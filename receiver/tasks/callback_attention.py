@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from receiver.core.decide import contradicts_refusal
-from receiver.core.types import Outcome, Policy, Task, TaskState, Verdict
+from receiver.core.after_end import contradicts_refusal
+from receiver.core.types import Outcome, OutcomeSource, Policy, Task, TaskState, Verdict
 from receiver.notify.attention import raise_attention, raise_task_attention
 from receiver.store import Tx
 
@@ -33,17 +33,17 @@ _CALLED_MANY = (
     "--state waiting --limit 200` shows them with a question mark; `receiver tasks resubmit REF` submits one."
 )
 _CONTRADICTED = (
-    "{0} was reported as {1}, although no poll could confirm it. Now a callback says {2}, but it changes nothing by "
-    "itself. Check the provider's task list; `receiver tasks show {0}` names the callback."
+    "{0} was reported as {1}, although no poll could confirm it. Now a callback says {2}. That changes nothing "
+    "yet: if the provider can be asked, it is, and you are told if it says so too. Otherwise check its task list: "
+    "`receiver tasks show {0}` names the callback, and `receiver callbacks replay --accept ID` believes it."
 )
 _WITHDRAWN = (
-    "{0} was cancelled here, but a callback says how it ended: the provider took it after all and may charge for it. "
-    "`receiver tasks show {0}` names the callback, which has the links to the pictures."
+    "{0} was withdrawn here, but now its callback URL was called: the provider may have taken it after all, and charge "
+    "for it. `receiver tasks show {0}` names the callback, which may have the links to the pictures."
 )
 _TAKEN_AFTER_ALL = (
-    "{0} failed because its submission was refused, but now a callback says that it is completed: the provider may "
-    "have taken it after all, and charge for it. Do not submit it again: it is open again, and you are told how it "
-    "ends."
+    "{0} failed because its submission was refused, but now its callback URL was called: the provider may have taken "
+    "it after all, and charge for it. Do not submit it again: it is open again, and you are told how it ends."
 )
 _CROWDED = (
     "{0} has so many different callbacks which may say how it ended that further ones are answered 503. Probably "
@@ -66,7 +66,8 @@ async def raise_callback_attention(
 ) -> None:
     """Raise attention for the callbacks of a transaction that call for a person; `crowded` are the tasks that have no
     room for another end."""
-    unparsed = [it for it in handled if it.verdict is Verdict.UNPARSED and not it.after.state.is_final]
+    open_ = [it for it in handled if not (it.after.state.is_final and it.after.confirmed)]
+    unparsed = [it for it in open_ if it.verdict is Verdict.UNPARSED]
     texts = {it.after.ref: (it.after, _unparsed_text(it.after, policy)) for it in unparsed}
     await raise_task_attention(tx, "unparsed", texts, _UNPARSED_MANY, policy, now)
     # It is told again if it happens again after a person had the task submitted, which forgets `called_at`.
@@ -74,21 +75,17 @@ async def raise_callback_attention(
     texts = {about: (task, _called_text(task)) for about, task in called.items()}
     await raise_task_attention(tx, "called", texts, _CALLED_MANY, policy, now)
     for it in handled:
-        if it.verdict is Verdict.CONFLICT:
-            await _raise_conflict(tx, it.after, it.outcome, policy, now)
+        if it.after.state is TaskState.CANCELLED and it.after.settled_by is OutcomeSource.PERSON:
+            text = _WITHDRAWN.format(it.after.ref)
+            await raise_attention(tx, f"withdrawn:{it.after.ref}", text, policy, now, it.after)
+        elif it.verdict is Verdict.CONFLICT and not it.after.confirmed and it.outcome is not None:
+            text = _CONTRADICTED.format(it.after.ref, it.after.state, it.outcome.ending)
+            await raise_attention(tx, f"conflict:{it.after.ref}", text, policy, now, it.after)
         elif contradicts_refusal(it.before, it.outcome):
             text = _TAKEN_AFTER_ALL.format(it.after.ref)
             await raise_attention(tx, f"taken:{it.after.ref}", text, policy, now, it.after)
     for task in {it.ref: it for it in crowded}.values():
         await raise_attention(tx, f"crowded:{task.ref}", _CROWDED.format(task.ref), policy, now, task)
-
-
-async def _raise_conflict(tx: Tx, task: Task, outcome: Outcome | None, policy: Policy, now: int) -> None:
-    if task.state is TaskState.CANCELLED:
-        await raise_attention(tx, f"withdrawn:{task.ref}", _WITHDRAWN.format(task.ref), policy, now, task)
-    elif not task.confirmed and outcome is not None:
-        text = _CONTRADICTED.format(task.ref, task.state, outcome.ending)
-        await raise_attention(tx, f"conflict:{task.ref}", text, policy, now, task)
 
 
 def _ends_queueing(it: HandledCallback) -> bool:

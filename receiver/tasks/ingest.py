@@ -33,6 +33,7 @@ KEPT_MOST = 50  # stored callbacks per task
 KEPT_BYTES_MOST = 2 * 1024 * 1024
 ENDS_MOST = 20  # more of those that say how the task ended, each body once; and one for each id that is denied
 ENDS_BYTES_MOST = 1024 * 1024
+NAMING_MOST = 64 * 1024  # bytes of a body that is kept in any case, because the id that it names is polled
 CROWDED_RETRY_S = 60
 STALE_TRIES = 3
 
@@ -68,18 +69,21 @@ class CallbackWeight(IntEnum):
     """What is lost if a callback is only counted."""
 
     REPEATABLE = 0  # progress, or what was said before
-    MAY_END = 1  # it could not be read, or it names an id that we do not know yet
+    MAY_END = 1  # it could not be read
     SAYS_END = 2  # it says how the task ended
-    SETTLES = 3  # the task was settled by it
+    NAMES_ID = 3  # it names an id that is polled from now on
+    SETTLES = 4  # the task was settled by it
 
 
 def weigh_callback(outcome: Outcome | None, verdict: Verdict, *, settles: bool, new_id: bool) -> CallbackWeight:
     """How much depends on a callback with this verdict."""
     if settles:
         return CallbackWeight.SETTLES
+    if new_id:
+        return CallbackWeight.NAMES_ID
     if verdict is not Verdict.DUPLICATE and outcome is not None and outcome.says_end:
         return CallbackWeight.SAYS_END
-    return CallbackWeight.MAY_END if outcome is None or new_id else CallbackWeight.REPEATABLE
+    return CallbackWeight.MAY_END if outcome is None else CallbackWeight.REPEATABLE
 
 
 class CallbackQuota:
@@ -101,9 +105,10 @@ class CallbackQuota:
         new = (task.ref, callback.digest) not in self._known
         size = len(callback.body) if new else 0
         within = task.kept < KEPT_MOST and task.kept_bytes + size <= KEPT_BYTES_MOST
+        polled = weight is CallbackWeight.NAMES_ID and size <= NAMING_MOST  # bounded by the ids that are polled
         if within or weight is CallbackWeight.SETTLES:
             task = replace(task, kept=task.kept + 1, kept_bytes=task.kept_bytes + size)
-        elif new and self._has_room(task, size, weight):
+        elif new and (polled or self._has_room(task, size, weight)):
             task = replace(task, kept_ends=task.kept_ends + 1, kept_ends_bytes=task.kept_ends_bytes + size)
         elif new and weight >= CallbackWeight.MAY_END and not task.state.is_final:
             return None
@@ -119,7 +124,7 @@ class CallbackQuota:
             return False
         most = ENDS_MOST + len(task.denied)
         bytes_most = ENDS_BYTES_MOST * most // ENDS_MOST
-        share = 1 if weight is CallbackWeight.SAYS_END else 2
+        share = 2 if weight is CallbackWeight.MAY_END else 1
         return task.kept_ends < most // share and task.kept_ends_bytes + size <= bytes_most // share
 
 

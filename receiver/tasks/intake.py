@@ -108,7 +108,7 @@ class TaskIntake:
         _check_task_id(task_id)
         async with self._store.write() as tx:
             task = await _get_task(tx, ref)
-            if task.settled_at is not None or task.state.is_final:
+            if task.state.is_final and task.confirmed:
                 raise RequestRefused(409, "settled", f"the task is already {task.state}")
             if task.task_id == task_id:
                 return task
@@ -151,7 +151,7 @@ class TaskIntake:
             )
         async with self._store.write() as tx:
             task = await _get_task(tx, ref)
-            if task.state.is_final:
+            if task.state.is_final and task.confirmed:
                 raise RequestRefused(409, "settled", f"the task is already {task.state}")
             if next_id(task) is None:
                 raise RequestRefused(
@@ -276,7 +276,8 @@ class TaskIntake:
         if owner != task.ref:
             raise RequestRefused(409, "task_id_taken", f"the task {owner} already has this id", "task_id")
         now = self._clock()
-        look_at = now if task.hint is not None or task.hint_step is not None else now + self._policy.sweep_first_ms
+        hinted = task.hint is not None or task.hint_step is not None or task.state.is_final
+        look_at = now if hinted else now + self._policy.sweep_first_ms
         return replace(
             allow_id(drop_candidate(task, task_id), task_id),
             state=TaskState.WAITING if task.state is TaskState.QUEUED else task.state,  # it was submitted elsewhere

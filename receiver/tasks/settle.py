@@ -24,7 +24,7 @@ from receiver.core.types import (
     TaskOrigin,
     TaskState,
 )
-from receiver.notify.attention import raise_attention, raise_task_attention
+from receiver.notify.attention import raise_task_attention
 from receiver.providers.registry import DEFAULT_PROVIDER
 from receiver.store import Tx
 from receiver.tokens import ref_time
@@ -44,6 +44,10 @@ _UNKNOWN_STATUS = (
     "until its deadline; after 15 minutes it no longer holds up other submissions. If the word means that the task has "
     "ended, please report it; `receiver tasks show {2}` shows what is known."
 )
+_UNKNOWN_MANY = (
+    "The provider gave {count} tasks a status that receiver does not know within an hour, and only the first {singly} "
+    "are reported one by one. They count as running. `receiver tasks list --state waiting --limit 200` lists them."
+)
 _LOOK = "`receiver tasks show {0}` shows what is known. Check the provider's task list."
 _ENDED_STATES = frozenset({TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELLED, TaskState.LOST})
 
@@ -62,6 +66,7 @@ class TaskBatch:
         self._now = now
         self._owners: dict[str, str] = {}
         self._images: list[tuple[str, Image]] = []
+        self._corrected: set[str] = set()  # tasks whose pictures are replaced
         self._notices: list[Notice] = []
         self._doubts: dict[str, HintNote] = {}
         self._unknown_status: dict[str, str] = {}
@@ -131,6 +136,8 @@ class TaskBatch:
             self.tasks[ref] = decision.task
             if decision.task.task_id is not None:
                 self._owners[decision.task.task_id] = ref
+        if decision.corrects:
+            self._corrected.add(ref)
         self._images.extend((ref, image) for image in decision.images)
         self._notices.extend(decision.notices)
 
@@ -154,6 +161,9 @@ class TaskBatch:
             await self._tx.tasks.insert([self.tasks[ref] for ref in sorted(self._new)])
         changed = [(old, self.tasks[ref]) for ref, old in self._before.items() if self.tasks[ref] is not old]
         await self._tx.tasks.update(changed)
+        for ref in self._corrected:
+            await self._tx.tasks.remove_images(ref)
+            await self._tx.copies.remove(ref)
         if self._images:
             await self._tx.tasks.add_images(self._images)
         await self._tx.notices.insert(self._notices)
@@ -164,11 +174,12 @@ class TaskBatch:
 
         Once per task, at once: nobody would be told otherwise. The callbacks of the transaction must be inserted.
         """
-        for ref, status in self._unknown_status.items():
-            task = self.tasks[ref]
-            if not task.state.is_final:
-                text = _UNKNOWN_STATUS.format(status, _name_of(task), ref)
-                await raise_attention(self._tx, "unknown-status", text, self._policy, self._now, task)
+        open_ = {ref: status for ref, status in self._unknown_status.items() if not self.tasks[ref].state.is_final}
+        texts = {
+            ref: (self.tasks[ref], _UNKNOWN_STATUS.format(status, _name_of(self.tasks[ref]), ref))
+            for ref, status in open_.items()
+        }
+        await raise_task_attention(self._tx, "unknown-status", texts, _UNKNOWN_MANY, self._policy, self._now)
         texts = {}
         for ref, note in self._doubts.items():
             task = self.tasks[ref]

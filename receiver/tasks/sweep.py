@@ -24,7 +24,7 @@ from receiver.core.hints import (
     polls_candidates,
     take_reply,
 )
-from receiver.core.next_step import NextStep, PollNews, decide_next_step
+from receiver.core.next_step import NextStep, PollNews, decide_next_step, plan_recheck
 from receiver.core.provider_pace import ProviderPace, Signal
 from receiver.core.schedule import RETRY_AFTER_MOST, ClockRewind, is_paused
 from receiver.core.types import (
@@ -198,7 +198,9 @@ class SweepLoop:
                 if job.task_id == before.task_id or in_turn:  # else it is known by another id meanwhile
                     news, changed = await self._apply_reply(batch, before.ref, job.task_id, asked_at, reply, kept)
             task = batch.tasks[before.ref]
-            if task.settled_at is None and not task.state.is_final:
+            if task.state.is_final and not task.confirmed:
+                batch.set_task(plan_recheck(task, news, self._policy, now, jitter=self._jitter()))
+            elif task.settled_at is None and not task.state.is_final:
                 next_step = await self._take_next_step(tx, batch, task, news, kept)
                 if next_step.ask is not None:
                     await self._ask_a_person(tx, task, next_step.ask)
@@ -226,7 +228,7 @@ class SweepLoop:
     ) -> tuple[PollNews, bool]:
         """Apply a reply to the poll by `task_id`; whether it changed what is known, besides the news."""
         task, outcome, now = batch.tasks[ref], reply.outcome, self._clock()
-        if task.state.is_final:
+        if task.state.is_final and task.confirmed:
             return PollNews(asked_at, reply.result, False), False
         fits = outcome is not None and matches_task(task, outcome)
         past = asked_at >= task_deadline(task, self._policy)

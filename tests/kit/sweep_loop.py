@@ -69,8 +69,11 @@ class Rig(Struct, frozen=True, eq=False):
 
     async def receive(self, task: Task, outcome: Outcome | None, policy: Policy = POLICY) -> Verdict:
         """A callback by the way of all callbacks, so that its body is kept. None: nobody can read it."""
-        ingest = CallbackIngest(self.store, parse, policy, self.clock, Metrics())
-        return await ingest.receive_callback(task.ref, b"?" if outcome is None else body(outcome), b"{}")
+        raw = b"?" if outcome is None else body(outcome)
+        return await self.an_ingest(policy).receive_callback(task.ref, raw, b"{}")
+
+    def an_ingest(self, policy: Policy = POLICY) -> CallbackIngest:
+        return CallbackIngest(self.store, parse, policy, self.clock, Metrics())
 
     async def hinted(self, outcome: Outcome, **more: Any) -> Task:
         """A waiting task with a hint."""

@@ -86,7 +86,7 @@ async def test_an_end_that_finds_no_room_is_not_answered_as_if_it_were_kept(
     for number in range(ENDS_MOST):
         await ingest.receive_callback(task.ref, sent(foreign(Ending.COMPLETED, job_id=str(number))), b"{}")
     before = await got(store, task.ref)
-    one_more = sent(says(Ending.COMPLETED, "job-9"))
+    one_more = sent(foreign(Ending.COMPLETED, job_id="one more"))
     with pytest.raises(StoreUnavailable, match="too many callbacks that say how it ended"):
         await ingest.receive_callback(task.ref, one_more, b"{}")
     assert await got(store, task.ref) == before

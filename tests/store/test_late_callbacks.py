@@ -11,6 +11,7 @@ from kit.fakes import (
     FakeProvider,
     a_task,
     claimed,
+    foreign,
     got,
     notices,
     parse,
@@ -78,7 +79,9 @@ async def test_pictures_after_a_failure_that_nobody_could_confirm_call_for_a_per
     """They were paid for, and the task will not change by itself any more."""
     task = a_task(TaskState.FAILED, settled_by=OutcomeSource.CALLBACK, settled_at=NOW, confirmed=False)
     await put(store, task)
-    assert await an_ingest(store).receive_callback(task.ref, a_body(says(Ending.COMPLETED)), b"{}") is Verdict.CONFLICT
+    assert (
+        await an_ingest(store).receive_callback(task.ref, a_body(foreign(Ending.COMPLETED)), b"{}") is Verdict.CONFLICT
+    )
     [told] = await notices(store)
     assert (told.event, told.report.cause) == (NoticeEvent.ATTENTION, f"conflict:{task.ref}")
     assert told.report.text is not None

@@ -191,6 +191,8 @@ TOUR = [
     Call("copies", "upsert", ([(it.ref, ImageCopy(0, "0.png")) for it in MANY],)),
     Call("copies", "by_refs", (REFS,)),
     Call("copies", "forget_missing", (REFS[0],)),
+    Call("copies", "remove", ("a",)),
+    Call("tasks", "remove_images", ("a",)),
     Call("callbacks", "insert", ([(CALLBACK, True)] * 70,)),
     Call("callbacks", "count_only", ([CALLBACK] * 70,)),
     Call("callbacks", "overflow_count", (WAITING.ref,)),

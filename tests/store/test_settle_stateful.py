@@ -32,7 +32,7 @@ from kit.fakes import (
     steady,
 )
 from kit.new_database import place_database
-from receiver.core.decide import picture_digest
+from receiver.core.after_end import picture_digest
 from receiver.core.types import (
     Ending,
     Notice,

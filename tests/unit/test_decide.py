@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from kit.fakes import DAY, MAIL, MINUTE, NOW, PICTURES, POLICY, SECOND, SLACK, a_task, foreign, says
-from receiver.core.decide import FOREVER, contradicts_refusal, decide, is_believed, mark_lost, matches_task
+from receiver.core.decide import FOREVER, decide, is_believed, mark_lost, matches_task
 from receiver.core.schedule import UNSURE_MOST
 from receiver.core.types import (
     ConfirmMode,
@@ -307,41 +307,6 @@ def test_a_reply_fits_by_its_model_and_time(task: Task, outcome: Outcome, about_
 
 def test_a_callback_without_an_id_is_not_believed_of_a_task_without_one() -> None:
     assert not is_believed(a_task(task_id=None), says(E.RUNNING, None), OutcomeSource.CALLBACK, BOTH)
-
-
-# -- a refused submission that was taken after all --
-
-REFUSED = a_task(S.FAILED, task_id=None, settled_by=OutcomeSource.ANSWER, settled_at=NOW)
-
-
-def test_pictures_for_a_refused_submission_open_the_task_again() -> None:
-    verdict, task = moved(REFUSED, says(E.COMPLETED, "job-7"))
-    assert (verdict, task.state, task.unsure, task.candidates) == (V.HINT, S.WAITING, True, ("job-7",))
-    assert (task.settled_at, task.settled_by, task.poll_at, task.place_until) == (None, None, NOW, None)
-
-
-def test_a_person_or_a_poll_settles_a_refused_submission_that_was_taken() -> None:
-    for source in (OutcomeSource.PERSON, OutcomeSource.POLL):
-        decision = decide(REFUSED, says(E.COMPLETED, "job-7"), source, BOTH, NOW)
-        assert decision.task is not None
-        assert (decision.verdict, decision.task.state, decision.task.error) == (V.ACCEPTED, S.COMPLETED, None)
-
-
-@pytest.mark.parametrize(
-    ("task", "outcome"),
-    [
-        (REFUSED, says(E.FAILED, "job-7")),
-        (REFUSED, says(E.RUNNING, "job-7")),
-        (REFUSED, None),
-        (replace(REFUSED, task_id="job-1"), says(E.COMPLETED)),
-        (replace(REFUSED, settled_by=OutcomeSource.POLL), says(E.COMPLETED)),
-        (replace(REFUSED, state=S.COMPLETED), says(E.COMPLETED)),
-    ],
-    ids=["failed too", "running", "unreadable", "its id was known", "failed by a poll", "completed"],
-)
-def test_nothing_else_opens_a_final_task(task: Task, outcome: Outcome | None) -> None:
-    assert not contradicts_refusal(task, outcome)
-    assert decide(task, outcome, OutcomeSource.CALLBACK, BOTH, NOW).task is None
 
 
 # -- a status that we do not know --

@@ -4,6 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from kit.fakes import DAY, HOUR, MINUTE, NOW, PICTURES, POLICY, SECOND, a_task, foreign, says
+from receiver.core.after_end import picture_digest
 from receiver.core.decide import (
     CREATED_TOLERANCE_MS,
     FOREVER,
@@ -13,7 +14,6 @@ from receiver.core.decide import (
     mark_unsure,
     matches_task,
     pause_task,
-    picture_digest,
     requeue_task,
     settle_task,
     task_deadline,

@@ -85,10 +85,16 @@ class Send(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class AttemptResult(Struct, frozen=True, gc=False):
-    """The result of one attempt. `error` None means delivered; `permanent` means that trying again cannot help."""
+    """The result of one attempt. `error` None means delivered.
+
+    `permanent`: trying again cannot help, whatever the other side does. An answer is never that: one that `looks_final`
+    may be a proxy's during a deployment, and is tried again, though a person is told at once.
+    """
 
     error: str | None = None
     permanent: bool = False
+    looks_final: bool = False
+    of_message: bool = False  # the answer may be about this message only: the target may take others
     retry_after_ms: int | None = None
     duration_ms: int = 0
     put_off: bool = False  # it could not begin, through no fault of the target's: this uses up no try

@@ -50,3 +50,4 @@ class Decision(Struct, frozen=True, gc=False):
     task: Task | None = None
     images: tuple[Image, ...] = ()
     notices: tuple[Notice, ...] = ()
+    corrects: bool = False  # an end that was not confirmed: its pictures are replaced

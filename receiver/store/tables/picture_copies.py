@@ -37,6 +37,11 @@ class PictureCopyTable:
             )
             self._db.touched.update(ref for ref, *_ in rows)
 
+    async def remove(self, ref: str) -> None:
+        """Forget all copies of the images of `ref`. Their files stay until a fetch replaces them or they are pruned."""
+        self._db.defer("DELETE FROM copies WHERE ref = ?", [(ref,)])
+        self._db.touched.add(ref)
+
     async def forget_missing(self, ref: str) -> None:
         """Forget why there is no copy of those images of `ref` that have none."""
         self._db.defer("DELETE FROM copies WHERE ref = ? AND file IS NULL", [(ref,)])

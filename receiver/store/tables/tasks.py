@@ -125,6 +125,10 @@ class TaskTable:
             [(ref, image.image_no, image.url, image.type, image.job_id) for ref, image in images],
         )
 
+    async def remove_images(self, ref: str) -> None:
+        """Forget the images of a task, which were those of an end that turned out wrong."""
+        self._db.defer("DELETE FROM images WHERE ref = ?", [(ref,)])
+
     # -- what the loops look for --
 
     async def next_queued(self, now: int) -> Task | None:
