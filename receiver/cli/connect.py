@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import click
 
 from receiver import config
+from receiver.cli.output import age
 from receiver.client.client import Client
 from receiver.config import Settings
 from receiver.config.generated_secrets import TOKENS_FILE
@@ -53,9 +54,10 @@ def resolve_ref(client: Client, handle: str) -> str:
         how = f"give a label, a ref, or at least {PART_LEAST} characters of a ref's beginning or end"
         raise click.ClickException(f"no task is called {handle!r}: {how}")
     if len(found) > 1:
-        some = ", ".join(f"{it.ref} ({it.state})" for it in found[:_NAMED_MOST])
+        some = ", ".join(f"{it.ref} ({it.state}, {_ago(it.created_at)})" for it in found[:_NAMED_MOST])
         more = " and others" if len(found) > _NAMED_MOST else ""
-        raise click.ClickException(f"several tasks are called {handle!r}: give one of these refs: {some}{more}")
+        how = "give one of these refs, newest first"
+        raise click.ClickException(f"several tasks are called {handle!r}: {how}: {some}{more}")
     return found[0].ref
 
 
@@ -70,12 +72,30 @@ def connect(file: Path | None) -> Iterator[Client]:
         except ApiError as error:
             if token is None and error.status == 401:
                 raise click.ClickException(_missing_token(settings)) from None
+            if error.code == "unreachable" and (where := _missing_file(settings)):
+                raise ApiError(0, error.code, error.problem, remedy=f"{where}; {error.remedy}") from None
             raise
 
 
 def token_for(settings: Settings) -> str | None:
     """API_TOKEN or, on the service's own machine, the service's token, which is never sent to another machine."""
     return config.local_token(settings) if is_local(settings) else settings.api_token
+
+
+def _ago(moment: str) -> str:
+    since = age(moment)
+    return f"{since} ago" if since[:1].isdigit() else since
+
+
+def _missing_file(settings: Settings) -> str | None:
+    """How the settings are found, if there is no file and nothing says where the service is."""
+    file = settings.place.file
+    if {settings.source_of(name) for name in ("SERVER", "HOST", "PORT")} != {"default"} or os.path.lexists(file):
+        return None
+    return (
+        f"no {file} was found in this folder, so the defaults apply: cd to the service's folder, or name the file with "
+        f"--config or {config.FILE_VARIABLE}"
+    )
 
 
 def _missing_token(settings: Settings) -> str:

@@ -28,6 +28,7 @@ from receiver.upkeep.doctor.findings import CheckResult, Finding
 LINE_MOST = 600  # characters of one finding
 _COLOURS = {CheckResult.OK: "green", CheckResult.WARNING: "yellow", CheckResult.FAILED: "red"}
 _UNIT_REMEDY = f"to check those, run the doctor as root from another folder, or with --config {config.UNIT_SETTINGS}"
+_START = "start it with `receiver serve`, or run the doctor with the service's --config"
 _SEE_SERVICE = "see the finding `service` above"
 _Check = Callable[[], Iterable[Finding]]
 
@@ -123,7 +124,8 @@ def _list_checks(settings: Settings) -> Iterator[tuple[str, _Check, float]]:
     yield "work", lambda: _check_work(settings), most_s
     yield "targets", lambda: targets.check_targets(settings.targets), most_s
     yield "provider key", lambda: network.check_provider(settings.provider_url, settings.provider_key, dates), most_s
-    yield "clock", lambda: network.check_clock(dates), most_s
+    if settings.provider_key:
+        yield "clock", lambda: network.check_clock(dates), most_s
     yield "public URL", lambda: _check_public_url(settings, ring), most_s
 
 
@@ -134,7 +136,8 @@ def _check_settings(settings: Settings, ring: Ring | None) -> Iterator[Finding]:
     warnings += [(it.problem, it.remedy or "") for it in config.warn_of_plain_http(settings)]
     broken = [error for error in map(_secret_file_error, _secret_files(settings)) if error]
     if ring is None and not broken and not _is_unreadable(settings.state_dir / KEYS_FILE):  # else see the permissions
-        warnings.append(("there are no secret keys here yet", "the service makes them at its first start"))
+        text = f"{_read_from(settings)}; there are no secret keys here yet"
+        warnings.append((text, "the service makes them at its first start"))
     if settings.source_of("DATABASE_URL") == "default" and _exists_or_closed(config.UNIT_DATABASE):
         text = f"these are not the settings of this machine's unit, whose state is in {config.UNIT_DATABASE.parent}"
         warnings.append((text, _UNIT_REMEDY))
@@ -142,7 +145,15 @@ def _check_settings(settings: Settings, ring: Ring | None) -> Iterator[Finding]:
         yield findings.failure(error.problem, error.remedy or "the service does not start without it")
     yield from (findings.warning(text, remedy) for text, remedy in warnings)
     if not (wrong or warnings or broken):
-        yield findings.ok(f"they load; the provider calls back at {settings.public_url}")
+        yield findings.ok(f"{_read_from(settings)}; the provider calls back at {settings.public_url}")
+
+
+def _read_from(settings: Settings) -> str:
+    """Which file the settings are from: a person may be in the wrong folder."""
+    file = settings.place.file
+    if _exists_or_closed(file):
+        return f"read from {file.absolute()}"
+    return f"no {file} in {Path.cwd()}, so the environment and the defaults apply"
 
 
 def _exists_or_closed(path: Path) -> bool:
@@ -175,6 +186,9 @@ def _check_work(settings: Settings) -> Iterator[Finding]:
     most = work.LOOKED_MOST
     try:
         if (token := token_for(settings)) is None:
+            if is_local(settings) and settings.sqlite_file and not _exists_or_closed(settings.sqlite_file):
+                yield findings.skip("the service has never run with these settings", _START)
+                return
             yield findings.skip("no API token was found to ask the service with", "set RECEIVER_API_TOKEN")
             return
         with Client(settings.server, token, pause=lambda _: None) as client:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 DONE, FAILED, WRONG = 0, 1, 2
 INTERRUPTED = 130  # as a shell counts SIGINT
 
+_AFTER_COMMAND = ("--config", "--json")  # options that nearly all commands have
+
 # Where each command is, and its line in the overview, which is printed without importing any of them.
 COMMANDS = {
     "serve": ("receiver.cli.serve", "Run the service."),
@@ -82,7 +84,7 @@ class CommandGroup(click.Group):
             error.show()
             status = WRONG
         except click.UsageError as error:
-            status = _print_error(WRONG, error.format_message(), error.ctx)
+            status = _print_error(WRONG, _explain_place(error) or error.format_message(), error.ctx)
         except click.ClickException as error:
             status = _print_error(FAILED, error.format_message())
         except SettingsError as error:
@@ -106,6 +108,15 @@ class CommandGroup(click.Group):
                 raise
             status = _print_error(FAILED, _describe_bug(error))
         sys.exit(status if isinstance(status, int) else DONE)
+
+
+def _explain_place(error: click.UsageError) -> str | None:
+    """What to do about an option of the commands that stands before the command."""
+    if not isinstance(error, click.NoSuchOption) or error.option_name not in _AFTER_COMMAND or error.ctx is None:
+        return None
+    if not isinstance(error.ctx.command, click.Group):
+        return None
+    return f"put {error.option_name} after the command, as in `{error.ctx.command_path} COMMAND {error.option_name} …`"
 
 
 def _print_error(status: int, text: str, ctx: click.Context | None = None) -> int:

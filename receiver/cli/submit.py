@@ -1,6 +1,7 @@
 """`receiver submit`: submits one generation. Its parameters are checked here first, as the service checks them."""
 
 import contextlib
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,15 @@ from receiver.providers.models import OUTPAINT
 
 _UNCLEAR = (0, 500, 502, 504)  # statuses of answers after which nobody knows whether something was stored
 _OPTIONS = {"jobId": "--job-id", "imageNo": "--image-no", "scale": "--scale", "remixPrompt": "--prompt"}
+
+
+class _Number(click.types.FloatParamType):
+    """A number; one with a comma gets the advice to write a point."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and re.fullmatch(r"[0-9]+,[0-9]+", value.strip()):
+            self.fail(f"use a point: {value.strip().replace(',', '.')}", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 def _strip_option(ctx: click.Context, param: click.Parameter, text: str | None) -> str | None:
@@ -57,7 +67,7 @@ def submit() -> None:
 )
 @click.option("--from", "earlier", metavar="REF", help="An earlier task, whose jobId is looked up.")
 @click.option("--image-no", type=int, required=True, metavar="N", help="Which of its pictures: 0 to 3.")
-@click.option("--scale", type=float, required=True, metavar="S", help="How much wider: 1.1 to 2.0.")
+@click.option("--scale", type=_Number(), required=True, metavar="S", help="How much wider: 1.1 to 2.0.")
 @click.option("--prompt", metavar="T", callback=_strip_option, help="What to paint; by default, more of the same.")
 @_LABEL
 @click.option("--target", "targets", multiple=True, metavar="NAME", help="Notify only this target; may be repeated.")
@@ -139,9 +149,17 @@ def again(
     """Submit another task like REF, changed if you like. It is paid for like any other."""
     earlier = resolve_ref(client, ref)
     asked = AgainRequest(prompt=prompt, label=label, allow_permutations=allow_permutations)
+
+    def send(key: str) -> TaskView:
+        task = client.submit_again(earlier, asked, key)
+        if label is None and task.label:
+            name = safe_line(task.label)
+            note(f"receiver: several tasks are called {name!r} now: use their refs, and name the next one with --label")
+        return task
+
     _submit(
         client,
-        lambda key: client.submit_again(earlier, asked, key),
+        send,
         key=key,
         wait=wait,
         folder=folder,
@@ -168,7 +186,7 @@ def _submit(
             echo(safe_line(task.ref))
     with done if as_json else contextlib.nullcontext():
         if wait or folder is not None:
-            task = await_end(client, task)
+            task = await_end(client, task, saving=folder is not None)
             good = task.state == TaskState.COMPLETED
         if folder is not None and good:
             good = _save_pictures(client, task, folder)

@@ -57,12 +57,21 @@ class TaskRemedy(Struct, frozen=True):
     command: str | None = None
 
 
-def describe_task(task: TaskView, callbacks: Sequence[CallbackView] = (), notices: Sequence[NoticeView] = ()) -> str:
-    """Everything known about a task, with its callbacks and its notices (newest first) if the caller has them."""
+def describe_task(
+    task: TaskView,
+    callbacks: Sequence[CallbackView] = (),
+    notices: Sequence[NoticeView] = (),
+    *,
+    saving: bool = False,
+) -> str:
+    """Everything known about a task, with its callbacks and its notices (newest first) if the caller has them.
+
+    `saving`: its pictures are saved anyway, so how to do that is not said.
+    """
     listed = notices[::-1] or task.notices
     parts = [
         format_facts(_task_facts(task)),
-        *_picture_lines(task),
+        *_picture_lines(task, saving=saving),
         *_callback_lines(callbacks),
         *map(_notice_line, listed),
     ]
@@ -161,13 +170,13 @@ def _raw_error(raw: object) -> str:
     return text if len(text) <= _RAW_MOST else f"{text[:_RAW_MOST]}… (--json shows all of it)"
 
 
-def _picture_lines(task: TaskView) -> Iterator[str]:
+def _picture_lines(task: TaskView, *, saving: bool) -> Iterator[str]:
     for image in task.images:
         # Never shortened, so that it can be opened.
         yield f"{safe_line(image.type)} {image.image_no}  {safe_text(image.url)}"
         if copied := describe_copy(image):
             yield f"  {copied}"
-    if any(image.archived for image in task.images):
+    if not saving and any(image.archived for image in task.images):
         yield f"to save the pictures here: receiver tasks pictures {safe_line(task.ref)}"
 
 

@@ -26,7 +26,7 @@ from receiver.cli.output import (
 )
 from receiver.cli.streams import echo, note
 from receiver.cli.task_text import describe_task, news_text, queue_wait_text, state_of
-from receiver.cli.waiting import await_pictures
+from receiver.cli.waiting import CONNECTION_LOST, await_pictures
 from receiver.client.client import ENDS, Client
 from receiver.client.schemas import TaskView
 from receiver.core.types import NoticeState, TaskState
@@ -219,7 +219,7 @@ def _format_tasks(tasks: Sequence[TaskView]) -> str:
 
 
 def _report_lost() -> None:
-    note("connection lost, reconnecting")
+    note(CONNECTION_LOST)
 
 
 def _short_model(task: TaskView) -> str:

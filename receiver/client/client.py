@@ -223,9 +223,9 @@ class Client(ApiConnection):
                     yield None
             self._pause(STREAM_GAP_S)
 
-    def follow_task(self, ref: str) -> Iterator[TaskView]:
-        """The task as it is now and after each change, until it ends or is lost."""
-        for heard in self.stream_changes():
+    def follow_task(self, ref: str, *, lost: Callable[[], None] = lambda: None) -> Iterator[TaskView]:
+        """The task as it is now and after each change, until it ends or is lost. `lost` is as in `stream_changes`."""
+        for heard in self.stream_changes(lost=lost):
             task = heard if heard is not None else self.try_get_task(ref)
             if task is None or task.ref != ref:
                 continue

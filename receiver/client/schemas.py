@@ -289,7 +289,7 @@ class TrialView(Struct, frozen=True):
     """The result of a sample message: `error` is what came back, `advice` what to do about it.
 
     `picture` is `attached`, `linked` or null, and `no_picture` says why it is null (unless the target only takes text).
-    `note` says why the target's own template was not used.
+    `note` says why the target's own template was not used, or that its `on` does not have the event.
     """
 
     target: str

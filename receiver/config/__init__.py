@@ -4,7 +4,7 @@ Every value is checked here, and the one that is wrong is named. Acting on a set
 commands.
 """
 
-from receiver.config.locate import ENV_PREFIX, SETTINGS_FILE, UNIT_DATABASE, UNIT_SETTINGS, SettingsPlace
+from receiver.config.locate import ENV_PREFIX, FILE_VARIABLE, SETTINGS_FILE, UNIT_DATABASE, UNIT_SETTINGS, SettingsPlace
 from receiver.config.settings import (
     Settings,
     ensure_secrets,
@@ -20,6 +20,7 @@ from receiver.config.value_kinds import AllowedHosts, Network
 
 __all__ = [
     "ENV_PREFIX",
+    "FILE_VARIABLE",
     "SETTINGS",
     "SETTINGS_FILE",
     "UNIT_DATABASE",

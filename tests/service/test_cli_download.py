@@ -181,7 +181,7 @@ def test_a_picture_that_cannot_be_saved_ends_with_status_1_and_the_ref(submit: R
 def test_who_stops_waiting_is_told_that_it_goes_on(
     submit: Run, answers: Answers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(client: Client, ref: str) -> Iterator[TaskView]:
+    def interrupt(client: Client, ref: str, **_: object) -> Iterator[TaskView]:
         yield task("waiting")
         raise KeyboardInterrupt
 
@@ -190,6 +190,33 @@ def test_who_stops_waiting_is_told_that_it_goes_on(
     told = submit("--wait")
     assert (told.exit_code, told.stdout) == (130, f"{TASK}\n")
     assert f"receiver: it goes on without you; see `receiver tasks show {TASK}`" in told.stderr.splitlines()
+
+
+def test_who_waits_while_the_service_is_gone_is_told_once_and_in_the_end_that_it_goes_on(
+    submit: Run, answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("receiver.client.client.STREAM_GAP_S", 0)
+    answers.then(202, task())
+    answers.then(200, told_of(task("waiting")), "text/event-stream")
+    answers.then(200, task("waiting"))
+    answers.then(0)
+    answers.then(0)
+    answers.then(401, {"error": {"code": "unauthorized", "message": "no"}})
+    told = submit("--wait")
+    assert (told.exit_code, told.stdout) == (1, f"{TASK}\n")
+    assert told.stderr.count("connection lost, reconnecting") == 1
+    assert f"receiver: the task goes on: `receiver tasks show {TASK}`" in told.stderr.splitlines()
+
+
+def test_who_saves_the_pictures_is_not_told_how_to_save_them(submit: Run, answers: Answers) -> None:
+    for args, count in ((("--wait",), 1), (("--wait", "--pictures", "."), 0)):
+        answers.turns.clear()
+        answers.then(202, task())
+        answers.then(200, told_of(with_pictures(kept())), "text/event-stream")
+        answers.then(200, with_pictures(kept()))
+        answers.then(200, b"theirs")
+        told = submit(*args)
+        assert (told.exit_code, told.stderr.count("to save the pictures here")) == (0, count)
 
 
 def test_a_service_that_refuses_while_it_is_waited_for_does_not_cost_the_ref(submit: Run, answers: Answers) -> None:

@@ -1,6 +1,7 @@
 """What stands for a ref on the command line, and what is submitted at most once."""
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -57,11 +58,19 @@ def test_one_that_several_tasks_have_names_them(run: Run, answers: Answers) -> N
     answers.then(200, TaskPage([task(), task("failed", OTHER)], None))
     refused = run("tasks", "cancel", "hero")
     assert (refused.exit_code, refused.stdout) == (1, "")
-    refs = f"{TASK} (queued), {OTHER} (failed)"
-    assert refused.stderr == f"receiver: several tasks are called 'hero': give one of these refs: {refs}\n"
+    refs = rf"{TASK} \(queued, [0-9]+ \w+ ago\), {OTHER} \(failed, [0-9]+ \w+ ago\)"
+    how = "give one of these refs, newest first"
+    assert re.fullmatch(f"receiver: several tasks are called 'hero': {how}: {refs}\n", refused.stderr)
     answers.then(200, TaskPage([task()] * 4, None))
     assert run("tasks", "cancel", "hero").stderr.endswith(" and others\n")
     assert len(answers.seen) == 2
+
+
+def test_a_label_that_a_second_task_keeps_is_no_handle_any_more(run: Run, answers: Answers) -> None:
+    answers.then(202, replace(task(), label="hero"))
+    assert "several tasks are called 'hero' now" in run("submit", "again", OTHER).stderr
+    answers.then(202, replace(task(), label="villain"))
+    assert run("submit", "again", OTHER, "--label", "villain").stderr == ""
 
 
 def test_one_that_no_task_has_says_what_may_be_given(run: Run, answers: Answers) -> None:
@@ -134,7 +143,7 @@ def test_a_search_ends_though_nothing_is_found(run: Run, answers: Answers, monke
 def test_a_task_is_submitted_again_with_what_is_changed(run: Run, answers: Answers) -> None:
     answers.then(202, task(ref=OTHER))
     again = run("submit", "again", TASK, "--prompt", " the sea ", "--idempotency-key", "k")
-    assert (again.exit_code, again.stdout, again.stderr) == (0, f"{OTHER}\n", "")
+    assert (again.exit_code, again.stdout) == (0, f"{OTHER}\n")
     [(_, _, headers, body)] = answers.seen
     assert headers["idempotency-key"] == "k"
     assert body == b'{"prompt":"the sea"}'

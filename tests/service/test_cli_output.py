@@ -1,6 +1,7 @@
 """What the commands say: of a task and what to do about it, and where a service of its own answers as told."""
 
 import os
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 
 from kit.commands import TASK, Answers, serving, task
 from receiver import config
+from receiver.cli import connect
 from receiver.cli.main import cli
 from receiver.cli.output import (
     display_width,
@@ -134,6 +136,38 @@ def test_redriving_all_when_nothing_is_dead_is_no_failure(run: Run, answers: Ans
     answers.then(200, {"redriven": 0})
     answers.then(200, {"notices": [], "next": None})
     assert run("notices", "redrive").exit_code == 0
+
+
+def test_a_number_with_a_comma_is_refused_with_how_to_write_it(run: Run) -> None:
+    result = run("submit", "outpaint", "--job-id", "a", "--image-no", "0", "--scale", "1,5")
+    assert (result.exit_code, "use a point: 1.5" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("args", "where"),
+    [
+        (("--config", "f", "tasks", "list"), "receiver"),
+        (("tasks", "--config", "f", "list"), "receiver tasks"),
+        (("--json", "tasks", "list"), "receiver"),
+    ],
+)
+def test_an_option_before_its_command_is_told_where_it_belongs(run: Run, args: tuple[str, ...], where: str) -> None:
+    result = CliRunner().invoke(cli, args, prog_name="receiver")
+    option = next(it for it in args if it.startswith("--"))
+    assert result.exit_code == 2
+    assert f"put {option} after the command, as in `{where} COMMAND {option} …`" in result.stderr
+
+
+def test_in_the_wrong_folder_it_is_said_that_no_settings_were_found(tmp_path: Path, run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    said = "no receiver.toml was found in this folder"
+    assert said not in run("tasks", "list", RECEIVER_SERVER="", RECEIVER_PORT=str(port)).stderr
+    (tmp_path / "receiver.toml").write_text(f"port = {port}")
+    assert said not in run("tasks", "list", RECEIVER_SERVER="").stderr
+    (tmp_path / "receiver.toml").unlink()
+    settings = config.load_settings({}, client=True)
+    assert said in str(connect._missing_file(settings))
 
 
 GONE = {"error": {"code": "unknown_target", "message": "unknown target"}}

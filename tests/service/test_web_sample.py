@@ -227,6 +227,17 @@ async def test_every_kind_of_message_can_be_tried(tmp_path: Path, event: str, sa
     assert message.title == shown
 
 
+async def test_a_sample_of_what_the_target_is_not_notified_of_says_so(tmp_path: Path) -> None:
+    targets = '[targets.hook]\nurl = "json://hook.invalid/x"\non = ["failed", "lost"]\n'
+    async with served(tmp_path, sender=FakeSender(), targets=targets) as web:
+        said = await command(web, "notices", "test", "--target", "hook", "--event", "completed")
+        asked = await command(web, "notices", "test", "--target", "hook", "--event", "lost")
+
+    assert said.exit_code == 0
+    assert said.stderr == "only a sample: hook is not notified of completed, since its `on` is failed, lost\n"
+    assert asked.stderr == ""
+
+
 async def test_an_unknown_event_is_refused(tmp_path: Path) -> None:
     async with near(tmp_path) as web:
         answer = await web.client.post("/api/v1/notices/test", json={"target": "slack", "event": "done"})

@@ -261,10 +261,26 @@ def test_keys_that_are_closed_to_it_are_not_told_to_be_missing(tmp_path: Path, m
     """As an ordinary user beside the unit: what the permissions say is enough."""
     settings = config.load_settings({"STATE_DIRECTORY": str(tmp_path)})
     missing = "there are no secret keys here yet"
-    assert missing in [it.text for it in doctors._check_settings(settings, None)]
+    assert any(missing in it.text for it in doctors._check_settings(settings, None))
 
     def closed(_: Path) -> bool:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     monkeypatch.setattr(Path, "exists", closed)
-    assert missing not in [it.text for it in doctors._check_settings(settings, None)]
+    assert not any(missing in it.text for it in doctors._check_settings(settings, None))
+
+
+async def test_before_the_first_start_it_says_that_the_service_has_never_run_here(tmp_path: Path) -> None:
+    _, output, _ = await doctor(tmp_path, environment(PORT=str(free_port())), "--json")
+    found = by_check(output)
+    assert found["work"]["text"] == "the service has never run with these settings"
+    assert "receiver serve" in found["work"]["remedy"]
+    assert f"no receiver.toml in {tmp_path}" in found["settings"]["text"]
+    assert "clock" not in found, "nobody was asked for the time"
+
+
+def test_the_file_that_the_settings_are_from_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("receiver.toml").write_text('public_url = "https://receiver.example.org"')
+    [*_, last] = doctors._check_settings(config.load_settings({}), None)
+    assert last.text.startswith(f"read from {tmp_path}/receiver.toml")

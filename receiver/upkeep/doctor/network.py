@@ -224,7 +224,7 @@ async def _poll_missing_task(url: str, key: str, dates: list[tuple[float, float]
 def check_clock(dates: Sequence[tuple[float, float]]) -> Iterator[Finding]:
     """Check this machine's clock against the provider's; `check_provider` collected the `dates`."""
     if not dates:
-        yield skip("the provider's answers had no date")
+        yield skip("the provider gave no date to compare with")
         return
     theirs, ours = dates[-1]
     off = abs(ours - theirs)

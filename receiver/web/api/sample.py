@@ -46,10 +46,10 @@ class TargetTester:
         if self._turn.locked():
             raise RequestRefused(409, "busy", "another test is under way", remedy="try again when it has ended")
         async with self._turn:
-            return await self._try_target(target, SAMPLES[event])
+            return await self._try_target(target, event)
 
-    async def _try_target(self, target: Target, samples: tuple[Report, ...]) -> TrialView:
-        reports = tuple(self._with_our_pictures(report) for report in samples)
+    async def _try_target(self, target: Target, event: str) -> TrialView:
+        reports = tuple(self._with_our_pictures(report) for report in SAMPLES[event])
         has_pictures = any(report.images for report in reports)
         picture = await self._sample_sheet() if has_pictures else None
         message = render(reports, target, links=self._parts.links, picture=picture)
@@ -63,7 +63,7 @@ class TargetTester:
             advice=find_remedy(sent.error) if sent.error else None,
             picture=how,
             no_picture=why_not,
-            note=message.note,
+            note="; ".join(filter(None, (message.note, _unasked_note(target, event)))) or None,
         )
 
     def _with_our_pictures(self, report: Report) -> Report:
@@ -91,6 +91,14 @@ class TargetTester:
             except Unwritable:  # the archive reports that itself; this is a test of the message
                 return None
         return AttachedPicture(str(kept), self._parts.links.image_url(SAMPLE, SHEET))
+
+
+def _unasked_note(target: Target, event: str) -> str | None:
+    """What a person may not expect of a sample that arrives: real ones of this event will not."""
+    if event not in set(NoticeEvent) or NoticeEvent(event) in target.on:
+        return None
+    asked = ", ".join(it for it in NoticeEvent if it in target.on)
+    return f"only a sample: {target.name} is not notified of {event}, since its `on` is {asked}"
 
 
 def _picture_result(target: Target, message: Message, picture: AttachedPicture | None) -> tuple[str | None, str | None]:
