@@ -73,7 +73,7 @@ def connect(file: Path | None) -> Iterator[Client]:
             if token is None and error.status == 401:
                 raise click.ClickException(_missing_token(settings)) from None
             if error.code == "unreachable" and (where := _missing_file(settings)):
-                raise ApiError(0, error.code, error.problem, remedy=f"{where}; {error.remedy}") from None
+                raise ApiError(0, error.code, error.problem, remedy=f"{where}; else {error.remedy}") from None
             raise
 
 

@@ -132,7 +132,7 @@ def _list_checks(settings: Settings) -> Iterator[tuple[str, _Check, float]]:
 def _check_settings(settings: Settings, ring: Ring | None) -> Iterator[Finding]:
     warnings = []
     if wrong := config.why_unreachable(settings):
-        yield findings.failure(wrong.problem, wrong.remedy or "set PUBLIC_URL")
+        yield findings.failure(wrong.problem, f"{wrong.remedy or 'set PUBLIC_URL'} ({_read_from(settings)})")
     warnings += [(it.problem, it.remedy or "") for it in config.warn_of_plain_http(settings)]
     broken = [error for error in map(_secret_file_error, _secret_files(settings)) if error]
     if ring is None and not broken and not _is_unreadable(settings.state_dir / KEYS_FILE):  # else see the permissions

@@ -284,3 +284,6 @@ def test_the_file_that_the_settings_are_from_is_named(tmp_path: Path, monkeypatc
     Path("receiver.toml").write_text('public_url = "https://receiver.example.org"')
     [*_, last] = doctors._check_settings(config.load_settings({}), None)
     assert last.text.startswith(f"read from {tmp_path}/receiver.toml")
+    Path("receiver.toml").write_text('public_url = "http://localhost"')
+    [first, *_] = doctors._check_settings(config.load_settings({}), None)
+    assert str(first.remedy).endswith(f"(read from {tmp_path}/receiver.toml)")
