@@ -233,7 +233,7 @@ def _list_remedies(task: TaskView, callbacks: Sequence[CallbackView]) -> Iterato
     """What can be done, the free remedies first."""
     if task.task_id is None and (task.unsure or task.state == TaskState.LOST):
         text = "If the provider's own list shows it, set its id, and it is polled (free):"
-        yield TaskRemedy(text, f"receiver tasks tell-id {safe_line(task.ref)} ID")
+        yield TaskRemedy(text, _tell_id(task))
     elif task.state == TaskState.LOST:
         yield TaskRemedy("Poll the provider once more:", f"receiver tasks poll {safe_line(task.ref)}")
     if task.state in (TaskState.WAITING, TaskState.LOST) and (hint := _hint_id(task, callbacks)) is not None:
@@ -245,7 +245,11 @@ def _list_remedies(task: TaskView, callbacks: Sequence[CallbackView]) -> Iterato
     if task.held_by == HoldReason.PERSON:
         yield TaskRemedy("To submit it again:", f"receiver tasks resubmit {safe_line(task.ref)}")
         yield TaskRemedy("To withdraw it:", f"receiver tasks cancel {safe_line(task.ref)}")
-    if task.state == TaskState.FAILED:
+    if task.state == TaskState.FAILED and not task.confirmed:
+        text = "Look for the task in the provider's own list before you submit it again, or you may pay twice."
+        yield TaskRemedy(text)
+        yield TaskRemedy("If it is there, set its id, and it is polled (free):", _tell_id(task))
+    elif task.state == TaskState.FAILED:
         known = advice_for_code(task.error.code) if task.error and task.error.code else None
         yield TaskRemedy(known or "Submit it again, or ask the provider's support.")
     if any(_UNTRUSTED.search(image.archive_error or "") for image in task.images):
@@ -254,6 +258,10 @@ def _list_remedies(task: TaskView, callbacks: Sequence[CallbackView]) -> Iterato
         yield TaskRemedy("Fetch the missing pictures again:", f"receiver tasks pictures --again {safe_line(task.ref)}")
     if any(notice.state == "dead" for notice in task.notices):
         yield TaskRemedy("Fix the target, then:", "receiver notices redrive")
+
+
+def _tell_id(task: TaskView) -> str:
+    return f"receiver tasks tell-id {safe_line(task.ref)} ID"
 
 
 def _is_unsure(task: TaskView) -> bool:

@@ -90,6 +90,18 @@ def test_unconfirmed_is_said_in_so_many_words(several: bool) -> None:
     assert message.kind is MessageKind.WARNING
 
 
+@pytest.mark.parametrize("code", [None, sorted(ADVICE_BY_CODE)[0]])
+def test_a_failure_that_nobody_could_confirm_is_not_to_be_submitted_again_unseen(code: str | None) -> None:
+    """Whoever made it up also wrote its reason."""
+    error = TaskError(code, "nothing was charged")
+    body = text(
+        Report(event=NoticeEvent.FAILED, ref=REF, model="midjourney_outpaint", error=error, confirmed=False)
+    ).body
+
+    assert "before you submit it again, or you may pay twice" in body
+    assert "receiver submit again" not in body
+
+
 @pytest.mark.parametrize("code", sorted(ADVICE_BY_CODE))
 def test_a_known_failure_says_what_to_do_about_it(code: str) -> None:
     message = text(

@@ -27,6 +27,7 @@ from receiver.notify.messages.what_to_do import (
     lost_task_advice,
     next_commands,
     short_handle,
+    unconfirmed_failure_advice,
     unknown_failure_advice,
 )
 from receiver.providers.advice import advice_for_code
@@ -71,11 +72,12 @@ _CAUSES = {
     "target": "notices to {} fail",
     "task-id": "one task has two ids",
     "unknown-status": "the provider uses an unknown status",
+    "unknown-status-many": "the provider uses an unknown status for many tasks",
     "unconfirmed": "a result could not be confirmed",
     "unparsed": "a callback could not be read",
     "unparsed-many": "many callbacks could not be read",
     "unread": "a callback could not be read",
-    "withdrawn": "cancelled, but it ran anyway",
+    "withdrawn": "withdrawn, but it was called anyway",
     "unsure": "we do not know whether the provider accepted it",
 }
 WORST_FIRST = (NoticeEvent.FAILED, NoticeEvent.LOST, NoticeEvent.ATTENTION, NoticeEvent.COMPLETED)
@@ -260,6 +262,8 @@ def clean_ref(report: Report) -> str:
 
 def failure_advice(report: Report) -> str:
     """The advice for a failed task."""
+    if not report.confirmed:
+        return unconfirmed_failure_advice(clean_ref(report))
     return advice_for_code(one_line((report.error and report.error.code) or "", NAME_MOST)) or unknown_failure_advice(
         clean_ref(report)
     )
@@ -288,7 +292,8 @@ def _failure_lines(report: Report) -> tuple[str, ...]:
         return (
             *(() if told else (f"Error: {words or 'the provider gave no reason'}",)),
             f"What to do: {failure_advice(report)}",
-            *((again_command(ref),) if ref and report.model else ()),  # without a model, it was not submitted here
+            # without a model, it was not submitted here
+            *((again_command(ref),) if ref and report.model and report.confirmed else ()),
         )
     if report.event is NoticeEvent.LOST:
         heard = one_line(report.heard or "", ERROR_MOST)

@@ -18,6 +18,14 @@ def unknown_failure_advice(ref: str) -> str:
     )
 
 
+def unconfirmed_failure_advice(ref: str) -> str:
+    """What to do about a failure that nobody could confirm: it may be made up. `ref` is clean."""
+    return (
+        "Look for the task in the provider's own list before you submit it again, or you may pay twice; "
+        f"`receiver tasks show {short_handle(ref)}` shows what arrived."
+    )
+
+
 def lost_task_advice(ref: str, task_id: str) -> str:
     """What to do about a lost task. Both are clean; `task_id` is empty if it is unknown."""
     if not task_id:
