@@ -5,9 +5,22 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from receiver.core.after_end import contradicts_refusal
-from receiver.core.types import Outcome, OutcomeSource, Policy, Task, TaskState, Verdict
+from receiver.core.sanitize import one_line
+from receiver.core.types import (
+    Ending,
+    Outcome,
+    OutcomeShape,
+    OutcomeSource,
+    Policy,
+    Task,
+    TaskOrigin,
+    TaskState,
+    Verdict,
+)
 from receiver.notify.attention import raise_attention, raise_task_attention
 from receiver.store import Tx
+
+ID_SHOWN = 80  # characters of an id from outside
 
 _UNPARSED = (
     "A callback for {} could not be parsed. The provider may have changed its format. To see the body, run `receiver "
@@ -52,6 +65,13 @@ _CROWDED = (
 )
 
 
+_ANOTHER_ID = (
+    "A callback for {name} says that the provider's task {other} is completed, but {ref} is its task {own}. Look for "
+    "both in the provider's task list: if both are there, the submission was taken twice, and both may be charged. If "
+    "{other} is not, someone knows the callback URL and made it up."
+)
+
+
 class HandledCallback(Struct, frozen=True, eq=False):
     """A callback whose verdict is known, and its task `before` it and `after` its transaction."""
 
@@ -84,8 +104,23 @@ async def raise_callback_attention(
         elif contradicts_refusal(it.before, it.outcome):
             text = _TAKEN_AFTER_ALL.format(it.after.ref)
             await raise_attention(tx, f"taken:{it.after.ref}", text, policy, now, it.after)
+        if (other := _another_id(it)) is not None:
+            name = f"“{it.after.label}”" if it.after.label else it.after.ref
+            text = _ANOTHER_ID.format(
+                name=name, ref=it.after.ref, own=it.after.task_id, other=one_line(other, ID_SHOWN)
+            )
+            await raise_attention(tx, f"another-id:{it.after.ref}", text, policy, now, it.after)
     for task in {it.ref: it for it in crowded}.values():
         await raise_attention(tx, f"crowded:{task.ref}", _CROWDED.format(task.ref), policy, now, task)
+
+
+def _another_id(it: HandledCallback) -> str | None:
+    """The id of another task of the provider's that is said to have completed for the same submission."""
+    outcome, own = it.outcome, it.before.task_id
+    if outcome is None or own is None or it.before.origin is not TaskOrigin.SUBMITTED:
+        return None
+    completed = outcome.shape is OutcomeShape.TASK and outcome.ending is Ending.COMPLETED and outcome.is_terminal
+    return outcome.task_id if completed and outcome.task_id != own else None
 
 
 def _ends_queueing(it: HandledCallback) -> bool:

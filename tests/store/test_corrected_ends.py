@@ -25,7 +25,17 @@ from kit.fakes import (
 )
 from kit.sweep_loop import NOTHING, UNKNOWN, Rig, a_sweep, heard
 from receiver.core.errors import StoreUnavailable
-from receiver.core.types import Ending, Image, ImageCopy, NoticeEvent, OutcomeSource, Task, TaskState, Verdict
+from receiver.core.types import (
+    Ending,
+    Image,
+    ImageCopy,
+    NoticeEvent,
+    OutcomeSource,
+    Task,
+    TaskOrigin,
+    TaskState,
+    Verdict,
+)
 from receiver.store import open_store
 from receiver.tasks.ingest import ENDS_MOST, KEPT_MOST
 
@@ -161,3 +171,20 @@ async def test_any_call_for_a_withdrawn_task_is_told(rig: Rig, outcome: Any) -> 
     await put(rig.store, task)
     await rig.receive(task, outcome, TOLD)
     assert await attention(rig.store) == [f"withdrawn:{task.ref}"]
+
+
+async def test_a_second_task_of_the_providers_for_one_submission_is_told(rig: Rig) -> None:
+    """A gateway refused it in the provider's name, so it was sent again: both are paid for."""
+    task, minted = a_task(submitted_at=NOW), a_task(task_id="job-9", origin=TaskOrigin.MINTED)
+    await put(rig.store, task, minted)
+    await rig.receive(task, says(Ending.RUNNING, "job-2"), TOLD)
+    await rig.receive(task, foreign(Ending.COMPLETED), TOLD)
+    await rig.receive(minted, says(Ending.COMPLETED, "job-3"), TOLD)
+    assert await attention(rig.store) == []
+    assert await rig.receive(task, says(Ending.COMPLETED, "job-2"), TOLD) is Verdict.HINT
+    [told] = await notices(rig.store, event=NoticeEvent.ATTENTION)
+    assert told.report.cause == f"another-id:{task.ref}"
+    assert "job-2" in (told.report.text or "")
+    await rig.receive(task, says(Ending.COMPLETED), TOLD)
+    await rig.receive(task, says(Ending.COMPLETED, "job-4"), TOLD)
+    assert len(await attention(rig.store)) == 1, "once an hour for each task"

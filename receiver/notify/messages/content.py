@@ -54,6 +54,7 @@ _KIND = {
     NoticeEvent.ATTENTION: MessageKind.WARNING,
 }
 _CAUSES = {
+    "another-id": "perhaps taken twice",
     "archive-disk": "pictures cannot be stored",
     "called": "called before we submitted it",
     "called-many": "tasks were called before we submitted them",
@@ -66,10 +67,12 @@ _CAUSES = {
     "doubted": "an end that cannot be believed",
     "doubted-many": "many ends cannot be believed",
     "held": "held back until you decide",
+    "message-refused": "{} refuses a message",
     "provider-down": "the provider does not answer",
     "provider-key": "the provider refuses our key or balance",
     "taken": "refused, but it ran anyway",
     "target": "notices to {} fail",
+    "targets-gone": "pings are owed to targets that are gone",
     "task-id": "one task has two ids",
     "unknown-status": "the provider uses an unknown status",
     "unknown-status-many": "the provider uses an unknown status for many tasks",
