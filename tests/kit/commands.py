@@ -5,9 +5,11 @@ import os
 import re
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+from click.testing import Result
 
 from receiver.client.schemas import TaskView
 
@@ -49,6 +51,10 @@ def task(state: str = "queued", ref: str = TASK) -> TaskView:
         usage=None,
         notices=[],
     )
+
+
+Run = Callable[..., Result]
+"""Runs a command; see the fixture `run` in tests/service/conftest.py."""
 
 
 class Answers:

@@ -2,46 +2,26 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 from msgspec.structs import replace
 
-from kit.commands import OUTPAINT, TASK, Answers, serving, task
+from kit.commands import OUTPAINT, TASK, Answers, Run, task
 from kit.commands import told as told_of
 from kit.web import command, completed, served
-from receiver.cli.main import cli
 from receiver.client.client import Client
 from receiver.client.schemas import ImageView, TaskView
 from receiver.core.types import ImageCopy
 
-Run = Callable[..., Result]
 NAME = f"{TASK[:18]}-0.png"
 
 
 @pytest.fixture
-def answers() -> Answers:
-    return Answers()
-
-
-@pytest.fixture
-def command_line(answers: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    """Runs a command in an empty directory, before a service that answers as told."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("receiver.cli.waiting.GAP_S", 0.001)
-    with serving(answers) as server:
-        env: dict[str, str | None] = {name: None for name in os.environ if name.startswith("RECEIVER_")}
-        env |= {"RECEIVER_SERVER": f"http://127.0.0.1:{server.server_address[1]}", "RECEIVER_API_TOKEN": "a-token"}
-        yield lambda *args: CliRunner().invoke(cli, args, env=env)
-        server.shutdown()
-
-
-@pytest.fixture
-def run(command_line: Run) -> Run:
+def save(run: Run) -> Run:
     """Runs `tasks pictures`."""
-    return lambda *args: command_line("tasks", "pictures", *args)
+    return lambda *args: run("tasks", "pictures", *args)
 
 
 def kept(archived: str | None = f"/images/{TASK}/0.png", number: int = 0) -> ImageView:
@@ -71,39 +51,39 @@ async def test_the_kept_pictures_of_a_task_are_saved_through_the_api(tmp_path: P
     assert left(path.parent) == {path.name}
 
 
-def test_no_file_is_replaced_unless_that_is_asked_for(run: Run, answers: Answers, tmp_path: Path) -> None:
+def test_no_file_is_replaced_unless_that_is_asked_for(save: Run, answers: Answers, tmp_path: Path) -> None:
     (tmp_path / NAME).write_bytes(b"mine")
     answers.then(200, with_pictures(kept()))
     answers.then(200, b"theirs")
-    told = run(TASK)
+    told = save(TASK)
     assert (told.exit_code, told.stdout) == (1, "")
     assert told.stderr == f"receiver: picture 0: {NAME} already exists, and is not the same: --force replaces it\n"
     assert (tmp_path / NAME).read_bytes() == b"mine"
     answers.then(200, with_pictures(kept()))
     answers.then(200, b"theirs")
-    assert run(TASK, "--force").stdout == f"{NAME}\n"
+    assert save(TASK, "--force").stdout == f"{NAME}\n"
     assert (tmp_path / NAME).read_bytes() == b"theirs"
 
 
 @pytest.mark.parametrize(("here", "there"), [(b"theirs", b"theirs"), (b"", b""), (b"x" * 200_000, b"x" * 200_000)])
 def test_a_picture_that_is_there_already_is_enough(
-    run: Run, answers: Answers, tmp_path: Path, here: bytes, there: bytes
+    save: Run, answers: Answers, tmp_path: Path, here: bytes, there: bytes
 ) -> None:
     (tmp_path / NAME).write_bytes(here)
     answers.then(200, with_pictures(kept()))
     answers.then(200, there)
-    told = run(TASK)
+    told = save(TASK)
     assert (told.exit_code, told.stdout, told.stderr) == (0, f"{NAME}\n", "")
 
 
 @pytest.mark.parametrize("there", [b"their", b"theirs!", b"", b"others"])
 def test_a_file_that_is_only_partly_the_picture_is_not(
-    run: Run, answers: Answers, tmp_path: Path, there: bytes
+    save: Run, answers: Answers, tmp_path: Path, there: bytes
 ) -> None:
     (tmp_path / NAME).write_bytes(b"theirs")
     answers.then(200, with_pictures(kept()))
     answers.then(200, there)
-    assert run(TASK).exit_code == 1
+    assert save(TASK).exit_code == 1
     assert (tmp_path / NAME).read_bytes() == b"theirs"
 
 
@@ -111,29 +91,29 @@ def coming() -> TaskView:
     return with_pictures(replace(kept(None), archive="due"), replace(kept(None, 1), archive="due"))
 
 
-def test_what_is_being_fetched_is_waited_for(run: Run, answers: Answers, tmp_path: Path) -> None:
+def test_what_is_being_fetched_is_waited_for(save: Run, answers: Answers, tmp_path: Path) -> None:
     answers.then(200, coming())
     answers.then(200, coming())
     answers.then(200, with_pictures(kept()))
     answers.then(200, b"theirs")
-    told = run(TASK)
+    told = save(TASK)
     assert (told.exit_code, told.stdout) == (0, f"{NAME}\n")
     assert told.stderr == "the service is fetching its pictures; waiting up to 90 s\n"
 
 
-def test_what_is_fetched_again_only_later_is_not_waited_for(run: Run, answers: Answers) -> None:
+def test_what_is_fetched_again_only_later_is_not_waited_for(save: Run, answers: Answers) -> None:
     later = replace(kept(None, 1), archive="due", archive_at="2999-11-22T08:16:00Z", archive_error=None)
     answers.then(200, with_pictures(kept(), later))
     answers.then(200, b"theirs")
-    told = run(TASK)
+    told = save(TASK)
     assert (told.exit_code, told.stdout) == (1, f"{NAME}\n")
     assert told.stderr.startswith("receiver: picture 1: not kept yet, tried again ")
 
 
-def test_it_is_not_waited_for_ever(run: Run, answers: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_not_waited_for_ever(save: Run, answers: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("receiver.cli.waiting.PICTURES_S", 0.0)
     answers.then(200, coming())
-    told = run(TASK)
+    told = save(TASK)
     assert told.exit_code == 1
     assert "receiver: picture 1: being fetched" in told.stderr
 
@@ -142,9 +122,9 @@ def test_it_is_not_waited_for_ever(run: Run, answers: Answers, monkeypatch: pyte
 
 
 @pytest.fixture
-def submit(command_line: Run) -> Run:
+def submit(run: Run) -> Run:
     """Runs `submit outpaint`."""
-    return lambda *args: command_line(*OUTPAINT, *args)
+    return lambda *args: run(*OUTPAINT, *args)
 
 
 def test_waiting_for_a_task_waits_for_its_pictures_and_saves_them(
@@ -229,7 +209,7 @@ def test_a_service_that_refuses_while_it_is_waited_for_does_not_cost_the_ref(sub
 
 
 def test_a_file_that_comes_while_it_is_loaded_is_not_replaced(
-    run: Run, answers: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    save: Run, answers: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     linked = os.link
 
@@ -240,17 +220,17 @@ def test_a_file_that_comes_while_it_is_loaded_is_not_replaced(
     monkeypatch.setattr(os, "link", link)
     answers.then(200, with_pictures(kept()))
     answers.then(200, b"theirs")
-    assert "already exists" in run(TASK).stderr
+    assert "already exists" in save(TASK).stderr
     assert (tmp_path / NAME).read_bytes() == b"mine"
     assert left(tmp_path) == {NAME}
 
 
-def test_a_link_is_replaced_and_what_it_leads_to_left_alone(run: Run, answers: Answers, tmp_path: Path) -> None:
+def test_a_link_is_replaced_and_what_it_leads_to_left_alone(save: Run, answers: Answers, tmp_path: Path) -> None:
     (tmp_path / "other").write_bytes(b"mine")
     (tmp_path / NAME).symlink_to("other")
     answers.then(200, with_pictures(kept()))
     answers.then(200, b"theirs")
-    assert run(TASK, "--force").exit_code == 0
+    assert save(TASK, "--force").exit_code == 0
     assert (tmp_path / "other").read_bytes() == b"mine"
     assert not (tmp_path / NAME).is_symlink()
 
@@ -268,29 +248,31 @@ def test_a_link_is_replaced_and_what_it_leads_to_left_alone(run: Run, answers: A
         f"/images/{TASK.replace('1', '2')}/0.png",
     ],
 )
-def test_no_name_of_the_service_s_is_followed(run: Run, answers: Answers, tmp_path: Path, archived: str) -> None:
+def test_no_name_of_the_service_s_is_followed(save: Run, answers: Answers, tmp_path: Path, archived: str) -> None:
     answers.then(200, with_pictures(kept(archived)))
-    told = run(TASK)
+    told = save(TASK)
     assert told.exit_code == 1
     assert "picture 0: the service keeps it under a name that this version does not know" in told.stderr
     assert len(answers.seen) == 1
     assert left(tmp_path) == set()
 
 
-def test_a_ref_of_the_service_s_that_is_none_is_refused(run: Run, answers: Answers, tmp_path: Path) -> None:
+def test_a_ref_of_the_service_s_that_is_none_is_refused(save: Run, answers: Answers, tmp_path: Path) -> None:
     answers.then(200, replace(with_pictures(kept()), ref="../../x"))
-    assert run(TASK).exit_code == 1
+    assert save(TASK).exit_code == 1
     assert left(tmp_path) == set()
 
 
-def test_what_is_not_kept_is_said_with_why_and_the_others_are_saved(run: Run, answers: Answers, tmp_path: Path) -> None:
+def test_what_is_not_kept_is_said_with_why_and_the_others_are_saved(
+    save: Run, answers: Answers, tmp_path: Path
+) -> None:
     failed = replace(kept(None, 1), archive="failed", archive_error="the host is not known")
     gone = kept(f"/images/{TASK}/2.png", 2)
     due = replace(kept(None, 3), archive="due", archive_at="odd")
     answers.then(200, with_pictures(failed, gone, due, kept(None, 4), kept()))
     answers.then(404, {"error": {"code": "not_found", "message": "there is no such picture"}})
     answers.then(200, b"a picture")
-    told = run(TASK, "--json")
+    told = save(TASK, "--json")
     assert told.exit_code == 1
     assert told.stderr.splitlines() == [
         "receiver: picture 1: not kept: the host is not known",
@@ -306,41 +288,41 @@ def test_what_is_not_kept_is_said_with_why_and_the_others_are_saved(run: Run, an
 
 
 def test_a_picture_without_an_end_is_given_up(
-    run: Run, answers: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    save: Run, answers: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("receiver.cli.download.PICTURE_MOST", 1 << 20)
     answers.then(200, with_pictures(kept()))
     answers.then(200, b"x" * ((1 << 20) + 1))
-    told = run(TASK)
+    told = save(TASK)
     assert (told.exit_code, told.stdout) == (1, "")
     assert "picture 0: it is larger than 1 MiB" in told.stderr
     assert left(tmp_path) == set()
 
 
-def test_a_service_that_goes_away_leaves_no_half_picture(run: Run, answers: Answers, tmp_path: Path) -> None:
+def test_a_service_that_goes_away_leaves_no_half_picture(save: Run, answers: Answers, tmp_path: Path) -> None:
     answers.then(200, with_pictures(kept()))
     answers.then(0)
-    told = run(TASK)
+    told = save(TASK)
     assert told.exit_code == 1
     assert "no answer from" in told.stderr
     assert left(tmp_path) == set()
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(run: Run, answers: Answers, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_one_line(save: Run, answers: Answers, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     answers.then(200, with_pictures(kept()))
-    told = run(TASK, "file/pics")
+    told = save(TASK, "file/pics")
     assert told.exit_code == 1
     assert told.stderr == "receiver: cannot make file/pics: Not a directory\n"
 
 
-def test_a_task_without_pictures_says_how_it_is(run: Run, answers: Answers) -> None:
+def test_a_task_without_pictures_says_how_it_is(save: Run, answers: Answers) -> None:
     answers.then(200, task("waiting"))
-    told = run(TASK)
+    told = save(TASK)
     assert told.exit_code == 1
     assert (
         told.stderr
         == f"receiver: {TASK} is waiting and has no pictures yet; `receiver tasks watch` shows when it ends\n"
     )
     answers.then(200, task("failed"))
-    assert run(TASK).stderr == f"receiver: {TASK} is failed and has no pictures\n"
+    assert save(TASK).stderr == f"receiver: {TASK} is failed and has no pictures\n"

@@ -1,36 +1,14 @@
 """What stands for a ref on the command line, and what is submitted at most once."""
 
-import os
 import re
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 from msgspec.structs import replace
 
-from kit.commands import OUTPAINT, TASK, Answers, serving, task
-from receiver.cli.main import cli
+from kit.commands import OUTPAINT, TASK, Answers, Run, task
 from receiver.client.schemas import NoticePage, NoticeView, TaskPage
 
-Run = Callable[..., Result]
 OTHER = TASK.replace("-0000-", "-0001-")
-
-
-@pytest.fixture
-def answers() -> Answers:
-    return Answers()
-
-
-@pytest.fixture
-def run(answers: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    """Runs a command in an empty directory, before a service that answers as told."""
-    monkeypatch.chdir(tmp_path)
-    with serving(answers) as server:
-        env: dict[str, str | None] = {name: None for name in os.environ if name.startswith("RECEIVER_")}
-        env |= {"RECEIVER_SERVER": f"http://127.0.0.1:{server.server_address[1]}", "RECEIVER_API_TOKEN": "a-token"}
-        yield lambda *args: CliRunner().invoke(cli, args, env=env)
-        server.shutdown()
 
 
 def asked(answers: Answers) -> list[str]:

@@ -1,8 +1,6 @@
 """What the commands say: of a task and what to do about it, and where a service of its own answers as told."""
 
-import os
 import socket
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,7 @@ from click.testing import CliRunner
 from click.testing import Result as Ran
 from msgspec.structs import replace
 
-from kit.commands import TASK, Answers, serving, task
+from kit.commands import TASK, Answers, Run, task
 from receiver import config
 from receiver.cli import connect
 from receiver.cli.main import cli
@@ -24,30 +22,6 @@ from receiver.client.schemas import CallbackPage, CallbackView, ErrorView, Notic
 from receiver.providers.advice import ADVICE_BY_CODE
 from receiver.upkeep.doctor.findings import CheckResult
 from receiver.upkeep.doctor.targets import check_targets
-
-Run = Callable[..., Ran]
-
-
-@pytest.fixture
-def answers() -> Answers:
-    return Answers()
-
-
-@pytest.fixture
-def run(answers: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    """Runs a command that speaks to a service which answers as told."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("receiver.client.client.STREAM_GAP_S", 0)
-    for name in list(os.environ):
-        if name.startswith("RECEIVER_"):
-            monkeypatch.delenv(name)
-    with serving(answers) as server:
-        own = {
-            "RECEIVER_SERVER": f"http://127.0.0.1:{server.server_address[1]}",
-            "RECEIVER_API_TOKEN": "any-token-at-all",
-        }
-        yield lambda *args, **env: CliRunner().invoke(cli, args, env={**own, **env})
-        server.shutdown()
 
 
 def callback(verdict: str, number: int = 12) -> CallbackView:

@@ -1,18 +1,15 @@
 """What a terminal, a pipe or a file gets: columns, times with their zone, colours, help."""
 
-import os
 import time
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from click.testing import Result as Ran
 from msgspec.structs import replace
 
-from kit.commands import Answers, serving, task
+from kit.commands import Answers, Run, task
 from receiver.cli.main import cli
 from receiver.cli.output import (
     age,
@@ -27,30 +24,7 @@ from receiver.cli.output import (
 from receiver.client.schemas import TaskPage
 from receiver.core.types import NoticeState, TaskState, Verdict
 
-Run = Callable[..., Ran]
 EVIL = "\x1b]0;pwned\x07\x9b31m\u202eevil\r\n\x00\x7f"
-
-
-@pytest.fixture
-def answers() -> Answers:
-    return Answers()
-
-
-@pytest.fixture
-def run(answers: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    """Runs a command that speaks to a service which answers as told."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("receiver.client.client.STREAM_GAP_S", 0)
-    for name in list(os.environ):
-        if name.startswith("RECEIVER_"):
-            monkeypatch.delenv(name)
-    with serving(answers) as server:
-        own = {
-            "RECEIVER_SERVER": f"http://127.0.0.1:{server.server_address[1]}",
-            "RECEIVER_API_TOKEN": "any-token-at-all",
-        }
-        yield lambda *args, **env: CliRunner().invoke(cli, args, env={**own, **env})
-        server.shutdown()
 
 
 def test_columns_are_counted_as_a_terminal_does() -> None:

@@ -1,21 +1,15 @@
 """What waits says why and until when, in the same words everywhere; `tasks watch` begins with what is under way."""
 
-import os
 import re
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
-import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from msgspec.structs import replace
 
-from kit.commands import OUTPAINT, TASK, Answers, serving, task, told
-from receiver.cli.main import cli
+from kit.commands import OUTPAINT, TASK, Answers, Run, task, told
 from receiver.cli.output import display_width
 from receiver.cli.task_text import queue_wait_text
 from receiver.client.schemas import CallbackPage, ErrorView, HintView, ImageView, TaskPage, TaskView, UsageView
 
-Run = Callable[..., Result]
 STREAM = "text/event-stream"
 OTHER = TASK.replace("-0000-", "-0001-")
 GONE = {"error": {"code": "unauthorized", "message": "no"}}
@@ -24,23 +18,6 @@ DOWN = replace(
     task("queued"), waits_for="down", waits_since="2026-11-22T08:16:00.123Z", waits_until="2999-11-22T08:17:30Z"
 )
 WORDS = "the provider cannot be reached (since "
-
-
-@pytest.fixture
-def answers() -> Answers:
-    return Answers()
-
-
-@pytest.fixture
-def run(answers: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    """Runs a command in an empty directory, before a service that answers as told."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("receiver.client.client.STREAM_GAP_S", 0)
-    with serving(answers) as server:
-        env: dict[str, str | None] = {name: None for name in os.environ if name.startswith("RECEIVER_")}
-        env |= {"RECEIVER_SERVER": f"http://127.0.0.1:{server.server_address[1]}", "RECEIVER_API_TOKEN": "a-token"}
-        yield lambda *args, **more: CliRunner().invoke(cli, args, env={**env, **more})
-        server.shutdown()
 
 
 def under_way(answers: Answers, *tasks: TaskView) -> None:

@@ -43,19 +43,19 @@ async def test_a_mail_shows_hostile_text_as_text() -> None:
     assert '<a href="https://cdn.example.com/0.png?a=1&amp;b=2"' in content
 
 
-async def test_a_mail_that_one_recipient_of_several_refuses_is_not_sent_again() -> None:
+async def test_a_mail_that_one_recipient_of_several_refuses_looks_final() -> None:
     async with mailbox() as (box, target):
         box.refused = {"bob@example.com"}
 
         sent = await AppriseSender().send(target, HELLO)
 
     assert len(box.mails) == 1
-    assert sent.permanent
+    assert sent.looks_final
     assert "was refused: 550" in (sent.error or "")
     assert "bob@example.com" not in (sent.error or "")
 
 
-async def test_recipients_that_are_all_refused_are_told_and_not_tried_again() -> None:
+async def test_recipients_that_are_all_refused_are_told_and_look_final() -> None:
     """Apprise tells the SMTP answer at DEBUG only."""
     async with mailbox() as (box, target):
         box.refused = {"ann@example.com", "bob@example.com"}
@@ -64,7 +64,7 @@ async def test_recipients_that_are_all_refused_are_told_and_not_tried_again() ->
 
     assert (sent.error or "").endswith("the mail server says 550 5.1.1 no such user")
     assert "ann@example.com" not in (sent.error or "")
-    assert sent.permanent
+    assert sent.looks_final
     assert "check the address" in (find_remedy(sent.error or "") or "")
 
 

@@ -87,7 +87,7 @@ async def test_a_recipient_that_got_a_mail_does_not_get_it_again() -> None:
         box.busy = {"eve@example.com"}
         sent = await AppriseSender().send(target, HELLO)
         assert "450" in (sent.error or "")
-        assert not sent.permanent
+        assert not sent.looks_final
         box.busy = set()
 
         again = await send_again(target, HELLO, sent)
@@ -114,12 +114,12 @@ async def test_the_rest_of_several_recipients_is_tried_though_one_is_refused_for
         target = to(target, "ann@example.com", "eve@example.com", "joe@example.com")
         box.busy, box.refused = {"eve@example.com"}, {"joe@example.com"}
         sent = await AppriseSender().send(target, HELLO)
-        assert not sent.permanent
+        assert not sent.looks_final
         box.busy = set()
 
         again = await send_again(target, HELLO, sent)
 
-    assert again.permanent
+    assert again.looks_final
     assert box.recipients == [["ann@example.com"], ["eve@example.com"]]
 
 

@@ -118,7 +118,7 @@ async def test_slack_s_own_words_are_told_with_what_to_do(
     sent = await AppriseSender().send(SLACK, laid_out(PICTURED))
 
     assert came[1].decode() in (sent.error or "")
-    assert sent.permanent is meant[0]
+    assert sent.looks_final is meant[0]
     assert meant[1] in (find_remedy(sent.error or "") or "")
     assert "T0KEN" not in (sent.error or "")
     assert len(slack_there.requests) == 1
@@ -130,7 +130,7 @@ async def test_a_bot_that_is_not_in_its_channel_is_told_to_be_invited(slack_ther
 
     sent = await AppriseSender().send(BOT, laid_out())
 
-    assert sent.permanent
+    assert sent.looks_final
     assert (sent.error or "").endswith("not_in_channel")
     assert "invite" in (find_remedy(sent.error or "") or "")
 
@@ -142,7 +142,7 @@ async def test_a_picture_that_slack_cannot_fetch_is_blamed(slack_there: Double) 
     sent = await AppriseSender().send(SLACK, laid_out(PICTURED))
 
     assert blames_picture(sent.error or "")
-    assert not sent.permanent
+    assert not sent.looks_final
     assert len(slack_there.requests) == 1
 
 
@@ -216,7 +216,7 @@ async def test_a_text_that_discord_refuses_fails_whatever_comes_with_it(
 
         sent = await AppriseSender().send(DISCORD, replace(HELLO, picture=sheet))
 
-    assert sent.permanent
+    assert sent.looks_final
     assert "Unknown Webhook" in (sent.error or "")
 
 
@@ -250,17 +250,17 @@ async def test_a_file_that_telegram_refuses_is_missed_only_if_the_text_is_there(
 
     assert (sent.error is None) is not captioned
     assert blames_picture(sent.error or "") is captioned
-    assert not sent.permanent
+    assert not sent.looks_final
 
 
-async def test_a_telegram_bot_that_was_blocked_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_telegram_bot_that_was_blocked_looks_final(monkeypatch: pytest.MonkeyPatch) -> None:
     with double() as there:
         there.answer((403, b'{"ok":false,"error_code":403,"description":"Forbidden: bot was blocked by the user"}'))
         monkeypatch.setattr("apprise.plugins.telegram.NotifyTelegram.notify_url", f"{there.address}/bot")
 
         sent = await AppriseSender().send(TELEGRAM, HELLO)
 
-    assert sent.permanent
+    assert sent.looks_final
     assert "bot was blocked" in (sent.error or "")
 
 
@@ -271,7 +271,7 @@ async def test_telegram_s_own_pause_is_kept(monkeypatch: pytest.MonkeyPatch) -> 
 
         sent = await AppriseSender().send(TELEGRAM, HELLO)
 
-    assert (sent.permanent, sent.retry_after_ms) == (False, 14_000)
+    assert (sent.looks_final, sent.retry_after_ms) == (False, 14_000)
 
 
 async def test_ntfy_gets_text_and_picture_in_one_request(sheet: Path) -> None:

@@ -144,16 +144,16 @@ async def test_a_password_of_any_letters_goes_out_as_utf_8(password: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("status", "permanent"),
+    ("status", "final"),
     [(500, False), (429, False), (408, False), (400, False), (401, True), (403, True), (404, True), (410, True)],
 )
-async def test_a_refusal_says_its_status_and_whether_it_is_for_good(status: int, permanent: bool) -> None:
+async def test_a_refusal_says_its_status_and_whether_it_looks_final(status: int, final: bool) -> None:
     async with sink(status) as there:
         sent = await AppriseSender().send(there.target(), HELLO)
 
     assert sent.error is not None
     assert f"error={status}" in sent.error
-    assert sent.permanent is permanent
+    assert (sent.looks_final, sent.permanent) == (final, False)
     assert len(there.bodies) == 1
 
 
