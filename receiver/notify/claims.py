@@ -32,6 +32,14 @@ _CIRCUIT_OPEN = (
     "{name} failed several times in a row and is now tried less often: {error}. {advice}. Nothing is lost: notices "
     "that run out of tries are kept, and `receiver notices redrive --target {name}` sends them once it works again."
 )
+_LOOKS_FINAL = (
+    "{name} refuses our messages: {error}. {advice}. Nothing is lost: they are tried again meanwhile, in growing gaps. "
+    "Those that run out of tries are kept, and `receiver notices redrive --target {name}` sends them once it works."
+)
+_REFUSES_ONE = (
+    "{name} refuses a message again and again: {error}. {advice}. Its other messages go on. This one is tried again, "
+    "in growing gaps; if it runs out of tries it is kept, and `receiver notices redrive --target {name}` sends it."
+)
 
 
 class SendResult(Struct, eq=False):
@@ -61,6 +69,7 @@ class SendClaims:
         self._owner = f"{os.getpid()}"
         self._rate_limits: dict[str, RateLimit] = {}
         self._paused_until: dict[str, int] = {}  # targets that we leave alone, for a reason of ours
+        self._new_first: set[str] = set()  # targets whose next send is a new one; a restart may forget it
         self._next_first = 0  # the target that is looked at first: each gets its turn
         self._turn_lock = asyncio.Lock()
         self._unrecorded: list[SendResult] = []
@@ -199,21 +208,32 @@ class SendClaims:
         if result.attempt is None:  # not the target's fault
             await self._raise_target_attention(tx, send.target, _GAVE_UP, sent.error, now)
             return
-        failures, next_try = await tx.sends.count_failure(send.target, now)
-        until = pacing.rest_until(failures, next_try, now, self._schedule[0])
+        effect = pacing.failure_effect(sent, send.tries)
+        if effect.new_first:
+            self._new_first.add(send.target)
+        failures, until = 0, None
+        if effect.counts:
+            failures, next_try = await tx.sends.count_failure(send.target, now)
+            until = pacing.rest_until(failures, next_try, now, self._schedule[0])
         if sent.retry_after_ms and result.due_at is not None:  # the service asks it of us, not of this message
             until = max(until or 0, now + min(sent.retry_after_ms, pacing.RETRY_AFTER_MOST))
         if until is not None:
             await tx.sends.rest_target(send.target, until)
         if result.due_at is None:
             await self._raise_target_attention(tx, send.target, _GAVE_UP, sent.error, now)
+        elif sent.looks_final and failures <= pacing.FAILURES_MOST:
+            await self._raise_target_attention(tx, send.target, _LOOKS_FINAL, sent.error, now)
         elif failures == pacing.FAILURES_MOST:
             await self._raise_target_attention(tx, send.target, _CIRCUIT_OPEN, sent.error, now)
+        elif sent.of_message and send.tries == pacing.FAILURES_MOST - 1:
+            await self._raise_target_attention(tx, send.target, _REFUSES_ONE, sent.error, now, kind="message-refused")
 
-    async def _raise_target_attention(self, tx: Tx, name: str, text: str, error: str, now: int) -> None:
+    async def _raise_target_attention(
+        self, tx: Tx, name: str, text: str, error: str, now: int, kind: str = "target"
+    ) -> None:
         """Notify the other targets that this one fails."""
         words = text.format(name=name, error=error.rstrip("."), advice=find_advice(error))
-        await raise_attention(tx, f"target:{name}", words, self._policy, now, but=name)
+        await raise_attention(tx, f"{kind}:{name}", words, self._policy, now, but=name)
 
     async def _claim_sends(self, tx: Tx, now: int, busy: Collection[int]) -> tuple[list[Send], bool]:
         """As many sends as there is room for beside the `busy` ones, claimed; and whether more could be done at once.
@@ -250,6 +270,7 @@ class SendClaims:
         if openings:
             opened = await tx.sends.open_sends(openings, self._owner, now, lease_until)
             for send in opened:
+                self._new_first.discard(send.target)
                 if span := self._targets[send.target].digest_ms:
                     await tx.sends.open_window(send.target, now + span)
             claimed += opened
@@ -286,9 +307,11 @@ class SendClaims:
         return max(moved) >= pacing.HELD_AT_ONCE
 
     def _make_plans(self, queues: Sequence[TargetQueue], now: int) -> dict[str, SendPlan]:
-        return {
-            it.name: pacing.plan_send(it, self._targets[it.name], now, self._free_at(it.name, now)) for it in queues
-        }
+        plans = {}
+        for it in queues:
+            free_at, new_first = self._free_at(it.name, now), it.name in self._new_first
+            plans[it.name] = pacing.plan_send(it, self._targets[it.name], now, free_at, new_first=new_first)
+        return plans
 
     def _free_at(self, name: str, now: int) -> int:
         paused = self._paused_until.get(name, 0)

@@ -14,7 +14,9 @@ from receiver.telemetry.metrics import Metrics
 
 SCHEDULE = [5 * SECOND, 30 * SECOND, 2 * MINUTE, HOUR]
 DOWN = AttemptResult(error="error=500", duration_ms=3)
-GONE = AttemptResult(error="error=404", permanent=True)
+GONE = AttemptResult(error="Apprise cannot use this URL", permanent=True)
+REFUSED = AttemptResult(error="error=404", looks_final=True)
+PICKY = AttemptResult(error="error=422: a forbidden word", of_message=True)
 BUSY = AttemptResult(error="error=429", retry_after_ms=40 * SECOND)
 
 

@@ -122,17 +122,17 @@ async def test_failures_follow_the_schedule_then_it_is_dead_and_the_others_are_t
     assert "slack failed several times in a row and is now tried less often" in (told.report.text or "")
 
 
-async def test_a_permanent_failure_is_dead_at_once(store: Store, notify: NoticeDispatcher, sender: FakeSender) -> None:
+async def test_a_url_that_cannot_be_used_is_dead_at_once(
+    store: Store, notify: NoticeDispatcher, sender: FakeSender
+) -> None:
     await owe(store, a_notice())
-    sender.results.append(AttemptResult(error="error=404", permanent=True))
+    sender.results.append(AttemptResult(error="it holds several URLs", permanent=True))
     await turn(notify)
     notice = await only(store)
-    assert (notice.state, notice.attempts, notice.error) == (S.DEAD, 1, "error=404")
+    assert (notice.state, notice.attempts, notice.error) == (S.DEAD, 1, "it holds several URLs")
     [told] = await notices(store, event=NoticeEvent.ATTENTION)
     assert (told.target, told.report.cause) == ("mail", "target:slack")
-    assert "error=404. What the target's URL names does not exist (any more): check the URL. Then send" in (
-        told.report.text or ""
-    )
+    assert "several URLs. Fix the target's URL as the text says. Then send" in (told.report.text or "")
     assert "`receiver notices redrive --target slack`" in str(told.report)
 
 

@@ -249,7 +249,7 @@ async def test_the_history_of_a_notice_has_every_try_also_those_before_a_redrive
     told = await store.notices.attempt_history([1, 2, 3])
     assert [(it.at - NOW, it.duration_ms, it.error) for it in told[1]] == [
         (0, 3, "error=500"),
-        (5 * SECOND, 0, "error=404"),
+        (5 * SECOND, 0, "Apprise cannot use this URL"),
         (6 * SECOND, 7, None),
     ]
     assert ([it.error for it in told[2]], told[3]) == ([None], [])

@@ -84,10 +84,11 @@ FINAL = {
 
 
 @pytest.mark.parametrize(("came", "what_to_do"), FINAL.items(), ids=str)
-def test_what_no_try_will_mend_is_for_good_and_says_what_to_do(came: tuple[int, bytes], what_to_do: str) -> None:
+def test_what_looks_final_says_what_to_do(came: tuple[int, bytes], what_to_do: str) -> None:
     sent = answered(*came)
 
-    assert sent.permanent
+    assert sent.looks_final
+    assert not sent.permanent, "an answer never is: a proxy may have given it"
     assert what_to_do in (find_remedy(sent.error or "") or "")
 
 
@@ -105,7 +106,7 @@ PASSING = {
 def test_what_may_pass_is_tried_again(came: tuple[int, bytes], what_to_do: str) -> None:
     sent = answered(*came)
 
-    assert not sent.permanent
+    assert not sent.looks_final
     assert what_to_do in (find_remedy(sent.error or "") or "")
 
 
@@ -126,7 +127,7 @@ def test_a_connection_that_failed_says_why_and_is_tried_again(detail: str, says:
 
     assert says in (sent.error or "")
     assert what_to_do in (find_remedy(sent.error or "") or "")
-    assert not sent.permanent
+    assert not sent.looks_final
 
 
 def test_a_mail_server_s_answer_is_told_with_the_recipient_it_is_about() -> None:
@@ -142,23 +143,23 @@ def test_a_mail_server_s_answer_is_told_with_the_recipient_it_is_about() -> None
         'Sending email to "ann@x.example" failed: the mail server says 450 4.2.0 come later. '
         'Sending email to "bob@x.example" failed: the mail server says 550 5.1.1 no such user'
     )
-    assert not sent.permanent
+    assert not sent.looks_final
 
 
-def test_a_password_that_is_not_taken_is_for_good() -> None:
+def test_a_password_that_is_not_taken_looks_final() -> None:
     sent = told(
         'Connection error while submitting email to "smtp.x.example"',
         "Socket Exception: (535, b'5.7.8 Error: authentication failed')",
     )
 
-    assert sent.permanent
+    assert sent.looks_final
     assert "app password" in (find_remedy(sent.error or "") or "")
 
 
 STARTTLS, LOGIN = "wants TLS first: use mailtos://", "wants a login"
 APP_PASSWORD, SENDER, LATER = "app password", "does not let this account send from this address", "try later"
 NO_SUCH, RULES, RELAY = "refuses this recipient", "by its rules", "passes on no mail"
-MAIL_REPLIES = [  # as smtplib shows them, with the advice, and whether no try will help
+MAIL_REPLIES = [  # as smtplib shows them, with the advice, and whether it looks final
     ("(530, b'5.7.0 Must issue a STARTTLS command first', 'ann@x.example')", STARTTLS, True),
     ("(538, b'5.7.11 Encryption required for requested authentication mechanism')", STARTTLS, True),
     ("(530, b'5.7.1 Authentication required', 'ann@x.example')", LOGIN, True),
@@ -195,14 +196,58 @@ def test_a_mail_server_s_reply_has_its_advice(reply: str, what_to_do: str, final
     sent = told("Connection error while submitting email", f"Socket Exception: {reply}", url="mailto://h.example")
 
     assert what_to_do in (find_remedy(sent.error or "") or "no advice")
-    assert sent.permanent is final
+    assert sent.looks_final is final
 
 
 def test_a_status_of_the_service_s_own_counts_less_than_the_answer_s() -> None:
     line = [failure_text.FailureLine("Failed to send Twilio notification: Authenticate, error=20003")]
-    assert build_failure(line, URL, status=401).permanent
-    assert not build_failure(line, URL, status=500).permanent
-    assert not build_failure([failure_text.FailureLine("Failed: error=500")], URL, status=401).permanent
+    assert build_failure(line, URL, status=401).looks_final
+    assert not build_failure(line, URL, status=500).looks_final
+    assert not build_failure([failure_text.FailureLine("Failed: error=500")], URL, status=401).looks_final
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "of_message"),
+    [
+        (400, b"", True),
+        (413, b"", True),
+        (422, b'{"error":"a forbidden word"}', True),
+        (400, b"chat not found", False),  # whatever the message
+        *((status, b"", False) for status in (401, 402, 403, 404, 405, 408, 410, 429, 500, 503)),
+    ],
+)
+def test_an_answer_that_may_be_about_the_message_only_is_known(status: int, body: bytes, of_message: bool) -> None:
+    sent = answered(status, body)
+
+    assert sent.of_message is of_message
+    assert not sent.permanent
+
+
+def test_one_of_several_that_is_not_about_the_message_makes_it_the_target_s() -> None:
+    lines = [failure_text.FailureLine(f"Failed: error={status}") for status in (400, 500)]
+    assert not build_failure(lines, URL).of_message
+    assert build_failure(lines[:1] * 2, URL).of_message
+
+
+def test_a_mail_that_is_refused_for_what_it_holds_is_known() -> None:
+    line = [failure_text.FailureLine("Failed", "the mail server says 554 5.7.1 spam")]
+    assert build_failure(line, URL).of_message
+    assert not build_failure([failure_text.FailureLine("the mail server says 550 5.1.1 nobody")], URL).of_message
+
+
+def test_a_url_that_names_no_recipient_is_for_good_unless_the_service_may_have_said_so() -> None:
+    line = failure_text.FailureLine("There are no ntfy topics to notify")
+    assert build_failure([line], URL).permanent
+    asked = build_failure([line], URL, status=200)  # Telegram's plugin asks who has written to the bot
+    assert (asked.permanent, asked.looks_final) == (False, True)
+    assert not build_failure([line, failure_text.FailureLine("Failed: error=404")], URL).permanent
+
+
+def test_of_a_code_of_the_service_s_own_the_answer_s_status_says_whom_it_is_about() -> None:
+    line = [failure_text.FailureLine("Failed to send Twilio notification: error=21617")]
+    assert build_failure(line, URL, status=400).of_message
+    assert not build_failure(line, URL, status=500).of_message
+    assert not build_failure([], URL, status=400).of_message
 
 
 @pytest.mark.parametrize(
@@ -243,7 +288,7 @@ def test_one_of_several_that_may_pass_keeps_all_alive() -> None:
         "Response Details:\r\nb'rollup_error'",
     )
 
-    assert not sent.permanent
+    assert not sent.looks_final
 
 
 @pytest.mark.parametrize(
@@ -284,11 +329,11 @@ def test_a_picture_is_blamed_for_what_is_its_fault_only(error: str, picture: boo
     assert blames_picture(error) is picture
 
 
-def test_what_the_picture_is_to_blame_for_is_never_for_good() -> None:
+def test_what_the_picture_is_to_blame_for_does_not_look_final() -> None:
     """The next try goes without it."""
     sent = told("Failed to send Discord 1 attachment(s): Forbidden, error=403.")
 
-    assert not sent.permanent
+    assert not sent.looks_final
     assert not blames_blocks(sent.error or "")
 
 

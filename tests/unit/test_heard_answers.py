@@ -95,7 +95,7 @@ def test_the_answer_s_own_figure_wins_over_the_plugin_s() -> None:
 def test_a_pause_is_a_failure_that_passes_and_says_how_long() -> None:
     sent = build_pause("Discord", 13.2)
     assert sent.error == "Discord asks us to wait 14 s, error=429"
-    assert (sent.permanent, sent.retry_after_ms) == (False, 14_000)
+    assert (sent.looks_final, sent.retry_after_ms) == (False, 14_000)
     assert build_pause("Discord", 1e9).retry_after_ms == PAUSE_MOST_MS
 
 

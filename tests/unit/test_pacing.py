@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kit.fakes import a_notice
 from receiver.core import pacing
 from receiver.core.pacing import HOUR, PUT_OFF_MS, REST_MOST, RateLimit, SendPlan, SendStep, TargetQueue
-from receiver.core.types import MessageRate, NoticeEvent, NoticeState, QuietHours, Report, Target
+from receiver.core.types import AttemptResult, MessageRate, NoticeEvent, NoticeState, QuietHours, Report, Target
 
 MINUTE = 60_000
 NOW = 1_767_000_000_000
@@ -113,6 +113,41 @@ def test_in_quiet_hours_a_time_can_be_as_far_ahead_as_their_end() -> None:
 def test_a_rest_ends_with_the_next_try(failures: int, next_try: int | None, until: int | None) -> None:
     at = None if next_try is None else NOW + next_try
     assert pacing.rest_until(failures, at, NOW, 5) == (None if until is None else NOW + until)
+
+
+NEW = {"due_first": NOW, "held_first": None, "send_first": NOW}
+
+
+@pytest.mark.parametrize(
+    ("counts", "new_first", "step"),
+    [
+        ({}, False, SendStep.RETRY),
+        ({}, True, SendStep.FIRST),
+        ({"held_first": NOW}, True, SendStep.DIGEST),
+        ({"due_first": None}, True, SendStep.RETRY),
+        ({"due_first": NOW + 1}, True, SendStep.RETRY),
+        ({"lease_last": NOW}, True, SendStep.RETRY),  # it did not fail: its process died
+        ({"rest_until": NOW + 1}, True, SendStep.WAIT),
+    ],
+)
+def test_what_is_new_may_go_before_what_failed(counts: dict[str, Any], new_first: bool, step: SendStep) -> None:
+    standing = TargetQueue("t", **{**NEW, **counts})
+    assert pacing.plan_send(standing, PLAIN, NOW, 0, new_first=new_first).step is step
+
+
+@pytest.mark.parametrize(
+    ("sent", "tries", "counts", "new_first"),
+    [
+        (AttemptResult(error="error=500"), 0, True, False),
+        (AttemptResult(error="error=500"), 9, True, False),
+        (AttemptResult(error="error=404", looks_final=True), 0, True, False),
+        (AttemptResult(error="error=404", looks_final=True), 1, True, True),
+        (AttemptResult(error="error=400", of_message=True), 0, True, False),
+        (AttemptResult(error="error=400", of_message=True), 1, False, True),
+    ],
+)
+def test_what_a_failure_means_for_its_target(sent: AttemptResult, tries: int, counts: bool, new_first: bool) -> None:
+    assert pacing.failure_effect(sent, tries) == pacing.FailureEffect(counts, new_first)
 
 
 # -- what a notice waits for --

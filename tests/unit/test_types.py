@@ -145,7 +145,13 @@ def test_a_new_notice_is_due_and_has_not_been_tried() -> None:
 
 def test_an_attempt_without_an_error_was_delivered() -> None:
     assert AttemptResult() == AttemptResult(
-        error=None, permanent=False, retry_after_ms=None, duration_ms=0, put_off=False
+        error=None,
+        permanent=False,
+        looks_final=False,
+        of_message=False,
+        retry_after_ms=None,
+        duration_ms=0,
+        put_off=False,
     )
 
 

@@ -42,7 +42,10 @@ _SMTP_REPLY = r"\(([45]\d\d), b(['\"])(.*?)\2(, ['\"])?"  # the last is there if
 _OF_SENDER = {"501", "550", "553", "554"}
 _SUMMARY = r'Sending email to ".*" failed\.?'  # follows the lines that say why, if there are any
 _FINAL_STATUS = {"401", "403", "404", "410"}
+_MESSAGE_STATUS = {"400", "413", "422"}  # of the message, or of all
+_MESSAGE_SMTP = {"552", "554"}
 _NOT_FINAL_SMTP = {"552", "554"}  # too large; any reason, for example a mail taken for spam
+_NO_RECIPIENT = r"There (?:are|were) not? .{0,60}to notify"  # Apprise's: the URL names none
 _FINAL_WORDS = (
     # Slack's, for webhooks and the Web API; most come with status 200.
     r"\b(?:invalid_token|invalid_auth|not_authed|account_inactive|token_revoked|token_expired|missing_scope|"
@@ -52,7 +55,7 @@ _FINAL_WORDS = (
     r"|chat not found|bot was (?:blocked|kicked)|user is deactivated"  # Telegram's, some with status 400
     r"|Unknown (?:Webhook|Channel)|Invalid Webhook|invalid[-_]hook"  # Discord's and Mattermost's, Rocket.Chat's
     r"|webhook access token invalid|token is not exist"  # Feishu's, DingTalk's
-    r"|There (?:are|were) not? .{0,60}to notify"  # Apprise's: the URL names no recipient
+    rf"|{_NO_RECIPIENT}"
 )
 _PICTURE = (
     r"\binvalid_(?:blocks|attachments)\b|\bimage_url\b|download\w* image|\berror=413|\btoo large\b|entity too large|"
@@ -118,20 +121,25 @@ def pair_answers(entries: Iterable[tuple[bool, str]]) -> list[FailureLine]:
 def build_failure(
     lines: list[FailureLine], url: str, asked_s: float | None = None, status: int | None = None
 ) -> AttemptResult:
-    """The result of a failed send. It is permanent only if every line says so: a URL may name several recipients.
+    """The result of a failed send. It looks final only if every line does: a URL may name several recipients.
 
     `asked_s` is how long an answer's headers asked us to wait. `status` is the last answer's: some plugins log another
-    number, a code of the service's own.
+    number, a code of the service's own. Without an answer, that no recipient is named is the URL's fault: permanent.
     """
     reasons = [line for line in lines if line.answer or not re.fullmatch(_SUMMARY, line.text)]
     whole = ". ".join(filter(None, (line.full_text for line in lines)))
     final = [_is_final(line) for line in reasons]
+    of_message = [_is_of_message(line) for line in reasons]
     if len(reasons) == 1 and not re.search(_HTTP_ERROR, reasons[0].text):
         final = [final[0] or str(status) in _FINAL_STATUS]
+        of_message = [of_message[0] or str(status) in _MESSAGE_STATUS]
     error = redact_url(whole, url) or "Apprise reports a failure without a reason"
+    looks_final = bool(final) and all(final) and not blames_picture(error)
     return AttemptResult(
         error=error,
-        permanent=bool(final) and all(final) and not blames_picture(error),
+        permanent=looks_final and status is None and all(re.search(_NO_RECIPIENT, it.full_text) for it in reasons),
+        looks_final=looks_final,
+        of_message=not looks_final and bool(of_message) and all(of_message),
         retry_after_ms=_find_pause(lines, asked_s),
     )
 
@@ -165,6 +173,15 @@ def _is_final(line: FailureLine) -> bool:
         return all(code[0] == "5" and code not in _NOT_FINAL_SMTP for code in replies)
     status = re.search(_STATUS, text)
     return status is not None and status[1] in _FINAL_STATUS
+
+
+def _is_of_message(line: FailureLine) -> bool:
+    """Whether the answer may be about this message only, for example its length or a word in it."""
+    text = line.full_text
+    if replies := re.findall(_SMTP, text):
+        return all(code in _MESSAGE_SMTP for code in replies)
+    status = re.search(_STATUS, text)
+    return status is not None and status[1] in _MESSAGE_STATUS
 
 
 def build_pause(service: str, asked_s: float) -> AttemptResult:

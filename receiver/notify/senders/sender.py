@@ -70,9 +70,10 @@ class AppriseSender:
     async def send(self, target: Target, message: Message) -> AttemptResult:
         """Sends `message` to `target`, once, within `timeout_s`.
 
-        `error` is what Apprise and the service said, redacted, at most `ERROR_MOST` characters. `permanent` is a guess
-        from that text, and False in doubt: an unknown token, webhook or channel, a refused mail recipient, a URL that
-        cannot work. `retry_after_ms` is how long the service asks us to wait, and 30 s after a 429 that does not say.
+        `error` is what Apprise and the service said, redacted, at most `ERROR_MOST` characters. `permanent`: Apprise
+        cannot use the URL. `looks_final` is a guess from the text, and False in doubt: an unknown token, webhook or
+        channel, a refused mail recipient. So is `of_message`: a status that may mean what the message holds.
+        `retry_after_ms` is how long the service asks us to wait, and 30 s after a 429 that does not say.
         `delivered` is what of a failed message was delivered, in this try and before (`message.delivered`). `put_off`:
         it was not tried, and the fault is ours. Raises only CancelledError.
         """
