@@ -19,6 +19,7 @@ from receiver.core.pacing import NoticeWait
 from receiver.core.schedule import notify_gap, probe_gap
 from receiver.core.types import AttachedPicture, AttemptResult, Clock, Notice, Policy, Send, Target
 from receiver.notify.claims import SendClaims, SendResult
+from receiver.notify.gone_targets import bury_unknown_targets
 from receiver.notify.messages.message import PublicLinks
 from receiver.notify.messages.render import render
 from receiver.notify.senders.failure_text import blames_picture
@@ -85,7 +86,8 @@ class NoticeDispatcher:
     async def claim(self) -> Send | None:
         """The next send, claimed; None while every target is busy, rests, or has nothing that may be sent now."""
         if not self._buried_unknown:
-            await self._bury_unknown_targets()
+            await bury_unknown_targets(self._store, self._policy, self._clock)
+            self._buried_unknown = True
         return await self._claims.claim()
 
     async def carry_out(self, send: Send) -> None:
@@ -198,11 +200,3 @@ class NoticeDispatcher:
             return {}
         copies = await self._store.copies.by_refs(refs)
         return {ref: {copy.image_no: copy.file for copy in each if copy.file} for ref, each in copies.items()}
-
-    async def _bury_unknown_targets(self) -> None:
-        """Mark notices to targets that no longer exist as dead, with that reason."""
-        buried = 1
-        while buried:
-            async with self._store.write() as tx:
-                buried = await tx.notices.bury_without_target(list(self._targets))
-        self._buried_unknown = True

@@ -326,8 +326,10 @@ async def test_a_notice_whose_target_is_gone_is_dead_with_that_reason(
     await claimed(notify.claim)
     fresh = a_notify(store, sender, clock, policy)
     assert fresh.width > 0, "or nobody would ever look"
+    if policy.targets:
+        assert (await turn(fresh)).target == "mail", "which is told"
     assert await fresh.claim() is None
-    found = await notices(store)
+    found = await notices(store, event=NoticeEvent.COMPLETED)
     assert {(it.state, it.error) for it in found} == {(S.DEAD, "this target is no longer configured")}
     assert await fresh.next_due() is None
 

@@ -87,6 +87,15 @@ class NoticeTable:
         )
         self._db.woken.add(Topic.NOTIFY)
 
+    async def count_without_target(self, targets: Sequence[str]) -> dict[str, int]:
+        """How many open notices there are to each target that is not among `targets`."""
+        rows = await self._db.fetch_rows(
+            "SELECT target, count(*) FROM notices WHERE state IN ('due', 'held', 'sending')"
+            f" AND target NOT IN ({placeholders(len(targets))}) GROUP BY target",
+            targets,
+        )
+        return dict(rows)
+
     async def bury_without_target(self, targets: Sequence[str], limit: int = 200) -> int:
         """Mark up to `limit` notices as dead if their target is not among `targets`; how many."""
         rows = await self._db.fetch_rows(
