@@ -8,7 +8,7 @@ from ipaddress import ip_network
 from pathlib import Path
 
 from kit.fakes import NOW, POLICY, Clock, a_notice, a_task, got, notices
-from kit.provider_server import Behave, listening
+from kit.listening import Behave, listening
 from receiver.core.types import ArchiveState, Image, ImageCopy, NoticeEvent, TaskState
 from receiver.pictures.addresses import FetchAllowlist
 from receiver.pictures.archive import PictureArchiver

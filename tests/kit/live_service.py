@@ -18,6 +18,8 @@ from typing import Any
 
 import httpx
 
+from kit.listening import listening
+
 PATIENCE_S = 180.0
 """Only a broken program takes so long, however busy the machine is."""
 PORTS_KEPT = 32
@@ -80,9 +82,7 @@ class Sink:
 async def sinking() -> AsyncIterator[Sink]:
     """A sink that listens."""
     sink = Sink()
-    server = await asyncio.start_server(sink._serve, "127.0.0.1", 0)
-    sink.port = server.sockets[0].getsockname()[1]
-    async with server:
+    async with listening(sink._serve) as sink.port:
         yield sink
 
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from urllib.parse import quote
 
+from kit.listening import listening
 from kit.picture_files import plain
 
 MARK = "s3nt1nel"
@@ -168,7 +169,5 @@ class Tattler:
 async def tattling() -> AsyncIterator[Tattler]:
     """One that listens."""
     tattler = Tattler()
-    server = await asyncio.start_server(tattler._meet, "127.0.0.1", 0)
-    tattler.port = server.sockets[0].getsockname()[1]
-    async with server:
+    async with listening(tattler._meet) as tattler.port:
         yield tattler

@@ -2,11 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import httpx
 
+from kit.listening import Behave, listening
 from receiver.core.types import SubmitAnswer
 from receiver.providers.http_client import open_client
 from receiver.providers.vtrix.client import Vtrix
@@ -17,8 +18,6 @@ TOKEN = "0199c0de-0000-7000-8000-000000000001." + "A-b_" * 8
 CALLBACK = f"https://me.example/callbacks/{TOKEN}"
 PARAMS = b'{"jobId": "j", "imageNo": 0, "scale": 1.50}'
 TASK = b'{"id": "abc", "status": "in_progress", "model": "midjourney_outpaint", "created_at": 1767000000}'
-
-Behave = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 def http(status: int, body: bytes = b"", *headers: str) -> bytes:
@@ -65,32 +64,6 @@ class Stand:
 def _pairs(head: bytes) -> list[tuple[bytes, bytes]]:
     lines = head.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:]
     return [(name, value.strip()) for name, _, value in (line.partition(b":") for line in lines)]
-
-
-@asynccontextmanager
-async def listening(meet: Behave) -> AsyncIterator[int]:
-    """A server on a free port; what still hangs at the end is cancelled."""
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        try:
-            await meet(reader, writer)
-        except (asyncio.CancelledError, ConnectionError):  # the client may leave at any moment
-            writer.transport.abort()
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(take, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @asynccontextmanager

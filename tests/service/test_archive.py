@@ -13,8 +13,9 @@ import pytest
 
 from kit.archive_loop import DONE, JPEG, PICTURE_WAIT, Archiving, Site, answer, archiving, links, owed, png, serving
 from kit.fakes import NOW, a_task, got, put, says
+from kit.listening import Behave
 from kit.live_service import PATIENCE_S
-from kit.provider_server import Behave, hang
+from kit.provider_server import hang
 from receiver.core.types import ArchiveState, Ending, Image, ImageCopy, OutcomeSource, Policy, Target, TaskState
 from receiver.pictures import fetch
 from receiver.pictures.archive import LEASE_MS, SCHEDULE_MS, SPACING_MS

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from kit.archive_loop import LOOPBACK, Site, answer, png, serving
+from kit.listening import listening
 from kit.live_service import free_port
-from kit.provider_server import hang, listening, reset
+from kit.provider_server import hang, reset
 from receiver import __version__
 from receiver.core.errors import NotFetched
 from receiver.pictures.addresses import FetchAllowlist

@@ -9,8 +9,8 @@ import h11
 import pytest
 
 from kit.archive_loop import LOOPBACK, answer, png, serving
+from kit.listening import Behave, listening
 from kit.live_service import PATIENCE_S
-from kit.provider_server import Behave, listening
 from receiver.core.errors import NotFetched
 from receiver.pictures import fetch
 from receiver.pictures.fetch import CRUMBS_MOST, PictureFetcher

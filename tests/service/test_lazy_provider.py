@@ -3,7 +3,8 @@
 import httpx
 import pytest
 
-from kit.provider_server import CALLBACK, KEY, NOW, TASK, Stand, http, listening
+from kit.listening import listening
+from kit.provider_server import CALLBACK, KEY, NOW, TASK, Stand, http
 from receiver.core.errors import SettingsError
 from receiver.core.types import PollResult, SubmitResult
 from receiver.providers.address import check_url_and_key

@@ -12,8 +12,9 @@ from urllib.parse import parse_qs
 import httpx
 import pytest
 
+from kit.listening import listening
 from kit.live_service import PATIENCE_S
-from kit.provider_server import hang, listening
+from kit.provider_server import hang
 from receiver.sandbox import CallbackBody, Fate, PictureCoding, Sandbox, SandboxOptions, open_sandbox, pictures
 from receiver.sandbox.fates import draw_coding, draw_fate, refuses_poll
 

@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from kit.provider_server import CALLBACK, KEY, NOW, TASK, TOKEN, Behave, drip, hang, http, reset, standing, submitted
+from kit.listening import Behave
+from kit.provider_server import CALLBACK, KEY, NOW, TASK, TOKEN, drip, hang, http, reset, standing, submitted
 from receiver.core.errors import SettingsError
 from receiver.core.types import PollResult
 from receiver.providers.http_client import open_client

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kit.fakes import elapse
+from kit.listening import listening
 from kit.provider_server import (
     CALLBACK,
     KEY,
@@ -22,7 +23,6 @@ from kit.provider_server import (
     drip,
     hang,
     http,
-    listening,
     reset,
     standing,
     submitted,
