@@ -367,8 +367,9 @@ def test_watch_prints_a_line_for_each_change_until_it_is_interrupted(
     run: Run, settings: dict[str, str], tmp_path: Path
 ) -> None:
     """And says nothing about the interruption but its status."""
+    # whoever runs the tests in the background may have SIGINT ignored, which programs inherit
     watching = subprocess.Popen(
-        [*RECEIVER, "tasks", "watch", "--json"],
+        ["env", "--default-signal=INT", *RECEIVER, "tasks", "watch", "--json"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=tmp_path,
@@ -384,4 +385,5 @@ def test_watch_prints_a_line_for_each_change_until_it_is_interrupted(
     watching.send_signal(signal.SIGINT)
     _, errors = watching.communicate(timeout=PATIENCE_S)
     assert json.loads(line)["ref"]
-    assert (watching.returncode, errors.strip()) == (130, "")
+    assert watching.returncode == 130
+    assert errors.strip() in ("", "Nothing is under way. Changes follow."), "it may have begun before the first task"
