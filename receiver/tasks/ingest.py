@@ -312,7 +312,7 @@ class CallbackIngest:
                 weight = weigh_callback(
                     waiting.outcome,
                     verdict,
-                    settles=before.settled_at is None and task.settled_at is not None,
+                    settles=verdict is Verdict.ACCEPTED and task.settled_at is not None,
                     new_id=len(task.candidates) > len(before.candidates),
                 )
                 summed = quota.keep_or_count(task, replace(callback, verdict=verdict), weight)

@@ -188,3 +188,13 @@ async def test_a_second_task_of_the_providers_for_one_submission_is_told(rig: Ri
     await rig.receive(task, says(Ending.COMPLETED), TOLD)
     await rig.receive(task, says(Ending.COMPLETED, "job-4"), TOLD)
     assert len(await attention(rig.store)) == 1, "once an hour for each task"
+
+
+async def test_the_callback_that_corrects_an_end_is_stored_whatever_came_before(rig: Rig) -> None:
+    task = await forged(rig)
+    full = replace(task, kept=KEPT_MOST, kept_ends=ENDS_MOST)
+    async with rig.store.write() as tx:
+        await tx.tasks.update([(task, full)])
+    await rig.receive(task, says(Ending.COMPLETED), TOLD)
+    newest = (await rig.store.callbacks.page(ref=task.ref))[0]
+    assert newest.verdict is Verdict.ACCEPTED
