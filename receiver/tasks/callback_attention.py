@@ -105,10 +105,8 @@ async def raise_callback_attention(
             text = _TAKEN_AFTER_ALL.format(it.after.ref)
             await raise_attention(tx, f"taken:{it.after.ref}", text, policy, now, it.after)
         if (other := _another_id(it)) is not None:
-            name = f"“{it.after.label}”" if it.after.label else it.after.ref
-            text = _ANOTHER_ID.format(
-                name=name, ref=it.after.ref, own=it.after.task_id, other=one_line(other, ID_SHOWN)
-            )
+            shown = {"name": it.after.shown_name, "ref": it.after.ref, "own": it.after.task_id}
+            text = _ANOTHER_ID.format(**shown, other=one_line(other, ID_SHOWN))
             await raise_attention(tx, f"another-id:{it.after.ref}", text, policy, now, it.after)
     for task in {it.ref: it for it in crowded}.values():
         await raise_attention(tx, f"crowded:{task.ref}", _CROWDED.format(task.ref), policy, now, task)
@@ -129,7 +127,7 @@ def _ends_queueing(it: HandledCallback) -> bool:
 
 
 def _called_text(task: Task) -> str:
-    return _CALLED.format(name=f"“{task.label}”" if task.label else task.ref, ref=task.ref)
+    return _CALLED.format(name=task.shown_name, ref=task.ref)
 
 
 def _unparsed_text(task: Task, policy: Policy) -> str:

@@ -78,7 +78,7 @@ def describe_pause(answer: SubmitAnswer) -> str:
 
 def describe_hold(task: Task, answer: SubmitAnswer) -> str:
     """Why a task is held until a person decides."""
-    name = f"“{task.label}”" if task.label else task.ref
+    name = task.shown_name
     count = task.tries if answer.result is SubmitResult.BUSY else task.refusals + 1
     text = _HELD[answer.result] + _HELD_REMEDY
     return text.format(name=name, ref=task.ref, count=count, words=answer.text)

@@ -176,7 +176,7 @@ class TaskBatch:
         """
         open_ = {ref: status for ref, status in self._unknown_status.items() if not self.tasks[ref].state.is_final}
         texts = {
-            ref: (self.tasks[ref], _UNKNOWN_STATUS.format(status, _name_of(self.tasks[ref]), ref))
+            ref: (self.tasks[ref], _UNKNOWN_STATUS.format(status, self.tasks[ref].shown_name, ref))
             for ref, status in open_.items()
         }
         await raise_task_attention(self._tx, "unknown-status", texts, _UNKNOWN_MANY, self._policy, self._now)
@@ -188,12 +188,8 @@ class TaskBatch:
             ids = await self._tx.callbacks.ids_by_digest([ref]) if note.digest else {}
             found = ids.get((ref, note.digest or b""))
             advice = _LOOK.format(ref) if found is None else _ACCEPT.format(ref, found)
-            texts[ref] = task, _DOUBTED.format(describe_hint(note), _name_of(task), advice)
+            texts[ref] = task, _DOUBTED.format(describe_hint(note), task.shown_name, advice)
         await raise_task_attention(self._tx, "doubted", texts, _DOUBTED_MANY, self._policy, self._now)
-
-
-def _name_of(task: Task) -> str:
-    return f"“{task.label}”" if task.label else task.ref
 
 
 async def expected_time(tx: Tx, task: Task, policy: Policy) -> int:

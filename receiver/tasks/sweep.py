@@ -279,7 +279,7 @@ class SweepLoop:
         return await read_kept_hints(self._store.callbacks, self._parse, task)
 
     async def _ask_a_person(self, tx: Tx, task: Task, cause: str) -> None:
-        name = f"“{task.label}”" if task.label else task.ref
+        name = task.shown_name
         await raise_attention(
             tx,
             f"{cause}:{task.ref}",

@@ -240,6 +240,11 @@ class Task(Struct, frozen=True, gc=False):
     archive_at: int | None = None  # when due: not before; also the lease of the fetch
     archive_tries: int = 0
 
+    @property
+    def shown_name(self) -> str:
+        """How texts name it: by its label in quotes, or by its ref."""
+        return f"“{self.label}”" if self.label else self.ref
+
 
 class Callback(Struct, frozen=True, kw_only=True, gc=False):
     """One HTTP request to a callback URL, as it arrived."""
