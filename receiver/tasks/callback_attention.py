@@ -81,6 +81,13 @@ class HandledCallback(Struct, frozen=True, eq=False):
     outcome: Outcome | None
 
 
+def is_expected(before: Task, verdict: Verdict, outcome: Outcome | None) -> bool:
+    """Whether a callback cannot call for a person: it was believed, for a task that waited for it under this id."""
+    if verdict is not Verdict.ACCEPTED or before.state is not TaskState.WAITING or outcome is None:
+        return False
+    return outcome.task_id is None or outcome.task_id == before.task_id
+
+
 async def raise_callback_attention(
     tx: Tx, handled: Sequence[HandledCallback], crowded: Sequence[Task], policy: Policy, now: int
 ) -> None:
@@ -95,7 +102,7 @@ async def raise_callback_attention(
     texts = {about: (task, _called_text(task)) for about, task in called.items()}
     await raise_task_attention(tx, "called", texts, _CALLED_MANY, policy, now)
     for it in handled:
-        if it.after.state is TaskState.CANCELLED and it.after.settled_by is OutcomeSource.PERSON:
+        if it.before.state is TaskState.CANCELLED and it.before.settled_by is OutcomeSource.PERSON:
             text = _WITHDRAWN.format(it.after.ref)
             await raise_attention(tx, f"withdrawn:{it.after.ref}", text, policy, now, it.after)
         elif it.verdict is Verdict.CONFLICT and not it.after.confirmed and it.outcome is not None:

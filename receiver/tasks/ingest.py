@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from receiver.core.errors import RequestRefused, StaleUpdate, StoreError, StoreUnavailable
 from receiver.core.types import Callback, Clock, Outcome, OutcomeSource, Policy, Task, Verdict
 from receiver.store import Lane, Store
-from receiver.tasks.callback_attention import HandledCallback, raise_callback_attention
+from receiver.tasks.callback_attention import HandledCallback, is_expected, raise_callback_attention
 from receiver.tasks.kept_hints import BodyParser
 from receiver.tasks.settle import TaskBatch
 from receiver.telemetry import logs
@@ -327,12 +327,14 @@ class CallbackIngest:
             if quota.counted:
                 await tx.callbacks.count_only(quota.counted)
             await stored.raise_doubts()
-            results = [
+            remarkable = [
                 HandledCallback(before, stored.tasks[before.ref], verdict, it.outcome)
                 for it, before, verdict in handled
+                if not is_expected(before, verdict, it.outcome)
             ]
-            await raise_callback_attention(tx, results, crowded, self._policy, now)
-        self._metrics.count_callbacks(verdict.value for _, _, verdict in handled)
+            if remarkable or crowded:
+                await raise_callback_attention(tx, remarkable, crowded, self._policy, now)
+        self._metrics.count_callbacks(verdict for _, _, verdict in handled)
         self._metrics.count_settled(stored.ended_tasks)
         _log_batch([(before.ref, verdict) for _, before, verdict in handled])
         return verdicts

@@ -80,7 +80,7 @@ class Metrics:
     def count_settled(self, tasks: Iterable[Task]) -> None:
         """Count tasks that ended."""
         for task in tasks:
-            self._tasks[task.state.value, task.settled_by.value if task.settled_by else ""] += 1
+            self._tasks[task.state, task.settled_by or ""] += 1
 
     def count_submission(self, taken: SubmitResult) -> None:
         """Count a submission, by what its answer means."""

@@ -307,6 +307,18 @@ async def test_a_person_may_believe_a_hint(store: Store, ingest: CallbackIngest)
     assert await ingest.replay(first.id, accept=True) is V.DUPLICATE
 
 
+async def test_nobody_is_told_that_a_task_was_withdrawn_that_a_person_believes_to_be_cancelled(
+    store: Store, ingest: CallbackIngest
+) -> None:
+    task = await waiting(store)
+    await ingest.receive_callback(task.ref, body(foreign(E.CANCELLED)), b"{}")
+    [first] = await stored(store)
+    told_before = await notices(store, event=NoticeEvent.ATTENTION)
+    assert await ingest.replay(first.id, accept=True) is V.ACCEPTED
+    assert (await got(store, task.ref)).state is TaskState.CANCELLED
+    assert await notices(store, event=NoticeEvent.ATTENTION) == told_before
+
+
 async def test_a_replay_with_a_better_parser_settles(store: Store) -> None:
     """The provider changed its format; the parser followed; nothing was lost."""
     task = await waiting(store)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct
 
 from receiver.core.types import Callback, Verdict
-from receiver.store.tables.connection import Row, TableConnection, placeholders, where_clause
+from receiver.store.tables.connection import Row, TableConnection, enum_text, placeholders, where_clause
 
 # The body of a repeated callback is the one of the first row with its digest.
 _BODY = """coalesce(body, (SELECT first.body FROM callbacks first
@@ -41,7 +41,7 @@ class CallbackTable:
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (
-                    *(it.ref, it.received_at, it.verdict.value, len(it.body), it.digest, it.replay_of),
+                    *(it.ref, it.received_at, enum_text(it.verdict), len(it.body), it.digest, it.replay_of),
                     *(it.headers, it.body if with_body else None),
                 )
                 for it, with_body in callbacks

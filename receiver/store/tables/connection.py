@@ -6,9 +6,13 @@ backend translates where it must.
 
 from collections.abc import Sequence
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any, Protocol
 
 Row = Sequence[Any]
+
+enum_text = attrgetter("_value_")
+"""The text of a member of a `StrEnum`, as the tables store it; `.value` takes ten times as long."""
 
 
 class Topic(StrEnum):

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from receiver.core.types import Notice, NoticeEvent, NoticeState, Report
-from receiver.store.tables.connection import Row, TableConnection, Topic, placeholders, where_clause
+from receiver.store.tables.connection import Row, TableConnection, Topic, enum_text, placeholders, where_clause
 
 COLUMNS = "id, ref, target, event, created_at, due_at, state, attempts, error, sent_at, report"
 _report = msgspec.json.Decoder(Report)
@@ -36,7 +36,16 @@ class NoticeTable:
         """Add notices that are owed, and wake the sending loop."""
         rows = [
             (
-                *(it.ref, it.target, it.event.value, it.created_at, it.due_at, it.state.value, it.attempts, it.error),
+                *(
+                    it.ref,
+                    it.target,
+                    enum_text(it.event),
+                    it.created_at,
+                    it.due_at,
+                    enum_text(it.state),
+                    it.attempts,
+                    it.error,
+                ),
                 msgspec.json.encode(it.report).decode(),
             )
             for it in notices

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from receiver.core.types import Image, Task, TaskState
 from receiver.store.tables import task_rows
-from receiver.store.tables.connection import Row, TableConnection, Topic, placeholders, where_clause
+from receiver.store.tables.connection import Row, TableConnection, Topic, enum_text, placeholders, where_clause
 from receiver.store.tables.task_rows import COLUMNS
 
 KEY_MS = 30 * 86_400_000  # how long an Idempotency-Key is remembered
@@ -40,7 +40,7 @@ class TaskTable:
         for old, new in changes:
             names, values = task_rows.changed_columns(old, new)
             if names:
-                alike.setdefault(names, []).append((old.ref, old.state.value, *values))
+                alike.setdefault(names, []).append((old.ref, enum_text(old.state), *values))
                 self._note_change(new, old)
         for names, rows in alike.items():
             self._db.defer(task_rows.update_sql(names), rows, expect=len(rows))
