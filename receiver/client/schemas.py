@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 from receiver.core.pacing import WaitReason
 from receiver.core.queue_waits import QueueReason
 from receiver.core.types import (
+    FIXED_LANES,
     ArchiveState,
     Ending,
     HoldReason,
@@ -53,7 +54,10 @@ Source = Annotated[str, _one_of(OutcomeSource)]
 
 
 class NewTask(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A task to submit. `idempotency_key` is for tasks of a batch; a single task has it as a header."""
+    """A task to submit. `idempotency_key` is for tasks of a list; a single task has it as a header.
+
+    `line` and `row_key` are for rows of a batch: a batch takes each key once, however often it is sent.
+    """
 
     model: str
     params: dict[str, Any] = {}
@@ -63,6 +67,9 @@ class NewTask(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     allow_permutations: bool = False
     wait_for: Annotated[Any, _says(type="null", description="Not available yet.")] = None
     idempotency_key: Key | None = None
+    priority: Annotated[str, _one_of(FIXED_LANES)] | None = None
+    line: Annotated[int, Meta(ge=1)] | None = None
+    row_key: Key | None = None
 
 
 class AgainRequest(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -197,6 +204,7 @@ class BatchItem(Struct, frozen=True, omit_defaults=True):
     status: int
     task: TaskView | None = None
     error: Problem | None = None
+    replayed: bool = False  # it was there before
 
 
 class CallbackUrlView(Struct, frozen=True):

@@ -17,6 +17,7 @@ from receiver.store.sqlite.engine import open_sqlite
 from receiver.store.tables.callbacks import CallbackTable
 from receiver.store.tables.clock import ClockTable
 from receiver.store.tables.connection import Topic
+from receiver.store.tables.lanes import LaneTable
 from receiver.store.tables.notices import NoticeTable
 from receiver.store.tables.picture_copies import PictureCopyTable
 from receiver.store.tables.retention import RetentionQueries
@@ -35,6 +36,7 @@ class Tx(Protocol):
     sends: SendTable
     pruning: RetentionQueries
     clock: ClockTable
+    lanes: LaneTable
 
 
 class Store(Protocol):
@@ -47,6 +49,7 @@ class Store(Protocol):
     sends: SendTable
     pruning: RetentionQueries
     clock: ClockTable
+    lanes: LaneTable
     fault: str | None
     """Why the last transaction could not be committed; None if it was."""
 

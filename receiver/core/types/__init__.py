@@ -21,6 +21,7 @@ from receiver.core.types.notices import (
 )
 from receiver.core.types.policy import ConfirmMode, Decision, Policy, Retention
 from receiver.core.types.provider_replies import PollReply, PollResult, RefusalCause, SubmitAnswer, SubmitResult
+from receiver.core.types.queue import FIXED_LANES, HIGH_LANE, LOW_LANE, NORMAL_LANE, LanePriority, QueueLane
 from receiver.core.types.tasks import (
     NO_PICTURE,
     ArchiveState,
@@ -43,6 +44,10 @@ from receiver.core.types.tasks import (
 )
 
 __all__ = [
+    "FIXED_LANES",
+    "HIGH_LANE",
+    "LOW_LANE",
+    "NORMAL_LANE",
     "NO_PICTURE",
     "ArchiveState",
     "AttachedPicture",
@@ -57,6 +62,7 @@ __all__ = [
     "Image",
     "ImageCopy",
     "Importance",
+    "LanePriority",
     "MessageRate",
     "MessageStyle",
     "Notice",
@@ -68,6 +74,7 @@ __all__ = [
     "Policy",
     "PollReply",
     "PollResult",
+    "QueueLane",
     "QuietHours",
     "RefusalCause",
     "Report",

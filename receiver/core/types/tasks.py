@@ -211,7 +211,13 @@ class Task(Struct, frozen=True, gc=False):
     usage: Usage | None = None
     pictures: str | None = None  # a digest of the pictures' URLs without their queries
 
+    lane: int = 2  # `lanes.id`: the normal lane, or that of a batch
+    turn: int = 0  # its place within the lane, which it keeps when it is put back; of a batch, its line
+    row_key: bytes | None = None  # what of a batch's row is paid for, as a hash: once in a batch
+    again_of: str | None = None  # the task that this one repeats
+
     due_at: int | None = None  # queued: not before
+    why: str | None = None  # queued: why it was put back, in the provider's words
     tries: int = 0  # submissions that the provider was too busy for
     refused_at: int | None = None  # queued: a task sent since then and taken shows that its refusal was its own
     refusals: int = 0  # refusals that nobody could tell from a refusal of all tasks

@@ -28,6 +28,7 @@ from receiver.store.sqlite.files import (
 from receiver.store.tables.callbacks import CallbackTable
 from receiver.store.tables.clock import ClockTable
 from receiver.store.tables.connection import Row, Topic
+from receiver.store.tables.lanes import LaneTable
 from receiver.store.tables.notices import NoticeTable
 from receiver.store.tables.picture_copies import PictureCopyTable
 from receiver.store.tables.retention import RetentionQueries
@@ -120,6 +121,7 @@ class SqliteTx:
         self.sends = SendTable(connection)
         self.pruning = RetentionQueries(connection)
         self.clock = ClockTable(connection)
+        self.lanes = LaneTable(connection)
 
 
 class SqliteStore:
@@ -147,6 +149,7 @@ class SqliteStore:
         self.sends = SendTable(on)
         self.pruning = RetentionQueries(on)
         self.clock = ClockTable(on)
+        self.lanes = LaneTable(on)
 
     @contextlib.asynccontextmanager
     async def write(self, lane: Lane = Lane.OTHER) -> AsyncIterator[SqliteTx]:

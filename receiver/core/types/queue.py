@@ -1,0 +1,39 @@
+"""The queue: lanes by priority. A batch is a lane with a name; single tasks share three fixed ones."""
+
+from enum import IntEnum
+from typing import Final
+
+from msgspec import Struct
+
+
+class LanePriority(IntEnum):
+    """Which lanes go first."""
+
+    HIGH = 1
+    NORMAL = 0
+    LOW = -1
+
+
+HIGH_LANE: Final = 1
+NORMAL_LANE: Final = 2
+LOW_LANE: Final = 3
+FIXED_LANES: Final = {"high": HIGH_LANE, "normal": NORMAL_LANE, "low": LOW_LANE}
+"""The lanes of single tasks, by the name of their priority."""
+
+
+class QueueLane(Struct, frozen=True, kw_only=True):
+    """A lane. Times are milliseconds UTC; `budget` is USD as text."""
+
+    id: int
+    name: str
+    batch: bool
+    priority: LanePriority
+    created_at: int
+    label: str | None = None
+    targets: tuple[str, ...] | None = None  # who gets the batch's digest; None: as settings say
+    each: bool = False  # its tasks are reported one by one as well
+    budget: str | None = None
+    closed_at: int | None = None  # no more tasks will come
+    paused_at: int | None = None
+    paused_why: str | None = None  # None: a person paused it
+    finished_at: int | None = None  # closed, and the last of its tasks has ended

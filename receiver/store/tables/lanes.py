@@ -1,0 +1,60 @@
+"""The lanes of the queue, batches among them, on one connection."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from receiver.core.types import LanePriority, QueueLane
+from receiver.store.tables.connection import Row, TableConnection, Topic, placeholders
+
+_NAMES = QueueLane.__struct_fields__
+_COLUMNS = ", ".join(_NAMES)
+
+
+class LaneTable:
+    """The table of lanes."""
+
+    def __init__(self, connection: TableConnection) -> None:
+        self._db = connection
+
+    async def by_name(self, names: Sequence[str]) -> dict[str, QueueLane]:
+        """The lanes with these names that exist, by name."""
+        rows = await self._db.fetch_rows(
+            f"SELECT {_COLUMNS} FROM lanes WHERE name IN ({placeholders(len(names))})", names
+        )
+        return {lane.name: lane for lane in map(_from_row, rows)}
+
+    async def get(self, ids: Sequence[int]) -> dict[int, QueueLane]:
+        """The lanes with these ids that exist, by id."""
+        rows = await self._db.fetch_rows(f"SELECT {_COLUMNS} FROM lanes WHERE id IN ({placeholders(len(ids))})", ids)
+        return {lane.id: lane for lane in map(_from_row, rows)}
+
+    async def insert(self, lane: QueueLane) -> None:
+        """Add a lane; its `id` is not used, a new one is given."""
+        names = _NAMES[1:]
+        self._db.defer(
+            f"INSERT INTO lanes ({', '.join(names)}) VALUES ({placeholders(len(names))})", [_to_row(lane)[1:]]
+        )
+
+    async def update(self, lane: QueueLane) -> None:
+        """Write back a changed lane, and wake the loop that submits."""
+        settings = ", ".join(f"{name} = ?" for name in _NAMES[1:])
+        self._db.defer(f"UPDATE lanes SET {settings} WHERE id = ?", [(*_to_row(lane)[1:], lane.id)], expect=1)
+        self._db.woken.add(Topic.SUBMIT)
+
+
+def _from_row(row: Row) -> QueueLane:
+    values = dict(zip(_NAMES, row, strict=True))
+    values.update(
+        batch=bool(values["batch"]),
+        each=bool(values["each"]),
+        priority=LanePriority(values["priority"]),
+        targets=None if values["targets"] is None else tuple(msgspec.json.decode(values["targets"])),
+    )
+    return QueueLane(**values)
+
+
+def _to_row(lane: QueueLane) -> Row:
+    targets = None if lane.targets is None else msgspec.json.encode(lane.targets).decode()
+    values = {"batch": int(lane.batch), "each": int(lane.each), "priority": int(lane.priority), "targets": targets}
+    return tuple(values[name] if name in values else getattr(lane, name) for name in _NAMES)
