@@ -1,0 +1,110 @@
+"""The columns of a batch's file: what each name stands for. Pure.
+
+A parameter may be spelt as on the wire, as the option of its command or in snake case, in capitals or not.
+"""
+
+import functools
+import re
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from msgspec import Struct
+
+from receiver.providers.models import MODELS, prompt_param
+
+EXTRA = "x-"  # columns of the user's own, which come back with the results
+PROMPT = "prompt"  # the parameter in which a model takes one, whatever it is called
+_RESERVED = {
+    "model": "model",
+    "label": "label",
+    "target": "target",
+    "targets": "target",
+    "priority": "priority",
+    "key": "key",
+    "idempotencykey": "key",
+    "pollonly": "poll_only",
+    "allowpermutations": "allow_permutations",
+}
+_LATER = {
+    "from": "rows that go on from another task are not available yet: give that task's jobId",
+    "after": "rows that wait for another task are not available yet",
+    "waitfor": "rows that wait for another task are not available yet",
+    "name": "names of rows are not available yet: use label, or a column of your own that begins with x-",
+    "anyway": "this is not available yet: leave it out",
+}
+_NAME_MOST = 64  # characters of a wrong name that are shown
+RESERVED = frozenset(_RESERVED.values())
+
+
+class Column(Struct, frozen=True):
+    """What a column stands for: a reserved word, a parameter by its folded name, or an `extra` one, which is carried
+    along. Without a name it must be empty. `title` is how the file spells it."""
+
+    name: str
+    extra: bool = False
+    title: str = ""
+
+
+@functools.lru_cache(maxsize=1_000)
+def fold_name(name: str) -> str:
+    """A name in the form in which all its spellings are equal: `imageNo`, `image-no` and `image_no` are `imageno`."""
+    return re.sub(r"[-_\s]", "", name).lower()
+
+
+@functools.lru_cache(maxsize=1_000)
+def param_name(model: str, folded: str) -> str | None:
+    """The parameter of `model` that a folded name stands for; None if it has none."""
+    names = {fold_name(field.name): field.name for field in MODELS[model].fields} if model in MODELS else {}
+    return names.get(folded) or (prompt_param(model) if folded == PROMPT else None)
+
+
+def is_known_column(name: str) -> bool:
+    """Whether a header's cell names a column that we know."""
+    folded = fold_name(name)
+    return _is_extra(name) or folded in _RESERVED or folded in _LATER or folded in _known_params()
+
+
+def resolve_columns(names: Sequence[str], *, json: bool = False) -> tuple[tuple[Column, ...], list[str]]:
+    """What each name stands for, and what is wrong with them. `json`: they are keys, and `params` may be one."""
+    columns, faults, seen = [], [], dict[str, str]()
+    for name in names:
+        shown = ascii(name.strip()[:_NAME_MOST])
+        folded = fold_name(name)
+        if _is_extra(name):
+            column = Column(name.strip(), extra=True, title=name.strip())
+        elif json and name == "params":
+            column = Column(name, title=name)
+        elif not folded and not json:
+            columns.append(Column(""))
+            continue
+        elif folded in _RESERVED:
+            column = Column(_RESERVED[folded], title=name.strip())
+        elif folded in _known_params():
+            column = Column(folded, title=name.strip())
+        else:
+            faults.append(f"{shown}: {_LATER[folded]}" if folded in _LATER else _unknown(shown, folded))
+            continue
+        if column.name in seen:
+            faults.append(f"{shown} and {seen[column.name][:_NAME_MOST]!a} are the same column: leave one out")
+        seen.setdefault(column.name, name.strip())
+        columns.append(column)
+    return tuple(columns), faults
+
+
+def _is_extra(name: str) -> bool:
+    return name.strip()[:2].lower() == EXTRA and "\0" not in name and len(name.strip()) <= _NAME_MOST
+
+
+@functools.cache
+def _known_params() -> frozenset[str]:
+    return frozenset({PROMPT, *(fold_name(field.name) for model in MODELS.values() for field in model.fields)})
+
+
+def _unknown(shown: str, folded: str) -> str:
+    spelt = {fold_name(field.name): field.name for model in MODELS.values() for field in model.fields}
+    known = {**spelt, PROMPT: PROMPT, **_RESERVED}
+    near = get_close_matches(folded[:_NAME_MOST], known, n=1)
+    if near:
+        return f"there is no column {shown} (did you mean {known[near[0]]}?)"
+    own = "a column of your own begins with x-"
+    return f"there is no column {shown}: known are {', '.join(dict.fromkeys(known.values()))}; {own}"
