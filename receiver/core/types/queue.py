@@ -34,6 +34,9 @@ class QueueLane(Struct, frozen=True, kw_only=True):
     each: bool = False  # its tasks are reported one by one as well
     budget: str | None = None
     closed_at: int | None = None  # no more tasks will come
+    closed_why: str | None = None  # None: whoever filled it closed it
     paused_at: int | None = None
     paused_why: str | None = None  # None: a person paused it
     finished_at: int | None = None  # closed, and the last of its tasks has ended
+    streak: int = 0  # how many of its tasks failed in a row for the same reason
+    streak_why: str | None = None

@@ -213,7 +213,8 @@ class Task(Struct, frozen=True, gc=False):
 
     lane: int = 2  # `lanes.id`: the normal lane, or that of a batch
     turn: int = 0  # its place within the lane, which it keeps when it is put back; of a batch, its line
-    row_key: bytes | None = None  # what of a batch's row is paid for, as a hash: once in a batch
+    row_key: bytes | None = None  # what of a batch's row is paid for, as a hash; only the row's newest task has it
+    quiet: bool = False  # its end is reported with its batch only
     again_of: str | None = None  # the task that this one repeats
 
     due_at: int | None = None  # queued: not before
