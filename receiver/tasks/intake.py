@@ -4,25 +4,21 @@ Everything is checked before anything is stored, and stored before it is answere
 raises `RequestRefused` with a status, a code and the field at fault.
 """
 
-import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
-import msgspec
 from msgspec.structs import replace
 
-from receiver.client.schemas import KEY_MOST, LABEL_MOST, AgainRequest, NewTask
+from receiver.client.schemas import LABEL_MOST, AgainRequest, NewTask
 from receiver.core.errors import ReceiverError, RequestRefused
 from receiver.core.hints import allow_id, drop_candidate, next_id
 from receiver.core.submissions import without_refusal
 from receiver.core.types import Clock, HoldReason, OutcomeSource, Policy, Task, TaskOrigin, TaskState
-from receiver.providers import models
 from receiver.providers.registry import DEFAULT_PROVIDER
 from receiver.store import Store, Topic, Tx
 from receiver.tasks.again import repeat_request
+from receiver.tasks.new_tasks import CreationResult, TaskCreator, check_label, is_storable
 from receiver.telemetry.metrics import Metrics
-from receiver.tokens import Ring, is_ref, new_ref
-
-_NOT_YET = ("wait_for",)
+from receiver.tokens import Ring, new_ref
 
 
 class TaskIntake:
@@ -45,7 +41,7 @@ class TaskIntake:
         self._ring = ring
         self._clock = clock
         self._public_url = public_url
-        self._unreachable = unreachable
+        self._creator = TaskCreator(store, policy, clock, unreachable)
 
     def callback_url(self, ref: str) -> str:
         """The URL that the provider calls when the task `ref` is done. A secret."""
@@ -53,37 +49,19 @@ class TaskIntake:
 
     async def create_task(self, asked: NewTask, key: str | None) -> tuple[Task, bool]:
         """Queue a task. Returns it, and whether its Idempotency-Key had made it before. Raises RequestRefused."""
-        if key is None:
-            task = self._build_task(asked)
-            async with self._store.write() as tx:
-                await _refuse_refs(tx, asked.params)
-                await tx.tasks.insert([task])
-            return task, False
-        if not 0 < len(key) <= KEY_MOST:
-            raise RequestRefused(
-                422, "invalid_parameter", f"a key must have 1 to {KEY_MOST} characters", "Idempotency-Key"
-            )
-        digest = hashlib.sha256(msgspec.json.encode(replace(asked, idempotency_key=None), order="sorted")).digest()
-        async with self._store.write() as tx:
-            before = await tx.tasks.find_idempotency(key)
-            if before is not None:
-                known, ref = before
-                if known != digest:
-                    raise _key_reused("this key was already used with a different body")
-                found = await tx.tasks.get([ref])
-                if ref not in found:  # a second task would be paid for again
-                    raise _key_reused(f"this key was used for {ref}, which RETENTION has deleted since")
-                return found[ref], True
-            task = self._build_task(asked)  # only now: a repeated request gets its task whatever the settings are
-            await _refuse_refs(tx, asked.params)
-            await tx.tasks.insert([task])
-            await tx.tasks.remember_key(key, digest, task.ref, self._clock())
-        return task, False
+        [made] = await self.create_many([replace(asked, idempotency_key=key)])
+        return _require_task(made)
+
+    async def create_many(
+        self, asked: Sequence[NewTask | RequestRefused], *, batch: str | None = None, dry_run: bool = False
+    ) -> list[CreationResult]:
+        """Queue tasks in one transaction, each accepted or refused by itself; see `TaskCreator.create`."""
+        return await self._creator.create(asked, batch=batch, dry_run=dry_run)
 
     async def mint_task(self, label: str | None, model: str | None, task_id: str | None) -> Task:
         """Make a task that is submitted elsewhere, with this task's `callback_url`. Raises RequestRefused."""
         now = self._clock()
-        _check_label(label)
+        check_label(label)
         _check_text("model", model)
         _check_task_id(task_id)
         task = Task(
@@ -204,7 +182,9 @@ class TaskIntake:
         if ref not in found:
             raise _unknown_task(ref)
         targets = [target.name for target in self._policy.targets]
-        return await self.create_task(repeat_request(found[ref], asked, targets), key)
+        new = replace(repeat_request(found[ref], asked, targets), idempotency_key=key)
+        [made] = await self._creator.create([new], again_of=ref)
+        return _require_task(made)
 
     async def discard_url(self, ref: str) -> Task:
         """Give up a minted callback URL that was not used. Raises RequestRefused if it may have been."""
@@ -232,45 +212,6 @@ class TaskIntake:
         self._metrics.count_settled([discarded])
         return discarded
 
-    def _build_task(self, asked: NewTask) -> Task:
-        for name in _NOT_YET:
-            if getattr(asked, name) is not None:
-                raise RequestRefused(422, "not_yet", f"{name} is not available in this version", name)
-        params = models.check_params(asked.model, asked.params, allow_permutations=asked.allow_permutations)
-        _check_label(asked.label)
-        if not self._policy.can_poll:
-            raise RequestRefused(
-                422, "no_key", "submitting needs a provider key", remedy="set PROVIDER_KEY where the service runs"
-            )
-        if self._unreachable is not None and not asked.poll_only:
-            refused = self._unreachable
-            raise RequestRefused(422, "unreachable", refused.problem, "poll_only", remedy=refused.remedy)
-        if asked.targets is not None and not asked.targets:
-            raise RequestRefused(
-                422,
-                "invalid_parameter",
-                "targets is an empty list, so nobody would be notified",
-                "targets",
-                remedy="leave it out to notify all targets that want this task, or name at least one",
-            )
-        known = [target.name for target in self._policy.targets]
-        for name in asked.targets or ():
-            if name not in known:
-                raise RequestRefused(422, "unknown_target", unknown_target(name, known), "targets")
-        now = self._clock()
-        return Task(
-            ref=new_ref(now),
-            created_at=now,
-            provider=DEFAULT_PROVIDER,
-            model=asked.model,
-            params=params,
-            prompt=models.prompt_of(asked.model, asked.params),
-            label=asked.label,
-            targets=asked.targets,
-            poll_only=asked.poll_only,
-            due_at=now,
-        )
-
     async def _assign_task_id(self, tx: Tx, task: Task, task_id: str) -> Task:
         owner = (await tx.tasks.by_task_id(task.provider, [task_id])).get(task_id, task.ref)
         if owner != task.ref:
@@ -290,36 +231,17 @@ class TaskIntake:
         )
 
 
-async def _refuse_refs(tx: Tx, params: Mapping[str, object]) -> None:
-    """Refuse our ref of a task where the provider's own id of something is meant. Raises RequestRefused."""
-    texts = {value: name for name, value in params.items() if isinstance(value, str) and is_ref(value)}
-    for ref in await tx.tasks.get(list(texts)) if texts else ():
-        raise RequestRefused(
-            422,
-            "invalid_parameter",
-            f"{texts[ref]} is {ref}, which is a task here and not an id of the provider's",
-            texts[ref],
-            remedy=f"to go on from its result, use --from {ref}; `receiver tasks show` prints that result's jobId",
-        )
-
-
 def _is_id_from_person(task: Task) -> bool:
     """Whether a person gave the task its id, and nothing from the provider has confirmed it yet."""
     return task.origin is not TaskOrigin.SUBMITTED and task.provider_created_at is None and task.progress is None
 
 
-def unknown_target(name: str, known: Iterable[str]) -> str:
-    """Says that `name` is not a target, with the one that may be meant, or else all targets."""
-    import difflib  # only for a wrong name
-
-    near = difflib.get_close_matches(name[:80], known := sorted(known), n=1)
-    more = f" (did you mean {near[0]}?)" if near else f"; the targets are: {', '.join(known) or 'none'}"
-    return f"unknown target {name[:80]!r}{more}"
-
-
-def _key_reused(problem: str) -> RequestRefused:
-    remedy = "use another key for another task"
-    return RequestRefused(409, "idempotency_key_reused", problem, "Idempotency-Key", remedy=remedy)
+def _require_task(made: CreationResult) -> tuple[Task, bool]:
+    if isinstance(made, RequestRefused):
+        raise made
+    if made.task is None:
+        raise TypeError("only a dry run makes no task")
+    return made.task, made.replayed
 
 
 async def _get_task(tx: Tx, ref: str) -> Task:
@@ -333,15 +255,8 @@ def _unknown_task(ref: str) -> RequestRefused:
     return RequestRefused(404, "not_found", f"there is no task {ref[:80]}")
 
 
-def _check_label(label: str | None) -> None:
-    if label is not None and (not 0 < len(label) <= LABEL_MOST or not _is_storable(label)):
-        raise RequestRefused(
-            422, "invalid_parameter", f"a label must have 1 to {LABEL_MOST} characters of plain text", "label"
-        )
-
-
 def _check_text(field: str, text: str | None) -> None:
-    if text is not None and (not 0 < len(text) <= LABEL_MOST or not _is_storable(text)):
+    if text is not None and (not 0 < len(text) <= LABEL_MOST or not is_storable(text)):
         raise RequestRefused(422, "invalid_parameter", f"{field} must have 1 to {LABEL_MOST} characters", field)
 
 
@@ -351,8 +266,3 @@ def _check_task_id(task_id: str | None) -> None:
         problem = f"{task_id!r} is not an id of the provider's: an id has no blanks"
         remedy = "copy it from the provider's task list"
         raise RequestRefused(422, "invalid_parameter", problem, "task_id", remedy=remedy)
-
-
-def _is_storable(text: str) -> bool:
-    """Whether every backend can store it: no NUL, no lone surrogate."""
-    return "\0" not in text and not any("\ud800" <= it <= "\udfff" for it in text)

@@ -69,7 +69,7 @@ def machine() -> Machine:
 
 async def remember_key(store: Store, key: str, at: int) -> None:
     async with store.write() as tx:
-        await tx.tasks.remember_key(key, b"d", "r", at)
+        await tx.tasks.remember_keys([(key, b"d", "r")], at)
 
 
 async def test_a_clock_100_days_ahead_removes_no_history_and_an_hour_of_agreement_ends_the_hold(
@@ -85,12 +85,12 @@ async def test_a_clock_100_days_ahead_removes_no_history_and_an_hour_of_agreemen
     machine.forward(40 * SECOND)
     assert await passed(pruner) == 0
     assert {**await left(store), "notices": before["notices"]} == before
-    assert await store.tasks.find_idempotency("k") is not None
+    assert "k" in await store.tasks.find_keys(["k"])
     # It stays there: after an hour it is the time.
     machine.forward(HOLD_MS)
     await passed(pruner)
     assert (await left(store))["tasks"] == 0
-    assert await store.tasks.find_idempotency("k") is None
+    assert await store.tasks.find_keys(["k"]) == {}
 
 
 async def test_a_leap_during_a_pass_ends_it_at_the_next_step(store: Store, tmp_path: Path, machine: Machine) -> None:

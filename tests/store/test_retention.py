@@ -204,7 +204,7 @@ async def test_what_was_told_long_ago_and_old_keys_are_forgotten(store: Store, t
         for at in (NOW - DAY - 1, NOW - HOUR):
             await tx.notices.raise_attention(f"cause {at}", "text", at, HOUR)
         for at in (NOW - 30 * DAY - 1, NOW - 30 * DAY):
-            await tx.tasks.remember_key(f"key {at}", b"digest", "ref", at)
+            await tx.tasks.remember_keys([(f"key {at}", b"digest", "ref")], at)
     await pruning(store, tmp_path).run_full_pass()
     assert await rows(store, "SELECT at FROM attention") == [(NOW - HOUR,)]
     assert await rows(store, "SELECT created_at FROM idempotency") == [(NOW - 30 * DAY,)]

@@ -158,7 +158,6 @@ async def test_what_is_due_comes_in_its_order_and_not_before(store: Store) -> No
     await put(store, late, early, a_task(poll_at=NOW + 1), a_task(task_id="job-2", poll_at=None, place_until=NOW + 9))
     assert await store.tasks.next_queued(NOW - 1) is None
     assert await store.tasks.next_queued(NOW + 9) == early
-    assert [await store.tasks.any_due(at) for at in (NOW - 1, NOW)] == [False, True]
     assert [await store.tasks.next_due(at) for at in (NOW - 1, NOW, NOW + 5)] == [NOW, NOW + 5, None]
     assert [await store.tasks.next_poll(at) for at in (NOW, NOW + 1)] == [NOW + 1, None]
     assert [await store.tasks.places_taken(at) for at in (NOW + 8, NOW + 9)] == [2, 1]
@@ -174,12 +173,12 @@ async def test_durations_are_the_models_newest(store: Store) -> None:
 
 async def test_an_idempotency_key_is_kept_until_it_is_forgotten(store: Store) -> None:
     async with store.write() as tx:
-        await tx.tasks.remember_key("key", b"\x00digest", "ref", NOW)
-        assert await tx.tasks.find_idempotency("key") == (b"\x00digest", "ref")
+        await tx.tasks.remember_keys([("key", b"\x00digest", "ref")], NOW)
+        assert await tx.tasks.find_keys(["key"]) == {"key": (b"\x00digest", "ref")}
     async with store.write() as tx:
         over = NOW + 30 * DAY
         assert [await tx.tasks.forget_keys(over), await tx.tasks.forget_keys(over + 1)] == [0, 1]
-    assert await store.tasks.find_idempotency("key") is None
+    assert await store.tasks.find_keys(["key"]) == {}
 
 
 # -- callbacks, notices --

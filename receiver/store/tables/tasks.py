@@ -290,16 +290,26 @@ class TaskTable:
             "INSERT INTO polls (ref, at, heard, text, body) VALUES (?, ?, ?, ?, ?)", [(ref, at, heard, text, body)]
         )
 
-    async def find_idempotency(self, key: str) -> tuple[bytes, str] | None:
-        """The digest and the ref of the first request with this Idempotency-Key."""
-        rows = await self._db.fetch_rows("SELECT digest, ref FROM idempotency WHERE key = ?", (key,))
-        return (rows[0][0], rows[0][1]) if rows else None
-
-    async def remember_key(self, key: str, digest: bytes, ref: str, now: int) -> None:
-        """Store an Idempotency-Key."""
-        self._db.defer(
-            "INSERT INTO idempotency (key, digest, ref, created_at) VALUES (?, ?, ?, ?)", [(key, digest, ref, now)]
+    async def find_keys(self, keys: Sequence[str]) -> dict[str, tuple[bytes, str]]:
+        """The digest and the ref of the first request with each of these Idempotency-Keys that were used."""
+        rows = await self._db.fetch_rows(
+            f"SELECT key, digest, ref FROM idempotency WHERE key IN ({placeholders(len(keys))})", keys
         )
+        return {key: (digest, ref) for key, digest, ref in rows}
+
+    async def remember_keys(self, used: Sequence[tuple[str, bytes, str]], now: int) -> None:
+        """Store Idempotency-Keys, each with the digest and the ref of its request."""
+        self._db.defer(
+            "INSERT INTO idempotency (key, digest, ref, created_at) VALUES (?, ?, ?, ?)", [(*it, now) for it in used]
+        )
+
+    async def by_row_key(self, lane: int, keys: Sequence[bytes]) -> dict[bytes, Task]:
+        """The tasks of these rows of a batch, by the rows' keys."""
+        rows = await self._db.fetch_rows(
+            f"SELECT {COLUMNS} FROM tasks WHERE lane = ? AND row_key IN ({placeholders(len(keys))})", (lane, *keys)
+        )
+        tasks = [task_rows.task_from_row(row) for row in rows]
+        return {task.row_key or b"": task for task in tasks}
 
     async def forget_keys(self, now: int, limit: int = 200) -> int:
         """Delete up to `limit` Idempotency-Keys older than `KEY_MS`; how many."""

@@ -13,7 +13,7 @@ from receiver.core.errors import RequestRefused, StaleUpdate, StoreUnavailable
 from receiver.core.types import Task
 from receiver.service.wiring import ServiceParts
 from receiver.store.tables.callbacks import StoredCallback
-from receiver.tasks.intake import unknown_target
+from receiver.tasks.new_tasks import CreatedTask, unknown_target
 from receiver.tokens import is_ref
 from receiver.web.api import openapi
 from receiver.web.api.operations import ApiRequest, Operation, decode_body
@@ -58,12 +58,17 @@ class ApiCalls:
         return json_response(await self._task_view(task), 202, {"Idempotent-Replayed": "true"} if again else None)
 
     async def create_tasks(self, asked: ApiRequest) -> object:
-        batch: NewTaskList = asked.body
-        made = [await self._create_in_batch(raw) for raw in batch.tasks]
-        views_of = {view.ref: view for view in await self._task_views([it for it in made if isinstance(it, Task)])}
+        new: NewTaskList = asked.body
+        items = [_decode_item(raw) for raw in new.tasks]
+        try:
+            made = await self._intake.create_many(items, batch=new.batch, dry_run=new.dry_run)
+        except (StoreUnavailable, StaleUpdate) as error:
+            made = [it if isinstance(it, RequestRefused) else as_refusal(error) for it in items]
+        tasks = [it.task for it in made if isinstance(it, CreatedTask) and it.task is not None]
+        views_of = {view.ref: view for view in await self._task_views(list({it.ref: it for it in tasks}.values()))}
         return [
-            schemas.BatchItem(202, task=views_of[it.ref])
-            if isinstance(it, Task)
+            schemas.BatchItem(202, task=views_of[it.task.ref] if it.task else None, replayed=it.replayed)
+            if isinstance(it, CreatedTask)
             else schemas.BatchItem(it.status, error=problem_view(it).error)
             for it in made
         ]
@@ -192,20 +197,17 @@ class ApiCalls:
         [view] = await self._task_views([task])
         return view
 
-    async def _create_in_batch(self, raw: Raw) -> Task | RequestRefused:
-        """The task that an item of a batch made, or why it was refused."""
-        try:
-            new = decode_body(schemas.NewTask, raw)
-            task, _ = await self._intake.create_task(new, new.idempotency_key)
-        except RequestRefused as refused:
-            return refused
-        except (StoreUnavailable, StaleUpdate) as error:
-            return as_refusal(error)
-        return task
-
     def _check_target(self, name: str, field: str) -> None:
         if name not in self._targets:
             raise RequestRefused(422, "unknown_target", unknown_target(name, self._targets), field)
+
+
+def _decode_item(raw: Raw) -> schemas.NewTask | RequestRefused:
+    """An item of a batch, or why it is none."""
+    try:
+        return decode_body(schemas.NewTask, raw)
+    except RequestRefused as refused:
+        return refused
 
 
 def _task_ref(asked: ApiRequest) -> str:

@@ -5,6 +5,7 @@ from typing import Annotated
 from msgspec import Meta, Raw, Struct
 
 from receiver.client import schemas
+from receiver.client.batch_schemas import BATCH_TASKS_MOST
 from receiver.core.handles import LOOKED_MOST, PART_LEAST
 from receiver.core.types import NoticeState, TaskState, Verdict
 from receiver.tokens import REF_PATTERN
@@ -74,12 +75,17 @@ class NoticeFilter(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NewTaskList(Struct, frozen=True, forbid_unknown_fields=True):
-    """Tasks to queue. Each is accepted or refused on its own."""
+    """Tasks to queue. Each is accepted or refused on its own.
+
+    With `batch`, they are rows of the batch with this name. With `dry_run`, all is checked and nothing is stored.
+    """
 
     tasks: Annotated[
         list[Annotated[Raw, Meta(extra_json_schema=_BATCH_ITEM)]],
-        Meta(min_length=1, max_length=100),
+        Meta(min_length=1, max_length=BATCH_TASKS_MOST),
     ]
+    batch: schemas.ShortText | None = None
+    dry_run: bool = False
 
 
 class NewCallbackUrl(Struct, frozen=True, forbid_unknown_fields=True):

@@ -19,7 +19,7 @@ from receiver.notify.messages.samples import SAMPLES
 from receiver.notify.senders.remedies import find_remedy
 from receiver.pictures.files import SAMPLE, SHEET, image_name
 from receiver.service.wiring import ServiceParts
-from receiver.tasks.intake import unknown_target
+from receiver.tasks.new_tasks import unknown_target
 
 _SIDE = 320  # pixels
 _SKIES = ((20, 24, 82), (244, 120, 72), (16, 94, 112), (92, 40, 110))  # red, green, blue at the top of each
