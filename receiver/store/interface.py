@@ -22,6 +22,7 @@ from receiver.store.tables.notices import NoticeTable
 from receiver.store.tables.picture_copies import PictureCopyTable
 from receiver.store.tables.retention import RetentionQueries
 from receiver.store.tables.sends import SendTable
+from receiver.store.tables.spend import SpendTable
 from receiver.store.tables.tasks import TaskTable
 from receiver.store.writer_turns import Lane
 
@@ -37,6 +38,7 @@ class Tx(Protocol):
     pruning: RetentionQueries
     clock: ClockTable
     lanes: LaneTable
+    spend: SpendTable
 
 
 class Store(Protocol):
@@ -50,6 +52,7 @@ class Store(Protocol):
     pruning: RetentionQueries
     clock: ClockTable
     lanes: LaneTable
+    spend: SpendTable
     fault: str | None
     """Why the last transaction could not be committed; None if it was."""
 

@@ -216,6 +216,8 @@ class Task(Struct, frozen=True, gc=False):
     row_key: bytes | None = None  # what of a batch's row is paid for, as a hash; only the row's newest task has it
     quiet: bool = False  # its end is reported with its batch only
     again_of: str | None = None  # the task that this one repeats
+    reserved: int | None = None  # nano-USD that it may cost, from its claim on; None: unknown
+    spend_day: str | None = None  # the date of its claim, in the budget's zone: to it its cost counts
 
     due_at: int | None = None  # queued: not before
     why: str | None = None  # queued: why it was put back, in the provider's words

@@ -33,6 +33,7 @@ from receiver.store.tables.notices import NoticeTable
 from receiver.store.tables.picture_copies import PictureCopyTable
 from receiver.store.tables.retention import RetentionQueries
 from receiver.store.tables.sends import SendTable
+from receiver.store.tables.spend import SpendTable
 from receiver.store.tables.tasks import TaskTable
 from receiver.store.writer_turns import Lane, WriterLock
 
@@ -122,6 +123,7 @@ class SqliteTx:
         self.pruning = RetentionQueries(connection)
         self.clock = ClockTable(connection)
         self.lanes = LaneTable(connection)
+        self.spend = SpendTable(connection)
 
 
 class SqliteStore:
@@ -150,6 +152,7 @@ class SqliteStore:
         self.pruning = RetentionQueries(on)
         self.clock = ClockTable(on)
         self.lanes = LaneTable(on)
+        self.spend = SpendTable(on)
 
     @contextlib.asynccontextmanager
     async def write(self, lane: Lane = Lane.OTHER) -> AsyncIterator[SqliteTx]:

@@ -6,9 +6,11 @@ than expected ends the transaction with StaleUpdate, and the caller decides agai
 
 from collections.abc import Iterable, Sequence
 
+from receiver.core.spend import SpendDeltas, add_change
 from receiver.core.types import Image, Task, TaskState
 from receiver.store.tables import task_rows
 from receiver.store.tables.connection import Row, TableConnection, Topic, enum_text, placeholders, where_clause
+from receiver.store.tables.spend import defer_spend
 from receiver.store.tables.task_rows import COLUMNS
 
 KEY_MS = 30 * 86_400_000  # how long an Idempotency-Key is remembered
@@ -29,21 +31,28 @@ class TaskTable:
         """Add new tasks."""
         tasks = list(tasks)
         self._db.defer(task_rows.INSERT_SQL, [task_rows.row_from_task(task) for task in tasks])
+        spend: SpendDeltas = {}
         for task in tasks:
             self._note_change(task)
+            add_change(spend, None, task)
+        defer_spend(self._db, spend)
 
     async def update(self, changes: Sequence[tuple[Task, Task]]) -> None:
         """Write pairs of (as read, as changed). The commit raises StaleUpdate if a task's state changed meanwhile."""
         alike: dict[
             tuple[str, ...], list[Row]
         ] = {}  # by the columns that change: only these and their indexes are written
+        spend: SpendDeltas = {}
         for old, new in changes:
+            if new.state is not old.state or new.usage is not old.usage or new.model is not old.model:
+                add_change(spend, old, new)
             names, values = task_rows.changed_columns(old, new)
             if names:
                 alike.setdefault(names, []).append((old.ref, enum_text(old.state), *values))
                 self._note_change(new, old)
         for names, rows in alike.items():
             self._db.defer(task_rows.update_sql(names), rows, expect=len(rows))
+        defer_spend(self._db, spend)
 
     def _note_change(self, new: Task, old: Task | None = None) -> None:
         self._db.touched.add(new.ref)

@@ -1,0 +1,175 @@
+"""Budgets: what may be spent in a day and in a month, whether one more task fits, and what a task may cost. Pure.
+
+Amounts are nano-USD. A task counts in the day on which it is submitted, in the budget's time zone; that day is kept as
+a date, so a later change of the zone moves nothing.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from enum import StrEnum
+
+from msgspec import Struct
+
+from receiver.core.clock_check import HOLD_MS
+from receiver.core.money import NANO, dollars
+
+HISTORY_MOST = 20  # costs of a model that its estimate follows
+WARN_SHARE = 80  # percent of a budget at which a person is told
+SETTLING_MS = 60_000  # how long a clock that leapt must be right before a new period begins
+
+
+class PeriodKind(StrEnum):
+    """The kinds of period that have a budget."""
+
+    DAY = "day"
+    MONTH = "month"
+
+
+class Budget(Struct, frozen=True):
+    """The most to spend in a day or a month, by the clocks of `zone` (an IANA name)."""
+
+    limit: int
+    zone: str | None = None
+
+    def __str__(self) -> str:
+        return f"{dollars(self.limit).removeprefix('$').replace(',', '')}{f' {self.zone}' if self.zone else ''}"
+
+
+class BudgetRules(Struct, frozen=True):
+    """The budgets of the settings, and the prices to assume of models that were never paid for."""
+
+    day: Budget | None = None
+    month: Budget | None = None
+    prices: Mapping[str, int] = {}
+
+    @property
+    def zone(self) -> str:
+        """The time zone of all periods. Settings refuse two that differ."""
+        named = (it.zone for it in (self.day, self.month) if it is not None and it.zone)
+        return next(named, "UTC")
+
+    @property
+    def limits(self) -> dict[PeriodKind, int]:
+        """The limit of each kind of period that has one."""
+        given = {PeriodKind.DAY: self.day, PeriodKind.MONTH: self.month}
+        return {kind: it.limit for kind, it in given.items() if it is not None}
+
+
+class BudgetWait(Struct, frozen=True):
+    """Why no task is submitted: since when, and until when at least (None: until something else changes)."""
+
+    text: str
+    since: int
+    until: int | None = None
+
+
+class Committed(Struct, frozen=True):
+    """What is spent or reserved in a period, and how many tasks in hand have no reservation."""
+
+    amount: int = 0
+    unpriced: int = 0
+
+
+def load_zone(name: str) -> tzinfo:
+    """The zone of an IANA name."""
+    if name == "UTC":
+        return UTC
+    from zoneinfo import ZoneInfo  # only where one is named
+
+    return ZoneInfo(name)
+
+
+def local_day(now: int, zone: tzinfo) -> str:
+    """The date that calendars in `zone` show at `now`."""
+    return datetime.fromtimestamp(now / 1000, zone).date().isoformat()
+
+
+def choose_day(now: int, zone: tzinfo, last_day: str | None, hold_left_ms: int) -> str:
+    """The day to which a task counts that is submitted at `now`.
+
+    While the clock has leapt and was not right for a minute since, it is the last day on which anything was spent: a
+    wrong clock must not bring a new budget. `hold_left_ms` is that of the clock's check.
+    """
+    if last_day is not None and hold_left_ms > HOLD_MS - SETTLING_MS:
+        return last_day
+    return local_day(now, zone)
+
+
+def period_of(kind: PeriodKind, day: str) -> str:
+    """The period of that kind to which a day belongs: `2026-11-30`, or `2026-11`."""
+    return day if kind is PeriodKind.DAY else day[:7]
+
+
+def period_end(kind: PeriodKind, day: str, zone: tzinfo) -> int:
+    """When the period of that kind, to which `day` belongs, ends: the next midnight in `zone`, or that of a month."""
+    current = date.fromisoformat(day)
+    if kind is PeriodKind.DAY:
+        after = current + timedelta(days=1)
+    else:
+        after = (current.replace(day=1) + timedelta(days=32)).replace(day=1)
+    return round(datetime(after.year, after.month, after.day, tzinfo=zone).timestamp() * 1000)
+
+
+def estimate_cost(costs: Sequence[int], price: int | None) -> int | None:
+    """What a task may cost: the highest of its model's last costs, else the `price` of the settings, else unknown."""
+    return max(costs[:HISTORY_MOST], default=price)
+
+
+def may_submit(committed: Committed, estimate: int | None, limit: int) -> bool:
+    """Whether one more task fits a budget. One whose cost nobody can estimate fits only if there is no other such task
+    in hand: its own cost is what the next one is judged by."""
+    if estimate is None:
+        return committed.amount < limit and not committed.unpriced
+    return committed.amount + estimate <= limit
+
+
+def is_near(amount: int, limit: int) -> bool:
+    """Whether so much of a budget is used that a person should know."""
+    return amount * 100 >= limit * WARN_SHARE
+
+
+def suggest_limit(limit: int) -> int:
+    """A higher limit to name in a text: half as much again, in whole dollars."""
+    return -(-limit * 3 // (2 * NANO)) * NANO
+
+
+def until_text(kind: PeriodKind, until: int, zone: str) -> str:
+    """When a period ends, for people: `00:00 Europe/Berlin`, `1 Dec, 00:00 Europe/Berlin`."""
+    at = datetime.fromtimestamp(until / 1000, load_zone(zone))
+    return f"{f'{at.day} {at:%b}, ' if kind is PeriodKind.MONTH else ''}{at:%H:%M} {zone}"
+
+
+def reached_text(kind: PeriodKind, amount: int, limit: int, waiting: int, until: str) -> str:
+    """What a person is told when a budget is used up."""
+    wait = f"{waiting:,} tasks wait" if waiting != 1 else "1 task waits"
+    return (
+        f"The budget of this {kind} is used up: {dollars(amount)} of {dollars(limit)} spent or reserved; {wait} until "
+        f"{until}. To spend more, run `receiver costs raise {kind} {suggest_limit(limit) // NANO}`."
+    )
+
+
+def near_text(kind: PeriodKind, amount: int, limit: int, until: str) -> str:
+    """What a person is told when most of a budget is used."""
+    return (
+        f"{dollars(amount)} of this {kind}'s budget of {dollars(limit)} is spent or reserved. At the limit, tasks wait "
+        f"until {until}. To raise it, run `receiver costs raise {kind} {suggest_limit(limit) // NANO}`."
+    )
+
+
+def unpriced_text(model: str) -> str:
+    """Why a task waits whose cost cannot be estimated."""
+    return (
+        f"no task of {model} has had a cost yet, so one is submitted at a time until its cost is known; "
+        "[prices] in receiver.toml can name one"
+    )
+
+
+def too_large_text(model: str, estimate: int, kind: PeriodKind, limit: int) -> str:
+    """Why a task cannot be accepted that is dearer than a whole budget."""
+    whole = f"the whole budget of a {kind} ({dollars(limit)})"
+    return f"a task of {model} costs about {dollars(estimate)}, which is more than {whole}"
+
+
+def oversized(estimate: int | None, limits: Mapping[PeriodKind, int]) -> Iterable[tuple[PeriodKind, int]]:
+    """The budgets that a single task would exceed alone."""
+    return [(kind, limit) for kind, limit in limits.items() if estimate is not None and estimate > limit]

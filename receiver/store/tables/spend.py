@@ -1,0 +1,160 @@
+"""The books of what was spent, and the periods of the budgets, on one connection."""
+
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Struct
+
+from receiver.core.budgets import Committed, PeriodKind
+from receiver.core.money import to_nano
+from receiver.core.spend import SpendCounts, SpendDeltas, total_changes
+from receiver.core.types import LOW_LANE, Usage
+from receiver.store.tables.connection import TableConnection, Topic, placeholders
+
+LOOKED_MOST = 500  # settled tasks among which the last costs of a model are looked for
+
+_COUNTS = SpendCounts._fields
+_ADD_SQL = (
+    f"INSERT INTO spend (day, provider, model, lane, label, {', '.join(_COUNTS)})"
+    f" VALUES ({placeholders(5 + len(_COUNTS))}) ON CONFLICT DO UPDATE SET "
+    + ", ".join(f"{name} = {name} + excluded.{name}" for name in _COUNTS)
+)
+_TOTAL_SQL = (
+    "INSERT INTO spend_totals (scope, committed, unpriced) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET"
+    " committed = committed + excluded.committed, unpriced = unpriced + excluded.unpriced"
+)
+_SUMS = ", ".join(f"sum({name})" for name in _COUNTS)
+_DIMENSIONS = {"day": "day", "month": "substr(day, 1, 7)", "model": "model", "label": "label", "batch": "lane"}
+
+
+class BudgetPeriod(Struct, frozen=True):
+    """What is kept of one period of a budget. Amounts are nano-USD."""
+
+    kind: PeriodKind
+    period: str
+    raised_to: int | None = None
+    warned_at: int | None = None
+    reached_at: int | None = None
+
+
+class SpendLine(Struct, frozen=True):
+    """A sum of the books, and what it is of: a day, a month, a model, a label, or a batch (None: of single tasks)."""
+
+    name: str | None
+    counts: SpendCounts
+
+
+def defer_spend(db: TableConnection, deltas: SpendDeltas) -> None:
+    """Write changes of the books with the transaction that brings them about."""
+    if deltas:
+        db.defer(_ADD_SQL, [(*key, *values) for key, values in deltas.items()])
+    if totals := list(total_changes(deltas, LOW_LANE)):
+        db.defer(_TOTAL_SQL, totals)
+
+
+class SpendTable:
+    """The tables of the books. What is added to them, `TaskTable` adds with the tasks' own changes."""
+
+    def __init__(self, connection: TableConnection) -> None:
+        self._db = connection
+
+    async def recent_costs(self, model: str, limit: int) -> list[int]:
+        """The last costs of a model's tasks, newest first; those of ends that nobody could confirm do not count."""
+        rows = await self._db.fetch_rows(
+            "SELECT settled_at, usage FROM (SELECT settled_at, usage FROM tasks WHERE settled_by = 'callback' AND"
+            " confirmed = 1 AND model = ? ORDER BY settled_at DESC LIMIT ?) AS recent WHERE usage IS NOT NULL LIMIT ?",
+            (model, LOOKED_MOST, limit),
+        )
+        rows += await self._db.fetch_rows(
+            "SELECT settled_at, usage FROM tasks WHERE settled_by <> 'callback' AND usage IS NOT NULL AND model = ?"
+            " AND confirmed = 1 ORDER BY settled_at DESC LIMIT ?",
+            (model, limit),
+        )
+        rows.sort(key=lambda row: row[0] or 0, reverse=True)
+        costs = (to_nano(msgspec.json.decode(usage, type=Usage).cost) for _, usage in rows)
+        return [cost for cost in costs if cost is not None][:limit]
+
+    async def committed(self, kind: PeriodKind, period: str) -> Committed:
+        """What counts against the budget of a day or a month. `unpriced` counts the tasks in hand of any day."""
+        last = period if kind is PeriodKind.DAY else f"{period}-99"
+        [(amount,)] = await self._db.fetch_rows(
+            "SELECT coalesce(sum(committed), 0) FROM spend_totals WHERE scope BETWEEN ? AND ?", (period, last)
+        )
+        [(unpriced,)] = await self._db.fetch_rows(
+            "SELECT coalesce(sum(unpriced), 0) FROM spend_totals WHERE scope < 'a' AND unpriced > 0"
+        )
+        return Committed(amount, unpriced)
+
+    async def committed_by(self, scope: str) -> Committed:
+        """What counts against the budget of one batch, by its `lane_scope`."""
+        rows = await self._db.fetch_rows("SELECT committed, unpriced FROM spend_totals WHERE scope = ?", (scope,))
+        return Committed(*rows[0]) if rows else Committed()
+
+    async def last_day(self) -> str | None:
+        """The last day on which anything was spent."""
+        [(day,)] = await self._db.fetch_rows("SELECT max(scope) FROM spend_totals WHERE scope < 'a'")
+        return day  # type: ignore[no-any-return]  # TEXT or NULL by the schema
+
+    async def reserved(self, since: str) -> int:
+        """What is reserved for the tasks in hand that were submitted since a day."""
+        [(amount,)] = await self._db.fetch_rows("SELECT coalesce(sum(reserved), 0) FROM spend WHERE day >= ?", (since,))
+        return amount  # type: ignore[no-any-return]  # INTEGER by the schema
+
+    async def sum_by(self, dimension: str, since: str, until: str, limit: int) -> list[SpendLine]:
+        """The books from the day `since` up to and with `until`, by a dimension: the latest days and months, or what
+        cost most."""
+        what = _DIMENSIONS[dimension]
+        order = "1 DESC" if dimension in ("day", "month") else "sum(cost) DESC, sum(completed + failed) DESC, 1"
+        rows = await self._db.fetch_rows(
+            f"SELECT {what}, {_SUMS} FROM spend WHERE day BETWEEN ? AND ? GROUP BY 1 ORDER BY {order} LIMIT ?",
+            (since, until, limit),
+        )
+        names: dict[object, str | None] = {}
+        if dimension == "batch":
+            lanes = [lane for lane, *_ in rows]
+            found = await self._db.fetch_rows(
+                f"SELECT id, name FROM lanes WHERE batch = 1 AND id IN ({placeholders(len(lanes))})", lanes
+            )
+            names = dict.fromkeys(lanes) | dict(found)
+        lines = [SpendLine(names.get(key, str(key)), SpendCounts(*sums)) for key, *sums in rows]
+        singles = [line for line in lines if line.name is None]
+        if len(singles) > 1:  # the three lanes of single tasks are one line
+            merged = SpendCounts(*map(sum, zip(*(line.counts for line in singles), strict=True)))
+            lines = [*(line for line in lines if line.name is not None), SpendLine(None, merged)]
+        return lines
+
+    async def sum_all(self, since: str, until: str) -> SpendCounts:
+        """All of the books between two days."""
+        [sums] = await self._db.fetch_rows(f"SELECT {_SUMS} FROM spend WHERE day BETWEEN ? AND ?", (since, until))
+        return SpendCounts(*(it or 0 for it in sums))
+
+    async def get_period(self, kind: PeriodKind, period: str) -> BudgetPeriod:
+        """What is kept of a period."""
+        rows = await self._db.fetch_rows(
+            "SELECT raised_to, warned_at, reached_at FROM budget_periods WHERE kind = ? AND period = ?",
+            (kind.value, period),
+        )
+        return BudgetPeriod(kind, period, *(rows[0] if rows else ()))
+
+    async def put_period(self, period: BudgetPeriod) -> None:
+        """Keep what is known of a period, and wake the loop that submits."""
+        self._db.defer(
+            "INSERT INTO budget_periods (kind, period, raised_to, warned_at, reached_at) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET raised_to = excluded.raised_to, warned_at = excluded.warned_at,"
+            " reached_at = excluded.reached_at",
+            [(period.kind.value, period.period, period.raised_to, period.warned_at, period.reached_at)],
+        )
+
+    async def count_queued(self) -> int:
+        """How many tasks wait to be submitted."""
+        [(count,)] = await self._db.fetch_rows("SELECT count(*) FROM tasks WHERE state = 'queued'")
+        return count  # type: ignore[no-any-return]  # it is a count
+
+    def wake_submissions(self) -> None:
+        """Let the loop that submits look again once this is committed: there is more to spend."""
+        self._db.woken.add(Topic.SUBMIT)
+
+
+def spend_dimensions() -> Sequence[str]:
+    """What the books can be summed by."""
+    return tuple(_DIMENSIONS)

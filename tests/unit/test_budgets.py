@@ -1,0 +1,192 @@
+"""receiver.core.budgets: whether one more task fits, which day it counts to, and what a person is told."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from receiver.core.budgets import (
+    HISTORY_MOST,
+    SETTLING_MS,
+    Budget,
+    BudgetRules,
+    Committed,
+    PeriodKind,
+    choose_day,
+    estimate_cost,
+    is_near,
+    load_zone,
+    local_day,
+    may_submit,
+    near_text,
+    oversized,
+    period_end,
+    period_of,
+    reached_text,
+    suggest_limit,
+    too_large_text,
+    unpriced_text,
+    until_text,
+)
+from receiver.core.clock_check import HOLD_MS
+from receiver.core.money import NANO
+
+CENT = NANO // 100
+DAY, MONTH = PeriodKind.DAY, PeriodKind.MONTH
+
+
+def at(text: str) -> int:
+    """Milliseconds of an instant: `2026-11-30T23:59:59.999Z`."""
+    return round(datetime.fromisoformat(text).timestamp() * 1000)
+
+
+# -- whether it fits --
+
+
+@pytest.mark.parametrize(
+    ("amount", "estimate", "fits"),
+    [(95, 5, True), (96, 5, False), (100, 0, True), (101, 0, False), (0, 100, True), (0, 101, False)],
+)
+def test_a_task_fits_up_to_the_last_cent(amount: int, estimate: int, fits: bool) -> None:
+    assert may_submit(Committed(amount * CENT), estimate * CENT, NANO) is fits
+
+
+@pytest.mark.parametrize(
+    ("amount", "unpriced", "fits"), [(0, 0, True), (99, 0, True), (100, 0, False), (0, 1, False), (99, 1, False)]
+)
+def test_a_task_without_an_estimate_is_alone_of_its_kind(amount: int, unpriced: int, fits: bool) -> None:
+    assert may_submit(Committed(amount * CENT, unpriced), None, NANO) is fits
+
+
+def test_a_known_estimate_does_not_wait_for_one_that_is_not() -> None:
+    assert may_submit(Committed(0, 1), CENT, NANO)
+
+
+def test_the_estimate_is_the_highest_of_the_last_costs_else_the_price_of_the_settings_else_unknown() -> None:
+    assert estimate_cost([3, 9, 4], 100) == 9
+    assert estimate_cost([*[1] * HISTORY_MOST, 50], None) == 1
+    assert estimate_cost([*[1] * (HISTORY_MOST - 1), 50], None) == 50
+    assert estimate_cost([0], 100) == 0
+    assert estimate_cost([], 100) == 100
+    assert estimate_cost([], None) is None
+
+
+@pytest.mark.parametrize(("amount", "near"), [(79, False), (80, True), (120, True)])
+def test_from_80_percent_on_a_person_is_told(amount: int, near: bool) -> None:
+    assert is_near(amount * CENT, NANO) is near
+
+
+def test_a_task_dearer_than_a_whole_budget_is_recognised() -> None:
+    limits = {DAY: NANO, MONTH: 5 * NANO}
+    assert list(oversized(None, limits)) == []
+    assert list(oversized(NANO, limits)) == []
+    assert list(oversized(2 * NANO, limits)) == [(DAY, NANO)]
+    assert list(oversized(9 * NANO, limits)) == [(DAY, NANO), (MONTH, 5 * NANO)]
+    assert list(oversized(9 * NANO, {})) == []
+
+
+# -- the day --
+
+
+@pytest.mark.parametrize(
+    ("instant", "zone", "day"),
+    [
+        ("2026-11-30T22:59:59.999Z", "Europe/Berlin", "2026-11-30"),
+        ("2026-11-30T23:00:00Z", "Europe/Berlin", "2026-12-01"),
+        ("2026-11-30T23:59:59.999Z", "UTC", "2026-11-30"),
+        ("2026-12-01T00:00:00Z", "UTC", "2026-12-01"),
+        ("2026-07-01T22:00:00Z", "Europe/Berlin", "2026-07-02"),  # summer: two hours
+        ("2026-07-01T21:59:59.999Z", "Europe/Berlin", "2026-07-01"),
+        ("2026-12-01T07:59:59Z", "America/Los_Angeles", "2026-11-30"),
+        ("2026-12-01T08:00:00Z", "America/Los_Angeles", "2026-12-01"),
+    ],
+)
+def test_the_day_of_an_instant(instant: str, zone: str, day: str) -> None:
+    assert local_day(at(instant), load_zone(zone)) == day
+
+
+@pytest.mark.parametrize(
+    ("day", "zone", "ends", "month_ends"),
+    [
+        ("2026-11-30", "UTC", "2026-12-01T00:00:00Z", "2026-12-01T00:00:00Z"),
+        ("2026-12-31", "Europe/Berlin", "2026-12-31T23:00:00Z", "2026-12-31T23:00:00Z"),
+        ("2026-03-28", "Europe/Berlin", "2026-03-28T23:00:00Z", "2026-03-31T22:00:00Z"),
+        ("2026-03-29", "Europe/Berlin", "2026-03-29T22:00:00Z", "2026-03-31T22:00:00Z"),  # a day of 23 hours
+        ("2026-10-25", "Europe/Berlin", "2026-10-25T23:00:00Z", "2026-10-31T23:00:00Z"),  # a day of 25 hours
+        ("2028-02-29", "UTC", "2028-03-01T00:00:00Z", "2028-03-01T00:00:00Z"),
+        ("2026-01-31", "UTC", "2026-02-01T00:00:00Z", "2026-02-01T00:00:00Z"),
+        ("2018-11-03", "America/Sao_Paulo", "2018-11-04T03:00:00Z", "2018-12-01T02:00:00Z"),  # no midnight there
+        ("2026-10-31", "Africa/Cairo", "2026-10-31T22:00:00Z", "2026-10-31T22:00:00Z"),
+    ],
+)
+def test_when_a_period_ends(day: str, zone: str, ends: str, month_ends: str) -> None:
+    tz = load_zone(zone)
+    assert period_end(DAY, day, tz) == at(ends)
+    assert period_end(MONTH, day, tz) == at(month_ends)
+    assert local_day(at(ends) - 1, tz) == day
+    assert local_day(at(ends), tz) > day
+
+
+def test_the_period_of_a_day() -> None:
+    assert (period_of(DAY, "2026-11-30"), period_of(MONTH, "2026-11-30")) == ("2026-11-30", "2026-11")
+
+
+def test_a_clock_that_leapt_opens_no_new_period_until_it_was_right_for_a_minute() -> None:
+    later = at("2027-03-10T12:00:00Z")
+    assert choose_day(later, UTC, "2026-11-30", HOLD_MS) == "2026-11-30"
+    assert choose_day(later, UTC, "2026-11-30", HOLD_MS - SETTLING_MS + 1) == "2026-11-30"
+    assert choose_day(later, UTC, "2026-11-30", HOLD_MS - SETTLING_MS) == "2027-03-10"
+    assert choose_day(later, UTC, "2026-11-30", 0) == "2027-03-10"
+    assert choose_day(later, UTC, None, HOLD_MS) == "2027-03-10"
+
+
+# -- the settings --
+
+
+def test_the_zone_and_the_limits_of_the_rules() -> None:
+    assert (BudgetRules().zone, BudgetRules().limits) == ("UTC", {})
+    rules = BudgetRules(Budget(NANO), Budget(2 * NANO, "Europe/Berlin"))
+    assert (rules.zone, rules.limits) == ("Europe/Berlin", {DAY: NANO, MONTH: 2 * NANO})
+    assert BudgetRules(Budget(NANO, "Asia/Tokyo")).zone == "Asia/Tokyo"
+
+
+@pytest.mark.parametrize(
+    ("budget", "text"),
+    [
+        (Budget(20 * NANO, "Europe/Berlin"), "20 Europe/Berlin"),
+        (Budget(1234_500_000_000), "1234.50"),
+        (Budget(20 * NANO), "20"),
+    ],
+)
+def test_a_budget_is_shown_as_it_is_set(budget: Budget, text: str) -> None:
+    assert str(budget) == text
+
+
+# -- the words --
+
+
+def test_the_words() -> None:
+    midnight = until_text(DAY, at("2026-11-30T23:00:00Z"), "Europe/Berlin")
+    assert midnight == "00:00 Europe/Berlin"
+    assert until_text(MONTH, at("2026-12-01T00:00:00Z"), "UTC") == "1 Dec, 00:00 UTC"
+    assert reached_text(DAY, 1995 * CENT, 20 * NANO, 312, midnight) == (
+        "The budget of this day is used up: $19.95 of $20 spent or reserved; 312 tasks wait until 00:00 Europe/Berlin. "
+        "To spend more, run `receiver costs raise day 30`."
+    )
+    assert "; 1 task waits until" in reached_text(DAY, 0, NANO, 1, midnight)
+    assert near_text(MONTH, 16 * NANO, 20 * NANO, "X") == (
+        "$16 of this month's budget of $20 is spent or reserved. At the limit, tasks wait until X. "
+        "To raise it, run `receiver costs raise month 30`."
+    )
+    assert unpriced_text("m").startswith("no task of m has had a cost yet")
+    assert too_large_text("m", 2 * NANO, DAY, NANO) == (
+        "a task of m costs about $2, which is more than the whole budget of a day ($1)"
+    )
+
+
+@pytest.mark.parametrize(("limit", "higher"), [(20, 30), (1, 2), (3, 5), (100, 150)])
+def test_the_limit_that_is_suggested_is_half_as_much_again(limit: int, higher: int) -> None:
+    assert suggest_limit(limit * NANO) == higher * NANO
+
+
+def test_the_limit_that_is_suggested_for_a_few_cents_is_a_dollar() -> None:
+    assert suggest_limit(5 * CENT) == NANO
