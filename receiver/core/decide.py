@@ -268,13 +268,14 @@ def owed_notices(task: Task, report: Report, policy: Policy, now: int) -> tuple[
     )
 
 
-def pause_task(task: Task, due_at: int) -> Task:
+def pause_task(task: Task, due_at: int, why: str | None = None) -> Task:
     """The task back in the queue while the provider refuses our key or our balance."""
-    return replace(requeue_task(task, due_at), held_by=HoldReason.PAUSE)
+    return replace(requeue_task(task, due_at, why), held_by=HoldReason.PAUSE)
 
 
-def requeue_task(task: Task, due_at: int) -> Task:
-    """The task back in the queue after a submission that the provider certainly did not take."""
+def requeue_task(task: Task, due_at: int, why: str | None = None) -> Task:
+    """The task back in its place in the queue after a submission that the provider certainly did not take, for the
+    reason `why`."""
     return replace(
         task,
         state=TaskState.QUEUED,
@@ -285,7 +286,7 @@ def requeue_task(task: Task, due_at: int) -> Task:
         place_until=None,
         poll_at=None,
         due_at=due_at,
-        tries=task.tries + 1,
+        why=why,
     )
 
 

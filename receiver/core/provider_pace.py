@@ -18,7 +18,6 @@ from receiver.core.schedule import (
     down_gap,
     is_paused,
     probe_gap,
-    recovered_limit,
 )
 
 SPACING_MOST_MS = 30_000
@@ -36,21 +35,20 @@ class Signal(Enum):
 
 
 class ProviderPace(Struct, frozen=True):
-    """How many requests may be under way (`places`), how far apart they start (`spacing_ms`), and until when none may.
+    """How far apart requests start (`spacing_ms`), and until when none may.
 
-    A 429 halves the places and doubles the spacing, once for all requests that were under way together. One place comes
-    back each minute; each good answer halves the spacing. A refused key opens the circuit breaker: after 1, 2, 4, 8 and
+    A 429 doubles the spacing, once for all requests that were under way together; each good answer halves it. How many
+    may be under way is `ProvenLimit`'s to say. A refused key opens the circuit breaker: after 1, 2, 4, 8 and
     15 minutes a single request probes. So does a request that could not be sent: a single one probes after 1, 2, 5, 15,
     30 and 60 seconds, so that a provider that is down costs the others nothing.
     """
 
-    concurrency: int = 1  # places when the provider has not complained
     spacing_least_ms: int = 0
     retry_after_most_ms: int = RETRY_AFTER_MOST
-    limit: int | None = None  # places at `limited_at`; None: all
-    limited_at: int = 0
     spacing_ms: int = 0
+    slowed_at: int = 0  # when the spacing was last doubled
     busy_until: int = 0
+    busy_in_a_row: int = 0
     refusals: int = 0  # in a row
     refused_at: int = 0
     refused_since: int = 0  # when the breaker opened
@@ -60,12 +58,6 @@ class ProviderPace(Struct, frozen=True):
     failed_at: int = 0
     down_since: int = 0  # when the first of them failed
     down_until: int = 0
-
-    def places(self, now: int) -> int:
-        """How many requests may be under way at `now`."""
-        if self.limit is None:
-            return self.concurrency
-        return recovered_limit(self.limit, self.concurrency, now - self.limited_at)
 
     @property
     def spacing(self) -> int:
@@ -118,7 +110,7 @@ class ProviderPace(Struct, frozen=True):
                 return self._refused(sent_at, now)
             case Signal.BUSY:
                 return self._slowed(sent_at, now, retry_after_ms or 0)
-            case Signal.FINE if not any(sent_at <= at <= now for at in (self.refused_at, self.limited_at)):
+            case Signal.FINE if not any(sent_at <= at <= now for at in (self.refused_at, self.slowed_at)):
                 # a refusal that came in the meantime is newer and wins
                 spacing_ms = max(self.spacing // 2, self.spacing_least_ms)
                 return replace(
@@ -128,6 +120,7 @@ class ProviderPace(Struct, frozen=True):
                     unauthorized_until=0,
                     refused_since=0,
                     busy_until=0,
+                    busy_in_a_row=0,
                     spacing_ms=spacing_ms,
                 )
         return self
@@ -158,8 +151,8 @@ class ProviderPace(Struct, frozen=True):
 
     def _slowed(self, sent_at: int, now: int, retry_after_ms: int) -> "ProviderPace":
         rest_ms = min(retry_after_ms, self.retry_after_most_ms)
-        pace = self
-        if sent_at > self.limited_at:
+        pace = replace(self, busy_in_a_row=self.busy_in_a_row + 1)
+        if sent_at > self.slowed_at:
             spacing_ms = min(self.spacing * 2, SPACING_MOST_MS)
-            pace = replace(self, limit=max(1, self.places(now) // 2), limited_at=now, spacing_ms=spacing_ms)
+            pace = replace(pace, slowed_at=now, spacing_ms=spacing_ms)
         return replace(pace, busy_until=max(self.busy_until, now + max(rest_ms, pace.spacing)))

@@ -3,12 +3,14 @@
 Its words are said here once, so that the list, a task's own page, what watches it and the doctor agree.
 """
 
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 from msgspec import Struct
 
+from receiver.core.proven_limit import ProvenLimit
 from receiver.core.provider_pace import ProviderPace
-from receiver.core.types import HoldReason, Task, TaskState
+from receiver.core.types import HoldReason, QueueLane, Task, TaskState
 
 
 class QueueReason(StrEnum):
@@ -23,6 +25,7 @@ class QueueReason(StrEnum):
     ROOM = "room"
     TURN = "turn"
     PERSON = "person"
+    PAUSED = "paused"  # the queue, or the task's batch
     PARENT = "parent"
     BUDGET = "budget"
 
@@ -37,6 +40,7 @@ _WORDS: dict[str, str] = {
     QueueReason.ROOM: "the provider has no room",
     QueueReason.TURN: "it is submitted in its turn",
     QueueReason.PERSON: "it needs you: the provider did not take it, again and again",
+    QueueReason.PAUSED: "it is paused",
     QueueReason.PARENT: "the task that it builds on has not ended",
     QueueReason.BUDGET: "the budget is used up",
 }
@@ -50,20 +54,38 @@ _BY_HOLD = {
 
 
 class QueueWait(Struct, frozen=True):
-    """Why a task waits; `since` when, if that is known, and `until` when at least. Milliseconds UTC."""
+    """Why a task waits; `since` when, if that is known, and `until` when at least. Milliseconds UTC.
+
+    `detail` says more: the provider's words, or what is paused.
+    """
 
     why: QueueReason
     since: int | None = None
     until: int | None = None
+    detail: str | None = None
 
 
 class QueueScene(Struct, frozen=True):
-    """What all queued tasks wait for: the pace of the submissions, and how many places are `taken`."""
+    """What all queued tasks wait for: the pace of the submissions, how many of the `places` are `taken`, since when the
+    queue is paused, and the paused ones of its lanes."""
 
     pace: ProviderPace
     taken: int
+    places: int
     has_key: bool
     now: int
+    paused_at: int | None = None
+    paused_lanes: Mapping[int, QueueLane] = {}
+
+
+class QueueState(Struct, frozen=True):
+    """How submitting stands: `scene` and `limit`, what a task that came now would wait for, and how many tasks are
+    queued in each lane."""
+
+    scene: QueueScene
+    limit: ProvenLimit
+    wait: QueueWait | None
+    lanes: Sequence[tuple[QueueLane, int]]
 
 
 def explain_wait(task: Task, scene: QueueScene) -> QueueWait | None:
@@ -72,22 +94,33 @@ def explain_wait(task: Task, scene: QueueScene) -> QueueWait | None:
         return None
     pace, now = scene.pace, scene.now
     if task.held_by in (HoldReason.PERSON, HoldReason.PARENT, HoldReason.BUDGET):
-        return QueueWait(_BY_HOLD[task.held_by])
+        return QueueWait(_BY_HOLD[task.held_by], detail=task.why)
+    if scene.paused_at is not None:
+        return QueueWait(QueueReason.PAUSED, scene.paused_at, detail="the whole queue: `receiver queue resume`")
+    if (lane := scene.paused_lanes.get(task.lane)) is not None:
+        return QueueWait(QueueReason.PAUSED, lane.paused_at, detail=_describe_pause(lane))
     if not scene.has_key:
         return QueueWait(QueueReason.NO_KEY)
     own = task.due_at if task.due_at is not None and task.due_at > now else None
     if pace.unauthorized or task.held_by is HoldReason.PAUSE:
         until = pace.unauthorized_until if pace.is_unauthorized(now) else own if task.held_by else None
-        return QueueWait(QueueReason.KEY, pace.refused_since or task.refused_at, until)
+        return QueueWait(QueueReason.KEY, pace.refused_since or task.refused_at, until, task.why)
     if pace.failures:
         return QueueWait(QueueReason.DOWN, pace.down_since or None, pace.down_until if pace.is_down(now) else None)
     if pace.is_busy(now):
         return QueueWait(QueueReason.BUSY, until=pace.busy_until if own is None else max(pace.busy_until, own))
     if task.held_by is HoldReason.SUSPECT:
-        return QueueWait(QueueReason.SUSPECT, task.refused_at, own)
+        return QueueWait(QueueReason.SUSPECT, task.refused_at, own, task.why)
     if own is not None:
-        return QueueWait(QueueReason.RETRY, until=own)
-    return QueueWait(QueueReason.ROOM if scene.taken >= pace.places(now) else QueueReason.TURN)
+        return QueueWait(QueueReason.RETRY, until=own, detail=task.why)
+    if scene.taken >= scene.places:
+        return QueueWait(QueueReason.ROOM, detail=f"{scene.taken} of {scene.places} places are taken")
+    return QueueWait(QueueReason.TURN)
+
+
+def _describe_pause(lane: QueueLane) -> str:
+    why = f"{lane.paused_why}; " if lane.paused_why else ""
+    return f"the batch {lane.name}: {why}`receiver batch resume {lane.name}`"
 
 
 def reason_for(waits_for: str | None, held_by: str | None) -> str | None:
@@ -101,7 +134,8 @@ def describe_reason(why: str) -> str:
     return _WORDS.get(why, why)
 
 
-def describe_wait(why: str, since: str | None = None, until: str | None = None) -> str:
-    """The same with its times, which are given as they are to be shown."""
-    times = [f"{word} {time}" for word, time in (("since", since), ("next try at", until)) if time]
-    return f"{describe_reason(why)} ({', '.join(times)})" if times else describe_reason(why)
+def describe_wait(why: str, since: str | None = None, until: str | None = None, detail: str | None = None) -> str:
+    """The same with its times, which are given as they are to be shown, and its detail."""
+    more = [f"{word} {time}" for word, time in (("since", since), ("next try at", until)) if time]
+    more += [detail] if detail else []
+    return f"{describe_reason(why)} ({'; '.join(more)})" if more else describe_reason(why)

@@ -9,7 +9,7 @@ MINUTE = 60_000
 HINT_LADDER = (0, 2_000, 5_000, 15_000, 60_000)  # after a hint: at once, then after these gaps, then normal ones
 UNSURE_MOST = 15 * MINUTE  # an unsure submission holds its place no longer than this
 DOWN_BACKOFF = (1_000, 2_000, 5_000, 15_000, 30_000, MINUTE)  # between probes of a provider that cannot be reached
-SUBMIT_BACKOFF = (*DOWN_BACKOFF, 2 * MINUTE, 4 * MINUTE, 8 * MINUTE)  # between submissions that it did not take
+BUSY_AGAIN = 1_000  # before a task that it was too busy for is submitted again; the others go on
 PROBES = (MINUTE, 2 * MINUTE, 4 * MINUTE, 8 * MINUTE, 15 * MINUTE)  # while a key or balance is refused; after crashes
 RETRY_AFTER_MOST = 10 * MINUTE  # the longest Retry-After of a provider that we obey
 GAP_GROWTH = 1.6
@@ -39,10 +39,13 @@ def hint_gap(step: int) -> int | None:
     return HINT_LADDER[step] if step < len(HINT_LADDER) else None
 
 
-def submit_gap(tries: int, *, retry_after: int | None, jitter: float) -> int:
-    """The wait before a task is submitted again after `tries` (≥ 1) failed submissions."""
-    gap = add_jitter(SUBMIT_BACKOFF[min(tries, len(SUBMIT_BACKOFF)) - 1], jitter)
-    return max(gap, min(retry_after or gap, RETRY_AFTER_MOST))
+def busy_gap(in_a_row: int, retry_after: int | None, *, too_many: bool) -> int:
+    """How long the provider is left alone after it was busy `in_a_row` (≥ 1) times, unless it says so itself. A first
+    429 (`too_many`) asks for no rest."""
+    if retry_after:
+        return min(retry_after, RETRY_AFTER_MOST)
+    step = in_a_row - 2 if too_many else in_a_row - 1
+    return 0 if step < 0 else DOWN_BACKOFF[min(step, 2 if too_many else len(DOWN_BACKOFF) - 1)]
 
 
 def down_gap(failures: int, *, jitter: float) -> int:
@@ -97,8 +100,3 @@ class ClockRewind:
 def is_paused(until: int, now: int, most: int) -> bool:
     """Whether a pause until `until` is in force. One longer than `most` was set before the clock was set back."""
     return now < until <= now + most
-
-
-def recovered_limit(limit: int, most: int, since_ms: int) -> int:
-    """A concurrency that was lowered to `limit`, `since_ms` ago: one more each minute, up to `most`."""
-    return min(most, limit + since_ms // MINUTE)

@@ -13,9 +13,10 @@ from msgspec.structs import replace
 
 from receiver.core.decide import pause_task, requeue_task
 from receiver.core.schedule import probe_gap
-from receiver.core.types import HoldReason, RefusalCause, SubmitAnswer, SubmitResult, Task, TaskError
+from receiver.core.types import HoldReason, RefusalCause, SubmitAnswer, SubmitResult, Task
 
-BUSY_TRIES_MOST = 12  # submissions of one task that the provider was too busy for
+BUSY_TRIES_MOST = 8  # submissions of one task that the provider was too busy for, though it took others in between
+PROBE_LATER = 1_000
 REFUSALS_MOST = 6  # refusals of one task that nobody could tell from a refusal of all
 ALIKE_LEAST = 3  # tasks refused in different words, none taken: that is shared too
 
@@ -39,6 +40,7 @@ class RefusalScene(Struct, frozen=True):
     taken_at: int  # the newest submission that was taken; 0: none
     now: int
     breaker_open: bool  # submissions are paused, and this was a probe
+    alone: bool = True  # the answer before this one was not that the provider is busy
     others: Sequence[Task] = ()  # other queued tasks whose refusal is not explained yet
 
 
@@ -52,10 +54,16 @@ def choose_action(task: Task, answer: SubmitAnswer, scene: RefusalScene) -> Next
         case SubmitResult.NOT_SENT:
             return NextAction.REQUEUE
         case SubmitResult.BUSY:
-            return NextAction.ASK if task.tries + 1 >= BUSY_TRIES_MOST else NextAction.REQUEUE
+            return NextAction.ASK if count_busy(task, answer, scene) >= BUSY_TRIES_MOST else NextAction.REQUEUE
         case SubmitResult.UNAUTHORIZED:
             return _judge_refusal(task, answer, scene)
     return NextAction.UNSURE
+
+
+def count_busy(task: Task, answer: SubmitAnswer, scene: RefusalScene) -> int:
+    """How often the provider was too busy for this task and took another next: only that may be the task's own fault.
+    A 429 is about all of them."""
+    return task.tries + (1 if scene.alone and not answer.too_many else 0)
 
 
 def _judge_refusal(task: Task, answer: SubmitAnswer, scene: RefusalScene) -> NextAction:
@@ -91,10 +99,8 @@ def is_refused(task: Task) -> bool:
 def step_aside(task: Task, answer: SubmitAnswer, scene: RefusalScene, *, suspect: bool) -> Task:
     """The refused task back in the queue, behind those that are due, until it probes for itself. A refusal whose words
     speak of what all share is explained only by a task sent after it."""
-    due_at = scene.now + probe_gap(task.refusals)
-    back = replace(requeue_task(task, due_at), tries=task.tries)
     return replace(
-        back,
+        requeue_task(task, scene.now + probe_gap(task.refusals), answer.text),
         held_by=HoldReason.SUSPECT if suspect else HoldReason.PAUSE,
         error=answer.error,
         refused_at=scene.sent_at if suspect else scene.now,
@@ -102,16 +108,24 @@ def step_aside(task: Task, answer: SubmitAnswer, scene: RefusalScene, *, suspect
     )
 
 
-def pause_refused(task: Task, error: TaskError | None, due_at: int, now: int) -> Task:
+def own_probe_at(refusals: int, now: int) -> int:
+    """When a task that was refused like all others goes out again: a little after the probe, which another task makes
+    if there is one. It keeps its turn, so it would be the probe again and again, and it may be the only one refused."""
+    return now + probe_gap(refusals) + PROBE_LATER
+
+
+def pause_refused(task: Task, answer: SubmitAnswer, due_at: int, now: int) -> Task:
     """The task back in the queue while the provider refuses all of them. It uses up no try."""
-    return replace(pause_task(task, due_at), tries=task.tries, error=error, refused_at=now)
+    return replace(pause_task(task, due_at, answer.text), error=answer.error, refused_at=now)
 
 
-def hold_for_person(task: Task, answer: SubmitAnswer, now: int) -> Task:
+def hold_for_person(task: Task, answer: SubmitAnswer, scene: RefusalScene) -> Task:
     """The task held until a person submits it again or cancels it."""
-    return replace(requeue_task(task, now), held_by=HoldReason.PERSON, due_at=None, error=answer.error, refused_at=None)
+    held = replace(requeue_task(task, scene.now, answer.text), held_by=HoldReason.PERSON, due_at=None)
+    tries = count_busy(task, answer, scene) if answer.result is SubmitResult.BUSY else task.tries
+    return replace(held, error=answer.error, refused_at=None, tries=tries)
 
 
 def without_refusal(task: Task) -> Task:
     """The task once it was sent after all: what was refused before no longer counts."""
-    return replace(task, error=None, refused_at=None, refusals=0)
+    return replace(task, error=None, why=None, refused_at=None, refusals=0)

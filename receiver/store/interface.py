@@ -17,6 +17,7 @@ from receiver.store.sqlite.engine import open_sqlite
 from receiver.store.tables.callbacks import CallbackTable
 from receiver.store.tables.clock import ClockTable
 from receiver.store.tables.connection import Topic
+from receiver.store.tables.gates import GateTable
 from receiver.store.tables.lanes import LaneTable
 from receiver.store.tables.notices import NoticeTable
 from receiver.store.tables.picture_copies import PictureCopyTable
@@ -39,6 +40,7 @@ class Tx(Protocol):
     clock: ClockTable
     lanes: LaneTable
     spend: SpendTable
+    gates: GateTable
 
 
 class Store(Protocol):
@@ -53,6 +55,7 @@ class Store(Protocol):
     clock: ClockTable
     lanes: LaneTable
     spend: SpendTable
+    gates: GateTable
     fault: str | None
     """Why the last transaction could not be committed; None if it was."""
 

@@ -4,8 +4,7 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from receiver.core.schedule import probe_gap
-from receiver.core.submissions import is_refused, pause_refused
+from receiver.core.submissions import is_refused, own_probe_at
 from receiver.core.types import (
     Ending,
     HoldReason,
@@ -41,6 +40,12 @@ DOWN = (
 )
 
 
+BUSY = (
+    "The provider has been too busy for the last {count} submissions ({words}). Nothing was taken, so nothing is lost: "
+    "the tasks wait, and one request a minute probes."
+)
+
+
 def refusal_outcome(error: TaskError | None, text: str) -> Outcome:
     """The outcome of a task whose refusal is its own."""
     error = error or TaskError(None, text)
@@ -66,7 +71,8 @@ def pause_suspects(batch: TaskBatch, refused: Iterable[Task], refusals: int, now
     for ref in [it.ref for it in refused]:
         task = batch.tasks[ref]
         if task.state is TaskState.QUEUED and task.held_by is HoldReason.SUSPECT:
-            batch.set_task(pause_refused(task, task.error, now + probe_gap(refusals), now))
+            due_at = own_probe_at(refusals, now)
+            batch.set_task(replace(task, held_by=HoldReason.PAUSE, due_at=due_at, refused_at=now))
 
 
 def describe_pause(answer: SubmitAnswer) -> str:

@@ -19,25 +19,29 @@ from receiver.core.hints import (
     drop_candidate,
     forget_confirmed_hint,
 )
+from receiver.core.proven_limit import ProvenLimit
 from receiver.core.provider_pace import ProviderPace, Signal
-from receiver.core.queue_waits import QueueScene, QueueWait, explain_wait
-from receiver.core.schedule import PROBES, ClockRewind, down_gap, probe_gap, submit_gap
+from receiver.core.queue_waits import QueueScene, QueueState, QueueWait, explain_wait
+from receiver.core.schedule import BUSY_AGAIN, PROBES, ClockRewind, add_jitter, busy_gap
 from receiver.core.submissions import (
     NextAction,
     RefusalScene,
     choose_action,
+    count_busy,
     hold_for_person,
+    own_probe_at,
     pause_refused,
     step_aside,
     without_refusal,
 )
 from receiver.core.types import Clock, Outcome, OutcomeSource, Policy, SubmitAnswer, SubmitResult, Task, TaskState
 from receiver.notify.attention import raise_attention
-from receiver.providers.registry import Provider
+from receiver.providers.registry import DEFAULT_PROVIDER, Provider
 from receiver.store import Store, Topic, Tx
 from receiver.store.insist import record_with_retries
 from receiver.tasks.kept_hints import BodyParser, read_kept_hints
 from receiver.tasks.refusals import (
+    BUSY,
     DOWN,
     describe_hold,
     describe_pause,
@@ -50,7 +54,8 @@ from receiver.telemetry import logs
 from receiver.telemetry.metrics import Metrics
 
 LEASE_MS = 60_000  # the request may take 30 s; after this no answer is expected
-DOWN_LEAST = 10  # requests in a row that could not be sent before a person is told
+UNPROVEN_MOST = 3  # requests under way before one has been taken: a refused key is not tried ten times
+DOWN_LEAST = 10  # requests in a row that could not be sent, or were answered "busy", before a person is told
 _SIGNALS = {
     SubmitResult.TAKEN: Signal.FINE,
     SubmitResult.REFUSED: Signal.FINE,
@@ -95,8 +100,10 @@ class SubmitLoop:
         self._parse = parse
         self._jitter = jitter
         self.width = concurrency
-        self._pace = ProviderPace(concurrency=concurrency, retry_after_most_ms=LEASE_MS)
+        self._pace = ProviderPace(retry_after_most_ms=LEASE_MS)
+        self._limit = ProvenLimit(concurrency)
         self._taken_at = 0  # when the newest task was sent that the provider took
+        self._under_way = 0
         self._started = False
         self._clock_rewind = ClockRewind()
 
@@ -104,7 +111,7 @@ class SubmitLoop:
         """The next task, now `submitting` under a lease; None if none is due, no place is free, or there is a pause."""
         now = self._clock()
         set_back = self._clock_rewind(now)
-        if self._started and not set_back and not await self._store.tasks.any_due(now):
+        if self._started and not set_back and not await self._has_work(now):
             return None
         async with self._store.write() as tx:
             released = not self._started and await tx.tasks.release_paused(now)
@@ -122,14 +129,23 @@ class SubmitLoop:
         self._clock_rewind.mark_handled(now)
         if released:
             self._pace = replace(self._pace, unauthorized=True)
-        if claimed is not None and self._pace.unauthorized:  # this one probes
+        if claimed is None:
+            return None
+        self._under_way += 1
+        if self._pace.unauthorized:  # this one probes
             self._pace = self._pace.probing(now, LEASE_MS)
-        if claimed is not None and self._pace.failures:
+        if self._pace.failures:
             self._pace = self._pace.probing_again(now, LEASE_MS)
         return claimed
 
     async def carry_out(self, task: Task) -> None:
         """Send the request and record the answer; if the disk refuses, try for a while."""
+        try:
+            await self._submit(task)
+        finally:
+            self._under_way -= 1
+
+    async def _submit(self, task: Task) -> None:
         logs.bind_ref(task.ref)
         url = None if task.poll_only else self._callback_url(task.ref)
         answer = await self._provider.submit(task.model or "", task.params, url)
@@ -156,6 +172,7 @@ class SubmitLoop:
             await self._store.tasks.next_lease(now),
             await self._store.tasks.next_place(now),
             self._pace.paused_until(now),
+            self._limit.next_probe(now),
         )
         return min((at for at in times if at is not None), default=None)
 
@@ -164,14 +181,43 @@ class SubmitLoop:
         if not any(it.state is TaskState.QUEUED for it in tasks):
             return [None] * len(tasks)
         now = self._clock()
-        taken = await self._store.tasks.places_taken(now)
-        scene = QueueScene(self._pace, taken, self._policy.can_poll, now)
+        scene = await self._queue_scene(now)
         return [explain_wait(it, scene) for it in tasks]
+
+    async def describe_queue(self) -> QueueState:
+        """How submitting stands, and what each lane with queued tasks has."""
+        now = self._clock()
+        scene = await self._queue_scene(now)
+        head = Task(ref="", created_at=now, provider=DEFAULT_PROVIDER)  # waits for nothing of its own
+        lanes = await self._store.lanes.queued()
+        return QueueState(scene, self._limit, explain_wait(head, scene), lanes)
+
+    async def _queue_scene(self, now: int) -> QueueScene:
+        paused = await self._store.gates.paused_at(DEFAULT_PROVIDER)
+        return QueueScene(
+            self._pace,
+            await self._store.tasks.places_taken(now),
+            self._limit.places(now),
+            self._policy.can_poll,
+            now,
+            paused_at=paused,
+            paused_lanes={lane.id: lane for lane in await self._store.lanes.paused()},
+        )
+
+    async def _has_work(self, now: int) -> bool:
+        """Whether there may be something to claim, as far as reading shows."""
+        if await self._store.tasks.overdue_answers(now, limit=1):
+            return True
+        return not self._pace.paused_until(now) and await self._store.tasks.next_queued(now) is not None
 
     async def _claim_next(self, tx: Tx, now: int) -> Task | None:
         if not self._policy.can_poll or self._pace.paused_until(now):  # without a key, tasks wait
             return None
-        if await tx.tasks.places_taken(now) >= self._pace.places(now):
+        if self._under_way >= UNPROVEN_MOST and not self._taken_at:
+            return None
+        if await tx.gates.paused_at(DEFAULT_PROVIDER) is not None:
+            return None
+        if await tx.tasks.places_taken(now) >= self._limit.places(now):
             return None
         queued = await tx.tasks.next_queued(now)
         if queued is None:
@@ -181,6 +227,7 @@ class SubmitLoop:
             state=TaskState.SUBMITTING,
             held_by=None,
             due_at=None,
+            why=None,
             key_id=None if queued.poll_only else self._key_id,
             claim=queued.claim + 1,
             submitted_at=now,
@@ -198,6 +245,7 @@ class SubmitLoop:
             expected_ms = await expected_time(tx, claimed, self._policy)
             explains = answer.result in (SubmitResult.TAKEN, SubmitResult.UNAUTHORIZED)
             refused = await tx.tasks.refused() if explains else []
+            in_hand = await tx.tasks.in_hand(now)
             batch = await TaskBatch.read_tasks(tx, [claimed.ref, *(it.ref for it in refused)], self._policy, now)
             task = batch.tasks[claimed.ref]
             if answer.result is SubmitResult.TAKEN and answer.outcome is not None:
@@ -211,7 +259,8 @@ class SubmitLoop:
                     batch.apply_outcome(task.ref, hint.outcome, OutcomeSource.CALLBACK)
                 judge_refused(batch, refused, sent_at, now)
             elif task.state is TaskState.SUBMITTING and task.claim == claimed.claim:
-                scene = RefusalScene(sent_at, self._taken_at, now, self._pace.unauthorized, refused)
+                alone = not self._pace.busy_in_a_row
+                scene = RefusalScene(sent_at, self._taken_at, now, self._pace.unauthorized, alone, refused)
                 action = choose_action(task, answer, scene)
                 if action is NextAction.FAIL:
                     batch.apply_outcome(task.ref, refusal_outcome(answer.error, answer.text), OutcomeSource.ANSWER)
@@ -225,16 +274,29 @@ class SubmitLoop:
             if answer.result is SubmitResult.NOT_SENT and self._pace.failures >= DOWN_LEAST - 1:
                 text = DOWN.format(words=answer.text, count=self._pace.failures + 1)
                 await raise_attention(tx, "provider-down", text, self._policy, now)
+            if answer.result is SubmitResult.BUSY and self._pace.busy_in_a_row >= DOWN_LEAST - 1:
+                text = BUSY.format(words=answer.text, count=self._pace.busy_in_a_row + 1)
+                await raise_attention(tx, "provider-busy", text, self._policy, now)
             await batch.write_back()
             await batch.raise_doubts()
         self._metrics.count_settled(batch.ended_tasks)
         if answer.result is SubmitResult.TAKEN:
             self._taken_at = sent_at if self._taken_at > now else max(self._taken_at, sent_at)
+            self._limit = self._limit.taken(in_hand + 1, now)
+        if answer.result is SubmitResult.BUSY and answer.too_many:
+            self._limit = self._limit.refused(in_hand, sent_at=sent_at, now=now)
         signal = Signal.UNAUTHORIZED if action is NextAction.PAUSE else _SIGNALS.get(answer.result, Signal.NOTHING)
         self._pace = self._pace.after(
-            signal, sent_at=sent_at, now=now, retry_after_ms=answer.retry_after_ms, jitter=self._jitter()
+            signal, sent_at=sent_at, now=now, retry_after_ms=self._rest_after(answer), jitter=self._jitter()
         )
         self._store.wake(Topic.SUBMIT)
+
+    def _rest_after(self, answer: SubmitAnswer) -> int:
+        """How long nothing is submitted after this answer, in milliseconds."""
+        if answer.result is not SubmitResult.BUSY:
+            return 0
+        rest_ms = busy_gap(self._pace.busy_in_a_row + 1, answer.retry_after_ms, too_many=answer.too_many)
+        return min(rest_ms, LEASE_MS)
 
     async def _ask_a_person(self, tx: Tx, held: Task, answer: SubmitAnswer, now: int) -> None:
         await raise_attention(tx, f"held:{held.ref}", describe_hold(held, answer), self._policy, now, held)
@@ -283,15 +345,15 @@ class SubmitLoop:
             case NextAction.SUSPECT | NextAction.ASIDE:
                 return step_aside(task, answer, scene, suspect=action is NextAction.SUSPECT)
             case NextAction.PAUSE:
-                return pause_refused(task, answer.error, now + probe_gap(self._pace.refusals), now)
+                return pause_refused(task, answer, own_probe_at(self._pace.refusals, now), now)
             case NextAction.ASK:
-                return hold_for_person(task, answer, now)
-            case NextAction.REQUEUE if answer.result is SubmitResult.NOT_SENT:  # it uses up no try
-                gap = down_gap(self._pace.failures + 1, jitter=self._jitter())
-                return replace(requeue_task(task, now + gap), tries=task.tries)
-            case NextAction.REQUEUE:
-                gap = submit_gap(task.tries + 1, retry_after=answer.retry_after_ms, jitter=self._jitter())
-                return requeue_task(task, now + gap)
+                return hold_for_person(task, answer, scene)
+            case NextAction.REQUEUE if answer.result is SubmitResult.NOT_SENT:  # all of them wait, in their turn
+                return requeue_task(task, now, answer.text)
+            case NextAction.REQUEUE:  # after the rest that all take, so that another is tried first
+                gap = self._rest_after(answer) + add_jitter(BUSY_AGAIN, self._jitter())
+                again = requeue_task(task, now + gap, answer.text)
+                return replace(again, tries=count_busy(task, answer, scene))
         return _mark_unclear(task, answer, now, expected_ms)
 
 

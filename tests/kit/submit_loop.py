@@ -37,7 +37,7 @@ class Rig(Struct, frozen=True, eq=False):
         return True
 
     async def queue(self, count: int = 1) -> list[Task]:
-        tasks = [a_task(TaskState.QUEUED, due_at=self.clock()) for _ in range(count)]
+        tasks = [a_task(TaskState.QUEUED, due_at=self.clock(), turn=turn) for turn in range(count)]
         await put(self.store, *tasks)
         return tasks
 

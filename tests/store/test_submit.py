@@ -61,22 +61,22 @@ async def test_200_with_an_id_is_waiting(rig: Rig) -> None:
     assert rig.provider.submitted == [(MODEL, b"{}", f"https://me.example/callbacks/{task.ref}")]
 
 
-async def test_no_byte_was_sent_is_queued_again_with_backoff(rig: Rig) -> None:
+async def test_no_byte_was_sent_is_queued_again_in_its_turn_and_all_wait_for_longer_and_longer(rig: Rig) -> None:
     task = await rig.after(NOT_SENT)
-    assert (task.state, task.tries, task.due_at) == (TaskState.QUEUED, 0, NOW + SECOND)
+    assert (task.state, task.tries, task.due_at, task.why) == (TaskState.QUEUED, 0, NOW, NOT_SENT.text)
     assert (task.submitted_at, task.lease_until, task.place_until, task.poll_at) == (None,) * 4
     assert not await rig.step(TAKEN), "not before its time"
     rig.clock.forward(SECOND)
     assert await rig.step(NOT_SENT)
-    assert (await got(rig.store, task.ref)).due_at == rig.clock() + 2 * SECOND
+    assert await rig.submit.next_due() == rig.clock() + 2 * SECOND
 
 
 async def test_429_is_queued_again_after_retry_after(rig: Rig) -> None:
     task = await rig.after(BUSY)
-    assert (task.state, task.due_at) == (TaskState.QUEUED, NOW + 40 * SECOND)
+    assert (task.state, task.due_at) == (TaskState.QUEUED, NOW + 41 * SECOND)
     await rig.queue()
     assert not await rig.step(TAKEN), "nobody else is sent meanwhile"
-    rig.clock.forward(40 * SECOND)
+    rig.clock.forward(41 * SECOND)
     assert await rig.step(TAKEN, TAKEN)
 
 
@@ -90,7 +90,7 @@ async def test_a_refused_key_pauses_submissions_and_calls_for_a_person(rig: Rig)
     [first, second] = await rig.queue(2)
     assert await rig.step(BARRED)
     task = await got(rig.store, first.ref)
-    assert (task.state, task.held_by, task.due_at) == (TaskState.QUEUED, HoldReason.PAUSE, NOW + MINUTE)
+    assert (task.state, task.held_by, task.due_at) == (TaskState.QUEUED, HoldReason.PAUSE, NOW + MINUTE + SECOND)
     assert await attention(rig.store) == ["provider-key"]
     assert not await rig.step(TAKEN)
     assert (await got(rig.store, second.ref)).state is TaskState.QUEUED

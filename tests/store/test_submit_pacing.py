@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
 from kit.fakes import (
     MINUTE,
@@ -10,7 +11,6 @@ from kit.fakes import (
     POLICY,
     SECOND,
     Clock,
-    a_task,
     attention,
     claimed,
     got,
@@ -18,7 +18,9 @@ from kit.fakes import (
 )
 from kit.submit_loop import BARRED, TAKEN, UNCLEAR, Rig, a_rig, a_submit
 from receiver.core.decide import FOREVER
+from receiver.core.queue_waits import QueueReason, QueueWait
 from receiver.core.types import Ending, OutcomeSource, SubmitAnswer, SubmitResult, TaskState
+from receiver.providers.registry import DEFAULT_PROVIDER
 from receiver.store import Store
 from receiver.tasks.settle import TaskBatch
 
@@ -38,7 +40,8 @@ async def test_never_more_are_in_hand_than_the_provider_bears(rig: Rig) -> None:
     rig.provider.answer = lambda: SubmitAnswer(
         SubmitResult.TAKEN, "200", says(Ending.RUNNING, f"job-{len(rig.provider.submitted)}")
     )
-    begun = [await claimed(rig.submit.claim) for _ in range(4)]
+    await rig.submit.carry_out(await claimed(rig.submit.claim))
+    begun = [await claimed(rig.submit.claim) for _ in range(3)]
     assert await rig.submit.claim() is None
     for work in begun:
         await rig.submit.carry_out(work)
@@ -72,26 +75,63 @@ async def test_an_unsure_one_that_turns_out_to_be_running_holds_its_place_to_the
     assert (after.unsure, after.place_until) == (False, FOREVER)
 
 
-async def test_429_halves_the_concurrency_once_per_burst_then_it_creeps_up_by_one_a_minute(rig: Rig) -> None:
+async def test_what_the_provider_refused_to_take_at_once_is_its_limit_and_one_more_is_tried_in_time(rig: Rig) -> None:
     await rig.queue(30)
-    begun = [await claimed(rig.submit.claim) for _ in range(4)]
-    rig.clock.forward(SECOND)
-    rig.provider.answer = lambda: SubmitAnswer(SubmitResult.BUSY, "429")
-    await asyncio.gather(*map(rig.submit.carry_out, begun))
-
-    async def places() -> int:
-        taken = []
-        while (work := await rig.submit.claim()) is not None:
-            taken.append(work)
-        async with rig.store.write() as tx:
-            await tx.tasks.update([(it, a_task(TaskState.QUEUED, ref=it.ref)) for it in taken])
-        return len(taken)
-
-    assert await places() == 2
+    assert await rig.step(*(replace(TAKEN, outcome=says(Ending.RUNNING, f"job-{n}")) for n in range(2)))
+    assert await rig.step(SubmitAnswer(SubmitResult.BUSY, "429", too_many=True))
+    assert await rig.submit.claim() is None, "two are in hand, and that is the limit"
+    rig.clock.forward(5 * SECOND - 1)
+    assert await rig.submit.claim() is None
+    assert await rig.submit.next_due() == NOW + 5 * SECOND
+    rig.clock.forward(1)
+    assert await rig.step(replace(TAKEN, outcome=says(Ending.RUNNING, "job-2"))), "a third is tried"
+    assert await rig.submit.claim() is None
+    rig.clock.forward(5 * SECOND)
+    assert await rig.step(replace(TAKEN, outcome=says(Ending.RUNNING, "job-3"))), "and a fourth"
     rig.clock.forward(MINUTE)
-    assert await places() == 3
-    rig.clock.forward(10 * MINUTE)
-    assert await places() == 4, "never above what was configured"
+    assert await rig.submit.claim() is None, "never above what was configured"
+
+
+async def test_a_429_while_fewer_are_in_hand_than_before_holds_back_only_its_own_task(rig: Rig) -> None:
+    tasks = await rig.queue(6)
+    assert await rig.step(*(replace(TAKEN, outcome=says(Ending.RUNNING, f"job-{n}")) for n in range(2)))
+    for n in range(2):
+        await rig.called(tasks[n], Ending.COMPLETED, f"job-{n}")
+    assert await rig.step(SubmitAnswer(SubmitResult.BUSY, "HTTP 429", too_many=True))
+    late = await got(rig.store, tasks[2].ref)
+    assert (late.state, late.due_at, late.why, late.tries) == (TaskState.QUEUED, NOW + SECOND, "HTTP 429", 0)
+    assert await rig.step(*(replace(TAKEN, outcome=says(Ending.RUNNING, f"job-{n}")) for n in (3, 4)))
+    rig.clock.forward(SECOND)
+    work = await claimed(rig.submit.claim)
+    assert work.ref == late.ref, "it kept its turn"
+
+
+# -- a first request, and a pause by a person --
+
+
+async def test_before_one_was_taken_three_requests_are_under_way_at_most(rig: Rig) -> None:
+    await rig.queue(5)
+    begun = [await claimed(rig.submit.claim) for _ in range(3)]
+    assert await rig.submit.claim() is None
+    rig.provider.answer = lambda: TAKEN
+    await rig.submit.carry_out(begun[0])
+    assert await rig.submit.claim() is not None
+
+
+async def test_a_person_pauses_all_submissions_over_restarts_and_resumes_them(rig: Rig) -> None:
+    await rig.queue(2)
+    async with rig.store.write() as tx:
+        await tx.gates.pause(DEFAULT_PROVIDER, NOW)
+        await tx.gates.pause(DEFAULT_PROVIDER, NOW + 1)
+    assert await rig.submit.claim() is None
+    again = a_submit(rig.store, rig.provider, rig.clock)
+    assert await again.claim() is None
+    assert (await again.describe_queue()).wait == QueueWait(
+        QueueReason.PAUSED, NOW, detail="the whole queue: `receiver queue resume`"
+    )
+    async with rig.store.write() as tx:
+        await tx.gates.resume(DEFAULT_PROVIDER)
+    assert await again.claim() is not None
 
 
 # -- pause and probes --
@@ -126,7 +166,7 @@ async def test_only_one_probes_at_a_time_and_a_success_opens_the_gate(rig: Rig) 
 
 async def test_refusals_of_requests_under_way_together_count_once(rig: Rig) -> None:
     await rig.queue(4)
-    begun = [await claimed(rig.submit.claim) for _ in range(4)]
+    begun = [await claimed(rig.submit.claim) for _ in range(3)]
     rig.provider.answer = lambda: BARRED
     await asyncio.gather(*map(rig.submit.carry_out, begun))
     rig.clock.forward(MINUTE)

@@ -4,22 +4,17 @@ from receiver.core.provider_pace import SPACING_MOST_MS, ProviderPace, Signal
 from receiver.core.schedule import DOWN_BACKOFF, MINUTE, PROBES
 
 NOW = 1_700_000_000_000
-PACE = ProviderPace(concurrency=8, spacing_least_ms=500, retry_after_most_ms=10 * MINUTE)
+PACE = ProviderPace(spacing_least_ms=500, retry_after_most_ms=10 * MINUTE)
 
 
-def test_a_429_halves_the_places_and_doubles_the_spacing_once_for_requests_under_way_together() -> None:
+def test_a_429_doubles_the_spacing_once_for_requests_under_way_together() -> None:
     slowed = PACE.after(Signal.BUSY, sent_at=NOW - 5, now=NOW)
-    assert (slowed.places(NOW), slowed.spacing) == (4, 1_000)
+    assert (slowed.spacing, slowed.busy_in_a_row) == (1_000, 1)
     together = slowed.after(Signal.BUSY, sent_at=NOW - 3, now=NOW + 10)
-    assert (together.places(NOW), together.spacing) == (4, 1_000)
+    assert (together.spacing, together.busy_in_a_row) == (1_000, 2)
     later = together.after(Signal.BUSY, sent_at=NOW + 1, now=NOW + 20)
-    assert (later.places(NOW + 20), later.spacing) == (2, 2_000)
-
-
-def test_places_come_back_one_a_minute_and_never_exceed_what_was_configured() -> None:
-    slowed = PACE.after(Signal.BUSY, sent_at=NOW - 5, now=NOW)
-    assert [slowed.places(NOW + minutes * MINUTE) for minutes in (0, 1, 2, 99)] == [4, 5, 6, 8]
-    assert ProviderPace(concurrency=1).after(Signal.BUSY, sent_at=NOW - 1, now=NOW).places(NOW) == 1
+    assert later.spacing == 2_000
+    assert later.after(Signal.FINE, sent_at=NOW + 30, now=NOW + 31).busy_in_a_row == 0
 
 
 def test_the_spacing_has_a_ceiling_and_a_floor() -> None:

@@ -6,30 +6,28 @@ from msgspec.structs import replace
 from receiver.core.provider_pace import SPACING_MOST_MS, ProviderPace, Signal
 
 NOW = 1_700_000_000_000
-PACE = ProviderPace(concurrency=8, spacing_least_ms=500)
+PACE = ProviderPace(spacing_least_ms=500)
 
 
-def test_at_first_one_request_may_be_under_way_and_nothing_holds_it_back() -> None:
+def test_at_first_nothing_holds_a_request_back() -> None:
     pace = ProviderPace()
-    assert (pace.places(NOW), pace.spacing, pace.paused_until(0)) == (1, 0, None)
-    assert (pace.limit, pace.refusals, pace.unauthorized) == (None, 0, False)
-    untouched = (pace.spacing_least_ms, pace.limited_at, pace.busy_until, pace.refused_at, pace.unauthorized_until)
+    assert (pace.spacing, pace.paused_until(0), pace.busy_in_a_row) == (0, None, 0)
+    assert (pace.refusals, pace.unauthorized) == (0, False)
+    untouched = (pace.spacing_least_ms, pace.slowed_at, pace.busy_until, pace.refused_at, pace.unauthorized_until)
     assert untouched == (0,) * 5
     assert pace.spacing_ms == 0
 
 
 def test_a_pace_is_a_value_that_never_changes() -> None:
     with pytest.raises(AttributeError):
-        PACE.limit = 1  # type: ignore[misc]
+        PACE.refusals = 1  # type: ignore[misc]
 
 
 def test_a_good_answer_leaves_no_trace_of_a_refusal_or_a_rest() -> None:
     refused = PACE.after(Signal.UNAUTHORIZED, sent_at=NOW - 1, now=NOW)
     assert refused.after(Signal.FINE, sent_at=NOW + 1, now=NOW + 2) == replace(PACE, refused_at=NOW, spacing_ms=500)
     busy = PACE.after(Signal.BUSY, sent_at=NOW - 1, now=NOW, retry_after_ms=9_000)
-    assert busy.after(Signal.FINE, sent_at=NOW + 1, now=NOW + 2) == replace(
-        PACE, limit=4, limited_at=NOW, spacing_ms=500
-    )
+    assert busy.after(Signal.FINE, sent_at=NOW + 1, now=NOW + 2) == replace(PACE, slowed_at=NOW, spacing_ms=500)
 
 
 def test_each_good_answer_halves_the_spacing() -> None:
@@ -44,14 +42,14 @@ def test_a_good_answer_to_a_request_that_was_under_way_when_another_was_refused_
     """The request went out at 0 and was answered at 9; a refusal later than that is of a clock that was set back."""
     refused = replace(PACE, refused_at=NOW + refused_at, unauthorized=True)
     assert refused.after(Signal.FINE, sent_at=NOW, now=NOW + 9).unauthorized is not believed
-    slowed = replace(PACE, limit=1, limited_at=NOW + refused_at, busy_until=NOW + 99)
+    slowed = replace(PACE, slowed_at=NOW + refused_at, busy_until=NOW + 99)
     assert (slowed.after(Signal.FINE, sent_at=NOW, now=NOW + 9).busy_until == 0) is believed
 
 
-@pytest.mark.parametrize(("sent_at", "places"), [(NOW - 1, 4), (NOW, 4), (NOW + 1, 2)])
-def test_a_429_to_a_request_that_went_out_before_the_last_one_came_is_the_same_429(sent_at: int, places: int) -> None:
+@pytest.mark.parametrize(("sent_at", "spacing"), [(NOW - 1, 1_000), (NOW, 1_000), (NOW + 1, 2_000)])
+def test_a_429_to_a_request_that_went_out_before_the_last_one_came_is_the_same_429(sent_at: int, spacing: int) -> None:
     slowed = PACE.after(Signal.BUSY, sent_at=NOW - 1, now=NOW)
-    assert slowed.after(Signal.BUSY, sent_at=sent_at, now=NOW + 2).places(NOW + 2) == places
+    assert slowed.after(Signal.BUSY, sent_at=sent_at, now=NOW + 2).spacing == spacing
 
 
 @pytest.mark.parametrize(("sent_at", "refusals"), [(NOW - 1, 1), (NOW, 1), (NOW + 1, 2)])
@@ -60,11 +58,6 @@ def test_a_refusal_of_a_request_that_went_out_before_the_last_one_came_is_the_sa
 ) -> None:
     refused = PACE.after(Signal.UNAUTHORIZED, sent_at=NOW - 1, now=NOW)
     assert refused.after(Signal.UNAUTHORIZED, sent_at=sent_at, now=NOW + 2).refusals == refusals
-
-
-@pytest.mark.parametrize(("places", "left"), [(1, 1), (2, 1), (3, 1), (4, 2), (9, 4)])
-def test_a_429_leaves_half_the_places_and_one_at_least(places: int, left: int) -> None:
-    assert ProviderPace(concurrency=places).after(Signal.BUSY, sent_at=NOW, now=NOW).places(NOW) == left
 
 
 def test_a_429_that_asks_for_no_rest_makes_none_beyond_the_spacing() -> None:

@@ -18,7 +18,7 @@ from receiver.core.types import HoldReason, TaskState
 
 SECOND, MINUTE = 1_000, 60_000
 QUEUED = replace(a_task(), state=TaskState.QUEUED, due_at=NOW, refused_at=None, held_by=None)
-FREE = ProviderPace(concurrency=2)
+FREE = ProviderPace()
 DOWN = FREE.after(Signal.NOT_SENT, sent_at=NOW - 10, now=NOW - 5)
 REFUSED = FREE.after(Signal.UNAUTHORIZED, sent_at=NOW - 10, now=NOW - 5)
 BUSY = FREE.after(Signal.BUSY, sent_at=NOW - 10, now=NOW, retry_after_ms=30 * SECOND)
@@ -26,7 +26,7 @@ HELD = {hold: replace(QUEUED, held_by=hold) for hold in HoldReason}
 
 
 def scene(pace: ProviderPace = FREE, taken: int = 0, *, has_key: bool = True, now: int = NOW) -> QueueScene:
-    return QueueScene(pace, taken, has_key, now)
+    return QueueScene(pace, taken, 2, has_key, now)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def scene(pace: ProviderPace = FREE, taken: int = 0, *, has_key: bool = True, no
     [
         (QUEUED, scene(), QueueWait(QueueReason.TURN)),
         (QUEUED, scene(taken=1), QueueWait(QueueReason.TURN)),
-        (QUEUED, scene(taken=2), QueueWait(QueueReason.ROOM)),
+        (QUEUED, scene(taken=2), QueueWait(QueueReason.ROOM, detail="2 of 2 places are taken")),
         (replace(QUEUED, due_at=None), scene(), QueueWait(QueueReason.TURN)),
         (replace(QUEUED, due_at=NOW + 1), scene(taken=2), QueueWait(QueueReason.RETRY, until=NOW + 1)),
         (QUEUED, scene(has_key=False), QueueWait(QueueReason.NO_KEY)),
@@ -102,7 +102,8 @@ def test_every_reason_has_words_and_a_newer_one_is_its_own() -> None:
     assert describe_reason("weather") == "weather"
     down = "the provider cannot be reached"
     assert describe_wait("down") == down
-    assert describe_wait("down", "09:16 UTC", "09:17 UTC") == f"{down} (since 09:16 UTC, next try at 09:17 UTC)"
+    assert describe_wait("down", "09:16 UTC", "09:17 UTC") == f"{down} (since 09:16 UTC; next try at 09:17 UTC)"
+    assert describe_wait("down", detail="refused") == f"{down} (refused)"
     assert describe_wait("down", None, "09:17 UTC") == f"{down} (next try at 09:17 UTC)"
 
 

@@ -43,12 +43,16 @@ def test_a_hints_ladder_is_climbed_once() -> None:
     assert [schedule.hint_gap(step) for step in range(6)] == [0, 2_000, 5_000, 15_000, 60_000, None]
 
 
-def test_submissions_back_off_and_obey_the_provider() -> None:
-    gaps = [schedule.submit_gap(tries, retry_after=None, jitter=0.5) for tries in range(1, 11)]
-    assert gaps == [1_000, 2_000, 5_000, 15_000, 30_000, 60_000, 120_000, 240_000, 480_000, 480_000]
-    assert schedule.submit_gap(1, retry_after=90_000, jitter=0.5) == 90_000
-    assert schedule.submit_gap(6, retry_after=1, jitter=0.5) == 60_000, "never sooner than our own"
-    assert schedule.submit_gap(1, retry_after=99 * MINUTE, jitter=0.5) == 10 * MINUTE, "nor as late as it pleases"
+@pytest.mark.parametrize(
+    ("too_many", "gaps"),
+    [(False, [1_000, 2_000, 5_000, 15_000, 30_000, 60_000, 60_000]), (True, [0, 1_000, 2_000, 5_000, 5_000])],
+)
+def test_a_busy_provider_is_left_alone_for_longer_and_longer(too_many: bool, gaps: list[int]) -> None:
+    assert [schedule.busy_gap(n, None, too_many=too_many) for n in range(1, len(gaps) + 1)] == gaps
+    assert schedule.busy_gap(1, 90_000, too_many=too_many) == 90_000
+    assert schedule.busy_gap(6, 1, too_many=too_many) == 1, "it knows best"
+    assert schedule.busy_gap(1, 99 * MINUTE, too_many=too_many) == 10 * MINUTE, "but not for as long as it pleases"
+    assert schedule.busy_gap(1, 0, too_many=too_many) == gaps[0]
 
 
 def test_a_provider_that_cannot_be_reached_is_probed_at_least_once_a_minute() -> None:
@@ -75,8 +79,3 @@ def test_an_unsure_place_is_held_for_three_expected_times_15_minutes_at_most() -
 @given(LUCK)
 def test_jitter_is_ten_percent_either_way(luck: float) -> None:
     assert 900 <= schedule.add_jitter(1_000, luck) <= 1_100
-
-
-@pytest.mark.parametrize(("since", "limit"), [(0, 2), (MINUTE - 1, 2), (MINUTE, 3), (5 * MINUTE, 7), (99 * MINUTE, 10)])
-def test_a_halved_concurrency_creeps_up_by_one_a_minute(since: int, limit: int) -> None:
-    assert schedule.recovered_limit(2, 10, since) == limit

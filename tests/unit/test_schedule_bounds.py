@@ -15,7 +15,6 @@ from receiver.core.schedule import (
     is_paused,
     notify_gap,
     poll_gap,
-    submit_gap,
 )
 
 NOW = 1_767_000_000_000
@@ -69,12 +68,6 @@ def test_jitter_is_ten_percent_either_way(jitter: float, span: int) -> None:
 def test_a_failed_send_waits_up_to_a_fifth_longer(jitter: float, span: int) -> None:
     assert notify_gap([5_000], 1, jitter=jitter) == span
     assert notify_gap([5_000], 2, jitter=jitter) is None
-
-
-def test_a_submission_waits_for_the_longer_of_our_gap_and_the_providers() -> None:
-    assert submit_gap(1, retry_after=1_001, jitter=MIDDLE) == 1_001
-    assert submit_gap(1, retry_after=999, jitter=MIDDLE) == 1_000
-    assert submit_gap(1, retry_after=600_001, jitter=MIDDLE) == 600_000
 
 
 @pytest.mark.parametrize(

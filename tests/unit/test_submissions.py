@@ -49,8 +49,8 @@ def test_a_callback_that_came_before_makes_every_answer_unsure(result: SubmitRes
     assert choose_action(replace(TASK, called_at=NOW), answer, SCENE) is ACT.UNSURE
 
 
-def test_a_busy_provider_is_tried_twelve_times_and_a_refusal_six() -> None:
-    assert (BUSY_TRIES_MOST, REFUSALS_MOST) == (12, 6)
+def test_a_task_that_is_busy_is_tried_eight_times_and_a_refused_one_six() -> None:
+    assert (BUSY_TRIES_MOST, REFUSALS_MOST) == (8, 6)
 
 
 @pytest.mark.parametrize("held", [*HoldReason, None])
@@ -72,6 +72,8 @@ def test_only_a_busy_provider_uses_up_tries() -> None:
         choose_action(replace(TASK, tries=BUSY_TRIES_MOST - 2), SubmitAnswer(SubmitResult.BUSY, ""), SCENE)
         is ACT.REQUEUE
     )
+    assert choose_action(last, SubmitAnswer(SubmitResult.BUSY, "", too_many=True), SCENE) is ACT.REQUEUE
+    assert choose_action(last, SubmitAnswer(SubmitResult.BUSY, ""), replace_scene(alone=False)) is ACT.REQUEUE
     assert choose_action(last, SubmitAnswer(SubmitResult.NOT_SENT, ""), SCENE) is ACT.REQUEUE
     assert choose_action(last, SHARED[RefusalCause.KEY], SCENE) is ACT.PAUSE
     assert choose_action(last, FORBIDDEN, SCENE) is ACT.SUSPECT
@@ -126,9 +128,9 @@ def test_who_steps_aside_keeps_the_words_and_uses_up_no_try() -> None:
     assert (aside.error, aside.refused_at, aside.due_at) == (FORBIDDEN.error, SENT, ANSWERED + 2 * MINUTE)
     soft = step_aside(TASK, MAYBE_BALANCE, SCENE, suspect=False)
     assert (soft.held_by, soft.refused_at) == (HoldReason.PAUSE, ANSWERED)
-    paused = pause_refused(replace(TASK, tries=3), FORBIDDEN.error, NOW + MINUTE, ANSWERED)
+    paused = pause_refused(replace(TASK, tries=3), FORBIDDEN, NOW + MINUTE, ANSWERED)
     assert (paused.held_by, paused.tries, paused.refusals, paused.due_at) == (HoldReason.PAUSE, 3, 0, NOW + MINUTE)
-    held = hold_for_person(aside, FORBIDDEN, ANSWERED)
+    held = hold_for_person(aside, FORBIDDEN, SCENE)
     assert (held.state, held.held_by, held.due_at, held.refused_at) == (TaskState.QUEUED, HoldReason.PERSON, None, None)
     again = without_refusal(held)
     assert (again.error, again.refused_at, again.refusals) == (None, None, 0)

@@ -168,15 +168,15 @@ def test_a_task_is_given_up_a_day_after_its_submission_or_if_it_was_never_used_a
 
 
 @pytest.mark.parametrize("tries", [0, 3])
-def test_a_submission_that_came_to_nothing_is_counted_and_the_task_is_queued_as_if_it_had_not_been_sent(
+def test_after_a_submission_that_came_to_nothing_the_task_is_queued_as_if_it_had_not_been_sent(
     tries: int,
 ) -> None:
     sent = a_task(TaskState.SUBMITTING, tries=tries, unsure=True, poll_at=NOW)
-    queued = requeue_task(sent, NOW + MINUTE)
+    queued = requeue_task(sent, NOW + MINUTE, "HTTP 429")
     assert queued == replace(
         sent,
         state=TaskState.QUEUED,
-        tries=tries + 1,
+        why="HTTP 429",
         unsure=False,
         submitted_at=None,
         lease_until=None,

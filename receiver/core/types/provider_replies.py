@@ -34,6 +34,7 @@ class SubmitAnswer(Struct, frozen=True, gc=False):
     outcome: Outcome | None = None  # the task object, where there is one; of an unclear answer, an id to poll by
     error: TaskError | None = None
     retry_after_ms: int | None = None
+    too_many: bool = False  # 429: busy only for us, who have too many in hand or are too fast
     cause: RefusalCause | None = None  # of a refusal, as far as its words say
     may_be_own: bool = False  # a refusal that may be about this task alone
 

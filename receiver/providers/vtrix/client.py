@@ -168,6 +168,7 @@ def _to_answer(got: _HttpExchange, now: int) -> SubmitAnswer:
         outcome=meant.outcome,
         error=error,
         retry_after_ms=retry_after_ms(got.retry_after, now) if meant.result is SubmitResult.BUSY else None,
+        too_many=got.status == httpx.codes.TOO_MANY_REQUESTS,
         cause=meant.cause,
         may_be_own=meant.may_be_own,
     )

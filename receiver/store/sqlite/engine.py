@@ -28,6 +28,7 @@ from receiver.store.sqlite.files import (
 from receiver.store.tables.callbacks import CallbackTable
 from receiver.store.tables.clock import ClockTable
 from receiver.store.tables.connection import Row, Topic
+from receiver.store.tables.gates import GateTable
 from receiver.store.tables.lanes import LaneTable
 from receiver.store.tables.notices import NoticeTable
 from receiver.store.tables.picture_copies import PictureCopyTable
@@ -124,6 +125,7 @@ class SqliteTx:
         self.clock = ClockTable(connection)
         self.lanes = LaneTable(connection)
         self.spend = SpendTable(connection)
+        self.gates = GateTable(connection)
 
 
 class SqliteStore:
@@ -153,6 +155,7 @@ class SqliteStore:
         self.clock = ClockTable(on)
         self.lanes = LaneTable(on)
         self.spend = SpendTable(on)
+        self.gates = GateTable(on)
 
     @contextlib.asynccontextmanager
     async def write(self, lane: Lane = Lane.OTHER) -> AsyncIterator[SqliteTx]:

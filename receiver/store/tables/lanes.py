@@ -29,6 +29,21 @@ class LaneTable:
         rows = await self._db.fetch_rows(f"SELECT {_COLUMNS} FROM lanes WHERE id IN ({placeholders(len(ids))})", ids)
         return {lane.id: lane for lane in map(_from_row, rows)}
 
+    async def paused(self) -> list[QueueLane]:
+        """The unfinished lanes that are paused."""
+        rows = await self._db.fetch_rows(
+            f"SELECT {_COLUMNS} FROM lanes WHERE finished_at IS NULL AND paused_at IS NOT NULL"
+        )
+        return [_from_row(row) for row in rows]
+
+    async def queued(self) -> list[tuple[QueueLane, int]]:
+        """The unfinished lanes that have tasks to submit, and how many; in the order in which they are served."""
+        rows = await self._db.fetch_rows(
+            f"SELECT {_COLUMNS}, (SELECT count(*) FROM tasks WHERE lane = lanes.id AND due_at IS NOT NULL) AS count"
+            " FROM lanes WHERE finished_at IS NULL ORDER BY priority DESC, id"
+        )
+        return [(_from_row(row[:-1]), row[-1]) for row in rows if row[-1]]
+
     async def insert(self, lane: QueueLane) -> None:
         """Add a lane; its `id` is not used, a new one is given."""
         names = _NAMES[1:]

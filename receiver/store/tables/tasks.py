@@ -13,6 +13,7 @@ from receiver.store.tables.connection import Row, TableConnection, Topic, enum_t
 from receiver.store.tables.spend import defer_spend
 from receiver.store.tables.task_rows import COLUMNS
 
+_OF_TASK = ", ".join(f"tasks.{name}" for name in task_rows.COLUMN_NAMES)
 KEY_MS = 30 * 86_400_000  # how long an Idempotency-Key is remembered
 
 
@@ -141,12 +142,15 @@ class TaskTable:
     # -- what the loops look for --
 
     async def next_queued(self, now: int) -> Task | None:
-        """The queued task to submit next, if one is due."""
-        return await self._first_due("due_at", now)
-
-    async def any_due(self, now: int) -> bool:
-        """Whether a queued task is due or the lease of a submission has expired."""
-        return bool(await self.next_queued(now) or await self.overdue_answers(now, limit=1))
+        """The queued task to submit next, if one is due: by the priority of its lane, then in its turn there."""
+        rows = await self._db.fetch_rows(
+            f"SELECT {_OF_TASK} FROM lanes JOIN tasks ON tasks.ref = (SELECT ref FROM tasks AS t"
+            " WHERE t.lane = lanes.id AND t.due_at <= ? ORDER BY t.turn LIMIT 1)"
+            " WHERE lanes.finished_at IS NULL AND lanes.paused_at IS NULL"
+            " ORDER BY lanes.priority DESC, tasks.created_at, lanes.id LIMIT 1",
+            (now,),
+        )
+        return task_rows.task_from_row(rows[0]) if rows else None
 
     async def next_due(self, after: int) -> int | None:
         """The first time after `after` when a queued task may be submitted."""
@@ -173,6 +177,13 @@ class TaskTable:
         """How many places of the provider's concurrency limit are taken."""
         [(count,)] = await self._db.fetch_rows(
             "SELECT count(*) FROM tasks WHERE place_until IS NOT NULL AND place_until > ?", (now,)
+        )
+        return int(count)
+
+    async def in_hand(self, now: int) -> int:
+        """How many tasks the provider has, or may have, that count towards its concurrency limit."""
+        [(count,)] = await self._db.fetch_rows(
+            "SELECT count(*) FROM tasks WHERE place_until IS NOT NULL AND place_until > ? AND state = 'waiting'", (now,)
         )
         return int(count)
 

@@ -1,0 +1,142 @@
+"""How many tasks may be in hand at once, by what the provider took and refused; and a simulation of five hundred."""
+
+import heapq
+import random
+from collections.abc import Callable
+from itertools import count
+
+import pytest
+from msgspec import Struct
+
+from receiver.core.proven_limit import PROBE_GAPS, PROVEN_MS, ProvenLimit
+from receiver.core.schedule import BUSY_AGAIN, busy_gap
+
+NOW = 1_700_000_000_000
+SECOND = 1_000
+TEN = ProvenLimit(10)
+
+
+def held(limit: ProvenLimit, in_hand: int, now: int = NOW) -> ProvenLimit:
+    """The limit after so many were taken one after the other."""
+    for place in range(1, in_hand + 1):
+        limit = limit.taken(place, now)
+    return limit
+
+
+def test_until_something_is_refused_all_places_are_free() -> None:
+    assert (TEN.places(NOW), TEN.next_probe(NOW)) == (10, None)
+    assert held(TEN, 7).places(NOW) == 10
+
+
+def test_a_429_with_as_many_in_hand_as_ever_is_the_limit_and_one_more_is_tried_in_growing_gaps() -> None:
+    limit, at = held(TEN, 6), NOW
+    for gap in (*PROBE_GAPS, PROBE_GAPS[-1]):
+        limit = limit.refused(6, sent_at=at, now=at + 1)
+        assert limit.refused(6, sent_at=at, now=at + 2) == limit, "the others that were under way say nothing new"
+        assert (limit.places(at + gap), limit.places(at + 1 + gap), limit.next_probe(at + 1)) == (6, 7, at + 1 + gap)
+        at += 1 + gap
+        assert limit.next_probe(at) is None
+
+
+def test_one_taken_above_the_limit_raises_it_and_at_what_was_configured_there_is_none() -> None:
+    limit = held(ProvenLimit(4), 2).refused(2, sent_at=NOW, now=NOW + 1)
+    raised = limit.taken(3, NOW + 5_001)
+    assert (raised.places(NOW + 5_002), raised.next_probe(NOW + 5_002)) == (3, NOW + 10_001)
+    assert raised.taken(4, NOW + 10_002).places(NOW + 10_002) == 4
+
+
+def test_a_429_with_fewer_in_hand_than_before_is_about_the_rate_until_it_is_the_third_in_a_row() -> None:
+    limit = held(TEN, 10)
+    once = limit.refused(4, sent_at=NOW, now=NOW + 1)
+    twice = once.refused(4, sent_at=NOW + 2, now=NOW + 3)
+    assert (once.places(NOW), twice.places(NOW)) == (10, 10)
+    assert twice.taken(5, NOW + 4).refused(4, sent_at=NOW + 5, now=NOW + 6).places(NOW + 6) == 10
+    assert twice.refused(4, sent_at=NOW + 4, now=NOW + 5).places(NOW + 6) == 4
+
+
+def test_after_ten_minutes_what_was_proven_is_forgotten() -> None:
+    limit = held(TEN, 10)
+    assert limit.refused(4, sent_at=NOW, now=NOW + PROVEN_MS - 1).places(NOW + PROVEN_MS) == 10
+    assert limit.refused(4, sent_at=NOW, now=NOW + PROVEN_MS).places(NOW + PROVEN_MS) == 4
+
+
+def test_a_limit_that_was_only_guessed_is_tried_as_soon_as_as_many_were_taken_in_a_row() -> None:
+    limit = held(TEN, 10)
+    for step in range(3):
+        limit = limit.refused(3, sent_at=NOW + step, now=NOW + step)
+    assert limit.places(NOW + 9) == 3
+    assert held(limit, 2, NOW + 9).places(NOW + 9) == 3
+    assert held(limit, 3, NOW + 9).places(NOW + 9) == 4
+
+
+def test_one_place_is_always_left_and_a_clock_that_was_set_back_does_no_harm() -> None:
+    limit = TEN.refused(0, sent_at=NOW - 1, now=NOW)
+    assert limit.places(NOW) == 1
+    assert limit.places(NOW - PROBE_GAPS[-1]) == 2, "the probe is not as far ahead as that"
+
+
+# -- five hundred tasks of a second, ten at a time --
+
+
+class Run(Struct):
+    seconds: float
+    refused: int
+
+
+def simulate(limit_at: Callable[[float], int], *, chance: float = 0.0, retry_after: int = SECOND, seed: int = 0) -> Run:
+    """Let the limit and the rests decide over a provider that takes `limit_at(seconds)` at once, and refuses some."""
+    luck = random.Random(seed)  # noqa: S311 - chance, not a secret
+    numbers = count()
+    now, busy_until, in_a_row, refused, ended, held_now, under_way = NOW, 0, 0, 0, 0, 0, 0
+    limit, queue = TEN, [(turn, 0) for turn in range(500)]
+    events: list[tuple[int, int, str, tuple[int, int]]] = []
+
+    def at(time: int, what: str, of: tuple[int, int] = (0, 0)) -> None:
+        heapq.heappush(events, (time, next(numbers), what, of))
+
+    at(now, "look")
+    while ended < 500:
+        now, _, what, (turn, sent_at) = heapq.heappop(events)
+        if what == "ended":
+            held_now, ended = held_now - 1, ended + 1
+        elif what == "answer":
+            under_way -= 1
+            if held_now < limit_at((now - NOW) / 1_000) and luck.random() >= chance:
+                held_now, in_a_row, busy_until = held_now + 1, 0, 0
+                limit = limit.taken(held_now, now)
+                at(now + SECOND, "ended")
+            else:
+                refused, in_a_row = refused + 1, in_a_row + 1
+                limit = limit.refused(held_now, sent_at=sent_at, now=now)
+                rest = busy_gap(in_a_row, retry_after, too_many=True)
+                busy_until = max(busy_until, now + rest)
+                queue = sorted([*queue, (turn, now + rest + BUSY_AGAIN)])
+        while now >= busy_until and held_now + under_way < limit.places(now):
+            found = next((it for it in queue if it[1] <= now), None)
+            if found is None:
+                break
+            queue.remove(found)
+            under_way += 1
+            at(now + 20, "answer", (found[0], now))
+        at(min([it for it in (busy_until, limit.next_probe(now) or 0) if it > now], default=now + 250), "look")
+    return Run((now - NOW) / 1_000, refused)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_refusals_cost_little(seed: int) -> None:
+    """Halving at every refusal, 500 tasks took 521 seconds; without a refusal 51."""
+    assert simulate(lambda _: 99, chance=0.1, seed=seed).seconds < 75
+
+
+@pytest.mark.parametrize(("limit", "seconds", "refused"), [(6, 91, 8), (3, 184, 10)])
+def test_a_true_limit_is_found_and_kept(limit: int, seconds: int, refused: int) -> None:
+    run = simulate(lambda _: limit)
+    assert run.seconds < seconds
+    assert run.refused <= refused
+
+
+def test_a_limit_that_is_lowered_or_raised_is_followed() -> None:
+    lowered = simulate(lambda at: 10 if at < 20 else 4)
+    assert lowered.seconds < 107
+    assert lowered.refused <= 16
+    assert simulate(lambda at: 4 if at < 20 else 10).seconds < 90
