@@ -31,6 +31,8 @@ COMMANDS = {
     "serve": ("receiver.cli.serve", "Run the service."),
     "submit": ("receiver.cli.submit", "Submit a generation, and print its ref."),
     "tasks": ("receiver.cli.tasks", "List, watch and manage tasks."),
+    "batch": ("receiver.cli.batch.commands", "List, show and change batches."),
+    "queue": ("receiver.cli.queue", "How submitting stands; pause and resume it."),
     "callbacks": ("receiver.cli.callbacks", "Show what the provider sent, or replay it."),
     "notices": ("receiver.cli.notices", "The outbox: list, test or redrive notices."),
     "url": ("receiver.cli.url", "Mint a callback URL for a submission of your own."),

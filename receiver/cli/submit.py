@@ -9,6 +9,7 @@ from typing import Any
 import click
 from msgspec.structs import replace
 
+from receiver.cli.batch.submit_command import batch
 from receiver.cli.connect import resolve_ref, with_client
 from receiver.cli.main import FAILED
 from receiver.cli.output import FOLDER, echo_json, json_option, prepare_folder, safe_line
@@ -17,7 +18,7 @@ from receiver.cli.waiting import await_end
 from receiver.client.client import Client, new_idempotency_key
 from receiver.client.schemas import AgainRequest, NewTask, TaskView
 from receiver.core.errors import ApiError, RequestRefused
-from receiver.core.types import TaskState
+from receiver.core.types import FIXED_LANES, TaskState
 from receiver.providers import models
 from receiver.providers.models import OUTPAINT
 
@@ -47,6 +48,9 @@ _PERMUTATIONS = click.option(
 _KEY = click.option(
     "--idempotency-key", "key", metavar="K", help="For 30 days, the same K and parameters are the same task."
 )
+_PRIORITY = click.option(
+    "--priority", type=click.Choice(list(FIXED_LANES)), help="What goes first; by default normal, before batches."
+)
 _WAIT = click.option(
     "--wait", is_flag=True, help="Wait for its end and its pictures; exit status 1 unless it is completed."
 )
@@ -56,6 +60,9 @@ _PICTURES = click.option("--pictures", "folder", type=FOLDER, metavar="DIR", hel
 @click.group()
 def submit() -> None:
     """Submit a generation, and print its ref."""
+
+
+submit.add_command(batch)
 
 
 @submit.command()
@@ -73,6 +80,7 @@ def submit() -> None:
 @click.option("--target", "targets", multiple=True, metavar="NAME", help="Notify only this target; may be repeated.")
 @click.option("--poll-only", is_flag=True, help="Submit without a callback URL: the service polls until the task ends.")
 @_PERMUTATIONS
+@_PRIORITY
 @_KEY
 @_WAIT
 @_PICTURES
@@ -90,6 +98,7 @@ def outpaint(
     targets: tuple[str, ...],
     poll_only: bool,
     allow_permutations: bool,
+    priority: str | None,
     key: str | None,
     wait: bool,
     folder: Path | None,
@@ -113,6 +122,7 @@ def outpaint(
         targets=targets or None,
         poll_only=poll_only,
         allow_permutations=allow_permutations,
+        priority=priority,
     )
     _submit(
         client,

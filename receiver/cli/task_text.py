@@ -103,7 +103,7 @@ def queue_wait_text(task: TaskView) -> str:
         return ""
     since = short_time(task.waits_since) if task.waits_since else None
     until = short_time(task.waits_until) if task.waits_until else None
-    return safe_line(describe_wait(why, since, until))
+    return safe_line(describe_wait(why, since, until, task.waits_detail))
 
 
 def wait_text(notice: NoticeView) -> str:

@@ -162,6 +162,15 @@ def cancel(client: Client, *, ref: str, as_json: bool) -> None:
     _print_task(client.cancel_task(resolve_ref(client, ref)), "withdrawn", as_json=as_json)
 
 
+@tasks.command(short_help="Put a queued task in front.")
+@click.argument("ref")
+@json_option
+@with_client
+def first(client: Client, *, ref: str, as_json: bool) -> None:
+    """Put a queued task in front of all others."""
+    _print_task(client.put_first(resolve_ref(client, ref)), "it is submitted next", as_json=as_json)
+
+
 @tasks.command()
 @click.argument("ref")
 @json_option

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from receiver.client.connection import TIMEOUT_S, ApiConnection
+from receiver.client.batch_calls import BatchCalls
+from receiver.client.connection import TIMEOUT_S, join_path
+from receiver.client.queue_calls import QueueCalls
 from receiver.client.schemas import (
     AgainRequest,
     BatchItem,
@@ -46,7 +48,7 @@ _T = TypeVar("_T")
 ENDS = frozenset({TaskState.COMPLETED, TaskState.FAILED, TaskState.LOST, TaskState.CANCELLED})
 
 
-class Client(ApiConnection):
+class Client(BatchCalls, QueueCalls):
     """The API of the service at `server` (without a trailing slash). Closes its connections when its context ends.
 
     Every call raises ApiError: with the API's own status and code, or with status 0 if there was no answer.
@@ -68,7 +70,7 @@ class Client(ApiConnection):
     def submit_again(self, ref: str, asked: AgainRequest, key: str | None = None) -> TaskView:
         """Queue another task like this one, with what is `asked` changed."""
         headers = {"Idempotency-Key": key or new_idempotency_key()}
-        return self._call_api("POST", _join_path("tasks", ref, "again"), TaskView, body=asked, headers=headers)
+        return self._call_api("POST", join_path("tasks", ref, "again"), TaskView, body=asked, headers=headers)
 
     def list_tasks(
         self,
@@ -97,14 +99,12 @@ class Client(ApiConnection):
 
     def get_task(self, ref: str) -> TaskView:
         """One task."""
-        return self._call_api("GET", _join_path("tasks", ref), TaskView)
+        return self._call_api("GET", join_path("tasks", ref), TaskView)
 
     @contextlib.contextmanager
     def open_picture(self, ref: str, file: str) -> Iterator[Iterator[bytes]]:
         """The service's copy of a picture, in pieces; `file` is the last part of the picture's `archived`."""
-        url = (
-            f"{self.server}/{_join_path('images', ref, file)}"  # spelt by us, so that it cannot lead to another server
-        )
+        url = f"{self.server}/{join_path('images', ref, file)}"  # spelt by us, so that it cannot lead to another server
         request = self._http.build_request("GET", url)
         with self._translate_errors(), self._open_response(request) as answer:
             if answer.status_code != 200:
@@ -113,23 +113,23 @@ class Client(ApiConnection):
 
     def cancel_task(self, ref: str) -> TaskView:
         """Withdraw a queued task."""
-        return self._call_api("POST", _join_path("tasks", ref, "cancel"), TaskView)
+        return self._call_api("POST", join_path("tasks", ref, "cancel"), TaskView)
 
     def poll_task(self, ref: str) -> TaskView:
         """Have the service poll the task now."""
-        return self._call_api("POST", _join_path("tasks", ref, "poll"), TaskView)
+        return self._call_api("POST", join_path("tasks", ref, "poll"), TaskView)
 
     def resubmit_task(self, ref: str) -> TaskView:
         """Send an unsure task again, accepting that it may be paid for twice."""
-        return self._call_api("POST", _join_path("tasks", ref, "resubmit"), TaskView)
+        return self._call_api("POST", join_path("tasks", ref, "resubmit"), TaskView)
 
     def fetch_pictures(self, ref: str) -> TaskView:
         """Have the service fetch again what is missing of its copies of the task's pictures."""
-        return self._call_api("POST", _join_path("tasks", ref, "pictures"), TaskView)
+        return self._call_api("POST", join_path("tasks", ref, "pictures"), TaskView)
 
     def set_task_id(self, ref: str, task_id: str) -> TaskView:
         """Add the provider's id to a task that was submitted elsewhere."""
-        return self._call_api("PATCH", _join_path("tasks", ref), TaskView, body={"task_id": task_id})
+        return self._call_api("PATCH", join_path("tasks", ref), TaskView, body={"task_id": task_id})
 
     def mint_url(
         self, *, label: str | None = None, model: str | None = None, task_id: str | None = None
@@ -141,7 +141,7 @@ class Client(ApiConnection):
 
     def discard_url(self, ref: str) -> TaskView:
         """Give up a minted callback URL that was not used."""
-        return self._call_api("POST", _join_path("callback-urls", ref, "discard"), TaskView)
+        return self._call_api("POST", join_path("callback-urls", ref, "discard"), TaskView)
 
     # -- callbacks and notices --
 
@@ -159,12 +159,12 @@ class Client(ApiConnection):
 
     def get_callback(self, callback_id: int) -> CallbackView:
         """One callback, with its body."""
-        return self._call_api("GET", _join_path("callbacks", str(callback_id)), CallbackView)
+        return self._call_api("GET", join_path("callbacks", str(callback_id)), CallbackView)
 
     def replay_callback(self, callback_id: int, *, accept: bool = False) -> VerdictView:
         """Parse a stored callback again; with `accept`, believe it."""
         return self._call_api(
-            "POST", _join_path("callbacks", str(callback_id), "replay"), VerdictView, body={"accept": accept}
+            "POST", join_path("callbacks", str(callback_id), "replay"), VerdictView, body={"accept": accept}
         )
 
     def list_notices(
@@ -268,13 +268,6 @@ class Client(ApiConnection):
 def new_idempotency_key() -> str:
     """A fresh Idempotency-Key."""
     return str(uuid.uuid4())
-
-
-def _join_path(*parts: str) -> str:
-    """A path of `parts`. Each stays one segment, whatever is in it."""
-    from urllib.parse import quote
-
-    return "/".join(quote(part, safe="") for part in parts)
 
 
 def _stream_timeout(silence_s: float) -> "httpx.Timeout":

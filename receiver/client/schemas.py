@@ -147,8 +147,9 @@ class TaskView(Struct, frozen=True):
     """A task. `hint` is what was heard of its end, if that did not settle it.
 
     `waits_for` says what a queued one waits for: `no_key` (of the provider), `key` (which it refuses, or the balance),
-    `down` (the provider), `busy` (it asks for a pause), `suspect`, `retry`, `room`, `turn`, `person`, `parent` or
-    `budget`; `waits_since` is when that began, if it is known, and `waits_until` when something is tried next.
+    `down` (the provider), `busy` (it asks for a pause), `suspect`, `retry`, `room`, `turn`, `person`, `paused`,
+    `parent` or `budget`; `waits_since` is when that began, if it is known, `waits_until` when something is tried next,
+    and `waits_detail` says more, such as the provider's words.
     """
 
     ref: Ref
@@ -175,6 +176,7 @@ class TaskView(Struct, frozen=True):
     waits_for: Annotated[str, _one_of(QueueReason)] | None = None
     waits_since: Time | None = None
     waits_until: Time | None = None
+    waits_detail: str | None = None
 
 
 class TaskPage(Struct, frozen=True):

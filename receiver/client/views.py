@@ -58,6 +58,7 @@ def task_view(
         waits_for=wait.why.value if wait else None,
         waits_since=rfc3339_or_none(wait.since if wait else None),
         waits_until=rfc3339_or_none(wait.until if wait else None),
+        waits_detail=wait.detail if wait else None,
     )
 
 

@@ -12,10 +12,11 @@ from receiver.client.schemas import LABEL_MOST, AgainRequest, NewTask
 from receiver.core.errors import ReceiverError, RequestRefused
 from receiver.core.hints import allow_id, drop_candidate, next_id
 from receiver.core.submissions import without_refusal
-from receiver.core.types import Clock, HoldReason, OutcomeSource, Policy, Task, TaskOrigin, TaskState
+from receiver.core.types import HIGH_LANE, Clock, HoldReason, OutcomeSource, Policy, Task, TaskOrigin, TaskState
 from receiver.providers.registry import DEFAULT_PROVIDER
 from receiver.store import Store, Topic, Tx
 from receiver.tasks.again import repeat_request
+from receiver.tasks.batch_ends import is_row, place_again, record_ends
 from receiver.tasks.new_tasks import CreationResult, TaskCreator, check_label, is_storable
 from receiver.telemetry.metrics import Metrics
 from receiver.tokens import Ring, new_ref
@@ -118,8 +119,24 @@ class TaskIntake:
                 settled_by=OutcomeSource.PERSON,
             )
             await tx.tasks.update([(task, cancelled)])
+            if is_row(cancelled):
+                await record_ends(tx, [cancelled], self._policy, self._clock())
         self._metrics.count_settled([cancelled])
         return cancelled
+
+    async def put_first(self, ref: str) -> Task:
+        """Put a queued task in front of all others. Raises RequestRefused."""
+        async with self._store.write() as tx:
+            task = await _get_task(tx, ref)
+            if task.state is not TaskState.QUEUED:
+                raise RequestRefused(409, "not_queued", f"the task is {task.state}, so it no longer waits for its turn")
+            if task.row_key is not None:
+                remedy = "pause the batches that go before its own, or submit it once more by itself"
+                raise RequestRefused(409, "batch_row", "a row of a batch keeps its turn", remedy=remedy)
+            first = replace(task, lane=HIGH_LANE, turn=-self._clock())
+            await tx.tasks.update([(task, first)])
+        self._store.wake(Topic.SUBMIT)
+        return first
 
     async def request_poll(self, ref: str) -> Task:
         """Poll the task as soon as the rate limit allows. Raises RequestRefused."""
@@ -173,6 +190,7 @@ class TaskIntake:
                 denied=(),
                 due_at=self._clock(),
             )
+            queued = await place_again(tx, queued)
             await tx.tasks.update([(task, queued)])
         return queued
 

@@ -152,6 +152,7 @@ def test_with_confirm_always_a_callback_corrects_nothing_by_itself() -> None:
     decision = after(FORGED, says(E.COMPLETED), OutcomeSource.CALLBACK, replace(BOTH, confirm=ConfirmMode.ALWAYS))
     assert decision.task is not None
     assert (decision.verdict, decision.task.confirmed, decision.task.poll_at) == (V.CONFLICT, False, NOW)
+    assert decision.task.poll_step == 0, "it is asked often at first"
 
 
 def test_a_confirmed_end_is_not_contradicted_by_one_that_cannot_be_believed() -> None:

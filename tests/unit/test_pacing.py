@@ -85,6 +85,8 @@ def test_how_far_ahead_a_time_can_be_is_known_of_each_try() -> None:
     ahead = pacing.latest_times(PLAIN, NOW, [MINUTE, HOUR], 15_000)
     assert [at - NOW for at in ahead.retries] == [PUT_OFF_MS, 1.2 * MINUTE, 1.2 * HOUR]
     assert (ahead.due - NOW, ahead.held - NOW) == (15_000, 0)
+    assert ahead.suspects - NOW == 15 * MINUTE, "a send during which the process ended"
+    assert (pacing.SUSPECT_AFTER, pacing.BEGUN_MOST) == (3, 10)
     assert pacing.latest_times(DIGEST, NOW, [MINUTE], 0).held - NOW == 5 * MINUTE
 
 

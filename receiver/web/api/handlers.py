@@ -8,14 +8,14 @@ from typing import Any
 
 from msgspec import Raw
 
-from receiver.client import schemas
+from receiver.client import queue_schemas, schemas
 from receiver.core.errors import RequestRefused, StaleUpdate, StoreUnavailable
 from receiver.core.types import Task
 from receiver.service.wiring import ServiceParts
 from receiver.store.tables.callbacks import StoredCallback
 from receiver.tasks.new_tasks import CreatedTask, unknown_target
 from receiver.tokens import is_ref
-from receiver.web.api import openapi
+from receiver.web.api import openapi, queue
 from receiver.web.api.operations import ApiRequest, Operation, decode_body
 from receiver.web.api.present import callback_view, notice_views, task_views, views_that_fit
 from receiver.web.api.requests import (
@@ -104,6 +104,18 @@ class ApiCalls:
     async def submit_again(self, asked: ApiRequest) -> object:
         task, again = await self._intake.submit_again(_task_ref(asked), asked.body, asked.key)
         return json_response(await self._task_view(task), 202, {"Idempotent-Replayed": "true"} if again else None)
+
+    async def put_task_first(self, asked: ApiRequest) -> object:
+        return await self._task_view(await self._intake.put_first(_task_ref(asked)))
+
+    async def show_queue(self, asked: ApiRequest) -> object:
+        return await queue.show_queue(self._parts)
+
+    async def pause_queue(self, asked: ApiRequest) -> object:
+        return await queue.pause_queue(self._parts)
+
+    async def resume_queue(self, asked: ApiRequest) -> object:
+        return await queue.resume_queue(self._parts)
 
     async def discard_callback_url(self, asked: ApiRequest) -> object:
         return await self._task_view(await self._intake.discard_url(_task_ref(asked)))
@@ -273,6 +285,15 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(method="POST", path="/tasks/{ref}/pictures", run=ApiCalls.fetch_pictures, status=202,
               summary="Fetch again what is missing of our copies of a task's pictures",
               answer=schemas.TaskView, refusals=(404, 409)),
+    Operation(method="POST", path="/tasks/{ref}/first", run=ApiCalls.put_task_first,
+              summary="Put a queued task in front of all others",
+              answer=schemas.TaskView, refusals=(404, 409)),
+    Operation(method="GET", path="/queue", summary="How submitting stands, and what is queued",
+              run=ApiCalls.show_queue, answer=queue_schemas.QueueView),
+    Operation(method="POST", path="/queue/pause", summary="Submit nothing until the queue is resumed",
+              run=ApiCalls.pause_queue, answer=queue_schemas.QueueView),
+    Operation(method="POST", path="/queue/resume", summary="Submit again",
+              run=ApiCalls.resume_queue, answer=queue_schemas.QueueView),
     Operation(method="POST", path="/callback-urls", summary="Mint a callback URL for a submission made elsewhere",
               run=ApiCalls.create_callback_url, body=NewCallbackUrl, status=201, answer=schemas.CallbackUrlView,
               refusals=(409,)),
