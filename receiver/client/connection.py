@@ -144,6 +144,13 @@ class ApiConnection:
         return ApiError(status or 502, "no_api", problem, remedy=_CHECK_SERVER)
 
 
+def join_path(*parts: str) -> str:
+    """A path of `parts`. Each stays one segment, whatever is in it."""
+    from urllib.parse import quote
+
+    return "/".join(quote(part, safe="") for part in parts)
+
+
 class _NotConnected(ApiError):
     """No byte was sent, so that trying again is safe, whatever the request."""
 

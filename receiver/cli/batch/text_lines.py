@@ -8,8 +8,6 @@ import codecs
 import contextlib
 import errno
 import io
-import os
-import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -21,7 +19,7 @@ import click
 from receiver.core.errors import ReceiverError
 
 LINE_MOST = 1 << 20  # characters
-SPOOLED_MOST = 1 << 30  # bytes of standard input
+COPIED_MOST = 1 << 30  # bytes of a file
 _CHUNK = 1 << 16
 _MARKS = (  # the longer ones first: UTF-32 begins as UTF-16 does
     (codecs.BOM_UTF32_LE, None),
@@ -43,43 +41,35 @@ class UnreadableText(ReceiverError):
 
 @contextlib.contextmanager
 def open_input(path: str) -> Iterator[BinaryIO]:
-    """The file, or standard input for `-`. What can be read only once is copied into a file without a name, which no
-    other user can open. Raises UsageError if there is nothing to read."""
-    if path == "-":
-        source = getattr(sys.stdin, "buffer", None)
-        if source is None:
-            raise click.UsageError("standard input is closed")
-        with _spool(source) as copy:
-            yield copy
-        return
-    try:
-        file = Path(path).open("rb")  # noqa: SIM115 - closed below
-    except OSError as error:
-        raise click.UsageError(f"cannot read {path}: {error.strerror}") from None
-    with file:
-        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            yield file
-        else:
-            with _spool(file) as copy:
-                yield copy
+    """A copy of the file, or of standard input for `-`, in a file without a name that no other user can open.
+
+    It is read several times, and must be the same each time. Raises UsageError if there is nothing to read.
+    """
+    name = "standard input" if path == "-" else path
+    with tempfile.TemporaryFile() as copy:
+        try:
+            with _open_source(path) as source:
+                _copy_input(source, copy, name)
+        except OSError as error:
+            why = "the temporary folder is full" if error.errno == errno.ENOSPC else error.strerror
+            raise click.UsageError(f"cannot read {name}: {why}") from None
+        yield copy
 
 
-def _spool(source: IO[bytes]) -> BinaryIO:
-    copy = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
-    try:
-        while piece := source.read(_CHUNK):
-            copy.write(piece)
-            if copy.tell() > SPOOLED_MOST:
-                raise click.UsageError(f"standard input is longer than {SPOOLED_MOST >> 20} MiB: split it")
-        copy.flush()
-    except OSError as error:
-        copy.close()
-        why = "the temporary folder is full" if error.errno == errno.ENOSPC else error.strerror
-        raise click.UsageError(f"cannot keep a copy of standard input: {why}") from None
-    except BaseException:
-        copy.close()
-        raise
-    return copy
+def _open_source(path: str) -> contextlib.AbstractContextManager[IO[bytes]]:
+    if path != "-":
+        return Path(path).open("rb")
+    if (source := getattr(sys.stdin, "buffer", None)) is None:
+        raise click.UsageError("standard input is closed")
+    return contextlib.nullcontext(source)
+
+
+def _copy_input(source: IO[bytes], copy: IO[bytes], name: str) -> None:
+    while piece := source.read(_CHUNK):
+        if copy.tell() + len(piece) > COPIED_MOST:
+            raise click.UsageError(f"{name} is larger than {COPIED_MOST >> 20} MiB: split it")
+        copy.write(piece)
+    copy.flush()
 
 
 def has_byte_order_mark(file: BinaryIO) -> bool:

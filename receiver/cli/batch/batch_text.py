@@ -1,0 +1,131 @@
+"""A batch as text for a terminal. Pure."""
+
+from collections.abc import Iterator, Sequence
+
+from receiver.cli.output import age, format_facts, format_table, pluralize, safe_line, short_time, time_and_age
+from receiver.client.batch_schemas import BatchCounts, BatchFailure, BatchView
+
+_LINES_MOST = 5  # of a reason, that are shown
+
+
+def is_over(batch: BatchView) -> bool:
+    """Whether nothing more is awaited: it is closed, and all its tasks ended."""
+    return batch.closed_at is not None and batch.counts.ended >= batch.counts.total
+
+
+def is_good(batch: BatchView) -> bool:
+    """Whether every task was completed, and nothing is in doubt."""
+    return batch.counts.completed == batch.counts.total and not batch.counts.unsure
+
+
+def state_of_batch(batch: BatchView) -> str:
+    """Its state in a word."""
+    if is_over(batch):
+        return "done"
+    if batch.paused_at is not None:
+        return "paused"
+    return "open" if batch.closed_at is None else "running"
+
+
+def format_counts(counts: BatchCounts) -> str:
+    """`212 completed, 3 failed, 10 in hand, 275 queued`, without what there is none of."""
+    parts = (
+        (counts.completed, "completed"),
+        (counts.failed, "failed"),
+        (counts.cancelled, "cancelled"),
+        (counts.lost, "lost"),
+        (counts.submitting + counts.waiting, "in hand"),
+        (counts.queued, "queued"),
+    )
+    text = ", ".join(f"{count:,} {word}" for count, word in parts if count) or "none yet"
+    return f"{text}; {counts.unsure:,} unsure" if counts.unsure else text
+
+
+def progress_text(batch: BatchView) -> str:
+    """How far it is, and why it does not go on if it does not."""
+    counts = batch.counts
+    waits = _pause_text(batch) or (f"waits for {_wait_text(batch)}" if counts.queued and batch.waits else None)
+    return "; ".join(filter(None, (format_counts(counts), waits)))
+
+
+def format_batches(batches: Sequence[BatchView]) -> str:
+    """The table of `batch list`."""
+    rows = [
+        (
+            safe_line(it.name),
+            state_of_batch(it),
+            f"{it.counts.total:,}",
+            f"{it.counts.completed:,}",
+            f"{it.counts.failed + it.counts.cancelled + it.counts.lost:,}",
+            f"${safe_line(it.cost)}" if it.cost else "–",
+            age(it.created_at),
+        )
+        for it in batches
+    ]
+    heads = ("NAME", "STATE", "ROWS", "COMPLETED", "NOT", "COST", "AGE")
+    return format_table(heads, rows, shrink=(0,), right=(2, 3, 4, 5, 6))
+
+
+def describe_batch(batch: BatchView) -> str:
+    """Everything known about a batch, and what can be done."""
+    return "\n".join((format_facts(_facts(batch)), *_remedies(batch)))
+
+
+def _facts(batch: BatchView) -> Iterator[tuple[str, str | None]]:
+    yield "name", safe_line(batch.name)
+    closed = "closed" if batch.closed_at else "open: more may be sent"
+    yield "state", f"{state_of_batch(batch)}, {pluralize(batch.counts.total, 'row')}, {closed}"
+    yield "rows", format_counts(batch.counts)
+    yield "priority", safe_line(batch.priority)
+    yield "label", batch.label and safe_line(batch.label)
+    yield "cost", _cost_text(batch)
+    yield "budget", batch.budget and f"${safe_line(batch.budget)}"
+    for failure in batch.failures:
+        yield "failed", failure_text(failure)
+    yield "paused", _pause_text(batch)
+    yield "waits for", _wait_text(batch) if batch.waits and batch.counts.queued else None
+    yield "created", time_and_age(batch.created_at)
+    yield "finished", time_and_age(batch.finished_at) if batch.finished_at else None
+
+
+def failure_text(failure: BatchFailure) -> str:
+    """`2 × 004007098 generation failed (lines 17, 203)`."""
+    what = " ".join(filter(None, (failure.code and safe_line(failure.code), safe_line(failure.message))))
+    shown = ", ".join(map(str, failure.lines[:_LINES_MOST]))
+    more = " …" if failure.count > len(failure.lines[:_LINES_MOST]) else ""
+    where = f" ({'line' if failure.count == 1 else 'lines'} {shown}{more})" if shown else ""
+    return f"{failure.count:,} × {what}{where}"
+
+
+def _cost_text(batch: BatchView) -> str | None:
+    if batch.cost is None and batch.estimate is None:
+        return None
+    about = f"of about ${safe_line(batch.estimate)}" if batch.estimate and not is_over(batch) else None
+    doubt = f"{pluralize(batch.unknown, 'task')} did not say" if batch.unknown else None
+    cost = f"${safe_line(batch.cost or '0')}{'' if is_over(batch) else ' so far'}"
+    return ", ".join(filter(None, (f"{cost} {about}" if about else cost, doubt)))
+
+
+def _pause_text(batch: BatchView) -> str | None:
+    if batch.paused_at is None or is_over(batch):
+        return None
+    why = f": {safe_line(batch.paused_why)}" if batch.paused_why else " by a person"
+    return f"paused{why}"
+
+
+def _wait_text(batch: BatchView) -> str:
+    until = f", until {short_time(batch.waits_until)}" if batch.waits_until else ""
+    text = safe_line(batch.waits)
+    return text if not until or "until" in text else f"{text}{until}"
+
+
+def _remedies(batch: BatchView) -> Iterator[str]:
+    name = safe_line(batch.name)
+    if batch.paused_at is not None and not is_over(batch):
+        yield f"to go on: receiver batch resume {name}"
+    if batch.counts.failed or batch.counts.cancelled:
+        yield f"to try again what failed or was cancelled: receiver batch retry {name}"
+    if batch.counts.unsure or batch.counts.lost:
+        yield "what is unsure or lost may have been paid for: see `receiver tasks show REF` before you send it again"
+    if batch.counts.ended:
+        yield f"what became of each row: receiver batch results {name}"

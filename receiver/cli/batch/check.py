@@ -1,0 +1,188 @@
+"""Pass 1: every row of a batch's file is checked before the first is sent, here and then by the service."""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import BinaryIO
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from receiver.cli.batch.differences import Differences
+from receiver.cli.batch.faults import FaultReport
+from receiver.cli.batch.keys import RowKeys, is_sibling
+from receiver.cli.batch.patience import Patience
+from receiver.cli.batch.progress import ProgressLine
+from receiver.cli.batch.read_file import Fault, FileShape, read_records
+from receiver.cli.batch.rows import Row, RowDefaults, build_row, explain_refusal
+from receiver.cli.batch.sent_rows import SentRows
+from receiver.cli.streams import note
+from receiver.client.batch_schemas import BATCH_TASKS_MOST, BatchView
+from receiver.client.client import Client
+from receiver.client.schemas import BatchItem, NewTask
+from receiver.core.errors import ApiError
+from receiver.providers import models
+
+CALL_BYTES = 900_000  # of a call's body; the service takes 1 MiB
+_TIPS_MOST = 5
+_SAMPLED = 3  # calls of rows that are looked for in earlier batches of the file
+_SIBLINGS_MOST = 5  # batches in which they are looked for
+_LISTED = 200
+_CLOSED = "batch_closed"
+
+
+class BatchFile(Struct, frozen=True):
+    """A file that can be read again and again, and how. `path` is how the user named it, `title` how errors do."""
+
+    path: str
+    title: str
+    file: BinaryIO
+    shape: FileShape
+    defaults: RowDefaults
+
+
+class KeyedRow(Struct, frozen=True):
+    """A row with its key."""
+
+    row: Row
+    key: str
+
+    def to_task(self) -> NewTask:
+        """The task as the API takes it, with what makes it the same row later."""
+        return replace(self.row.task, row_key=self.key)
+
+
+class FileCheck(Struct, frozen=True):
+    """What a file has: how many good rows, of which models, and the name and priority that follow from them."""
+
+    rows: int
+    name: str
+    models: dict[str, int]
+    priority: str | None
+
+
+def keyed_rows(source: BatchFile, keys: RowKeys) -> Iterator[KeyedRow | Fault]:
+    """The rows of a file, the same each time."""
+    for record in read_records(source.file, source.shape):
+        row = record if isinstance(record, Fault) else build_row(record, source.defaults)
+        if isinstance(row, Fault):
+            yield row
+        else:
+            key = keys.next_key(row)
+            yield KeyedRow(row, key) if isinstance(key, str) else key
+
+
+def good_rows(source: BatchFile, skipped: set[int]) -> Iterator[KeyedRow]:
+    """The rows that are not wrong, and not on the lines `skipped`."""
+    for it in keyed_rows(source, RowKeys()):
+        if isinstance(it, KeyedRow) and it.row.line not in skipped:
+            yield it
+
+
+def check_file(source: BatchFile, report: FaultReport) -> FileCheck:
+    """Check every row here."""
+    keys, counts, tips = RowKeys(), Counter[str](), 0
+    priority: tuple[str, int] | None = None
+    for it in keyed_rows(source, keys):
+        if isinstance(it, Fault):
+            report.add(it)
+            continue
+        if (asked := it.row.priority) is not None:
+            priority = priority or (asked, it.row.line)
+            if asked != priority[0]:
+                what = f"a batch has one priority, and line {priority[1]} says {priority[0]}"
+                report.add(Fault(it.row.line, f"priority: {what}"))
+                report.lines.add(it.row.line)
+                continue
+        counts[it.row.task.model] += 1
+        for hint in models.param_hints(it.row.task.model, it.row.task.params):
+            tips += 1
+            if tips <= _TIPS_MOST:
+                note(f"{source.title}:{it.row.line}: tip: {hint}")
+    if tips > _TIPS_MOST:
+        note(f"receiver: {tips - _TIPS_MOST:,} more tips like these are not shown")
+    return FileCheck(counts.total(), keys.batch_name(source.path), dict(counts), priority and priority[0])
+
+
+def chunk_rows(rows: Iterable[KeyedRow]) -> Iterator[list[KeyedRow]]:
+    """As many rows as one call takes, in order."""
+    chunk: list[KeyedRow] = []
+    size = 0
+    for it in rows:
+        length = len(msgspec.json.encode(it.to_task())) + 1
+        if chunk and (len(chunk) == BATCH_TASKS_MOST or size + length > CALL_BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(it)
+        size += length
+    if chunk:
+        yield chunk
+
+
+def match_items(chunk: Sequence[KeyedRow], items: Sequence[BatchItem]) -> Iterator[tuple[KeyedRow, BatchItem]]:
+    """Each row with what the service says of it. Raises ApiError if these are not as many."""
+    if len(items) != len(chunk):
+        problem = f"the service answered for {len(items)} of {len(chunk)} rows"
+        raise ApiError(502, "no_api", problem, remedy="check RECEIVER_SERVER")
+    return zip(chunk, items, strict=True)
+
+
+def item_fault(keyed: KeyedRow, item: BatchItem) -> Fault | None:
+    """Why the service refuses a row; None if it takes it, or would if the batch were open."""
+    if (item.error is None and item.status < 300) or (item.error is not None and item.error.code == _CLOSED):
+        return None
+    if item.error is None:
+        return Fault(keyed.row.line, f"the service answers HTTP {item.status}")
+    return Fault(keyed.row.line, explain_refusal(item.error.code, item.error.message, item.error.field))
+
+
+def find_batch(client: Client, name: str) -> BatchView | None:
+    """The batch of this name, if there is one."""
+    try:
+        return client.get_batch(name)
+    except ApiError as error:
+        if error.status == 404 and error.code == "not_found":
+            return None
+        raise
+
+
+def find_sent_before(client: Client, source: BatchFile, report: FaultReport) -> BatchView | None:
+    """An earlier batch of this file, whose rows were changed since, that has some of its rows.
+
+    Sending them under another name would pay for them again.
+    """
+    listed = client.list_batches(limit=_LISTED).batches
+    earlier = [it for it in listed if is_sibling(it.name, source.path)][:_SIBLINGS_MOST]
+    if not earlier:
+        return None
+    for chunk in itertools.islice(chunk_rows(good_rows(source, report.lines)), _SAMPLED):
+        tasks = [it.to_task() for it in chunk]
+        for batch in earlier:
+            if any(item.replayed for item in client.check_rows(batch.name, tasks)):
+                return batch
+    return None
+
+
+def check_with_service(
+    client: Client, source: BatchFile, name: str, report: FaultReport, sent: SentRows, rows: int
+) -> int:
+    """Have the service check every row, and note those that the batch `name` has already. Returns how many are good."""
+    patience, good, differences = Patience(), 0, Differences(source.title)
+    with ProgressLine("checked", rows) as progress:
+        for chunk in chunk_rows(good_rows(source, report.lines)):
+            tasks = [it.to_task() for it in chunk]
+            items = patience.ask(lambda: client.check_rows(name, tasks))  # noqa: B023 - called at once
+            for keyed, item in match_items(chunk, items):
+                if (fault := item_fault(keyed, item)) is not None:
+                    progress.clear()
+                    report.add(fault)
+                    report.lines.add(fault.line)
+                    continue
+                good += 1
+                if item.replayed and item.task is not None:
+                    sent.add(item.task.ref, keyed.row)
+                    differences.compare(keyed.row, item.task)
+            progress.advance(len(chunk))
+    differences.close()
+    return good

@@ -1,0 +1,112 @@
+"""`receiver batch`: lists, shows, pauses and changes batches, and prints what became of their rows."""
+
+from pathlib import Path
+
+import click
+
+from receiver.cli.batch.batch_text import describe_batch, format_batches, state_of_batch
+from receiver.cli.batch.results import ResultsFile, format_csv, write_results
+from receiver.cli.connect import with_client
+from receiver.cli.output import echo_json, echo_json_line, json_option, pluralize, safe_line
+from receiver.cli.streams import echo, note
+from receiver.client.client import Client
+
+
+@click.group()
+def batch() -> None:
+    """List, show and change batches. `receiver submit batch` makes one."""
+
+
+@batch.command("list")
+@click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="How many to list.")
+@click.option("--cursor", help="Continue where an earlier page ended.")
+@json_option
+@with_client
+def list_(client: Client, *, limit: int, cursor: str | None, as_json: bool) -> None:
+    """List the newest batches."""
+    page = client.list_batches(limit=limit, cursor=cursor)
+    if as_json:
+        return echo_json(page)
+    if not page.batches:
+        return note("No batches. `receiver submit batch FILE` makes one.")
+    echo(format_batches(page.batches))
+    if page.next:
+        note(f"There are more: --cursor {safe_line(page.next)}")
+    return None
+
+
+@batch.command()
+@click.argument("name")
+@json_option
+@with_client
+def show(client: Client, *, name: str, as_json: bool) -> None:
+    """Show how far a batch is, what failed, and what can be done."""
+    found = client.get_batch(name)
+    echo_json(found) if as_json else echo(describe_batch(found))
+
+
+@batch.command(short_help="Print what became of each row, as CSV.")
+@click.argument("name")
+@click.option("--results", "path", type=ResultsFile(), metavar="PATH", help="Write them here: .csv or .jsonl.")
+@click.option("--after", type=click.IntRange(min=0), metavar="LINE", help="Only the rows after this line.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON Lines, as the API returns them.")
+@with_client
+def results(client: Client, *, name: str, path: Path | None, after: int | None, as_json: bool) -> None:
+    """Print what became of each row so far, as CSV, by line."""
+    found = client.stream_results(name, after=after)
+    if path is not None:
+        note(f"receiver: {pluralize(write_results(path, found), 'result')} in {path}")
+    elif as_json:
+        for result in found:
+            echo_json_line(result)
+    else:
+        for line in format_csv(found):
+            echo(line, nl=False)
+
+
+@batch.command()
+@click.argument("name")
+@json_option
+@with_client
+def pause(client: Client, *, name: str, as_json: bool) -> None:
+    """Send no more of a batch's tasks. Those in hand go on."""
+    _change(client, name, "pause", "receiver batch resume goes on", as_json=as_json)
+
+
+@batch.command()
+@click.argument("name")
+@json_option
+@with_client
+def resume(client: Client, *, name: str, as_json: bool) -> None:
+    """Go on with a paused batch."""
+    _change(client, name, "resume", "it goes on", as_json=as_json)
+
+
+@batch.command()
+@click.argument("name")
+@json_option
+@with_client
+def cancel(client: Client, *, name: str, as_json: bool) -> None:
+    """Withdraw a batch's queued tasks. Submitted ones cannot be withdrawn."""
+    _change(client, name, "cancel", "{} withdrawn", as_json=as_json)
+
+
+@batch.command(short_help="Submit again what failed or was cancelled.")
+@click.argument("name")
+@json_option
+@with_client
+def retry(client: Client, *, name: str, as_json: bool) -> None:
+    """Submit again a batch's failed and cancelled tasks, in the same batch. Each is paid for like any other.
+
+    What is unsure or lost is not submitted again: it may have been paid for. `receiver tasks show REF` says how to
+    find out.
+    """
+    _change(client, name, "retry", "{} queued again", as_json=as_json)
+
+
+def _change(client: Client, name: str, change: str, done: str, *, as_json: bool) -> None:
+    changed = client.change_batch(name, change)
+    if as_json:
+        return echo_json(changed)
+    text = done.format(pluralize(changed.changed, "task"))
+    return echo(f"{safe_line(changed.batch.name)}  {state_of_batch(changed.batch)}  {text}")

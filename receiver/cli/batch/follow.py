@@ -1,0 +1,44 @@
+"""Waits for the end of a batch, and shows on standard error how far it is."""
+
+import time
+
+from receiver.cli.batch.batch_text import describe_batch, is_over, progress_text
+from receiver.cli.batch.patience import Patience
+from receiver.cli.batch.progress import CLEARED, format_bar, is_terminal
+from receiver.cli.output import safe_line
+from receiver.cli.streams import note
+from receiver.client.batch_schemas import BatchView
+from receiver.client.client import Client
+from receiver.core.errors import ApiError
+
+LOOK_S = 1.0  # between two looks
+_STEPS = 10  # lines between begin and end where there is no terminal
+
+
+def await_batch(client: Client, name: str) -> BatchView:
+    """The batch at its end."""
+    see = f"`receiver batch show {safe_line(name)}`"
+    moving, patience, said = is_terminal(), Patience(met=True), ""
+    try:
+        while True:
+            batch = patience.ask(lambda: client.get_batch(name))
+            if is_over(batch):
+                break
+            total, ended = batch.counts.total, batch.counts.ended
+            if moving:
+                note(f"{CLEARED}{format_bar(ended, total)}  {progress_text(batch)}", nl=False)
+            else:  # a line only for what a person would want to know
+                news = f"{_STEPS * ended // max(total, 1)} {batch.paused_at}"
+                if news != said:
+                    note(progress_text(batch))
+                said = news
+            time.sleep(LOOK_S)
+    except KeyboardInterrupt:
+        note(f"\nreceiver: it goes on without you; see {see}")
+        raise
+    except ApiError:
+        note(f"{CLEARED if moving else ''}receiver: the batch goes on: {see}")
+        raise
+    note(CLEARED if moving else "", nl=False)
+    note(describe_batch(batch))
+    return batch

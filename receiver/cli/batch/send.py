@@ -1,0 +1,83 @@
+"""Pass 2: sends a batch's rows, 100 a call. Each row is taken once, however often it is sent."""
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from receiver.cli.batch.check import KeyedRow, chunk_rows, item_fault, match_items
+from receiver.cli.batch.faults import FaultReport
+from receiver.cli.batch.patience import Patience
+from receiver.cli.batch.progress import ProgressLine
+from receiver.cli.batch.sent_rows import SentRows
+from receiver.cli.output import pluralize, safe_line
+from receiver.cli.streams import note
+from receiver.client.batch_schemas import BatchView
+from receiver.client.client import Client
+from receiver.core.errors import ApiError
+
+_GONE_MOST = 10
+
+
+class SendCounts(Struct):
+    """How many rows were sent, how many of them the batch had before, and how many the service refused."""
+
+    new: int = 0
+    known: int = 0
+    refused: int = 0
+
+
+def send_rows(
+    client: Client, name: str, rows: Iterable[KeyedRow], total: int, report: FaultReport, sent: SentRows
+) -> SendCounts:
+    """Send all rows, in order. Raises ApiError if the service stays away, and says how to go on."""
+    counts, patience = SendCounts(), Patience(met=True)
+    with ProgressLine("sent", total) as progress:
+        try:
+            for chunk in chunk_rows(rows):
+                tasks = [it.to_task() for it in chunk]
+                items = patience.ask(lambda: client.add_rows(name, tasks))  # noqa: B023 - called at once
+                for keyed, item in match_items(chunk, items):
+                    if (fault := item_fault(keyed, item)) is not None:
+                        progress.clear()
+                        report.add(fault)
+                        counts.refused += 1
+                        continue
+                    counts.known += item.replayed
+                    counts.new += not item.replayed
+                    if item.task is not None:
+                        sent.add(item.task.ref, keyed.row)
+                progress.advance(len(chunk))
+        except KeyboardInterrupt:
+            note(f"\nreceiver: {_how_far(name, counts, total)}; the same command sends the rest")
+            raise
+        except ApiError as error:
+            how = f"{_how_far(name, counts, total)}; the same command goes on from there, and sends no row twice"
+            remedy = f"{error.remedy}; {how}" if error.remedy else how
+            raise ApiError(error.status, error.code, error.problem, error.field, remedy=remedy) from None
+    return counts
+
+
+def _how_far(name: str, counts: SendCounts, total: int) -> str:
+    sent = counts.new + counts.known
+    return f"{sent:,} of {pluralize(total, 'row')} {'is' if sent == 1 else 'are'} in the batch {safe_line(name)}"
+
+
+def report_gone(client: Client, batch: BatchView, sent: SentRows) -> None:
+    """Tell which rows the batch has that are not in the file any more. They are not cancelled."""
+    if batch.counts.total <= len(sent):
+        return
+    gone, lines = 0, []
+    try:
+        for row in client.stream_results(batch.name):
+            if row.ref not in sent and row.again_of is None:
+                gone += 1
+                lines += [str(row.line)] if gone <= _GONE_MOST else []
+    except ApiError as error:
+        note(f"receiver: it is not known whether rows were removed from the file: {error.problem}")
+        return
+    if gone:
+        where = f"{'line' if gone == 1 else 'lines'} {', '.join(lines)}{' …' if gone > _GONE_MOST else ''}"
+        note(
+            f"receiver: {pluralize(gone, 'row')} sent before {'is' if gone == 1 else 'are'} not in the file any more "
+            f"({where}), and {'goes' if gone == 1 else 'go'} on; `receiver tasks cancel REF` withdraws a queued one"
+        )

@@ -1,0 +1,301 @@
+"""`receiver submit batch`: checks a whole file, then sends its rows under a name that resumes it."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from msgspec import Struct
+
+from receiver.cli.batch.batch_text import is_good, is_over
+from receiver.cli.batch.check import (
+    BatchFile,
+    FileCheck,
+    check_file,
+    check_with_service,
+    find_batch,
+    find_sent_before,
+    good_rows,
+)
+from receiver.cli.batch.faults import FaultReport, open_report
+from receiver.cli.batch.follow import await_batch
+from receiver.cli.batch.patience import Patience
+from receiver.cli.batch.read_file import find_shape
+from receiver.cli.batch.results import ResultsFile, write_results
+from receiver.cli.batch.rows import RowDefaults, read_defaults, resolve_field
+from receiver.cli.batch.send import report_gone, send_rows
+from receiver.cli.batch.sent_rows import SentRows
+from receiver.cli.batch.text_lines import open_input
+from receiver.cli.connect import config_option, connect
+from receiver.cli.main import FAILED, WRONG
+from receiver.cli.output import pluralize, safe_line, safe_text, short_time
+from receiver.cli.streams import echo, note, report_done
+from receiver.client.batch_schemas import PRIORITIES, BatchView, NewBatch
+from receiver.client.client import Client
+from receiver.client.schemas import LABEL_MOST
+from receiver.core.errors import ApiError, ReceiverError, SettingsError
+from receiver.providers import models
+
+_DOLLARS = re.compile(r"\$?([0-9]{1,9}(\.[0-9]{1,9})?)")
+
+
+class _Dollars(click.ParamType[str]):
+    """An amount in USD, as text without its sign."""
+
+    name = "amount"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        found = _DOLLARS.fullmatch(str(value).strip())
+        if found is None:
+            self.fail(f"{value} is not an amount in USD; write it as 25 or 24.50", param, ctx)
+        return found[1]
+
+
+class _Asked(Struct, frozen=True):
+    """What the options say of the batch, the check and the wait."""
+
+    name: str | None
+    priority: str | None
+    label: str | None
+    targets: tuple[str, ...]
+    each: bool
+    budget: str | None
+    reopen: bool
+    skip_invalid: bool
+    dry_run: bool
+    wait: bool
+    results: Path | None
+
+
+class _Stage:
+    """Whether anything may have been sent yet."""
+
+    sending = False
+
+
+class _NotSent(Exception):
+    """The batch cannot be sent as it is. The text says why, and what to do."""
+
+
+@click.command(short_help="Submit every row of a CSV or JSON Lines file.")
+@click.argument("path", metavar="FILE")
+@click.option("--name", metavar="NAME", help="The batch's name; by default made of the file's name and its rows.")
+@click.option("--model", metavar="M", help="The model of rows that name none.")
+@click.option("--set", "shared", multiple=True, metavar="NAME=VALUE", help="A value for rows that have none there.")
+@click.option("--lines", is_flag=True, help="Each line is one prompt (or --field), not CSV or JSON.")
+@click.option("--field", metavar="NAME", help="With --lines: what each line is.")
+@click.option("--skip-invalid", is_flag=True, help="Send the other rows if some are wrong.")
+@click.option(
+    "--errors", type=click.Path(dir_okay=False, path_type=Path), metavar="PATH", help="Write all faults here."
+)
+@click.option("--dry-run", is_flag=True, help="Check all rows, and send none.")
+@click.option("--priority", type=click.Choice(PRIORITIES), help="Low by default: single tasks go first.")
+@click.option("--label", metavar="L", help="A label for the batch.")
+@click.option("--target", "targets", multiple=True, metavar="NAME", help="Notify only this target; may be repeated.")
+@click.option("--each", is_flag=True, help="Notify about each task too, not only at the end.")
+@click.option("--budget", type=_Dollars(), metavar="USD", help="Pause the batch before it costs more.")
+@click.option("--reopen", is_flag=True, help="Add rows to a batch that is closed.")
+@click.option("--wait", is_flag=True, help="Wait for its end; exit status 1 unless every task is completed.")
+@click.option("--results", type=ResultsFile(), metavar="PATH", help="Wait, and write the results: .csv or .jsonl.")
+@config_option
+def batch(
+    path: str,
+    *,
+    file: Path | None,
+    model: str | None,
+    shared: tuple[str, ...],
+    lines: bool,
+    field: str | None,
+    errors: Path | None,
+    **given: Any,
+) -> None:
+    """Submit every row of FILE, and print the name of the batch. FILE may be - for standard input.
+
+    All rows are checked first; if one is wrong, none is sent, and the exit status is 2. The same command again goes on
+    where it stopped: a row that was sent is never sent again, unless --name makes another batch.
+
+    A CSV file begins with the names of its columns: model, the model's parameters, and perhaps label, target, key,
+    poll_only, allow_permutations. Columns that begin with x- are yours, and come back with --results.
+    """
+    asked = _Asked(**given)
+    defaults, lines_field = _read_options(model, shared, lines=lines, field=field)
+    if asked.name is not None and not 0 < len(asked.name.strip()) <= LABEL_MOST:
+        raise click.BadParameter(f"it must have 1 to {LABEL_MOST} characters", param_hint="--name")
+    stage = _Stage()
+    with open_input(path) as content, open_report(_shown(path), errors) as report, SentRows() as sent:
+        try:
+            shape = find_shape(content, lines_field)
+            if isinstance(shape, list):
+                for fault in shape:
+                    report.add(fault)
+                raise _NotSent("nothing was sent")
+            source = BatchFile(path, _shown(path), content, shape, defaults)
+            check = _check_here(source, report, asked)
+            with connect(file) as client:
+                _submit(client, source, check, report, sent, asked, stage)
+        except _NotSent as why:
+            note(f"receiver: {safe_text(str(why))}")
+            raise click.exceptions.Exit(WRONG) from None
+        except (click.UsageError, SettingsError):
+            raise
+        except (ReceiverError, click.ClickException) as error:
+            if stage.sending:
+                raise
+            note(f"receiver: {safe_text(' '.join(str(error).split()))}; nothing was sent")
+            raise click.exceptions.Exit(WRONG) from None
+
+
+def _read_options(
+    model: str | None, shared: tuple[str, ...], *, lines: bool, field: str | None
+) -> tuple[RowDefaults, str | None]:
+    """What holds for all rows, and what each line is if the file is one of plain lines."""
+    try:
+        defaults = read_defaults(model, shared)
+        if field is not None and not lines:
+            raise click.UsageError("--field says what each line is: give --lines too")
+        if not lines:
+            return defaults, None
+        if defaults.model is None:
+            raise click.UsageError(f"--lines needs --model: {', '.join(map(models.short_model_name, models.MODELS))}")
+        return defaults, resolve_field(field or models.prompt_param(defaults.model) or "").name
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _check_here(source: BatchFile, report: FaultReport, asked: _Asked) -> FileCheck:
+    check = check_file(source, report)
+    if report.count and not asked.skip_invalid:
+        raise _NotSent(f"{report.summarize(check.rows)}; nothing was sent")
+    if not check.rows:
+        raise _NotSent(f"{report.summarize(0) if report.count else f'{source.title} has no rows'}; nothing was sent")
+    return check
+
+
+def _submit(
+    client: Client,
+    source: BatchFile,
+    check: FileCheck,
+    report: FaultReport,
+    sent: SentRows,
+    asked: _Asked,
+    stage: _Stage,
+) -> None:
+    name = asked.name.strip() if asked.name else check.name
+    before = find_batch(client, name)
+    if before is None and asked.name is None:
+        _refuse_sent_before(client, source, report, name)
+    rows = check_with_service(client, source, name, report, sent, check.rows)
+    if report.count and (not asked.skip_invalid or not rows):
+        raise _NotSent(f"{report.summarize(rows)}; nothing was sent")
+    known, whole = len(sent), len(sent) == rows
+    if asked.dry_run:
+        new = f"{known:,} of them were sent before" if known else "none was sent before"
+        note(f"receiver: {pluralize(rows, 'row')} can be sent as {safe_line(name)}, {new}; nothing was sent")
+        return
+    if before is not None and before.closed_at and not (whole or asked.reopen):
+        new = pluralize(rows - known, "row")
+        how = "--reopen adds them to it, --name NAME makes another batch of all rows"
+        raise _NotSent(f"the batch {safe_line(name)} is closed, and {new} of the file are not in it: {how}")
+    stage.sending = True
+    if before is None or not whole:
+        view = _send(client, source, name, check.priority, rows, report, sent, asked)
+    else:
+        view = before if before.closed_at else _close(client, name)
+    done = report_done(f"the rows are in the batch {safe_line(name)}")
+    with done:
+        echo(safe_line(name))
+    if whole:
+        _say_sent_before(view, rows)
+    if known:
+        report_gone(client, view, sent)
+    good = report.count == 0 or asked.skip_invalid
+    if asked.wait or asked.results is not None:
+        good &= _wait(client, name, source, sent, asked.results)
+    if not good:
+        raise click.exceptions.Exit(FAILED)
+
+
+def _refuse_sent_before(client: Client, source: BatchFile, report: FaultReport, name: str) -> None:
+    """A file of which a row was corrected has another name by default. That must not pay for all others again."""
+    earlier = find_sent_before(client, source, report)
+    if earlier is None:
+        return
+    there = safe_line(earlier.name)
+    reopen = " --reopen" if earlier.closed_at is not None else ""
+    raise _NotSent(
+        f"rows of {source.title} were sent before, in the batch {there}, and the file has changed since: "
+        f"--name {there}{reopen} sends only what is new, --name {name} sends all rows once more; nothing was sent"
+    )
+
+
+def _send(
+    client: Client,
+    source: BatchFile,
+    name: str,
+    priority: str | None,
+    rows: int,
+    report: FaultReport,
+    sent: SentRows,
+    asked: _Asked,
+) -> BatchView:
+    faults = report.count
+    new_batch = NewBatch(
+        name=name,
+        priority=asked.priority or priority or "low",
+        label=asked.label,
+        targets=asked.targets or None,
+        each=asked.each,
+        budget=asked.budget,
+        reopen=asked.reopen,
+    )
+    view = Patience(met=True).ask(lambda: client.open_batch(new_batch))
+    counts = send_rows(client, name, good_rows(source, report.lines), rows, report, sent)
+    if counts.new + counts.known:
+        view = _close(client, name)
+    new = f"{pluralize(counts.new, 'task')} {'was' if counts.new == 1 else 'were'} submitted"
+    known = f", {counts.known:,} {'was' if counts.known == 1 else 'were'} sent before" if counts.known else ""
+    skipped = f", {faults:,} wrong {'row was' if faults == 1 else 'rows were'} left out" if faults else ""
+    refused = f", {counts.refused:,} {'was' if counts.refused == 1 else 'were'} refused" if counts.refused else ""
+    note(f"receiver: {new}{known}{skipped}{refused}")
+    if counts.refused:
+        note("receiver: correct what was refused, and repeat the command with --name " + safe_line(name) + " --reopen")
+    return view
+
+
+def _close(client: Client, name: str) -> BatchView:
+    return Patience(met=True).ask(lambda: client.change_batch(name, "close")).batch
+
+
+def _say_sent_before(view: BatchView, rows: int) -> None:
+    all_rows = "the row was" if rows == 1 else f"all {rows:,} rows were"
+    once_more = "it" if rows == 1 else "them"
+    over = "" if is_over(view) else ", and the batch is under way"
+    when = short_time(view.created_at)
+    note(f"receiver: {all_rows} sent before ({when}){over}; to make {once_more} once more give another --name")
+
+
+def _wait(client: Client, name: str, source: BatchFile, sent: SentRows, results: Path | None) -> bool:
+    """Wait for the end, and write the results. Whether every task was completed."""
+    view = await_batch(client, name)
+    if results is not None:
+        with _explain_results(name):
+            count = write_results(results, client.stream_results(name), sent, delimiter=source.shape.delimiter)
+        note(f"receiver: {pluralize(count, 'result')} in {results}")
+    return is_good(view)
+
+
+@contextlib.contextmanager
+def _explain_results(name: str) -> Iterator[None]:
+    where = f"`receiver batch results {safe_line(name)}` prints the results"
+    try:
+        yield
+    except click.ClickException as error:
+        raise click.ClickException(f"{error.message}; {where}") from None
+    except ApiError as error:
+        raise ApiError(error.status, error.code, error.problem, error.field, remedy=where) from None
+
+
+def _shown(path: str) -> str:
+    return "standard input" if path == "-" else path

@@ -1,0 +1,171 @@
+"""`receiver submit batch` before a service that behaves as told: what is wrong is said, and then nothing is sent."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kit.batch_service import HEADER, BatchService, rows, run_commands, submit
+from kit.commands import Run
+from receiver.client.schemas import NewTask, Problem
+
+
+@pytest.fixture
+def service() -> BatchService:
+    return BatchService()
+
+
+@pytest.fixture
+def run(service: BatchService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    yield from run_commands(service, tmp_path, monkeypatch)
+
+
+def test_a_file_becomes_a_closed_batch_and_its_name_is_printed(run: Run, service: BatchService) -> None:
+    done = submit(run, content=rows(250))
+    [name] = service.batches
+    assert (done.exit_code, done.stdout) == (0, f"{name}\n")
+    assert name.startswith("rows-")
+    assert done.stderr == "receiver: 250 tasks were submitted\n"
+    assert service.sent == service.checked == 250
+    assert service.batches[name].closed_at
+    assert sorted(service.lines.values()) == list(range(2, 252))
+    assert service.calls[-5:] == ["POST batches", *["POST tasks/batch"] * 3, f"POST batches/{name}/close"]
+
+
+def test_the_same_command_again_sends_nothing(run: Run, service: BatchService) -> None:
+    name = submit(run, content=rows(250)).stdout
+    again = submit(run)
+    assert (again.exit_code, again.stdout, service.sent) == (0, name, 250)
+    assert "all 250 rows were sent before (2026-11-22" in again.stderr
+    assert "to make them once more give another --name" in again.stderr
+    once_more = submit(run, "--name", "once more")
+    assert (once_more.stdout, service.sent) == ("once more\n", 500)
+
+
+def test_a_fault_in_the_last_of_many_rows_sends_nothing_and_asks_nobody(run: Run, service: BatchService) -> None:
+    """It is found before the service is asked."""
+    content = rows(2_000) + "outpaint,last,0,3,,\n"
+    refused = submit(run, content=content)
+    assert (refused.exit_code, refused.stdout, service.calls) == (2, "", [])
+    assert refused.stderr == (
+        "rows.csv:2002: scale: 004007005 must be a number from 1.1 to 2.0\n"
+        "receiver: 1 of 2,001 rows is wrong; nothing was sent\n"
+    )
+
+
+def test_fifty_faults_are_shown_and_all_are_written(run: Run, service: BatchService) -> None:
+    content = rows(2) + "outpaint,x,0,3,,\n" * 60
+    refused = submit(run, content=content)
+    assert refused.exit_code == 2
+    *shown, last = refused.stderr.splitlines()
+    assert len(shown) == 50
+    assert last == "receiver: 60 of 62 rows are wrong, 50 are shown (--errors FILE writes all); nothing was sent"
+    assert submit(run, "--errors", "faults.txt").exit_code == 2
+    faults = Path("faults.txt").read_text().splitlines()
+    assert faults[:50] == shown
+    assert (len(faults), service.calls) == (60, [])
+    assert submit(run, "--errors", "faults.txt", content=rows(1)).exit_code == 0
+    assert Path("faults.txt").read_text() == ""
+
+
+def test_invalid_rows_may_be_left_out(run: Run, service: BatchService) -> None:
+    done = submit(run, "--skip-invalid", content=rows(3) + "outpaint,x,0,3,,\n")
+    assert (done.exit_code, service.sent) == (0, 3)
+    assert done.stderr.endswith("receiver: 3 tasks were submitted, 1 wrong row was left out\n")
+    nothing = submit(run, "--skip-invalid", content=HEADER + "outpaint,x,0,3,,\n")
+    assert (nothing.exit_code, nothing.stdout) == (2, "")
+    assert nothing.stderr.endswith("receiver: 1 of 1 row is wrong; nothing was sent\n")
+
+
+def test_what_only_the_service_knows_to_be_wrong_sends_nothing_either(run: Run, service: BatchService) -> None:
+    def refuse(asked: NewTask) -> Problem | None:
+        unknown = Problem("unknown_target", "unknown target 'tean' (did you mean team?)", "targets")
+        return unknown if asked.label == "bad" else None
+
+    service.refuse = refuse
+    refused = submit(run, content=rows(150) + "outpaint,x,0,1.5,,bad\n")
+    assert (refused.exit_code, service.sent, service.batches) == (2, 0, {})
+    assert refused.stderr == (
+        "rows.csv:152: targets: unknown target 'tean' (did you mean team?)\n"
+        "receiver: 1 of 151 rows is wrong; nothing was sent\n"
+    )
+    assert submit(run, "--skip-invalid").exit_code == 0
+    assert service.sent == 150
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "rows.csv:1: the file is empty"),
+        (b"model,jobId\n", "receiver: rows.csv has no rows; nothing was sent"),
+        (b"model,jobId,scal\n", "rows.csv:1: there is no column 'scal' (did you mean scale?)"),
+        (b"jobId,imageNo,scale\na,0,1.5\n", "rows.csv:2: model: it is missing; add a column for it"),
+        ("model,jobId,imageNo,scale\noutpaint,\xfc,0,1.5\n".encode("latin-1"), "rows.csv:2: byte 10 of the line"),
+        (b"model;jobId;imageNo;scale\noutpaint;a;0;1,5\n", "rows.csv:2: scale: 1,5 has a decimal comma"),
+        (b"model,jobId,imageNo,scale\noutpaint,a\0,0,1.5\n", "rows.csv:2: jobId: it has a NUL character"),
+    ],
+)
+def test_bad_files_are_status_2_and_the_right_line(run: Run, service: BatchService, content: bytes, why: str) -> None:
+    refused = submit(run, content=content)
+    assert (refused.exit_code, refused.stdout, service.calls) == (2, "", [])
+    assert refused.stderr.startswith(why)
+    assert "nothing was sent" in refused.stderr
+
+
+def test_standard_input_and_plain_lines(run: Run, service: BatchService) -> None:
+    given = ("--model", "outpaint", "--set", "jobId=j", "--set", "image-no=1", "--set", "scale=1.5")
+    done = run("submit", "batch", "-", "--lines", *given, input="a house\n\na sea\n")
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.startswith("batch-")
+    [made] = service.rows.values()
+    assert [it.params["remixPrompt"] for it in made.values()] == ["a house", "a sea"]
+    wrong = run("submit", "batch", "-", "--lines", *given, input="a {house,boat}\n")
+    assert wrong.stderr.startswith("standard input:1: remixPrompt: has permutation braces")
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--lines"], "--lines needs --model: outpaint"),
+        (["--field", "prompt"], "give --lines too"),
+        (["--set", "scal=1"], "did you mean scale?"),
+        (["--results", "out.xlsx"], "its name must end in .csv or .jsonl"),
+        (["--results", "nowhere/out.csv"], "there is no folder nowhere"),
+        (["--budget", "much"], "much is not an amount in USD"),
+        (["--name", " "], "it must have 1 to 200 characters"),
+        (["--errors", "nowhere/faults"], "cannot write the errors into nowhere/faults"),
+    ],
+)
+def test_wrong_options_send_nothing(run: Run, service: BatchService, options: list[str], why: str) -> None:
+    refused = submit(run, *options, content=rows(1))
+    assert (refused.exit_code, refused.stdout, service.calls) == (2, "", [])
+    assert why in refused.stderr
+
+
+def test_a_file_that_is_not_there_is_status_2(run: Run) -> None:
+    assert "cannot read rows.csv: No such file" in submit(run).stderr
+    Path("rows.csv").mkdir()
+    assert "cannot read rows.csv: Is a directory" in submit(run).stderr
+
+
+def test_a_check_alone_sends_nothing(run: Run, service: BatchService) -> None:
+    checked = submit(run, "--dry-run", content=rows(3))
+    assert (checked.exit_code, checked.stdout, service.batches) == (0, "", {})
+    assert "3 rows can be sent as rows-" in checked.stderr
+
+
+def test_options_of_the_batch_and_the_priority_of_its_rows(run: Run, service: BatchService) -> None:
+    bodies: list[Any] = []
+    service.before_call = lambda method, path, body: bodies.append(body) if path == "batches" and body else None
+    header, row = "model,jobId,imageNo,scale,priority\n", "outpaint,{},0,1.5,{}\n"
+    good = header + row.format("a", "high") + row.format("b", "") + row.format("c", "high")
+    options = ("--label", "L", "--target", "a", "--target", "b", "--each", "--budget", "$25.50")
+    assert submit(run, *options, content=good).exit_code == 0
+    [body] = bodies
+    name = next(iter(service.batches))
+    expected = {"name": name, "priority": "high", "label": "L", "targets": ["a", "b"], "each": True, "budget": "25.50"}
+    assert body == expected
+    mixed = submit(run, content=header + row.format("a", "high") + row.format("b", "low"))
+    assert mixed.exit_code == 2
+    assert mixed.stderr.startswith("rows.csv:3: priority: a batch has one priority, and line 2 says high\n")
