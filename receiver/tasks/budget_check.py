@@ -1,0 +1,172 @@
+"""Reserves what a task may cost, in the transaction that claims it; or says why it has to wait.
+
+SQLite has one writer, so no two claims can use the same money, and a reservation is a column of the task: whatever dies
+in between, what is in hand counts. Over the budget goes only what tasks in hand cost more than was reserved for them.
+"""
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from receiver.core import budgets
+from receiver.core.budgets import BudgetRules, BudgetWait, Committed, PeriodKind
+from receiver.core.clock_check import ClockWatch
+from receiver.core.errors import RequestRefused
+from receiver.core.money import dollars, parse_usd
+from receiver.core.spend import lane_scope
+from receiver.core.types import LOW_LANE, Policy, QueueLane, Task
+from receiver.notify.attention import raise_attention
+from receiver.store import Tx
+
+_LANE_USED_UP = (
+    "The batch {name} has used up its budget: {spent} of {limit} spent. It is paused; {waiting} of its tasks wait. "
+    "To let the rest go, open it again with a higher budget and run `receiver batch resume {name}`."
+)
+
+
+class BudgetState(Struct, frozen=True):
+    """A period's budget as it stands: the limit that holds, and what is kept of the period."""
+
+    kind: PeriodKind
+    period: str
+    limit: int
+    until: int
+    committed: Committed
+    raised: bool
+
+
+class BudgetCheck:
+    """The budgets of the service. `wait` says why the last claim had to wait; None if it had not."""
+
+    def __init__(self, rules: BudgetRules, policy: Policy, watch: ClockWatch) -> None:
+        self.rules = rules
+        self.wait: BudgetWait | None = None
+        self._policy = policy
+        self._watch = watch
+
+    async def reserve(self, tx: Tx, task: Task, now: int) -> Task | None:
+        """The task with what its submission may cost and the day to which that counts; None if it has to wait.
+
+        With no budget set, nothing is checked: what is in hand is only known. A batch that has used up its own budget
+        is paused, which wakes the loop that submits.
+        """
+        day = await self.today(tx, now)
+        estimate = await self.estimate(tx, task.model or "")
+        wait = await self._check_periods(tx, task, estimate, day, now) or await self._check_lane(
+            tx, task, estimate, now
+        )
+        if wait is not None:
+            since = self.wait.since if self.wait is not None else wait.since
+            self.wait = replace(wait, since=since)
+            return None
+        self.wait = None
+        return replace(task, reserved=estimate, spend_day=day)
+
+    async def today(self, tx: Tx, now: int) -> str:
+        """The day to which what is submitted now counts."""
+        hold_ms = self._watch.hold_left_ms()
+        last = await tx.spend.last_day() if hold_ms else None
+        return budgets.choose_day(now, budgets.load_zone(self.rules.zone), last, hold_ms)
+
+    async def estimate(self, tx: Tx, model: str) -> int | None:
+        """What a task of this model may cost; None if nobody knows."""
+        costs = await tx.spend.recent_costs(model, budgets.HISTORY_MOST)
+        return budgets.estimate_cost(costs, self.rules.prices.get(model))
+
+    async def refuse_oversized(self, tx: Tx, model: str) -> None:
+        """Refuse a task that is dearer than a whole budget: it would wait for ever. Raises RequestRefused."""
+        limits = self.rules.limits
+        for kind, limit in budgets.oversized(await self.estimate(tx, model) if limits else None, limits):
+            raise RequestRefused(
+                422,
+                "over_budget",
+                budgets.too_large_text(model, await self.estimate(tx, model) or 0, kind, limit),
+                "model",
+                remedy=f"raise BUDGET_{kind.upper()}",
+            )
+
+    async def states(self, tx: Tx, now: int) -> list[BudgetState]:
+        """Every budget as it stands."""
+        day = await self.today(tx, now)
+        return [await self._state(tx, kind, limit, day) for kind, limit in self.rules.limits.items()]
+
+    async def raise_limit(self, tx: Tx, kind: PeriodKind, limit: int, now: int) -> None:
+        """Let more be spent in the present period, and only in that. Raises RequestRefused."""
+        setting = f"BUDGET_{kind.upper()}"
+        if kind not in self.rules.limits:
+            raise RequestRefused(
+                409, "no_budget", f"there is no budget for a {kind}", "period", remedy=f"set {setting}"
+            )
+        state = await self._state(tx, kind, self.rules.limits[kind], await self.today(tx, now))
+        if limit < state.limit:
+            problem = f"the budget of this {kind} is {dollars(state.limit)}, and it can only be raised"
+            raise RequestRefused(422, "invalid_parameter", problem, "limit", remedy=f"to lower it, set {setting}")
+        kept = await tx.spend.get_period(kind, state.period)
+        await tx.spend.put_period(replace(kept, raised_to=limit, warned_at=None, reached_at=None))
+        tx.spend.wake_submissions()
+        self.wait = None
+
+    async def _state(self, tx: Tx, kind: PeriodKind, limit: int, day: str) -> BudgetState:
+        period = budgets.period_of(kind, day)
+        raised_to = (await tx.spend.get_period(kind, period)).raised_to or 0
+        until = budgets.period_end(kind, day, budgets.load_zone(self.rules.zone))
+        committed = await tx.spend.committed(kind, period)
+        return BudgetState(kind, period, max(limit, raised_to), until, committed, raised_to > limit)
+
+    async def _check_periods(self, tx: Tx, task: Task, estimate: int | None, day: str, now: int) -> BudgetWait | None:
+        """Why the task does not fit the budgets. A person is told once a period: when one is nearly, and when it is
+        wholly used up."""
+        for kind, limit in self.rules.limits.items():
+            state = await self._state(tx, kind, limit, day)
+            kept = await tx.spend.get_period(kind, state.period)
+            until = budgets.until_text(kind, state.until, self.rules.zone)
+            if not budgets.may_submit(state.committed, estimate, state.limit):
+                if not budgets.is_used_up(state.committed, estimate, state.limit):
+                    return BudgetWait(_waits_for_hand(task, estimate), now)
+                if kept.reached_at is None:
+                    await tx.spend.put_period(replace(kept, reached_at=now, warned_at=kept.warned_at or now))
+                    text = budgets.reached_text(
+                        kind, state.committed.amount, state.limit, await tx.spend.count_queued(), until
+                    )
+                    await self._tell(tx, kind, state, text, now)
+                return BudgetWait(f"the budget of this {kind} is used up", kept.reached_at or now, state.until)
+            used = state.committed.amount + (estimate or 0)
+            if kept.warned_at is None and budgets.is_near(used, state.limit):
+                await tx.spend.put_period(replace(kept, warned_at=now))
+                await self._tell(tx, kind, state, budgets.near_text(kind, used, state.limit, until), now)
+        return None
+
+    async def _check_lane(self, tx: Tx, task: Task, estimate: int | None, now: int) -> BudgetWait | None:
+        """Why the task does not fit its batch's own budget; once that is used up, the batch is paused."""
+        lane = (await tx.lanes.get([task.lane])).get(task.lane) if task.lane > LOW_LANE else None
+        if lane is None or lane.budget is None:
+            return None
+        limit, committed = parse_usd(lane.budget) or 0, await tx.spend.committed_by(lane_scope(lane.id))
+        if budgets.may_submit(committed, estimate, limit):
+            return None
+        if budgets.is_used_up(committed, estimate, limit):
+            await self._pause_lane(tx, lane, committed, limit, now)
+            return BudgetWait("the batch's budget is used up", now)
+        return BudgetWait(_waits_for_hand(task, estimate), now)
+
+    async def _pause_lane(self, tx: Tx, lane: QueueLane, committed: Committed, limit: int, now: int) -> None:
+        why = f"its budget of {dollars(limit)} is used up"
+        await tx.lanes.update(replace(lane, paused_at=now, paused_why=why))
+        text = _LANE_USED_UP.format(
+            name=lane.name,
+            spent=dollars(committed.spent),
+            limit=dollars(limit),
+            waiting=f"{await tx.spend.count_queued(lane.id):,}",
+        )
+        await raise_attention(tx, f"batch-budget:{lane.id}:{limit}", text, self._policy, now)
+
+    async def _tell(self, tx: Tx, kind: PeriodKind, state: BudgetState, text: str, now: int) -> None:
+        which = "reached" if "used up" in text else "near"
+        cause = f"budget-{kind}:{state.period}:{which}:{state.limit}"
+        await raise_attention(tx, cause, text, self._policy, now)
+
+
+def _waits_for_hand(task: Task, estimate: int | None) -> str:
+    """Why a task waits for others that are in hand."""
+    if estimate is None:
+        return budgets.unpriced_text(task.model or "an unknown model")
+    return "what is left of the budget is reserved for the tasks in hand"

@@ -1,0 +1,389 @@
+"""Budgets on the real store: what is reserved at the claim, what becomes of it, and what a person is told."""
+
+from decimal import Decimal
+
+import pytest
+from msgspec.structs import replace
+
+from kit.fakes import DAY, MINUTE, MODEL, NOW, POLICY, Clock, FakeProvider, a_task, attention, got, notices, put, says
+from kit.submit_loop import NOT_SENT, UNCLEAR, Rig, a_budget, a_submit
+from receiver.core.budgets import Budget, BudgetRules, PeriodKind
+from receiver.core.clock_check import ClockWatch
+from receiver.core.errors import RequestRefused
+from receiver.core.money import NANO
+from receiver.core.queue_waits import QueueReason
+from receiver.core.spend import SpendCounts, contribution
+from receiver.core.types import Ending, NoticeEvent, SubmitAnswer, SubmitResult, Task, TaskState, Usage
+from receiver.store import Store
+from receiver.store.migrations.steps import load_migrations
+from receiver.tasks.budget_check import BudgetCheck
+from receiver.tasks.intake import TaskIntake
+from receiver.telemetry.metrics import Metrics
+from receiver.tokens import Ring
+
+pytestmark = pytest.mark.anyio
+
+CENT = NANO // 100
+DOLLAR = BudgetRules(Budget(NANO))
+TODAY = "2025-12-29"
+PRICED = {MODEL: 5 * CENT}
+
+
+class Spender(Rig):
+    """A submit loop with a budget, over a provider that takes everything."""
+
+    budget: BudgetCheck
+
+    async def send(self) -> Task | None:
+        """Submit the next task; None if none is submitted."""
+        work = await self.submit.claim()
+        if work is not None:
+            number = len(self.provider.submitted)
+            self.provider.answers.append(
+                SubmitAnswer(SubmitResult.TAKEN, "200", says(Ending.RUNNING, f"id-{number}", created_at=self.clock()))
+            )
+            await self.submit.carry_out(work)
+        return work and await got(self.store, work.ref)
+
+    async def send_all(self, most: int = 100) -> list[Task]:
+        """Submit as long as something is submitted."""
+        sent: list[Task] = []
+        while len(sent) < most and (task := await self.send()) is not None:
+            sent.append(task)
+        return sent
+
+    async def end(self, task: Task, cost: str | None, ending: Ending = Ending.COMPLETED) -> None:
+        """The provider calls back; what it cost is `cost`."""
+        usage = None if cost is None else Usage(Decimal(cost))
+        await self.called_with(task, says(ending, task.task_id, usage=usage))
+
+    async def committed(self, period: str = TODAY) -> int:
+        return (await self.store.spend.committed(PeriodKind.DAY, period)).amount
+
+
+def a_spender(
+    store: Store, clock: Clock, rules: BudgetRules = DOLLAR, *, width: int = 10, watch: ClockWatch | None = None
+) -> Spender:
+    provider = FakeProvider()
+    budget = a_budget(clock, rules) if watch is None else BudgetCheck(rules, POLICY, watch)
+    submit = a_submit(store, provider, clock, concurrency=width, budget=budget)
+    return Spender(store, provider, clock, submit, budget)
+
+
+async def check_books(store: Store) -> None:
+    """The books hold the sum of what all tasks contribute."""
+    added = [contribution(task) for task in await store.tasks.page(limit=1000)]
+    expected = SpendCounts(*(sum(it) for it in zip(*filter(None, added), strict=True))) if any(added) else SpendCounts()
+    assert await store.spend.sum_all("0", "9") == expected
+
+
+async def test_without_a_budget_nothing_waits_and_the_books_are_kept_all_the_same(store: Store, clock: Clock) -> None:
+    spender = a_spender(store, clock, BudgetRules())
+    await spender.queue(5)
+    sent = await spender.send_all()
+    assert len(sent) == 5
+    assert {(it.reserved, it.spend_day) for it in sent} == {(None, TODAY)}
+    for task in sent:
+        await spender.end(task, "0.05")
+    assert (await store.spend.sum_all("0", "9")) == SpendCounts(completed=5, cost=25 * CENT)
+    await spender.queue()
+    [more] = await spender.send_all()
+    assert more.reserved == 5 * CENT
+    await check_books(store)
+
+
+async def test_a_budget_is_spent_to_the_last_cent_and_no_further(store: Store, clock: Clock) -> None:
+    """$1 at $0.05 each, ten in hand: 20 tasks, whenever their ends come."""
+    spender = a_spender(store, clock, replace(DOLLAR, prices=PRICED))
+    await spender.queue(40)
+    done: list[Task] = []
+    for _ in range(20):
+        for task in await spender.send_all():
+            assert await spender.committed() <= NANO
+            done.append(task)
+        if done:
+            await spender.end(done.pop(0), "0.05")
+    assert len(spender.provider.submitted) == 20
+    assert await spender.committed() == NANO
+    assert await store.spend.sum_all("0", "9") == SpendCounts(completed=20, cost=NANO)
+    await check_books(store)
+
+
+async def test_without_history_or_price_the_first_is_alone_until_its_cost_is_known(store: Store, clock: Clock) -> None:
+    spender = a_spender(store, clock)
+    queued = await spender.queue(40)
+    [first] = await spender.send_all()
+    [wait] = await spender.submit.find_waits([queued[1]])
+    assert wait is not None
+    assert wait.why is QueueReason.BUDGET
+    assert (wait.until, wait.detail is not None and "one is submitted at a time" in wait.detail) == (None, True)
+    assert not await attention(store), "that is no reason to tell anybody"
+    await spender.end(first, "0.05")
+    rest = await spender.send_all()
+    assert len(rest) == 10
+    assert {it.reserved for it in rest} == {5 * CENT}
+    for task in rest:
+        await spender.end(task, "0.05")
+    for task in await spender.send_all():
+        await spender.end(task, "0.05")
+    assert (len(spender.provider.submitted), await spender.committed()) == (20, NANO)
+
+
+async def test_what_costs_three_times_the_estimate_goes_over_by_what_was_in_hand(store: Store, clock: Clock) -> None:
+    spender = a_spender(store, clock, replace(DOLLAR, prices=PRICED))
+    await spender.queue(100)
+    in_hand = await spender.send_all()
+    while in_hand:
+        await spender.end(in_hand.pop(0), "0.15")
+        in_hand += await spender.send_all()
+    assert NANO < await spender.committed() <= NANO + 10 * 10 * CENT
+    await check_books(store)
+
+
+async def test_what_was_not_taken_gives_its_reservation_back(store: Store, clock: Clock) -> None:
+    spender = a_spender(store, clock, replace(DOLLAR, prices=PRICED))
+    await spender.queue()
+    assert await spender.step(NOT_SENT)
+    assert await spender.committed() == 0
+    await check_books(store)
+
+
+async def test_an_unsure_task_keeps_its_reservation_and_sent_again_it_stays_in_the_books(
+    store: Store, clock: Clock
+) -> None:
+    spender = a_spender(store, clock, replace(DOLLAR, prices=PRICED))
+    [task] = await spender.queue()
+    assert await spender.step(UNCLEAR)
+    assert await spender.committed() == 5 * CENT
+    await check_books(store)
+    shared = (store, POLICY, Ring(["k" * 32]), clock, Metrics())
+    intake = TaskIntake(*shared, public_url="https://me.example", unreachable=None)
+    await intake.resubmit_task(task.ref)
+    assert await store.spend.sum_all("0", "9") == SpendCounts(lost=1, unknown=1, presumed=5 * CENT)
+    clock.forward(MINUTE)
+    [again] = await spender.send_all()
+    await spender.end(again, "0.04")
+    assert await store.spend.sum_all("0", "9") == SpendCounts(
+        completed=1, lost=1, unknown=1, cost=4 * CENT, presumed=5 * CENT
+    )
+
+
+async def test_a_lost_task_counts_at_its_estimate_until_its_end_is_known(store: Store, clock: Clock) -> None:
+    spender = a_spender(store, clock, replace(DOLLAR, prices=PRICED))
+    await spender.queue()
+    [task] = await spender.send_all()
+    async with store.write() as tx:
+        await tx.tasks.update([(task, replace(task, state=TaskState.LOST, place_until=None, poll_at=None))])
+    assert await spender.committed() == 5 * CENT
+    await spender.end(task, "0.03")
+    assert await spender.committed() == 3 * CENT
+    await check_books(store)
+
+
+# -- what a person is told --
+
+
+async def test_at_80_percent_and_at_the_limit_a_person_is_told_once_a_period(store: Store, clock: Clock) -> None:
+    spender = a_spender(store, clock, replace(DOLLAR, prices=PRICED))
+    queued = await spender.queue(40)
+    for _ in range(15):
+        [task] = await spender.send_all(1)
+        await spender.end(task, "0.05")
+    assert not await attention(store)
+    for _ in range(5):
+        [task] = await spender.send_all(1)
+        await spender.end(task, "0.05")
+    assert await spender.send() is None
+    near, reached = await notices(store, event=NoticeEvent.ATTENTION)
+    assert near.report.text == (
+        "$0.80 of this day's budget of $1 is spent or reserved. At the limit, tasks wait until 00:00 UTC. "
+        "To raise it, run `receiver costs raise day 2`."
+    )
+    assert reached.report.text == (
+        "The budget of this day is used up: $1 of $1 spent or reserved; 20 tasks wait until 00:00 UTC. "
+        "To spend more, run `receiver costs raise day 2`."
+    )
+    [wait] = await spender.submit.find_waits([queued[-1]])
+    assert wait is not None
+    assert (wait.why, wait.detail) == (QueueReason.BUDGET, "the budget of this day is used up")
+    assert (wait.since, wait.until) == (NOW, NOW - NOW % DAY + DAY)
+    assert await spender.submit.next_due() == wait.until
+    for _ in range(3):
+        clock.forward(90 * MINUTE)
+        assert await spender.send() is None
+    assert len(await attention(store)) == 2
+
+
+async def test_what_is_only_reserved_is_waited_for_silently(store: Store, clock: Clock) -> None:
+    """What is in hand may cost less; then the tasks go on."""
+    spender = a_spender(store, clock, BudgetRules(Budget(10 * CENT), prices=PRICED))
+    queued = await spender.queue(4)
+    one, two = await spender.send_all()
+    [wait] = await spender.submit.find_waits([queued[-1]])
+    assert wait is not None
+    assert wait.detail == "what is left of the budget is reserved for the tasks in hand"
+    assert len(await attention(store)) == 1, "it is nearly used up"
+    await spender.end(one, "0.00")
+    await spender.end(two, "0.00")
+    assert len(await spender.send_all()) == 2
+    assert len(await attention(store)) == 1
+
+
+async def test_a_raise_holds_for_this_period_only(store: Store, clock: Clock) -> None:
+    spender = a_spender(store, clock, BudgetRules(Budget(10 * CENT), prices=PRICED))
+    await spender.queue(9)
+    for task in await spender.send_all():
+        await spender.end(task, "0.05")
+    assert await spender.send() is None
+    async with store.write() as tx:
+        await spender.budget.raise_limit(tx, PeriodKind.DAY, 20 * CENT, clock())
+    for task in await spender.send_all():
+        await spender.end(task, "0.05")
+    assert len(spender.provider.submitted) == 4
+    clock.forward(DAY)
+    assert len(await spender.send_all()) == 2, "the setting is the rule"
+
+
+@pytest.mark.parametrize(
+    ("kind", "limit", "code"),
+    [(PeriodKind.MONTH, NANO, "no_budget"), (PeriodKind.DAY, NANO - 1, "invalid_parameter")],
+)
+async def test_what_cannot_be_raised(store: Store, clock: Clock, kind: PeriodKind, limit: int, code: str) -> None:
+    spender = a_spender(store, clock)
+    with pytest.raises(RequestRefused) as refused:
+        async with store.write() as tx:
+            await spender.budget.raise_limit(tx, kind, limit, clock())
+    assert refused.value.code == code
+
+
+async def test_a_task_dearer_than_a_whole_budget_is_refused(store: Store, clock: Clock) -> None:
+    spender = a_spender(store, clock, BudgetRules(month=Budget(4 * CENT), prices=PRICED))
+    with pytest.raises(RequestRefused, match=r"costs about \$0\.05, which is more than the whole budget of a month"):
+        async with store.write() as tx:
+            await spender.budget.refuse_oversized(tx, MODEL)
+    async with store.write() as tx:
+        await spender.budget.refuse_oversized(tx, "another")
+
+
+# -- days --
+
+
+async def test_a_task_counts_in_the_day_in_which_it_was_submitted_though_it_ends_in_the_next(store: Store) -> None:
+    clock = Clock(NOW - NOW % DAY + DAY - MINUTE)
+    spender = a_spender(store, clock, BudgetRules(Budget(5 * CENT), prices=PRICED))
+    await spender.queue(2)
+    [late] = await spender.send_all()
+    clock.forward(2 * MINUTE)
+    await spender.end(late, "0.05")
+    assert (await spender.committed(), await spender.committed("2025-12-30")) == (5 * CENT, 0)
+    [early] = await spender.send_all()
+    assert early.spend_day == "2025-12-30"
+
+
+async def test_the_days_of_a_zone_begin_at_its_midnight_also_where_clocks_are_changed(store: Store) -> None:
+    clock = Clock(1_792_879_200_000)  # 2026-10-25 00:00 in Berlin: a day of 25 hours
+    spender = a_spender(store, clock, BudgetRules(Budget(5 * CENT, "Europe/Berlin"), prices=PRICED))
+    await spender.queue(3)
+    [task] = await spender.send_all()
+    await spender.end(task, "0.05")
+    assert task.spend_day == "2026-10-25"
+    clock.forward(25 * 3_600_000 - 1)
+    assert await spender.send() is None
+    clock.forward(1)
+    [next_day] = await spender.send_all()
+    assert next_day.spend_day == "2026-10-26"
+
+
+async def test_a_month_has_its_own_budget(store: Store, clock: Clock) -> None:
+    spender = a_spender(store, clock, BudgetRules(month=Budget(10 * CENT), prices=PRICED))
+    await spender.queue(5)
+    for task in await spender.send_all():
+        await spender.end(task, "0.05")
+    clock.forward(DAY)  # 30 December
+    assert await spender.send() is None
+    clock.forward(2 * DAY)  # January
+    assert len(await spender.send_all()) == 2
+
+
+async def test_a_clock_that_leaps_100_days_for_40_seconds_opens_no_period(store: Store, clock: Clock) -> None:
+    boot = Clock(0)
+    watch = ClockWatch(clock, boot)
+    spender = a_spender(store, clock, BudgetRules(Budget(5 * CENT), prices=PRICED), watch=watch)
+    await spender.queue(3)
+    [task] = await spender.send_all()
+    await spender.end(task, "0.05")
+    clock.forward(100 * DAY)
+    for _ in range(4):
+        assert await spender.send() is None
+        clock.forward(10_000)
+        boot.forward(10_000)
+    clock.forward(-100 * DAY)
+    assert await spender.send() is None
+    assert await store.spend.last_day() == TODAY
+    clock.forward(DAY)  # and with both clocks, the next day comes
+    boot.forward(DAY)
+    [next_day] = await spender.send_all()
+    assert next_day.spend_day == "2025-12-30"
+
+
+# -- batches --
+
+
+async def test_a_batch_that_has_used_up_its_own_budget_is_paused_and_others_go_on(store: Store, clock: Clock) -> None:
+    spender = a_spender(store, clock, BudgetRules(prices=PRICED))
+    async with store.write() as tx:
+        low = (await tx.lanes.by_name(["low"]))["low"]
+        await tx.lanes.insert(replace(low, name="rows", batch=True, budget="0.10"))
+    lane = (await store.lanes.by_name(["rows"]))["rows"]
+    await put(store, *[a_task(TaskState.QUEUED, lane=lane.id, turn=turn) for turn in range(4)])
+    for _ in range(2):
+        [task] = await spender.send_all(1)
+        await spender.end(task, "0.05")
+    assert await spender.send() is None
+    paused = (await store.lanes.get([lane.id]))[lane.id]
+    assert (paused.paused_at, paused.paused_why) == (NOW, "its budget of $0.10 is used up")
+    [told] = await notices(store, event=NoticeEvent.ATTENTION)
+    assert told.report.text is not None
+    assert told.report.text.startswith("The batch rows has used up its budget: $0.10 of $0.10 spent. It is paused; 2 ")
+    await spender.queue()
+    assert len(await spender.send_all()) == 1
+
+
+# -- the books --
+
+
+async def test_the_books_by_each_dimension(store: Store, clock: Clock) -> None:
+    paid = a_task(TaskState.COMPLETED, usage=Usage(Decimal("0.05")), task_id="a", label="hero", spend_day="2025-11-30")
+    other = replace(a_task(TaskState.FAILED, task_id="b"), model="other", lane=3)
+    await put(store, paid, other)
+
+    async def names(dimension: str) -> list[str | None]:
+        return [line.name for line in await store.spend.sum_by(dimension, "0", "9", 10)]
+
+    assert await names("day") == [TODAY, "2025-11-30"]
+    assert await names("month") == ["2025-12", "2025-11"]
+    assert await names("model") == [MODEL, "other"]
+    assert await names("label") == ["hero", ""]
+    assert await names("batch") == [None]
+    assert (await store.spend.sum_by("model", TODAY, "9", 10))[0].counts == SpendCounts(failed=1, unknown=1)
+
+
+async def test_a_database_from_before_has_books_of_what_its_tasks_cost(store: Store) -> None:
+    """What the migration makes of old tasks is what `contribution` says of them."""
+    usages = [None, "0.05", "-1", "1e30", "0.123456789"]
+    many = [
+        a_task(state, task_id=f"{state}-{usage}", usage=None if usage is None else Usage(Decimal(usage)))
+        for state in TaskState
+        for usage in usages
+    ]
+    await put(store, *many)
+    books = await store.spend.sum_all("0", "9")
+    totals = await store.spend.committed(PeriodKind.DAY, TODAY)
+    script = next(step.sql for step in load_migrations("sqlite") if step.number == 9)
+    fill = script[script.index("INSERT INTO spend\n") :]
+    async with store.write() as tx:
+        emptied = ("DELETE FROM spend", "DELETE FROM spend_totals")
+        for statement in (*emptied, *filter(str.strip, fill.split(";"))):
+            await tx.spend._db.run_statement(statement)
+    assert await store.spend.sum_all("0", "9") == books
+    assert await store.spend.committed(PeriodKind.DAY, TODAY) == totals
