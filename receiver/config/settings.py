@@ -24,10 +24,12 @@ from receiver.config.generated_secrets import (
     refuse_unwritable,
 )
 from receiver.config.locate import ENV_PREFIX, FILE_VARIABLE, SettingsPlace
+from receiver.config.prices import parse_prices
 from receiver.config.read import file_exists, read_secret_file, read_toml
 from receiver.config.settings_table import SETTINGS, Setting
 from receiver.config.spellings import unquote
 from receiver.config.value_kinds import AllowedHosts, Network, sqlite_path
+from receiver.core.budgets import Budget
 from receiver.core.errors import SettingsError
 from receiver.core.types import ConfirmMode, Retention, Target
 
@@ -45,6 +47,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     provider_url: str
     provider_key: str | None
     provider_concurrency: int
+    budget_day: Budget | None
+    budget_month: Budget | None
+    prices: Mapping[str, int]  # nano-USD by model, of [prices]
     targets: tuple[Target, ...]  # of [targets.NAME], then of NOTIFY_URLS
     server: str
     api_token: str | None
@@ -96,7 +101,7 @@ def load_settings(
     place = locate.find_settings_place(env, file)
     path = place.file
     table = read_toml(path) if place.named or file_exists(path, str(path)) else {}
-    tables = table.pop("targets", {})
+    tables, prices = table.pop("targets", {}), parse_prices(table.pop("prices", {}), str(path))
     named = () if client else targets.parse_target_tables(tables, str(path), templates=not upkeep)
     _refuse_unknown(env, table, path)
     found = {setting.name: _find_value(setting, env, table, place) for setting in SETTINGS}
@@ -109,7 +114,9 @@ def load_settings(
     if upkeep and not place.named and found["DATABASE_URL"].source == "default":
         _refuse_beside_unit()
     merged = targets.merge_targets(named, values.pop("notify_urls"))
-    return Settings(**values, targets=merged, sources=tuple(each.source for each in found.values()), place=place)
+    return Settings(
+        **values, prices=prices, targets=merged, sources=tuple(each.source for each in found.values()), place=place
+    )
 
 
 def _refuse_beside_unit() -> None:
@@ -133,7 +140,7 @@ def _refuse_unknown(env: Mapping[str, str], table: Mapping[str, Any], path: Path
     keys = [setting.name.lower() for setting in SETTINGS]
     for key in table:
         if key not in keys:
-            raise _unknown_setting(key, f"in {path}", [*keys, "targets"])
+            raise _unknown_setting(key, f"in {path}", [*keys, "targets", "prices"])
 
 
 def _refuse_misspelt_credentials(directory: Path) -> None:
@@ -242,6 +249,10 @@ def _refuse_clashes(values: Mapping[str, Any], env: Mapping[str, str], *, upkeep
             "DATABASE_URL is an SQLite file, and this platform (DYNO is set) deletes its disk at every restart",
             remedy="run the service where the disk stays; it would need PostgreSQL here, which a later version brings",
         )
+    zones = [it.zone for it in (values["budget_day"], values["budget_month"]) if it is not None and it.zone]
+    if len(set(zones)) > 1:
+        problem = f"BUDGET_DAY and BUDGET_MONTH name two time zones, {' and '.join(zones)}"
+        raise SettingsError(problem, remedy="name the same one in both: a task counts in one day")
     if values["confirm"] is ConfirmMode.ALWAYS and not values["provider_key"] and not upkeep:
         problem = "CONFIRM is `always`: every callback is confirmed by a poll, which needs a provider key"
         raise SettingsError(problem, remedy=f"set {ENV_PREFIX}PROVIDER_KEY")

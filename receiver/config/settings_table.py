@@ -98,6 +98,20 @@ SETTINGS = (
         "Tasks that the provider may work on at once.",
     ),
     Setting(
+        "BUDGET_DAY",
+        value_kinds.BUDGET,
+        "",
+        "The most to spend in a day, in USD, perhaps with the time zone in which days begin (else UTC): "
+        "`20 Europe/Berlin`. At it, queued tasks wait for the next day. A task counts when it is submitted, at first "
+        "with what it is expected to cost.",
+    ),
+    Setting(
+        "BUDGET_MONTH",
+        value_kinds.BUDGET,
+        "",
+        "The most to spend in a calendar month, likewise.",
+    ),
+    Setting(
         "NOTIFY_URLS",
         URLS,
         "",

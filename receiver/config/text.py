@@ -25,7 +25,7 @@ _HEAD = """\
 
 _TARGETS = """
 # A target with a name and options of its own, if NOTIFY_URLS is not enough. Only `url` is required. `on` may name
-# completed, failed, lost and attention; with `models` or `labels`, the target hears only of tasks that match.
+# completed, failed, lost, attention and batch; with `models` or `labels`, the target hears only of tasks that match.
 # `template` names a Jinja2 file beside this one, whose first line is the title. With `digest` (10s to 1d), all that
 # follows a message within that time is sent as one. In `quiet` hours only the events of `quiet_except` are sent, and
 # the rest afterwards, as one message. `rate` limits the messages per second (s), minute (m) or hour (h). `priority`
@@ -33,7 +33,7 @@ _TARGETS = """
 #
 # [targets.team]
 # url = "slack://TokenA/TokenB/TokenC"
-# on = ["completed", "failed", "lost", "attention"]
+# on = ["completed", "failed", "lost", "attention", "batch"]
 # models = ["*_outpaint"]
 # labels = ["hero*"]
 # template = "team.j2"
@@ -44,8 +44,20 @@ _TARGETS = """
 # priority = { failed = "urgent", completed = "low" }
 """
 
+_PRICES = """
+# What a task of a model is expected to cost in USD, for the budgets, before a task of it has reported its cost.
+#
+# [prices]
+# midjourney_outpaint = 0.05
+"""
+
+_PRICES_ROW = (
+    "| `[prices]` | – | File only: what a task of a model is expected to cost in USD, before one of it has reported "
+    "its cost, as in `midjourney_outpaint = 0.05`. |"
+)
+
 _TARGETS_ROW = (
-    "| `[targets.NAME]` | – | File only: `url`, and optionally `on` (default: completed, failed, lost, attention), "
+    "| `[targets.NAME]` | – | File only: `url`, and optionally `on` (default: completed, failed, lost, attention, batch), "
     "`models`, `labels`, `template`, `digest`, `quiet`, `quiet_except`, `rate`, `priority`: "
     "see `receiver config --example`. |"
 )
@@ -77,7 +89,7 @@ def example_toml() -> str:
         note = setting.help if is_clear else f"{setting.help} Default: {setting.unset}."
         lines = textwrap.wrap(note, 118, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
         parts.append("\n".join(["", *lines, f"#{setting.name.lower()} = {_toml_value(setting)}", ""]))
-    return "".join([*parts, _TARGETS])
+    return "".join([*parts, _PRICES, _TARGETS])
 
 
 def markdown_table() -> str:
@@ -86,6 +98,8 @@ def markdown_table() -> str:
     for setting in SETTINGS:
         default = f"`{setting.default}`" if setting.default else setting.unset
         lines.append(f"| `{setting.name}` | {default} | {setting.help.replace('|', chr(92) + '|')} |")
+        if setting.name == "BUDGET_MONTH":
+            lines.append(_PRICES_ROW)
         if setting.name == "NOTIFY_URLS":
             lines.append(_TARGETS_ROW)
     return "\n".join(lines) + "\n"

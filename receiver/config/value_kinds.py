@@ -15,6 +15,8 @@ from msgspec import Struct
 
 from receiver.config import spellings
 from receiver.config.bad_value import BadValue
+from receiver.core.budgets import Budget
+from receiver.core.money import parse_usd
 from receiver.core.types import ConfirmMode, Retention
 
 DAY = 86_400  # seconds
@@ -25,6 +27,7 @@ _LISTEN = "an address or a host name to listen on, such as 127.0.0.1"
 _ONE_WORD = "one word of printable ASCII"
 _SQLITE = "sqlite:///FILE (sqlite:////FILE for an absolute path)"
 _NETWORKS = "networks such as 10.0.0.0/8"
+_BUDGET = "an amount in USD, and perhaps a time zone, such as 20 or 20 Europe/Berlin"
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -209,6 +212,17 @@ def _parse_fetch_allow(text: str) -> AllowedHosts:
     return AllowedHosts(tuple(hosts), tuple(networks))
 
 
+def _parse_budget(text: str) -> Budget:
+    found = re.fullmatch(r"(\$?\s*[0-9][0-9.]*\s*(?:\$|USD\b)?)\s*[,;]?\s*(.*)", text.strip(), re.IGNORECASE)
+    if re.match(r"\$?\s*[0-9]+,[0-9]", text.strip()):
+        raise BadValue(f"expected {_BUDGET}", remedy="write a point before the cents")
+    limit = parse_usd(found[1]) if found else None
+    if found is None or limit is None:
+        raise ValueError
+    zone = found[2].strip(" ()")
+    return Budget(limit, spellings.find_zone(zone) if zone else None)
+
+
 def _parse_confirm(text: str) -> ConfirmMode:
     return ConfirmMode(text.lower())
 
@@ -227,4 +241,5 @@ RETENTION = ValueKind(
 NETWORKS = ValueKind(_NETWORKS, _parse_networks)
 ALLOWED = ValueKind("host names, and networks such as 10.0.0.0/8", _parse_fetch_allow)
 CONFIRM = ValueKind("mismatch or always", _parse_confirm)
+BUDGET = ValueKind(_BUDGET, _parse_budget)
 DIRECTORY = ValueKind("a directory", _parse_directory)

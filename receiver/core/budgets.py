@@ -64,10 +64,16 @@ class BudgetWait(Struct, frozen=True):
 
 
 class Committed(Struct, frozen=True):
-    """What is spent or reserved in a period, and how many tasks in hand have no reservation."""
+    """What is spent and what is reserved in a period, and how many tasks in hand have no reservation."""
 
-    amount: int = 0
+    spent: int = 0
+    reserved: int = 0
     unpriced: int = 0
+
+    @property
+    def amount(self) -> int:
+        """What counts against a budget."""
+        return self.spent + self.reserved
 
 
 def load_zone(name: str) -> tzinfo:
@@ -121,6 +127,11 @@ def may_submit(committed: Committed, estimate: int | None, limit: int) -> bool:
     if estimate is None:
         return committed.amount < limit and not committed.unpriced
     return committed.amount + estimate <= limit
+
+
+def is_used_up(committed: Committed, estimate: int | None, limit: int) -> bool:
+    """Whether the next task would not fit even if all that is in hand cost nothing: waiting for that cannot help."""
+    return committed.spent + (estimate or 0) > limit or committed.spent >= limit
 
 
 def is_near(amount: int, limit: int) -> bool:

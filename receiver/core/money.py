@@ -29,12 +29,11 @@ def amount_text(amount: int) -> str:
     return f"{to_decimal(amount).normalize():f}"
 
 
-def parse_amount(text: str) -> int:
-    """The nano-USD that `20`, `$19.95` or `20 USD` mean. Raises ValueError; nothing is not an amount."""
+def parse_usd(text: str) -> int | None:
+    """The nano-USD that `20`, `$19.95` or `20 USD` mean; None if it is not an amount, or nothing, or over a million."""
     found = _AMOUNT.fullmatch(text.strip())
-    if not found or not (amount := int(Decimal(found[1]) * NANO)) or amount > COST_MOST:
-        raise ValueError("an amount in USD, such as 20 or 19.95")
-    return amount
+    amount = int(Decimal(found[1]) * NANO) if found else 0
+    return amount if 0 < amount <= COST_MOST else None
 
 
 def dollars(amount: int) -> str:

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from receiver.core.budgets import BudgetWait
 from receiver.core.proven_limit import ProvenLimit
 from receiver.core.provider_pace import ProviderPace
 from receiver.core.types import HoldReason, QueueLane, Task, TaskState
@@ -67,7 +68,7 @@ class QueueWait(Struct, frozen=True):
 
 class QueueScene(Struct, frozen=True):
     """What all queued tasks wait for: the pace of the submissions, how many of the `places` are `taken`, since when the
-    queue is paused, and the paused ones of its lanes."""
+    queue is paused, the paused ones of its lanes, and why there is no money for the next task."""
 
     pace: ProviderPace
     taken: int
@@ -76,6 +77,7 @@ class QueueScene(Struct, frozen=True):
     now: int
     paused_at: int | None = None
     paused_lanes: Mapping[int, QueueLane] = {}
+    budget: BudgetWait | None = None
 
 
 class QueueState(Struct, frozen=True):
@@ -113,6 +115,8 @@ def explain_wait(task: Task, scene: QueueScene) -> QueueWait | None:
         return QueueWait(QueueReason.SUSPECT, task.refused_at, own, task.why)
     if own is not None:
         return QueueWait(QueueReason.RETRY, until=own, detail=task.why)
+    if (short := scene.budget) is not None:
+        return QueueWait(QueueReason.BUDGET, short.since, short.until, short.text)
     if scene.taken >= scene.places:
         return QueueWait(QueueReason.ROOM, detail=f"{scene.taken} of {scene.places} places are taken")
     return QueueWait(QueueReason.TURN)

@@ -5,7 +5,6 @@ since included: each change of a task adds what it contributes now, and takes aw
 nothing has to be remembered, whatever the order of events, and a crash can lose nothing.
 """
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -42,9 +41,9 @@ class SpendCounts(NamedTuple):
     presumed: int = 0
 
     @property
-    def committed(self) -> int:
-        """What counts against a budget."""
-        return self.cost + self.reserved + self.presumed
+    def spent(self) -> int:
+        """What counts against a budget, besides what is reserved."""
+        return self.cost + self.presumed
 
 
 SpendDeltas = dict[SpendKey, list[int]]
@@ -91,17 +90,18 @@ def add_change(deltas: SpendDeltas, old: Task | None, new: Task) -> None:
         _add(deltas, new, after, 1)
 
 
-def total_changes(deltas: SpendDeltas, batch_lanes_after: int) -> Iterable[tuple[str, int, int]]:
-    """The changes of (scope, committed, unpriced) that follow, by day and by batch, where there are any."""
+def total_changes(deltas: SpendDeltas, batch_lanes_after: int) -> list[tuple[str, int, int, int]]:
+    """The changes of (scope, spent, reserved, unpriced) that follow, by day and by batch, where there are any."""
     totals: dict[str, list[int]] = {}
     for key, values in deltas.items():
         counts = SpendCounts(*values)
         scopes = (key.day, lane_scope(key.lane)) if key.lane > batch_lanes_after else (key.day,)
-        for scope in scopes if counts.committed or counts.unpriced else ():
-            total = totals.setdefault(scope, [0, 0])
-            total[0] += counts.committed
-            total[1] += counts.unpriced
-    return [(scope, committed, unpriced) for scope, (committed, unpriced) in totals.items()]
+        for scope in scopes if counts.spent or counts.reserved or counts.unpriced else ():
+            total = totals.setdefault(scope, [0, 0, 0])
+            total[0] += counts.spent
+            total[1] += counts.reserved
+            total[2] += counts.unpriced
+    return [(scope, spent, reserved, unpriced) for scope, (spent, reserved, unpriced) in totals.items()]
 
 
 def lane_scope(lane: int) -> str:

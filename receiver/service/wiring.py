@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from receiver import config
 from receiver.config import Network, Settings
+from receiver.core.budgets import BudgetRules
 from receiver.core.clock_check import ClockWatch
 from receiver.core.errors import SettingsError
 from receiver.core.types import Clock, Policy, PollReply, PollResult, SubmitAnswer, SubmitResult
@@ -25,6 +26,7 @@ from receiver.pictures.signed_links import SignedLinks
 from receiver.providers.lazy import LazyProvider
 from receiver.providers.registry import Provider, default_adapter
 from receiver.store import Store, open_store
+from receiver.tasks.budget_check import BudgetCheck
 from receiver.tasks.ingest import CallbackIngest
 from receiver.tasks.intake import TaskIntake
 from receiver.tasks.submit import SubmitLoop
@@ -47,6 +49,7 @@ class ServiceParts(Struct, frozen=True, kw_only=True, eq=False):
     policy: Policy
     clock: Clock
     metrics: Metrics
+    budget: BudgetCheck
     ingest: CallbackIngest
     intake: TaskIntake
     submit: SubmitLoop
@@ -155,6 +158,8 @@ async def open_parts(
         parse = default_adapter().parse
         ingest = CallbackIngest(store, parse, policy, clock, metrics)
         stack.push_async_callback(ingest.close)
+        rules = BudgetRules(settings.budget_day, settings.budget_month, settings.prices)
+        budget = BudgetCheck(rules, policy, watch)
         intake = TaskIntake(
             store,
             policy,
@@ -184,6 +189,7 @@ async def open_parts(
             policy=policy,
             clock=clock,
             metrics=metrics,
+            budget=budget,
             ingest=ingest,
             intake=intake,
             submit=SubmitLoop(
@@ -196,6 +202,7 @@ async def open_parts(
                 key_id=ring.ids[0],
                 concurrency=settings.provider_concurrency,
                 metrics=metrics,
+                budget=budget,
             ),
             sweep=SweepLoop(store, provider, policy, clock, parse=parse, watch=watch, metrics=metrics),
             notify=notify,

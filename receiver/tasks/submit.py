@@ -39,6 +39,7 @@ from receiver.notify.attention import raise_attention
 from receiver.providers.registry import DEFAULT_PROVIDER, Provider
 from receiver.store import Store, Topic, Tx
 from receiver.store.insist import record_with_retries
+from receiver.tasks.budget_check import BudgetCheck
 from receiver.tasks.kept_hints import BodyParser, read_kept_hints
 from receiver.tasks.refusals import (
     BUSY,
@@ -88,6 +89,7 @@ class SubmitLoop:
         key_id: str,
         concurrency: int,
         metrics: Metrics,
+        budget: BudgetCheck,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._store = store
@@ -98,6 +100,7 @@ class SubmitLoop:
         self._key_id = key_id
         self._metrics = metrics
         self._parse = parse
+        self._budget = budget
         self._jitter = jitter
         self.width = concurrency
         self._pace = ProviderPace(retry_after_most_ms=LEASE_MS)
@@ -173,6 +176,7 @@ class SubmitLoop:
             await self._store.tasks.next_place(now),
             self._pace.paused_until(now),
             self._limit.next_probe(now),
+            None if self._budget.wait is None else self._budget.wait.until,
         )
         return min((at for at in times if at is not None), default=None)
 
@@ -202,6 +206,7 @@ class SubmitLoop:
             now,
             paused_at=paused,
             paused_lanes={lane.id: lane for lane in await self._store.lanes.paused()},
+            budget=self._budget.wait,
         )
 
     async def _has_work(self, now: int) -> bool:
@@ -220,10 +225,10 @@ class SubmitLoop:
         if await tx.tasks.places_taken(now) >= self._limit.places(now):
             return None
         queued = await tx.tasks.next_queued(now)
-        if queued is None:
+        if queued is None or (reserved := await self._budget.reserve(tx, queued, now)) is None:
             return None
         claimed = replace(
-            queued,
+            reserved,
             state=TaskState.SUBMITTING,
             held_by=None,
             due_at=None,

@@ -1,10 +1,14 @@
 """A submit loop with all it stands on, and the answers that a provider may give."""
 
+from collections.abc import Callable
+
 from msgspec import Struct
 
-from kit.fakes import NOW, POLICY, SECOND, Clock, FakeProvider, a_task, body, got, parse, put, says
+from kit.fakes import NOW, POLICY, SECOND, Clock, FakeProvider, a_task, body, got, parse, put, says, steady
+from receiver.core.budgets import BudgetRules
 from receiver.core.types import Ending, Outcome, Policy, SubmitAnswer, SubmitResult, Task, TaskError, TaskState
 from receiver.store import Store
+from receiver.tasks.budget_check import BudgetCheck
 from receiver.tasks.ingest import CallbackIngest
 from receiver.tasks.submit import SubmitLoop
 from receiver.telemetry.metrics import Metrics
@@ -57,8 +61,19 @@ class Rig(Struct, frozen=True, eq=False):
         await ingest.receive_callback(task.ref, b"?" if outcome is None else body(outcome), b"{}")
 
 
+def a_budget(clock: Callable[[], int], rules: BudgetRules | None = None) -> BudgetCheck:
+    """The check of these budgets, by default of none, with a clock that never leaps."""
+    return BudgetCheck(rules or BudgetRules(), POLICY, steady(clock))
+
+
 def a_submit(
-    store: Store, provider: FakeProvider, clock: Clock, *, policy: Policy = POLICY, concurrency: int = 4
+    store: Store,
+    provider: FakeProvider,
+    clock: Clock,
+    *,
+    policy: Policy = POLICY,
+    concurrency: int = 4,
+    budget: BudgetCheck | None = None,
 ) -> SubmitLoop:
     return SubmitLoop(
         store,
@@ -70,6 +85,7 @@ def a_submit(
         key_id="0a1b2c3d",
         concurrency=concurrency,
         metrics=Metrics(),
+        budget=budget or a_budget(clock),
         jitter=lambda: 0.5,
     )
 

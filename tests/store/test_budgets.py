@@ -29,7 +29,7 @@ TODAY = "2025-12-29"
 PRICED = {MODEL: 5 * CENT}
 
 
-class Spender(Rig):
+class Spender(Rig, frozen=True, eq=False):
     """A submit loop with a budget, over a provider that takes everything."""
 
     budget: BudgetCheck

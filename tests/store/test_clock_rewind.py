@@ -26,6 +26,7 @@ from kit.fakes import (
     steady,
 )
 from kit.live_service import until
+from kit.submit_loop import a_budget
 from kit.sweep_loop import NOTHING, a_sweep
 from receiver.core.errors import StoreUnavailable
 from receiver.core.types import NoticeState, TaskState
@@ -52,6 +53,7 @@ def a_submit(store: Store, provider: FakeProvider, clock: Clock) -> SubmitLoop:
         key_id="abcd1234",
         concurrency=2,
         metrics=Metrics(),
+        budget=a_budget(clock),
         jitter=lambda: 0.5,
     )
 

@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from kit.fakes import NOW, POLICY, SLACK, Clock, FakeProvider, a_ref, a_task, got, parse, put
-from kit.submit_loop import TAKEN
+from kit.submit_loop import TAKEN, a_budget
 from receiver.client.schemas import NewTask
 from receiver.core.errors import RequestRefused
 from receiver.core.types import HoldReason, Policy, TaskError, TaskState
@@ -31,6 +31,7 @@ def a_submit(store: Store, provider: FakeProvider, clock: Clock) -> SubmitLoop:
         key_id="abcd1234",
         concurrency=2,
         metrics=Metrics(),
+        budget=a_budget(clock),
         jitter=lambda: 0.5,
     )
 

@@ -11,6 +11,7 @@ import pytest
 
 from kit.fakes import POLICY, Clock, FakeProvider, a_task, parse, put
 from kit.state_folder import KEYS, TOKENS, Place, log_of
+from kit.submit_loop import a_budget
 from receiver.core.errors import CorruptDatabase, NewerSchema, StoreError
 from receiver.core.types import TaskState
 from receiver.store import open_store
@@ -138,6 +139,7 @@ async def test_a_task_that_was_queued_then_is_unsure_and_never_paid_for_twice(pl
             key_id="k",
             concurrency=1,
             metrics=Metrics(),
+            budget=a_budget(Clock()),
         )
         claimed = await submit.claim()
         assert (claimed is not None) == bool(submitted)

@@ -32,6 +32,7 @@ from kit.fakes import (
     steady,
 )
 from kit.new_database import place_database
+from kit.submit_loop import a_budget
 from receiver.core.after_end import picture_digest
 from receiver.core.types import (
     Ending,
@@ -103,6 +104,7 @@ class Stories(RuleBasedStateMachine):
             key_id="k",
             concurrency=3,
             metrics=Metrics(),
+            budget=a_budget(self.clock),
             jitter=lambda: 0.5,
         )
         self.sweep = SweepLoop(*shared, watch=steady(self.clock), parse=parse, jitter=lambda: 0.5, metrics=Metrics())

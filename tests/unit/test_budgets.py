@@ -14,6 +14,7 @@ from receiver.core.budgets import (
     choose_day,
     estimate_cost,
     is_near,
+    is_used_up,
     load_zone,
     local_day,
     may_submit,
@@ -48,17 +49,18 @@ def at(text: str) -> int:
 )
 def test_a_task_fits_up_to_the_last_cent(amount: int, estimate: int, fits: bool) -> None:
     assert may_submit(Committed(amount * CENT), estimate * CENT, NANO) is fits
+    assert may_submit(Committed(0, amount * CENT), estimate * CENT, NANO) is fits
 
 
 @pytest.mark.parametrize(
     ("amount", "unpriced", "fits"), [(0, 0, True), (99, 0, True), (100, 0, False), (0, 1, False), (99, 1, False)]
 )
 def test_a_task_without_an_estimate_is_alone_of_its_kind(amount: int, unpriced: int, fits: bool) -> None:
-    assert may_submit(Committed(amount * CENT, unpriced), None, NANO) is fits
+    assert may_submit(Committed(amount * CENT, 0, unpriced), None, NANO) is fits
 
 
 def test_a_known_estimate_does_not_wait_for_one_that_is_not() -> None:
-    assert may_submit(Committed(0, 1), CENT, NANO)
+    assert may_submit(Committed(unpriced=1), CENT, NANO)
 
 
 def test_the_estimate_is_the_highest_of_the_last_costs_else_the_price_of_the_settings_else_unknown() -> None:
@@ -68,6 +70,24 @@ def test_the_estimate_is_the_highest_of_the_last_costs_else_the_price_of_the_set
     assert estimate_cost([0], 100) == 0
     assert estimate_cost([], 100) == 100
     assert estimate_cost([], None) is None
+
+
+@pytest.mark.parametrize(
+    ("spent", "reserved", "estimate", "used_up"),
+    [
+        (95, 5, 5, False),
+        (96, 0, 5, True),
+        (50, 50, 5, False),
+        (99, 0, None, False),
+        (100, 0, None, True),
+        (100, 0, 0, True),
+    ],
+)
+def test_a_budget_is_used_up_when_nothing_in_hand_could_make_room(
+    spent: int, reserved: int, estimate: int | None, used_up: bool
+) -> None:
+    estimated = None if estimate is None else estimate * CENT
+    assert is_used_up(Committed(spent * CENT, reserved * CENT), estimated, NANO) is used_up
 
 
 @pytest.mark.parametrize(("amount", "near"), [(79, False), (80, True), (120, True)])

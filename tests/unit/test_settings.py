@@ -12,7 +12,7 @@ from receiver.core.types import ConfirmMode, Retention
 
 NAMES = """
     PUBLIC_URL HOST PORT DATABASE_URL STATE_DIR SECRET_KEYS API_TOKENS PROVIDER_URL PROVIDER_KEY
-    PROVIDER_CONCURRENCY NOTIFY_URLS SERVER API_TOKEN NOTIFY_RETRY CONFIRM CONFIRM_WITHIN SWEEP_FIRST SWEEP_MAX
+    PROVIDER_CONCURRENCY BUDGET_DAY BUDGET_MONTH NOTIFY_URLS SERVER API_TOKEN NOTIFY_RETRY CONFIRM CONFIRM_WITHIN SWEEP_FIRST SWEEP_MAX
     DEADLINE MAX_BODY BODY_TIMEOUT RETENTION FETCH_ALLOW PICTURE_WAIT TRUSTED_PROXIES
 """
 
@@ -37,6 +37,7 @@ def test_defaults() -> None:
     assert settings.provider_key is None
     assert settings.provider_concurrency == 10
     assert settings.targets == ()
+    assert (settings.budget_day, settings.budget_month, settings.prices) == (None, None, {})
     assert settings.server == "http://127.0.0.1:8000"
     assert settings.notify_retry == (5, 30, 120, 600, 3600, 14400, 43200)
     assert (settings.confirm, settings.confirm_within) == (ConfirmMode.MISMATCH, 900)

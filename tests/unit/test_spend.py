@@ -119,8 +119,8 @@ def test_totals_are_kept_by_day_and_by_batch() -> None:
     add_change(deltas, None, claimed(TaskState.WAITING, lane=LOW_LANE + 1))
     add_change(deltas, None, claimed(TaskState.FAILED, lane=LOW_LANE + 2))
     assert sorted(total_changes(deltas, LOW_LANE)) == [
-        (TODAY, 7 * CENT, 1),
-        (f"lane {LOW_LANE + 1}", 7 * CENT, 0),
+        (TODAY, 0, 7 * CENT, 1),
+        (f"lane {LOW_LANE + 1}", 0, 7 * CENT, 0),
     ]
 
 

@@ -20,8 +20,8 @@ _ADD_SQL = (
     + ", ".join(f"{name} = {name} + excluded.{name}" for name in _COUNTS)
 )
 _TOTAL_SQL = (
-    "INSERT INTO spend_totals (scope, committed, unpriced) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET"
-    " committed = committed + excluded.committed, unpriced = unpriced + excluded.unpriced"
+    "INSERT INTO spend_totals (scope, spent, reserved, unpriced) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+    " spent = spent + excluded.spent, reserved = reserved + excluded.reserved, unpriced = unpriced + excluded.unpriced"
 )
 _SUMS = ", ".join(f"sum({name})" for name in _COUNTS)
 _DIMENSIONS = {"day": "day", "month": "substr(day, 1, 7)", "model": "model", "label": "label", "batch": "lane"}
@@ -48,7 +48,7 @@ def defer_spend(db: TableConnection, deltas: SpendDeltas) -> None:
     """Write changes of the books with the transaction that brings them about."""
     if deltas:
         db.defer(_ADD_SQL, [(*key, *values) for key, values in deltas.items()])
-    if totals := list(total_changes(deltas, LOW_LANE)):
+    if totals := total_changes(deltas, LOW_LANE):
         db.defer(_TOTAL_SQL, totals)
 
 
@@ -77,17 +77,18 @@ class SpendTable:
     async def committed(self, kind: PeriodKind, period: str) -> Committed:
         """What counts against the budget of a day or a month. `unpriced` counts the tasks in hand of any day."""
         last = period if kind is PeriodKind.DAY else f"{period}-99"
-        [(amount,)] = await self._db.fetch_rows(
-            "SELECT coalesce(sum(committed), 0) FROM spend_totals WHERE scope BETWEEN ? AND ?", (period, last)
+        [(spent, reserved)] = await self._db.fetch_rows(
+            "SELECT coalesce(sum(spent), 0), coalesce(sum(reserved), 0) FROM spend_totals WHERE scope BETWEEN ? AND ?",
+            (period, last),
         )
         [(unpriced,)] = await self._db.fetch_rows(
-            "SELECT coalesce(sum(unpriced), 0) FROM spend_totals WHERE scope < 'a' AND unpriced > 0"
+            "SELECT coalesce(sum(unpriced), 0) FROM spend_totals WHERE scope < 'a'"
         )
-        return Committed(amount, unpriced)
+        return Committed(spent, reserved, unpriced)
 
     async def committed_by(self, scope: str) -> Committed:
         """What counts against the budget of one batch, by its `lane_scope`."""
-        rows = await self._db.fetch_rows("SELECT committed, unpriced FROM spend_totals WHERE scope = ?", (scope,))
+        rows = await self._db.fetch_rows("SELECT spent, reserved, unpriced FROM spend_totals WHERE scope = ?", (scope,))
         return Committed(*rows[0]) if rows else Committed()
 
     async def last_day(self) -> str | None:
@@ -145,9 +146,10 @@ class SpendTable:
             [(period.kind.value, period.period, period.raised_to, period.warned_at, period.reached_at)],
         )
 
-    async def count_queued(self) -> int:
-        """How many tasks wait to be submitted."""
-        [(count,)] = await self._db.fetch_rows("SELECT count(*) FROM tasks WHERE state = 'queued'")
+    async def count_queued(self, lane: int | None = None) -> int:
+        """How many tasks wait to be submitted: all, or those of a batch."""
+        where, params = ("", ()) if lane is None else (" AND lane = ?", (lane,))
+        [(count,)] = await self._db.fetch_rows(f"SELECT count(*) FROM tasks WHERE state = 'queued'{where}", params)
         return count  # type: ignore[no-any-return]  # it is a count
 
     def wake_submissions(self) -> None:

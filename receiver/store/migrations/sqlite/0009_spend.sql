@@ -24,7 +24,8 @@ CREATE TABLE spend (
 
 CREATE TABLE spend_totals (                -- by day, and by batch: what a claim looks at, however many labels there are
     scope     TEXT PRIMARY KEY,            -- '2026-11-30', 'lane 17'
-    committed INTEGER NOT NULL,            -- cost, reserved and presumed
+    spent     INTEGER NOT NULL,            -- cost, and what is presumed where that stays unknown
+    reserved  INTEGER NOT NULL,
     unpriced  INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
@@ -54,4 +55,4 @@ FROM (
 )
 GROUP BY 1, 2, 3, 4, 5;
 
-INSERT INTO spend_totals SELECT day, sum(cost), 0 FROM spend GROUP BY day;
+INSERT INTO spend_totals SELECT day, sum(cost), 0, 0 FROM spend GROUP BY day;
