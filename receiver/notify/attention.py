@@ -25,6 +25,7 @@ async def raise_attention(
         ref=task.ref if task else None,
         label=task.label if task else None,
         model=task.model if task else None,
+        prompt=task.prompt if task else None,
         text=text,
         cause=cause,
     )

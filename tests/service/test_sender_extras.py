@@ -79,15 +79,35 @@ async def test_a_mail_is_important_if_the_target_says_so_and_its_own_headers_win
     assert box.mails[1].get_all("Auto-Submitted") == ["no"]
 
 
-async def test_the_preheader_is_not_in_the_plain_part() -> None:
+async def test_the_plain_part_is_our_plain_text_without_the_preheader() -> None:
     async with mailbox() as (box, target):
         await AppriseSender().send(target, render((DONE,), target, links=Pages()))
 
     plain, markup = box.mails[0].get_body(("plain",)), box.mails[0].get_body(("html",))
     assert plain is not None
     assert markup is not None
-    assert plain.get_content().startswith("✓ hero — 4 pictures\r\n")
+    assert plain.get_content().startswith("“a lighthouse & its <keeper>”\r\n\r\nimage 0: https://cdn.example.com/0.png")
+    assert "`receiver tasks pictures 0123456789ab`" in plain.get_content()
     assert re.search(r"<body[^>]*><ul style=\"display:none[^>]*>\$0\.05 · “a lighthouse", markup.get_content())
+
+
+async def test_a_mail_that_is_to_be_text_is_our_plain_text() -> None:
+    async with mailbox() as (box, target):
+        plain = replace(target, url=f"{target.url}&format=text")
+        assert (await AppriseSender().send(plain, render((DONE,), target, links=Pages()))).error is None
+
+    assert box.mails[0].get_content_type() == "text/plain"
+    assert "image 3: https://cdn.example.com/3.png?sig=a%2Fb&x=1\r\n" in box.mails[0].get_content()
+
+
+async def test_the_plain_part_of_a_template_is_made_from_what_it_writes() -> None:
+    async with mailbox() as (box, target):
+        own = replace(target, template="{{ label }} is done\n<b>Look</b> at {{ task_url }}")
+        assert (await AppriseSender().send(own, render((DONE,), own, links=Pages()))).error is None
+
+    part = box.mails[0].get_body(("plain",))
+    assert part is not None
+    assert part.get_content().strip() == f"Look at https://ping.example.org/tasks/{REF}"
 
 
 async def posted(there: Double, scheme: str, *reports: Report, path: str = "", **more: Any) -> Any:

@@ -51,7 +51,7 @@ async def test_the_first_goes_at_once_and_those_that_follow_within_the_window_as
     assert await all_that_may_go(notify) == []
     clock.forward(1)
     assert await all_that_may_go(notify) == [49]
-    assert ": 49 done" in sender.sent[1][1].title
+    assert "49 tasks done" in sender.sent[1][1].title
 
 
 async def test_a_digest_opens_the_next_window(store: Store, sender: FakeSender, clock: Clock) -> None:

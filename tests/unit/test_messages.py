@@ -49,7 +49,7 @@ def test_a_completed_task_is_told_in_full() -> None:
         "",
         "To save the pictures: `receiver tasks pictures 0123456789ab`",
         "",
-        f"Task {REF}: https://ping.example.org/tasks/{REF}",
+        f"Task 0123456789ab: https://ping.example.org/tasks/{REF}",
     ]
 
 
@@ -60,7 +60,7 @@ def test_a_completed_task_is_told_in_full() -> None:
         ({"prompt": "a lighthouse"}, "“a lighthouse”"),
         ({"prompt": "a lighthouse & its keeper, oil on canvas, by night"}, "“a lighthouse & its keeper, oil on…”"),
         ({"prompt": "灯" * 300}, f"“{'灯' * 39}…”"),
-        ({"model": "midjourney_outpaint"}, "a task of midjourney_outpaint"),
+        ({"model": "midjourney_outpaint"}, "a midjourney_outpaint task"),
         ({}, "a task"),
     ],
 )
@@ -161,9 +161,14 @@ def test_a_digest_counts_and_gives_each_task_a_line_the_failed_ones_first() -> N
     assert message.title == "✗ 3 notices: 1 failed, 1 needs you, 1 done"
     assert message.kind is MessageKind.FAILURE
     assert message.body.split("\n") == [
-        "✗ a task: failed — no luck (task r2) · $0.0025 https://ping.example.org/tasks/r2",
-        "! look",
-        f"✓ hero — 4 pictures · $0.05 · 0.9 s https://ping.example.org/tasks/{REF}",
+        "✗ a task: failed — no luck (task r2) · $0.0025",
+        "https://ping.example.org/tasks/r2",
+        "",
+        "! Look",
+        "look",
+        "",
+        "✓ hero — 4 pictures · $0.05 · 0.9 s",
+        f"https://ping.example.org/tasks/{REF}",
         "",
         "$0.0525 in total",
     ]
@@ -173,21 +178,22 @@ def test_a_digest_gives_an_attention_its_text_and_names_the_task_once() -> None:
     named = Report(event=NoticeEvent.ATTENTION, ref="r1", cause="unparsed", text="Look at the callback of r1.")
     unnamed = Report(event=NoticeEvent.ATTENTION, ref="r2", cause="unparsed", text="Look at it.")
 
-    first, second, *_ = render((named, unnamed), TEXT).body.split("\n")
+    first, second = render((named, unnamed), TEXT).body.split("\n\n")
 
-    assert (first, second) == ("! Look at the callback of r1.", "! Look at it. (task r2)")
+    assert first == "! A callback could not be read\nLook at the callback of r1."
+    assert second == "! A callback could not be read (task r2)\nLook at it."
 
 
 def test_a_digest_without_pages_links_the_first_picture() -> None:
     message = render((done(images=pictures(3)), done(images=pictures(1))), TEXT)
 
-    assert message.body.split("\n")[0].endswith(" https://cdn.example.com/0.png?sig=a%2Fb&x=1")
+    assert message.body.split("\n")[1] == "https://cdn.example.com/0.png?sig=a%2Fb&x=1"
 
 
 def test_a_long_digest_counts_the_rest() -> None:
     message = text(*[done(images=pictures(1)) for _ in range(1_000)])
 
-    assert message.title == "✓ 1000 notices: 1000 done"
+    assert message.title == "✓ 1000 notices done"
     assert re.search(r"\n… and 9\d\d more$", message.body)
 
 
@@ -309,7 +315,7 @@ def test_a_reason_is_said_once_and_whole() -> None:
     assert (short.title + short.body).count("no luck") == 1
     assert short.body.split("\n")[:2] == [
         f"What to do: {ADVICE_BY_CODE['004007098']}",
-        "To submit it again: `receiver submit again 0123456789ab`",
+        "`receiver submit again 0123456789ab`",
     ]
     assert long.body.startswith(f"Error: {'no luck ' * 40}".strip() + "\nWhat to do: ")
 

@@ -32,11 +32,7 @@ def test_discord_shows_title_prompt_facts_links_and_sheet() -> None:
     assert found["description"].endswith(
         "\n\n> “a lighthouse & its \\<\u200bkeeper\\>”\n\nTo save the pictures: `receiver tasks pictures 0123456789ab`"
     )
-    assert [(field["name"], field["value"]) for field in found["fields"]] == [
-        ("Model", "midjourney\\_outpaint"),
-        ("Cost", "$0.05"),
-        ("Took", "1 min 12 s"),
-    ]
+    assert found["footer"] == {"text": "midjourney_outpaint · $0.05 · 1 min 12 s · Task 0123456789ab"}
     assert found["image"] == {"url": SHEET.url}
 
 
@@ -51,7 +47,8 @@ def test_discord_gets_a_file_where_the_world_cannot_reach_the_sheet() -> None:
 def test_a_discord_digest_names_the_failed_ones_first() -> None:
     found = embed(DONE, FAILED, LOST)
 
-    assert [line[0] for line in found["description"].split("\n")] == ["✗", "?", "✓"]
+    lines = found["description"].split("\n")
+    assert [line[0] for line in lines] == ["✗", "?", "✓"]
     assert found["footer"] == {"text": "$0.05 in total"}
 
 
@@ -122,7 +119,8 @@ def test_ntfy_is_text_with_a_file() -> None:
 
     assert (message.title, message.format) == ("hero — 4 pictures", BodyFormat.TEXT)
     assert str(message.picture) == SHEET.path
-    assert "image 3: https://cdn.example.com/3.png?sig=a%2Fb&x=1\n" in message.body
+    assert "image 3: https://cdn.example.com/3.png?sig=a%2Fb&x=1\n" in render((DONE,), NTFY, picture=SHEET).body
+    assert "image 3" not in message.body  # a tap opens the page, which shows all
 
 
 @pytest.mark.parametrize("picture", [None, SHEET])
@@ -134,8 +132,11 @@ def test_ntfy_makes_no_file_of_it_and_its_query_stays_small(picture: AttachedPic
 
     assert len(body.encode()) <= 4_000
     assert picture is None or len(quote(body)) <= 5_000
-    assert "more" in body or "do not fit" in body
+    assert several == 1 or "more" in body
     assert f"/tasks/{REF}" in body
+    without_page = render((report,) * several, NTFY, picture=picture).body
+    assert len(without_page.encode()) <= 4_000
+    assert "more" in without_page or "do not fit" in without_page
 
 
 def test_a_short_ntfy_message_has_all_of_it() -> None:

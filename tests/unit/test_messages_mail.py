@@ -1,11 +1,11 @@
-"""What a mail says, in HTML and in the plain part that Apprise makes of it."""
+"""What a mail says, in HTML and in its plain part."""
 
 import re
 from html.parser import HTMLParser
 
 import pytest
 
-from kit.reports import ATTENTION, DONE, FAILED, HOSTILE, LOST, REF, SHEET, Pages, done, styled
+from kit.reports import ATTENTION, DONE, FAILED, HOSTILE, LOST, REF, SHEET, Pages, done, pictures, styled
 from receiver.core.types import AttachedPicture, Image, MessageStyle, NoticeEvent, Report
 from receiver.notify.messages.message import BodyFormat, Message
 from receiver.notify.messages.render import render
@@ -21,11 +21,7 @@ def mail(*reports: Report, picture: AttachedPicture | None = SHEET) -> Message:
 
 def plain(message: Message) -> list[str]:
     """The lines of the plain part, without empty ones."""
-    from apprise.common import NotifyFormat
-    from apprise.conversion import convert_between
-
-    text: str = convert_between(NotifyFormat.HTML, NotifyFormat.TEXT, message.body)  # type: ignore[no-untyped-call]
-    return [line for line in text.split("\n") if line.strip()]
+    return [line for line in message.extras.plain.split("\n") if line]
 
 
 class Tags(HTMLParser):
@@ -69,35 +65,56 @@ def test_a_mail_is_made_for_narrow_screens_and_the_dark() -> None:
 
 def test_the_plain_part_reads_well_and_has_every_url() -> None:
     assert plain(mail(DONE)) == [
-        "✓ hero — 4 pictures",
-        "Open the task Full size: 0 1 2 3",
         "“a lighthouse & its <keeper>”",
-        "To save the pictures: receiver tasks pictures 0123456789ab",
-        "Model: midjourney_outpaint",
-        "Cost: $0.05",
-        "Took: 1 min 12 s",
-        f"Task: {REF}",
-        f"Page: https://ping.example.org/tasks/{REF}",
         *(f"image {n}: https://cdn.example.com/{n}.png?sig=a%2Fb&x=1" for n in range(4)),
+        "midjourney_outpaint · $0.05 · 1 min 12 s",
+        "To save the pictures: `receiver tasks pictures 0123456789ab`",
+        f"Task 0123456789ab: https://ping.example.org/tasks/{REF}",
     ]
 
 
+def test_no_url_is_shown_that_a_button_opens() -> None:
+    shown = re.sub(r"<[^>]*>", "", mail(DONE).body)
+
+    assert "https://" not in shown
+    assert "Open the task" in shown
+    assert "https://" not in re.sub(r"<[^>]*>", "", mail(DONE, FAILED).body)
+    assert "https://cdn.example.com/12.png" in re.sub(r"<[^>]*>", "", mail(done(images=pictures(13))).body)
+
+
+@pytest.mark.parametrize(
+    ("report", "preview"),
+    [
+        (
+            Report(event=NoticeEvent.ATTENTION, cause="held", text="Run `receiver tasks list`."),
+            "Run receiver tasks list.",
+        ),
+        (Report(event=NoticeEvent.ATTENTION, text="First.\nSecond."), "Second."),
+        (FAILED, "What to do: Submit it again, perhaps with another prompt or picture. · “a *bold* claim”"),
+    ],
+)
+def test_the_list_of_mails_shows_what_the_subject_does_not_say(report: Report, preview: str) -> None:
+    found = re.search(r"<ul[^>]*>([^<]*?)&#847;", mail(report).body)
+
+    assert found is not None
+    assert found[1] == preview
+
+
 def test_a_failure_says_what_to_do() -> None:
-    assert plain(mail(FAILED))[1:] == [
+    assert plain(mail(FAILED)) == [
         "What to do: Submit it again, perhaps with another prompt or picture.",
-        "Open the task",
         "“a *bold* claim”",
-        "Error: 004007098",
-        "Task: r2",
-        "Page: https://ping.example.org/tasks/r2",
+        "error 004007098",
+        "Task r2: https://ping.example.org/tasks/r2",
     ]
 
 
 def test_a_digest_names_the_failed_ones_first() -> None:
-    lines = plain(mail(DONE, LOST, FAILED, ATTENTION))
+    message = mail(DONE, LOST, FAILED, ATTENTION)
 
-    assert lines[0] == "✗ 4 notices: 1 failed, 1 lost, 1 needs you, 1 done"
-    assert [line[0] for line in lines[1:] if not line.startswith("http")] == ["✗", "?", "!", "✓", "$"]
+    assert message.title == "✗ 4 notices: 1 failed, 1 lost, 1 needs you, 1 done"
+    marks = [line[0] for line in plain(message) if not line.startswith(("http", "The provider refuses"))]
+    assert marks == ["✗", "?", "!", "✓", "$"]
 
 
 def test_a_command_in_an_advice_is_code() -> None:

@@ -38,5 +38,5 @@ def test_words_become_one_sms(words: str, line: str) -> None:
 def test_the_line_says_what_happened_and_what_it_cost() -> None:
     lost = Report(event=NoticeEvent.LOST, label="hero", cost=Decimal("0.05"))
 
-    assert short_line(build_content((lost,), NoLinks())) == "hero: lost - no result before its deadline, $0.05"
-    assert short_line(build_content((lost, lost), NoLinks())) == "2 notices: 2 lost, $0.10 in total"
+    assert short_line(build_content((lost,), NoLinks())) == "hero: lost - no result before its deadline"
+    assert short_line(build_content((lost, lost), NoLinks())) == "2 notices lost, $0.10 in total"

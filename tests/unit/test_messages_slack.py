@@ -42,7 +42,7 @@ def test_a_completed_task_is_a_header_its_prompt_the_sheet_links_facts_and_a_but
     assert buttons["elements"][0]["url"] == "https://cdn.example.com/0.png?sig=a%2Fb&x=1"
     assert buttons["elements"][0]["accessibility_label"] == "Open image 0"
     assert commands["elements"][0]["text"] == "To save the pictures: `receiver tasks pictures 0123456789ab`"
-    assert facts["elements"][0]["text"] == f"midjourney_outpaint · $0.05 · 1 min 12 s · Task {REF}"
+    assert facts["elements"][0]["text"] == "midjourney_outpaint · $0.05 · 1 min 12 s · Task 0123456789ab"
     assert buttons["elements"][-1]["url"] == f"https://ping.example.org/tasks/{REF}"
     assert (found["fallback"], found["color"]) == ("✓ hero — 4 pictures", "#2eb67d")
 
@@ -79,8 +79,8 @@ def test_a_digest_names_the_failed_ones_first_and_shows_the_sheet_of_all() -> No
 
     assert of("header", found)[0]["text"]["text"] == "✗ 5 notices: 1 failed, 1 lost, 1 needs you, 2 done"
     lines = of("section", found)[0]["text"]["text"].split("\n")
-    assert [line[0] for line in lines] == ["✗", "?", "!", "✓", "✓"]
-    assert lines[3] == f"✓ <https://ping.example.org/tasks/{REF}|hero — 4 pictures> · $0.05 · 1 min 12 s"
+    assert [line[:1] for line in lines] == ["✗", "?", "!", "T", "", "✓", "✓"]
+    assert lines[5] == f"✓ <https://ping.example.org/tasks/{REF}|hero — 4 pictures> · $0.05 · 1 min 12 s"
     assert of("image", found)[0]["image_url"] == SHEET.url
     assert of("context", found)[0]["elements"][0]["text"] == "$0.10 in total"
 

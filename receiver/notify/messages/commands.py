@@ -12,9 +12,15 @@ def write_commands(text: str, escape: Callable[[str], str], code: Callable[[str]
     return "".join(code(piece) if at % 2 else escape(piece) for at, piece in enumerate(pieces) if piece)
 
 
-def shorten_commands(text: str, ref: str, handle: str) -> str:
-    """`text` whose commands name the task `ref` by its short `handle`."""
-    return _COMMAND.sub(lambda found: found[0].replace(ref, handle), text) if ref else text
+def replace_refs(text: str, ref: str, handle: str, name: str) -> str:
+    """`text` with the task's short `handle` for its `ref`; outside commands with its `name`, if it has one.
+
+    A ref without a short handle is left alone: it may be a word that means something else.
+    """
+    if not ref or ref == handle:
+        return text
+    pieces = re.split(r"(`[^`]*`)", text)  # alternating: words, code, words
+    return "".join(piece.replace(ref, handle if at % 2 or not name else name) for at, piece in enumerate(pieces))
 
 
 def has_commands(text: str) -> bool:

@@ -19,7 +19,7 @@ from receiver.core.sanitize import (
     truncate_text,
 )
 from receiver.core.types import Image, NoticeEvent, Report, TaskError
-from receiver.notify.messages.commands import shorten_commands
+from receiver.notify.messages.commands import replace_refs
 from receiver.notify.messages.message import MessageKind, PublicLinks
 from receiver.notify.messages.shorten import first_words, shorten_text
 from receiver.notify.messages.what_to_do import (
@@ -43,7 +43,7 @@ ITEMS_MOST = 40  # tasks that a digest names
 NAMELESS = "a task"
 
 _UNCONFIRMED = "Unconfirmed: a callback reports this, but {}. Check before you rely on it."
-_LOST = "If a result still arrives, it counts."
+_LOST = "If the result still arrives, you will get it."
 _LATE = "The contact sheet was not ready when this was sent."
 
 _MARK = {NoticeEvent.COMPLETED: "✓", NoticeEvent.FAILED: "✗", NoticeEvent.LOST: "?", NoticeEvent.ATTENTION: "!"}
@@ -54,25 +54,27 @@ _KIND = {
     NoticeEvent.ATTENTION: MessageKind.WARNING,
 }
 _CAUSES = {
-    "another-id": "perhaps taken twice",
-    "archive-disk": "pictures cannot be stored",
-    "called": "called before we submitted it",
-    "called-many": "tasks were called before we submitted them",
+    "batch-budget": "a batch waits, because its budget is used up",
+    "another-id": "it may have been submitted twice",
+    "archive-disk": "pictures cannot be saved",
+    "called": "a callback arrived before we submitted it",
+    "called-many": "callbacks arrive for tasks that we have not submitted",
     "callbacks-stopped": "callbacks no longer arrive",
     "clock": "the clock jumped",
-    "conflict": "a late callback reports another end",
+    "conflict": "a late callback disagrees with its result",
     "crowded": "too many callbacks for one task",
     "disk": "the disk is full, so callbacks are refused",
-    "disputed": "callbacks report different ends",
-    "doubted": "an end that cannot be believed",
-    "doubted-many": "many ends cannot be believed",
-    "held": "held back until you decide",
-    "message-refused": "{} refuses a message",
+    "disputed": "callbacks disagree about its result",
+    "doubted": "its result looks wrong",
+    "doubted-many": "many results look wrong",
+    "held": "on hold until you decide",
+    "message-refused": "{} rejects one of our messages",
+    "provider-busy": "the provider is too busy for our tasks",
     "provider-down": "the provider does not answer",
     "provider-key": "the provider refuses our key or balance",
-    "taken": "refused, but it ran anyway",
-    "target": "notices to {} fail",
-    "targets-gone": "pings are owed to targets that are gone",
+    "taken": "refused, but it may be running anyway",
+    "target": "{} is not getting its messages",
+    "targets-gone": "some messages have nowhere to go",
     "task-id": "one task has two ids",
     "unknown-status": "the provider uses an unknown status",
     "unknown-status-many": "the provider uses an unknown status for many tasks",
@@ -80,7 +82,7 @@ _CAUSES = {
     "unparsed": "a callback could not be read",
     "unparsed-many": "many callbacks could not be read",
     "unread": "a callback could not be read",
-    "withdrawn": "withdrawn, but it was called anyway",
+    "withdrawn": "cancelled here, but a callback arrived",
     "unsure": "we do not know whether the provider accepted it",
 }
 WORST_FIRST = (NoticeEvent.FAILED, NoticeEvent.LOST, NoticeEvent.ATTENTION, NoticeEvent.COMPLETED)
@@ -118,18 +120,24 @@ class ReportContent(Struct, frozen=True):
         """Model, cost, duration and error code in one line."""
         return join_nonempty(self.model, self.cost, self.took, self.code and f"error {self.code}")
 
+    @property
+    def shown_ref(self) -> str:
+        """What names the task: its short handle beside the link to its page, which has the whole ref."""
+        return short_handle(self.ref) if self.page else self.ref
+
 
 class DigestItem(Struct, frozen=True):
-    """One report in a digest: a headline, its cost and duration, and where to see it."""
+    """One report in a digest: a headline, its cost and duration, where to see it, and what to do if a person must."""
 
     headline: str
     figures: str
     kind: MessageKind
     url: str | None
+    advice: str = ""
 
     @property
     def summary_line(self) -> str:
-        """All of it in one line."""
+        """The headline and the figures in one line."""
         return join_nonempty(self.headline, self.figures)
 
 
@@ -296,7 +304,7 @@ def _failure_lines(report: Report) -> tuple[str, ...]:
             *(() if told else (f"Error: {words or 'the provider gave no reason'}",)),
             f"What to do: {failure_advice(report)}",
             # without a model, it was not submitted here
-            *((again_command(ref),) if ref and report.model and report.confirmed else ()),
+            *((again_command(ref, failure_advice(report)),) if ref and report.model and report.confirmed else ()),
         )
     if report.event is NoticeEvent.LOST:
         heard = one_line(report.heard or "", ERROR_MOST)
@@ -306,9 +314,10 @@ def _failure_lines(report: Report) -> tuple[str, ...]:
 
 
 def _clean_text(report: Report) -> str:
-    """What an attention says; its commands have short handles, which leave more room and are easier to type."""
+    """What an attention says; it names its task as the title does, and by a short handle in commands."""
     text = strip_control_chars(report.text or "", TEXT_MOST).strip()
-    return shorten_commands(text, clean_ref(report), short_handle(clean_ref(report)))
+    ref, name = clean_ref(report), _own_name(report)
+    return replace_refs(text, ref, short_handle(ref), name if name.startswith("“") else f"“{name}”" if name else "")
 
 
 def _failure_code(report: Report) -> str:
@@ -340,35 +349,39 @@ def _digest_title(reports: tuple[Report, ...]) -> str:
     counts = [f"{counted[event]} {words[event]}" for event in WORST_FIRST if counted[event]]
     refs = {report.ref for report in reports}
     noun = "tasks" if len(refs) == len(reports) and None not in refs else "notices"
+    if len(counts) == 1:  # no number twice
+        return f"{_MARK[worst_event(reports)]} {len(reports)} {noun} {words[worst_event(reports)]}"
     return f"{_MARK[worst_event(reports)]} {len(reports)} {noun}: {', '.join(counts)}"
 
 
 def _digest_item(report: Report, links: PublicLinks) -> DigestItem:
     page = links.task_url(report.ref) if report.ref else None
     first = min(report.images, key=lambda image: image.image_no, default=None)
-    headline = report_headline(report)
-    if report.event is NoticeEvent.ATTENTION and (words := one_line(_clean_text(report), TEXT_MOST)):
-        words, label = shorten_text(words, ITEM_TEXT_MOST), one_line(report.label or "", NAME_MOST)
-        if label and label not in words:  # the text says what to do, and usually names the task
-            words = f"{label}: {words}"
-        elif not label and (ref := clean_ref(report)) and ref not in words:
-            words = f"{words} (task {ref})"
-        headline = f"{_MARK[report.event]} {words}"
-    elif report.event in {NoticeEvent.FAILED, NoticeEvent.LOST} and not report.label and report.ref:
-        headline = f"{headline} (task {short_handle(clean_ref(report))})"
+    headline, advice = report_headline(report), ""
+    if report.event is NoticeEvent.ATTENTION:
+        words = one_line(_clean_text(report), TEXT_MOST)
+        advice = "" if words == headline[2:] else shorten_text(words, ITEM_TEXT_MOST)
+    handle = short_handle(clean_ref(report))
+    if report.event is not NoticeEvent.COMPLETED and not report.label and handle and handle not in advice:
+        headline = f"{headline} (task {handle})"
     return DigestItem(
         headline=headline,
         figures=join_nonempty(format_usd(report.cost), format_duration(report.duration_ms)),
         kind=worst_kind((report,)),
         url=page or (first.url if first else None),
+        advice=advice,
     )
 
 
 def _task_name(report: Report) -> str:
     """The label, else the prompt's first words, else the model; a UUID says nothing to a reader."""
+    model = one_line(report.model or "", NAME_MOST)
+    return _own_name(report) or (f"a {model} task" if model else NAMELESS)
+
+
+def _own_name(report: Report) -> str:
+    """The label, else the prompt's first words in quotes; empty if there is neither."""
     if label := one_line(report.label or "", NAME_MOST):
         return label
-    if words := first_words(one_line(report.prompt or "", PROMPT_MOST), NAME_FROM_PROMPT_MOST):
-        return f"“{words}”"
-    model = one_line(report.model or "", NAME_MOST)
-    return f"{NAMELESS} of {model}" if model else NAMELESS
+    words = first_words(one_line(report.prompt or "", PROMPT_MOST), NAME_FROM_PROMPT_MOST)
+    return f"“{words}”" if words else ""

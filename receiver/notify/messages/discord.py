@@ -38,9 +38,8 @@ def render_embed(content: Content, picture: AttachedPicture | None) -> str:
     def make_payload(room: int) -> Json:
         if isinstance(content, DigestContent):
             return _make_embed(content, content.title, _describe_digest(content, room), picture, footer=content.total)
-        facts = (("Model", content.model), ("Cost", content.cost), ("Took", content.took), ("Error", content.code))
-        footer = f"Task {content.ref}" if content.ref else ""
-        return _make_embed(content, content.title, _describe_report(content, room), picture, facts=facts, footer=footer)
+        footer = join_nonempty(content.facts_line, f"Task {content.shown_ref}" if content.ref else "")
+        return _make_embed(content, content.title, _describe_report(content, room), picture, footer=footer)
 
     return pack_json(make_payload, _ROOMS)
 
@@ -76,7 +75,6 @@ def _make_embed(
     description: str,
     picture: AttachedPicture | None,
     *,
-    facts: tuple[tuple[str, str], ...] = (),
     footer: str = "",
 ) -> Json:
     embed: Json = {"title": fit_escaped(title or "…", TITLE_MOST, escape, utf16_length), "color": COLOURS[content.kind]}
@@ -85,8 +83,6 @@ def _make_embed(
         embed["url"] = page
     if description:
         embed["description"] = description
-    if any(value for _, value in facts):
-        embed["fields"] = [{"name": name, "value": escape(value), "inline": True} for name, value in facts if value]
     if picture and can_link_picture(picture):
         embed["image"] = {"url": web_url(picture.url)}
     if footer:
@@ -124,7 +120,8 @@ def _digest_line(item: DigestItem) -> str:
     mark, _, rest = item.headline.partition(" ")
     url = _linkable_url(item.url)
     words = fit_escaped(rest, 500, escape if url else _escape_line, utf16_length)
-    return join_nonempty(f"{mark} [{words}]({url})" if url else f"{mark} {words}", escape(item.figures))
+    line = join_nonempty(f"{mark} [{words}]({url})" if url else f"{mark} {words}", escape(item.figures))
+    return f"{line}\n{fit_escaped(item.advice, 700, _escape_line, utf16_length)}\n" if item.advice else line
 
 
 def _linkable_url(url: str | None) -> str | None:

@@ -1,8 +1,8 @@
 """HTML for email: inline styles, since many clients read nothing else, and a style sheet for dark mode.
 
-Apprise makes the plain part from it: each block becomes a line, a space between blocks an empty line, and only the
-words of a link remain. So every URL is also written out, once, in small print. It leaves out the words of a list: that
-is where the preheader stands, which mail programs show in their list of mails.
+The plain part is our own plain text, which `senders/mail_headers` puts beside it. Where a target's template wrote the
+mail, Apprise makes it from the HTML; it leaves out the words of a list: that is where the preheader stands, which mail
+programs show in their list of mails.
 """
 
 import html
@@ -22,6 +22,7 @@ from receiver.notify.messages.content import (
     picture_number,
 )
 from receiver.notify.messages.message import MessageKind
+from receiver.notify.messages.text import make_paragraphs
 
 SHEET = "sheet.jpg"  # the name by which the sender attaches the contact sheet
 BUTTONS_MOST = 12
@@ -47,6 +48,21 @@ def render_mail(content: Content, picture: AttachedPicture | None) -> str:
     """The whole mail. It shows the picture as `cid:sheet.jpg`."""
     inner = _render_report(content, picture) if isinstance(content, ReportContent) else _render_digest(content, picture)
     return wrap_in_page(content, inner)
+
+
+def render_plain(content: Content) -> str:
+    """The mail's other part, for who reads no HTML: all of its words, and whole URLs of at most LINKS_MOST together."""
+    links = content.pictures if isinstance(content, ReportContent) else content.items
+    room, shown = LINKS_MOST, 0
+    for link in links:
+        room -= _url_weight(link.url)
+        if room < 0:
+            break
+        shown += 1
+    return "\n\n".join(
+        "\n".join(" ".join(filter(None, (line.text, encode_url(line.url) if line.url else ""))) for line in paragraph)
+        for paragraph in make_paragraphs(content, shown)
+    )
 
 
 def wrap_in_page(content: Content, inner: str) -> str:
@@ -81,10 +97,12 @@ def sheet_image(content: Content, picture: AttachedPicture | None) -> str:
 def _preheader(content: Content) -> str:
     """What a list of mails shows after the subject: what the subject does not say."""
     if isinstance(content, ReportContent):
-        first = content.trouble[:2] or content.text[1:2] or (content.doubt,)
+        said = content.text[:1] and content.text[0] in content.title
+        first = content.trouble[:2] or content.text[1 if said else 0 :][:1] or (content.doubt,)
         words = join_nonempty(*first, content.cost, f"“{content.prompt}”" if content.prompt else "")
     else:
         words = join_nonempty(content.total, *(item.headline for item in content.items[:3]))
+    words = words.replace("`", "")
     if not words:
         return ""
     # The spaces keep programs from going on with the words of the page.
@@ -100,7 +118,7 @@ def _render_report(content: ReportContent, picture: AttachedPicture | None) -> s
         ("Cost", content.cost),
         ("Took", content.took),
         ("Error", content.code),
-        ("Task", content.ref),
+        ("Task", content.shown_ref),
     )
     parts = [
         _title_heading(content),
@@ -110,11 +128,10 @@ def _render_report(content: ReportContent, picture: AttachedPicture | None) -> s
         sheet_image(content, picture),
         _buttons(content),
         _prompt_quote(content.prompt),
-        "".join(_paragraph(_mark_code(line), "margin:0 0 8px;word-break:break-word") for line in content.commands),
         _facts_table(tuple(fact for fact in facts if fact[1])),
+        "".join(_command_line(line) for line in content.commands),
         _small_print(TextLine(content.note)) if content.note else "",
-        _page_link(content.page),
-        _picture_links(content),
+        _picture_links(content) if not _numbered_pictures(content) else "",
     ]
     return " ".join(part for part in parts if part)
 
@@ -193,12 +210,20 @@ def _fact_size(value: str) -> int:
 
 def _buttons(content: ReportContent) -> str:
     """A button for the task's page, and one with the number of each picture, unless they are too many."""
-    parts = [_button("Open the task", url)] if (url := web_url(content.page)) else []
-    if len(content.pictures) <= BUTTONS_MOST and not content.more:
-        numbers = [(picture_number(it.text), url) for it in content.pictures if (url := web_url(it.url))]
+    rows = [_button("Open the task", url)] if (url := web_url(content.page)) else []
+    if numbers := _numbered_pictures(content):
         label = '<span class="dim" style="font-size:13px;color:#57606a;margin-right:4px">Full size:</span>'
-        parts += [label, *(_button(words, url) for words, url in numbers)] if numbers else []
-    return f'<div style="margin:0 0 10px">{" ".join(parts)}</div>' if parts else ""
+        rows.append(" ".join([label, *(_button(words, url) for words, url in numbers)]))
+    inner = "".join(f"<div>{row}</div>" for row in rows)
+    return f'<div style="margin:0 0 10px">{inner}</div>' if rows else ""
+
+
+def _numbered_pictures(content: ReportContent) -> list[tuple[str, str]]:
+    """The number and URL of each picture; empty if they are too many for buttons, or one is not on the web."""
+    urls = [web_url(it.url) for it in content.pictures]
+    if content.more or len(urls) > BUTTONS_MOST or not all(urls):
+        return []
+    return [(picture_number(it.text), url) for it, url in zip(content.pictures, urls, strict=True) if url]
 
 
 def _button(words: str, url: str) -> str:
@@ -207,10 +232,6 @@ def _button(words: str, url: str) -> str:
         "background:#0969da;border-radius:6px;color:#ffffff;text-decoration:none;font-weight:600;font-size:14px;"
         f'text-align:center">{html.escape(words)}</a>'
     )
-
-
-def _page_link(page: str | None) -> str:
-    return _small_print(TextLine("Page:", page)) if page else ""
 
 
 def _picture_links(content: ReportContent) -> str:
@@ -242,11 +263,12 @@ def _digest_row(item: DigestItem) -> str:
     if url:
         words = f'<a class="link" href="{html.escape(url)}" style="color:#0969da;text-decoration:none">{words}</a>'
     figures = f' <span class="dim" style="color:#57606a">· {html.escape(item.figures)}</span>' if item.figures else ""
-    small = _small_print(TextLine("", item.url)) if item.url else ""
+    small = _small_print(TextLine("", item.url)) if item.url and not url else ""
+    advice = _paragraph(_mark_code(item.advice), "margin:4px 0 0;font-size:14px") if item.advice else ""
     return (
         '<tr><td style="padding:6px 0;border-bottom:1px solid #8b949e33;word-break:break-word">'
         f'<span class="{item.kind}" style="color:{_COLOURS[item.kind]};font-weight:600">{mark}</span>'
-        f" {words}{figures}{small}</td></tr>"
+        f" {words}{figures}{advice}{small}</td></tr>"
     )
 
 
@@ -267,6 +289,11 @@ def _small_print(line: TextLine) -> str:
         '<div class="dim" style="font-size:12px;line-height:1.6;color:#57606a;white-space:nowrap;overflow:hidden;'
         f'text-overflow:ellipsis">{words}</div>'
     )
+
+
+def _command_line(line: str) -> str:
+    style = "margin:0 0 6px;font-size:13px;color:#57606a;word-break:break-word"
+    return f'<p class="dim" style="{style}">{_mark_code(line)}</p>'
 
 
 def _paragraph(inner: str, style: str) -> str:

@@ -45,6 +45,7 @@ class Extras(Struct, frozen=True):
     """What goes with a message where a service has a place for it, and nowhere else."""
 
     short: str = ""  # one line without links, for services that cut at a few hundred characters
+    plain: str = ""  # the plain part of a mail whose body is HTML
     importance: Importance = Importance.NORMAL
     asked: bool = False  # whether the target's `priority` names this importance
     tags: tuple[str, ...] = ()  # ntfy's; the first is the short code of an emoji

@@ -92,6 +92,7 @@ def _make_extras(
         fields = machine_fields(reports, linked, links, picture.url if picture else None)
     importance, asked = choose_importance(reports, target)
     return Extras(
+        plain=message.extras.plain,
         short=fit_sms(message.title) if target.template and message.title else short_line(content),
         importance=importance,
         asked=asked,
@@ -112,6 +113,7 @@ def _render_builtin(content: Content, style: MessageStyle, picture: AttachedPict
     )  # not before the first message, for a faster start
 
     title, body, form, blocks, file = text.plain_title(content), "", BodyFormat.TEXT, None, picture
+    extras = Extras()
     match style:
         case MessageStyle.TEXT:
             body = text.render_text(content)
@@ -119,6 +121,7 @@ def _render_builtin(content: Content, style: MessageStyle, picture: AttachedPict
             title, body = text.ntfy_title(content), text.render_ntfy(content, captions=picture is not None)
         case MessageStyle.EMAIL:
             title, body, form = content.title, mail.render_mail(content, picture), BodyFormat.HTML
+            extras = Extras(plain=mail.render_plain(content))
         case MessageStyle.TELEGRAM:
             title, body, form = "", telegram.render_html(content, captions=picture is not None), BodyFormat.HTML
         case MessageStyle.SLACK:
@@ -127,7 +130,7 @@ def _render_builtin(content: Content, style: MessageStyle, picture: AttachedPict
         case MessageStyle.DISCORD:
             body, blocks = text.render_text(content), discord.render_embed(content, picture)
             file = _picture_to_attach(discord.can_link_picture(picture), picture)
-    return Message(title, body, form, content.kind, blocks, Path(file.path) if file else None)
+    return Message(title, body, form, content.kind, blocks, Path(file.path) if file else None, extras=extras)
 
 
 def _render_from_template(

@@ -7,7 +7,7 @@ written in ASCII, and the line fits into one SMS whatever the words are. It has 
 import re
 
 from receiver.core.sanitize import defuse_mentions, fit_escaped, join_nonempty
-from receiver.notify.messages.content import Content, ReportContent
+from receiver.notify.messages.content import Content, DigestContent
 
 SMS_MOST = 160  # of the SMS alphabet; the characters of `_TWO` count as two
 UNICODE_SMS_MOST = 70  # UTF-16 units, as soon as one character is outside it
@@ -22,7 +22,8 @@ _URL = re.compile(r"\S*://\S*")
 
 def short_line(content: Content) -> str:
     """What happened, and the figures, in one line of one SMS."""
-    figures = content.cost if isinstance(content, ReportContent) else content.total
+    # of trouble, the words count
+    figures = content.total if isinstance(content, DigestContent) else content.cost if content.pictures else ""
     return fit_sms(join_nonempty(content.title.partition(" ")[2], figures))  # without its mark
 
 

@@ -107,7 +107,7 @@ def _report_blocks(content: ReportContent, room: int) -> tuple[list[Json], list[
     """The blocks above the contact sheet, and those below it."""
     prompt = f"“{content.prompt}”" if content.prompt else ""
     above = ["\n".join(content.text), "\n".join(content.trouble), content.doubt]
-    facts = join_nonempty(content.facts_line, f"Task {content.ref}" if content.ref else "")
+    facts = join_nonempty(content.facts_line, f"Task {content.shown_ref}" if content.ref else "")
     buttons = _picture_buttons(content)
     return [_section(words) for words in above if words], [
         *([] if buttons else _picture_sections(content, room)),
@@ -131,7 +131,8 @@ def _digest_line(item: DigestItem) -> str:
     mark, _, rest = item.headline.partition(" ")
     url = _linkable_url(item.url)
     words = fit_escaped(rest, _WORDS_MOST, escape_mrkdwn if url else _write_mrkdwn, utf16_length)
-    return join_nonempty(f"{mark} <{url}|{words}>" if url else f"{mark} {words}", item.figures)
+    line = join_nonempty(f"{mark} <{url}|{words}>" if url else f"{mark} {words}", item.figures)
+    return f"{line}\n{fit_escaped(item.advice, _WORDS_MOST, _write_mrkdwn, utf16_length)}\n" if item.advice else line
 
 
 def _picture_sections(content: ReportContent, room: int) -> list[Json]:

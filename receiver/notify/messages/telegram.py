@@ -39,7 +39,7 @@ def _render_report(content: ReportContent, most: int, *, captions: bool) -> str:
         fit_escaped(content.doubt, 700, escape, utf16_length),
     ]
     commands = "" if captions else _break_lines("\n".join(content.commands))  # a caption is short
-    page, ref = _linkable_url(content.page, 400), fit_escaped(content.ref, 100, escape)
+    page, ref = _linkable_url(content.page, 400), fit_escaped(content.shown_ref, 100, escape)
     below = [
         f"<blockquote>{prompt}</blockquote>" if prompt else "",
         fit_escaped(content.facts_line, 300, escape, utf16_length),
@@ -69,7 +69,9 @@ def _digest_line(item: DigestItem) -> str:
     mark, _, rest = item.headline.partition(" ")
     url = _linkable_url(item.url, 1_000)
     words = fit_escaped(rest, 500, escape if url else _break_lines, utf16_length)
-    return join_nonempty(f'{mark} <a href="{url}">{words}</a>' if url else f"{mark} {words}", item.figures)
+    line = join_nonempty(f'{mark} <a href="{url}">{words}</a>' if url else f"{mark} {words}", item.figures)
+    advice = fit_escaped(item.advice, 700, _break_lines, utf16_length)
+    return f"{line}{_BREAK}{advice}{_BREAK}" if advice else line
 
 
 def _bold_title(title: str) -> str:

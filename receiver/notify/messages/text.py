@@ -39,10 +39,12 @@ def make_paragraphs(content: Content, shown: int | None = None) -> list[Paragrap
 def render_ntfy(content: Content, *, captions: bool) -> str:
     """A body that `fits_ntfy`. Links and items that do not fit whole are counted instead.
 
-    It names no commands for what went well: it is read on a phone.
+    It is read on a phone, so it names no commands for what went well, and no pictures if a tap opens their page.
     """
     if isinstance(content, ReportContent):
         content = replace(content, commands=())
+        if content.page:
+            content = replace(content, pictures=(), more=0)
 
     def write_shown(shown: int) -> str:
         return _join_paragraphs(make_paragraphs(content, shown))
@@ -88,23 +90,25 @@ def _report_paragraphs(content: ReportContent, shown: int | None = None) -> list
         tuple(pictures),
         (TextLine(content.facts_line),) if content.facts_line else (),
         tuple(map(TextLine, content.commands)),
-        (TextLine(f"Task {content.ref}{':' if content.page else ''}", content.page),) if content.ref else (),
+        (TextLine(f"Task {content.shown_ref}{':' if content.page else ''}", content.page),) if content.ref else (),
         (TextLine(content.note),) if content.note else (),
     ]
     return [paragraph for paragraph in paragraphs if paragraph] or [(TextLine(content.title),)]
 
 
 def _digest_paragraphs(content: DigestContent, shown: int | None = None) -> list[Paragraph]:
-    lines: list[TextLine] = []
+    paragraphs: list[Paragraph] = []
     room = BODY_MOST - 100 - len(content.note)  # for the total and the line that counts the rest
     for item in content.items[:shown]:
-        room -= len(defuse_mentions(item.summary_line)) + 3
+        words = filter(None, (item.summary_line, item.advice))
+        lines = (*map(TextLine, words), *((TextLine("", item.url),) if item.url else ()))
+        room -= sum(len(defuse_mentions(line.text)) + 2 for line in lines)
         if room < 0:
             break
-        lines.append(TextLine(item.summary_line, item.url))
-    if len(lines) < content.count:
-        lines.append(TextLine(f"… and {content.count - len(lines)} more"))
-    return [tuple(lines), *((TextLine(words),) for words in (content.total, content.note) if words)]
+        paragraphs.append(lines)
+    if len(paragraphs) < content.count:
+        paragraphs.append((TextLine(f"… and {content.count - len(paragraphs)} more"),))
+    return [*paragraphs, *((TextLine(words),) for words in (content.total, content.note) if words)]
 
 
 def _join_paragraphs(paragraphs: list[Paragraph]) -> str:
@@ -112,4 +116,4 @@ def _join_paragraphs(paragraphs: list[Paragraph]) -> str:
 
 
 def _write_line(line: TextLine) -> str:
-    return f"{defuse_mentions(line.text)} {encode_url(line.url)}" if line.url else defuse_mentions(line.text)
+    return " ".join(filter(None, (defuse_mentions(line.text), encode_url(line.url) if line.url else "")))

@@ -37,9 +37,10 @@ def lost_task_advice(ref: str, task_id: str) -> str:
     return f"What to do: Poll it once more with {poll}, or look for {task_id} at the provider."
 
 
-def again_command(ref: str) -> str:
-    """How a failed task is submitted once more. `ref` is clean."""
-    return f"To submit it again: `receiver submit again {short_handle(ref)}`"
+def again_command(ref: str, advice: str) -> str:
+    """How a failed task is submitted once more, below `advice`, which may have said so. `ref` is clean."""
+    command = f"`receiver submit again {short_handle(ref)}`"
+    return command if "submit it again" in advice.lower() else f"To submit it again: {command}"
 
 
 def next_commands(ref: str, image_no: int, *, extend: bool) -> tuple[str, ...]:

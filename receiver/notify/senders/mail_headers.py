@@ -1,7 +1,8 @@
-"""The headers of our mails, and that no line of a mail's head is longer than a mail server takes.
+"""The headers of our mails, their plain part, and that no line of a head is longer than a mail server takes.
 
 Apprise writes each header on one line: a subject of 150 Chinese letters makes 1,371 octets, and RFC 5322 allows 998.
-It also makes up the Message-ID, so that a mail which is sent twice is shown twice.
+It also makes up the Message-ID, so that a mail which is sent twice is shown twice, and makes the plain part from the
+HTML, without the URLs of links.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ _NOWHERE = "receiver.invalid"
 _LISTS = ("Cc", "Reply-To")
 
 _MESSAGE_ID: ContextVar[str | None] = ContextVar("message_id", default=None)  # of this thread's mail
+_PLAIN_PART: ContextVar[str] = ContextVar("plain_part", default="")  # likewise
 
 
 @contextlib.contextmanager
@@ -31,9 +33,11 @@ def with_mail_headers(service: Any, target: Target, extras: Extras) -> Iterator[
     before = service.headers
     service.headers = {**make_headers(target.name, extras, domain), **before}
     token = _MESSAGE_ID.set(f"<{ids.message}@{domain}>" if ids and ids.message else None)
+    plain = _PLAIN_PART.set(extras.plain)
     try:
         yield
     finally:
+        _PLAIN_PART.reset(plain)
         _MESSAGE_ID.reset(token)
         service.headers = before
 
@@ -66,6 +70,15 @@ def _own_msgid(idstring: str | None = None, domain: str | None = None) -> str:
     return _MESSAGE_ID.get() or make_msgid(idstring, domain)
 
 
+def _prefer_own_plain(convert: Any) -> Any:
+    """`convert`, which makes a mail's plain part, for mails that bring none of their own."""
+
+    def own_plain(*given: Any, **named: Any) -> Any:
+        return _PLAIN_PART.get() or convert(*given, **named)
+
+    return own_plain
+
+
 def _fold_head(kind: Any) -> Any:
     """A class of `email.mime` whose head is broken into lines."""
 
@@ -86,3 +99,4 @@ def _install() -> None:
     if not hasattr(base.MIMEText, "folds_head"):
         base.MIMEText, base.MIMEMultipart = _fold_head(base.MIMEText), _fold_head(base.MIMEMultipart)
         base.make_msgid = _own_msgid
+        base.convert_between = _prefer_own_plain(base.convert_between)

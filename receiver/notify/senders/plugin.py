@@ -138,6 +138,8 @@ def _notify_service(
     elif picture is None and target.style is MessageStyle.EMAIL:
         body = _INLINE.sub("", body)
     if target.style is MessageStyle.EMAIL:
+        if message.extras.plain and service.resolve_format(form.value).value == BodyFormat.TEXT:  # ?format=text
+            body, form = message.extras.plain, BodyFormat.TEXT
         service.inline = picture is not None
         service.body_maxlen = MAIL_MOST  # Apprise would split a longer body in the middle of its markup
     _forget_future_throttle(service)
