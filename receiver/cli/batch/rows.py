@@ -1,5 +1,6 @@
 """A record of a batch's file as a task to submit, or what is wrong with it. Pure."""
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from receiver.client.batch_schemas import PRIORITIES
 from receiver.client.schemas import KEY_MOST, LABEL_MOST, NewTask
 from receiver.core.errors import RequestRefused
 from receiver.providers import models
-from receiver.providers.parameters import INVALID, IntegerParam, NumberParam
+from receiver.providers.parameters import INVALID, IntegerParam, ModelParam, NumberParam
 
 _COMMA = re.compile(r"[-+]?[0-9]+,[0-9]+")
 _NUMBER = re.compile(r"[-+]?[0-9]{1,30}(\.[0-9]{0,30})?([eE][-+]?[0-9]{1,3})?")
@@ -86,14 +87,14 @@ def _build_row(line: int, values: Mapping[str, Any], defaults: RowDefaults) -> R
     model = _read_model(given.get("model"), defaults.model)
     allowed = _read_flag("allow_permutations", given.get("allow_permutations"))
     params = _read_params(model, values)
-    for name, value in _read_params(model, defaults.values).items():
-        params.setdefault(name, value)
+    if defaults.values:
+        params = {**_read_params(model, defaults.values), **params}
     try:
         canonical = models.check_params(model, params, allow_permutations=allowed)
     except RequestRefused as refused:
         raise _Wrong(explain_refusal(refused.code, refused.problem, refused.field, refused.remedy)) from None
     extras = {name: value for name, value in given.items() if _is_extra(name)}
-    if len(msgspec.json.encode(extras)) > _EXTRA_MOST:
+    if extras and len(msgspec.json.encode(extras)) > _EXTRA_MOST:
         raise _Wrong(f"its columns that begin with {EXTRA} are longer than {_EXTRA_MOST:,} characters together")
     task = NewTask(
         model=model,
@@ -148,21 +149,25 @@ def _read_params(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
             raise _Wrong(f"{folded}: {models.short_model_name(model)} has no such parameter; leave it empty")
         if name in params:
             raise _Wrong(f"{name}: it is given twice")
-        params[name] = _read_value(model, name, value) if isinstance(value, str) else value
+        params[name] = _read_value(_find_param(model, name), value) if isinstance(value, str) else value
     return params
 
 
-def _read_value(model: str, name: str, text: str) -> object:
+@functools.lru_cache(maxsize=1_000)
+def _find_param(model: str, name: str) -> ModelParam:
+    return next(field for field in models.find_model(model).fields if field.name == name)
+
+
+def _read_value(kind: ModelParam, text: str) -> object:
     """A parameter's text as the kind of value that it takes; as it is if it is no such value."""
-    kind = next(field for field in models.find_model(model).fields if field.name == name)
     if not isinstance(kind, IntegerParam | NumberParam):
         return text
+    if _NUMBER.fullmatch(text):
+        number = float(text)
+        return int(number) if isinstance(kind, IntegerParam) and number.is_integer() else number
     if _COMMA.fullmatch(text):
-        raise _Wrong(f"{name}: {text} has a decimal comma; use a point: {text.replace(',', '.')}")
-    if not _NUMBER.fullmatch(text):
-        return text
-    number = float(text)
-    return int(number) if isinstance(kind, IntegerParam) and number.is_integer() else number
+        raise _Wrong(f"{kind.name}: {text} has a decimal comma; use a point: {text.replace(',', '.')}")
+    return text
 
 
 def _read_flag(name: str, given: object) -> bool:
