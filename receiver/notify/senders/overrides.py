@@ -9,11 +9,15 @@ from receiver.notify.senders.delivered import DELIVERED
 # For an `AppriseAsset`: without them, 18 plugins show a logo that each reader fetches from Apprise's site.
 NO_LOGOS: dict[str, Any] = {"app_url": "", "image_url_mask": "", "image_url_logo": "", "image_path_mask": ""}
 
+_ALERTS = {"Opsgenie": "opsgenie_message_map", "Jira": "jira_message_map"}  # and their plugins' default mappings
+
 
 def override_plugin(service: Any) -> None:
     """Hands out how long a plugin would sleep and which piece of a message comes next; ends its links to Apprise."""
     _hand_out_sleep(service)
     _name_pieces(service)
+    if service.service_name in _ALERTS:
+        _open_alerts(service)
     if hasattr(service, "xsd_url"):
         service.xsd_url = None  # XML names a schema on Apprise's site
     if service.service_name in {"Discord", "Fluxer"}:
@@ -40,6 +44,16 @@ def _name_pieces(service: Any) -> None:
         return sent
 
     service._timed_send = send_known_piece
+
+
+def _open_alerts(service: Any) -> None:
+    """Every message opens an alert, unless the URL says otherwise.
+
+    By default, good news closes the alert with the same title and other news becomes a note on it. Our titles differ,
+    so there is none: nothing would be sent, and that reported as a success.
+    """
+    if service.mapping == getattr(service, _ALERTS[service.service_name]) and not (service.alias or service.entity):
+        service.mapping = dict.fromkeys(service.mapping, "new")
 
 
 def _drop_empty_links(service: Any) -> None:
