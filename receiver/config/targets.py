@@ -18,6 +18,7 @@ DEFAULT_EVENTS = (
     NoticeEvent.FAILED,
     NoticeEvent.LOST,
     NoticeEvent.ATTENTION,
+    NoticeEvent.BATCH,
 )  # of a table without `on`
 TARGET_KEYS = ("url", "on", "models", "labels", "template", "digest", "quiet", "quiet_except", "rate", "priority")
 TEMPLATE_MOST = 64 * 1024  # bytes

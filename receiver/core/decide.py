@@ -246,11 +246,13 @@ def task_deadline(task: Task, policy: Policy) -> int:
 
 
 def owed_notices(task: Task, report: Report, policy: Policy, now: int) -> tuple[Notice, ...]:
-    """One notice for each target that wants this report. A target that can show pictures gets its notice when the
-    archive has them, or after `picture_wait_ms`.
+    """One notice for each target that wants this report; none of a task that is reported with its batch only. A target
+    that can show pictures gets its notice when the archive has them, or after `picture_wait_ms`.
 
     If all the targets that a task names are gone from the settings, the task is treated as if it named none.
     """
+    if task.quiet:
+        return ()
     with_pictures = now + policy.picture_wait_ms if report.images else now
     if task.targets and not any(target.name in task.targets for target in policy.targets):
         task = replace(task, targets=None)
@@ -261,7 +263,7 @@ def owed_notices(task: Task, report: Report, policy: Policy, now: int) -> tuple[
             report=report,
             created_at=now,
             due_at=with_pictures if target.shows_pictures else now,
-            ref=task.ref,
+            ref=report.ref,
         )
         for target in policy.targets
         if report.event in target.on and wants_task(task, target)
@@ -287,6 +289,19 @@ def requeue_task(task: Task, due_at: int, why: str | None = None) -> Task:
         poll_at=None,
         due_at=due_at,
         why=why,
+    )
+
+
+def withdraw_task(task: Task, now: int) -> Task:
+    """A queued task, cancelled by a person."""
+    return replace(
+        task,
+        state=TaskState.CANCELLED,
+        held_by=None,
+        due_at=None,
+        refused_at=None,
+        settled_at=now,
+        settled_by=OutcomeSource.PERSON,
     )
 
 

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from receiver.store.signals import ChangeListener
 from receiver.store.sqlite.engine import open_sqlite
+from receiver.store.tables.batch_rows import BatchRowTable
 from receiver.store.tables.callbacks import CallbackTable
 from receiver.store.tables.clock import ClockTable
 from receiver.store.tables.connection import Topic
@@ -39,6 +40,7 @@ class Tx(Protocol):
     pruning: RetentionQueries
     clock: ClockTable
     lanes: LaneTable
+    batch_rows: BatchRowTable
     spend: SpendTable
     gates: GateTable
 
@@ -54,6 +56,7 @@ class Store(Protocol):
     pruning: RetentionQueries
     clock: ClockTable
     lanes: LaneTable
+    batch_rows: BatchRowTable
     spend: SpendTable
     gates: GateTable
     fault: str | None

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from msgspec.structs import replace
 
 from receiver.client.schemas import LABEL_MOST, AgainRequest, NewTask
+from receiver.core.decide import withdraw_task
 from receiver.core.errors import ReceiverError, RequestRefused
 from receiver.core.hints import allow_id, drop_candidate, next_id
 from receiver.core.submissions import without_refusal
@@ -109,15 +110,7 @@ class TaskIntake:
             if task.state is not TaskState.QUEUED:
                 problem = f"the task is {task.state}, and only a queued task can be cancelled"
                 raise RequestRefused(409, "not_queued", problem)
-            cancelled = replace(
-                task,
-                state=TaskState.CANCELLED,
-                held_by=None,
-                due_at=None,
-                refused_at=None,
-                settled_at=self._clock(),
-                settled_by=OutcomeSource.PERSON,
-            )
+            cancelled = withdraw_task(task, self._clock())
             await tx.tasks.update([(task, cancelled)])
             if is_row(cancelled):
                 await record_ends(tx, [cancelled], self._policy, self._clock())

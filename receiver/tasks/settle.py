@@ -27,6 +27,7 @@ from receiver.core.types import (
 from receiver.notify.attention import raise_task_attention
 from receiver.providers.registry import DEFAULT_PROVIDER
 from receiver.store import Tx
+from receiver.tasks.batch_ends import record_ends, rows_that_ended
 from receiver.tokens import ref_time
 
 _DOUBTED = "{0} So {1} is not settled by it, and is polled further until its deadline. {2}"
@@ -161,6 +162,8 @@ class TaskBatch:
             await self._tx.tasks.insert([self.tasks[ref] for ref in sorted(self._new)])
         changed = [(old, self.tasks[ref]) for ref, old in self._before.items() if self.tasks[ref] is not old]
         await self._tx.tasks.update(changed)
+        if rows := rows_that_ended(changed, _ENDED_STATES):
+            await record_ends(self._tx, rows, self._policy, self._now)
         for ref in self._corrected:
             await self._tx.tasks.remove_images(ref)
             await self._tx.copies.remove(ref)

@@ -34,12 +34,16 @@ def row(job: str, line: int, **more: Any) -> NewTask:
 
 
 def made(result: CreationResult) -> Task:
-    assert isinstance(result, CreatedTask) and result.task is not None and not result.replayed
+    assert isinstance(result, CreatedTask)
+    assert result.task is not None
+    assert not result.replayed
     return result.task
 
 
 def replayed(result: CreationResult) -> Task:
-    assert isinstance(result, CreatedTask) and result.task is not None and result.replayed
+    assert isinstance(result, CreatedTask)
+    assert result.task is not None
+    assert result.replayed
     return result.task
 
 
@@ -108,7 +112,8 @@ async def test_a_key_whose_task_was_removed_makes_no_other_in_a_call_either(stor
     async with store.write() as tx:
         await tx.pruning.drop_tasks([first.ref], NOW, 10)
     one, two = await intake.create_many([wanted(idempotency_key="key"), wanted("b")])
-    assert refused(one).status == 409 and first.ref in str(one)
+    assert refused(one).status == 409
+    assert first.ref in str(one)
     made(two)
 
 
@@ -123,7 +128,8 @@ async def test_our_ref_in_place_of_the_provider_s_id_is_refused(store: Store) ->
     intake = an_intake(store)
     task, _ = await intake.create_task(wanted(), None)
     ours, theirs = await intake.create_many([wanted(task.ref), wanted("job")])
-    assert refused(ours).field == "jobId" and task.ref in str(ours)
+    assert refused(ours).field == "jobId"
+    assert task.ref in str(ours)
     made(theirs)
 
 
@@ -146,7 +152,8 @@ async def test_a_call_that_cannot_be_stored_leaves_nothing(store: Store, monkeyp
     with pytest.raises(StaleUpdate):
         await an_intake(store).create_many([wanted("a"), wanted("b", idempotency_key="k")])
     monkeypatch.undo()
-    assert await store.tasks.page() == [] and next(calls) == 1
+    assert await store.tasks.page() == []
+    assert next(calls) == 1
 
 
 # -- rows of a batch --
@@ -201,11 +208,13 @@ async def test_a_row_needs_its_line_and_its_key_and_a_single_task_has_none(store
 async def test_a_dry_run_says_all_and_stores_nothing(store: Store) -> None:
     intake = an_intake(store)
     results = await intake.create_many([row("a", 2), row("b", 3, targets=("nobody",))], batch="rows", dry_run=True)
-    assert results[0] == CreatedTask(None) and refused(results[1]).code == "unknown_target"
+    assert results[0] == CreatedTask(None)
+    assert refused(results[1]).code == "unknown_target"
     await open_batch(store)
     [first] = await intake.create_many([row("a", 2)], batch="rows")
     results = await intake.create_many([row("a", 2), row("b", 3)], batch="rows", dry_run=True)
-    assert replayed(results[0]) == made(first) and results[1] == CreatedTask(None)
+    assert replayed(results[0]) == made(first)
+    assert results[1] == CreatedTask(None)
     assert len(await store.tasks.page()) == 1
 
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from kit.reports import HOSTILE, REF, SHEET, Pages, done, pictures, styled
 from receiver.core.sanitize import BODY_MOST, TITLE_MOST
 from receiver.core.types import Image, MessageStyle, NoticeEvent, Report, Target, TaskError
-from receiver.notify.messages.content import _CAUSES
+from receiver.notify.messages.cause_words import CAUSE_WORDS
 from receiver.notify.messages.message import BodyFormat, Message, MessageKind
 from receiver.notify.messages.render import render
 from receiver.providers.advice import ADVICE_BY_CODE
@@ -362,7 +362,7 @@ def test_each_cause_of_an_attention_that_is_raised_has_its_words() -> None:
             raised |= {call, f"{call}-many"}
 
     assert len(raised) > 15
-    assert raised - {"unread-many"} <= set(_CAUSES), sorted(raised - set(_CAUSES))
+    assert raised - {"unread-many"} <= set(CAUSE_WORDS), sorted(raised - set(CAUSE_WORDS))
 
 
 def test_the_commands_of_an_attention_have_short_handles_so_that_a_digest_has_all_of_it() -> None:

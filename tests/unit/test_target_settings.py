@@ -47,7 +47,7 @@ def test_a_table_says_what_its_target_hears() -> None:
     team, everything = load_settings({}).targets
     assert (team.name, team.models, team.labels) == ("team", ("m",), ("a b",))
     assert team.on == {NoticeEvent.LOST}
-    assert everything.on == {NoticeEvent.COMPLETED, NoticeEvent.FAILED, NoticeEvent.LOST, NoticeEvent.ATTENTION}
+    assert everything.on == set(NoticeEvent)
 
 
 def test_a_url_in_both_places_is_one_target_as_its_table_says() -> None:
@@ -106,7 +106,7 @@ def test_a_template_that_the_service_keeps_is_none_of_our_files() -> None:
         ('[targets.a]\nurl = "json://h"\nport = 1\n', "unknown key 'port'; a target has the keys url"),
         ('[targets.a]\nurl = "json://h"\non = ["done"]\n', "on: expected a list of some of completed"),
         ('[targets.a]\nurl = "json://h"\non = "done"\n', "on: expected a list"),
-        ('[targets.a]\nurl = "json://h"\non = ["lost", "complete"]\n', "attention (did you mean completed?)"),
+        ('[targets.a]\nurl = "json://h"\non = ["lost", "complete"]\n', "batch (did you mean completed?)"),
         ('[targets.a]\nurl = "json://h"\nlabels = [1]\n', "labels: expected a list"),
     ],
 )

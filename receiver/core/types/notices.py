@@ -16,6 +16,7 @@ class NoticeEvent(StrEnum):
     FAILED = "failed"
     LOST = "lost"
     ATTENTION = "attention"
+    BATCH = "batch"  # all its tasks have ended
 
 
 class Report(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -34,8 +35,10 @@ class Report(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     error: TaskError | None = None
     cost: Decimal | None = None
     duration_ms: int | None = None
-    text: str | None = None  # attention: what happened, and what to do
+    text: str | None = None  # attention: what happened, and what to do; batch: what it came to
     cause: str | None = None  # attention: at most one an hour for each cause
+    batch: str | None = None  # the name of the batch that it is about
+    failed: bool = False  # batch: some of its tasks did not complete
 
 
 class AttachedPicture(Struct, frozen=True, gc=False):
@@ -142,7 +145,7 @@ class Target(Struct, frozen=True, kw_only=True, gc=False):
     name: str
     url: str
     on: frozenset[NoticeEvent] = frozenset(
-        {NoticeEvent.COMPLETED, NoticeEvent.FAILED, NoticeEvent.LOST, NoticeEvent.ATTENTION}
+        {NoticeEvent.COMPLETED, NoticeEvent.FAILED, NoticeEvent.LOST, NoticeEvent.ATTENTION, NoticeEvent.BATCH}
     )
     models: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()

@@ -21,7 +21,7 @@ FIXED_LANES: Final = {"high": HIGH_LANE, "normal": NORMAL_LANE, "low": LOW_LANE}
 """The lanes of single tasks, by the name of their priority."""
 
 
-class QueueLane(Struct, frozen=True, kw_only=True):
+class QueueLane(Struct, frozen=True, kw_only=True, gc=False):
     """A lane. Times are milliseconds UTC; `budget` is USD as text."""
 
     id: int

@@ -19,11 +19,13 @@ from receiver.core.sanitize import (
     truncate_text,
 )
 from receiver.core.types import Image, NoticeEvent, Report, TaskError
+from receiver.notify.messages.cause_words import CAUSE_WORDS
 from receiver.notify.messages.commands import replace_refs
 from receiver.notify.messages.message import MessageKind, PublicLinks
 from receiver.notify.messages.shorten import first_words, shorten_text
 from receiver.notify.messages.what_to_do import (
     again_command,
+    batch_commands,
     lost_task_advice,
     next_commands,
     short_handle,
@@ -46,46 +48,21 @@ _UNCONFIRMED = "Unconfirmed: a callback reports this, but {}. Check before you r
 _LOST = "If the result still arrives, you will get it."
 _LATE = "The contact sheet was not ready when this was sent."
 
-_MARK = {NoticeEvent.COMPLETED: "✓", NoticeEvent.FAILED: "✗", NoticeEvent.LOST: "?", NoticeEvent.ATTENTION: "!"}
+_MARK = {
+    NoticeEvent.COMPLETED: "✓",
+    NoticeEvent.FAILED: "✗",
+    NoticeEvent.LOST: "?",
+    NoticeEvent.ATTENTION: "!",
+    NoticeEvent.BATCH: "✓",
+}
 _KIND = {
     NoticeEvent.COMPLETED: MessageKind.SUCCESS,
     NoticeEvent.FAILED: MessageKind.FAILURE,
     NoticeEvent.LOST: MessageKind.WARNING,
     NoticeEvent.ATTENTION: MessageKind.WARNING,
+    NoticeEvent.BATCH: MessageKind.SUCCESS,
 }
-_CAUSES = {
-    "batch-budget": "a batch waits, because its budget is used up",
-    "another-id": "it may have been submitted twice",
-    "archive-disk": "pictures cannot be saved",
-    "called": "a callback arrived before we submitted it",
-    "called-many": "callbacks arrive for tasks that we have not submitted",
-    "callbacks-stopped": "callbacks no longer arrive",
-    "clock": "the clock jumped",
-    "conflict": "a late callback disagrees with its result",
-    "crowded": "too many callbacks for one task",
-    "disk": "the disk is full, so callbacks are refused",
-    "disputed": "callbacks disagree about its result",
-    "doubted": "its result looks wrong",
-    "doubted-many": "many results look wrong",
-    "held": "on hold until you decide",
-    "message-refused": "{} rejects one of our messages",
-    "provider-busy": "the provider is too busy for our tasks",
-    "provider-down": "the provider does not answer",
-    "provider-key": "the provider refuses our key or balance",
-    "taken": "refused, but it may be running anyway",
-    "target": "{} is not getting its messages",
-    "targets-gone": "some messages have nowhere to go",
-    "task-id": "one task has two ids",
-    "unknown-status": "the provider uses an unknown status",
-    "unknown-status-many": "the provider uses an unknown status for many tasks",
-    "unconfirmed": "a result could not be confirmed",
-    "unparsed": "a callback could not be read",
-    "unparsed-many": "many callbacks could not be read",
-    "unread": "a callback could not be read",
-    "withdrawn": "cancelled here, but a callback arrived",
-    "unsure": "we do not know whether the provider accepted it",
-}
-WORST_FIRST = (NoticeEvent.FAILED, NoticeEvent.LOST, NoticeEvent.ATTENTION, NoticeEvent.COMPLETED)
+WORST_FIRST = (NoticeEvent.FAILED, NoticeEvent.LOST, NoticeEvent.ATTENTION, NoticeEvent.BATCH, NoticeEvent.COMPLETED)
 
 
 class TextLine(Struct, frozen=True):
@@ -167,14 +144,17 @@ def build_report(report: Report, links: PublicLinks, *, late: bool = False) -> R
     text: tuple[str, ...] = ()
     if report.event is NoticeEvent.ATTENTION and report.text:
         text = tuple(truncate_text(_clean_text(report), TEXT_MOST).split("\n"))
+    is_batch = report.event is NoticeEvent.BATCH
+    if is_batch and (words := batch_words(report)) not in report_headline(report):
+        text = (words,)
     images = sorted(report.images, key=lambda image: image.image_no)
     return ReportContent(
         title=report_headline(report),
         kind=worst_kind((report,)),
         text=text,
         model=one_line(report.model or "", NAME_MOST),
-        cost=format_usd(report.cost),
-        took=format_duration(report.duration_ms),
+        cost="" if is_batch else format_usd(report.cost),  # its words say both
+        took="" if is_batch else format_duration(report.duration_ms),
         prompt=one_line(report.prompt or "", PROMPT_MOST),
         doubt="" if report.confirmed else _unconfirmed_text(report),
         pictures=tuple(TextLine(_picture_label(image), image.url) for image in images[:IMAGES_MOST]),
@@ -217,6 +197,8 @@ def report_headline(report: Report) -> str:
             )
             named = name != NAMELESS and first
             words = f"{name}: {first}" if named else f"{first[:1].upper()}{first[1:]}" or "A person is needed"
+        case NoticeEvent.BATCH:
+            words = f"{one_line(report.batch or '', NAME_MOST) or 'a batch'}: {batch_words(report)}"
         case NoticeEvent.LOST:
             words = f"{name}: lost — no result before its deadline"
     return truncate_text(f"{mark} {words}", TITLE_MOST)
@@ -224,14 +206,18 @@ def report_headline(report: Report) -> str:
 
 def worst_kind(reports: tuple[Report, ...]) -> MessageKind:
     """The kind of the worst of them."""
-    kinds = {
-        _KIND[r.event] if r.confirmed or r.event is not NoticeEvent.COMPLETED else MessageKind.WARNING for r in reports
-    }
+    kinds = {MessageKind.WARNING if _is_doubtful(report) else _KIND[report.event] for report in reports}
     return next(
         kind
         for kind in (MessageKind.FAILURE, MessageKind.WARNING, MessageKind.SUCCESS, MessageKind.INFO)
         if kind in kinds
     )
+
+
+def _is_doubtful(report: Report) -> bool:
+    """Whether it is good news with a but."""
+    unconfirmed = report.event is NoticeEvent.COMPLETED and not report.confirmed
+    return unconfirmed or (report.event is NoticeEvent.BATCH and report.failed)
 
 
 def rank_worst_first(reports: tuple[Report, ...]) -> list[Report]:
@@ -266,6 +252,11 @@ def picture_number(label: str) -> str:
     return label.rpartition(" ")[2]
 
 
+def batch_words(report: Report) -> str:
+    """What a batch came to, in one line."""
+    return one_line(report.text or "", TEXT_MOST)
+
+
 def clean_ref(report: Report) -> str:
     """The ref as one clean word, empty if there is none."""
     return one_line(report.ref or "", NAME_MOST)
@@ -283,7 +274,7 @@ def failure_advice(report: Report) -> str:
 def _attention_cause(report: Report) -> str | None:
     """What an attention is about, in a few words; its cause may name a task or a target after a colon."""
     kind, _, about = (report.cause or "").partition(":")
-    return _CAUSES[kind].format(one_line(about, TITLE_MOST)) if kind in _CAUSES else None
+    return CAUSE_WORDS[kind].format(one_line(about, TITLE_MOST)) if kind in CAUSE_WORDS else None
 
 
 def _unconfirmed_text(report: Report) -> str:
@@ -327,6 +318,8 @@ def _failure_code(report: Report) -> str:
 
 
 def _next_lines(report: Report) -> tuple[str, ...]:
+    if report.event is NoticeEvent.BATCH and report.batch:
+        return batch_commands(one_line(report.batch, NAME_MOST), failed=report.failed)
     if report.event is not NoticeEvent.COMPLETED or not report.images or not report.ref:
         return ()
     first = min(report.images, key=lambda image: image.image_no)
@@ -344,6 +337,7 @@ def _digest_title(reports: tuple[Report, ...]) -> str:
         NoticeEvent.FAILED: "failed",
         NoticeEvent.LOST: "lost",
         NoticeEvent.ATTENTION: "needs you" if counted[NoticeEvent.ATTENTION] == 1 else "need you",
+        NoticeEvent.BATCH: "batch done" if counted[NoticeEvent.BATCH] == 1 else "batches done",
         NoticeEvent.COMPLETED: "done",
     }
     counts = [f"{counted[event]} {words[event]}" for event in WORST_FIRST if counted[event]]
@@ -366,7 +360,9 @@ def _digest_item(report: Report, links: PublicLinks) -> DigestItem:
         headline = f"{headline} (task {handle})"
     return DigestItem(
         headline=headline,
-        figures=join_nonempty(format_usd(report.cost), format_duration(report.duration_ms)),
+        figures=""
+        if report.event is NoticeEvent.BATCH
+        else join_nonempty(format_usd(report.cost), format_duration(report.duration_ms)),
         kind=worst_kind((report,)),
         url=page or (first.url if first else None),
         advice=advice,

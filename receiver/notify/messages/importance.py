@@ -12,12 +12,14 @@ DEFAULT = {
     NoticeEvent.FAILED: Importance.HIGH,
     NoticeEvent.LOST: Importance.HIGH,
     NoticeEvent.ATTENTION: Importance.HIGH,
+    NoticeEvent.BATCH: Importance.NORMAL,
 }
 EMOJI = {
     NoticeEvent.COMPLETED: "white_check_mark",
     NoticeEvent.FAILED: "x",
     NoticeEvent.LOST: "question",
     NoticeEvent.ATTENTION: "warning",
+    NoticeEvent.BATCH: "package",
 }
 """ntfy's short codes; it shows each as an emoji before the title."""
 _RANK = list(Importance)

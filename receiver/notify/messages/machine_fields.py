@@ -85,6 +85,7 @@ def _report_fields(
         "duration_ms": report.duration_ms if report.duration_ms is not None and report.duration_ms >= 0 else None,
         "error": _error_fields(report),
         "cause": one_line((report.cause or "").partition(":")[0], NAME_MOST) or None,
+        "batch": one_line(report.batch or "", NAME_MOST) or None,
         "page": encode_url(content.page) if content.page else None,
     }
 

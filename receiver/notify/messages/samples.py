@@ -38,11 +38,20 @@ _ATTENTION = Report(
     text="This is only a test: it is unclear whether the provider took a test, so it is not sent again. Nothing needs "
     "to be done.",
 )
+_BATCH = Report(
+    event=NoticeEvent.BATCH,
+    batch="a-test",
+    text="12 done: 10 completed, 2 failed (2 × this is only a test, nothing failed), $0.50 in 4 min 5 s",
+    failed=True,
+    cost=Decimal("0.50"),
+    duration_ms=245_000,
+)
 SAMPLES: dict[str, tuple[Report, ...]] = {
     NoticeEvent.COMPLETED.value: (_DONE,),
     NoticeEvent.FAILED.value: (_FAILED,),
     NoticeEvent.LOST.value: (_LOST,),
     NoticeEvent.ATTENTION.value: (_ATTENTION,),
+    NoticeEvent.BATCH.value: (_BATCH,),
     DIGEST: tuple(
         replace(report, ref=f"{_REF[:-1]}{number}", label=f"test {number}")
         for number, report in enumerate((_DONE, _FAILED, _DONE, _ATTENTION), 1)
@@ -55,5 +64,6 @@ SAMPLE_NAMES = {
     NoticeEvent.FAILED.value: "a failed task",
     NoticeEvent.LOST.value: "a lost task",
     NoticeEvent.ATTENTION.value: "an attention",
+    NoticeEvent.BATCH.value: "a finished batch",
     DIGEST: "a digest",
 }

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 VARIABLES = {
     "title": "our own title",
     "body": "our own text, with all its links",
-    "event": "completed, failed, lost or attention; in a digest, the worst of them",
+    "event": "completed, failed, lost, attention or batch; in a digest, the worst of them",
     "count": "how many reports the message has",
     "total": "what they cost, such as $0.15 in total",
     "reports": "the reports, at most 40, failed ones first; each has a title, an event and the variables below",
@@ -49,6 +49,7 @@ VARIABLES = {
     "duration": "such as 1 min 12 s",
     "confirmed": "false if the result could not be confirmed",
     "text": "what an attention says",
+    "batch": "the name of the batch, if it reports one",
     "images": "the pictures, each with image_no, url and type",
     "error": "code, message and advice; false if there is no error",
     "task_url": "the task's page, if it can be reached from outside",
@@ -215,6 +216,7 @@ def _report_values(report: Report, links: PublicLinks) -> dict[str, object]:
         "duration": content.took,
         "confirmed": report.confirmed,
         "text": "\n".join(content.text),
+        "batch": one_line(report.batch or "", NAME_MOST),
         "images": [
             {"image_no": image.image_no, "url": _WebUrl(web_url(image.url) or ""), "type": one_line(image.type, 20)}
             for image in images

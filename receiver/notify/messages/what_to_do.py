@@ -1,6 +1,7 @@
 """What to do about a task that failed or was lost, and what may come after one that completed."""
 
 import re
+import shlex
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-([0-9a-f]{12})")
 
@@ -41,6 +42,13 @@ def again_command(ref: str, advice: str) -> str:
     """How a failed task is submitted once more, below `advice`, which may have said so. `ref` is clean."""
     command = f"`receiver submit again {short_handle(ref)}`"
     return command if "submit it again" in advice.lower() else f"To submit it again: {command}"
+
+
+def batch_commands(name: str, *, failed: bool) -> tuple[str, ...]:
+    """What may come after a batch; `failed`: some of it did not complete. `name` is clean."""
+    quoted = shlex.quote(name)
+    again = f"To try again what did not complete: `receiver batch retry {quoted}`"
+    return (f"To list what came of each row: `receiver batch results {quoted}`", *((again,) if failed else ()))
 
 
 def next_commands(ref: str, image_no: int, *, extend: bool) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from receiver.store.sqlite.files import (
     resolve_database,
     take_lock,
 )
+from receiver.store.tables.batch_rows import BatchRowTable
 from receiver.store.tables.callbacks import CallbackTable
 from receiver.store.tables.clock import ClockTable
 from receiver.store.tables.connection import Row, Topic
@@ -124,6 +125,7 @@ class SqliteTx:
         self.pruning = RetentionQueries(connection)
         self.clock = ClockTable(connection)
         self.lanes = LaneTable(connection)
+        self.batch_rows = BatchRowTable(connection)
         self.spend = SpendTable(connection)
         self.gates = GateTable(connection)
 
@@ -154,6 +156,7 @@ class SqliteStore:
         self.pruning = RetentionQueries(on)
         self.clock = ClockTable(on)
         self.lanes = LaneTable(on)
+        self.batch_rows = BatchRowTable(on)
         self.spend = SpendTable(on)
         self.gates = GateTable(on)
 

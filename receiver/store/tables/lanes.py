@@ -44,6 +44,26 @@ class LaneTable:
         )
         return [(_from_row(row[:-1]), row[-1]) for row in rows if row[-1]]
 
+    async def page(self, before: int | None, limit: int) -> list[QueueLane]:
+        """Up to `limit` batches, newest first, before the id `before`."""
+        rows = await self._db.fetch_rows(
+            f"SELECT {_COLUMNS} FROM lanes WHERE batch = 1 AND id < ? ORDER BY id DESC LIMIT ?",
+            (2**62 if before is None else before, limit),
+        )
+        return [_from_row(row) for row in rows]
+
+    async def count_unfinished(self) -> int:
+        """How many batches are not finished."""
+        [(count,)] = await self._db.fetch_rows("SELECT count(*) FROM lanes WHERE finished_at IS NULL AND batch = 1")
+        return int(count)
+
+    async def closed_unfinished(self) -> list[QueueLane]:
+        """The batches that are closed and not finished."""
+        rows = await self._db.fetch_rows(
+            f"SELECT {_COLUMNS} FROM lanes WHERE finished_at IS NULL AND batch = 1 AND closed_at IS NOT NULL"
+        )
+        return [_from_row(row) for row in rows]
+
     async def insert(self, lane: QueueLane) -> None:
         """Add a lane; its `id` is not used, a new one is given."""
         names = _NAMES[1:]

@@ -1,0 +1,136 @@
+"""Batches: what is said at their end, and when their failures pause them. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from receiver.core.decide import owed_notices
+from receiver.core.errors import RequestRefused
+from receiver.core.sanitize import format_duration, format_usd, one_line
+from receiver.core.types import Notice, NoticeEvent, Policy, QueueLane, Report, Task, TaskError, TaskState
+
+HALT_AFTER = 10  # failures in a row for the same reason
+OPEN_MOST = 200  # unfinished batches
+OPEN_STATES = (TaskState.QUEUED, TaskState.SUBMITTING, TaskState.WAITING)
+GROUPS_MOST = 20
+LINES_MOST = 10  # that are named of a group
+_NAME_MOST = 200
+_REASON_MOST = 200
+_TOLD_GROUPS = 3
+_TOLD_MOST = 60
+RESTORED = "a backup was restored, and rows that were sent after it are not known any more"
+
+
+class FailureGroup(Struct):
+    """Tasks of a batch that failed for the same reason, and the first of their lines."""
+
+    code: str | None
+    message: str
+    count: int
+    lines: list[int]
+
+
+class BatchFigures(Struct, frozen=True):
+    """What a batch came to: how many of its rows are in each state, why some failed, and what it cost."""
+
+    states: Mapping[TaskState, int]
+    failures: Sequence[FailureGroup] = ()
+    cost: Decimal | None = None  # None: no end told its cost
+    unknown: int = 0  # tasks that ended without a known cost
+
+    @property
+    def total(self) -> int:
+        """All rows."""
+        return sum(self.states.values())
+
+
+def check_name(name: str) -> None:
+    """Raises RequestRefused if a batch cannot have this name, which is part of paths and commands."""
+    bad = not 0 < len(name) <= _NAME_MOST or "/" in name or name in (".", "..")
+    if bad or not name.isprintable() or name != name.strip() or name.startswith("-"):
+        problem = f"a batch's name must have 1 to {_NAME_MOST} characters of plain text in one line, without /"
+        raise RequestRefused(422, "invalid_parameter", problem, "name")
+
+
+def group_failures(failed: Iterable[tuple[int, TaskError | None]]) -> list[FailureGroup]:
+    """The failures of these (line, error), by what the provider said, the most frequent first; the rest is one group
+    without a code."""
+    groups: dict[tuple[str | None, str], FailureGroup] = {}
+    for line, error in failed:
+        message = one_line(error.message if error else "", _REASON_MOST) or "no reason was given"
+        key = (error.code if error else None, message)
+        group = groups.setdefault(key, FailureGroup(*key, 0, []))
+        group.count += 1
+        if len(group.lines) < LINES_MOST:
+            group.lines.append(line)
+    ranked = sorted(groups.values(), key=lambda it: (-it.count, it.lines[0]))
+    rest = ranked[GROUPS_MOST:]
+    if rest:
+        lines = sorted(line for group in rest for line in group.lines)[:LINES_MOST]
+        ranked[GROUPS_MOST:] = [FailureGroup(None, "other reasons", sum(it.count for it in rest), lines)]
+    return ranked
+
+
+def count_streak(lane: QueueLane, ended: Iterable[Task]) -> QueueLane:
+    """The batch after these ends, in their order: how many have failed in a row for one reason. What a person cancelled
+    says nothing."""
+    streak, why = lane.streak, lane.streak_why
+    for task in ended:
+        if task.state is TaskState.COMPLETED:
+            streak, why = 0, None
+        elif task.state is TaskState.FAILED:
+            reason = failure_reason(task.error)
+            streak, why = (streak + 1, why) if reason == why else (1, reason)
+    return lane if (streak, why) == (lane.streak, lane.streak_why) else replace(lane, streak=streak, streak_why=why)
+
+
+def is_halted(lane: QueueLane) -> bool:
+    """Whether so many of its tasks failed alike that the cause is probably in the file."""
+    return lane.streak >= HALT_AFTER and lane.paused_at is None and lane.finished_at is None
+
+
+def failure_reason(error: TaskError | None) -> str:
+    """By what failures are the same: the code, else the words; for a person too."""
+    code = one_line((error and error.code) or "", 40)
+    words = one_line((error and error.message) or "", _TOLD_MOST)
+    return f"{code} {words}".strip() or "no reason"
+
+
+def describe_end(figures: BatchFigures, took_ms: int | None) -> str:
+    """What a batch came to, in one line: "500 done: 493 completed, 7 failed (5 × …), $24.65 in 52 min"."""
+    words = {state: state.value for state in (TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELLED)}
+    counts = []
+    for state, word in {**words, TaskState.LOST: "lost"}.items():
+        if count := figures.states.get(state, 0):
+            why = f" ({_describe_failures(figures.failures, count)})" if state is TaskState.FAILED else ""
+            counts.append(f"{count:,} {word}{why}")
+    money, took = format_usd(figures.cost), format_duration(took_ms)
+    costs = f", {' in '.join(filter(None, (money, took)))}" if money else f", in {took}" if took else ""
+    return f"{figures.total:,} done: {', '.join(counts)}{costs}"
+
+
+def end_notices(lane: QueueLane, figures: BatchFigures, policy: Policy, now: int) -> tuple[Notice, ...]:
+    """The notices that a batch has ended, for those that it names, else for all that want its label; none if it had no
+    rows."""
+    if not figures.total:
+        return ()
+    took = max(0, now - lane.created_at)
+    report = Report(
+        event=NoticeEvent.BATCH,
+        batch=lane.name,
+        label=lane.label,
+        text=describe_end(figures, took),
+        failed=figures.states.get(TaskState.COMPLETED, 0) < figures.total,
+        cost=figures.cost,
+        duration_ms=took,
+    )
+    stands_for = Task(ref="", created_at=lane.created_at, provider="", label=lane.label, targets=lane.targets)
+    return owed_notices(stands_for, report, policy, now)
+
+
+def _describe_failures(groups: Sequence[FailureGroup], failed: int) -> str:
+    told = [f"{it.count:,} × {failure_reason(TaskError(it.code, it.message))}" for it in groups[:_TOLD_GROUPS]]
+    left = failed - sum(it.count for it in groups[:_TOLD_GROUPS])
+    return ", ".join(told + ([f"{left:,} × others"] if left > 0 else []))

@@ -1,0 +1,84 @@
+"""The rows of batches: of each row its newest task, found by the batch's lane, on one connection."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+from receiver.core.batches import OPEN_STATES
+from receiver.core.types import Task, TaskError, TaskState
+from receiver.store.tables import task_rows
+from receiver.store.tables.connection import TableConnection, enum_text, placeholders
+
+_ROWS = "lane = ? AND row_key IS NOT NULL"
+_OF_TASK = ", ".join(f"tasks.{name}" for name in task_rows.COLUMN_NAMES)
+_DAY_MS = 86_400_000
+
+
+class BatchRowTable:
+    """Queries of the tasks in batches' lanes."""
+
+    def __init__(self, connection: TableConnection) -> None:
+        self._db = connection
+
+    async def any_open(self, lane: int) -> bool:
+        """Whether a row's task has not ended."""
+        rows = await self._db.fetch_rows(
+            f"SELECT 1 FROM tasks WHERE {_ROWS} AND state IN ({placeholders(len(OPEN_STATES))}) LIMIT 1",
+            (lane, *map(enum_text, OPEN_STATES)),
+        )
+        return bool(rows)
+
+    async def count_states(self, lane: int) -> dict[TaskState, int]:
+        """How many rows are in each state."""
+        rows = await self._db.fetch_rows(f"SELECT state, count(*) FROM tasks WHERE {_ROWS} GROUP BY state", (lane,))
+        return {TaskState(state): count for state, count in rows}
+
+    async def count_unsure(self, lane: int) -> int:
+        """How many rows' tasks are unsure."""
+        [(count,)] = await self._db.fetch_rows(
+            f"SELECT count(*) FROM tasks WHERE {_ROWS} AND state IN ('waiting', 'lost') AND unsure = 1", (lane,)
+        )
+        return int(count)
+
+    async def failures(self, lane: int, limit: int) -> list[tuple[int, TaskError | None]]:
+        """The lines and errors of up to `limit` rows that failed, by line."""
+        rows = await self._db.fetch_rows(
+            f"SELECT turn, error FROM tasks WHERE {_ROWS} AND state = 'failed' ORDER BY turn LIMIT ?", (lane, limit)
+        )
+        return [(turn, msgspec.json.decode(error, type=TaskError) if error else None) for turn, error in rows]
+
+    async def spent(self, lane: int, since: int) -> tuple[int, int, int]:
+        """What the books say of a batch that began at `since`: its cost in nano-USD, and how many of its tasks ended
+        with a known cost and without."""
+        first = datetime.fromtimestamp((since - _DAY_MS) / 1000, UTC).date().isoformat()  # whatever the zone
+        [(cost, ended, unknown)] = await self._db.fetch_rows(
+            "SELECT coalesce(sum(cost), 0), coalesce(sum(completed + failed), 0), coalesce(sum(unknown), 0) FROM spend"
+            " WHERE day >= ? AND lane = ?",
+            (first, lane),
+        )
+        return cost, max(0, ended - unknown), unknown
+
+    async def in_states(
+        self, lane: int, states: Sequence[TaskState], after: tuple[int, str] = (0, ""), *, limit: int
+    ) -> list[Task]:
+        """Up to `limit` rows' tasks in these states, by line and ref, after this one."""
+        each = (
+            f"SELECT * FROM (SELECT turn, ref FROM tasks WHERE {_ROWS} AND state = ? AND turn >= ? AND (turn > ? OR"
+            " ref > ?) ORDER BY turn, ref LIMIT ?) AS some"
+        )
+        turn, ref = after
+        params = [it for state in states for it in (lane, enum_text(state), turn, turn, ref, limit)]
+        rows = await self._db.fetch_rows(
+            f"SELECT {_OF_TASK} FROM ({' UNION ALL '.join([each] * len(states))} ORDER BY 1, 2 LIMIT ?) AS page"
+            " JOIN tasks ON tasks.ref = page.ref ORDER BY page.turn, page.ref",
+            (*params, limit),
+        )
+        return [task_rows.task_from_row(row) for row in rows]
+
+    async def refs_repeated(self, refs: Sequence[str]) -> set[str]:
+        """Those of these tasks that another one repeats."""
+        rows = await self._db.fetch_rows(
+            f"SELECT again_of FROM tasks WHERE again_of IN ({placeholders(len(refs))})", refs
+        )
+        return {ref for (ref,) in rows}

@@ -1,0 +1,93 @@
+"""What the ends of its tasks mean for a batch, in the transaction that writes them: it finishes, or it is halted.
+
+A batch has finished once it is closed and the last of its rows has ended. Each way to an end passes here: so no batch
+is left closed, without open rows and unfinished, whatever is killed when.
+"""
+
+import shlex
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+
+from msgspec.structs import replace
+
+from receiver.core.batches import BatchFigures, count_streak, end_notices, group_failures, is_halted
+from receiver.core.types import LOW_LANE, NORMAL_LANE, Policy, QueueLane, Task
+from receiver.notify.attention import raise_attention
+from receiver.store import Store, Tx
+
+_FAILURES_MOST = 2_000  # that are read to say why
+_NANO = Decimal(10) ** 9
+_HALTED = (
+    "{count} rows in a row of the batch {name} failed with {why}, so it is paused: the cause is probably in its file. "
+    "`receiver batch resume {quoted}` lets it go on; `receiver batch cancel {quoted}` withdraws what waits."
+)
+
+
+def is_row(task: Task) -> bool:
+    """Whether the task counts as a row of a batch."""
+    return task.lane > LOW_LANE and task.row_key is not None
+
+
+async def record_ends(tx: Tx, ended: Sequence[Task], policy: Policy, now: int) -> None:
+    """Finish the batches of which these were the last open rows, and halt those in which too many failed alike.
+
+    `ended` are the rows that ended in this transaction, in their order; their changes are written.
+    """
+    lanes = await tx.lanes.get(sorted({task.lane for task in ended}))
+    for lane in lanes.values():
+        counted = count_streak(lane, (task for task in ended if task.lane == lane.id and is_row(task)))
+        if is_halted(counted):
+            why = f"{counted.streak} rows in a row failed with {counted.streak_why}"
+            counted = replace(counted, paused_at=now, paused_why=why)
+            await _raise_halt(tx, counted, policy, now)
+        await write_lane(tx, lane, counted, policy, now)
+
+
+async def write_lane(tx: Tx, old: QueueLane, new: QueueLane, policy: Policy, now: int) -> QueueLane:
+    """Write a changed batch, finished if it is closed and none of its rows is open any more; as it is then."""
+    if new.closed_at is not None and new.finished_at is None and not await tx.batch_rows.any_open(new.id):
+        new = replace(new, finished_at=now)
+        await tx.notices.insert(end_notices(new, await read_figures(tx, new), policy, now))
+    if new is not old and new != old:
+        await tx.lanes.update(new)
+    return new
+
+
+async def finish_closed(store: Store, policy: Policy, now: int) -> None:
+    """Finish the batches that a restore closed and that have no open row, when the service starts."""
+    if not await store.lanes.closed_unfinished():
+        return
+    async with store.write() as tx:
+        for lane in await tx.lanes.closed_unfinished():
+            await write_lane(tx, lane, lane, policy, now)
+
+
+async def place_again(tx: Tx, task: Task) -> Task:
+    """A task of a batch that is to be submitted once more: its batch is not finished any more. One whose row has a
+    newer task goes by itself."""
+    if task.lane <= LOW_LANE:
+        return task
+    if not is_row(task):
+        return replace(task, lane=NORMAL_LANE)
+    for lane in (await tx.lanes.get([task.lane])).values():
+        if lane.finished_at is not None:
+            await tx.lanes.update(replace(lane, finished_at=None))
+    return task
+
+
+async def read_figures(tables: Tx | Store, lane: QueueLane) -> BatchFigures:
+    """What a batch came to so far."""
+    states = await tables.batch_rows.count_states(lane.id)
+    failures = group_failures(await tables.batch_rows.failures(lane.id, _FAILURES_MOST))
+    cost, priced, unknown = await tables.batch_rows.spent(lane.id, lane.created_at)
+    return BatchFigures(states, failures, Decimal(cost) / _NANO if cost or priced else None, unknown)
+
+
+def rows_that_ended(changes: Iterable[tuple[Task, Task]], ended: frozenset[object]) -> list[Task]:
+    """Of these changes, the rows of batches that came into one of the `ended` states."""
+    return [new for old, new in changes if new.lane > LOW_LANE and new.state in ended and old.state not in ended]
+
+
+async def _raise_halt(tx: Tx, lane: QueueLane, policy: Policy, now: int) -> None:
+    text = _HALTED.format(count=lane.streak, name=lane.name, why=lane.streak_why, quoted=shlex.quote(lane.name))
+    await raise_attention(tx, f"batch-halted:{lane.id}.{now}", text, policy, now)

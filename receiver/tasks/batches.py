@@ -1,0 +1,185 @@
+"""Batches as people handle them: open, close, pause, resume, cancel, and try again what failed.
+
+Each can be repeated: what is done already stays as it is. What touches many tasks goes in turns of some hundred, each a
+transaction; killed between two, the command is given again.
+"""
+
+from msgspec.structs import replace
+
+from receiver.client.batch_schemas import PRIORITIES, NewBatch
+from receiver.core.batches import OPEN_MOST, check_name
+from receiver.core.decide import withdraw_task
+from receiver.core.errors import RequestRefused
+from receiver.core.money import amount_text, parse_usd
+from receiver.core.types import Clock, LanePriority, Policy, QueueLane, Task, TaskState
+from receiver.store import Store, Tx
+from receiver.tasks.batch_ends import record_ends, write_lane
+from receiver.tasks.new_tasks import check_label, check_targets, unknown_batch
+from receiver.telemetry.metrics import Metrics
+from receiver.tokens import new_ref
+
+TURN = 200  # tasks in one transaction
+_PRIORITIES = {word: LanePriority[word.upper()] for word in PRIORITIES}
+
+
+class BatchControl:
+    """What a person does with batches."""
+
+    def __init__(self, store: Store, policy: Policy, clock: Clock, metrics: Metrics) -> None:
+        self._store = store
+        self._policy = policy
+        self._clock = clock
+        self._metrics = metrics
+
+    async def open(self, asked: NewBatch) -> QueueLane:
+        """The batch of this name, made unless it is there; `reopen` lets one that is closed take tasks again.
+
+        Raises RequestRefused.
+        """
+        self._check(asked)
+        async with self._store.write() as tx:
+            found = (await tx.lanes.by_name([asked.name])).get(asked.name)
+            if found is not None and not found.batch:
+                problem = f"{asked.name!r} is the name of a priority"
+                raise RequestRefused(422, "invalid_parameter", problem, "name", remedy="give the batch another name")
+            if found is not None and (found.closed_at is None or not asked.reopen):
+                return found
+            if (found is None or found.finished_at is not None) and await tx.lanes.count_unfinished() >= OPEN_MOST:
+                remedy = "see `receiver batch list`; close or cancel some of them"
+                problem = f"{OPEN_MOST} batches are not finished, and there can be no more"
+                raise RequestRefused(409, "too_many_batches", problem, remedy=remedy)
+            if found is not None:
+                await tx.lanes.update(replace(found, closed_at=None, closed_why=None, finished_at=None))
+            else:
+                await tx.lanes.insert(self._new_lane(asked))
+            return await _require(tx, asked.name)
+
+    async def close(self, name: str) -> QueueLane:
+        """No more tasks will come. Raises RequestRefused, as all of these."""
+        now = self._clock()
+        async with self._store.write() as tx:
+            lane = await _require(tx, name)
+            closed = lane if lane.closed_at is not None else replace(lane, closed_at=now)
+            return await write_lane(tx, lane, closed, self._policy, now)
+
+    async def pause(self, name: str) -> QueueLane:
+        """Submit none of its tasks for now."""
+        async with self._store.write() as tx:
+            lane = await _require(tx, name)
+            if lane.finished_at is not None:
+                raise RequestRefused(409, "batch_finished", f"the batch {name!r} has ended")
+            if lane.paused_at is None or lane.paused_why is not None:
+                await tx.lanes.update(replace(lane, paused_at=lane.paused_at or self._clock(), paused_why=None))
+            return await _require(tx, name)
+
+    async def resume(self, name: str) -> QueueLane:
+        """Submit its tasks again."""
+        async with self._store.write() as tx:
+            lane = await _require(tx, name)
+            if lane.paused_at is not None:
+                await tx.lanes.update(replace(lane, paused_at=None, paused_why=None, streak=0, streak_why=None))
+            return await _require(tx, name)
+
+    async def cancel(self, name: str) -> tuple[QueueLane, int]:
+        """Close it, and withdraw what was not sent; the batch, and how many were withdrawn."""
+        await self.close(name)
+        count = 0
+        while True:
+            now = self._clock()
+            async with self._store.write() as tx:
+                lane = await _require(tx, name)
+                queued = await tx.batch_rows.in_states(lane.id, [TaskState.QUEUED], limit=TURN)
+                cancelled = [withdraw_task(task, now) for task in queued]
+                await tx.tasks.update(list(zip(queued, cancelled, strict=True)))
+                if cancelled:
+                    await record_ends(tx, cancelled, self._policy, now)
+                lane = await _require(tx, name)
+            self._metrics.count_settled(cancelled)
+            count += len(cancelled)
+            if len(cancelled) < TURN:
+                return lane, count
+
+    async def retry(self, name: str) -> tuple[QueueLane, int]:
+        """Queue another task for each row that failed or was cancelled; the batch, and how many there are.
+
+        Not for an unconfirmed failure, which may have succeeded, nor for a task that was submitted again by itself.
+        """
+        count, after = 0, (0, "")
+        states = (TaskState.FAILED, TaskState.CANCELLED)
+        while True:
+            async with self._store.write() as tx:
+                lane = await _require(tx, name)
+                ended = await tx.batch_rows.in_states(lane.id, states, after, limit=TURN)
+                repeated = await tx.batch_rows.refs_repeated([task.ref for task in ended]) if ended else set()
+                old = [it for it in ended if it.confirmed and it.ref not in repeated]
+                if old:
+                    if not self._policy.can_poll:
+                        remedy = "set PROVIDER_KEY where the service runs"
+                        raise RequestRefused(422, "no_key", "submitting needs a provider key", remedy=remedy)
+                    await tx.tasks.update([(task, replace(task, row_key=None)) for task in old])
+                    await tx.tasks.insert([self._repeat(task) for task in old])
+                if old and (lane.finished_at is not None or lane.streak):
+                    await tx.lanes.update(replace(lane, finished_at=None, streak=0, streak_why=None))
+                lane = await _require(tx, name)
+            count += len(old)
+            if len(ended) < TURN:
+                return lane, count
+            after = ended[-1].turn, ended[-1].ref
+
+    def _check(self, asked: NewBatch) -> None:
+        check_name(asked.name)
+        check_label(asked.label)
+        check_targets(asked.targets, self._policy)
+        if asked.priority not in _PRIORITIES:
+            problem = f"unknown priority {asked.priority[:80]!r}: it must be one of {', '.join(_PRIORITIES)}"
+            raise RequestRefused(422, "invalid_parameter", problem, "priority")
+        if asked.budget is not None:
+            _read_budget(asked.budget)
+
+    def _new_lane(self, asked: NewBatch) -> QueueLane:
+        return QueueLane(
+            id=0,
+            name=asked.name,
+            batch=True,
+            priority=_PRIORITIES[asked.priority],
+            created_at=self._clock(),
+            label=asked.label,
+            targets=asked.targets,
+            each=asked.each,
+            budget=None if asked.budget is None else _read_budget(asked.budget),
+        )
+
+    def _repeat(self, task: Task) -> Task:
+        now = self._clock()
+        return Task(
+            ref=new_ref(now),
+            created_at=now,
+            provider=task.provider,
+            model=task.model,
+            params=task.params,
+            prompt=task.prompt,
+            label=task.label,
+            targets=task.targets,
+            poll_only=task.poll_only,
+            lane=task.lane,
+            turn=task.turn,
+            row_key=task.row_key,
+            quiet=task.quiet,
+            again_of=task.ref,
+            due_at=now,
+        )
+
+
+def _read_budget(text: str) -> str:
+    amount = parse_usd(text)
+    if amount is None:
+        problem = f"budget must be an amount in USD, such as 25 or 12.50, not {text[:80]!r}"
+        raise RequestRefused(422, "invalid_parameter", problem, "budget")
+    return amount_text(amount)
+
+
+async def _require(tx: Tx, name: str) -> QueueLane:
+    lane = (await tx.lanes.by_name([name])).get(name)
+    if lane is None or not lane.batch:
+        raise unknown_batch(name)
+    return lane

@@ -1,0 +1,115 @@
+"""What is said at a batch's end, and when equal failures halt it."""
+
+from decimal import Decimal
+
+import pytest
+from msgspec.structs import replace
+
+from kit.fakes import MAIL, NOW, POLICY, SLACK, a_task
+from receiver.core.batches import (
+    GROUPS_MOST,
+    HALT_AFTER,
+    LINES_MOST,
+    BatchFigures,
+    check_name,
+    count_streak,
+    describe_end,
+    end_notices,
+    group_failures,
+    is_halted,
+)
+from receiver.core.errors import RequestRefused
+from receiver.core.types import LanePriority, NoticeEvent, QueueLane, Task, TaskError, TaskState
+
+LANE = QueueLane(id=4, name="rows-3fa92c", batch=True, priority=LanePriority.LOW, created_at=NOW)
+FAILED = TaskError("004007098", "generation failed")
+REFUSED = TaskError(None, "prompt refused")
+
+
+def ended(state: TaskState, error: TaskError | None = None) -> Task:
+    return replace(a_task(), state=state, error=error)
+
+
+def test_the_end_is_told_in_one_line() -> None:
+    failures = group_failures([(line, FAILED) for line in range(5)] + [(line, REFUSED) for line in (7, 9)])
+    figures = BatchFigures({TaskState.COMPLETED: 493, TaskState.FAILED: 7}, failures, Decimal("24.65"))
+    assert describe_end(figures, 52 * 60_000) == (
+        "500 done: 493 completed, 7 failed (5 × 004007098 generation failed, 2 × prompt refused), $24.65 in 52 min"
+    )
+
+
+@pytest.mark.parametrize(
+    ("states", "cost", "took", "words"),
+    [
+        ({TaskState.COMPLETED: 1}, None, None, "1 done: 1 completed"),
+        ({TaskState.COMPLETED: 1_200}, None, 9_000, "1,200 done: 1,200 completed, in 9.0 s"),
+        ({TaskState.CANCELLED: 2, TaskState.LOST: 1}, Decimal("1"), None, "3 done: 2 cancelled, 1 lost, $1.00"),
+        ({TaskState.FAILED: 3}, None, None, "3 done: 3 failed (3 × others)"),
+    ],
+)
+def test_what_is_not_known_is_not_said(
+    states: dict[TaskState, int], cost: Decimal | None, took: int | None, words: str
+) -> None:
+    assert describe_end(BatchFigures(states, (), cost), took) == words
+
+
+def test_many_reasons_are_the_most_frequent_and_the_rest() -> None:
+    failed = [(line, TaskError(None, f"reason {line % 30}")) for line in range(100)] + [(200, FAILED)] * 9
+    groups = group_failures(failed)
+    assert len(groups) == GROUPS_MOST + 1
+    assert (groups[0].code, groups[0].count) == ("004007098", 9)
+    assert groups[-1].message == "other reasons"
+    assert sum(group.count for group in groups) == 109
+    assert all(len(group.lines) <= LINES_MOST for group in groups)
+    assert group_failures([]) == []
+    assert group_failures([(2, None)])[0].message == "no reason was given"
+
+
+def test_ten_equal_failures_in_a_row_halt_it() -> None:
+    lane = count_streak(LANE, [ended(TaskState.FAILED, FAILED)] * (HALT_AFTER - 1))
+    assert not is_halted(lane)
+    assert is_halted(count_streak(lane, [ended(TaskState.FAILED, FAILED)]))
+    assert not is_halted(count_streak(lane, [ended(TaskState.FAILED, REFUSED)]))
+    assert not is_halted(count_streak(lane, [ended(TaskState.COMPLETED), ended(TaskState.FAILED, FAILED)]))
+    assert is_halted(count_streak(lane, [ended(TaskState.CANCELLED), ended(TaskState.FAILED, FAILED)]))
+    halted = replace(lane, streak=HALT_AFTER)
+    assert not is_halted(replace(halted, paused_at=NOW))
+    assert not is_halted(replace(halted, finished_at=NOW))
+
+
+def test_an_end_that_changes_no_count_is_no_change() -> None:
+    assert count_streak(LANE, [ended(TaskState.COMPLETED), ended(TaskState.LOST)]) is LANE
+
+
+def test_a_batch_tells_those_that_it_names_else_all_that_want_its_label() -> None:
+    figures = BatchFigures({TaskState.COMPLETED: 1})
+    picky = replace(MAIL, labels=("other*",))
+    policy = replace(POLICY, targets=(SLACK, picky, replace(SLACK, name="mute", on=frozenset({NoticeEvent.FAILED}))))
+
+    def told(lane: QueueLane) -> list[str]:
+        return [it.target for it in end_notices(lane, figures, policy, NOW + 5_000)]
+
+    assert told(LANE) == ["slack"]
+    assert told(replace(LANE, label="others")) == ["slack", "mail"]
+    assert told(replace(LANE, targets=("mail",))) == ["mail"]
+    assert told(replace(LANE, targets=("gone",))) == ["slack"]
+    [notice] = end_notices(LANE, figures, POLICY, NOW + 5_000)
+    assert (notice.ref, notice.report.batch, notice.report.failed) == (None, LANE.name, False)
+    assert notice.report.text == "1 done: 1 completed, in 5.0 s"
+    [notice] = end_notices(LANE, BatchFigures({TaskState.COMPLETED: 1, TaskState.LOST: 1}), POLICY, NOW)
+    assert notice.report.failed
+
+
+def test_an_empty_batch_tells_nobody() -> None:
+    assert end_notices(LANE, BatchFigures({}), POLICY, NOW) == ()
+
+
+@pytest.mark.parametrize("name", ["", "a" * 201, "a/b", ".", "..", "a\nb", "a\0", " a", "a ", "-x", "\ud800"])
+def test_a_name_fits_paths_and_commands(name: str) -> None:
+    with pytest.raises(RequestRefused, match="without /"):
+        check_name(name)
+
+
+@pytest.mark.parametrize("name", ["a", "a" * 200, "rows-3fa92c", "März 2026 (2)", "..."])
+def test_any_other_plain_text_is_a_name(name: str) -> None:
+    check_name(name)
