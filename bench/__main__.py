@@ -29,6 +29,7 @@ BENCHES = (
     "day",
     "pictures",
     "slow",
+    "queue",
     "growth",
     "upkeep",
 )

@@ -40,6 +40,9 @@ _P = click.FloatRange(0, 1)
     help="The shape of the callbacks' bodies.",
 )
 @click.option("--reject", type=_P, default=0.0, metavar="P", help="A submission is rejected with 429 or 503.")
+@click.option(
+    "--limit", type=click.IntRange(1), metavar="N", help="A submission while N tasks are under way is answered 429."
+)
 @click.option("--slow", type=_P, default=0.0, metavar="P", help="A submission's answer hangs.")
 @click.option("--refuse-key", type=_P, default=0.0, metavar="P", help="A submission or a poll is refused with 401.")
 @click.option(
@@ -75,6 +78,7 @@ def sandbox(
     early: float,
     body: str,
     reject: float,
+    limit: int | None,
     slow: float,
     refuse_key: float,
     refuse_prompt: float,
@@ -98,6 +102,7 @@ def sandbox(
         early=early,
         body=CallbackBody(body),
         reject=reject,
+        limit=limit,
         slow=slow,
         refuse_key=refuse_key,
         refuse_prompt=refuse_prompt,
@@ -124,4 +129,6 @@ def _print_line(line: str) -> None:
 
 def _print_url(url: str) -> None:
     note(f"The sandbox is at {url}/model/v1/generation (set RECEIVER_PROVIDER_URL to that; any key works).")
-    note(f"RECEIVER_FETCH_ALLOW={urlsplit(url).hostname} lets the service fetch its pictures, at no public address.")
+    note(
+        f"RECEIVER_FETCH_ALLOW={urlsplit(url).hostname} lets the service fetch the pictures, whose address is not public."
+    )

@@ -74,6 +74,7 @@ class Sandbox:
         self.stopping = asyncio.Event()
         self._clock = clock
         self._lives: set[asyncio.Task[None]] = set()
+        self._running = 0  # tasks that have not ended
         self._group: asyncio.TaskGroup | None = None
         self._drawing = asyncio.Semaphore(2)
 
@@ -164,7 +165,7 @@ class Sandbox:
         """Answer a valid submission as its fate says."""
         drawn = draw_fate(self.options, self.book.submitted, params)
         self.book.submitted += 1
-        fate = drawn.fate if len(self._lives) < _MOST_ALIVE else Fate.BUSY
+        fate = Fate.BUSY if self._is_full() else drawn.fate
         if fate & NOT_TAKEN:
             return _rejection_response(fate, model), fate
         now = self._clock()
@@ -190,9 +191,14 @@ class Sandbox:
             await self._delay_answer()
         return answer, task
 
+    def _is_full(self) -> bool:
+        limit = self.options.limit
+        return len(self._lives) >= _MOST_ALIVE or (limit is not None and self._running >= limit)
+
     def _start_task(self, task: SandboxTask, latency_s: float) -> asyncio.Task[None]:
         if self._group is None:
             raise RuntimeError("the sandbox is not open: use open_sandbox, or run the lifespan of its app")
+        self._running += 1
         life = self._group.create_task(self._run_task(task, latency_s))
         self._lives.add(life)
         life.add_done_callback(self._lives.discard)
@@ -202,6 +208,7 @@ class Sandbox:
         if Fate.STALLS in task.fate:
             return
         await asyncio.sleep(latency_s)
+        self._running -= 1
         now = self._clock()
         await self.courier.post_callbacks(self.book.end_task(task, now), now)
 

@@ -73,6 +73,7 @@ class SandboxOptions(Struct, frozen=True, kw_only=True):
     duplicate: float = 0.0
     early: float = 0.0
     reject: float = 0.0  # half 429, half 503
+    limit: int | None = None  # tasks under way; a submission beyond it is answered 429
     slow: float = 0.0
     reorder: bool = False
     body: CallbackBody = CallbackBody.TASK
@@ -95,6 +96,8 @@ class SandboxOptions(Struct, frozen=True, kw_only=True):
         for name in ("latency_s", "late_pictures_s"):
             if not 0 <= getattr(self, name) <= 86_400:
                 raise ValueError(f"{name.removesuffix('_s')} must be 0 to 86400 seconds")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError("limit must be at least 1")
 
 
 class FateDraw(Struct, frozen=True):

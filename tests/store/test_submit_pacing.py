@@ -118,6 +118,18 @@ async def test_before_one_was_taken_three_requests_are_under_way_at_most(rig: Ri
     assert await rig.submit.claim() is not None
 
 
+async def test_a_refused_key_costs_three_requests_whatever_is_queued(rig: Rig) -> None:
+    await rig.queue(50)
+    rig.provider.answer = lambda: BARRED
+    begun = []
+    while (work := await rig.submit.claim()) is not None:
+        begun.append(work)
+    await asyncio.gather(*map(rig.submit.carry_out, begun))
+    assert await rig.submit.claim() is None
+    assert len(rig.provider.submitted) == 3
+    assert await attention(rig.store) == ["provider-key"]
+
+
 async def test_a_person_pauses_all_submissions_over_restarts_and_resumes_them(rig: Rig) -> None:
     await rig.queue(2)
     async with rig.store.write() as tx:

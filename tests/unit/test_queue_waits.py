@@ -1,6 +1,8 @@
 """What a queued task waits for: the first thing that stands in its way, since when, and until when."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from kit.fakes import NOW, a_task
@@ -14,7 +16,7 @@ from receiver.core.queue_waits import (
     explain_wait,
     reason_for,
 )
-from receiver.core.types import HoldReason, TaskState
+from receiver.core.types import HoldReason, LanePriority, QueueLane, TaskState
 
 SECOND, MINUTE = 1_000, 60_000
 QUEUED = replace(a_task(), state=TaskState.QUEUED, due_at=NOW, refused_at=None, held_by=None)
@@ -118,3 +120,47 @@ def test_of_an_older_service_the_hold_says_it() -> None:
     assert reason_for("room", None) == "room"
     assert reason_for(None, "weather") == "weather"
     assert reason_for(None, None) is None
+
+
+TIMES = st.one_of(st.none(), st.integers(NOW - MINUTE, NOW + MINUTE))
+
+
+@given(
+    held=st.one_of(st.none(), st.sampled_from(HoldReason)),
+    due_at=TIMES,
+    refused_at=TIMES,
+    lane=st.integers(1, 6),
+    answers=st.lists(st.sampled_from(Signal), max_size=6),
+    taken=st.integers(0, 3),
+    has_key=st.booleans(),
+    paused_at=TIMES,
+)
+def test_after_any_history_a_queued_task_waits_for_something_that_has_words(
+    held: HoldReason | None,
+    due_at: int | None,
+    refused_at: int | None,
+    lane: int,
+    answers: list[Signal],
+    taken: int,
+    has_key: bool,
+    paused_at: int | None,
+) -> None:
+    pace = FREE
+    for step, signal in enumerate(answers):
+        pace = pace.after(signal, sent_at=NOW - 50 + step, now=NOW - 49 + step, retry_after_ms=step * SECOND)
+    batch = QueueLane(id=5, name="rows", batch=True, priority=LanePriority.LOW, created_at=NOW, paused_at=NOW)
+    among = replace(scene(pace, taken, has_key=has_key), paused_at=paused_at, paused_lanes={5: batch})
+    task = replace(QUEUED, held_by=held, due_at=due_at, refused_at=refused_at, lane=lane)
+    wait = explain_wait(task, among)
+    assert wait is not None
+    assert describe_reason(wait.why) != wait.why.value
+    if paused_at is None and lane == 5 and held not in (HoldReason.PERSON, HoldReason.PARENT, HoldReason.BUDGET):
+        assert wait == QueueWait(QueueReason.PAUSED, NOW, detail="the batch rows: `receiver batch resume rows`")
+
+
+def test_a_batch_that_paused_by_itself_says_why() -> None:
+    lane = QueueLane(id=5, name="rows", batch=True, priority=LanePriority.LOW, created_at=NOW, paused_at=NOW)
+    halted = replace(scene(), paused_lanes={5: replace(lane, paused_why="ten rows failed")})
+    wait = explain_wait(replace(QUEUED, lane=5), halted)
+    assert wait is not None
+    assert wait.detail == "the batch rows: ten rows failed; `receiver batch resume rows`"
