@@ -32,7 +32,11 @@ NICE = 19  # the lowest priority, so that the service's callbacks do not wait
 )
 @click.option("--keep", type=click.IntRange(1), metavar="N", help="Keep only the newest N, by the date in FILE.")
 @click.option(
-    "--config", "config_file", type=click.Path(path_type=Path), metavar="FILE", help="By default ./receiver.toml."
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="By default ./receiver.toml; as root, else the unit's.",
 )
 @json_option
 def backup(*, file: Path, images: str, keep: int | None, config_file: Path | None, as_json: bool) -> None:

@@ -26,7 +26,13 @@ _HEADS = ("NAME", "VALUE", "SOURCE")
 
 
 @click.command()
-@click.option("--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="By default ./receiver.toml.")
+@click.option(
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="By default ./receiver.toml; as root, else the unit's.",
+)
 @click.option("--example", is_flag=True, help="Print a commented receiver.toml instead.")
 @json_option
 def config(*, file: Path | None, example: bool, as_json: bool) -> None:

@@ -23,7 +23,11 @@ _NAMED_MOST = 3  # of several tasks that a handle fits
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 config_option = click.option(
-    "--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="By default ./receiver.toml."
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="By default ./receiver.toml; as root, else the unit's.",
 )
 
 _P = ParamSpec("_P")

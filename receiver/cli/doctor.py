@@ -40,7 +40,7 @@ _Check = Callable[[], Iterable[Finding]]
     "file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="By default ./receiver.toml, for root the unit's.",
+    help="By default ./receiver.toml; as root, else the unit's.",
 )
 @json_option
 def doctor(*, send: bool, file: Path | None, as_json: bool) -> None:

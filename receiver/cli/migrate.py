@@ -17,7 +17,13 @@ from receiver.store.sqlite.inspect import inspect_database
 
 
 @click.command()
-@click.option("--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="By default ./receiver.toml.")
+@click.option(
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="By default ./receiver.toml; as root, else the unit's.",
+)
 @json_option
 def migrate(*, file: Path | None, as_json: bool) -> None:
     """Bring the database to this version's schema, as the service does at its start. Stop the service first."""

@@ -114,7 +114,7 @@ def redrive(client: Client, *, ids: tuple[int, ...], target: str | None, to: str
 
 
 @notices.command(short_help="Send a sample to a target now.")
-@click.option("--target", required=True, metavar="NAME", help="The target to test.")
+@click.option("--target", metavar="NAME", help="The target to test; by default the only one.")
 @click.option(
     "--event",
     type=click.Choice(SAMPLE_EVENTS),
@@ -125,10 +125,11 @@ def redrive(client: Client, *, ids: tuple[int, ...], target: str | None, to: str
 )
 @json_option
 @with_client
-def test(client: Client, *, target: str, event: str, as_json: bool) -> None:
+def test(client: Client, *, target: str | None, event: str, as_json: bool) -> None:
     """Send a sample to a target now, with a picture if it reports pictures. Exit status 1 if the target did not accept
     it."""
     tried = client.test_target(target, event if event != NoticeEvent.COMPLETED else None)
+    name = safe_line(tried.target)
     if as_json:
         echo_json(tried)
     if tried.note:
@@ -136,10 +137,10 @@ def test(client: Client, *, target: str, event: str, as_json: bool) -> None:
     if not tried.ok:
         advice = f". What to do: {safe_line(tried.advice)}" if tried.advice else ""
         raise click.ClickException(
-            f"{target} did not accept it ({tried.duration_ms} ms): {safe_line(tried.error)}{advice}"
+            f"{name} did not accept it ({tried.duration_ms} ms): {safe_line(tried.error)}{advice}"
         )
     if not as_json:
-        echo(f"{target} accepted it in {tried.duration_ms} ms{_picture_text(tried, event)}; check that it arrived")
+        echo(f"{name} accepted it in {tried.duration_ms} ms{_picture_text(tried, event)}; check that it arrived")
 
 
 def _picture_text(tried: TrialView, event: str) -> str:
@@ -147,7 +148,7 @@ def _picture_text(tried: TrialView, event: str) -> str:
         return f", with a picture, {safe_line(tried.picture)}"
     if tried.no_picture:
         return f", without a picture: {safe_line(tried.no_picture)}"
-    return ", as text, without a picture" if event in _WITH_PICTURES else ""
+    return ", without a picture: a target of its kind takes none" if event in _WITH_PICTURES else ""
 
 
 def _history_lines(notice: NoticeView) -> Iterator[str]:

@@ -18,7 +18,13 @@ from receiver.store.sqlite.inspect import inspect_database
 
 
 @click.command()
-@click.option("--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="By default ./receiver.toml.")
+@click.option(
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="By default ./receiver.toml; as root, else the unit's.",
+)
 @json_option
 def prune(*, file: Path | None, as_json: bool) -> None:
     """Remove now what is older than RETENTION allows; the service does so every hour by itself.

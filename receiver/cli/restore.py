@@ -23,7 +23,11 @@ from receiver.upkeep.backup import RestoreResult
     help="Submit what was queued in the backup. What was submitted since is then paid for twice.",
 )
 @click.option(
-    "--config", "config_file", type=click.Path(path_type=Path), metavar="FILE", help="By default ./receiver.toml."
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="By default ./receiver.toml; as root, else the unit's.",
 )
 @json_option
 def restore(*, file: Path, keep_queue: bool, config_file: Path | None, as_json: bool) -> None:

@@ -49,7 +49,13 @@ log = logging.getLogger(__name__)
 @click.option("--host", metavar="HOST", help="The address to listen on.  [RECEIVER_HOST]")
 @click.option("--port", type=click.IntRange(0, 65_535), metavar="PORT", help="0 picks a free one.  [RECEIVER_PORT]")
 @click.option("--fd", type=click.IntRange(0), metavar="N", help="Listen on this socket; by default systemd's.")
-@click.option("--role", type=click.Choice(["all", "web", "worker"]), default="all", show_default=True)
+@click.option(
+    "--role",
+    type=click.Choice(["all", "web", "worker"]),
+    default="all",
+    show_default=True,
+    help="The part that this process does; SQLite allows only all.",
+)
 @click.option(
     "--config",
     "file",
@@ -192,16 +198,15 @@ async def _run_until_signalled(settings: Settings, listener: socket.socket, news
 def _startup_news(settings: Settings) -> Iterator[str]:
     """What this start creates, in case the user meant to use what is elsewhere."""
     database, keys = settings.sqlite_file, settings.state_dir / KEYS_FILE
-    made = []
+    refused = "callback URLs made with other keys are refused"
+    older = "stop the service, and name the settings file of the older ones with --config, or set DATABASE_URL"
+    new_keys = not settings.secret_keys and not os.path.exists(keys)
+    made = f"new secret keys, {keys.absolute()}"
     if database and not (os.path.exists(database) and os.path.getsize(database)):  # unlike Path's, these raise nothing
-        made.append(f"a new database, {database.absolute()}")
-    if not settings.secret_keys and not os.path.exists(keys):
-        made.append(f"new secret keys, {keys.absolute()}: callback URLs made with other keys will be refused")
-    if made:
-        elsewhere = (
-            "if you have older ones, stop the service, and name their settings file with --config, or set DATABASE_URL"
-        )
-        yield f"created {' and '.join(made)}; {elsewhere}"
+        both = f"a new database, {database.absolute()}{f', and {made}' if new_keys else ''}"
+        yield f"created {both}: right for a first start; else {older}{f': {refused}' if new_keys else ''}"
+    elif new_keys:
+        yield f"created {made}: {refused}; if there are older ones, {older}"
 
 
 def _report_ready(port: int) -> None:

@@ -15,7 +15,7 @@ from receiver.cli.main import FAILED
 from receiver.cli.output import FOLDER, echo_json, json_option, prepare_folder, safe_line
 from receiver.cli.streams import echo, note, report_done
 from receiver.cli.waiting import await_end
-from receiver.client.client import Client, new_idempotency_key
+from receiver.client.client import ENDS, Client, new_idempotency_key
 from receiver.client.schemas import AgainRequest, NewTask, TaskView
 from receiver.core.errors import ApiError, RequestRefused
 from receiver.core.types import FIXED_LANES, TaskState
@@ -238,7 +238,10 @@ def find_job_id(task: TaskView, image_no: int) -> str:
     found = next((job for job in (*own, *(image.job_id for image in task.images)) if job), None)
     if found is None:
         why = "its pictures came without a jobId" if task.images else f"it is {task.state} and has no pictures"
-        raise click.ClickException(f"{task.ref} has no jobId: {why}; find it elsewhere, and give --job-id")
+        how = "find it elsewhere, and give --job-id"
+        if not task.images and task.state not in ENDS:
+            how = "wait until it is completed, or give --job-id"
+        raise click.ClickException(f"{task.ref} has no jobId: {why}; {how}")
     return found
 
 

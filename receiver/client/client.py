@@ -188,10 +188,13 @@ class Client(BatchCalls, QueueCalls):
         given = {name: value for name, value in body.items() if value is not None}
         return self._call_api("POST", "notices/redrive", RedrivenView, body=given).redriven
 
-    def test_target(self, target: str, event: str | None = None) -> TrialView:
-        """Send a sample to a target now, of a completed task unless `event` says otherwise. Returns the result."""
-        body = {"target": target, **({"event": event} if event else {})}
-        return self._call_api("POST", "notices/test", TrialView, body=body, timeout_s=TRIAL_S)
+    def test_target(self, target: str | None, event: str | None = None) -> TrialView:
+        """Send a sample to a target now (None: the only one), of a completed task unless `event` says otherwise.
+
+        Returns the result.
+        """
+        given = {name: value for name, value in (("target", target), ("event", event)) if value is not None}
+        return self._call_api("POST", "notices/test", TrialView, body=given, timeout_s=TRIAL_S)
 
     def start_pruning(self) -> bool:
         """Start pruning now; False if it was under way already."""

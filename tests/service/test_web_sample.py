@@ -209,11 +209,15 @@ async def test_a_picture_that_cannot_be_kept_costs_no_trial(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("event", "says", "shown"),
     [
-        ("completed", "hook accepted it in 7 ms, as text, without a picture; check", "✓ a test — 4 pictures"),
+        (
+            "completed",
+            "hook accepted it in 7 ms, without a picture: a target of its kind takes none; check",
+            "✓ a test — 4 pictures",
+        ),
         ("failed", "hook accepted it in 7 ms; check", "✗ a test: failed — this is only a test, nothing failed"),
         ("lost", "hook accepted it in 7 ms; check", "? a test: lost — no result before its deadline"),
         ("attention", "hook accepted it in 7 ms; check", "! a test: we do not know whether the provider accepted it"),
-        ("digest", "hook accepted it in 7 ms, as text", "✗ 4 tasks: 1 failed, 1 needs you, 2 done"),
+        ("digest", "hook accepted it in 7 ms, without a picture", "✗ 4 tasks: 1 failed, 1 needs you, 2 done"),
     ],
 )
 async def test_every_kind_of_message_can_be_tried(tmp_path: Path, event: str, says: str, shown: str) -> None:
@@ -243,3 +247,24 @@ async def test_an_unknown_event_is_refused(tmp_path: Path) -> None:
         answer = await web.client.post("/api/v1/notices/test", json={"target": "slack", "event": "done"})
 
     assert answer.status_code == 422
+
+
+async def test_the_only_target_need_not_be_named(tmp_path: Path) -> None:
+    async with served(tmp_path, sender=FakeSender(), targets='[targets.hook]\nurl = "json://hook.invalid/x"\n') as web:
+        said = await command(web, "notices", "test", "--event", "failed")
+
+    assert (said.exit_code, said.stdout) == (0, "hook accepted it in 7 ms; check that it arrived\n")
+
+
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [((), "there are none"), (("blog", "art"), "name one of the targets: art, blog")],
+)
+async def test_one_of_several_targets_has_to_be_named(tmp_path: Path, names: tuple[str, ...], problem: str) -> None:
+    targets = "".join(f'[targets.{name}]\nurl = "json://{name}.invalid/x"\n' for name in names)
+    sender = FakeSender()
+    async with served(tmp_path, sender=sender, targets=targets) as web:
+        said = await command(web, "notices", "test")
+
+    assert (said.exit_code, said.stdout, said.stderr) == (1, "", f"receiver: no target is named; {problem}\n")
+    assert not sender.sent

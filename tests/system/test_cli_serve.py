@@ -116,8 +116,8 @@ def test_a_start_that_makes_a_database_and_keys_says_where_and_a_later_one_does_
     assert later == []
     assert level == "warning"
     assert line.startswith(
-        f"created a new database, {tmp_path}/receiver.db and new secret keys, {tmp_path}/secret_keys: callback URLs "
-        "made with other keys will be refused; if you have older ones, "
+        f"created a new database, {tmp_path}/receiver.db, and new secret keys, {tmp_path}/secret_keys: right for a first "
+        "start; else stop the service, "
     )
 
 
@@ -127,7 +127,7 @@ def test_keys_that_were_lost_and_made_anew_are_told(tmp_path: Path) -> None:
         (tmp_path / "secret_keys").unlink(missing_ok=True)
         service = start(tmp_path, PUBLIC_URL="https://receiver.example.org", PROVIDER_KEY="any-key-will-do")
         *_, news, _ = said_at_start(service)
-    said = f"created new secret keys, {tmp_path}/secret_keys: callback URLs made with other keys "
+    said = f"created new secret keys, {tmp_path}/secret_keys: callback URLs made with other keys are refused; "
     assert news["msg"].startswith(said)
 
 

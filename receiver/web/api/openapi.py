@@ -50,6 +50,9 @@ def build_document(operations: Sequence[Operation], targets: Sequence[str]) -> d
     components["TargetName"] = _describe_targets(targets)
     components["NewTask"] = _by_model(components["NewTask"])
     components["RedriveRequest"] = _with_targets_of_old(components["RedriveRequest"])
+    if len(targets) != 1:  # else it may be left out
+        components["TargetTestRequest"] = _with_target_required(components["TargetTestRequest"])
+        paths[f"{BASE}/notices/test"]["post"]["requestBody"]["required"] = True
     return {
         "openapi": "3.1.0",
         "info": {
@@ -122,6 +125,11 @@ def _with_targets_of_old(redrive: Mapping[str, Any]) -> dict[str, Any]:
     to, target = redrive["properties"]["to"]["anyOf"][0], {"$ref": _SCHEMA_REF.format(name="TargetName")}
     of_known = {"properties": {"target": {"anyOf": [target, {"type": "null"}]}}}
     return {**redrive, "anyOf": [{"properties": {"to": to}, "required": ["to"]}, of_known]}
+
+
+def _with_target_required(test: Mapping[str, Any]) -> dict[str, Any]:
+    target = {"$ref": _SCHEMA_REF.format(name="TargetName")}
+    return {**test, "properties": {**test["properties"], "target": target}, "required": ["target"]}
 
 
 def _is_body_required(body: type[msgspec.Struct]) -> bool:

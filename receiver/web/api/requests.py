@@ -117,7 +117,7 @@ class RedriveRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TargetTestRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which target to send a sample to, and of which event."""
+    """Which target to send a sample to (by default the only one), and of which event."""
 
-    target: schemas.TargetName
+    target: schemas.TargetName | None = None
     event: schemas.SampleEvent = "completed"

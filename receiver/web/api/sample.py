@@ -34,19 +34,32 @@ class TargetTester:
         self._targets = {target.name: target for target in parts.policy.targets}
         self._turn = asyncio.Lock()
 
-    async def send_sample(self, name: str, event: str = NoticeEvent.COMPLETED) -> TrialView:
-        """Send a sample of `event`, one of `SAMPLES`, to the target `name`. Raises RequestRefused: 404 if the target is
-        unknown, 422 if the event is, 409 if a sample is under way."""
+    async def send_sample(self, name: str | None, event: str = NoticeEvent.COMPLETED) -> TrialView:
+        """Send a sample of `event`, one of `SAMPLES`, to the target `name`; None is the only one there is.
+
+        Raises RequestRefused: 404 if the target is unknown, 422 if the event is, or if None could be several, 409 if a
+        sample is under way.
+        """
         if event not in SAMPLES:
             problem = f"there is no sample of {one_line(event, 40)!r}"
             raise RequestRefused(422, "invalid_parameter", problem, "event", remedy=f"use one of {', '.join(SAMPLES)}")
-        target = self._targets.get(name)
-        if target is None:
-            raise RequestRefused(404, "not_found", unknown_target(name, self._targets), "target")
+        target = self._find_target(name)
         if self._turn.locked():
             raise RequestRefused(409, "busy", "another test is under way", remedy="try again when it has ended")
         async with self._turn:
             return await self._try_target(target, event)
+
+    def _find_target(self, name: str | None) -> Target:
+        if name is None:
+            if len(self._targets) == 1:
+                return next(iter(self._targets.values()))
+            which = (
+                f"name one of the targets: {', '.join(sorted(self._targets))}" if self._targets else "there are none"
+            )
+            raise RequestRefused(422, "invalid_parameter", f"no target is named; {which}", "target")
+        if name not in self._targets:
+            raise RequestRefused(404, "not_found", unknown_target(name, self._targets), "target")
+        return self._targets[name]
 
     async def _try_target(self, target: Target, event: str) -> TrialView:
         reports = tuple(self._with_our_pictures(report) for report in SAMPLES[event])
