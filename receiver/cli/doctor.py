@@ -28,8 +28,6 @@ from receiver.upkeep.doctor.findings import CheckResult, Finding
 LINE_MOST = 600  # characters of one finding
 _COLOURS = {CheckResult.OK: "green", CheckResult.WARNING: "yellow", CheckResult.FAILED: "red"}
 _UNIT_REMEDY = f"to check those, run the doctor as root from another folder, or with --config {config.UNIT_SETTINGS}"
-_START = "start it with `receiver serve`, or run the doctor with the service's --config"
-_SEE_SERVICE = "see the finding `service` above"
 _Check = Callable[[], Iterable[Finding]]
 
 
@@ -119,8 +117,9 @@ def _list_checks(settings: Settings) -> Iterator[tuple[str, _Check, float]]:
     yield "settings", lambda: _check_settings(settings, ring), most_s
     yield "permissions", lambda: machine.check_permissions(state, database, (KEYS_FILE, TOKENS_FILE), named), most_s
     yield "disk", lambda: machine.check_disk(state), most_s
-    yield "database", lambda: machine.check_database(database), most_s
-    yield "service", lambda: network.check_service(settings.server, ring), most_s
+    is_unit = _is_of_unit(settings)
+    yield "database", lambda: machine.check_database(database, made_by_unit=is_unit), most_s
+    yield "service", lambda: network.check_service(settings.server, ring, start=_how_to_start(settings)), most_s
     yield "work", lambda: _check_work(settings), most_s
     yield "targets", lambda: targets.check_targets(settings.targets), most_s
     yield "provider key", lambda: network.check_provider(settings.provider_url, settings.provider_key, dates), most_s
@@ -131,21 +130,52 @@ def _list_checks(settings: Settings) -> Iterator[tuple[str, _Check, float]]:
 
 def _check_settings(settings: Settings, ring: Ring | None) -> Iterator[Finding]:
     warnings = []
-    if wrong := config.why_unreachable(settings):
+    lost = _lost_settings(settings)
+    if lost is not None:
+        yield lost
+    if (wrong := config.why_unreachable(settings)) and lost is None:
         yield findings.failure(wrong.problem, f"{wrong.remedy or 'set PUBLIC_URL'} ({_read_from(settings)})")
     warnings += [(it.problem, it.remedy or "") for it in config.warn_of_plain_http(settings)]
     broken = [error for error in map(_secret_file_error, _secret_files(settings)) if error]
-    if ring is None and not broken and not _is_unreadable(settings.state_dir / KEYS_FILE):  # else see the permissions
+    if (
+        lost is None and ring is None and not broken and not _is_unreadable(settings.state_dir / KEYS_FILE)
+    ):  # else see the permissions
         text = f"{_read_from(settings)}; there are no secret keys here yet"
         warnings.append((text, "the service makes them at its first start"))
-    if settings.source_of("DATABASE_URL") == "default" and _exists_or_closed(config.UNIT_DATABASE):
+    if lost is None and settings.source_of("DATABASE_URL") == "default" and _exists_or_closed(config.UNIT_DATABASE):
         text = f"these are not the settings of this machine's unit, whose state is in {config.UNIT_DATABASE.parent}"
         warnings.append((text, _UNIT_REMEDY))
     for error in broken:
         yield findings.failure(error.problem, error.remedy or "the service does not start without it")
     yield from (findings.warning(text, remedy) for text, remedy in warnings)
-    if not (wrong or warnings or broken):
+    if not (wrong or lost or warnings or broken):
         yield findings.ok(f"{_read_from(settings)}; the provider calls back at {settings.public_url}")
+
+
+def _lost_settings(settings: Settings) -> Finding | None:
+    """A finding if there is no settings file, and nothing else says what a service needs to be told: a person is
+    probably in the wrong folder, or not root."""
+    if _exists_or_closed(settings.place.file) or any(
+        settings.source_of(name) != "default" for name in ("PUBLIC_URL", "PROVIDER_URL", "PROVIDER_KEY")
+    ):
+        return None
+    text = f"{_read_from(settings)}, and there is no PUBLIC_URL"
+    if os.geteuid() != 0 and _exists_or_closed(config.UNIT_SETTINGS):
+        return findings.failure(text, "to check this machine's unit, run the doctor as root")
+    how = "run the doctor in the service's folder, or with its --config"
+    return findings.failure(text, f"{how}; for a new service, `receiver config --example` prints a file to begin with")
+
+
+def _is_of_unit(settings: Settings) -> bool:
+    return settings.place.file.absolute() == config.UNIT_SETTINGS
+
+
+def _how_to_start(settings: Settings) -> str:
+    """How the service with these settings is started: as its user, if it has a unit."""
+    if _is_of_unit(settings):
+        return "start it with `systemctl start receiver`"
+    named = f" --config {settings.place.file.absolute()}" if settings.place.named else ""
+    return f"start it with `receiver serve{named}`"
 
 
 def _read_from(settings: Settings) -> str:
@@ -175,7 +205,11 @@ def _check_public_url(settings: Settings, ring: Ring | None) -> Iterator[Finding
     from receiver.upkeep.doctor import network
 
     return network.check_public_url(
-        settings.public_url, ring, max_body=settings.max_body, now=time.time_ns() // 1_000_000
+        settings.public_url,
+        ring,
+        max_body=settings.max_body,
+        now=time.time_ns() // 1_000_000,
+        server=settings.server if is_local(settings) else None,
     )
 
 
@@ -187,7 +221,8 @@ def _check_work(settings: Settings) -> Iterator[Finding]:
     try:
         if (token := token_for(settings)) is None:
             if is_local(settings) and settings.sqlite_file and not _exists_or_closed(settings.sqlite_file):
-                yield findings.skip("the service has never run with these settings", _START)
+                how = f"{_how_to_start(settings)}, or run the doctor with the settings of the service (--config)"
+                yield findings.skip("the service has never run with these settings", how)
                 return
             yield findings.skip("no API token was found to ask the service with", "set RECEIVER_API_TOKEN")
             return
@@ -205,7 +240,11 @@ def _check_work(settings: Settings) -> Iterator[Finding]:
         yield findings.skip("the API token cannot be read", "see the finding `settings` above")
         return
     except ApiError as error:
-        yield findings.skip(str(error)) if error.status else findings.skip("the service does not answer", _SEE_SERVICE)
+        yield (
+            findings.skip(str(error))
+            if error.status
+            else findings.skip("the service does not answer", findings.SEE_SERVICE)
+        )
         return
     yield from work.check_work(seen, datetime.now(UTC))
 
@@ -216,7 +255,7 @@ def _sample_checks(settings: Settings) -> Iterator[tuple[str, _Check, float]]:
             with Client(settings.server, token_for(settings)) as client:
                 tried = client.test_target(name)
         except (ApiError, SettingsError) as error:
-            yield findings.failure(f"{name}: no sample could be sent: {error}", _SEE_SERVICE)
+            yield findings.failure(f"{name}: no sample could be sent: {error}", findings.SEE_SERVICE)
             return
         if tried.ok:
             yield findings.ok(f"{name} accepted a sample in {tried.duration_ms} ms; check that it arrived")

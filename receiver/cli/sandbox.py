@@ -130,5 +130,5 @@ def _print_line(line: str) -> None:
 def _print_url(url: str) -> None:
     note(f"The sandbox is at {url}/model/v1/generation (set RECEIVER_PROVIDER_URL to that; any key works).")
     note(
-        f"RECEIVER_FETCH_ALLOW={urlsplit(url).hostname} lets the service fetch the pictures, whose address is not public."
+        f"RECEIVER_FETCH_ALLOW={urlsplit(url).hostname} lets the service fetch the pictures there (a private address)."
     )

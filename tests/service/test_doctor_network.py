@@ -223,7 +223,21 @@ def test_a_service_that_redirects_or_speaks_tls_is_told_so(site: Site) -> None:
 
 def test_a_service_that_does_not_run_is_told() -> None:
     assert "does not answer: nothing listens at" in (text := only(service(f"http://127.0.0.1:{free_port()}")))
-    assert "systemctl start receiver" in text
+    assert "start it with `receiver serve` or by its unit; if it stops again" in text
+
+
+def test_where_public_url_is_the_service_itself_no_proxy_is_looked_for() -> None:
+    own = f"http://127.0.0.1:{free_port()}"
+    [found] = network.check_public_url(own, RING, max_body=MOST, now=NOW, server=own)
+    assert (found.result, found.remedy) == ("skipped", "see the finding `service` above")
+    [found] = network.check_public_url(own, RING, max_body=MOST, now=NOW, server="http://127.0.0.1:8000")
+    assert (found.result, str(found.remedy)[:15]) == ("failed", "start the proxy")
+
+
+def test_a_provider_that_nothing_answers_for_is_named_once() -> None:
+    url = f"http://127.0.0.1:{free_port()}/generation"
+    [found] = network.check_provider(url, KEY, [])
+    assert found.text == f"the provider at {url} does not answer (ConnectError: All connection attempts failed)"
 
 
 @pytest.mark.parametrize(
@@ -279,7 +293,7 @@ def test_a_key_that_is_taken_is_told_by_the_404_of_a_task_that_does_not_exist(si
         ((200, {}, b"<h1>It works!</h1>"), CheckResult.FAILED, "this does not look like the provider's answer"),
         ((301, {"Location": "/x"}, b""), CheckResult.FAILED, "this does not look like the provider's answer"),
         ((500, {}, b""), CheckResult.FAILED, "this does not look like the provider's answer"),
-        (None, CheckResult.FAILED, "the provider does not answer"),
+        (None, CheckResult.FAILED, "does not answer (RemoteProtocolError: "),
     ],
 )
 def test_what_the_provider_says_to_the_key_is_told_without_the_key(

@@ -108,6 +108,14 @@ def test_a_state_that_is_not_ours_to_see_is_told_with_whose_it_is(state: Path, m
     assert f"root has no access to {state}: run the doctor as nobody or root" in only(permissions(state))
 
 
+@as_root
+def test_roots_own_state_is_not_told_to_be_looked_at_as_root_or_root(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert only(permissions(state)).endswith(": run the doctor as root")
+
+
 def test_a_file_in_the_place_of_the_directory_is_told(tmp_path: Path) -> None:
     (tmp_path / "state").touch()
     assert "is not a directory: move it away" in only(permissions(tmp_path / "state"))
@@ -204,6 +212,8 @@ def test_a_database_whose_directory_is_missing_is_told_as_the_start_refuses_it(t
     told = only(database(tmp_path / "nope/r.db"))
     assert f"the directory {tmp_path}/nope of the database r.db does not exist" in told
     assert f"mkdir -p {tmp_path}/nope" in told
+    [found] = machine.check_database(tmp_path / "nope" / "receiver.db", made_by_unit=True)
+    assert (found.result, found.text[-41:]) == ("ok", "not exist yet; the first start creates it")
 
 
 def a_database(path: Path, *statements: str) -> Path:

@@ -251,7 +251,8 @@ def test_it_says_so_if_it_was_not_given_the_settings_of_the_unit(
     (tmp_path / "receiver.db").touch()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(config, "UNIT_DATABASE", tmp_path / "receiver.db")
-    told = [it.text for it in doctors._check_settings(config.load_settings({}), None)]
+    given = {"RECEIVER_PROVIDER_KEY": "any"}
+    told = [it.text for it in doctors._check_settings(config.load_settings(given), None)]
     assert f"these are not the settings of this machine's unit, whose state is in {tmp_path}" in told
     told = [it.text for it in doctors._check_settings(config.load_settings({"STATE_DIRECTORY": str(tmp_path)}), None)]
     assert not [text for text in told if "unit" in text]
@@ -259,7 +260,7 @@ def test_it_says_so_if_it_was_not_given_the_settings_of_the_unit(
 
 def test_keys_that_are_closed_to_it_are_not_told_to_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As an ordinary user beside the unit: what the permissions say is enough."""
-    settings = config.load_settings({"STATE_DIRECTORY": str(tmp_path)})
+    settings = config.load_settings({"STATE_DIRECTORY": str(tmp_path), "RECEIVER_PROVIDER_KEY": "any"})
     missing = "there are no secret keys here yet"
     assert any(missing in it.text for it in doctors._check_settings(settings, None))
 
@@ -277,6 +278,35 @@ async def test_before_the_first_start_it_says_that_the_service_has_never_run_her
     assert "receiver serve" in found["work"]["remedy"]
     assert f"no receiver.toml in {tmp_path}" in found["settings"]["text"]
     assert "clock" not in found, "nobody was asked for the time"
+
+
+def test_without_a_settings_file_that_comes_first_and_nothing_is_said_of_the_defaults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person is in the wrong folder, or is not root: an address that nobody chose is not what is wrong."""
+    monkeypatch.chdir(tmp_path)
+    unit = tmp_path / "etc.toml"
+    monkeypatch.setattr(config, "UNIT_SETTINGS", unit)
+    [found] = doctors._check_settings(config.load_settings({}), None)
+    assert found.result == "failed"
+    assert found.text == (
+        f"no receiver.toml in {tmp_path}, so the environment and the defaults apply, and there is no PUBLIC_URL"
+    )
+    assert str(found.remedy).startswith("run the doctor in the service's folder, or with its --config")
+    unit.touch()
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    [found] = doctors._check_settings(config.load_settings({}), None)
+    assert found.remedy == "to check this machine's unit, run the doctor as root"
+
+
+def test_how_to_start_the_service_follows_from_its_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert doctors._how_to_start(config.load_settings({})) == "start it with `receiver serve`"
+    Path("receiver.toml").touch()
+    named = config.load_settings({}, Path("receiver.toml"))
+    assert doctors._how_to_start(named) == f"start it with `receiver serve --config {tmp_path}/receiver.toml`"
+    monkeypatch.setattr(config, "UNIT_SETTINGS", tmp_path / "receiver.toml")
+    assert doctors._how_to_start(named) == "start it with `systemctl start receiver`"
 
 
 def test_the_file_that_the_settings_are_from_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

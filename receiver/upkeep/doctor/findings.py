@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 CHECK_MOST_S = 10.0
+SEE_SERVICE = "see the finding `service` above"
 
 
 class CheckResult(StrEnum):

@@ -40,7 +40,7 @@ def check_permissions(
         owner = (
             f", owner {user_name(state_dir.stat().st_uid)}" if state_dir.exists() else ", created at the first start"
         )
-        yield ok(f"{state_dir}{owner}; other users can read no secrets")
+        yield ok(f"{state_dir.absolute()}{owner}; other users can read no secrets")
 
 
 def _check_state_dir(state_dir: Path, database: Path, kept: Sequence[str]) -> Iterator[Finding]:
@@ -62,8 +62,8 @@ def _check_state_dir(state_dir: Path, database: Path, kept: Sequence[str]) -> It
     elif found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         yield failure(f"other users can write to {state_dir} and replace the keys", f"chmod go-w {state_dir}")
     if not os.access(state_dir, os.R_OK | os.W_OK | os.X_OK):
-        remedy = f"run the doctor as {user_name(found.st_uid)} or root"
-        yield failure(f"{user_name(os.geteuid())} has no access to {state_dir}", remedy)
+        remedy = f"run the doctor as {' or '.join(dict.fromkeys((user_name(found.st_uid), 'root')))}"
+        yield failure(f"{user_name(os.geteuid())} has no access to {state_dir.absolute()}", remedy)
         return
     files = [state_dir / name for name in kept] + [Path(f"{database}{suffix}") for suffix in _BESIDE]
     for path in files:
@@ -137,10 +137,10 @@ def judge_disk(found: DiskSpace, place: Path) -> Finding:
     return ok(room)
 
 
-def check_database(path: Path) -> Iterator[Finding]:
-    """Check the database; the service may be writing to it."""
+def check_database(path: Path, *, made_by_unit: bool = False) -> Iterator[Finding]:
+    """Check the database; the service may be writing to it. `made_by_unit`: a unit makes its directory."""
     if not os.path.lexists(path):
-        if (folder := path.parent.absolute()).is_dir():
+        if (folder := path.parent.absolute()).is_dir() or made_by_unit:
             yield ok(f"{path} does not exist yet; the first start creates it")
         else:
             yield failure(

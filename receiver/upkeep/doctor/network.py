@@ -14,7 +14,7 @@ from receiver.core.errors import SettingsError
 from receiver.core.types import PollReply, PollResult
 from receiver.providers.registry import default_adapter
 from receiver.tokens import MacPurpose, Ring, new_ref
-from receiver.upkeep.doctor.findings import Finding, failure, ok, skip, warning
+from receiver.upkeep.doctor.findings import SEE_SERVICE, Finding, failure, ok, skip, warning
 from receiver.upkeep.doctor.http import (
     HttpReply,
     NoReply,
@@ -26,20 +26,20 @@ from receiver.upkeep.doctor.http import (
 
 CLOCK_WARNING_S, CLOCK_MOST_S = 30, 300
 NO_KEYS = "run the doctor on the service's machine, with its settings (--config) and its state directory"
-_START = "start it with `systemctl start receiver` or `receiver serve`; if it stops again, its log says why"
+_START = "start it with `receiver serve` or by its unit"
 _FORWARD = "let the proxy forward every path to the service's HOST and PORT, as in systemd/proxy"
 _NOT_HERE = "check that its DNS record and the proxy lead to this machine"
 
 
-def check_service(server: str, ring: Ring | None, *, remote: bool = False) -> Iterator[Finding]:
+def check_service(server: str, ring: Ring | None, *, remote: bool = False, start: str = _START) -> Iterator[Finding]:
     """Check that the service at `server` runs, is ready, and signs with the keys of `ring`.
 
-    `remote`: it is on another machine, where nothing can be started from here.
+    `start` says how it is started, unless it is `remote`: on another machine, where nothing can be started from here.
     """
     try:
         reply = send_request("GET", f"{server}/readyz")
     except NoReply as error:
-        yield failure(f"{server} does not answer: {error}", _remedy_without_reply(error, remote=remote))
+        yield failure(f"{server} does not answer: {error}", _remedy_without_reply(error, None if remote else start))
         return
     if wrong := _service_problem(server, reply):
         yield failure(*wrong)
@@ -50,7 +50,7 @@ def check_service(server: str, ring: Ring | None, *, remote: bool = False) -> It
     try:
         problem = _identity_problem(send_request("GET", f"{server}/doctor/{(nonce := _new_nonce())}"), nonce, ring)
     except NoReply as error:
-        problem = (f"it stopped answering: {error}", _START)
+        problem = (f"it stopped answering: {error}", start)
     if problem is None:
         yield ok(f"{server} is ready, and has the same secret keys")
     else:
@@ -59,12 +59,14 @@ def check_service(server: str, ring: Ring | None, *, remote: bool = False) -> It
         )
 
 
-def _remedy_without_reply(error: NoReply, *, remote: bool) -> str:
+def _remedy_without_reply(error: NoReply, start: str | None) -> str:
     """What to do about a service that does not answer: it is to be started only if nothing listens."""
     if isinstance(error, UnknownHost):
         return "correct SERVER"
     if isinstance(error, NothingListens):
-        return "start it on that machine, or correct SERVER" if remote else _START
+        return (
+            f"{start}; if it stops again, its log says why" if start else "start it on that machine, or correct SERVER"
+        )
     return f"{error.remedy}, or correct SERVER"
 
 
@@ -81,11 +83,18 @@ def _service_problem(server: str, reply: HttpReply) -> tuple[str, str] | None:
 
 
 def check_public_url(
-    public_url: str, ring: Ring | None, *, max_body: int, now: int, trust: ssl.SSLContext | None = None
+    public_url: str,
+    ring: Ring | None,
+    *,
+    max_body: int,
+    now: int,
+    server: str | None = None,
+    trust: ssl.SSLContext | None = None,
 ) -> Iterator[Finding]:
     """Check that `public_url` leads to the service with the keys of `ring`, and that callbacks get through.
 
-    That is by POST, not redirected, and `max_body` bytes long. `now` is in milliseconds. Stores nothing.
+    That is by POST, not redirected, and `max_body` bytes long. `now` is in milliseconds, `server` the service's own
+    URL. Stores nothing.
     """
     if ring is None:
         yield skip("without its secret keys, the doctor cannot recognise the service", NO_KEYS)
@@ -95,7 +104,10 @@ def check_public_url(
         reply = send_request("GET", f"{public_url}/doctor/{nonce}", trust=trust)
         wrong = _identity_problem(reply, nonce, ring) or _check_callback_route(public_url, ring, max_body, now, trust)
     except NoReply as error:
-        yield failure(f"{public_url}: {error}", error.remedy)
+        if isinstance(error, NothingListens) and public_url == server:  # no proxy is to be looked for
+            yield skip(f"{public_url} is the service's own address, and it does not answer", SEE_SERVICE)
+        else:
+            yield failure(f"{public_url}: {error}", error.remedy)
         return
     if wrong is not None:
         yield failure(f"{public_url}: {wrong[0]}", wrong[1])
@@ -180,10 +192,10 @@ def check_provider(url: str, key: str | None, dates: list[tuple[float, float]]) 
     except SettingsError as error:
         yield failure(error.problem, error.remedy or "correct PROVIDER_URL and PROVIDER_KEY")
     else:
-        yield _judge_reply(reply)
+        yield _judge_reply(reply, url)
 
 
-def _judge_reply(reply: PollReply) -> Finding:
+def _judge_reply(reply: PollReply, url: str) -> Finding:
     """What the reply to a poll for a task that does not exist says about the key. Pure."""
     if reply.result is PollResult.UNKNOWN:
         if HttpReply(404, reply.body or b"").json_fields():
@@ -197,8 +209,8 @@ def _judge_reply(reply: PollReply) -> Finding:
         return warning(f"the provider is busy ({reply.text})", "try again later; the service retries by itself")
     if reply.text.startswith("no answer"):
         return failure(
-            f"the provider does not answer ({reply.text})",
-            "check PROVIDER_URL, and that this machine may connect out by HTTPS",
+            f"the provider at {url} does not answer ({reply.text.removeprefix('no answer: ')})",
+            "check PROVIDER_URL, and that this machine may connect there",
         )
     return failure(f"this does not look like the provider's answer ({reply.text})", "check PROVIDER_URL")
 

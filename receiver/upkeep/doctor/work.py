@@ -147,7 +147,7 @@ def _clock_time(moment: str | None) -> str | None:
         return None
     at = datetime.fromisoformat(moment)
     near = abs(at - datetime.now(UTC)) < timedelta(days=1)
-    return format_local(at, "%H:%M" if near else "%Y-%m-%d %H:%M")
+    return format_local(at, "%H:%M:%S" if near else "%Y-%m-%d %H:%M")
 
 
 def _age(task: TaskView, now: datetime) -> timedelta:
