@@ -33,6 +33,7 @@ COMMANDS = {
     "tasks": ("receiver.cli.tasks", "List, watch and manage tasks."),
     "batch": ("receiver.cli.batch.commands", "List, show and change batches."),
     "queue": ("receiver.cli.queue", "How submitting stands; pause and resume it."),
+    "costs": ("receiver.cli.costs", "What was spent, and how the budgets stand."),
     "callbacks": ("receiver.cli.callbacks", "Show what the provider sent, or replay it."),
     "notices": ("receiver.cli.notices", "The outbox: list, test or redrive notices."),
     "url": ("receiver.cli.url", "Mint a callback URL for a submission of your own."),

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from receiver.client.batch_calls import BatchCalls
 from receiver.client.connection import TIMEOUT_S, join_path
+from receiver.client.cost_calls import CostCalls
 from receiver.client.queue_calls import QueueCalls
 from receiver.client.schemas import (
     AgainRequest,
@@ -48,7 +49,7 @@ _T = TypeVar("_T")
 ENDS = frozenset({TaskState.COMPLETED, TaskState.FAILED, TaskState.LOST, TaskState.CANCELLED})
 
 
-class Client(BatchCalls, QueueCalls):
+class Client(BatchCalls, CostCalls, QueueCalls):
     """The API of the service at `server` (without a trailing slash). Closes its connections when its context ends.
 
     Every call raises ApiError: with the API's own status and code, or with status 0 if there was no answer.

@@ -26,6 +26,8 @@ from receiver.pictures.signed_links import SignedLinks
 from receiver.providers.lazy import LazyProvider
 from receiver.providers.registry import Provider, default_adapter
 from receiver.store import Store, open_store
+from receiver.tasks.batch_ends import finish_closed
+from receiver.tasks.batches import BatchControl
 from receiver.tasks.budget_check import BudgetCheck
 from receiver.tasks.ingest import CallbackIngest
 from receiver.tasks.intake import TaskIntake
@@ -52,6 +54,7 @@ class ServiceParts(Struct, frozen=True, kw_only=True, eq=False):
     budget: BudgetCheck
     ingest: CallbackIngest
     intake: TaskIntake
+    batches: BatchControl
     submit: SubmitLoop
     sweep: SweepLoop
     notify: NoticeDispatcher
@@ -155,6 +158,7 @@ async def open_parts(
         archive = PictureArchiver(store, files, policy, clock, draw=draw, allow=allow, metrics=metrics)
         stack.push_async_callback(archive.close)
         await _warn_of_lost_keys(store, ring)
+        await finish_closed(store, policy, clock())
         parse = default_adapter().parse
         ingest = CallbackIngest(store, parse, policy, clock, metrics)
         stack.push_async_callback(ingest.close)
@@ -168,6 +172,7 @@ async def open_parts(
             metrics,
             public_url=settings.public_url,
             unreachable=config.why_unreachable(settings),
+            budget=budget,
         )
         notify = NoticeDispatcher(
             store,
@@ -192,6 +197,7 @@ async def open_parts(
             budget=budget,
             ingest=ingest,
             intake=intake,
+            batches=BatchControl(store, policy, clock, metrics),
             submit=SubmitLoop(
                 store,
                 provider,

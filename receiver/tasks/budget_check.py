@@ -16,6 +16,7 @@ from receiver.core.spend import lane_scope
 from receiver.core.types import LOW_LANE, Policy, QueueLane, Task
 from receiver.notify.attention import raise_attention
 from receiver.store import Tx
+from receiver.store.tables.spend import SpendTable
 
 _LANE_USED_UP = (
     "The batch {name} has used up its budget: {spent} of {limit} spent. It is paused; {waiting} of its tasks wait. "
@@ -49,8 +50,8 @@ class BudgetCheck:
         With no budget set, nothing is checked: what is in hand is only known. A batch that has used up its own budget
         is paused, which wakes the loop that submits.
         """
-        day = await self.today(tx, now)
-        estimate = await self.estimate(tx, task.model or "")
+        day = await self.today(tx.spend, now)
+        estimate = await self.estimate(tx.spend, task.model or "")
         wait = await self._check_periods(tx, task, estimate, day, now) or await self._check_lane(
             tx, task, estimate, now
         )
@@ -61,33 +62,29 @@ class BudgetCheck:
         self.wait = None
         return replace(task, reserved=estimate, spend_day=day)
 
-    async def today(self, tx: Tx, now: int) -> str:
+    async def today(self, spend: SpendTable, now: int) -> str:
         """The day to which what is submitted now counts."""
         hold_ms = self._watch.hold_left_ms()
-        last = await tx.spend.last_day() if hold_ms else None
+        last = await spend.last_day() if hold_ms else None
         return budgets.choose_day(now, budgets.load_zone(self.rules.zone), last, hold_ms)
 
-    async def estimate(self, tx: Tx, model: str) -> int | None:
+    async def estimate(self, spend: SpendTable, model: str) -> int | None:
         """What a task of this model may cost; None if nobody knows."""
-        costs = await tx.spend.recent_costs(model, budgets.HISTORY_MOST)
+        costs = await spend.recent_costs(model, budgets.HISTORY_MOST)
         return budgets.estimate_cost(costs, self.rules.prices.get(model))
 
-    async def refuse_oversized(self, tx: Tx, model: str) -> None:
+    async def refuse_oversized(self, spend: SpendTable, model: str) -> None:
         """Refuse a task that is dearer than a whole budget: it would wait for ever. Raises RequestRefused."""
         limits = self.rules.limits
-        for kind, limit in budgets.oversized(await self.estimate(tx, model) if limits else None, limits):
-            raise RequestRefused(
-                422,
-                "over_budget",
-                budgets.too_large_text(model, await self.estimate(tx, model) or 0, kind, limit),
-                "model",
-                remedy=f"raise BUDGET_{kind.upper()}",
-            )
+        estimate = await self.estimate(spend, model) if limits else None
+        for kind, limit in budgets.oversized(estimate, limits):
+            problem = budgets.too_large_text(model, estimate or 0, kind, limit)
+            raise RequestRefused(422, "over_budget", problem, "model", remedy=f"set BUDGET_{kind.upper()} higher")
 
-    async def states(self, tx: Tx, now: int) -> list[BudgetState]:
+    async def states(self, spend: SpendTable, now: int) -> list[BudgetState]:
         """Every budget as it stands."""
-        day = await self.today(tx, now)
-        return [await self._state(tx, kind, limit, day) for kind, limit in self.rules.limits.items()]
+        day = await self.today(spend, now)
+        return [await self._state(spend, kind, limit, day) for kind, limit in self.rules.limits.items()]
 
     async def raise_limit(self, tx: Tx, kind: PeriodKind, limit: int, now: int) -> None:
         """Let more be spent in the present period, and only in that. Raises RequestRefused."""
@@ -96,7 +93,7 @@ class BudgetCheck:
             raise RequestRefused(
                 409, "no_budget", f"there is no budget for a {kind}", "period", remedy=f"set {setting}"
             )
-        state = await self._state(tx, kind, self.rules.limits[kind], await self.today(tx, now))
+        state = await self._state(tx.spend, kind, self.rules.limits[kind], await self.today(tx.spend, now))
         if limit < state.limit:
             problem = f"the budget of this {kind} is {dollars(state.limit)}, and it can only be raised"
             raise RequestRefused(422, "invalid_parameter", problem, "limit", remedy=f"to lower it, set {setting}")
@@ -105,18 +102,18 @@ class BudgetCheck:
         tx.spend.wake_submissions()
         self.wait = None
 
-    async def _state(self, tx: Tx, kind: PeriodKind, limit: int, day: str) -> BudgetState:
+    async def _state(self, spend: SpendTable, kind: PeriodKind, limit: int, day: str) -> BudgetState:
         period = budgets.period_of(kind, day)
-        raised_to = (await tx.spend.get_period(kind, period)).raised_to or 0
+        raised_to = (await spend.get_period(kind, period)).raised_to or 0
         until = budgets.period_end(kind, day, budgets.load_zone(self.rules.zone))
-        committed = await tx.spend.committed(kind, period)
+        committed = await spend.committed(kind, period)
         return BudgetState(kind, period, max(limit, raised_to), until, committed, raised_to > limit)
 
     async def _check_periods(self, tx: Tx, task: Task, estimate: int | None, day: str, now: int) -> BudgetWait | None:
         """Why the task does not fit the budgets. A person is told once a period: when one is nearly, and when it is
         wholly used up."""
         for kind, limit in self.rules.limits.items():
-            state = await self._state(tx, kind, limit, day)
+            state = await self._state(tx.spend, kind, limit, day)
             kept = await tx.spend.get_period(kind, state.period)
             until = budgets.until_text(kind, state.until, self.rules.zone)
             if not budgets.may_submit(state.committed, estimate, state.limit):

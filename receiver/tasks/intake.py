@@ -18,6 +18,7 @@ from receiver.providers.registry import DEFAULT_PROVIDER
 from receiver.store import Store, Topic, Tx
 from receiver.tasks.again import repeat_request
 from receiver.tasks.batch_ends import is_row, place_again, record_ends
+from receiver.tasks.budget_check import BudgetCheck
 from receiver.tasks.new_tasks import CreationResult, TaskCreator, check_label, is_storable
 from receiver.telemetry.metrics import Metrics
 from receiver.tokens import Ring, new_ref
@@ -36,6 +37,7 @@ class TaskIntake:
         *,
         public_url: str,
         unreachable: ReceiverError | None,
+        budget: BudgetCheck | None = None,
     ) -> None:
         self._store = store
         self._metrics = metrics
@@ -43,7 +45,7 @@ class TaskIntake:
         self._ring = ring
         self._clock = clock
         self._public_url = public_url
-        self._creator = TaskCreator(store, policy, clock, unreachable)
+        self._creator = TaskCreator(store, policy, clock, unreachable, budget)
 
     def callback_url(self, ref: str) -> str:
         """The URL that the provider calls when the task `ref` is done. A secret."""

@@ -17,6 +17,7 @@ from receiver.core.types import FIXED_LANES, Clock, Policy, QueueLane, Task
 from receiver.providers import models
 from receiver.providers.registry import DEFAULT_PROVIDER
 from receiver.store import Store, Tx
+from receiver.tasks.budget_check import BudgetCheck
 from receiver.tokens import is_ref, new_ref
 
 _NOT_YET = ("wait_for",)
@@ -51,11 +52,19 @@ class _Draft(Struct):
 class TaskCreator:
     """Makes tasks. `unreachable` says why the provider cannot call back; None if it can."""
 
-    def __init__(self, store: Store, policy: Policy, clock: Clock, unreachable: ReceiverError | None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        policy: Policy,
+        clock: Clock,
+        unreachable: ReceiverError | None,
+        budget: BudgetCheck | None = None,
+    ) -> None:
         self._store = store
         self._policy = policy
         self._clock = clock
         self._unreachable = unreachable
+        self._budget = budget
 
     async def create(
         self,
@@ -115,9 +124,12 @@ class TaskCreator:
         there = await tables.tasks.get(sorted(refs)) if refs else {}
         row_keys = {it.row_key for it in drafts if it.row_key}
         rows = await tables.tasks.by_row_key(lane.id, sorted(row_keys)) if lane and row_keys else {}
+        too_dear = await self._find_too_dear(tables, drafts)
         used, results = dict(used), list[CreationResult]()
         for draft in drafts:
             result = _judge(draft, lane, used, there, rows)
+            if _is_new(result) and draft.asked is not None:
+                result = too_dear.get(draft.asked.model, result)
             results.append(CreatedTask(None) if dry_run and _is_new(result) else result)
             if _is_new(result) and isinstance(result, CreatedTask) and result.task:  # the next item may repeat it
                 there[result.task.ref] = result.task
@@ -126,6 +138,18 @@ class TaskCreator:
                 if draft.row_key:
                     rows[draft.row_key] = result.task
         return results
+
+    async def _find_too_dear(self, tables: Tx | Store, drafts: Sequence[_Draft]) -> dict[str, RequestRefused]:
+        """The models among these of which one task is dearer than a whole budget, and how that is refused."""
+        found: dict[str, RequestRefused] = {}
+        if self._budget is None:
+            return found
+        for model in sorted({it.built.model for it in drafts if isinstance(it.built, Task) and it.built.model}):
+            try:
+                await self._budget.refuse_oversized(tables.spend, model)
+            except RequestRefused as refused:
+                found[model] = refused
+        return found
 
     def _build_or_refuse(self, asked: NewTask, place: int, again_of: str | None) -> Task | RequestRefused:
         try:

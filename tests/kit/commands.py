@@ -87,7 +87,7 @@ def serving(answers: Answers, port: int = 0) -> http.server.ThreadingHTTPServer:
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = do_PATCH = answer  # noqa: N815 - http.server's names
+        do_GET = do_POST = do_PATCH = do_PUT = answer  # noqa: N815 - http.server's names
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
             pass

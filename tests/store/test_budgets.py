@@ -259,10 +259,8 @@ async def test_what_cannot_be_raised(store: Store, clock: Clock, kind: PeriodKin
 async def test_a_task_dearer_than_a_whole_budget_is_refused(store: Store, clock: Clock) -> None:
     spender = a_spender(store, clock, BudgetRules(month=Budget(4 * CENT), prices=PRICED))
     with pytest.raises(RequestRefused, match=r"costs about \$0\.05, which is more than the whole budget of a month"):
-        async with store.write() as tx:
-            await spender.budget.refuse_oversized(tx, MODEL)
-    async with store.write() as tx:
-        await spender.budget.refuse_oversized(tx, "another")
+        await spender.budget.refuse_oversized(store.spend, MODEL)
+    await spender.budget.refuse_oversized(store.spend, "another")
 
 
 # -- days --

@@ -8,19 +8,20 @@ from typing import Any
 
 from msgspec import Raw
 
-from receiver.client import queue_schemas, schemas
+from receiver.client import cost_schemas, queue_schemas, schemas
 from receiver.core.errors import RequestRefused, StaleUpdate, StoreUnavailable
 from receiver.core.types import Task
 from receiver.service.wiring import ServiceParts
 from receiver.store.tables.callbacks import StoredCallback
 from receiver.tasks.new_tasks import CreatedTask, unknown_target
 from receiver.tokens import is_ref
-from receiver.web.api import openapi, queue
+from receiver.web.api import costs, openapi, queue
 from receiver.web.api.operations import ApiRequest, Operation, decode_body
 from receiver.web.api.present import callback_view, notice_views, task_views, views_that_fit
 from receiver.web.api.requests import (
     ROW_ID_DIGITS,
     CallbackFilter,
+    CostFilter,
     NewCallbackUrl,
     NewTaskList,
     NoticeFilter,
@@ -107,6 +108,12 @@ class ApiCalls:
 
     async def put_task_first(self, asked: ApiRequest) -> object:
         return await self._task_view(await self._intake.put_first(_task_ref(asked)))
+
+    async def show_costs(self, asked: ApiRequest) -> object:
+        return await costs.show_costs(self._parts, asked.query)
+
+    async def raise_budget(self, asked: ApiRequest) -> object:
+        return await costs.raise_budget(self._parts, asked.body)
 
     async def show_queue(self, asked: ApiRequest) -> object:
         return await queue.show_queue(self._parts)
@@ -294,6 +301,11 @@ OPERATIONS: tuple[Operation, ...] = (
               run=ApiCalls.pause_queue, answer=queue_schemas.QueueView),
     Operation(method="POST", path="/queue/resume", summary="Submit again",
               run=ApiCalls.resume_queue, answer=queue_schemas.QueueView),
+    Operation(method="GET", path="/costs", summary="What was spent, and how the budgets stand",
+              run=ApiCalls.show_costs, query=CostFilter, answer=cost_schemas.CostsView),
+    Operation(method="PUT", path="/budget", summary="Raise the budget of the present day or month",
+              run=ApiCalls.raise_budget, body=cost_schemas.BudgetRaise, answer=cost_schemas.CostsView,
+              refusals=(409,)),
     Operation(method="POST", path="/callback-urls", summary="Mint a callback URL for a submission made elsewhere",
               run=ApiCalls.create_callback_url, body=NewCallbackUrl, status=201, answer=schemas.CallbackUrlView,
               refusals=(409,)),

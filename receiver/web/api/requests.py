@@ -6,6 +6,7 @@ from msgspec import Meta, Raw, Struct
 
 from receiver.client import schemas
 from receiver.client.batch_schemas import BATCH_TASKS_MOST
+from receiver.client.cost_schemas import CostDimension
 from receiver.core.handles import LOOKED_MOST, PART_LEAST
 from receiver.core.types import NoticeState, TaskState, Verdict
 from receiver.tokens import REF_PATTERN
@@ -72,6 +73,13 @@ class NoticeFilter(Struct, frozen=True, forbid_unknown_fields=True):
     ref: Text | None = None
     limit: Limit = 50
     cursor: RowCursor | None = None
+
+
+class CostFilter(Struct, frozen=True, forbid_unknown_fields=True):
+    """What to sum costs by, and from which day on: a date, or so many days back (`7d`, of which today is one)."""
+
+    by: CostDimension = CostDimension.DAY
+    since: Annotated[str, Meta(pattern=r"^([0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])|[0-9]{1,5}d)$")] | None = None
 
 
 class NewTaskList(Struct, frozen=True, forbid_unknown_fields=True):

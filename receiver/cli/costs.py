@@ -1,0 +1,118 @@
+"""`receiver costs`: what was spent, how the budgets stand, and to raise one."""
+
+import csv
+import io
+from pathlib import Path
+
+import click
+import msgspec
+
+from receiver.cli.connect import config_option, connect, with_client
+from receiver.cli.output import choice_option, echo_json, format_table, json_option, safe_line, short_time
+from receiver.cli.streams import echo, note
+from receiver.client.client import Client
+from receiver.client.cost_schemas import BudgetRaise, BudgetView, CostDimension, CostLine, CostsView
+from receiver.core.budgets import PeriodKind
+from receiver.core.money import dollars, parse_usd
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
+
+
+@click.group(invoke_without_command=True, short_help="What was spent, and how the budgets stand.")
+@choice_option("--by", CostDimension, "What to sum by (default: day)")
+@click.option("--since", metavar="WHEN", help="From this day on: 7d, or 2026-11-01. By default 30d; of months, 366d.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@json_option
+@config_option
+@click.pass_context
+def costs(
+    ctx: click.Context, /, *, by: str | None, since: str | None, as_csv: bool, as_json: bool, file: Path | None
+) -> None:
+    """Show what was spent, and how the budgets stand. Costs are USD, as the provider reports them."""
+    if ctx.invoked_subcommand is not None:
+        return
+    with connect(file) as client:
+        view = client.show_costs(by=by, since=since)
+    if as_json:
+        echo_json(view)
+    elif as_csv:
+        echo(costs_csv(view))
+    else:
+        echo(describe_costs(view))
+        if view.more:
+            note("There are more lines; the total includes them.")
+
+
+@costs.command("raise", short_help="Raise the budget of this day or month.")
+@click.argument("period", type=click.Choice([it.value for it in PeriodKind]))
+@click.argument("limit")
+@json_option
+@with_client
+def raise_(client: Client, *, period: str, limit: str, as_json: bool) -> None:
+    """Use LIMIT (in USD) as the budget of the present day or month. The next one has that of the settings again."""
+    amount = limit.strip().removeprefix("$")
+    if parse_usd(amount) is None:
+        raise click.BadParameter("expected an amount in USD, such as 30", param_hint="LIMIT")
+    view = client.raise_budget(BudgetRaise(PeriodKind(period), amount))
+    if as_json:
+        echo_json(view)
+    else:
+        echo("\n".join(describe_budget(it) for it in view.budgets if it.period == period))
+
+
+def describe_costs(view: CostsView) -> str:
+    """The lines as a table, with the total, and a line for each budget."""
+    heads = [view.by.upper(), "TASKS", "COMPLETED", "FAILED", "LOST", "COST", "EACH", "UNKNOWN", "IN HAND (EST.)"]
+    rows = [_row(_name(line, view.by), line) for line in view.lines]
+    table = [*rows, _row("total", view.total)] if len(rows) != 1 else rows
+    if not view.total.lost:
+        lost = heads.index("LOST")
+        heads, table = heads[:lost] + heads[lost + 1 :], [row[:lost] + row[lost + 1 :] for row in table]
+    text = format_table(heads, table, shrink=(0,), right=range(1, len(heads)))
+    if not rows:
+        text = f"Nothing was spent since {safe_line(view.since)}."
+    return "\n".join((text, *map(describe_budget, view.budgets)))
+
+
+def describe_budget(budget: BudgetView) -> str:
+    """How a budget stands, in a line."""
+    raised = ", raised for now" if budget.raised else ""
+    reserved = f" and {_usd(budget.reserved)} reserved" if parse_usd(budget.reserved) else ""
+    spent = f"{_usd(budget.spent)} spent{reserved} of {_usd(budget.limit)}{raised}"
+    return safe_line(f"this {budget.period}: {spent}; the next begins at {short_time(budget.ends_at)}")
+
+
+def costs_csv(view: CostsView) -> str:
+    """The lines as CSV with a header, without the total."""
+    names = list(CostLine.__struct_fields__)
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([view.by, *names[1:]])
+    for line in view.lines:
+        name, *values = msgspec.structs.astuple(line)
+        writer.writerow([f"'{name}" if str(name).startswith(_FORMULA) else name, *values])
+    return out.getvalue().rstrip("\n")
+
+
+def _row(name: str, line: CostLine) -> list[str]:
+    in_hand = f"{_usd(line.reserved)} ({line.in_hand})" if line.in_hand else ""
+    return [
+        name,
+        *(f"{count:,}" for count in (line.tasks, line.completed, line.failed, line.lost)),
+        _usd(line.cost),
+        _usd(line.each) if line.each is not None and line.completed else "",
+        f"{line.unknown:,}" if line.unknown else "",
+        in_hand,
+    ]
+
+
+def _name(line: CostLine, by: str) -> str:
+    if line.name is None and by == CostDimension.BATCH:
+        return "single tasks"
+    return safe_line(line.name)
+
+
+def _usd(text: str) -> str:
+    """An amount of the API's for people; one of a newer service as it is."""
+    amount = parse_usd(text)
+    return dollars(amount) if amount is not None else "$0" if text == "0" else safe_line(text)
