@@ -11,6 +11,7 @@ UNSURE_MOST = 15 * MINUTE  # an unsure submission holds its place no longer than
 DOWN_BACKOFF = (1_000, 2_000, 5_000, 15_000, 30_000, MINUTE)  # between probes of a provider that cannot be reached
 BUSY_AGAIN = 1_000  # before a task that it was too busy for is submitted again; the others go on
 PROBES = (MINUTE, 2 * MINUTE, 4 * MINUTE, 8 * MINUTE, 15 * MINUTE)  # while a key or balance is refused; after crashes
+RETRY_AFTER_SHORT = 5_000  # one that is about a single request
 RETRY_AFTER_MOST = 10 * MINUTE  # the longest Retry-After of a provider that we obey
 GAP_GROWTH = 1.6
 REWIND_LEAST = 5_000  # a smaller step is a normal correction of the clock
@@ -40,12 +41,16 @@ def hint_gap(step: int) -> int | None:
 
 
 def busy_gap(in_a_row: int, retry_after: int | None, *, too_many: bool) -> int:
-    """How long the provider is left alone after it was busy `in_a_row` (≥ 1) times, unless it says so itself. A first
-    429 (`too_many`) asks for no rest."""
+    """How long nothing is submitted after the provider was busy `in_a_row` (≥ 1) times.
+
+    The first time, only the task itself waits, and the next one shows whether the others are taken, unless the provider
+    asks for more than a few seconds. After a 429 (`too_many`) the rest is not as long as when the provider is in need.
+    """
+    if in_a_row == 1 and (retry_after or 0) <= RETRY_AFTER_SHORT:
+        return 0
     if retry_after:
         return min(retry_after, RETRY_AFTER_MOST)
-    step = in_a_row - 2 if too_many else in_a_row - 1
-    return 0 if step < 0 else DOWN_BACKOFF[min(step, 2 if too_many else len(DOWN_BACKOFF) - 1)]
+    return DOWN_BACKOFF[min(in_a_row - 2, 2 if too_many else len(DOWN_BACKOFF) - 1)]
 
 
 def down_gap(failures: int, *, jitter: float) -> int:

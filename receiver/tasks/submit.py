@@ -356,7 +356,8 @@ class SubmitLoop:
             case NextAction.REQUEUE if answer.result is SubmitResult.NOT_SENT:  # all of them wait, in their turn
                 return requeue_task(task, now, answer.text)
             case NextAction.REQUEUE:  # after the rest that all take, so that another is tried first
-                gap = self._rest_after(answer) + add_jitter(BUSY_AGAIN, self._jitter())
+                own = min(answer.retry_after_ms or 0, LEASE_MS)
+                gap = max(own, self._rest_after(answer)) + add_jitter(BUSY_AGAIN, self._jitter())
                 again = requeue_task(task, now + gap, answer.text)
                 return replace(again, tries=count_busy(task, answer, scene))
         return _mark_unclear(task, answer, now, expected_ms)

@@ -23,6 +23,18 @@ def held(limit: ProvenLimit, in_hand: int, now: int = NOW) -> ProvenLimit:
     return limit
 
 
+def test_a_limit_is_a_value_that_begins_without_a_history() -> None:
+    assert ProvenLimit(10) == ProvenLimit(10, None, 0, 0, 0, 0, 0, 0, 0)
+    with pytest.raises(AttributeError):
+        TEN.ceiling = 1  # type: ignore[misc]
+
+
+def test_one_above_the_limit_is_tried_after_five_seconds_and_ten_minutes_at_most() -> None:
+    assert [gap // SECOND for gap in PROBE_GAPS] == [5, 30, 60, 120, 240, 600]
+    assert PROBE_GAPS[1] == 30_000
+    assert PROVEN_MS == 600_000
+
+
 def test_until_something_is_refused_all_places_are_free() -> None:
     assert (TEN.places(NOW), TEN.next_probe(NOW)) == (10, None)
     assert held(TEN, 7).places(NOW) == 10
@@ -36,6 +48,46 @@ def test_a_429_with_as_many_in_hand_as_ever_is_the_limit_and_one_more_is_tried_i
         assert (limit.places(at + gap), limit.places(at + 1 + gap), limit.next_probe(at + 1)) == (6, 7, at + 1 + gap)
         at += 1 + gap
         assert limit.next_probe(at) is None
+
+
+def test_a_429_to_a_request_that_was_sent_when_the_limit_was_lowered_says_nothing_new() -> None:
+    limit = held(TEN, 6).refused(6, sent_at=NOW, now=NOW + 1)
+    assert limit.refused(5, sent_at=NOW + 1, now=NOW + 2) == limit
+    assert limit.refused(5, sent_at=NOW + 2, now=NOW + 2) != limit
+    assert limit.refused(5, sent_at=NOW - 9, now=NOW - 8) != limit, "it was lowered by a clock that was ahead"
+
+
+def test_a_probe_that_is_refused_while_one_has_just_ended_is_tried_again_later() -> None:
+    limit = held(TEN, 6).refused(6, sent_at=NOW, now=NOW + 1)
+    at = NOW + 1 + PROBE_GAPS[0]
+    again = limit.refused(5, sent_at=at, now=at)
+    assert (again.places(at), again.next_probe(at)) == (6, at + PROBE_GAPS[1])
+    at += PROBE_GAPS[1]
+    third = again.taken(6, at).refused(5, sent_at=at, now=at)
+    assert third.next_probe(at) == at + PROBE_GAPS[2]
+
+
+def test_a_limit_that_was_guessed_is_believed_once_two_probes_were_refused() -> None:
+    limit, at = held(TEN, 10), NOW
+    for _ in range(3):
+        limit, at = limit.refused(3, sent_at=at, now=at), at + 1
+    assert limit.proven == 10, "a guess"
+    at += PROBE_GAPS[0]
+    once = limit.taken(3, at).refused(2, sent_at=at, now=at)
+    assert (once.proven, once.probes) == (10, 1)
+    at += PROBE_GAPS[1]
+    twice = once.taken(3, at).refused(2, sent_at=at, now=at)
+    assert (twice.proven, twice.ceiling, twice.probes) == (3, 3, 2)
+
+
+def test_what_was_proven_is_the_most_and_lasts_from_the_last_time_it_was_reached() -> None:
+    limit = held(TEN, 4)
+    assert (limit.taken(3, NOW + 5).proven, limit.taken(3, NOW + 5).proven_at) == (4, NOW)
+    assert limit.taken(4, NOW + 5).proven_at == NOW + 5
+    forgotten = limit.taken(2, NOW + PROVEN_MS)
+    assert (forgotten.proven, forgotten.proven_at) == (2, NOW + PROVEN_MS)
+    raised = limit.refused(4, sent_at=NOW, now=NOW + 1).taken(10, NOW + 2)
+    assert (raised.ceiling, raised.probes, raised.probe_at, raised.streak) == (None, 0, 0, 1)
 
 
 def test_one_taken_above_the_limit_raises_it_and_at_what_was_configured_there_is_none() -> None:
@@ -110,7 +162,7 @@ def simulate(limit_at: Callable[[float], int], *, chance: float = 0.0, retry_aft
                 limit = limit.refused(held_now, sent_at=sent_at, now=now)
                 rest = busy_gap(in_a_row, retry_after, too_many=True)
                 busy_until = max(busy_until, now + rest)
-                queue = sorted([*queue, (turn, now + rest + BUSY_AGAIN)])
+                queue = sorted([*queue, (turn, now + max(rest, retry_after) + BUSY_AGAIN)])
         while now >= busy_until and held_now + under_way < limit.places(now):
             found = next((it for it in queue if it[1] <= now), None)
             if found is None:

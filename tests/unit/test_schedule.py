@@ -45,14 +45,14 @@ def test_a_hints_ladder_is_climbed_once() -> None:
 
 @pytest.mark.parametrize(
     ("too_many", "gaps"),
-    [(False, [1_000, 2_000, 5_000, 15_000, 30_000, 60_000, 60_000]), (True, [0, 1_000, 2_000, 5_000, 5_000])],
+    [(False, [0, 1_000, 2_000, 5_000, 15_000, 30_000, 60_000, 60_000]), (True, [0, 1_000, 2_000, 5_000, 5_000])],
 )
 def test_a_busy_provider_is_left_alone_for_longer_and_longer(too_many: bool, gaps: list[int]) -> None:
     assert [schedule.busy_gap(n, None, too_many=too_many) for n in range(1, len(gaps) + 1)] == gaps
-    assert schedule.busy_gap(1, 90_000, too_many=too_many) == 90_000
-    assert schedule.busy_gap(6, 1, too_many=too_many) == 1, "it knows best"
+    assert [schedule.busy_gap(n, 5_000, too_many=too_many) for n in (1, 2, 6)] == [0, 5_000, 5_000], "it knows best"
+    assert [schedule.busy_gap(n, 5_001, too_many=too_many) for n in (1, 2)] == [5_001, 5_001], "long enough for all"
     assert schedule.busy_gap(1, 99 * MINUTE, too_many=too_many) == 10 * MINUTE, "but not for as long as it pleases"
-    assert schedule.busy_gap(1, 0, too_many=too_many) == gaps[0]
+    assert schedule.busy_gap(2, 0, too_many=too_many) == gaps[1]
 
 
 def test_a_provider_that_cannot_be_reached_is_probed_at_least_once_a_minute() -> None:
