@@ -76,6 +76,9 @@ def connect(file: Path | None) -> Iterator[Client]:
         except ApiError as error:
             if token is None and error.status == 401:
                 raise click.ClickException(_missing_token(settings)) from None
+            if error.code == "unreachable" and is_of_unit(settings):
+                how = (error.remedy or "").replace("`receiver serve`", "`systemctl start receiver`")
+                raise ApiError(0, error.code, error.problem, remedy=how) from None
             if error.code == "unreachable" and (where := _missing_file(settings)):
                 raise ApiError(0, error.code, error.problem, remedy=f"{where}; else {error.remedy}") from None
             raise
@@ -110,6 +113,11 @@ def _missing_token(settings: Settings) -> str:
         f"no API token found (looked for {(settings.state_dir / TOKENS_FILE).absolute()}): set RECEIVER_API_TOKEN, or "
         f"run this {where}, or with the service's --config (or RECEIVER_CONFIG)"
     )
+
+
+def is_of_unit(settings: Settings) -> bool:
+    """Whether the settings are those of this machine's unit, which starts the service."""
+    return settings.place.file.absolute() == config.UNIT_SETTINGS
 
 
 def is_local(settings: Settings) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from receiver import config
-from receiver.cli.connect import is_local, token_for
+from receiver.cli.connect import is_local, is_of_unit, token_for
 from receiver.cli.main import FAILED
 from receiver.cli.output import echo_json, json_option
 from receiver.cli.streams import echo
@@ -117,8 +117,7 @@ def _list_checks(settings: Settings) -> Iterator[tuple[str, _Check, float]]:
     yield "settings", lambda: _check_settings(settings, ring), most_s
     yield "permissions", lambda: machine.check_permissions(state, database, (KEYS_FILE, TOKENS_FILE), named), most_s
     yield "disk", lambda: machine.check_disk(state), most_s
-    is_unit = _is_of_unit(settings)
-    yield "database", lambda: machine.check_database(database, made_by_unit=is_unit), most_s
+    yield "database", lambda: machine.check_database(database, made_by_unit=is_of_unit(settings)), most_s
     yield "service", lambda: network.check_service(settings.server, ring, start=_how_to_start(settings)), most_s
     yield "work", lambda: _check_work(settings), most_s
     yield "targets", lambda: targets.check_targets(settings.targets), most_s
@@ -166,13 +165,9 @@ def _lost_settings(settings: Settings) -> Finding | None:
     return findings.failure(text, f"{how}; for a new service, `receiver config --example` prints a file to begin with")
 
 
-def _is_of_unit(settings: Settings) -> bool:
-    return settings.place.file.absolute() == config.UNIT_SETTINGS
-
-
 def _how_to_start(settings: Settings) -> str:
     """How the service with these settings is started: as its user, if it has a unit."""
-    if _is_of_unit(settings):
+    if is_of_unit(settings):
         return "start it with `systemctl start receiver`"
     named = f" --config {settings.place.file.absolute()}" if settings.place.named else ""
     return f"start it with `receiver serve{named}`"

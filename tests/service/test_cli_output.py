@@ -144,6 +144,17 @@ def test_in_the_wrong_folder_it_is_said_that_no_settings_were_found(tmp_path: Pa
     assert said in str(connect._missing_file(settings))
 
 
+def test_where_a_unit_runs_the_service_it_is_the_unit_that_is_to_be_started(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    (tmp_path / "receiver.toml").write_text(f"port = {port}")
+    assert "start the service with `receiver serve`" in run("tasks", "list", RECEIVER_SERVER="").stderr
+    monkeypatch.setattr(config, "UNIT_SETTINGS", Path("receiver.toml").absolute())
+    assert "start the service with `systemctl start receiver`" in run("tasks", "list", RECEIVER_SERVER="").stderr
+
+
 GONE = {"error": {"code": "unknown_target", "message": "unknown target"}}
 
 

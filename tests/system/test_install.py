@@ -291,7 +291,7 @@ def test_a_wrong_answer_is_told_in_a_line_and_asked_for_again(root: Path) -> Non
     assert status == 0, seen.decode()
     assert any(it.endswith("and this has no scheme; put https:// before it") for it in lines)
     assert any(it.endswith("and there is a blank or a line break in it") for it in lines)
-    assert any(re.fullmatch(r"receiver: An Apprise URL to notify: .* \(did you mean slack://\?\)", it) for it in lines)
+    assert any(re.fullmatch(r"receiver: The target's URL: .* \(did you mean slack://\?\)", it) for it in lines)
     assert any("Apprise cannot use this discord:// URL: An invalid Discord Webhook Token" in it for it in lines)
     assert any("no service has webhooks at this https:// address, or a part of it is missing" in it for it in lines)
     assert b"nobody-sees" not in seen
@@ -344,7 +344,7 @@ def test_a_secret_typed_for_standard_input_is_not_echoed(root: Path) -> None:
         ((), 2, "--public-url is missing"),
         (("--public-url", "receiver.example.org"), 1, "the public URL: "),
         (("--public-url", URL, "--provider-key-file", "absent"), 1, "cannot read the file of provider_key: No such"),
-        (("--public-url", URL, "--target-file", "wrong"), 1, "An Apprise URL to notify: "),
+        (("--public-url", URL, "--target-file", "wrong"), 1, "The target's URL: "),
         (("--public-url", URL, "--target-file", "-", "--provider-key-file", "-"), 2, "stdin can hold one of"),
         (("--public-url", URL, "--target-file", "-"), 1, "the file of notify_urls is empty"),
     ],

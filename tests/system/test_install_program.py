@@ -1,6 +1,7 @@
 """Where `receiver install` is refused, and what the units say of the program: a checkout's, or a package's."""
 
 import os
+import subprocess
 import sysconfig
 import tempfile
 import tomllib
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from kit.install_machine import UNITS
+from kit.commands import RECEIVER, environment
+from kit.install_machine import UNITS, given, snapshot
 from receiver.cli.install import blockers, command, program
 from receiver.cli.install.program import InstalledProgram
 from receiver.cli.main import cli
@@ -174,3 +176,28 @@ def test_without_a_checkout_the_program_is_the_one_of_its_environment(
     assert program.find_program(None) == InstalledProgram(Path(sysconfig.get_path("scripts"), "receiver"), None)
     assert program.units_dir() == package / "units"
     assert set(program.find_program(None).list_files()) == {package / "units/receiver.service", package.parent}
+
+
+@pytest.mark.parametrize("reader", ["full", "gone", "closed"])
+def test_what_cannot_be_printed_is_done_all_the_same(tmp_path: Path, reader: str) -> None:
+    """As `receiver install | head -1`: half an installation would be worse than a silent one."""
+    (tmp_path / "key").write_text("sk-any")
+    (tmp_path / "target").write_text("json://127.0.0.1/hook")
+    shell = 'exec "$@"' + (" >&-" if reader == "closed" else "")
+    read, write = os.pipe()
+    os.close(read)
+    full = os.open("/dev/full", os.O_WRONLY)
+    done = subprocess.run(
+        ["sh", "-c", shell, "sh", *RECEIVER, "install", *given(tmp_path / "root")],
+        stdin=subprocess.DEVNULL,
+        stdout=write if reader == "gone" else full,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        check=False,
+    )
+    os.close(write)
+    os.close(full)
+    assert {f"etc/systemd/system/{unit}" for unit in UNITS} <= set(snapshot(tmp_path / "root"))
+    assert done.stderr.count("every step was taken") == 1
+    assert done.returncode == 1

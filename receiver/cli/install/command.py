@@ -10,7 +10,7 @@ import os
 import re
 import subprocess
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from receiver.cli.install.blockers import find_blockers
 from receiver.cli.install.program import HOME, InstalledProgram
 from receiver.cli.install.steps import CheckStep, RemoveFile, RunCommand, Step, WriteFile, is_masked, path_exists
 from receiver.cli.main import FAILED
-from receiver.cli.streams import echo, note
+from receiver.cli.streams import OutputLost, discard_output, echo, note
 from receiver.config import SETTINGS, value_kinds
 from receiver.config.read import read_toml
 from receiver.config.text import example_toml
@@ -48,6 +48,7 @@ _LOADED_SECRETS = {
     "receiver-backup.service": ("database_url", "secret_keys", "api_tokens"),
     "receiver-prune.service": ("database_url", "api_tokens", "api_token"),
 }
+_HINTS = {"notify_urls": ", your Slack webhook or any Apprise URL"}
 _file_option = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
 
 
@@ -78,7 +79,9 @@ class _InstallPaths(Struct, frozen=True):
 @click.command()
 @click.option("--public-url", metavar="URL", help="The URL at which the provider can reach the service.")
 @click.option("--provider-key-file", type=_file_option, metavar="FILE", help="Holds the provider's key; - is stdin.")
-@click.option("--target-file", type=_file_option, metavar="FILE", help="Holds an Apprise URL to notify; - is stdin.")
+@click.option(
+    "--target-file", type=_file_option, metavar="FILE", help="Holds a Slack webhook or Apprise URL; - is stdin."
+)
 @click.option("--prefix", type=click.Path(path_type=Path), metavar="DIR", help="The checkout; by default this one.")
 @click.option("--root", type=click.Path(path_type=Path), metavar="DIR", help="Write below DIR, and start nothing.")
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
@@ -119,28 +122,41 @@ def install(
             *_secret_steps(
                 places, "provider_key", provider_key_file, "The provider's key", value_kinds.TOKEN, ask=not dry_run
             ),
-            *_secret_steps(
-                places, "notify_urls", target_file, "An Apprise URL to notify", prompts.TARGETS, ask=not dry_run
-            ),
+            *_secret_steps(places, "notify_urls", target_file, "The target's URL", prompts.TARGETS, ask=not dry_run),
         ]
         steps += _unit_steps(places, called, steps)
         steps += _systemctl_steps(places, called, steps) if live else []
     needed = [step for step in steps if step.needed]
-    for step in needed:
-        echo(step.describe_step())
-        if not dry_run:
-            step.apply()
     if dry_run:
+        for step in needed:
+            echo(step.describe_step())
         if live and not uninstall:
             echo(f"run     {' '.join(_doctor_command(places, called))}")
         if blockers:
             raise click.exceptions.Exit(FAILED)
-    elif uninstall:
+        return
+    lost = _apply_steps(needed)
+    if lost is not None:
+        raise OutputLost(lost.why, "all the same, every step was taken; `receiver doctor` says whether all is well")
+    if uninstall:
         echo(_kept_message(places))
     elif live:
         _ask_the_doctor(places, called)
     else:
         echo("nothing was started" if needed else "everything is in place already")
+
+
+def _apply_steps(steps: Sequence[Step]) -> OutputLost | None:
+    """Take the steps, and print each before. If that cannot be done, the others are taken all the same."""
+    lost = None
+    for step in steps:
+        try:
+            echo(step.describe_step())
+        except OutputLost as error:
+            discard_output()
+            lost = lost or error
+        step.apply()
+    return lost
 
 
 def _settings_steps(places: _InstallPaths, public_url: str | None, *, ask: bool) -> list[Step]:
@@ -151,7 +167,7 @@ def _settings_steps(places: _InstallPaths, public_url: str | None, *, ask: bool)
     if url:
         prompts.check_value(url, value_kinds.WEB, "the public URL")
     elif not ask:
-        echo("ask     for the public URL, unless --public-url gives it")
+        echo(f"ask     for the public URL, unless --public-url gives it; it goes into {places.settings_file}")
         return []
     elif not prompts.on_a_terminal():
         raise click.UsageError(
@@ -205,10 +221,12 @@ def _secret_steps(
         return []
     elif not ask:
         option = "--provider-key-file" if name == "provider_key" else "--target-file"
-        echo(f"ask     for {what[:1].lower()}{what[1:]}, without echo, unless {option} gives it")
+        asked = f"{what[:1].lower()}{what[1:]}{_HINTS.get(name, '')}"
+        echo(f"ask     for {asked}, without echo, unless {option} gives it; it goes into {path}")
         return []
     elif prompts.on_a_terminal():
-        value = prompts.prompt_value(f"{what} (not shown; empty to add it later)", kind, what, secret=True)
+        question = f"{what}{_HINTS.get(name, '')} (not shown; empty to add it later)"
+        value = prompts.prompt_value(question, kind, what, secret=True)
     else:
         value = ""
     if not value:
@@ -357,8 +375,9 @@ def _uninstall_steps(places: _InstallPaths, *, live: bool) -> list[Step]:
 
 def _kept_message(places: _InstallPaths) -> str:
     etc, state = places.root / ETC, places.root / STATE
+    link = f", which is a link to {state.parent / 'private/receiver'}" if state.is_symlink() else ""
     return (
-        f"kept: settings and secrets in {etc}; database, pictures, keys and backups in {state}, which is a link to "
-        f"{state.parent / 'private/receiver'}. `receiver install` uses them again. To delete them, remove all three; "
-        "callbacks that are still to come will then be refused"
+        f"kept: settings and secrets in {etc}; database, pictures, keys and backups in {state}{link}. "
+        f"`receiver install` uses them again. To delete them, remove {'all three' if link else 'both'}; callbacks that "
+        "are still to come will then be refused"
     )
