@@ -9,6 +9,9 @@ from receiver.client.schemas import Count, Problem, Ref, ShortText, TargetName, 
 BATCH_TASKS_MOST = 100  # tasks in one call
 PRIORITIES = ("high", "normal", "low")
 Priority = Annotated[str, Meta(extra_json_schema={"enum": list(PRIORITIES)})]
+BATCH_NAME_PATTERN = r"^(?!\.{1,2}$)[^\s/\x00-\x1f\x7f-]([^/\x00-\x1f\x7f]*[^\s/\x00-\x1f\x7f])?$"
+BatchName = Annotated[str, Meta(extra_json_schema={"minLength": 1, "maxLength": 200, "pattern": BATCH_NAME_PATTERN})]
+BudgetAmount = Annotated[str, Meta(extra_json_schema={"pattern": r"^(?=.*[1-9])[0-9]{1,5}(\.[0-9]{1,9})?$"})]
 Cost = Annotated[str, Meta(extra_json_schema={"pattern": "^[0-9.]+$"})]
 
 
@@ -16,12 +19,12 @@ class NewBatch(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     """A batch to open. `each`: its tasks are reported one by one as well as by the digest at the end. `budget` is in
     USD: at it the batch pauses. With `reopen`, a batch that is closed takes tasks again."""
 
-    name: ShortText
+    name: BatchName
     priority: Priority = "low"
     label: ShortText | None = None
-    targets: tuple[TargetName, ...] | None = None
+    targets: Annotated[tuple[TargetName, ...], Meta(extra_json_schema={"minItems": 1})] | None = None
     each: bool = False
-    budget: Cost | None = None
+    budget: BudgetAmount | None = None
     reopen: bool = False
 
 
@@ -78,6 +81,7 @@ class BatchView(Struct, frozen=True):
     waits_for: str | None = None
     waits_until: Time | None = None
     waits: str | None = None
+    closed_why: str | None = None  # null: whoever filled it closed it
 
 
 class BatchPage(Struct, frozen=True):

@@ -262,7 +262,7 @@ async def test_every_operation_wants_a_token(tmp_path: Path) -> None:
         transport = httpx.ASGITransport(app=create_app(parts))
         async with httpx.AsyncClient(transport=transport, base_url="http://receiver") as client:
             for operation in OPERATIONS:
-                path = BASE + operation.path.format(ref=a_ref(), id=1)
+                path = BASE + operation.path.format(ref=a_ref(), id=1, name="a")
                 for shown in (
                     {},
                     *({"Authorization": it} for it in ("", "Bearer", f"Bearer {TOKEN}x", f"Basic {TOKEN}")),
@@ -325,6 +325,10 @@ async def test_the_document_has_every_call_of_the_contract() -> None:
     contract = """POST /tasks; POST /tasks/batch; GET /tasks; GET /tasks/{ref}; PATCH /tasks/{ref}
         POST /tasks/{ref}/cancel; POST /tasks/{ref}/poll; POST /tasks/{ref}/resubmit; POST /tasks/{ref}/pictures
         POST /tasks/{ref}/again; POST /callback-urls/{ref}/discard
+        POST /batches; GET /batches; GET /batches/{name}; GET /batches/{name}/results; POST /batches/{name}/close
+        POST /batches/{name}/pause; POST /batches/{name}/resume; POST /batches/{name}/cancel
+        POST /batches/{name}/retry; GET /costs; PUT /budget
+            POST /tasks/{ref}/first; GET /queue; POST /queue/pause; POST /queue/resume
         POST /callback-urls
         GET /callbacks; GET /callbacks/{id}; POST /callbacks/{id}/replay; GET /notices; POST /notices/redrive
         POST /notices/test; POST /prune; GET /stream; GET /openapi.json"""

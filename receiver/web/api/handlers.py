@@ -16,10 +16,10 @@ from receiver.store.tables.callbacks import StoredCallback
 from receiver.tasks.new_tasks import CreatedTask, unknown_target
 from receiver.tokens import is_ref
 from receiver.web.api import costs, openapi, queue
+from receiver.web.api.batches import BATCH_OPERATIONS, BatchOperations
 from receiver.web.api.operations import ApiRequest, Operation, decode_body
 from receiver.web.api.present import callback_view, notice_views, task_views, views_that_fit
 from receiver.web.api.requests import (
-    ROW_ID_DIGITS,
     CallbackFilter,
     CostFilter,
     NewCallbackUrl,
@@ -30,6 +30,9 @@ from receiver.web.api.requests import (
     TargetTestRequest,
     TaskFilter,
     TaskIdPatch,
+    bad_cursor,
+    parse_cursor,
+    parse_row_id,
 )
 from receiver.web.api.sample import TargetTester
 from receiver.web.api.stream import EventStreams
@@ -41,11 +44,11 @@ REDRIVE_TURN = 200  # rows in one transaction
 REDRIVE_TURNS = 50
 
 
-class ApiCalls:
+class ApiCalls(BatchOperations):
     """What the calls share: the parts and the open streams. Each public method is an operation of the table below."""
 
     def __init__(self, parts: ServiceParts, streams: EventStreams) -> None:
-        self._parts = parts
+        super().__init__(parts)
         self._store = parts.store
         self._intake = parts.intake
         self._streams = streams
@@ -77,7 +80,7 @@ class ApiCalls:
     async def list_tasks(self, asked: ApiRequest) -> object:
         query: TaskFilter = asked.query
         if query.cursor is not None and not is_ref(query.cursor):
-            raise _bad_cursor()
+            raise bad_cursor()
         found = await find_tasks(self._store, query, query.limit + 1)
         views = await views_that_fit(found.tasks[: query.limit], self._task_views)
         return schemas.TaskPage(views, views[-1].ref if len(found.tasks) > len(views) else found.next)
@@ -137,7 +140,7 @@ class ApiCalls:
 
     async def list_callbacks(self, asked: ApiRequest) -> object:
         query: CallbackFilter = asked.query
-        before = _cursor_row_id(query.cursor)
+        before = parse_cursor(query.cursor)
         found = await self._store.callbacks.page(
             ref=query.ref, verdict=query.verdict, before=before, limit=query.limit + 1
         )
@@ -162,7 +165,7 @@ class ApiCalls:
 
     async def list_notices(self, asked: ApiRequest) -> object:
         query: NoticeFilter = asked.query
-        before = _cursor_row_id(query.cursor)
+        before = parse_cursor(query.cursor)
         found = await self._store.notices.page(
             state=query.state, target=query.target, ref=query.ref, before=before, limit=query.limit + 1
         )
@@ -241,30 +244,10 @@ def _unknown_task(ref: str) -> RequestRefused:
 
 
 def _callback_id(asked: ApiRequest) -> int:
-    found = _parse_row_id(asked.path["id"])
+    found = parse_row_id(asked.path["id"])
     if found is None:
         raise RequestRefused(404, "not_found", f"there is no callback {asked.path['id'][:80]}")
     return found
-
-
-def _cursor_row_id(cursor: str | None) -> int | None:
-    if cursor is None:
-        return None
-    before = _parse_row_id(cursor)
-    if before is None:
-        raise _bad_cursor()
-    return before
-
-
-def _parse_row_id(text: str) -> int | None:
-    """The text as a row's id, or None if it cannot be one."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= ROW_ID_DIGITS else None
-
-
-def _bad_cursor() -> RequestRefused:
-    return RequestRefused(
-        422, "invalid_parameter", "unknown cursor", "cursor", remedy="send the `next` of the previous page unchanged"
-    )
 
 
 # fmt: off
@@ -272,7 +255,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(method="POST", path="/tasks", summary="Submit a generation", run=ApiCalls.create_task, status=202,
               body=schemas.NewTask, answer=schemas.TaskView, repeatable=True, refusals=(409,)),
     Operation(method="POST", path="/tasks/batch", summary="Submit up to 100, each accepted or refused on its own",
-              run=ApiCalls.create_tasks, body=NewTaskList, answer=list[schemas.BatchItem]),
+              run=ApiCalls.create_tasks, body=NewTaskList, answer=list[schemas.BatchItem], refusals=(404,)),
     Operation(method="GET", path="/tasks", summary="Tasks, newest first", run=ApiCalls.list_tasks,
               query=TaskFilter, answer=schemas.TaskPage),
     Operation(method="GET", path="/tasks/{ref}", summary="One task", run=ApiCalls.get_task,
@@ -306,6 +289,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(method="PUT", path="/budget", summary="Raise the budget of the present day or month",
               run=ApiCalls.raise_budget, body=cost_schemas.BudgetRaise, answer=cost_schemas.CostsView,
               refusals=(409,)),
+    *BATCH_OPERATIONS,
     Operation(method="POST", path="/callback-urls", summary="Mint a callback URL for a submission made elsewhere",
               run=ApiCalls.create_callback_url, body=NewCallbackUrl, status=201, answer=schemas.CallbackUrlView,
               refusals=(409,)),

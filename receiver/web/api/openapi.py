@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from receiver import __version__
+from receiver.client.batch_schemas import BATCH_NAME_PATTERN
 from receiver.client.schemas import KEY_MOST, ProblemView
 from receiver.providers.models import MODELS
 from receiver.tokens import REF_PATTERN
@@ -32,9 +33,11 @@ _REFUSAL_HEADERS = {
     401: {"WWW-Authenticate": {"required": True, "schema": {"type": "string", "pattern": "^Bearer"}}},
     503: {"Retry-After": {"required": True, "schema": {"type": "string", "pattern": "^[0-9]+$"}}},
 }
+_OF_ROWS = ("line", "row_key")  # of a new task, only within a batch
 _PATH_PARAMETERS = {
     "ref": {"type": "string", "format": "uuid", "pattern": f"^{REF_PATTERN}$"},
     "id": {"type": "integer", "minimum": 1},
+    "name": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": BATCH_NAME_PATTERN},
 }
 
 
@@ -108,6 +111,8 @@ def _by_model(new_task: Mapping[str, Any]) -> dict[str, Any]:
     """The schema of a new task, with the parameters of each model."""
     whole = {name: value for name, value in new_task.items() if name in ("title", "description")}
     rest = {name: value for name, value in new_task.items() if name not in whole}
+    fields = {name: it for name, it in rest["properties"].items() if name not in _OF_ROWS}
+    rest = {**rest, "properties": fields}
     return {**whole, "oneOf": [{**rest, **_with_params(rest, name)} for name in MODELS]}
 
 

@@ -7,6 +7,7 @@ from msgspec import Meta, Raw, Struct
 from receiver.client import schemas
 from receiver.client.batch_schemas import BATCH_TASKS_MOST
 from receiver.client.cost_schemas import CostDimension
+from receiver.core.errors import RequestRefused
 from receiver.core.handles import LOOKED_MOST, PART_LEAST
 from receiver.core.types import NoticeState, TaskState, Verdict
 from receiver.tokens import REF_PATTERN
@@ -38,7 +39,10 @@ KnownTarget = Annotated[schemas.TargetName, Meta(description="A former target th
 _BATCH_ITEM = {
     "anyOf": [
         {"$ref": "#/components/schemas/NewTask"},
-        {"description": "Whatever else: refused by itself, as its `BatchItem` in the answer says."},
+        {
+            "description": "For `batch`, a NewTask with `line`, its line in a file, and `row_key`, 1 to 200 characters: "
+            "a batch takes each key once. Whatever else is refused by itself, as its `BatchItem` in the answer says."
+        },
     ]
 }
 # Read as a float, since 7.0 is an integer for JSON Schema, and for the tools that make requests from the document.
@@ -129,3 +133,23 @@ class TargetTestRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
     target: schemas.TargetName | None = None
     event: schemas.SampleEvent = "completed"
+
+
+def parse_row_id(text: str) -> int | None:
+    """The text as a row's id, or None if it cannot be one."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= ROW_ID_DIGITS else None
+
+
+def parse_cursor(cursor: str | None) -> int | None:
+    """The row before which a page begins. Raises RequestRefused."""
+    before = None if cursor is None else parse_row_id(cursor)
+    if cursor is not None and before is None:
+        raise bad_cursor()
+    return before
+
+
+def bad_cursor() -> RequestRefused:
+    """The refusal of a cursor that is not one of ours."""
+    return RequestRefused(
+        422, "invalid_parameter", "unknown cursor", "cursor", remedy="send the `next` of the previous page unchanged"
+    )
