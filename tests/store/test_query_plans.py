@@ -18,14 +18,18 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kit.fakes import HOUR, MINUTE, MODEL, NOW, PICTURES, a_notice, a_task
+from receiver.core.budgets import PeriodKind
 from receiver.core.pacing import LatestTimes
-from receiver.core.types import Callback, ImageCopy, NoticeEvent, Send, TaskState, Verdict
+from receiver.core.types import Callback, ImageCopy, LanePriority, NoticeEvent, QueueLane, Send, TaskState, Verdict
 from receiver.store import Attempt, NewSend, Store, open_store
+from receiver.store.tables.batch_rows import BatchRowTable
 from receiver.store.tables.callbacks import CallbackTable
+from receiver.store.tables.lanes import LaneTable
 from receiver.store.tables.notices import NoticeTable
 from receiver.store.tables.picture_copies import PictureCopyTable
 from receiver.store.tables.retention import RetentionQueries
 from receiver.store.tables.sends import SendTable
+from receiver.store.tables.spend import BudgetPeriod, SpendTable
 from receiver.store.tables.tasks import TaskTable
 
 pytestmark = pytest.mark.anyio
@@ -42,6 +46,8 @@ LARGE = (
     "attempts",
     "redriven",
     "idempotency",
+    "spend",
+    "spend_totals",
 )
 SCAN = re.compile(rf"\bSCAN ({'|'.join(LARGE)}|first)\b")
 
@@ -54,9 +60,14 @@ ALLOWED = {
     "notices.page": r"SCAN notices$",  # likewise
     "sends.void_leases": r"SCAN sends USING (COVERING )?INDEX sends_sending$",  # once a start; only what is under way
     "start": r"SCAN sends USING (COVERING )?INDEX sends_sending$",  # the same, as it opens
+    "tasks.next_queued": r"USE TEMP B-TREE FOR RIGHT PART OF ORDER BY$",  # sorts the lanes, by the heads of each
+    "lanes.queued": r"USE TEMP B-TREE FOR RIGHT PART OF ORDER BY$",  # likewise, the lanes
+    "batch_rows.in_states": r"USE TEMP B-TREE FOR (RIGHT PART OF )?ORDER BY$",  # a page of each state; those of a line
     "sends.next_send": r"USE TEMP B-TREE FOR ORDER BY$",  # one send due, and those under way
     "notices.by_refs": r"USE TEMP B-TREE FOR ORDER BY$",  # sorts the notices of the tasks on one page
     "notices.count_without_target": r"USE TEMP B-TREE FOR GROUP BY$",  # once a start; what is open, by target
+    # a report of the days that are asked for
+    "spend.sum_by": r"USE TEMP B-TREE FOR (GROUP|ORDER) BY$",
     "notices.send_attempts": r"USE TEMP B-TREE FOR ORDER BY$",  # sorts the tries at the sends that are asked for
 }
 """Lines of plans that would fail, and why they may stand.
@@ -161,6 +172,7 @@ CALLBACK = Callback(ref=WAITING.ref, received_at=NOW, body=b"{}", digest=b"d")
 DUE = a_notice(ref=WAITING.ref)
 SEND = Send(id=1, target="slack", claim=1, claims=1, tries=0, notices=(DUE,))
 REFS = [WAITING.ref, MANY[0].ref]
+BATCH = QueueLane(id=4, name="rows", batch=True, priority=LanePriority.LOW, created_at=NOW)
 TOUR = [
     Call("tasks", "insert", ([WAITING, *MANY],)),
     Call("tasks", "update", ([(WAITING, SETTLED)],)),
@@ -191,6 +203,18 @@ TOUR = [
     Call("tasks", "remember_keys", ([("key", b"digest", WAITING.ref)], NOW)),
     Call("tasks", "find_keys", (["key", "other"],)),
     Call("tasks", "by_row_key", (4, [b"a", b"b"])),
+    *[Call("batch_rows", name, (4,)) for name in ("any_open", "count_states", "count_unsure")],
+    Call("batch_rows", "failures", (4, 100)),
+    Call("batch_rows", "spent", (4, NOW)),
+    Call("batch_rows", "in_states", (4, [TaskState.FAILED]), {"limit": 100}),
+    Call("batch_rows", "in_states", (4, list(TaskState), (7, "ref")), {"limit": 100}),
+    Call("batch_rows", "refs_repeated", (REFS,)),
+    Call("lanes", "insert", (BATCH,)),
+    Call("lanes", "by_name", (["rows"],)),
+    Call("lanes", "get", ([2, 4],)),
+    Call("lanes", "update", (BATCH,)),
+    *[Call("lanes", name) for name in ("paused", "queued", "count_unfinished", "closed_unfinished")],
+    Call("lanes", "page", (None, 50)),
     Call("copies", "upsert", ([(it.ref, ImageCopy(0, "0.png")) for it in MANY],)),
     Call("copies", "by_refs", (REFS,)),
     Call("copies", "forget_missing", (REFS[0],)),
@@ -264,6 +288,15 @@ TOUR = [
     Call("pruning", "drop_overflow", (REFS,)),
     Call("pruning", "drop_copies", (REFS, "old")),
     Call("pruning", "drop_tasks", ([WAITING.ref, *(it.ref for it in MANY)], NOW, 1000)),
+    Call("spend", "recent_costs", (MODEL, 20)),
+    *[Call("spend", name, (kind, "2025-12-29")) for name in ("committed", "get_period") for kind in PeriodKind],
+    Call("spend", "committed_by", ("lane 4",)),
+    *[Call("spend", name) for name in ("last_day", "reserved", "count_queued")],
+    Call("spend", "count_queued", (4,)),
+    *[Call("spend", "sum_by", (it, "2025-12-01", "2025-12-31", 50)) for it in ("day", "month", "model", "label")],
+    Call("spend", "sum_by", ("batch", "2025-12-01", "2025-12-31", 50)),
+    Call("spend", "sum_all", ("2025-12-01", "2025-12-31")),
+    Call("spend", "put_period", (BudgetPeriod(PeriodKind.DAY, "2025-12-29"),)),
     Call("pruning", "page_counts"),
     Call("pruning", "vacuum_pages", (1,)),
 ]
@@ -296,6 +329,9 @@ async def test_the_tour_calls_every_method_of_the_tables(store: Store, noting: N
         "notices": NoticeTable,
         "sends": SendTable,
         "pruning": RetentionQueries,
+        "spend": SpendTable,
+        "batch_rows": BatchRowTable,
+        "lanes": LaneTable,
     }
     every = {
         f"{table}.{name}"

@@ -40,8 +40,8 @@ _BATCH_ITEM = {
     "anyOf": [
         {"$ref": "#/components/schemas/NewTask"},
         {
-            "description": "For `batch`, a NewTask with `line`, its line in a file, and `row_key`, 1 to 200 characters: "
-            "a batch takes each key once. Whatever else is refused by itself, as its `BatchItem` in the answer says."
+            "description": "In a `batch`, a NewTask with `line`, its line in a file, and `row_key` of up to 200 "
+            "characters: a batch takes each key once. Whatever else is refused by itself, as its `BatchItem` says."
         },
     ]
 }
@@ -83,7 +83,9 @@ class CostFilter(Struct, frozen=True, forbid_unknown_fields=True):
     """What to sum costs by, and from which day on: a date, or so many days back (`7d`, of which today is one)."""
 
     by: CostDimension = CostDimension.DAY
-    since: Annotated[str, Meta(pattern=r"^([0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])|[0-9]{1,5}d)$")] | None = None
+    since: Annotated[str, Meta(pattern=r"^([0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])|[0-9]{1,5}d)$")] | None = (
+        None
+    )
 
 
 class NewTaskList(Struct, frozen=True, forbid_unknown_fields=True):
