@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from kit.commands import Run, task
 from receiver.cli.main import cli
 from receiver.client.batch_schemas import BatchChange, BatchCounts, BatchPage, BatchRowResult, BatchView, NewBatch
+from receiver.client.cost_schemas import CostDimension, CostLine, CostsView
 from receiver.client.schemas import BatchItem, NewTask, Problem, ProblemView, TaskView
 
 HEADER = "model,jobId,imageNo,scale,remixPrompt,label\n"
@@ -31,6 +32,7 @@ class BatchService:
         self.rows: dict[str, dict[str, TaskView]] = {}  # by name, then by row key
         self.lines: dict[str, int] = {}  # by ref
         self.results: list[BatchRowResult] = []  # instead of those of the tasks, if there are any
+        self.each: str | None = None  # what a task costs, if the service can say that
         self.calls: list[str] = []
         self.checked = 0  # rows of dry runs
         self.before_call: Callable[[str, str, Any], None] = lambda method, path, body: None
@@ -58,6 +60,8 @@ class BatchService:
 
     def _answer(self, method: str, parts: list[str], query: dict[str, list[str]], body: Any) -> tuple[int, object]:
         match method, parts:
+            case "GET", ["costs"]:
+                return self._costs()
             case "POST", ["tasks", "batch"]:
                 return 200, self._add(body)
             case "POST", ["batches"]:
@@ -74,6 +78,12 @@ class BatchService:
             case "POST", ["batches", name, change]:
                 return 200, self._change(name, change)
         raise AssertionError(f"{method} {parts}")
+
+    def _costs(self) -> tuple[int, object]:
+        if self.each is None:
+            return 404, ProblemView(Problem("not_found", "there is no such call"))
+        line = CostLine("midjourney_outpaint", 212, 212, 0, 0, 0, 0, "10.60", self.each, "0", "0")
+        return 200, CostsView(CostDimension.MODEL, "2026-09-01", "UTC", [line], more=False, total=line, budgets=[])
 
     def _open(self, asked: NewBatch) -> BatchView:
         if asked.name not in self.batches:
@@ -120,7 +130,8 @@ class BatchService:
 
     def _view(self, name: str) -> BatchView:
         states = [it.state for it in self.rows[name].values()]
-        counts = BatchCounts(**{state: states.count(state) for state in set(states)})
+        unsure = sum(it.unsure for it in self.rows[name].values())
+        counts = BatchCounts(**{state: states.count(state) for state in set(states)}, unsure=unsure)
         return replace(self.batches[name], counts=counts)
 
     def _change(self, name: str, change: str) -> BatchChange:

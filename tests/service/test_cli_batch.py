@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kit.batch_service import HEADER, BatchService, rows, run_commands, submit
+from kit.batch_service import HEADER, BatchService, Refusal, rows, run_commands, submit
 from kit.commands import Run
 from receiver.client.schemas import NewTask, Problem
 
@@ -133,7 +133,9 @@ def test_standard_input_and_plain_lines(run: Run, service: BatchService) -> None
         (["--results", "out.xlsx"], "its name must end in .csv or .jsonl"),
         (["--results", "nowhere/out.csv"], "there is no folder nowhere"),
         (["--budget", "much"], "much is not an amount in USD"),
-        (["--name", " "], "it must have 1 to 200 characters"),
+        (["--name", " "], "a batch's name must have 1 to 200 characters"),
+        (["--name", "a/b"], "without /"),
+        (["--name", "low"], "low is the name of a priority"),
         (["--errors", "nowhere/faults"], "cannot write the errors into nowhere/faults"),
     ],
 )
@@ -169,3 +171,28 @@ def test_options_of_the_batch_and_the_priority_of_its_rows(run: Run, service: Ba
     mixed = submit(run, content=header + row.format("a", "high") + row.format("b", "low"))
     assert mixed.exit_code == 2
     assert mixed.stderr.startswith("rows.csv:3: priority: a batch has one priority, and line 2 says high\n")
+
+
+def test_the_cost_is_told_and_asked_about_if_it_is_much(run: Run, service: BatchService) -> None:
+    """Nobody can answer here, so the command says how to agree."""
+    service.each = "0.05"
+    done = submit(run, content=rows(250))
+    line = "receiver: 250 tasks, about $12.50 (outpaint $0.05 × 250, from 212 past ones)\n"
+    assert done.stderr == f"{line}receiver: 250 tasks were submitted\n"
+    refused = submit(run, "--name", "more", "--confirm-over", "12.49")
+    assert (refused.exit_code, refused.stdout, service.sent) == (2, "", 250)
+    more = "receiver: that is more than $12.49: say --yes if you want it, or --confirm-over with a higher amount"
+    assert refused.stderr == f"{line}{more}; nothing was sent\n"
+    assert submit(run, "--name", "more", "--confirm-over", "$12.49", "--yes").exit_code == 0
+    assert "about" not in submit(run, "--name", "more").stderr  # nothing is new, so nothing will be paid
+
+
+def test_what_the_service_refuses_of_the_batch_itself_sends_nothing(run: Run, service: BatchService) -> None:
+    def refuse(method: str, path: str, body: Any) -> None:
+        if (method, path) == ("POST", "batches"):
+            raise Refusal(422, "unknown_target")
+
+    service.before_call = refuse
+    refused = submit(run, "--target", "tean", content=rows(2))
+    assert (refused.exit_code, refused.stdout, service.sent) == (2, "", 0)
+    assert refused.stderr == "receiver: no room just now; nothing was sent\n"

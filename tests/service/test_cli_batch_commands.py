@@ -68,7 +68,7 @@ def test_one_is_shown_with_what_failed_and_what_can_be_done(run: Run, answers: A
     assert "$10.60 so far of about $25.00\n" in shown
     assert "2 × 004007098 generation failed (lines 17, 203)\n" in shown
     assert "1 × prompt[31m refused (line 88)\n" in shown
-    assert "waits for  the plan's limit: 10 of 10 in hand\n" in shown
+    assert "waits     the plan's limit: 10 of 10 in hand\n" in shown
     assert "to try again what failed or was cancelled: receiver batch retry rows-3fa92c\n" in shown
     assert shown.endswith("what became of each row: receiver batch results rows-3fa92c\n")
 

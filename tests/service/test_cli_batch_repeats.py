@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
 
 from kit.batch_service import HEADER, BatchService, HangUp, Refusal, rows, run_commands, submit
 from kit.commands import Run
@@ -238,6 +239,26 @@ def test_results_that_cannot_be_written_say_where_they_are(run: Run, service: Ba
     done = submit(run, "--results", "there/out.csv", content=rows(2))
     assert done.exit_code == 1
     assert "`receiver batch results rows-" in done.stderr
+
+
+def test_a_wait_says_what_only_a_person_can_end(run: Run, service: BatchService) -> None:
+    """All that is left is unsure. It is said once, and the wait goes on."""
+    service.end_as, looks = None, 0
+
+    def look(method: str, path: str, body: Any) -> None:
+        nonlocal looks
+        if method == "GET" and path.startswith("batches/"):
+            looks += 1
+            states = {1: "queued", 2: "waiting", 3: "waiting", 4: "waiting"}
+            for made in service.rows.values():
+                for key, it in made.items():
+                    state = states.get(looks - 1, "completed")
+                    made[key] = replace(it, state=state, unsure=state == "waiting")
+
+    service.before_call = look
+    done = submit(run, "--wait", content=rows(2))
+    assert done.exit_code == 0, done.stderr
+    assert done.stderr.count("receiver: 2 tasks left, and unsure: it is not known whether the provider took them") == 1
 
 
 def test_an_interrupted_wait_says_that_it_goes_on(run: Run, service: BatchService, monkeypatch: Any) -> None:

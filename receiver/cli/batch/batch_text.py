@@ -18,6 +18,12 @@ def is_good(batch: BatchView) -> bool:
     return batch.counts.completed == batch.counts.total and not batch.counts.unsure
 
 
+def is_stuck(batch: BatchView) -> bool:
+    """Whether all that has not ended is unsure, so that it may take a person to go on."""
+    counts = batch.counts
+    return batch.closed_at is not None and 0 < counts.total - counts.ended <= counts.unsure
+
+
 def state_of_batch(batch: BatchView) -> str:
     """Its state in a word."""
     if is_over(batch):
@@ -44,7 +50,7 @@ def format_counts(counts: BatchCounts) -> str:
 def progress_text(batch: BatchView) -> str:
     """How far it is, and why it does not go on if it does not."""
     counts = batch.counts
-    waits = _pause_text(batch) or (f"waits for {_wait_text(batch)}" if counts.queued and batch.waits else None)
+    waits = _pause_text(batch) or (_wait_text(batch) if counts.queued and batch.waits else None)
     return "; ".join(filter(None, (format_counts(counts), waits)))
 
 
@@ -83,7 +89,7 @@ def _facts(batch: BatchView) -> Iterator[tuple[str, str | None]]:
     for failure in batch.failures:
         yield "failed", failure_text(failure)
     yield "paused", _pause_text(batch)
-    yield "waits for", _wait_text(batch) if batch.waits and batch.counts.queued else None
+    yield "waits", _wait_text(batch) if batch.waits and batch.counts.queued else None
     yield "created", time_and_age(batch.created_at)
     yield "finished", time_and_age(batch.finished_at) if batch.finished_at else None
 

@@ -62,6 +62,13 @@ class FileCheck(Struct, frozen=True):
     priority: str | None
 
 
+class ServiceCheck(Struct, frozen=True):
+    """How many rows the service would take, and of these how many of each model are not in the batch yet."""
+
+    rows: int
+    new: dict[str, int]
+
+
 def keyed_rows(source: BatchFile, keys: RowKeys) -> Iterator[KeyedRow | Fault]:
     """The rows of a file, the same each time."""
     for record in read_records(source.file, source.shape):
@@ -166,9 +173,9 @@ def find_sent_before(client: Client, source: BatchFile, report: FaultReport) -> 
 
 def check_with_service(
     client: Client, source: BatchFile, name: str, report: FaultReport, sent: SentRows, rows: int
-) -> int:
-    """Have the service check every row, and note those that the batch `name` has already. Returns how many are good."""
-    patience, good, differences = Patience(), 0, Differences(source.title)
+) -> ServiceCheck:
+    """Have the service check every row, and note those that the batch `name` has already."""
+    patience, good, new, differences = Patience(), 0, Counter[str](), Differences(source.title)
     with ProgressLine("checked", rows) as progress:
         for chunk in chunk_rows(good_rows(source, report.lines)):
             tasks = [it.to_task() for it in chunk]
@@ -183,6 +190,8 @@ def check_with_service(
                 if item.replayed and item.task is not None:
                     sent.add(item.task.ref, keyed.row)
                     differences.compare(keyed.row, item.task)
+                else:
+                    new[keyed.row.task.model] += 1
             progress.advance(len(chunk))
     differences.close()
-    return good
+    return ServiceCheck(good, dict(new))

@@ -2,10 +2,10 @@
 
 import time
 
-from receiver.cli.batch.batch_text import describe_batch, is_over, progress_text
+from receiver.cli.batch.batch_text import describe_batch, is_over, is_stuck, progress_text
 from receiver.cli.batch.patience import Patience
 from receiver.cli.batch.progress import CLEARED, format_bar, is_terminal
-from receiver.cli.output import safe_line
+from receiver.cli.output import pluralize, safe_line
 from receiver.cli.streams import note
 from receiver.client.batch_schemas import BatchView
 from receiver.client.client import Client
@@ -13,18 +13,25 @@ from receiver.core.errors import ApiError
 
 LOOK_S = 1.0  # between two looks
 _STEPS = 10  # lines between begin and end where there is no terminal
+_UNSURE = (
+    "it is not known whether the provider took them, so they wait for a callback or for you; see `receiver batch show"
+)
 
 
 def await_batch(client: Client, name: str) -> BatchView:
     """The batch at its end."""
     see = f"`receiver batch show {safe_line(name)}`"
-    moving, patience, said = is_terminal(), Patience(met=True), ""
+    moving, patience, said, stuck = is_terminal(), Patience(met=True), "", False
     try:
         while True:
             batch = patience.ask(lambda: client.get_batch(name))
             if is_over(batch):
                 break
             total, ended = batch.counts.total, batch.counts.ended
+            if is_stuck(batch) and not stuck:
+                stuck = True
+                what = pluralize(batch.counts.unsure, "task")
+                note(f"{CLEARED if moving else ''}receiver: {what} left, and unsure: {_UNSURE} {safe_line(name)}`")
             if moving:
                 note(f"{CLEARED}{format_bar(ended, total)}  {progress_text(batch)}", nl=False)
             else:  # a line only for what a person would want to know

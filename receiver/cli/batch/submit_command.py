@@ -3,6 +3,7 @@
 import contextlib
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from receiver.cli.batch.check import (
     find_sent_before,
     good_rows,
 )
+from receiver.cli.batch.estimate import find_estimate, show_estimate, why_not_confirmed
 from receiver.cli.batch.faults import FaultReport, open_report
 from receiver.cli.batch.follow import await_batch
 from receiver.cli.batch.patience import Patience
@@ -34,8 +36,9 @@ from receiver.cli.output import pluralize, safe_line, safe_text, short_time
 from receiver.cli.streams import echo, note, report_done
 from receiver.client.batch_schemas import PRIORITIES, BatchView, NewBatch
 from receiver.client.client import Client
-from receiver.client.schemas import LABEL_MOST
-from receiver.core.errors import ApiError, ReceiverError, SettingsError
+from receiver.core.batches import check_name
+from receiver.core.errors import ApiError, ReceiverError, RequestRefused, SettingsError
+from receiver.core.types import FIXED_LANES
 from receiver.providers import models
 
 _DOLLARS = re.compile(r"\$?([0-9]{1,9}(\.[0-9]{1,9})?)")
@@ -65,6 +68,8 @@ class _Asked(Struct, frozen=True):
     reopen: bool
     skip_invalid: bool
     dry_run: bool
+    confirm_over: str
+    yes: bool
     wait: bool
     results: Path | None
 
@@ -91,6 +96,10 @@ class _NotSent(Exception):
     "--errors", type=click.Path(dir_okay=False, path_type=Path), metavar="PATH", help="Write all faults here."
 )
 @click.option("--dry-run", is_flag=True, help="Check all rows, and send none.")
+@click.option(
+    "--confirm-over", type=_Dollars(), default="50", show_default=True, metavar="USD", help="Ask if it costs more."
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--priority", type=click.Choice(PRIORITIES), help="Low by default: single tasks go first.")
 @click.option("--label", metavar="L", help="A label for the batch.")
 @click.option("--target", "targets", multiple=True, metavar="NAME", help="Notify only this target; may be repeated.")
@@ -121,8 +130,8 @@ def batch(
     """
     asked = _Asked(**given)
     defaults, lines_field = _read_options(model, shared, lines=lines, field=field)
-    if asked.name is not None and not 0 < len(asked.name.strip()) <= LABEL_MOST:
-        raise click.BadParameter(f"it must have 1 to {LABEL_MOST} characters", param_hint="--name")
+    if asked.name is not None:
+        _check_name(asked.name)
     stage = _Stage()
     with open_input(path) as content, open_report(_shown(path), errors) as report, SentRows() as sent:
         try:
@@ -145,6 +154,15 @@ def batch(
                 raise
             note(f"receiver: {safe_text(' '.join(str(error).split()))}; nothing was sent")
             raise click.exceptions.Exit(WRONG) from None
+
+
+def _check_name(name: str) -> None:
+    try:
+        check_name(name)
+    except RequestRefused as refused:
+        raise click.BadParameter(refused.problem, param_hint="--name") from None
+    if name in FIXED_LANES:
+        raise click.BadParameter(f"{name} is the name of a priority", param_hint="--name")
 
 
 def _read_options(
@@ -182,25 +200,30 @@ def _submit(
     asked: _Asked,
     stage: _Stage,
 ) -> None:
-    name = asked.name.strip() if asked.name else check.name
+    name = asked.name or check.name
     before = find_batch(client, name)
     if before is None and asked.name is None:
         _refuse_sent_before(client, source, report, name)
-    rows = check_with_service(client, source, name, report, sent, check.rows)
+    checked = check_with_service(client, source, name, report, sent, check.rows)
+    rows = checked.rows
     if report.count and (not asked.skip_invalid or not rows):
         raise _NotSent(f"{report.summarize(rows)}; nothing was sent")
     known, whole = len(sent), len(sent) == rows
     if asked.dry_run:
+        _ask_about_cost(client, checked.new, asked, reads_input=True)
         new = f"{known:,} of them were sent before" if known else "none was sent before"
         note(f"receiver: {pluralize(rows, 'row')} can be sent as {safe_line(name)}, {new}; nothing was sent")
         return
     if before is not None and before.closed_at and not (whole or asked.reopen):
         new = pluralize(rows - known, "row")
         how = "--reopen adds them to it, --name NAME makes another batch of all rows"
-        raise _NotSent(f"the batch {safe_line(name)} is closed, and {new} of the file are not in it: {how}")
-    stage.sending = True
+        why = f" ({safe_line(before.closed_why)})" if before.closed_why else ""
+        raise _NotSent(f"the batch {safe_line(name)} is closed{why}, and {new} of the file are not in it: {how}")
+    _ask_about_cost(client, checked.new, asked, reads_input=source.path == "-")
     if before is None or not whole:
-        view = _send(client, source, name, check.priority, rows, report, sent, asked)
+        _open(client, name, check.priority, asked)
+        stage.sending = True
+        view = _send(client, source, name, rows, report, sent)
     else:
         view = before if before.closed_at else _close(client, name)
     done = report_done(f"the rows are in the batch {safe_line(name)}")
@@ -217,6 +240,18 @@ def _submit(
         raise click.exceptions.Exit(FAILED)
 
 
+def _ask_about_cost(client: Client, new: dict[str, int], asked: _Asked, *, reads_input: bool) -> None:
+    """Say what the new rows will cost, and ask if that is much. Raises _NotSent if they may not be sent."""
+    estimate = find_estimate(client, new) if new else None
+    if estimate is None:
+        return
+    show_estimate(estimate, new)
+    if not asked.yes and not asked.dry_run:
+        refusal = why_not_confirmed(estimate, Decimal(asked.confirm_over), reads_input=reads_input)
+        if refusal is not None:
+            raise _NotSent(refusal)
+
+
 def _refuse_sent_before(client: Client, source: BatchFile, report: FaultReport, name: str) -> None:
     """A file of which a row was corrected has another name by default. That must not pay for all others again."""
     earlier = find_sent_before(client, source, report)
@@ -230,17 +265,7 @@ def _refuse_sent_before(client: Client, source: BatchFile, report: FaultReport, 
     )
 
 
-def _send(
-    client: Client,
-    source: BatchFile,
-    name: str,
-    priority: str | None,
-    rows: int,
-    report: FaultReport,
-    sent: SentRows,
-    asked: _Asked,
-) -> BatchView:
-    faults = report.count
+def _open(client: Client, name: str, priority: str | None, asked: _Asked) -> None:
     new_batch = NewBatch(
         name=name,
         priority=asked.priority or priority or "low",
@@ -250,10 +275,13 @@ def _send(
         budget=asked.budget,
         reopen=asked.reopen,
     )
-    view = Patience(met=True).ask(lambda: client.open_batch(new_batch))
+    Patience(met=True).ask(lambda: client.open_batch(new_batch))
+
+
+def _send(client: Client, source: BatchFile, name: str, rows: int, report: FaultReport, sent: SentRows) -> BatchView:
+    faults = report.count
     counts = send_rows(client, name, good_rows(source, report.lines), rows, report, sent)
-    if counts.new + counts.known:
-        view = _close(client, name)
+    view = _close(client, name)
     new = f"{pluralize(counts.new, 'task')} {'was' if counts.new == 1 else 'were'} submitted"
     known = f", {counts.known:,} {'was' if counts.known == 1 else 'were'} sent before" if counts.known else ""
     skipped = f", {faults:,} wrong {'row was' if faults == 1 else 'rows were'} left out" if faults else ""
