@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from receiver import __version__
+from receiver.core.money import NANO, to_nano
 from receiver.core.types import ArchiveState, OutcomeSource, PollResult, Send, SubmitResult, Task, TaskState, Verdict
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 _BOUNDS = (*map(str, _SECONDS), "+Inf")
 _ENDS = (TaskState.COMPLETED, TaskState.FAILED, TaskState.LOST, TaskState.CANCELLED)
 _NOTICED = ("sent", "failed", "dead")
+_MODELS_MOST = 50  # of a metric's label: names in callbacks may be anything
+_OTHER = "other"
 
 Rows = Mapping[tuple[str, ...], float | None]
 """Values of a gauge by the values of its labels."""
@@ -39,6 +42,7 @@ class GaugeValues(Struct, frozen=True, kw_only=True):
     disk_size: int | None = None
     database: int | None = None
     database_log: int | None = None
+    reserved_usd: float | None = None  # for the tasks in hand
 
 
 class SecondsHistogram:
@@ -69,6 +73,7 @@ class Metrics:
         self._polls = _zero_counts(PollResult)
         self._archived = _zero_counts((ArchiveState.DONE, ArchiveState.FAILED))
         self._clock_leaps = _zero_counts()
+        self._costs: dict[tuple[str, ...], float] = {}
         self.callback_seconds = SecondsHistogram()
         self._notice_seconds = SecondsHistogram()
 
@@ -81,6 +86,11 @@ class Metrics:
         """Count tasks that ended."""
         for task in tasks:
             self._tasks[task.state, task.settled_by or ""] += 1
+            if task.usage is not None and (cost := to_nano(task.usage.cost)):
+                model = (task.model or _OTHER,)
+                if model not in self._costs and len(self._costs) >= _MODELS_MOST:
+                    model = (_OTHER,)
+                self._costs[model] = self._costs.get(model, 0.0) + cost / NANO
 
     def count_submission(self, taken: SubmitResult) -> None:
         """Count a submission, by what its answer means."""
@@ -111,7 +121,7 @@ class Metrics:
         from prometheus_client.process_collector import ProcessCollector
 
         def counter_family(
-            name: str, help_text: str, labels: tuple[str, ...], counts: Mapping[tuple[str, ...], int]
+            name: str, help_text: str, labels: tuple[str, ...], counts: Mapping[tuple[str, ...], float]
         ) -> "Metric":
             family = core.CounterMetricFamily(name, help_text, labels=labels)
             for values, count in counts.items():
@@ -143,12 +153,14 @@ class Metrics:
             counter_family(
                 "receiver_archived", "Tasks whose pictures were kept, or could not be.", ("state",), self._archived
             ),
+            counter_family("receiver_cost_usd", "What ended tasks cost, in USD.", ("model",), self._costs),
             counter_family("receiver_clock_leaps", "Leaps of the wall clock.", (), self._clock_leaps),
             histogram_family(
                 "receiver_callback_seconds", "From a callback's body to its answer.", self.callback_seconds
             ),
             histogram_family("receiver_notice_seconds", "From a task's end to its message.", self._notice_seconds),
             gauge_family("receiver_queue_depth", "Items that wait, by queue.", depths, "queue"),
+            gauge_family("receiver_reserved_usd", "What the tasks in hand may cost, in USD.", {(): now.reserved_usd}),
             gauge_family("receiver_ready", "1: the last commit succeeded and nothing stops.", {(): now.ready}),
             gauge_family("receiver_disk_free_bytes", "Free space on the disk of the database.", {(): now.disk_free}),
             gauge_family("receiver_disk_size_bytes", "Size of the disk of the database.", {(): now.disk_size}),

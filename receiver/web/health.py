@@ -5,11 +5,13 @@ stop, /readyz says so.
 """
 
 import asyncio
+import contextlib
 
 from msgspec import Struct
 from starlette.types import Receive, Scope, Send
 
 from receiver.core.errors import StoreError, Unwritable
+from receiver.core.money import NANO
 from receiver.core.types import NoticeState, TaskState
 from receiver.service.wiring import ServiceParts
 from receiver.store import Store
@@ -87,6 +89,7 @@ async def read_gauges(parts: ServiceParts, checks: HealthEndpoints) -> GaugeValu
     """The gauges for /metrics. Without an answer from the database only its counts are missing."""
     ready = await checks.why_unready() is None
     depths = [("ingest", parts.ingest.queue_depth)]
+    reserved: float | None = None
     try:
         tasks, notices = (
             dict(await parts.store.tasks.count_by_state()),
@@ -95,11 +98,20 @@ async def read_gauges(parts: ServiceParts, checks: HealthEndpoints) -> GaugeValu
         depths += [(state.value, tasks.get(state.value, 0)) for state in _WAITING]
         depths += [(f"notices_{state.value}", notices.get(state.value, 0)) for state in _OWED]
         depths += [("archive", await parts.store.tasks.count_to_archive())]
+        reserved = await parts.store.spend.reserved() / NANO
     except StoreError:
         ready = False
     database, log = await asyncio.to_thread(parts.store.file_sizes)
-    try:
+    free: int | None = None
+    size: int | None = None
+    with contextlib.suppress(Unwritable):
         free, size = await asyncio.to_thread(parts.files.disk_space)
-    except Unwritable:
-        return GaugeValues(depths=depths, ready=ready, database=database, database_log=log)
-    return GaugeValues(depths=depths, ready=ready, database=database, database_log=log, disk_free=free, disk_size=size)
+    return GaugeValues(
+        depths=depths,
+        ready=ready,
+        database=database,
+        database_log=log,
+        disk_free=free,
+        disk_size=size,
+        reserved_usd=reserved,
+    )

@@ -1,9 +1,13 @@
 """What /metrics says: names, labels and buckets that dashboards hold on to."""
 
+from decimal import Decimal
+
 import prometheus_client
+import pytest
+from msgspec.structs import replace
 
 from kit.fakes import NOW, a_notice, a_task
-from receiver.core.types import ArchiveState, OutcomeSource, PollResult, Send, SubmitResult, TaskState, Verdict
+from receiver.core.types import ArchiveState, OutcomeSource, PollResult, Send, SubmitResult, TaskState, Usage, Verdict
 from receiver.telemetry.metrics import MEDIA_TYPE, GaugeValues, Metrics
 
 
@@ -107,3 +111,20 @@ def test_what_the_process_uses_is_told_too() -> None:
 def test_the_text_is_of_the_type_that_the_library_says() -> None:
     """It is written down here, so that serving it does not import the library."""
     assert prometheus_client.CONTENT_TYPE_LATEST == MEDIA_TYPE
+
+
+def test_what_ended_tasks_cost_is_summed_by_model_and_odd_names_do_not_add_up() -> None:
+    """A model's name may come from a callback, so the label is bounded."""
+    metrics = Metrics()
+    paid = a_task(TaskState.COMPLETED, usage=Usage(Decimal("0.05")))
+    metrics.count_settled([paid, paid, replace(paid, usage=Usage(Decimal("-3"))), replace(paid, usage=None)])
+    metrics.count_settled([replace(paid, model=f"odd-{number}") for number in range(200)])
+    metrics.count_settled([replace(paid, model=None)])
+    told = [line for line in lines(metrics) if line.startswith("receiver_cost_usd_total{")]
+    assert 'receiver_cost_usd_total{model="midjourney_outpaint"} 0.1' in told
+    assert len(told) <= 51
+    assert sum(float(line.rsplit(" ", 1)[1]) for line in told) == pytest.approx(203 * 0.05)
+
+
+def test_what_is_reserved_is_a_gauge() -> None:
+    assert "receiver_reserved_usd 0.35" in Metrics().render_text(GaugeValues(reserved_usd=0.35)).decode()

@@ -96,9 +96,11 @@ class SpendTable:
         [(day,)] = await self._db.fetch_rows("SELECT max(scope) FROM spend_totals WHERE scope < 'a'")
         return day  # type: ignore[no-any-return]  # TEXT or NULL by the schema
 
-    async def reserved(self, since: str) -> int:
-        """What is reserved for the tasks in hand that were submitted since a day."""
-        [(amount,)] = await self._db.fetch_rows("SELECT coalesce(sum(reserved), 0) FROM spend WHERE day >= ?", (since,))
+    async def reserved(self) -> int:
+        """What is reserved for all tasks in hand."""
+        [(amount,)] = await self._db.fetch_rows(
+            "SELECT coalesce(sum(reserved), 0) FROM spend_totals WHERE scope < 'a'"
+        )
         return amount  # type: ignore[no-any-return]  # INTEGER by the schema
 
     async def sum_by(self, dimension: str, since: str, until: str, limit: int) -> list[SpendLine]:
