@@ -5,6 +5,7 @@ import io
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -108,8 +109,6 @@ def test_one_that_is_not_there_is_an_error(run: Run, answers: Answers) -> None:
 
 
 def lines_of_json() -> bytes:
-    import msgspec
-
     return msgspec.json.Encoder().encode_lines(RESULTS)
 
 
@@ -122,6 +121,13 @@ def test_results_are_csv_or_json_lines(run: Run, answers: Answers) -> None:
     assert (found[1]["error_code"], found[1]["error"]) == ("004007098", 'it said "no",\nand why')
     answers.then(200, lines_of_json(), "application/x-ndjson")
     assert run("batch", "results", "x", "--json").stdout.encode() == lines_of_json()
+
+
+def test_no_text_of_the_provider_s_is_a_formula(run: Run, answers: Answers) -> None:
+    formula = replace(RESULTS[1], error=Problem("", '=HYPERLINK("https://a.example")'), label="-5 °C")
+    answers.then(200, msgspec.json.Encoder().encode_lines([formula]), "application/x-ndjson")
+    [found] = csv.DictReader(io.StringIO(run("batch", "results", "x").stdout))
+    assert (found["error"], found["label"]) == ('\'=HYPERLINK("https://a.example")', "-5 °C")
 
 
 def test_a_file_of_results_is_written_whole_or_not_at_all(run: Run, answers: Answers) -> None:

@@ -19,6 +19,7 @@ COLUMNS = (
     "submitted_at", "settled_at", "again_of",
 )  # fmt: skip
 ENDINGS = (".csv", ".jsonl")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 
 
 class ResultsFile(click.Path):
@@ -104,11 +105,16 @@ def _cells(result: BatchRowResult, row: SentRow | None) -> Iterator[str]:
     yield result.label or ""
     yield result.cost or ""
     yield error.code if error else ""
-    yield error.message if error else ""
+    yield _disarm(error.message) if error else ""
     yield " ".join(result.urls)
     yield result.submitted_at or ""
     yield result.settled_at or ""
     yield result.again_of or ""
+
+
+def _disarm(text: str) -> str:
+    """A text of the provider's that no spreadsheet runs as a formula."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _text(value: object) -> str:
