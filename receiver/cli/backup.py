@@ -80,7 +80,7 @@ def _summary_line(made: BackupResult) -> str:
     if made.keys:
         summary += f", with {pluralize(made.keys, 'secret key')} in it (mode 0600: keep it secret)"
     if made.images is None:
-        summary += "; without pictures"
+        summary += "; without pictures (see --images)"
     else:
         summary += f"; {pluralize(made.images, 'file')} of pictures in {made.file}.images"
     return summary + (f"; removed {pluralize(len(made.removed), 'older backup')}" if made.removed else "")

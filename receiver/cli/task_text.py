@@ -251,7 +251,9 @@ def _list_remedies(task: TaskView, callbacks: Sequence[CallbackView]) -> Iterato
         yield TaskRemedy("If it is there, set its id, and it is polled (free):", _tell_id(task))
     elif task.state == TaskState.FAILED:
         known = advice_for_code(task.error.code) if task.error and task.error.code else None
-        yield TaskRemedy(known or "Submit it again, or ask the provider's support.")
+        text = known or "Submit it again, or ask the provider's support."
+        again = task.origin == TaskOrigin.SUBMITTED and "submit it again" in text.lower()
+        yield TaskRemedy(text, f"receiver submit again {safe_line(task.ref)}" if again else None)
     if any(_UNTRUSTED.search(image.archive_error or "") for image in task.images):
         yield TaskRemedy("To keep pictures from that host from now on, add it to the service's setting FETCH_ALLOW.")
     if any(image.archive == ArchiveState.FAILED for image in task.images):

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+from msgspec import Struct
 
 from receiver.cli.connect import resolve_ref, with_client
 from receiver.cli.main import FAILED
@@ -29,13 +30,23 @@ from receiver.cli.task_text import describe_task, news_text, queue_wait_text, st
 from receiver.cli.waiting import CONNECTION_LOST, await_pictures
 from receiver.client.client import ENDS, Client
 from receiver.client.schemas import TaskView
-from receiver.core.types import NoticeState, TaskState
+from receiver.core.errors import ApiError
+from receiver.core.queue_waits import reason_for
+from receiver.core.types import NoticeState, TaskOrigin, TaskState
 from receiver.providers.models import full_model_name, short_model_name
 
 _UNDER_WAY_MOST = 100  # tasks of each state that `watch` begins with
 _WATCHED_MOST = 1000  # tasks whose last line is remembered
 _CALLBACKS_MOST = 10  # that `show` lists
 _NOTICES_MOST = 200  # as many as a page may have
+
+
+class _Printed(Struct, frozen=True):
+    """What `watch` last printed of a task."""
+
+    state: str
+    line: str
+    wait: tuple[str, str | None]
 
 
 @click.group()
@@ -137,20 +148,22 @@ def watch(client: Client, *, as_json: bool) -> None:
 
     A queued task says what it waits for, and one that ended how, with the reason and the cost.
     """
-    seen: dict[str, tuple[str, str]] = {}  # by ref: the state and the line that was printed last
+    seen: dict[str, _Printed] = {}  # by ref
     begun = False
-    for changed in client.stream_changes(lost=_report_lost):
+
+    def print_waits() -> None:
+        """What a task waits for can change though the task does not: a queue is paused, the provider goes down."""
+        for task in client.list_under_way(_UNDER_WAY_MOST):
+            if task.ref not in seen or _wait_key(task) != seen[task.ref].wait:
+                _print_news(task, seen, as_json=as_json)
+
+    for changed in client.stream_changes(lost=_report_lost, quiet=print_waits):
         tasks = [changed] if changed is not None else _read_missed(client, seen)
         if not begun and not tasks:
             note("Nothing is under way. Changes follow.")
         begun = True
         for task in tasks:
-            line = json_line(task) if as_json else f"{safe_line(task.ref)}  {state_of(task):<10}  {news_text(task)}"
-            if seen.pop(task.ref, ("", ""))[1] != line:
-                echo(line if as_json else f"{time_of_day(datetime.now(UTC))}  {line}")
-            seen[task.ref] = task.state, line  # now the newest
-            if len(seen) > _WATCHED_MOST:
-                del seen[next(iter(seen))]
+            _print_news(task, seen, as_json=as_json)
 
 
 @tasks.command()
@@ -159,7 +172,15 @@ def watch(client: Client, *, as_json: bool) -> None:
 @with_client
 def cancel(client: Client, *, ref: str, as_json: bool) -> None:
     """Withdraw a queued task. A submitted one cannot be withdrawn."""
-    _print_task(client.cancel_task(resolve_ref(client, ref)), "withdrawn", as_json=as_json)
+    whole = resolve_ref(client, ref)
+    try:
+        task = client.cancel_task(whole)
+    except ApiError as error:
+        if error.status != 409 or not _is_unused_url(client.get_task(whole)):
+            raise
+        how = f"`receiver url discard {safe_line(whole)}` gives up a callback URL that was not used"
+        raise ApiError(error.status, error.code, error.problem, error.field, remedy=how) from None
+    _print_task(task, "withdrawn", as_json=as_json)
 
 
 @tasks.command(short_help="Put a queued task in front.")
@@ -200,11 +221,31 @@ def tell_id(client: Client, *, ref: str, task_id: str, as_json: bool) -> None:
     _print_task(client.set_task_id(resolve_ref(client, ref), task_id), "the provider's id is set", as_json=as_json)
 
 
-def _read_missed(client: Client, seen: Mapping[str, tuple[str, str]]) -> list[TaskView]:
+def _is_unused_url(task: TaskView) -> bool:
+    return task.origin == TaskOrigin.MINTED and task.state == TaskState.WAITING
+
+
+def _print_news(task: TaskView, seen: dict[str, _Printed], *, as_json: bool) -> None:
+    """Print a task's line, unless it is what was printed last for that task."""
+    line = json_line(task) if as_json else f"{safe_line(task.ref)}  {state_of(task):<10}  {news_text(task)}"
+    before = seen.pop(task.ref, None)
+    if before is None or before.line != line:
+        echo(line if as_json else f"{time_of_day(datetime.now(UTC))}  {line}")
+    seen[task.ref] = _Printed(task.state, line, _wait_key(task))  # now the newest
+    if len(seen) > _WATCHED_MOST:
+        del seen[next(iter(seen))]
+
+
+def _wait_key(task: TaskView) -> tuple[str, str | None]:
+    """Its state and what it waits for, without times and figures, which change all the time."""
+    return task.state, reason_for(task.waits_for, task.held_by)
+
+
+def _read_missed(client: Client, seen: Mapping[str, _Printed]) -> list[TaskView]:
     """What is under way, and what became of those that were: changes may have been missed."""
     now = client.list_under_way(_UNDER_WAY_MOST)
     there = {task.ref for task in now}
-    gone = [ref for ref, (state, _) in seen.items() if state not in ENDS and ref not in there]
+    gone = [ref for ref, it in seen.items() if it.state not in ENDS and ref not in there]
     ended = (client.try_get_task(ref) for ref in gone[-_UNDER_WAY_MOST:])
     return [*(task for task in ended if task is not None), *now]
 

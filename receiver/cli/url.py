@@ -32,7 +32,7 @@ def url(
             echo_json(minted) if as_json else echo(safe_text(minted.callback_url))
 
 
-@url.command()
+@url.command(short_help="Give up a callback URL that was not used.")
 @click.argument("ref")
 @json_option
 @with_client

@@ -203,9 +203,11 @@ class Client(BatchCalls, CostCalls, QueueCalls):
 
     # -- the stream --
 
-    def stream_changes(self, *, lost: Callable[[], None] = lambda: None) -> Iterator[TaskView | None]:
+    def stream_changes(
+        self, *, lost: Callable[[], None] = lambda: None, quiet: Callable[[], None] = lambda: None
+    ) -> Iterator[TaskView | None]:
         """Every change of a task, for ever. A stream that breaks is opened again, and if that does not succeed at once,
-        `lost` is called.
+        `lost` is called; `quiet` is called now and then while nothing changes.
 
         None means that changes may have been missed: it comes first, after every later opening, and while the service
         answers with errors. Raises ApiError if the service cannot be reached at first, is away for more than
@@ -214,7 +216,7 @@ class Client(BatchCalls, CostCalls, QueueCalls):
         met, lost_at = False, 0.0
         while True:
             try:
-                for change in self._read_stream():
+                for change in self._read_stream(quiet):
                     met, lost_at = True, 0.0
                     yield change
             except ApiError as error:
@@ -255,7 +257,7 @@ class Client(BatchCalls, CostCalls, QueueCalls):
                 return None
             raise
 
-    def _read_stream(self) -> Iterator[TaskView | None]:
+    def _read_stream(self, quiet: Callable[[], None]) -> Iterator[TaskView | None]:
         """The changes of one connection, after a None. Each is one line of `data`, since JSON has no line breaks."""
         request = self._http.build_request("GET", "stream", timeout=_stream_timeout(SILENCE_MOST_S))
         with self._translate_errors(), self._open_response(request) as answer:
@@ -264,6 +266,8 @@ class Client(BatchCalls, CostCalls, QueueCalls):
             for number, line in enumerate(_stream_lines(answer)):
                 if number == 0:  # a comment: from here on the service sends changes
                     yield None
+                elif line.startswith(":"):  # a comment that only keeps the connection open
+                    quiet()
                 name, _, value = line.partition(":")
                 if name == "data":
                     yield msgspec.json.decode(value, type=TaskView)

@@ -77,8 +77,9 @@ def describe_settings(settings: Settings) -> tuple[SettingRow, ...]:
         SettingRow(setting.name, _display_value(setting, settings), source)
         for setting, source in zip(SETTINGS, settings.sources, strict=True)
     ]
+    source = f"file {settings.place.file}"
     tabled = (target for target in settings.targets if not _is_simple(target))
-    return (*rows, *(SettingRow(f"[targets.{target.name}]", _target_summary(target), "file") for target in tabled))
+    return (*rows, *(SettingRow(f"[targets.{target.name}]", _target_summary(target), source) for target in tabled))
 
 
 def example_toml() -> str:

@@ -155,6 +155,28 @@ def test_where_a_unit_runs_the_service_it_is_the_unit_that_is_to_be_started(
     assert "start the service with `systemctl start receiver`" in run("tasks", "list", RECEIVER_SERVER="").stderr
 
 
+def test_a_callback_url_is_not_cancelled_but_discarded(run: Run, answers: Answers) -> None:
+    refused = {"error": {"code": "not_queued", "message": "the task is waiting, and only a queued task can be"}}
+    minted = replace(task("waiting"), origin="minted")
+    for known, said in ((minted, f"`receiver url discard {TASK}` gives up"), (task("waiting"), "")):
+        answers.then(409, refused)
+        answers.then(200, known)
+        told = run("tasks", "cancel", TASK)
+        assert (told.exit_code, said in told.stderr, "discard" in told.stderr) == (1, True, bool(said))
+
+
+@pytest.mark.parametrize(
+    ("code", "origin", "command"),
+    [("004007098", "submitted", True), ("004007005", "submitted", False), ("004007098", "minted", False)],
+)
+def test_a_failed_task_shows_the_command_that_submits_it_again(
+    run: Run, answers: Answers, code: str, origin: str, command: bool
+) -> None:
+    answers.then(200, replace(task("failed"), error=ErrorView(code, "no"), origin=origin))
+    answers.then(200, CallbackPage([], None))
+    assert (f"\n    receiver submit again {TASK}\n" in run("tasks", "show", TASK).stdout) is command
+
+
 GONE = {"error": {"code": "unknown_target", "message": "unknown target"}}
 
 

@@ -50,6 +50,18 @@ def test_watch_begins_with_what_is_under_way_and_prints_each_change_once(run: Ru
     ]
 
 
+def test_watch_says_what_a_task_waits_for_now_though_the_task_did_not_change(run: Run, answers: Answers) -> None:
+    """Once for each reason: a time that moves is not news."""
+    queued, later = task("queued"), replace(DOWN, waits_until="2999-11-22T09:00:00Z")
+    answers.then(200, told(queued) + 3 * b": still here\n\n", STREAM)
+    for seen in (queued, queued, DOWN, later):
+        under_way(answers, seen)
+    assert news(watched(run, answers)) == [
+        f"{TASK}  queued      hero",
+        f"{TASK}  queued      hero  {queue_wait_text(DOWN)}",
+    ]
+
+
 def test_watch_says_that_nothing_is_under_way(run: Run, answers: Answers) -> None:
     answers.then(200, told(), STREAM)
     under_way(answers)
@@ -106,7 +118,7 @@ def test_watch_prints_json_lines(run: Run, answers: Answers) -> None:
 def test_what_a_task_waits_for_is_said_in_the_same_words_everywhere(run: Run, answers: Answers) -> None:
     words = queue_wait_text(DOWN)
     assert words.startswith(WORDS)
-    assert ", next try at 2999-11-22 " in words
+    assert "; next try at 2999-11-22 " in words
     answers.then(200, TaskPage([DOWN], None))
     assert words in run("tasks", "list").stdout
     answers.then(200, DOWN)

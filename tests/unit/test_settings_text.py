@@ -38,7 +38,7 @@ def test_no_secret_is_seen_in_the_description_or_in_a_repr() -> None:
     assert shown["DATABASE_URL"] == ("postgresql://•••@db.test/r?•••", "default")
     assert shown["PROVIDER_KEY"] == ("•••", "environment RECEIVER_PROVIDER_KEY")
     assert shown["NOTIFY_URLS"][0] == settings.targets[1].name
-    assert shown["[targets.team]"] == ("json://•••; models m", "file")
+    assert shown["[targets.team]"] == ("json://•••; models m", "file receiver.toml")
     assert shown["SWEEP_FIRST"] == ("120", "default")
 
 
