@@ -155,10 +155,20 @@ def test_a_corrected_row_does_not_buy_all_others_again(run: Run, service: BatchS
     content = rows(150).replace("job-149,0,1.5", "job-149,0,1.6")
     refused = submit(run, content=content)
     assert (refused.exit_code, service.sent) == (2, 150)
-    assert f"were sent before, in the batch {name}, and the file has changed since" in refused.stderr
+    assert f"were sent before, in the batch {name}, and the file was changed or renamed since" in refused.stderr
     assert f"--name {name} --reopen sends only what is new" in refused.stderr
     assert submit(run, "--name", name, "--reopen").exit_code == 0
     assert (service.sent, len(service.batches)) == (151, 1)
+
+
+def test_a_renamed_file_does_not_buy_its_rows_again(run: Run, service: BatchService) -> None:
+    name = submit(run, content=rows(3)).stdout.strip()
+    Path("rows.csv").rename("other.csv")
+    refused = run("submit", "batch", "other.csv")
+    assert (refused.exit_code, refused.stdout, service.sent) == (2, "", 3)
+    assert f"rows of other.csv were sent before, in the batch {name}" in refused.stderr
+    assert run("submit", "batch", "other.csv", "--name", name).exit_code == 0
+    assert service.sent == 3
 
 
 def test_keys_of_the_user_s_own(run: Run, service: BatchService) -> None:

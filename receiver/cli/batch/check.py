@@ -154,13 +154,13 @@ def find_batch(client: Client, name: str) -> BatchView | None:
         raise
 
 
-def find_sent_before(client: Client, source: BatchFile, report: FaultReport) -> BatchView | None:
-    """An earlier batch of this file, whose rows were changed since, that has some of its rows.
+def find_sent_before(client: Client, source: BatchFile, report: FaultReport, name: str) -> BatchView | None:
+    """An earlier batch of this file, which was changed or renamed since, that has some of its rows.
 
     Sending them under another name would pay for them again.
     """
     listed = client.list_batches(limit=_LISTED).batches
-    earlier = [it for it in listed if is_sibling(it.name, source.path)][:_SIBLINGS_MOST]
+    earlier = [it for it in listed if is_sibling(it.name, name)][:_SIBLINGS_MOST]
     if not earlier:
         return None
     for chunk in itertools.islice(chunk_rows(good_rows(source, report.lines)), _SAMPLED):

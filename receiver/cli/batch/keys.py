@@ -62,6 +62,10 @@ def name_stem(path: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", folded).strip("-.")[:_STEM_MOST] or "batch"
 
 
-def is_sibling(name: str, path: str) -> bool:
-    """Whether a batch may be an earlier one of the same file, whose rows were changed since."""
-    return bool(re.fullmatch(rf"{re.escape(name_stem(path))}-[0-9a-f]{{{_NAME_DIGITS}}}", name))
+def is_sibling(name: str, own: str) -> bool:
+    """Whether a batch may be an earlier one of the file whose batch would be called `own`: its rows were changed since,
+    or it was renamed."""
+    stem, _, digits = name.rpartition("-")
+    own_stem, _, own_digits = own.rpartition("-")
+    named_here = bool(re.fullmatch(rf"[0-9a-f]{{{_NAME_DIGITS}}}", digits))
+    return named_here and name != own and (stem == own_stem or digits == own_digits)

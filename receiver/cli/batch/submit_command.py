@@ -253,14 +253,15 @@ def _ask_about_cost(client: Client, new: dict[str, int], asked: _Asked, *, reads
 
 
 def _refuse_sent_before(client: Client, source: BatchFile, report: FaultReport, name: str) -> None:
-    """A file of which a row was corrected has another name by default. That must not pay for all others again."""
-    earlier = find_sent_before(client, source, report)
+    """A file that was renamed, or of which a row was corrected, has another batch by default. That must not pay for all
+    other rows again."""
+    earlier = find_sent_before(client, source, report, name)
     if earlier is None:
         return
     there = safe_line(earlier.name)
     reopen = " --reopen" if earlier.closed_at is not None else ""
     raise _NotSent(
-        f"rows of {source.title} were sent before, in the batch {there}, and the file has changed since: "
+        f"rows of {source.title} were sent before, in the batch {there}, and the file was changed or renamed since: "
         f"--name {there}{reopen} sends only what is new, --name {name} sends all rows once more; nothing was sent"
     )
 
