@@ -35,14 +35,22 @@ class BudgetState(Struct, frozen=True):
     raised: bool
 
 
+_LANE_PAUSED = BudgetWait("the batch's budget is used up", 0)
+
+
 class BudgetCheck:
-    """The budgets of the service. `wait` says why the last claim had to wait; None if it had not."""
+    """The budgets of the service."""
 
     def __init__(self, rules: BudgetRules, policy: Policy, watch: ClockWatch) -> None:
         self.rules = rules
-        self.wait: BudgetWait | None = None
+        self._wait: BudgetWait | None = None
         self._policy = policy
         self._watch = watch
+
+    def wait_at(self, now: int) -> BudgetWait | None:
+        """Why the last claim had to wait; None if it had not, or if that is over by now."""
+        wait = self._wait
+        return None if wait is None or (wait.until is not None and wait.until <= now) else wait
 
     async def reserve(self, tx: Tx, task: Task, now: int) -> Task | None:
         """The task with what its submission may cost and the day to which that counts; None if it has to wait.
@@ -55,11 +63,12 @@ class BudgetCheck:
         wait = await self._check_periods(tx, task, estimate, day, now) or await self._check_lane(
             tx, task, estimate, now
         )
+        if wait is None or wait is _LANE_PAUSED:
+            self._wait = None
+        else:
+            self._wait = replace(wait, since=min(wait.since, self._wait.since if self._wait is not None else now))
         if wait is not None:
-            since = self.wait.since if self.wait is not None else wait.since
-            self.wait = replace(wait, since=since)
             return None
-        self.wait = None
         return replace(task, reserved=estimate, spend_day=day)
 
     async def today(self, spend: SpendTable, now: int) -> str:
@@ -100,7 +109,7 @@ class BudgetCheck:
         kept = await tx.spend.get_period(kind, state.period)
         await tx.spend.put_period(replace(kept, raised_to=limit, warned_at=None, reached_at=None))
         tx.spend.wake_submissions()
-        self.wait = None
+        self._wait = None
 
     async def _state(self, spend: SpendTable, kind: PeriodKind, limit: int, day: str) -> BudgetState:
         period = budgets.period_of(kind, day)
@@ -142,7 +151,7 @@ class BudgetCheck:
             return None
         if budgets.is_used_up(committed, estimate, limit):
             await self._pause_lane(tx, lane, committed, limit, now)
-            return BudgetWait("the batch's budget is used up", now)
+            return _LANE_PAUSED
         return BudgetWait(_waits_for_hand(task, estimate), now)
 
     async def _pause_lane(self, tx: Tx, lane: QueueLane, committed: Committed, limit: int, now: int) -> None:

@@ -173,6 +173,8 @@ class TaskIntake:
                 unsure=False,
                 called_at=None,
                 submitted_at=None,
+                reserved=None,
+                spend_day=None,
                 place_until=None,
                 poll_at=None,
                 hint=None,

@@ -170,13 +170,14 @@ class SubmitLoop:
     async def next_due(self) -> int | None:
         """When the next task may be ready, if nothing wakes the loop before."""
         now = self._clock()
+        short = self._budget.wait_at(now)
         times = (
             await self._store.tasks.next_due(now),
             await self._store.tasks.next_lease(now),
             await self._store.tasks.next_place(now),
             self._pace.paused_until(now),
             self._limit.next_probe(now),
-            None if self._budget.wait is None else self._budget.wait.until,
+            None if short is None else short.until,
         )
         return min((at for at in times if at is not None), default=None)
 
@@ -206,7 +207,7 @@ class SubmitLoop:
             now,
             paused_at=paused,
             paused_lanes={lane.id: lane for lane in await self._store.lanes.paused()},
-            budget=self._budget.wait,
+            budget=self._budget.wait_at(now),
         )
 
     async def _has_work(self, now: int) -> bool:

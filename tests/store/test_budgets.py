@@ -146,6 +146,8 @@ async def test_what_was_not_taken_gives_its_reservation_back(store: Store, clock
     assert await spender.step(NOT_SENT)
     assert await spender.committed() == 0
     await check_books(store)
+    [back] = await store.tasks.page()
+    assert (back.reserved, back.spend_day) == (None, None), "a backup restored now counts nothing for it"
 
 
 async def test_an_unsure_task_keeps_its_reservation_and_sent_again_it_stays_in_the_books(
@@ -287,7 +289,9 @@ async def test_the_days_of_a_zone_begin_at_its_midnight_also_where_clocks_are_ch
     assert task.spend_day == "2026-10-25"
     clock.forward(25 * 3_600_000 - 1)
     assert await spender.send() is None
+    assert await spender.submit.next_due() == clock() + 1
     clock.forward(1)
+    assert spender.budget.wait_at(clock()) is None, "a wait that is over would wake the loop for ever"
     [next_day] = await spender.send_all()
     assert next_day.spend_day == "2026-10-26"
 
