@@ -1,5 +1,6 @@
 """Batches: what is said at their end, and when their failures pause them. Pure."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
@@ -17,6 +18,7 @@ OPEN_STATES = (TaskState.QUEUED, TaskState.SUBMITTING, TaskState.WAITING)
 GROUPS_MOST = 20
 LINES_MOST = 10  # that are named of a group
 _NAME_MOST = 200
+_NAME = re.compile(r"(?!\.{1,2}$)[^\s/\x00-\x1f\x7f-](?:[^/\x00-\x1f\x7f]*[^\s/\x00-\x1f\x7f])?")
 _REASON_MOST = 200
 _TOLD_GROUPS = 3
 _TOLD_MOST = 60
@@ -39,6 +41,7 @@ class BatchFigures(Struct, frozen=True):
     failures: Sequence[FailureGroup] = ()
     cost: Decimal | None = None  # None: no end told its cost
     unknown: int = 0  # tasks that ended without a known cost
+    priced: int = 0  # tasks that ended with one
 
     @property
     def total(self) -> int:
@@ -48,8 +51,7 @@ class BatchFigures(Struct, frozen=True):
 
 def check_name(name: str) -> None:
     """Raises RequestRefused if a batch cannot have this name, which is part of paths and commands."""
-    bad = not 0 < len(name) <= _NAME_MOST or "/" in name or name in (".", "..")
-    if bad or not name.isprintable() or name != name.strip() or name.startswith("-"):
+    if len(name) > _NAME_MOST or not _NAME.fullmatch(name) or any("\ud800" <= it <= "\udfff" for it in name):
         problem = f"a batch's name must have 1 to {_NAME_MOST} characters of plain text in one line, without /"
         raise RequestRefused(422, "invalid_parameter", problem, "name")
 

@@ -11,7 +11,7 @@ from decimal import Decimal
 from msgspec.structs import replace
 
 from receiver.core.batches import BatchFigures, count_streak, end_notices, group_failures, is_halted
-from receiver.core.types import LOW_LANE, NORMAL_LANE, Policy, QueueLane, Task
+from receiver.core.types import LOW_LANE, NORMAL_LANE, TURNS_PER_MS, Policy, QueueLane, Task
 from receiver.notify.attention import raise_attention
 from receiver.store import Store, Tx
 
@@ -62,13 +62,13 @@ async def finish_closed(store: Store, policy: Policy, now: int) -> None:
             await write_lane(tx, lane, lane, policy, now)
 
 
-async def place_again(tx: Tx, task: Task) -> Task:
+async def place_again(tx: Tx, task: Task, now: int) -> Task:
     """A task of a batch that is to be submitted once more: its batch is not finished any more. One whose row has a
     newer task goes by itself."""
     if task.lane <= LOW_LANE:
         return task
     if not is_row(task):
-        return replace(task, lane=NORMAL_LANE)
+        return replace(task, lane=NORMAL_LANE, turn=now * TURNS_PER_MS)
     for lane in (await tx.lanes.get([task.lane])).values():
         if lane.finished_at is not None:
             await tx.lanes.update(replace(lane, finished_at=None))
@@ -80,7 +80,7 @@ async def read_figures(tables: Tx | Store, lane: QueueLane) -> BatchFigures:
     states = await tables.batch_rows.count_states(lane.id)
     failures = group_failures(await tables.batch_rows.failures(lane.id, _FAILURES_MOST))
     cost, priced, unknown = await tables.batch_rows.spent(lane.id, lane.created_at)
-    return BatchFigures(states, failures, Decimal(cost) / _NANO if cost or priced else None, unknown)
+    return BatchFigures(states, failures, Decimal(cost) / _NANO if cost or priced else None, unknown, priced)
 
 
 def rows_that_ended(changes: Iterable[tuple[Task, Task]], ended: frozenset[object]) -> list[Task]:

@@ -116,7 +116,7 @@ class BatchControl:
                     if not self._policy.can_poll:
                         remedy = "set PROVIDER_KEY where the service runs"
                         raise RequestRefused(422, "no_key", "submitting needs a provider key", remedy=remedy)
-                    await tx.tasks.update([(task, replace(task, row_key=None)) for task in old])
+                    await tx.tasks.update([(task, replace(task, row_key=None, turn=-task.turn)) for task in old])
                     await tx.tasks.insert([self._repeat(task) for task in old])
                 if old and (lane.finished_at is not None or lane.streak):
                     await tx.lanes.update(replace(lane, finished_at=None, streak=0, streak_why=None))

@@ -172,9 +172,9 @@ class TaskIntake:
                 tries=0,
                 unsure=False,
                 called_at=None,
-                submitted_at=None,
                 reserved=None,
                 spend_day=None,
+                submitted_at=None,
                 place_until=None,
                 poll_at=None,
                 hint=None,
@@ -187,7 +187,7 @@ class TaskIntake:
                 denied=(),
                 due_at=self._clock(),
             )
-            queued = await place_again(tx, queued)
+            queued = await place_again(tx, queued, self._clock())
             await tx.tasks.update([(task, queued)])
         return queued
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from receiver.client.schemas import KEY_MOST, LABEL_MOST, NewTask
 from receiver.core.errors import ReceiverError, RequestRefused
-from receiver.core.types import FIXED_LANES, Clock, Policy, QueueLane, Task
+from receiver.core.types import FIXED_LANES, TURNS_PER_MS, Clock, Policy, QueueLane, Task
 from receiver.providers import models
 from receiver.providers.registry import DEFAULT_PROVIDER
 from receiver.store import Store, Tx
@@ -21,7 +21,6 @@ from receiver.tasks.budget_check import BudgetCheck
 from receiver.tokens import is_ref, new_ref
 
 _NOT_YET = ("wait_for",)
-_TURNS_PER_MS = 1_000  # a turn is the time of creation, and then the place in its call
 
 
 class CreatedTask(Struct, frozen=True):
@@ -187,7 +186,7 @@ class TaskCreator:
             targets=asked.targets,
             poll_only=asked.poll_only,
             lane=FIXED_LANES[priority],
-            turn=now * _TURNS_PER_MS + place,
+            turn=now * TURNS_PER_MS + place,
             again_of=again_of,
             due_at=now,
         )

@@ -21,7 +21,15 @@ from receiver.core.types.notices import (
 )
 from receiver.core.types.policy import ConfirmMode, Decision, Policy, Retention
 from receiver.core.types.provider_replies import PollReply, PollResult, RefusalCause, SubmitAnswer, SubmitResult
-from receiver.core.types.queue import FIXED_LANES, HIGH_LANE, LOW_LANE, NORMAL_LANE, LanePriority, QueueLane
+from receiver.core.types.queue import (
+    FIXED_LANES,
+    HIGH_LANE,
+    LOW_LANE,
+    NORMAL_LANE,
+    TURNS_PER_MS,
+    LanePriority,
+    QueueLane,
+)
 from receiver.core.types.tasks import (
     NO_PICTURE,
     ArchiveState,
@@ -49,6 +57,7 @@ __all__ = [
     "LOW_LANE",
     "NORMAL_LANE",
     "NO_PICTURE",
+    "TURNS_PER_MS",
     "ArchiveState",
     "AttachedPicture",
     "AttemptResult",

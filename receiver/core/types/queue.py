@@ -17,6 +17,8 @@ class LanePriority(IntEnum):
 HIGH_LANE: Final = 1
 NORMAL_LANE: Final = 2
 LOW_LANE: Final = 3
+TURNS_PER_MS: Final = 1_000
+"""The turn of a single task is the time of its creation, and then its place in its call."""
 FIXED_LANES: Final = {"high": HIGH_LANE, "normal": NORMAL_LANE, "low": LOW_LANE}
 """The lanes of single tasks, by the name of their priority."""
 

@@ -10,7 +10,7 @@ from receiver.core.types import Task, TaskError, TaskState
 from receiver.store.tables import task_rows
 from receiver.store.tables.connection import TableConnection, enum_text, placeholders
 
-_ROWS = "lane = ? AND row_key IS NOT NULL"
+_ROWS = "lane = ? AND lane > 3 AND turn > 0"  # so that the index alone has all that is counted
 _OF_TASK = ", ".join(f"tasks.{name}" for name in task_rows.COLUMN_NAMES)
 _DAY_MS = 86_400_000
 
@@ -64,10 +64,10 @@ class BatchRowTable:
     ) -> list[Task]:
         """Up to `limit` rows' tasks in these states, by line and ref, after this one."""
         each = (
-            f"SELECT * FROM (SELECT turn, ref FROM tasks WHERE {_ROWS} AND state = ? AND turn >= ? AND (turn > ? OR"
-            " ref > ?) ORDER BY turn, ref LIMIT ?) AS some"
+            "SELECT * FROM (SELECT turn, ref FROM tasks WHERE lane = ? AND lane > 3 AND state = ? AND turn >= ?"
+            " AND (turn > ? OR ref > ?) ORDER BY turn, ref LIMIT ?) AS some"
         )
-        turn, ref = after
+        turn, ref = max(1, after[0]), after[1]
         params = [it for state in states for it in (lane, enum_text(state), turn, turn, ref, limit)]
         rows = await self._db.fetch_rows(
             f"SELECT {_OF_TASK} FROM ({' UNION ALL '.join([each] * len(states))} ORDER BY 1, 2 LIMIT ?) AS page"

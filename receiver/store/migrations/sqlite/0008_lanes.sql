@@ -25,7 +25,8 @@ INSERT INTO lanes (id, name, batch, priority, created_at)
 CREATE INDEX lanes_open ON lanes (priority) WHERE finished_at IS NULL;
 
 ALTER TABLE tasks ADD COLUMN lane     INTEGER NOT NULL DEFAULT 2;
-ALTER TABLE tasks ADD COLUMN turn     INTEGER NOT NULL DEFAULT 0;   -- the order within the lane; of a batch, its line
+ALTER TABLE tasks ADD COLUMN turn     INTEGER NOT NULL DEFAULT 0;   -- the order within the lane; of a batch, its line,
+                                                                    -- negative if the row has a newer task
 ALTER TABLE tasks ADD COLUMN row_key  BLOB;                         -- what of a batch's row is paid for, as a hash; only
                                                                     -- the newest task of a row has it
 ALTER TABLE tasks ADD COLUMN quiet    INTEGER NOT NULL DEFAULT 0;   -- its end is reported with its batch only
@@ -36,7 +37,7 @@ UPDATE tasks SET turn = created_at * 1000 WHERE state = 'queued';
 
 CREATE INDEX tasks_turn ON tasks (lane, turn, due_at) WHERE due_at IS NOT NULL;
 CREATE UNIQUE INDEX tasks_row ON tasks (lane, row_key) WHERE row_key IS NOT NULL;
-CREATE INDEX tasks_lane ON tasks (lane, state, turn) WHERE row_key IS NOT NULL;
+CREATE INDEX tasks_lane ON tasks (lane, state, turn) WHERE lane > 3;
 CREATE INDEX tasks_again ON tasks (again_of) WHERE again_of IS NOT NULL;
 
 -- What stops all submissions to a provider until a person, or a time, lets them go on.
