@@ -35,7 +35,7 @@ COMMANDS = {
     "queue": ("receiver.cli.queue", "How submitting stands; pause and resume it."),
     "costs": ("receiver.cli.costs", "What was spent, and how the budgets stand."),
     "callbacks": ("receiver.cli.callbacks", "Show what the provider sent, or replay it."),
-    "notices": ("receiver.cli.notices", "The outbox: list, test or redrive notices."),
+    "notices": ("receiver.cli.notices", "The outbox: list, test, redrive or discard notices."),
     "url": ("receiver.cli.url", "Mint a callback URL for a submission of your own."),
     "backup": ("receiver.cli.backup", "Back up the database and its keys."),
     "restore": ("receiver.cli.restore", "Replace the database with a backup."),
@@ -87,7 +87,9 @@ class CommandGroup(click.Group):
             error.show()
             status = WRONG
         except click.UsageError as error:
-            status = _print_error(WRONG, _explain_place(error) or error.format_message(), error.ctx)
+            status = _print_error(
+                WRONG, _explain_place(error) or _explain_unknown(error) or error.format_message(), error.ctx
+            )
         except click.ClickException as error:
             status = _print_error(FAILED, error.format_message())
         except SettingsError as error:
@@ -120,6 +122,16 @@ def _explain_place(error: click.UsageError) -> str | None:
     if not isinstance(error.ctx.command, click.Group):
         return None
     return f"put {error.option_name} after the command, as in `{error.ctx.command_path} COMMAND {error.option_name} …`"
+
+
+def _explain_unknown(error: click.UsageError) -> str | None:
+    """The commands of a group, if none of them is like the unknown one."""
+    if not isinstance(error, click.exceptions.NoSuchCommand) or error.possibilities or error.ctx is None:
+        return None
+    group = error.ctx.command
+    if not isinstance(group, click.Group) or isinstance(group, CommandGroup):
+        return None
+    return f"{error.message.rstrip('.')}; the commands are: {', '.join(group.list_commands(error.ctx))}"
 
 
 def _print_error(status: int, text: str, ctx: click.Context | None = None) -> int:

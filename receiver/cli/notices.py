@@ -1,4 +1,4 @@
-"""`receiver notices`: lists the outbox, tests a target, and puts dead notices back to due."""
+"""`receiver notices`: lists the outbox, tests a target, and puts dead notices back to due or discards them."""
 
 from collections.abc import Iterator
 
@@ -24,7 +24,7 @@ _UNKNOWN_TARGET = "unknown_target"  # the API's code
 
 @click.group()
 def notices() -> None:
-    """The outbox: list, test or redrive notices."""
+    """The outbox: list, test, redrive or discard notices."""
 
 
 @notices.command("list")
@@ -99,18 +99,46 @@ def redrive(client: Client, *, ids: tuple[int, ...], target: str | None, to: str
             raise
         how = f"if it is gone, `receiver notices redrive --target {safe_line(target)} --to NAME` sends them elsewhere"
         raise ApiError(error.status, error.code, error.problem, error.field, remedy=how) from None
+    more = ""
+    if not (ids or target or to):
+        also, more = _redrive_rest(client)
+        count += also
     if as_json:
         echo_json({"redriven": count})
+        if more:
+            note(f"receiver: {more.removeprefix('; ')}")
     if ids and not count:
         reasons = "; ".join(_why_not_redriven(client, each) for each in ids[:_EXPLAINED_MOST])
         raise click.ClickException(f"nothing was put back to due: {reasons}")
     if not as_json:
         left = len(set(ids)) - count
-        more = f"; {left} not, because only dead notices to targets that exist can be" if left > 0 else ""
-        if not (ids or target or to):
-            also, more = _redrive_rest(client)
-            count += also
+        if left > 0:
+            more = f"; {left} not, because only dead notices to targets that exist can be"
         echo(f"{count} put back to due{more}")
+
+
+@notices.command(short_help="Give up dead notices for good: those with the given IDs, or a target's.")
+@click.argument("ids", type=int, nargs=-1, metavar="[ID…]")
+@click.option("--target", help="Only notices to this target.")
+@json_option
+@with_client
+def discard(client: Client, *, ids: tuple[int, ...], target: str | None, as_json: bool) -> None:
+    """Give up dead notices for good: those with the given IDs, or all to --target.
+
+    They stay in the list as discarded, and the doctor no longer counts them. Exit status 1 if none of them is dead.
+    """
+    if not ids and target is None:
+        raise click.UsageError("name the notices by their IDs, or give a --target")
+    count = client.discard_notices(target=target, ids=ids or None)
+    if as_json:
+        echo_json({"discarded": count})
+    if not count:
+        raise click.ClickException(
+            "nothing was discarded: only dead ones can be; see `receiver notices list --state dead`"
+        )
+    if not as_json:
+        left = len(set(ids)) - count
+        echo(f"{count} discarded{f'; {left} not, because only dead notices can be' if left > 0 else ''}")
 
 
 @notices.command(short_help="Send a sample to a target now.")

@@ -23,6 +23,7 @@ from receiver.client.schemas import (
     CallbackPage,
     CallbackUrlView,
     CallbackView,
+    DiscardedView,
     NewTask,
     NoticePage,
     PruneView,
@@ -188,6 +189,11 @@ class Client(BatchCalls, CostCalls, QueueCalls):
         body = {"target": target, "ids": ids, "to": to}
         given = {name: value for name, value in body.items() if value is not None}
         return self._call_api("POST", "notices/redrive", RedrivenView, body=given).redriven
+
+    def discard_notices(self, *, target: str | None = None, ids: Sequence[int] | None = None) -> int:
+        """Discard dead notices: a target's, or `ids`. Returns how many."""
+        given = {name: value for name, value in (("target", target), ("ids", ids)) if value is not None}
+        return self._call_api("POST", "notices/discard", DiscardedView, body=given).discarded
 
     def test_target(self, target: str | None, event: str | None = None) -> TrialView:
         """Send a sample to a target now (None: the only one), of a completed task unless `event` says otherwise.

@@ -289,6 +289,12 @@ class RedrivenView(Struct, frozen=True):
     redriven: Count
 
 
+class DiscardedView(Struct, frozen=True):
+    """How many notices were discarded."""
+
+    discarded: Count
+
+
 class PruneView(Struct, frozen=True):
     """Whether pruning begins now; if not, it was under way already."""
 

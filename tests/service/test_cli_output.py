@@ -354,3 +354,20 @@ def test_a_task_in_words_has_nothing_that_speaks_to_the_terminal() -> None:
     odd = replace(task(EVIL), ref=EVIL, held_by=EVIL, settled_by=EVIL, origin=EVIL, created_at=EVIL)
     said = describe_task(odd, [callback(EVIL)], [notice(1, EVIL)])
     assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(said)
+
+
+def test_discarding_says_how_many_and_fails_if_none_was(run: Run, answers: Answers) -> None:
+    answers.then(200, {"discarded": 1})
+    told = run("notices", "discard", "7", "8")
+    assert (told.exit_code, told.stdout) == (0, "1 discarded; 1 not, because only dead notices can be\n")
+    answers.then(200, {"discarded": 0})
+    told = run("notices", "discard", "--target", "gone")
+    assert (told.exit_code, told.stdout) == (1, "")
+    assert told.stderr.startswith("receiver: nothing was discarded: only dead ones can be; see ")
+    assert run("notices", "discard").exit_code == 2, "all is never meant by saying nothing"
+
+
+def test_an_unknown_command_of_a_group_is_answered_with_those_there_are(run: Run) -> None:
+    told = run("notices", "xyz")
+    assert told.exit_code == 2
+    assert "no such command 'xyz'; the commands are: discard, list, redrive, test" in told.stderr.lower()

@@ -209,6 +209,7 @@ def test_a_ref_stays_one_segment_of_the_path() -> None:
         ),
         (lambda c: c.list_notices(state="dead"), "GET", "notices?state=dead", b"", {"notices": [], "next": None}),
         (lambda c: c.redrive_notices(ids=[1, 2]), "POST", "notices/redrive", b'{"ids":[1,2]}', {"redriven": 2}),
+        (lambda c: c.discard_notices(target="gone"), "POST", "notices/discard", b'{"target":"gone"}', {"discarded": 2}),
         (lambda c: c.start_pruning(), "POST", "prune", b"", {"begun": True}),
     ],
 )

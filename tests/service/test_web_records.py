@@ -161,6 +161,24 @@ async def test_dead_notices_are_redriven_by_target_by_id_or_all(tmp_path: Path) 
         assert {(it.state, it.target) for it in await notices(web.parts.store)} == {(NoticeState.DUE, "slack")}
 
 
+async def test_only_dead_notices_are_discarded_and_for_good(tmp_path: Path) -> None:
+    """Those of a target that is gone too: nobody could send them."""
+    async with near(tmp_path) as web:
+        dead = {"state": NoticeState.DEAD, "error": "gone"}
+        await owe(web.parts.store, *(a_notice(**dead) for _ in range(201)), a_notice("gone", **dead), a_notice())
+        ids = [it.id for it in await notices(web.parts.store)]
+        asked: list[dict[str, Any]] = [
+            {"ids": [ids[0], ids[-1], 999]},
+            {"target": "gone"},
+            {"target": "slack"},
+            {"ids": ids[:1]},
+        ]
+        answers = [await web.client.post(f"{API}/notices/discard", json=it) for it in asked]
+        assert [it.json() for it in answers] == [{"discarded": count} for count in (1, 1, 200, 0)]
+        assert (await web.client.post(f"{API}/notices/redrive")).json() == {"redriven": 0}
+        assert problem(await web.client.post(f"{API}/notices/discard")) == (422, "invalid_parameter", "ids")
+
+
 async def test_more_dead_notices_than_one_transaction_takes_are_all_redriven(tmp_path: Path) -> None:
     async with near(tmp_path) as web:
         await owe(web.parts.store, *(a_notice(state=NoticeState.DEAD) for _ in range(401)))
@@ -331,7 +349,7 @@ async def test_the_document_has_every_call_of_the_contract() -> None:
             POST /tasks/{ref}/first; GET /queue; POST /queue/pause; POST /queue/resume
         POST /callback-urls
         GET /callbacks; GET /callbacks/{id}; POST /callbacks/{id}/replay; GET /notices; POST /notices/redrive
-        POST /notices/test; POST /prune; GET /stream; GET /openapi.json"""
+        POST /notices/discard; POST /notices/test; POST /prune; GET /stream; GET /openapi.json"""
     wanted = {tuple(call.split()) for call in re.split("[;\n]", contract)}
     assert {(it.method, it.path) for it in OPERATIONS} == wanted
 

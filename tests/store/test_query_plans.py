@@ -209,10 +209,9 @@ TOUR = [
     Call("batch_rows", "in_states", (4, [TaskState.FAILED]), {"limit": 100}),
     Call("batch_rows", "in_states", (4, list(TaskState), (7, "ref")), {"limit": 100}),
     Call("batch_rows", "refs_repeated", (REFS,)),
-    Call("lanes", "insert", (BATCH,)),
+    *[Call("lanes", name, (BATCH,)) for name in ("insert", "update")],
     Call("lanes", "by_name", (["rows"],)),
     Call("lanes", "get", ([2, 4],)),
-    Call("lanes", "update", (BATCH,)),
     *[Call("lanes", name) for name in ("paused", "queued", "count_unfinished", "closed_unfinished")],
     Call("lanes", "page", (None, 50)),
     Call("copies", "upsert", ([(it.ref, ImageCopy(0, "0.png")) for it in MANY],)),
@@ -222,10 +221,8 @@ TOUR = [
     Call("tasks", "remove_images", ("a",)),
     Call("callbacks", "insert", ([(CALLBACK, True)] * 70,)),
     Call("callbacks", "count_only", ([CALLBACK] * 70,)),
-    Call("callbacks", "overflow_count", (WAITING.ref,)),
-    Call("callbacks", "body_digests", (REFS,)),
-    Call("callbacks", "ids_by_digest", (REFS,)),
-    Call("callbacks", "hints_of", (WAITING.ref,)),
+    *[Call("callbacks", name, (WAITING.ref,)) for name in ("overflow_count", "hints_of")],
+    *[Call("callbacks", name, (REFS,)) for name in ("body_digests", "ids_by_digest")],
     Call("callbacks", "get", ([1, 2],)),
     *[
         call
@@ -236,7 +233,7 @@ TOUR = [
     Call("notices", "by_refs", (REFS,)),
     *[
         call
-        for state in ("due", "sending", "held", "sent", "dead")
+        for state in ("due", "sending", "held", "sent", "dead", "discarded")
         for call in with_each("notices", "page", state=state, target="slack", ref=WAITING.ref, before=9)
     ],
     Call("sends", "target_queues", (["slack", "mail"],)),
@@ -260,8 +257,7 @@ TOUR = [
     Call("sends", "count_begun", (SEND, NOW)),
     Call("sends", "void_leases"),
     Call("sends", "add_attempt", (Attempt(1, NOW, 5, None),)),
-    Call("notices", "send_attempts", ([1, 2],)),
-    Call("notices", "attempt_history", ([1, 2],)),
+    *[Call("notices", name, ([1, 2],)) for name in ("send_attempts", "attempt_history")],
     Call("sends", "record_retry", (SEND, NOW, "503")),
     Call("sends", "count_failure", ("slack", NOW)),
     Call("sends", "rest_target", ("slack", NOW + HOUR)),
@@ -269,10 +265,10 @@ TOUR = [
     Call("sends", "release", (replace(SEND, claim=3),)),
     Call("sends", "claim", ([1], "me", NOW + MINUTE)),
     Call("sends", "bury_send", (replace(SEND, claim=4), "410"), {"tried": True}),
+    *with_each("notices", "discard", target="slack", ids=[1, 2]),
     *with_each("notices", "redrive", now=NOW, targets=["slack", "mail"], ids=[1, 2], to="mail"),
     Call("sends", "record_sent", (SEND, NOW)),
-    Call("notices", "count_without_target", (["nobody"],)),
-    Call("notices", "bury_without_target", (["nobody"],)),
+    *[Call("notices", name, (["nobody"],)) for name in ("count_without_target", "bury_without_target")],
     Call("notices", "raise_attention", ("cause", "text", NOW, HOUR)),
     Call("notices", "count_causes", ("unparsed", 0, NOW)),
     Call("notices", "count_by_state"),
@@ -280,11 +276,8 @@ TOUR = [
     *[Call("pruning", name, (0, 50)) for name in ("aged_callbacks", "aged_notices")],
     Call("pruning", "closed_tasks", (REFS, NOW)),
     Call("pruning", "files_by_task", (REFS,)),
-    Call("pruning", "existing_sends", ([1, 2],)),
-    Call("pruning", "drop_polls", (NOW, 50)),
-    Call("pruning", "drop_attention", (NOW, 50)),
-    Call("pruning", "drop_callbacks", ([1, 2],)),
-    Call("pruning", "drop_notices", ([1, 2],)),
+    *[Call("pruning", name, (NOW, 50)) for name in ("drop_polls", "drop_attention")],
+    *[Call("pruning", name, ([1, 2],)) for name in ("existing_sends", "drop_callbacks", "drop_notices")],
     Call("pruning", "drop_overflow", (REFS,)),
     Call("pruning", "drop_copies", (REFS, "old")),
     Call("pruning", "drop_tasks", ([WAITING.ref, *(it.ref for it in MANY)], NOW, 1000)),
@@ -293,8 +286,10 @@ TOUR = [
     Call("spend", "committed_by", ("lane 4",)),
     *[Call("spend", name) for name in ("last_day", "reserved", "count_queued")],
     Call("spend", "count_queued", (4,)),
-    *[Call("spend", "sum_by", (it, "2025-12-01", "2025-12-31", 50)) for it in ("day", "month", "model", "label")],
-    Call("spend", "sum_by", ("batch", "2025-12-01", "2025-12-31", 50)),
+    *[
+        Call("spend", "sum_by", (it, "2025-12-01", "2025-12-31", 50))
+        for it in ("day", "month", "model", "label", "batch")
+    ],
     Call("spend", "sum_all", ("2025-12-01", "2025-12-31")),
     Call("spend", "put_period", (BudgetPeriod(PeriodKind.DAY, "2025-12-29"),)),
     Call("pruning", "page_counts"),

@@ -56,6 +56,7 @@ class NoticeState(StrEnum):
     HELD = "held"
     SENT = "sent"
     DEAD = "dead"
+    DISCARDED = "discarded"  # dead, and a person does not want it any more
 
 
 class Notice(Struct, frozen=True, kw_only=True, gc=False):

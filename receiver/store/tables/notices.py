@@ -159,6 +159,22 @@ class NoticeTable:
         self._db.woken.add(Topic.NOTIFY)
         return len(dead)
 
+    async def discard(self, *, target: str | None = None, ids: Sequence[int] | None = None, limit: int = 200) -> int:
+        """Discard up to `limit` dead notices, which then stay as they are; how many."""
+        wanted, params = ["state = 'dead'"], list[Any]()
+        if target is not None:
+            wanted.append("target = ?")
+            params.append(target)
+        if ids is not None:
+            wanted.append(f"id IN ({placeholders(len(ids))})")
+            params.extend(ids)
+        dead = await self._db.fetch_rows(
+            f"SELECT id, ref FROM notices WHERE {' AND '.join(wanted)} LIMIT ?", (*params, limit)
+        )
+        self._db.defer("UPDATE notices SET state = 'discarded' WHERE id = ?", [row[:1] for row in dead])
+        self._db.touched.update(ref for _, ref in dead if ref)
+        return len(dead)
+
     async def _revive_sends(self, now: int, dead: Sequence[Any]) -> set[int]:
         """Put those sends of `dead` notices back to due that were delivered in part, if all their notices are among
         these: what was delivered is not delivered again. Their ids."""

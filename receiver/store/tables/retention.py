@@ -170,9 +170,10 @@ class RetentionQueries:
         )
 
     async def drop_notices(self, ids: Sequence[int]) -> RemovalResult:
-        """Remove those of `ids` that are sent or dead, and sends that become empty, with their attempts."""
+        """Remove those of `ids` that are sent, dead or discarded, and sends that become empty, with their attempts."""
         rows = await self._db.fetch_rows(
-            f"SELECT id FROM notices WHERE id IN ({placeholders(len(ids))}) AND state IN ('sent', 'dead')", ids
+            f"SELECT id FROM notices WHERE id IN ({placeholders(len(ids))}) AND state IN ('sent', 'dead', 'discarded')",
+            ids,
         )
         return await self._drop_notices([notice for (notice,) in rows])
 

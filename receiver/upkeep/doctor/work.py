@@ -70,7 +70,7 @@ def _check_dead(dead: Sequence[NoticeView], targets: Collection[str] | None) -> 
         else:
             remedy = "see why with `receiver notices list --state dead`, then send them with `receiver notices redrive`"
             remedy += f", and {them} with `--to NAME`" if gone else ""
-        yield warning(text, remedy)
+        yield warning(text, f"{remedy}; `receiver notices discard` gives up what you do not want")
 
 
 def _check_resting(due: Sequence[NoticeView]) -> Iterator[Finding]:

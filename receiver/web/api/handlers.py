@@ -22,6 +22,7 @@ from receiver.web.api.present import callback_view, notice_views, task_views, vi
 from receiver.web.api.requests import (
     CallbackFilter,
     CostFilter,
+    DiscardRequest,
     NewCallbackUrl,
     NewTaskList,
     NoticeFilter,
@@ -201,6 +202,20 @@ class ApiCalls(BatchOperations):
                 break
         return schemas.RedrivenView(total)
 
+    async def discard_notices(self, asked: ApiRequest) -> object:
+        which: DiscardRequest = asked.body
+        if which.target is None and which.ids is None:
+            raise RequestRefused(422, "invalid_parameter", "name the notices to discard by target or ids", "ids")
+        ids = None if which.ids is None else [int(it) for it in which.ids]
+        total = 0
+        for _ in range(REDRIVE_TURNS):
+            async with self._store.write() as tx:
+                count = await tx.notices.discard(target=which.target, ids=ids, limit=REDRIVE_TURN)
+            total += count
+            if count < REDRIVE_TURN:
+                break
+        return schemas.DiscardedView(total)
+
     async def prune(self, asked: ApiRequest) -> object:
         return schemas.PruneView(self._parts.prune.start_pass_now())
 
@@ -307,6 +322,8 @@ OPERATIONS: tuple[Operation, ...] = (
               run=ApiCalls.test_notices, body=TargetTestRequest, answer=schemas.TrialView, refusals=(404, 409)),
     Operation(method="POST", path="/notices/redrive", summary="Put dead notices back to due",
               run=ApiCalls.redrive_notices, body=RedriveRequest, answer=schemas.RedrivenView),
+    Operation(method="POST", path="/notices/discard", summary="Discard dead notices",
+              run=ApiCalls.discard_notices, body=DiscardRequest, answer=schemas.DiscardedView),
     Operation(method="POST", path="/prune", summary="Remove now what RETENTION says, instead of within the hour",
               run=ApiCalls.prune, status=202, answer=schemas.PruneView, refusals=(409,)),
     Operation(method="GET", path="/stream", run=ApiCalls.stream, media="text/event-stream",

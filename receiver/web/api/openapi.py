@@ -53,6 +53,8 @@ def build_document(operations: Sequence[Operation], targets: Sequence[str]) -> d
     components["TargetName"] = _describe_targets(targets)
     components["NewTask"] = _by_model(components["NewTask"])
     components["RedriveRequest"] = _with_targets_of_old(components["RedriveRequest"])
+    components["DiscardRequest"] = _with_some_named(components["DiscardRequest"])
+    paths[f"{BASE}/notices/discard"]["post"]["requestBody"]["required"] = True
     if len(targets) != 1:  # else it may be left out
         components["TargetTestRequest"] = _with_target_required(components["TargetTestRequest"])
         paths[f"{BASE}/notices/test"]["post"]["requestBody"]["required"] = True
@@ -130,6 +132,12 @@ def _with_targets_of_old(redrive: Mapping[str, Any]) -> dict[str, Any]:
     to, target = redrive["properties"]["to"]["anyOf"][0], {"$ref": _SCHEMA_REF.format(name="TargetName")}
     of_known = {"properties": {"target": {"anyOf": [target, {"type": "null"}]}}}
     return {**redrive, "anyOf": [{"properties": {"to": to}, "required": ["to"]}, of_known]}
+
+
+def _with_some_named(discard: Mapping[str, Any]) -> dict[str, Any]:
+    """Without a target or ids, nothing says which notices are meant."""
+    either = [{"properties": {it: {"not": {"type": "null"}}}, "required": [it]} for it in ("target", "ids")]
+    return {**discard, "anyOf": either}
 
 
 def _with_target_required(test: Mapping[str, Any]) -> dict[str, Any]:

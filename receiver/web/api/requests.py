@@ -130,6 +130,13 @@ class RedriveRequest(Struct, frozen=True, forbid_unknown_fields=True):
     to: schemas.TargetName | None = None
 
 
+class DiscardRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which dead notices to discard: those to a target, these, or these if they are to that target."""
+
+    target: str | None = None
+    ids: Annotated[list[Id], Meta(min_length=1, max_length=200)] | None = None
+
+
 class TargetTestRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """Which target to send a sample to (by default the only one), and of which event."""
 
