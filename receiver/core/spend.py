@@ -5,7 +5,8 @@ since included: each change of a task adds what it contributes now, and takes aw
 nothing has to be remembered, whatever the order of events, and a crash can lose nothing.
 """
 
-from datetime import UTC, datetime
+from datetime import date, timedelta
+from functools import lru_cache
 from typing import NamedTuple
 
 from receiver.core.money import to_nano
@@ -49,30 +50,42 @@ class SpendCounts(NamedTuple):
 SpendDeltas = dict[SpendKey, list[int]]
 """Changes of the books, in the order of `SpendCounts`."""
 
+_Parts = tuple[tuple[int, int], ...]
+_COMPLETED, _FAILED, _LOST, _UNKNOWN, _IN_HAND, _UNPRICED, _COST, _RESERVED, _PRESUMED = range(9)
+_DAY_MS = 86_400_000
+
 
 def contribution(task: Task) -> SpendCounts | None:
-    """What the task adds to its line of the books now.
+    """What the task adds to its line of the books now; None for nothing.
 
     One that was not claimed here (minted, adopted, sent before there were books) counts from its end.
     """
-    reserved = task.reserved or 0
+    counts = [0] * len(SpendCounts._fields)
+    parts = _parts(task)
+    for place, value in parts:
+        counts[place] = value
+    return SpendCounts(*counts) if parts else None
+
+
+def _parts(task: Task) -> _Parts:
+    """What the task adds, as (place in `SpendCounts`, amount): every callback that settles one comes here twice."""
     match task.state:
         case TaskState.COMPLETED:
             cost = _known_cost(task)
             if cost is None:
-                return SpendCounts(completed=1, unknown=1, presumed=reserved)
-            return SpendCounts(completed=1, cost=cost)
+                return (_COMPLETED, 1), (_UNKNOWN, 1), (_PRESUMED, task.reserved or 0)
+            return (_COMPLETED, 1), (_COST, cost)
         case TaskState.FAILED | TaskState.CANCELLED:
             if task.state is TaskState.CANCELLED and task.submitted_at is None:
-                return None
+                return ()
             cost = _known_cost(task)
             free = task.settled_by is OutcomeSource.ANSWER and task.task_id is None  # it was refused at once
-            return SpendCounts(failed=1, unknown=int(cost is None and not free), cost=cost or 0)
+            return (_FAILED, 1), (_UNKNOWN, int(cost is None and not free)), (_COST, cost or 0)
         case TaskState.SUBMITTING | TaskState.WAITING if task.spend_day is not None:
-            return SpendCounts(in_hand=1, unpriced=int(task.reserved is None), reserved=reserved)
+            return (_IN_HAND, 1), (_UNPRICED, int(task.reserved is None)), (_RESERVED, task.reserved or 0)
         case TaskState.LOST if task.spend_day is not None:
-            return _as_lost(task)
-    return None
+            return _lost_parts(task)
+    return ()
 
 
 def add_change(deltas: SpendDeltas, old: Task | None, new: Task) -> None:
@@ -81,12 +94,12 @@ def add_change(deltas: SpendDeltas, old: Task | None, new: Task) -> None:
     A task that may have been taken and is queued again, by a person, may be paid for twice: the first time stays in the
     books as lost.
     """
-    if old is not None and (before := contribution(old)) is not None:
+    if old is not None and (before := _parts(old)):
         again = new.state is TaskState.QUEUED and old.state in (TaskState.WAITING, TaskState.LOST)
         if again and old.spend_day is not None:
-            _add(deltas, old, _as_lost(old), 1)
+            _add(deltas, old, _lost_parts(old), 1)
         _add(deltas, old, before, -1)
-    if (after := contribution(new)) is not None:
+    if after := _parts(new):
         _add(deltas, new, after, 1)
 
 
@@ -111,28 +124,28 @@ def lane_scope(lane: int) -> str:
 
 def spend_key(task: Task) -> SpendKey:
     """The line to which a task belongs."""
-    day = task.spend_day or _utc_day(task.created_at if task.submitted_at is None else task.submitted_at)
+    day = task.spend_day or _utc_day((task.created_at if task.submitted_at is None else task.submitted_at) // _DAY_MS)
     return SpendKey(day, task.provider, task.model or "", task.lane, task.label or "")
 
 
-def _add(deltas: SpendDeltas, task: Task, counts: SpendCounts, sign: int) -> None:
+def _add(deltas: SpendDeltas, task: Task, parts: _Parts, sign: int) -> None:
     key = spend_key(task)
     line = deltas.get(key)
     if line is None:
-        deltas[key] = [sign * it for it in counts]
-        return
-    for place, value in enumerate(counts):
-        if value:
-            line[place] += sign * value
+        line = deltas[key] = [0] * len(SpendCounts._fields)
+    for place, value in parts:
+        line[place] += sign * value
 
 
-def _as_lost(task: Task) -> SpendCounts:
-    return SpendCounts(lost=1, unknown=1, presumed=task.reserved or 0)
+def _lost_parts(task: Task) -> _Parts:
+    return (_LOST, 1), (_UNKNOWN, 1), (_PRESUMED, task.reserved or 0)
 
 
 def _known_cost(task: Task) -> int | None:
     return to_nano(task.usage.cost) if task.usage is not None else None
 
 
-def _utc_day(at: int) -> str:
-    return datetime.fromtimestamp(at / 1000, UTC).date().isoformat()
+@lru_cache(maxsize=8)
+def _utc_day(days: int) -> str:
+    """The date that lies so many days after the first of 1970."""
+    return (date(1970, 1, 1) + timedelta(days)).isoformat()
