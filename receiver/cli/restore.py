@@ -81,5 +81,10 @@ def _summary_lines(done: RestoreResult, path: Path, file: Path) -> list[str]:
             f"{pluralize(done.unsure, 'queued task')} may have been submitted since: now unsure, and only submitted "
             "again by `receiver tasks resubmit REF`"
         )
+    if done.batches_closed:
+        lines.append(
+            f"{pluralize(done.batches_closed, 'open batch', 'open batches')} may have taken rows since: now closed, "
+            "and `receiver submit batch --reopen` adds to one, at the risk of paying for a row twice"
+        )
     lines.append("start the service; a callback for a task that is newer than the backup creates it again")
     return lines

@@ -22,7 +22,6 @@ _NAME = re.compile(r"(?!\.{1,2}$)[^\s/\x00-\x1f\x7f-](?:[^/\x00-\x1f\x7f]*[^\s/\
 _REASON_MOST = 200
 _TOLD_GROUPS = 3
 _TOLD_MOST = 60
-RESTORED = "a backup was restored, and rows that were sent after it are not known any more"
 
 
 class FailureGroup(Struct):

@@ -78,6 +78,7 @@ class RestoreResult(Struct, frozen=True):
     schema: int
     tasks: int
     unsure: int  # tasks that were queued then and may have been submitted since
+    batches_closed: int  # batches that were open then: rows that they took since are not known
     made_at: int | None
     images: int
     aside: str | None  # where the previous database is now
@@ -195,7 +196,8 @@ def restore_backup(
                 folded = _copy_whole(file, part)
                 inside = _judge_copy(part, file)
                 manifest = inside.kept.get(MANIFEST)
-                backup.prepare_restored(part, clock(), queue=queue)
+                made_at = msgspec.json.decode(manifest, type=BackupManifest).made_at if manifest else None
+                closed = backup.prepare_restored(part, clock(), queue=queue, batches_closed=_closed_why(made_at))
                 words = {name: tuple(text.decode().split()) for name, text in inside.kept.items() if name != MANIFEST}
                 pictures = backup_pictures.folder_of(file)
                 if manifest is None:
@@ -209,7 +211,8 @@ def restore_backup(
             schema=inside.schema,
             tasks=inside.tasks,
             unsure=0 if queue else inside.queued,
-            made_at=msgspec.json.decode(manifest, type=BackupManifest).made_at if manifest else None,
+            batches_closed=closed,
+            made_at=made_at,
             images=put,
             aside=None if aside is None else str(aside),
             keys_added=added,
@@ -220,6 +223,11 @@ def restore_backup(
         )
     finally:
         os.close(lock)
+
+
+def _closed_why(made_at: int | None) -> str:
+    of = f" of {datetime.fromtimestamp(made_at / 1000, UTC):%Y-%m-%d %H:%M} UTC" if made_at else ""
+    return f"a backup{of} was restored, which does not know the rows that were sent after it"
 
 
 def _copy_whole(file: Path, part: Path) -> FoldedLog:

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kit.batches import BatchBench
+from kit.batches import BatchBench, a_row
+from kit.fakes import NOW
 from kit.new_database import place_database
 from receiver.client.batch_schemas import NewBatch
 from receiver.core.batches import OPEN_STATES
@@ -19,6 +20,9 @@ from receiver.core.decide import mark_unsure
 from receiver.core.errors import RequestRefused
 from receiver.core.types import Ending, TaskState
 from receiver.store import Store, open_store
+from receiver.store.sqlite.backup import prepare_restored
+from receiver.tasks.batch_ends import finish_closed
+from receiver.tasks.new_tasks import CreatedTask
 
 pytestmark = pytest.mark.anyio
 
@@ -140,3 +144,32 @@ async def _check(bench: BatchBench) -> None:
     assert len(keys) == len(set(keys)) == len(rows)
     if any(it.state is TaskState.QUEUED for it in rows) and lane.paused_at is None:
         assert await bench.store.tasks.next_queued(bench.clock() + 10**9) is not None
+
+
+async def test_a_restored_backup_closes_open_batches_and_says_so(tmp_path: Path) -> None:
+    """The rows that a batch took after the backup are not known: adding to it might pay for them twice."""
+    store = await open_store(await place_database(tmp_path / "r.db"))
+    bench = BatchBench(store)
+    await bench.open("filling", lines=2)
+    for task in await bench.open("empty so far", lines=1):
+        await bench.end(task)
+    await bench.control.close("empty so far")
+    await bench.control.open(NewBatch("empty so far", reopen=True))
+    told = len(await bench.told())
+    await store.close()
+    for queue, closed in ((True, 0), (False, 2), (False, 0)):
+        assert prepare_restored(tmp_path / "r.db", NOW, queue=queue, batches_closed="a backup was restored") == closed
+    store = await open_store(tmp_path / "r.db")
+    bench = BatchBench(store)
+    await finish_closed(store, bench.policy, NOW)
+    await finish_closed(store, bench.policy, NOW)
+    assert (await bench.lane("empty so far")).finished_at == NOW
+    assert len(await bench.told()) == told + 1
+    assert (await bench.lane("filling")).finished_at is None, "what was queued may have been submitted since"
+    known, new = await bench.intake.create_many([a_row(2), a_row(9)], batch="filling")
+    assert isinstance(known, CreatedTask)
+    assert isinstance(new, RequestRefused)
+    assert "(a backup was restored)" in str(new)
+    await bench.control.open(NewBatch("filling", reopen=True))
+    assert len(await bench.add("filling", 9)) == 1
+    await store.close()

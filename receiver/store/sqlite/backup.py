@@ -158,12 +158,16 @@ def _has_any_task(path: Path, refs: Sequence[str]) -> bool:
         return bool(raw.execute(f"SELECT 1 FROM tasks WHERE ref IN ({placeholders(len(refs))})", refs).fetchone())
 
 
-def prepare_restored(path: Path, now: int, *, queue: bool) -> None:
+def prepare_restored(path: Path, now: int, *, queue: bool, batches_closed: str) -> int:
     """Prepare a copy that is not in use to be served: remove the backup's extra content without a trace.
 
     Queued tasks may have been submitted after the copy was made, and submitting them again could cost twice. So unless
-    `queue`, they end up like tasks whose process died while submitting them. Raises a kind of StoreError.
+    `queue`, they end up like tasks whose process died while submitting them. Nor does the copy know the rows that a
+    batch took since, so open batches are closed, with `batches_closed` as the reason. Returns how many.
+
+    Raises a kind of StoreError.
     """
+    closed = 0
     with translate_errors(), _open_raw(path, "rw") as raw:
         raw.executescript("PRAGMA journal_mode = DELETE; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;")
         raw.execute("BEGIN IMMEDIATE")
@@ -176,8 +180,14 @@ def prepare_restored(path: Path, now: int, *, queue: bool) -> None:
                 " lease_until = 0, claim = claim + 1 WHERE state = 'queued'",
                 (now,),
             )
+            if raw.execute("SELECT 1 FROM sqlite_schema WHERE name = 'lanes'").fetchone():
+                closed = raw.execute(
+                    "UPDATE lanes SET closed_at = ?, closed_why = ? WHERE batch = 1 AND closed_at IS NULL",
+                    (now, batches_closed),
+                ).rowcount
         raw.execute("COMMIT")
     fsync_path(path)
+    return closed
 
 
 def _file_checksum(file: BinaryIO) -> bytes:
