@@ -43,21 +43,24 @@ def costs(
             note("There are more lines; the total includes them.")
 
 
-@costs.command("raise", short_help="Raise the budget of this day or month.")
-@click.argument("period", type=click.Choice([it.value for it in PeriodKind]))
+@costs.command("raise", short_help="Raise the budget of this day or month, or of a batch.")
+@click.argument("period", metavar="day|month|BATCH")
 @click.argument("limit")
 @json_option
 @with_client
 def raise_(client: Client, *, period: str, limit: str, as_json: bool) -> None:
-    """Use LIMIT (in USD) as the budget of the present day or month. The next one has that of the settings again."""
+    """Use LIMIT (in USD) as the budget of the present day or month; the next one has that of the settings again. Or as
+    the budget of a batch, which goes on if it was paused because of that."""
     amount = limit.strip().removeprefix("$")
     if parse_usd(amount) is None:
         raise click.BadParameter("expected an amount in USD, such as 30", param_hint="LIMIT")
-    view = client.raise_budget(BudgetRaise(PeriodKind(period), amount))
+    view = client.raise_budget(BudgetRaise(period, amount))
     if as_json:
         echo_json(view)
-    else:
+    elif period in set(PeriodKind):
         echo("\n".join(describe_budget(it) for it in view.budgets if it.period == period))
+    else:
+        echo(f"{safe_line(period)} may cost up to {_usd(amount)}")
 
 
 def describe_costs(view: CostsView) -> str:

@@ -12,5 +12,5 @@ class CostCalls(ApiConnection):
         return self._call_api("GET", "costs", CostsView, query={"by": by, "since": since})
 
     def raise_budget(self, asked: BudgetRaise) -> CostsView:
-        """Raise the budget of the present day or month."""
+        """Raise the budget of the present day or month, or of a batch."""
         return self._call_api("PUT", "budget", CostsView, body=asked)

@@ -6,7 +6,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from receiver.client.batch_schemas import Cost
-from receiver.client.schemas import Count, Time
+from receiver.client.schemas import Count, ShortText, Time
 from receiver.core.budgets import PeriodKind
 
 
@@ -68,7 +68,7 @@ class CostsView(Struct, frozen=True):
 
 
 class BudgetRaise(Struct, frozen=True, forbid_unknown_fields=True):
-    """The limit to use for the rest of the present day or month."""
+    """The limit to use for the rest of the present `day` or `month`, or for the batch of that name."""
 
-    period: PeriodKind
+    period: ShortText
     limit: Annotated[str, Meta(extra_json_schema={"pattern": r"^(?=.*[1-9])[0-9]{1,6}(\.[0-9]{1,9})?$"})]

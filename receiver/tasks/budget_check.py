@@ -11,7 +11,7 @@ from receiver.core import budgets
 from receiver.core.budgets import BudgetRules, BudgetWait, Committed, PeriodKind
 from receiver.core.clock_check import ClockWatch
 from receiver.core.errors import RequestRefused
-from receiver.core.money import dollars, parse_usd
+from receiver.core.money import NANO, amount_text, dollars, parse_usd
 from receiver.core.spend import lane_scope
 from receiver.core.types import LOW_LANE, Policy, QueueLane, Task
 from receiver.notify.attention import raise_attention
@@ -20,7 +20,7 @@ from receiver.store.tables.spend import SpendTable
 
 _LANE_USED_UP = (
     "The batch {name} has used up its budget: {spent} of {limit} spent. It is paused; {waiting} of its tasks wait. "
-    "To let the rest go, open it again with a higher budget and run `receiver batch resume {name}`."
+    "To let them go, run `receiver costs raise {name} {more}`."
 )
 
 
@@ -35,6 +35,7 @@ class BudgetState(Struct, frozen=True):
     raised: bool
 
 
+_OWN_BUDGET = "its budget"
 _LANE_PAUSED = BudgetWait("the batch's budget is used up", 0)
 
 
@@ -111,6 +112,27 @@ class BudgetCheck:
         tx.spend.wake_submissions()
         self._wait = None
 
+    async def raise_lane(self, tx: Tx, name: str, limit: int) -> None:
+        """Give a batch a higher budget; one that is paused because it had used up its own goes on.
+
+        Raises RequestRefused.
+        """
+        lane = (await tx.lanes.by_name([name])).get(name)
+        if lane is None or not lane.batch:
+            raise RequestRefused(
+                404, "not_found", f"there is no batch {name[:80]!r}; a period is day or month", "period"
+            )
+        if lane.budget is None:
+            raise RequestRefused(409, "no_budget", f"the batch {name} has no budget", "period")
+        if limit < (before := parse_usd(lane.budget) or 0):
+            problem = f"the budget of {name} is {dollars(before)}, and it can only be raised"
+            raise RequestRefused(422, "invalid_parameter", problem, "limit")
+        raised = replace(lane, budget=amount_text(limit))
+        if (lane.paused_why or "").startswith(_OWN_BUDGET):
+            raised = replace(raised, paused_at=None, paused_why=None)
+        await tx.lanes.update(raised)
+        self._wait = None
+
     async def _state(self, spend: SpendTable, kind: PeriodKind, limit: int, day: str) -> BudgetState:
         period = budgets.period_of(kind, day)
         raised_to = (await spend.get_period(kind, period)).raised_to or 0
@@ -155,13 +177,14 @@ class BudgetCheck:
         return BudgetWait(_waits_for_hand(task, estimate), now)
 
     async def _pause_lane(self, tx: Tx, lane: QueueLane, committed: Committed, limit: int, now: int) -> None:
-        why = f"its budget of {dollars(limit)} is used up"
+        why = f"{_OWN_BUDGET} of {dollars(limit)} is used up"
         await tx.lanes.update(replace(lane, paused_at=now, paused_why=why))
         text = _LANE_USED_UP.format(
             name=lane.name,
             spent=dollars(committed.spent),
             limit=dollars(limit),
             waiting=f"{await tx.spend.count_queued(lane.id):,}",
+            more=budgets.suggest_limit(limit) // NANO,
         )
         await raise_attention(tx, f"batch-budget:{lane.id}:{limit}", text, self._policy, now)
 

@@ -101,7 +101,8 @@ async def test_a_budget_is_raised_for_the_period_that_runs(tmp_path: Path) -> No
     [
         ({"period": "day", "limit": "0.50"}, 422, "invalid_parameter"),
         ({"period": "day", "limit": "much"}, 422, "invalid_parameter"),
-        ({"period": "week", "limit": "5"}, 422, "invalid_parameter"),
+        ({"period": "week", "limit": "5"}, 404, "not_found"),
+        ({"period": "normal", "limit": "5"}, 404, "not_found"),
         ({"period": "day", "limit": 5}, 422, "invalid_parameter"),
         ({"period": "month", "limit": "5"}, 409, "no_budget"),
     ],
@@ -175,6 +176,11 @@ def test_raise_says_how_the_budget_stands_then(run: Run, answers: Answers) -> No
     answers.then(200, replace(VIEW, budgets=[replace(VIEW.budgets[0], limit="30", raised=True)]))
     said = run("costs", "raise", "day", "$30").stdout
     assert said.startswith("this day: $4.10 spent and $0.35 reserved of $30, raised for now; the next begins at ")
+
+
+def test_raise_of_a_batch(run: Run, answers: Answers) -> None:
+    answers.then(200, VIEW)
+    assert run("costs", "raise", "rows-3fa92c", "40").stdout == "rows-3fa92c may cost up to $40\n"
 
 
 def test_raise_takes_an_amount(run: Run) -> None:

@@ -347,7 +347,20 @@ async def test_a_batch_that_has_used_up_its_own_budget_is_paused_and_others_go_o
     [told] = await notices(store, event=NoticeEvent.ATTENTION)
     assert told.report.text is not None
     assert told.report.text.startswith("The batch rows has used up its budget: $0.10 of $0.10 spent. It is paused; 2 ")
+    assert told.report.text.endswith("To let them go, run `receiver costs raise rows 1`.")
     await spender.queue()
+    assert len(await spender.send_all()) == 1
+    for name, limit, code in (
+        ("rows", CENT, "invalid_parameter"),
+        ("low", NANO, "not_found"),
+        ("x", NANO, "not_found"),
+    ):
+        with pytest.raises(RequestRefused) as refused:
+            async with store.write() as tx:
+                await spender.budget.raise_lane(tx, name, limit)
+        assert refused.value.code == code
+    async with store.write() as tx:
+        await spender.budget.raise_lane(tx, "rows", 15 * CENT)
     assert len(await spender.send_all()) == 1
 
 

@@ -4,6 +4,7 @@ from datetime import date, timedelta
 
 from receiver.client.cost_schemas import BudgetRaise, BudgetView, CostDimension, CostLine, CostsView
 from receiver.client.views import rfc3339
+from receiver.core.budgets import PeriodKind
 from receiver.core.errors import RequestRefused
 from receiver.core.money import NANO, amount_text, parse_usd
 from receiver.core.spend import SpendCounts
@@ -13,6 +14,7 @@ from receiver.web.api.requests import CostFilter
 
 LINES_MOST = 500
 SINCE_DAYS, SINCE_DAYS_BY_MONTH = 30, 366
+_PERIODS = {PeriodKind.DAY.value: CostDimension.DAY, PeriodKind.MONTH.value: CostDimension.MONTH}
 _ALWAYS = "9999-12-31"  # days to come are there once the clock was ahead
 
 
@@ -34,14 +36,17 @@ async def show_costs(parts: ServiceParts, asked: CostFilter) -> CostsView:
 
 
 async def raise_budget(parts: ServiceParts, asked: BudgetRaise) -> CostsView:
-    """Let more be spent in the present period. Raises RequestRefused."""
+    """Let more be spent in the present period, or for a batch. Raises RequestRefused."""
     limit = parse_usd(asked.limit)
     if limit is None:
         problem = f"{asked.limit[:80]!r} is not an amount in USD"
         raise RequestRefused(422, "invalid_parameter", problem, "limit", remedy="write it like 30 or 12.50")
     async with parts.store.write() as tx:
-        await parts.budget.raise_limit(tx, asked.period, limit, parts.clock())
-    return await show_costs(parts, CostFilter(by=CostDimension(asked.period.value)))
+        if asked.period in _PERIODS:
+            await parts.budget.raise_limit(tx, PeriodKind(asked.period), limit, parts.clock())
+        else:
+            await parts.budget.raise_lane(tx, asked.period, limit)
+    return await show_costs(parts, CostFilter(by=_PERIODS.get(asked.period, CostDimension.BATCH)))
 
 
 def first_day(since: str | None, today: date, *, by_month: bool) -> str:
