@@ -16,6 +16,7 @@ from receiver.notify.attention import raise_attention
 from receiver.store import Store, Tx
 
 _FAILURES_MOST = 2_000  # that are read to say why
+_PRUNED = "RETENTION has deleted some of its rows, which are not known any more"
 _NANO = Decimal(10) ** 9
 _HALTED = (
     "{count} rows in a row of the batch {name} failed with {why}, so it is paused: the cause is probably in its file. "
@@ -51,6 +52,13 @@ async def write_lane(tx: Tx, old: QueueLane, new: QueueLane, policy: Policy, now
     if new is not old and new != old:
         await tx.lanes.update(new)
     return new
+
+
+async def close_pruned(tx: Tx, lanes: Sequence[int], policy: Policy, now: int) -> None:
+    """Rows of these batches were deleted: they are not known any more, and would be paid for again."""
+    for lane in (await tx.lanes.get(lanes)).values():
+        if lane.closed_at is None:
+            await write_lane(tx, lane, replace(lane, closed_at=now, closed_why=_PRUNED), policy, now)
 
 
 async def finish_closed(store: Store, policy: Policy, now: int) -> None:

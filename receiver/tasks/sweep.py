@@ -7,6 +7,7 @@ decided in `core.decide`, `core.hints` and `core.next_step`.
 
 import logging
 import random
+import shlex
 from collections.abc import Callable
 
 from msgspec import Struct
@@ -37,9 +38,10 @@ from receiver.core.types import (
     Task,
     Verdict,
 )
-from receiver.notify.attention import raise_attention
+from receiver.notify.attention import raise_attention, raise_task_attention
 from receiver.providers.registry import Provider
 from receiver.store import Store, Topic, Tx
+from receiver.tasks.batch_ends import is_row
 from receiver.tasks.kept_hints import BodyParser, read_kept_hints
 from receiver.tasks.settle import TaskBatch, expected_time
 from receiver.telemetry import logs
@@ -71,6 +73,15 @@ _QUESTIONS = {
     "list. If the task is there, run `receiver tasks tell-id {ref} ID`. If not, run `receiver tasks resubmit {ref}`; "
     "if the provider took it after all, you pay twice. Or wait for its callback.",
 }
+
+_MANY = (
+    "{count} tasks have asked for you within an hour for the same reason, and only the first {singly} are reported one "
+    "by one. `receiver tasks list --state waiting --limit 200` lists what is open."
+)
+_ROWS = (
+    " It is a row of the batch {name}, of which {count} are unsure now. Other rows with the same question are not "
+    "reported within the hour: `receiver batch results {quoted}` lists all."
+)
 
 log = logging.getLogger(__name__)
 
@@ -279,15 +290,15 @@ class SweepLoop:
         return await read_kept_hints(self._store.callbacks, self._parse, task)
 
     async def _ask_a_person(self, tx: Tx, task: Task, cause: str) -> None:
-        name = task.shown_name
-        await raise_attention(
-            tx,
-            f"{cause}:{task.ref}",
-            _QUESTIONS[cause].format(name=name, ref=task.ref),
-            self._policy,
-            self._clock(),
-            task,
-        )
+        """Ask about one task; about the rows of a batch, only once an hour, and about many others all at once."""
+        text, now = _QUESTIONS[cause].format(name=task.shown_name, ref=task.ref), self._clock()
+        lane = (await tx.lanes.get([task.lane])).get(task.lane) if is_row(task) else None
+        if lane is None:
+            await raise_task_attention(tx, cause, {task.ref: (task, text)}, _MANY, self._policy, now)
+            return
+        count = await tx.batch_rows.count_unsure(lane.id)
+        text += _ROWS.format(name=lane.name, count=f"{count:,}", quoted=shlex.quote(lane.name))
+        await raise_attention(tx, f"{cause}:batch {lane.id}", text, self._policy, now, task)
 
     async def _warn_if_callbacks_stopped(self, tx: Tx, task: Task, now: int) -> None:
         """If only polling settled the last tasks, callbacks no longer arrive: say so."""

@@ -22,6 +22,7 @@ from receiver.notify.attention import raise_attention
 from receiver.pictures.files import ArchiveFiles
 from receiver.pictures.orphans import OrphanCleanup
 from receiver.store import AgedRow, RemovalResult, Store, Topic, Tx
+from receiver.tasks.batch_ends import close_pruned
 from receiver.telemetry.metrics import Metrics
 
 FIRST_MS = 600_000  # after a start: by then a clock that was wrong at boot is correct
@@ -172,6 +173,8 @@ class RetentionPruner:
         while refs:
             async with self._begin_turn("tasks") as turn:
                 turn.gone = await turn.tx.pruning.drop_tasks(refs, self._trusted_now(), self._rows)
+                if turn.gone.lanes:
+                    await close_pruned(turn.tx, turn.gone.lanes, self._policy, self._trusted_now())
             await self._remove_digests(turn.gone)
             refs = [ref for ref in refs if ref not in turn.gone.refs]
         return more

@@ -6,13 +6,15 @@ import pytest
 from msgspec.structs import replace
 
 from kit.batches import FAILED, BatchBench, a_row
-from kit.fakes import MAIL, POLICY, SLACK, attention, got, notices
+from kit.fakes import HOUR, MAIL, NOW, POLICY, SLACK, FakeProvider, a_task, attention, claimed, got, notices, put
+from kit.sweep_loop import a_sweep
 from receiver.client.batch_schemas import NewBatch
 from receiver.core.batches import HALT_AFTER, OPEN_MOST
 from receiver.core.decide import mark_unsure
 from receiver.core.errors import RequestRefused
 from receiver.core.types import Decision, Ending, NoticeEvent, TaskError, TaskState, Verdict
 from receiver.store import Store
+from receiver.tasks.batch_ends import close_pruned
 from receiver.tasks.settle import TaskBatch
 
 pytestmark = pytest.mark.anyio
@@ -257,6 +259,46 @@ async def test_an_unsure_or_unconfirmed_row_is_not_tried_again(store: Store) -> 
         failed = replace(two, state=TaskState.FAILED, due_at=None, confirmed=False, settled_at=bench.clock())
         await tx.tasks.update([(two, failed)])
     assert (await bench.control.retry("rows"))[1] == 0
+
+
+async def test_many_unsure_rows_ask_once_and_many_single_tasks_not_each_for_itself(store: Store) -> None:
+    """As after a backup was restored, or an outage."""
+    bench = BatchBench(store)
+    rows = await bench.open(lines=100)
+    singles = [a_task(TaskState.QUEUED) for _ in range(50)]
+    await put(store, *singles)
+    async with store.write() as tx:
+        await tx.tasks.update(
+            [(it, replace(mark_unsure(it, NOW, 1_000), poll_at=bench.clock())) for it in (*rows, *singles)]
+        )
+    sweep = a_sweep(store, FakeProvider(), bench.clock)
+    bench.clock.forward(HOUR // 2)
+    for _ in range(150):
+        await sweep.carry_out(await claimed(sweep.claim))
+    causes = await attention(store)
+    assert sum(it.startswith("unsure:batch") for it in causes) == 1
+    assert sum(it.startswith("unsure-many:") for it in causes) == 1
+    assert len(causes) == 21, "one about the batch, the first ones singly, and one about the rest"
+    [asked] = [it for it in await notices(store) if (it.report.cause or "").startswith("unsure:batch")]
+    assert "of which 100 are unsure now" in (asked.report.text or "")
+
+
+async def test_a_batch_of_which_rows_were_deleted_is_closed(store: Store) -> None:
+    """Else they would be made and paid for once more."""
+    bench = BatchBench(store)
+    one, two = await bench.open(lines=2)
+    await bench.end(one)
+    async with store.write() as tx:
+        gone = await tx.pruning.drop_tasks([one.ref], bench.clock(), 100)
+        if not gone.lanes:  # its notices go first
+            gone = await tx.pruning.drop_tasks([one.ref], bench.clock(), 100)
+        await close_pruned(tx, gone.lanes, bench.policy, bench.clock())
+    lane = await bench.lane()
+    assert (lane.closed_at, lane.finished_at) == (bench.clock(), None)
+    assert "RETENTION has deleted" in (lane.closed_why or "")
+    assert [it.ref for it in await bench.add("rows", 2, 3)] == [two.ref]
+    await bench.end(two)
+    assert (await bench.lane()).finished_at is not None
 
 
 async def test_the_pages_of_rows_go_by_line_whatever_their_states(store: Store) -> None:

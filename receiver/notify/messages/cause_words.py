@@ -31,5 +31,9 @@ CAUSE_WORDS = {
     "unparsed-many": "many callbacks could not be read",
     "unread": "a callback could not be read",
     "withdrawn": "cancelled here, but a callback arrived",
+    "disputed-many": "callbacks disagree about many results",
+    "unconfirmed-many": "many results could not be confirmed",
+    "unread-many": "many callbacks could not be read",
+    "unsure-many": "we do not know whether the provider accepted many tasks",
     "unsure": "we do not know whether the provider accepted it",
 }

@@ -31,11 +31,13 @@ class AgedRow(Struct, Generic[Key], frozen=True):
 
 
 class RemovalResult(Struct, frozen=True):
-    """What one transaction did: rows removed, tasks that are finished with, sends that became empty."""
+    """What one transaction did: rows removed, tasks that are finished with, sends that became empty, batches whose rows
+    are not known any more."""
 
     rows: int = 0
     refs: tuple[str, ...] = ()
     sends: tuple[int, ...] = ()
+    lanes: tuple[int, ...] = ()
 
 
 class RetentionQueries:
@@ -133,10 +135,13 @@ class RetentionQueries:
             rows, sends = rows + dropped.rows, dropped.sends
         if rows >= limit:
             return RemovalResult(rows=rows, sends=sends)
+        lanes = await self._db.fetch_rows(
+            f"SELECT DISTINCT lane FROM tasks WHERE ref IN ({among}) AND row_key IS NOT NULL", closed
+        )
         for table in ("images", "copies", "overflow", "tasks"):
             rows += await self._db.run_statement(f"DELETE FROM {table} WHERE ref IN ({among})", closed)
         self._db.touched.update(closed)
-        return RemovalResult(rows, tuple(refs), sends)
+        return RemovalResult(rows, tuple(refs), sends, tuple(lane for (lane,) in lanes))
 
     async def drop_callbacks(self, ids: Sequence[int]) -> RemovalResult:
         """Remove those of `ids` whose task is settled. A body that a later callback shares moves to that callback."""
