@@ -99,10 +99,10 @@ def _missing_file(settings: Settings) -> str | None:
     file = settings.place.file
     if {settings.source_of(name) for name in ("SERVER", "HOST", "PORT")} != {"default"} or os.path.lexists(file):
         return None
-    return (
-        f"no {file} was found in this folder, so the defaults apply: cd to the service's folder, or name the file with "
-        f"--config or {config.FILE_VARIABLE}"
-    )
+    where = f"cd to the service's folder, or name the file with --config or {config.FILE_VARIABLE}"
+    if os.geteuid() != 0 and os.path.lexists(config.UNIT_SETTINGS):
+        where = f"as root, those of this machine's unit do ({config.UNIT_SETTINGS})"
+    return f"no {file} was found in this folder, so the defaults apply: {where}"
 
 
 def _missing_token(settings: Settings) -> str:

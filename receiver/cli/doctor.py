@@ -169,7 +169,7 @@ def _how_to_start(settings: Settings) -> str:
     """How the service with these settings is started: as its user, if it has a unit."""
     if is_of_unit(settings):
         return "start it with `systemctl start receiver`"
-    named = f" --config {settings.place.file.absolute()}" if settings.place.named else ""
+    named = f" --config {os.path.abspath(settings.place.file)}" if settings.place.named else ""
     return f"start it with `receiver serve{named}`"
 
 

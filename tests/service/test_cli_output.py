@@ -1,5 +1,6 @@
 """What the commands say: of a task and what to do about it, and where a service of its own answers as told."""
 
+import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,9 @@ def test_an_option_before_its_command_is_told_where_it_belongs(run: Run, args: t
     assert f"put {option} after the command, as in `{where} COMMAND {option} …`" in result.stderr
 
 
-def test_in_the_wrong_folder_it_is_said_that_no_settings_were_found(tmp_path: Path, run: Run) -> None:
+def test_in_the_wrong_folder_it_is_said_that_no_settings_were_found(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     said = "no receiver.toml was found in this folder"
@@ -142,6 +145,10 @@ def test_in_the_wrong_folder_it_is_said_that_no_settings_were_found(tmp_path: Pa
     (tmp_path / "receiver.toml").unlink()
     settings = config.load_settings({}, client=True)
     assert said in str(connect._missing_file(settings))
+    (tmp_path / "unit.toml").touch()
+    monkeypatch.setattr(config, "UNIT_SETTINGS", tmp_path / "unit.toml")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert "as root, those of this machine's unit do (" in str(connect._missing_file(settings))
 
 
 def test_where_a_unit_runs_the_service_it_is_the_unit_that_is_to_be_started(
