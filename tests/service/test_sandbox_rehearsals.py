@@ -85,6 +85,20 @@ async def rehearsing(*script: Fate, clock: Any = None, **options: Any) -> AsyncI
 # Submissions
 
 
+async def test_no_more_are_taken_at_once_than_the_limit_and_one_that_ended_makes_room() -> None:
+    async with rehearsing(latency_s=600, limit=2) as rig:
+        answers = [await rig.submit() for _ in range(3)]
+        assert [(it.status_code, it.headers.get("retry-after")) for it in answers] == [
+            (200, None),
+            (200, None),
+            (429, "1"),
+        ]
+    async with rehearsing(limit=1) as rig:
+        assert [await rig.ended(), await rig.ended()] == [it.id for it in rig.sandbox.book.tasks]
+    with pytest.raises(ValueError, match="limit must be at least 1"):
+        SandboxOptions(limit=0)
+
+
 async def test_a_refused_key_is_refused_for_submissions_and_polls() -> None:
     async with rehearsing(refuse_key=1) as rig:
         polled = await rig.client.get("/model/v1/generation/task/x", headers=KEY)
