@@ -159,6 +159,12 @@ def reached_text(kind: PeriodKind, amount: int, limit: int, waiting: int, until:
     )
 
 
+def used_up_text(kind: PeriodKind, limit: int) -> str:
+    """Why a task waits when a budget is used up."""
+    more = f"`receiver costs raise {kind} {suggest_limit(limit) // NANO}`"
+    return f"the {dollars(limit)} of this {kind} are used up: {more} lets it go on"
+
+
 def near_text(kind: PeriodKind, amount: int, limit: int, until: str) -> str:
     """What a person is told when most of a budget is used."""
     return (

@@ -43,7 +43,7 @@ _WORDS: dict[str, str] = {
     QueueReason.PERSON: "it needs you: the provider did not take it, again and again",
     QueueReason.PAUSED: "it is paused",
     QueueReason.PARENT: "the task that it builds on has not ended",
-    QueueReason.BUDGET: "the budget is used up",
+    QueueReason.BUDGET: "the budget has no room for it",
 }
 _BY_HOLD = {
     HoldReason.PARENT: QueueReason.PARENT,

@@ -155,12 +155,13 @@ class BudgetCheck:
                     text = budgets.reached_text(
                         kind, state.committed.amount, state.limit, await tx.spend.count_queued(), until
                     )
-                    await self._tell(tx, kind, state, text, now)
-                return BudgetWait(f"the budget of this {kind} is used up", kept.reached_at or now, state.until)
+                    await self._tell(tx, "budget-reached", state, text, now)
+                return BudgetWait(budgets.used_up_text(kind, state.limit), kept.reached_at or now, state.until)
             used = state.committed.amount + (estimate or 0)
             if kept.warned_at is None and budgets.is_near(used, state.limit):
                 await tx.spend.put_period(replace(kept, warned_at=now))
-                await self._tell(tx, kind, state, budgets.near_text(kind, used, state.limit, until), now)
+                text = budgets.near_text(kind, used, state.limit, until)
+                await self._tell(tx, "budget-near", state, text, now)
         return None
 
     async def _check_lane(self, tx: Tx, task: Task, estimate: int | None, now: int) -> BudgetWait | None:
@@ -188,10 +189,8 @@ class BudgetCheck:
         )
         await raise_attention(tx, f"batch-budget:{lane.id}:{limit}", text, self._policy, now)
 
-    async def _tell(self, tx: Tx, kind: PeriodKind, state: BudgetState, text: str, now: int) -> None:
-        which = "reached" if "used up" in text else "near"
-        cause = f"budget-{kind}:{state.period}:{which}:{state.limit}"
-        await raise_attention(tx, cause, text, self._policy, now)
+    async def _tell(self, tx: Tx, cause: str, state: BudgetState, text: str, now: int) -> None:
+        await raise_attention(tx, f"{cause}:{state.kind} {state.period} {state.limit}", text, self._policy, now)
 
 
 def _waits_for_hand(task: Task, estimate: int | None) -> str:

@@ -207,7 +207,10 @@ async def test_at_80_percent_and_at_the_limit_a_person_is_told_once_a_period(sto
     )
     [wait] = await spender.submit.find_waits([queued[-1]])
     assert wait is not None
-    assert (wait.why, wait.detail) == (QueueReason.BUDGET, "the budget of this day is used up")
+    assert (wait.why, wait.detail) == (
+        QueueReason.BUDGET,
+        "the $1 of this day are used up: `receiver costs raise day 2` lets it go on",
+    )
     assert (wait.since, wait.until) == (NOW, NOW - NOW % DAY + DAY)
     assert await spender.submit.next_due() == wait.until
     for _ in range(3):

@@ -6,6 +6,8 @@ CAUSE_WORDS = {
     "archive-disk": "pictures cannot be saved",
     "called": "a callback arrived before we submitted it",
     "called-many": "callbacks arrive for tasks that we have not submitted",
+    "budget-near": "most of a budget is spent",
+    "budget-reached": "a budget is used up, so tasks wait",
     "batch-halted": "a batch is paused after equal failures",
     "callbacks-stopped": "callbacks no longer arrive",
     "clock": "the clock jumped",
