@@ -132,12 +132,16 @@ def _unknown_scheme(scheme: str) -> BadValue:
 def _parse_simple_targets(text: str) -> tuple[Target, ...]:
     """A target for each Apprise URL of NOTIFY_URLS; each gets everything, and equal URLs are one target."""
     found: dict[str, Target] = {}
-    for place, word in enumerate(split_urls(text), 1):
+    words = list(split_urls(text))
+    for place, word in enumerate(words, 1):
         try:
             url = parse_url(word)
         except BadValue as error:
-            name = f"target {simple_name(word)}" if _SCHEME.match(word) else f"URL number {place}"
-            raise BadValue(f"{name}: {error.problem}", remedy=error.remedy) from None
+            if _SCHEME.match(word):
+                which = f"target {simple_name(word)}: "
+            else:
+                which = f"URL number {place}: " if len(words) > 1 else ""
+            raise BadValue(f"{which}{error.problem}", remedy=error.remedy) from None
         target = Target(name=simple_name(url), url=url, style=style_of(url), takes_files=takes_files(url))
         found.setdefault(url, target)
     if len(found) > TARGETS_MOST:

@@ -86,6 +86,11 @@ def test_an_unsafe_url_is_refused_by_name_and_never_shown(url: str, says: str) -
     assert f"[targets.team] in given.toml: {says}" in refused({}, f'[targets.team]\nurl = "{url}"\n')
 
 
+def test_the_only_url_has_no_number() -> None:
+    assert "URL number" not in refused({"RECEIVER_NOTIFY_URLS": "slack.com/x"})
+    assert "URL number 1: " in refused({"RECEIVER_NOTIFY_URLS": "slack.com/x json://ok"})
+
+
 def test_a_template_that_the_service_keeps_is_none_of_our_files() -> None:
     """WhatsApp takes nothing else from a business."""
     url = "whatsapp://token@12345/44444444444?template=hello&lang=fr_CA"
