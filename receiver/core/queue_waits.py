@@ -76,6 +76,7 @@ class QueueScene(Struct, frozen=True):
     has_key: bool
     now: int
     paused_at: int | None = None
+    paused_why: str = ""  # empty: a person did it
     paused_lanes: Mapping[int, QueueLane] = {}
     budget: BudgetWait | None = None
 
@@ -98,7 +99,8 @@ def explain_wait(task: Task, scene: QueueScene) -> QueueWait | None:
     if task.held_by in (HoldReason.PERSON, HoldReason.PARENT, HoldReason.BUDGET):
         return QueueWait(_BY_HOLD[task.held_by], detail=task.why)
     if scene.paused_at is not None:
-        return QueueWait(QueueReason.PAUSED, scene.paused_at, detail="the whole queue: `receiver queue resume`")
+        why = f"{scene.paused_why}; " if scene.paused_why else ""
+        return QueueWait(QueueReason.PAUSED, scene.paused_at, detail=f"the whole queue: {why}`receiver queue resume`")
     if (lane := scene.paused_lanes.get(task.lane)) is not None:
         return QueueWait(QueueReason.PAUSED, lane.paused_at, detail=_describe_pause(lane))
     if not scene.has_key:

@@ -1,6 +1,7 @@
 """Builds the service: makes every part from the settings and connects them, as one async context."""
 
 import contextlib
+import hashlib
 import logging
 import os
 import time
@@ -29,6 +30,7 @@ from receiver.store import Store, open_store
 from receiver.tasks.batch_ends import finish_closed
 from receiver.tasks.batches import BatchControl
 from receiver.tasks.budget_check import BudgetCheck
+from receiver.tasks.copied_database import pause_if_copied
 from receiver.tasks.ingest import CallbackIngest
 from receiver.tasks.intake import TaskIntake
 from receiver.tasks.submit import SubmitLoop
@@ -39,6 +41,7 @@ from receiver.upkeep.retention import RetentionPruner
 
 SEND_TIMEOUT_S = 30
 BOOT_ID_FILE = Path("/proc/sys/kernel/random/boot_id")
+MACHINE_ID_FILE = Path("/etc/machine-id")
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +107,15 @@ def read_boot_id() -> str:
     return found.replace("-", "")  # systemd's has none
 
 
+def read_machine() -> str:
+    """Names this machine, as a hash; empty if that is unknown, as in most containers."""
+    try:
+        found = MACHINE_ID_FILE.read_text("ascii").strip()
+    except (OSError, ValueError):
+        return ""
+    return hashlib.sha256(f"receiver/machine/1:{found}".encode()).hexdigest()[:32] if found else ""
+
+
 async def _watch_clock(store: Store, clock: Clock, boot: Clock | None, *, asked: bool = False) -> ClockWatch:
     """The watch over `clock`, with what an earlier process stored. A clock that was handed in is its own measure."""
     boot = boot or (boot_clock if clock is wall_clock else clock)
@@ -159,6 +171,7 @@ async def open_parts(
         stack.push_async_callback(archive.close)
         await _warn_of_lost_keys(store, ring)
         await finish_closed(store, policy, clock())
+        await pause_if_copied(store, policy, read_machine(), clock())
         parse = default_adapter().parse
         ingest = CallbackIngest(store, parse, policy, clock, metrics)
         stack.push_async_callback(ingest.close)

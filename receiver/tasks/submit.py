@@ -198,14 +198,15 @@ class SubmitLoop:
         return QueueState(scene, self._limit, explain_wait(head, scene), lanes)
 
     async def _queue_scene(self, now: int) -> QueueScene:
-        paused = await self._store.gates.paused_at(DEFAULT_PROVIDER)
+        paused_at, why = await self._store.gates.paused(DEFAULT_PROVIDER) or (None, "")
         return QueueScene(
             self._pace,
             await self._store.tasks.places_taken(now),
             self._limit.places(now),
             self._policy.can_poll,
             now,
-            paused_at=paused,
+            paused_at=paused_at,
+            paused_why=why,
             paused_lanes={lane.id: lane for lane in await self._store.lanes.paused()},
             budget=self._budget.wait_at(now),
         )
@@ -221,7 +222,7 @@ class SubmitLoop:
             return None
         if self._under_way >= UNPROVEN_MOST and not self._taken_at:
             return None
-        if await tx.gates.paused_at(DEFAULT_PROVIDER) is not None:
+        if await tx.gates.paused(DEFAULT_PROVIDER) is not None:
             return None
         if await tx.tasks.places_taken(now) >= self._limit.places(now):
             return None

@@ -174,6 +174,8 @@ def prepare_restored(path: Path, now: int, *, queue: bool, batches_closed: str) 
         raw.execute("DROP TABLE IF EXISTS backup")
         raw.execute("PRAGMA user_version = 0")
         raw.execute("PRAGMA application_id = 0")
+        if raw.execute("SELECT 1 FROM sqlite_schema WHERE name = 'served'").fetchone():
+            raw.execute("DELETE FROM served")  # where it is restored, a person wants it served
         if not queue:
             raw.execute(
                 "UPDATE tasks SET state = 'submitting', held_by = NULL, due_at = NULL, submitted_at = ?,"
