@@ -34,6 +34,7 @@ from kit.fakes import (
 from kit.new_database import place_database
 from kit.submit_loop import a_budget
 from receiver.core.after_end import picture_digest
+from receiver.core.spend import SpendCounts, contribution
 from receiver.core.types import (
     Ending,
     Notice,
@@ -249,7 +250,9 @@ class Stories(RuleBasedStateMachine):
     @invariant()
     def promises(self) -> None:
         if self.refs:
-            self.the_end_is_the_end(self.do(self.store.tasks.get(self.refs)))
+            tasks = self.do(self.store.tasks.get(self.refs))
+            self.the_end_is_the_end(tasks)
+            self.the_books_hold_what_all_tasks_contribute(tasks)
             owed: list[Notice] = self.do(notices(self.store))  # of all at once: reading takes most of this test's time
             self.each_end_is_told_once_to_each_target(owed)
             self.pictures_are_those_of_the_outcome_that_settled()
@@ -265,6 +268,12 @@ class Stories(RuleBasedStateMachine):
         for task in tasks.values():
             assert task.state is not TaskState.WAITING or task.poll_at is not None
             assert task.state is not TaskState.QUEUED or task.ref not in self.called | self.unclear
+
+    def the_books_hold_what_all_tasks_contribute(self, tasks: dict[str, Task]) -> None:
+        """Also of tasks that were sent, refused, unsure, lost and found."""
+        added = filter(None, map(contribution, tasks.values()))
+        sums = SpendCounts(*map(sum, zip(SpendCounts(), *added, strict=True)))
+        assert self.do(self.store.spend.sum_all("0", "9")) == sums
 
     def each_end_is_told_once_to_each_target(self, owed: list[Notice]) -> None:
         assert len(owed) < 1000, "all of them"
