@@ -57,8 +57,8 @@ _PRICES_ROW = (
 )
 
 _TARGETS_ROW = (
-    "| `[targets.NAME]` | – | File only: `url`, and optionally `on` (default: completed, failed, lost, attention, batch), "
-    "`models`, `labels`, `template`, `digest`, `quiet`, `quiet_except`, `rate`, `priority`: "
+    "| `[targets.NAME]` | – | File only: `url`, and optionally `on` (default: completed, failed, lost, attention, "
+    "batch), `models`, `labels`, `template`, `digest`, `quiet`, `quiet_except`, `rate`, `priority`: "
     "see `receiver config --example`. |"
 )
 

@@ -15,7 +15,6 @@ from receiver.core.queue_waits import QueueReason
 from receiver.core.spend import SpendCounts, contribution
 from receiver.core.types import Ending, NoticeEvent, SubmitAnswer, SubmitResult, Task, TaskState, Usage
 from receiver.store import Store
-from receiver.store.migrations.steps import load_migrations
 from receiver.tasks.budget_check import BudgetCheck
 from receiver.tasks.intake import TaskIntake
 from receiver.telemetry.metrics import Metrics
@@ -365,43 +364,3 @@ async def test_a_batch_that_has_used_up_its_own_budget_is_paused_and_others_go_o
     async with store.write() as tx:
         await spender.budget.raise_lane(tx, "rows", 15 * CENT)
     assert len(await spender.send_all()) == 1
-
-
-# -- the books --
-
-
-async def test_the_books_by_each_dimension(store: Store, clock: Clock) -> None:
-    paid = a_task(TaskState.COMPLETED, usage=Usage(Decimal("0.05")), task_id="a", label="hero", spend_day="2025-11-30")
-    other = replace(a_task(TaskState.FAILED, task_id="b"), model="other", lane=3)
-    await put(store, paid, other)
-
-    async def names(dimension: str) -> list[str | None]:
-        return [line.name for line in await store.spend.sum_by(dimension, "0", "9", 10)]
-
-    assert await names("day") == [TODAY, "2025-11-30"]
-    assert await names("month") == ["2025-12", "2025-11"]
-    assert await names("model") == [MODEL, "other"]
-    assert await names("label") == ["hero", ""]
-    assert await names("batch") == [None]
-    assert (await store.spend.sum_by("model", TODAY, "9", 10))[0].counts == SpendCounts(failed=1, unknown=1)
-
-
-async def test_a_database_from_before_has_books_of_what_its_tasks_cost(store: Store) -> None:
-    """What the migration makes of old tasks is what `contribution` says of them."""
-    usages = [None, "0.05", "-1", "1e30", "0.123456789"]
-    many = [
-        a_task(state, task_id=f"{state}-{usage}", usage=None if usage is None else Usage(Decimal(usage)))
-        for state in TaskState
-        for usage in usages
-    ]
-    await put(store, *many)
-    books = await store.spend.sum_all("0", "9")
-    totals = await store.spend.committed(PeriodKind.DAY, TODAY)
-    script = next(step.sql for step in load_migrations("sqlite") if step.number == 9)
-    fill = script[script.index("INSERT INTO spend\n") :]
-    async with store.write() as tx:
-        emptied = ("DELETE FROM spend", "DELETE FROM spend_totals")
-        for statement in (*emptied, *filter(str.strip, fill.split(";"))):
-            await tx.spend._db.run_statement(statement)
-    assert await store.spend.sum_all("0", "9") == books
-    assert await store.spend.committed(PeriodKind.DAY, TODAY) == totals

@@ -66,8 +66,8 @@ ALLOWED = {
     "sends.next_send": r"USE TEMP B-TREE FOR ORDER BY$",  # one send due, and those under way
     "notices.by_refs": r"USE TEMP B-TREE FOR ORDER BY$",  # sorts the notices of the tasks on one page
     "notices.count_without_target": r"USE TEMP B-TREE FOR GROUP BY$",  # once a start; what is open, by target
-    # a report of the days that are asked for
-    "spend.sum_by": r"USE TEMP B-TREE FOR (GROUP|ORDER) BY$",
+    "pruning.drop_tasks": r"USE TEMP B-TREE FOR DISTINCT$",  # the lanes of the tasks of one turn
+    "spend.sum_by": r"USE TEMP B-TREE FOR (GROUP|ORDER) BY$",  # a report of the days that are asked for
     "notices.send_attempts": r"USE TEMP B-TREE FOR ORDER BY$",  # sorts the tries at the sends that are asked for
 }
 """Lines of plans that would fail, and why they may stand.

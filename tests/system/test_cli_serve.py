@@ -116,8 +116,8 @@ def test_a_start_that_makes_a_database_and_keys_says_where_and_a_later_one_does_
     assert later == []
     assert level == "warning"
     assert line.startswith(
-        f"created a new database, {tmp_path}/receiver.db, and new secret keys, {tmp_path}/secret_keys: right for a first "
-        "start; else stop the service, "
+        f"created a new database, {tmp_path}/receiver.db, and new secret keys, {tmp_path}/secret_keys: right for a "
+        "first start; else stop the service, "
     )
 
 

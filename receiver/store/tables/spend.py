@@ -98,9 +98,7 @@ class SpendTable:
 
     async def reserved(self) -> int:
         """What is reserved for all tasks in hand."""
-        [(amount,)] = await self._db.fetch_rows(
-            "SELECT coalesce(sum(reserved), 0) FROM spend_totals WHERE scope < 'a'"
-        )
+        [(amount,)] = await self._db.fetch_rows("SELECT coalesce(sum(reserved), 0) FROM spend_totals WHERE scope < 'a'")
         return amount  # type: ignore[no-any-return]  # INTEGER by the schema
 
     async def sum_by(self, dimension: str, since: str, until: str, limit: int) -> list[SpendLine]:
