@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from bench.history import make_history
 from kit.fakes import (
     DAY,
     HOUR,
@@ -295,16 +296,11 @@ async def test_who_asks_for_a_pass_is_told_that_the_clock_leapt_and_what_to_do(
 async def test_a_database_with_a_history_from_before_the_clock_was_watched_begins_with_a_hold(
     tmp_path: Path, machine: Machine
 ) -> None:
+    new = await open_store(tmp_path / "new.db")
+    assert await new.clock.load() is None
+    await new.close()
     path = tmp_path / "old.db"
-    for history in (False, True):
-        store = await open_store(path)
-        assert (await store.clock.load() is not None) is history
-        await put(store, a_task(task_id=None))
-        async with store.write() as tx:
-            await tx.connection.run_statement("DROP TABLE clock")  # type: ignore[attr-defined]  # SQLite's
-            await tx.connection.run_statement("ALTER TABLE sends DROP COLUMN delivered")  # type: ignore[attr-defined]
-            await tx.connection.run_statement("DELETE FROM migrations WHERE number >= 6")  # type: ignore[attr-defined]
-        await store.close()
+    make_history(path, 1, schema=5)
     store = await open_store(path)
     assert (await machine.resume(store)).trusted_now() is None
     await store.close()
