@@ -109,7 +109,8 @@ class CallbackEndpoint:
             self._metrics.count_callbacks(["foreign"])
             address = peer_address(scope, self._proxies)
             extra = {"action": "callback.foreign", "peer": address}
-            log.info("refused a callback with an unknown token from %s", address, extra=extra)
+            tests = " (`receiver doctor` tests that it is)" if _is_doctor(scope["headers"]) else ""
+            log.info("refused a callback with an unknown token from %s%s", address, tests, extra=extra)
             raise RequestRefused(404, "not_found", "unknown callback URL")
         return ref
 
@@ -209,6 +210,11 @@ def _raw_response(status: int, body: bytes, more: tuple[tuple[bytes, bytes], ...
     """The answer as bytes of HTTP/1.1."""
     headers = (_CONTENT_TYPE, (b"content-length", b"%d" % len(body)), *more)
     return b"%b\r\n%b\r\n%b" % (_STATUS_LINES[status], b"".join([b"%b: %b\r\n" % header for header in headers]), body)
+
+
+def _is_doctor(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether the sender calls itself the doctor; anybody can."""
+    return any(name == b"user-agent" and value.startswith(b"receiver-doctor/") for name, value in headers)
 
 
 def _content_length(headers: Iterable[tuple[bytes, bytes]]) -> int:

@@ -56,3 +56,14 @@ async def test_a_refused_callback_is_told_with_its_sender_and_without_its_token(
     [line] = [it for it in caplog.records if getattr(it, "action", "") == "callback.foreign"]
     assert (line.levelname, line.__dict__["peer"]) == ("INFO", found)
     assert line.getMessage() == f"refused a callback with an unknown token from {found}"
+
+
+@pytest.mark.anyio
+async def test_the_doctors_own_question_does_not_look_like_an_attack(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with served(tmp_path) as web:
+        await web.client.get("/callbacks/the-token", headers={"User-Agent": "receiver-doctor/1.0"})
+    [line] = [it for it in caplog.records if getattr(it, "action", "") == "callback.foreign"]
+    assert line.getMessage().endswith("from 127.0.0.1 (`receiver doctor` tests that it is)")

@@ -133,6 +133,7 @@ def build_failure(
     if len(reasons) == 1 and not re.search(_HTTP_ERROR, reasons[0].text):
         final = [final[0] or str(status) in _FINAL_STATUS]
         of_message = [of_message[0] or str(status) in _MESSAGE_STATUS]
+    whole = whole.replace("., error=", ", error=")  # of the plugins that put a sentence before the status
     error = redact_url(whole, url) or "Apprise reports a failure without a reason"
     looks_final = bool(final) and all(final) and not blames_picture(error)
     return AttemptResult(
