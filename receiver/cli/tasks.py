@@ -188,7 +188,7 @@ def cancel(client: Client, *, ref: str, as_json: bool) -> None:
 @json_option
 @with_client
 def first(client: Client, *, ref: str, as_json: bool) -> None:
-    """Put a queued task in front of all others."""
+    """Put a queued single task in front of all others. A row of a batch keeps its turn."""
     _print_task(client.put_first(resolve_ref(client, ref)), "it is submitted next", as_json=as_json)
 
 

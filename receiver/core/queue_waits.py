@@ -3,6 +3,7 @@
 Its words are said here once, so that the list, a task's own page, what watches it and the doctor agree.
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
@@ -12,6 +13,10 @@ from receiver.core.budgets import BudgetWait
 from receiver.core.proven_limit import ProvenLimit
 from receiver.core.provider_pace import ProviderPace
 from receiver.core.types import HoldReason, QueueLane, Task, TaskState
+
+
+OWN_BUDGET = "its budget"
+"""How the reason begins for which a batch is paused that has used up its budget."""
 
 
 class QueueReason(StrEnum):
@@ -37,13 +42,13 @@ _WORDS: dict[str, str] = {
     QueueReason.DOWN: "the provider cannot be reached",
     QueueReason.BUSY: "the provider asks for a pause",
     QueueReason.SUSPECT: "the provider refused it, and another task goes first",
-    QueueReason.RETRY: "the provider was too busy for it",
+    QueueReason.RETRY: "the provider was too busy",
     QueueReason.ROOM: "the provider has no room",
-    QueueReason.TURN: "it is submitted in its turn",
+    QueueReason.TURN: "submitted in turn",
     QueueReason.PERSON: "it needs you: the provider did not take it, again and again",
-    QueueReason.PAUSED: "it is paused",
+    QueueReason.PAUSED: "submitting is paused",
     QueueReason.PARENT: "the task that it builds on has not ended",
-    QueueReason.BUDGET: "the budget has no room for it",
+    QueueReason.BUDGET: "the budget has no room",
 }
 _BY_HOLD = {
     HoldReason.PARENT: QueueReason.PARENT,
@@ -126,7 +131,18 @@ def explain_wait(task: Task, scene: QueueScene) -> QueueWait | None:
 
 def _describe_pause(lane: QueueLane) -> str:
     why = f"{lane.paused_why}; " if lane.paused_why else ""
-    return f"the batch {lane.name}: {why}`receiver batch resume {lane.name}`"
+    return f"the batch {lane.name}: {why}`{resume_command(lane)}`"
+
+
+def resume_command(lane: QueueLane) -> str:
+    """The command that lets a paused batch go on."""
+    name = shlex.quote(lane.name)
+    return f"receiver costs raise {name} AMOUNT" if has_spent_budget(lane) else f"receiver batch resume {name}"
+
+
+def has_spent_budget(lane: QueueLane) -> bool:
+    """Whether the batch is paused because it has used up its own budget."""
+    return (lane.paused_why or "").startswith(OWN_BUDGET)
 
 
 def reason_for(waits_for: str | None, held_by: str | None) -> str | None:

@@ -104,7 +104,8 @@ class PictureArchiver:
     async def claim(self) -> Task | None:
         """The task whose pictures are fetched next, under a lease; None if there is none, or no room on the disk.
 
-        First rounds go first, since pings wait for them, and one place is reserved for them.
+        First rounds go first, since pings wait for them, and one place is reserved for them; those of single tasks go
+        before those of batches.
         """
         now = self._clock()
         set_back = self._set_back(now)
@@ -168,7 +169,8 @@ class PictureArchiver:
             await self._fetch.value_if_made.close()
 
     async def _next_task(self, tables: Store | Tx, now: int) -> Task | None:
-        found = await tables.tasks.due_for_archive(now, first_only=True)
+        found = await tables.tasks.due_for_archive(now, first_only=True, single_only=True)
+        found = found or await tables.tasks.due_for_archive(now, first_only=True)
         if not found and sum(self._under_way.values()) < self.width - 1:
             found = await tables.tasks.due_for_archive(now)
         return found[0] if found else None

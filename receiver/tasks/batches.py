@@ -11,6 +11,7 @@ from receiver.core.batches import OPEN_MOST, check_name
 from receiver.core.decide import withdraw_task
 from receiver.core.errors import RequestRefused
 from receiver.core.money import amount_text, parse_usd
+from receiver.core.queue_waits import has_spent_budget, resume_command
 from receiver.core.types import Clock, LanePriority, Policy, QueueLane, Task, TaskState
 from receiver.store import Store, Tx
 from receiver.tasks.batch_ends import record_ends, write_lane
@@ -76,6 +77,11 @@ class BatchControl:
         """Submit its tasks again."""
         async with self._store.write() as tx:
             lane = await _require(tx, name)
+            if lane.finished_at is not None:
+                raise RequestRefused(409, "batch_finished", f"the batch {name!r} has ended")
+            if has_spent_budget(lane):
+                problem = f"the batch {name!r} waits, because {lane.paused_why}"
+                raise RequestRefused(409, "budget_used_up", problem, remedy=f"run `{resume_command(lane)}`")
             if lane.paused_at is not None:
                 await tx.lanes.update(replace(lane, paused_at=None, paused_why=None, streak=0, streak_why=None))
             return await _require(tx, name)

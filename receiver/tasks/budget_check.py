@@ -12,6 +12,7 @@ from receiver.core.budgets import BudgetRules, BudgetWait, Committed, PeriodKind
 from receiver.core.clock_check import ClockWatch
 from receiver.core.errors import RequestRefused
 from receiver.core.money import NANO, amount_text, dollars, parse_usd
+from receiver.core.queue_waits import OWN_BUDGET
 from receiver.core.spend import lane_scope
 from receiver.core.types import LOW_LANE, Policy, QueueLane, Task
 from receiver.notify.attention import raise_attention
@@ -35,7 +36,6 @@ class BudgetState(Struct, frozen=True):
     raised: bool
 
 
-_OWN_BUDGET = "its budget"
 _LANE_PAUSED = BudgetWait("the batch's budget is used up", 0)
 
 
@@ -128,7 +128,7 @@ class BudgetCheck:
             problem = f"the budget of {name} is {dollars(before)}, and it can only be raised"
             raise RequestRefused(422, "invalid_parameter", problem, "limit")
         raised = replace(lane, budget=amount_text(limit))
-        if (lane.paused_why or "").startswith(_OWN_BUDGET):
+        if (lane.paused_why or "").startswith(OWN_BUDGET):
             raised = replace(raised, paused_at=None, paused_why=None)
         await tx.lanes.update(raised)
         self._wait = None
@@ -178,7 +178,7 @@ class BudgetCheck:
         return BudgetWait(_waits_for_hand(task, estimate), now)
 
     async def _pause_lane(self, tx: Tx, lane: QueueLane, committed: Committed, limit: int, now: int) -> None:
-        why = f"{_OWN_BUDGET} of {dollars(limit)} is used up"
+        why = f"{OWN_BUDGET} of {dollars(limit)} is used up"
         await tx.lanes.update(replace(lane, paused_at=now, paused_why=why))
         text = _LANE_USED_UP.format(
             name=lane.name,

@@ -126,7 +126,7 @@ class TaskIntake:
             if task.state is not TaskState.QUEUED:
                 raise RequestRefused(409, "not_queued", f"the task is {task.state}, so it no longer waits for its turn")
             if task.row_key is not None:
-                remedy = "pause the batches that go before its own, or submit it once more by itself"
+                remedy = "only single tasks can be put first; other batches can be paused with `receiver batch pause`"
                 raise RequestRefused(409, "batch_row", "a row of a batch keeps its turn", remedy=remedy)
             first = replace(task, lane=HIGH_LANE, turn=-self._clock())
             await tx.tasks.update([(task, first)])

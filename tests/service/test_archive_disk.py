@@ -118,6 +118,10 @@ async def test_what_is_to_be_archived_comes_in_its_order_and_not_before(store: S
     assert [it.ref for it in await store.tasks.due_for_archive(NOW + 30, limit=9)] == [first, second, third]
     assert [it.ref for it in await store.tasks.due_for_archive(NOW + 30, first_only=True, limit=9)] == [second, third]
     assert [it.ref for it in await store.tasks.due_for_archive(NOW + 30)] == [first]
+    row = a_task(TaskState.COMPLETED, task_id="row", archive=ArchiveState.DUE, archive_at=NOW, lane=4, row_key=b"1")
+    await put(store, row)
+    assert [it.ref for it in await store.tasks.due_for_archive(NOW + 30)] == [row.ref]
+    assert [it.ref for it in await store.tasks.due_for_archive(NOW + 30, single_only=True)] == [first], "not its rows"
     assert await store.tasks.next_archive(NOW + 30) == NOW + 90
     async with store.write() as tx:
         await tx.tasks.pull_in(NOW, archive_ms=80)

@@ -89,11 +89,15 @@ def test_the_command_says_what_is_in_hand_what_waits_and_for_what(run: Run, answ
     assert "paused: 10 failed" in shown
     answers.then(200, QueueView(None, 0, 10, 10, None, "turn", None, None, None, []))
     assert run("queue", "resume").stdout == "0 of 10 in hand\nnothing is queued\n"
+    answers.then(200, QueueView(None, 0, 10, 10, None, "key", None, None, None, []))
+    assert run("queue", "show").stdout == "0 of 10 in hand\nnothing is queued\n"
     waits = QueueView("2026-11-22T08:16:00.000Z", 0, 9, 9, None, "paused", "2026-11-22T08:16:00.000Z", None, "all", [])
     answers.then(200, waits)
-    assert "waits: it is paused (since " in run("queue", "pause").stdout
+    paused = run("queue", "pause").stdout
+    assert "paused (since " in paused
+    assert "waits:" not in paused, "nothing does"
     answers.then(200, task())
     assert run("tasks", "first", TASK).stdout == f"{TASK}  queued  it is submitted next\n"
     assert [path for _, path, _, _ in answers.seen] == [
-        f"/api/v1/{it}" for it in ("queue", "queue/resume", "queue/pause", f"tasks/{TASK}/first")
+        f"/api/v1/{it}" for it in ("queue", "queue/resume", "queue", "queue/pause", f"tasks/{TASK}/first")
     ]

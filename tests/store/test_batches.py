@@ -149,6 +149,17 @@ async def test_what_cannot_be_a_batch_is_refused_by_its_field(store: Store, aske
     assert await store.lanes.page(None, 10) == []
 
 
+async def test_one_that_has_used_up_its_budget_is_not_resumed_but_given_more(store: Store) -> None:
+    bench = BatchBench(store)
+    await bench.open()
+    lane = await bench.lane()
+    async with store.write() as tx:
+        await tx.lanes.update(replace(lane, paused_at=NOW, paused_why="its budget of $1.00 is used up"))
+    with pytest.raises(RequestRefused, match=r"run `receiver costs raise rows AMOUNT`") as refused:
+        await bench.control.resume("rows")
+    assert refused.value.code == "budget_used_up"
+
+
 async def test_a_paused_one_submits_nothing_until_it_is_resumed(store: Store) -> None:
     bench = BatchBench(store)
     [task] = await bench.open(lines=1)

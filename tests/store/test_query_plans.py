@@ -195,7 +195,7 @@ TOUR = [
     *[Call("tasks", name) for name in ("void_leases", "count_by_state", "count_to_archive", "open_keys")],
     Call("tasks", "pull_in", (NOW,), {"lease_ms": MINUTE, "due_ms": HOUR, "poll_ms": HOUR, "archive_ms": HOUR}),
     Call("tasks", "due_for_archive", (NOW,)),
-    Call("tasks", "due_for_archive", (NOW,), {"first_only": True, "limit": 200}),
+    Call("tasks", "due_for_archive", (NOW,), {"first_only": True, "single_only": True}),
     Call("tasks", "next_archive", (NOW,)),
     Call("tasks", "recent_durations", (MODEL, 500)),
     Call("tasks", "last_callback", (MODEL,)),

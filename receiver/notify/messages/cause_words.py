@@ -11,6 +11,7 @@ CAUSE_WORDS = {
     "batch-halted": "a batch is paused after equal failures",
     "callbacks-stopped": "callbacks no longer arrive",
     "clock": "the clock jumped",
+    "copied-database": "this database was served on another machine",
     "conflict": "a late callback disagrees with its result",
     "crowded": "too many callbacks for one task",
     "disk": "the disk is full, so callbacks are refused",

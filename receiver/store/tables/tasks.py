@@ -243,9 +243,13 @@ class TaskTable:
         """The first time after `after` when a waiting task is to be polled."""
         return await self._next_time("poll_at", after)
 
-    async def due_for_archive(self, now: int, *, first_only: bool = False, limit: int = 1) -> list[Task]:
-        """Up to `limit` tasks whose pictures are to be fetched now; `first_only`: only those never tried."""
+    async def due_for_archive(
+        self, now: int, *, first_only: bool = False, single_only: bool = False, limit: int = 1
+    ) -> list[Task]:
+        """Up to `limit` tasks whose pictures are to be fetched now; `first_only`: only those never tried;
+        `single_only`: no rows of batches."""
         first = " AND archive_tries = 0" if first_only else ""
+        first += " AND lane <= 3" if single_only else ""
         rows = await self._db.fetch_rows(
             f"SELECT {COLUMNS} FROM tasks WHERE archive_at <= ?{first} ORDER BY archive_at LIMIT ?", (now, limit)
         )
