@@ -2,19 +2,23 @@
 
 import csv
 import io
+import re
+from datetime import date, timedelta
 from pathlib import Path
 
 import click
 import msgspec
 
 from receiver.cli.connect import config_option, connect, with_client
+from receiver.cli.money_text import show_usd
 from receiver.cli.output import choice_option, echo_json, format_table, json_option, safe_line, short_time
 from receiver.cli.streams import echo, note
 from receiver.client.client import Client
 from receiver.client.cost_schemas import BudgetRaise, BudgetView, CostDimension, CostLine, CostsView
 from receiver.core.budgets import PeriodKind
-from receiver.core.money import dollars, parse_usd
+from receiver.core.money import parse_usd
 
+_SINCE = re.compile(r"[0-9]{1,5}d|[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 
 
@@ -31,6 +35,9 @@ def costs(
     """Show what was spent, and how the budgets stand. Costs are USD, as the provider reports them."""
     if ctx.invoked_subcommand is not None:
         return
+    if since is not None and _SINCE.fullmatch(since) is None:
+        how = f"write it as 7d (the last 7 days) or as a day, such as {date.today() - timedelta(days=1)}"
+        raise click.BadParameter(f"{since} is not a day: {how}", param_hint="--since")
     with connect(file) as client:
         view = client.show_costs(by=by, since=since)
     if as_json:
@@ -60,7 +67,7 @@ def raise_(client: Client, *, period: str, limit: str, as_json: bool) -> None:
     elif period in set(PeriodKind):
         echo("\n".join(describe_budget(it) for it in view.budgets if it.period == period))
     else:
-        echo(f"{safe_line(period)} may cost up to {_usd(amount)}")
+        echo(f"{safe_line(period)} may cost up to {show_usd(amount)}")
 
 
 def describe_costs(view: CostsView) -> str:
@@ -80,8 +87,8 @@ def describe_costs(view: CostsView) -> str:
 def describe_budget(budget: BudgetView) -> str:
     """How a budget stands, in a line."""
     raised = ", raised for now" if budget.raised else ""
-    reserved = f" and {_usd(budget.reserved)} reserved" if parse_usd(budget.reserved) else ""
-    spent = f"{_usd(budget.spent)} spent{reserved} of {_usd(budget.limit)}{raised}"
+    reserved = f" and {show_usd(budget.reserved)} reserved" if parse_usd(budget.reserved) else ""
+    spent = f"{show_usd(budget.spent)} spent{reserved} of {show_usd(budget.limit)}{raised}"
     return safe_line(f"this {budget.period}: {spent}; the next begins at {short_time(budget.ends_at)}")
 
 
@@ -98,12 +105,12 @@ def costs_csv(view: CostsView) -> str:
 
 
 def _row(name: str, line: CostLine) -> list[str]:
-    in_hand = f"{_usd(line.reserved)} ({line.in_hand})" if line.in_hand else ""
+    in_hand = f"{show_usd(line.reserved)} ({line.in_hand})" if line.in_hand else ""
     return [
         name,
         *(f"{count:,}" for count in (line.tasks, line.completed, line.failed, line.lost)),
-        _usd(line.cost),
-        _usd(line.each) if line.each is not None and line.completed else "",
+        show_usd(line.cost),
+        show_usd(line.each) if line.each is not None and line.completed else "",
         f"{line.unknown:,}" if line.unknown else "",
         in_hand,
     ]
@@ -113,9 +120,3 @@ def _name(line: CostLine, by: str) -> str:
     if line.name is None and by == CostDimension.BATCH:
         return "single tasks"
     return safe_line(line.name)
-
-
-def _usd(text: str) -> str:
-    """An amount of the API's for people; one of a newer service as it is."""
-    amount = parse_usd(text)
-    return dollars(amount) if amount is not None else "$0" if text == "0" else safe_line(text)

@@ -52,10 +52,11 @@ def describe_queue(view: QueueView) -> str:
     if view.places < view.concurrency:
         more = f"; one more is tried at {short_time(view.more_at)}" if view.more_at else ""
         lines[0] += f" (PROVIDER_CONCURRENCY is {view.concurrency}, but the provider refused more{more})"
-    if view.waits_for not in (None, QueueReason.TURN):
+    if view.waits_for not in (None, QueueReason.TURN) and (view.lanes or view.paused_at):
         since = short_time(view.waits_since) if view.waits_since else None
         until = short_time(view.waits_until) if view.waits_until else None
-        lines.append(safe_line(f"waits: {describe_wait(view.waits_for, since, until, view.waits_detail)}"))
+        words = describe_wait(view.waits_for, since, until, view.waits_detail)
+        lines.append(safe_line(f"waits: {words}" if view.lanes else words))
     if not view.lanes:
         return "\n".join((*lines, "nothing is queued"))
     rows = [

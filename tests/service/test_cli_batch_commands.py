@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import msgspec
@@ -78,16 +79,43 @@ def test_a_paused_one_says_why_and_how_to_go_on(run: Run, answers: Answers) -> N
     halted = replace(VIEW, paused_at=VIEW.created_at, paused_why="10 rows in a row failed with 004007098")
     answers.then(200, halted)
     shown = run("batch", "show", "rows-3fa92c").stdout
-    assert "paused: 10 rows in a row failed with 004007098\n" in shown
+    assert re.search(r"\npaused +since 2026-11-22 \S+ \S+: 10 rows in a row failed with 004007098\n", shown)
     assert "to go on: receiver batch resume rows-3fa92c\n" in shown
     answers.then(200, replace(halted, paused_why=None))
-    assert "paused by a person\n" in run("batch", "show", "rows-3fa92c").stdout
+    assert ", by a person\n" in run("batch", "show", "rows-3fa92c").stdout
+
+
+def test_one_whose_budget_is_used_up_needs_a_higher_one(run: Run, answers: Answers) -> None:
+    """Resumed, it would be paused again at once. The pause is said once."""
+    why = "its budget of $40 is used up"
+    waits = f"paused since 2026-11-22T08:16:00.123Z: the batch my rows: {why}; `receiver batch resume my rows`"
+    spent = replace(VIEW, name="my rows", paused_at=VIEW.created_at, paused_why=why, waits_for="paused", waits=waits)
+    answers.then(200, spent)
+    shown = run("batch", "show", "my rows").stdout
+    assert "to go on: receiver costs raise 'my rows' AMOUNT\n" in shown
+    assert "batch resume" not in shown
+    assert shown.count(why) == 1
+
+
+def test_times_are_short_and_amounts_have_two_decimals(run: Run, answers: Answers) -> None:
+    waits = "the provider asks for a pause since 2026-11-22T08:16:00.123Z"
+    answers.then(200, replace(VIEW, cost="14.9", estimate=None, unknown=20, budget="1.2", waits=waits))
+    shown = run("batch", "show", "x").stdout
+    assert re.search(r"waits +the provider asks for a pause since 2026-11-22 \d\d:\d\d \S+\n", shown)
+    assert "$14.90 so far; the cost of 20 tasks is not known (a failed one may be billed or not)\n" in shown
+    assert re.search(r"budget +\$1\.20\n", shown)
+
+
+def test_one_that_has_ended_is_not_resumed(run: Run, answers: Answers) -> None:
+    answers.then(200, BatchChange(DONE))
+    refused = run("batch", "resume", "x")
+    assert (refused.exit_code, refused.stdout, refused.stderr) == (1, "", "receiver: the batch 'x' has ended\n")
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ("pause", "receiver batch resume goes on"),
+        ("pause", "`receiver batch resume rows-3fa92c` lets it go on"),
         ("resume", "it goes on"),
         ("cancel", "3 tasks withdrawn"),
         ("retry", "3 tasks queued again"),

@@ -284,6 +284,32 @@ def test_an_interrupted_wait_says_that_it_goes_on(run: Run, service: BatchServic
     assert done.stdout.startswith("rows-")
 
 
+@pytest.mark.parametrize(
+    ("why", "command"),
+    [(None, "receiver batch resume rows-"), ("its budget of $1 is used up", "receiver costs raise rows-")],
+)
+def test_a_wait_for_a_paused_batch_says_once_what_lets_it_go_on(
+    run: Run, service: BatchService, monkeypatch: Any, why: str | None, command: str
+) -> None:
+    service.end_as, looks = None, 0
+
+    def look(_: float) -> None:
+        nonlocal looks
+        looks += 1
+        for name, it in service.batches.items():
+            service.batches[name] = replace(it, paused_at=it.created_at, paused_why=why)
+        if looks == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("receiver.cli.batch.follow.time.sleep", look)
+    done = submit(run, "--wait", content=rows(2))
+    assert done.exit_code == 130
+    waited, _, ended = done.stderr.partition("\n\n")
+    assert waited.count(f"receiver: the batch is paused; `{command}") == 1
+    assert ended.startswith(f"receiver: the batch is paused; `{command}")
+    assert "goes on without you" not in done.stderr
+
+
 def test_an_interrupted_sending_says_how_to_go_on(run: Run, service: BatchService, monkeypatch: Any) -> None:
     from receiver.client.client import Client
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from kit.commands import Answers, Run
 from kit.fakes import DAY, MODEL, NOW, Clock, a_task, put
 from kit.web import OUTPAINT, near
+from receiver.cli.money_text import show_usd
 from receiver.client.cost_schemas import BudgetView, CostDimension, CostLine, CostsView
 from receiver.core.types import TaskState, Usage
 
@@ -153,7 +154,7 @@ def test_costs_are_a_table_with_a_total_and_a_line_for_each_budget(run: Run, ans
     ]
     assert lines[1].split() == [MODEL, "512", "493", "12", "$24.65", "$0.05", "12", "$0.35", "(7)"]
     assert lines[3].split() == ["total", "540", "520", "13", "$31.10", "$0.0598", "13", "$0.35", "(7)"]
-    assert lines[4].startswith("this day: $4.10 spent and $0.35 reserved of $20; the next begins at ")
+    assert lines[4].startswith("this day: $4.10 spent and $0.35 reserved of $20.00; the next begins at ")
     assert len(lines) == 5
 
 
@@ -175,12 +176,37 @@ def test_csv_has_exact_amounts_and_nothing_that_a_spreadsheet_runs(run: Run, ans
 def test_raise_says_how_the_budget_stands_then(run: Run, answers: Answers) -> None:
     answers.then(200, replace(VIEW, budgets=[replace(VIEW.budgets[0], limit="30", raised=True)]))
     said = run("costs", "raise", "day", "$30").stdout
-    assert said.startswith("this day: $4.10 spent and $0.35 reserved of $30, raised for now; the next begins at ")
+    assert said.startswith("this day: $4.10 spent and $0.35 reserved of $30.00, raised for now; the next begins at ")
 
 
 def test_raise_of_a_batch(run: Run, answers: Answers) -> None:
     answers.then(200, VIEW)
-    assert run("costs", "raise", "rows-3fa92c", "40").stdout == "rows-3fa92c may cost up to $40\n"
+    assert run("costs", "raise", "rows-3fa92c", "40").stdout == "rows-3fa92c may cost up to $40.00\n"
+
+
+@pytest.mark.parametrize("since", ["7", "yesterday", "2026-13-01", "-3d", ""])
+def test_since_takes_days_or_a_day(run: Run, answers: Answers, since: str) -> None:
+    ran = run("costs", "--since", since)
+    assert (ran.exit_code, answers.seen) == (2, [])
+    assert "write it as 7d (the last 7 days) or as a day, such as 20" in " ".join(ran.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("0", "$0.00"),
+        ("20", "$20.00"),
+        ("14.9", "$14.90"),
+        ("0.0598", "$0.0598"),
+        ("0.1234567", "$0.123457"),
+        ("1234.5678", "$1,234.57"),
+        ("NaN", "$NaN"),
+        ("1e999999", "$1e999999"),
+        ("much", "$much"),
+    ],
+)
+def test_amounts_have_two_decimals_at_least(text: str, shown: str) -> None:
+    assert show_usd(text) == shown
 
 
 def test_raise_takes_an_amount(run: Run) -> None:

@@ -1,11 +1,16 @@
 """A batch as text for a terminal. Pure."""
 
+import re
+import shlex
 from collections.abc import Iterator, Sequence
 
+from receiver.cli.money_text import show_usd
 from receiver.cli.output import age, format_facts, format_table, pluralize, safe_line, short_time, time_and_age
 from receiver.client.batch_schemas import BatchCounts, BatchFailure, BatchView
+from receiver.core.queue_waits import BUDGET_USED_UP
 
 _LINES_MOST = 5  # of a reason, that are shown
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 
 def is_over(batch: BatchView) -> bool:
@@ -24,11 +29,24 @@ def is_stuck(batch: BatchView) -> bool:
     return batch.closed_at is not None and 0 < counts.total - counts.ended <= counts.unsure
 
 
+def is_paused(batch: BatchView) -> bool:
+    """Whether it stands still until a person does something."""
+    return batch.paused_at is not None and not is_over(batch)
+
+
+def resume_command(batch: BatchView) -> str:
+    """What lets a paused batch go on."""
+    name = shlex.quote(safe_line(batch.name))
+    if (batch.paused_why or "").startswith(BUDGET_USED_UP):
+        return f"receiver costs raise {name} AMOUNT"
+    return f"receiver batch resume {name}"
+
+
 def state_of_batch(batch: BatchView) -> str:
     """Its state in a word."""
     if is_over(batch):
         return "done"
-    if batch.paused_at is not None:
+    if is_paused(batch):
         return "paused"
     return "open" if batch.closed_at is None else "running"
 
@@ -63,7 +81,7 @@ def format_batches(batches: Sequence[BatchView]) -> str:
             f"{it.counts.total:,}",
             f"{it.counts.completed:,}",
             f"{it.counts.failed + it.counts.cancelled + it.counts.lost:,}",
-            f"${safe_line(it.cost)}" if it.cost else "–",
+            show_usd(it.cost) if it.cost else "–",
             age(it.created_at),
         )
         for it in batches
@@ -85,11 +103,14 @@ def _facts(batch: BatchView) -> Iterator[tuple[str, str | None]]:
     yield "priority", safe_line(batch.priority)
     yield "label", batch.label and safe_line(batch.label)
     yield "cost", _cost_text(batch)
-    yield "budget", batch.budget and f"${safe_line(batch.budget)}"
+    yield "budget", batch.budget and show_usd(batch.budget)
     for failure in batch.failures:
         yield "failed", failure_text(failure)
-    yield "paused", _pause_text(batch)
-    yield "waits", _wait_text(batch) if batch.waits and batch.counts.queued else None
+    if batch.paused_at is not None and is_paused(batch):
+        why = f": {safe_line(batch.paused_why)}" if batch.paused_why else ", by a person"
+        yield "paused", f"since {short_time(batch.paused_at)}{why}"
+    if batch.waits and batch.counts.queued and not _waits_for_its_pause(batch):
+        yield "waits", _wait_text(batch)
     yield "created", time_and_age(batch.created_at)
     yield "finished", time_and_age(batch.finished_at) if batch.finished_at else None
 
@@ -106,29 +127,34 @@ def failure_text(failure: BatchFailure) -> str:
 def _cost_text(batch: BatchView) -> str | None:
     if batch.cost is None and batch.estimate is None:
         return None
-    about = f"of about ${safe_line(batch.estimate)}" if batch.estimate and not is_over(batch) else None
-    doubt = f"{pluralize(batch.unknown, 'task')} did not say" if batch.unknown else None
-    cost = f"${safe_line(batch.cost or '0')}{'' if is_over(batch) else ' so far'}"
-    return ", ".join(filter(None, (f"{cost} {about}" if about else cost, doubt)))
+    about = f"of about {show_usd(batch.estimate)}" if batch.estimate and not is_over(batch) else None
+    unknown = f"; the cost of {pluralize(batch.unknown, 'task')} is not known (a failed one may be billed or not)"
+    cost = f"{show_usd(batch.cost or '0')}{'' if is_over(batch) else ' so far'}"
+    return f"{' '.join(filter(None, (cost, about)))}{unknown if batch.unknown else ''}"
 
 
 def _pause_text(batch: BatchView) -> str | None:
-    if batch.paused_at is None or is_over(batch):
+    if not is_paused(batch):
         return None
     why = f": {safe_line(batch.paused_why)}" if batch.paused_why else " by a person"
     return f"paused{why}"
 
 
+def _waits_for_its_pause(batch: BatchView) -> bool:
+    """Whether what it waits for is only its own pause, which is said already."""
+    return is_paused(batch) and batch.waits_for == "paused" and batch.name in (batch.waits or "")
+
+
 def _wait_text(batch: BatchView) -> str:
     until = f", until {short_time(batch.waits_until)}" if batch.waits_until else ""
-    text = safe_line(batch.waits)
+    text = _TIME.sub(lambda found: short_time(found[0]), safe_line(batch.waits))
     return text if not until or "until" in text else f"{text}{until}"
 
 
 def _remedies(batch: BatchView) -> Iterator[str]:
     name = safe_line(batch.name)
-    if batch.paused_at is not None and not is_over(batch):
-        yield f"to go on: receiver batch resume {name}"
+    if is_paused(batch):
+        yield f"to go on: {resume_command(batch)}"
     if batch.counts.failed or batch.counts.cancelled:
         yield f"to try again what failed or was cancelled: receiver batch retry {name}"
     if batch.counts.unsure or batch.counts.lost:

@@ -2,7 +2,7 @@
 
 import time
 
-from receiver.cli.batch.batch_text import describe_batch, is_over, is_stuck, progress_text
+from receiver.cli.batch.batch_text import describe_batch, is_over, is_paused, is_stuck, progress_text, resume_command
 from receiver.cli.batch.patience import Patience
 from receiver.cli.batch.progress import CLEARED, format_bar, is_terminal
 from receiver.cli.output import pluralize, safe_line
@@ -21,13 +21,17 @@ _UNSURE = (
 def await_batch(client: Client, name: str) -> BatchView:
     """The batch at its end."""
     see = f"`receiver batch show {safe_line(name)}`"
-    moving, patience, said, stuck = is_terminal(), Patience(met=True), "", False
+    moving, patience, said, stuck, paused = is_terminal(), Patience(met=True), "", False, ""
     try:
         while True:
             batch = patience.ask(lambda: client.get_batch(name))
             if is_over(batch):
                 break
             total, ended = batch.counts.total, batch.counts.ended
+            command = resume_command(batch) if is_paused(batch) else ""
+            if command and command != paused:
+                note(f"{CLEARED if moving else ''}receiver: the batch is paused; `{command}` lets it go on")
+            paused = command
             if is_stuck(batch) and not stuck:
                 stuck = True
                 what = pluralize(batch.counts.unsure, "task")
@@ -41,10 +45,12 @@ def await_batch(client: Client, name: str) -> BatchView:
                 said = news
             time.sleep(LOOK_S)
     except KeyboardInterrupt:
-        note(f"\nreceiver: it goes on without you; see {see}")
+        goes_on = f"the batch is paused; `{paused}` lets it go on" if paused else "it goes on without you"
+        note(f"\nreceiver: {goes_on}; see {see}")
         raise
     except ApiError:
-        note(f"{CLEARED if moving else ''}receiver: the batch goes on: {see}")
+        stands = "is paused" if paused else "goes on"
+        note(f"{CLEARED if moving else ''}receiver: the batch {stands}: {see}")
         raise
     note(CLEARED if moving else "", nl=False)
     note(describe_batch(batch))
