@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from receiver.cli.money_text import show_usd
 from receiver.cli.output import age, format_facts, format_table, pluralize, safe_line, short_time, time_and_age
 from receiver.client.batch_schemas import BatchCounts, BatchFailure, BatchView
-from receiver.core.queue_waits import BUDGET_USED_UP
+from receiver.core.queue_waits import OWN_BUDGET
 
 _LINES_MOST = 5  # of a reason, that are shown
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
@@ -37,7 +37,7 @@ def is_paused(batch: BatchView) -> bool:
 def resume_command(batch: BatchView) -> str:
     """What lets a paused batch go on."""
     name = shlex.quote(safe_line(batch.name))
-    if (batch.paused_why or "").startswith(BUDGET_USED_UP):
+    if (batch.paused_why or "").startswith(OWN_BUDGET):
         return f"receiver costs raise {name} AMOUNT"
     return f"receiver batch resume {name}"
 
