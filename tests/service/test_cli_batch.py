@@ -49,7 +49,7 @@ def test_a_fault_in_the_last_of_many_rows_sends_nothing_and_asks_nobody(run: Run
     refused = submit(run, content=content)
     assert (refused.exit_code, refused.stdout, service.calls) == (2, "", [])
     assert refused.stderr == (
-        "rows.csv:2002: scale: 004007005 must be a number from 1.1 to 2.0\n"
+        "rows.csv:2002: scale: 3 must be a number from 1.1 to 2.0 (004007005)\n"
         "receiver: 1 of 2,001 rows is wrong; nothing was sent\n"
     )
 
@@ -155,6 +155,28 @@ def test_a_check_alone_sends_nothing(run: Run, service: BatchService) -> None:
     checked = submit(run, "--dry-run", content=rows(3))
     assert (checked.exit_code, checked.stdout, service.batches) == (0, "", {})
     assert "3 rows can be sent as rows-" in checked.stderr
+    assert "receiver: what it will cost is not known: no earlier task tells\n" in checked.stderr
+    some = submit(run, "--dry-run", "--skip-invalid", content=rows(3) + "outpaint,x,0,3,,\n")
+    assert some.exit_code == 0
+    assert "none was sent before, 1 wrong row would be left out; nothing was sent\n" in some.stderr
+
+
+def test_a_repeat_tells_how_to_submit_again_what_failed(run: Run, service: BatchService) -> None:
+    service.end_as = "failed"
+    name = submit(run, content=rows(3)).stdout.strip()
+    again = submit(run)
+    assert f"; 3 failed: `receiver batch retry {name}` submits those again\n" in again.stderr
+    assert "--name" not in again.stderr
+
+
+def test_a_batch_keeps_its_budget_and_its_priority(run: Run, service: BatchService) -> None:
+    name = submit(run, "--budget", "1.5", content=rows(2)).stdout.strip()
+    assert "ignored" not in submit(run, "--budget", "1.50", "--priority", "low").stderr
+    again = submit(run, "--budget", "3", "--priority", "high")
+    assert again.exit_code == 0
+    budget = f"the batch {name} has a budget of $1.50: `receiver costs raise {name} 3` raises it"
+    assert f"receiver: --budget is ignored: {budget}\n" in again.stderr
+    assert f"receiver: --priority is ignored: the batch {name} has the priority low\n" in again.stderr
 
 
 def test_options_of_the_batch_and_the_priority_of_its_rows(run: Run, service: BatchService) -> None:

@@ -119,7 +119,7 @@ async def test_a_fault_anywhere_sends_nothing(tmp_path: Path) -> None:
         file.write_text(rows(*range(150)) + "outpaint,x,0,3,,\n")
         status, out, err = await run(service, "submit", "batch", "rows.csv")
         assert (status, out) == (2, "")
-        assert err.startswith("rows.csv:152: scale: 004007005 must be a number from 1.1 to 2.0\n")
+        assert err.startswith("rows.csv:152: scale: 3 must be a number from 1.1 to 2.0 (004007005)\n")
         file.write_text("target," + rows(1).replace("\n", "\nnobody,", 1))
         status, out, err = await run(service, "submit", "batch", "rows.csv")
         assert (status, out) == (2, "")

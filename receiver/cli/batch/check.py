@@ -26,7 +26,7 @@ from receiver.providers import models
 
 CALL_BYTES = 900_000  # of a call's body; the service takes 1 MiB
 _TIPS_MOST = 5
-_SAMPLED = 3  # calls of rows that are looked for in earlier batches of the file
+_SAMPLED = 10  # calls of rows, spread over the file, that are looked for in its earlier batches
 _SIBLINGS_MOST = 5  # batches in which they are looked for
 _LISTED = 200
 _CLOSED = "batch_closed"
@@ -163,7 +163,8 @@ def find_sent_before(client: Client, source: BatchFile, report: FaultReport, nam
     earlier = [it for it in listed if is_sibling(it.name, name)][:_SIBLINGS_MOST]
     if not earlier:
         return None
-    for chunk in itertools.islice(chunk_rows(good_rows(source, report.lines)), _SAMPLED):
+    chunks = sum(1 for _ in chunk_rows(good_rows(source, report.lines)))
+    for chunk in itertools.islice(chunk_rows(good_rows(source, report.lines)), 0, None, -(-chunks // _SAMPLED) or 1):
         tasks = [it.to_task() for it in chunk]
         for batch in earlier:
             if any(item.replayed for item in client.check_rows(batch.name, tasks)):

@@ -1,4 +1,4 @@
-"""What is wrong with a batch's file, told as it is found: `rows.csv:17: scale: 004007005 must be …`."""
+"""What is wrong with a batch's file, told as it is found: `rows.csv:17: scale: 3 must be …`."""
 
 import contextlib
 from collections.abc import Iterator

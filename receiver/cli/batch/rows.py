@@ -19,6 +19,7 @@ from receiver.providers.parameters import INVALID, IntegerParam, ModelParam, Num
 _COMMA = re.compile(r"[-+]?[0-9]+,[0-9]+")
 _NUMBER = re.compile(r"[-+]?[0-9]{1,30}(\.[0-9]{0,30})?([eE][-+]?[0-9]{1,3})?")
 _YES = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
+_VALUE_MOST = 40  # characters of a wrong value that is shown
 _EXTRA_MOST = 64_000  # characters of all columns of the user's own in a row
 
 
@@ -92,7 +93,8 @@ def _build_row(line: int, values: Mapping[str, Any], defaults: RowDefaults) -> R
     try:
         canonical = models.check_params(model, params, allow_permutations=allowed)
     except RequestRefused as refused:
-        raise _Wrong(explain_refusal(refused.code, refused.problem, refused.field, refused.remedy)) from None
+        value = params.get(refused.field or "")
+        raise _Wrong(explain_refusal(refused.code, refused.problem, refused.field, refused.remedy, value)) from None
     extras = {name: value for name, value in given.items() if _is_extra(name)}
     if extras and len(msgspec.json.encode(extras)) > _EXTRA_MOST:
         raise _Wrong(f"its columns that begin with {EXTRA} are longer than {_EXTRA_MOST:,} characters together")
@@ -111,13 +113,15 @@ def _build_row(line: int, values: Mapping[str, Any], defaults: RowDefaults) -> R
     return Row(line, task, canonical, key, extras, priority)
 
 
-def explain_refusal(code: str, problem: str, field: str | None, remedy: str | None = None) -> str:
-    """A refusal as a row's fault: `scale: 004007005 must be a number from 1.1 to 2.0`."""
+def explain_refusal(code: str, problem: str, field: str | None, remedy: str | None = None, value: object = None) -> str:
+    """A refusal as a row's fault: `scale: 'eins' must be a number from 1.1 to 2.0 (004007005)`."""
     text = problem.partition(", sent as")[0]  # how it is sent does not matter in a file
     if field:
         text = text.removeprefix(f"{field} ")
+        if text.startswith("must be") and isinstance(value, str | int | float) and len(str(value)) <= _VALUE_MOST:
+            text = f"{f'{value:g}' if isinstance(value, float) else repr(value)} {text}"
     if code.isdigit():
-        text = f"{code} {text}"
+        text = f"{text} ({code})"
     if field:
         text = f"{field}: {text}"
     return f"{text}; {remedy}" if remedy else text

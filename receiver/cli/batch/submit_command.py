@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import shlex
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -32,6 +33,7 @@ from receiver.cli.batch.sent_rows import SentRows
 from receiver.cli.batch.text_lines import open_input
 from receiver.cli.connect import config_option, connect
 from receiver.cli.main import FAILED, WRONG
+from receiver.cli.money_text import show_usd
 from receiver.cli.output import pluralize, safe_line, safe_text, short_time
 from receiver.cli.streams import echo, note, report_done
 from receiver.client.batch_schemas import PRIORITIES, BatchView, NewBatch
@@ -157,12 +159,12 @@ def batch(
 
 
 def _check_name(name: str) -> None:
+    if name in FIXED_LANES:
+        raise click.BadParameter(f"{name} is the name of a priority", param_hint="--name")
     try:
         check_name(name)
     except RequestRefused as refused:
         raise click.BadParameter(refused.problem, param_hint="--name") from None
-    if name in FIXED_LANES:
-        raise click.BadParameter(f"{name} is the name of a priority", param_hint="--name")
 
 
 def _read_options(
@@ -212,7 +214,8 @@ def _submit(
     if asked.dry_run:
         _ask_about_cost(client, checked.new, asked, reads_input=True)
         new = f"{known:,} of them were sent before" if known else "none was sent before"
-        note(f"receiver: {pluralize(rows, 'row')} can be sent as {safe_line(name)}, {new}; nothing was sent")
+        left = f", {pluralize(report.count, 'wrong row')} would be left out" if report.count else ""
+        note(f"receiver: {pluralize(rows, 'row')} can be sent as {safe_line(name)}, {new}{left}; nothing was sent")
         return
     if before is not None and before.closed_at and not (whole or asked.reopen):
         new = pluralize(rows - known, "row")
@@ -231,6 +234,8 @@ def _submit(
         echo(safe_line(name))
     if whole:
         _say_sent_before(view, rows)
+    if before is not None:
+        _say_ignored(before, asked)
     if known:
         report_gone(client, view, sent)
     good = report.count == 0 or asked.skip_invalid
@@ -244,6 +249,8 @@ def _ask_about_cost(client: Client, new: dict[str, int], asked: _Asked, *, reads
     """Say what the new rows will cost, and ask if that is much. Raises _NotSent if they may not be sent."""
     estimate = find_estimate(client, new) if new else None
     if estimate is None:
+        if new and asked.dry_run:
+            note("receiver: what it will cost is not known: no earlier task tells")
         return
     show_estimate(estimate, new)
     if not asked.yes and not asked.dry_run:
@@ -301,8 +308,26 @@ def _say_sent_before(view: BatchView, rows: int) -> None:
     all_rows = "the row was" if rows == 1 else f"all {rows:,} rows were"
     once_more = "it" if rows == 1 else "them"
     over = "" if is_over(view) else ", and the batch is under way"
-    when = short_time(view.created_at)
-    note(f"receiver: {all_rows} sent before ({when}){over}; to make {once_more} once more give another --name")
+    name, counts = safe_line(view.name), view.counts
+    more = ""
+    if counts.failed or counts.cancelled:
+        parts = ((counts.failed, "failed"), (counts.cancelled, "withdrawn"))
+        what = " and ".join(f"{count:,} {word}" for count, word in parts if count)
+        more = f"; {what}: `receiver batch retry {shlex.quote(name)}` submits those again"
+    elif is_good(view):
+        more = f"; to make {once_more} once more give another --name"
+    note(f"receiver: {all_rows} sent before ({short_time(view.created_at)}){over}{more}")
+
+
+def _say_ignored(before: BatchView, asked: _Asked) -> None:
+    """A batch keeps the budget and the priority with which it began."""
+    name = safe_line(before.name)
+    if asked.budget is not None and (before.budget is None or Decimal(before.budget) != Decimal(asked.budget)):
+        has = f"has a budget of {show_usd(before.budget)}" if before.budget else "began without a budget"
+        how = f": `receiver costs raise {shlex.quote(name)} {asked.budget}` raises it" if before.budget else ""
+        note(f"receiver: --budget is ignored: the batch {name} {has}{how}")
+    if asked.priority is not None and asked.priority != before.priority:
+        note(f"receiver: --priority is ignored: the batch {name} has the priority {safe_line(before.priority)}")
 
 
 def _wait(client: Client, name: str, source: BatchFile, sent: SentRows, results: Path | None) -> bool:
