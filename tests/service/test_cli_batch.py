@@ -8,6 +8,8 @@ import pytest
 
 from kit.batch_service import HEADER, BatchService, Refusal, rows, run_commands, submit
 from kit.commands import Run
+from receiver.cli.batch.faults import open_report
+from receiver.cli.batch.read_file import Fault
 from receiver.client.schemas import NewTask, Problem
 
 
@@ -54,19 +56,37 @@ def test_a_fault_in_the_last_of_many_rows_sends_nothing_and_asks_nobody(run: Run
     )
 
 
-def test_fifty_faults_are_shown_and_all_are_written(run: Run, service: BatchService) -> None:
-    content = rows(2) + "outpaint,x,0,3,,\n" * 60
-    refused = submit(run, content=content)
+def test_many_faults_of_one_kind_are_one_line_and_all_are_written(run: Run, service: BatchService) -> None:
+    commas = "".join(f'outpaint,x,0,"1,{number}",,\n' for number in range(225))
+    refused = submit(run, content=HEADER + commas + "outpaint,x,0,3,,\n" * 5)
     assert refused.exit_code == 2
-    *shown, last = refused.stderr.splitlines()
-    assert len(shown) == 50
-    assert last == "receiver: 60 of 62 rows are wrong, 50 are shown (--errors FILE writes all); nothing was sent"
+    *few, many, last = refused.stderr.splitlines()
+    assert few == [
+        f"rows.csv:{line}: scale: 3 must be a number from 1.1 to 2.0 (004007005)" for line in range(227, 232)
+    ]
+    assert many == "rows.csv: 225 rows: scale: 1,0 has a decimal comma; use a point: 1.0 (lines 2, 3, 4 …)"
+    assert last == "receiver: 230 of 230 rows are wrong (--errors FILE writes all); nothing was sent"
     assert submit(run, "--errors", "faults.txt").exit_code == 2
     faults = Path("faults.txt").read_text().splitlines()
-    assert faults[:50] == shown
-    assert (len(faults), service.calls) == (60, [])
+    assert (len(faults), faults[225:], service.calls) == (230, few, [])
     assert submit(run, "--errors", "faults.txt", content=rows(1)).exit_code == 0
     assert Path("faults.txt").read_text() == ""
+
+
+def test_a_model_that_is_missing_everywhere_is_one_line(run: Run, service: BatchService) -> None:
+    refused = submit(run, content="jobId,imageNo,scale\n" + "a,0,1.5\n" * 300)
+    first, last = refused.stderr.splitlines()
+    assert first.startswith("rows.csv: 300 rows: model: it is missing; add a column for it")
+    assert last.startswith("receiver: 300 of 300 rows are wrong")
+
+
+def test_fifty_lines_of_faults_are_shown_however_many_kinds_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    with open_report("rows.csv", None) as report:
+        for line in range(60):
+            report.add(Fault(line, f"column {chr(97 + line // 26)}{chr(97 + line % 26)}: wrong"))
+        told = report.summarize(2)
+    assert told == "60 of 62 rows are wrong, 50 are shown (--errors FILE writes all)"
+    assert len(capsys.readouterr().err.splitlines()) == 50
 
 
 def test_invalid_rows_may_be_left_out(run: Run, service: BatchService) -> None:

@@ -1,61 +1,113 @@
 """What is wrong with a batch's file, told as it is found: `rows.csv:17: scale: 3 must be …`."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 import click
+from msgspec import Struct
 
 from receiver.cli.batch.read_file import Fault
 from receiver.cli.output import pluralize, safe_line, safe_text
 from receiver.cli.streams import describe_os_error, note
 
-SHOWN_MOST = 50
+SHOWN_MOST = 50  # lines
+ALIKE_MOST = 5  # faults of one kind that have a line each
+_LINES_MOST = 3  # that are named of a kind
+_TEXT_MOST = 1_000
+_VALUE = re.compile(r"'[^']*'|\"[^\"]*\"|[-+]?[0-9][0-9.,]*")  # what differs between faults of one kind
+
+
+class _Kind(Struct):
+    """Faults that differ only in the values that they name: how many, the first few, and on which lines."""
+
+    first: list[Fault] = []
+    count: int = 0
 
 
 class FaultReport:
-    """Shows the first faults on standard error, counts all, and writes all into a file if there is one.
+    """Counts all faults, shows on standard error what is wrong, and writes all into a file if there is one.
 
-    `lines` are those whose rows are not to be sent although they can be read.
+    More than a few of one kind are one line. So they are shown when all of a pass are known: by `summarize`, or
+    `show`. `lines` are those whose rows are not to be sent although they can be read.
     """
 
     def __init__(self, name: str, file: IO[str] | None = None) -> None:
         self.name = name
         self._file = file
+        self._kinds: dict[str, _Kind] = {}
+        self._shown_lines = self._told = 0
         self.count = 0
         self.lines: set[int] = set()
 
     def add(self, fault: Fault) -> None:
         """Report a fault."""
-        text = f"{self.name}:{fault.line}: {safe_text(fault.text)}".replace("\n", " ")
         self.count += 1
-        if self.count <= SHOWN_MOST:
-            note(safe_line(text) if len(text) < 200 else text[:1_000])
+        kind = _VALUE.sub("", fault.text)
+        if kind in self._kinds or len(self._kinds) < SHOWN_MOST:
+            found = self._kinds.setdefault(kind, _Kind())
+            found.count += 1
+            if found.count <= ALIKE_MOST:
+                found.first.append(fault)
         if self._file is not None:
             try:
-                self._file.write(f"{text}\n")
+                self._file.write(f"{self._text(str(fault.line), fault.text)}\n")
             except OSError as error:
                 raise click.ClickException(f"nothing was sent: cannot write the errors: {error.strerror}") from None
 
+    def show(self) -> None:
+        """Show what was added since the last time."""
+        few = [it for kind in self._kinds.values() if kind.count <= ALIKE_MOST for it in kind.first]
+        for fault in sorted(few, key=lambda it: it.line):
+            self._say(self._text(str(fault.line), fault.text), 1)
+        for kind in self._kinds.values():
+            if kind.count > ALIKE_MOST:
+                where = ", ".join(str(it.line) for it in kind.first[:_LINES_MOST])
+                text = self._text(f" {kind.count:,} rows", kind.first[0].text)
+                self._say(f"{text[:_TEXT_MOST]} (lines {where} …)", kind.count)
+        self._kinds.clear()
+
+    def _say(self, text: str, faults: int) -> None:
+        if self._shown_lines < SHOWN_MOST:
+            note(safe_line(text) if len(text) < 200 else text[:_TEXT_MOST])
+            self._shown_lines += 1
+            self._told += faults
+
+    def _text(self, where: str, text: str) -> str:
+        return f"{self.name}:{where}: {safe_text(text)}".replace("\n", " ")
+
     def summarize(self, rows: int) -> str:
-        """How many rows are wrong, of how many, and where to see the rest."""
+        """Show the faults; how many rows are wrong, of how many, and where to see the rest."""
+        self.show()
         total = rows + self.count
         wrong = f"{self.count:,} of {pluralize(total, 'row')} {'is' if self.count == 1 else 'are'} wrong"
-        if self.count <= SHOWN_MOST:
+        if self._shown_lines == self.count:
             return wrong
-        return f"{wrong}, {SHOWN_MOST} are shown" + ("" if self._file else " (--errors FILE writes all)")
+        part = f", {self._told:,} are shown" if self._told < self.count else ""
+        return f"{wrong}{part}" + ("" if self._file else " (--errors FILE writes all)")
 
 
 @contextlib.contextmanager
 def open_report(name: str, errors: Path | None) -> Iterator[FaultReport]:
     """A report on the file `name`, whose faults go to the file `errors` too. Without faults that becomes empty."""
     if errors is None:
-        yield FaultReport(name)
+        with _showing(FaultReport(name)) as report:
+            yield report
         return
     try:
         file = errors.open("w", encoding="utf-8")
     except OSError as error:
         raise click.UsageError(f"cannot write the errors into {describe_os_error(error)}") from None
-    with file:
-        yield FaultReport(name, file)
+    with file, _showing(FaultReport(name, file)) as report:
+        yield report
+
+
+@contextlib.contextmanager
+def _showing(report: FaultReport) -> Iterator[FaultReport]:
+    """Whatever ends the command, the faults that were found are shown."""
+    try:
+        yield report
+    finally:
+        report.show()

@@ -141,6 +141,7 @@ def batch(
             if isinstance(shape, list):
                 for fault in shape:
                     report.add(fault)
+                report.show()
                 raise _NotSent("nothing was sent")
             source = BatchFile(path, _shown(path), content, shape, defaults)
             check = _check_here(source, report, asked)
@@ -210,6 +211,7 @@ def _submit(
     rows = checked.rows
     if report.count and (not asked.skip_invalid or not rows):
         raise _NotSent(f"{report.summarize(rows)}; nothing was sent")
+    report.show()
     known, whole = len(sent), len(sent) == rows
     if asked.dry_run:
         _ask_about_cost(client, checked.new, asked, reads_input=True)
@@ -289,6 +291,7 @@ def _open(client: Client, name: str, priority: str | None, asked: _Asked) -> Non
 def _send(client: Client, source: BatchFile, name: str, rows: int, report: FaultReport, sent: SentRows) -> BatchView:
     faults = report.count
     counts = send_rows(client, name, good_rows(source, report.lines), rows, report, sent)
+    report.show()
     view = _close(client, name)
     new = f"{pluralize(counts.new, 'task')} {'was' if counts.new == 1 else 'were'} submitted"
     known = f", {counts.known:,} {'was' if counts.known == 1 else 'were'} sent before" if counts.known else ""
