@@ -26,6 +26,7 @@ from receiver.core.types import (
 IMAGES_PREFIX = "/images/"
 KEY_MOST = 200  # characters of an Idempotency-Key
 LABEL_MOST = 200  # and of every other text that names something
+LINE_MOST = 2**53 - 1  # what every JSON parser keeps exactly
 WITHOUT_NUL = "^[^\\u0000]*$"
 
 
@@ -68,7 +69,7 @@ class NewTask(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     wait_for: Annotated[Any, _says(type="null", description="Not available yet.")] = None
     idempotency_key: Key | None = None
     priority: Annotated[str, _one_of(FIXED_LANES)] | None = None
-    line: Annotated[int, Meta(ge=1)] | None = None
+    line: Annotated[int, Meta(ge=1, le=LINE_MOST)] | None = None
     row_key: Key | None = None
 
 

@@ -19,6 +19,7 @@ GROUPS_MOST = 20
 LINES_MOST = 10  # that are named of a group
 _NAME_MOST = 200
 _NAME = re.compile(r"(?!\.{1,2}$)[^\s/\x00-\x1f\x7f-](?:[^/\x00-\x1f\x7f]*[^\s/\x00-\x1f\x7f])?")
+_TAKEN_NAMES = frozenset({"high", "normal", "low", "day", "month"})  # of lanes, and of budgets
 _REASON_MOST = 200
 _TOLD_GROUPS = 3
 _TOLD_MOST = 60
@@ -50,7 +51,7 @@ class BatchFigures(Struct, frozen=True):
 
 def check_name(name: str) -> None:
     """Raises RequestRefused if a batch cannot have this name, which is part of paths and commands."""
-    if len(name) > _NAME_MOST or not _NAME.fullmatch(name) or any("\ud800" <= it <= "\udfff" for it in name):
+    if len(name) > _NAME_MOST or not _NAME.fullmatch(name) or not name.isprintable() or name in _TAKEN_NAMES:
         problem = f"a batch's name must have 1 to {_NAME_MOST} characters of plain text in one line, without /"
         raise RequestRefused(422, "invalid_parameter", problem, "name")
 

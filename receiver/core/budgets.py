@@ -56,11 +56,13 @@ class BudgetRules(Struct, frozen=True):
 
 
 class BudgetWait(Struct, frozen=True):
-    """Why no task is submitted: since when, and until when at least (None: until something else changes)."""
+    """Why no task is submitted, or none `of_batch`: since when, and until when at least (None: until something else
+    changes)."""
 
     text: str
     since: int
     until: int | None = None
+    of_batch: bool = False
 
 
 class Committed(Struct, frozen=True):
@@ -163,6 +165,14 @@ def used_up_text(kind: PeriodKind, limit: int) -> str:
     """Why a task waits when a budget is used up."""
     more = f"`receiver costs raise {kind} {suggest_limit(limit) // NANO}`"
     return f"the {dollars(limit)} of this {kind} are used up: {more} lets it go on"
+
+
+def oversized_text(model: str, estimate: int, kind: PeriodKind, limit: int) -> str:
+    """Why a task waits that may be dearer than the whole budget; a new period does not help it."""
+    return (
+        f"{too_large_text(model, estimate, kind, limit)}: set BUDGET_{kind.upper()} higher, or run `receiver costs "
+        f"raise {kind} {-(-estimate // NANO) or 1}` for this {kind}"
+    )
 
 
 def near_text(kind: PeriodKind, amount: int, limit: int, until: str) -> str:

@@ -61,19 +61,18 @@ class ProvenLimit(Struct, frozen=True):
         if sent_at <= self.lowered_at <= now:
             return self
         in_a_row = self.in_a_row + 1
-        if in_hand < self._proven(now) and in_a_row < IN_A_ROW:
+        if not in_hand or (in_hand < self._proven(now) and in_a_row < IN_A_ROW):  # with none in hand it cannot be full
             limit = replace(self, in_a_row=in_a_row, streak=0)
             if self.ceiling is None or self._rests(now):
                 return limit
             if self.probes:  # refused twice at this ceiling: it is the limit
                 limit = replace(limit, proven=self.ceiling, proven_at=now)
             return limit._wait_for_probe(self.probes + 1, now)
-        ceiling = max(1, in_hand)
-        again = ceiling == self.ceiling
+        again = in_hand == self.ceiling
         limit = self
         if (again and self.probes) or in_hand >= self._proven(now):
-            limit = replace(self, proven=ceiling, proven_at=now)
-        limit = replace(limit, ceiling=ceiling, in_a_row=in_a_row, streak=0, lowered_at=now)
+            limit = replace(self, proven=in_hand, proven_at=now)
+        limit = replace(limit, ceiling=in_hand, in_a_row=in_a_row, streak=0, lowered_at=now)
         return limit._wait_for_probe(self.probes + 1 if again else 0, now)
 
     def _wait_for_probe(self, probes: int, now: int) -> "ProvenLimit":

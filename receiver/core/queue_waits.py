@@ -14,7 +14,6 @@ from receiver.core.proven_limit import ProvenLimit
 from receiver.core.provider_pace import ProviderPace
 from receiver.core.types import HoldReason, QueueLane, Task, TaskState
 
-
 OWN_BUDGET = "its budget"
 """How the reason begins for which a batch is paused that has used up its budget."""
 
@@ -84,6 +83,7 @@ class QueueScene(Struct, frozen=True):
     paused_why: str = ""  # empty: a person did it
     paused_lanes: Mapping[int, QueueLane] = {}
     budget: BudgetWait | None = None
+    lane_budgets: Mapping[int, BudgetWait] = {}  # of batches whose own budget has no room
 
 
 class QueueState(Struct, frozen=True):
@@ -122,7 +122,7 @@ def explain_wait(task: Task, scene: QueueScene) -> QueueWait | None:
         return QueueWait(QueueReason.SUSPECT, task.refused_at, own, task.why)
     if own is not None:
         return QueueWait(QueueReason.RETRY, until=own, detail=task.why)
-    if (short := scene.budget) is not None:
+    if (short := scene.budget or scene.lane_budgets.get(task.lane)) is not None:
         return QueueWait(QueueReason.BUDGET, short.since, short.until, short.text)
     if scene.taken >= scene.places:
         return QueueWait(QueueReason.ROOM, detail=f"{scene.taken} of {scene.places} places are taken")

@@ -53,6 +53,12 @@ def busy_gap(in_a_row: int, retry_after: int | None, *, too_many: bool) -> int:
     return DOWN_BACKOFF[min(in_a_row - 2, 2 if too_many else len(DOWN_BACKOFF) - 1)]
 
 
+def busy_again_gap(tries: int, *, jitter: float) -> int:
+    """How much longer than the others a task waits that the provider was too busy for `tries` times: 1 s, then twice as
+    long each time, up to a minute. It keeps its turn, so without that it would be tried before all others."""
+    return add_jitter(min(BUSY_AGAIN << max(0, min(tries, 10) - 1), MINUTE), jitter)
+
+
 def down_gap(failures: int, *, jitter: float) -> int:
     """The wait before the next probe after `failures` (≥ 1) requests in a row that could not be sent."""
     return add_jitter(DOWN_BACKOFF[min(failures, len(DOWN_BACKOFF)) - 1], jitter)

@@ -16,6 +16,7 @@ from receiver.core.schedule import probe_gap
 from receiver.core.types import HoldReason, RefusalCause, SubmitAnswer, SubmitResult, Task
 
 BUSY_TRIES_MOST = 8  # submissions of one task that the provider was too busy for, though it took others in between
+TOO_MANY_TRIES_MOST = 20  # the same, answered 429
 PROBE_LATER = 1_000
 REFUSALS_MOST = 6  # refusals of one task that nobody could tell from a refusal of all
 ALIKE_LEAST = 3  # tasks refused in different words, none taken: that is shared too
@@ -54,16 +55,17 @@ def choose_action(task: Task, answer: SubmitAnswer, scene: RefusalScene) -> Next
         case SubmitResult.NOT_SENT:
             return NextAction.REQUEUE
         case SubmitResult.BUSY:
-            return NextAction.ASK if count_busy(task, answer, scene) >= BUSY_TRIES_MOST else NextAction.REQUEUE
+            most = TOO_MANY_TRIES_MOST if answer.too_many else BUSY_TRIES_MOST
+            return NextAction.ASK if count_busy(task, scene) >= most else NextAction.REQUEUE
         case SubmitResult.UNAUTHORIZED:
             return _judge_refusal(task, answer, scene)
     return NextAction.UNSURE
 
 
-def count_busy(task: Task, answer: SubmitAnswer, scene: RefusalScene) -> int:
-    """How often the provider was too busy for this task and took another next: only that may be the task's own fault.
-    A 429 is about all of them."""
-    return task.tries + (1 if scene.alone and not answer.too_many else 0)
+def count_busy(task: Task, scene: RefusalScene) -> int:
+    """How often the provider was too busy for this task though it had taken another just before: only that may be the
+    task's own fault."""
+    return task.tries + (1 if scene.alone else 0)
 
 
 def _judge_refusal(task: Task, answer: SubmitAnswer, scene: RefusalScene) -> NextAction:
@@ -122,7 +124,7 @@ def pause_refused(task: Task, answer: SubmitAnswer, due_at: int, now: int) -> Ta
 def hold_for_person(task: Task, answer: SubmitAnswer, scene: RefusalScene) -> Task:
     """The task held until a person submits it again or cancels it."""
     held = replace(requeue_task(task, scene.now, answer.text), held_by=HoldReason.PERSON, due_at=None)
-    tries = count_busy(task, answer, scene) if answer.result is SubmitResult.BUSY else task.tries
+    tries = count_busy(task, scene) if answer.result is SubmitResult.BUSY else task.tries
     return replace(held, error=answer.error, refused_at=None, tries=tries)
 
 

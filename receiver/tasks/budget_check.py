@@ -8,6 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from receiver.core import budgets
+from receiver.core.batches import OPEN_MOST
 from receiver.core.budgets import BudgetRules, BudgetWait, Committed, PeriodKind
 from receiver.core.clock_check import ClockWatch
 from receiver.core.errors import RequestRefused
@@ -36,14 +37,12 @@ class BudgetState(Struct, frozen=True):
     raised: bool
 
 
-_LANE_PAUSED = BudgetWait("the batch's budget is used up", 0)
-
-
 class BudgetCheck:
     """The budgets of the service."""
 
     def __init__(self, rules: BudgetRules, policy: Policy, watch: ClockWatch) -> None:
         self.rules = rules
+        self.lane_waits: dict[int, BudgetWait] = {}  # of batches whose own budget has no room for now
         self._wait: BudgetWait | None = None
         self._policy = policy
         self._watch = watch
@@ -53,23 +52,26 @@ class BudgetCheck:
         wait = self._wait
         return None if wait is None or (wait.until is not None and wait.until <= now) else wait
 
-    async def reserve(self, tx: Tx, task: Task, now: int) -> Task | None:
-        """The task with what its submission may cost and the day to which that counts; None if it has to wait.
+    async def reserve(self, tx: Tx, task: Task, now: int) -> Task | BudgetWait:
+        """The task with what its submission may cost and the day to which that counts; or why it has to wait: with all
+        others, or with its batch, whose own budget has no room. Once that is used up, the batch is paused.
 
-        With no budget set, nothing is checked: what is in hand is only known. A batch that has used up its own budget
-        is paused, which wakes the loop that submits.
+        With no budget set, nothing is checked: what is in hand is only known.
         """
         day = await self.today(tx.spend, now)
         estimate = await self.estimate(tx.spend, task.model or "")
-        wait = await self._check_periods(tx, task, estimate, day, now) or await self._check_lane(
-            tx, task, estimate, now
-        )
-        if wait is None or wait is _LANE_PAUSED:
-            self._wait = None
-        else:
-            self._wait = replace(wait, since=min(wait.since, self._wait.since if self._wait is not None else now))
+        wait = await self._check_periods(tx, task, estimate, day, now)
         if wait is not None:
-            return None
+            self._wait = replace(wait, since=min(wait.since, self._wait.since if self._wait is not None else now))
+            return self._wait
+        self._wait = None
+        before = self.lane_waits.pop(task.lane, None)
+        own = await self._check_lane(tx, task, estimate, now)
+        if own is not None:
+            if len(self.lane_waits) >= OPEN_MOST:  # of batches that have ended since
+                self.lane_waits.clear()
+            self.lane_waits[task.lane] = replace(own, since=before.since if before is not None else now)
+            return own
         return replace(task, reserved=estimate, spend_day=day)
 
     async def today(self, spend: SpendTable, now: int) -> str:
@@ -150,13 +152,17 @@ class BudgetCheck:
             if not budgets.may_submit(state.committed, estimate, state.limit):
                 if not budgets.is_used_up(state.committed, estimate, state.limit):
                     return BudgetWait(_waits_for_hand(task, estimate), now)
+                too_dear = bool(budgets.oversized(estimate, {kind: state.limit}))
+                why = budgets.used_up_text(kind, state.limit)
+                if too_dear:
+                    why = budgets.oversized_text(task.model or "", estimate or 0, kind, state.limit)
                 if kept.reached_at is None:
                     await tx.spend.put_period(replace(kept, reached_at=now, warned_at=kept.warned_at or now))
-                    text = budgets.reached_text(
-                        kind, state.committed.amount, state.limit, await tx.spend.count_queued(), until
-                    )
+                    waiting = await tx.spend.count_queued()
+                    text = budgets.reached_text(kind, state.committed.amount, state.limit, waiting, until)
+                    text = f"{why[0].upper()}{why[1:]}. Until then nothing is submitted." if too_dear else text
                     await self._tell(tx, "budget-reached", state, text, now)
-                return BudgetWait(budgets.used_up_text(kind, state.limit), kept.reached_at or now, state.until)
+                return BudgetWait(why, kept.reached_at or now, state.until)
             used = state.committed.amount + (estimate or 0)
             if kept.warned_at is None and budgets.is_near(used, state.limit):
                 await tx.spend.put_period(replace(kept, warned_at=now))
@@ -174,8 +180,8 @@ class BudgetCheck:
             return None
         if budgets.is_used_up(committed, estimate, limit):
             await self._pause_lane(tx, lane, committed, limit, now)
-            return _LANE_PAUSED
-        return BudgetWait(_waits_for_hand(task, estimate), now)
+            return BudgetWait("the batch's budget is used up", now, of_batch=True)
+        return BudgetWait(_waits_for_hand(task, estimate), now, of_batch=True)
 
     async def _pause_lane(self, tx: Tx, lane: QueueLane, committed: Committed, limit: int, now: int) -> None:
         why = f"{OWN_BUDGET} of {dollars(limit)} is used up"

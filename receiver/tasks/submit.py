@@ -22,7 +22,7 @@ from receiver.core.hints import (
 from receiver.core.proven_limit import ProvenLimit
 from receiver.core.provider_pace import ProviderPace, Signal
 from receiver.core.queue_waits import QueueScene, QueueState, QueueWait, explain_wait
-from receiver.core.schedule import BUSY_AGAIN, PROBES, ClockRewind, add_jitter, busy_gap
+from receiver.core.schedule import PROBES, ClockRewind, busy_again_gap, busy_gap
 from receiver.core.submissions import (
     NextAction,
     RefusalScene,
@@ -55,6 +55,7 @@ from receiver.telemetry import logs
 from receiver.telemetry.metrics import Metrics
 
 LEASE_MS = 60_000  # the request may take 30 s; after this no answer is expected
+LANES_TRIED_MOST = 20  # in one claim
 UNPROVEN_MOST = 3  # requests under way before one has been taken: a refused key is not tried ten times
 DOWN_LEAST = 10  # requests in a row that could not be sent, or were answered "busy", before a person is told
 _SIGNALS = {
@@ -209,6 +210,7 @@ class SubmitLoop:
             paused_why=why,
             paused_lanes={lane.id: lane for lane in await self._store.lanes.paused()},
             budget=self._budget.wait_at(now),
+            lane_budgets=self._budget.lane_waits,
         )
 
     async def _has_work(self, now: int) -> bool:
@@ -220,14 +222,20 @@ class SubmitLoop:
     async def _claim_next(self, tx: Tx, now: int) -> Task | None:
         if not self._policy.can_poll or self._pace.paused_until(now):  # without a key, tasks wait
             return None
-        if self._under_way >= UNPROVEN_MOST and not self._taken_at:
-            return None
-        if await tx.gates.paused(DEFAULT_PROVIDER) is not None:
+        unproven = self._under_way >= UNPROVEN_MOST and not self._taken_at
+        if unproven or await tx.gates.paused(DEFAULT_PROVIDER) is not None:
             return None
         if await tx.tasks.places_taken(now) >= self._limit.places(now):
             return None
-        queued = await tx.tasks.next_queued(now)
-        if queued is None or (reserved := await self._budget.reserve(tx, queued, now)) is None:
+        waiting: list[int] = []  # batches whose own budget has no room
+        while (queued := await tx.tasks.next_queued(now, without=waiting)) is not None:
+            reserved = await self._budget.reserve(tx, queued, now)
+            if isinstance(reserved, Task):
+                break
+            if not reserved.of_batch or len(waiting) >= LANES_TRIED_MOST:
+                return None
+            waiting.append(queued.lane)
+        else:
             return None
         claimed = replace(
             reserved,
@@ -359,9 +367,9 @@ class SubmitLoop:
                 return requeue_task(task, now, answer.text)
             case NextAction.REQUEUE:  # after the rest that all take, so that another is tried first
                 own = min(answer.retry_after_ms or 0, LEASE_MS)
-                gap = max(own, self._rest_after(answer)) + add_jitter(BUSY_AGAIN, self._jitter())
-                again = requeue_task(task, now + gap, answer.text)
-                return replace(again, tries=count_busy(task, answer, scene))
+                tries = count_busy(task, scene)
+                gap = max(own, self._rest_after(answer)) + busy_again_gap(tries, jitter=self._jitter())
+                return replace(requeue_task(task, now + gap, answer.text), tries=tries)
         return _mark_unclear(task, answer, now, expected_ms)
 
 

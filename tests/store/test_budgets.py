@@ -364,3 +364,36 @@ async def test_a_batch_that_has_used_up_its_own_budget_is_paused_and_others_go_o
     async with store.write() as tx:
         await spender.budget.raise_lane(tx, "rows", 15 * CENT)
     assert len(await spender.send_all()) == 1
+
+
+async def test_a_batch_whose_budget_is_in_hand_waits_alone(store: Store, clock: Clock) -> None:
+    """Neither a single task nor a batch behind it waits for its money."""
+    spender = a_spender(store, clock, BudgetRules(prices=PRICED))
+    async with store.write() as tx:
+        low = (await tx.lanes.by_name(["low"]))["low"]
+        for name, budget in (("rows", "0.12"), ("more", None)):
+            await tx.lanes.insert(replace(low, name=name, batch=True, priority=1, budget=budget))
+    lanes = await store.lanes.by_name(["rows", "more"])
+    rows, more = (
+        [a_task(TaskState.QUEUED, lane=lanes[name].id, turn=turn) for turn in range(3)] for name in ("rows", "more")
+    )
+    [single] = await spender.queue()
+    await put(store, *rows, *more)
+    sent = {task.ref for task in await spender.send_all()}
+    assert sent == {single.ref, *(it.ref for it in (*rows[:2], *more))}
+    [waits, none] = await spender.submit.find_waits([await got(store, rows[2].ref), await got(store, single.ref)])
+    assert none is None
+    assert waits is not None
+    assert waits.why is QueueReason.BUDGET
+
+
+async def test_one_cost_above_the_whole_budget_is_told_with_what_to_change(store: Store, clock: Clock) -> None:
+    """A new day does not help: the next task may cost as much."""
+    spender = a_spender(store, clock, BudgetRules(Budget(40 * CENT), prices={MODEL: 45 * CENT}))
+    [task] = await spender.queue()
+    assert await spender.send() is None
+    [wait] = await spender.submit.find_waits([task])
+    assert wait is not None
+    assert "more than the whole budget of a day ($0.40): set BUDGET_DAY higher" in (wait.detail or "")
+    [told] = await notices(store, event=NoticeEvent.ATTENTION)
+    assert "more than the whole budget of a day" in (told.report.text or "")

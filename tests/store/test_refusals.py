@@ -246,7 +246,8 @@ async def test_a_pause_uses_up_no_try_and_holds_nobody_for_good(rig: Rig) -> Non
 
 
 async def test_a_task_that_the_provider_is_too_busy_for_though_it_takes_others_comes_to_a_person(rig: Rig) -> None:
-    [task, *_] = await in_turn(rig, 500)
+    task, *others = (a_task(TaskState.QUEUED, due_at=NOW + (turn - 1) * SECOND, turn=turn) for turn in range(200))
+    await put(rig.store, task, *others)
     busy = SubmitAnswer(SubmitResult.BUSY, "HTTP 503: 004007099 service unavailable")
     sent = await run(rig, lambda ref: busy if ref == task.ref else TAKEN, NOW + 24 * 60 * MINUTE)
     assert sent.count(task.ref) == BUSY_TRIES_MOST

@@ -99,7 +99,7 @@ async def test_a_429_while_fewer_are_in_hand_than_before_holds_back_only_its_own
         await rig.called(tasks[n], Ending.COMPLETED, f"job-{n}")
     assert await rig.step(SubmitAnswer(SubmitResult.BUSY, "HTTP 429", too_many=True))
     late = await got(rig.store, tasks[2].ref)
-    assert (late.state, late.due_at, late.why, late.tries) == (TaskState.QUEUED, NOW + SECOND, "HTTP 429", 0)
+    assert (late.state, late.due_at, late.why, late.tries) == (TaskState.QUEUED, NOW + SECOND, "HTTP 429", 1)
     assert await rig.step(*(replace(TAKEN, outcome=says(Ending.RUNNING, f"job-{n}")) for n in (3, 4)))
     rig.clock.forward(SECOND)
     work = await claimed(rig.submit.claim)

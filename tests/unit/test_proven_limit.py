@@ -121,10 +121,17 @@ def test_a_limit_that_was_only_guessed_is_tried_as_soon_as_as_many_were_taken_in
     assert held(limit, 3, NOW + 9).places(NOW + 9) == 4
 
 
-def test_one_place_is_always_left_and_a_clock_that_was_set_back_does_no_harm() -> None:
-    limit = TEN.refused(0, sent_at=NOW - 1, now=NOW)
-    assert limit.places(NOW) == 1
-    assert limit.places(NOW - PROBE_GAPS[-1]) == 2, "the probe is not as far ahead as that"
+def test_with_nothing_in_hand_a_429_is_never_about_the_limit() -> None:
+    limit = TEN
+    for step in range(9):
+        limit = limit.refused(0, sent_at=NOW + step, now=NOW + step)
+    assert limit.places(NOW + 9) == 10
+
+
+def test_a_clock_that_was_set_back_does_no_harm() -> None:
+    limit = held(TEN, 2).refused(2, sent_at=NOW - 1, now=NOW)
+    assert limit.places(NOW) == 2
+    assert limit.places(NOW - PROBE_GAPS[-1]) == 3, "the probe is not as far ahead as that"
 
 
 # -- five hundred tasks of a second, ten at a time --

@@ -55,6 +55,11 @@ def test_a_busy_provider_is_left_alone_for_longer_and_longer(too_many: bool, gap
     assert schedule.busy_gap(2, 0, too_many=too_many) == gaps[1]
 
 
+def test_a_task_that_it_was_too_busy_for_lets_the_others_go_first() -> None:
+    gaps = [schedule.busy_again_gap(tries, jitter=0.5) for tries in range(10)]
+    assert gaps == [1_000, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000, 60_000]
+
+
 def test_a_provider_that_cannot_be_reached_is_probed_at_least_once_a_minute() -> None:
     gaps = [schedule.down_gap(failures, jitter=0.5) for failures in range(1, 9)]
     assert gaps == [1_000, 2_000, 5_000, 15_000, 30_000, 60_000, 60_000, 60_000]

@@ -7,6 +7,7 @@ from kit.fakes import MINUTE, NOW, SECOND, a_task
 from receiver.core.submissions import (
     BUSY_TRIES_MOST,
     REFUSALS_MOST,
+    TOO_MANY_TRIES_MOST,
     NextAction,
     RefusalScene,
     choose_action,
@@ -50,7 +51,7 @@ def test_a_callback_that_came_before_makes_every_answer_unsure(result: SubmitRes
 
 
 def test_a_task_that_is_busy_is_tried_eight_times_and_a_refused_one_six() -> None:
-    assert (BUSY_TRIES_MOST, REFUSALS_MOST) == (8, 6)
+    assert (BUSY_TRIES_MOST, TOO_MANY_TRIES_MOST, REFUSALS_MOST) == (8, 20, 6)
 
 
 @pytest.mark.parametrize("held", [*HoldReason, None])
@@ -73,6 +74,8 @@ def test_only_a_busy_provider_uses_up_tries() -> None:
         is ACT.REQUEUE
     )
     assert choose_action(last, SubmitAnswer(SubmitResult.BUSY, "", too_many=True), SCENE) is ACT.REQUEUE
+    often = replace(TASK, tries=TOO_MANY_TRIES_MOST - 1)
+    assert choose_action(often, SubmitAnswer(SubmitResult.BUSY, "", too_many=True), SCENE) is ACT.ASK
     assert choose_action(last, SubmitAnswer(SubmitResult.BUSY, ""), replace_scene(alone=False)) is ACT.REQUEUE
     assert choose_action(last, SubmitAnswer(SubmitResult.NOT_SENT, ""), SCENE) is ACT.REQUEUE
     assert choose_action(last, SHARED[RefusalCause.KEY], SCENE) is ACT.PAUSE

@@ -141,14 +141,16 @@ class TaskTable:
 
     # -- what the loops look for --
 
-    async def next_queued(self, now: int) -> Task | None:
-        """The queued task to submit next, if one is due: by the priority of its lane, then in its turn there."""
+    async def next_queued(self, now: int, *, without: Sequence[int] = ()) -> Task | None:
+        """The queued task to submit next, if one is due: by the priority of its lane, then in its turn there; not of
+        the lanes `without`."""
+        others = f" AND lanes.id NOT IN ({placeholders(len(without))})" if without else ""
         rows = await self._db.fetch_rows(
             f"SELECT {_OF_TASK} FROM lanes JOIN tasks ON tasks.ref = (SELECT ref FROM tasks AS t"
             " WHERE t.lane = lanes.id AND t.due_at <= ? ORDER BY t.turn LIMIT 1)"
-            " WHERE lanes.finished_at IS NULL AND lanes.paused_at IS NULL"
+            f" WHERE lanes.finished_at IS NULL AND lanes.paused_at IS NULL{others}"
             " ORDER BY lanes.priority DESC, tasks.created_at, lanes.id LIMIT 1",
-            (now,),
+            (now, *without),
         )
         return task_rows.task_from_row(rows[0]) if rows else None
 
