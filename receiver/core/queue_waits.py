@@ -129,6 +129,17 @@ def explain_wait(task: Task, scene: QueueScene) -> QueueWait | None:
     return QueueWait(QueueReason.TURN)
 
 
+def count_waits(state: QueueState, queued: int) -> dict[QueueReason, int]:
+    """How many of the `queued` tasks wait for what, as far as their lanes tell; those that are due in none are held."""
+    counts = dict.fromkeys(QueueReason, 0)
+    for lane, count in state.lanes:
+        next_one = Task(ref="", created_at=0, provider="", lane=lane.id)
+        if (wait := explain_wait(next_one, state.scene)) is not None:
+            counts[wait.why] += count
+    counts[QueueReason.PERSON] += max(0, queued - sum(counts.values()))
+    return counts
+
+
 def _describe_pause(lane: QueueLane) -> str:
     why = f"{lane.paused_why}; " if lane.paused_why else ""
     return f"the batch {lane.name}: {why}`{resume_command(lane)}`"

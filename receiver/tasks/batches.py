@@ -40,9 +40,6 @@ class BatchControl:
         self._check(asked)
         async with self._store.write() as tx:
             found = (await tx.lanes.by_name([asked.name])).get(asked.name)
-            if found is not None and not found.batch:
-                problem = f"{asked.name!r} is the name of a priority"
-                raise RequestRefused(422, "invalid_parameter", problem, "name", remedy="give the batch another name")
             if found is not None and (found.closed_at is None or not asked.reopen):
                 return found
             if (found is None or found.finished_at is not None) and await tx.lanes.count_unfinished() >= OPEN_MOST:

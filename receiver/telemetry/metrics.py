@@ -37,6 +37,7 @@ class GaugeValues(Struct, frozen=True, kw_only=True):
     """The state at this moment. Sizes are in bytes; None, or a missing queue, means that it could not be read."""
 
     depths: Iterable[tuple[str, int]] = ()  # of each queue
+    waits: Iterable[tuple[str, int]] = ()  # queued tasks, by what they wait for
     ready: bool = True
     disk_free: int | None = None
     disk_size: int | None = None
@@ -140,6 +141,7 @@ class Metrics:
             return family
 
         depths: Rows = {(queue,): depth for queue, depth in now.depths}
+        waits: Rows = {(why,): count for why, count in now.waits}
         sizes: Rows = {("database",): now.database, ("log",): now.database_log}
         made: Rows = {(__version__, platform.python_version()): 1}
         families = [
@@ -160,6 +162,7 @@ class Metrics:
             ),
             histogram_family("receiver_notice_seconds", "From a task's end to its message.", self._notice_seconds),
             gauge_family("receiver_queue_depth", "Items that wait, by queue.", depths, "queue"),
+            gauge_family("receiver_queued_tasks", "Queued tasks, by what they wait for.", waits, "waits_for"),
             gauge_family("receiver_reserved_usd", "What the tasks in hand may cost, in USD.", {(): now.reserved_usd}),
             gauge_family("receiver_ready", "1: the last commit succeeded and nothing stops.", {(): now.ready}),
             gauge_family("receiver_disk_free_bytes", "Free space on the disk of the database.", {(): now.disk_free}),

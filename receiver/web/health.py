@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from receiver.core.errors import StoreError, Unwritable
 from receiver.core.money import NANO
+from receiver.core.queue_waits import count_waits
 from receiver.core.types import NoticeState, TaskState
 from receiver.service.wiring import ServiceParts
 from receiver.store import Store
@@ -89,6 +90,7 @@ async def read_gauges(parts: ServiceParts, checks: HealthEndpoints) -> GaugeValu
     """The gauges for /metrics. Without an answer from the database only its counts are missing."""
     ready = await checks.why_unready() is None
     depths = [("ingest", parts.ingest.queue_depth)]
+    waits: list[tuple[str, int]] = []
     reserved: float | None = None
     try:
         tasks, notices = (
@@ -98,6 +100,8 @@ async def read_gauges(parts: ServiceParts, checks: HealthEndpoints) -> GaugeValu
         depths += [(state.value, tasks.get(state.value, 0)) for state in _WAITING]
         depths += [(f"notices_{state.value}", notices.get(state.value, 0)) for state in _OWED]
         depths += [("archive", await parts.store.tasks.count_to_archive())]
+        queued = count_waits(await parts.submit.describe_queue(), tasks.get(TaskState.QUEUED.value, 0))
+        waits = [(why.value, count) for why, count in queued.items()]
         reserved = await parts.store.spend.reserved() / NANO
     except StoreError:
         ready = False
@@ -108,6 +112,7 @@ async def read_gauges(parts: ServiceParts, checks: HealthEndpoints) -> GaugeValu
         free, size = await asyncio.to_thread(parts.files.disk_space)
     return GaugeValues(
         depths=depths,
+        waits=waits,
         ready=ready,
         database=database,
         database_log=log,

@@ -43,6 +43,7 @@ async def test_the_queue_is_shown_paused_and_resumed(tmp_path: Path) -> None:
         shown = (await web.client.get(f"{API}/queue")).json()
         assert (shown["in_hand"], shown["places"], shown["concurrency"], shown["paused_at"]) == (0, 10, 10, None)
         assert [(it["name"], it["queued"]) for it in shown["lanes"]] == [("normal", 2)]
+        assert 'receiver_queued_tasks{waits_for="turn"} 2.0' in (await web.client.get("/metrics")).text
         paused = (await web.client.post(f"{API}/queue/pause")).json()
         assert (paused["waits_for"], paused["waits_since"]) == ("paused", paused["paused_at"])
         again = (await web.client.post(f"{API}/queue/pause")).json()

@@ -113,3 +113,15 @@ def test_a_name_fits_paths_and_commands(name: str) -> None:
 @pytest.mark.parametrize("name", ["a", "a" * 200, "rows-3fa92c", "März 2026 (2)", "..."])
 def test_any_other_plain_text_is_a_name(name: str) -> None:
     check_name(name)
+
+
+@pytest.mark.parametrize("name", ["low", "day", "month"])
+def test_a_name_that_commands_take_for_something_else_is_refused(name: str) -> None:
+    with pytest.raises(RequestRefused, match="is the name of a priority or of a budget"):
+        check_name(name)
+
+
+@pytest.mark.parametrize("name", ["a\u202eb", "a\u200b", "\ufeffa", "a\u2028b"])
+def test_a_name_with_what_nobody_can_see_is_refused(name: str) -> None:
+    with pytest.raises(RequestRefused, match="plain text"):
+        check_name(name)

@@ -6,11 +6,14 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from kit.fakes import NOW, a_task
+from receiver.core.proven_limit import ProvenLimit
 from receiver.core.provider_pace import ProviderPace, Signal
 from receiver.core.queue_waits import (
     QueueReason,
     QueueScene,
+    QueueState,
     QueueWait,
+    count_waits,
     describe_reason,
     describe_wait,
     explain_wait,
@@ -164,3 +167,12 @@ def test_a_batch_that_paused_by_itself_says_why() -> None:
     wait = explain_wait(replace(QUEUED, lane=5), halted)
     assert wait is not None
     assert wait.detail == "the batch rows: ten rows failed; `receiver batch resume rows`"
+
+
+def test_queued_tasks_are_counted_by_what_the_next_of_their_lane_waits_for() -> None:
+    normal = QueueLane(id=2, name="normal", batch=False, priority=LanePriority.NORMAL, created_at=NOW)
+    rows = QueueLane(id=5, name="rows", batch=True, priority=LanePriority.LOW, created_at=NOW, paused_at=NOW)
+    state = QueueState(replace(scene(), paused_lanes={5: rows}), ProvenLimit(2), None, [(normal, 3), (rows, 40)])
+    counts = count_waits(state, 45)
+    assert {why.value: count for why, count in counts.items() if count} == {"turn": 3, "paused": 40, "person": 2}
+    assert set(counts) == set(QueueReason), "each is there from the start"

@@ -206,7 +206,7 @@ BATCH_OPERATIONS: tuple[Operation, ...] = (
     Operation(method="POST", path="/batches/{name}/pause", summary="Submit none of its tasks for now",
               run=BatchOperations.pause_batch, answer=schemas.BatchChange, refusals=(404, 409)),
     Operation(method="POST", path="/batches/{name}/resume", summary="Submit its tasks again",
-              run=BatchOperations.resume_batch, answer=schemas.BatchChange, refusals=(404,)),
+              run=BatchOperations.resume_batch, answer=schemas.BatchChange, refusals=(404, 409)),
     Operation(method="POST", path="/batches/{name}/cancel", summary="Close it, and withdraw its queued tasks",
               run=BatchOperations.cancel_batch, answer=schemas.BatchChange, refusals=(404,)),
     Operation(method="POST", path="/batches/{name}/retry", summary="Submit again what failed or was cancelled",
