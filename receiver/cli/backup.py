@@ -8,7 +8,7 @@ import click
 from msgspec.structs import replace
 
 from receiver import config
-from receiver.cli.output import echo_json, json_option, pluralize
+from receiver.cli.output import echo_json, json_option, name_config_option, pluralize
 from receiver.cli.streams import echo, note
 from receiver.config import Settings
 from receiver.config.generated_secrets import KEYS_FILE, TOKENS_FILE, read_generated
@@ -31,13 +31,7 @@ NICE = 19  # the lowest priority, so that the service's callbacks do not wait
     help="Back up the pictures too, in a folder beside FILE: as links (on the same disk) or copies.",
 )
 @click.option("--keep", type=click.IntRange(1), metavar="N", help="Keep only the newest N, by the date in FILE.")
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="By default ./receiver.toml; as root, else the unit's.",
-)
+@name_config_option("config_file")
 @json_option
 def backup(*, file: Path, images: str, keep: int | None, config_file: Path | None, as_json: bool) -> None:
     """Back up the database and its secret keys to FILE, whether the service runs or not.

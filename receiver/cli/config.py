@@ -11,6 +11,7 @@ from receiver import config as settings
 from receiver.cli.output import (
     COLUMN_LEAST,
     GAP,
+    config_option,
     display_width,
     echo_json,
     format_table,
@@ -26,13 +27,7 @@ _HEADS = ("NAME", "VALUE", "SOURCE")
 
 
 @click.command()
-@click.option(
-    "--config",
-    "file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="By default ./receiver.toml; as root, else the unit's.",
-)
+@config_option
 @click.option("--example", is_flag=True, help="Print a commented receiver.toml instead.")
 @json_option
 def config(*, file: Path | None, example: bool, as_json: bool) -> None:

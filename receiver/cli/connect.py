@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import click
 
 from receiver import config
-from receiver.cli.output import age
+from receiver.cli.output import age, config_option
 from receiver.client.client import Client
 from receiver.config import Settings
 from receiver.config.generated_secrets import TOKENS_FILE
@@ -22,13 +22,6 @@ from receiver.tokens import is_ref
 _NAMED_MOST = 3  # of several tasks that a handle fits
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
-config_option = click.option(
-    "--config",
-    "file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="By default ./receiver.toml; as root, else the unit's.",
-)
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")

@@ -9,9 +9,17 @@ from pathlib import Path
 import click
 import msgspec
 
-from receiver.cli.connect import config_option, connect, with_client
+from receiver.cli.connect import connect, with_client
 from receiver.cli.money_text import show_usd
-from receiver.cli.output import choice_option, echo_json, format_table, json_option, safe_line, short_time
+from receiver.cli.output import (
+    choice_option,
+    config_option,
+    echo_json,
+    format_table,
+    json_option,
+    safe_line,
+    short_time,
+)
 from receiver.cli.streams import echo, note
 from receiver.client.client import Client
 from receiver.client.cost_schemas import BudgetRaise, BudgetView, CostDimension, CostLine, CostsView

@@ -11,7 +11,7 @@ import click
 from receiver import config
 from receiver.cli.connect import is_local, is_of_unit, token_for
 from receiver.cli.main import FAILED
-from receiver.cli.output import echo_json, json_option
+from receiver.cli.output import config_option, echo_json, json_option
 from receiver.cli.streams import echo
 from receiver.client.client import TRIAL_S, Client
 from receiver.config import SETTINGS, Settings
@@ -33,13 +33,7 @@ _Check = Callable[[], Iterable[Finding]]
 
 @click.command()
 @click.option("--send", is_flag=True, help="Also have the running service send a sample to each target.")
-@click.option(
-    "--config",
-    "file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="By default ./receiver.toml; as root, else the unit's.",
-)
+@config_option
 @json_option
 def doctor(*, send: bool, file: Path | None, as_json: bool) -> None:
     """Check settings, files, disk, database, service, its work, targets, provider key, clock and public URL.

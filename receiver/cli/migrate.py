@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from receiver import config
-from receiver.cli.output import echo_json, json_option
+from receiver.cli.output import config_option, echo_json, json_option
 from receiver.cli.streams import echo
 from receiver.core.errors import DatabaseLocked, SettingsError, StoreUnavailable
 from receiver.store import open_store
@@ -17,13 +17,7 @@ from receiver.store.sqlite.inspect import inspect_database
 
 
 @click.command()
-@click.option(
-    "--config",
-    "file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="By default ./receiver.toml; as root, else the unit's.",
-)
+@config_option
 @json_option
 def migrate(*, file: Path | None, as_json: bool) -> None:
     """Bring the database to this version's schema, as the service does at its start. Stop the service first."""

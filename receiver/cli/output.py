@@ -31,6 +31,14 @@ _BEYOND_ASCII = re.compile(r"[^\x00-\x7e]")
 _CONTROLS = re.compile(r"[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")  # JSON itself escapes the rest
 _TIME_ERRORS = (ValueError, OverflowError, TypeError)  # not a time, one beyond the calendar, one without a zone
 
+
+def name_config_option(name: str) -> Callable[[_C], _C]:
+    """The option `--config`, which comes as the argument `name`."""
+    what = "By default ./receiver.toml; as root, else the unit's."
+    return click.option("--config", name, type=click.Path(path_type=Path), metavar="FILE", help=what)
+
+
+config_option = name_config_option("file")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, as the API returns it.")
 
 

@@ -9,7 +9,7 @@ import click
 
 from receiver import config
 from receiver.cli.connect import connect
-from receiver.cli.output import echo_json, json_option
+from receiver.cli.output import config_option, echo_json, json_option
 from receiver.cli.streams import echo
 from receiver.config import Settings
 from receiver.core.errors import ApiError, DatabaseLocked, SettingsError, StoreUnavailable
@@ -18,13 +18,7 @@ from receiver.store.sqlite.inspect import inspect_database
 
 
 @click.command()
-@click.option(
-    "--config",
-    "file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="By default ./receiver.toml; as root, else the unit's.",
-)
+@config_option
 @json_option
 def prune(*, file: Path | None, as_json: bool) -> None:
     """Remove now what is older than RETENTION allows; the service does so every hour by itself.

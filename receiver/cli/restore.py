@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from receiver import config
-from receiver.cli.output import echo_json, json_option, pluralize
+from receiver.cli.output import echo_json, json_option, name_config_option, pluralize
 from receiver.cli.streams import echo
 from receiver.client.views import rfc3339_or_none
 from receiver.core.errors import DatabaseLocked, SettingsError
@@ -22,13 +22,7 @@ from receiver.upkeep.backup import RestoreResult
     is_flag=True,
     help="Submit what was queued in the backup. What was submitted since is then paid for twice.",
 )
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="By default ./receiver.toml; as root, else the unit's.",
-)
+@name_config_option("config_file")
 @json_option
 def restore(*, file: Path, keep_queue: bool, config_file: Path | None, as_json: bool) -> None:
     """Replace the database with the backup FILE, and keep the old database aside. Stop the service first.

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from receiver.cli.connect import config_option, connect, resolve_ref, with_client
-from receiver.cli.output import echo_json, json_option, safe_line, safe_text
+from receiver.cli.connect import connect, resolve_ref, with_client
+from receiver.cli.output import config_option, echo_json, json_option, safe_line, safe_text
 from receiver.cli.streams import echo, report_done
 from receiver.client.client import Client
 

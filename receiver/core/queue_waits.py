@@ -142,18 +142,20 @@ def count_waits(state: QueueState, queued: int) -> dict[QueueReason, int]:
 
 def _describe_pause(lane: QueueLane) -> str:
     why = f"{lane.paused_why}; " if lane.paused_why else ""
-    return f"the batch {lane.name}: {why}`{resume_command(lane)}`"
+    return f"the batch {lane.name}: {why}`{resume_command(lane.name, lane.paused_why)}`"
 
 
-def resume_command(lane: QueueLane) -> str:
+def resume_command(name: str, paused_why: str | None) -> str:
     """The command that lets a paused batch go on."""
-    name = shlex.quote(lane.name)
-    return f"receiver costs raise {name} AMOUNT" if has_spent_budget(lane) else f"receiver batch resume {name}"
+    quoted = shlex.quote(name)
+    return (
+        f"receiver costs raise {quoted} AMOUNT" if has_spent_budget(paused_why) else f"receiver batch resume {quoted}"
+    )
 
 
-def has_spent_budget(lane: QueueLane) -> bool:
-    """Whether the batch is paused because it has used up its own budget."""
-    return (lane.paused_why or "").startswith(OWN_BUDGET)
+def has_spent_budget(paused_why: str | None) -> bool:
+    """Whether a batch that is paused for this reason has used up its own budget."""
+    return (paused_why or "").startswith(OWN_BUDGET)
 
 
 def reason_for(waits_for: str | None, held_by: str | None) -> str | None:

@@ -17,7 +17,7 @@ from receiver.core.types import HoldReason, RefusalCause, SubmitAnswer, SubmitRe
 
 BUSY_TRIES_MOST = 8  # submissions of one task that the provider was too busy for, though it took others in between
 TOO_MANY_TRIES_MOST = 20  # the same, answered 429
-PROBE_LATER = 1_000
+PROBE_LATER = 1_000  # ms after the probe; another task makes that
 REFUSALS_MOST = 6  # refusals of one task that nobody could tell from a refusal of all
 ALIKE_LEAST = 3  # tasks refused in different words, none taken: that is shared too
 

@@ -29,36 +29,29 @@ from receiver.store.tables.tasks import TaskTable
 from receiver.store.writer_turns import Lane
 
 
-class Tx(Protocol):
+class Tables(Protocol):
+    """All tables, on one connection."""
+
+    tasks: TaskTable
+    callbacks: CallbackTable
+    copies: PictureCopyTable
+    notices: NoticeTable
+    sends: SendTable
+    pruning: RetentionQueries
+    clock: ClockTable
+    lanes: LaneTable
+    batch_rows: BatchRowTable
+    spend: SpendTable
+    gates: GateTable
+
+
+class Tx(Tables, Protocol):
     """The tables inside one transaction."""
 
-    tasks: TaskTable
-    callbacks: CallbackTable
-    copies: PictureCopyTable
-    notices: NoticeTable
-    sends: SendTable
-    pruning: RetentionQueries
-    clock: ClockTable
-    lanes: LaneTable
-    batch_rows: BatchRowTable
-    spend: SpendTable
-    gates: GateTable
 
-
-class Store(Protocol):
+class Store(Tables, Protocol):
     """Tables to read from, `write()` to change them, and ways to wait for changes."""
 
-    tasks: TaskTable
-    callbacks: CallbackTable
-    copies: PictureCopyTable
-    notices: NoticeTable
-    sends: SendTable
-    pruning: RetentionQueries
-    clock: ClockTable
-    lanes: LaneTable
-    batch_rows: BatchRowTable
-    spend: SpendTable
-    gates: GateTable
     fault: str | None
     """Why the last transaction could not be committed; None if it was."""
 

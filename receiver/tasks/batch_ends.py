@@ -6,18 +6,17 @@ is left closed, without open rows and unfinished, whatever is killed when.
 
 import shlex
 from collections.abc import Iterable, Sequence
-from decimal import Decimal
 
 from msgspec.structs import replace
 
 from receiver.core.batches import BatchFigures, count_streak, end_notices, group_failures, is_halted
+from receiver.core.money import to_decimal
 from receiver.core.types import LOW_LANE, NORMAL_LANE, TURNS_PER_MS, Policy, QueueLane, Task
 from receiver.notify.attention import raise_attention
 from receiver.store import Store, Tx
 
 _FAILURES_MOST = 2_000  # that are read to say why
 _PRUNED = "RETENTION has deleted some of its rows, which are not known any more"
-_NANO = Decimal(10) ** 9
 _HALTED = (
     "{count} rows in a row of the batch {name} failed with {why}, so it is paused: the cause is probably in its file. "
     "`receiver batch resume {quoted}` lets it go on; `receiver batch cancel {quoted}` withdraws what waits."
@@ -88,7 +87,7 @@ async def read_figures(tables: Tx | Store, lane: QueueLane) -> BatchFigures:
     states = await tables.batch_rows.count_states(lane.id)
     failures = group_failures(await tables.batch_rows.failures(lane.id, _FAILURES_MOST))
     cost, priced, unknown = await tables.batch_rows.spent(lane.id, lane.created_at)
-    return BatchFigures(states, failures, Decimal(cost) / _NANO if cost or priced else None, unknown, priced)
+    return BatchFigures(states, failures, to_decimal(cost) if cost or priced else None, unknown, priced)
 
 
 def rows_that_ended(changes: Iterable[tuple[Task, Task]], ended: frozenset[object]) -> list[Task]:

@@ -39,7 +39,7 @@ class BatchControl:
         """
         self._check(asked)
         async with self._store.write() as tx:
-            found = (await tx.lanes.by_name([asked.name])).get(asked.name)
+            found = await tx.lanes.find_batch(asked.name)
             if found is not None and (found.closed_at is None or not asked.reopen):
                 return found
             if (found is None or found.finished_at is not None) and await tx.lanes.count_unfinished() >= OPEN_MOST:
@@ -76,9 +76,11 @@ class BatchControl:
             lane = await _require(tx, name)
             if lane.finished_at is not None:
                 raise RequestRefused(409, "batch_finished", f"the batch {name!r} has ended")
-            if has_spent_budget(lane):
+            if has_spent_budget(lane.paused_why):
                 problem = f"the batch {name!r} waits, because {lane.paused_why}"
-                raise RequestRefused(409, "budget_used_up", problem, remedy=f"run `{resume_command(lane)}`")
+                raise RequestRefused(
+                    409, "budget_used_up", problem, remedy=f"run `{resume_command(name, lane.paused_why)}`"
+                )
             if lane.paused_at is not None:
                 await tx.lanes.update(replace(lane, paused_at=None, paused_why=None, streak=0, streak_why=None))
             return await _require(tx, name)
@@ -182,7 +184,7 @@ def _read_budget(text: str) -> str:
 
 
 async def _require(tx: Tx, name: str) -> QueueLane:
-    lane = (await tx.lanes.by_name([name])).get(name)
-    if lane is None or not lane.batch:
+    lane = await tx.lanes.find_batch(name)
+    if lane is None:
         raise unknown_batch(name)
     return lane

@@ -13,12 +13,12 @@ from receiver.core.budgets import BudgetRules, BudgetWait, Committed, PeriodKind
 from receiver.core.clock_check import ClockWatch
 from receiver.core.errors import RequestRefused
 from receiver.core.money import NANO, amount_text, dollars, parse_usd
-from receiver.core.queue_waits import OWN_BUDGET
+from receiver.core.queue_waits import OWN_BUDGET, has_spent_budget
 from receiver.core.spend import lane_scope
-from receiver.core.types import LOW_LANE, Policy, QueueLane, Task
+from receiver.core.types import LOW_LANE, Policy, QueueLane, Task, TaskState
 from receiver.notify.attention import raise_attention
 from receiver.store import Tx
-from receiver.store.tables.spend import SpendTable
+from receiver.store.tables.spend import BudgetPeriod, SpendTable
 
 _LANE_USED_UP = (
     "The batch {name} has used up its budget: {spent} of {limit} spent. It is paused; {waiting} of its tasks wait. "
@@ -35,6 +35,7 @@ class BudgetState(Struct, frozen=True):
     until: int
     committed: Committed
     raised: bool
+    kept: BudgetPeriod
 
 
 class BudgetCheck:
@@ -109,8 +110,7 @@ class BudgetCheck:
         if limit < state.limit:
             problem = f"the budget of this {kind} is {dollars(state.limit)}, and it can only be raised"
             raise RequestRefused(422, "invalid_parameter", problem, "limit", remedy=f"to lower it, set {setting}")
-        kept = await tx.spend.get_period(kind, state.period)
-        await tx.spend.put_period(replace(kept, raised_to=limit, warned_at=None, reached_at=None))
+        await tx.spend.put_period(replace(state.kept, raised_to=limit, warned_at=None, reached_at=None))
         tx.spend.wake_submissions()
         self._wait = None
 
@@ -119,8 +119,8 @@ class BudgetCheck:
 
         Raises RequestRefused.
         """
-        lane = (await tx.lanes.by_name([name])).get(name)
-        if lane is None or not lane.batch:
+        lane = await tx.lanes.find_batch(name)
+        if lane is None:
             raise RequestRefused(
                 404, "not_found", f"there is no batch {name[:80]!r}; a period is day or month", "period"
             )
@@ -130,45 +130,54 @@ class BudgetCheck:
             problem = f"the budget of {name} is {dollars(before)}, and it can only be raised"
             raise RequestRefused(422, "invalid_parameter", problem, "limit")
         raised = replace(lane, budget=amount_text(limit))
-        if (lane.paused_why or "").startswith(OWN_BUDGET):
+        if has_spent_budget(lane.paused_why):
             raised = replace(raised, paused_at=None, paused_why=None)
         await tx.lanes.update(raised)
         self._wait = None
 
     async def _state(self, spend: SpendTable, kind: PeriodKind, limit: int, day: str) -> BudgetState:
         period = budgets.period_of(kind, day)
-        raised_to = (await spend.get_period(kind, period)).raised_to or 0
+        kept = await spend.get_period(kind, period)
         until = budgets.period_end(kind, day, budgets.load_zone(self.rules.zone))
         committed = await spend.committed(kind, period)
-        return BudgetState(kind, period, max(limit, raised_to), until, committed, raised_to > limit)
+        raised_to = kept.raised_to or 0
+        return BudgetState(kind, period, max(limit, raised_to), until, committed, raised_to > limit, kept)
 
     async def _check_periods(self, tx: Tx, task: Task, estimate: int | None, day: str, now: int) -> BudgetWait | None:
         """Why the task does not fit the budgets. A person is told once a period: when one is nearly, and when it is
         wholly used up."""
         for kind, limit in self.rules.limits.items():
             state = await self._state(tx.spend, kind, limit, day)
-            kept = await tx.spend.get_period(kind, state.period)
-            until = budgets.until_text(kind, state.until, self.rules.zone)
             if not budgets.may_submit(state.committed, estimate, state.limit):
-                if not budgets.is_used_up(state.committed, estimate, state.limit):
-                    return BudgetWait(_waits_for_hand(task, estimate), now)
-                too_dear = bool(budgets.oversized(estimate, {kind: state.limit}))
-                why = budgets.used_up_text(kind, state.limit)
-                if too_dear:
-                    why = budgets.oversized_text(task.model or "", estimate or 0, kind, state.limit)
-                if kept.reached_at is None:
-                    await tx.spend.put_period(replace(kept, reached_at=now, warned_at=kept.warned_at or now))
-                    waiting = await tx.spend.count_queued()
-                    text = budgets.reached_text(kind, state.committed.amount, state.limit, waiting, until)
-                    text = f"{why[0].upper()}{why[1:]}. Until then nothing is submitted." if too_dear else text
-                    await self._tell(tx, "budget-reached", state, text, now)
-                return BudgetWait(why, kept.reached_at or now, state.until)
+                return await self._wait_for_period(tx, task, estimate, state, now)
             used = state.committed.amount + (estimate or 0)
-            if kept.warned_at is None and budgets.is_near(used, state.limit):
-                await tx.spend.put_period(replace(kept, warned_at=now))
-                text = budgets.near_text(kind, used, state.limit, until)
+            if state.kept.warned_at is None and budgets.is_near(used, state.limit):
+                await tx.spend.put_period(replace(state.kept, warned_at=now))
+                text = budgets.near_text(kind, used, state.limit, self._until_text(state))
                 await self._tell(tx, "budget-near", state, text, now)
         return None
+
+    async def _wait_for_period(
+        self, tx: Tx, task: Task, estimate: int | None, state: BudgetState, now: int
+    ) -> BudgetWait:
+        """Why a task waits that does not fit the budget of a period, which a person is told once it is used up."""
+        kind, limit, kept = state.kind, state.limit, state.kept
+        if not budgets.is_used_up(state.committed, estimate, limit):
+            return BudgetWait(_waits_for_hand(task, estimate), now)
+        oversized = None
+        if estimate is not None and estimate > limit:
+            oversized = budgets.oversized_text(task.model or "", estimate, kind, limit)
+        if kept.reached_at is None:
+            await tx.spend.put_period(replace(kept, reached_at=now, warned_at=kept.warned_at or now))
+            waiting = dict(await tx.tasks.count_by_state()).get(TaskState.QUEUED.value, 0)
+            text = budgets.reached_text(kind, state.committed.amount, limit, waiting, self._until_text(state))
+            if oversized is not None:
+                text = f"{oversized[0].upper()}{oversized[1:]}. Until then nothing is submitted."
+            await self._tell(tx, "budget-reached", state, text, now)
+        return BudgetWait(oversized or budgets.used_up_text(kind, limit), kept.reached_at or now, state.until)
+
+    def _until_text(self, state: BudgetState) -> str:
+        return budgets.until_text(state.kind, state.until, self.rules.zone)
 
     async def _check_lane(self, tx: Tx, task: Task, estimate: int | None, now: int) -> BudgetWait | None:
         """Why the task does not fit its batch's own budget; once that is used up, the batch is paused."""
@@ -190,7 +199,7 @@ class BudgetCheck:
             name=lane.name,
             spent=dollars(committed.spent),
             limit=dollars(limit),
-            waiting=f"{await tx.spend.count_queued(lane.id):,}",
+            waiting=f"{(await tx.batch_rows.count_states(lane.id)).get(TaskState.QUEUED, 0):,}",
             more=budgets.suggest_limit(limit) // NANO,
         )
         await raise_attention(tx, f"batch-budget:{lane.id}:{limit}", text, self._policy, now)

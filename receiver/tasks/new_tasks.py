@@ -259,10 +259,10 @@ def _is_new(result: CreationResult) -> bool:
 async def _find_batch(tables: Tx | Store, name: str | None, *, dry_run: bool) -> QueueLane | None:
     if name is None:
         return None
-    lane = (await tables.lanes.by_name([name])).get(name)
-    if lane is not None and lane.batch:
+    lane = await tables.lanes.find_batch(name)
+    if lane is not None:
         return lane
-    if dry_run and lane is None:  # it may be opened once all is known to be right
+    if dry_run and name not in FIXED_LANES:  # it may be opened once all is known to be right
         return None
     raise unknown_batch(name)
 

@@ -107,7 +107,7 @@ def test_times_are_short_and_amounts_have_two_decimals(run: Run, answers: Answer
 
 
 def test_one_that_has_ended_is_not_resumed(run: Run, answers: Answers) -> None:
-    answers.then(200, BatchChange(DONE))
+    answers.then(409, {"error": {"code": "batch_finished", "message": "the batch 'x' has ended"}})
     refused = run("batch", "resume", "x")
     assert (refused.exit_code, refused.stdout, refused.stderr) == (1, "", "receiver: the batch 'x' has ended\n")
 

@@ -211,6 +211,7 @@ TOUR = [
     Call("batch_rows", "refs_repeated", (REFS,)),
     *[Call("lanes", name, (BATCH,)) for name in ("insert", "update")],
     Call("lanes", "by_name", (["rows"],)),
+    Call("lanes", "find_batch", ("rows",)),
     Call("lanes", "get", ([2, 4],)),
     *[Call("lanes", name) for name in ("paused", "queued", "count_unfinished", "closed_unfinished")],
     Call("lanes", "page", (None, 50)),
@@ -284,8 +285,7 @@ TOUR = [
     Call("spend", "recent_costs", (MODEL, 20)),
     *[Call("spend", name, (kind, "2025-12-29")) for name in ("committed", "get_period") for kind in PeriodKind],
     Call("spend", "committed_by", ("lane 4",)),
-    *[Call("spend", name) for name in ("last_day", "reserved", "count_queued")],
-    Call("spend", "count_queued", (4,)),
+    *[Call("spend", name) for name in ("last_day", "reserved")],
     *[
         Call("spend", "sum_by", (it, "2025-12-01", "2025-12-31", 50))
         for it in ("day", "month", "model", "label", "batch")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from receiver.cli.money_text import show_usd
 from receiver.cli.output import age, format_facts, format_table, pluralize, safe_line, short_time, time_and_age
 from receiver.client.batch_schemas import BatchCounts, BatchFailure, BatchView
-from receiver.core.queue_waits import OWN_BUDGET
+from receiver.core.queue_waits import resume_command
 
 _LINES_MOST = 5  # of a reason, that are shown
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
@@ -34,12 +34,9 @@ def is_paused(batch: BatchView) -> bool:
     return batch.paused_at is not None and not is_over(batch)
 
 
-def resume_command(batch: BatchView) -> str:
+def go_on_command(batch: BatchView) -> str:
     """What lets a paused batch go on."""
-    name = shlex.quote(safe_line(batch.name))
-    if (batch.paused_why or "").startswith(OWN_BUDGET):
-        return f"receiver costs raise {name} AMOUNT"
-    return f"receiver batch resume {name}"
+    return resume_command(safe_line(batch.name), batch.paused_why)
 
 
 def state_of_batch(batch: BatchView) -> str:
@@ -152,9 +149,9 @@ def _wait_text(batch: BatchView) -> str:
 
 
 def _remedies(batch: BatchView) -> Iterator[str]:
-    name = safe_line(batch.name)
+    name = shlex.quote(safe_line(batch.name))
     if is_paused(batch):
-        yield f"to go on: {resume_command(batch)}"
+        yield f"to go on: {go_on_command(batch)}"
     if batch.counts.failed or batch.counts.cancelled:
         yield f"to try again what failed or was cancelled: receiver batch retry {name}"
     if batch.counts.unsure or batch.counts.lost:

@@ -2,7 +2,8 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import BinaryIO
 
 import msgspec
@@ -144,6 +145,23 @@ def item_fault(keyed: KeyedRow, item: BatchItem) -> Fault | None:
     return Fault(keyed.row.line, explain_refusal(item.error.code, item.error.message, item.error.field))
 
 
+def ask_service(
+    rows: Iterable[KeyedRow],
+    ask: Callable[[list[NewTask]], list[BatchItem]],
+    patience: Patience,
+    progress: ProgressLine,
+) -> Iterator[tuple[KeyedRow, BatchItem, Fault | None]]:
+    """Each row with what the service says of it, and why it refuses it if it does."""
+    for chunk in chunk_rows(rows):
+        tasks = [it.to_task() for it in chunk]
+        items = patience.ask(lambda: ask(tasks))  # noqa: B023 - called at once
+        for keyed, item in match_items(chunk, items):
+            if (fault := item_fault(keyed, item)) is not None:
+                progress.clear()
+            yield keyed, item, fault
+        progress.advance(len(chunk))
+
+
 def find_batch(client: Client, name: str) -> BatchView | None:
     """The batch of this name, if there is one."""
     try:
@@ -154,7 +172,7 @@ def find_batch(client: Client, name: str) -> BatchView | None:
         raise
 
 
-def find_sent_before(client: Client, source: BatchFile, report: FaultReport, name: str) -> BatchView | None:
+def find_sent_before(client: Client, source: BatchFile, report: FaultReport, name: str, rows: int) -> BatchView | None:
     """An earlier batch of this file, which was changed or renamed since, that has some of its rows.
 
     Sending them under another name would pay for them again.
@@ -163,8 +181,8 @@ def find_sent_before(client: Client, source: BatchFile, report: FaultReport, nam
     earlier = [it for it in listed if is_sibling(it.name, name)][:_SIBLINGS_MOST]
     if not earlier:
         return None
-    chunks = sum(1 for _ in chunk_rows(good_rows(source, report.lines)))
-    for chunk in itertools.islice(chunk_rows(good_rows(source, report.lines)), 0, None, -(-chunks // _SAMPLED) or 1):
+    apart = -(-rows // (BATCH_TASKS_MOST * _SAMPLED)) or 1
+    for chunk in itertools.islice(chunk_rows(good_rows(source, report.lines)), 0, None, apart):
         tasks = [it.to_task() for it in chunk]
         for batch in earlier:
             if any(item.replayed for item in client.check_rows(batch.name, tasks)):
@@ -178,21 +196,17 @@ def check_with_service(
     """Have the service check every row, and note those that the batch `name` has already."""
     patience, good, new, differences = Patience(), 0, Counter[str](), Differences(source.title)
     with ProgressLine("checked", rows) as progress:
-        for chunk in chunk_rows(good_rows(source, report.lines)):
-            tasks = [it.to_task() for it in chunk]
-            items = patience.ask(lambda: client.check_rows(name, tasks))  # noqa: B023 - called at once
-            for keyed, item in match_items(chunk, items):
-                if (fault := item_fault(keyed, item)) is not None:
-                    progress.clear()
-                    report.add(fault)
-                    report.lines.add(fault.line)
-                    continue
-                good += 1
-                if item.replayed and item.task is not None:
-                    sent.add(item.task.ref, keyed.row)
-                    differences.compare(keyed.row, item.task)
-                else:
-                    new[keyed.row.task.model] += 1
-            progress.advance(len(chunk))
+        good_ones = good_rows(source, report.lines)
+        for keyed, item, fault in ask_service(good_ones, partial(client.check_rows, name), patience, progress):
+            if fault is not None:
+                report.add(fault)
+                report.lines.add(fault.line)
+                continue
+            good += 1
+            if item.replayed and item.task is not None:
+                sent.add(item.task.ref, keyed.row)
+                differences.compare(keyed.row, item.task)
+            else:
+                new[keyed.row.task.model] += 1
     differences.close()
     return ServiceCheck(good, dict(new))

@@ -4,13 +4,12 @@ from pathlib import Path
 
 import click
 
-from receiver.cli.batch.batch_text import describe_batch, format_batches, is_over, resume_command, state_of_batch
+from receiver.cli.batch.batch_text import describe_batch, format_batches, go_on_command, state_of_batch
 from receiver.cli.batch.results import ResultsFile, format_csv, write_results
 from receiver.cli.connect import with_client
 from receiver.cli.output import echo_json, echo_json_line, json_option, pluralize, safe_line
 from receiver.cli.streams import echo, note
 from receiver.client.client import Client
-from receiver.core.errors import ApiError
 
 
 @click.group()
@@ -107,9 +106,7 @@ def retry(client: Client, *, name: str, as_json: bool) -> None:
 
 def _change(client: Client, name: str, change: str, done: str, *, as_json: bool) -> None:
     changed = client.change_batch(name, change)
-    if change == "resume" and is_over(changed.batch):  # the service takes it, and does nothing
-        raise ApiError(409, "batch_finished", f"the batch {name!r} has ended")
     if as_json:
         return echo_json(changed)
-    text = done.format(pluralize(changed.changed, "task"), command=resume_command(changed.batch))
+    text = done.format(pluralize(changed.changed, "task"), command=go_on_command(changed.batch))
     return echo(f"{safe_line(changed.batch.name)}  {state_of_batch(changed.batch)}  {text}")

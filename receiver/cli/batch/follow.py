@@ -2,7 +2,7 @@
 
 import time
 
-from receiver.cli.batch.batch_text import describe_batch, is_over, is_paused, is_stuck, progress_text, resume_command
+from receiver.cli.batch.batch_text import describe_batch, go_on_command, is_over, is_paused, is_stuck, progress_text
 from receiver.cli.batch.patience import Patience
 from receiver.cli.batch.progress import CLEARED, format_bar, is_terminal
 from receiver.cli.output import pluralize, safe_line
@@ -28,7 +28,7 @@ def await_batch(client: Client, name: str) -> BatchView:
             if is_over(batch):
                 break
             total, ended = batch.counts.total, batch.counts.ended
-            command = resume_command(batch) if is_paused(batch) else ""
+            command = go_on_command(batch) if is_paused(batch) else ""
             if command and command != paused:
                 note(f"{CLEARED if moving else ''}receiver: the batch is paused; `{command}` lets it go on")
             paused = command

@@ -1,10 +1,11 @@
 """Pass 2: sends a batch's rows, 100 a call. Each row is taken once, however often it is sent."""
 
 from collections.abc import Iterable
+from functools import partial
 
 from msgspec import Struct
 
-from receiver.cli.batch.check import KeyedRow, chunk_rows, item_fault, match_items
+from receiver.cli.batch.check import KeyedRow, ask_service
 from receiver.cli.batch.faults import FaultReport
 from receiver.cli.batch.patience import Patience
 from receiver.cli.batch.progress import ProgressLine
@@ -33,20 +34,15 @@ def send_rows(
     counts, patience = SendCounts(), Patience(met=True)
     with ProgressLine("sent", total) as progress:
         try:
-            for chunk in chunk_rows(rows):
-                tasks = [it.to_task() for it in chunk]
-                items = patience.ask(lambda: client.add_rows(name, tasks))  # noqa: B023 - called at once
-                for keyed, item in match_items(chunk, items):
-                    if (fault := item_fault(keyed, item)) is not None:
-                        progress.clear()
-                        report.add(fault)
-                        counts.refused += 1
-                        continue
-                    counts.known += item.replayed
-                    counts.new += not item.replayed
-                    if item.task is not None:
-                        sent.add(item.task.ref, keyed.row)
-                progress.advance(len(chunk))
+            for keyed, item, fault in ask_service(rows, partial(client.add_rows, name), patience, progress):
+                if fault is not None:
+                    report.add(fault)
+                    counts.refused += 1
+                    continue
+                counts.known += item.replayed
+                counts.new += not item.replayed
+                if item.task is not None:
+                    sent.add(item.task.ref, keyed.row)
         except KeyboardInterrupt:
             note(f"\nreceiver: {_how_far(name, counts, total)}; the same command sends the rest")
             raise

@@ -31,10 +31,10 @@ from receiver.cli.batch.rows import RowDefaults, read_defaults, resolve_field
 from receiver.cli.batch.send import report_gone, send_rows
 from receiver.cli.batch.sent_rows import SentRows
 from receiver.cli.batch.text_lines import open_input
-from receiver.cli.connect import config_option, connect
+from receiver.cli.connect import connect
 from receiver.cli.main import FAILED, WRONG
 from receiver.cli.money_text import show_usd
-from receiver.cli.output import pluralize, safe_line, safe_text, short_time
+from receiver.cli.output import config_option, pluralize, safe_line, safe_text, short_time
 from receiver.cli.streams import echo, note, report_done
 from receiver.client.batch_schemas import PRIORITIES, BatchView, NewBatch
 from receiver.client.client import Client
@@ -206,7 +206,7 @@ def _submit(
     name = asked.name or check.name
     before = find_batch(client, name)
     if before is None and asked.name is None:
-        _refuse_sent_before(client, source, report, name)
+        _refuse_sent_before(client, source, report, name, check.rows)
     checked = check_with_service(client, source, name, report, sent, check.rows)
     rows = checked.rows
     if report.count and (not asked.skip_invalid or not rows):
@@ -261,10 +261,10 @@ def _ask_about_cost(client: Client, new: dict[str, int], asked: _Asked, *, reads
             raise _NotSent(refusal)
 
 
-def _refuse_sent_before(client: Client, source: BatchFile, report: FaultReport, name: str) -> None:
+def _refuse_sent_before(client: Client, source: BatchFile, report: FaultReport, name: str, rows: int) -> None:
     """A file that was renamed, or of which a row was corrected, has another batch by default. That must not pay for all
     other rows again."""
-    earlier = find_sent_before(client, source, report, name)
+    earlier = find_sent_before(client, source, report, name, rows)
     if earlier is None:
         return
     there = safe_line(earlier.name)

@@ -112,11 +112,10 @@ class SqliteConnection:
             return await query
 
 
-class SqliteTx:
-    """One transaction: the tables over the writing connection."""
+class _SqliteTables:
+    """The tables over one connection."""
 
     def __init__(self, connection: SqliteConnection) -> None:
-        self.connection = connection
         self.tasks = TaskTable(connection)
         self.callbacks = CallbackTable(connection)
         self.copies = PictureCopyTable(connection)
@@ -130,7 +129,15 @@ class SqliteTx:
         self.gates = GateTable(connection)
 
 
-class SqliteStore:
+class SqliteTx(_SqliteTables):
+    """One transaction: the tables over the writing connection."""
+
+    def __init__(self, connection: SqliteConnection) -> None:
+        super().__init__(connection)
+        self.connection = connection
+
+
+class SqliteStore(_SqliteTables):
     """The `Store` of one process over one SQLite file. Made by `open_sqlite`."""
 
     def __init__(self, path: Path, writing: BatchingConnection, reading: BatchingConnection, lock: int) -> None:
@@ -147,18 +154,7 @@ class SqliteStore:
         self._identity: list[tuple[int, int]] | None = None  # of database, log and lock, once all exist
         self._log_bytes, self._log_bound = 0, LOG_MOST
         self._shortening: asyncio.Task[None] | None = None
-        on = SqliteConnection(reading, READ_MOST_S, self._may_read)
-        self.tasks = TaskTable(on)
-        self.callbacks = CallbackTable(on)
-        self.copies = PictureCopyTable(on)
-        self.notices = NoticeTable(on)
-        self.sends = SendTable(on)
-        self.pruning = RetentionQueries(on)
-        self.clock = ClockTable(on)
-        self.lanes = LaneTable(on)
-        self.batch_rows = BatchRowTable(on)
-        self.spend = SpendTable(on)
-        self.gates = GateTable(on)
+        super().__init__(SqliteConnection(reading, READ_MOST_S, self._may_read))
 
     @contextlib.asynccontextmanager
     async def write(self, lane: Lane = Lane.OTHER) -> AsyncIterator[SqliteTx]:

@@ -1,17 +1,17 @@
 """The rows of batches: of each row its newest task, found by the batch's lane, on one connection."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC
 
 import msgspec
 
 from receiver.core.batches import OPEN_STATES
+from receiver.core.budgets import local_day
 from receiver.core.types import Task, TaskError, TaskState
 from receiver.store.tables import task_rows
 from receiver.store.tables.connection import TableConnection, enum_text, placeholders
 
 _ROWS = "lane = ? AND lane > 3 AND turn > 0"  # so that the index alone has all that is counted
-_OF_TASK = ", ".join(f"tasks.{name}" for name in task_rows.COLUMN_NAMES)
 _DAY_MS = 86_400_000
 
 
@@ -51,7 +51,7 @@ class BatchRowTable:
     async def spent(self, lane: int, since: int) -> tuple[int, int, int]:
         """What the books say of a batch that began at `since`: its cost in nano-USD, and how many of its tasks ended
         with a known cost and without."""
-        first = datetime.fromtimestamp((since - _DAY_MS) / 1000, UTC).date().isoformat()  # whatever the zone
+        first = local_day(since - _DAY_MS, UTC)  # whatever the zone
         [(cost, ended, unknown)] = await self._db.fetch_rows(
             "SELECT coalesce(sum(cost), 0), coalesce(sum(completed + failed), 0), coalesce(sum(unknown), 0) FROM spend"
             " WHERE day >= ? AND lane = ?",
@@ -70,7 +70,8 @@ class BatchRowTable:
         turn, ref = max(1, after[0]), after[1]
         params = [it for state in states for it in (lane, enum_text(state), turn, turn, ref, limit)]
         rows = await self._db.fetch_rows(
-            f"SELECT {_OF_TASK} FROM ({' UNION ALL '.join([each] * len(states))} ORDER BY 1, 2 LIMIT ?) AS page"
+            f"SELECT {task_rows.COLUMNS_OF_TASKS}"
+            f" FROM ({' UNION ALL '.join([each] * len(states))} ORDER BY 1, 2 LIMIT ?) AS page"
             " JOIN tasks ON tasks.ref = page.ref ORDER BY page.turn, page.ref",
             (*params, limit),
         )

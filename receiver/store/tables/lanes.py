@@ -24,6 +24,11 @@ class LaneTable:
         )
         return {lane.name: lane for lane in map(_from_row, rows)}
 
+    async def find_batch(self, name: str) -> QueueLane | None:
+        """The batch of this name, if there is one."""
+        lane = (await self.by_name([name])).get(name)
+        return lane if lane is not None and lane.batch else None
+
     async def get(self, ids: Sequence[int]) -> dict[int, QueueLane]:
         """The lanes with these ids that exist, by id."""
         rows = await self._db.fetch_rows(f"SELECT {_COLUMNS} FROM lanes WHERE id IN ({placeholders(len(ids))})", ids)

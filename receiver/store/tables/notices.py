@@ -134,17 +134,7 @@ class NoticeTable:
         Each will go out in a new send; those of one that was delivered in part, in the same. The rest of their targets
         after failures ends; without `ids` it ends for all of `targets`, even those without a dead notice.
         """
-        wanted: list[str] = ["state = 'dead'"]
-        params: list[Any] = []
-        if targets is not None:
-            wanted.append(f"target IN ({placeholders(len(targets))})")
-            params.extend(targets)
-        if ids is not None:
-            wanted.append(f"id IN ({placeholders(len(ids))})")
-            params.extend(ids)
-        dead = await self._db.fetch_rows(
-            f"SELECT id, send_id, ref, target FROM notices WHERE {' AND '.join(wanted)} LIMIT ?", (*params, limit)
-        )
+        dead = await self._find_dead(targets, ids, limit)
         rested = {*((ids is None and targets) or ()), *([to] if to is not None else [name for *_, name in dead])}
         self._db.defer("UPDATE targets SET rest_until = NULL WHERE name = ?", [(name,) for name in sorted(rested)])
         revived = await self._revive_sends(now, dead) if to is None else set()
@@ -161,19 +151,22 @@ class NoticeTable:
 
     async def discard(self, *, target: str | None = None, ids: Sequence[int] | None = None, limit: int = 200) -> int:
         """Discard up to `limit` dead notices, which then stay as they are; how many."""
-        wanted, params = ["state = 'dead'"], list[Any]()
-        if target is not None:
-            wanted.append("target = ?")
-            params.append(target)
-        if ids is not None:
-            wanted.append(f"id IN ({placeholders(len(ids))})")
-            params.extend(ids)
-        dead = await self._db.fetch_rows(
-            f"SELECT id, ref FROM notices WHERE {' AND '.join(wanted)} LIMIT ?", (*params, limit)
-        )
+        dead = await self._find_dead(None if target is None else [target], ids, limit)
         self._db.defer("UPDATE notices SET state = 'discarded' WHERE id = ?", [row[:1] for row in dead])
-        self._db.touched.update(ref for _, ref in dead if ref)
+        self._db.touched.update(ref for _, _, ref, _ in dead if ref)
         return len(dead)
+
+    async def _find_dead(self, targets: Sequence[str] | None, ids: Sequence[int] | None, limit: int) -> list[Any]:
+        """Up to `limit` dead notices, to these targets and with these ids where they are given: id, send_id, ref and
+        target of each."""
+        wanted, params = ["state = 'dead'"], list[Any]()
+        for column, values in (("target", targets), ("id", ids)):
+            if values is not None:
+                wanted.append(f"{column} IN ({placeholders(len(values))})")
+                params.extend(values)
+        return await self._db.fetch_rows(
+            f"SELECT id, send_id, ref, target FROM notices WHERE {' AND '.join(wanted)} LIMIT ?", (*params, limit)
+        )
 
     async def _revive_sends(self, now: int, dead: Sequence[Any]) -> set[int]:
         """Put those sends of `dead` notices back to due that were delivered in part, if all their notices are among

@@ -146,12 +146,6 @@ class SpendTable:
             [(period.kind.value, period.period, period.raised_to, period.warned_at, period.reached_at)],
         )
 
-    async def count_queued(self, lane: int | None = None) -> int:
-        """How many tasks wait to be submitted: all, or those of a batch."""
-        where, params = ("", ()) if lane is None else (" AND lane = ?", (lane,))
-        [(count,)] = await self._db.fetch_rows(f"SELECT count(*) FROM tasks WHERE state = 'queued'{where}", params)
-        return count  # type: ignore[no-any-return]  # it is a count
-
     def wake_submissions(self) -> None:
         """Let the loop that submits look again once this is committed: there is more to spend."""
         self._db.woken.add(Topic.SUBMIT)

@@ -29,6 +29,7 @@ from receiver.store.tables.connection import Row, enum_text, placeholders
 
 COLUMN_NAMES: tuple[str, ...] = Task.__struct_fields__
 COLUMNS = ", ".join(COLUMN_NAMES)
+COLUMNS_OF_TASKS = ", ".join(f"tasks.{name}" for name in COLUMN_NAMES)  # where other tables are joined
 INSERT_SQL = f"INSERT INTO tasks ({COLUMNS}) VALUES ({placeholders(len(COLUMN_NAMES))})"
 
 

@@ -11,9 +11,8 @@ from receiver.core.types import Image, Task, TaskState
 from receiver.store.tables import task_rows
 from receiver.store.tables.connection import Row, TableConnection, Topic, enum_text, placeholders, where_clause
 from receiver.store.tables.spend import defer_spend
-from receiver.store.tables.task_rows import COLUMNS
+from receiver.store.tables.task_rows import COLUMNS, COLUMNS_OF_TASKS
 
-_OF_TASK = ", ".join(f"tasks.{name}" for name in task_rows.COLUMN_NAMES)
 KEY_MS = 30 * 86_400_000  # how long an Idempotency-Key is remembered
 
 
@@ -146,7 +145,7 @@ class TaskTable:
         the lanes `without`."""
         others = f" AND lanes.id NOT IN ({placeholders(len(without))})" if without else ""
         rows = await self._db.fetch_rows(
-            f"SELECT {_OF_TASK} FROM lanes JOIN tasks ON tasks.ref = (SELECT ref FROM tasks AS t"
+            f"SELECT {COLUMNS_OF_TASKS} FROM lanes JOIN tasks ON tasks.ref = (SELECT ref FROM tasks AS t"
             " WHERE t.lane = lanes.id AND t.due_at <= ? ORDER BY t.turn LIMIT 1)"
             f" WHERE lanes.finished_at IS NULL AND lanes.paused_at IS NULL{others}"
             " ORDER BY lanes.priority DESC, tasks.created_at, lanes.id LIMIT 1",

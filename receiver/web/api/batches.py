@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from receiver.client import batch_schemas as schemas
-from receiver.client.schemas import Problem
+from receiver.client.schemas import LINE_MOST, Problem
 from receiver.client.views import rfc3339, rfc3339_or_none
 from receiver.core.batches import BatchFigures
 from receiver.core.errors import RequestRefused, StoreError
@@ -26,7 +26,6 @@ from receiver.web.responses import problem_response, send_in_pieces
 STREAMS_MOST = 20  # of results at once
 PAGE = 100  # rows that are read at once
 NDJSON = "application/x-ndjson"
-_LINE_MOST = 2**53 - 1
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +40,7 @@ class BatchFilter(Struct, frozen=True, forbid_unknown_fields=True):
 class ResultFilter(Struct, frozen=True, forbid_unknown_fields=True):
     """Which rows to show: those after a line of the file."""
 
-    after: Annotated[int, Meta(ge=0, le=_LINE_MOST)] = 0
+    after: Annotated[int, Meta(ge=0, le=LINE_MOST)] = 0
 
 
 class BatchOperations:
@@ -87,8 +86,8 @@ class BatchOperations:
 
     async def _find(self, asked: ApiRequest) -> QueueLane:
         name = asked.path["name"]
-        lane = (await self._parts.store.lanes.by_name([name])).get(name)
-        if lane is None or not lane.batch:
+        lane = await self._parts.store.lanes.find_batch(name)
+        if lane is None:
             raise unknown_batch(name)
         return lane
 

@@ -4,6 +4,7 @@ Each turns a request into one call of `tasks.intake`, `tasks.ingest` or the stor
 what is accepted; refused here are only names, cursors and ids that cannot exist.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from msgspec import Raw
@@ -12,6 +13,7 @@ from receiver.client import cost_schemas, queue_schemas, schemas
 from receiver.core.errors import RequestRefused, StaleUpdate, StoreUnavailable
 from receiver.core.types import Task
 from receiver.service.wiring import ServiceParts
+from receiver.store import Tx
 from receiver.store.tables.callbacks import StoredCallback
 from receiver.tasks.new_tasks import CreatedTask, unknown_target
 from receiver.tokens import is_ref
@@ -191,30 +193,21 @@ class ApiCalls(BatchOperations):
         if targets is None and which.to is None:  # notices to a target that is gone would wait for ever
             targets = [target.name for target in self._parts.policy.targets]
         ids = None if which.ids is None else [int(it) for it in which.ids]
-        total = 0
-        for _ in range(REDRIVE_TURNS):
-            async with self._store.write() as tx:
-                count = await tx.notices.redrive(
-                    self._parts.clock(), targets=targets, ids=ids, to=which.to, limit=REDRIVE_TURN
-                )
-            total += count
-            if count < REDRIVE_TURN:
-                break
-        return schemas.RedrivenView(total)
+        redriven = await self._change_notices(
+            lambda tx: tx.notices.redrive(
+                self._parts.clock(), targets=targets, ids=ids, to=which.to, limit=REDRIVE_TURN
+            )
+        )
+        return schemas.RedrivenView(redriven)
 
     async def discard_notices(self, asked: ApiRequest) -> object:
         which: DiscardRequest = asked.body
         if which.target is None and which.ids is None:
             raise RequestRefused(422, "invalid_parameter", "name the notices to discard by target or ids", "ids")
         ids = None if which.ids is None else [int(it) for it in which.ids]
-        total = 0
-        for _ in range(REDRIVE_TURNS):
-            async with self._store.write() as tx:
-                count = await tx.notices.discard(target=which.target, ids=ids, limit=REDRIVE_TURN)
-            total += count
-            if count < REDRIVE_TURN:
-                break
-        return schemas.DiscardedView(total)
+        return schemas.DiscardedView(
+            await self._change_notices(lambda tx: tx.notices.discard(target=which.target, ids=ids, limit=REDRIVE_TURN))
+        )
 
     async def prune(self, asked: ApiRequest) -> object:
         return schemas.PruneView(self._parts.prune.start_pass_now())
@@ -226,6 +219,17 @@ class ApiCalls(BatchOperations):
         if self._document is None:
             self._document = openapi.build_document(OPERATIONS, sorted(self._targets))
         return self._document
+
+    async def _change_notices(self, change: Callable[[Tx], Awaitable[int]]) -> int:
+        """Change notices in turns of `REDRIVE_TURN`, as long as there are any; how many."""
+        total = 0
+        for _ in range(REDRIVE_TURNS):
+            async with self._store.write() as tx:
+                count = await change(tx)
+            total += count
+            if count < REDRIVE_TURN:
+                break
+        return total
 
     async def _task_views(self, tasks: list[Task]) -> list[schemas.TaskView]:
         return await task_views(self._store, tasks, self._parts.submit.find_waits)
