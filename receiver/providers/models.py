@@ -5,24 +5,28 @@ accepts becomes canonical JSON: the same parameters are the same bytes. To add a
 `vtrix/midjourney` or a module like it.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 import msgspec
 
 from receiver.core.errors import RequestRefused, SettingsError
-from receiver.providers.parameters import INVALID, Model, TextParam, has_permutations
+from receiver.providers.declarations import Model, check_undeclared
+from receiver.providers.parameters import INVALID, Documented, TextParam, has_permutations
 from receiver.providers.vtrix import midjourney
+from receiver.providers.vtrix.prompt_flags import count_repeats, find_flag_hints
 
 MODELS: Mapping[str, Model] = {model.name: model for model in midjourney.MODELS}
 OUTPAINT = midjourney.OUTPAINT.name
+_CALLBACK = "callback"
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
 
 
 def find_model(model: str) -> Model:
     """The declaration of `model`. Raises `RequestRefused` (422, `unknown_model`)."""
     if model not in MODELS:
-        remedy = f"use {_join_names(MODELS)}"
-        raise RequestRefused(422, "unknown_model", f"unknown model {_quote_name(model)}", "model", remedy=remedy)
+        raise _unknown_model(model)
     return MODELS[model]
 
 
@@ -32,20 +36,35 @@ def short_model_name(model: str) -> str:
 
 
 def full_model_name(name: str) -> str:
-    """The known model whose name or short name this is; any other name as it is."""
-    return f"{midjourney.PREFIX}{name}" if f"{midjourney.PREFIX}{name}" in MODELS else name
+    """The known model whose name, short name or command this is; any other name as it is."""
+    return _BY_COMMAND.get(command_name(name), name)
 
 
-def check_params(model: str, params: Mapping[str, object], *, allow_permutations: bool = False) -> bytes:
+def command_name(model: str) -> str:
+    """The name of a model's command: `remove-background`."""
+    return short_model_name(model).lower().replace("_", "-")
+
+
+def check_params(
+    model: str,
+    params: Mapping[str, object],
+    *,
+    allow_permutations: bool = False,
+    anyway: bool = False,
+    fed: bool = False,
+) -> bytes:
     """`params` as canonical JSON: declared order, numbers in one spelling, without nulls and without a callback.
 
     Raises `RequestRefused` (422) that names the field and has the provider's code, or `invalid_parameter` if there is
     none; `unknown_model` too. Checked first are `callback` and undeclared keys, then what is missing, then what is
-    invalid. Permutation braces in a prompt are refused unless `allow_permutations`.
+    invalid. What makes several billed generations is refused unless `allow_permutations`. `anyway`: what is only
+    `unlikely` is accepted, and so is a model that is not declared here. `fed`: an earlier task fills some of them.
     """
+    if anyway and model not in MODELS:
+        return _check_undeclared_model(model, params)
     declared = find_model(model)
-    _refuse_foreign(declared, params)
-    checked = declared.parse_params(params)
+    _refuse_foreign(declared, params, fed=fed)
+    checked = declared.parse_params(params, anyway=anyway, fed=fed)
     if not allow_permutations:
         _refuse_permutations(declared, checked)
     return msgspec.json.encode(checked)
@@ -66,39 +85,83 @@ def check_model_globs(globs: Sequence[str]) -> SettingsError | None:
 
 def prompt_of(model: str, params: Mapping[str, object]) -> str | None:
     """The prompt that a person typed, if there is one, for pings and pages."""
-    fields = MODELS[model].fields if model in MODELS else ()
-    texts = (params.get(field.name) for field in fields if isinstance(field, TextParam) and field.prompt)
-    return next((text for text in texts if isinstance(text, str)), None)
+    name = prompt_param(model)
+    text = params.get(name) if name is not None else None
+    return text if isinstance(text, str) else None
 
 
 def prompt_param(model: str) -> str | None:
     """The parameter in which the model takes a prompt, if it takes one."""
-    fields = MODELS[model].fields if model in MODELS else ()
-    return next((field.name for field in fields if isinstance(field, TextParam) and field.prompt), None)
+    return MODELS[model].prompt_param if model in MODELS else None
 
 
 def param_hints(model: str, params: Mapping[str, object]) -> tuple[str, ...]:
-    """What is allowed but probably a mistake, a sentence each, such as a task id given as `jobId`."""
-    texts = (field for field in find_model(model).fields if isinstance(field, TextParam))
-    return tuple(hint for field in texts if (hint := field.find_hint(params.get(field.name))))
+    """What is allowed but probably a mistake, or what nobody documents, a sentence each."""
+    if model not in MODELS:
+        return (f"{_quote_name(model)} is not a model that receiver knows: it is sent unchecked",)
+    declared = MODELS[model]
+    hints = [f"the provider has no page on {model}: it may not know it"] if declared.is_presumed else []
+    given = [field for field in declared.fields if params.get(field.name) is not None]
+    texts = [field for field in given if isinstance(field, TextParam)]
+    hints += [hint for field in texts if (hint := field.find_hint(params.get(field.name)))]
+    unchecked = [field.name for field in given if field.documented is Documented.NOBODY]
+    unchecked += [name for name in params if declared.find_param(name) is None]
+    if unchecked:
+        hints.append(f"nobody documents {', '.join(map(_quote_name, unchecked))}: it is sent unchecked")
+    hints += declared.find_hints(params)
+    hints += find_flag_hints(prompt_of(model, params))
+    return tuple(hints)
 
 
-def _refuse_foreign(model: Model, params: Mapping[str, object]) -> None:
+def _check_undeclared_model(model: str, params: Mapping[str, object]) -> bytes:
+    if not _MODEL_NAME.fullmatch(model):
+        problem = f"{_quote_name(model)} cannot be a model's name: it has letters, digits and . _ / - only"
+        raise RequestRefused(422, "unknown_model", problem, "model")
+    if _CALLBACK in params:
+        raise _sets_callback(_CALLBACK)
+    return msgspec.json.encode(check_undeclared(params, model), order="sorted")
+
+
+def _refuse_foreign(model: Model, params: Mapping[str, object], *, fed: bool) -> None:
     if model.callback.name in params:
-        raise RequestRefused(422, INVALID, "the service sets the callback", model.callback.name, remedy="leave it out")
+        raise _sets_callback(model.callback.name)
     names = {field.name for field in model.fields}
+    filled = model.feed.names if fed and model.feed else ()
     for name in params:
-        if name not in names:
+        if name in filled and params[name] is not None:
+            problem = f"{name} is filled from the task that this one goes on from"
+            raise RequestRefused(422, INVALID, problem, name, remedy="leave it out")
+        if name not in names and not model.is_open:
             raise _unknown_parameter(name, model, names)
 
 
 def _refuse_permutations(model: Model, checked: Mapping[str, object]) -> None:
-    for field in model.fields:
-        text = checked.get(field.name)
-        if isinstance(field, TextParam) and field.prompt and isinstance(text, str) and has_permutations(text):
-            problem = f"{field.name} has permutation braces {{a,b}}: they make several generations, each of them billed"
-            remedy = "remove the braces, or set allow_permutations"
-            raise RequestRefused(422, INVALID, problem, field.name, remedy=remedy)
+    name = model.prompt_param
+    text = checked.get(name) if name else None
+    if not isinstance(text, str):
+        return
+    remedy = "{}, or set allow_permutations"
+    if has_permutations(text):
+        problem = f"{name} has permutation braces {{a,b}}: they make several generations, each of them billed"
+        raise RequestRefused(422, INVALID, problem, name, remedy=remedy.format("remove the braces"))
+    if (count := count_repeats(text)) > 1:
+        problem = f"{name} has --repeat {count}: it makes {count} generations, each of them billed"
+        raise RequestRefused(422, INVALID, problem, name, remedy=remedy.format("remove it"))
+
+
+def _sets_callback(name: str) -> RequestRefused:
+    return RequestRefused(422, INVALID, "the service sets the callback", name, remedy="leave it out")
+
+
+def _unknown_model(model: str) -> RequestRefused:
+    """The refusal, with the nearest model, or else with all of them."""
+    from difflib import get_close_matches  # only for a name that is wrong
+
+    problem = f"unknown model {_quote_name(model)}"
+    if near := get_close_matches(command_name(model[:64]), _BY_COMMAND, n=1):
+        return RequestRefused(422, "unknown_model", f"{problem} (did you mean {_BY_COMMAND[near[0]]}?)", "model")
+    remedy = f"use {_join_names(MODELS)}; or submit it `anyway`, and it is sent unchecked"
+    return RequestRefused(422, "unknown_model", problem, "model", remedy=remedy)
 
 
 def _unknown_parameter(name: str, model: Model, names: set[str]) -> RequestRefused:
@@ -115,9 +178,12 @@ def _unknown_parameter(name: str, model: Model, names: set[str]) -> RequestRefus
     return RequestRefused(422, INVALID, problem, _quote_name(name).strip("'\""), remedy=remedy)
 
 
-def _join_names(names: Mapping[str, object] | list[str]) -> str:
+def _join_names(names: Iterable[str]) -> str:
     return ", ".join(names)
 
 
 def _quote_name(name: str) -> str:
     return ascii(name[:64])
+
+
+_BY_COMMAND: Mapping[str, str] = {command_name(name): name for name in MODELS}

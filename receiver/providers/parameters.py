@@ -1,11 +1,14 @@
-"""The types that declare models: parameters with their ranges and the provider's own code for each fault.
+"""The kinds of parameters that models take, each with its range and the provider's own codes for its faults.
 
 A parameter returns a value in canonical form, or raises `RequestRefused` (422) with the provider's code, or
-`invalid_parameter` if there is none. The models themselves are declared elsewhere (`vtrix/midjourney`).
+`invalid_parameter` if there is none. A range that only the upstream states is no certain refusal of the provider's: its
+code is `unlikely`, and whoever asks for it `anyway` gets the value sent as it is. A model is declared with these kinds
+(`declarations`, `vtrix/midjourney`).
 """
 
 import re
 from collections.abc import Mapping
+from enum import Enum
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -13,27 +16,62 @@ from msgspec import Struct
 from receiver.core.errors import RequestRefused
 
 INVALID = "invalid_parameter"  # our code for a fault without a code of the provider's
+UNLIKELY = "unlikely"  # our code for what the provider probably refuses, though its own pages do not say so
+_ANYWAY = "if you know that the provider takes it, submit it `anyway`"
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _WITHOUT_NUL = "^[^\\u0000]*$"
 _NOT_BLANK = r"^[^\u0000]*[^\s\u0000\u001c-\u001f\u0085][^\u0000]*$"  # what Python calls blank, in every dialect
 _TASK_ID = re.compile("[0-9a-z]{20}")  # the provider's task ids, e.g. d758n65e878c73cmdg20; job ids are longer
+_PLACEHOLDER = re.compile(r"(midjourney_)?provider_(job|task)_id|midjourney_draft_mode_job_id")  # from samples
+
+
+class Documented(Enum):
+    """Who states a parameter's range."""
+
+    PROVIDER = "provider"
+    UPSTREAM = "upstream"  # only Midjourney's own API, which the provider serves
+    NOBODY = "nobody"
 
 
 class ModelParam(Struct, frozen=True, kw_only=True):
-    """One parameter: its name on the wire, whether it is required, and the provider's codes for its faults."""
+    """One parameter: its name on the wire, whether it is required, and the provider's codes for its faults.
+
+    `option` is its name on the command line, with dashes; by default made of `name`. `help` says what it is.
+    """
 
     name: str
     required: bool = False
     missing_code: str | None = None
     invalid_code: str | None = None
+    documented: Documented = Documented.PROVIDER
+    option: str = ""
+    help: str = ""
 
-    def parse_value(self, value: object) -> object:
-        """The value in canonical form. Raises `RequestRefused` if it is not allowed."""
+    def parse_value(self, value: object, *, anyway: bool = False) -> object:
+        """The value in canonical form. Raises `RequestRefused` if it is not allowed.
+
+        `anyway`: what is only `unlikely` is allowed.
+        """
         raise NotImplementedError
 
     def describe_value(self) -> dict[str, object]:
         """What `parse_value` takes, as JSON Schema."""
         raise NotImplementedError
+
+    def read_text(self, text: str) -> object:
+        """What a person wrote for it, in a file or on the command line, as the kind of value that it takes; as it is if
+        it is no such value. Raises ValueError, with a sentence, if it is nearly right."""
+        return text
+
+    @property
+    def option_name(self) -> str:
+        """Its name on the command line, without the two dashes."""
+        return self.option or re.sub(r"(?<=[a-z0-9])([A-Z])", r"-\1", self.name).lower().replace("_", "-")
+
+    @property
+    def metavar(self) -> str:
+        """What stands for its value in a help text."""
+        return "TEXT"
 
     def is_absent(self, value: object) -> bool:
         """Whether a value counts as not sent. Null does."""
@@ -46,6 +84,13 @@ class ModelParam(Struct, frozen=True, kw_only=True):
     def invalid_error(self, expected: str) -> RequestRefused:
         """The refusal for a value that is not `expected`."""
         return RequestRefused(422, self.invalid_code or INVALID, f"{self.name} must be {expected}", self.name)
+
+    def out_of_range(self, expected: str, *, anyway: bool) -> None:
+        """Refuse a value of the right type that is not `expected`, unless that is uncertain and wanted `anyway`."""
+        if self.documented is Documented.PROVIDER:
+            raise self.invalid_error(expected)
+        if not anyway and self.documented is Documented.UPSTREAM:
+            raise unlikely(f"{self.name} should be {expected}", self.name)
 
 
 class TextParam(ModelParam, frozen=True, kw_only=True):
@@ -64,13 +109,15 @@ class TextParam(ModelParam, frozen=True, kw_only=True):
         described = {"type": "string", "minLength": self.least, "maxLength": self.most}
         return described | {"pattern": _NOT_BLANK if self.required else _WITHOUT_NUL}
 
-    def parse_value(self, value: object) -> str:
+    def parse_value(self, value: object, *, anyway: bool = False) -> str:
         if not isinstance(value, str):
             raise self.invalid_error("text")
         if not self.least <= len(value) <= self.most:
             raise self.invalid_error(f"{self.least} to {self.most} characters long, not {len(value)}")
         if _UNSTORABLE.search(value):
             raise self.invalid_error("text without NUL characters and lone surrogates")
+        if self.job_id and _PLACEHOLDER.fullmatch(value.strip().lower()):
+            raise self.invalid_error("the jobId of an earlier task's output, and this is the placeholder of a sample")
         return value
 
     def find_hint(self, value: object) -> str | None:
@@ -89,11 +136,22 @@ class IntegerParam(ModelParam, frozen=True, kw_only=True):
     def describe_value(self) -> dict[str, object]:
         return {"type": "integer", "minimum": self.least, "maximum": self.most}
 
-    def parse_value(self, value: object) -> int:
+    def read_text(self, text: str) -> object:
+        number = read_number(text)
+        return int(number) if isinstance(number, float) and number.is_integer() else number
+
+    @property
+    def metavar(self) -> str:
+        return "N"
+
+    def parse_value(self, value: object, *, anyway: bool = False) -> int:
         if isinstance(value, float) and value.is_integer():
             value = int(value)
-        if not isinstance(value, int) or isinstance(value, bool) or not self.least <= value <= self.most:
-            raise self.invalid_error(f"a whole number from {self.least} to {self.most}, sent as a JSON number")
+        expected = f"a whole number from {self.least} to {self.most}, sent as a JSON number"
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise self.invalid_error(expected)
+        if not self.least <= value <= self.most:
+            self.out_of_range(expected, anyway=anyway and abs(value) < 1 << 53)
         return value
 
 
@@ -106,10 +164,20 @@ class NumberParam(ModelParam, frozen=True, kw_only=True):
     def describe_value(self) -> dict[str, object]:
         return {"type": "number", "minimum": self.least, "maximum": self.most}
 
-    def parse_value(self, value: object) -> float:
+    def read_text(self, text: str) -> object:
+        return read_number(text)
+
+    @property
+    def metavar(self) -> str:
+        return "N"
+
+    def parse_value(self, value: object, *, anyway: bool = False) -> float:
+        expected = f"a number from {self.least} to {self.most}, sent as a JSON number"
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise self.invalid_error(expected)
         # NaN compares as false, and infinity is out of every range.
-        if not isinstance(value, int | float) or isinstance(value, bool) or not self.least <= value <= self.most:
-            raise self.invalid_error(f"a number from {self.least} to {self.most}, sent as a JSON number")
+        if not self.least <= value <= self.most:
+            self.out_of_range(expected, anyway=anyway and -1e15 < value < 1e15)
         return float(value)
 
 
@@ -121,45 +189,59 @@ class UrlParam(ModelParam, frozen=True, kw_only=True):
     def describe_value(self) -> dict[str, object]:
         return {"type": "string", "format": "uri", "pattern": "^https?://", "maxLength": self.most}
 
-    def parse_value(self, value: object) -> str:
-        if not isinstance(value, str) or len(value) > self.most or not _is_http(value):
+    @property
+    def metavar(self) -> str:
+        return "URL"
+
+    def parse_value(self, value: object, *, anyway: bool = False) -> str:
+        if not isinstance(value, str) or len(value) > self.most or not is_http_url(value):
             raise self.invalid_error(f"an absolute http or https URL of at most {self.most} characters")
         return value
 
 
-class Model(Struct, frozen=True, kw_only=True):
-    """One of the provider's models: its parameters, and the codes with which its tasks fail."""
+class ChoiceParam(ModelParam, frozen=True, kw_only=True):
+    """One of several numbers, each of which has a word: people say the word, the provider gets the number.
 
-    name: str
-    fields: tuple[ModelParam, ...]
-    callback: UrlParam  # not one of the fields: only we set it
-    failed_code: str
-    unavailable_code: str
+    Both are taken, so two models may number the same words differently and nobody has to know.
+    """
 
-    def describe_params(self) -> dict[str, object]:
-        """What `parse_params` takes, as JSON Schema. Null is as good as absent."""
-        return {
-            "type": "object",
-            "properties": {
-                field.name: field.describe_value()
-                if field.required
-                else {"anyOf": [field.describe_value(), {"type": "null"}]}
-                for field in self.fields
-            },
-            "required": [field.name for field in self.fields if field.required],
-            "additionalProperties": False,
-        }
+    words: Mapping[str, int]
 
-    def parse_params(self, params: Mapping[str, object]) -> dict[str, object]:
-        """The declared fields of `params` in declared order and canonical form. Other keys are ignored.
+    def describe_value(self) -> dict[str, object]:
+        return {"enum": [*self.words, *self.words.values()]}
 
-        Raises `RequestRefused` for the first fault: missing fields before invalid ones, each in declared order.
-        """
-        given = [field for field in self.fields if not field.is_absent(params.get(field.name))]
-        for field in self.fields:
-            if field.required and field not in given:
-                raise field.missing_error()
-        return {field.name: field.parse_value(params[field.name]) for field in given}
+    def read_text(self, text: str) -> object:
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 4 else text.strip().lower()
+
+    @property
+    def metavar(self) -> str:
+        return "|".join(self.words)
+
+    def parse_value(self, value: object, *, anyway: bool = False) -> int:
+        if isinstance(value, str) and (word := value.lower().replace("-", "_")) in self.words:
+            return self.words[word]
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        expected = " or ".join(f"{word} ({number})" for word, number in self.words.items())
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise self.invalid_error(expected)
+        if value not in self.words.values():
+            self.out_of_range(expected, anyway=anyway and 0 <= value < 1_000)
+        return value
+
+
+def unlikely(problem: str, field: str | None) -> RequestRefused:
+    """The refusal of what the provider probably refuses, though nothing that it publishes says so."""
+    return RequestRefused(422, UNLIKELY, f"{problem}, as Midjourney's own API states it", field, remedy=_ANYWAY)
+
+
+def read_number(text: str) -> object:
+    """A number as a person writes it; the text as it is if it is none. Raises ValueError for a decimal comma."""
+    if re.fullmatch(r"[-+]?[0-9]{1,30}(\.[0-9]{0,30})?([eE][-+]?[0-9]{1,3})?", text):
+        return float(text)
+    if re.fullmatch(r"[-+]?[0-9]+,[0-9]+", text):
+        raise ValueError(f"{text} has a decimal comma; use a point: {text.replace(',', '.')}")
+    return text
 
 
 def has_permutations(prompt: str) -> bool:
@@ -178,7 +260,8 @@ def has_permutations(prompt: str) -> bool:
     return False
 
 
-def _is_http(text: str) -> bool:
+def is_http_url(text: str) -> bool:
+    """Whether it is an absolute http or https URL."""
     if not text.isprintable() or " " in text:
         return False
     try:

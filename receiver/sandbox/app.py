@@ -17,8 +17,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from receiver.core.errors import RequestRefused
+from receiver.providers.declarations import Model
 from receiver.providers.models import MODELS
-from receiver.providers.parameters import Model
 from receiver.sandbox import pictures
 from receiver.sandbox.callbacks import Courier, new_client
 from receiver.sandbox.fates import (

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Struct
 
-from receiver.providers.parameters import Model
+from receiver.providers.declarations import Model
 from receiver.sandbox.fates import CallbackBody, Fate
 
 IMAGES_PER_TASK = 4  # Midjourney makes four

@@ -70,7 +70,7 @@ def test_numbers_as_tables_write_them(text: str, value: float) -> None:
         ({"imageno": True}, "imageNo: True must be a whole number from 0 to 3 (004007003)"),
         ({"jobid": None}, "jobId: is missing (004007001)"),
         ({"model": None}, "model: it is missing; add a column for it, or say --model for all rows"),
-        ({"model": "outpain"}, "model: unknown model 'outpain'; use midjourney_outpaint"),
+        ({"model": "outpain"}, "model: unknown model 'outpain' (did you mean midjourney_outpaint?)"),
         ({"model": 7}, "model: it must be text"),
         ({"prompt": "{a,b}"}, "remixPrompt: has permutation braces {a,b}"),
         ({"prompt": "a", "remixprompt": "b"}, "remixPrompt: it is given twice"),
@@ -110,7 +110,7 @@ def test_what_all_rows_share_holds_where_a_row_says_nothing() -> None:
 @pytest.mark.parametrize(
     ("model", "pairs", "why"),
     [
-        ("outpain", [], "unknown model 'outpain'; use midjourney_outpaint"),
+        ("outpain", [], "unknown model 'outpain' (did you mean midjourney_outpaint?)"),
         (None, ["scale"], "--set scale: write NAME=VALUE"),
         (None, ["scal=1"], "--set scal=1: there is no column 'scal' (did you mean scale?)"),
         (None, ["=1"], "--set =1: the name is missing"),

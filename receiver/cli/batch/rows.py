@@ -14,10 +14,8 @@ from receiver.client.batch_schemas import PRIORITIES
 from receiver.client.schemas import KEY_MOST, LABEL_MOST, NewTask
 from receiver.core.errors import RequestRefused
 from receiver.providers import models
-from receiver.providers.parameters import INVALID, IntegerParam, ModelParam, NumberParam
+from receiver.providers.parameters import INVALID, ModelParam
 
-_COMMA = re.compile(r"[-+]?[0-9]+,[0-9]+")
-_NUMBER = re.compile(r"[-+]?[0-9]{1,30}(\.[0-9]{0,30})?([eE][-+]?[0-9]{1,3})?")
 _YES = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 _VALUE_MOST = 40  # characters of a wrong value that is shown
 _EXTRA_MOST = 64_000  # characters of all columns of the user's own in a row
@@ -164,14 +162,10 @@ def _find_param(model: str, name: str) -> ModelParam:
 
 def _read_value(kind: ModelParam, text: str) -> object:
     """A parameter's text as the kind of value that it takes; as it is if it is no such value."""
-    if not isinstance(kind, IntegerParam | NumberParam):
-        return text
-    if _NUMBER.fullmatch(text):
-        number = float(text)
-        return int(number) if isinstance(kind, IntegerParam) and number.is_integer() else number
-    if _COMMA.fullmatch(text):
-        raise _Wrong(f"{kind.name}: {text} has a decimal comma; use a point: {text.replace(',', '.')}")
-    return text
+    try:
+        return kind.read_text(text)
+    except ValueError as wrong:
+        raise _Wrong(f"{kind.name}: {wrong}") from None
 
 
 def _read_flag(name: str, given: object) -> bool:

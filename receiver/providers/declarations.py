@@ -1,0 +1,150 @@
+"""What a model is: its parameters, what of an earlier task it can go on from, and what it makes.
+
+One declaration makes the options of `receiver submit`, the schema of the API, the columns of a batch's file and the
+checks of the sandbox.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from receiver.core.errors import RequestRefused
+from receiver.providers.parameters import INVALID, Documented, ModelParam, TextParam, UrlParam, unlikely
+
+EXTRA_MOST = 64_000  # bytes of undeclared parameters as JSON
+
+
+class JobFeed(Struct, frozen=True):
+    """The parameters that an earlier task fills: its job's id in `job`, and in `place` which of its pictures, if the
+    model takes one of them only."""
+
+    job: str
+    place: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The parameters that are filled."""
+        return (self.job,) if self.place is None else (self.job, self.place)
+
+
+class UrlFeed(Struct, frozen=True):
+    """The parameter `url`, which the address of an earlier task's picture fills."""
+
+    url: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The parameters that are filled."""
+        return (self.url,)
+
+
+class Model(Struct, frozen=True, kw_only=True):
+    """One of the provider's models: its parameters, what they may be together, and what it makes.
+
+    `any_of`: at least one of these must be given; `together`: all of these or none. `is_open`: parameters that are not
+    declared are sent unchecked, because nobody documents what it takes. `is_presumed`: its name is not on a page of its
+    own, so the provider may not know it (which costs nothing). `find_hints` gives sentences about parameters that are
+    allowed and look wrong.
+    """
+
+    name: str
+    summary: str  # what it does, in a line
+    fields: tuple[ModelParam, ...]
+    callback: UrlParam = UrlParam(name="callback")  # not one of the fields: only we set it
+    any_of: tuple[str, ...] = ()
+    together: tuple[str, ...] = ()
+    feed: JobFeed | UrlFeed | None = None
+    makes: int = 4
+    media: str = "image"
+    is_open: bool = False
+    is_presumed: bool = False
+    operation: str | None = None  # its number within the provider's codes, if that is known
+    find_hints: Callable[[Mapping[str, Any]], tuple[str, ...]] = lambda params: ()
+
+    @property
+    def failed_code(self) -> str:
+        """The code with which its tasks fail; a made up one if its operation is not known."""
+        return f"004{self.operation or '000'}098"
+
+    @property
+    def unavailable_code(self) -> str:
+        """The code with which it is unavailable, likewise."""
+        return f"004{self.operation or '000'}099"
+
+    def find_param(self, name: str) -> ModelParam | None:
+        """The declared parameter of this name."""
+        return next((field for field in self.fields if field.name == name), None)
+
+    @property
+    def prompt_param(self) -> str | None:
+        """The parameter in which it takes a prompt, if it takes one."""
+        return next((field.name for field in self.fields if isinstance(field, TextParam) and field.prompt), None)
+
+    def describe_params(self, *, fed: bool = False) -> dict[str, object]:
+        """What `parse_params` takes, as JSON Schema. Null is as good as absent."""
+        filled = self.feed.names if fed and self.feed else ()
+        fields = [field for field in self.fields if field.name not in filled]
+        described: dict[str, object] = {
+            "type": "object",
+            "properties": {
+                field.name: field.describe_value()
+                if field.required
+                else {"anyOf": [field.describe_value(), {"type": "null"}]}
+                for field in fields
+            },
+            "required": [field.name for field in fields if field.required],
+            "additionalProperties": self.is_open,
+        }
+        if self.any_of and not fed:
+            some = [{"required": [it], "properties": {it: {"not": {"type": "null"}}}} for it in self.any_of]
+            described["anyOf"] = some
+        return described
+
+    def parse_params(self, params: Mapping[str, object], *, anyway: bool = False, fed: bool = False) -> dict[str, Any]:
+        """The declared fields of `params` in declared order and canonical form, then what an open model is given else.
+
+        `fed`: what an earlier task fills is left out. Raises `RequestRefused` for the first fault: missing fields
+        before invalid ones, each in declared order.
+        """
+        filled: Collection[str] = self.feed.names if fed and self.feed else ()
+        given = [field for field in self.fields if not field.is_absent(params.get(field.name))]
+        for field in self.fields:
+            if field.required and field not in given and field.name not in filled:
+                raise _missing(field, anyway=anyway)
+        self._check_groups({field.name for field in given} | set(filled))
+        parsed = {field.name: field.parse_value(params[field.name], anyway=anyway) for field in given}
+        return parsed | (self._read_undeclared(params) if self.is_open else {})
+
+    def _check_groups(self, given: set[str]) -> None:
+        if self.any_of and not given.intersection(self.any_of):
+            raise RequestRefused(422, INVALID, f"one of {' and '.join(self.any_of)} must be given", self.any_of[0])
+        missing = [it for it in self.together if it not in given]
+        if missing and len(missing) < len(self.together):
+            problem = f"{missing[0]} is missing: {' and '.join(self.together)} are given together"
+            raise RequestRefused(422, INVALID, problem, missing[0])
+
+    def _read_undeclared(self, params: Mapping[str, object]) -> dict[str, object]:
+        declared = {field.name for field in self.fields}
+        others = {name: it for name, it in sorted(params.items()) if name not in declared and it is not None}
+        return check_undeclared(others, self.name)
+
+
+def check_undeclared(params: Mapping[str, object], model: str) -> dict[str, object]:
+    """Parameters of which nobody says what they may be: any JSON that can be stored. Raises `RequestRefused`."""
+    try:
+        size = len(text := msgspec.json.encode(params))
+        msgspec.json.decode(text)
+    except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError, OverflowError) as error:
+        raise RequestRefused(422, INVALID, f"the parameters of {model} cannot be sent as JSON", "params") from error
+    if size > EXTRA_MOST or b"\\u0000" in text:
+        problem = f"the parameters of {model} must be at most {EXTRA_MOST:,} bytes long, without NUL characters"
+        raise RequestRefused(422, INVALID, problem, "params")
+    return dict(params)
+
+
+def _missing(field: ModelParam, *, anyway: bool) -> RequestRefused:
+    if field.documented is Documented.UPSTREAM and not anyway:
+        return unlikely(f"{field.name} is missing", field.name)
+    return field.missing_error()

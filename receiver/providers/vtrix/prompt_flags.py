@@ -1,0 +1,80 @@
+"""Flags in Midjourney's prompts (`--ar 3:2 --v 7`): which cost more, and which do not exist where they are used. Pure.
+
+A prompt is split at blanks; a flag begins with two dashes, and its value is the next word unless that is a flag too.
+From the upstream's pages, as in `midjourney`; only what makes several billed generations is refused.
+"""
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+
+_DEARER = {
+    "turbo": "--turbo costs about twice as much",
+    "hd": "--hd costs about one and a half times as much",
+}
+_NOT_IN_THE_API = frozenset({"relax", "stealth", "public"})
+_NOT_IN_V81 = frozenset({"stop", "weird", "tile", "cref", "cw", "bs", "draft", "turbo"})
+_REPEATS = ("repeat", "r")
+PRICE_FLAGS = ("turbo", "hd", "q", "quality", "draft", "bs")
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+def read_flags(prompt: str | None) -> Mapping[str, str]:
+    """The flags of a prompt in lower case, each with its value; empty if it has none."""
+    if not prompt or "--" not in prompt:
+        return _NOTHING
+    words = prompt.split()
+    found: dict[str, str] = {}
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word.startswith("--") and len(word) > 2:
+            found[word[2:].lower()] = "" if following.startswith("--") else following
+    return found
+
+
+def version_of(prompt: str | None) -> str | None:
+    """The version that a prompt names: `7`, `8.1`, `niji 6`; None if it names none."""
+    flags = read_flags(prompt)
+    if "niji" in flags:
+        return f"niji {flags['niji']}".strip()
+    return flags.get("v", flags.get("version")) or None
+
+
+def count_repeats(prompt: str) -> int:
+    """How many generations `--repeat` asks for."""
+    flags = read_flags(prompt)
+    given = next((flags[name] for name in _REPEATS if name in flags), "")
+    return int(given[:6]) if given.isascii() and given.isdigit() else 1
+
+
+def find_flag_hints(prompt: str | None) -> tuple[str, ...]:
+    """Sentences about flags that are allowed and probably not what was meant, or that cost more."""
+    if not prompt:
+        return ()
+    flags = read_flags(prompt)
+    hints = [text for name, text in _DEARER.items() if name in flags]
+    if flags.get("q", flags.get("quality")) == "4":
+        hints.append("--q 4 costs about four times as much")
+    hints += [
+        f"--{name} has no effect: the provider's API does not have it" for name in flags if name in _NOT_IN_THE_API
+    ]
+    if version_of(prompt) == "8.1":
+        hints += [f"version 8.1 does not have --{name}" for name in flags if name in _NOT_IN_V81]
+        if flags.get("sv", "6") != "6":
+            hints.append("version 8.1 has only --sv 6")
+        if "::" in prompt:
+            hints.append("version 8.1 does not have weights (::)")
+    if long_dash := re.search(r"(?:^|\s)[—–]([a-z]{1,12})", prompt):
+        hints.append(f"“{long_dash[0].strip()}” begins with a long dash: a flag begins with two short ones")
+    if re.fullmatch(r"\s*https?://\S+\s*", prompt):
+        hints.append("the prompt is only the address of a picture: Midjourney wants text, or a second picture, with it")
+    return tuple(hints)
+
+
+def price_flags(prompt: str | None) -> tuple[str, ...]:
+    """The flags of a prompt that change the price, in one spelling and order."""
+    flags = read_flags(prompt)
+    return tuple(
+        f"--{name} {flags[name]}".strip() if name in ("q", "quality", "bs") else f"--{name}"
+        for name in PRICE_FLAGS
+        if name in flags
+    )
