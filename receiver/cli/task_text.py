@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
+from receiver.cli.money_text import show_usd
 from receiver.cli.output import (
     GAP,
     format_facts,
@@ -134,7 +135,7 @@ def _error_text(error: ErrorView) -> str:
 
 
 def _cost_text(task: TaskView) -> str | None:
-    return f"${safe_line(task.usage.cost)}" if task.usage and task.usage.cost else None
+    return show_usd(task.usage.cost) if task.usage and task.usage.cost else None
 
 
 def _task_facts(task: TaskView) -> Iterator[tuple[str, str | None]]:

@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from receiver.core.decide import owed_notices
 from receiver.core.errors import RequestRefused
-from receiver.core.sanitize import format_duration, format_usd, one_line
+from receiver.core.money import format_usd
+from receiver.core.sanitize import format_duration, one_line
 from receiver.core.types import Notice, NoticeEvent, Policy, QueueLane, Report, Task, TaskError, TaskState
 
 HALT_AFTER = 10  # failures in a row for the same reason

@@ -11,7 +11,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from receiver.core.clock_check import HOLD_MS
-from receiver.core.money import NANO, dollars
+from receiver.core.money import NANO, amount_text, dollars
 
 HISTORY_MOST = 20  # costs of a model that its estimate follows
 WARN_SHARE = 80  # percent of a budget at which a person is told
@@ -32,7 +32,7 @@ class Budget(Struct, frozen=True):
     zone: str | None = None
 
     def __str__(self) -> str:
-        return f"{dollars(self.limit).removeprefix('$').replace(',', '')}{f' {self.zone}' if self.zone else ''}"
+        return f"{amount_text(self.limit)}{f' {self.zone}' if self.zone else ''}"
 
 
 class BudgetRules(Struct, frozen=True):

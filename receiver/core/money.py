@@ -9,6 +9,7 @@ from decimal import Decimal
 
 NANO = 1_000_000_000
 COST_MOST = 1_000_000 * NANO  # of one task; what says more is not a price
+_CENTS_FROM = 100  # dollars; nobody cares for a tenth of a cent there
 _AMOUNT = re.compile(r"\$?\s*([0-9]{1,7}(?:\.[0-9]{1,9})?)\s*(?:\$|USD)?", re.IGNORECASE)
 
 
@@ -36,11 +37,26 @@ def parse_usd(text: str) -> int | None:
     return amount if 0 < amount <= COST_MOST else None
 
 
+def is_plausible_cost(cost: Decimal) -> bool:
+    """Whether `cost` can be an amount of money; 1E+999999 would print a million digits."""
+    return cost.is_finite() and cost.adjusted() <= 9 and cost >= 0
+
+
+def format_usd(cost: Decimal | None) -> str:
+    """An amount for people, the same wherever one is shown: `$20.00`, `$19.95`, `$0.0375`, `$1,234.57`. From a hundred
+    dollars on it has two decimals, below that up to six if it needs them. Empty if it is unknown or implausible.
+    """
+    if cost is None or not is_plausible_cost(cost):
+        return ""
+    return f"${cost:,.2f}" if cost >= _CENTS_FROM else f"${short_decimal(cost)}"
+
+
 def dollars(amount: int) -> str:
-    """An amount for people: `$20`, `$19.95`, `$0.0375`."""
-    value = to_decimal(amount)
-    if amount % NANO == 0:
-        return f"${value:,.0f}"
-    if amount % (NANO // 100) == 0 or abs(value) >= 100:
-        return f"${value:,.2f}"
-    return f"${value.quantize(Decimal('0.0001')):,.4f}"
+    """Nano-USD for people, as `format_usd` writes them."""
+    return format_usd(to_decimal(max(0, amount)))
+
+
+def short_decimal(cost: Decimal) -> str:
+    """A plausible cost with two to six decimals and nothing else, for programs."""
+    whole, _, part = f"{round(abs(cost), 6):f}".partition(".")
+    return f"{whole}.{part.rstrip('0'):0<2}"

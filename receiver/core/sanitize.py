@@ -1,4 +1,4 @@
-"""Makes text from outside safe to show: stripped, truncated, mentions defused. Formats money, durations and URLs.
+"""Makes text from outside safe to show: stripped, truncated, mentions defused. Formats durations and URLs.
 
 Stripped text has no control or format characters (bidirectional overrides are among these), so it cannot forge a line
 or reverse the text. Escaping for a service's own markup is left to that service's file.
@@ -7,7 +7,6 @@ or reverse the text. Escaping for a service's own markup is left to that service
 import re
 import unicodedata
 from collections.abc import Callable
-from decimal import Decimal
 from urllib.parse import quote
 
 TITLE_MOST = 150  # characters
@@ -72,19 +71,6 @@ def encode_url(url: str) -> str:
 def web_url(url: str | None) -> str | None:
     """`encode_url(url)` if it is http or https: only those become links. None for `javascript:` and the like."""
     return encode_url(url) if url and re.match(r"https?://", url, re.IGNORECASE) else None
-
-
-def is_plausible_cost(cost: Decimal) -> bool:
-    """Whether `cost` can be an amount of money; 1E+999999 would print a million digits."""
-    return cost.is_finite() and cost.adjusted() <= 9 and cost >= 0
-
-
-def format_usd(cost: Decimal | None) -> str:
-    """`cost` in USD with two to six decimals; empty if unknown or implausible."""
-    if cost is None or not is_plausible_cost(cost):
-        return ""
-    whole, _, part = format(round(abs(cost), 6), "f").partition(".")
-    return f"${whole}.{part.rstrip('0'):0<2}"
 
 
 def format_duration(span_ms: int | None) -> str:

@@ -197,18 +197,18 @@ async def test_at_80_percent_and_at_the_limit_a_person_is_told_once_a_period(sto
     assert await spender.send() is None
     near, reached = await notices(store, event=NoticeEvent.ATTENTION)
     assert near.report.text == (
-        "$0.80 of this day's budget of $1 is spent or reserved. At the limit, tasks wait until 00:00 UTC. "
+        "$0.80 of this day's budget of $1.00 is spent or reserved. At the limit, tasks wait until 00:00 UTC. "
         "To raise it, run `receiver costs raise day 2`."
     )
     assert reached.report.text == (
-        "The budget of this day is used up: $1 of $1 spent or reserved; 20 tasks wait until 00:00 UTC. "
+        "The budget of this day is used up: $1.00 of $1.00 spent or reserved; 20 tasks wait until 00:00 UTC. "
         "To spend more, run `receiver costs raise day 2`."
     )
     [wait] = await spender.submit.find_waits([queued[-1]])
     assert wait is not None
     assert (wait.why, wait.detail) == (
         QueueReason.BUDGET,
-        "the $1 of this day are used up: `receiver costs raise day 2` lets it go on",
+        "the $1.00 of this day are used up: `receiver costs raise day 2` lets it go on",
     )
     assert (wait.since, wait.until) == (NOW, NOW - NOW % DAY + DAY)
     assert await spender.submit.next_due() == wait.until

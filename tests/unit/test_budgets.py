@@ -173,7 +173,8 @@ def test_the_zone_and_the_limits_of_the_rules() -> None:
     ("budget", "text"),
     [
         (Budget(20 * NANO, "Europe/Berlin"), "20 Europe/Berlin"),
-        (Budget(1234_500_000_000), "1234.50"),
+        (Budget(1234_500_000_000), "1234.5"),
+        (Budget(123_456_789_000), "123.456789"),
         (Budget(20 * NANO), "20"),
     ],
 )
@@ -189,17 +190,17 @@ def test_the_words() -> None:
     assert midnight == "00:00 Europe/Berlin"
     assert until_text(MONTH, at("2026-12-01T00:00:00Z"), "UTC") == "1 Dec, 00:00 UTC"
     assert reached_text(DAY, 1995 * CENT, 20 * NANO, 312, midnight) == (
-        "The budget of this day is used up: $19.95 of $20 spent or reserved; 312 tasks wait until 00:00 Europe/Berlin. "
-        "To spend more, run `receiver costs raise day 30`."
+        "The budget of this day is used up: $19.95 of $20.00 spent or reserved; 312 tasks wait until 00:00 "
+        "Europe/Berlin. To spend more, run `receiver costs raise day 30`."
     )
     assert "; 1 task waits until" in reached_text(DAY, 0, NANO, 1, midnight)
     assert near_text(MONTH, 16 * NANO, 20 * NANO, "X") == (
-        "$16 of this month's budget of $20 is spent or reserved. At the limit, tasks wait until X. "
+        "$16.00 of this month's budget of $20.00 is spent or reserved. At the limit, tasks wait until X. "
         "To raise it, run `receiver costs raise month 30`."
     )
     assert unpriced_text("m").startswith("no task of m has had a cost yet")
     assert too_large_text("m", 2 * NANO, DAY, NANO) == (
-        "a task of m costs about $2, which is more than the whole budget of a day ($1)"
+        "a task of m costs about $2.00, which is more than the whole budget of a day ($1.00)"
     )
 
 

@@ -4,7 +4,18 @@ from decimal import Decimal
 
 import pytest
 
-from receiver.core.money import COST_MOST, NANO, amount_text, dollars, parse_usd, to_decimal, to_nano
+from receiver.core.money import (
+    COST_MOST,
+    NANO,
+    amount_text,
+    dollars,
+    format_usd,
+    is_plausible_cost,
+    parse_usd,
+    short_decimal,
+    to_decimal,
+    to_nano,
+)
 
 CENT = NANO // 100
 
@@ -57,16 +68,58 @@ def test_what_is_not_an_amount(text: str) -> None:
 @pytest.mark.parametrize(
     ("amount", "shown", "api"),
     [
-        (20 * NANO, "$20", "20"),
-        (0, "$0", "0"),
+        (20 * NANO, "$20.00", "20"),
+        (0, "$0.00", "0"),
         (1995 * CENT, "$19.95", "19.95"),
-        (5 * CENT, "$0.05", "0.05"),
-        (37_500_000, "$0.0375", "0.0375"),
-        (1234 * NANO, "$1,234", "1234"),
+        (CENT, "$0.01", "0.01"),
+        (12_500_000, "$0.0125", "0.0125"),
+        (CENT + NANO // 1000, "$0.011", "0.011"),
+        (1234 * NANO, "$1,234.00", "1234"),
+        (99_123_456_789, "$99.123457", "99.123456789"),
+        (99_999_999_900, "$100.00", "99.9999999"),
+        (100 * NANO, "$100.00", "100"),
+        (100_004_000_000, "$100.00", "100.004"),
         (123_456_789_000, "$123.46", "123.456789"),
-        (100 * NANO, "$100", "100"),
     ],
 )
 def test_amounts_as_they_are_shown(amount: int, shown: str, api: str) -> None:
     assert (dollars(amount), amount_text(amount)) == (shown, api)
+    assert format_usd(Decimal(api)) == shown
     assert to_decimal(amount) == Decimal(api)
+
+
+def test_what_is_left_is_never_less_than_nothing() -> None:
+    assert dollars(-1) == "$0.00"
+
+
+@pytest.mark.parametrize(
+    ("cost", "shown"),
+    [
+        ("0", "$0.00"),
+        ("-0", "$0.00"),
+        ("1E-2", "$0.01"),
+        ("1.5", "$1.50"),
+        ("0.0025", "$0.0025"),
+        ("0.1234564", "$0.123456"),
+        ("0.1234566", "$0.123457"),
+        ("9999999999", "$9,999,999,999.00"),
+    ],
+)
+def test_the_costs_that_a_provider_names_are_shown_alike(cost: str, shown: str) -> None:
+    assert is_plausible_cost(Decimal(cost))
+    assert format_usd(Decimal(cost)) == shown
+
+
+@pytest.mark.parametrize("cost", ["NaN", "Infinity", "-0.01", "1E+10", "1E+999999"])
+def test_an_amount_that_nobody_can_mean_is_not_shown(cost: str) -> None:
+    assert not is_plausible_cost(Decimal(cost))
+    assert format_usd(Decimal(cost)) == ""
+
+
+def test_an_unknown_cost_is_not_shown() -> None:
+    assert format_usd(None) == ""
+
+
+@pytest.mark.parametrize(("cost", "text"), [("12345.5", "12345.50"), ("0.0375", "0.0375"), ("-0", "0.00")])
+def test_programs_get_digits_alone(cost: str, text: str) -> None:
+    assert short_decimal(Decimal(cost)) == text

@@ -1,6 +1,4 @@
-"""Text from outside is made fit to be shown; money, spans of time and URLs read as a person expects them."""
-
-from decimal import Decimal
+"""Text from outside is made fit to be shown; spans of time and URLs read as a person expects them."""
 
 import pytest
 from hypothesis import given
@@ -12,8 +10,6 @@ from receiver.core.sanitize import (
     encode_url,
     fit_escaped,
     format_duration,
-    format_usd,
-    is_plausible_cost,
     join_nonempty,
     one_line,
     strip_control_chars,
@@ -137,37 +133,6 @@ def test_a_url_is_shown_in_ascii_and_whole() -> None:
 )
 def test_only_a_web_address_may_become_a_link(url: str | None, link: str | None) -> None:
     assert web_url(url) == link
-
-
-# -- money --
-
-
-@pytest.mark.parametrize(
-    ("cost", "shown"),
-    [
-        ("0", "$0.00"),
-        ("-0", "$0.00"),
-        ("1.5", "$1.50"),
-        ("0.0025", "$0.0025"),
-        ("0.1234564", "$0.123456"),
-        ("0.1234566", "$0.123457"),
-        ("100", "$100.00"),
-        ("9999999999", "$9999999999.00"),
-    ],
-)
-def test_money_has_two_to_six_decimals(cost: str, shown: str) -> None:
-    assert is_plausible_cost(Decimal(cost))
-    assert format_usd(Decimal(cost)) == shown
-
-
-@pytest.mark.parametrize("cost", ["NaN", "Infinity", "-0.01", "1E+10", "1E+999999"])
-def test_an_amount_that_nobody_can_mean_is_not_shown(cost: str) -> None:
-    assert not is_plausible_cost(Decimal(cost))
-    assert format_usd(Decimal(cost)) == ""
-
-
-def test_an_unknown_cost_is_not_shown() -> None:
-    assert format_usd(None) == ""
 
 
 # -- spans of time --

@@ -12,7 +12,7 @@ from receiver.cli.streams import note
 from receiver.client.client import Client
 from receiver.client.cost_schemas import CostDimension, CostsView
 from receiver.core.errors import ApiError
-from receiver.core.sanitize import format_usd
+from receiver.core.money import format_usd, is_plausible_cost
 from receiver.providers.models import short_model_name
 
 _SINCE = "90d"  # older costs may be of other prices
@@ -35,12 +35,12 @@ def estimate_cost(costs: CostsView, counts: Mapping[str, int]) -> CostEstimate |
             each = Decimal(line.each) if line is not None and line.each is not None else None
         except InvalidOperation:  # it comes from a server
             each = None
-        if line is None or each is None or not each.is_finite():
+        if line is None or each is None or not is_plausible_cost(each):
             return None
         amount += each * count
         past = pluralize(line.completed, "past one")
         parts.append(f"{short_model_name(model)} {format_usd(each)} × {count:,}, from {past}")
-    return CostEstimate(amount, "; ".join(parts)) if parts else None
+    return CostEstimate(amount, "; ".join(parts)) if parts and is_plausible_cost(amount) else None
 
 
 def find_estimate(client: Client, counts: Mapping[str, int]) -> CostEstimate | None:
@@ -58,10 +58,10 @@ def why_not_confirmed(estimate: CostEstimate, limit: Decimal, *, reads_input: bo
         return None
     if not reads_input and sys.stdin is not None and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty():
         return None if click.confirm("Submit them?", err=True) else "nothing was sent"
-    more = f"that is more than ${limit:,.2f}"
+    more = f"that is more than {format_usd(limit)}"
     return f"{more}: say --yes if you want it, or --confirm-over with a higher amount; nothing was sent"
 
 
 def show_estimate(estimate: CostEstimate, counts: Mapping[str, int]) -> None:
     """Say what is about to be sent, and what it will cost."""
-    note(f"receiver: {pluralize(sum(counts.values()), 'task')}, about ${estimate.amount:,.2f} ({estimate.why})")
+    note(f"receiver: {pluralize(sum(counts.values()), 'task')}, about {format_usd(estimate.amount)} ({estimate.why})")

@@ -8,11 +8,10 @@ from decimal import Decimal
 
 from msgspec import Struct
 
+from receiver.core.money import format_usd, is_plausible_cost
 from receiver.core.sanitize import (
     TITLE_MOST,
     format_duration,
-    format_usd,
-    is_plausible_cost,
     join_nonempty,
     one_line,
     strip_control_chars,

@@ -7,7 +7,8 @@ everywhere, URLs are whole.
 import json
 from collections.abc import Iterable, Mapping
 
-from receiver.core.sanitize import encode_url, format_usd, is_plausible_cost, one_line
+from receiver.core.money import is_plausible_cost, short_decimal
+from receiver.core.sanitize import encode_url, one_line
 from receiver.core.types import Image, NoticeEvent, Report, TaskState
 from receiver.notify.messages.content import (
     ERROR_MOST,
@@ -81,7 +82,7 @@ def _report_fields(
         "confirmed": report.confirmed,
         "images": list(_image_fields(report.images, linked.images))[:images_most],
         "image_count": len(report.images),
-        "cost": format_usd(cost).lstrip("$") or None,
+        "cost": None if cost is None else short_decimal(cost),
         "duration_ms": report.duration_ms if report.duration_ms is not None and report.duration_ms >= 0 else None,
         "error": _error_fields(report),
         "cause": one_line((report.cause or "").partition(":")[0], NAME_MOST) or None,
