@@ -26,6 +26,7 @@ class MacPurpose(StrEnum):
     CALLBACK = "callback/1"
     IMAGE = "image/1"
     SHARE = "share/1"
+    PICK = "pick/1"
     SESSION = "session/1"
     DOCTOR = "doctor/1"
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
+from receiver.core.chains import CHILDREN_MOST
 from receiver.core.pacing import WaitReason
 from receiver.core.queue_waits import QueueReason
 from receiver.core.types import (
@@ -26,6 +27,9 @@ from receiver.core.types import (
 IMAGES_PREFIX = "/images/"
 KEY_MOST = 200  # characters of an Idempotency-Key
 LABEL_MOST = 200  # and of every other text that names something
+STEP_MOST = 40  # characters of a step's name
+STEP_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+IMAGE_NO_MOST = 63
 LINE_MOST = 2**53 - 1  # what every JSON parser keeps exactly
 WITHOUT_NUL = "^[^\\u0000]*$"
 
@@ -45,6 +49,12 @@ Count = Annotated[int, _says(minimum=0)]
 ShortText = Annotated[str, _says(minLength=1, maxLength=LABEL_MOST, pattern=WITHOUT_NUL)]
 ProviderId = Annotated[str, _says(minLength=1, maxLength=LABEL_MOST, pattern="^[^\\s\\u0000]+$")]
 Key = Annotated[str, Meta(min_length=1, max_length=KEY_MOST)]
+StepName = Annotated[str, Meta(min_length=1, max_length=STEP_MOST, pattern=STEP_PATTERN)]
+ImageChoice = (
+    Annotated[int, Meta(ge=0, le=IMAGE_NO_MOST)]
+    | Annotated[tuple[Annotated[int, Meta(ge=0, le=IMAGE_NO_MOST)], ...], Meta(min_length=1, max_length=CHILDREN_MOST)]
+    | Annotated[str, _one_of(("all", "pick"))]
+)
 TargetName = Annotated[str, _says(**{"$ref": "#/components/schemas/TargetName"})]
 State = Annotated[str, _one_of(TaskState)]
 Event = Annotated[str, _one_of(NoticeEvent)]
@@ -54,10 +64,25 @@ OutboxState = Annotated[str, _one_of(NoticeState)]
 Source = Annotated[str, _one_of(OutcomeSource)]
 
 
+class WaitFor(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The task that a new one goes on from: the one with this `ref`, or that of the same call with this `name`.
+
+    `image_no` says from which of its pictures: a number, several (one task is made for each), `all`, or `pick`: then a
+    person picks. It may be left out where there is only one, or none is needed.
+    """
+
+    ref: Ref | None = None
+    name: StepName | None = None
+    image_no: ImageChoice | None = None
+
+
 class NewTask(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A task to submit. `idempotency_key` is for tasks of a list; a single task has it as a header.
 
-    `line` and `row_key` are for rows of a batch: a batch takes each key once, however often it is sent.
+    `line` and `row_key` are for rows of a batch: a batch takes each key once, however often it is sent. With
+    `wait_for`, `params` leaves out what the earlier task fills; `name` is what other tasks of the same call, and lists,
+    name it by. `anyway`: what the provider probably refuses is sent all the same, and so is a model that is not
+    declared here, unchecked. `ping`: whether its completion is reported although other tasks go on from it.
     """
 
     model: str
@@ -66,7 +91,10 @@ class NewTask(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     targets: Annotated[tuple[TargetName, ...], _says(minItems=1)] | None = None
     poll_only: bool = False
     allow_permutations: bool = False
-    wait_for: Annotated[Any, _says(type="null", description="Not available yet.")] = None
+    anyway: bool = False
+    wait_for: Ref | WaitFor | None = None
+    name: StepName | None = None
+    ping: bool | None = None
     idempotency_key: Key | None = None
     priority: Annotated[str, _one_of(FIXED_LANES)] | None = None
     line: Annotated[int, Meta(ge=1, le=LINE_MOST)] | None = None
@@ -144,13 +172,28 @@ class HintView(Struct, frozen=True):
     text: str
 
 
+class ChainLink(Struct, frozen=True):
+    """Where a task stands in its chain: the first task, the one that it goes on from, and from which of its pictures
+    (null: a person picks); `children` tasks wait for it, of which `picks` need a person to pick a picture."""
+
+    root: Ref
+    parent: Ref | None
+    step: str | None
+    image_no: Count | None
+    children: Count
+    picks: Count
+    picked_by: str | None = None
+
+
 class TaskView(Struct, frozen=True):
     """A task. `hint` is what was heard of its end, if that did not settle it.
 
     `waits_for` says what a queued one waits for: `no_key` (of the provider), `key` (which it refuses, or the balance),
     `down` (the provider), `busy` (it asks for a pause), `suspect`, `retry`, `room`, `turn`, `person`, `paused`,
-    `parent` or `budget`; `waits_since` is when that began, if it is known, `waits_until` when something is tried next,
-    and `waits_detail` says more, such as the provider's words.
+    `parent`, `pick` or `budget`; `waits_since` is when that began, if it is known, `waits_until` when something is
+    tried next, and `waits_detail` says more, such as the provider's words. `warnings` is only in the answer that makes the task:
+    what was accepted though it is probably wrong, or undocumented. `siblings`, only there too, are the other tasks that
+    were made with it, one for each picture.
     """
 
     ref: Ref
@@ -178,6 +221,9 @@ class TaskView(Struct, frozen=True):
     waits_since: Time | None = None
     waits_until: Time | None = None
     waits_detail: str | None = None
+    chain: ChainLink | None = None
+    warnings: tuple[str, ...] = ()
+    siblings: tuple[Ref, ...] = ()
 
 
 class TaskPage(Struct, frozen=True):

@@ -12,7 +12,8 @@ from fnmatch import fnmatchcase
 import msgspec
 
 from receiver.core.errors import RequestRefused, SettingsError
-from receiver.providers.declarations import Model, check_undeclared
+from receiver.core.types import Image
+from receiver.providers.declarations import Model, UrlFeed, check_undeclared
 from receiver.providers.parameters import INVALID, Documented, TextParam, has_permutations
 from receiver.providers.vtrix import midjourney
 from receiver.providers.vtrix.prompt_flags import count_repeats, find_flag_hints
@@ -68,6 +69,26 @@ def check_params(
     if not allow_permutations:
         _refuse_permutations(declared, checked)
     return msgspec.json.encode(checked)
+
+
+def fill_params(model: str, params: bytes, image: Image, address: str) -> bytes | None:
+    """`params` with what a picture fills of them: the id of its job and its number, or its `address`.
+
+    None if the picture came without the id of its job.
+    """
+    feed = find_model(model).feed
+    if feed is None:
+        return params
+    given: dict[str, object] = dict(msgspec.json.decode(params))
+    if isinstance(feed, UrlFeed):
+        given[feed.url] = address
+    else:
+        if image.job_id is None:
+            return None
+        given[feed.job] = image.job_id
+        if feed.place is not None:
+            given[feed.place] = image.image_no
+    return check_params(model, given, allow_permutations=True, anyway=True)
 
 
 def check_model_globs(globs: Sequence[str]) -> SettingsError | None:

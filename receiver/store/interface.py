@@ -16,6 +16,7 @@ from receiver.store.signals import ChangeListener
 from receiver.store.sqlite.engine import open_sqlite
 from receiver.store.tables.batch_rows import BatchRowTable
 from receiver.store.tables.callbacks import CallbackTable
+from receiver.store.tables.chains import ChainTable
 from receiver.store.tables.clock import ClockTable
 from receiver.store.tables.connection import Topic
 from receiver.store.tables.gates import GateTable
@@ -41,6 +42,7 @@ class Tables(Protocol):
     clock: ClockTable
     lanes: LaneTable
     batch_rows: BatchRowTable
+    chains: ChainTable
     spend: SpendTable
     gates: GateTable
 

@@ -41,7 +41,8 @@ class TaskOrigin(StrEnum):
 class HoldReason(StrEnum):
     """Why a queued task is not submitted."""
 
-    PARENT = "parent"
+    PARENT = "parent"  # the task that it goes on from has not ended
+    PICK = "pick"  # a person has to say from which picture it goes on
     BUDGET = "budget"
     PAUSE = "pause"  # the provider refuses our key, our balance or our plan
     SUSPECT = "suspect"  # the provider refused it, perhaps only it: another task goes first
@@ -55,6 +56,7 @@ class OutcomeSource(StrEnum):
     POLL = "poll"
     ANSWER = "answer"  # the provider's answer to the submission itself
     PERSON = "person"  # a person accepted a callback, or cancelled the task
+    PARENT = "parent"  # the task that it was to go on from did not complete
 
 
 class Ending(StrEnum):
@@ -218,6 +220,18 @@ class Task(Struct, frozen=True, gc=False):
     again_of: str | None = None  # the task that this one repeats
     reserved: int | None = None  # nano-USD that it may cost, from its claim on; None: unknown
     spend_day: str | None = None  # the date of its claim, in the budget's zone: to it its cost counts
+
+    root: str | None = None  # the first task of its chain; None: it belongs to none
+    parent: str | None = None  # the task that it goes on from
+    parent_image: int | None = None  # from which of its pictures; None: a person picks
+    step: str | None = None  # its name within the chain
+    depth: int = 0  # steps from the root
+    of_all: bool = False  # there is one for each picture of the parent: if fewer come, it is not needed
+    children: int = 0  # how many tasks are held by this one
+    picks: int = 0  # of these, for how many a person has to pick a picture
+    picked_by: str | None = None  # how a person picked its picture: link, api
+    ping: bool | None = None  # whether its completion is reported though others go on from it; None: only if it must
+    traits: bytes | None = None  # what its pictures are, as JSON (`providers.vtrix.follow_rules`)
 
     due_at: int | None = None  # queued: not before
     why: str | None = None  # queued: why it was put back, in the provider's words

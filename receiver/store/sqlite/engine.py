@@ -27,6 +27,7 @@ from receiver.store.sqlite.files import (
 )
 from receiver.store.tables.batch_rows import BatchRowTable
 from receiver.store.tables.callbacks import CallbackTable
+from receiver.store.tables.chains import ChainTable
 from receiver.store.tables.clock import ClockTable
 from receiver.store.tables.connection import Row, Topic
 from receiver.store.tables.gates import GateTable
@@ -124,6 +125,7 @@ class _SqliteTables:
         self.pruning = RetentionQueries(connection)
         self.clock = ClockTable(connection)
         self.lanes = LaneTable(connection)
+        self.chains = ChainTable(connection)
         self.batch_rows = BatchRowTable(connection)
         self.spend = SpendTable(connection)
         self.gates = GateTable(connection)

@@ -29,6 +29,25 @@ class BatchRowTable:
         )
         return bool(rows)
 
+    async def awaits_pictures(self, lane: int) -> bool:
+        """Whether the pictures of a row are still to be fetched for the first time."""
+        rows = await self._db.fetch_rows(
+            "SELECT 1 FROM tasks WHERE lane = ? AND lane > 3 AND archive_at IS NOT NULL AND archive_tries = 0 LIMIT 1",
+            (lane,),
+        )
+        return bool(rows)
+
+    async def completed_rows(self, lane: int, most: int) -> list[tuple[int, str]]:
+        """The lines and refs of the rows that completed, by line; of more than `most`, so many at even distances."""
+        rows = await self._db.fetch_rows(
+            "SELECT tasks.turn, tasks.ref FROM (SELECT rowid AS id, row_number() OVER (ORDER BY turn) AS place,"
+            f" count(*) OVER () AS total FROM tasks WHERE {_ROWS} AND state = 'completed') AS each_row"
+            " JOIN tasks ON tasks.rowid = each_row.id"
+            " WHERE place * ?2 / max(total, ?2) > (place - 1) * ?2 / max(total, ?2)",
+            (lane, most),
+        )
+        return sorted(rows)
+
     async def count_states(self, lane: int) -> dict[TaskState, int]:
         """How many rows are in each state."""
         rows = await self._db.fetch_rows(f"SELECT state, count(*) FROM tasks WHERE {_ROWS} GROUP BY state", (lane,))

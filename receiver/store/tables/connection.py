@@ -19,6 +19,7 @@ class Topic(StrEnum):
     """The loops that can be woken."""
 
     SUBMIT = "submit"
+    FOLLOW = "follow"
     SWEEP = "sweep"
     NOTIFY = "notify"
     ARCHIVE = "archive"

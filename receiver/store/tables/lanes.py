@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from receiver.core.types import LanePriority, QueueLane
-from receiver.store.tables.connection import Row, TableConnection, Topic, placeholders
+from receiver.core.types import LanePriority, PauseCause, QueueLane
+from receiver.store.tables.connection import Row, TableConnection, Topic, enum_text, placeholders
 
 _NAMES = QueueLane.__struct_fields__
 _COLUMNS = ", ".join(_NAMES)
@@ -89,6 +89,7 @@ def _from_row(row: Row) -> QueueLane:
         batch=bool(values["batch"]),
         each=bool(values["each"]),
         priority=LanePriority(values["priority"]),
+        paused_by=None if values["paused_by"] is None else PauseCause(values["paused_by"]),
         targets=None if values["targets"] is None else tuple(msgspec.json.decode(values["targets"])),
     )
     return QueueLane(**values)
@@ -96,5 +97,11 @@ def _from_row(row: Row) -> QueueLane:
 
 def _to_row(lane: QueueLane) -> Row:
     targets = None if lane.targets is None else msgspec.json.encode(lane.targets).decode()
-    values = {"batch": int(lane.batch), "each": int(lane.each), "priority": int(lane.priority), "targets": targets}
+    values = {
+        "batch": int(lane.batch),
+        "each": int(lane.each),
+        "priority": int(lane.priority),
+        "targets": targets,
+        "paused_by": None if lane.paused_by is None else enum_text(lane.paused_by),
+    }
     return tuple(values[name] if name in values else getattr(lane, name) for name in _NAMES)

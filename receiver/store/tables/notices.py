@@ -96,6 +96,15 @@ class NoticeTable:
         )
         self._db.woken.add(Topic.NOTIFY)
 
+    async def make_batch_due_now(self, lane: int, now: int) -> None:
+        """Make the notices due now that this batch has ended: the pictures that it may show have arrived."""
+        self._db.defer(
+            "UPDATE notices SET due_at = ? WHERE event = 'batch' AND state = 'due' AND due_at > ? AND send_id IS NULL"
+            " AND report ->> '$.batch' = (SELECT name FROM lanes WHERE id = ?)",
+            [(now, now, lane)],
+        )
+        self._db.woken.add(Topic.NOTIFY)
+
     async def count_without_target(self, targets: Sequence[str]) -> dict[str, int]:
         """How many open notices there are to each target that is not among `targets`."""
         rows = await self._db.fetch_rows(

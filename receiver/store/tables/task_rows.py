@@ -47,7 +47,7 @@ def _enum_lookup(kind: type[StrEnum]) -> Callable[[str], StrEnum]:
 
 _WRITE: dict[str, Callable[[Any], object]] = {
     **dict.fromkeys(("origin", "state", "held_by", "settled_by", "archive"), enum_text),
-    **dict.fromkeys(("poll_only", "unsure", "confirmed", "quiet"), int),
+    **dict.fromkeys(("poll_only", "unsure", "confirmed", "quiet", "of_all", "ping"), int),
     **dict.fromkeys(("targets", "error", "usage", "hint", "hint_note"), _to_json),
     **dict.fromkeys(("candidates", "denied"), _to_json_or_null),
 }
@@ -57,7 +57,7 @@ _READ: dict[str, Callable[[Any], object]] = {
     "held_by": _enum_lookup(HoldReason),
     "settled_by": _enum_lookup(OutcomeSource),
     "archive": _enum_lookup(ArchiveState),
-    **dict.fromkeys(("poll_only", "unsure", "confirmed", "quiet"), bool),
+    **dict.fromkeys(("poll_only", "unsure", "confirmed", "quiet", "of_all", "ping"), bool),
     "targets": msgspec.json.Decoder(tuple[str, ...]).decode,
     "error": msgspec.json.Decoder(TaskError).decode,
     "usage": msgspec.json.Decoder(Usage).decode,

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from receiver.core.spend import SpendDeltas, add_change
 from receiver.core.types import Image, Task, TaskState
 from receiver.store.tables import task_rows
+from receiver.store.tables.chains import defer_followups
 from receiver.store.tables.connection import Row, TableConnection, Topic, enum_text, placeholders, where_clause
 from receiver.store.tables.spend import defer_spend
 from receiver.store.tables.task_rows import COLUMNS, COLUMNS_OF_TASKS
@@ -46,6 +47,8 @@ class TaskTable:
         for old, new in changes:
             if new.state is not old.state or new.usage is not old.usage or new.model is not old.model:
                 add_change(spend, old, new)
+            if new.children and _is_over(new) and not _is_over(old):
+                defer_followups(self._db, [new.ref])
             names, values = task_rows.changed_columns(old, new)
             if names:
                 alike.setdefault(names, []).append((old.ref, enum_text(old.state), *values))
@@ -342,3 +345,8 @@ class TaskTable:
             "DELETE FROM idempotency WHERE key IN (SELECT key FROM idempotency WHERE created_at < ? LIMIT ?)",
             (now - KEY_MS, limit),
         )
+
+
+def _is_over(task: Task) -> bool:
+    """Whether what goes on from the task can be told how it ended."""
+    return task.state.is_final and task.confirmed

@@ -1,0 +1,69 @@
+"""The chains: which tasks go on from which, which ended ones are still to be followed, and the picks that are open, on
+one connection."""
+
+from collections.abc import Sequence
+
+from receiver.core.types import Task
+from receiver.store.tables import task_rows
+from receiver.store.tables.connection import TableConnection, Topic, placeholders
+from receiver.store.tables.task_rows import COLUMNS
+
+
+class ChainTable:
+    """Tasks by their parent and by their chain, and the table of followups."""
+
+    def __init__(self, connection: TableConnection) -> None:
+        self._db = connection
+
+    async def next_followups(self, limit: int) -> list[str]:
+        """Up to `limit` tasks that have ended and whose children are still to be told, oldest first."""
+        rows = await self._db.fetch_rows("SELECT ref FROM followups ORDER BY ref LIMIT ?", (limit,))
+        return [ref for (ref,) in rows]
+
+    async def add_followups(self, refs: Sequence[str]) -> None:
+        """The children of these tasks are to be told."""
+        defer_followups(self._db, refs)
+
+    async def remove_followups(self, refs: Sequence[str]) -> None:
+        """All children of these tasks were told."""
+        self._db.defer("DELETE FROM followups WHERE ref = ?", [(ref,) for ref in refs])
+
+    async def held_children(self, parent: str, limit: int) -> list[Task]:
+        """Up to `limit` tasks that wait for the end of `parent`."""
+        return await self._tasks("WHERE parent = ? AND held_by = 'parent' LIMIT ?", (parent, limit))
+
+    async def children(self, parent: str, limit: int) -> list[Task]:
+        """Up to `limit` tasks that go on from `parent`, oldest first."""
+        return await self._tasks("WHERE parent = ? ORDER BY ref LIMIT ?", (parent, limit))
+
+    async def tasks_of(self, root: str, limit: int) -> list[Task]:
+        """Up to `limit` tasks of the chain that begins with `root`, which is one of them, oldest first."""
+        return await self._tasks("WHERE root = ? ORDER BY ref LIMIT ?", (root, limit))
+
+    async def count(self, roots: Sequence[str]) -> dict[str, int]:
+        """How many tasks each of these chains has."""
+        rows = await self._db.fetch_rows(
+            f"SELECT root, count(*) FROM tasks WHERE root IN ({placeholders(len(roots))}) GROUP BY root", roots
+        )
+        return dict(rows)
+
+    async def open_picks(self, limit: int, before: str | None = None) -> list[Task]:
+        """Up to `limit` tasks for which a person has to pick a picture, newest first, before the ref `before`."""
+        older = "" if before is None else " AND ref < ?"
+        params = () if before is None else (before,)
+        return await self._tasks(f"WHERE held_by = 'pick'{older} ORDER BY ref DESC LIMIT ?", (*params, limit))
+
+    async def count_picks(self) -> int:
+        """For how many tasks a person has to pick a picture."""
+        [(count,)] = await self._db.fetch_rows("SELECT count(*) FROM tasks WHERE held_by = 'pick'")
+        return int(count)
+
+    async def _tasks(self, where: str, params: Sequence[object]) -> list[Task]:
+        rows = await self._db.fetch_rows(f"SELECT {COLUMNS} FROM tasks {where}", params)
+        return [task_rows.task_from_row(row) for row in rows]
+
+
+def defer_followups(db: TableConnection, refs: Sequence[str]) -> None:
+    """Remember, in the transaction that ends these tasks, that their children are to be told."""
+    db.defer("INSERT INTO followups (ref) VALUES (?) ON CONFLICT DO NOTHING", [(ref,) for ref in refs])
+    db.woken.add(Topic.FOLLOW)
