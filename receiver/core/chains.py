@@ -5,7 +5,7 @@ becomes a queued task like any other. If the parent fails or is cancelled, so is
 releases nobody: whoever forged it would spend money.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -61,11 +61,19 @@ def cancel_with_parent(child: Task, parent: Task, now: int) -> Task:
     return _cancel(child, f"{parent.shown_name}, which it goes on from, {how}{said}", now)
 
 
-def count_held(parent: Task, children: Sequence[tuple[Task, Task]]) -> Task:
-    """The parent with its counts of held children brought up to date after these changes, each (before, after)."""
-    held = sum(is_held(after) - is_held(before) for before, after in children)
-    picks = sum(needs_pick(after) - needs_pick(before) for before, after in children)
-    return replace(parent, children=parent.children + held, picks=parent.picks + picks) if held or picks else parent
+def count_held(changes: Iterable[tuple[Task | None, Task]]) -> dict[str, tuple[int, int]]:
+    """By parent, how many more children it holds after these changes (None: there was no task before), and for how many
+    more of them a person has to pick."""
+    counts: dict[str, tuple[int, int]] = {}
+    for old, new in changes:
+        if new.parent is None:
+            continue
+        held = int(is_held(new)) - int(old is not None and is_held(old))
+        picks = int(needs_pick(new)) - int(old is not None and needs_pick(old))
+        if held or picks:
+            before = counts.get(new.parent, (0, 0))
+            counts[new.parent] = (before[0] + held, before[1] + picks)
+    return counts
 
 
 def is_held(task: Task) -> bool:

@@ -1,7 +1,7 @@
 """The chains: which tasks go on from which, which ended ones are still to be followed, and the picks that are open, on
 one connection."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from receiver.core.types import Task
 from receiver.store.tables import task_rows
@@ -67,3 +67,17 @@ def defer_followups(db: TableConnection, refs: Sequence[str]) -> None:
     """Remember, in the transaction that ends these tasks, that their children are to be told."""
     db.defer("INSERT INTO followups (ref) VALUES (?) ON CONFLICT DO NOTHING", [(ref,) for ref in refs])
     db.woken.add(Topic.FOLLOW)
+
+
+def forget_followups(db: TableConnection, refs: Sequence[str]) -> None:
+    """Forget, in the transaction that opens these tasks again, that their children are to be told."""
+    db.defer("DELETE FROM followups WHERE ref = ?", [(ref,) for ref in refs])
+
+
+def defer_held_counts(db: TableConnection, counts: Mapping[str, tuple[int, int]]) -> None:
+    """Count, with the transaction that brings it about, how many more children these parents hold, and for how many of
+    them a person has to pick."""
+    rows = [(held, picks, parent) for parent, (held, picks) in counts.items() if held or picks]
+    if rows:
+        db.defer("UPDATE tasks SET children = children + ?, picks = picks + ? WHERE ref = ?", rows)
+        db.touched.update(counts)

@@ -6,10 +6,11 @@ than expected ends the transaction with StaleUpdate, and the caller decides agai
 
 from collections.abc import Iterable, Sequence
 
+from receiver.core.chains import count_held
 from receiver.core.spend import SpendDeltas, add_change
 from receiver.core.types import Image, Task, TaskState
 from receiver.store.tables import task_rows
-from receiver.store.tables.chains import defer_followups
+from receiver.store.tables.chains import defer_followups, defer_held_counts, forget_followups
 from receiver.store.tables.connection import Row, TableConnection, Topic, enum_text, placeholders, where_clause
 from receiver.store.tables.spend import defer_spend
 from receiver.store.tables.task_rows import COLUMNS, COLUMNS_OF_TASKS
@@ -29,17 +30,22 @@ class TaskTable:
         return {row[0]: task_rows.task_from_row(row) for row in rows}
 
     async def insert(self, tasks: Iterable[Task]) -> None:
-        """Add new tasks."""
+        """Add new tasks; those that are held count at their parents, which are there or among them."""
         tasks = list(tasks)
         self._db.defer(task_rows.INSERT_SQL, [task_rows.row_from_task(task) for task in tasks])
         spend: SpendDeltas = {}
         for task in tasks:
             self._note_change(task)
             add_change(spend, None, task)
+        defer_held_counts(self._db, count_held((None, task) for task in tasks))
         defer_spend(self._db, spend)
 
     async def update(self, changes: Sequence[tuple[Task, Task]]) -> None:
-        """Write pairs of (as read, as changed). The commit raises StaleUpdate if a task's state changed meanwhile."""
+        """Write pairs of (as read, as changed). The commit raises StaleUpdate if a task's state changed meanwhile.
+
+        What follows from a change in the chain is written with it: the parent's counts of what it holds, and that the
+        children are to be told once a task is over.
+        """
         alike: dict[
             tuple[str, ...], list[Row]
         ] = {}  # by the columns that change: only these and their indexes are written
@@ -47,14 +53,15 @@ class TaskTable:
         for old, new in changes:
             if new.state is not old.state or new.usage is not old.usage or new.model is not old.model:
                 add_change(spend, old, new)
-            if new.children and _is_over(new) and not _is_over(old):
-                defer_followups(self._db, [new.ref])
+            if new.children and (over := _is_over(new)) is not _is_over(old):
+                (defer_followups if over else forget_followups)(self._db, [new.ref])
             names, values = task_rows.changed_columns(old, new)
             if names:
                 alike.setdefault(names, []).append((old.ref, enum_text(old.state), *values))
                 self._note_change(new, old)
         for names, rows in alike.items():
             self._db.defer(task_rows.update_sql(names), rows, expect=len(rows))
+        defer_held_counts(self._db, count_held(changes))
         defer_spend(self._db, spend)
 
     def _note_change(self, new: Task, old: Task | None = None) -> None:
