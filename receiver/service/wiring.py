@@ -24,6 +24,7 @@ from receiver.pictures.contact_sheets import ContactSheets
 from receiver.pictures.drawing.process import DrawingProcess, DrawSheet
 from receiver.pictures.files import ArchiveFiles
 from receiver.pictures.signed_links import SignedLinks
+from receiver.providers.echoes import EchoRedactor
 from receiver.providers.lazy import LazyProvider
 from receiver.providers.registry import Provider, default_adapter
 from receiver.store import Store, open_store
@@ -67,6 +68,7 @@ class ServiceParts(Struct, frozen=True, kw_only=True, eq=False):
     files: ArchiveFiles
     links: SignedLinks
     draw: DrawSheet
+    echoes: EchoRedactor
     api_tokens: tuple[str, ...]
     max_body: int
     body_timeout_s: float
@@ -172,7 +174,8 @@ async def open_parts(
         await _warn_of_lost_keys(store, ring)
         await finish_closed(store, policy, clock())
         await pause_if_copied(store, policy, read_machine(), clock())
-        parse = default_adapter().parse
+        echoes = EchoRedactor(settings.provider_key or "")
+        parse = echoes.wrap_parser(default_adapter().parse)
         ingest = CallbackIngest(store, parse, policy, clock, metrics)
         stack.push_async_callback(ingest.close)
         rules = BudgetRules(settings.budget_day, settings.budget_month, settings.prices)
@@ -231,6 +234,7 @@ async def open_parts(
             files=files,
             links=links,
             draw=draw,
+            echoes=echoes,
             api_tokens=api_tokens,
             max_body=settings.max_body,
             body_timeout_s=settings.body_timeout,

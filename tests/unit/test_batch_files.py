@@ -97,7 +97,10 @@ def test_own_columns_are_taken_as_they_are() -> None:
     ("header", "why"),
     [
         ("jobId,imageNo,scle", "there is no column 'scle' (did you mean scale?)"),
-        ("jobId,imageNo,zzzzzz", "there is no column 'zzzzzz': known are text, task_id, imageNo, remixPrompt, jobId, type, mode, scale"),
+        (
+            "jobId,imageNo,zzzzzz",
+            "there is no column 'zzzzzz': known are text, task_id, imageNo, remixPrompt, jobId, type, mode, scale",
+        ),
         ("jobId,imageNo,image_no,scale", "'image_no' and 'imageNo' are the same column: leave one out"),
         ("jobId,from,scale", "'from': rows that go on from another task are not available yet: give that task's jobId"),
         ("jobId,name,scale", "'name': names of rows are not available yet"),

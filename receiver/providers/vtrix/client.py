@@ -29,6 +29,7 @@ from receiver.core.types import (
 )
 from receiver.providers.address import check_url_and_key
 from receiver.providers.content_coding import unpack
+from receiver.providers.echoes import REDACTED, EchoRedactor
 from receiver.providers.vtrix import bodies
 from receiver.providers.vtrix.answers import judge_reply, judge_submission
 
@@ -40,7 +41,6 @@ TEXT_MOST = 300  # characters of `SubmitAnswer.text` and `PollReply.text`
 
 _TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")  # it goes into a path, and may come from a foreign body
 _ANY_URL = re.compile(r"https?:\S+", re.IGNORECASE)
-_ECHO_LEAST = 8  # characters; a shorter key could be part of an id by chance, and redacting it would spoil the id
 _SECRET_LEAST = 16  # characters; a shorter last path segment is not a token, and would match everywhere
 
 
@@ -81,6 +81,7 @@ class Vtrix:
         self._client = client
         self._url = url.rstrip("/")
         self._key = key
+        self._echoes = EchoRedactor(key)
         self._clock = clock
         self._connect_s = connect_s
         self._submit_s = submit_s
@@ -95,7 +96,7 @@ class Vtrix:
         if callback is not None:
             fields["callback"] = msgspec.Raw(msgspec.json.encode(callback))
         content = msgspec.json.encode({"model": model, "input": [{"params": fields}]})
-        secrets = (self._key, *_callback_secrets(callback)) if callback else (self._key,)
+        secrets = _callback_secrets(callback) if callback else ()
         return _to_answer(await self._send_request("POST", self._url, content, self._submit_s, secrets), self._clock())
 
     async def poll(self, task_id: str) -> PollReply:
@@ -103,7 +104,7 @@ class Vtrix:
         if not _TASK_ID.fullmatch(task_id):
             return PollReply(PollResult.UNKNOWN, "not asked: this cannot be an id of this provider")
         url = f"{self._url}/task/{task_id}"
-        return _to_reply(await self._send_request("GET", url, None, self._poll_s, (self._key,)), task_id, self._clock())
+        return _to_reply(await self._send_request("GET", url, None, self._poll_s, ()), task_id, self._clock())
 
     async def _send_request(
         self, method: str, url: str, content: bytes | None, deadline_s: float, secrets: tuple[str, ...]
@@ -141,7 +142,7 @@ class Vtrix:
         except (httpx.HTTPError, OSError) as error:  # OSError: timeouts, and TLS errors that httpx does not wrap
             fault = f"{type(error).__name__}: {error}".rstrip(": ")
         body = unpack(bytes(arrived), BODY_MOST, coding) or b""
-        return _HttpExchange(sent, status, _redact_echoes(body, secrets), retry_after, fault)
+        return _HttpExchange(sent, status, self._echoes.redact(_redact_secrets(body, secrets)), retry_after, fault)
 
 
 async def _read_bounded(response: httpx.Response, arrived: bytearray) -> None:
@@ -209,12 +210,10 @@ def _callback_secrets(callback: str) -> tuple[str, ...]:
     return (callback, token) if len(token) >= _SECRET_LEAST else (callback,)
 
 
-def _redact_echoes(body: bytes, secrets: tuple[str, ...]) -> bytes:
+def _redact_secrets(body: bytes, secrets: tuple[str, ...]) -> bytes:
     """Remove our secrets before anything is parsed, so that no later step can pass on an echo."""
     for secret in secrets:
-        if len(secret) < _ECHO_LEAST:
-            continue
-        body = body.replace(secret.encode(), b"[redacted]")
+        body = body.replace(secret.encode(), REDACTED)
     return body
 
 

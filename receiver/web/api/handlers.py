@@ -149,7 +149,7 @@ class ApiCalls(BatchOperations):
         )
 
         async def make_views(some: list[StoredCallback]) -> list[schemas.CallbackView]:
-            return [callback_view(it) for it in some]
+            return [callback_view(it, self._parts.echoes) for it in some]
 
         views = await views_that_fit(found[: query.limit], make_views)
         return schemas.CallbackPage(views, str(views[-1].id) if len(found) > len(views) else None)
@@ -159,7 +159,7 @@ class ApiCalls(BatchOperations):
         found = await self._store.callbacks.get([callback_id])
         if not found:
             raise RequestRefused(404, "not_found", f"there is no callback {callback_id}")
-        return callback_view(found[0])
+        return callback_view(found[0], self._parts.echoes)
 
     async def replay_callback(self, asked: ApiRequest) -> object:
         how: ReplayRequest = asked.body

@@ -10,6 +10,7 @@ from receiver.client.views import notice_view, rfc3339, task_view
 from receiver.core.queue_waits import QueueWait
 from receiver.core.types import Notice, Task
 from receiver.notify.dispatch import NoticeDispatcher
+from receiver.providers.echoes import EchoRedactor
 from receiver.store import Attempt, Store
 from receiver.store.tables.callbacks import StoredCallback
 
@@ -82,14 +83,16 @@ def _attempt_view(attempt: Attempt) -> AttemptView:
     return AttemptView(rfc3339(attempt.at), attempt.duration_ms, attempt.error)
 
 
-def callback_view(kept: StoredCallback) -> CallbackView:
-    """A callback. Its bytes, where the store was asked for them, are shown as text, or as base64 if not UTF-8."""
+def callback_view(kept: StoredCallback, echoes: EchoRedactor) -> CallbackView:
+    """A callback. Its bytes, where the store was asked for them, are shown as text, or as base64 if not UTF-8; never
+    with the provider's key, which they may repeat."""
     text = encoded = None
     if kept.body is not None:
+        body = echoes.redact_shown(kept.body)
         try:
-            text = kept.body.decode()
+            text = body.decode()
         except UnicodeDecodeError:
-            encoded = msgspec.to_builtins(kept.body)
+            encoded = msgspec.to_builtins(body)
     return CallbackView(
         id=kept.id,
         ref=kept.ref,
@@ -97,7 +100,7 @@ def callback_view(kept: StoredCallback) -> CallbackView:
         verdict=kept.verdict.value,
         size=kept.size,
         replay_of=kept.replay_of,
-        headers=_headers.decode(kept.headers),
+        headers=_headers.decode(echoes.redact(kept.headers)),
         body=text,
         body_base64=encoded,
     )
