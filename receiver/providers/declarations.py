@@ -112,7 +112,7 @@ class Model(Struct, frozen=True, kw_only=True):
         given = [field for field in self.fields if not field.is_absent(params.get(field.name))]
         for field in self.fields:
             if field.required and field not in given and field.name not in filled:
-                raise _missing(field, anyway=anyway)
+                _refuse_missing(field, anyway=anyway)
         self._check_groups({field.name for field in given} | set(filled))
         parsed = {field.name: field.parse_value(params[field.name], anyway=anyway) for field in given}
         return parsed | (self._read_undeclared(params) if self.is_open else {})
@@ -128,23 +128,25 @@ class Model(Struct, frozen=True, kw_only=True):
     def _read_undeclared(self, params: Mapping[str, object]) -> dict[str, object]:
         declared = {field.name for field in self.fields}
         others = {name: it for name, it in sorted(params.items()) if name not in declared and it is not None}
-        return check_undeclared(others, self.name)
+        return {name: it for name, it in check_undeclared(others, self.name).items() if it is not None}  # NaN is null
 
 
 def check_undeclared(params: Mapping[str, object], model: str) -> dict[str, object]:
-    """Parameters of which nobody says what they may be: any JSON that can be stored. Raises `RequestRefused`."""
+    """Parameters of which nobody says what they may be, as JSON has them: any that can be stored. Raises
+    `RequestRefused`."""
     try:
         size = len(text := msgspec.json.encode(params))
-        msgspec.json.decode(text)
+        decoded: dict[str, object] = msgspec.json.decode(text)
     except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError, OverflowError) as error:
         raise RequestRefused(422, INVALID, f"the parameters of {model} cannot be sent as JSON", "params") from error
     if size > EXTRA_MOST or b"\\u0000" in text:
         problem = f"the parameters of {model} must be at most {EXTRA_MOST:,} bytes long, without NUL characters"
         raise RequestRefused(422, INVALID, problem, "params")
-    return dict(params)
+    return decoded
 
 
-def _missing(field: ModelParam, *, anyway: bool) -> RequestRefused:
-    if field.documented is Documented.UPSTREAM and not anyway:
-        return unlikely(f"{field.name} is missing", field.name)
-    return field.missing_error()
+def _refuse_missing(field: ModelParam, *, anyway: bool) -> None:
+    if field.documented is not Documented.UPSTREAM:
+        raise field.missing_error()
+    if not anyway:
+        raise unlikely(f"{field.name} should be given", field.name)

@@ -74,7 +74,8 @@ def check_params(
 def fill_params(model: str, params: bytes, image: Image, address: str) -> bytes | None:
     """`params` with what a picture fills of them: the id of its job and its number, or its `address`.
 
-    None if the picture came without the id of its job.
+    None if the picture came without the id of its job. Raises `RequestRefused` for what the model does not take: the
+    number of a fifth picture, an address that is too long.
     """
     feed = find_model(model).feed
     if feed is None:
@@ -128,7 +129,8 @@ def param_hints(model: str, params: Mapping[str, object]) -> tuple[str, ...]:
     unchecked = [field.name for field in given if field.documented is Documented.NOBODY]
     unchecked += [name for name in params if declared.find_param(name) is None]
     if unchecked:
-        hints.append(f"nobody documents {', '.join(map(_quote_name, unchecked))}: it is sent unchecked")
+        they_are = "they are" if len(unchecked) > 1 else "it is"
+        hints.append(f"nobody documents {', '.join(map(_quote_name, unchecked))}: {they_are} sent unchecked")
     hints += declared.find_hints(params)
     hints += find_flag_hints(prompt_of(model, params))
     return tuple(hints)

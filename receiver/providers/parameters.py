@@ -85,9 +85,12 @@ class ModelParam(Struct, frozen=True, kw_only=True):
         """The refusal for a value that is not `expected`."""
         return RequestRefused(422, self.invalid_code or INVALID, f"{self.name} must be {expected}", self.name)
 
-    def out_of_range(self, expected: str, *, anyway: bool) -> None:
-        """Refuse a value of the right type that is not `expected`, unless that is uncertain and wanted `anyway`."""
-        if self.documented is Documented.PROVIDER:
+    def out_of_range(self, expected: str, *, sane: bool, anyway: bool) -> None:
+        """Refuse a value of the right type that is not `expected`, unless that is uncertain and wanted `anyway`.
+
+        A value that is not `sane` is refused in any case.
+        """
+        if self.documented is Documented.PROVIDER or not sane:
             raise self.invalid_error(expected)
         if not anyway and self.documented is Documented.UPSTREAM:
             raise unlikely(f"{self.name} should be {expected}", self.name)
@@ -151,7 +154,7 @@ class IntegerParam(ModelParam, frozen=True, kw_only=True):
         if not isinstance(value, int) or isinstance(value, bool):
             raise self.invalid_error(expected)
         if not self.least <= value <= self.most:
-            self.out_of_range(expected, anyway=anyway and abs(value) < 1 << 53)
+            self.out_of_range(expected, sane=abs(value) < 1 << 53, anyway=anyway)
         return value
 
 
@@ -177,7 +180,7 @@ class NumberParam(ModelParam, frozen=True, kw_only=True):
             raise self.invalid_error(expected)
         # NaN compares as false, and infinity is out of every range.
         if not self.least <= value <= self.most:
-            self.out_of_range(expected, anyway=anyway and -1e15 < value < 1e15)
+            self.out_of_range(expected, sane=-1e15 < value < 1e15, anyway=anyway)
         return float(value)
 
 
@@ -226,7 +229,7 @@ class ChoiceParam(ModelParam, frozen=True, kw_only=True):
         if not isinstance(value, int) or isinstance(value, bool):
             raise self.invalid_error(expected)
         if value not in self.words.values():
-            self.out_of_range(expected, anyway=anyway and 0 <= value < 1_000)
+            self.out_of_range(expected, sane=0 <= value < 1_000, anyway=anyway)
         return value
 
 

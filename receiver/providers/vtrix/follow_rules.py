@@ -76,7 +76,7 @@ def judge_follow(source: Traits, model: str) -> Ruling:
     if model in _VIDEO_STEPS:
         return _unlikely("only a video can be extended or enlarged as one, and that task makes pictures")
     if model == mj.ENHANCE.name:
-        return _OK if source.draft else _judge_enhance(source)
+        return _judge_enhance(source)
     if source.upscaled:
         if model == mj.UPSCALE.name:
             return _unlikely("its picture has been enlarged already")
@@ -92,6 +92,8 @@ def judge_follow(source: Traits, model: str) -> Ruling:
             return _unlikely("pictures of version 8.1 cannot be enlarged; write --hd into the prompt instead")
         if model in _RESHAPES:
             return _unlikely("version 8.1 has no outpaint, pan and inpaint; `edit` can do the same")
+    elif model == mj.V81_I2I.name:
+        return _hint("its pictures are not of version 8.1, as far as we know, and this model is for those")
     return _OK
 
 
@@ -106,6 +108,10 @@ def _judge_after_video(source: Traits, model: str) -> Ruling:
 
 
 def _judge_enhance(source: Traits) -> Ruling:
+    if source.version == "8.1":
+        return _unlikely("version 8.1 has nothing to enhance")
+    if source.draft:
+        return _OK
     if source.version is None and not source.upscaled and not source.edited:
         return _hint("only pictures made with --draft can be enhanced")
     return _unlikely("only pictures made with --draft can be enhanced")

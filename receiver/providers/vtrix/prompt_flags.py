@@ -6,6 +6,7 @@ From the upstream's pages, as in `midjourney`; only what makes several billed ge
 
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from types import MappingProxyType
 
 _DEARER = {
@@ -15,7 +16,8 @@ _DEARER = {
 _NOT_IN_THE_API = frozenset({"relax", "stealth", "public"})
 _NOT_IN_V81 = frozenset({"stop", "weird", "tile", "cref", "cw", "bs", "draft", "turbo"})
 _REPEATS = ("repeat", "r")
-PRICE_FLAGS = ("turbo", "hd", "q", "quality", "draft", "bs")
+PRICE_FLAGS = ("turbo", "hd", "q", "draft", "bs")
+_PRICED_BY_VALUE = ("q", "bs")
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -40,10 +42,14 @@ def version_of(prompt: str | None) -> str | None:
 
 
 def count_repeats(prompt: str) -> int:
-    """How many generations `--repeat` asks for."""
-    flags = read_flags(prompt)
-    given = next((flags[name] for name in _REPEATS if name in flags), "")
-    return int(given[:6]) if given.isascii() and given.isdigit() else 1
+    """How many generations `--repeat` asks for; the largest number, if it is there more than once.
+
+    A long dash counts as two: phones make one of them, and some of Midjourney's clients undo that.
+    """
+    words = re.sub(r"(?<!\S)[—–](?=[a-zA-Z])", "--", prompt).split()
+    flags = {f"--{name}" for name in _REPEATS}
+    given = [value for word, value in pairwise(words) if word.lower() in flags]
+    return max((int(it[:6]) for it in given if it.isascii() and it.isdigit()), default=1)
 
 
 def find_flag_hints(prompt: str | None) -> tuple[str, ...]:
@@ -72,9 +78,11 @@ def find_flag_hints(prompt: str | None) -> tuple[str, ...]:
 
 def price_flags(prompt: str | None) -> tuple[str, ...]:
     """The flags of a prompt that change the price, in one spelling and order."""
-    flags = read_flags(prompt)
+    flags = dict(read_flags(prompt))
+    if "quality" in flags:
+        flags.setdefault("q", flags["quality"])
     return tuple(
-        f"--{name} {flags[name]}".strip() if name in ("q", "quality", "bs") else f"--{name}"
+        f"--{name} {flags[name]}".strip() if name in _PRICED_BY_VALUE else f"--{name}"
         for name in PRICE_FLAGS
         if name in flags
     )
