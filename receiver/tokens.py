@@ -15,6 +15,7 @@ import re
 from collections.abc import Sequence
 from enum import StrEnum
 
+_NUMBER_DIGITS = 4  # of a picture
 _MAC_BYTES = 24  # 192 bits: no base64 padding, so a MAC has only one spelling
 REF_PATTERN = "[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 _UUID7 = re.compile(REF_PATTERN)
@@ -90,6 +91,20 @@ class Ring:
         if not is_ref(ref) or not self.verify(MacPurpose.CALLBACK, ref, mac):
             return None
         return ref
+
+    def pick_token(self, ref: str, image_no: int) -> str:
+        """The last path segment of the link with which a person picks this picture of the task `ref`."""
+        picked = f"{ref}.{image_no}"
+        return f"{picked}.{self.sign(MacPurpose.PICK, picked)}"
+
+    def open_pick(self, token: str) -> tuple[str, int] | None:
+        """The task and the picture that a link was made for; None if it is malformed or not signed by us."""
+        picked, _, mac = token.rpartition(".")
+        ref, _, number = picked.partition(".")
+        well_formed = is_ref(ref) and number.isascii() and number.isdigit() and len(number) <= _NUMBER_DIGITS
+        if not well_formed or not self.verify(MacPurpose.PICK, picked, mac):
+            return None
+        return ref, int(number)
 
 
 def _start_mac(key: str, purpose: MacPurpose) -> hmac.HMAC:

@@ -10,6 +10,7 @@ from receiver.client.schemas import image_path
 from receiver.core.types import Clock
 from receiver.tokens import MacPurpose, Ring
 
+PICK_PREFIX = "/pick/"
 LASTS_S = 30 * 86_400  # at least
 _STEP_S = 86_400  # all links made on one day expire together, so that caches see the same URL
 _UNTIL_DIGITS = 12
@@ -35,13 +36,26 @@ class SignedLinks:
 
     def image_url(self, folder: str, file: str) -> str | None:
         """The URL of a file of the archive; it needs no login and works for `LASTS_S` seconds, up to a day longer."""
-        if not self._reachable:
-            return None
+        return f"{self._base}{self.image_path(folder, file)}" if self._reachable else None
+
+    def pick_url(self, ref: str, image_no: int) -> str:
+        """The URL of the page on which a person picks this picture of a task. Whoever has it can do so.
+
+        There is one even if nobody outside can reach it: a person may sit beside the service.
+        """
+        return f"{self._base}{self.pick_path(ref, image_no)}"
+
+    def pick_path(self, ref: str, image_no: int) -> str:
+        """The same without the host."""
+        return f"{PICK_PREFIX}{self._ring.pick_token(ref, image_no)}"
+
+    def image_path(self, folder: str, file: str) -> str:
+        """The path and the query of a signed link."""
         until = -(-(self._clock() // 1000 + LASTS_S) // _STEP_S) * _STEP_S
         query = urlencode(
             {"until": until, "mac": self._ring.sign(MacPurpose.IMAGE, _mac_payload(folder, file, str(until)))}
         )
-        return f"{self._base}{image_path(folder, file)}?{query}"
+        return f"{image_path(folder, file)}?{query}"
 
     def is_valid(self, folder: str, file: str, until: str, mac: str, now: int) -> bool:
         """Whether the link's MAC is ours and its `until` (text, seconds) is still ahead of `now` (milliseconds)."""

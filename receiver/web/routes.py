@@ -21,6 +21,8 @@ from receiver.web.api.openapi import BASE
 from receiver.web.api.stream import EventStreams
 from receiver.web.health import LIVE_PATH, READY_PATH, HealthEndpoints, read_gauges
 from receiver.web.images import ImageEndpoint
+from receiver.web.pages.look import sheet_route
+from receiver.web.pages.pick import PickPage
 from receiver.web.responses import error_response, json_response
 
 _NONCE = re.compile(r"[0-9a-f]{16,64}")
@@ -54,6 +56,8 @@ def create_starlette(parts: ServiceParts, checks: HealthEndpoints, stop: asyncio
             Route("/doctor/{nonce}", answer_doctor),
             guarded,
             images.route(),
+            PickPage(parts).route(),
+            sheet_route(),
         ],
         exception_handlers=dict.fromkeys((RequestRefused, StoreError, HTTPException, Exception), error_response),
     )

@@ -22,6 +22,9 @@ class Pages:
     def image_url(self, folder: str, file: str) -> str | None:
         return f"https://ping.example.org/images/{folder}/{file}"
 
+    def pick_url(self, ref: str, image_no: int) -> str | None:
+        return f"https://ping.example.org/pick/{ref}.{image_no}.mac"
+
 
 def styled(style: MessageStyle, template: str | None = None) -> Target:
     return Target(name=style.value, url=f"json://{style}.invalid/", style=style, template=template)

@@ -10,10 +10,10 @@ from receiver.core.sanitize import defuse_mentions, fit_escaped, join_nonempty, 
 from receiver.core.types import AttachedPicture
 from receiver.notify.messages import fitted_list
 from receiver.notify.messages.commands import write_commands
-from receiver.notify.messages.content import Content, DigestContent, DigestItem, ReportContent, TextLine
+from receiver.notify.messages.content import Content, DigestContent, DigestItem, ReportContent
 from receiver.notify.messages.json_payload import Json, pack_json
 from receiver.notify.messages.markdown import LEADING
-from receiver.notify.messages.message import MessageKind
+from receiver.notify.messages.message import MessageKind, TextLine
 
 TITLE_MOST = 256  # characters
 DESCRIPTION_MOST = 4_096
@@ -98,7 +98,8 @@ def _describe_report(content: ReportContent, room: int) -> str:
         "\n".join(map(_escape_line, content.trouble)),
         escape(content.doubt),
     ]
-    text = "\n\n".join(part for part in above if part)
+    picks = " · ".join(filter(None, map(_picture_link, content.picks)))
+    text = "\n\n".join(part for part in (*above, picks) if part)
     below = [prompt, "\n".join(map(_escape_line, content.commands)), escape(content.note)]
     used = utf16_length(text) + sum(utf16_length(part) + 2 for part in below)
     left = min(room, _BODY_MOST - used) - _REST

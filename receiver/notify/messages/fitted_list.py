@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable
 
 from receiver.core.sanitize import utf16_length
-from receiver.notify.messages.content import DigestContent, DigestItem, ReportContent, TextLine
+from receiver.notify.messages.content import DigestContent, DigestItem, ReportContent
+from receiver.notify.messages.message import TextLine
 
 
 def fit_links(content: ReportContent, room: int, write: Callable[[TextLine], str]) -> list[str]:

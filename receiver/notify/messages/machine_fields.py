@@ -86,6 +86,8 @@ def _report_fields(
         "duration_ms": report.duration_ms if report.duration_ms is not None and report.duration_ms >= 0 else None,
         "error": _error_fields(report),
         "cause": one_line((report.cause or "").partition(":")[0], NAME_MOST) or None,
+        "picks": max(0, report.picks),
+        "pick_page": encode_url(content.picks[0].url) if content.picks and content.picks[0].url else None,
         "batch": one_line(report.batch or "", NAME_MOST) or None,
         "page": encode_url(content.page) if content.page else None,
     }

@@ -17,11 +17,10 @@ from receiver.notify.messages.content import (
     DigestContent,
     DigestItem,
     ReportContent,
-    TextLine,
     describe_sheet,
     picture_number,
 )
-from receiver.notify.messages.message import MessageKind
+from receiver.notify.messages.message import MessageKind, TextLine
 from receiver.notify.messages.text import make_paragraphs
 
 SHEET = "sheet.jpg"  # the name by which the sender attaches the contact sheet
@@ -210,7 +209,9 @@ def _fact_size(value: str) -> int:
 
 def _buttons(content: ReportContent) -> str:
     """A button for the task's page, and one with the number of each picture, unless they are too many."""
-    rows = [_button("Open the task", url)] if (url := web_url(content.page)) else []
+    picks = [(line.text, url) for line in content.picks if (url := web_url(line.url))]
+    rows = [" ".join(_button(words, url) for words, url in picks)] if picks else []
+    rows += [_button("Open the task", url)] if (url := web_url(content.page)) else []
     if numbers := _numbered_pictures(content):
         label = '<span class="dim" style="font-size:13px;color:#57606a;margin-right:4px">Full size:</span>'
         rows.append(" ".join([label, *(_button(words, url) for words, url in numbers)]))

@@ -27,6 +27,13 @@ class MessageKind(StrEnum):
     INFO = "info"
 
 
+class TextLine(Struct, frozen=True):
+    """Clean, bounded words, and perhaps a URL that belongs to them, unchanged."""
+
+    text: str
+    url: str | None = None
+
+
 class Link(Struct, frozen=True):
     """A button or a tap that opens a URL, which is http or https and ASCII."""
 
@@ -85,6 +92,10 @@ class PublicLinks(Protocol):
         """A signed link to a file of the archive, which expires."""
         ...
 
+    def pick_url(self, ref: str, image_no: int) -> str | None:
+        """The page on which a person picks this picture of a task."""
+        ...
+
 
 class NoLinks:
     """The links of a service that cannot be reached from outside."""
@@ -94,5 +105,9 @@ class NoLinks:
         return None
 
     def image_url(self, folder: str, file: str) -> str | None:
+        """None."""
+        return None
+
+    def pick_url(self, ref: str, image_no: int) -> str | None:
         """None."""
         return None

@@ -14,12 +14,11 @@ from receiver.notify.messages.content import (
     DigestContent,
     DigestItem,
     ReportContent,
-    TextLine,
     describe_sheet,
     picture_number,
 )
 from receiver.notify.messages.json_payload import Json, join_in_chunks, pack_json
-from receiver.notify.messages.message import MessageKind
+from receiver.notify.messages.message import MessageKind, TextLine
 
 TEXT_MOST = 3_000  # characters of a text object
 HEADER_MOST = 150
@@ -62,7 +61,10 @@ def render_template_blocks(content: Content, title: str, body: str, picture: Att
             _mrkdwn_section(piece) for piece in join_in_chunks(body.split("\n"), TEXT_MOST, "\n") if piece.strip()
         ]
         button = (
-            _button_block([*_picture_buttons(content), *_page_button(content.page)])
+            [
+                *_button_block(_pick_buttons(content)),
+                *_button_block([*_picture_buttons(content), *_page_button(content.page)]),
+            ]
             if isinstance(content, ReportContent)
             else []
         )
@@ -111,6 +113,7 @@ def _report_blocks(content: ReportContent, room: int) -> tuple[list[Json], list[
     buttons = _picture_buttons(content)
     return [_section(words) for words in above if words], [
         *([] if buttons else _picture_sections(content, room)),
+        *_button_block(_pick_buttons(content)),
         *_button_block([*buttons, *_page_button(content.page)]),
         *([_plain_section(prompt)] if prompt else []),
         *_command_block(content.commands),
@@ -176,6 +179,12 @@ def _picture_buttons(content: ReportContent) -> list[Json]:
         for line, url in zip(content.pictures, urls, strict=True)
         if url
     ]
+
+
+def _pick_buttons(content: ReportContent) -> list[Json]:
+    """A button to pick each picture, told apart from those that only open one."""
+    urls = [(line.text, web_url(line.url)) for line in content.picks]
+    return [{**_button(words, url), "style": "primary"} for words, url in urls if url and len(url) <= URL_MOST]
 
 
 def _page_button(page: str | None) -> list[Json]:

@@ -6,7 +6,8 @@ import re
 from receiver.core.sanitize import fit_escaped, join_nonempty, utf16_length, web_url
 from receiver.notify.messages import fitted_list
 from receiver.notify.messages.commands import write_commands
-from receiver.notify.messages.content import Content, DigestContent, DigestItem, ReportContent, TextLine
+from receiver.notify.messages.content import Content, DigestContent, DigestItem, ReportContent
+from receiver.notify.messages.message import TextLine
 
 BODY_MOST = 4_000  # characters with their markup; the service takes 4,096
 CAPTION_MOST = 1_000  # Apprise sends what is shorter than 1,024 as a caption
@@ -37,6 +38,7 @@ def _render_report(content: ReportContent, most: int, *, captions: bool) -> str:
         fit_escaped("\n".join(content.text), 1_500, _break_lines, utf16_length),
         fit_escaped("\n".join(content.trouble), 1_100, _break_lines, utf16_length),
         fit_escaped(content.doubt, 700, escape, utf16_length),
+        " · ".join(filter(None, map(_picture_link, content.picks))),
     ]
     commands = "" if captions else _break_lines("\n".join(content.commands))  # a caption is short
     page, ref = _linkable_url(content.page, 400), fit_escaped(content.shown_ref, 100, escape)

@@ -6,7 +6,8 @@ from urllib.parse import quote
 from msgspec.structs import replace
 
 from receiver.core.sanitize import BODY_MOST, TITLE_MOST, defuse_mentions, encode_url, fit_escaped
-from receiver.notify.messages.content import Content, DigestContent, ReportContent, TextLine
+from receiver.notify.messages.content import Content, DigestContent, ReportContent
+from receiver.notify.messages.message import TextLine
 
 NTFY_MOST = 3_900  # bytes; ntfy turns a message above 4,096 into a file
 NTFY_CAPTION_MOST = 5_000  # characters, percent-encoded, in the query of a picture's upload
@@ -86,6 +87,7 @@ def _report_paragraphs(content: ReportContent, shown: int | None = None) -> list
         tuple(map(TextLine, content.text)),
         tuple(map(TextLine, content.trouble)),
         (TextLine(content.doubt),) if content.doubt else (),
+        tuple(TextLine(f"{line.text}:", line.url) for line in content.picks),
         (TextLine(prompt),) if prompt else (),
         tuple(pictures),
         (TextLine(content.facts_line),) if content.facts_line else (),

@@ -1,0 +1,142 @@
+"""`/pick/{token}`: a person picks the picture of a task from which others go on.
+
+Chats and mail programs open every link to see what is behind it, so a GET only shows the picture and a button; the POST
+of the button picks. The token names the task and the picture, and whoever has it may pick: no login.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from receiver.core.chains import CHILDREN_MOST, needs_pick
+from receiver.core.errors import RequestRefused
+from receiver.core.sanitize import one_line, web_url
+from receiver.core.types import HoldReason, Image, ImageCopy, Task, TaskState
+from receiver.pictures.signed_links import PICK_PREFIX
+from receiver.providers.models import short_model_name
+from receiver.service.wiring import ServiceParts
+from receiver.web.pages.look import message_page, render_page
+
+_NAME_MOST = 80
+_PROMPT_MOST = 300
+_GONE = "There is nothing to pick here"
+_GONE_TEXT = (
+    "The link is not whole, or its task has been deleted. Copy all of it from the message, or ask for a new one."
+)
+
+
+class _Picture(Struct, frozen=True):
+    """One picture as the page shows it: our own copies, else the provider's address."""
+
+    number: int
+    path: str  # of its own page
+    src: str | None = None
+    small: str | None = None
+    url: str | None = None
+    width: int | None = None
+    height: int | None = None
+
+
+class PickPage:
+    """GET and POST of `/pick/{token}`."""
+
+    def __init__(self, parts: ServiceParts) -> None:
+        self._parts = parts
+
+    def route(self) -> Route:
+        """The route to it."""
+        return Route(f"{PICK_PREFIX}{{token}}", self.answer, methods=["GET", "POST"])
+
+    async def answer(self, request: Request) -> Response:
+        """Show the picture, or pick it; then say what became of that."""
+        opened = self._parts.ring.open_pick(request.path_params["token"])
+        found = await self._parts.store.tasks.get([opened[0]]) if opened else {}
+        if opened is None or opened[0] not in found:
+            return message_page(404, _GONE, _GONE_TEXT)
+        task, number = found[opened[0]], opened[1]
+        if request.method != "POST":
+            return await self._show(task, number)
+        try:
+            picked = await self._parts.picks.pick(task.ref, (number,), by="link")
+        except RequestRefused as refused:
+            return await self._show(task, number, status=refused.status, refused=f"{refused}.")
+        return await self._show(task, number, done=_describe_picked(number, picked))
+
+    async def _show(self, task: Task, number: int, *, status: int = 200, done: str = "", refused: str = "") -> Response:
+        store, links = self._parts.store, self._parts.links
+        images = (await store.tasks.images_by_ref([task.ref])).get(task.ref, ())
+        copies = {it.image_no: it for it in (await store.copies.by_refs([task.ref])).get(task.ref, ())}
+        children = await store.chains.children(task.ref, CHILDREN_MOST)
+
+        def show(image: Image) -> _Picture:
+            return _show_picture(task.ref, image, copies, links.image_path, links.pick_path)
+
+        pictures = sorted((show(it) for it in images), key=lambda it: it.number)
+        missing = _Picture(number, links.pick_path(task.ref, number))
+        return render_page(
+            "pick.html",
+            status,
+            title=f"Pick a picture of {_name(task)}",
+            name=_name(task),
+            prompt=one_line(task.prompt or "", _PROMPT_MOST),
+            pictures=pictures,
+            picture=next((it for it in pictures if it.number == number), missing),
+            open=any(it.held_by is HoldReason.PICK for it in children) and not done,
+            closed=_describe_closed(task, children),
+            follows=_describe_follow(children),
+            done=done,
+            refused=refused,
+        )
+
+
+def _show_picture(
+    ref: str,
+    image: Image,
+    copies: Mapping[int, ImageCopy],
+    file_path: Callable[[str, str], str],
+    pick_path: Callable[[str, int], str],
+) -> _Picture:
+    copy, path = copies.get(image.image_no), pick_path(ref, image.image_no)
+    if copy is None or copy.file is None or image.type != "image":
+        return _Picture(image.image_no, path, url=web_url(image.url))
+    return _Picture(
+        image.image_no,
+        path,
+        src=file_path(ref, copy.file),
+        small=file_path(ref, copy.small or copy.file),
+        width=copy.width,
+        height=copy.height,
+    )
+
+
+def _name(task: Task) -> str:
+    return one_line(task.label or task.prompt or "", _NAME_MOST) or f"a {short_model_name(task.model or 'task')} task"
+
+
+def _describe_follow(children: Sequence[Task]) -> str:
+    """What is submitted once a picture is picked."""
+    models = [short_model_name(it.model or "") for it in children if it.held_by is HoldReason.PICK]
+    return f"{' and '.join(dict.fromkeys(models))} will be submitted" if models else ""
+
+
+def _describe_picked(number: int, picked: Sequence[Task]) -> str:
+    models = " and ".join(dict.fromkeys(short_model_name(it.model or "") for it in picked))
+    return f"{models} goes on from picture {number}. You will be notified of what comes of it."
+
+
+def _describe_closed(task: Task, children: Sequence[Task]) -> str:
+    """Why nothing can be picked now."""
+    if any(needs_pick(it) for it in children) and not task.state.is_final:
+        return "The task has not ended yet."
+    picked = sorted({it.parent_image for it in children if it.picked_by and it.parent_image is not None})
+    if picked:
+        numbers = " and ".join(map(str, picked))
+        return (
+            f"Picture {numbers} was picked already." if len(picked) == 1 else f"Pictures {numbers} were picked already."
+        )
+    if task.state is not TaskState.COMPLETED and task.state.is_final:
+        return "The task did not complete, so nothing goes on from it."
+    return "Nothing waits for a picture of this task any more."

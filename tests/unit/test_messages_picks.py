@@ -1,0 +1,71 @@
+"""What a message says, in every style, when a person has to pick a picture."""
+
+import json
+
+import pytest
+from msgspec.structs import replace
+
+from kit.reports import DONE, REF, Pages, styled
+from receiver.core.types import MessageStyle, Report, Target
+from receiver.notify.messages.render import render
+
+PICK = replace(DONE, picks=1)
+URLS = [f"https://ping.example.org/pick/{REF}.{number}.mac" for number in range(4)]
+
+
+@pytest.mark.parametrize("style", MessageStyle)
+def test_each_picture_can_be_picked_by_a_link(style: MessageStyle) -> None:
+    message = render((PICK,), styled(style), links=Pages())
+    whole = f"{message.body} {message.blocks or ''}"
+    assert all(url in whole for url in URLS)
+    assert "pick one of 4 pictures" in f"{message.title} {whole}"
+
+
+@pytest.mark.parametrize("style", MessageStyle)
+def test_nothing_is_said_of_picks_where_there_is_none(style: MessageStyle) -> None:
+    message = render((DONE,), styled(style), links=Pages())
+    assert "pick" not in f"{message.title} {message.body} {message.blocks or ''}".lower()
+
+
+def test_slacks_buttons_to_pick_come_first_and_look_different() -> None:
+    blocks = json.loads(render((PICK,), styled(MessageStyle.SLACK), links=Pages()).blocks or "")["blocks"]
+    actions = [block["elements"] for block in blocks if block["type"] == "actions"]
+    assert [button["text"]["text"] for button in actions[0]] == ["Pick 0", "Pick 1", "Pick 2", "Pick 3"]
+    assert {button["style"] for button in actions[0]} == {"primary"}
+    assert all("style" not in button for button in actions[1])
+
+
+def test_a_mail_says_it_in_both_parts() -> None:
+    message = render((PICK,), styled(MessageStyle.EMAIL), links=Pages())
+    assert all(url in message.body and url in message.extras.plain for url in URLS)
+
+
+def test_the_terminal_is_another_way() -> None:
+    body = render((PICK,), styled(MessageStyle.TEXT), links=Pages()).body
+    assert f"`receiver tasks pick {REF.rpartition('-')[2]} 0`" in body
+
+
+def test_a_digest_leads_to_the_page_of_the_first_picture() -> None:
+    other: Report = replace(PICK, ref=f"{REF[:-1]}0")
+
+    class NoPages(Pages):
+        def task_url(self, ref: str) -> str | None:
+            return None
+
+    body = render((other, PICK), styled(MessageStyle.TEXT), links=NoPages()).body
+    assert URLS[0] in body
+    assert URLS[1] not in body
+
+
+def test_programs_get_the_count_and_the_page() -> None:
+    target = Target(name="it", url="json://it.invalid/")
+    fields = render((PICK,), target, links=Pages()).extras.fields
+    assert (fields["picks"], fields["pick_page"]) == (1, URLS[0])
+    fields = render((DONE,), target, links=Pages()).extras.fields
+    assert (fields["picks"], fields["pick_page"]) == (0, None)
+
+
+def test_without_links_the_command_is_left() -> None:
+    body = render((PICK,), styled(MessageStyle.TEXT)).body
+    assert "receiver tasks pick" in body
+    assert "Pick 0" not in body
