@@ -6,7 +6,7 @@ is unsure: only a person can have it sent again. The id that the answer gives is
 
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from msgspec.structs import replace
 
@@ -21,7 +21,6 @@ from receiver.core.hints import (
 )
 from receiver.core.proven_limit import ProvenLimit
 from receiver.core.provider_pace import ProviderPace, Signal
-from receiver.core.queue_waits import QueueScene, QueueState, QueueWait, explain_wait
 from receiver.core.schedule import PROBES, ClockRewind, busy_again_gap, busy_gap
 from receiver.core.submissions import (
     NextAction,
@@ -41,6 +40,7 @@ from receiver.store import Store, Topic, Tx
 from receiver.store.insist import record_with_retries
 from receiver.tasks.budget_check import BudgetCheck
 from receiver.tasks.kept_hints import BodyParser, read_kept_hints
+from receiver.tasks.queue_status import QueueStatus
 from receiver.tasks.refusals import (
     BUSY,
     DOWN,
@@ -104,6 +104,7 @@ class SubmitLoop:
         self._budget = budget
         self._jitter = jitter
         self.width = concurrency
+        self.queue = QueueStatus(store, policy, clock, budget=budget, read_pace=lambda: (self._pace, self._limit))
         self._pace = ProviderPace(retry_after_most_ms=LEASE_MS)
         self._limit = ProvenLimit(concurrency)
         self._taken_at = 0  # when the newest task was sent that the provider took
@@ -181,37 +182,6 @@ class SubmitLoop:
             None if short is None else short.until,
         )
         return min((at for at in times if at is not None), default=None)
-
-    async def find_waits(self, tasks: Sequence[Task]) -> list[QueueWait | None]:
-        """What each of these tasks waits for; None if it is not queued."""
-        if not any(it.state is TaskState.QUEUED for it in tasks):
-            return [None] * len(tasks)
-        now = self._clock()
-        scene = await self._queue_scene(now)
-        return [explain_wait(it, scene) for it in tasks]
-
-    async def describe_queue(self) -> QueueState:
-        """How submitting stands, and what each lane with queued tasks has."""
-        now = self._clock()
-        scene = await self._queue_scene(now)
-        head = Task(ref="", created_at=now, provider=DEFAULT_PROVIDER)  # waits for nothing of its own
-        lanes = await self._store.lanes.queued()
-        return QueueState(scene, self._limit, explain_wait(head, scene), lanes)
-
-    async def _queue_scene(self, now: int) -> QueueScene:
-        paused_at, why = await self._store.gates.paused(DEFAULT_PROVIDER) or (None, "")
-        return QueueScene(
-            self._pace,
-            await self._store.tasks.places_taken(now),
-            self._limit.places(now),
-            self._policy.can_poll,
-            now,
-            paused_at=paused_at,
-            paused_why=why,
-            paused_lanes={lane.id: lane for lane in await self._store.lanes.paused()},
-            budget=self._budget.wait_at(now),
-            lane_budgets=self._budget.lane_waits,
-        )
 
     async def _has_work(self, now: int) -> bool:
         """Whether there may be something to claim, as far as reading shows."""

@@ -100,7 +100,7 @@ async def read_gauges(parts: ServiceParts, checks: HealthEndpoints) -> GaugeValu
         depths += [(state.value, tasks.get(state.value, 0)) for state in _WAITING]
         depths += [(f"notices_{state.value}", notices.get(state.value, 0)) for state in _OWED]
         depths += [("archive", await parts.store.tasks.count_to_archive())]
-        queued = count_waits(await parts.submit.describe_queue(), tasks.get(TaskState.QUEUED.value, 0))
+        queued = count_waits(await parts.submit.queue.describe(), tasks.get(TaskState.QUEUED.value, 0))
         waits = [(why.value, count) for why, count in queued.items()]
         reserved = await parts.store.spend.reserved() / NANO
     except StoreError:

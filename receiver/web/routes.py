@@ -30,7 +30,7 @@ _NONCE = re.compile(r"[0-9a-f]{16,64}")
 
 def create_starlette(parts: ServiceParts, checks: HealthEndpoints, stop: asyncio.Event) -> ASGIApp:
     """The application over `parts`. Once `stop` is set its streams end. `checks` is routed for its 405s."""
-    api = ApiCalls(parts, EventStreams(parts.store, parts.submit.find_waits, stop))
+    api = ApiCalls(parts, EventStreams(parts.store, parts.submit.queue.find_waits, stop))
     calls = Router(operations.build_routes(OPERATIONS, api, parts.body_timeout_s), redirect_slashes=False)
 
     async def show_root(request: Request) -> Response:

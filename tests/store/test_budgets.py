@@ -112,7 +112,7 @@ async def test_without_history_or_price_the_first_is_alone_until_its_cost_is_kno
     spender = a_spender(store, clock)
     queued = await spender.queue(40)
     [first] = await spender.send_all()
-    [wait] = await spender.submit.find_waits([queued[1]])
+    [wait] = await spender.submit.queue.find_waits([queued[1]])
     assert wait is not None
     assert wait.why is QueueReason.BUDGET
     assert (wait.until, wait.detail is not None and "one is submitted at a time" in wait.detail) == (None, True)
@@ -204,7 +204,7 @@ async def test_at_80_percent_and_at_the_limit_a_person_is_told_once_a_period(sto
         "The budget of this day is used up: $1.00 of $1.00 spent or reserved; 20 tasks wait until 00:00 UTC. "
         "To spend more, run `receiver costs raise day 2`."
     )
-    [wait] = await spender.submit.find_waits([queued[-1]])
+    [wait] = await spender.submit.queue.find_waits([queued[-1]])
     assert wait is not None
     assert (wait.why, wait.detail) == (
         QueueReason.BUDGET,
@@ -223,7 +223,7 @@ async def test_what_is_only_reserved_is_waited_for_silently(store: Store, clock:
     spender = a_spender(store, clock, BudgetRules(Budget(10 * CENT), prices=PRICED))
     queued = await spender.queue(4)
     one, two = await spender.send_all()
-    [wait] = await spender.submit.find_waits([queued[-1]])
+    [wait] = await spender.submit.queue.find_waits([queued[-1]])
     assert wait is not None
     assert wait.detail == "what is left of the budget is reserved for the tasks in hand"
     assert len(await attention(store)) == 1, "it is nearly used up"
@@ -381,7 +381,7 @@ async def test_a_batch_whose_budget_is_in_hand_waits_alone(store: Store, clock: 
     await put(store, *rows, *more)
     sent = {task.ref for task in await spender.send_all()}
     assert sent == {single.ref, *(it.ref for it in (*rows[:2], *more))}
-    [waits, none] = await spender.submit.find_waits([await got(store, rows[2].ref), await got(store, single.ref)])
+    [waits, none] = await spender.submit.queue.find_waits([await got(store, rows[2].ref), await got(store, single.ref)])
     assert none is None
     assert waits is not None
     assert waits.why is QueueReason.BUDGET
@@ -392,7 +392,7 @@ async def test_one_cost_above_the_whole_budget_is_told_with_what_to_change(store
     spender = a_spender(store, clock, BudgetRules(Budget(40 * CENT), prices={MODEL: 45 * CENT}))
     [task] = await spender.queue()
     assert await spender.send() is None
-    [wait] = await spender.submit.find_waits([task])
+    [wait] = await spender.submit.queue.find_waits([task])
     assert wait is not None
     assert "more than the whole budget of a day ($0.40): set BUDGET_DAY higher" in (wait.detail or "")
     [told] = await notices(store, event=NoticeEvent.ATTENTION)

@@ -33,7 +33,7 @@ async def test_a_copy_waits_until_a_person_says_that_the_other_service_is_stoppe
     assert await pause_if_copied(rig.store, POLICY, "another", NOW + 1)
     assert await rig.submit.claim() is None
     assert await attention(rig.store) == ["copied-database"]
-    wait = (await rig.submit.describe_queue()).wait
+    wait = (await rig.submit.queue.describe()).wait
     assert wait is not None
     assert (wait.why, wait.since) == (QueueReason.PAUSED, NOW + 1)
     assert "last served on another machine" in (wait.detail or "")

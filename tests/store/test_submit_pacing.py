@@ -138,7 +138,7 @@ async def test_a_person_pauses_all_submissions_over_restarts_and_resumes_them(ri
     assert await rig.submit.claim() is None
     again = a_submit(rig.store, rig.provider, rig.clock)
     assert await again.claim() is None
-    assert (await again.describe_queue()).wait == QueueWait(
+    assert (await again.queue.describe()).wait == QueueWait(
         QueueReason.PAUSED, NOW, detail="the whole queue: `receiver queue resume`"
     )
     async with rig.store.write() as tx:

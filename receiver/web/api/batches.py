@@ -99,7 +99,7 @@ class BatchOperations:
         figures = await read_figures(store, lane)
         unsure = await store.batch_rows.count_unsure(lane.id)
         next_queued = await store.batch_rows.in_states(lane.id, [TaskState.QUEUED], limit=1)
-        [wait] = await self._parts.submit.find_waits(next_queued) if next_queued else [None]
+        [wait] = await self._parts.submit.queue.find_waits(next_queued) if next_queued else [None]
         since, until = (rfc3339_or_none(wait.since), rfc3339_or_none(wait.until)) if wait else (None, None)
         return schemas.BatchView(
             name=lane.name,

@@ -232,7 +232,7 @@ class ApiCalls(BatchOperations):
         return total
 
     async def _task_views(self, tasks: list[Task]) -> list[schemas.TaskView]:
-        return await task_views(self._store, tasks, self._parts.submit.find_waits)
+        return await task_views(self._store, tasks, self._parts.submit.queue.find_waits)
 
     async def _task_view(self, task: Task) -> schemas.TaskView:
         [view] = await self._task_views([task])

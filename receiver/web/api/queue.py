@@ -9,7 +9,7 @@ from receiver.service.wiring import ServiceParts
 
 async def show_queue(parts: ServiceParts) -> QueueView:
     """How submitting stands."""
-    return queue_view(await parts.submit.describe_queue())
+    return queue_view(await parts.submit.queue.describe())
 
 
 async def pause_queue(parts: ServiceParts) -> QueueView:
