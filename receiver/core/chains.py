@@ -5,7 +5,8 @@ becomes a queued task like any other. If the parent fails or is cancelled, so is
 releases nobody: whoever forged it would spend money.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -15,10 +16,19 @@ from receiver.core.types import HoldReason, Image, OutcomeSource, Task, TaskErro
 DEPTH_MOST = 8  # steps in a chain, the first one included
 CHILDREN_MOST = 16  # tasks that go on from one
 CHAIN_MOST = 64  # tasks in a chain
+_LABEL_MOST = 200  # characters
 PARENT_FAILED = "parent_failed"  # the code of a task that its parent's end cancelled
+NOT_PICKED = "nobody has picked a picture for two days"
 
-FillParams = Callable[[Task, Image], bytes | None]
-"""The parameters of a task that goes on from this picture; None if it has not what the task's model needs."""
+
+class Missing(Struct, frozen=True):
+    """What a task needs to go on from a picture, and the picture did not bring."""
+
+    what: str
+
+
+FillParams = Callable[[Task, Image], bytes | Missing]
+"""The parameters of a task that goes on from this picture."""
 
 
 class Followed(Struct, frozen=True):
@@ -34,19 +44,24 @@ def follow(child: Task, parent: Task, images: Sequence[Image], fill: FillParams,
         return Followed(cancel_with_parent(child, parent, now))
     if child.parent_image is None:
         return Followed(replace(child, held_by=HoldReason.PICK))
-    image = next((it for it in images if it.image_no == child.parent_image), None)
+    image = find_image(images, child.parent_image)
     if image is None and child.of_all:
-        return Followed(_cancel(child, f"{parent.shown_name} came with {len(images)} pictures only", now))
-    params = None if image is None else fill(child, image)
-    if params is not None:
-        return Followed(release(child, params, now))
-    missing = f"picture {child.parent_image}" if image is None else f"the jobId of picture {child.parent_image}"
-    return Followed(replace(child, held_by=HoldReason.PICK), missing)
+        came = f"{len(images)} picture{'' if len(images) == 1 else 's'}"
+        return Followed(_cancel(child, f"{parent.shown_name} came with {came} only", now))
+    filled = Missing(f"picture {child.parent_image} did not come") if image is None else fill(child, image)
+    if isinstance(filled, Missing):
+        return Followed(replace(child, held_by=HoldReason.PICK, why=filled.what), filled.what)
+    return Followed(release(child, filled, now))
+
+
+def find_image(images: Iterable[Image], image_no: int) -> Image | None:
+    """The picture of this number."""
+    return next((it for it in images if it.image_no == image_no), None)
 
 
 def release(child: Task, params: bytes, now: int) -> Task:
     """The child as a queued task like any other, with all its parameters."""
-    return replace(child, held_by=None, due_at=now, params=params)
+    return replace(child, held_by=None, due_at=now, params=params, why=None)
 
 
 def pick(child: Task, image_no: int, params: bytes, by: str, now: int) -> Task:
@@ -54,11 +69,48 @@ def pick(child: Task, image_no: int, params: bytes, by: str, now: int) -> Task:
     return replace(release(child, params, now), parent_image=image_no, picked_by=by)
 
 
+def copy_subtree(top: Task, below: Sequence[Task], new_ref: Callable[[], str], mark: str, now: int) -> list[Task]:
+    """`top`, which waits for a pick, and all that waits `below` it once more, for another picture, with refs and keys
+    of their own and with `mark` at their labels. The copy of `top` is the first."""
+    refs = {task.ref: new_ref() for task in (top, *below)}
+
+    def copy(task: Task, parent: str | None) -> Task:
+        label = f"{task.label[: _LABEL_MOST - len(mark) - 1]} {mark}" if task.label else None
+        key = hashlib.sha256(task.row_key + mark.encode()).digest() if task.row_key else None
+        return replace(
+            task, ref=refs[task.ref], created_at=now, parent=parent, label=label, row_key=key, children=0, picks=0
+        )
+
+    return [copy(top, top.parent), *(copy(it, refs[it.parent or ""]) for it in below)]
+
+
+def order_subtree(top: str, tasks: Sequence[Task]) -> list[Task]:
+    """Of the `tasks` of a chain, those below `top` that are held, each after the one that it waits for."""
+    waiting: dict[str, list[Task]] = {}
+    for task in tasks:
+        if is_held(task) and task.parent is not None:
+            waiting.setdefault(task.parent, []).append(task)
+    found, places = list[Task](), [top]
+    while places:
+        children = waiting.pop(places.pop(0), [])
+        found += children
+        places += [it.ref for it in children]
+    return found
+
+
 def cancel_with_parent(child: Task, parent: Task, now: int) -> Task:
     """The child of a task that failed or was cancelled."""
     how = "was cancelled" if parent.state is TaskState.CANCELLED else "failed"
+    if parent.settled_by is OutcomeSource.PARENT and parent.error is not None:
+        return _cancel(child, parent.error.message, now)  # which says what began it
     said = f": {parent.error.message}" if parent.error is not None else ""
     return _cancel(child, f"{parent.shown_name}, which it goes on from, {how}{said}", now)
+
+
+def was_withdrawn(task: Task) -> bool:
+    """Whether a person cancelled the task before it was sent: of that nobody is notified."""
+    unsent = task.state is TaskState.CANCELLED and task.submitted_at is None
+    return unsent and task.settled_by is OutcomeSource.PERSON
 
 
 def count_held(changes: Iterable[tuple[Task | None, Task]]) -> dict[str, tuple[int, int]]:
@@ -84,6 +136,37 @@ def is_held(task: Task) -> bool:
 def needs_pick(task: Task) -> bool:
     """Whether a person has to pick the picture that the task goes on from, now or once there are pictures."""
     return is_held(task) and (task.parent_image is None or task.held_by is HoldReason.PICK)
+
+
+def is_over(task: Task) -> bool:
+    """Whether the task has certainly ended, so that what goes on from it can be told."""
+    return task.state.is_final and task.confirmed
+
+
+def reports_completion(task: Task) -> bool:
+    """Whether the completion of the task is reported: that of a step is not while others go on from it by themselves,
+    unless a person picks one of its pictures."""
+    if needs_picker(task):
+        return True
+    return task.children == 0 if task.ping is None else task.ping
+
+
+def needs_picker(task: Task) -> bool:
+    """Whether others wait until a person has picked one of the pictures with which the task has completed."""
+    return task.state is TaskState.COMPLETED and task.confirmed and task.picks > 0
+
+
+def shared_ancestors(task: Task, known: Mapping[str, Task]) -> list[Task]:
+    """The tasks whose ends led to that of `task`, the nearest first, as far as they are `known`; the last one ended by
+    itself."""
+    line = list[Task]()
+    while task.settled_by is OutcomeSource.PARENT and len(line) < DEPTH_MOST:
+        parent = known.get(task.parent or "")
+        if parent is None:
+            break
+        line.append(parent)
+        task = parent
+    return line
 
 
 def _cancel(child: Task, why: str, now: int) -> Task:

@@ -18,6 +18,7 @@ from receiver.core.after_end import (
     reopen_task,
     verdict_after_end,
 )
+from receiver.core.chains import needs_picker, reports_completion
 from receiver.core.hints import add_hint, describe_hint, drop_candidate, note_status
 from receiver.core.schedule import unsure_place
 from receiver.core.types import (
@@ -25,6 +26,7 @@ from receiver.core.types import (
     ConfirmMode,
     Decision,
     HoldReason,
+    Image,
     Notice,
     NoticeEvent,
     Outcome,
@@ -110,7 +112,8 @@ def _decide_after_end(task: Task, outcome: Outcome | None, source: OutcomeSource
         return Decision(verdict, ask_again(task, outcome, policy, now) if asks else None)
     if verdict is Verdict.DUPLICATE:
         known = task.task_id or outcome.task_id
-        return Decision(verdict, replace(task, **_NOTHING_LEFT, **_NOTHING_HEARD, confirmed=True, task_id=known))
+        sure = replace(task, **_NOTHING_LEFT, **_NOTHING_HEARD, confirmed=True, task_id=known)
+        return Decision(verdict, sure, (), pick_notices(sure, outcome.images, policy, now))
     corrected = settle_task(replace(task, archive_tries=0), outcome, source, policy, now)
     return replace(corrected, corrects=True)
 
@@ -178,21 +181,42 @@ def settle_task(
         archive=ArchiveState.DUE if outcome.images else None,
         archive_at=now if outcome.images else None,
     )
-    report = Report(
-        event=_EVENT_AT_END[state],
+    report = _report_end(done, outcome.images, _duration_ms(task, now), unconfirmed)
+    if state is not TaskState.COMPLETED:
+        notices = owed_notices(done, report, policy, now)
+    elif reports_completion(done):
+        aloud = needs_picker(done) or done.ping is True
+        notices = owed_notices(replace(done, quiet=done.quiet and not aloud), report, policy, now)
+    else:
+        notices = ()
+    return Decision(Verdict.ACCEPTED, done, outcome.images, notices)
+
+
+def pick_notices(task: Task, images: Sequence[Image], policy: Policy, now: int) -> tuple[Notice, ...]:
+    """The notices that a person has to pick one of the `images` with which the task has completed; none if nothing
+    waits for that."""
+    if not needs_picker(task):
+        return ()
+    report = _report_end(task, images, _duration_ms(task, task.settled_at or now), None)
+    return owed_notices(replace(task, quiet=False), report, policy, now)
+
+
+def _report_end(done: Task, images: Sequence[Image], duration_ms: int | None, unconfirmed: str | None) -> Report:
+    return Report(
+        event=_EVENT_AT_END[done.state],
         ref=done.ref,
         task_id=done.task_id,
         label=done.label,
         model=done.model,
         prompt=done.prompt,
-        confirmed=confirmed,
+        confirmed=done.confirmed,
         unconfirmed=unconfirmed,
-        images=outcome.images,
+        images=tuple(images),
         error=done.error and replace(done.error, raw=None),
-        cost=outcome.usage.cost if outcome.usage else None,
-        duration_ms=_duration_ms(task, now),
+        cost=done.usage.cost if done.usage else None,
+        duration_ms=duration_ms,
+        picks=done.picks if needs_picker(done) else 0,
     )
-    return Decision(Verdict.ACCEPTED, done, outcome.images, owed_notices(done, report, policy, now))
 
 
 def mark_lost(task: Task, policy: Policy, now: int) -> Decision:
@@ -210,6 +234,7 @@ def mark_lost(task: Task, policy: Policy, now: int) -> Decision:
         model=task.model,
         prompt=task.prompt,
         heard=describe_hint(task.hint_note),
+        waiting=task.children,
     )
     return Decision(Verdict.ACCEPTED, gone, (), owed_notices(gone, report, policy, now) if used else ())
 
@@ -245,15 +270,18 @@ def task_deadline(task: Task, policy: Policy) -> int:
     return (task.submitted_at or task.created_at) + policy.deadline_ms
 
 
-def owed_notices(task: Task, report: Report, policy: Policy, now: int) -> tuple[Notice, ...]:
+def owed_notices(
+    task: Task, report: Report, policy: Policy, now: int, *, awaits_pictures: bool = False
+) -> tuple[Notice, ...]:
     """One notice for each target that wants this report; none of a task that is reported with its batch only. A target
-    that can show pictures gets its notice when the archive has them, or after `picture_wait_ms`.
+    that can show pictures gets its notice when the archive has them, or after `picture_wait_ms`: those of the report,
+    or others that the message `awaits_pictures` of.
 
     If all the targets that a task names are gone from the settings, the task is treated as if it named none.
     """
     if task.quiet:
         return ()
-    with_pictures = now + policy.picture_wait_ms if report.images else now
+    with_pictures = now + policy.picture_wait_ms if report.images or awaits_pictures else now
     if task.targets and not any(target.name in task.targets for target in policy.targets):
         task = replace(task, targets=None)
     return tuple(
