@@ -29,7 +29,7 @@ _AFTER_COMMAND = ("--config", "--json")  # options that nearly all commands have
 # Where each command is, and its line in the overview, which is printed without importing any of them.
 COMMANDS = {
     "serve": ("receiver.cli.serve", "Run the service."),
-    "submit": ("receiver.cli.submit", "Submit a generation, and print its ref."),
+    "submit": ("receiver.cli.submit.group", "Submit a generation, and print its ref."),
     "tasks": ("receiver.cli.tasks", "List, watch and manage tasks."),
     "batch": ("receiver.cli.batch.commands", "List, show and change batches."),
     "queue": ("receiver.cli.queue", "How submitting stands; pause and resume it."),
