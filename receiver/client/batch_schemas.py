@@ -61,8 +61,9 @@ class BatchFailure(Struct, frozen=True):
 
 
 class BatchView(Struct, frozen=True):
-    """A batch: `paused_why` is null if a person paused it; `waits_for`, `waits_until` and `waits` (in words) say what
-    its next queued task waits for; `cost` is what its completed tasks cost, of which `unknown` many did not say."""
+    """A batch: `paused_by` and `paused_why` (in words; null if a person did it) say what paused it; `waits_for`,
+    `waits_until` and `waits` (in words) what its next queued task waits for; `cost` is what its completed tasks cost,
+    of which `unknown` many did not say."""
 
     name: str
     priority: Priority
@@ -82,6 +83,7 @@ class BatchView(Struct, frozen=True):
     waits_until: Time | None = None
     waits: str | None = None
     closed_why: str | None = None  # null: whoever filled it closed it
+    paused_by: str | None = None  # person, failures or budget
 
 
 class BatchPage(Struct, frozen=True):

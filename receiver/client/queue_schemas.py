@@ -15,6 +15,7 @@ class QueuedLane(Struct, frozen=True):
     queued: Count
     paused_at: Time | None = None
     paused_why: str | None = None
+    paused_by: str | None = None
 
 
 class QueueView(Struct, frozen=True):

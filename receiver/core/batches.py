@@ -11,7 +11,17 @@ from receiver.core.decide import owed_notices
 from receiver.core.errors import RequestRefused
 from receiver.core.money import format_usd
 from receiver.core.sanitize import format_duration, one_line
-from receiver.core.types import Notice, NoticeEvent, Policy, QueueLane, Report, Task, TaskError, TaskState
+from receiver.core.types import (
+    Notice,
+    NoticeEvent,
+    PauseCause,
+    Policy,
+    QueueLane,
+    Report,
+    Task,
+    TaskError,
+    TaskState,
+)
 
 HALT_AFTER = 10  # failures in a row for the same reason
 OPEN_MOST = 200  # unfinished batches
@@ -22,6 +32,7 @@ _NAME_MOST = 200
 _NAME = re.compile(r"(?!\.{1,2}$)[^\s/\x00-\x1f\x7f-](?:[^/\x00-\x1f\x7f]*[^\s/\x00-\x1f\x7f])?")
 _TAKEN_NAMES = frozenset({"high", "normal", "low", "day", "month"})  # of lanes, and of budgets
 _REASON_MOST = 200
+_WITHOUT_PICTURES = (TaskState.FAILED, TaskState.CANCELLED, TaskState.LOST)
 _TOLD_GROUPS = 3
 _TOLD_MOST = 60
 
@@ -97,6 +108,33 @@ def is_halted(lane: QueueLane) -> bool:
     return lane.streak >= HALT_AFTER and lane.paused_at is None and lane.finished_at is None
 
 
+def pause_lane(lane: QueueLane, cause: PauseCause, at: int, why: str | None = None) -> QueueLane:
+    """The batch, paused since `at`; `why` in words, unless a person did it."""
+    return replace(lane, paused_at=at, paused_by=cause, paused_why=why)
+
+
+def resume_lane(lane: QueueLane) -> QueueLane:
+    """The batch, not paused."""
+    return replace(lane, paused_at=None, paused_by=None, paused_why=None)
+
+
+def open_again(lane: QueueLane, now: int) -> QueueLane:
+    """The batch of which a task that had ended is open again: so its end, once it comes, is news."""
+    opened = lane if lane.told_rows is None else replace(lane, told_rows=None)
+    return opened if lane.finished_at is None else _unfinished(opened, now)
+
+
+def reopen_lane(lane: QueueLane, rows: int, now: int) -> QueueLane:
+    """The closed batch of so many `rows`, which takes tasks again: if none comes, its end is no news."""
+    opened = replace(lane, closed_at=None, closed_why=None)
+    return opened if lane.finished_at is None else replace(_unfinished(opened, now), told_rows=rows)
+
+
+def _unfinished(lane: QueueLane, now: int) -> QueueLane:
+    idle = max(0, now - (lane.finished_at or now))
+    return replace(lane, finished_at=None, idle_ms=lane.idle_ms + idle)
+
+
 def failure_reason(error: TaskError | None) -> str:
     """By what failures are the same: the code, else the words; for a person too."""
     code = one_line((error and error.code) or "", 40)
@@ -105,35 +143,41 @@ def failure_reason(error: TaskError | None) -> str:
 
 
 def describe_end(figures: BatchFigures, took_ms: int | None) -> str:
-    """What a batch came to, in one line: "500 done: 493 completed, 7 failed (5 × …), $24.65 in 52 min"."""
-    words = {state: state.value for state in (TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELLED)}
-    counts = []
-    for state, word in {**words, TaskState.LOST: "lost"}.items():
-        if count := figures.states.get(state, 0):
-            why = f" ({_describe_failures(figures.failures, count)})" if state is TaskState.FAILED else ""
-            counts.append(f"{count:,} {word}{why}")
+    """What a batch came to, in one line: "493 of 500 completed, 7 failed (5 × …), $24.65 in 52 min"."""
+    total, completed = figures.total, figures.states.get(TaskState.COMPLETED, 0)
+    parts = [f"{figures.states[it]:,} {it.value}" for it in _WITHOUT_PICTURES if figures.states.get(it)]
+    if failed := figures.states.get(TaskState.FAILED, 0):
+        parts[0] += f" ({_describe_failures(figures.failures, failed)})"
+    if len(parts) == (completed == 0):  # all are in one state
+        counts = f"{'all ' if total > 1 else ''}{parts[0] if parts else f'{total:,} completed'}"
+    else:
+        done = f"{completed:,}" if completed else "none"
+        counts = ", ".join((f"{done} of {total:,} completed", *parts))
     money, took = format_usd(figures.cost), format_duration(took_ms)
     costs = f", {' in '.join(filter(None, (money, took)))}" if money else f", in {took}" if took else ""
-    return f"{figures.total:,} done: {', '.join(counts)}{costs}"
+    return f"{counts}{costs}"
 
 
-def end_notices(lane: QueueLane, figures: BatchFigures, policy: Policy, now: int) -> tuple[Notice, ...]:
+def end_notices(
+    lane: QueueLane, figures: BatchFigures, policy: Policy, now: int, *, awaits_pictures: bool = False
+) -> tuple[Notice, ...]:
     """The notices that a batch has ended, for those that it names, else for all that want its label; none if it had no
-    rows."""
-    if not figures.total:
+    rows, or if it was reopened and nothing came of that. `awaits_pictures`: some of its pictures are on their way."""
+    if not figures.total or lane.told_rows == figures.total:
         return ()
-    took = max(0, now - lane.created_at)
+    took = max(0, now - lane.created_at - lane.idle_ms)
     report = Report(
         event=NoticeEvent.BATCH,
         batch=lane.name,
         label=lane.label,
         text=describe_end(figures, took),
         failed=figures.states.get(TaskState.COMPLETED, 0) < figures.total,
+        rows={state.value: count for state, count in figures.states.items()},
         cost=figures.cost,
         duration_ms=took,
     )
     stands_for = Task(ref="", created_at=lane.created_at, provider="", label=lane.label, targets=lane.targets)
-    return owed_notices(stands_for, report, policy, now)
+    return owed_notices(stands_for, report, policy, now, awaits_pictures=awaits_pictures)
 
 
 def _describe_failures(groups: Sequence[FailureGroup], failed: int) -> str:

@@ -154,7 +154,7 @@ class WaitReason(StrEnum):
     RETRY = "retry"  # the next try
     REST = "rest"  # its target failed several times in a row
     RATE = "rate"  # its target's rate limit
-    PICTURES = "pictures"  # the archive's copies of its task's pictures
+    PICTURES = "pictures"  # the archive's copies of its task's pictures, or of its batch's
 
 
 class NoticeWait(Struct, frozen=True, gc=False):
@@ -170,7 +170,8 @@ def notice_wait(notice: Notice, target: Target, standing: TargetQueue, now: int,
     if notice.state is NoticeState.HELD:
         found = WaitReason.DIGEST
     elif until > now:
-        found = WaitReason.PICTURES if notice.report.images and not notice.attempts else WaitReason.RETRY
+        shows = notice.report.images or notice.report.completed  # a task's pictures, or those of a batch
+        found = WaitReason.PICTURES if shows and not notice.attempts else WaitReason.RETRY
     for why, at in (
         (WaitReason.REST, _plausible_time(standing.rest_until, now, RETRY_AFTER_MOST) or now),
         (WaitReason.RATE, free_at),

@@ -12,10 +12,7 @@ from msgspec import Struct
 from receiver.core.budgets import BudgetWait
 from receiver.core.proven_limit import ProvenLimit
 from receiver.core.provider_pace import ProviderPace
-from receiver.core.types import HoldReason, QueueLane, Task, TaskState
-
-OWN_BUDGET = "its budget"
-"""How the reason begins for which a batch is paused that has used up its budget."""
+from receiver.core.types import HoldReason, PauseCause, QueueLane, Task, TaskState
 
 
 class QueueReason(StrEnum):
@@ -32,6 +29,7 @@ class QueueReason(StrEnum):
     PERSON = "person"
     PAUSED = "paused"  # the queue, or the task's batch
     PARENT = "parent"
+    PICK = "pick"
     BUDGET = "budget"
 
 
@@ -47,10 +45,12 @@ _WORDS: dict[str, str] = {
     QueueReason.PERSON: "it needs you: the provider did not take it, again and again",
     QueueReason.PAUSED: "submitting is paused",
     QueueReason.PARENT: "the task that it builds on has not ended",
+    QueueReason.PICK: "a person picks the picture that it goes on from",
     QueueReason.BUDGET: "the budget has no room",
 }
 _BY_HOLD = {
     HoldReason.PARENT: QueueReason.PARENT,
+    HoldReason.PICK: QueueReason.PICK,
     HoldReason.BUDGET: QueueReason.BUDGET,
     HoldReason.PERSON: QueueReason.PERSON,
     HoldReason.SUSPECT: QueueReason.SUSPECT,
@@ -101,7 +101,7 @@ def explain_wait(task: Task, scene: QueueScene) -> QueueWait | None:
     if task.state is not TaskState.QUEUED:
         return None
     pace, now = scene.pace, scene.now
-    if task.held_by in (HoldReason.PERSON, HoldReason.PARENT, HoldReason.BUDGET):
+    if task.held_by in (HoldReason.PERSON, HoldReason.PARENT, HoldReason.PICK, HoldReason.BUDGET):
         return QueueWait(_BY_HOLD[task.held_by], detail=task.why)
     if scene.paused_at is not None:
         why = f"{scene.paused_why}; " if scene.paused_why else ""
@@ -142,20 +142,15 @@ def count_waits(state: QueueState, queued: int) -> dict[QueueReason, int]:
 
 def _describe_pause(lane: QueueLane) -> str:
     why = f"{lane.paused_why}; " if lane.paused_why else ""
-    return f"the batch {lane.name}: {why}`{resume_command(lane.name, lane.paused_why)}`"
+    return f"the batch {lane.name}: {why}`{resume_command(lane.name, lane.paused_by)}`"
 
 
-def resume_command(name: str, paused_why: str | None) -> str:
-    """The command that lets a paused batch go on."""
+def resume_command(name: str, paused_by: str | None) -> str:
+    """The command that lets a batch go on which is paused for this cause."""
     quoted = shlex.quote(name)
-    return (
-        f"receiver costs raise {quoted} AMOUNT" if has_spent_budget(paused_why) else f"receiver batch resume {quoted}"
-    )
-
-
-def has_spent_budget(paused_why: str | None) -> bool:
-    """Whether a batch that is paused for this reason has used up its own budget."""
-    return (paused_why or "").startswith(OWN_BUDGET)
+    if paused_by == PauseCause.BUDGET:
+        return f"receiver costs raise {quoted} AMOUNT"
+    return f"receiver batch resume {quoted}"
 
 
 def reason_for(waits_for: str | None, held_by: str | None) -> str | None:

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from receiver.core.errors import NotFetched, Unwritable
 from receiver.core.schedule import ClockRewind, is_paused, notify_gap
-from receiver.core.types import ArchiveState, Clock, Image, ImageCopy, Policy, Task
+from receiver.core.types import LOW_LANE, ArchiveState, Clock, Image, ImageCopy, Policy, Task
 from receiver.lazy import LazyValue
 from receiver.notify.attention import raise_attention
 from receiver.pictures.addresses import FetchAllowlist
@@ -307,7 +307,7 @@ class PictureArchiver:
             await tx.copies.upsert([(task.ref, it) for it in rows])
             await tx.tasks.update([(task, ended)])
             if not _comes_soon(task, missing):
-                await tx.notices.make_due_now(task.ref, now)
+                await _release_notices(tx, task, now)
         if ended.archive_at is None and ended.archive is not None:
             self._metrics.count_archived(ended.archive)
         log.info(
@@ -369,6 +369,13 @@ async def _extend_lease(tx: Tx, task: Task, now: int) -> Task:
     leased = replace(task, archive_at=now + LEASE_MS)
     await tx.tasks.update([(task, leased)])
     return leased
+
+
+async def _release_notices(tx: Tx, task: Task, now: int) -> None:
+    """Nothing waits for the task's pictures any more; nor for those of its batch, if they were the last."""
+    await tx.notices.make_due_now(task.ref, now)
+    if task.lane > LOW_LANE and not await tx.batch_rows.awaits_pictures(task.lane):
+        await tx.notices.make_batch_due_now(task.lane, now)
 
 
 def _lacks_thumbnail(copy: ImageCopy) -> bool:

@@ -1,7 +1,8 @@
-"""The picture that goes with a message: a task's contact sheet, or one sheet for all tasks of a digest.
+"""The picture that goes with a message: a task's contact sheet, or one sheet for all tasks of a digest or a batch.
 
-The archive draws a task's sheet. A digest's sheet is drawn here when the digest is first sent, and kept under the
-send's id, so that a later try finds it.
+The archive draws a task's sheet. The others are drawn here when their message is first sent, and kept under the send's
+id, so that a later try finds them. A batch's sheet shows one picture of each row, or of rows at even distances, of
+those that are here by then.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from receiver.pictures.files import SHEET, ArchiveFiles
 from receiver.store import Store
 
 NAME_MOST = 18  # characters of a label; its caption also has a number
+BATCH_LOOKED = 4 * SHEET_PICTURES_MOST  # rows of a batch whose pictures are looked for
 
 
 class ContactSheets:
@@ -33,16 +35,19 @@ class ContactSheets:
         """The picture for a send; None if there is nothing to show."""
         reports = {it.ref: it.report for it in send.notices if it.event is NoticeEvent.COMPLETED and it.report.images}
         refs = [ref for ref in reports if ref is not None]
-        if not refs:
+        batches = [it.report.batch for it in send.notices if it.event is NoticeEvent.BATCH and it.report.completed]
+        if not refs and not batches:
             return None
-        if len(send.notices) == 1:
+        alone = len(send.notices) == 1
+        if alone and refs:
             return self._find_sheet(refs[0])
         folder = f"digest-{send.id}"
         if (drawn := self._find_sheet(folder)) is not None:
             return drawn
-        chosen = self._choose_pictures(
-            [(ref, reports[ref].label) for ref in refs], await self._store.copies.by_refs(refs)
-        )
+        copies = await self._store.copies.by_refs(refs) if refs else {}
+        chosen = self._choose_pictures([(ref, reports[ref].label) for ref in refs], copies)
+        for name in batches:
+            chosen += await self._choose_rows(name or "", SHEET_PICTURES_MOST - len(chosen), named=not alone)
         if not chosen:
             return None
         sheet = await self._draw(chosen)
@@ -57,6 +62,26 @@ class ContactSheets:
     def _find_sheet(self, folder: str) -> AttachedPicture | None:
         path = self._files.find_file(folder, SHEET)
         return None if path is None else AttachedPicture(str(path), self._link(folder, SHEET))
+
+    async def _choose_rows(self, batch: str, most: int, *, named: bool) -> list[tuple[str, Path]]:
+        """The first picture of each row of a batch under its line, at even distances if they are more than `most`."""
+        lane = await self._store.lanes.find_batch(batch) if most > 0 else None
+        if lane is None:
+            return []
+        rows = await self._store.batch_rows.completed_rows(lane.id, BATCH_LOOKED)
+        copies = await self._store.copies.by_refs([ref for _, ref in rows]) if rows else {}
+        name = one_line(batch, NAME_MOST) if named and batch.isascii() else ""
+        found = [
+            (f"{name} · {line}" if name else f"line {line}", path)
+            for line, ref in rows
+            if (path := self._find_first(ref, copies.get(ref, ()))) is not None
+        ]
+        return [found[at * len(found) // most] for at in range(most)] if len(found) > most else found
+
+    def _find_first(self, ref: str, copies: Sequence[ImageCopy]) -> Path | None:
+        """The thumbnail of a task's first picture that has one."""
+        paths = (self._files.find_file(ref, copy.small) for copy in copies if copy.small)
+        return next((path for path in paths if path is not None), None)
 
     def _choose_pictures(
         self, tasks: Sequence[tuple[str, str | None]], copies: dict[str, tuple[ImageCopy, ...]]

@@ -9,9 +9,17 @@ from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
-from receiver.core.batches import BatchFigures, count_streak, end_notices, group_failures, is_halted
+from receiver.core.batches import (
+    BatchFigures,
+    count_streak,
+    end_notices,
+    group_failures,
+    is_halted,
+    open_again,
+    pause_lane,
+)
 from receiver.core.money import to_decimal
-from receiver.core.types import LOW_LANE, NORMAL_LANE, TURNS_PER_MS, Policy, QueueLane, Task
+from receiver.core.types import LOW_LANE, NORMAL_LANE, TURNS_PER_MS, PauseCause, Policy, QueueLane, Task
 from receiver.notify.attention import raise_attention
 from receiver.store import Store, Tx
 
@@ -38,7 +46,7 @@ async def record_ends(tx: Tx, ended: Sequence[Task], policy: Policy, now: int) -
         counted = count_streak(lane, (task for task in ended if task.lane == lane.id and is_row(task)))
         if is_halted(counted):
             why = f"{counted.streak} rows in a row failed with {counted.streak_why}"
-            counted = replace(counted, paused_at=now, paused_why=why)
+            counted = pause_lane(counted, PauseCause.FAILURES, now, why)
             await _raise_halt(tx, counted, policy, now)
         await write_lane(tx, lane, counted, policy, now)
 
@@ -47,7 +55,9 @@ async def write_lane(tx: Tx, old: QueueLane, new: QueueLane, policy: Policy, now
     """Write a changed batch, finished if it is closed and none of its rows is open any more; as it is then."""
     if new.closed_at is not None and new.finished_at is None and not await tx.batch_rows.any_open(new.id):
         new = replace(new, finished_at=now)
-        await tx.notices.insert(end_notices(new, await read_figures(tx, new), policy, now))
+        awaits_pictures = await tx.batch_rows.awaits_pictures(new.id)
+        figures = await read_figures(tx, new)
+        await tx.notices.insert(end_notices(new, figures, policy, now, awaits_pictures=awaits_pictures))
     if new is not old and new != old:
         await tx.lanes.update(new)
     return new
@@ -77,8 +87,8 @@ async def place_again(tx: Tx, task: Task, now: int) -> Task:
     if not is_row(task):
         return replace(task, lane=NORMAL_LANE, turn=now * TURNS_PER_MS)
     for lane in (await tx.lanes.get([task.lane])).values():
-        if lane.finished_at is not None:
-            await tx.lanes.update(replace(lane, finished_at=None))
+        if (opened := open_again(lane, now)) is not lane:
+            await tx.lanes.update(opened)
     return task
 
 

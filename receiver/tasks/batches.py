@@ -7,17 +7,16 @@ transaction; killed between two, the command is given again.
 from msgspec.structs import replace
 
 from receiver.client.batch_schemas import PRIORITIES, NewBatch
-from receiver.core.batches import OPEN_MOST, check_name
+from receiver.core.batches import OPEN_MOST, check_name, open_again, pause_lane, reopen_lane, resume_lane
 from receiver.core.decide import withdraw_task
 from receiver.core.errors import RequestRefused
 from receiver.core.money import amount_text, parse_usd
-from receiver.core.queue_waits import has_spent_budget, resume_command
-from receiver.core.types import Clock, LanePriority, Policy, QueueLane, Task, TaskState
+from receiver.core.queue_waits import resume_command
+from receiver.core.types import Clock, LanePriority, PauseCause, Policy, QueueLane, TaskState
 from receiver.store import Store, Tx
 from receiver.tasks.batch_ends import record_ends, write_lane
-from receiver.tasks.new_tasks import check_label, check_targets, unknown_batch
+from receiver.tasks.new_tasks import check_label, check_targets, repeat_task, unknown_batch
 from receiver.telemetry.metrics import Metrics
-from receiver.tokens import new_ref
 
 TURN = 200  # tasks in one transaction
 _PRIORITIES = {word: LanePriority[word.upper()] for word in PRIORITIES}
@@ -47,7 +46,8 @@ class BatchControl:
                 problem = f"{OPEN_MOST} batches are not finished, and there can be no more"
                 raise RequestRefused(409, "too_many_batches", problem, remedy=remedy)
             if found is not None:
-                await tx.lanes.update(replace(found, closed_at=None, closed_why=None, finished_at=None))
+                rows = sum((await tx.batch_rows.count_states(found.id)).values())
+                await tx.lanes.update(reopen_lane(found, rows, self._clock()))
             else:
                 await tx.lanes.insert(self._new_lane(asked))
             return await _require(tx, asked.name)
@@ -66,8 +66,8 @@ class BatchControl:
             lane = await _require(tx, name)
             if lane.finished_at is not None:
                 raise RequestRefused(409, "batch_finished", f"the batch {name!r} has ended")
-            if lane.paused_at is None or lane.paused_why is not None:
-                await tx.lanes.update(replace(lane, paused_at=lane.paused_at or self._clock(), paused_why=None))
+            if lane.paused_by is not PauseCause.PERSON:
+                await tx.lanes.update(pause_lane(lane, PauseCause.PERSON, lane.paused_at or self._clock()))
             return await _require(tx, name)
 
     async def resume(self, name: str) -> QueueLane:
@@ -76,13 +76,13 @@ class BatchControl:
             lane = await _require(tx, name)
             if lane.finished_at is not None:
                 raise RequestRefused(409, "batch_finished", f"the batch {name!r} has ended")
-            if has_spent_budget(lane.paused_why):
+            if lane.paused_by is PauseCause.BUDGET:
                 problem = f"the batch {name!r} waits, because {lane.paused_why}"
                 raise RequestRefused(
-                    409, "budget_used_up", problem, remedy=f"run `{resume_command(name, lane.paused_why)}`"
+                    409, "budget_used_up", problem, remedy=f"run `{resume_command(name, lane.paused_by)}`"
                 )
             if lane.paused_at is not None:
-                await tx.lanes.update(replace(lane, paused_at=None, paused_why=None, streak=0, streak_why=None))
+                await tx.lanes.update(replace(resume_lane(lane), streak=0, streak_why=None))
             return await _require(tx, name)
 
     async def cancel(self, name: str) -> tuple[QueueLane, int]:
@@ -122,9 +122,11 @@ class BatchControl:
                         remedy = "set PROVIDER_KEY where the service runs"
                         raise RequestRefused(422, "no_key", "submitting needs a provider key", remedy=remedy)
                     await tx.tasks.update([(task, replace(task, row_key=None, turn=-task.turn)) for task in old])
-                    await tx.tasks.insert([self._repeat(task) for task in old])
-                if old and (lane.finished_at is not None or lane.streak):
-                    await tx.lanes.update(replace(lane, finished_at=None, streak=0, streak_why=None))
+                    await tx.tasks.insert([repeat_task(task, self._clock()) for task in old])
+                if old:
+                    opened = replace(open_again(lane, self._clock()), streak=0, streak_why=None)
+                    if opened != lane:
+                        await tx.lanes.update(opened)
                 lane = await _require(tx, name)
             count += len(old)
             if len(ended) < TURN:
@@ -152,26 +154,6 @@ class BatchControl:
             targets=asked.targets,
             each=asked.each,
             budget=None if asked.budget is None else _read_budget(asked.budget),
-        )
-
-    def _repeat(self, task: Task) -> Task:
-        now = self._clock()
-        return Task(
-            ref=new_ref(now),
-            created_at=now,
-            provider=task.provider,
-            model=task.model,
-            params=task.params,
-            prompt=task.prompt,
-            label=task.label,
-            targets=task.targets,
-            poll_only=task.poll_only,
-            lane=task.lane,
-            turn=task.turn,
-            row_key=task.row_key,
-            quiet=task.quiet,
-            again_of=task.ref,
-            due_at=now,
         )
 
 

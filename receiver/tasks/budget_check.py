@@ -8,14 +8,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from receiver.core import budgets
-from receiver.core.batches import OPEN_MOST
+from receiver.core.batches import OPEN_MOST, pause_lane, resume_lane
 from receiver.core.budgets import BudgetRules, BudgetWait, Committed, PeriodKind
 from receiver.core.clock_check import ClockWatch
 from receiver.core.errors import RequestRefused
 from receiver.core.money import NANO, amount_text, dollars, parse_usd
-from receiver.core.queue_waits import OWN_BUDGET, has_spent_budget
 from receiver.core.spend import lane_scope
-from receiver.core.types import LOW_LANE, Policy, QueueLane, Task, TaskState
+from receiver.core.types import LOW_LANE, PauseCause, Policy, QueueLane, Task, TaskState
 from receiver.notify.attention import raise_attention
 from receiver.store import Tx
 from receiver.store.tables.spend import BudgetPeriod, SpendTable
@@ -130,8 +129,8 @@ class BudgetCheck:
             problem = f"the budget of {name} is {dollars(before)}, and it can only be raised"
             raise RequestRefused(422, "invalid_parameter", problem, "limit")
         raised = replace(lane, budget=amount_text(limit))
-        if has_spent_budget(lane.paused_why):
-            raised = replace(raised, paused_at=None, paused_why=None)
+        if lane.paused_by is PauseCause.BUDGET:
+            raised = resume_lane(raised)
         await tx.lanes.update(raised)
         self._wait = None
 
@@ -193,8 +192,8 @@ class BudgetCheck:
         return BudgetWait(_waits_for_hand(task, estimate), now, of_batch=True)
 
     async def _pause_lane(self, tx: Tx, lane: QueueLane, committed: Committed, limit: int, now: int) -> None:
-        why = f"{OWN_BUDGET} of {dollars(limit)} is used up"
-        await tx.lanes.update(replace(lane, paused_at=now, paused_why=why))
+        why = f"its budget of {dollars(limit)} is used up"
+        await tx.lanes.update(pause_lane(lane, PauseCause.BUDGET, now, why))
         text = _LANE_USED_UP.format(
             name=lane.name,
             spent=dollars(committed.spent),

@@ -6,6 +6,7 @@ key of its row. So a request can be repeated, also by two at once, and nothing i
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -19,6 +20,12 @@ from receiver.providers.registry import DEFAULT_PROVIDER
 from receiver.store import Store, Tx
 from receiver.tasks.budget_check import BudgetCheck
 from receiver.tokens import is_ref, new_ref
+
+ASKED_FIELDS = (
+    *("provider", "model", "params", "prompt", "label", "targets", "poll_only"),
+    *("lane", "turn", "row_key", "quiet"),
+)
+"""Of a task, what is asked for. All else is what becomes of it."""
 
 _NOT_YET = ("wait_for",)
 
@@ -175,9 +182,8 @@ class TaskCreator:
             problem = f"unknown priority {priority[:80]!r}: it must be one of {', '.join(FIXED_LANES)}"
             raise RequestRefused(422, "invalid_parameter", problem, "priority")
         now = self._clock()
-        return Task(
-            ref=new_ref(now),
-            created_at=now,
+        return _queue_task(
+            now,
             provider=DEFAULT_PROVIDER,
             model=asked.model,
             params=params,
@@ -188,8 +194,16 @@ class TaskCreator:
             lane=FIXED_LANES[priority],
             turn=now * TURNS_PER_MS + place,
             again_of=again_of,
-            due_at=now,
         )
+
+
+def repeat_task(task: Task, now: int) -> Task:
+    """Another task that is asked for the same, in the same place of the queue."""
+    return _queue_task(now, again_of=task.ref, **{name: getattr(task, name) for name in ASKED_FIELDS})
+
+
+def _queue_task(now: int, *, again_of: str | None, **asked: Any) -> Task:
+    return Task(ref=new_ref(now), created_at=now, due_at=now, again_of=again_of, **asked)
 
 
 def _check_keys(asked: NewTask, batch: str | None) -> None:

@@ -76,7 +76,9 @@ def test_one_is_shown_with_what_failed_and_what_can_be_done(run: Run, answers: A
 
 
 def test_a_paused_one_says_why_and_how_to_go_on(run: Run, answers: Answers) -> None:
-    halted = replace(VIEW, paused_at=VIEW.created_at, paused_why="10 rows in a row failed with 004007098")
+    halted = replace(
+        VIEW, paused_at=VIEW.created_at, paused_by="failures", paused_why="10 rows in a row failed with 004007098"
+    )
     answers.then(200, halted)
     shown = run("batch", "show", "rows-3fa92c").stdout
     assert re.search(r"\npaused +since 2026-11-22 \S+ \S+: 10 rows in a row failed with 004007098\n", shown)
@@ -89,7 +91,8 @@ def test_one_whose_budget_is_used_up_needs_a_higher_one(run: Run, answers: Answe
     """Resumed, it would be paused again at once. The pause is said once."""
     why = "its budget of $40 is used up"
     waits = f"paused since 2026-11-22T08:16:00.123Z: the batch my rows: {why}; `receiver batch resume my rows`"
-    spent = replace(VIEW, name="my rows", paused_at=VIEW.created_at, paused_why=why, waits_for="paused", waits=waits)
+    spent = replace(VIEW, name="my rows", paused_at=VIEW.created_at, paused_by="budget", paused_why=why)
+    spent = replace(spent, waits_for="paused", waits=waits)
     answers.then(200, spent)
     shown = run("batch", "show", "my rows").stdout
     assert "to go on: receiver costs raise 'my rows' AMOUNT\n" in shown

@@ -285,11 +285,11 @@ def test_an_interrupted_wait_says_that_it_goes_on(run: Run, service: BatchServic
 
 
 @pytest.mark.parametrize(
-    ("why", "command"),
-    [(None, "receiver batch resume rows-"), ("its budget of $1 is used up", "receiver costs raise rows-")],
+    ("cause", "command"),
+    [("person", "receiver batch resume rows-"), ("budget", "receiver costs raise rows-")],
 )
 def test_a_wait_for_a_paused_batch_says_once_what_lets_it_go_on(
-    run: Run, service: BatchService, monkeypatch: Any, why: str | None, command: str
+    run: Run, service: BatchService, monkeypatch: Any, cause: str, command: str
 ) -> None:
     service.end_as, looks = None, 0
 
@@ -297,7 +297,7 @@ def test_a_wait_for_a_paused_batch_says_once_what_lets_it_go_on(
         nonlocal looks
         looks += 1
         for name, it in service.batches.items():
-            service.batches[name] = replace(it, paused_at=it.created_at, paused_why=why)
+            service.batches[name] = replace(it, paused_at=it.created_at, paused_by=cause)
         if looks == 4:
             raise KeyboardInterrupt
 

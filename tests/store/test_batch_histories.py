@@ -22,7 +22,7 @@ from receiver.core.types import Ending, TaskState
 from receiver.store import Store, open_store
 from receiver.store.sqlite.backup import prepare_restored
 from receiver.tasks.batch_ends import finish_closed
-from receiver.tasks.new_tasks import CreatedTask
+from receiver.tasks.judge_requests import CreatedTask
 
 pytestmark = pytest.mark.anyio
 
@@ -153,11 +153,13 @@ async def test_a_restored_backup_closes_open_batches_and_says_so(tmp_path: Path)
     await bench.open("filling", lines=2)
     for task in await bench.open("empty so far", lines=1):
         await bench.end(task)
-    await bench.control.close("empty so far")
-    await bench.control.open(NewBatch("empty so far", reopen=True))
+    for task in await bench.open("told already", lines=1):
+        await bench.end(task)
+    await bench.control.close("told already")
+    await bench.control.open(NewBatch("told already", reopen=True))
     told = len(await bench.told())
     await store.close()
-    for queue, closed in ((True, 0), (False, 2), (False, 0)):
+    for queue, closed in ((True, 0), (False, 3), (False, 0)):
         assert prepare_restored(tmp_path / "r.db", NOW, queue=queue, batches_closed="a backup was restored") == closed
     store = await open_store(tmp_path / "r.db")
     bench = BatchBench(store)

@@ -9,10 +9,10 @@ from kit.batches import FAILED, BatchBench, a_row
 from kit.fakes import HOUR, MAIL, NOW, POLICY, SLACK, FakeProvider, a_task, attention, claimed, got, notices, put
 from kit.sweep_loop import a_sweep
 from receiver.client.batch_schemas import NewBatch
-from receiver.core.batches import HALT_AFTER, OPEN_MOST
+from receiver.core.batches import HALT_AFTER, OPEN_MOST, pause_lane
 from receiver.core.decide import mark_unsure
 from receiver.core.errors import RequestRefused
-from receiver.core.types import Decision, Ending, NoticeEvent, TaskError, TaskState, Verdict
+from receiver.core.types import Decision, Ending, NoticeEvent, PauseCause, TaskError, TaskState, Verdict
 from receiver.store import Store
 from receiver.tasks.batch_ends import close_pruned
 from receiver.tasks.settle import TaskBatch
@@ -31,7 +31,7 @@ async def test_the_last_end_finishes_a_closed_batch_with_one_notice(store: Store
     assert (await bench.lane()).finished_at == bench.clock()
     [notice] = await bench.told()
     assert notice.report.batch == "rows"
-    assert notice.report.text == "3 done: 2 completed, 1 failed (1 × 004007098 generation failed), in 3.0 s"
+    assert notice.report.text == "2 of 3 completed, 1 failed (1 × 004007098 generation failed), in 3.0 s"
     assert await notices(store) == [notice], "its rows are not reported one by one"
 
 
@@ -115,6 +115,26 @@ async def test_a_closed_one_takes_rows_again_once_it_is_reopened(store: Store) -
     assert len(await bench.told()) == 2
 
 
+async def test_one_that_is_reopened_and_closed_again_is_not_reported_twice(store: Store) -> None:
+    bench = BatchBench(store)
+    one, two = await bench.open(lines=2)
+    await bench.control.close("rows")
+    await bench.end(one)
+    await bench.end(two, Ending.FAILED)
+    for _ in range(2):
+        bench.clock.forward(HOUR)
+        await bench.control.open(NewBatch("rows", reopen=True))
+        await bench.add("rows", 2, 3)  # they are there already
+        assert (await bench.control.close("rows")).finished_at == bench.clock()
+    assert len(await bench.told()) == 1
+    await bench.control.open(NewBatch("rows", reopen=True))
+    await bench.control.retry("rows")
+    await bench.control.close("rows")
+    await bench.end((await bench.rows())[1], Ending.FAILED)
+    [_, again] = await bench.told()
+    assert again.report.duration_ms == 3_000, "the hours in which it had ended do not count"
+
+
 async def test_there_are_only_so_many_unfinished_ones(store: Store) -> None:
     bench = BatchBench(store)
     for at in range(OPEN_MOST):
@@ -154,7 +174,7 @@ async def test_one_that_has_used_up_its_budget_is_not_resumed_but_given_more(sto
     await bench.open()
     lane = await bench.lane()
     async with store.write() as tx:
-        await tx.lanes.update(replace(lane, paused_at=NOW, paused_why="its budget of $1.00 is used up"))
+        await tx.lanes.update(pause_lane(lane, PauseCause.BUDGET, NOW, "its budget of $1.00 is used up"))
     with pytest.raises(RequestRefused, match=r"run `receiver costs raise rows AMOUNT`") as refused:
         await bench.control.resume("rows")
     assert refused.value.code == "budget_used_up"
@@ -164,7 +184,7 @@ async def test_a_paused_one_submits_nothing_until_it_is_resumed(store: Store) ->
     bench = BatchBench(store)
     [task] = await bench.open(lines=1)
     paused = await bench.control.pause("rows")
-    assert (paused.paused_at, paused.paused_why) == (bench.clock(), None)
+    assert (paused.paused_at, paused.paused_by, paused.paused_why) == (bench.clock(), PauseCause.PERSON, None)
     assert await bench.control.pause("rows") == paused
     assert await store.tasks.next_queued(bench.clock()) is None
     assert (await bench.control.resume("rows")).paused_at is None
@@ -223,7 +243,7 @@ async def test_cancelling_withdraws_what_waits_and_says_how_many(store: Store, m
     assert await store.batch_rows.count_states(lane.id) == {TaskState.CANCELLED: 7, TaskState.WAITING: 1}
     assert (await bench.control.cancel("rows"))[1] == 0
     await bench.end(tasks[0])
-    assert (await bench.told())[0].report.text == "8 done: 1 completed, 7 cancelled, in 1.0 s"
+    assert (await bench.told())[0].report.text == "1 of 8 completed, 7 cancelled, in 1.0 s"
 
 
 async def test_what_failed_or_was_cancelled_is_tried_again_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,7 +267,7 @@ async def test_what_failed_or_was_cancelled_is_tried_again_once(store: Store, mo
     for task in again:
         await bench.end(task)
     [_, second] = await bench.told()
-    assert (second.report.text or "").startswith("6 done: 6 completed")
+    assert (second.report.text or "").startswith("all 6 completed")
 
 
 async def test_a_row_that_a_person_submitted_again_is_not_tried_once_more(store: Store) -> None:

@@ -17,9 +17,22 @@ from receiver.core.batches import (
     end_notices,
     group_failures,
     is_halted,
+    open_again,
+    pause_lane,
+    reopen_lane,
+    resume_lane,
 )
 from receiver.core.errors import RequestRefused
-from receiver.core.types import LanePriority, NoticeEvent, QueueLane, Task, TaskError, TaskState
+from receiver.core.types import (
+    LanePriority,
+    MessageStyle,
+    NoticeEvent,
+    PauseCause,
+    QueueLane,
+    Task,
+    TaskError,
+    TaskState,
+)
 
 LANE = QueueLane(id=4, name="rows-3fa92c", batch=True, priority=LanePriority.LOW, created_at=NOW)
 FAILED = TaskError("004007098", "generation failed")
@@ -34,17 +47,25 @@ def test_the_end_is_told_in_one_line() -> None:
     failures = group_failures([(line, FAILED) for line in range(5)] + [(line, REFUSED) for line in (7, 9)])
     figures = BatchFigures({TaskState.COMPLETED: 493, TaskState.FAILED: 7}, failures, Decimal("24.65"))
     assert describe_end(figures, 52 * 60_000) == (
-        "500 done: 493 completed, 7 failed (5 × 004007098 generation failed, 2 × prompt refused), $24.65 in 52 min"
+        "493 of 500 completed, 7 failed (5 × 004007098 generation failed, 2 × prompt refused), $24.65 in 52 min"
     )
 
 
 @pytest.mark.parametrize(
     ("states", "cost", "took", "words"),
     [
-        ({TaskState.COMPLETED: 1}, None, None, "1 done: 1 completed"),
-        ({TaskState.COMPLETED: 1_200}, None, 9_000, "1,200 done: 1,200 completed, in 9.0 s"),
-        ({TaskState.CANCELLED: 2, TaskState.LOST: 1}, Decimal("1"), None, "3 done: 2 cancelled, 1 lost, $1.00"),
-        ({TaskState.FAILED: 3}, None, None, "3 done: 3 failed (3 × others)"),
+        ({TaskState.COMPLETED: 1}, None, None, "1 completed"),
+        ({TaskState.COMPLETED: 1_200}, None, 9_000, "all 1,200 completed, in 9.0 s"),
+        ({TaskState.COMPLETED: 1, TaskState.CANCELLED: 2}, None, None, "1 of 3 completed, 2 cancelled"),
+        (
+            {TaskState.CANCELLED: 2, TaskState.LOST: 1},
+            Decimal("1"),
+            None,
+            "none of 3 completed, 2 cancelled, 1 lost, $1.00",
+        ),
+        ({TaskState.FAILED: 3}, None, None, "all 3 failed (3 × others)"),
+        ({TaskState.CANCELLED: 2}, None, None, "all 2 cancelled"),
+        ({TaskState.LOST: 1}, None, None, "1 lost"),
     ],
 )
 def test_what_is_not_known_is_not_said(
@@ -95,13 +116,48 @@ def test_a_batch_tells_those_that_it_names_else_all_that_want_its_label() -> Non
     assert told(replace(LANE, targets=("gone",))) == ["slack"]
     [notice] = end_notices(LANE, figures, POLICY, NOW + 5_000)
     assert (notice.ref, notice.report.batch, notice.report.failed) == (None, LANE.name, False)
-    assert notice.report.text == "1 done: 1 completed, in 5.0 s"
+    assert notice.report.text == "1 completed, in 5.0 s"
     [notice] = end_notices(LANE, BatchFigures({TaskState.COMPLETED: 1, TaskState.LOST: 1}), POLICY, NOW)
     assert notice.report.failed
 
 
 def test_an_empty_batch_tells_nobody() -> None:
     assert end_notices(LANE, BatchFigures({}), POLICY, NOW) == ()
+
+
+def test_a_batch_that_was_reopened_tells_its_end_once_more_only_if_something_came_of_it() -> None:
+    figures = BatchFigures({TaskState.COMPLETED: 2})
+    ended = replace(LANE, closed_at=NOW, closed_why="RETENTION", finished_at=NOW + 1_000)
+    reopened = reopen_lane(ended, 2, NOW + 90_000)
+    assert (reopened.closed_at, reopened.closed_why, reopened.finished_at) == (None, None, None)
+    assert end_notices(reopened, figures, POLICY, NOW + 91_000) == ()
+    assert end_notices(reopened, BatchFigures({TaskState.COMPLETED: 3}), POLICY, NOW + 91_000) != ()
+    assert end_notices(open_again(reopened, NOW + 91_000), figures, POLICY, NOW + 91_000) != ()
+    assert reopen_lane(replace(LANE, closed_at=NOW), 2, NOW) == LANE, "its end is still to come"
+
+
+def test_the_time_in_which_a_batch_had_ended_is_not_counted() -> None:
+    lane = open_again(replace(LANE, finished_at=NOW + 1_000), NOW + 90_000)
+    assert open_again(lane, NOW + 95_000) is lane
+    lane = reopen_lane(replace(lane, closed_at=NOW, finished_at=NOW + 92_000), 0, NOW + 192_000)
+    [notice] = end_notices(lane, BatchFigures({TaskState.COMPLETED: 2}), POLICY, NOW + 193_000)
+    assert notice.report.duration_ms == 1_000 + 2_000 + 1_000
+    set_back = open_again(replace(LANE, finished_at=NOW + 1_000), NOW)
+    assert set_back.idle_ms == 0
+
+
+def test_what_shows_pictures_waits_for_those_of_a_batch_a_while() -> None:
+    policy = replace(POLICY, targets=(replace(SLACK, style=MessageStyle.SLACK), replace(SLACK, name="words")))
+    figures = BatchFigures({TaskState.COMPLETED: 1})
+    notices = end_notices(LANE, figures, policy, NOW, awaits_pictures=True)
+    assert [it.due_at for it in notices] == [NOW + policy.picture_wait_ms, NOW]
+    assert [it.due_at for it in end_notices(LANE, figures, policy, NOW)] == [NOW, NOW]
+
+
+def test_a_batch_that_is_paused_says_by_what_and_why() -> None:
+    paused = pause_lane(LANE, PauseCause.BUDGET, NOW, "its budget of $1 is used up")
+    assert (paused.paused_at, paused.paused_by, paused.paused_why) == (NOW, "budget", "its budget of $1 is used up")
+    assert resume_lane(paused) == LANE
 
 
 @pytest.mark.parametrize("name", ["", "a" * 201, "a/b", ".", "..", "a\nb", "a\0", " a", "a ", "-x", "\ud800"])

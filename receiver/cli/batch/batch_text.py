@@ -36,7 +36,7 @@ def is_paused(batch: BatchView) -> bool:
 
 def go_on_command(batch: BatchView) -> str:
     """What lets a paused batch go on."""
-    return resume_command(safe_line(batch.name), batch.paused_why)
+    return resume_command(safe_line(batch.name), batch.paused_by)
 
 
 def state_of_batch(batch: BatchView) -> str:

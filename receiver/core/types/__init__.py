@@ -28,6 +28,7 @@ from receiver.core.types.queue import (
     NORMAL_LANE,
     TURNS_PER_MS,
     LanePriority,
+    PauseCause,
     QueueLane,
 )
 from receiver.core.types.tasks import (
@@ -80,6 +81,7 @@ __all__ = [
     "Outcome",
     "OutcomeShape",
     "OutcomeSource",
+    "PauseCause",
     "Policy",
     "PollReply",
     "PollResult",

@@ -35,10 +35,18 @@ class Report(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     error: TaskError | None = None
     cost: Decimal | None = None
     duration_ms: int | None = None
+    picks: int = 0  # how many tasks wait until a person picks one of the pictures
+    waiting: int = 0  # how many tasks wait for this one, which was lost
     text: str | None = None  # attention: what happened, and what to do; batch: what it came to
     cause: str | None = None  # attention: at most one an hour for each cause
     batch: str | None = None  # the name of the batch that it is about
     failed: bool = False  # batch: some of its tasks did not complete
+    rows: Mapping[str, int] = {}  # batch: how many are in each state; empty: an earlier version did not say
+
+    @property
+    def completed(self) -> int:
+        """Of a batch, how many rows completed."""
+        return self.rows.get("completed", 0)
 
 
 class AttachedPicture(Struct, frozen=True, gc=False):

@@ -1,6 +1,6 @@
 """The queue: lanes by priority. A batch is a lane with a name; single tasks share three fixed ones."""
 
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Final
 
 from msgspec import Struct
@@ -12,6 +12,14 @@ class LanePriority(IntEnum):
     HIGH = 1
     NORMAL = 0
     LOW = -1
+
+
+class PauseCause(StrEnum):
+    """What paused a batch."""
+
+    PERSON = "person"
+    FAILURES = "failures"  # too many in a row, for the same reason
+    BUDGET = "budget"  # its own is used up
 
 
 HIGH_LANE: Final = 1
@@ -38,7 +46,10 @@ class QueueLane(Struct, frozen=True, kw_only=True, gc=False):
     closed_at: int | None = None  # no more tasks will come
     closed_why: str | None = None  # None: whoever filled it closed it
     paused_at: int | None = None
-    paused_why: str | None = None  # None: a person paused it
+    paused_by: PauseCause | None = None
+    paused_why: str | None = None  # in words, unless a person paused it
     finished_at: int | None = None  # closed, and the last of its tasks has ended
+    idle_ms: int = 0  # how long it had ended before it was opened again, all times together
+    told_rows: int | None = None  # reopened after an end that was about so many rows; None once a task of these is open
     streak: int = 0  # how many of its tasks failed in a row for the same reason
     streak_why: str | None = None

@@ -17,10 +17,11 @@ from receiver.core.sanitize import (
     strip_control_chars,
     truncate_text,
 )
-from receiver.core.types import Image, NoticeEvent, Report, TaskError
+from receiver.core.types import Image, NoticeEvent, Report, TaskError, TaskState
 from receiver.notify.messages.cause_words import CAUSE_WORDS
 from receiver.notify.messages.commands import replace_refs
-from receiver.notify.messages.message import MessageKind, PublicLinks
+from receiver.notify.messages.message import MessageKind, PublicLinks, TextLine
+from receiver.notify.messages.pick_words import pick_command, pick_links, pick_title
 from receiver.notify.messages.shorten import first_words, shorten_text
 from receiver.notify.messages.what_to_do import (
     again_command,
@@ -52,7 +53,7 @@ _MARK = {
     NoticeEvent.FAILED: "✗",
     NoticeEvent.LOST: "?",
     NoticeEvent.ATTENTION: "!",
-    NoticeEvent.BATCH: "✓",
+    NoticeEvent.BATCH: "✓",  # if all its rows completed
 }
 _KIND = {
     NoticeEvent.COMPLETED: MessageKind.SUCCESS,
@@ -62,13 +63,6 @@ _KIND = {
     NoticeEvent.BATCH: MessageKind.SUCCESS,
 }
 WORST_FIRST = (NoticeEvent.FAILED, NoticeEvent.LOST, NoticeEvent.ATTENTION, NoticeEvent.BATCH, NoticeEvent.COMPLETED)
-
-
-class TextLine(Struct, frozen=True):
-    """Clean, bounded words, and perhaps a URL that belongs to them, unchanged."""
-
-    text: str
-    url: str | None = None
 
 
 class ReportContent(Struct, frozen=True):
@@ -90,6 +84,7 @@ class ReportContent(Struct, frozen=True):
     ref: str
     page: str | None
     note: str = ""  # about the message itself
+    picks: tuple[TextLine, ...] = ()  # a picture each, and where a person picks it
 
     @property
     def facts_line(self) -> str:
@@ -164,6 +159,7 @@ def build_report(report: Report, links: PublicLinks, *, late: bool = False) -> R
         ref=clean_ref(report),
         page=links.task_url(report.ref) if report.ref else None,
         note=_late_note((report,), late=late),
+        picks=pick_links(report, links),
     )
 
 
@@ -182,11 +178,11 @@ def build_digest(reports: tuple[Report, ...], links: PublicLinks, *, late: bool 
 
 def report_headline(report: Report) -> str:
     """Which task, and what happened to it, in at most TITLE_MOST characters."""
-    mark, name = _MARK[report.event], _task_name(report)
+    mark, name = _MARK[_stands_for(report)], _task_name(report)
     doubt = "" if report.confirmed else " (unconfirmed)"
     match report.event:
         case NoticeEvent.COMPLETED:
-            words = f"{name} — {count_pictures(report.images)}{doubt}"
+            words = f"{name} — {pick_title(report) or count_pictures(report.images)}{doubt}"
         case NoticeEvent.FAILED:
             why = one_line(report.error.message or report.error.code or "", TITLE_MOST) if report.error else ""
             words = f"{name}: failed{doubt}" + (f" — {why}" if why else "")
@@ -205,7 +201,7 @@ def report_headline(report: Report) -> str:
 
 def worst_kind(reports: tuple[Report, ...]) -> MessageKind:
     """The kind of the worst of them."""
-    kinds = {MessageKind.WARNING if _is_doubtful(report) else _KIND[report.event] for report in reports}
+    kinds = {_kind_of(report) for report in reports}
     return next(
         kind
         for kind in (MessageKind.FAILURE, MessageKind.WARNING, MessageKind.SUCCESS, MessageKind.INFO)
@@ -213,10 +209,20 @@ def worst_kind(reports: tuple[Report, ...]) -> MessageKind:
     )
 
 
-def _is_doubtful(report: Report) -> bool:
-    """Whether it is good news with a but."""
-    unconfirmed = report.event is NoticeEvent.COMPLETED and not report.confirmed
-    return unconfirmed or (report.event is NoticeEvent.BATCH and report.failed)
+def _kind_of(report: Report) -> MessageKind:
+    """Its event's, unless it is good news with a but."""
+    if report.event is NoticeEvent.COMPLETED and not report.confirmed:
+        return MessageKind.WARNING
+    return _KIND[_stands_for(report)]
+
+
+def _stands_for(report: Report) -> NoticeEvent:
+    """Its event; of a batch that did not complete, the one that it comes nearest to: a failure, if nothing completed
+    and a person did not cancel all of it."""
+    if report.event is not NoticeEvent.BATCH or not report.failed:
+        return report.event
+    in_vain = report.rows and not report.completed and set(report.rows) != {TaskState.CANCELLED.value}
+    return NoticeEvent.FAILED if in_vain else NoticeEvent.ATTENTION
 
 
 def rank_worst_first(reports: tuple[Report, ...]) -> list[Report]:
@@ -239,6 +245,8 @@ def describe_sheet(content: Content) -> str:
     """What the contact sheet shows, for those who cannot see it."""
     if isinstance(content, DigestContent):
         return f"Contact sheet of {content.title[2:]}"
+    if not content.pictures:  # a batch's
+        return f"Contact sheet of {content.title[2:]}; each picture has the number of its line"
     numbers = [picture_number(line.text) for line in content.pictures]
     count = len(numbers) + content.more
     span = f", numbered {numbers[0]} to {numbers[-1]}" if count > 1 and not content.more else ""
@@ -322,11 +330,14 @@ def _next_lines(report: Report) -> tuple[str, ...]:
     if report.event is not NoticeEvent.COMPLETED or not report.images or not report.ref:
         return ()
     first = min(report.images, key=lambda image: image.image_no)
+    if report.picks:
+        return (pick_command(clean_ref(report), first.image_no),)
     return next_commands(clean_ref(report), first.image_no, extend=bool(first.job_id) and first.type == "image")
 
 
 def _late_note(reports: tuple[Report, ...], *, late: bool) -> str:
-    return _LATE if late and any(it.event is NoticeEvent.COMPLETED and it.images for it in reports) else ""
+    shown = any(it.completed or (it.event is NoticeEvent.COMPLETED and it.images) for it in reports)
+    return _LATE if late and shown else ""
 
 
 def _digest_title(reports: tuple[Report, ...]) -> str:
@@ -363,7 +374,9 @@ def _digest_item(report: Report, links: PublicLinks) -> DigestItem:
         if report.event is NoticeEvent.BATCH
         else join_nonempty(format_usd(report.cost), format_duration(report.duration_ms)),
         kind=worst_kind((report,)),
-        url=page or (first.url if first else None),
+        url=page
+        or (links.pick_url(report.ref, first.image_no) if report.picks and report.ref and first else None)
+        or (first.url if first else None),
         advice=advice,
     )
 

@@ -41,8 +41,9 @@ _ATTENTION = Report(
 _BATCH = Report(
     event=NoticeEvent.BATCH,
     batch="a-test",
-    text="12 done: 10 completed, 2 failed (2 × this is only a test, nothing failed), $0.50 in 4 min 5 s",
+    text="10 of 12 completed, 2 failed (2 × this is only a test, nothing failed), $0.50 in 4 min 5 s",
     failed=True,
+    rows={"completed": 10, "failed": 2},
     cost=Decimal("0.50"),
     duration_ms=245_000,
 )

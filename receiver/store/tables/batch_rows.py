@@ -39,12 +39,14 @@ class BatchRowTable:
 
     async def completed_rows(self, lane: int, most: int) -> list[tuple[int, str]]:
         """The lines and refs of the rows that completed, by line; of more than `most`, so many at even distances."""
+        which = f"FROM tasks WHERE {_ROWS} AND state = 'completed'"
+        [(count,)] = await self._db.fetch_rows(f"SELECT count(*) {which}", (lane,))
+        count = max(count, most)
         rows = await self._db.fetch_rows(
-            "SELECT tasks.turn, tasks.ref FROM (SELECT rowid AS id, row_number() OVER (ORDER BY turn) AS place,"
-            f" count(*) OVER () AS total FROM tasks WHERE {_ROWS} AND state = 'completed') AS each_row"
-            " JOIN tasks ON tasks.rowid = each_row.id"
-            " WHERE place * ?2 / max(total, ?2) > (place - 1) * ?2 / max(total, ?2)",
-            (lane, most),
+            "SELECT tasks.turn, tasks.ref FROM"
+            f" (SELECT rowid AS id, row_number() OVER (ORDER BY turn) AS place {which}) AS each_row"
+            " JOIN tasks ON tasks.rowid = each_row.id WHERE place * ? / ? > (place - 1) * ? / ?",
+            (lane, most, count, most, count),
         )
         return sorted(rows)
 

@@ -109,6 +109,7 @@ class BatchOperations:
             closed_at=rfc3339_or_none(lane.closed_at),
             closed_why=lane.closed_why,
             paused_at=rfc3339_or_none(lane.paused_at),
+            paused_by=lane.paused_by,
             paused_why=lane.paused_why,
             finished_at=rfc3339_or_none(lane.finished_at),
             budget=lane.budget,

@@ -46,6 +46,7 @@ def queue_view(state: QueueState) -> QueueView:
                 priority=lane.priority.name.lower(),
                 queued=queued,
                 paused_at=rfc3339_or_none(lane.paused_at),
+                paused_by=lane.paused_by,
                 paused_why=lane.paused_why,
             )
             for lane, queued in state.lanes
