@@ -19,7 +19,8 @@ from receiver.store import Store, Topic, Tx
 from receiver.tasks.again import repeat_request
 from receiver.tasks.batch_ends import is_row, place_again, record_ends
 from receiver.tasks.budget_check import BudgetCheck
-from receiver.tasks.new_tasks import CreationResult, TaskCreator, check_label, is_storable
+from receiver.tasks.judge_requests import CreationResult
+from receiver.tasks.new_tasks import TaskCreator, check_label, is_storable
 from receiver.telemetry.metrics import Metrics
 from receiver.tokens import Ring, new_ref
 

@@ -5,20 +5,22 @@ key of its row. So a request can be repeated, also by two at once, and nothing i
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 from msgspec.structs import replace
 
-from receiver.client.schemas import KEY_MOST, LABEL_MOST, NewTask
+from receiver.client.schemas import KEY_MOST, LABEL_MOST, STEP_MOST, STEP_PATTERN, NewTask
 from receiver.core.errors import ReceiverError, RequestRefused
 from receiver.core.types import FIXED_LANES, TURNS_PER_MS, Clock, Policy, QueueLane, Task
 from receiver.providers import models
 from receiver.providers.registry import DEFAULT_PROVIDER
 from receiver.store import Store, Tx
 from receiver.tasks.budget_check import BudgetCheck
+from receiver.tasks.chain_requests import ChainLedger, wait_of
+from receiver.tasks.judge_requests import CreatedTask, CreationResult, Draft, RequestJudge, read_judge
 from receiver.tokens import is_ref, new_ref
 
 ASKED_FIELDS = (
@@ -26,33 +28,6 @@ ASKED_FIELDS = (
     *("lane", "turn", "row_key", "quiet"),
 )
 """Of a task, what is asked for. All else is what becomes of it."""
-
-_NOT_YET = ("wait_for",)
-
-
-class CreatedTask(Struct, frozen=True):
-    """A task that was asked for; `replayed`: an earlier request made it. Of a dry run, None if it would be made."""
-
-    task: Task | None
-    replayed: bool = False
-
-
-CreationResult = CreatedTask | RequestRefused
-
-
-class _Draft(Struct):
-    """One item while it is judged: the task that it would become, or why not."""
-
-    asked: NewTask | None
-    built: Task | RequestRefused
-    digest: bytes = b""  # of the whole request: the same key must come with the same request
-    row_key: bytes = b""
-    refs: Mapping[str, str] = {}  # parameters that look like our refs: value -> name
-
-    @property
-    def key(self) -> str | None:
-        """Its Idempotency-Key."""
-        return self.asked.idempotency_key if self.asked else None
 
 
 class TaskCreator:
@@ -89,63 +64,53 @@ class TaskCreator:
         if batch is None and all(it.key is None and isinstance(it.built, RequestRefused) for it in drafts):
             return [it.built for it in drafts if isinstance(it.built, RequestRefused)]
         if dry_run:
-            return await self._judge_all(self._store, drafts, batch, dry_run=True)
+            results = (await self._read_judge(self._store, drafts, batch, dry_run=True)).judge_all()
+            return [_without_task(it) for it in results]
         async with self._store.write() as tx:
-            results = await self._judge_all(tx, drafts, batch)
-            new = [
-                (draft, it.task)
-                for draft, it in zip(drafts, results, strict=True)
-                if isinstance(it, CreatedTask) and it.task is not None and not it.replayed
-            ]
-            if new:
-                await tx.tasks.insert([task for _, task in new])
-            if keyed := [(draft.key, draft.digest, task.ref) for draft, task in new if draft.key is not None]:
-                await tx.tasks.remember_keys(keyed, self._clock())
+            judge = await self._read_judge(tx, drafts, batch)
+            results = judge.judge_all()
+            await self._store_new(tx, judge.ledger, list(zip(drafts, results, strict=True)))
         return results
 
-    def _draft(self, asked: NewTask | RequestRefused, place: int, batch: str | None, again_of: str | None) -> _Draft:
+    async def _store_new(self, tx: Tx, ledger: ChainLedger, judged: Sequence[tuple[Draft, CreationResult]]) -> None:
+        new = [(draft, it.tasks) for draft, it in judged if isinstance(it, CreatedTask) and not it.replayed]
+        if not new:
+            return
+        # the store counts by itself what each of them holds
+        await tx.tasks.insert([replace(task, children=0, picks=0) for _, tasks in new for task in tasks])
+        if ledger.changed:
+            await tx.tasks.update(ledger.changed)
+        if ledger.over:
+            await tx.chains.add_followups(ledger.over)
+        keyed = [
+            (key, draft.digest, task.ref) for draft, tasks in new for key, task in zip(draft.keys, tasks, strict=False)
+        ]
+        if keyed:
+            await tx.tasks.remember_keys(keyed, self._clock())
+
+    def _draft(self, asked: NewTask | RequestRefused, place: int, batch: str | None, again_of: str | None) -> Draft:
         if isinstance(asked, RequestRefused):
-            return _Draft(None, asked)
+            return Draft(None, asked)
         try:
             _check_keys(asked, batch)
         except RequestRefused as refused:
-            return _Draft(None, refused)
-        draft = _Draft(asked, self._build_or_refuse(asked, place, again_of))
-        if asked.row_key is not None:
-            draft.row_key = hashlib.sha256(asked.row_key.encode()).digest()
+            return Draft(None, refused)
+        draft = Draft(asked, self._build_or_refuse(asked, place, again_of))
         if asked.idempotency_key is not None:
             whole = msgspec.json.encode(replace(asked, idempotency_key=None), order="sorted")
             draft.digest = hashlib.sha256(whole).digest()
+        draft.hints = models.param_hints(asked.model, asked.params)
         texts = asked.params.items()
         draft.refs = {value: name for name, value in texts if isinstance(value, str) and is_ref(value)}
         return draft
 
-    async def _judge_all(
-        self, tables: Tx | Store, drafts: list[_Draft], batch: str | None, *, dry_run: bool = False
-    ) -> list[CreationResult]:
+    async def _read_judge(
+        self, tables: Tx | Store, drafts: list[Draft], batch: str | None, *, dry_run: bool = False
+    ) -> RequestJudge:
         lane = await _find_batch(tables, batch, dry_run=dry_run)
-        keys = {it.key for it in drafts if it.key is not None}
-        used = await tables.tasks.find_keys(sorted(keys)) if keys else {}
-        refs = {ref for _, ref in used.values()}.union(*(it.refs for it in drafts))
-        there = await tables.tasks.get(sorted(refs)) if refs else {}
-        row_keys = {it.row_key for it in drafts if it.row_key}
-        rows = await tables.tasks.by_row_key(lane.id, sorted(row_keys)) if lane and row_keys else {}
-        too_dear = await self._find_too_dear(tables, drafts)
-        used, results = dict(used), list[CreationResult]()
-        for draft in drafts:
-            result = _judge(draft, lane, used, there, rows)
-            if _is_new(result) and draft.asked is not None:
-                result = too_dear.get(draft.asked.model, result)
-            results.append(CreatedTask(None) if dry_run and _is_new(result) else result)
-            if _is_new(result) and isinstance(result, CreatedTask) and result.task:  # the next item may repeat it
-                there[result.task.ref] = result.task
-                if draft.key is not None:
-                    used[draft.key] = draft.digest, result.task.ref
-                if draft.row_key:
-                    rows[draft.row_key] = result.task
-        return results
+        return await read_judge(tables, drafts, lane, await self._find_too_dear(tables, drafts))
 
-    async def _find_too_dear(self, tables: Tx | Store, drafts: Sequence[_Draft]) -> dict[str, RequestRefused]:
+    async def _find_too_dear(self, tables: Tx | Store, drafts: Sequence[Draft]) -> dict[str, RequestRefused]:
         """The models among these of which one task is dearer than a whole budget, and how that is refused."""
         found: dict[str, RequestRefused] = {}
         if self._budget is None:
@@ -164,11 +129,12 @@ class TaskCreator:
             return refused
 
     def _build_task(self, asked: NewTask, place: int, again_of: str | None) -> Task:
-        for name in _NOT_YET:
-            if getattr(asked, name) is not None:
-                raise RequestRefused(422, "not_yet", f"{name} is not available in this version", name)
-        params = models.check_params(asked.model, asked.params, allow_permutations=asked.allow_permutations)
+        fed = wait_of(asked) is not None
+        params = models.check_params(
+            asked.model, asked.params, allow_permutations=asked.allow_permutations, anyway=asked.anyway, fed=fed
+        )
         check_label(asked.label)
+        _check_step(asked.name)
         if not self._policy.can_poll:
             raise RequestRefused(
                 422, "no_key", "submitting needs a provider key", remedy="set PROVIDER_KEY where the service runs"
@@ -194,6 +160,8 @@ class TaskCreator:
             lane=FIXED_LANES[priority],
             turn=now * TURNS_PER_MS + place,
             again_of=again_of,
+            step=asked.name,
+            ping=asked.ping,
         )
 
 
@@ -224,50 +192,11 @@ def _check_keys(asked: NewTask, batch: str | None) -> None:
             raise RequestRefused(422, "invalid_parameter", f"a row of a batch has no {name}: {instead}", name)
 
 
-def _judge(
-    draft: _Draft,
-    lane: QueueLane | None,
-    used: Mapping[str, tuple[bytes, str]],
-    there: Mapping[str, Task],
-    rows: Mapping[bytes, Task],
-) -> CreationResult:
-    if draft.asked is None:
-        return draft.built if isinstance(draft.built, RequestRefused) else CreatedTask(draft.built)
-    if draft.key is not None and draft.key in used:
-        digest, ref = used[draft.key]
-        if digest != draft.digest:
-            return _key_reused("this key was already used with a different body")
-        if ref not in there:  # a second task would be paid for again
-            return _key_reused(f"this key was used for {ref}, which RETENTION has deleted since")
-        return CreatedTask(there[ref], replayed=True)
-    if draft.row_key in rows:
-        return CreatedTask(rows[draft.row_key], replayed=True)
-    if isinstance(draft.built, RequestRefused):  # only now: a repeated one gets its task whatever the settings are
-        return draft.built
-    for ref, name in draft.refs.items():
-        if ref in there:
-            return _not_an_id(name, ref)
-    if lane is None:
-        return CreatedTask(draft.built)
-    if lane.closed_at is not None:
-        return batch_closed(lane)
-    return CreatedTask(_as_row(draft.built, draft.asked, draft.row_key, lane))
-
-
-def _as_row(task: Task, asked: NewTask, row_key: bytes, lane: QueueLane) -> Task:
-    return replace(
-        task,
-        lane=lane.id,
-        turn=asked.line or 0,
-        row_key=row_key,
-        quiet=not lane.each,
-        label=task.label or lane.label,
-        targets=task.targets or lane.targets,
-    )
-
-
-def _is_new(result: CreationResult) -> bool:
-    return isinstance(result, CreatedTask) and not result.replayed
+def _without_task(result: CreationResult) -> CreationResult:
+    """What a dry run says of it: a task that would be made is not there."""
+    if isinstance(result, RequestRefused) or result.replayed:
+        return result
+    return CreatedTask(None, warnings=result.warnings)
 
 
 async def _find_batch(tables: Tx | Store, name: str | None, *, dry_run: bool) -> QueueLane | None:
@@ -286,11 +215,10 @@ def unknown_batch(name: str) -> RequestRefused:
     return RequestRefused(404, "not_found", f"there is no batch {name[:80]!r}", "batch")
 
 
-def batch_closed(lane: QueueLane) -> RequestRefused:
-    """The batch takes no more tasks."""
-    why = f" ({lane.closed_why})" if lane.closed_why else ""
-    remedy = "reopen it if what you add is not paid for yet, or use another name"
-    return RequestRefused(409, "batch_closed", f"the batch {lane.name!r} is closed{why}", "batch", remedy=remedy)
+def _check_step(name: str | None) -> None:
+    if name is not None and (len(name) > STEP_MOST or not re.search(STEP_PATTERN, name)):
+        problem = f"a name must have 1 to {STEP_MOST} letters, digits and . _ -, and begin with a letter or a digit"
+        raise RequestRefused(422, "invalid_parameter", problem, "name")
 
 
 def check_label(label: str | None) -> None:
@@ -329,19 +257,3 @@ def unknown_target(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name[:80], known := sorted(known), n=1)
     more = f" (did you mean {near[0]}?)" if near else f"; the targets are: {', '.join(known) or 'none'}"
     return f"unknown target {name[:80]!r}{more}"
-
-
-def _not_an_id(name: str, ref: str) -> RequestRefused:
-    """Our ref of a task where the provider's own id of something is meant."""
-    return RequestRefused(
-        422,
-        "invalid_parameter",
-        f"{name} is {ref}, which is a task here and not an id of the provider's",
-        name,
-        remedy=f"to go on from its result, use --from {ref}; `receiver tasks show` prints that result's jobId",
-    )
-
-
-def _key_reused(problem: str) -> RequestRefused:
-    remedy = "use another key for another task"
-    return RequestRefused(409, "idempotency_key_reused", problem, "Idempotency-Key", remedy=remedy)

@@ -22,7 +22,7 @@ from receiver.core.types import (
 from receiver.store import Store
 from receiver.tasks.batches import BatchControl
 from receiver.tasks.intake import TaskIntake
-from receiver.tasks.new_tasks import CreatedTask
+from receiver.tasks.judge_requests import CreatedTask
 from receiver.tasks.settle import TaskBatch
 from receiver.telemetry.metrics import Metrics
 from receiver.tokens import Ring

@@ -85,7 +85,7 @@ async def test_the_same_key_with_another_body_is_409(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "code", "field"),
     [
-        ({"wait_for": "a-ref"}, "not_yet", "wait_for"),
+        ({"wait_for": "a-ref"}, "invalid_parameter", "jobId"),
         ({"model": "dall-e"}, "unknown_model", "model"),
         ({"model": 5}, "invalid_parameter", "model"),
         ({"model": "\0"}, "unknown_model", "model"),

@@ -13,7 +13,7 @@ from receiver.core.errors import RequestRefused, StaleUpdate
 from receiver.core.types import LanePriority, Policy, QueueLane, Task
 from receiver.store import Store
 from receiver.tasks.intake import TaskIntake
-from receiver.tasks.new_tasks import CreatedTask, CreationResult
+from receiver.tasks.judge_requests import CreatedTask, CreationResult
 from receiver.telemetry.metrics import Metrics
 from receiver.tokens import Ring, new_ref
 

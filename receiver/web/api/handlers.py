@@ -15,7 +15,8 @@ from receiver.core.types import Task
 from receiver.service.wiring import ServiceParts
 from receiver.store import Tx
 from receiver.store.tables.callbacks import StoredCallback
-from receiver.tasks.new_tasks import CreatedTask, unknown_target
+from receiver.tasks.judge_requests import CreatedTask
+from receiver.tasks.new_tasks import unknown_target
 from receiver.tokens import is_ref
 from receiver.web.api import costs, openapi, queue
 from receiver.web.api.batches import BATCH_OPERATIONS, BatchOperations

@@ -1,0 +1,80 @@
+"""Which items of a call hang together, because one goes on from another by name, and in which order they are made.
+Pure.
+
+Items that hang together are accepted or refused together: a chain is there whole or not at all.
+"""
+
+from collections.abc import Sequence
+
+from receiver.client.schemas import NewTask, WaitFor
+from receiver.core.errors import RequestRefused
+
+
+def awaited_name(asked: NewTask | None) -> str | None:
+    """The name of the item that this one goes on from, if it names one."""
+    wait = asked.wait_for if asked is not None else None
+    return wait.name if isinstance(wait, WaitFor) else None
+
+
+def waits_for_itself(asked: NewTask | None) -> bool:
+    """Whether the item names itself as the one that it goes on from."""
+    return asked is not None and asked.name is not None and awaited_name(asked) == asked.name
+
+
+def group_items(items: Sequence[NewTask | None]) -> list[list[int]]:
+    """The items that hang together, by place; most are alone. Two of one name hang together too: one is at fault."""
+    named: dict[str, int] = {}
+    above = list(range(len(items)))  # a union-find: each points towards the first of its group
+
+    def first_of(place: int) -> int:
+        while above[place] != place:
+            above[place] = place = above[above[place]]
+        return place
+
+    def unite(one: int, other: int) -> None:
+        low, high = sorted((first_of(one), first_of(other)))
+        above[high] = low
+
+    for place, asked in enumerate(items):
+        if asked is not None and asked.name is not None:
+            unite(named.setdefault(asked.name, place), place)
+    for place, asked in enumerate(items):
+        if (name := awaited_name(asked)) in named:
+            unite(named[name or ""], place)
+    groups: dict[int, list[int]] = {}
+    for place in range(len(items)):
+        groups.setdefault(first_of(place), []).append(place)
+    return list(groups.values())
+
+
+def order_group(group: Sequence[int], items: Sequence[NewTask | None]) -> tuple[list[int], list[int]]:
+    """The items of a group, each after the one that it goes on from; and those that go round in a circle."""
+    names = {asked.name for place in group if (asked := items[place]) is not None and asked.name is not None}
+    ordered, waiting, made = list[int](), list(group), set[str | None]()
+    while waiting:
+        ready = [it for it in waiting if (name := awaited_name(items[it])) not in names or name in made]
+        if not ready:
+            break
+        ordered += ready
+        made |= {asked.name for it in ready if (asked := items[it]) is not None}
+        waiting = [it for it in waiting if it not in ready]
+    return ordered, waiting
+
+
+def refuse_circle(circle: Sequence[int], items: Sequence[NewTask | None]) -> RequestRefused:
+    """The refusal of items of which each goes on from another one of them."""
+    awaited = {asked.name: awaited_name(asked) for it in circle if (asked := items[it]) is not None}
+    name, walked = awaited_name(items[circle[0]]) or "", list[str]()
+    while name not in walked:
+        walked.append(name)
+        name = awaited[name] or ""
+    told = " → ".join([*walked[walked.index(name) :], name])
+    return RequestRefused(422, "invalid_parameter", f"these wait for each other in a circle: {told}", "wait_for")
+
+
+def refuse_with_group(place: int, fault: RequestRefused, items: Sequence[NewTask | None]) -> RequestRefused:
+    """The refusal of an item that is in order, because `place`, of the same chain, is not."""
+    asked = items[place]
+    name = f" ({asked.name})" if asked is not None and asked.name else ""
+    problem = f"item {place + 1}{name} of the same chain was refused: {fault.problem}"
+    return RequestRefused(422, "chain_refused", problem)
