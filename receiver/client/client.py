@@ -69,6 +69,10 @@ class Client(BatchCalls, CostCalls, QueueCalls):
         tasks = [replace(each, idempotency_key=each.idempotency_key or new_idempotency_key()) for each in asked]
         return self._call_api("POST", "tasks/batch", list[BatchItem], body={"tasks": tasks})
 
+    def check_tasks(self, asked: Sequence[NewTask]) -> list[BatchItem]:
+        """What `create_batch` would answer. Nothing is queued."""
+        return self._call_api("POST", "tasks/batch", list[BatchItem], body={"tasks": asked, "dry_run": True})
+
     def submit_again(self, ref: str, asked: AgainRequest, key: str | None = None) -> TaskView:
         """Queue another task like this one, with what is `asked` changed."""
         headers = {"Idempotency-Key": key or new_idempotency_key()}

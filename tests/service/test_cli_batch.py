@@ -147,7 +147,7 @@ def test_standard_input_and_plain_lines(run: Run, service: BatchService) -> None
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        (["--lines"], "--lines needs --model: outpaint"),
+        (["--lines"], "--lines needs --model: diffusion, "),
         (["--field", "prompt"], "give --lines too"),
         (["--set", "scal=1"], "did you mean scale?"),
         (["--results", "out.xlsx"], "its name must end in .csv or .jsonl"),

@@ -113,10 +113,11 @@ def _build_row(line: int, values: Mapping[str, Any], defaults: RowDefaults) -> R
 
 def explain_refusal(code: str, problem: str, field: str | None, remedy: str | None = None, value: object = None) -> str:
     """A refusal as a row's fault: `scale: 'eins' must be a number from 1.1 to 2.0 (004007005)`."""
-    text = problem.partition(", sent as")[0]  # how it is sent does not matter in a file
+    text = problem.replace(", sent as a JSON number", "")  # how it is sent does not matter in a file
     if field:
         text = text.removeprefix(f"{field} ")
-        if text.startswith("must be") and isinstance(value, str | int | float) and len(str(value)) <= _VALUE_MOST:
+        short = isinstance(value, str | int | float) and len(str(value)) <= _VALUE_MOST
+        if short and text.startswith(("must be", "should be")):
             text = f"{f'{value:g}' if isinstance(value, float) else repr(value)} {text}"
     if code.isdigit():
         text = f"{text} ({code})"

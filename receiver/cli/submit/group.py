@@ -9,6 +9,7 @@ from receiver.providers.declarations import JobFeed, Model, UrlFeed
 
 # Where each command that is not a model's is, and its line in the overview.
 _OTHERS = {
+    "chain": ("receiver.cli.submit.chain", "Steps from a file, each going on from another."),
     "batch": ("receiver.cli.batch.submit_command", "Every row of a CSV or JSON Lines file."),
     "again": ("receiver.cli.submit.again", "Another task like an earlier one."),
     "raw": ("receiver.cli.submit.raw", "A model that receiver does not know, unchecked."),

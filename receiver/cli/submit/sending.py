@@ -1,7 +1,7 @@
 """How the commands of `receiver submit` submit one task: once, with its ref as the result, and perhaps a wait."""
 
 import contextlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from receiver.core.types import FIXED_LANES, TaskState
 
 _UNCLEAR = (0, 500, 502, 504)  # statuses of answers after which nobody knows whether something was stored
 _C = TypeVar("_C", bound=Callable[..., Any])
+_T = TypeVar("_T")
 
 
 def strip_option(ctx: click.Context, param: click.Parameter, text: str | None) -> str | None:
@@ -84,7 +85,7 @@ def submit_once(client: Client, send: Callable[[str], TaskView], how: Sending, s
     wait for the ends, if wanted, and save the pictures. Warnings that were `said` already are not repeated."""
     if how.folder is not None:
         prepare_folder(how.folder)  # before anything is paid for
-    task = _send(send, how.key or new_idempotency_key())
+    task = send_once(send, how.key or new_idempotency_key())
     for warning in task.warnings:
         if warning not in said:
             note(f"receiver: tip: {safe_line(warning)}")
@@ -96,28 +97,28 @@ def submit_once(client: Client, send: Callable[[str], TaskView], how: Sending, s
                 echo(ref)
     with done if how.as_json else contextlib.nullcontext():
         if how.wait or how.folder is not None:
-            task, good = _await_all(client, task, how)
+            [task, *_], good = await_all(client, [task, *map(client.get_task, task.siblings)], how)
         if how.as_json:
             echo_json(task)
     if not good:
         raise click.exceptions.Exit(FAILED)
 
 
-def _await_all(client: Client, task: TaskView, how: Sending) -> tuple[TaskView, bool]:
-    """Wait for the task and those that were made with it. The task at its end, and whether all went well."""
-    good = True
-    ended = []
-    for each in (task, *map(client.get_task, task.siblings)):
-        end = await_end(client, each, saving=how.folder is not None)
+def await_all(client: Client, tasks: Iterable[TaskView], how: Sending) -> tuple[list[TaskView], bool]:
+    """Wait for tasks, one after the other, and save their pictures if that is wanted. The tasks at their ends, and
+    whether all went well."""
+    ended, good = [], True
+    for task in tasks:
+        end = await_end(client, task, saving=how.folder is not None)
         ended.append(end)
         completed = end.state == TaskState.COMPLETED
         good &= completed
         if how.folder is not None and completed:
             good &= _save_pictures(client, end, how.folder)
-    return ended[0], good
+    return ended, good
 
 
-def _send(send: Callable[[str], TaskView], key: str) -> TaskView:
+def send_once(send: Callable[[str], _T], key: str) -> _T:
     """Submit. Where it is unknown whether that succeeded, the error says how to submit at most once."""
     same = f"it may have been submitted: the same command with --idempotency-key {key} submits it at most once"
     try:
