@@ -156,13 +156,12 @@ def needs_picker(task: Task) -> bool:
     return task.state is TaskState.COMPLETED and task.confirmed and task.picks > 0
 
 
-def shared_ancestors(task: Task, known: Mapping[str, Task]) -> list[Task]:
-    """The tasks whose ends led to that of `task`, the nearest first, as far as they are `known`; the last one ended by
-    itself."""
+def tasks_that_led_to(task: Task, known: Mapping[str, Task]) -> list[Task]:
+    """The tasks above a cancelled one whose ends led to its own, the nearest first, as far as they are `known`."""
     line = list[Task]()
     while task.settled_by is OutcomeSource.PARENT and len(line) < DEPTH_MOST:
         parent = known.get(task.parent or "")
-        if parent is None:
+        if parent is None or parent.state is TaskState.COMPLETED:  # it came with too few pictures
             break
         line.append(parent)
         task = parent

@@ -32,8 +32,10 @@ from receiver.tasks.batch_ends import finish_closed
 from receiver.tasks.batches import BatchControl
 from receiver.tasks.budget_check import BudgetCheck
 from receiver.tasks.copied_database import pause_if_copied
+from receiver.tasks.follow import FollowLoop
 from receiver.tasks.ingest import CallbackIngest
 from receiver.tasks.intake import TaskIntake
+from receiver.tasks.picks import PickControl
 from receiver.tasks.submit import SubmitLoop
 from receiver.tasks.sweep import SweepLoop
 from receiver.telemetry.metrics import Metrics
@@ -59,7 +61,9 @@ class ServiceParts(Struct, frozen=True, kw_only=True, eq=False):
     ingest: CallbackIngest
     intake: TaskIntake
     batches: BatchControl
+    picks: PickControl
     submit: SubmitLoop
+    follow: FollowLoop
     sweep: SweepLoop
     notify: NoticeDispatcher
     archive: PictureArchiver
@@ -75,9 +79,9 @@ class ServiceParts(Struct, frozen=True, kw_only=True, eq=False):
     trusted_proxies: tuple[Network, ...] = ()
 
     @property
-    def loops(self) -> tuple[SubmitLoop, SweepLoop, NoticeDispatcher, PictureArchiver, RetentionPruner]:
+    def loops(self) -> tuple[SubmitLoop, FollowLoop, SweepLoop, NoticeDispatcher, PictureArchiver, RetentionPruner]:
         """The loops that the worker runs."""
-        return self.submit, self.sweep, self.notify, self.archive, self.prune
+        return self.submit, self.follow, self.sweep, self.notify, self.archive, self.prune
 
 
 class _KeylessProvider:
@@ -226,6 +230,8 @@ async def open_parts(
                 metrics=metrics,
                 budget=budget,
             ),
+            picks=PickControl(store, policy, clock, image_url=links.image_url),
+            follow=FollowLoop(store, policy, clock, image_url=links.image_url, metrics=metrics),
             sweep=SweepLoop(store, provider, policy, clock, parse=parse, watch=watch, metrics=metrics),
             notify=notify,
             archive=archive,

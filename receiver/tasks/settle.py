@@ -49,6 +49,15 @@ _UNKNOWN_MANY = (
     "The provider gave {count} tasks a status that receiver does not know within an hour, and only the first {singly} "
     "are reported one by one. They count as running. `receiver tasks list --state waiting --limit 200` lists them."
 )
+_UNCONFIRMED = (
+    "{name} has ended, as it seems ({state}), but no poll could confirm it. So what goes on from it waits ({count} "
+    "tasks): whoever made up that end would spend your money. Check the provider's task list. If it is right, run "
+    "`receiver tasks release {ref}`; to give up what waits, `receiver tasks cancel {ref} --children`."
+)
+_UNCONFIRMED_MANY = (
+    "{count} tasks from which others go on ended within an hour without a poll that confirms it, and only the first "
+    "{singly} are reported one by one. What goes on from them waits."
+)
 _LOOK = "`receiver tasks show {0}` shows what is known. Check the provider's task list."
 _ENDED_STATES = frozenset({TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELLED, TaskState.LOST})
 
@@ -164,12 +173,25 @@ class TaskBatch:
         await self._tx.tasks.update(changed)
         if rows := rows_that_ended(changed, _ENDED_STATES):
             await record_ends(self._tx, rows, self._policy, self._now)
+        await self._ask_about_unconfirmed(changed)
         for ref in self._corrected:
             await self._tx.tasks.remove_images(ref)
             await self._tx.copies.remove(ref)
         if self._images:
             await self._tx.tasks.add_images(self._images)
         await self._tx.notices.insert(self._notices)
+
+    async def _ask_about_unconfirmed(self, changed: Sequence[tuple[Task, Task]]) -> None:
+        """Say of each task that has ended now without certainty that others wait for it."""
+        texts = {
+            new.ref: (
+                new,
+                _UNCONFIRMED.format(name=new.shown_name, state=new.state, count=new.children, ref=new.ref),
+            )
+            for old, new in changed
+            if new.children and not new.confirmed and new.state.is_final and not old.state.is_final
+        }
+        await raise_task_attention(self._tx, "chain-unconfirmed", texts, _UNCONFIRMED_MANY, self._policy, self._now)
 
     async def raise_doubts(self) -> None:
         """Raise attention for each task of which an end was heard now that cannot be believed, unless it ended since,

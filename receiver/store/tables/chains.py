@@ -15,10 +15,14 @@ class ChainTable:
     def __init__(self, connection: TableConnection) -> None:
         self._db = connection
 
-    async def next_followups(self, limit: int) -> list[str]:
-        """Up to `limit` tasks that have ended and whose children are still to be told, oldest first."""
-        rows = await self._db.fetch_rows("SELECT ref FROM followups ORDER BY ref LIMIT ?", (limit,))
+    async def next_followups(self, limit: int, after: str = "") -> list[str]:
+        """Up to `limit` tasks that have ended and whose children are still to be told, oldest first, after this ref."""
+        rows = await self._db.fetch_rows("SELECT ref FROM followups WHERE ref > ? ORDER BY ref LIMIT ?", (after, limit))
         return [ref for (ref,) in rows]
+
+    async def is_followed(self, ref: str) -> bool:
+        """Whether the children of this task are still to be told."""
+        return bool(await self._db.fetch_rows("SELECT 1 FROM followups WHERE ref = ?", (ref,)))
 
     async def add_followups(self, refs: Sequence[str]) -> None:
         """The children of these tasks are to be told."""
@@ -28,9 +32,12 @@ class ChainTable:
         """All children of these tasks were told."""
         self._db.defer("DELETE FROM followups WHERE ref = ?", [(ref,) for ref in refs])
 
-    async def held_children(self, parent: str, limit: int) -> list[Task]:
-        """Up to `limit` tasks that wait for the end of `parent`."""
-        return await self._tasks("WHERE parent = ? AND held_by = 'parent' LIMIT ?", (parent, limit))
+    async def held_children(self, parents: Sequence[str], limit: int) -> list[Task]:
+        """Up to `limit` tasks that wait for the ends of `parents`, by the refs of these."""
+        return await self._tasks(
+            f"WHERE parent IN ({placeholders(len(parents))}) AND held_by = 'parent' ORDER BY parent LIMIT ?",
+            (*parents, limit),
+        )
 
     async def children(self, parent: str, limit: int) -> list[Task]:
         """Up to `limit` tasks that go on from `parent`, oldest first."""
@@ -52,6 +59,13 @@ class ChainTable:
         older = "" if before is None else " AND ref < ?"
         params = () if before is None else (before,)
         return await self._tasks(f"WHERE held_by = 'pick'{older} ORDER BY ref DESC LIMIT ?", (*params, limit))
+
+    async def unreported_picks(self, after: str, limit: int) -> list[Task]:
+        """Up to `limit` tasks for which a person has to pick a picture and has not been reminded, oldest first, after
+        this ref."""
+        return await self._tasks(
+            "WHERE held_by = 'pick' AND why IS NULL AND ref > ? ORDER BY ref LIMIT ?", (after, limit)
+        )
 
     async def count_picks(self) -> int:
         """For how many tasks a person has to pick a picture."""
