@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
 
-from kit.batch_service import HEADER, BatchService, HangUp, Refusal, rows, run_commands, submit
+from kit.batch_service import HEADER, NOW, BatchService, HangUp, Refusal, rows, run_commands, submit
 from kit.commands import Run
 from receiver.cli.main import cli
 from receiver.client.schemas import Problem
@@ -329,3 +329,32 @@ def test_an_interrupted_sending_says_how_to_go_on(run: Run, service: BatchServic
     assert "the same command sends the rest" in done.stderr
     assert submit(run).exit_code == 0
     assert service.sent == 300
+
+
+# -- closed meanwhile --
+
+
+def test_a_batch_that_another_command_closes_meanwhile_is_not_called_complete(run: Run, service: BatchService) -> None:
+    """What it did not take is counted, and nothing more is sent."""
+    calls = 0
+
+    def close(method: str, path: str, body: Any) -> None:
+        nonlocal calls
+        calls += path == "tasks/batch" and not body.get("dry_run")
+        if calls == 3:
+            [name] = service.batches
+            service.batches[name] = replace(service.batches[name], closed_at=NOW, closed_why=None)
+
+    service.before_call = close
+    done = submit(run, content=rows(500))
+    [name] = service.batches
+    assert (done.exit_code, done.stdout, service.sent) == (1, f"{name}\n", 200)
+    assert calls == 3
+    assert done.stderr == (
+        "receiver: 200 tasks were submitted\n"
+        f"receiver: 300 rows are not in the batch {name}: it was closed meanwhile; the same command with --reopen "
+        "adds them\n"
+    )
+    service.before_call = lambda method, path, body: None
+    again = submit(run, "--reopen")
+    assert (again.exit_code, service.sent) == (0, 500)

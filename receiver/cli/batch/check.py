@@ -136,9 +136,14 @@ def match_items(chunk: Sequence[KeyedRow], items: Sequence[BatchItem]) -> Iterat
     return zip(chunk, items, strict=True)
 
 
+def is_shut_out(item: BatchItem) -> bool:
+    """Whether a row is not taken because the batch is closed."""
+    return item.error is not None and item.error.code == _CLOSED
+
+
 def item_fault(keyed: KeyedRow, item: BatchItem) -> Fault | None:
     """Why the service refuses a row; None if it takes it, or would if the batch were open."""
-    if (item.error is None and item.status < 300) or (item.error is not None and item.error.code == _CLOSED):
+    if (item.error is None and item.status < 300) or is_shut_out(item):
         return None
     if item.error is None:
         return Fault(keyed.row.line, f"the service answers HTTP {item.status}")
@@ -150,8 +155,9 @@ def ask_service(
     ask: Callable[[list[NewTask]], list[BatchItem]],
     patience: Patience,
     progress: ProgressLine,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[KeyedRow, BatchItem, Fault | None]]:
-    """Each row with what the service says of it, and why it refuses it if it does."""
+    """Each row with what the service says of it, and why it refuses it if it does; after a call, `stop` may end it."""
     for chunk in chunk_rows(rows):
         tasks = [it.to_task() for it in chunk]
         items = patience.ask(lambda: ask(tasks))  # noqa: B023 - called at once
@@ -160,6 +166,8 @@ def ask_service(
                 progress.clear()
             yield keyed, item, fault
         progress.advance(len(chunk))
+        if stop():
+            return
 
 
 def find_batch(client: Client, name: str) -> BatchView | None:

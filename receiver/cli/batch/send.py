@@ -5,7 +5,7 @@ from functools import partial
 
 from msgspec import Struct
 
-from receiver.cli.batch.check import KeyedRow, ask_service
+from receiver.cli.batch.check import KeyedRow, ask_service, is_shut_out
 from receiver.cli.batch.faults import FaultReport
 from receiver.cli.batch.patience import Patience
 from receiver.cli.batch.progress import ProgressLine
@@ -20,21 +20,27 @@ _GONE_MOST = 10
 
 
 class SendCounts(Struct):
-    """How many rows were sent, how many of them the batch had before, and how many the service refused."""
+    """How many rows were sent, how many of them the batch had before, how many the service refused, and how many are
+    not in the batch because it was closed meanwhile."""
 
     new: int = 0
     known: int = 0
     refused: int = 0
+    shut_out: int = 0
 
 
 def send_rows(
     client: Client, name: str, rows: Iterable[KeyedRow], total: int, report: FaultReport, sent: SentRows
 ) -> SendCounts:
-    """Send all rows, in order. Raises ApiError if the service stays away, and says how to go on."""
-    counts, patience = SendCounts(), Patience(met=True)
+    """Send all rows, in order, as long as the batch is open. Raises ApiError if the service stays away, and says how to
+    go on."""
+    counts, patience, add = SendCounts(), Patience(met=True), partial(client.add_rows, name)
     with ProgressLine("sent", total) as progress:
         try:
-            for keyed, item, fault in ask_service(rows, partial(client.add_rows, name), patience, progress):
+            for keyed, item, fault in ask_service(rows, add, patience, progress, lambda: counts.shut_out > 0):
+                if is_shut_out(item):
+                    counts.shut_out += 1
+                    continue
                 if fault is not None:
                     report.add(fault)
                     counts.refused += 1
@@ -50,6 +56,8 @@ def send_rows(
             how = f"{_how_far(name, counts, total)}; the same command goes on from there, and sends no row twice"
             remedy = f"{error.remedy}; {how}" if error.remedy else how
             raise ApiError(error.status, error.code, error.problem, error.field, remedy=remedy) from None
+    if counts.shut_out:  # and those that were not tried: what is known of them is from the check
+        counts.shut_out = total - counts.refused - len(sent)
     return counts
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-import shlex
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import click
 from msgspec import Struct
 
-from receiver.cli.batch.batch_text import is_good, is_over
+from receiver.cli.batch.batch_text import is_good
 from receiver.cli.batch.check import (
     BatchFile,
     FileCheck,
@@ -30,11 +29,11 @@ from receiver.cli.batch.results import ResultsFile, write_results
 from receiver.cli.batch.rows import RowDefaults, read_defaults, resolve_field
 from receiver.cli.batch.send import report_gone, send_rows
 from receiver.cli.batch.sent_rows import SentRows
+from receiver.cli.batch.submit_notes import say_ignored, say_sent, say_sent_before
 from receiver.cli.batch.text_lines import open_input
 from receiver.cli.connect import connect
 from receiver.cli.main import FAILED, WRONG
-from receiver.cli.money_text import show_usd
-from receiver.cli.output import config_option, pluralize, safe_line, safe_text, short_time
+from receiver.cli.output import config_option, pluralize, safe_line, safe_text
 from receiver.cli.streams import echo, note, report_done
 from receiver.client.batch_schemas import PRIORITIES, BatchView, NewBatch
 from receiver.client.client import Client
@@ -228,19 +227,20 @@ def _submit(
     if before is None or not whole:
         _open(client, name, check.priority, asked)
         stage.sending = True
-        view = _send(client, source, name, rows, report, sent)
+        view, complete = _send(client, source, name, rows, report, sent)
     else:
+        complete = True
         view = before if before.closed_at else _close(client, name)
     done = report_done(f"the rows are in the batch {safe_line(name)}")
     with done:
         echo(safe_line(name))
     if whole:
-        _say_sent_before(view, rows)
+        say_sent_before(view, rows)
     if before is not None:
-        _say_ignored(before, asked)
+        say_ignored(before, asked.budget, asked.priority)
     if known:
         report_gone(client, view, sent)
-    good = report.count == 0 or asked.skip_invalid
+    good = complete and (report.count == 0 or asked.skip_invalid)
     if asked.wait or asked.results is not None:
         good &= _wait(client, name, source, sent, asked.results)
     if not good:
@@ -288,49 +288,20 @@ def _open(client: Client, name: str, priority: str | None, asked: _Asked) -> Non
     Patience(met=True).ask(lambda: client.open_batch(new_batch))
 
 
-def _send(client: Client, source: BatchFile, name: str, rows: int, report: FaultReport, sent: SentRows) -> BatchView:
-    faults = report.count
+def _send(
+    client: Client, source: BatchFile, name: str, rows: int, report: FaultReport, sent: SentRows
+) -> tuple[BatchView, bool]:
+    """The batch once all rows were sent, and whether it has all that the service did not refuse."""
+    left_out = report.count
     counts = send_rows(client, name, good_rows(source, report.lines), rows, report, sent)
     report.show()
     view = _close(client, name)
-    new = f"{pluralize(counts.new, 'task')} {'was' if counts.new == 1 else 'were'} submitted"
-    known = f", {counts.known:,} {'was' if counts.known == 1 else 'were'} sent before" if counts.known else ""
-    skipped = f", {faults:,} wrong {'row was' if faults == 1 else 'rows were'} left out" if faults else ""
-    refused = f", {counts.refused:,} {'was' if counts.refused == 1 else 'were'} refused" if counts.refused else ""
-    note(f"receiver: {new}{known}{skipped}{refused}")
-    if counts.refused:
-        note("receiver: correct what was refused, and repeat the command with --name " + safe_line(name) + " --reopen")
-    return view
+    say_sent(view, counts, left_out)
+    return view, not counts.shut_out
 
 
 def _close(client: Client, name: str) -> BatchView:
     return Patience(met=True).ask(lambda: client.change_batch(name, "close")).batch
-
-
-def _say_sent_before(view: BatchView, rows: int) -> None:
-    all_rows = "the row was" if rows == 1 else f"all {rows:,} rows were"
-    once_more = "it" if rows == 1 else "them"
-    over = "" if is_over(view) else ", and the batch is under way"
-    name, counts = safe_line(view.name), view.counts
-    more = ""
-    if counts.failed or counts.cancelled:
-        parts = ((counts.failed, "failed"), (counts.cancelled, "withdrawn"))
-        what = " and ".join(f"{count:,} {word}" for count, word in parts if count)
-        more = f"; {what}: `receiver batch retry {shlex.quote(name)}` submits those again"
-    elif is_good(view):
-        more = f"; to make {once_more} once more give another --name"
-    note(f"receiver: {all_rows} sent before ({short_time(view.created_at)}){over}{more}")
-
-
-def _say_ignored(before: BatchView, asked: _Asked) -> None:
-    """A batch keeps the budget and the priority with which it began."""
-    name = safe_line(before.name)
-    if asked.budget is not None and (before.budget is None or Decimal(before.budget) != Decimal(asked.budget)):
-        has = f"has a budget of {show_usd(before.budget)}" if before.budget else "began without a budget"
-        how = f": `receiver costs raise {shlex.quote(name)} {asked.budget}` raises it" if before.budget else ""
-        note(f"receiver: --budget is ignored: the batch {name} {has}{how}")
-    if asked.priority is not None and asked.priority != before.priority:
-        note(f"receiver: --priority is ignored: the batch {name} has the priority {safe_line(before.priority)}")
 
 
 def _wait(client: Client, name: str, source: BatchFile, sent: SentRows, results: Path | None) -> bool:
