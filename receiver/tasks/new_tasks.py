@@ -25,7 +25,7 @@ from receiver.tokens import is_ref, new_ref
 
 ASKED_FIELDS = (
     *("provider", "model", "params", "prompt", "label", "targets", "poll_only"),
-    *("lane", "turn", "row_key", "quiet"),
+    *("lane", "turn", "row_key", "quiet", "step", "ping"),
 )
 """Of a task, what is asked for. All else is what becomes of it."""
 

@@ -15,6 +15,7 @@ from receiver.core.errors import RequestRefused
 from receiver.core.types import Decision, Ending, NoticeEvent, PauseCause, TaskError, TaskState, Verdict
 from receiver.store import Store
 from receiver.tasks.batch_ends import close_pruned
+from receiver.tasks.new_tasks import CreatedTask, repeat_task
 from receiver.tasks.settle import TaskBatch
 
 pytestmark = pytest.mark.anyio
@@ -268,6 +269,18 @@ async def test_what_failed_or_was_cancelled_is_tried_again_once(store: Store, mo
         await bench.end(task)
     [_, second] = await bench.told()
     assert (second.report.text or "").startswith("all 6 completed")
+
+
+async def test_what_is_tried_again_is_all_that_was_asked_for(store: Store) -> None:
+    bench = BatchBench(store, replace(POLICY, targets=(SLACK, MAIL)))
+    await bench.open()
+    asked = replace(a_row(2), label="hero", targets=("mail",), poll_only=True, name="sea", ping=True)
+    [made] = await bench.intake.create_many([asked], batch="rows")
+    assert isinstance(made, CreatedTask)
+    assert made.task is not None
+    again = repeat_task(made.task, bench.clock() + 5)
+    own = {"ref": again.ref, "created_at": bench.clock() + 5, "due_at": bench.clock() + 5, "again_of": made.task.ref}
+    assert again == replace(made.task, **own)
 
 
 async def test_a_row_that_a_person_submitted_again_is_not_tried_once_more(store: Store) -> None:
