@@ -8,7 +8,7 @@ import click
 
 from receiver.cli.output import time_of_day
 from receiver.cli.streams import OutputLost, discard_output, echo, note
-from receiver.sandbox import CallbackBody, PictureCoding, SandboxOptions, serve_sandbox
+from receiver.sandbox import IMAGES_MOST, CallbackBody, PictureCoding, SandboxOptions, serve_sandbox
 
 _P = click.FloatRange(0, 1)
 
@@ -52,6 +52,18 @@ _P = click.FloatRange(0, 1)
 @click.option("--created", type=_P, default=0.0, metavar="P", help="A task is accepted with 201 instead of 200.")
 @click.option("--stall", type=_P, default=0.0, metavar="P", help="A task never ends.")
 @click.option(
+    "--images",
+    type=click.IntRange(0, IMAGES_MOST),
+    metavar="N",
+    help="Results of a task; by default as many as its model makes.",
+)
+@click.option("--no-job-id", is_flag=True, help="Results do not name the job that a next step needs.")
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="What only Midjourney's own API refuses is refused: unknown jobs, steps that cannot follow, some ranges.",
+)
+@click.option(
     "--late-pictures",
     type=click.FloatRange(0, 86_400),
     default=0.0,
@@ -85,11 +97,15 @@ def sandbox(
     gateway: float,
     created: float,
     stall: float,
+    images: int | None,
+    no_job_id: bool,
+    strict: bool,
     late_pictures: float,
     picture_coding: str,
 ) -> None:
     """Run a stand-in for the provider until Ctrl-C. P is a probability from 0 (the default) to 1.
 
+    It knows every model, and draws pictures and videos in which one sees what each of them did.
     Prints a line for each submission and each callback, with why one was not delivered.
     """
     options = SandboxOptions(
@@ -109,6 +125,9 @@ def sandbox(
         gateway=gateway,
         created=created,
         stall=stall,
+        images=images,
+        no_job_id=no_job_id,
+        strict=strict,
         late_pictures_s=late_pictures,
         picture_coding=PictureCoding(picture_coding),
     )

@@ -5,7 +5,6 @@ and statuses follow the provider's pages and the source of its CLI; where both a
 """
 
 import asyncio
-import gzip
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
@@ -18,21 +17,15 @@ from starlette.routing import Route
 
 from receiver.core.errors import RequestRefused
 from receiver.providers.declarations import Model
-from receiver.providers.models import MODELS
-from receiver.sandbox import pictures
+from receiver.providers.models import MODELS, short_model_name
+from receiver.providers.vtrix.follow_rules import derive_traits
+from receiver.providers.vtrix.prompt_flags import read_flags
 from receiver.sandbox.callbacks import Courier, new_client
-from receiver.sandbox.fates import (
-    NOT_TAKEN,
-    Fate,
-    PictureCoding,
-    SandboxOptions,
-    draw_coding,
-    draw_fate,
-    refuses_poll,
-)
+from receiver.sandbox.drawing.plan import plan_pictures
+from receiver.sandbox.fates import NOT_TAKEN, Fate, SandboxOptions, draw_fate, refuses_poll
+from receiver.sandbox.media import find_picture, serve_file
 from receiver.sandbox.report import submission_line
 from receiver.sandbox.tasks import (
-    IMAGES_PER_TASK,
     SandboxTask,
     Submission,
     TaskBook,
@@ -41,11 +34,11 @@ from receiver.sandbox.tasks import (
     new_task_id,
     task_object,
 )
+from receiver.sandbox.upstream import refuse_step
 
 _MAX_BODY = 1 << 20
 _MOST_ALIVE = 10_000  # unfinished tasks; beyond that it answers 429
 _EARLY_MOST_S = 5.0  # how long an early callback may delay the answer to its submission
-_BOGUS_CODINGS = ("aws-chunked", "binary", "UTF-8", "none")
 
 
 class _InputBlock(Struct):
@@ -119,23 +112,14 @@ class Sandbox:
         return JSONResponse(task_object(task, self._clock()))
 
     async def serve_picture(self, request: Request) -> Response:
-        """GET /pictures/{id}/{image_no}.png, of completed tasks only."""
-        task, number = self.book.get(request.path_params["id"]), request.path_params["number"]
-        if task is None or task.ended_at is None or task.has_failed or number >= IMAGES_PER_TASK:
+        """GET /pictures/{id}/{image_no}.png, of completed tasks only; videos end in .mp4."""
+        task = self.book.get(request.path_params["id"])
+        found = find_picture(task, request.path_params["name"]) if task else None
+        if task is None or found is None or task.ended_at is None or task.has_failed:
             return JSONResponse({"message": "picture not found"}, 404)
         if self._clock() < task.ended_at + self.options.late_pictures_s:
             return JSONResponse({"message": "picture not found"}, 404)
-        source = f"{task.params.get('jobId')}:{task.params.get('imageNo')}"
-        scale = task.params.get("scale")
-        async with self._drawing:
-            content = await asyncio.to_thread(
-                pictures.draw_landscape,
-                source,
-                f"{self.options.seed}:{task.id}:{number}",
-                number,
-                scale if isinstance(scale, float) else 1.5,
-            )
-        return _picture_response(content, draw_coding(self.options, task.id, number), number)
+        return await serve_file(self.options, task, *found, self._drawing)
 
     async def _answer_submission(
         self, request: Request, content: bytes, number: int
@@ -152,11 +136,14 @@ class Sandbox:
         if model is None:
             return JSONResponse({"message": "model not found"}, 404), "its model is unknown"
         try:
-            params = model.parse_params(given)
+            params = model.parse_params(given, anyway=not self.options.strict)
             callback = model.callback.parse_value(given["callback"]) if given.get("callback") else None
         except RequestRefused as refused:
             code = refused.code if refused.code.isdecimal() else "400"
-            return JSONResponse({"error": error_object(code, str(refused))}, 400), f"refused, {refused.problem}"
+            return JSONResponse({"error": error_object(code, refused.problem)}, 400), f"refused, {refused.problem}"
+        refusal = refuse_step(model, params, self.book.find_source(model, params)[0]) if self.options.strict else None
+        if refusal is not None:
+            return JSONResponse(refusal.body, refusal.status), f"refused, {refusal.message}"
         return await self._accept_submission(model, params, callback, str(request.base_url).rstrip("/"), number)
 
     async def _accept_submission(
@@ -169,13 +156,20 @@ class Sandbox:
         if fate & NOT_TAKEN:
             return _rejection_response(fate, model), fate
         now = self._clock()
+        task_id = new_task_id(now)
+        source, picture = self.book.find_source(model, params)
+        seed = f"{self.options.seed}:{task_id}"
+        count = _count_results(model, params) if self.options.images is None else self.options.images
         task = SandboxTask(
-            id=new_task_id(now),
+            id=task_id,
             job_id=new_job_id(),
             model=model,
             params=params,
             callback=callback,
             base=base,
+            pictures=plan_pictures(short_model_name(model.name), params, picture, seed, count),
+            traits=derive_traits(model.name, params, source.traits if source else None),
+            names_job=not self.options.no_job_id,
             fate=fate,
             body=drawn.body,
             created_at=now,
@@ -230,7 +224,7 @@ def create_app(sandbox: Sandbox) -> Starlette:
     routes = [
         Route("/model/v1/generation", sandbox.submit, methods=["POST"], max_body_size=_MAX_BODY),
         Route("/model/v1/generation/task/{id}", sandbox.poll),
-        Route("/pictures/{id}/{number:int}.png", sandbox.serve_picture),
+        Route("/pictures/{id}/{name}", sandbox.serve_picture),
     ]
     return Starlette(routes=routes, lifespan=lifespan)
 
@@ -253,17 +247,11 @@ def _accepted_response(task: SandboxTask, now: float) -> Response:
     return JSONResponse(task_object(task, now), 201 if Fate.CREATED in task.fate else 200)
 
 
-def _picture_response(content: bytes, coding: PictureCoding, number: int) -> Response:
-    named = {
-        PictureCoding.BOGUS: _BOGUS_CODINGS[number % len(_BOGUS_CODINGS)],
-        PictureCoding.NAMED: "gzip",
-        PictureCoding.GZIP: "gzip",
-        PictureCoding.TWICE: "gzip, aws-chunked",
-    }
-    headers = {"Content-Encoding": named[coding]} if coding in named else None
-    if coding in (PictureCoding.GZIP, PictureCoding.TWICE):
-        content = gzip.compress(content, mtime=0)
-    return Response(content, media_type="image/png", headers=headers)
+def _count_results(model: Model, params: Mapping[str, object]) -> int:
+    """How many results a task has: what its model makes, or for a video what --bs says."""
+    prompt = params.get(model.prompt_param or "")
+    asked = read_flags(prompt).get("bs") if isinstance(prompt, str) and model.media == "video" else None
+    return int(asked) if asked in ("1", "2", "4") else model.makes
 
 
 def _rejection_response(fate: Fate, model: Model) -> Response:

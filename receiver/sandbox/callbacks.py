@@ -134,17 +134,18 @@ def new_client() -> httpx.AsyncClient:
 
 def _job_body(task: SandboxTask, now: float) -> dict[str, object]:
     """The upstream's job object: its own id, and status 1 running, 2 success, 3 failed."""
+    job_id = task.job_id if task.names_job else task.id
     if task.ended_at is None:
-        return {"id": task.job_id, "status": 1, "comment": "JobStatusRunning", "urls": []}
+        return {"id": job_id, "status": 1, "comment": "JobStatusRunning", "urls": []}
     if task.has_failed:
-        return {"id": task.job_id, "status": 3, "comment": "JobStatusFail", "urls": []}
-    return {"id": task.job_id, "status": 2, "comment": "JobStatusSuccess", "urls": task.picture_urls}
+        return {"id": job_id, "status": 3, "comment": "JobStatusFail", "urls": []}
+    return {"id": job_id, "status": 2, "comment": "JobStatusSuccess", "urls": task.picture_urls}
 
 
 def _text_body(task: SandboxTask, now: float) -> dict[str, object]:
     """A task object whose output is a link as plain text, as some hosts of models send it."""
     shown = task_object(task, now)
-    return shown | {"output": task.picture_urls[0]} if "output" in shown else shown
+    return shown | {"output": next(iter(task.picture_urls), "")} if "output" in shown else shown
 
 
 def _unknown_body(task: SandboxTask, now: float) -> dict[str, object]:
@@ -158,15 +159,16 @@ def _wrapped_body(task: SandboxTask, now: float) -> dict[str, object]:
     error = {"code": 0, "raw_message": "", "message": "", "detail": None}
     if task.ended_at is not None and task.has_failed:
         error |= {"code": 10000, "raw_message": "generation failed", "message": "generation failed"}
+    listed = "video_urls" if task.media == "video" else "image_urls"
     data = {
-        "job_id": task.job_id,
+        "job_id": task.job_id if task.names_job else "",
         "model": "midjourney",
         "task_type": short_model_name(task.model.name),
         "status": "completed" if done else "processing" if task.ended_at is None else "failed",
         # The grid of all four is not served, since it should not be shown as a picture.
         "output": {
             "image_url": f"{task.base}/pictures/{task.id}/grid.png" if done else "",
-            "image_urls": task.picture_urls if done else [],
+            listed: task.picture_urls if done else [],
         },
         "meta": {
             "created_at": _format_time(task.created_at),

@@ -10,6 +10,8 @@ from random import Random
 import msgspec
 from msgspec import Struct
 
+IMAGES_MOST = 64
+
 
 class CallbackBody(StrEnum):
     """The shape of a callback. The provider documents none, so a receiver has to expect each."""
@@ -82,6 +84,9 @@ class SandboxOptions(Struct, frozen=True, kw_only=True):
     gateway: float = 0.0
     created: float = 0.0
     stall: float = 0.0
+    images: int | None = None  # results of a task; by default as many as its model makes
+    no_job_id: bool = False  # results do not name the job that an edit needs
+    strict: bool = False  # what only Midjourney's own API refuses is refused
     late_pictures_s: float = 0.0  # after a task's end, its pictures are 404 for so long
     picture_coding: PictureCoding = PictureCoding.PLAIN
     script: tuple[Fate, ...] = ()  # the fates of the first submissions; later ones are drawn
@@ -98,6 +103,8 @@ class SandboxOptions(Struct, frozen=True, kw_only=True):
                 raise ValueError(f"{name.removesuffix('_s')} must be 0 to 86400 seconds")
         if self.limit is not None and self.limit < 1:
             raise ValueError("limit must be at least 1")
+        if self.images is not None and not 0 <= self.images <= IMAGES_MOST:
+            raise ValueError(f"images must be 0 to {IMAGES_MOST}")
 
 
 class FateDraw(Struct, frozen=True):

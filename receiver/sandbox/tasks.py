@@ -5,18 +5,25 @@ the provider saw no poll. Nothing here speaks HTTP or waits.
 """
 
 import base64
+import re
 import secrets
 import uuid
 from collections import deque
 from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from receiver.providers.declarations import Model
+from receiver.providers.declarations import JobFeed, Model, UrlFeed
+from receiver.providers.vtrix.follow_rules import Traits
+from receiver.providers.vtrix.prompt_flags import read_flags
+from receiver.sandbox.drawing.picture import Picture
 from receiver.sandbox.fates import CallbackBody, Fate
 
-IMAGES_PER_TASK = 4  # Midjourney makes four
+PICTURE_COST, VIDEO_COST = Decimal("0.05"), Decimal("0.25")  # dollars a task; made up
+_DEARER = {"hd": Decimal("1.5"), "turbo": Decimal(2)}
 _MOST_SUBMISSIONS = 1_000
 
 
@@ -24,11 +31,14 @@ class SandboxTask(Struct, frozen=True, kw_only=True):
     """One generation. Times are seconds since 1970; `base` is the URL of its pictures, without a trailing slash."""
 
     id: str
-    job_id: str  # the upstream's id, the same for all four pictures
+    job_id: str  # the upstream's id, the same for all its pictures
     model: Model
-    params: Mapping[str, object]
+    params: Mapping[str, Any]
     callback: str | None
     base: str
+    pictures: tuple[Picture, ...] = ()  # what it makes
+    traits: Traits = Traits()
+    names_job: bool = True  # whether its results name `job_id`
     fate: Fate
     body: CallbackBody
     created_at: float
@@ -41,8 +51,25 @@ class SandboxTask(Struct, frozen=True, kw_only=True):
 
     @property
     def picture_urls(self) -> list[str]:
-        """The URLs of its pictures."""
-        return [f"{self.base}/pictures/{self.id}/{number}.png" for number in range(IMAGES_PER_TASK)]
+        """The URLs of its pictures, or videos."""
+        numbered = enumerate(self.pictures)
+        return [f"{self.base}/pictures/{self.id}/{number}.{picture.suffix}" for number, picture in numbered]
+
+    @property
+    def media(self) -> str:
+        """What it makes, as the provider calls it: `image` or `video`."""
+        return "video" if any(picture.seconds for picture in self.pictures) else self.model.media
+
+    @property
+    def cost(self) -> Decimal:
+        """What it costs, in dollars."""
+        prompt = self.params.get(self.model.prompt_param or "")
+        flags = read_flags(prompt) if isinstance(prompt, str) else {}
+        factors = [factor for flag, factor in _DEARER.items() if flag in flags]
+        cost = VIDEO_COST if self.model.media == "video" else PICTURE_COST
+        for factor in factors:
+            cost *= factor
+        return cost.normalize()
 
     def progress_at(self, now: float) -> float:
         """From 0 to 0.99, by how much of its duration has passed."""
@@ -68,6 +95,7 @@ class TaskBook:
         self._most = most
         self._tasks: dict[str, SandboxTask] = {}
         self._polls: dict[str, int] = {}
+        self._by_job: dict[str, str] = {}
         self.submissions: deque[Submission] = deque(maxlen=_MOST_SUBMISSIONS)
         self.asked = 0  # requests to submit
         self.submitted = 0  # submissions with a key and a valid body, accepted or not
@@ -76,14 +104,29 @@ class TaskBook:
     def add(self, task: SandboxTask) -> None:
         """Add a task; beyond `most` the oldest is forgotten."""
         self._tasks[task.id] = task
+        self._by_job[task.job_id] = task.id
         while len(self._tasks) > self._most:
             oldest = next(iter(self._tasks))
-            del self._tasks[oldest]
+            self._by_job.pop(self._tasks.pop(oldest).job_id, None)
             self._polls.pop(oldest, None)
 
     def get(self, task_id: str) -> SandboxTask | None:
         """The task, or None if it is unknown or forgotten."""
         return self._tasks.get(task_id)
+
+    def find_source(self, model: Model, params: Mapping[str, Any]) -> tuple[SandboxTask | None, Picture | None]:
+        """The task that a submission goes on from, by its job's id or by a picture's address, and which of its
+        pictures; None if it was not made here, or was forgotten."""
+        feed = model.feed
+        if isinstance(feed, JobFeed):
+            task = self.get(self._by_job.get(str(params.get(feed.job)), ""))
+            place = params.get(feed.place, 0) if feed.place else 0
+        else:
+            url = str(params.get(feed.url, "")) if isinstance(feed, UrlFeed) else ""
+            found = re.search(r"/pictures/([0-9a-z]{20})/([0-9]{1,3})\.png$", url)
+            task, place = (self.get(found[1]), int(found[2])) if found else (None, 0)
+        pictures = task.pictures if task is not None else ()
+        return task, pictures[place] if place < len(pictures) else None
 
     def end_task(self, task: SandboxTask, now: float) -> SandboxTask:
         """End the task and return it as it is then."""
@@ -127,11 +170,15 @@ def task_object(task: SandboxTask, now: float) -> dict[str, object]:
         return shown | {"status": "in_progress", "progress": task.progress_at(now)}
     if task.has_failed:
         return shown | {"status": "failed", "error": error_object(task.model.failed_code, "generation failed")}
-    content = [
-        {"type": "image", "url": url, "jobId": task.job_id, "id": f"{task.job_id}_{number}"}
-        for number, url in enumerate(task.picture_urls)
-    ]
-    usage = {"cost": "0.05", "discount": 1}
+    content: list[dict[str, object]] = []
+    for number, url in enumerate(task.picture_urls):
+        item: dict[str, object] = {"type": task.media, "url": url}
+        if task.names_job:
+            item |= {"jobId": task.job_id, "id": f"{task.job_id}_{number}"}
+        if task.pictures[number].seconds:
+            item["duration"] = task.pictures[number].seconds
+        content.append(item)
+    usage = {"cost": str(task.cost), "discount": 1}
     return shown | {"status": "completed", "output": [{"content": content}], "usage": usage}
 
 

@@ -18,7 +18,6 @@ from PIL import Image
 from kit.live_service import PATIENCE_S
 from receiver.sandbox import CallbackBody, Fate, Sandbox, SandboxOptions, open_sandbox, serve_sandbox
 from receiver.sandbox.fates import draw_fate
-from receiver.sandbox.pictures import draw_landscape as draw_picture
 from receiver.sandbox.tasks import TaskBook, new_task_id
 
 pytestmark = pytest.mark.anyio
@@ -374,26 +373,3 @@ async def test_the_book_forgets_the_oldest() -> None:
 
 def test_ids_never_repeat() -> None:
     assert len({new_task_id(1_800_000_000) for _ in range(1_000)}) == 1_000
-
-
-def test_pictures_are_the_same_for_the_same_seed_and_differ_otherwise() -> None:
-    draw_picture.cache_clear()
-    one = draw_picture("job", "0:id:0", 0, 1.5, 128)
-    draw_picture.cache_clear()
-    assert draw_picture("job", "0:id:0", 0, 1.5, 128) == one
-    others = {draw_picture("job", "0:id:1", 1, 1.5, 128), draw_picture("other", "0:id:0", 0, 1.5, 128)}
-    assert len(others | {one}) == 3
-
-
-def test_the_source_is_the_same_inside_all_its_results() -> None:
-    """An outpaint changes what is around the picture, not the picture."""
-    insides = set()
-    for number in range(4):
-        with Image.open(io.BytesIO(draw_picture("job", f"0:id:{number}", number, 2.0, 256))) as image:
-            insides.add(image.crop((80, 80, 176, 176)).tobytes())
-    assert len(insides) == 1
-
-
-@pytest.mark.parametrize("scale", [1.1, 2.0])
-def test_a_picture_weighs_at_most_150_kb(scale: float) -> None:
-    assert max(len(draw_picture(f"job {n}", f"{n}", n, scale)) for n in range(4)) <= 150_000

@@ -5,7 +5,6 @@ import gzip
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -15,7 +14,7 @@ import pytest
 from kit.listening import listening
 from kit.live_service import PATIENCE_S
 from kit.provider_server import hang
-from receiver.sandbox import CallbackBody, Fate, PictureCoding, Sandbox, SandboxOptions, open_sandbox, pictures
+from receiver.sandbox import CallbackBody, Fate, PictureCoding, Sandbox, SandboxOptions, media, open_sandbox
 from receiver.sandbox.fates import draw_coding, draw_fate, refuses_poll
 
 pytestmark = pytest.mark.anyio
@@ -204,7 +203,7 @@ async def test_pictures_that_come_late_are_404_first() -> None:
 async def test_pictures_come_with_odd_codings(
     monkeypatch: pytest.MonkeyPatch, coding: PictureCoding, named: list[str | None], *, packed: bool
 ) -> None:
-    monkeypatch.setattr(pictures, "draw_landscape", partial(pictures.draw_landscape, size=64))
+    monkeypatch.setattr(media, "draw_file", lambda picture, number: PNG)
     async with rehearsing(picture_coding=coding) as rig:
         task_id = await rig.ended()
         for number, name in enumerate(named):

@@ -190,20 +190,21 @@ def test_what_an_earlier_task_fills_is_left_out_and_then_filled(name: str) -> No
     for filled in model.feed.names:
         refused = refusal(name, rest | {filled: good[filled]}, fed=True)
         assert (refused.field, refused.remedy) == (filled, "leave it out")
-    image = Image(2, "image", "https://cdn.example/2.png", "the-job")
+    image = Image(2, "https://cdn.example/2.png", "image", "the-job")
     text = fill_params(name, held, image, "https://ours.example/2.png")
     assert text is not None
-    wanted = {
+    by_feed: dict[type, dict[str, object]] = {
         JobFeed: {"jobId": "the-job", "task_id": "the-job", "imageNo": 2, "videoNo": 2, "image_no": 2},
         UrlFeed: {"imgUrl": "https://ours.example/2.png"},
-    }[type(model.feed)]
+    }
+    wanted = by_feed[type(model.feed)]
     assert msgspec.json.decode(text) == rest | {key: it for key, it in wanted.items() if key in model.feed.names}
-    without = fill_params(name, held, Image(2, "image", "https://cdn.example/2.png", None), "https://ours.example/2")
+    without = fill_params(name, held, Image(2, "https://cdn.example/2.png", "image", None), "https://ours.example/2")
     assert (without is None) == isinstance(model.feed, JobFeed)
 
 
 def test_a_picture_that_the_model_cannot_name_is_refused_when_it_is_filled_in() -> None:
-    image = Image(4, "image", "https://cdn.example/4.png", "the-job")
+    image = Image(4, "https://cdn.example/4.png", "image", "the-job")
     with pytest.raises(RequestRefused, match="imageNo must be"):
         fill_params("midjourney_upscale", b'{"type":0}', image, "")
     with pytest.raises(RequestRefused, match="imgUrl must be"):
