@@ -98,6 +98,28 @@ def test_invalid_rows_may_be_left_out(run: Run, service: BatchService) -> None:
     assert nothing.stderr.endswith("receiver: 1 of 1 row is wrong; nothing was sent\n")
 
 
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        (b"outpaint,x,0,1.5,M\xf6wen,\n", "byte 19 of the line (0xf6) is not UTF-8; save the file as UTF-8"),
+        (b'outpaint,x,0,1.5,"open,\n', 'a quote (") is opened here and never closed'),
+        (b"outpaint,x,0,1.5," + b"x" * 2_000_000 + b",\n", "the line is longer than 1,048,576 characters"),
+    ],
+    ids=["a byte", "a quote", "a line"],
+)
+def test_a_file_that_cannot_be_read_to_its_end_is_not_sent_in_part(
+    run: Run, service: BatchService, bad: bytes, why: str
+) -> None:
+    """Nobody knows how many rows --skip-invalid would leave out."""
+    content = rows(3).encode() + bad + b"outpaint,last,0,1.5,,\n"
+    refused = submit(run, "--skip-invalid", content=content)
+    assert (refused.exit_code, refused.stdout, service.calls) == (2, "", [])
+    assert refused.stderr.startswith(f"rows.csv:5: {why}")
+    assert refused.stderr.endswith(
+        "receiver: the rows after line 5 were not read, and --skip-invalid leaves out only what was; nothing was sent\n"
+    )
+
+
 def test_what_only_the_service_knows_to_be_wrong_sends_nothing_either(run: Run, service: BatchService) -> None:
     def refuse(asked: NewTask) -> Problem | None:
         unknown = Problem("unknown_target", "unknown target 'tean' (did you mean team?)", "targets")

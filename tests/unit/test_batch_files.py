@@ -159,6 +159,7 @@ def test_what_breaks_the_rows_apart_ends_the_reading_there(row: str, why: str) -
     assert bad.line == 3
     assert bad.text.startswith(why)
     assert bad.text.endswith("the rows after it were not read")
+    assert bad.ends
 
 
 def test_a_row_of_endless_lines_is_bounded() -> None:
@@ -182,6 +183,17 @@ def test_what_is_not_utf_8_is_named_by_line_and_byte(before: int) -> None:
     with pytest.raises(UnreadableText, match=r"^byte 11 of the line \(0xf6\) is not UTF-8; save the file") as caught:
         list(read_lines(file))
     assert caught.value.line == before + 2
+
+
+@pytest.mark.parametrize("before", [1, 5, 20_000])
+@pytest.mark.parametrize("bad", [b"b,0,1.5,M\xf6wen\n", b"b" * (LINE_MOST + 1)], ids=["byte", "length"])
+def test_every_row_before_what_cannot_be_read_is_read(before: int, bad: bytes) -> None:
+    """Also those of the same piece of the file."""
+    content = f"{HEADER}\n".encode() + b"a,0,1.5,\n" * before + bad + b"a,0,1.5,\n" * 5
+    *rows, last = read(content)
+    assert rows == [Record(line, ROW) for line in range(2, before + 2)]
+    assert isinstance(last, Fault)
+    assert (last.line, last.ends) == (before + 2, True)
 
 
 def test_half_a_character_at_the_end_is_not_utf_8() -> None:

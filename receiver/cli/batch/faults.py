@@ -31,7 +31,8 @@ class FaultReport:
     """Counts all faults, shows on standard error what is wrong, and writes all into a file if there is one.
 
     More than a few of one kind are one line. So they are shown when all of a pass are known: by `summarize`, or
-    `show`. `lines` are those whose rows are not to be sent although they can be read.
+    `show`. `lines` are those whose rows are not to be sent although they can be read; after the line `ended_at`, none
+    was read.
     """
 
     def __init__(self, name: str, file: IO[str] | None = None) -> None:
@@ -41,10 +42,13 @@ class FaultReport:
         self._shown_lines = self._told = 0
         self.count = 0
         self.lines: set[int] = set()
+        self.ended_at: int | None = None
 
     def add(self, fault: Fault) -> None:
         """Report a fault."""
         self.count += 1
+        if fault.ends:
+            self.ended_at = fault.line
         kind = _VALUE.sub("", fault.text)
         if kind in self._kinds or len(self._kinds) < SHOWN_MOST:
             found = self._kinds.setdefault(kind, _Kind())

@@ -49,10 +49,11 @@ class Record(Struct, frozen=True):
 
 
 class Fault(Struct, frozen=True):
-    """What is wrong with a row, or with the file from there on."""
+    """What is wrong with a row, or with the file from there on: it `ends` there, and the rest was not read."""
 
     line: int
     text: str
+    ends: bool = False
 
 
 def find_shape(file: BinaryIO, lines_field: str | None = None) -> FileShape | list[Fault]:
@@ -80,7 +81,7 @@ def read_records(file: BinaryIO, shape: FileShape) -> Iterator[Record | Fault]:
     try:
         yield from readers[shape.kind](file, shape)
     except UnreadableText as error:
-        yield Fault(error.line, f"{error}; {_REST}")
+        yield Fault(error.line, f"{error}; {_REST}", ends=True)
 
 
 # -- CSV --

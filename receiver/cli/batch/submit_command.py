@@ -188,6 +188,10 @@ def _check_here(source: BatchFile, report: FaultReport, asked: _Asked) -> FileCh
     check = check_file(source, report)
     if report.count and not asked.skip_invalid:
         raise _NotSent(f"{report.summarize(check.rows)}; nothing was sent")
+    if report.ended_at is not None:
+        report.show()
+        why = f"the rows after line {report.ended_at:,} were not read, and --skip-invalid leaves out only what was"
+        raise _NotSent(f"{why}; nothing was sent")
     if not check.rows:
         raise _NotSent(f"{report.summarize(0) if report.count else f'{source.title} has no rows'}; nothing was sent")
     return check

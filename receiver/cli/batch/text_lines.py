@@ -80,40 +80,43 @@ def has_byte_order_mark(file: BinaryIO) -> bool:
 
 
 def read_lines(file: BinaryIO) -> Iterator[str]:
-    """Its lines from the beginning, each with `\\n` at its end if it had any line end. Raises UnreadableText."""
+    """Its lines from the beginning, each with `\\n` at its end if it had any line end.
+
+    Raises UnreadableText at the first line that cannot be read, after all lines before it.
+    """
     codec, skipped = _find_codec(file)
     file.seek(skipped)
-    text = io.TextIOWrapper(_Unclosed(file), encoding=codec, newline=None)
-    number = 0
-    try:
-        while line := text.readline(LINE_MOST + 1):
+    decoder, newlines = codecs.getincrementaldecoder(codec)(), io.IncrementalNewlineDecoder(None, translate=True)
+    number, rest = 0, ""
+    while True:
+        piece = file.read(_CHUNK)
+        bad: int | None = None
+        try:
+            text = decoder.decode(piece, final=not piece)
+        except UnicodeDecodeError as error:
+            text, bad = error.object[: error.start].decode(codec), error.object[error.start]
+        text = newlines.decode(text, final=bad is not None or not piece)
+        *lines, rest = (rest + text).split("\n")
+        for line in lines:
             number += 1
-            if len(line) > LINE_MOST:
-                problem = f"the line is longer than {LINE_MOST:,} characters"
-                raise UnreadableText(number, problem, remedy="this does not look like a file of rows")
-            yield line
-    except UnicodeDecodeError:
-        raise _find_undecodable(file, codec, skipped) from None
+            if len(line) >= LINE_MOST:
+                raise _too_long(number)
+            yield f"{line}\n"
+        if len(rest) > LINE_MOST:
+            raise _too_long(number + 1)
+        if bad is not None:
+            name = "UTF-8" if codec == "utf-8" else "UTF-16"
+            problem = f"byte {len(rest.encode(codec)) + 1:,} of the line (0x{bad:02x}) is not {name}"
+            raise UnreadableText(number + 1, problem, remedy=_SAVE_AS)
+        if not piece:
+            break
+    if rest:
+        yield rest
 
 
-class _Unclosed(io.BufferedReader):
-    """Reads from a file that its own end does not close."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        super().__init__(_Raw(file), _CHUNK)
-
-
-class _Raw(io.RawIOBase):
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        piece = self._file.read(len(buffer))
-        buffer[: len(piece)] = piece
-        return len(piece)
+def _too_long(line: int) -> UnreadableText:
+    problem = f"the line is longer than {LINE_MOST:,} characters"
+    return UnreadableText(line, problem, remedy="this does not look like a file of rows")
 
 
 def _find_codec(file: BinaryIO) -> tuple[str, int]:
@@ -132,27 +135,3 @@ def _find_codec(file: BinaryIO) -> tuple[str, int]:
     if head.startswith(b"\x1f\x8b"):
         raise UnreadableText(1, "the file is compressed", remedy="unpack it first: gunzip -c FILE | receiver … -")
     return "utf-8", 0
-
-
-def _find_undecodable(file: BinaryIO, codec: str, skipped: int) -> UnreadableText:
-    """Where the file has bytes that are not in its encoding: it is read once more, and lines and bytes are counted."""
-    file.seek(skipped)
-    decoder, newlines = codecs.getincrementaldecoder(codec)(), io.IncrementalNewlineDecoder(None, translate=True)
-    line, before = 1, 0  # before: bytes of the line so far
-    while True:
-        piece = file.read(_CHUNK)
-        bad: int | None = None
-        try:
-            text = decoder.decode(piece, final=not piece)
-        except UnicodeDecodeError as error:
-            text, bad = error.object[: error.start].decode(codec), error.object[error.start]
-        text = newlines.decode(text, final=bad is not None)
-        line += text.count("\n")
-        last = text.rpartition("\n")[2]
-        before = len(last.encode(codec)) + (0 if "\n" in text else before)
-        if bad is not None:
-            name = "UTF-8" if codec == "utf-8" else "UTF-16"
-            problem = f"byte {before + 1:,} of the line (0x{bad:02x}) is not {name}"
-            return UnreadableText(line, problem, remedy=_SAVE_AS)
-        if not piece:  # it was changed meanwhile
-            return UnreadableText(line, "the file changed while it was read", remedy="repeat the command")
