@@ -14,6 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from receiver.client.batch_calls import BatchCalls
+from receiver.client.chain_calls import ChainCalls
 from receiver.client.connection import TIMEOUT_S, join_path
 from receiver.client.cost_calls import CostCalls
 from receiver.client.queue_calls import QueueCalls
@@ -50,7 +51,7 @@ _T = TypeVar("_T")
 ENDS = frozenset({TaskState.COMPLETED, TaskState.FAILED, TaskState.LOST, TaskState.CANCELLED})
 
 
-class Client(BatchCalls, CostCalls, QueueCalls):
+class Client(BatchCalls, ChainCalls, CostCalls, QueueCalls):
     """The API of the service at `server` (without a trailing slash). Closes its connections when its context ends.
 
     Every call raises ApiError: with the API's own status and code, or with status 0 if there was no answer.

@@ -52,7 +52,10 @@ Key = Annotated[str, Meta(min_length=1, max_length=KEY_MOST)]
 StepName = Annotated[str, Meta(min_length=1, max_length=STEP_MOST, pattern=STEP_PATTERN)]
 ImageChoice = (
     Annotated[int, Meta(ge=0, le=IMAGE_NO_MOST)]
-    | Annotated[tuple[Annotated[int, Meta(ge=0, le=IMAGE_NO_MOST)], ...], Meta(min_length=1, max_length=CHILDREN_MOST)]
+    | Annotated[
+        tuple[Annotated[int, Meta(ge=0, le=IMAGE_NO_MOST)], ...],
+        Meta(min_length=1, max_length=CHILDREN_MOST, extra_json_schema={"uniqueItems": True}),
+    ]
     | Annotated[str, _one_of(("all", "pick"))]
 )
 TargetName = Annotated[str, _says(**{"$ref": "#/components/schemas/TargetName"})]
@@ -62,6 +65,7 @@ SAMPLE_EVENTS = (*(event.value for event in NoticeEvent), "digest")
 SampleEvent = Annotated[str, _one_of(SAMPLE_EVENTS)]
 OutboxState = Annotated[str, _one_of(NoticeState)]
 Source = Annotated[str, _one_of(OutcomeSource)]
+HoldReasonName = Annotated[str, _one_of(HoldReason)]
 
 
 class WaitFor(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -174,7 +178,11 @@ class HintView(Struct, frozen=True):
 
 class ChainLink(Struct, frozen=True):
     """Where a task stands in its chain: the first task, the one that it goes on from, and from which of its pictures
-    (null: a person picks); `children` tasks wait for it, of which `picks` need a person to pick a picture."""
+    (null: a person picks); `children` tasks wait for it, of which `picks` need a person to pick a picture.
+
+    `estimate` is only in the answer that makes the task: what the tasks of its chain that are still to come may cost,
+    in USD, as far as that is known.
+    """
 
     root: Ref
     parent: Ref | None
@@ -184,6 +192,7 @@ class ChainLink(Struct, frozen=True):
     picks: Count
     picked_by: str | None = None
 
+    estimate: str | None = None
 
 class TaskView(Struct, frozen=True):
     """A task. `hint` is what was heard of its end, if that did not settle it.
@@ -206,7 +215,7 @@ class TaskView(Struct, frozen=True):
     settled_by: Source | None
     confirmed: bool
     origin: Annotated[str, _one_of(TaskOrigin)]
-    held_by: Annotated[str, _one_of(HoldReason)] | None
+    held_by: HoldReasonName | None
     created_at: Time
     submitted_at: Time | None
     settled_at: Time | None
@@ -248,13 +257,15 @@ class ProblemView(Struct, frozen=True):
 
 
 class BatchItem(Struct, frozen=True, omit_defaults=True):
-    """The result for one task of a batch: its HTTP status, and the task or the error."""
+    """The result for one task of a batch: its HTTP status, and the task or the error. `warnings` are those of a dry
+    run, which makes no task to have them."""
 
     status: int
     task: TaskView | None = None
     error: Problem | None = None
     replayed: bool = False  # it was there before
 
+    warnings: tuple[str, ...] = ()
 
 class CallbackUrlView(Struct, frozen=True):
     """A minted callback URL."""

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from receiver.client.schemas import (
     AttemptView,
+    ChainLink,
     ErrorView,
     HintView,
     ImageView,
@@ -59,6 +60,22 @@ def task_view(
         waits_since=rfc3339_or_none(wait.since if wait else None),
         waits_until=rfc3339_or_none(wait.until if wait else None),
         waits_detail=wait.detail if wait else None,
+        chain=chain_link(task),
+    )
+
+
+def chain_link(task: Task) -> ChainLink | None:
+    """Where a task stands in its chain; None if it belongs to none."""
+    if task.root is None:
+        return None
+    return ChainLink(
+        root=task.root,
+        parent=task.parent,
+        step=task.step,
+        image_no=task.parent_image,
+        children=max(0, task.children),
+        picks=max(0, task.picks),
+        picked_by=task.picked_by,
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from msgspec.structs import replace
 
 from receiver.client.schemas import LABEL_MOST, AgainRequest, NewTask
+from receiver.core.chains import CHAIN_MOST, is_held
 from receiver.core.decide import withdraw_task
 from receiver.core.errors import ReceiverError, RequestRefused
 from receiver.core.hints import allow_id, drop_candidate, next_id
@@ -19,7 +20,7 @@ from receiver.store import Store, Topic, Tx
 from receiver.tasks.again import repeat_request
 from receiver.tasks.batch_ends import is_row, place_again, record_ends
 from receiver.tasks.budget_check import BudgetCheck
-from receiver.tasks.judge_requests import CreationResult
+from receiver.tasks.judge_requests import CreatedTask, CreationResult
 from receiver.tasks.new_tasks import TaskCreator, check_label, is_storable
 from receiver.telemetry.metrics import Metrics
 from receiver.tokens import Ring, new_ref
@@ -55,7 +56,13 @@ class TaskIntake:
     async def create_task(self, asked: NewTask, key: str | None) -> tuple[Task, bool]:
         """Queue a task. Returns it, and whether its Idempotency-Key had made it before. Raises RequestRefused."""
         [made] = await self.create_many([replace(asked, idempotency_key=key)])
-        return _require_task(made)
+        if isinstance(made, RequestRefused):
+            raise made
+        return made
+        return _require_task(await self.create_one(asked, key))
+
+    async def create_one(self, asked: NewTask, key: str | None) -> CreatedTask:
+        """The same, with what was made beside it and what is to be said about it."""
 
     async def create_many(
         self, asked: Sequence[NewTask | RequestRefused], *, batch: str | None = None, dry_run: bool = False
@@ -122,6 +129,21 @@ class TaskIntake:
 
     async def put_first(self, ref: str) -> Task:
         """Put a queued task in front of all others. Raises RequestRefused."""
+    async def cancel_children(self, ref: str) -> Task:
+        """Withdraw all that waits for the task, whatever that is doing. Returns the task. Raises RequestRefused."""
+        now = self._clock()
+        async with self._store.write() as tx:
+            await _get_task(tx, ref)
+            held = [it for it in await tx.chains.children(ref, CHAIN_MOST) if is_held(it)]
+            if not held:
+                raise RequestRefused(409, "nothing_waits", "nothing waits for the task")
+            cancelled = [withdraw_task(it, now) for it in held]
+            await tx.tasks.update(list(zip(held, cancelled, strict=True)))  # what waits for these follows by itself
+            if rows := [it for it in cancelled if is_row(it)]:
+                await record_ends(tx, rows, self._policy, now)
+        self._metrics.count_settled(cancelled)
+        return (await self._store.tasks.get([ref]))[ref]
+
         async with self._store.write() as tx:
             task = await _get_task(tx, ref)
             if task.state is not TaskState.QUEUED:

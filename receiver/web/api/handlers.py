@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from msgspec import Raw
+from msgspec.structs import replace
 
-from receiver.client import cost_schemas, queue_schemas, schemas
+from receiver.client import chain_schemas, cost_schemas, queue_schemas, schemas
 from receiver.core.errors import RequestRefused, StaleUpdate, StoreUnavailable
 from receiver.core.types import Task
 from receiver.service.wiring import ServiceParts
@@ -18,8 +19,9 @@ from receiver.store.tables.callbacks import StoredCallback
 from receiver.tasks.judge_requests import CreatedTask
 from receiver.tasks.new_tasks import unknown_target
 from receiver.tokens import is_ref
-from receiver.web.api import costs, openapi, queue
+from receiver.web.api import chains, costs, openapi, queue
 from receiver.web.api.batches import BATCH_OPERATIONS, BatchOperations
+from receiver.web.api.chains import CancelFilter
 from receiver.web.api.operations import ApiRequest, Operation, decode_body
 from receiver.web.api.present import callback_view, notice_views, task_views, views_that_fit
 from receiver.web.api.requests import (
@@ -62,8 +64,9 @@ class ApiCalls(BatchOperations):
 
     async def create_task(self, asked: ApiRequest) -> object:
         new: schemas.NewTask = asked.body
-        task, again = await self._intake.create_task(new, new.idempotency_key if asked.key is None else asked.key)
-        return json_response(await self._task_view(task), 202, {"Idempotent-Replayed": "true"} if again else None)
+        made = await self._intake.create_one(new, new.idempotency_key if asked.key is None else asked.key)
+        [view] = await self._created_views([made])
+        return json_response(view, 202, {"Idempotent-Replayed": "true"} if made.replayed else None)
 
     async def create_tasks(self, asked: ApiRequest) -> object:
         new: NewTaskList = asked.body
@@ -72,12 +75,14 @@ class ApiCalls(BatchOperations):
             made = await self._intake.create_many(items, batch=new.batch, dry_run=new.dry_run)
         except (StoreUnavailable, StaleUpdate) as error:
             made = [it if isinstance(it, RequestRefused) else as_refusal(error) for it in items]
-        tasks = [it.task for it in made if isinstance(it, CreatedTask) and it.task is not None]
-        views_of = {view.ref: view for view in await self._task_views(list({it.ref: it for it in tasks}.values()))}
+        there = [it for it in made if isinstance(it, CreatedTask) and it.task is not None]
+        views = iter(await self._created_views(there))
         return [
-            schemas.BatchItem(202, task=views_of[it.task.ref] if it.task else None, replayed=it.replayed)
-            if isinstance(it, CreatedTask)
-            else schemas.BatchItem(it.status, error=problem_view(it).error)
+            schemas.BatchItem(it.status, error=problem_view(it).error)
+            if isinstance(it, RequestRefused)
+            else schemas.BatchItem(202, task=next(views), replayed=it.replayed)
+            if it.task is not None
+            else schemas.BatchItem(202, warnings=it.warnings)
             for it in made
         ]
 
@@ -90,18 +95,19 @@ class ApiCalls(BatchOperations):
         return schemas.TaskPage(views, views[-1].ref if len(found.tasks) > len(views) else found.next)
 
     async def get_task(self, asked: ApiRequest) -> object:
-        ref = _task_ref(asked)
-        found = await self._store.tasks.get([ref])
-        if ref not in found:
-            raise _unknown_task(ref)
-        return await self._task_view(found[ref])
+        return await self._task_view(await self._find_task(_task_ref(asked)))
 
     async def tell_task_id(self, asked: ApiRequest) -> object:
         patch: TaskIdPatch = asked.body
         return await self._task_view(await self._intake.set_task_id(_task_ref(asked), patch.task_id))
 
     async def cancel_task(self, asked: ApiRequest) -> object:
-        return await self._task_view(await self._intake.cancel_task(_task_ref(asked)))
+        which: CancelFilter = asked.query
+        cancel = self._intake.cancel_children if which.children else self._intake.cancel_task
+        return await self._task_view(await cancel(_task_ref(asked)))
+
+    async def show_chain(self, asked: ApiRequest) -> object:
+        return await chains.show_chain(self._parts, await self._find_task(_task_ref(asked)))
 
     async def poll_task(self, asked: ApiRequest) -> object:
         return await self._task_view(await self._intake.request_poll(_task_ref(asked)))
@@ -240,6 +246,22 @@ class ApiCalls(BatchOperations):
         return view
 
     def _check_target(self, name: str, field: str) -> None:
+    async def _created_views(self, made: list[CreatedTask]) -> list[schemas.TaskView]:
+        """The tasks of requests that were accepted, with what is said only now."""
+        tasks = {it.task.ref: it.task for it in made if it.task is not None}
+        views = await chains.with_estimates(self._parts, await self._task_views(list(tasks.values())))
+        view_of = {view.ref: view for view in views}
+        return [
+            replace(view_of[it.tasks[0].ref], warnings=it.warnings, siblings=tuple(task.ref for task in it.siblings))
+            for it in made
+        ]
+
+    async def _find_task(self, ref: str) -> Task:
+        found = await self._store.tasks.get([ref])
+        if ref not in found:
+            raise _unknown_task(ref)
+        return found[ref]
+
         if name not in self._targets:
             raise RequestRefused(422, "unknown_target", unknown_target(name, self._targets), field)
 
@@ -273,7 +295,7 @@ def _callback_id(asked: ApiRequest) -> int:
 # fmt: off
 OPERATIONS: tuple[Operation, ...] = (
     Operation(method="POST", path="/tasks", summary="Submit a generation", run=ApiCalls.create_task, status=202,
-              body=schemas.NewTask, answer=schemas.TaskView, repeatable=True, refusals=(409,)),
+              body=schemas.NewTask, answer=schemas.TaskView, repeatable=True, refusals=(404, 409)),
     Operation(method="POST", path="/tasks/batch", summary="Submit up to 100, each accepted or refused on its own",
               run=ApiCalls.create_tasks, body=NewTaskList, answer=list[schemas.BatchItem], refusals=(404,)),
     Operation(method="GET", path="/tasks", summary="Tasks, newest first", run=ApiCalls.list_tasks,
@@ -282,7 +304,10 @@ OPERATIONS: tuple[Operation, ...] = (
               answer=schemas.TaskView, refusals=(404,)),
     Operation(method="PATCH", path="/tasks/{ref}", summary="Set the provider's id of a task afterwards",
               run=ApiCalls.tell_task_id, body=TaskIdPatch, answer=schemas.TaskView, refusals=(404, 409)),
-    Operation(method="POST", path="/tasks/{ref}/cancel", summary="Withdraw a queued task", run=ApiCalls.cancel_task,
+    Operation(method="GET", path="/tasks/{ref}/chain", summary="The chain of a task as a tree, and what it costs",
+              run=ApiCalls.show_chain, answer=chain_schemas.ChainView, refusals=(404,)),
+    Operation(method="POST", path="/tasks/{ref}/cancel", run=ApiCalls.cancel_task, query=CancelFilter,
+              summary="Withdraw a queued task and what waits for it; with `children`, only what waits for it",
               answer=schemas.TaskView, refusals=(404, 409)),
     Operation(method="POST", path="/tasks/{ref}/poll", summary="Poll the provider now", run=ApiCalls.poll_task,
               status=202, answer=schemas.TaskView, refusals=(404, 409)),
