@@ -245,7 +245,6 @@ class ApiCalls(BatchOperations):
         [view] = await self._task_views([task])
         return view
 
-    def _check_target(self, name: str, field: str) -> None:
     async def _created_views(self, made: list[CreatedTask]) -> list[schemas.TaskView]:
         """The tasks of requests that were accepted, with what is said only now."""
         tasks = {it.task.ref: it.task for it in made if it.task is not None}
@@ -262,6 +261,7 @@ class ApiCalls(BatchOperations):
             raise _unknown_task(ref)
         return found[ref]
 
+    def _check_target(self, name: str, field: str) -> None:
         if name not in self._targets:
             raise RequestRefused(422, "unknown_target", unknown_target(name, self._targets), field)
 
@@ -299,7 +299,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(method="POST", path="/tasks/batch", summary="Submit up to 100, each accepted or refused on its own",
               run=ApiCalls.create_tasks, body=NewTaskList, answer=list[schemas.BatchItem], refusals=(404,)),
     Operation(method="GET", path="/tasks", summary="Tasks, newest first", run=ApiCalls.list_tasks,
-              query=TaskFilter, answer=schemas.TaskPage),
+              query=TaskFilter, answer=schemas.TaskPage, refusals=(404,)),
     Operation(method="GET", path="/tasks/{ref}", summary="One task", run=ApiCalls.get_task,
               answer=schemas.TaskView, refusals=(404,)),
     Operation(method="PATCH", path="/tasks/{ref}", summary="Set the provider's id of a task afterwards",
