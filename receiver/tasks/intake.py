@@ -55,14 +55,14 @@ class TaskIntake:
 
     async def create_task(self, asked: NewTask, key: str | None) -> tuple[Task, bool]:
         """Queue a task. Returns it, and whether its Idempotency-Key had made it before. Raises RequestRefused."""
-        [made] = await self.create_many([replace(asked, idempotency_key=key)])
-        if isinstance(made, RequestRefused):
-            raise made
-        return made
         return _require_task(await self.create_one(asked, key))
 
     async def create_one(self, asked: NewTask, key: str | None) -> CreatedTask:
         """The same, with what was made beside it and what is to be said about it."""
+        [made] = await self.create_many([replace(asked, idempotency_key=key)])
+        if isinstance(made, RequestRefused):
+            raise made
+        return made
 
     async def create_many(
         self, asked: Sequence[NewTask | RequestRefused], *, batch: str | None = None, dry_run: bool = False
@@ -127,8 +127,6 @@ class TaskIntake:
         self._metrics.count_settled([cancelled])
         return cancelled
 
-    async def put_first(self, ref: str) -> Task:
-        """Put a queued task in front of all others. Raises RequestRefused."""
     async def cancel_children(self, ref: str) -> Task:
         """Withdraw all that waits for the task, whatever that is doing. Returns the task. Raises RequestRefused."""
         now = self._clock()
@@ -144,6 +142,8 @@ class TaskIntake:
         self._metrics.count_settled(cancelled)
         return (await self._store.tasks.get([ref]))[ref]
 
+    async def put_first(self, ref: str) -> Task:
+        """Put a queued task in front of all others. Raises RequestRefused."""
         async with self._store.write() as tx:
             task = await _get_task(tx, ref)
             if task.state is not TaskState.QUEUED:
