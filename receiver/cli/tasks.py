@@ -61,6 +61,7 @@ def tasks() -> None:
 @choice_option("--state", TaskState, "Only this state")
 @click.option("--label", help="Only this label; * stands for any characters, as in 'hero*'.")
 @click.option("--model", help="Only this model.")
+@click.option("--batch", metavar="NAME", help="Only tasks of this batch.")
 @click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="How many to list.")
 @click.option("--cursor", help="Continue where an earlier page ended.")
 @json_option
@@ -71,13 +72,14 @@ def list_(
     state: str | None,
     label: str | None,
     model: str | None,
+    batch: str | None,
     limit: int,
     cursor: str | None,
     as_json: bool,
 ) -> None:
     """List the newest tasks."""
     model = model and full_model_name(model)
-    page = client.search_tasks(state=state, label=label, model=model, limit=limit, cursor=cursor)
+    page = client.search_tasks(state=state, label=label, model=model, batch=batch, limit=limit, cursor=cursor)
     if as_json:
         return echo_json(page)
     if not page.tasks:

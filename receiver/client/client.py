@@ -85,13 +85,14 @@ class Client(BatchCalls, ChainCalls, CostCalls, QueueCalls):
         state: str | None = None,
         label: str | None = None,
         model: str | None = None,
+        batch: str | None = None,
         handle: str | None = None,
         limit: int | None = None,
         cursor: str | None = None,
     ) -> TaskPage:
         """A page of tasks, newest first. `handle` is a label, or the beginning or end of a ref."""
-        query = {"state": state, "label": label, "model": model, "handle": handle, "limit": limit, "cursor": cursor}
-        return self._call_api("GET", "tasks", TaskPage, query=query)
+        query = {"state": state, "label": label, "model": model, "batch": batch, "handle": handle}
+        return self._call_api("GET", "tasks", TaskPage, query={**query, "limit": limit, "cursor": cursor})
 
     def search_tasks(self, *, limit: int, cursor: str | None, **filters: str | None) -> TaskPage:
         """A page of tasks, as `list_tasks`. For a pattern of labels the service looks at so many tasks a request; up to

@@ -51,7 +51,7 @@ TOUR = [
     *[
         call
         for state in TaskState
-        for call in with_each("tasks", "page", state=state.value, label="l", model=MODEL, before=WAITING.ref)
+        for call in with_each("tasks", "page", state=state.value, label="l", model=MODEL, lane=4, before=WAITING.ref)
     ],
     Call("tasks", "find_refs", ("hero", "0199ab"), {"limit": 5, "looked": 100}),
     *[Call("tasks", "newest_labels", (before, 100)) for before in (None, WAITING.ref)],

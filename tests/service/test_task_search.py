@@ -70,6 +70,26 @@ async def test_a_handle_is_a_label_or_either_end_of_a_ref(tmp_path: Path) -> Non
         assert await found(web, handle=refs[0][:10], cursor=refs[2], limit=1) == ([1], refs[1])
 
 
+async def test_the_tasks_of_a_batch_are_listed_alone(tmp_path: Path) -> None:
+    async with near(tmp_path) as web:
+        refs = await filled(web)
+        made = await web.client.post("/api/v1/batches", json={"name": "rows 1"})
+        assert made.status_code == 200
+        [lane] = await web.parts.store.lanes.page(None, 1)
+        async with web.parts.store.write() as tx:
+            there = await tx.tasks.get([refs[0], refs[2], refs[4]])
+            await tx.tasks.update([(it, replace(it, lane=lane.id)) for it in there.values()])
+        assert await found(web, batch="rows 1") == ([4, 2, 0], None)
+        assert await found(web, batch="rows 1", limit=2) == ([4, 2], refs[2])
+        assert await found(web, batch="rows 1", limit=2, cursor=refs[2]) == ([0], None)
+        assert await found(web, batch="rows 1", state="completed", label="hero") == ([4], None)
+        assert await found(web, batch="rows 1", label="hero*") == ([4, 0], None)
+        assert await found(web, batch="rows 1", handle="hero") == ([4, 0], None)
+        for name in ("unknown", "normal"):
+            answer = await web.client.get("/api/v1/tasks", params={"batch": name})
+            assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+
+
 async def test_an_end_is_looked_for_among_the_newest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(task_search, "LOOKED_MOST", 2)
     async with near(tmp_path) as web:

@@ -198,7 +198,7 @@ async def test_no_statement_reads_a_large_table_from_end_to_end(store: Store, no
 
 
 INDEXES = {
-    ("tasks", "ref"): {"state": "tasks_state", "label": "tasks_label", "model": "tasks_model"},
+    ("tasks", "ref"): {"lane": "tasks_batch", "state": "tasks_state", "label": "tasks_label", "model": "tasks_model"},
     ("callbacks", "id"): {"ref": "callbacks_ref", "verdict": "callbacks_verdict"},
     ("notices", "id"): {"ref": "notices_ref", "state": "notices_state", "target": "notices_target"},
 }
@@ -210,6 +210,7 @@ INDEXES = {
         ("tasks", "state", {"state": "failed", "label": "hero", "model": MODEL}),
         ("tasks", "label", {"state": "completed", "label": "hero", "model": MODEL}),
         ("tasks", "model", {"state": "completed", "model": MODEL}),
+        ("tasks", "lane", {"lane": 4, "state": "failed", "label": "hero", "model": MODEL}),
         ("callbacks", "ref", {"ref": "r", "verdict": "accepted"}),
         ("notices", "ref", {"ref": "r", "state": "dead", "target": "slack"}),
         ("notices", "state", {"state": "dead", "target": "slack"}),
@@ -218,7 +219,7 @@ INDEXES = {
 )
 @pytest.mark.parametrize("before", [None, 9])
 async def test_a_page_with_several_filters_follows_the_narrowest(
-    store: Store, noting: Noting, tmp_path: Path, table: str, led_by: str, filters: dict[str, str], before: int | None
+    store: Store, noting: Noting, tmp_path: Path, table: str, led_by: str, filters: dict[str, Any], before: int | None
 ) -> None:
     noting.ran.clear()
     await getattr(store, table).page(before=before and str(before), **filters)

@@ -88,12 +88,14 @@ class TaskTable:
         state: str | None = None,
         label: str | None = None,
         model: str | None = None,
+        lane: int | None = None,
         before: str | None = None,
         limit: int = 50,
     ) -> list[Task]:
-        """Up to `limit` tasks, newest first, before the ref `before`; refs sort by time."""
-        by = [("label", label), ("model", model)]
+        """Up to `limit` tasks, newest first, before the ref `before`; refs sort by time. `lane` is a batch's."""
+        by: list[tuple[str, object]] = [("label", label), ("model", model)]
         by.insert(len(by) if state == TaskState.COMPLETED else 0, ("state", state))  # only this state keeps growing
+        by.insert(0, ("lane > 3 AND lane", lane))  # so that the index of batches has it
         where, params = where_clause("tasks", by, before=("ref", before))
         sql = f"SELECT {COLUMNS} FROM tasks {where} ORDER BY ref DESC LIMIT ?"
         return [task_rows.task_from_row(row) for row in await self._db.fetch_rows(sql, (*params, limit))]

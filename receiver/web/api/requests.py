@@ -55,6 +55,7 @@ class TaskFilter(Struct, frozen=True, forbid_unknown_fields=True):
     state: TaskState | None = None
     label: LabelPattern | None = None
     model: Text | None = None
+    batch: Text | None = None
     handle: TaskHandle | None = None
     limit: Limit = 50
     cursor: TaskCursor | None = None

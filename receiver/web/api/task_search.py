@@ -5,6 +5,7 @@ from msgspec import Struct
 from receiver.core.handles import LOOKED_MOST, is_pattern, matches_pattern, ref_part
 from receiver.core.types import Task
 from receiver.store import Store
+from receiver.tasks.new_tasks import unknown_batch
 from receiver.web.api.requests import TaskFilter
 
 _HANDLE_MOST = 200  # refs that a handle may fit
@@ -19,34 +20,46 @@ class FoundTasks(Struct, frozen=True):
 
 
 async def find_tasks(store: Store, query: TaskFilter, limit: int) -> FoundTasks:
-    """Up to `limit` tasks that the query asks for, newest first."""
+    """Up to `limit` tasks that the query asks for, newest first. Raises RequestRefused if it names an unknown batch."""
+    lane = None if query.batch is None else await _find_lane(store, query.batch)
     if query.handle is not None:
         refs = await store.tasks.find_refs(query.handle, ref_part(query.handle), limit=_HANDLE_MOST, looked=LOOKED_MOST)
-        return FoundTasks(await _read_fitting(store, query, [it for it in refs if _is_older(it, query.cursor)], limit))
+        older = [it for it in refs if _is_older(it, query.cursor)]
+        return FoundTasks(await _read_fitting(store, query, lane, older, limit))
     if query.label is not None and is_pattern(query.label):
         newest = await store.tasks.newest_labels(query.cursor, LOOKED_MOST)
         refs = [ref for ref, label in newest if matches_pattern(query.label, label)]
         go_on = newest[-1][0] if len(newest) == LOOKED_MOST else None
-        return FoundTasks(await _read_fitting(store, query, refs, limit), go_on)
-    page = store.tasks.page(state=query.state, label=query.label, model=query.model, before=query.cursor, limit=limit)
+        return FoundTasks(await _read_fitting(store, query, lane, refs, limit), go_on)
+    page = store.tasks.page(
+        state=query.state, label=query.label, model=query.model, lane=lane, before=query.cursor, limit=limit
+    )
     return FoundTasks(await page)
 
 
-async def _read_fitting(store: Store, query: TaskFilter, refs: list[str], limit: int) -> list[Task]:
+async def _find_lane(store: Store, batch: str) -> int:
+    lane = await store.lanes.find_batch(batch)
+    if lane is None:
+        raise unknown_batch(batch)
+    return lane.id
+
+
+async def _read_fitting(store: Store, query: TaskFilter, lane: int | None, refs: list[str], limit: int) -> list[Task]:
     """The first of `refs` whose tasks fit the rest of the query."""
     fitting: list[Task] = []
     for at in range(0, len(refs), _TURN):
         turn = refs[at : at + _TURN]
         found = await store.tasks.get(turn)
-        fitting += [found[ref] for ref in turn if ref in found and _fits(found[ref], query)]
+        fitting += [found[ref] for ref in turn if ref in found and _fits(found[ref], query, lane)]
         if len(fitting) >= limit:
             break
     return fitting[:limit]
 
 
-def _fits(task: Task, query: TaskFilter) -> bool:
+def _fits(task: Task, query: TaskFilter, lane: int | None) -> bool:
     label = query.label is None or matches_pattern(query.label, task.label)
-    return label and query.state in (None, task.state) and query.model in (None, task.model)
+    same = query.state in (None, task.state) and query.model in (None, task.model) and lane in (None, task.lane)
+    return label and same
 
 
 def _is_older(ref: str, cursor: str | None) -> bool:

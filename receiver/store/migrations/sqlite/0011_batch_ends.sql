@@ -1,4 +1,5 @@
--- Batches: what paused one, what was said at its end, and the pictures that this message waits for.
+-- Batches: what paused one, what was said at its end, and the pictures that this
+-- message waits for; their tasks, newest first.
 
 ALTER TABLE lanes ADD COLUMN paused_by TEXT;                        -- person, failures, budget
 ALTER TABLE lanes ADD COLUMN idle_ms   INTEGER NOT NULL DEFAULT 0;  -- between an end and what opened it again
@@ -10,5 +11,6 @@ UPDATE lanes SET paused_by = CASE
     ELSE 'failures'
 END WHERE paused_at IS NOT NULL;
 
+CREATE INDEX tasks_batch ON tasks (lane, ref) WHERE lane > 3;
 CREATE INDEX tasks_archive_batch ON tasks (lane) WHERE archive_at IS NOT NULL AND archive_tries = 0 AND lane > 3;
 CREATE INDEX notices_batch ON notices (due_at) WHERE event = 'batch' AND state = 'due';
