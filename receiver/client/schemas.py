@@ -107,12 +107,13 @@ class NewTask(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
 
 class AgainRequest(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What is different when a task is submitted once more: its prompt, other parameters (null leaves one out), its
-    label. What is not given is as before."""
+    label. What is not given is as before. `with_children`: all that goes on from it is submitted once more, too."""
 
     prompt: Annotated[str, _says(minLength=1, pattern=WITHOUT_NUL)] | None = None
     params: dict[str, Any] = {}
     label: ShortText | None = None
     allow_permutations: bool = False
+    with_children: bool = False
 
 
 class ErrorView(Struct, frozen=True):
@@ -191,8 +192,8 @@ class ChainLink(Struct, frozen=True):
     children: Count
     picks: Count
     picked_by: str | None = None
-
     estimate: str | None = None
+
 
 class TaskView(Struct, frozen=True):
     """A task. `hint` is what was heard of its end, if that did not settle it.
@@ -264,8 +265,8 @@ class BatchItem(Struct, frozen=True, omit_defaults=True):
     task: TaskView | None = None
     error: Problem | None = None
     replayed: bool = False  # it was there before
-
     warnings: tuple[str, ...] = ()
+
 
 class CallbackUrlView(Struct, frozen=True):
     """A minted callback URL."""

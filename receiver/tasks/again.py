@@ -1,13 +1,25 @@
-"""The same task once more, changed if wanted. Pure."""
+"""The same task once more, changed if wanted, and with what goes on from it. Pure."""
 
-from collections.abc import Collection
+import hashlib
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
-from receiver.client.schemas import AgainRequest, NewTask
+from receiver.client.schemas import STEP_MOST, AgainRequest, NewTask, WaitFor
 from receiver.core.errors import RequestRefused
 from receiver.core.types import Task, TaskOrigin, TaskState
-from receiver.providers.models import prompt_param
+from receiver.providers.declarations import JobFeed, UrlFeed
+from receiver.providers.models import MODELS, prompt_param
+
+
+class RepeatedTask(Struct, frozen=True):
+    """A request that repeats a task."""
+
+    asked: NewTask
+    again_of: str
 
 
 def repeat_request(task: Task, asked: AgainRequest, targets: Collection[str]) -> NewTask:
@@ -36,8 +48,78 @@ def repeat_request(task: Task, asked: AgainRequest, targets: Collection[str]) ->
     return NewTask(
         model=task.model,
         params=params,
+        wait_for=_awaited_parent(task, params),
         label=task.label if asked.label is None else asked.label,
         targets=kept or None,
         poll_only=task.poll_only,
         allow_permutations=asked.allow_permutations or as_before,  # a person allowed these braces
     )
+
+
+def repeat_chain(
+    task: Task, chain: Sequence[Task], asked: AgainRequest, targets: Collection[str], key: str | None
+) -> list[RepeatedTask]:
+    """The same with all that goes on from it, in its `chain`: each goes on from the new one of its parent, and from the
+    same picture, or from the one that a person picks if a person picked before. Each has a key that is made of `key`.
+
+    Raises RequestRefused.
+    """
+    first = repeat_request(task, asked, targets)
+    names = {task.ref: _unique_name(task.step or "first", ())}
+    found = [RepeatedTask(replace(first, name=names[task.ref], idempotency_key=key), task.ref)]
+    picked = set[tuple[object, ...]]()
+    children = sorted((it for it in chain if it.parent is not None), key=lambda it: (it.depth, it.ref))
+    for child in children:
+        if child.parent not in names or child.model is None:
+            continue
+        params = _without_fed(child)
+        by_person = child.parent_image is None or child.picked_by is not None
+        twin = (child.parent, child.step, child.model, msgspec.json.encode(params))
+        if by_person and twin in picked:  # several pictures were picked for one step
+            continue
+        if by_person:
+            picked.add(twin)
+        name = names[child.ref] = _unique_name(child.step or "step", names.values())
+        feed = _feed_of(child)
+        whole = isinstance(feed, JobFeed) and feed.place is None
+        image_no = None if whole else "pick" if by_person else child.parent_image
+        new = NewTask(
+            model=child.model,
+            params=params,
+            label=child.label,
+            targets=tuple(it for it in child.targets or () if it in targets) or None,
+            poll_only=child.poll_only,
+            allow_permutations=True,  # a person allowed it before
+            anyway=asked.prompt is None and not asked.params,  # likewise, unless other pictures come now
+            wait_for=WaitFor(name=names[child.parent], image_no=image_no),
+            name=name,
+            ping=child.ping,
+            idempotency_key=None if key is None else f"{hashlib.sha256(key.encode()).hexdigest()}#{name}",
+        )
+        found.append(RepeatedTask(new, child.ref))
+    return found
+
+
+def _awaited_parent(task: Task, params: dict[str, Any]) -> WaitFor | None:
+    """What the new task goes on from, if the old one never had its parameters from its own parent."""
+    feed = _feed_of(task)
+    if task.parent is None or feed is None or any(params.get(it) is not None for it in feed.names):
+        return None
+    return WaitFor(ref=task.parent, image_no="pick" if task.parent_image is None else task.parent_image)
+
+
+def _without_fed(task: Task) -> dict[str, Any]:
+    feed = _feed_of(task)
+    filled = feed.names if feed is not None else ()
+    return {name: it for name, it in msgspec.json.decode(task.params).items() if name not in filled}
+
+
+def _feed_of(task: Task) -> JobFeed | UrlFeed | None:
+    declared = MODELS.get(task.model or "")
+    return declared.feed if declared is not None else None
+
+
+def _unique_name(name: str, taken: Collection[str]) -> str:
+    """The step's name, with a number if another one has it."""
+    numbered = (f"{name[: STEP_MOST - 3]}.{number}" for number in range(2, 100))
+    return name if name not in taken else next(it for it in numbered if it not in taken)

@@ -17,13 +17,15 @@ from receiver.core.submissions import without_refusal
 from receiver.core.types import HIGH_LANE, Clock, HoldReason, OutcomeSource, Policy, Task, TaskOrigin, TaskState
 from receiver.providers.registry import DEFAULT_PROVIDER
 from receiver.store import Store, Topic, Tx
-from receiver.tasks.again import repeat_request
+from receiver.tasks.again import RepeatedTask, repeat_chain, repeat_request
 from receiver.tasks.batch_ends import is_row, place_again, record_ends
 from receiver.tasks.budget_check import BudgetCheck
 from receiver.tasks.judge_requests import CreatedTask, CreationResult
 from receiver.tasks.new_tasks import TaskCreator, check_label, is_storable
 from receiver.telemetry.metrics import Metrics
 from receiver.tokens import Ring, new_ref
+
+_REFUSED_WITH_OTHERS = "chain_refused"
 
 
 class TaskIntake:
@@ -215,14 +217,23 @@ class TaskIntake:
         return queued
 
     async def submit_again(self, ref: str, asked: AgainRequest, key: str | None) -> tuple[Task, bool]:
-        """Queue another task like this one, with what is `asked` changed, as `create_task`. Raises RequestRefused."""
+        """Queue another task like this one, with what is `asked` changed, as `create_task`; perhaps with all that goes
+        on from it. Raises RequestRefused."""
         found = await self._store.tasks.get([ref])
         if ref not in found:
             raise _unknown_task(ref)
+        task = found[ref]
         targets = [target.name for target in self._policy.targets]
-        new = replace(repeat_request(found[ref], asked, targets), idempotency_key=key)
-        [made] = await self._creator.create([new], again_of=ref)
-        return _require_task(made)
+        if asked.with_children:
+            chain = await self._store.chains.tasks_of(task.root, CHAIN_MOST) if task.root is not None else []
+            new = repeat_chain(task, chain, asked, targets, key)
+        else:
+            new = [RepeatedTask(replace(repeat_request(task, asked, targets), idempotency_key=key), ref)]
+        made = await self._creator.create([it.asked for it in new], again_of=[it.again_of for it in new])
+        refused = [it for it in made if isinstance(it, RequestRefused)]
+        if refused:  # of those that hang together, one is at fault
+            raise next((it for it in refused if it.code != _REFUSED_WITH_OTHERS), refused[0])
+        return _require_task(made[0])
 
     async def discard_url(self, ref: str) -> Task:
         """Give up a minted callback URL that was not used. Raises RequestRefused if it may have been."""

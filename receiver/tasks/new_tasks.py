@@ -53,14 +53,15 @@ class TaskCreator:
         *,
         batch: str | None = None,
         dry_run: bool = False,
-        again_of: str | None = None,
+        again_of: Sequence[str] = (),
     ) -> list[CreationResult]:
         """Queue tasks, each accepted or refused by itself; an item that is a refusal already stays one.
 
-        With `batch`, they are rows of the batch with this name; with `dry_run`, all is checked and nothing stored.
-        Raises RequestRefused if there is no such batch.
+        With `batch`, they are rows of the batch with this name; with `dry_run`, all is checked and nothing stored;
+        `again_of` are the tasks that they repeat, if they do. Raises RequestRefused if there is no such batch.
         """
-        drafts = [self._draft(it, place, batch, again_of) for place, it in enumerate(asked)]
+        repeated: Sequence[str | None] = again_of or [None] * len(asked)
+        drafts = [self._draft(it, place, batch, again_of=repeated[place]) for place, it in enumerate(asked)]
         if batch is None and all(it.key is None and isinstance(it.built, RequestRefused) for it in drafts):
             return [it.built for it in drafts if isinstance(it.built, RequestRefused)]
         if dry_run:
@@ -88,7 +89,7 @@ class TaskCreator:
         if keyed:
             await tx.tasks.remember_keys(keyed, self._clock())
 
-    def _draft(self, asked: NewTask | RequestRefused, place: int, batch: str | None, again_of: str | None) -> Draft:
+    def _draft(self, asked: NewTask | RequestRefused, place: int, batch: str | None, *, again_of: str | None) -> Draft:
         if isinstance(asked, RequestRefused):
             return Draft(None, asked)
         try:

@@ -127,6 +127,20 @@ def test_a_task_is_submitted_again_with_what_is_changed(run: Run, answers: Answe
     assert body == b'{"prompt":"the sea"}'
 
 
+def test_other_parameters_are_called_as_the_options_are_and_checked_first(run: Run, answers: Answers) -> None:
+    there = replace(task("failed"), params={"jobId": "j", "imageNo": 0, "scale": 1.5, "remixPrompt": "the sea"})
+    answers.then(200, there)
+    answers.then(202, replace(task(ref=OTHER), label=None))
+    args = ("submit", "again", TASK, "--set", "scale=2", "--set", "image-no=3", "--set", "prompt=")
+    assert run(*args, "--with-children").exit_code == 0
+    changes = b'{"scale":2.0,"imageNo":3,"remixPrompt":null}'
+    assert answers.seen[-1][3] == b'{"params":' + changes + b',"with_children":true}'
+    for pair, why in (("scale=3", "--scale must be a number from 1.1 to 2.0"), ("scal=1", "did you mean scale?")):
+        answers.then(200, there)
+        refused = run("submit", "again", TASK, "--set", pair)
+        assert (refused.exit_code, why in refused.stderr) == (2, True)
+
+
 def test_a_refusal_to_submit_again_is_one_line(run: Run, answers: Answers) -> None:
     answers.then(409, {"error": {"code": "unsure", "message": "the task is unsure"}})
     again = run("submit", "again", TASK)
