@@ -176,7 +176,7 @@ def task_object(task: SandboxTask, now: float) -> dict[str, object]:
         if task.names_job:
             item |= {"jobId": task.job_id, "id": f"{task.job_id}_{number}"}
         if task.pictures[number].seconds:
-            item["duration"] = task.pictures[number].seconds
+            item["duration"] = str(task.pictures[number].seconds)  # text, as the provider's client reads it
         content.append(item)
     usage = {"cost": str(task.cost), "discount": 1}
     return shown | {"status": "completed", "output": [{"content": content}], "usage": usage}

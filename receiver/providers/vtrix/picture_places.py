@@ -11,10 +11,14 @@ from receiver.providers.json_values import Json
 
 IMAGES_MOST = 64
 JOB_ID_KEYS = ("jobId", "job_id")
-URL_KEYS = ("url", "image_url", "imageUrl", "uri", "src", "href", "link", "download_url", "downloadUrl", "file_url")
+URL_KEYS = (
+    *("url", "video_url", "videoUrl", "image_url", "imageUrl"),
+    *("uri", "src", "href", "link", "download_url", "downloadUrl", "file_url"),
+)
 LIST_KEYS = (
-    *("content", "image_urls", "imageUrls", "urls", "resultUrls", "result_urls", "upscaled_urls"),
-    *("temporary_image_urls", "imageUx", "images", "outputs", "output", "results", "videos", "items", "files"),
+    *("content", "video_urls", "videoUrls", "image_urls", "imageUrls"),
+    *("urls", "resultUrls", "result_urls", "upscaled_urls", "temporary_image_urls", "imageUx"),
+    *("images", "outputs", "output", "results", "videos", "items", "files"),
 )
 PICTURE_PLACES = (
     ("output",),
@@ -23,6 +27,8 @@ PICTURE_PLACES = (
     ("results",),
     ("resultUrls",),
     ("images",),
+    ("video_urls",),
+    ("videoUrls",),
     ("image_urls",),
     ("imageUrls",),
     ("task_result",),
@@ -35,13 +41,15 @@ PICTURE_PLACES = (
     ("data",),
     ("payload",),
     ("videos",),
+    ("videoUrl",),
+    ("video_url",),
     ("imageUrl",),
     ("image_url",),
     ("image",),
     ("url",),
 )
 """Where to look in a level, in this order. What is found may be a list, an object or a text; `image_urls` goes before
-`image_url`, which is the grid."""
+`image_url`, which is the grid, and videos before both, for a picture beside them is a still."""
 
 PLACEHOLDER_IDS = frozenset(  # ids that the provider's own clients refuse
     {"midjourney_provider_job_id", "midjourney_provider_task_id", "midjourney_draft_mode_job_id", "provider_task_id"}
@@ -57,6 +65,7 @@ _OURS = (  # what was sent, or leads somewhere else than to a result
 )
 _PICTURE_KEY = r"image|img|pic|photo|output|result|asset|file|media|video|artifact|sample|grid|art|cdn|generat"
 _PICTURE_PATH = r"\.(?:png|jpe?g|webp|gif|avif|heic|bmp|tiff?|mp4|webm|mov)(?:[?#]|$)"
+_VIDEO_PATH = r"\.(?:mp4|webm|mov|m4v)(?:[?#]|$)"
 _EMBEDDED = "its picture is inside the body (a data: URL), so there is no link to it"
 _TOO_LONG = f"the link to its picture is longer than {json_values.URL_MOST:,} characters"
 
@@ -97,7 +106,7 @@ class PictureSearch:
     def anywhere(self, top: Json) -> tuple[Image, ...]:
         """The links in a body that look like pictures, by their key or by their ending, and were not sent by us."""
         urls = dict.fromkeys(islice(self._links(top, "", _DEPTH_MOST), IMAGES_MOST))
-        return tuple([Image(place, url, "image", self._job_id) for place, url in enumerate(urls)])
+        return tuple([Image(place, url, _kind_of(url), self._job_id) for place, url in enumerate(urls)])
 
     def _items(self, found: object, depth: int) -> Iterator[object]:
         found = decode_text(found)
@@ -141,8 +150,8 @@ class PictureSearch:
 
     def _image(self, place: int, url: str, item: object) -> Image:
         if not isinstance(item, dict):
-            return Image(place, url, "image", self._job_id)
-        kind = json_values.short_text(item.get("type")) or "image"
+            return Image(place, url, _kind_of(url), self._job_id)
+        kind = json_values.short_text(item.get("type")) or _kind_of(url)
         return Image(place, url, kind, find_job_id(item) or self._job_id)
 
     def _links(self, value: object, key: str, depth: int) -> Iterator[str]:
@@ -161,6 +170,11 @@ class PictureSearch:
             url = self._url_of(value, 1)
             if url is not None and _is_picture(key, url):
                 yield url
+
+
+def _kind_of(url: str) -> str:
+    """`video` if the link ends like one; else `image`, as the provider calls its pictures."""
+    return "video" if re.search(_VIDEO_PATH, url, re.IGNORECASE) else "image"
 
 
 def _is_ours(key: str) -> bool:
