@@ -25,6 +25,7 @@ from receiver.cli.output import (
     time_of_day,
     wrap_prose,
 )
+from receiver.cli.queued_line import QueuedFold
 from receiver.cli.streams import echo, note
 from receiver.cli.task_text import describe_task, news_text, queue_wait_text, state_of
 from receiver.cli.waiting import CONNECTION_LOST, await_pictures
@@ -148,14 +149,24 @@ def pictures(client: Client, *, ref: str, folder: Path, force: bool, again: bool
 def watch(client: Client, *, as_json: bool) -> None:
     """Print what is under way, then a line for each change, until Ctrl-C.
 
-    A queued task says what it waits for, and one that ended how, with the reason and the cost.
+    A queued task says what it waits for, and one that ended how, with the reason and the cost. More than a few queued
+    ones are one line.
     """
     seen: dict[str, _Printed] = {}  # by ref
-    begun = False
+    begun, fold = False, QueuedFold()
+
+    def fold_queued(tasks: list[TaskView]) -> list[TaskView]:
+        """Without those queued ones that are too many, of which it prints a line."""
+        if as_json:
+            return tasks
+        kept, line = fold.fold(client, tasks, seen)
+        if line is not None:
+            echo(f"{time_of_day(datetime.now(UTC))}  {line}")
+        return kept
 
     def print_waits() -> None:
         """What a task waits for can change though the task does not: a queue is paused, the provider goes down."""
-        for task in client.list_under_way(_UNDER_WAY_MOST):
+        for task in fold_queued(client.list_under_way(_UNDER_WAY_MOST)):
             if task.ref not in seen or _wait_key(task) != seen[task.ref].wait:
                 _print_news(task, seen, as_json=as_json)
 
@@ -164,7 +175,7 @@ def watch(client: Client, *, as_json: bool) -> None:
         if not begun and not tasks:
             note("Nothing is under way. Changes follow.")
         begun = True
-        for task in tasks:
+        for task in tasks if changed is not None else fold_queued(tasks):
             _print_news(task, seen, as_json=as_json)
 
 

@@ -7,7 +7,9 @@ from msgspec.structs import replace
 
 from kit.commands import OUTPAINT, TASK, Answers, Run, task, told
 from receiver.cli.output import display_width
+from receiver.cli.queued_line import SINGLY_MOST, describe_queued
 from receiver.cli.task_text import queue_wait_text
+from receiver.client.queue_schemas import QueuedLane, QueueView
 from receiver.client.schemas import CallbackPage, ErrorView, HintView, ImageView, TaskPage, TaskView, UsageView
 
 STREAM = "text/event-stream"
@@ -60,6 +62,52 @@ def test_watch_says_what_a_task_waits_for_now_though_the_task_did_not_change(run
         f"{TASK}  queued      hero",
         f"{TASK}  queued      hero  {queue_wait_text(DOWN)}",
     ]
+
+
+def test_watch_begins_with_one_line_for_many_queued_tasks_and_repeats_it_if_they_wait_for_something_else(
+    run: Run, answers: Answers
+) -> None:
+    many = [task("queued", TASK.replace("-0000-", f"-{number:04}-")) for number in range(SINGLY_MOST + 1)]
+    lanes = [QueuedLane("normal", False, "normal", 1), QueuedLane("rows-3fa92c", True, "low", 1_475)]
+    view = QueueView(None, 10, 10, 10, None, "turn", None, None, None, lanes)
+    room = replace(view, waits_for="room")
+    down = replace(view, waits_for="down", waits_detail="connection refused")
+    answers.then(200, told(replace(many[0], state="submitting")) + 3 * b": still here\n\n", STREAM)
+    for now in (view, room, down, down):
+        under_way(answers, *(many if now is view else many[1:]), task("waiting", OTHER.replace("-0001-", "-9999-")))
+        answers.then(200, now)
+    shown = news(watched(run, answers))
+    waits = "the next waits: the provider cannot be reached (connection refused)"
+    assert [line.split()[1] for line in (shown[1], shown[2])] == ["waiting", "submitting"]
+    assert (shown[0], *shown[3:]) == (
+        "+ 1,476 queued: 1 single task, 1,475 of rows-3fa92c",
+        f"+ 1,476 queued: 1 single task, 1,475 of rows-3fa92c; {waits}",
+    )
+
+
+def test_many_queued_tasks_are_one_line_that_names_few_of_their_batches() -> None:
+    paused = QueuedLane("rows", True, "low", 20, paused_at="2026-11-22T08:16:00.123Z")
+    view = QueueView(None, 0, 10, 10, None, None, None, None, None, [paused] * 5)
+    assert describe_queued(view, 11) == "+ 100 queued: " + "20 of rows (paused), " * 3 + "40 others"
+    assert describe_queued(replace(view, lanes=[]), 11) == "+ 11 queued", "they are held"
+
+
+def test_a_few_queued_tasks_and_all_for_programs_have_a_line_each(run: Run, answers: Answers) -> None:
+    many = [task("queued", TASK.replace("-0000-", f"-{number:04}-")) for number in range(SINGLY_MOST + 1)]
+    answers.then(200, told(), STREAM)
+    under_way(answers, *many[1:])
+    assert len(news(watched(run, answers))) == SINGLY_MOST
+    answers.then(200, told(), STREAM)
+    under_way(answers, *many)
+    assert watched(run, answers, "--json").stdout.count('"ref"') == len(many)
+
+
+def test_watch_outlives_a_service_that_cannot_say_how_its_queue_stands(run: Run, answers: Answers) -> None:
+    answers.then(200, told() + 2 * b": still here\n\n", STREAM)
+    for _ in range(3):
+        under_way(answers, *[task("queued", TASK.replace("-0000-", f"-{number:04}-")) for number in range(11)])
+        answers.then(404, {"error": {"code": "not_found", "message": "no such call"}})
+    assert news(watched(run, answers)) == ["+ 11 queued"]
 
 
 def test_watch_says_that_nothing_is_under_way(run: Run, answers: Answers) -> None:

@@ -15,7 +15,8 @@ from receiver.core.errors import RequestRefused
 from receiver.core.types import Decision, Ending, NoticeEvent, PauseCause, TaskError, TaskState, Verdict
 from receiver.store import Store
 from receiver.tasks.batch_ends import close_pruned
-from receiver.tasks.new_tasks import CreatedTask, repeat_task
+from receiver.tasks.judge_requests import CreatedTask
+from receiver.tasks.new_tasks import repeat_task
 from receiver.tasks.settle import TaskBatch
 
 pytestmark = pytest.mark.anyio
