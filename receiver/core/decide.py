@@ -240,13 +240,19 @@ def mark_lost(task: Task, policy: Policy, now: int) -> Decision:
 
 
 def mark_unsure(task: Task, now: int, expected_ms: int) -> Task:
-    """The task when it is unclear whether the provider took it: it waits, holds its place for a while, then is polled.
+    """The task when it is unclear whether the provider took it: it waits, holds its place as long as the provider may be
+    at it, counted from when it was sent, and is then looked at.
 
     If a callback already gave us the provider's id, the task is not unsure. If one already reported an end that cannot
-    be believed, it holds no place.
+    be believed, it holds no place. Nor does one that was restored from a backup in which it was queued, for which no
+    place was ever taken: there may be hundreds, nearly all of them over or never sent, and should some be running after
+    all, the provider answers 429.
     """
     sure = task.task_id is not None
     look_at = now + (expected_ms if sure else unsure_place(expected_ms))
+    restored = task.state is TaskState.SUBMITTING and task.place_until is None
+    sent_at = min(task.submitted_at or now, now)
+    place = FOREVER if sure else now if restored else max(now, sent_at + unsure_place(expected_ms))
     return replace(
         task,
         state=TaskState.WAITING,
@@ -255,7 +261,7 @@ def mark_unsure(task: Task, now: int, expected_ms: int) -> Task:
         submitted_at=task.submitted_at or now,
         due_at=None,
         lease_until=None,
-        place_until=None if heard_doubted_end(task) else FOREVER if sure else look_at,
+        place_until=None if heard_doubted_end(task) else place,
         poll_at=min(filter(None, (task.poll_at, look_at))),
     )
 

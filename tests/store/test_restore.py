@@ -1,20 +1,22 @@
 """What is put back: all of it or nothing, with good keys, and nothing paid for twice; what was there stays aside."""
 
+import contextlib
 import os
 import sqlite3
 import stat
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kit.fakes import POLICY, Clock, FakeProvider, a_task, parse, put
+from kit.fakes import HOUR, MINUTE, NOW, POLICY, SECOND, Clock, FakeProvider, a_task, notices, parse, put, says
 from kit.state_folder import KEYS, TOKENS, Place, log_of
-from kit.submit_loop import a_budget
+from kit.submit_loop import a_budget, a_submit
+from kit.sweep_loop import a_sweep
 from receiver.core.errors import CorruptDatabase, NewerSchema, StoreError
-from receiver.core.types import TaskState
-from receiver.store import open_store
+from receiver.core.types import Ending, SubmitAnswer, SubmitResult, TaskState
+from receiver.store import Store, open_store
 from receiver.tasks.submit import SubmitLoop
 from receiver.telemetry.metrics import Metrics
 
@@ -119,6 +121,55 @@ async def test_what_is_no_whole_backup_changes_nothing(
         place.restore()
     assert "keep a copy of the file" not in str(told.value), "that is the remedy for the database in use"
     assert {it: it.read_bytes() for it in place.state.iterdir() if it.is_file()} == before
+
+
+@contextlib.asynccontextmanager
+async def opened(place: Place) -> AsyncIterator[Store]:
+    """Its database, closed in any case."""
+    store = await open_store(place.database)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def test_restored_tasks_do_not_keep_new_ones_waiting(place: Place) -> None:
+    """Fifty were queued in the backup, and the provider takes ten: none of them may have been sent, or all. New
+    tasks go at once, up to the ten; what may be running for another reason is still counted."""
+    await place.filled(50, TaskState.QUEUED)
+    place.back_up()
+    assert place.restore().unsure == 50
+    async with opened(place) as store:
+        clock, provider = Clock(), FakeProvider()
+        running = a_task(TaskState.WAITING, task_id=None, unsure=True, place_until=NOW + 5 * MINUTE, poll_at=NOW + HOUR)
+        await put(store, running, *(a_task(TaskState.QUEUED, turn=turn) for turn in range(20)))
+        submit = a_submit(store, provider, clock, concurrency=10)
+        submitted = 0
+        while (task := await submit.claim()) is not None:
+            submitted += 1
+            provider.answers.append(SubmitAnswer(SubmitResult.TAKEN, "200", says(Ending.RUNNING, f"job-{task.ref}")))
+            await submit.carry_out(task)
+        assert (submitted, await store.tasks.places_taken(clock())) == (9, 10)
+        unsure = [task for task in await store.tasks.page(limit=200) if task.unsure]
+        assert (len(unsure), {it.state for it in unsure}) == (51, {TaskState.WAITING})
+
+
+async def test_a_person_is_asked_about_each_restored_task_once_its_callback_has_had_time(place: Place) -> None:
+    await place.filled(2, TaskState.QUEUED)
+    place.back_up()
+    place.restore()
+    async with opened(place) as store:
+        clock = Clock()
+        assert await a_submit(store, FakeProvider(), clock).claim() is None
+        sweep = a_sweep(store, FakeProvider(), clock)
+        for after, asked in ((0, 0), (15 * MINUTE, 2), (HOUR, 2)):
+            clock.forward(after)
+            for _ in range(20):
+                if (job := await sweep.claim()) is not None:
+                    await sweep.carry_out(job)
+                clock.forward(SECOND)
+            told = [it.report.cause or "" for it in await notices(store) if it.target == "slack"]
+            assert sum(it.startswith("unsure:") for it in told) == asked
 
 
 async def test_a_task_that_was_queued_then_is_unsure_and_never_paid_for_twice(place: Place) -> None:

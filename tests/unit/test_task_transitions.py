@@ -198,9 +198,24 @@ def test_a_task_that_may_have_been_taken_holds_its_place_for_three_expected_time
     sent = a_task(TaskState.SUBMITTING, due_at=NOW, held_by=HoldReason.PAUSE)
     unsure = mark_unsure(sent, NOW + SECOND, 2 * MINUTE)
     assert (unsure.state, unsure.unsure, unsure.submitted_at) == (TaskState.WAITING, True, NOW)
-    assert (unsure.place_until, unsure.poll_at) == (NOW + SECOND + 6 * MINUTE,) * 2
+    assert (unsure.place_until, unsure.poll_at) == (NOW + 6 * MINUTE, NOW + SECOND + 6 * MINUTE)
     assert (unsure.due_at, unsure.lease_until, unsure.held_by) == (None, None, None)
     assert mark_unsure(sent, NOW, HOUR).poll_at == NOW + UNSURE_MOST
+
+
+def test_an_uncertain_task_holds_no_place_once_the_provider_cannot_be_at_it_any_more() -> None:
+    """It was sent, and the service was down since; a clock that was set back makes no place longer."""
+    sent = a_task(TaskState.SUBMITTING)
+    for now, until in ((NOW + 2 * MINUTE, NOW + 3 * MINUTE), (NOW + HOUR, NOW + HOUR), (NOW - HOUR, NOW - 57 * MINUTE)):
+        unsure = mark_unsure(sent, now, MINUTE)
+        assert (unsure.place_until, unsure.poll_at) == (until, now + 3 * MINUTE)
+
+
+def test_a_restored_task_that_was_queued_in_the_backup_holds_no_place_and_is_looked_at_all_the_same() -> None:
+    restored = mark_unsure(a_task(TaskState.SUBMITTING, place_until=None), NOW, MINUTE)
+    assert (restored.unsure, restored.place_until, restored.poll_at) == (True, NOW, NOW + 3 * MINUTE)
+    called = mark_unsure(a_task(TaskState.QUEUED), NOW, MINUTE)  # somebody has taken it: its URL was called
+    assert called.place_until == NOW + 3 * MINUTE
 
 
 def test_a_task_whose_id_a_callback_taught_us_was_taken_for_certain() -> None:
