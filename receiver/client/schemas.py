@@ -259,13 +259,14 @@ class ProblemView(Struct, frozen=True):
 
 class BatchItem(Struct, frozen=True, omit_defaults=True):
     """The result for one task of a batch: its HTTP status, and the task or the error. `warnings` are those of a dry
-    run, which makes no task to have them."""
+    run, which makes no task to have them, and `sent_in` is the other batch that has the same row."""
 
     status: int
     task: TaskView | None = None
     error: Problem | None = None
     replayed: bool = False  # it was there before
     warnings: tuple[str, ...] = ()
+    sent_in: str | None = None
 
 
 class CallbackUrlView(Struct, frozen=True):

@@ -80,6 +80,7 @@ TOUR = [
     Call("batch_rows", "in_states", (4, list(TaskState), (7, "ref")), {"limit": 100}),
     Call("batch_rows", "refs_repeated", (REFS,)),
     *[Call("lanes", name, (BATCH,)) for name in ("insert", "update")],
+    Call("batch_rows", "find_elsewhere", (4, [(b"a", MODEL, b"{}"), (b"b", MODEL, b"{}")])),
     Call("lanes", "by_name", (["rows"],)),
     Call("lanes", "find_batch", ("rows",)),
     Call("lanes", "get", ([2, 4],)),

@@ -54,6 +54,30 @@ async def test_a_batch_from_its_opening_to_its_results(tmp_path: Path) -> None:
         assert listed == closed
 
 
+async def test_a_dry_run_says_which_other_batch_has_a_row(tmp_path: Path) -> None:
+    """Whatever state it is in there, and whether or not the batch that is asked for is there, or open."""
+
+    async def check(batch: str, *rows: dict[str, Any], **more: Any) -> list[tuple[int, str | None]]:
+        answer = await post(web, "/tasks/batch", batch=batch, tasks=rows, **{"dry_run": True, **more})
+        return [(it["status"], it.get("sent_in")) for it in answer.json()]
+
+    async with near(tmp_path) as web:
+        for name in ("first", "second"):
+            await post(web, "/batches", name=name)
+        await post(web, "/tasks/batch", batch="first", tasks=[row(line) for line in range(2, 5)])
+        await post(web, "/tasks/batch", batch="second", tasks=[row(2)])
+        await post(web, "/batches/first/cancel")
+        other = row(4, params={**OUTPAINT["params"], "scale": 1.7})  # the key of another file's row
+        assert await check("new", row(2), row(3), other, row(5), {"model": 7}) == [
+            (202, "second"), (202, "first"), (202, None), (202, None), (422, None)
+        ]  # fmt: skip
+        assert await check("second", row(2), row(3), row(5)) == [(202, None), (202, "first"), (202, None)]
+        assert await check("first", row(2), row(5)) == [(202, None), (409, None)]
+        await post(web, "/batches/second/close")
+        assert await check("second", row(2), row(3)) == [(202, None), (409, "first")]
+        assert await check("second", row(2), row(3), dry_run=False) == [(202, None), (409, None)]
+
+
 async def test_pause_resume_cancel_and_retry(tmp_path: Path) -> None:
     async with near(tmp_path) as web:
         await post(web, "/batches", name="b")

@@ -104,3 +104,16 @@ class BatchRowTable:
             f"SELECT again_of FROM tasks WHERE again_of IN ({placeholders(len(refs))})", refs
         )
         return {ref for (ref,) in rows}
+
+    async def find_elsewhere(self, lane: int, rows: Sequence[tuple[bytes, str, bytes]]) -> list[int | None]:
+        """For each row, given by its key, model and parameters: the newest batch other than `lane` that has it.
+
+        Of a task that went on from another, the key alone decides: its parameters were filled later.
+        """
+        found = await self._db.fetch_rows(
+            "SELECT row.column4, (SELECT lane FROM tasks WHERE row_key = row.column1 AND lane > 3 AND lane <> ?"
+            " AND (parent IS NOT NULL OR (model = row.column2 AND params = row.column3)) ORDER BY lane DESC LIMIT 1)"
+            f" FROM (VALUES {', '.join(['(?, ?, ?, ?)'] * len(rows))}) AS row",
+            (lane, *(it for place, row in enumerate(rows) for it in (*row, place))),
+        )
+        return [other for _, other in sorted(found)]

@@ -18,6 +18,7 @@ from receiver.store import Tx
 from receiver.store.tables.callbacks import StoredCallback
 from receiver.tasks.judge_requests import CreatedTask
 from receiver.tasks.new_tasks import unknown_target
+from receiver.tasks.sent_rows import find_sent_in
 from receiver.tokens import is_ref
 from receiver.web.api import chains, costs, openapi, queue
 from receiver.web.api.batches import BATCH_OPERATIONS, BatchOperations
@@ -77,7 +78,7 @@ class ApiCalls(BatchOperations):
             made = [it if isinstance(it, RequestRefused) else as_refusal(error) for it in items]
         there = [it for it in made if isinstance(it, CreatedTask) and it.task is not None]
         views = iter(await self._created_views(there))
-        return [
+        answers = [
             schemas.BatchItem(it.status, error=problem_view(it).error)
             if isinstance(it, RequestRefused)
             else schemas.BatchItem(202, task=next(views), replayed=it.replayed)
@@ -86,6 +87,11 @@ class ApiCalls(BatchOperations):
             for it in made
         ]
 
+        if new.batch is None or not new.dry_run:
+            return answers
+        sent_in = await find_sent_in(self._store, items, new.batch)
+        both = zip(answers, sent_in, strict=True)
+        return [answer if answer.replayed else replace(answer, sent_in=name) for answer, name in both]
     async def list_tasks(self, asked: ApiRequest) -> object:
         query: TaskFilter = asked.query
         if query.cursor is not None and not is_ref(query.cursor):
