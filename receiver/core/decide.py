@@ -240,7 +240,7 @@ def mark_lost(task: Task, policy: Policy, now: int) -> Decision:
 
 
 def mark_unsure(task: Task, now: int, expected_ms: int) -> Task:
-    """The task when it is unclear whether the provider took it: it waits, holds its place as long as the provider may be
+    """The task when it is unclear whether the provider took it: it waits, holds its place while the provider may be
     at it, counted from when it was sent, and is then looked at.
 
     If a callback already gave us the provider's id, the task is not unsure. If one already reported an end that cannot
