@@ -15,7 +15,8 @@ from receiver.core.money import NANO, amount_text, dollars
 
 HISTORY_MOST = 20  # costs of a model that its estimate follows
 WARN_SHARE = 80  # percent of a budget at which a person is told
-SETTLING_MS = 60_000  # how long a clock that leapt must be right before a new period begins
+SETTLING_MS = 60_000  # how long a machine must run before a new period begins
+COSTLESS_MOST = 3  # failures of a model without a known cost, while no other cost of it is known
 
 
 class PeriodKind(StrEnum):
@@ -56,13 +57,13 @@ class BudgetRules(Struct, frozen=True):
 
 
 class BudgetWait(Struct, frozen=True):
-    """Why no task is submitted, or none `of_batch`: since when, and until when at least (None: until something else
-    changes)."""
+    """Why no task is submitted, or the next one `of_lane` is not, which holds up that lane only: since when, and until
+    when at least (None: until something else changes)."""
 
     text: str
     since: int
     until: int | None = None
-    of_batch: bool = False
+    of_lane: bool = False
 
 
 class Committed(Struct, frozen=True):
@@ -76,6 +77,27 @@ class Committed(Struct, frozen=True):
     def amount(self) -> int:
         """What counts against a budget."""
         return self.spent + self.reserved
+
+
+class ModelCosts(Struct, frozen=True):
+    """What the books have of a model: how many of its tasks `ended` (or are lost), how many of these completed, how
+    many did not say what they cost, and what the others cost together."""
+
+    completed: int = 0
+    ended: int = 0
+    unknown: int = 0
+    cost: int = 0
+
+
+NOTHING_KNOWN = ModelCosts()
+
+
+class BudgetDay(Struct, frozen=True):
+    """The `day` to which a task counts that is submitted now. While the clock is not trusted yet, it is the last day on
+    which anything was spent, until `held_until` at most."""
+
+    day: str
+    held_until: int | None = None
 
 
 def load_zone(name: str) -> tzinfo:
@@ -92,15 +114,17 @@ def local_day(now: int, zone: tzinfo) -> str:
     return datetime.fromtimestamp(now / 1000, zone).date().isoformat()
 
 
-def choose_day(now: int, zone: tzinfo, last_day: str | None, hold_left_ms: int) -> str:
+def choose_day(now: int, zone: tzinfo, last_day: str | None, hold_left_ms: int, *, leapt: bool = False) -> BudgetDay:
     """The day to which a task counts that is submitted at `now`.
 
-    While the clock has leapt and was not right for a minute since, it is the last day on which anything was spent: a
-    wrong clock must not bring a new budget. `hold_left_ms` is that of the clock's check.
+    While it is not known whether the clock is right, it is the last day on which anything was spent: a wrong clock must
+    not bring a new budget. `hold_left_ms` is that of the clock's check. It is waited for in full if the clock `leapt`;
+    a machine that was only started waits for a minute.
     """
-    if last_day is not None and hold_left_ms > HOLD_MS - SETTLING_MS:
-        return last_day
-    return local_day(now, zone)
+    left_ms = hold_left_ms - (0 if leapt else HOLD_MS - SETTLING_MS)
+    if last_day is not None and left_ms > 0:
+        return BudgetDay(last_day, now + left_ms)
+    return BudgetDay(local_day(now, zone))
 
 
 def period_of(kind: PeriodKind, day: str) -> str:
@@ -118,9 +142,25 @@ def period_end(kind: PeriodKind, day: str, zone: tzinfo) -> int:
     return round(datetime(after.year, after.month, after.day, tzinfo=zone).timestamp() * 1000)
 
 
-def estimate_cost(costs: Sequence[int], price: int | None) -> int | None:
-    """What a task may cost: the highest of its model's last costs, else the `price` of the settings, else unknown."""
+def counts_until(kind: PeriodKind, today: BudgetDay, now: int, zone: tzinfo) -> int:
+    """When tasks no longer count to the period that `today` is in."""
+    if today.held_until is not None and period_of(kind, today.day) != period_of(kind, local_day(now, zone)):
+        return today.held_until
+    return period_end(kind, today.day, zone)
+
+
+def estimate_cost(costs: Sequence[int], price: int | None, books: ModelCosts = NOTHING_KNOWN) -> int | None:
+    """What a task may cost: the highest of its model's last costs, else the `price` of the settings, else what the
+    books say of it on average, else unknown."""
+    if price is None and not costs and books.cost > 0:
+        return -(-books.cost // max(1, min(books.completed, books.ended - books.unknown)))
     return max(costs[:HISTORY_MOST], default=price)
+
+
+def needs_price(costs: ModelCosts) -> bool:
+    """Whether so many tasks of a model ended without a known cost that no budget can hold: one that completed, or some
+    that failed. It is asked only of a model of which no cost is known."""
+    return costs.unknown > costs.ended - costs.completed or costs.unknown >= COSTLESS_MOST
 
 
 def may_submit(committed: Committed, estimate: int | None, limit: int) -> bool:
@@ -144,6 +184,27 @@ def is_near(amount: int, limit: int) -> bool:
 def suggest_limit(limit: int) -> int:
     """A higher limit to name in a text: half as much again, in whole dollars."""
     return -(-limit * 3 // (2 * NANO)) * NANO
+
+
+def enough_for(committed: Committed, waiting: int, estimate: int | None, limit: int) -> int:
+    """The budget with which so many `waiting` tasks can go, too; in whole cents."""
+    if estimate is None:
+        return suggest_limit(limit)
+    cent = NANO // 100
+    return -(-(committed.amount + max(1, waiting) * estimate) // cent) * cent
+
+
+def limit_text(limit: int) -> str:
+    """An amount as a command takes it: `2`, `0.20`; never less than it is."""
+    cents = -(-limit * 100 // NANO)
+    return f"{cents // 100}" if cents % 100 == 0 else f"{cents / 100:.2f}"
+
+
+def lane_used_up_text(committed: Committed, estimate: int | None, limit: int) -> str:
+    """Why a batch is paused that has used up its own budget."""
+    if estimate is not None and estimate > limit:
+        return f"a task costs about {dollars(estimate)}, and the budget of the batch is {dollars(limit)}"
+    return f"its budget of {dollars(limit)} is used up: {dollars(committed.spent)} is spent"
 
 
 def until_text(kind: PeriodKind, until: int, zone: str) -> str:
@@ -188,6 +249,14 @@ def unpriced_text(model: str) -> str:
     return (
         f"no task of {model} has had a cost yet, so one is submitted at a time until its cost is known; "
         "[prices] in receiver.toml can name one"
+    )
+
+
+def no_price_text(model: str) -> str:
+    """Why a task waits whose model has no cost that anybody knows."""
+    return (
+        f"the provider did not say what a task of {model} cost, so a budget cannot hold: nothing more of it is "
+        f"submitted until {model} has a price under [prices] in receiver.toml and the service is restarted"
     )
 
 

@@ -83,7 +83,7 @@ class QueueScene(Struct, frozen=True):
     paused_why: str = ""  # empty: a person did it
     paused_lanes: Mapping[int, QueueLane] = {}
     budget: BudgetWait | None = None
-    lane_budgets: Mapping[int, BudgetWait] = {}  # of batches whose own budget has no room
+    lane_budgets: Mapping[int, BudgetWait] = {}  # of lanes whose next task alone has no money
 
 
 class QueueState(Struct, frozen=True):

@@ -117,6 +117,19 @@ def total_changes(deltas: SpendDeltas, batch_lanes_after: int) -> list[tuple[str
     return [(scope, spent, reserved, unpriced) for scope, (spent, reserved, unpriced) in totals.items()]
 
 
+def model_changes(deltas: SpendDeltas) -> list[tuple[str, int, int, int, int]]:
+    """The changes of (model, completed, ended, unknown, cost) that follow, where there are any."""
+    models: dict[str, list[int]] = {}
+    for key, values in deltas.items():
+        counts = SpendCounts(*values)
+        ended = counts.completed + counts.failed + counts.lost
+        if counts.completed or ended or counts.unknown or counts.cost:
+            total = models.setdefault(key.model, [0, 0, 0, 0])
+            for place, value in enumerate((counts.completed, ended, counts.unknown, counts.cost)):
+                total[place] += value
+    return [(model, completed, ended, unknown, cost) for model, (completed, ended, unknown, cost) in models.items()]
+
+
 def lane_scope(lane: int) -> str:
     """The scope of a batch's total; a day's is its date."""
     return f"lane {lane}"

@@ -4,25 +4,27 @@ SQLite has one writer, so no two claims can use the same money, and a reservatio
 in between, what is in hand counts. Over the budget goes only what tasks in hand cost more than was reserved for them.
 """
 
+import shlex
+from collections.abc import Sequence
+
 from msgspec import Struct
 from msgspec.structs import replace
 
 from receiver.core import budgets
 from receiver.core.batches import OPEN_MOST, pause_lane, resume_lane
-from receiver.core.budgets import BudgetRules, BudgetWait, Committed, PeriodKind
+from receiver.core.budgets import BudgetDay, BudgetRules, BudgetWait, Committed, PeriodKind
 from receiver.core.clock_check import ClockWatch
 from receiver.core.errors import RequestRefused
-from receiver.core.money import NANO, amount_text, dollars, parse_usd
+from receiver.core.money import amount_text, dollars, parse_usd
 from receiver.core.spend import lane_scope
-from receiver.core.types import LOW_LANE, PauseCause, Policy, QueueLane, Task, TaskState
+from receiver.core.types import FIXED_LANES, LOW_LANE, PauseCause, Policy, QueueLane, Task, TaskState
 from receiver.notify.attention import raise_attention
 from receiver.store import Tx
 from receiver.store.tables.spend import BudgetPeriod, SpendTable
 
-_LANE_USED_UP = (
-    "The batch {name} has used up its budget: {spent} of {limit} spent. It is paused; {waiting} of its tasks wait. "
-    "To let them go, run `receiver costs raise {name} {more}`."
-)
+DAY_MS = 86_400_000
+_HEADS_MOST = OPEN_MOST + len(FIXED_LANES)
+_LANE_USED_UP = "{why}. The batch {name} is paused; {waiting} of its tasks wait. To let them go, run `{command}`."
 
 
 class BudgetState(Struct, frozen=True):
@@ -37,13 +39,21 @@ class BudgetState(Struct, frozen=True):
     kept: BudgetPeriod
 
 
+class _ModelMoney(Struct, frozen=True):
+    """What a task of a model may cost, and why none of it fits the budgets of the periods."""
+
+    estimate: int | None
+    wait: BudgetWait | None
+
+
 class BudgetCheck:
     """The budgets of the service."""
 
     def __init__(self, rules: BudgetRules, policy: Policy, watch: ClockWatch) -> None:
         self.rules = rules
-        self.lane_waits: dict[int, BudgetWait] = {}  # of batches whose own budget has no room for now
+        self.lane_waits: dict[int, BudgetWait] = {}  # of lanes whose next task alone has to wait
         self._wait: BudgetWait | None = None
+        self._told_unpriced: dict[str, int] = {}  # when it was said of a model
         self._policy = policy
         self._watch = watch
 
@@ -52,38 +62,66 @@ class BudgetCheck:
         wait = self._wait
         return None if wait is None or (wait.until is not None and wait.until <= now) else wait
 
-    async def reserve(self, tx: Tx, task: Task, now: int) -> Task | BudgetWait:
-        """The task with what its submission may cost and the day to which that counts; or why it has to wait: with all
-        others, or with its batch, whose own budget has no room. Once that is used up, the batch is paused.
+    async def reserve_next(self, tx: Tx, now: int) -> tuple[Task, Task] | None:
+        """The next task for which there is money: as it is, and with what its submission may cost and the day to which
+        that counts. None if there is no such task: then `wait_at` and `lane_waits` say why.
 
-        With no budget set, nothing is checked: what is in hand is only known.
+        What one lane waits for holds up no other one: in one turn, the next tasks of all lanes are looked at. With no
+        budget set, nothing is checked: what is in hand is only known.
         """
-        day = await self.today(tx.spend, now)
-        estimate = await self.estimate(tx.spend, task.model or "")
-        wait = await self._check_periods(tx, task, estimate, day, now)
-        if wait is not None:
-            self._wait = replace(wait, since=min(wait.since, self._wait.since if self._wait is not None else now))
-            return self._wait
-        self._wait = None
-        before = self.lane_waits.pop(task.lane, None)
-        own = await self._check_lane(tx, task, estimate, now)
-        if own is not None:
-            if len(self.lane_waits) >= OPEN_MOST:  # of batches that have ended since
-                self.lane_waits.clear()
-            self.lane_waits[task.lane] = replace(own, since=before.since if before is not None else now)
-            return own
-        return replace(task, reserved=estimate, spend_day=day)
+        first = await tx.tasks.queue_heads(now, limit=1)
+        found = await self._reserve_first(tx, first, now) if first else None
+        if first and found is None and self._wait is None:
+            found = await self._reserve_first(tx, await tx.tasks.queue_heads(now, limit=_HEADS_MOST), now)
+        return found
+
+    async def _reserve_first(self, tx: Tx, heads: Sequence[Task], now: int) -> tuple[Task, Task] | None:
+        """The first of these tasks for which there is money, also with its reservation."""
+        lanes = await tx.lanes.get([it.lane for it in heads if it.lane > LOW_LANE])
+        scopes = [lane_scope(lane.id) for lane in lanes.values() if lane.budget is not None]
+        spent = await tx.spend.committed_by(scopes) if scopes else {}
+        today = await self._today(tx.spend, now)
+        models: dict[str, _ModelMoney] = {}
+        waits: dict[int, BudgetWait] = {}
+        for task in heads:
+            model = task.model or ""
+            if (money := models.get(model)) is None:
+                money = models[model] = await self._check_periods(tx, model, today, now)
+            wait = money.wait
+            if wait is not None and not wait.of_lane:
+                self._wait = replace(wait, since=min(wait.since, self._wait.since if self._wait is not None else now))
+                return None
+            self._wait = None
+            lane = lanes.get(task.lane)
+            if wait is None and lane is not None and lane.budget is not None:
+                committed = spent.get(lane_scope(lane.id), Committed())
+                wait = await self._check_lane(tx, lane, model, money.estimate, committed, now)
+            if wait is None:
+                self.lane_waits.pop(task.lane, None)
+                return task, replace(task, reserved=money.estimate, spend_day=today.day)
+            before = self.lane_waits.get(task.lane)
+            waits[task.lane] = replace(wait, since=before.since if before is not None else now)
+        if len(heads) != 1:  # all that wait are among them
+            self.lane_waits.clear()
+        self.lane_waits.update(waits)
+        return None
 
     async def today(self, spend: SpendTable, now: int) -> str:
         """The day to which what is submitted now counts."""
+        return (await self._today(spend, now)).day
+
+    async def _today(self, spend: SpendTable, now: int) -> BudgetDay:
         hold_ms = self._watch.hold_left_ms()
         last = await spend.last_day() if hold_ms else None
-        return budgets.choose_day(now, budgets.load_zone(self.rules.zone), last, hold_ms)
+        leapt = self._watch.check.leap_ms != 0
+        return budgets.choose_day(now, budgets.load_zone(self.rules.zone), last, hold_ms, leapt=leapt)
 
     async def estimate(self, spend: SpendTable, model: str) -> int | None:
         """What a task of this model may cost; None if nobody knows."""
         costs = await spend.recent_costs(model, budgets.HISTORY_MOST)
-        return budgets.estimate_cost(costs, self.rules.prices.get(model))
+        price = self.rules.prices.get(model)
+        books = await spend.model_costs(model) if price is None and not costs else budgets.NOTHING_KNOWN
+        return budgets.estimate_cost(costs, price, books)
 
     async def refuse_oversized(self, spend: SpendTable, model: str) -> None:
         """Refuse a task that is dearer than a whole budget: it would wait for ever. Raises RequestRefused."""
@@ -95,26 +133,31 @@ class BudgetCheck:
 
     async def states(self, spend: SpendTable, now: int) -> list[BudgetState]:
         """Every budget as it stands."""
-        day = await self.today(spend, now)
-        return [await self._state(spend, kind, limit, day) for kind, limit in self.rules.limits.items()]
+        today = await self._today(spend, now)
+        return [await self._state(spend, kind, limit, today, now) for kind, limit in self.rules.limits.items()]
 
     async def raise_limit(self, tx: Tx, kind: PeriodKind, limit: int, now: int) -> None:
-        """Let more be spent in the present period, and only in that. Raises RequestRefused."""
+        """Let more be spent in the present period, and only in that; what was raised can be lowered again as far as it
+        is not spent. Raises RequestRefused."""
         setting = f"BUDGET_{kind.upper()}"
         if kind not in self.rules.limits:
             raise RequestRefused(
                 409, "no_budget", f"there is no budget for a {kind}", "period", remedy=f"set {setting}"
             )
-        state = await self._state(tx.spend, kind, self.rules.limits[kind], await self.today(tx.spend, now))
+        state = await self._state(tx.spend, kind, self.rules.limits[kind], await self._today(tx.spend, now), now)
         if limit < state.limit:
-            problem = f"the budget of this {kind} is {dollars(state.limit)}, and it can only be raised"
-            raise RequestRefused(422, "invalid_parameter", problem, "limit", remedy=f"to lower it, set {setting}")
-        await tx.spend.put_period(replace(state.kept, raised_to=limit, warned_at=None, reached_at=None))
+            _check_lowered(f"this {kind}", limit, state.committed)
+            if limit < self.rules.limits[kind]:
+                problem = f"the settings give each {kind} {dollars(self.rules.limits[kind])}"
+                raise RequestRefused(422, "invalid_parameter", problem, "limit", remedy=f"to lower that, set {setting}")
+        warned = now if budgets.is_near(state.committed.amount, limit) else None  # whoever raises it knows
+        await tx.spend.put_period(replace(state.kept, raised_to=limit, warned_at=warned, reached_at=None))
         tx.spend.wake_submissions()
         self._wait = None
 
     async def raise_lane(self, tx: Tx, name: str, limit: int) -> None:
-        """Give a batch a higher budget; one that is paused because it had used up its own goes on.
+        """Give a batch this budget; one that is paused because it had used up its own goes on. It can be lowered as far
+        as it is not spent.
 
         Raises RequestRefused.
         """
@@ -123,49 +166,62 @@ class BudgetCheck:
             raise RequestRefused(
                 404, "not_found", f"there is no batch {name[:80]!r}; a period is day or month", "period"
             )
-        if lane.budget is None:
-            raise RequestRefused(409, "no_budget", f"the batch {name} has no budget", "period")
-        if limit < (before := parse_usd(lane.budget) or 0):
-            problem = f"the budget of {name} is {dollars(before)}, and it can only be raised"
-            raise RequestRefused(422, "invalid_parameter", problem, "limit")
+        if lane.budget is None or limit < (parse_usd(lane.budget) or 0):
+            scope = lane_scope(lane.id)
+            committed = (await tx.spend.committed_by([scope])).get(scope, Committed())
+            _check_lowered(f"the batch {name}", limit, committed)
         raised = replace(lane, budget=amount_text(limit))
         if lane.paused_by is PauseCause.BUDGET:
             raised = resume_lane(raised)
         await tx.lanes.update(raised)
-        self._wait = None
+        self.lane_waits.pop(lane.id, None)
 
-    async def _state(self, spend: SpendTable, kind: PeriodKind, limit: int, day: str) -> BudgetState:
-        period = budgets.period_of(kind, day)
+    async def _state(self, spend: SpendTable, kind: PeriodKind, limit: int, today: BudgetDay, now: int) -> BudgetState:
+        period = budgets.period_of(kind, today.day)
         kept = await spend.get_period(kind, period)
-        until = budgets.period_end(kind, day, budgets.load_zone(self.rules.zone))
+        until = budgets.counts_until(kind, today, now, budgets.load_zone(self.rules.zone))
         committed = await spend.committed(kind, period)
         raised_to = kept.raised_to or 0
         return BudgetState(kind, period, max(limit, raised_to), until, committed, raised_to > limit, kept)
 
-    async def _check_periods(self, tx: Tx, task: Task, estimate: int | None, day: str, now: int) -> BudgetWait | None:
-        """Why the task does not fit the budgets. A person is told once a period: when one is nearly, and when it is
-        wholly used up."""
+    async def _check_periods(self, tx: Tx, model: str, today: BudgetDay, now: int) -> _ModelMoney:
+        """What a task of this model may cost, and why it does not fit the budgets. A person is told once a period: when
+        one is nearly, and when it is wholly used up."""
+        estimate = await self.estimate(tx.spend, model)
         for kind, limit in self.rules.limits.items():
-            state = await self._state(tx.spend, kind, limit, day)
+            state = await self._state(tx.spend, kind, limit, today, now)
             if not budgets.may_submit(state.committed, estimate, state.limit):
-                return await self._wait_for_period(tx, task, estimate, state, now)
+                return _ModelMoney(estimate, await self._wait_for_period(tx, model, estimate, state, now))
             used = state.committed.amount + (estimate or 0)
             if state.kept.warned_at is None and budgets.is_near(used, state.limit):
                 await tx.spend.put_period(replace(state.kept, warned_at=now))
                 text = budgets.near_text(kind, used, state.limit, self._until_text(state))
                 await self._tell(tx, "budget-near", state, text, now)
-        return None
+        if estimate is None and self.rules.limits:
+            return _ModelMoney(None, await self._wait_for_price(tx, model, now))
+        return _ModelMoney(estimate, None)
+
+    async def _wait_for_price(self, tx: Tx, model: str, now: int) -> BudgetWait | None:
+        """Why no more tasks of a model are submitted whose costs the provider does not tell. A person is told
+        once a day."""
+        if not budgets.needs_price(await tx.spend.model_costs(model)):
+            return None
+        text = budgets.no_price_text(model)
+        if now - self._told_unpriced.get(model, -DAY_MS) >= DAY_MS:
+            await raise_attention(tx, f"no-price:{model}", f"{text[0].upper()}{text[1:]}.", self._policy, now)
+            self._told_unpriced[model] = now
+        return BudgetWait(text, now, of_lane=True)
 
     async def _wait_for_period(
-        self, tx: Tx, task: Task, estimate: int | None, state: BudgetState, now: int
+        self, tx: Tx, model: str, estimate: int | None, state: BudgetState, now: int
     ) -> BudgetWait:
         """Why a task waits that does not fit the budget of a period, which a person is told once it is used up."""
         kind, limit, kept = state.kind, state.limit, state.kept
         if not budgets.is_used_up(state.committed, estimate, limit):
-            return BudgetWait(_waits_for_hand(task, estimate), now)
+            return _wait_for_hand(model, estimate, state.committed, limit, now)
         oversized = None
         if estimate is not None and estimate > limit:
-            oversized = budgets.oversized_text(task.model or "", estimate, kind, limit)
+            oversized = budgets.oversized_text(model, estimate, kind, limit)
         if kept.reached_at is None:
             await tx.spend.put_period(replace(kept, reached_at=now, warned_at=kept.warned_at or now))
             waiting = dict(await tx.tasks.count_by_state()).get(TaskState.QUEUED.value, 0)
@@ -178,28 +234,29 @@ class BudgetCheck:
     def _until_text(self, state: BudgetState) -> str:
         return budgets.until_text(state.kind, state.until, self.rules.zone)
 
-    async def _check_lane(self, tx: Tx, task: Task, estimate: int | None, now: int) -> BudgetWait | None:
-        """Why the task does not fit its batch's own budget; once that is used up, the batch is paused."""
-        lane = (await tx.lanes.get([task.lane])).get(task.lane) if task.lane > LOW_LANE else None
-        if lane is None or lane.budget is None:
-            return None
-        limit, committed = parse_usd(lane.budget) or 0, await tx.spend.committed_by(lane_scope(lane.id))
+    async def _check_lane(
+        self, tx: Tx, lane: QueueLane, model: str, estimate: int | None, committed: Committed, now: int
+    ) -> BudgetWait | None:
+        """Why a task does not fit its batch's own budget; once that is used up, the batch is paused."""
+        limit = parse_usd(lane.budget or "") or 0
         if budgets.may_submit(committed, estimate, limit):
-            return None
-        if budgets.is_used_up(committed, estimate, limit):
-            await self._pause_lane(tx, lane, committed, limit, now)
-            return BudgetWait("the batch's budget is used up", now, of_batch=True)
-        return BudgetWait(_waits_for_hand(task, estimate), now, of_batch=True)
+            return await self._wait_for_price(tx, model, now) if estimate is None else None
+        if not budgets.is_used_up(committed, estimate, limit):
+            return replace(_wait_for_hand(model, estimate, committed, limit, now), of_lane=True)
+        await self._pause_lane(tx, lane, estimate, committed, now)
+        return BudgetWait("the batch's budget is used up", now, of_lane=True)
 
-    async def _pause_lane(self, tx: Tx, lane: QueueLane, committed: Committed, limit: int, now: int) -> None:
-        why = f"its budget of {dollars(limit)} is used up"
-        await tx.lanes.update(pause_lane(lane, PauseCause.BUDGET, now, why))
+    async def _pause_lane(self, tx: Tx, lane: QueueLane, estimate: int | None, committed: Committed, now: int) -> None:
+        limit = parse_usd(lane.budget or "") or 0
+        waiting = (await tx.batch_rows.count_states(lane.id)).get(TaskState.QUEUED, 0)
+        enough = budgets.enough_for(committed, waiting, estimate, limit)
+        why = budgets.lane_used_up_text(committed, estimate, limit)
+        await tx.lanes.update(pause_lane(lane, PauseCause.BUDGET, now, f"{why}; {dollars(enough)} is enough for all"))
         text = _LANE_USED_UP.format(
+            why=f"{why[0].upper()}{why[1:]}",
             name=lane.name,
-            spent=dollars(committed.spent),
-            limit=dollars(limit),
-            waiting=f"{(await tx.batch_rows.count_states(lane.id)).get(TaskState.QUEUED, 0):,}",
-            more=budgets.suggest_limit(limit) // NANO,
+            waiting=f"{waiting:,}",
+            command=f"receiver costs raise {shlex.quote(lane.name)} {budgets.limit_text(enough)}",
         )
         await raise_attention(tx, f"batch-budget:{lane.id}:{limit}", text, self._policy, now)
 
@@ -207,8 +264,16 @@ class BudgetCheck:
         await raise_attention(tx, f"{cause}:{state.kind} {state.period} {state.limit}", text, self._policy, now)
 
 
-def _waits_for_hand(task: Task, estimate: int | None) -> str:
-    """Why a task waits for others that are in hand."""
-    if estimate is None:
-        return budgets.unpriced_text(task.model or "an unknown model")
-    return "what is left of the budget is reserved for the tasks in hand"
+def _check_lowered(whose: str, limit: int, committed: Committed) -> None:
+    """Raises RequestRefused if more than `limit` is gone already."""
+    if limit < committed.amount:
+        problem = f"{dollars(committed.amount)} of the budget of {whose} is spent or reserved already"
+        remedy = f"{budgets.limit_text(committed.amount)} or more is possible"
+        raise RequestRefused(422, "invalid_parameter", problem, "limit", remedy=remedy)
+
+
+def _wait_for_hand(model: str, estimate: int | None, committed: Committed, limit: int, now: int) -> BudgetWait:
+    """Why a task waits for others that are in hand: alone with its lane if it waits for what one of them costs."""
+    if estimate is None and committed.amount < limit:
+        return BudgetWait(budgets.unpriced_text(model or "an unknown model"), now, of_lane=True)
+    return BudgetWait("what is left of the budget is reserved for the tasks in hand", now)

@@ -55,7 +55,6 @@ from receiver.telemetry import logs
 from receiver.telemetry.metrics import Metrics
 
 LEASE_MS = 60_000  # the request may take 30 s; after this no answer is expected
-LANES_TRIED_MOST = 20  # in one claim
 UNPROVEN_MOST = 3  # requests under way before one has been taken: a refused key is not tried ten times
 DOWN_LEAST = 10  # requests in a row that could not be sent, or were answered "busy", before a person is told
 _SIGNALS = {
@@ -197,16 +196,10 @@ class SubmitLoop:
             return None
         if await tx.tasks.places_taken(now) >= self._limit.places(now):
             return None
-        waiting: list[int] = []  # batches whose own budget has no room
-        while (queued := await tx.tasks.next_queued(now, without=waiting)) is not None:
-            reserved = await self._budget.reserve(tx, queued, now)
-            if isinstance(reserved, Task):
-                break
-            if not reserved.of_batch or len(waiting) >= LANES_TRIED_MOST:
-                return None
-            waiting.append(queued.lane)
-        else:
+        found = await self._budget.reserve_next(tx, now)
+        if found is None:
             return None
+        queued, reserved = found
         claimed = replace(
             reserved,
             state=TaskState.SUBMITTING,

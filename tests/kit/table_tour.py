@@ -58,6 +58,7 @@ TOUR = [
     Call("tasks", "add_images", ([(it.ref, image) for it in MANY for image in PICTURES],)),
     Call("tasks", "images_by_ref", (REFS,)),
     Call("tasks", "refused"),
+    Call("tasks", "queue_heads", (NOW,), {"limit": 5}),
     *[Call("tasks", name, (NOW,)) for name in ("next_queued", "in_hand", "next_due", "release_paused", "places_taken")],
     *[Call("tasks", name, (NOW,)) for name in ("next_place", "overdue_answers", "next_lease", "next_overdue")],
     *[Call("tasks", name, (NOW,)) for name in ("next_poll", "forget_keys")],
@@ -79,8 +80,8 @@ TOUR = [
     Call("batch_rows", "in_states", (4, [TaskState.FAILED]), {"limit": 100}),
     Call("batch_rows", "in_states", (4, list(TaskState), (7, "ref")), {"limit": 100}),
     Call("batch_rows", "refs_repeated", (REFS,)),
-    *[Call("lanes", name, (BATCH,)) for name in ("insert", "update")],
     Call("batch_rows", "find_elsewhere", (4, [(b"a", MODEL, b"{}"), (b"b", MODEL, b"{}")])),
+    *[Call("lanes", name, (BATCH,)) for name in ("insert", "update")],
     Call("lanes", "by_name", (["rows"],)),
     Call("lanes", "find_batch", ("rows",)),
     Call("lanes", "get", ([2, 4],)),
@@ -156,7 +157,8 @@ TOUR = [
     Call("pruning", "drop_tasks", ([WAITING.ref, *(it.ref for it in MANY)], NOW, 1000)),
     Call("spend", "recent_costs", (MODEL, 20)),
     *[Call("spend", name, (kind, "2025-12-29")) for name in ("committed", "get_period") for kind in PeriodKind],
-    Call("spend", "committed_by", ("lane 4",)),
+    Call("spend", "committed_by", (["lane 4"],)),
+    Call("spend", "model_costs", (MODEL,)),
     *[Call("spend", name) for name in ("last_day", "reserved")],
     *[
         Call("spend", "sum_by", (it, "2025-12-01", "2025-12-31", 50))

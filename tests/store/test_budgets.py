@@ -1,79 +1,24 @@
 """Budgets on the real store: what is reserved at the claim, what becomes of it, and what a person is told."""
 
-from decimal import Decimal
-
 import pytest
 from msgspec.structs import replace
 
-from kit.fakes import DAY, MINUTE, MODEL, NOW, POLICY, Clock, FakeProvider, a_task, attention, got, notices, put, says
-from kit.submit_loop import NOT_SENT, UNCLEAR, Rig, a_budget, a_submit
+from kit.fakes import DAY, MINUTE, MODEL, NOW, POLICY, Clock, a_task, attention, got, notices, put
+from kit.spending import CENT, DOLLAR, PRICED, TODAY, a_spender, check_books
+from kit.submit_loop import NOT_SENT, UNCLEAR
 from receiver.core.budgets import Budget, BudgetRules, PeriodKind
 from receiver.core.clock_check import ClockWatch
 from receiver.core.errors import RequestRefused
 from receiver.core.money import NANO
 from receiver.core.queue_waits import QueueReason
-from receiver.core.spend import SpendCounts, contribution
-from receiver.core.types import Ending, NoticeEvent, SubmitAnswer, SubmitResult, Task, TaskState, Usage
+from receiver.core.spend import SpendCounts
+from receiver.core.types import NoticeEvent, Task, TaskState
 from receiver.store import Store
-from receiver.tasks.budget_check import BudgetCheck
 from receiver.tasks.intake import TaskIntake
 from receiver.telemetry.metrics import Metrics
 from receiver.tokens import Ring
 
 pytestmark = pytest.mark.anyio
-
-CENT = NANO // 100
-DOLLAR = BudgetRules(Budget(NANO))
-TODAY = "2025-12-29"
-PRICED = {MODEL: 5 * CENT}
-
-
-class Spender(Rig, frozen=True, eq=False):
-    """A submit loop with a budget, over a provider that takes everything."""
-
-    budget: BudgetCheck
-
-    async def send(self) -> Task | None:
-        """Submit the next task; None if none is submitted."""
-        work = await self.submit.claim()
-        if work is not None:
-            number = len(self.provider.submitted)
-            self.provider.answers.append(
-                SubmitAnswer(SubmitResult.TAKEN, "200", says(Ending.RUNNING, f"id-{number}", created_at=self.clock()))
-            )
-            await self.submit.carry_out(work)
-        return work and await got(self.store, work.ref)
-
-    async def send_all(self, most: int = 100) -> list[Task]:
-        """Submit as long as something is submitted."""
-        sent: list[Task] = []
-        while len(sent) < most and (task := await self.send()) is not None:
-            sent.append(task)
-        return sent
-
-    async def end(self, task: Task, cost: str | None, ending: Ending = Ending.COMPLETED) -> None:
-        """The provider calls back; what it cost is `cost`."""
-        usage = None if cost is None else Usage(Decimal(cost))
-        await self.called_with(task, says(ending, task.task_id, usage=usage))
-
-    async def committed(self, period: str = TODAY) -> int:
-        return (await self.store.spend.committed(PeriodKind.DAY, period)).amount
-
-
-def a_spender(
-    store: Store, clock: Clock, rules: BudgetRules = DOLLAR, *, width: int = 10, watch: ClockWatch | None = None
-) -> Spender:
-    provider = FakeProvider()
-    budget = a_budget(clock, rules) if watch is None else BudgetCheck(rules, POLICY, watch)
-    submit = a_submit(store, provider, clock, concurrency=width, budget=budget)
-    return Spender(store, provider, clock, submit, budget)
-
-
-async def check_books(store: Store) -> None:
-    """The books hold the sum of what all tasks contribute."""
-    added = [contribution(task) for task in await store.tasks.page(limit=1000)]
-    expected = SpendCounts(*(sum(it) for it in zip(*filter(None, added), strict=True))) if any(added) else SpendCounts()
-    assert await store.spend.sum_all("0", "9") == expected
 
 
 async def test_without_a_budget_nothing_waits_and_the_books_are_kept_all_the_same(store: Store, clock: Clock) -> None:
@@ -345,11 +290,15 @@ async def test_a_batch_that_has_used_up_its_own_budget_is_paused_and_others_go_o
         await spender.end(task, "0.05")
     assert await spender.send() is None
     paused = (await store.lanes.get([lane.id]))[lane.id]
-    assert (paused.paused_at, paused.paused_why) == (NOW, "its budget of $0.10 is used up")
+    assert (paused.paused_at, paused.paused_why) == (
+        NOW,
+        "its budget of $0.10 is used up: $0.10 is spent; $0.20 is enough for all",
+    )
     [told] = await notices(store, event=NoticeEvent.ATTENTION)
-    assert told.report.text is not None
-    assert told.report.text.startswith("The batch rows has used up its budget: $0.10 of $0.10 spent. It is paused; 2 ")
-    assert told.report.text.endswith("To let them go, run `receiver costs raise rows 1`.")
+    assert told.report.text == (
+        "Its budget of $0.10 is used up: $0.10 is spent. The batch rows is paused; 2 of its tasks wait. "
+        "To let them go, run `receiver costs raise rows 0.20`."
+    )
     await spender.queue()
     assert len(await spender.send_all()) == 1
     for name, limit, code in (

@@ -57,6 +57,7 @@ ALLOWED = {
     "sends.void_leases": r"SCAN sends USING (COVERING )?INDEX sends_sending$",  # once a start; only what is under way
     "start": r"SCAN sends USING (COVERING )?INDEX sends_sending$",  # the same, as it opens
     "tasks.next_queued": r"USE TEMP B-TREE FOR RIGHT PART OF ORDER BY$",  # sorts the lanes, by the heads of each
+    "tasks.queue_heads": r"USE TEMP B-TREE FOR RIGHT PART OF ORDER BY$",  # the same
     "lanes.queued": r"USE TEMP B-TREE FOR RIGHT PART OF ORDER BY$",  # likewise, the lanes
     "batch_rows.in_states": r"USE TEMP B-TREE FOR (RIGHT PART OF )?ORDER BY$",  # a page of each state; those of a line
     "sends.next_send": r"USE TEMP B-TREE FOR ORDER BY$",  # one send due, and those under way

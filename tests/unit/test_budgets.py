@@ -8,17 +8,25 @@ from receiver.core.budgets import (
     HISTORY_MOST,
     SETTLING_MS,
     Budget,
+    BudgetDay,
     BudgetRules,
     Committed,
+    ModelCosts,
     PeriodKind,
     choose_day,
+    counts_until,
+    enough_for,
     estimate_cost,
     is_near,
     is_used_up,
+    lane_used_up_text,
+    limit_text,
     load_zone,
     local_day,
     may_submit,
     near_text,
+    needs_price,
+    no_price_text,
     oversized,
     period_end,
     period_of,
@@ -70,6 +78,41 @@ def test_the_estimate_is_the_highest_of_the_last_costs_else_the_price_of_the_set
     assert estimate_cost([0], 100) == 0
     assert estimate_cost([], 100) == 100
     assert estimate_cost([], None) is None
+
+
+def test_where_no_cost_is_left_in_the_history_the_estimate_is_what_the_books_say_on_average() -> None:
+    books = ModelCosts(completed=3, ended=9, unknown=4, cost=10)
+    assert estimate_cost([], None, books) == 4, "rounded up"
+    assert estimate_cost([], None, ModelCosts(completed=9, ended=9, unknown=7, cost=10)) == 5, "of those that told it"
+    assert estimate_cost([], None, ModelCosts(completed=0, ended=1, unknown=1, cost=10)) == 10
+    assert (estimate_cost([7], None, books), estimate_cost([], 8, books)) == (7, 8)
+    assert estimate_cost([], None, ModelCosts(completed=3, ended=3, unknown=3)) is None
+
+
+@pytest.mark.parametrize(
+    ("completed", "failed", "unknown", "needed"),
+    [(0, 0, 0, False), (1, 0, 1, True), (1, 0, 0, False), (0, 1, 1, False), (0, 2, 2, False), (0, 3, 3, True)],
+)
+def test_a_price_is_needed_once_one_completed_or_three_failed_without_a_cost(
+    completed: int, failed: int, unknown: int, needed: bool
+) -> None:
+    assert needs_price(ModelCosts(completed, completed + failed, unknown)) is needed
+
+
+@pytest.mark.parametrize(
+    ("committed", "waiting", "estimate", "enough"),
+    [
+        (Committed(10 * CENT), 2, 5 * CENT, "0.20"),
+        (Committed(10 * CENT, 5 * CENT), 17, 5 * CENT, "1"),
+        (Committed(), 0, 5 * CENT, "0.05"),
+        (Committed(1), 1, 5 * CENT, "0.06"),
+        (Committed(10 * CENT), 2, None, "2"),
+    ],
+)
+def test_the_budget_that_is_enough_for_all_that_wait(
+    committed: Committed, waiting: int, estimate: int | None, enough: str
+) -> None:
+    assert limit_text(enough_for(committed, waiting, estimate, NANO)) == enough
 
 
 @pytest.mark.parametrize(
@@ -150,13 +193,24 @@ def test_the_period_of_a_day() -> None:
     assert (period_of(DAY, "2026-11-30"), period_of(MONTH, "2026-11-30")) == ("2026-11-30", "2026-11")
 
 
-def test_a_clock_that_leapt_opens_no_new_period_until_it_was_right_for_a_minute() -> None:
-    later = at("2027-03-10T12:00:00Z")
-    assert choose_day(later, UTC, "2026-11-30", HOLD_MS) == "2026-11-30"
-    assert choose_day(later, UTC, "2026-11-30", HOLD_MS - SETTLING_MS + 1) == "2026-11-30"
-    assert choose_day(later, UTC, "2026-11-30", HOLD_MS - SETTLING_MS) == "2027-03-10"
-    assert choose_day(later, UTC, "2026-11-30", 0) == "2027-03-10"
-    assert choose_day(later, UTC, None, HOLD_MS) == "2027-03-10"
+def test_no_new_period_begins_until_the_clock_was_right_for_an_hour_after_a_leap_a_minute_after_a_start() -> None:
+    later, last = at("2027-03-10T12:00:00Z"), "2026-11-30"
+    today = BudgetDay("2027-03-10")
+    assert choose_day(later, UTC, last, HOLD_MS) == BudgetDay(last, later + SETTLING_MS)
+    assert choose_day(later, UTC, last, HOLD_MS - SETTLING_MS + 1) == BudgetDay(last, later + 1)
+    assert choose_day(later, UTC, last, HOLD_MS - SETTLING_MS) == today
+    assert choose_day(later, UTC, last, 1, leapt=True) == BudgetDay(last, later + 1)
+    assert choose_day(later, UTC, last, 0, leapt=True) == today
+    assert choose_day(later, UTC, None, HOLD_MS, leapt=True) == today
+
+
+def test_a_period_that_counts_while_the_clock_is_not_trusted_ends_with_that() -> None:
+    now = at("2026-12-02T12:00:00Z")
+    assert counts_until(DAY, BudgetDay("2026-12-02"), now, UTC) == at("2026-12-03T00:00:00Z")
+    assert counts_until(DAY, BudgetDay("2026-12-02", now + 9), now, UTC) == at("2026-12-03T00:00:00Z")
+    assert counts_until(DAY, BudgetDay("2026-12-01", now + 9), now, UTC) == now + 9
+    assert counts_until(MONTH, BudgetDay("2026-12-01", now + 9), now, UTC) == at("2027-01-01T00:00:00Z")
+    assert counts_until(MONTH, BudgetDay("2026-11-30", now + 9), now, UTC) == now + 9
 
 
 # -- the settings --
@@ -199,6 +253,13 @@ def test_the_words() -> None:
         "To raise it, run `receiver costs raise month 30`."
     )
     assert unpriced_text("m").startswith("no task of m has had a cost yet")
+    assert no_price_text("m").startswith("the provider did not say what a task of m cost, so a budget cannot hold: ")
+    assert lane_used_up_text(Committed(8 * CENT), 5 * CENT, 10 * CENT) == (
+        "its budget of $0.10 is used up: $0.08 is spent"
+    )
+    assert lane_used_up_text(Committed(), 11 * CENT, 10 * CENT) == (
+        "a task costs about $0.11, and the budget of the batch is $0.10"
+    )
     assert too_large_text("m", 2 * NANO, DAY, NANO) == (
         "a task of m costs about $2.00, which is more than the whole budget of a day ($1.00)"
     )

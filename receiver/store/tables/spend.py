@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Struct
 
-from receiver.core.budgets import Committed, PeriodKind
+from receiver.core.budgets import Committed, ModelCosts, PeriodKind
 from receiver.core.money import to_nano
-from receiver.core.spend import SpendCounts, SpendDeltas, total_changes
+from receiver.core.spend import SpendCounts, SpendDeltas, model_changes, total_changes
 from receiver.core.types import LOW_LANE, Usage
 from receiver.store.tables.connection import TableConnection, Topic, placeholders
 
@@ -22,6 +22,11 @@ _ADD_SQL = (
 _TOTAL_SQL = (
     "INSERT INTO spend_totals (scope, spent, reserved, unpriced) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
     " spent = spent + excluded.spent, reserved = reserved + excluded.reserved, unpriced = unpriced + excluded.unpriced"
+)
+_MODEL_SQL = (
+    "INSERT INTO spend_models (model, completed, ended, unknown, cost) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+    " completed = completed + excluded.completed, ended = ended + excluded.ended,"
+    " unknown = unknown + excluded.unknown, cost = cost + excluded.cost"
 )
 _SUMS = ", ".join(f"sum({name})" for name in _COUNTS)
 _DIMENSIONS = {"day": "day", "month": "substr(day, 1, 7)", "model": "model", "label": "label", "batch": "lane"}
@@ -50,6 +55,8 @@ def defer_spend(db: TableConnection, deltas: SpendDeltas) -> None:
         db.defer(_ADD_SQL, [(*key, *values) for key, values in deltas.items()])
     if totals := total_changes(deltas, LOW_LANE):
         db.defer(_TOTAL_SQL, totals)
+    if models := model_changes(deltas):
+        db.defer(_MODEL_SQL, models)
 
 
 class SpendTable:
@@ -86,10 +93,20 @@ class SpendTable:
         )
         return Committed(spent, reserved, unpriced)
 
-    async def committed_by(self, scope: str) -> Committed:
-        """What counts against the budget of one batch, by its `lane_scope`."""
-        rows = await self._db.fetch_rows("SELECT spent, reserved, unpriced FROM spend_totals WHERE scope = ?", (scope,))
-        return Committed(*rows[0]) if rows else Committed()
+    async def committed_by(self, scopes: Sequence[str]) -> dict[str, Committed]:
+        """What counts against the budgets of these batches, by their `lane_scope`; nothing if one is not there."""
+        rows = await self._db.fetch_rows(
+            f"SELECT scope, spent, reserved, unpriced FROM spend_totals WHERE scope IN ({placeholders(len(scopes))})",
+            scopes,
+        )
+        return {scope: Committed(*amounts) for scope, *amounts in rows}
+
+    async def model_costs(self, model: str) -> ModelCosts:
+        """What the books have of a model, of all days."""
+        rows = await self._db.fetch_rows(
+            "SELECT completed, ended, unknown, cost FROM spend_models WHERE model = ?", (model,)
+        )
+        return ModelCosts(*rows[0]) if rows else ModelCosts()
 
     async def last_day(self) -> str | None:
         """The last day on which anything was spent."""

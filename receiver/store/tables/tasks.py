@@ -152,18 +152,21 @@ class TaskTable:
 
     # -- what the loops look for --
 
-    async def next_queued(self, now: int, *, without: Sequence[int] = ()) -> Task | None:
-        """The queued task to submit next, if one is due: by the priority of its lane, then in its turn there; not of
-        the lanes `without`."""
-        others = f" AND lanes.id NOT IN ({placeholders(len(without))})" if without else ""
+    async def next_queued(self, now: int) -> Task | None:
+        """The queued task to submit next, if one is due."""
+        return next(iter(await self.queue_heads(now, limit=1)), None)
+
+    async def queue_heads(self, now: int, *, limit: int) -> list[Task]:
+        """The next task of each lane that has one due, in the order in which they are to be submitted: by the priority
+        of the lane, single tasks before batches, then by age."""
         rows = await self._db.fetch_rows(
             f"SELECT {COLUMNS_OF_TASKS} FROM lanes JOIN tasks ON tasks.ref = (SELECT ref FROM tasks AS t"
             " WHERE t.lane = lanes.id AND t.due_at <= ? ORDER BY t.turn LIMIT 1)"
-            f" WHERE lanes.finished_at IS NULL AND lanes.paused_at IS NULL{others}"
-            " ORDER BY lanes.priority DESC, tasks.created_at, lanes.id LIMIT 1",
-            (now, *without),
+            " WHERE lanes.finished_at IS NULL AND lanes.paused_at IS NULL"
+            " ORDER BY lanes.priority DESC, lanes.batch, tasks.created_at, lanes.id LIMIT ?",
+            (now, limit),
         )
-        return task_rows.task_from_row(rows[0]) if rows else None
+        return [task_rows.task_from_row(row) for row in rows]
 
     async def next_due(self, after: int) -> int | None:
         """The first time after `after` when a queued task may be submitted."""
