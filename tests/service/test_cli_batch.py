@@ -56,6 +56,26 @@ def test_a_fault_in_the_last_of_many_rows_sends_nothing_and_asks_nobody(run: Run
     )
 
 
+def test_each_fault_of_a_row_has_a_line_and_the_row_counts_once(run: Run, service: BatchService) -> None:
+    refused = submit(run, content=HEADER + "outpaint,,7,3,,\noutpaint,x,0,1.5,,\noutpaint,y,0,3,,\n")
+    assert (refused.exit_code, refused.stdout, service.calls) == (2, "", [])
+    assert refused.stderr == (
+        "rows.csv:2: jobId: is missing (004007001)\n"
+        "rows.csv:2: imageNo: 7 must be a whole number from 0 to 3 (004007003)\n"
+        "rows.csv:2: scale: 3 must be a number from 1.1 to 2.0 (004007005)\n"
+        "rows.csv:4: scale: 3 must be a number from 1.1 to 2.0 (004007005)\n"
+        "receiver: 2 of 3 rows are wrong; nothing was sent\n"
+    )
+    content = HEADER + "".join(f"outpaint,{kind},7,3,,{kind * 210}\n" for kind in "a")
+    many = submit(run, content=content + "outpaint,,7,3,,\n" * 60)
+    assert (
+        many.stderr.splitlines()[-1] == "receiver: 61 of 61 rows are wrong (--errors FILE writes all); nothing was sent"
+    )
+    sent = submit(run, "--skip-invalid", content=HEADER + "outpaint,,7,3,,\noutpaint,x,0,1.5,,\n")
+    assert service.sent == 1
+    assert "1 wrong row" in sent.stderr
+
+
 def test_many_faults_of_one_kind_are_one_line_and_all_are_written(run: Run, service: BatchService) -> None:
     commas = "".join(f'outpaint,x,0,"1,{number}",,\n' for number in range(225))
     refused = submit(run, content=HEADER + commas + "outpaint,x,0,3,,\n" * 5)

@@ -19,11 +19,16 @@ def build(**values: Any) -> Row:
     return row
 
 
-def fault(**values: Any) -> str:
+def faults(**values: Any) -> list[str]:
     found = build_row(Record(7, {name: it for name, it in {**GOOD, **values}.items() if it is not None}), RowDefaults())
-    assert isinstance(found, Fault), found
-    assert found.line == 7
-    return found.text
+    assert isinstance(found, list), found
+    assert {it.line for it in found} == {7}
+    return [it.text for it in found]
+
+
+def fault(**values: Any) -> str:
+    [text] = faults(**values)
+    return text
 
 
 def test_a_row_of_text_is_a_task() -> None:
@@ -90,6 +95,47 @@ def test_numbers_as_tables_write_them(text: str, value: float) -> None:
 )
 def test_what_is_wrong_with_a_row_is_one_sentence(values: dict[str, Any], why: str) -> None:
     assert fault(**values).startswith(why)
+
+
+def test_all_that_is_wrong_with_a_row_is_said_at_once() -> None:
+    assert faults(
+        **{"imageno": None, "scale": "1,5", "prompt": "x" * 8_193, "key": 7, "x-n": "x" * 64_000},
+        label="x" * 201,
+        target=[],
+        poll_only="perhaps",
+        allow_permutations="2",
+        priority="urgent",
+    ) == [
+        "allow_permutations: write yes or no",
+        "scale: 1,5 has a decimal comma; use a point: 1.5",
+        "imageNo: is missing (004007002)",
+        "remixPrompt: must be 1 to 8192 characters long, not 8193",
+        "label: it is longer than 200 characters",
+        "target: write the name of a target, or several with blanks between them",
+        "poll_only: write yes or no",
+        "key: it must be text",
+        "priority: it must be high, normal or low",
+        "its columns that begin with x- are longer than 64,000 characters together",
+    ]
+    assert faults(jobid=None, scale="3", prompt="{a,b}") == [
+        "jobId: is missing (004007001)",
+        "scale: 3 must be a number from 1.1 to 2.0 (004007005)",
+    ], "permutations are looked for in what can be submitted"
+    assert faults(model="outpain", scale="3", label=7) == [
+        "model: unknown model 'outpain'; use midjourney_outpaint",
+        "label: it must be text",
+    ], "without a model nothing can be said of its parameters"
+    assert faults(params={"callback": "https://a.example"}, scale="3", remixprompt="a", prompt="b") == [
+        "remixPrompt: it is given twice",
+        "callback: the service sets the callback; leave it out",
+        "scale: 3 must be a number from 1.1 to 2.0 (004007005)",
+    ]
+
+
+def test_what_all_rows_share_may_be_wrong_too() -> None:
+    defaults = read_defaults("outpaint", ["scale=1,5", "label=all"])
+    found = build_row(Record(7, {"jobid": "a", "imageno": "9"}), defaults)
+    assert [it.text.partition(":")[0] for it in found if isinstance(it, Fault)] == ["scale", "imageNo"]
 
 
 def test_permutations_may_be_allowed() -> None:

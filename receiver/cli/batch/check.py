@@ -73,9 +73,9 @@ class ServiceCheck(Struct, frozen=True):
 def keyed_rows(source: BatchFile, keys: RowKeys) -> Iterator[KeyedRow | Fault]:
     """The rows of a file, the same each time."""
     for record in read_records(source.file, source.shape):
-        row = record if isinstance(record, Fault) else build_row(record, source.defaults)
-        if isinstance(row, Fault):
-            yield row
+        row = [record] if isinstance(record, Fault) else build_row(record, source.defaults)
+        if isinstance(row, list):
+            yield from row
         else:
             key = keys.next_key(row)
             yield KeyedRow(row, key) if isinstance(key, str) else key

@@ -28,7 +28,7 @@ class _Kind(Struct):
 
 
 class FaultReport:
-    """Counts all faults, shows on standard error what is wrong, and writes all into a file if there is one.
+    """Counts the wrong rows, shows on standard error what is wrong, and writes all into a file if there is one.
 
     More than a few of one kind are one line. So they are shown when all of a pass are known: by `summarize`, or
     `show`. `lines` are those whose rows are not to be sent although they can be read; after the line `ended_at`, none
@@ -39,14 +39,17 @@ class FaultReport:
         self.name = name
         self._file = file
         self._kinds: dict[str, _Kind] = {}
-        self._shown_lines = self._told = 0
-        self.count = 0
+        self._shown_lines = self._told = self._faults = 0
+        self._last_line: int | None = None
+        self.count = 0  # of rows: all faults of one are added together
         self.lines: set[int] = set()
         self.ended_at: int | None = None
 
     def add(self, fault: Fault) -> None:
         """Report a fault."""
-        self.count += 1
+        self._faults += 1
+        self.count += fault.line != self._last_line
+        self._last_line = fault.line
         if fault.ends:
             self.ended_at = fault.line
         kind = _VALUE.sub("", fault.text)
@@ -87,9 +90,10 @@ class FaultReport:
         self.show()
         total = rows + self.count
         wrong = f"{self.count:,} of {pluralize(total, 'row')} {'is' if self.count == 1 else 'are'} wrong"
-        if self._shown_lines == self.count:
+        if self._shown_lines == self._faults:
             return wrong
-        part = f", {self._told:,} are shown" if self._told < self.count else ""
+        which = "" if self._faults == self.count else f" of {self._faults:,} faults"
+        part = f", {self._told:,}{which} are shown" if self._told < self._faults else ""
         return f"{wrong}{part}" + ("" if self._file else " (--errors FILE writes all)")
 
 

@@ -2,8 +2,8 @@
 
 import functools
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -14,7 +14,9 @@ from receiver.client.batch_schemas import PRIORITIES
 from receiver.client.schemas import KEY_MOST, LABEL_MOST, NewTask
 from receiver.core.errors import RequestRefused
 from receiver.providers import models
-from receiver.providers.parameters import INVALID, ModelParam
+from receiver.providers.parameters import INVALID, Documented, ModelParam
+
+_T = TypeVar("_T")
 
 _YES = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 _VALUE_MOST = 40  # characters of a wrong value that is shown
@@ -41,7 +43,7 @@ class RowDefaults(Struct, frozen=True):
 
 
 class _Wrong(Exception):
-    """What is wrong with a row. The text says which column."""
+    """What is wrong with a row, a text for each fault. It says which column."""
 
 
 def read_defaults(model: str | None, pairs: Sequence[str]) -> RowDefaults:
@@ -73,42 +75,39 @@ def resolve_field(name: str) -> Column:
     return columns[0]
 
 
-def build_row(record: Record, defaults: RowDefaults) -> Row | Fault:
-    """The row, checked as the service checks it; or the first thing that is wrong with it."""
-    try:
-        return _build_row(record.line, record.values, defaults)
-    except _Wrong as wrong:
-        return Fault(record.line, str(wrong))
+def build_row(record: Record, defaults: RowDefaults) -> Row | list[Fault]:
+    """The row, checked as the service checks it; or all that is wrong with it."""
+    given, faults = {**defaults.values, **record.values}, list[str]()
 
+    def read(make: Callable[..., _T], *args: Any) -> _T | None:
+        """What `make` reads; None if that is wrong, which is noted."""
+        try:
+            return make(*args)
+        except _Wrong as wrong:
+            faults.extend(wrong.args)
+            return None
 
-def _build_row(line: int, values: Mapping[str, Any], defaults: RowDefaults) -> Row:
-    given = {**defaults.values, **values}
-    model = _read_model(given.get("model"), defaults.model)
-    allowed = _read_flag("allow_permutations", given.get("allow_permutations"))
-    params = _read_params(model, values)
-    if defaults.values:
-        params = {**_read_params(model, defaults.values), **params}
-    try:
-        canonical = models.check_params(model, params, allow_permutations=allowed)
-    except RequestRefused as refused:
-        value = params.get(refused.field or "")
-        raise _Wrong(explain_refusal(refused.code, refused.problem, refused.field, refused.remedy, value)) from None
-    extras = {name: value for name, value in given.items() if _is_extra(name)}
-    if extras and len(msgspec.json.encode(extras)) > _EXTRA_MOST:
-        raise _Wrong(f"its columns that begin with {EXTRA} are longer than {_EXTRA_MOST:,} characters together")
+    model = read(_read_model, given.get("model"), defaults.model)
+    allowed = read(_read_flag, "allow_permutations", given.get("allow_permutations"))
+    canonical = b"{}" if model is None else read(_check_params, model, record.values, defaults.values, allowed)
+    label = read(_read_text, "label", given.get("label"), LABEL_MOST)
+    targets = read(_read_targets, given.get("target"))
+    poll_only = read(_read_flag, "poll_only", given.get("poll_only"))
+    key = read(_read_text, "key", given.get("key"), KEY_MOST)
+    priority = read(_read_priority, given.get("priority"))
+    extras = read(_read_extras, given) or {}
+    if faults or model is None or canonical is None:
+        return [Fault(record.line, text) for text in dict.fromkeys(faults)]
     task = NewTask(
         model=model,
         params=msgspec.json.decode(canonical),
-        label=_read_text("label", given.get("label"), LABEL_MOST),
-        targets=_read_targets(given.get("target")),
-        poll_only=_read_flag("poll_only", given.get("poll_only")),
-        allow_permutations=allowed,
-        line=line,
+        label=label,
+        targets=targets,
+        poll_only=bool(poll_only),
+        allow_permutations=bool(allowed),
+        line=record.line,
     )
-    key, priority = _read_text("key", given.get("key"), KEY_MOST), given.get("priority")
-    if priority is not None and priority not in PRIORITIES:
-        raise _Wrong(f"priority: it must be {', '.join(PRIORITIES[:-1])} or {PRIORITIES[-1]}")
-    return Row(line, task, canonical, key, extras, priority)
+    return Row(record.line, task, canonical, key, extras, priority)
 
 
 def explain_refusal(code: str, problem: str, field: str | None, remedy: str | None = None, value: object = None) -> str:
@@ -139,8 +138,44 @@ def _read_model(given: object, default: str | None) -> str:
         raise _Wrong(explain_refusal(INVALID, refused.problem, "model", refused.remedy)) from None
 
 
-def _read_params(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    found = given.get("params", {})
+def _check_params(model: str, own: Mapping[str, Any], shared: Mapping[str, Any], allowed: bool | None) -> bytes:
+    """The canonical parameters of a row's `own` values, and of those that are `shared` by all."""
+    params, faults = _read_params(model, own)
+    if shared:
+        others, wrong = _read_params(model, shared)
+        params, faults = {**others, **params}, wrong + faults
+    try:
+        canonical = models.check_params(model, params, allow_permutations=allowed is not False)
+    except RequestRefused as refused:
+        unread = {text.partition(":")[0] for text in faults}
+        faults += [
+            explain_refusal(it.code, it.problem, it.field, it.remedy, params.get(it.field or ""))
+            for it in _find_refusals(model, params, refused)
+            if it.field not in unread
+        ]
+    else:
+        if not faults:
+            return canonical
+    raise _Wrong(*faults)
+
+
+def _find_refusals(model: str, params: Mapping[str, Any], first: RequestRefused) -> list[RequestRefused]:
+    """What is wrong with each parameter, by itself, where `first` is wrong with all of them."""
+    found = {first.field: first}
+    for field in models.find_model(model).fields:
+        try:
+            if not field.is_absent(value := params.get(field.name)):
+                field.parse_value(value)
+            elif field.required and field.documented is not Documented.UPSTREAM:
+                raise field.missing_error()
+        except RequestRefused as refused:
+            found.setdefault(field.name, refused)
+    return list(found.values())
+
+
+def _read_params(model: str, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The parameters among these values, and what is wrong with those that cannot be read."""
+    found, faults = given.get("params", {}), list[str]()
     if not isinstance(found, dict):
         raise _Wrong("params: it must be a JSON object")
     params: dict[str, Any] = {**found}
@@ -149,24 +184,22 @@ def _read_params(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
             continue
         name = param_name(model, folded)
         if name is None:
-            raise _Wrong(f"{folded}: {models.short_model_name(model)} has no such parameter; leave it empty")
-        if name in params:
-            raise _Wrong(f"{name}: it is given twice")
-        params[name] = _read_value(_find_param(model, name), value) if isinstance(value, str) else value
-    return params
+            faults.append(f"{folded}: {models.short_model_name(model)} has no such parameter; leave it empty")
+        elif name in params:
+            faults.append(f"{name}: it is given twice")
+        elif isinstance(value, str):
+            try:
+                params[name] = _find_param(model, name).read_text(value)
+            except ValueError as wrong:
+                faults.append(f"{name}: {wrong}")
+        else:
+            params[name] = value
+    return params, faults
 
 
 @functools.lru_cache(maxsize=1_000)
 def _find_param(model: str, name: str) -> ModelParam:
     return next(field for field in models.find_model(model).fields if field.name == name)
-
-
-def _read_value(kind: ModelParam, text: str) -> object:
-    """A parameter's text as the kind of value that it takes; as it is if it is no such value."""
-    try:
-        return kind.read_text(text)
-    except ValueError as wrong:
-        raise _Wrong(f"{kind.name}: {wrong}") from None
 
 
 def _read_flag(name: str, given: object) -> bool:
@@ -197,6 +230,19 @@ def _read_targets(given: object) -> tuple[str, ...] | None:
     if not isinstance(names, list) or not names or not all(isinstance(it, str) and it for it in names):
         raise _Wrong("target: write the name of a target, or several with blanks between them")
     return tuple(names)
+
+
+def _read_priority(given: object) -> str | None:
+    if given is None or given in PRIORITIES:
+        return given if isinstance(given, str) else None
+    raise _Wrong(f"priority: it must be {', '.join(PRIORITIES[:-1])} or {PRIORITIES[-1]}")
+
+
+def _read_extras(given: Mapping[str, Any]) -> dict[str, Any]:
+    extras = {name: value for name, value in given.items() if _is_extra(name)}
+    if extras and len(msgspec.json.encode(extras)) > _EXTRA_MOST:
+        raise _Wrong(f"its columns that begin with {EXTRA} are longer than {_EXTRA_MOST:,} characters together")
+    return extras
 
 
 def _is_extra(name: str) -> bool:
