@@ -39,14 +39,16 @@ def with_client(command: Callable[Concatenate[Client, _P], _R]) -> Callable[...,
     return run_with_client
 
 
-def resolve_ref(client: Client, handle: str) -> str:
-    """The ref of the one task that `handle` names: by its label, its ref, or the beginning or end of that.
+def resolve_ref(client: Client, handle: str, *, waits: str | None = None) -> str:
+    """The ref of the one task that `handle` names: by its label, its ref, or the beginning or end of that. With
+    `waits`, one that waits for this is meant if there is any, since all tasks of a chain may have one label.
 
     Raises ClickException if no task is called so, or several are.
     """
     if is_ref(handle):
         return handle  # if it is wrong, the service says so
-    found = client.list_tasks(handle=handle, limit=_NAMED_MOST + 1).tasks
+    found = client.list_tasks(handle=handle, waits=waits, limit=_NAMED_MOST + 1).tasks if waits else []
+    found = found or client.list_tasks(handle=handle, limit=_NAMED_MOST + 1).tasks
     if not found:
         how = f"give a label, a ref, or at least {PART_LEAST} characters of a ref's beginning or end"
         raise click.ClickException(f"no task is called {handle!r}: {how}")

@@ -178,6 +178,14 @@ def format_facts(pairs: Iterable[tuple[str, str | None]]) -> str:
     return "\n".join(f"{_pad_to_width(name, width)}{GAP}{value}" for name, value in facts)
 
 
+def format_rows(rows: Sequence[Sequence[str]]) -> str:
+    """Aligned columns without heads; those that are empty in every row are left out."""
+    shown = [place for place in range(len(rows[0])) if any(row[place] for row in rows)] if rows else []
+    widths = {place: max(display_width(row[place]) for row in rows) for place in shown}
+    lines = (GAP.join(_pad_to_width(row[place], widths[place]) for place in shown) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
+
+
 def wrap_prose(text: str, indent: str = "") -> str:
     """Sentences, broken between words so that they fit the terminal."""
     return textwrap.fill(

@@ -4,10 +4,12 @@ Pure: the commands fetch the task and print what this returns.
 """
 
 import re
+import textwrap
 from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
+from receiver.cli.chain_text import describe_rest, format_chain
 from receiver.cli.money_text import show_usd
 from receiver.cli.output import (
     GAP,
@@ -20,6 +22,7 @@ from receiver.cli.output import (
     time_and_age,
     wrap_prose,
 )
+from receiver.client.chain_schemas import ChainView
 from receiver.client.schemas import CallbackView, ErrorView, ImageView, NoticeView, TaskNotice, TaskView
 from receiver.core.queue_waits import describe_wait, reason_for
 from receiver.core.types import ArchiveState, HoldReason, TaskOrigin, TaskState, Verdict
@@ -63,9 +66,11 @@ def describe_task(
     callbacks: Sequence[CallbackView] = (),
     notices: Sequence[NoticeView] = (),
     *,
+    chain: ChainView | None = None,
     saving: bool = False,
 ) -> str:
-    """Everything known about a task, with its callbacks and its notices (newest first) if the caller has them.
+    """Everything known about a task, with its callbacks, its notices (newest first) and its `chain` if the caller has
+    them.
 
     `saving`: its pictures are saved anyway, so how to do that is not said.
     """
@@ -75,10 +80,11 @@ def describe_task(
         *_picture_lines(task, saving=saving),
         *_callback_lines(callbacks),
         *map(_notice_line, listed),
+        *_chain_lines(chain, task.ref),
     ]
     if standing := " ".join(_status_sentences(task, callbacks)):
         parts.append(wrap_prose(standing))
-    if remedies := list(_list_remedies(task, callbacks)):
+    if remedies := [*_chain_remedies(task), *_list_remedies(task, callbacks)]:
         parts += ["What to do:", *map(_format_remedy, remedies)]
     return "\n".join(parts)
 
@@ -207,6 +213,28 @@ def _notice_line(notice: TaskNotice | NoticeView) -> str:
     why = f": {safe_line(notice.error)}" if notice.error else ""
     what = f"{safe_line(notice.event)}, {safe_line(notice.state)}"
     return f"notice to {safe_line(notice.target)}: {what}{tries}{f', {ahead}' if ahead else ''}{why}"
+
+
+def _chain_lines(chain: ChainView | None, ref: str) -> Iterator[str]:
+    if chain is None:
+        return
+    rest = describe_rest(chain)
+    yield f"its chain{f' ({rest})' if rest else ''}:"
+    yield textwrap.indent(format_chain(chain, ref), "  ")
+
+
+def _chain_remedies(task: TaskView) -> Iterator[TaskRemedy]:
+    """What a person can do for the chain to go on."""
+    if task.chain is None:
+        return
+    ref = safe_line(task.ref)
+    if task.held_by == HoldReason.PICK:
+        yield TaskRemedy("To let it go on from a picture of the task before it:", f"receiver tasks pick {ref} N")
+    if task.chain.picks and task.state == TaskState.COMPLETED and task.confirmed:
+        yield TaskRemedy("To let its chain go on from one of its pictures:", f"receiver tasks pick {ref} N")
+    if task.chain.children and not task.confirmed:
+        text = "If its end is right, let what waits for it go on:"
+        yield TaskRemedy(text, f"receiver tasks release {ref}")
 
 
 def _status_sentences(task: TaskView, callbacks: Sequence[CallbackView]) -> Iterator[str]:

@@ -25,6 +25,7 @@ from receiver.cli.output import (
     time_of_day,
     wrap_prose,
 )
+from receiver.cli.picks import chain, pick, release
 from receiver.cli.queued_line import QueuedFold
 from receiver.cli.streams import echo, note
 from receiver.cli.task_text import describe_task, news_text, queue_wait_text, state_of
@@ -58,11 +59,16 @@ def tasks() -> None:
     """
 
 
+for command in (pick, release, chain):
+    tasks.add_command(command)
+
+
 @tasks.command("list")
 @choice_option("--state", TaskState, "Only this state")
 @click.option("--label", help="Only this label; * stands for any characters, as in 'hero*'.")
 @click.option("--model", help="Only this model.")
 @click.option("--batch", metavar="NAME", help="Only tasks of this batch.")
+@click.option("--waits", type=click.Choice(["pick"]), help="Only tasks for which a person has to pick a picture.")
 @click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="How many to list.")
 @click.option("--cursor", help="Continue where an earlier page ended.")
 @json_option
@@ -74,13 +80,15 @@ def list_(
     label: str | None,
     model: str | None,
     batch: str | None,
+    waits: str | None,
     limit: int,
     cursor: str | None,
     as_json: bool,
 ) -> None:
     """List the newest tasks."""
     model = model and full_model_name(model)
-    page = client.search_tasks(state=state, label=label, model=model, batch=batch, limit=limit, cursor=cursor)
+    filters = {"state": state, "label": label, "model": model, "batch": batch, "waits": waits}
+    page = client.search_tasks(**filters, limit=limit, cursor=cursor)
     if as_json:
         return echo_json(page)
     if not page.tasks:
@@ -100,10 +108,11 @@ def show(client: Client, *, ref: str, as_json: bool) -> None:
     task = client.get_task(resolve_ref(client, ref))
     if as_json:
         return echo_json(task)
+    tree = client.get_chain(task.ref) if task.chain is not None else None
     page = client.list_callbacks(ref=task.ref, limit=_CALLBACKS_MOST)
     waiting = any(it.state in (NoticeState.DUE, NoticeState.HELD) for it in task.notices)
     notices = client.list_notices(ref=task.ref, limit=_NOTICES_MOST).notices if waiting else []
-    echo(describe_task(task, page.callbacks, notices))
+    echo(describe_task(task, page.callbacks, notices, chain=tree))
     if page.next:
         note(f"Earlier callbacks: receiver callbacks list --ref {safe_line(task.ref)}")
     return None

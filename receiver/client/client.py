@@ -17,6 +17,7 @@ from receiver.client.batch_calls import BatchCalls
 from receiver.client.chain_calls import ChainCalls
 from receiver.client.connection import TIMEOUT_S, join_path
 from receiver.client.cost_calls import CostCalls
+from receiver.client.pick_calls import PickCalls
 from receiver.client.queue_calls import QueueCalls
 from receiver.client.schemas import (
     AgainRequest,
@@ -51,7 +52,7 @@ _T = TypeVar("_T")
 ENDS = frozenset({TaskState.COMPLETED, TaskState.FAILED, TaskState.LOST, TaskState.CANCELLED})
 
 
-class Client(BatchCalls, ChainCalls, CostCalls, QueueCalls):
+class Client(BatchCalls, ChainCalls, CostCalls, PickCalls, QueueCalls):
     """The API of the service at `server` (without a trailing slash). Closes its connections when its context ends.
 
     Every call raises ApiError: with the API's own status and code, or with status 0 if there was no answer.
@@ -86,12 +87,13 @@ class Client(BatchCalls, ChainCalls, CostCalls, QueueCalls):
         label: str | None = None,
         model: str | None = None,
         batch: str | None = None,
+        waits: str | None = None,
         handle: str | None = None,
         limit: int | None = None,
         cursor: str | None = None,
     ) -> TaskPage:
         """A page of tasks, newest first. `handle` is a label, or the beginning or end of a ref."""
-        query = {"state": state, "label": label, "model": model, "batch": batch, "handle": handle}
+        query = {"state": state, "label": label, "model": model, "batch": batch, "waits": waits, "handle": handle}
         return self._call_api("GET", "tasks", TaskPage, query={**query, "limit": limit, "cursor": cursor})
 
     def search_tasks(self, *, limit: int, cursor: str | None, **filters: str | None) -> TaskPage:

@@ -1,6 +1,6 @@
 """What the calls of the API take: their queries and bodies, as types."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Raw, Struct
 
@@ -56,6 +56,9 @@ class TaskFilter(Struct, frozen=True, forbid_unknown_fields=True):
     label: LabelPattern | None = None
     model: Text | None = None
     batch: Text | None = None
+    waits: (
+        Annotated[Literal["pick"], Meta(description="Only tasks for which a person has to pick a picture.")] | None
+    ) = None
     handle: TaskHandle | None = None
     limit: Limit = 50
     cursor: TaskCursor | None = None

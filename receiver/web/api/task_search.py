@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 from receiver.core.handles import LOOKED_MOST, is_pattern, matches_pattern, ref_part
-from receiver.core.types import Task
+from receiver.core.types import HoldReason, Task
 from receiver.store import Store
 from receiver.tasks.new_tasks import unknown_batch
 from receiver.web.api.requests import TaskFilter
@@ -31,6 +31,11 @@ async def find_tasks(store: Store, query: TaskFilter, limit: int) -> FoundTasks:
         refs = [ref for ref, label in newest if matches_pattern(query.label, label)]
         go_on = newest[-1][0] if len(newest) == LOOKED_MOST else None
         return FoundTasks(await _read_fitting(store, query, lane, refs, limit), go_on)
+    if query.waits is not None:
+        picks = await store.chains.open_picks(_TURN, query.cursor)
+        go_on = picks[-1].ref if len(picks) == _TURN else None
+        fitting = [it for it in picks if _fits(it, query, lane)]
+        return FoundTasks(fitting[:limit], None if len(fitting) > limit else go_on)
     page = store.tasks.page(
         state=query.state, label=query.label, model=query.model, lane=lane, before=query.cursor, limit=limit
     )
@@ -59,7 +64,7 @@ async def _read_fitting(store: Store, query: TaskFilter, lane: int | None, refs:
 def _fits(task: Task, query: TaskFilter, lane: int | None) -> bool:
     label = query.label is None or matches_pattern(query.label, task.label)
     same = query.state in (None, task.state) and query.model in (None, task.model) and lane in (None, task.lane)
-    return label and same
+    return label and same and (query.waits is None or task.held_by is HoldReason.PICK)
 
 
 def _is_older(ref: str, cursor: str | None) -> bool:

@@ -4,14 +4,16 @@ Chats and mail programs open every link to see what is behind it, so a GET only 
 of the button picks. The token names the task and the picture, and whoever has it may pick: no login.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from urllib.parse import parse_qs
 
 from msgspec import Struct
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from receiver.core.chains import CHILDREN_MOST, needs_pick
+from receiver.core.chains import CHAIN_MOST, needs_pick, order_subtree
 from receiver.core.errors import RequestRefused
 from receiver.core.sanitize import one_line, web_url
 from receiver.core.types import HoldReason, Image, ImageCopy, Task, TaskState
@@ -22,6 +24,8 @@ from receiver.web.pages.look import message_page, render_page
 
 _NAME_MOST = 80
 _PROMPT_MOST = 300
+_FORM_MOST = 2_000  # bytes
+_DIGITS = 4
 _GONE = "There is nothing to pick here"
 _GONE_TEXT = (
     "The link is not whole, or its task has been deleted. Copy all of it from the message, or ask for a new one."
@@ -60,16 +64,18 @@ class PickPage:
         if request.method != "POST":
             return await self._show(task, number)
         try:
-            picked = await self._parts.picks.pick(task.ref, (number,), by="link")
+            numbers = (number, *await _read_also(request, self._parts.body_timeout_s))
+            picked = await self._parts.picks.pick(task.ref, numbers, by="link")
         except RequestRefused as refused:
-            return await self._show(task, number, status=refused.status, refused=f"{refused}.")
-        return await self._show(task, number, done=_describe_picked(number, picked))
+            return await self._show(task, number, status=refused.status, refused=_as_sentence(str(refused)))
+        return await self._show(task, number, done=_describe_picked(picked))
 
     async def _show(self, task: Task, number: int, *, status: int = 200, done: str = "", refused: str = "") -> Response:
         store, links = self._parts.store, self._parts.links
         images = (await store.tasks.images_by_ref([task.ref])).get(task.ref, ())
         copies = {it.image_no: it for it in (await store.copies.by_refs([task.ref])).get(task.ref, ())}
-        children = await store.chains.children(task.ref, CHILDREN_MOST)
+        children = await store.chains.children(task.ref, CHAIN_MOST)
+        waiting = [it for it in children if it.held_by is HoldReason.PICK]
 
         def show(image: Image) -> _Picture:
             return _show_picture(task.ref, image, copies, links.image_path, links.pick_path)
@@ -84,9 +90,9 @@ class PickPage:
             prompt=one_line(task.prompt or "", _PROMPT_MOST),
             pictures=pictures,
             picture=next((it for it in pictures if it.number == number), missing),
-            open=any(it.held_by is HoldReason.PICK for it in children) and not done,
+            open=bool(waiting) and not done,
             closed=_describe_closed(task, children),
-            follows=_describe_follow(children),
+            follows=_describe_follow(waiting, await store.chains.tasks_of(task.root or task.ref, CHAIN_MOST)),
             done=done,
             refused=refused,
         )
@@ -116,15 +122,41 @@ def _name(task: Task) -> str:
     return one_line(task.label or task.prompt or "", _NAME_MOST) or f"a {short_model_name(task.model or 'task')} task"
 
 
-def _describe_follow(children: Sequence[Task]) -> str:
-    """What is submitted once a picture is picked."""
-    models = [short_model_name(it.model or "") for it in children if it.held_by is HoldReason.PICK]
-    return f"{' and '.join(dict.fromkeys(models))} will be submitted" if models else ""
+def _describe_follow(waiting: Sequence[Task], chain: Sequence[Task]) -> str:
+    """What is submitted once a picture is picked, and what follows that."""
+    later = [it for top in waiting for it in order_subtree(top.ref, chain)]
+    models = dict.fromkeys(short_model_name(it.model or "") for it in (*waiting, *later))
+    return ", then ".join(models)
 
 
-def _describe_picked(number: int, picked: Sequence[Task]) -> str:
+def _describe_picked(picked: Sequence[Task]) -> str:
     models = " and ".join(dict.fromkeys(short_model_name(it.model or "") for it in picked))
-    return f"{models} goes on from picture {number}. You will be notified of what comes of it."
+    numbers = sorted({it.parent_image or 0 for it in picked})
+    which = f"picture{'s' if len(numbers) > 1 else ''} {' and '.join(map(str, numbers))}"
+    return _as_sentence(f"{models} goes on from {which}; you will be notified of what comes of it")
+
+
+async def _read_also(request: Request, timeout_s: float) -> tuple[int, ...]:
+    """The other pictures that were ticked. Raises RequestRefused."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(timeout_s):
+            async for piece in request.stream():
+                body += piece
+                if len(body) > _FORM_MOST:
+                    raise RequestRefused(413, "too_large", "the form is too large")
+    except TimeoutError:
+        raise RequestRefused(408, "too_slow", "the form did not arrive in time") from None
+    except ClientDisconnect:
+        raise RequestRefused(400, "incomplete", "the connection ended before the form was complete") from None
+    given = parse_qs(body.decode("ascii", "replace")).get("also", [])
+    if not all(it.isascii() and it.isdigit() and len(it) < _DIGITS for it in given):
+        raise RequestRefused(422, "invalid_parameter", "the form was changed: a picture has a number", "also")
+    return tuple(map(int, given))
+
+
+def _as_sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _describe_closed(task: Task, children: Sequence[Task]) -> str:

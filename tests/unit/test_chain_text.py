@@ -1,0 +1,53 @@
+"""A chain as a tree of lines."""
+
+from receiver.cli.chain_text import describe_rest, find_step, format_chain, parent_of
+from receiver.client.chain_schemas import ChainStep, ChainView
+
+REFS = {name: f"01a202a8-e470-7bbe-a7f3-0000000{name:0>5}" for name in ("make", "wide", "big", "other")}
+
+
+def step(name: str, *children: ChainStep, **changed: object) -> ChainStep:
+    given: dict[str, object] = {
+        "ref": REFS[name],
+        "step": name,
+        "label": "lighthouse",
+        "model": "midjourney_outpaint",
+        "state": "queued",
+        "held_by": None,
+        "unsure": False,
+        "confirmed": True,
+        "progress": None,
+        "image_no": None,
+        "picked_by": None,
+        "cost": None,
+        "estimate": None,
+        "children": list(children),
+    }
+    return ChainStep(**{**given, **changed})  # type: ignore[arg-type]
+
+
+BIG = step("big", model="midjourney_upscale", held_by="parent", image_no=0)
+WIDE = step("wide", BIG, held_by="pick", estimate="0.05")
+OTHER = step("other", state="waiting", progress=0.4, unsure=True, image_no=3)
+MAKE = step("make", WIDE, OTHER, model="midjourney_diffusion", state="completed", cost="0.05")
+CHAIN = ChainView(root=REFS["make"], tasks=4, steps=[MAKE], cost="0.05", estimate="0.10", unknown=1)
+
+
+def test_each_task_is_a_line_below_the_one_that_it_goes_on_from() -> None:
+    assert format_chain(CHAIN, REFS["wide"]).splitlines() == [
+        "make     completed     diffusion             $0.05        00000000make",
+        "├ wide   pick one      outpaint              about $0.05  this one",
+        "│ └ big  held          upscale    picture 0               000000000big",
+        "└ other  waiting? 40%  outpaint   picture 3               0000000other",
+    ]
+
+
+def test_what_it_cost_and_what_is_to_come_is_one_line() -> None:
+    assert describe_rest(CHAIN) == "$0.05 so far, about $0.10 to come"
+    assert describe_rest(ChainView(root="r", tasks=0, steps=[], cost=None, estimate=None, unknown=0)) == ""
+
+
+def test_steps_are_found_with_their_parents() -> None:
+    assert find_step(CHAIN, REFS["big"]) is BIG
+    assert parent_of(CHAIN, REFS["big"]) is WIDE
+    assert parent_of(CHAIN, REFS["make"]) is None
