@@ -122,7 +122,7 @@ def test_all_that_is_wrong_with_a_row_is_said_at_once() -> None:
         "scale: 3 must be a number from 1.1 to 2.0 (004007005)",
     ], "permutations are looked for in what can be submitted"
     assert faults(model="outpain", scale="3", label=7) == [
-        "model: unknown model 'outpain'; use midjourney_outpaint",
+        "model: unknown model 'outpain' (did you mean midjourney_outpaint?)",
         "label: it must be text",
     ], "without a model nothing can be said of its parameters"
     assert faults(params={"callback": "https://a.example"}, scale="3", remixprompt="a", prompt="b") == [
