@@ -277,7 +277,7 @@ def test_durations_read_like_a_persons(span_ms: int, shown: str) -> None:
 
 
 def test_a_negative_duration_is_left_out() -> None:
-    assert text(done(images=pictures(1), duration_ms=-5)).body.startswith("image 0")
+    assert text(done(images=pictures(1), duration_ms=-5)).body.startswith("picture: ")
 
 
 def test_text_has_the_providers_links_and_no_picture() -> None:

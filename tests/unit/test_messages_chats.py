@@ -59,7 +59,7 @@ def test_discord_obeys_nothing_from_outside() -> None:
     assert "@here" not in told
     for live in ("*b*", "_i_", "`c`", "[l](", ":tada:", "http://"):
         assert live not in told.replace("\\" + live[0], "")
-    assert "[image 0](https://x.example/%28a%29b)" in told
+    assert "[picture](https://x.example/%28a%29b)" in told
 
 
 def test_lines_of_an_attention_are_no_list_in_discord() -> None:

@@ -20,6 +20,7 @@ from receiver.core.sanitize import (
 from receiver.core.types import Image, NoticeEvent, Report, TaskError, TaskState
 from receiver.notify.messages.cause_words import CAUSE_WORDS
 from receiver.notify.messages.commands import replace_refs
+from receiver.notify.messages.media_words import count_media, label_number, media_label, media_noun
 from receiver.notify.messages.message import MessageKind, PublicLinks, TextLine
 from receiver.notify.messages.pick_words import pick_command, pick_links, pick_title
 from receiver.notify.messages.shorten import first_words, shorten_text
@@ -28,6 +29,7 @@ from receiver.notify.messages.what_to_do import (
     batch_commands,
     lost_task_advice,
     next_commands,
+    next_step,
     short_handle,
     unconfirmed_failure_advice,
     unknown_failure_advice,
@@ -151,7 +153,7 @@ def build_report(report: Report, links: PublicLinks, *, late: bool = False) -> R
         took="" if is_batch else format_duration(report.duration_ms),
         prompt=one_line(report.prompt or "", PROMPT_MOST),
         doubt="" if report.confirmed else _unconfirmed_text(report),
-        pictures=tuple(TextLine(_picture_label(image), image.url) for image in images[:IMAGES_MOST]),
+        pictures=tuple(TextLine(media_label(it, alone=len(images) == 1), it.url) for it in images[:IMAGES_MOST]),
         more=max(0, len(images) - IMAGES_MOST),
         trouble=_failure_lines(report),
         commands=_next_lines(report),
@@ -182,7 +184,7 @@ def report_headline(report: Report) -> str:
     doubt = "" if report.confirmed else " (unconfirmed)"
     match report.event:
         case NoticeEvent.COMPLETED:
-            words = f"{name} — {pick_title(report) or count_pictures(report.images)}{doubt}"
+            words = f"{name} — {pick_title(report) or count_media(report.images)}{doubt}"
         case NoticeEvent.FAILED:
             why = one_line(report.error.message or report.error.code or "", TITLE_MOST) if report.error else ""
             words = f"{name}: failed{doubt}" + (f" — {why}" if why else "")
@@ -235,28 +237,19 @@ def worst_event(reports: tuple[Report, ...]) -> NoticeEvent:
     return next(event for event in WORST_FIRST if any(report.event is event for report in reports))
 
 
-def count_pictures(images: tuple[Image, ...]) -> str:
-    """How many pictures, in words."""
-    noun = "picture" if all(image.type == "image" for image in images) else "file"
-    return f"{len(images) or 'no'} {noun}{'' if len(images) == 1 else 's'}"
-
-
 def describe_sheet(content: Content) -> str:
     """What the contact sheet shows, for those who cannot see it."""
     if isinstance(content, DigestContent):
         return f"Contact sheet of {content.title[2:]}"
     if not content.pictures:  # a batch's
         return f"Contact sheet of {content.title[2:]}; each picture has the number of its line"
-    numbers = [picture_number(line.text) for line in content.pictures]
+    numbers = [label_number(line.text) for line in content.pictures]
     count = len(numbers) + content.more
-    span = f", numbered {numbers[0]} to {numbers[-1]}" if count > 1 and not content.more else ""
     prompt = f": {content.prompt}" if content.prompt else ""
-    return f"Contact sheet of {count} picture{'' if count == 1 else 's'}{span}{prompt}"
-
-
-def picture_number(label: str) -> str:
-    """The number in a picture's label, as the contact sheet shows it."""
-    return label.rpartition(" ")[2]
+    if count == 1:
+        return f"The picture{prompt}"
+    span = "" if content.more else f", numbered {numbers[0]} to {numbers[-1]}"
+    return f"Contact sheet of {count} pictures{span}{prompt}"
 
 
 def batch_words(report: Report) -> str:
@@ -286,10 +279,6 @@ def _attention_cause(report: Report) -> str | None:
 
 def _unconfirmed_text(report: Report) -> str:
     return _UNCONFIRMED.format(one_line(report.unconfirmed or "", ERROR_MOST) or "we could not confirm it")
-
-
-def _picture_label(image: Image) -> str:
-    return f"{one_line(image.type, 20) or 'image'} {image.image_no}"
 
 
 def _failure_lines(report: Report) -> tuple[str, ...]:
@@ -332,12 +321,18 @@ def _next_lines(report: Report) -> tuple[str, ...]:
     first = min(report.images, key=lambda image: image.image_no)
     if report.picks:
         return (pick_command(clean_ref(report), first.image_no),)
-    return next_commands(clean_ref(report), first.image_no, extend=bool(first.job_id) and first.type == "image")
+    step = next_step(report.model or "", report.prompt) if first.job_id else ""
+    noun = media_noun(report.images)
+    return next_commands(clean_ref(report), first.image_no, noun, step, several=len(report.images) > 1)
 
 
 def _late_note(reports: tuple[Report, ...], *, late: bool) -> str:
-    shown = any(it.completed or (it.event is NoticeEvent.COMPLETED and it.images) for it in reports)
+    shown = any(it.completed or (it.event is NoticeEvent.COMPLETED and _has_picture(it.images)) for it in reports)
     return _LATE if late and shown else ""
+
+
+def _has_picture(images: tuple[Image, ...]) -> bool:
+    return any(image.type != "video" for image in images)
 
 
 def _digest_title(reports: tuple[Report, ...]) -> str:

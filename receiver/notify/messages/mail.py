@@ -18,8 +18,8 @@ from receiver.notify.messages.content import (
     DigestItem,
     ReportContent,
     describe_sheet,
-    picture_number,
 )
+from receiver.notify.messages.media_words import button_words, describe_links
 from receiver.notify.messages.message import MessageKind, TextLine
 from receiver.notify.messages.text import make_paragraphs
 
@@ -208,23 +208,26 @@ def _fact_size(value: str) -> int:
 
 
 def _buttons(content: ReportContent) -> str:
-    """A button for the task's page, and one with the number of each picture, unless they are too many."""
+    """A button for the task's page, and one for each picture or video, unless they are too many."""
     picks = [(line.text, url) for line in content.picks if (url := web_url(line.url))]
     rows = [" ".join(_button(words, url) for words, url in picks)] if picks else []
     rows += [_button("Open the task", url)] if (url := web_url(content.page)) else []
     if numbers := _numbered_pictures(content):
-        label = '<span class="dim" style="font-size:13px;color:#57606a;margin-right:4px">Full size:</span>'
-        rows.append(" ".join([label, *(_button(words, url) for words, url in numbers)]))
+        words = describe_links([it.text for it in content.pictures])
+        label = (
+            [f'<span class="dim" style="font-size:13px;color:#57606a;margin-right:4px">{words}</span>'] if words else []
+        )
+        rows.append(" ".join([*label, *(_button(words, url) for words, url in numbers)]))
     inner = "".join(f"<div>{row}</div>" for row in rows)
     return f'<div style="margin:0 0 10px">{inner}</div>' if rows else ""
 
 
 def _numbered_pictures(content: ReportContent) -> list[tuple[str, str]]:
-    """The number and URL of each picture; empty if they are too many for buttons, or one is not on the web."""
+    """The words and URL of each picture's button; empty if they are too many for buttons, or one is not on the web."""
     urls = [web_url(it.url) for it in content.pictures]
     if content.more or len(urls) > BUTTONS_MOST or not all(urls):
         return []
-    return [(picture_number(it.text), url) for it, url in zip(content.pictures, urls, strict=True) if url]
+    return [(button_words(it.text), url) for it, url in zip(content.pictures, urls, strict=True) if url]
 
 
 def _button(words: str, url: str) -> str:

@@ -2,6 +2,7 @@
 
 from receiver.core.sanitize import one_line
 from receiver.core.types import Report
+from receiver.notify.messages.media_words import count_media, media_noun
 from receiver.notify.messages.message import PublicLinks, TextLine
 from receiver.notify.messages.what_to_do import short_handle
 
@@ -12,7 +13,9 @@ def pick_title(report: Report) -> str:
     """What is asked; empty if nothing is."""
     if not report.picks:
         return ""
-    return f"pick one of {len(report.images)} pictures" if len(report.images) > 1 else "pick its picture, or not"
+    if len(report.images) > 1:
+        return f"pick one of {count_media(report.images)}"
+    return f"pick its {media_noun(report.images)}, or not"
 
 
 def pick_links(report: Report, links: PublicLinks) -> tuple[TextLine, ...]:

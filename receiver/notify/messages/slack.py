@@ -15,9 +15,9 @@ from receiver.notify.messages.content import (
     DigestItem,
     ReportContent,
     describe_sheet,
-    picture_number,
 )
 from receiver.notify.messages.json_payload import Json, join_in_chunks, pack_json
+from receiver.notify.messages.media_words import button_words
 from receiver.notify.messages.message import MessageKind, TextLine
 
 TEXT_MOST = 3_000  # characters of a text object
@@ -170,12 +170,12 @@ def _sheet_block(content: Content, picture: AttachedPicture | None) -> list[Json
 
 
 def _picture_buttons(content: ReportContent) -> list[Json]:
-    """A button with the number of each picture; none if they are many, or one has no short link."""
+    """A button for each picture or video; none if they are many, or one has no short link."""
     urls = [web_url(line.url) for line in content.pictures]
     if content.more or len(urls) > BUTTONS_MOST or not all(url and len(url) <= URL_MOST for url in urls):
         return []
     return [
-        _button(picture_number(line.text), url, f"Open {line.text}")
+        _button(button_words(line.text), url, f"Open {line.text}" if " " in line.text else "")
         for line, url in zip(content.pictures, urls, strict=True)
         if url
     ]

@@ -2,7 +2,15 @@
 
 import re
 import shlex
+from collections.abc import Mapping
 
+from receiver.providers.models import MODELS, full_model_name
+from receiver.providers.vtrix.follow_rules import Answer, derive_traits, judge_follow
+
+_STEPS: Mapping[str, tuple[str, str]] = {
+    "outpaint": ("To extend {}", "--image-no {} --scale 1.5"),
+    "extend-video": ("To let {} go on", "--video-no {}"),
+}
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-([0-9a-f]{12})")
 
 
@@ -51,12 +59,27 @@ def batch_commands(name: str, *, failed: bool) -> tuple[str, ...]:
     return (f"To list what came of each row: `receiver batch results {quoted}`", *((again,) if failed else ()))
 
 
-def next_commands(ref: str, image_no: int, *, extend: bool) -> tuple[str, ...]:
-    """What may come after a completed task; `extend`: picture `image_no` can be extended. `ref` is clean."""
-    save = f"To save the pictures: `receiver tasks pictures {short_handle(ref)}`"
-    if not extend:
+def next_step(model: str, prompt: str | None) -> str:
+    """The command that a completed task of this model is most often followed by; empty if none comes to mind.
+
+    Pictures are extended and videos go on, unless Midjourney would probably refuse that.
+    """
+    declared = MODELS.get(model)
+    if declared is None:
+        return "outpaint"
+    params = {declared.prompt_param: prompt} if declared.prompt_param else {}
+    traits = derive_traits(model, params, None)
+    step = "extend-video" if traits.video else "outpaint"
+    return step if judge_follow(traits, full_model_name(step)).answer is Answer.OK else ""
+
+
+def next_commands(ref: str, image_no: int, noun: str, step: str, *, several: bool) -> tuple[str, ...]:
+    """What may come after a completed task, which made `several` results, or one; `noun` says what they are. `step` is
+    a command that goes on from one of them, if there is one. `ref` is clean."""
+    handle = short_handle(ref)
+    save = f"To save the {noun}{'s' if several else ''}: `receiver tasks pictures {handle}`"
+    words, options = _STEPS.get(step, ("", ""))
+    if not words:
         return (save,)
-    return (
-        save,
-        f"To extend one: `receiver submit outpaint --from {short_handle(ref)} --image-no {image_no} --scale 1.5`",
-    )
+    which = "one" if several else "it"
+    return save, f"{words.format(which)}: `receiver submit {step} --from {handle} {options.format(image_no)}`"
