@@ -1,14 +1,9 @@
 """The types of our HTTP API that are about chains. Times are RFC 3339, money is text."""
 
-from typing import Annotated
-
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from receiver.client.batch_schemas import Cost
-from receiver.client.schemas import IMAGE_NO_MOST, Count, HoldReasonName, ProviderId, Ref, State, TaskView
-from receiver.core.chains import CHILDREN_MOST
-
-PickedNumber = Annotated[int, Meta(ge=0, le=IMAGE_NO_MOST)]
+from receiver.client.schemas import Count, HoldReasonName, ImageNo, ImageNos, ProviderId, Ref, State, TaskView
 
 
 class ChainStep(Struct, frozen=True):
@@ -48,8 +43,13 @@ class PickRequest(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     """From which picture to go on, or from which: then what waits is made once for each. `job_id` is the id of the
     picture's job, as the provider's task list says it, if it did not come with the picture."""
 
-    image_no: PickedNumber | Annotated[tuple[PickedNumber, ...], Meta(min_length=1, max_length=CHILDREN_MOST)]
+    image_no: ImageNo | ImageNos
     job_id: ProviderId | None = None
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The pictures that were picked."""
+        return (int(self.image_no),) if isinstance(self.image_no, int | float) else tuple(map(int, self.image_no))
 
 
 class PickedView(Struct, frozen=True):

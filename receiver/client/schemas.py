@@ -50,14 +50,12 @@ ShortText = Annotated[str, _says(minLength=1, maxLength=LABEL_MOST, pattern=WITH
 ProviderId = Annotated[str, _says(minLength=1, maxLength=LABEL_MOST, pattern="^[^\\s\\u0000]+$")]
 Key = Annotated[str, Meta(min_length=1, max_length=KEY_MOST)]
 StepName = Annotated[str, Meta(min_length=1, max_length=STEP_MOST, pattern=STEP_PATTERN)]
-ImageChoice = (
-    Annotated[int, Meta(ge=0, le=IMAGE_NO_MOST)]
-    | Annotated[
-        tuple[Annotated[int, Meta(ge=0, le=IMAGE_NO_MOST)], ...],
-        Meta(min_length=1, max_length=CHILDREN_MOST, extra_json_schema={"uniqueItems": True}),
-    ]
-    | Annotated[str, _one_of(("all", "pick"))]
-)
+# Read as a float, since 1.0 is an integer for JSON Schema, and for the tools that make requests from the document.
+ImageNo = Annotated[float, Meta(ge=0, le=IMAGE_NO_MOST, multiple_of=1, extra_json_schema={"type": "integer"})]
+ImageNos = Annotated[
+    tuple[ImageNo, ...], Meta(min_length=1, max_length=CHILDREN_MOST, extra_json_schema={"uniqueItems": True})
+]
+ImageChoice = ImageNo | ImageNos | Annotated[str, _one_of(("all", "pick"))]
 TargetName = Annotated[str, _says(**{"$ref": "#/components/schemas/TargetName"})]
 State = Annotated[str, _one_of(TaskState)]
 Event = Annotated[str, _one_of(NoticeEvent)]

@@ -82,24 +82,35 @@ class Model(Struct, frozen=True, kw_only=True):
         """The parameter in which it takes a prompt, if it takes one."""
         return next((field.name for field in self.fields if isinstance(field, TextParam) and field.prompt), None)
 
-    def describe_params(self, *, fed: bool = False) -> dict[str, object]:
+    def describe_params(self, *, fed: bool = False, anyway: bool = False) -> dict[str, object]:
         """What `parse_params` takes, as JSON Schema. Null is as good as absent."""
         filled = self.feed.names if fed and self.feed else ()
-        fields = [field for field in self.fields if field.name not in filled]
+        required = [
+            field.name
+            for field in self.fields
+            if field.required and field.name not in filled and not field.is_unlimited(anyway=anyway)
+        ]
+
+        def describe(field: ModelParam) -> dict[str, object]:
+            if field.name in filled:
+                return {"type": "null"}
+            described = field.describe_value(anyway=anyway)
+            return described if field.name in required else {"anyOf": [described, {"type": "null"}]}
+
         described: dict[str, object] = {
             "type": "object",
-            "properties": {
-                field.name: field.describe_value()
-                if field.required
-                else {"anyOf": [field.describe_value(), {"type": "null"}]}
-                for field in fields
-            },
-            "required": [field.name for field in fields if field.required],
+            "properties": {field.name: describe(field) for field in self.fields},
+            "required": required,
             "additionalProperties": self.is_open,
         }
+        conditions = []
         if self.any_of and not fed:
-            some = [{"required": [it], "properties": {it: {"not": {"type": "null"}}}} for it in self.any_of]
-            described["anyOf"] = some
+            conditions.append([_describe_given(it) for it in self.any_of])
+        if self.together and not fed:
+            none: dict[str, object] = {"properties": {it: {"type": "null"} for it in self.together}}
+            conditions.append([_describe_given(*self.together), none])
+        if conditions:
+            described["allOf"] = [{"anyOf": it} for it in conditions]
         return described
 
     def parse_params(self, params: Mapping[str, object], *, anyway: bool = False, fed: bool = False) -> dict[str, Any]:
@@ -143,6 +154,11 @@ def check_undeclared(params: Mapping[str, object], model: str) -> dict[str, obje
         problem = f"the parameters of {model} must be at most {EXTRA_MOST:,} bytes long, without NUL characters"
         raise RequestRefused(422, INVALID, problem, "params")
     return decoded
+
+
+def _describe_given(*names: str) -> dict[str, object]:
+    """An object that has all of these, none of them null."""
+    return {"required": list(names), "properties": {name: {"not": {"type": "null"}} for name in names}}
 
 
 def _refuse_missing(field: ModelParam, *, anyway: bool) -> None:

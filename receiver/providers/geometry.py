@@ -19,7 +19,7 @@ _GEOMETRY = re.compile(r"([0-9]{1,6})[xX×]([0-9]{1,6})(?:([-+][0-9]{1,6})([-+][
 class SizeParam(ModelParam, frozen=True, kw_only=True):
     """A width and a height."""
 
-    def describe_value(self) -> dict[str, object]:
+    def describe_value(self, *, anyway: bool = False) -> dict[str, object]:
         return _describe_object({"width": _side_schema(), "height": _side_schema()})
 
     def read_text(self, text: str) -> object:
@@ -40,7 +40,7 @@ class SizeParam(ModelParam, frozen=True, kw_only=True):
 class PlaceParam(ModelParam, frozen=True, kw_only=True):
     """The size and the upper left corner of a picture on its canvas; it may reach over the edge."""
 
-    def describe_value(self) -> dict[str, object]:
+    def describe_value(self, *, anyway: bool = False) -> dict[str, object]:
         corner = {"type": "integer", "minimum": -_PIXELS_MOST, "maximum": _PIXELS_MOST}
         return _describe_object({"width": _side_schema(), "height": _side_schema(), "x": corner, "y": corner})
 
@@ -68,8 +68,8 @@ class MaskParam(ModelParam, frozen=True, kw_only=True):
 
     url_most: int = 1024
 
-    def describe_value(self) -> dict[str, object]:
-        side = {"type": "integer", "minimum": _MASK_LEAST, "maximum": _MASK_MOST}
+    def describe_value(self, *, anyway: bool = False) -> dict[str, object]:
+        side = {"type": "integer", "minimum": 1 if anyway else _MASK_LEAST, "maximum": _MASK_MOST}
         points = {
             "type": "array",
             "items": {"type": "number", "minimum": 0, "maximum": _MASK_MOST},

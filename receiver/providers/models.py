@@ -21,7 +21,8 @@ from receiver.providers.vtrix.prompt_flags import count_repeats, find_flag_hints
 MODELS: Mapping[str, Model] = {model.name: model for model in midjourney.MODELS}
 OUTPAINT = midjourney.OUTPAINT.name
 _CALLBACK = "callback"
-_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
+MODEL_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._/-]{0,99}$"  # of any model's name, declared here or not
+_MODEL_NAME = re.compile(MODEL_PATTERN)
 
 
 def find_model(model: str) -> Model:

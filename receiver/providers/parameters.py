@@ -17,6 +17,9 @@ from receiver.core.errors import RequestRefused
 
 INVALID = "invalid_parameter"  # our code for a fault without a code of the provider's
 UNLIKELY = "unlikely"  # our code for what the provider probably refuses, though its own pages do not say so
+INTEGER_MOST = 2**53 - 1  # of a number without a known range: what every JSON parser keeps exactly
+NUMBER_MOST = 1e15
+CHOICE_MOST = 999
 _ANYWAY = "if you know that the provider takes it, submit it `anyway`"
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _WITHOUT_NUL = "^[^\\u0000]*$"
@@ -54,9 +57,13 @@ class ModelParam(Struct, frozen=True, kw_only=True):
         """
         raise NotImplementedError
 
-    def describe_value(self) -> dict[str, object]:
+    def describe_value(self, *, anyway: bool = False) -> dict[str, object]:
         """What `parse_value` takes, as JSON Schema."""
         raise NotImplementedError
+
+    def is_unlimited(self, *, anyway: bool) -> bool:
+        """Whether a value beyond the declared range is taken, as far as it is sane."""
+        return self.documented is Documented.NOBODY or (anyway and self.documented is Documented.UPSTREAM)
 
     def read_text(self, text: str) -> object:
         """What a person wrote for it, in a file or on the command line, as the kind of value that it takes; as it is if
@@ -108,7 +115,7 @@ class TextParam(ModelParam, frozen=True, kw_only=True):
         """A required text that is blank counts as not sent, as it does for the provider."""
         return value is None or (self.required and isinstance(value, str) and not value.strip())
 
-    def describe_value(self) -> dict[str, object]:
+    def describe_value(self, *, anyway: bool = False) -> dict[str, object]:
         described = {"type": "string", "minLength": self.least, "maxLength": self.most}
         return described | {"pattern": _NOT_BLANK if self.required else _WITHOUT_NUL}
 
@@ -136,7 +143,9 @@ class IntegerParam(ModelParam, frozen=True, kw_only=True):
     least: int
     most: int
 
-    def describe_value(self) -> dict[str, object]:
+    def describe_value(self, *, anyway: bool = False) -> dict[str, object]:
+        if self.is_unlimited(anyway=anyway):
+            return {"type": "integer", "minimum": -INTEGER_MOST, "maximum": INTEGER_MOST}
         return {"type": "integer", "minimum": self.least, "maximum": self.most}
 
     def read_text(self, text: str) -> object:
@@ -154,7 +163,7 @@ class IntegerParam(ModelParam, frozen=True, kw_only=True):
         if not isinstance(value, int) or isinstance(value, bool):
             raise self.invalid_error(expected)
         if not self.least <= value <= self.most:
-            self.out_of_range(expected, sane=abs(value) < 1 << 53, anyway=anyway)
+            self.out_of_range(expected, sane=abs(value) <= INTEGER_MOST, anyway=anyway)
         return value
 
 
@@ -164,7 +173,9 @@ class NumberParam(ModelParam, frozen=True, kw_only=True):
     least: float
     most: float
 
-    def describe_value(self) -> dict[str, object]:
+    def describe_value(self, *, anyway: bool = False) -> dict[str, object]:
+        if self.is_unlimited(anyway=anyway):
+            return {"type": "number", "exclusiveMinimum": -NUMBER_MOST, "exclusiveMaximum": NUMBER_MOST}
         return {"type": "number", "minimum": self.least, "maximum": self.most}
 
     def read_text(self, text: str) -> object:
@@ -180,7 +191,7 @@ class NumberParam(ModelParam, frozen=True, kw_only=True):
             raise self.invalid_error(expected)
         # NaN compares as false, and infinity is out of every range.
         if not self.least <= value <= self.most:
-            self.out_of_range(expected, sane=-1e15 < value < 1e15, anyway=anyway)
+            self.out_of_range(expected, sane=-NUMBER_MOST < value < NUMBER_MOST, anyway=anyway)
         return float(value)
 
 
@@ -189,7 +200,7 @@ class UrlParam(ModelParam, frozen=True, kw_only=True):
 
     most: int = 2048
 
-    def describe_value(self) -> dict[str, object]:
+    def describe_value(self, *, anyway: bool = False) -> dict[str, object]:
         return {"type": "string", "format": "uri", "pattern": "^https?://", "maxLength": self.most}
 
     @property
@@ -210,7 +221,10 @@ class ChoiceParam(ModelParam, frozen=True, kw_only=True):
 
     words: Mapping[str, int]
 
-    def describe_value(self) -> dict[str, object]:
+    def describe_value(self, *, anyway: bool = False) -> dict[str, object]:
+        if self.is_unlimited(anyway=anyway):
+            any_number = {"type": "integer", "minimum": 0, "maximum": CHOICE_MOST}
+            return {"anyOf": [{"enum": list(self.words)}, any_number]}
         return {"enum": [*self.words, *self.words.values()]}
 
     def read_text(self, text: str) -> object:
@@ -229,7 +243,7 @@ class ChoiceParam(ModelParam, frozen=True, kw_only=True):
         if not isinstance(value, int) or isinstance(value, bool):
             raise self.invalid_error(expected)
         if value not in self.words.values():
-            self.out_of_range(expected, sane=0 <= value < 1_000, anyway=anyway)
+            self.out_of_range(expected, sane=0 <= value <= CHOICE_MOST, anyway=anyway)
         return value
 
 

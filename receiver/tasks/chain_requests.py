@@ -154,7 +154,7 @@ def parent_ref(asked: NewTask) -> str | None:
 def may_multiply(asked: NewTask) -> bool:
     """Whether more than one task may be made of this item."""
     wait = asked.wait_for
-    return isinstance(wait, WaitFor) and (wait.name is not None or not isinstance(wait.image_no, int | None))
+    return isinstance(wait, WaitFor) and (wait.name is not None or isinstance(wait.image_no, tuple | str))
 
 
 def sibling_key(key: str, number: int) -> str:
@@ -249,8 +249,8 @@ def _choose_images(
     choice, makes = wait.image_no, _count_made(parent)
     came = None if images is None else [it.image_no for it in images]
     if not _takes_one_picture(model):
-        if choice is None or isinstance(choice, int):
-            return [choice or (came[0] if came else 0)]
+        if choice is None or isinstance(choice, int | float):
+            return [int(choice or (came[0] if came else 0))]
         raise _bad_image(f"{model.name} goes on from the whole task, not from one of its pictures", "leave it out")
     if choice == "pick":
         return [None]
@@ -266,7 +266,7 @@ def _choose_images(
         choice = only[0]
     if isinstance(choice, str):
         raise _bad_image(f"image_no must be a number, a list of numbers, all or pick, not {choice[:40]!r}")
-    numbers = (choice,) if isinstance(choice, int) else choice
+    numbers = [int(it) for it in ((choice,) if isinstance(choice, int | float) else choice)]
     if not numbers or len(set(numbers)) < len(numbers):
         raise _bad_image("each picture may be named once" if numbers else f"{_name(parent)} came without a picture")
     for number in numbers:

@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 document of the API, made from its table of operations and the types that the table names."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -9,7 +9,8 @@ import msgspec
 from receiver import __version__
 from receiver.client.batch_schemas import BATCH_NAME_PATTERN
 from receiver.client.schemas import KEY_MOST, ProblemView
-from receiver.providers.models import MODELS
+from receiver.providers.declarations import Model
+from receiver.providers.models import MODEL_PATTERN, MODELS
 from receiver.tokens import REF_PATTERN
 from receiver.web.api.operations import Operation
 
@@ -33,6 +34,7 @@ _REFUSAL_HEADERS = {
     401: {"WWW-Authenticate": {"required": True, "schema": {"type": "string", "pattern": "^Bearer"}}},
     503: {"Retry-After": {"required": True, "schema": {"type": "string", "pattern": "^[0-9]+$"}}},
 }
+_NULL = {"type": "null"}
 _OF_ROWS = ("line", "row_key")  # of a new task, only within a batch
 _PATH_PARAMETERS = {
     "ref": {"type": "string", "format": "uuid", "pattern": f"^{REF_PATTERN}$"},
@@ -52,6 +54,7 @@ def build_document(operations: Sequence[Operation], targets: Sequence[str]) -> d
         paths.setdefault(BASE + operation.path, {})[operation.method.lower()] = _describe_operation(operation, queries)
     components["TargetName"] = _describe_targets(targets)
     components["NewTask"] = _by_model(components["NewTask"])
+    components["WaitFor"] = _with_one_parent(components["WaitFor"])
     components["RedriveRequest"] = _with_targets_of_old(components["RedriveRequest"])
     components["DiscardRequest"] = _with_some_named(components["DiscardRequest"])
     paths[f"{BASE}/notices/discard"]["post"]["requestBody"]["required"] = True
@@ -114,17 +117,54 @@ def _by_model(new_task: Mapping[str, Any]) -> dict[str, Any]:
     whole = {name: value for name, value in new_task.items() if name in ("title", "description")}
     rest = {name: value for name, value in new_task.items() if name not in whole}
     fields = {name: it for name, it in rest["properties"].items() if name not in _OF_ROWS}
-    rest = {**rest, "properties": fields}
-    return {**whole, "oneOf": [{**rest, **_with_params(rest, name)} for name in MODELS]}
+    rest = {**rest, "properties": fields, "required": ["model"]}
+    return {**whole, "oneOf": [*(_of_model(rest, it) for it in MODELS.values()), _of_no_model(rest)]}
 
 
-def _with_params(new_task: Mapping[str, Any], model: str) -> dict[str, Any]:
-    params = {**MODELS[model].describe_params(), "description": _PERMUTATIONS}
-    return {
-        "title": model,
-        "properties": {**new_task["properties"], "model": {"const": model}, "params": params},
-        "required": ["model", "params"],
+def _of_model(new_task: Mapping[str, Any], model: Model) -> dict[str, Any]:
+    """A new task of a declared model."""
+    params = {**new_task["properties"]["params"], "description": _PERMUTATIONS}
+    properties = {**new_task["properties"], "model": {"const": model.name}, "params": params}
+    return {**new_task, "title": model.name, "properties": properties, "anyOf": list(_list_cases(model))}
+
+
+def _list_cases(model: Model) -> Iterator[dict[str, Any]]:
+    """What a model takes: with an earlier task that fills a part of it or without, anyway or not."""
+    alone: list[tuple[bool, dict[str, Any], list[str]]] = [(False, {"wait_for": _NULL}, [])]
+    waits = [*alone, (True, {"wait_for": {"not": _NULL}}, ["wait_for"])] if model.feed else [(False, {}, [])]
+    for fed, properties, required in waits:
+        cautious, anyway = (model.describe_params(fed=fed, anyway=it) for it in (False, True))
+        if cautious == anyway:
+            yield _with_params({**properties, "params": cautious}, required)
+            continue
+        yield _with_params({**properties, "anyway": {"const": False}, "params": cautious}, required)
+        yield _with_params({**properties, "anyway": {"const": True}, "params": anyway}, [*required, "anyway"])
+
+
+def _with_params(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    """These properties, of which the parameters may be left out if none of them is needed."""
+    params = properties["params"]
+    needed = ["params"] if params["required"] or "allOf" in params else []
+    return {"properties": properties, "required": [*required, *needed]}
+
+
+def _of_no_model(new_task: Mapping[str, Any]) -> dict[str, Any]:
+    """A new task of a model that is not declared here: it is sent `anyway`, unchecked."""
+    changed = {
+        "model": {"type": "string", "pattern": MODEL_PATTERN, "not": {"enum": list(MODELS)}},
+        "params": {"type": "object", "properties": {"callback": False}},
+        "anyway": {"const": True},
+        "wait_for": _NULL,
     }
+    described = {**new_task, "title": "another model", "properties": {**new_task["properties"], **changed}}
+    return {**described, "required": [*new_task["required"], "anyway"]}
+
+
+def _with_one_parent(wait_for: Mapping[str, Any]) -> dict[str, Any]:
+    """A task to go on from is named either by its ref or by its name."""
+    either = (("ref", "name"), ("name", "ref"))
+    cases = [{"properties": {it: {"not": _NULL}, other: _NULL}, "required": [it]} for it, other in either]
+    return {**wait_for, "oneOf": cases}
 
 
 def _with_targets_of_old(redrive: Mapping[str, Any]) -> dict[str, Any]:
