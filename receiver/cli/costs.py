@@ -80,7 +80,8 @@ def raise_(client: Client, *, period: str, limit: str, as_json: bool) -> None:
 
 def describe_costs(view: CostsView) -> str:
     """The lines as a table, with the total, and a line for each budget."""
-    heads = [view.by.upper(), "TASKS", "COMPLETED", "FAILED", "LOST", "COST", "EACH", "UNKNOWN", "IN HAND (EST.)"]
+    heads = [view.by.upper(), "TASKS", "COMPLETED", "FAILED", "LOST", "COST", "EACH"]
+    heads += ["UNKNOWN (EST.)", "IN HAND (EST.)"]
     rows = [_row(_name(line, view.by), line) for line in view.lines]
     table = [*rows, _row("total", view.total)] if len(rows) != 1 else rows
     if not view.total.lost:
@@ -114,12 +115,15 @@ def costs_csv(view: CostsView) -> str:
 
 def _row(name: str, line: CostLine) -> list[str]:
     in_hand = f"{show_usd(line.reserved)} ({line.in_hand})" if line.in_hand else ""
+    unknown = f"{line.unknown:,}" if line.unknown else ""
+    if line.unknown and parse_usd(line.presumed):
+        unknown = f"{show_usd(line.presumed)} ({unknown})"
     return [
         name,
         *(f"{count:,}" for count in (line.tasks, line.completed, line.failed, line.lost)),
         show_usd(line.cost),
         show_usd(line.each) if line.each is not None and line.completed else "",
-        f"{line.unknown:,}" if line.unknown else "",
+        unknown,
         in_hand,
     ]
 

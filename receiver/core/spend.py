@@ -80,7 +80,9 @@ def _parts(task: Task) -> _Parts:
                 return ()
             cost = _known_cost(task)
             free = task.settled_by is OutcomeSource.ANSWER and task.task_id is None  # it was refused at once
-            return (_FAILED, 1), (_UNKNOWN, int(cost is None and not free)), (_COST, cost or 0)
+            if cost is None and not free:  # it may be billed
+                return (_FAILED, 1), (_UNKNOWN, 1), (_PRESUMED, task.reserved or 0)
+            return (_FAILED, 1), (_COST, cost or 0)
         case TaskState.SUBMITTING | TaskState.WAITING if task.spend_day is not None:
             return (_IN_HAND, 1), (_UNPRICED, int(task.reserved is None)), (_RESERVED, task.reserved or 0)
         case TaskState.LOST if task.spend_day is not None:

@@ -16,7 +16,7 @@ from receiver.core.types import TaskState, Usage
 
 API = "/api/v1"
 TODAY = "2025-12-29"
-LINE = CostLine(MODEL, 512, 493, 12, 0, 12, 7, "24.65", "0.05", "0", "0.35")
+LINE = CostLine(MODEL, 512, 493, 12, 0, 12, 7, "24.65", "0.05", "0.60", "0.35")
 VIEW = CostsView(
     by=CostDimension.MODEL,
     since="2026-11-24",
@@ -148,11 +148,12 @@ def test_costs_are_a_table_with_a_total_and_a_line_for_each_budget(run: Run, ans
         "COST",
         "EACH",
         "UNKNOWN",
+        "(EST.)",
         "IN",
         "HAND",
         "(EST.)",
     ]
-    assert lines[1].split() == [MODEL, "512", "493", "12", "$24.65", "$0.05", "12", "$0.35", "(7)"]
+    assert lines[1].split() == [MODEL, "512", "493", "12", "$24.65", "$0.05", "$0.60", "(12)", "$0.35", "(7)"]
     assert lines[3].split() == ["total", "540", "520", "13", "$31.10", "$0.0598", "13", "$0.35", "(7)"]
     assert lines[4].startswith("this day: $4.10 spent and $0.35 reserved of $20.00; the next begins at ")
     assert len(lines) == 5
@@ -169,7 +170,7 @@ def test_csv_has_exact_amounts_and_nothing_that_a_spreadsheet_runs(run: Run, ans
     answers.then(200, VIEW)
     head, first, second = run("costs", "--csv").stdout.splitlines()
     assert head == "model,tasks,completed,failed,lost,unknown,in_hand,cost,each,presumed,reserved"
-    assert first == f"{MODEL},512,493,12,0,12,7,24.65,0.05,0,0.35"
+    assert first == f"{MODEL},512,493,12,0,12,7,24.65,0.05,0.60,0.35"
     assert second.startswith("'=cmd(),28,")
 
 

@@ -6,6 +6,7 @@ from msgspec.structs import replace
 from kit.fakes import MINUTE, MODEL, NOW, Clock, a_task, got, notices, put
 from kit.spending import CENT, PRICED, Spender, a_spender, check_books
 from receiver.core.budgets import Budget, BudgetRules
+from receiver.core.errors import RequestRefused
 from receiver.core.money import NANO
 from receiver.core.queue_waits import QueueReason
 from receiver.core.types import HIGH_LANE, Ending, LanePriority, NoticeEvent, QueueLane, Task, TaskState
@@ -113,3 +114,64 @@ async def test_failures_that_cost_nobody_knows_what_are_waited_for_after_the_thi
     assert await spender.send() is None
     spender = a_spender(store, clock, BudgetRules())
     assert len(await spender.send_all()) == 6, "without a budget nothing waits"
+
+
+# -- batches --
+
+
+async def test_a_batch_that_has_used_up_its_own_budget_is_paused_and_others_go_on(store: Store, clock: Clock) -> None:
+    spender = a_spender(store, clock, BudgetRules(prices=PRICED))
+    async with store.write() as tx:
+        low = (await tx.lanes.by_name(["low"]))["low"]
+        await tx.lanes.insert(replace(low, name="rows", batch=True, budget="0.10"))
+    lane = (await store.lanes.by_name(["rows"]))["rows"]
+    await put(store, *[a_task(TaskState.QUEUED, lane=lane.id, turn=turn) for turn in range(4)])
+    for _ in range(2):
+        [task] = await spender.send_all(1)
+        await spender.end(task, "0.05")
+    assert await spender.send() is None
+    paused = (await store.lanes.get([lane.id]))[lane.id]
+    assert (paused.paused_at, paused.paused_why) == (
+        NOW,
+        "its budget of $0.10 is used up: $0.10 is spent; $0.20 is enough for all",
+    )
+    [told] = await notices(store, event=NoticeEvent.ATTENTION)
+    assert told.report.text == (
+        "Its budget of $0.10 is used up: $0.10 is spent. The batch rows is paused; 2 of its tasks wait. "
+        "To let them go, run `receiver costs raise rows 0.20`."
+    )
+    await spender.queue()
+    assert len(await spender.send_all()) == 1
+    for name, limit, code in (
+        ("rows", CENT, "invalid_parameter"),
+        ("low", NANO, "not_found"),
+        ("x", NANO, "not_found"),
+    ):
+        with pytest.raises(RequestRefused) as refused:
+            async with store.write() as tx:
+                await spender.budget.raise_lane(tx, name, limit)
+        assert refused.value.code == code
+    async with store.write() as tx:
+        await spender.budget.raise_lane(tx, "rows", 15 * CENT)
+    assert len(await spender.send_all()) == 1
+
+
+async def test_a_batch_whose_budget_is_in_hand_waits_alone(store: Store, clock: Clock) -> None:
+    """Neither a single task nor a batch behind it waits for its money."""
+    spender = a_spender(store, clock, BudgetRules(prices=PRICED))
+    async with store.write() as tx:
+        low = (await tx.lanes.by_name(["low"]))["low"]
+        for name, budget in (("rows", "0.12"), ("more", None)):
+            await tx.lanes.insert(replace(low, name=name, batch=True, priority=1, budget=budget))
+    lanes = await store.lanes.by_name(["rows", "more"])
+    rows, more = (
+        [a_task(TaskState.QUEUED, lane=lanes[name].id, turn=turn) for turn in range(3)] for name in ("rows", "more")
+    )
+    [single] = await spender.queue()
+    await put(store, *rows, *more)
+    sent = {task.ref for task in await spender.send_all()}
+    assert sent == {single.ref, *(it.ref for it in (*rows[:2], *more))}
+    [waits, none] = await spender.submit.queue.find_waits([await got(store, rows[2].ref), await got(store, single.ref)])
+    assert none is None
+    assert waits is not None
+    assert waits.why is QueueReason.BUDGET

@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from kit.fakes import DAY, MINUTE, MODEL, NOW, POLICY, Clock, a_task, attention, got, notices, put
+from kit.fakes import DAY, MINUTE, MODEL, NOW, POLICY, Clock, attention, got, notices
 from kit.spending import CENT, DOLLAR, PRICED, TODAY, a_spender, check_books
 from kit.submit_loop import NOT_SENT, UNCLEAR
 from receiver.core.budgets import Budget, BudgetRules, PeriodKind
@@ -12,7 +12,7 @@ from receiver.core.errors import RequestRefused
 from receiver.core.money import NANO
 from receiver.core.queue_waits import QueueReason
 from receiver.core.spend import SpendCounts
-from receiver.core.types import NoticeEvent, Task, TaskState
+from receiver.core.types import Ending, NoticeEvent, Task, TaskState
 from receiver.store import Store
 from receiver.tasks.intake import TaskIntake
 from receiver.telemetry.metrics import Metrics
@@ -126,6 +126,18 @@ async def test_a_lost_task_counts_at_its_estimate_until_its_end_is_known(store: 
     await check_books(store)
 
 
+async def test_failures_whose_cost_nobody_knows_count_as_what_was_reserved(store: Store, clock: Clock) -> None:
+    """A provider may bill what failed."""
+    spender = a_spender(store, clock, replace(DOLLAR, prices=PRICED))
+    await spender.queue(100)
+    while sent := await spender.send_all():
+        for task in sent:
+            await spender.end(task, None, Ending.FAILED)
+    assert (len(spender.provider.submitted), await spender.committed()) == (20, NANO)
+    assert await store.spend.sum_all("0", "9") == SpendCounts(failed=20, unknown=20, presumed=NANO)
+    await check_books(store)
+
+
 # -- what a person is told --
 
 
@@ -193,6 +205,34 @@ async def test_a_raise_holds_for_this_period_only(store: Store, clock: Clock) ->
     assert len(await spender.send_all()) == 2, "the setting is the rule"
 
 
+async def test_what_was_raised_by_mistake_is_lowered_as_far_as_it_is_not_spent(store: Store, clock: Clock) -> None:
+    spender = a_spender(store, clock, BudgetRules(Budget(10 * CENT), prices=PRICED))
+
+    async def set_to(limit: int) -> int:
+        async with store.write() as tx:
+            await spender.budget.raise_limit(tx, PeriodKind.DAY, limit, clock())
+        return (await spender.budget.states(store.spend, clock()))[0].limit
+
+    assert await set_to(50 * NANO) == 50 * NANO
+    assert await set_to(30 * CENT) == 30 * CENT
+    assert await set_to(10 * CENT) == 10 * CENT
+    with pytest.raises(RequestRefused, match=r"the settings give each day \$0\.10; to lower that, set BUDGET_DAY"):
+        await set_to(9 * CENT)
+    await set_to(50 * NANO)
+    await spender.queue(4)
+    sent = await spender.send_all()
+    with pytest.raises(
+        RequestRefused, match=r"\$0\.20 of the budget of this day is spent or reserved already; 0\.20 or"
+    ):
+        await set_to(19 * CENT)
+    await spender.queue()
+    assert not await attention(store)
+    assert await set_to(20 * CENT) == 20 * CENT
+    assert await spender.send() is None
+    await spender.end(sent[0], "0.05")
+    assert not await attention(store), "whoever set it knows how much of it is used"
+
+
 @pytest.mark.parametrize(
     ("kind", "limit", "code"),
     [(PeriodKind.MONTH, NANO, "no_budget"), (PeriodKind.DAY, NANO - 1, "invalid_parameter")],
@@ -243,6 +283,28 @@ async def test_the_days_of_a_zone_begin_at_its_midnight_also_where_clocks_are_ch
     assert next_day.spend_day == "2026-10-26"
 
 
+async def test_a_clock_that_stays_wrong_opens_a_period_after_an_hour_and_says_so_until_then(
+    store: Store, clock: Clock
+) -> None:
+    boot = Clock(0)
+    spender = a_spender(store, clock, BudgetRules(Budget(5 * CENT), prices=PRICED), watch=ClockWatch(clock, boot))
+    first, second = await spender.queue(2)
+    await spender.send_all()
+    await spender.end(await got(store, first.ref), "0.05")
+    clock.forward(DAY)
+    opens = clock() + 60 * MINUTE
+    for _ in range(2):
+        assert await spender.send() is None
+        [wait] = await spender.submit.queue.find_waits([second])
+        assert wait is not None
+        assert (wait.why, wait.until) == (QueueReason.BUDGET, opens)
+        assert await spender.submit.next_due() == opens
+        clock.forward(30 * MINUTE)
+        boot.forward(30 * MINUTE)
+    [sent] = await spender.send_all()
+    assert sent.spend_day == "2025-12-30"
+
+
 async def test_a_month_has_its_own_budget(store: Store, clock: Clock) -> None:
     spender = a_spender(store, clock, BudgetRules(month=Budget(10 * CENT), prices=PRICED))
     await spender.queue(5)
@@ -273,67 +335,6 @@ async def test_a_clock_that_leaps_100_days_for_40_seconds_opens_no_period(store:
     boot.forward(DAY)
     [next_day] = await spender.send_all()
     assert next_day.spend_day == "2025-12-30"
-
-
-# -- batches --
-
-
-async def test_a_batch_that_has_used_up_its_own_budget_is_paused_and_others_go_on(store: Store, clock: Clock) -> None:
-    spender = a_spender(store, clock, BudgetRules(prices=PRICED))
-    async with store.write() as tx:
-        low = (await tx.lanes.by_name(["low"]))["low"]
-        await tx.lanes.insert(replace(low, name="rows", batch=True, budget="0.10"))
-    lane = (await store.lanes.by_name(["rows"]))["rows"]
-    await put(store, *[a_task(TaskState.QUEUED, lane=lane.id, turn=turn) for turn in range(4)])
-    for _ in range(2):
-        [task] = await spender.send_all(1)
-        await spender.end(task, "0.05")
-    assert await spender.send() is None
-    paused = (await store.lanes.get([lane.id]))[lane.id]
-    assert (paused.paused_at, paused.paused_why) == (
-        NOW,
-        "its budget of $0.10 is used up: $0.10 is spent; $0.20 is enough for all",
-    )
-    [told] = await notices(store, event=NoticeEvent.ATTENTION)
-    assert told.report.text == (
-        "Its budget of $0.10 is used up: $0.10 is spent. The batch rows is paused; 2 of its tasks wait. "
-        "To let them go, run `receiver costs raise rows 0.20`."
-    )
-    await spender.queue()
-    assert len(await spender.send_all()) == 1
-    for name, limit, code in (
-        ("rows", CENT, "invalid_parameter"),
-        ("low", NANO, "not_found"),
-        ("x", NANO, "not_found"),
-    ):
-        with pytest.raises(RequestRefused) as refused:
-            async with store.write() as tx:
-                await spender.budget.raise_lane(tx, name, limit)
-        assert refused.value.code == code
-    async with store.write() as tx:
-        await spender.budget.raise_lane(tx, "rows", 15 * CENT)
-    assert len(await spender.send_all()) == 1
-
-
-async def test_a_batch_whose_budget_is_in_hand_waits_alone(store: Store, clock: Clock) -> None:
-    """Neither a single task nor a batch behind it waits for its money."""
-    spender = a_spender(store, clock, BudgetRules(prices=PRICED))
-    async with store.write() as tx:
-        low = (await tx.lanes.by_name(["low"]))["low"]
-        for name, budget in (("rows", "0.12"), ("more", None)):
-            await tx.lanes.insert(replace(low, name=name, batch=True, priority=1, budget=budget))
-    lanes = await store.lanes.by_name(["rows", "more"])
-    rows, more = (
-        [a_task(TaskState.QUEUED, lane=lanes[name].id, turn=turn) for turn in range(3)] for name in ("rows", "more")
-    )
-    [single] = await spender.queue()
-    await put(store, *rows, *more)
-    sent = {task.ref for task in await spender.send_all()}
-    assert sent == {single.ref, *(it.ref for it in (*rows[:2], *more))}
-    [waits, none] = await spender.submit.queue.find_waits([await got(store, rows[2].ref), await got(store, single.ref)])
-    assert none is None
-    assert waits is not None
-    assert waits.why is QueueReason.BUDGET
 
 
 async def test_one_cost_above_the_whole_budget_is_told_with_what_to_change(store: Store, clock: Clock) -> None:

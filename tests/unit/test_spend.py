@@ -10,7 +10,16 @@ from msgspec.structs import replace
 
 from kit.fakes import MODEL, NOW, a_task
 from receiver.core.money import NANO
-from receiver.core.spend import SpendCounts, SpendDeltas, SpendKey, add_change, contribution, spend_key, total_changes
+from receiver.core.spend import (
+    SpendCounts,
+    SpendDeltas,
+    SpendKey,
+    add_change,
+    contribution,
+    model_changes,
+    spend_key,
+    total_changes,
+)
 from receiver.core.types import LOW_LANE, OutcomeSource, Task, TaskState, Usage
 
 CENT = NANO // 100
@@ -42,14 +51,18 @@ def claimed(state: TaskState, reserved: int | None = 7 * CENT, **more: object) -
             SpendCounts(completed=1, unknown=1, presumed=7 * CENT),
         ),
         (claimed(TaskState.COMPLETED, usage=Usage(Decimal(0))), SpendCounts(completed=1)),
-        (claimed(TaskState.FAILED), SpendCounts(failed=1, unknown=1)),
+        (claimed(TaskState.FAILED), SpendCounts(failed=1, unknown=1, presumed=7 * CENT)),
+        (claimed(TaskState.FAILED, None), SpendCounts(failed=1, unknown=1)),
         (claimed(TaskState.FAILED, usage=PAID), SpendCounts(failed=1, cost=5 * CENT)),
         (
             claimed(TaskState.FAILED, task_id=None, settled_by=OutcomeSource.ANSWER),
             SpendCounts(failed=1),
         ),
-        (claimed(TaskState.FAILED, settled_by=OutcomeSource.ANSWER), SpendCounts(failed=1, unknown=1)),
-        (claimed(TaskState.CANCELLED, submitted_at=NOW), SpendCounts(failed=1, unknown=1)),
+        (
+            claimed(TaskState.FAILED, settled_by=OutcomeSource.ANSWER),
+            SpendCounts(failed=1, unknown=1, presumed=7 * CENT),
+        ),
+        (claimed(TaskState.CANCELLED, submitted_at=NOW), SpendCounts(failed=1, unknown=1, presumed=7 * CENT)),
         (a_task(TaskState.CANCELLED), None),
         (claimed(TaskState.LOST), SpendCounts(lost=1, unknown=1, presumed=7 * CENT)),
         (a_task(TaskState.LOST), None),
@@ -119,9 +132,24 @@ def test_totals_are_kept_by_day_and_by_batch() -> None:
     add_change(deltas, None, claimed(TaskState.WAITING, lane=LOW_LANE + 1))
     add_change(deltas, None, claimed(TaskState.FAILED, lane=LOW_LANE + 2))
     assert sorted(total_changes(deltas, LOW_LANE)) == [
-        (TODAY, 0, 7 * CENT, 1),
+        (TODAY, 7 * CENT, 7 * CENT, 1),
         (f"lane {LOW_LANE + 1}", 0, 7 * CENT, 0),
+        (f"lane {LOW_LANE + 2}", 7 * CENT, 0, 0),
     ]
+
+
+def test_the_books_of_a_model_have_its_ends_and_how_many_did_not_tell_their_cost() -> None:
+    deltas: SpendDeltas = {}
+    for task in (
+        claimed(TaskState.WAITING),
+        claimed(TaskState.FAILED),
+        claimed(TaskState.LOST, lane=9),
+        claimed(TaskState.COMPLETED, usage=PAID, label="hero"),
+        replace(claimed(TaskState.COMPLETED), model=None),
+    ):
+        add_change(deltas, None, task)
+    assert sorted(model_changes(deltas)) == [("", 1, 1, 1, 0), (MODEL, 1, 3, 2, 5 * CENT)]
+    assert model_changes({spend_key(claimed(TaskState.WAITING)): [0] * 4 + [1, 0, 0, 7, 0]}) == []
 
 
 _TASKS = st.builds(
