@@ -202,7 +202,7 @@ def test_what_is_empty_is_left_out() -> None:
         (FIRST + step("b", "a", "0", 'model = "reroll"'), "step b: image_no: it goes on from the whole task"),
         (
             FIRST + step("b", "a", "0", 'model = "pan"\nparams = { direction = "left", scale = 9 }'),
-            "step b: scale: 9 should be a number from 1.1 to 3.0, as Midjourney's own API states it; anyway = true",
+            "9 should be a number from 1.1 to 3.0, as Midjourney's own API states it; “anyway” submits it all the",
         ),
         (
             FIRST.replace('"x"', '"x --v 8.1"')
@@ -211,7 +211,7 @@ def test_what_is_empty_is_left_out() -> None:
         ),
         (
             FIRST + '[[step]]\nname = "b"\nmodel = "outpaint"\nparams = { scale = 1.5 }',
-            "step b: jobId: is missing (004007001); or say which step it goes on from, with after",
+            "step b: jobId: is missing (004007001); or say what it goes on from, with after",
         ),
         (FIRST + FIRST.replace('"a"', '"b"'), "a and b each begin a chain: a file has one chain"),
         (FIRST + step("b", "a") + 'from = "x"', "step b: give either after (a step) or from (a task), not both"),
