@@ -113,14 +113,17 @@ class BatchService:
             assert asked.row_key is not None
             rows = self.rows.get(name, {})
             self.checked += dry_run
+            have = [it for it in self.rows if asked.row_key in self.rows[it] and it != name]
+            sent_in = have[-1] if have and dry_run else None
             if asked.row_key in rows:
                 items.append(BatchItem(202, rows[asked.row_key], replayed=True))
             elif (problem := self.refuse(asked)) is not None:
                 items.append(BatchItem(422, error=problem))
             elif name in self.batches and self.batches[name].closed_at:
-                items.append(BatchItem(409, error=Problem("batch_closed", f"the batch {name!r} is closed")))
+                closed = Problem("batch_closed", f"the batch {name!r} is closed")
+                items.append(BatchItem(409, error=closed, sent_in=sent_in))
             elif dry_run:
-                items.append(BatchItem(202))
+                items.append(BatchItem(202, sent_in=sent_in))
             else:
                 made = replace(task(self.end_as or "queued", f"0199d0a0-0000-7000-8000-{self.sent:012d}"))
                 rows[asked.row_key] = replace(made, params=asked.params, label=asked.label, model=asked.model)

@@ -266,7 +266,7 @@ def test_the_cost_is_told_and_asked_about_if_it_is_much(run: Run, service: Batch
     refused = submit(run, "--name", "more", "--confirm-over", "12.49")
     assert (refused.exit_code, refused.stdout, service.sent) == (2, "", 250)
     more = "receiver: that is more than $12.49: say --yes if you want it, or --confirm-over with a higher amount"
-    assert refused.stderr == f"{line}{more}; nothing was sent\n"
+    assert refused.stderr.endswith(f"as --name says\n{line}{more}; nothing was sent\n")
     assert submit(run, "--name", "more", "--confirm-over", "$12.49", "--yes").exit_code == 0
     assert "about" not in submit(run, "--name", "more").stderr  # nothing is new, so nothing will be paid
 

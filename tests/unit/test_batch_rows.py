@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from receiver.cli.batch.keys import RowKeys, is_sibling, name_stem
+from receiver.cli.batch.keys import RowKeys, name_stem
 from receiver.cli.batch.read_file import Fault, Record
 from receiver.cli.batch.rows import Row, RowDefaults, build_row, read_defaults, resolve_field
 from receiver.client.schemas import NewTask
@@ -215,10 +215,6 @@ def test_a_key_of_the_user_s_own_may_occur_once() -> None:
 def test_a_batch_is_named_after_its_file_and_its_rows() -> None:
     first, second = build(), build(jobid="b")
     plain = name(first, second)
-    assert is_sibling(plain, name(first))
-    assert is_sibling(plain, name(first, second, path="renamed.csv"))
-    assert not is_sibling(plain, name(first, path="renamed.csv"))
-    assert not is_sibling(plain, plain)
     assert plain == name(second, build(label="corrected"), path="/other/rows.jsonl")
     assert plain == name(first, first, second)  # equal rows are the same work once more
     assert plain != name(first)
@@ -240,4 +236,3 @@ def test_names_are_plain(path: str, stem: str) -> None:
     assert name_stem(path) == stem
     own = name(build(), path=path)
     assert own.rpartition("-")[0] == stem
-    assert not is_sibling(f"{stem}-other", own)

@@ -1,6 +1,5 @@
 """Pass 1: every row of a batch's file is checked before the first is sent, here and then by the service."""
 
-import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -12,7 +11,7 @@ from msgspec.structs import replace
 
 from receiver.cli.batch.differences import Differences
 from receiver.cli.batch.faults import FaultReport
-from receiver.cli.batch.keys import RowKeys, is_sibling
+from receiver.cli.batch.keys import RowKeys
 from receiver.cli.batch.patience import Patience
 from receiver.cli.batch.progress import ProgressLine
 from receiver.cli.batch.read_file import Fault, FileShape, read_records
@@ -27,9 +26,6 @@ from receiver.providers import models
 
 CALL_BYTES = 900_000  # of a call's body; the service takes 1 MiB
 _TIPS_MOST = 5
-_SAMPLED = 10  # calls of rows, spread over the file, that are looked for in its earlier batches
-_SIBLINGS_MOST = 5  # batches in which they are looked for
-_LISTED = 200
 _CLOSED = "batch_closed"
 
 
@@ -64,10 +60,16 @@ class FileCheck(Struct, frozen=True):
 
 
 class ServiceCheck(Struct, frozen=True):
-    """How many rows the service would take, and of these how many of each model are not in the batch yet."""
+    """How many rows the service would take, and of these how many of each model are not in the batch yet.
+
+    `elsewhere` are other batches, with how many rows each has that this one has not; `nowhere` is how many rows of each
+    model no batch has.
+    """
 
     rows: int
     new: dict[str, int]
+    elsewhere: dict[str, int] = {}
+    nowhere: dict[str, int] = {}
 
 
 def keyed_rows(source: BatchFile, keys: RowKeys) -> Iterator[KeyedRow | Fault]:
@@ -180,29 +182,15 @@ def find_batch(client: Client, name: str) -> BatchView | None:
         raise
 
 
-def find_sent_before(client: Client, source: BatchFile, report: FaultReport, name: str, rows: int) -> BatchView | None:
-    """An earlier batch of this file, which was changed or renamed since, that has some of its rows.
-
-    Sending them under another name would pay for them again.
-    """
-    listed = client.list_batches(limit=_LISTED).batches
-    earlier = [it for it in listed if is_sibling(it.name, name)][:_SIBLINGS_MOST]
-    if not earlier:
-        return None
-    apart = -(-rows // (BATCH_TASKS_MOST * _SAMPLED)) or 1
-    for chunk in itertools.islice(chunk_rows(good_rows(source, report.lines)), 0, None, apart):
-        tasks = [it.to_task() for it in chunk]
-        for batch in earlier:
-            if any(item.replayed for item in client.check_rows(batch.name, tasks)):
-                return batch
-    return None
-
-
 def check_with_service(
-    client: Client, source: BatchFile, name: str, report: FaultReport, sent: SentRows, rows: int
+    client: Client, source: BatchFile, name: str, report: FaultReport, sent: SentRows, rows: int, *, only_new: bool
 ) -> ServiceCheck:
-    """Have the service check every row, and note those that the batch `name` has already."""
-    patience, good, new, differences = Patience(), 0, Counter[str](), Differences(source.title)
+    """Have the service check every row, and note those that the batch `name` has already.
+
+    With `only_new`, rows that another batch has are left out.
+    """
+    patience, good, differences = Patience(), 0, Differences(source.title)
+    new, elsewhere, nowhere = Counter[str](), Counter[str](), Counter[str]()
     with ProgressLine("checked", rows) as progress:
         good_ones = good_rows(source, report.lines)
         for keyed, item, fault in ask_service(good_ones, partial(client.check_rows, name), patience, progress):
@@ -210,11 +198,17 @@ def check_with_service(
                 report.add(fault)
                 report.lines.add(fault.line)
                 continue
+            if item.sent_in is not None:
+                elsewhere[item.sent_in] += 1
+                if only_new:
+                    report.lines.add(keyed.row.line)
+                    continue
             good += 1
             if item.replayed and item.task is not None:
                 sent.add(item.task.ref, keyed.row)
                 differences.compare(keyed.row, item.task)
-            else:
-                new[keyed.row.task.model] += 1
+                continue
+            new[keyed.row.task.model] += 1
+            nowhere[keyed.row.task.model] += item.sent_in is None
     differences.close()
-    return ServiceCheck(good, dict(new))
+    return ServiceCheck(good, dict(new), dict(elsewhere.most_common()), dict(+nowhere))

@@ -43,12 +43,18 @@ def estimate_cost(costs: CostsView, counts: Mapping[str, int]) -> CostEstimate |
     return CostEstimate(amount, "; ".join(parts)) if parts and is_plausible_cost(amount) else None
 
 
-def find_estimate(client: Client, counts: Mapping[str, int]) -> CostEstimate | None:
-    """The estimate, if the service can tell what tasks cost."""
+def read_costs(client: Client) -> CostsView | None:
+    """What tasks of each model cost before, if the service can tell."""
     try:
-        return estimate_cost(client.show_costs(by=CostDimension.MODEL.value, since=_SINCE), counts)
+        return client.show_costs(by=CostDimension.MODEL.value, since=_SINCE)
     except ApiError:
         return None
+
+
+def find_estimate(client: Client, counts: Mapping[str, int]) -> CostEstimate | None:
+    """The estimate, if the service can tell what tasks cost."""
+    costs = read_costs(client) if counts else None
+    return None if costs is None else estimate_cost(costs, counts)
 
 
 def why_not_confirmed(estimate: CostEstimate, limit: Decimal, *, reads_input: bool) -> str | None:

@@ -60,12 +60,3 @@ def name_stem(path: str) -> str:
     stem = "batch" if path == "-" else PurePath(path).stem
     folded = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode()
     return re.sub(r"[^A-Za-z0-9._-]+", "-", folded).strip("-.")[:_STEM_MOST] or "batch"
-
-
-def is_sibling(name: str, own: str) -> bool:
-    """Whether a batch may be an earlier one of the file whose batch would be called `own`: its rows were changed since,
-    or it was renamed."""
-    stem, _, digits = name.rpartition("-")
-    own_stem, _, own_digits = own.rpartition("-")
-    named_here = bool(re.fullmatch(rf"[0-9a-f]{{{_NAME_DIGITS}}}", digits))
-    return named_here and name != own and (stem == own_stem or digits == own_digits)

@@ -14,13 +14,14 @@ from receiver.cli.batch.batch_text import is_good
 from receiver.cli.batch.check import (
     BatchFile,
     FileCheck,
+    ServiceCheck,
     check_file,
     check_with_service,
     find_batch,
-    find_sent_before,
     good_rows,
 )
-from receiver.cli.batch.estimate import find_estimate, show_estimate, why_not_confirmed
+from receiver.cli.batch.earlier import describe_choices, describe_earlier, name_batches
+from receiver.cli.batch.estimate import find_estimate, read_costs, show_estimate, why_not_confirmed
 from receiver.cli.batch.faults import FaultReport, open_report
 from receiver.cli.batch.follow import await_batch
 from receiver.cli.batch.patience import Patience
@@ -67,6 +68,7 @@ class _Asked(Struct, frozen=True):
     each: bool
     budget: str | None
     reopen: bool
+    only_new: bool
     skip_invalid: bool
     dry_run: bool
     confirm_over: str
@@ -107,6 +109,7 @@ class _NotSent(Exception):
 @click.option("--each", is_flag=True, help="Notify about each task too, not only at the end.")
 @click.option("--budget", type=_Dollars(), metavar="USD", help="Pause the batch before it costs more.")
 @click.option("--reopen", is_flag=True, help="Add rows to a batch that is closed.")
+@click.option("--only-new", is_flag=True, help="Leave out rows that another batch has.")
 @click.option("--wait", is_flag=True, help="Wait for its end; exit status 1 unless every task is completed.")
 @click.option("--results", type=ResultsFile(), metavar="PATH", help="Wait, and write the results: .csv or .jsonl.")
 @config_option
@@ -208,13 +211,15 @@ def _submit(
 ) -> None:
     name = asked.name or check.name
     before = find_batch(client, name)
-    if before is None and asked.name is None:
-        _refuse_sent_before(client, source, report, name, check.rows)
-    checked = check_with_service(client, source, name, report, sent, check.rows)
+    checked = check_with_service(client, source, name, report, sent, check.rows, only_new=asked.only_new)
     rows = checked.rows
-    if report.count and (not asked.skip_invalid or not rows):
+    if report.count and (not asked.skip_invalid or not (rows or checked.elsewhere)):
         raise _NotSent(f"{report.summarize(rows)}; nothing was sent")
     report.show()
+    if checked.elsewhere:
+        _heed_earlier(client, checked, name, before, source.title, asked)
+    if not rows:  # all were left out
+        return
     known, whole = len(sent), len(sent) == rows
     if asked.dry_run:
         _ask_about_cost(client, checked.new, asked, reads_input=True)
@@ -253,7 +258,7 @@ def _submit(
 
 def _ask_about_cost(client: Client, new: dict[str, int], asked: _Asked, *, reads_input: bool) -> None:
     """Say what the new rows will cost, and ask if that is much. Raises _NotSent if they may not be sent."""
-    estimate = find_estimate(client, new) if new else None
+    estimate = find_estimate(client, new)
     if estimate is None:
         if new and asked.dry_run:
             note("receiver: what it will cost is not known: no earlier task tells")
@@ -265,18 +270,24 @@ def _ask_about_cost(client: Client, new: dict[str, int], asked: _Asked, *, reads
             raise _NotSent(refusal)
 
 
-def _refuse_sent_before(client: Client, source: BatchFile, report: FaultReport, name: str, rows: int) -> None:
-    """A file that was renamed, or of which a row was corrected, has another batch by default. That must not pay for all
-    other rows again."""
-    earlier = find_sent_before(client, source, report, name, rows)
-    if earlier is None:
-        return
-    there = safe_line(earlier.name)
-    reopen = " --reopen" if earlier.closed_at is not None else ""
-    raise _NotSent(
-        f"rows of {source.title} were sent before, in the batch {there}, and the file was changed or renamed since: "
-        f"--name {there}{reopen} sends only what is new, --name {name} sends all rows once more; nothing was sent"
-    )
+def _heed_earlier(
+    client: Client, check: ServiceCheck, name: str, before: BatchView | None, title: str, asked: _Asked
+) -> None:
+    """Other batches have rows of the file. Raises _NotSent, with the commands that are possible, unless the options
+    say what is wanted: to pay for all rows once more under another name, or only for the others."""
+    sent = sum(check.elsewhere.values())
+    if asked.only_new:
+        end = "and are left out" if check.rows else "nothing was sent"
+        text = describe_earlier(check.elsewhere, check.rows + sent, title)
+        note(f"receiver: {text}{', ' if check.rows else '; '}{end}")
+    elif asked.name is not None:
+        once_more = "would be" if asked.dry_run else "is" if sent == 1 else "are"
+        rows = f"{pluralize(sent, 'row')} that {'was' if sent == 1 else 'were'} sent before"
+        note(f"receiver: {rows}, {name_batches(check.elsewhere)}, {once_more} sent once more, as --name says")
+    else:
+        other = find_batch(client, next(iter(check.elsewhere))) if len(check.elsewhere) == 1 else None
+        choices = describe_choices(check, name, before, other, read_costs(client))
+        raise _NotSent(f"{describe_earlier(check.elsewhere, check.rows, title)}; nothing was sent\n{choices}")
 
 
 def _open(client: Client, name: str, priority: str | None, asked: _Asked) -> None:
