@@ -30,6 +30,13 @@ def amount_text(amount: int) -> str:
     return f"{to_decimal(amount).normalize():f}"
 
 
+def round_amount(amount: int) -> int:
+    """What an average or an estimate is worth saying of an amount: whole cents from ten cents on, below that whole
+    hundredths of a cent."""
+    step = NANO // 100 if amount >= NANO // 10 else NANO // 10_000
+    return (amount + step // 2) // step * step
+
+
 def parse_usd(text: str) -> int | None:
     """The nano-USD that `20`, `$19.95` or `20 USD` mean; None if it is not an amount, or nothing, or over a million."""
     found = _AMOUNT.fullmatch(text.strip())

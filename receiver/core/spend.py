@@ -46,6 +46,11 @@ class SpendCounts(NamedTuple):
         """What counts against a budget, besides what is reserved."""
         return self.cost + self.presumed
 
+    @property
+    def priced(self) -> int:
+        """How many completed with a known cost, as far as sums can tell: refused ones have none, and that is known."""
+        return max(0, min(self.completed, self.completed + self.failed + self.lost - self.unknown))
+
 
 SpendDeltas = dict[SpendKey, list[int]]
 """Changes of the books, in the order of `SpendCounts`."""

@@ -12,7 +12,7 @@ from kit.fakes import DAY, MODEL, NOW, Clock, a_task, put
 from kit.web import OUTPAINT, near
 from receiver.cli.money_text import show_usd
 from receiver.client.cost_schemas import BudgetView, CostDimension, CostLine, CostsView
-from receiver.core.types import TaskState, Usage
+from receiver.core.types import LanePriority, QueueLane, TaskState, Usage
 
 API = "/api/v1"
 TODAY = "2025-12-29"
@@ -72,6 +72,27 @@ async def test_costs_by_each_dimension_since_a_day(tmp_path: Path) -> None:
         assert [(it["name"], it["tasks"]) for it in today["lines"]] == [(None, 2)]
         all_of_it = (await web.client.get(f"{API}/costs?since=99999d&by=model")).json()
         assert all_of_it["total"]["cost"] == "7.15"
+
+
+@pytest.mark.anyio
+async def test_averages_are_of_what_has_a_known_cost_and_lost_tasks_are_not_among_it(tmp_path: Path) -> None:
+    lane = QueueLane(id=0, name="rows", batch=True, priority=LanePriority.LOW, created_at=NOW)
+    async with near(tmp_path, clock=Clock(NOW)) as web:
+        async with web.parts.store.write() as tx:
+            await tx.lanes.insert(lane)
+        rows = (await web.parts.store.lanes.by_name(["rows"]))["rows"].id
+        lost = [a_task(TaskState.LOST, task_id=f"lost {n}", spend_day=TODAY, lane=rows, turn=n) for n in (1, 2, 3)]
+        untold = a_task(TaskState.COMPLETED, task_id="untold", spend_day=TODAY, lane=rows, turn=9)
+        paid = [spent(TODAY, "0.0333", lane=rows, turn=turn) for turn in (4, 5, 6)]
+        queued = [a_task(TaskState.QUEUED, lane=rows, turn=turn, due_at=NOW + DAY) for turn in (7, 8)]
+        await put(web.parts.store, *lost, *paid, untold, *queued)
+        shown = (await web.client.get(f"{API}/batches/rows")).json()
+        assert (shown["cost"], shown["unknown"], shown["estimate"]) == ("0.0999", 4, "0.3")
+        [line] = (await web.client.get(f"{API}/costs?by=batch")).json()["lines"]
+        assert (line["completed"], line["each"]) == (4, "0.0333")
+        await put(web.parts.store, a_task(TaskState.COMPLETED, spend_day=TODAY, task_id="free", label="untold"))
+        [_, line] = (await web.client.get(f"{API}/costs?by=label")).json()["lines"]
+        assert (line["name"], line["each"]) == ("untold", None)
 
 
 @pytest.mark.anyio

@@ -12,6 +12,7 @@ from receiver.core.money import (
     format_usd,
     is_plausible_cost,
     parse_usd,
+    round_amount,
     short_decimal,
     to_decimal,
     to_nano,
@@ -123,3 +124,18 @@ def test_an_unknown_cost_is_not_shown() -> None:
 @pytest.mark.parametrize(("cost", "text"), [("12345.5", "12345.50"), ("0.0375", "0.0375"), ("-0", "0.00")])
 def test_programs_get_digits_alone(cost: str, text: str) -> None:
     assert short_decimal(Decimal(cost)) == text
+
+
+@pytest.mark.parametrize(
+    ("amount", "rounded"),
+    [
+        (10_963_855_000, 10_960_000_000),
+        (100_000_000, 100_000_000),
+        (105_000_000, 110_000_000),
+        (99_949_999, 99_900_000),
+        (50_000, 100_000),
+        (0, 0),
+    ],
+)
+def test_estimates_are_rounded_to_what_is_worth_saying(amount: int, rounded: int) -> None:
+    assert round_amount(amount) == rounded

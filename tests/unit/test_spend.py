@@ -152,6 +152,19 @@ def test_the_books_of_a_model_have_its_ends_and_how_many_did_not_tell_their_cost
     assert model_changes({spend_key(claimed(TaskState.WAITING)): [0] * 4 + [1, 0, 0, 7, 0]}) == []
 
 
+@pytest.mark.parametrize(
+    ("counts", "priced"),
+    [
+        (SpendCounts(completed=3, cost=9), 3),
+        (SpendCounts(completed=3, failed=5, lost=2, unknown=2), 3),  # five were refused
+        (SpendCounts(completed=3, lost=2, unknown=4), 1),
+        (SpendCounts(completed=3, unknown=9), 0),
+    ],
+)
+def test_how_many_completed_with_a_known_cost(counts: SpendCounts, priced: int) -> None:
+    assert counts.priced == priced
+
+
 _TASKS = st.builds(
     lambda state, reserved, day, cost, label: a_task(
         state,

@@ -71,11 +71,11 @@ class BatchRowTable:
 
     async def spent(self, lane: int, since: int) -> tuple[int, int, int]:
         """What the books say of a batch that began at `since`: its cost in nano-USD, and how many of its tasks ended
-        with a known cost and without."""
+        with a known cost and without, lost ones among these."""
         first = local_day(since - _DAY_MS, UTC)  # whatever the zone
         [(cost, ended, unknown)] = await self._db.fetch_rows(
-            "SELECT coalesce(sum(cost), 0), coalesce(sum(completed + failed), 0), coalesce(sum(unknown), 0) FROM spend"
-            " WHERE day >= ? AND lane = ?",
+            "SELECT coalesce(sum(cost), 0), coalesce(sum(completed + failed + lost), 0), coalesce(sum(unknown), 0)"
+            " FROM spend WHERE day >= ? AND lane = ?",
             (first, lane),
         )
         return cost, max(0, ended - unknown), unknown

@@ -13,7 +13,7 @@ from receiver.client.schemas import LINE_MOST, Problem
 from receiver.client.views import rfc3339, rfc3339_or_none
 from receiver.core.batches import BatchFigures
 from receiver.core.errors import RequestRefused, StoreError
-from receiver.core.money import amount_text
+from receiver.core.money import NANO, amount_text, round_amount
 from receiver.core.queue_waits import describe_wait
 from receiver.core.types import Image, ImageCopy, QueueLane, Task, TaskState
 from receiver.service.wiring import ServiceParts
@@ -183,7 +183,7 @@ def _estimate(figures: BatchFigures) -> str | None:
     """What all rows will cost, if those without a known cost cost as much as the others did."""
     if not figures.priced or figures.cost is None:
         return None
-    return amount_text(int(figures.cost / figures.priced * 10**9) * figures.total)
+    return amount_text(round_amount(int(figures.cost / figures.priced * NANO * figures.total)))
 
 
 def _wait_words(why: str, since: str | None, detail: str | None) -> str:

@@ -72,7 +72,7 @@ def cost_line(name: str | None, counts: SpendCounts) -> CostLine:
         unknown=counts.unknown,
         in_hand=counts.in_hand,
         cost=amount_text(counts.cost),
-        each=amount_text(_round_to(counts.cost // counts.completed, NANO // 10_000)) if counts.completed else None,
+        each=amount_text(_round_to(counts.cost // counts.priced, NANO // 10_000)) if counts.priced else None,
         presumed=amount_text(counts.presumed),
         reserved=amount_text(counts.reserved),
     )
