@@ -40,10 +40,12 @@ class _NotSaved(Exception):
 
 
 def save_pictures(
-    client: Client, task: TaskView, folder: Path, *, force: bool = False, skip: bool = False
+    client: Client, task: TaskView, folder: Path, stem: str | None = None, *, force: bool = False, skip: bool = False
 ) -> Iterator[SavedPicture]:
-    """Save the pictures one after the other. A file that is one of them already is left alone. Of other files that have
-    their names, `force` replaces them, and `skip` takes them for the pictures.
+    """Save the pictures one after the other, under names that begin with `stem` or else with the beginning of the ref.
+
+    A file that is one of them already is left alone. Of other files that have their names, `force` replaces them, and
+    `skip` takes them for the pictures.
 
     Raises ApiError where the service cannot be asked, ClickException where `folder` cannot be made.
     """
@@ -52,7 +54,9 @@ def save_pictures(
     prepare_folder(folder)
     for image in task.images:
         try:
-            path = _save_picture(client, task.ref, image, folder, force=force, skip=skip)
+            path = _save_picture(
+                client, task.ref, image, folder / (stem or task.ref[:_REF_LENGTH]), force=force, skip=skip
+            )
             yield SavedPicture(image.image_no, str(path))
         except _NotSaved as error:
             yield SavedPicture(image.image_no, error=str(error))
@@ -64,13 +68,13 @@ def save_pictures(
             yield SavedPicture(image.image_no, error=f"no longer kept: {error}")
 
 
-def _save_picture(client: Client, ref: str, image: ImageView, folder: Path, *, force: bool, skip: bool) -> Path:
+def _save_picture(client: Client, ref: str, image: ImageView, stem: Path, *, force: bool, skip: bool) -> Path:
     if image.archived is None:
         raise _NotSaved(describe_copy(image) or "no copy of it is kept")
     found = re.fullmatch(rf"{image_path(ref, '')}([0-9]{{1,4}}\.({'|'.join(MEDIA)}))", image.archived)
     if found is None:
         raise _NotSaved("the service keeps it under a name that this version does not know")
-    path = folder / f"{ref[:_REF_LENGTH]}-{image.image_no}.{found[2]}"
+    path = stem.with_name(f"{stem.name}-{image.image_no}.{found[2]}")
     there = _NotSaved(f"{path} already exists, and is not the same: --force replaces it")
     if not force and os.path.lexists(path):
         if skip or _is_same(client, ref, found[1], path):

@@ -158,3 +158,5 @@ def _remedies(batch: BatchView) -> Iterator[str]:
         yield "what is unsure or lost may have been paid for: see `receiver tasks show REF` before you send it again"
     if batch.counts.ended:
         yield f"what became of each row: receiver batch results {name}"
+        if batch.counts.completed:
+            yield f"to save the pictures here: receiver batch pictures {name}"

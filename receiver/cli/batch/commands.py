@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from receiver.cli.batch.batch_text import describe_batch, format_batches, go_on_command, state_of_batch
+from receiver.cli.batch.pictures import pictures
 from receiver.cli.batch.results import ResultsFile, format_csv, write_results
 from receiver.cli.connect import with_client
 from receiver.cli.output import echo_json, echo_json_line, json_option, pluralize, safe_line
@@ -15,6 +16,9 @@ from receiver.client.client import Client
 @click.group()
 def batch() -> None:
     """List, show and change batches. `receiver submit batch` makes one."""
+
+
+batch.add_command(pictures)
 
 
 @batch.command("list")

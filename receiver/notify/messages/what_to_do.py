@@ -52,11 +52,13 @@ def again_command(ref: str, advice: str) -> str:
     return command if "submit it again" in advice.lower() else f"To submit it again: {command}"
 
 
-def batch_commands(name: str, *, failed: bool) -> tuple[str, ...]:
-    """What may come after a batch; `failed`: some of it did not complete. `name` is clean."""
+def batch_commands(name: str, *, failed: bool, completed: bool) -> tuple[str, ...]:
+    """What may come after a batch of which some `failed`, and some `completed`. `name` is clean."""
     quoted = shlex.quote(name)
     again = f"To try again what did not complete: `receiver batch retry {quoted}`"
-    return (f"To list what came of each row: `receiver batch results {quoted}`", *((again,) if failed else ()))
+    save = f"To save the pictures: `receiver batch pictures {quoted}`"
+    results = f"To list what came of each row: `receiver batch results {quoted}`"
+    return (*((save,) if completed else ()), results, *((again,) if failed else ()))
 
 
 def next_step(model: str, prompt: str | None) -> str:
