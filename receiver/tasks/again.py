@@ -86,7 +86,7 @@ def repeat_chain(
         new = NewTask(
             model=child.model,
             params=params,
-            label=child.label,
+            label=first.label if child.label == task.label else child.label,
             targets=tuple(it for it in child.targets or () if it in targets) or None,
             poll_only=child.poll_only,
             allow_permutations=True,  # a person allowed it before

@@ -196,6 +196,13 @@ def test_what_is_probably_refused_is_sent_if_that_is_wanted(run: Run, answers: A
     assert (sent(answers)["anyway"], sent(answers)["params"]["scale"]) == (True, 9.0)
 
 
+def test_what_the_service_thinks_unlikely_names_the_option(run: Run, answers: Answers) -> None:
+    problem = "midjourney_upscale probably cannot follow “a”: it was enlarged; if you know …, submit it `anyway`"
+    answers.then(422, {"error": {"code": "unlikely", "message": problem, "field": "wait_for"}})
+    refused = run("submit", "upscale", "--after", OTHER, "--image-no", "0", "--type", "standard")
+    assert (refused.exit_code, refused.stderr.endswith("say --anyway\n")) == (1, True)
+
+
 def test_a_hint_is_said_once_though_the_service_says_it_too(run: Run, answers: Answers) -> None:
     hint = "the provider has no page on midjourney_enhance: it may not know it"
     answers.then(202, replace(task(), warnings=(hint,)))

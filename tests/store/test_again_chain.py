@@ -118,6 +118,11 @@ async def test_several_tasks_of_one_step_get_names_of_their_own_and_keys_that_fi
     assert all(len(it.idempotency_key or "") <= 200 for it in made)
 
 
+async def test_another_label_is_that_of_all_that_had_the_same(store: Store) -> None:
+    chain = await a_chain(store)
+    assert [it.label for it in repeated(chain, replace(WITH_CHILDREN, label="red"))] == ["red", "red", None]
+
+
 async def test_what_a_person_allowed_stays_allowed_unless_other_pictures_come(store: Store) -> None:
     chain = await a_chain(store)
     assert [it.anyway for it in repeated(chain)] == [False, True, True]

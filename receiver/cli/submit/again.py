@@ -66,7 +66,8 @@ def again(
             name = safe_line(task.label)
             note(f"receiver: several tasks are called {name!r} now: use their refs, and name the next one with --label")
         if with_children and task.chain is not None:
-            note(f"receiver: {pluralize(task.chain.children, 'task')} wait for it, and others perhaps for these")
+            count = task.chain.children
+            note(f"receiver: {pluralize(count, 'task')} {'goes' if count == 1 else 'go'} on from it")
         return task
 
     submit_once(client, send, Sending(**given))

@@ -126,7 +126,8 @@ def send_once(send: Callable[[str], _T], key: str) -> _T:
     except ApiError as error:
         if error.status in _UNCLEAR and error.code != "unreachable":
             raise ApiError(error.status, error.code, error.problem, error.field, remedy=same) from error
-        raise
+        problem = error.problem.replace("submit it `anyway`", "say --anyway")
+        raise ApiError(error.status, error.code, problem, error.field, remedy=error.remedy) from error
     except KeyboardInterrupt:
         note(f"receiver: {same}")
         raise
