@@ -315,7 +315,7 @@ def _failure_code(report: Report) -> str:
 
 def _next_lines(report: Report) -> tuple[str, ...]:
     if report.event is NoticeEvent.BATCH and report.batch:
-        return batch_commands(one_line(report.batch, NAME_MOST), failed=report.failed)
+        return batch_commands(one_line(report.batch, NAME_MOST), failed=report.failed, completed=report.completed > 0)
     if report.event is not NoticeEvent.COMPLETED or not report.images or not report.ref:
         return ()
     first = min(report.images, key=lambda image: image.image_no)
