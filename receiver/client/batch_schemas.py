@@ -63,7 +63,8 @@ class BatchFailure(Struct, frozen=True):
 class BatchView(Struct, frozen=True):
     """A batch: `paused_by` and `paused_why` (in words; null if a person did it) say what paused it; `waits_for`,
     `waits_until` and `waits` (in words) what its next queued task waits for; `cost` is what its completed tasks cost,
-    of which `unknown` many did not say."""
+    of which `unknown` many did not say. `warnings` say which budgets of the service do not cover what is queued of it;
+    they are not in lists."""
 
     name: str
     priority: Priority
@@ -84,6 +85,7 @@ class BatchView(Struct, frozen=True):
     waits: str | None = None
     closed_why: str | None = None  # null: whoever filled it closed it
     paused_by: str | None = None  # person, failures or budget
+    warnings: tuple[str, ...] = ()
 
 
 class BatchPage(Struct, frozen=True):

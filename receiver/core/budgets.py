@@ -213,6 +213,33 @@ def until_text(kind: PeriodKind, until: int, zone: str) -> str:
     return f"{f'{at.day} {at:%b}, ' if kind is PeriodKind.MONTH else ''}{at:%H:%M} {zone}"
 
 
+def count_covered(left: int, costs: Sequence[int]) -> int:
+    """How many tasks of these estimated costs what is left of a budget covers, in their order."""
+    covered = 0
+    for cost in costs:
+        left -= cost
+        if left < 0:
+            break
+        covered += 1
+    return covered
+
+
+def shortfall_text(kind: PeriodKind, committed: Committed, costs: Sequence[int], limit: int, until: str) -> str | None:
+    """What whoever submits tasks of these estimated costs should know at once: which of them the budget does not cover
+    as it stands. None if it covers all."""
+    left = max(0, limit - committed.amount)
+    covered, count = count_covered(left, costs), len(costs)
+    if covered == count:
+        return None
+    some = f"about {covered:,} of {count:,} tasks go" if covered else f"none of {count:,} tasks goes"
+    goes = some if count > 1 else "the task does not go"
+    enough = -(-(committed.amount + sum(costs)) // NANO)
+    return (
+        f"the budget of this {kind} has {dollars(left)} left: {goes} before {until}; `receiver costs raise {kind} "
+        f"{enough}` lets {'all' if count > 1 else 'it'} go"
+    )
+
+
 def reached_text(kind: PeriodKind, amount: int, limit: int, waiting: int, until: str) -> str:
     """What a person is told when a budget is used up."""
     wait = f"{waiting:,} tasks wait" if waiting != 1 else "1 task waits"

@@ -5,7 +5,7 @@ in between, what is in hand counts. Over the budget goes only what tasks in hand
 """
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -135,6 +135,19 @@ class BudgetCheck:
         """Every budget as it stands."""
         today = await self._today(spend, now)
         return [await self._state(spend, kind, limit, today, now) for kind, limit in self.rules.limits.items()]
+
+    async def find_shortfalls(self, spend: SpendTable, models: Mapping[str, int], now: int) -> tuple[str, ...]:
+        """Which budgets do not cover so many new tasks of each model, in words. It is a warning: the tasks wait."""
+        if not self.rules.limits:
+            return ()
+        costs: list[int] = []
+        for model, count in models.items():
+            costs += [await self.estimate(spend, model) or 0] * count
+        texts = (
+            budgets.shortfall_text(it.kind, it.committed, costs, it.limit, self._until_text(it))
+            for it in await self.states(spend, now)
+        )
+        return tuple(text for text in texts if text is not None)
 
     async def raise_limit(self, tx: Tx, kind: PeriodKind, limit: int, now: int) -> None:
         """Let more be spent in the present period, and only in that; what was raised can be lowered again as far as it

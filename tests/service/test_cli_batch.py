@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from kit.batch_service import HEADER, BatchService, Refusal, rows, run_commands, submit
 from kit.commands import Run
@@ -255,6 +256,21 @@ def test_options_of_the_batch_and_the_priority_of_its_rows(run: Run, service: Ba
     mixed = submit(run, content=header + row.format("a", "high") + row.format("b", "low"))
     assert mixed.exit_code == 2
     assert mixed.stderr.startswith("rows.csv:3: priority: a batch has one priority, and line 2 says high\n")
+
+
+def test_what_a_budget_of_the_service_does_not_cover_is_said_once_all_rows_are_there(
+    run: Run, service: BatchService
+) -> None:
+    warning = "the budget of this day has $0.40 left: about 8 of 40 tasks go before 00:00 UTC"
+
+    def warn(method: str, path: str, body: object) -> None:
+        if path.endswith("/close"):
+            name = path.split("/")[1]
+            service.batches[name] = replace(service.batches[name], warnings=(warning,))
+
+    service.before_call = warn
+    done = submit(run, content=rows(40))
+    assert (done.exit_code, done.stderr) == (0, f"receiver: 40 tasks were submitted\nreceiver: {warning}\n")
 
 
 def test_the_cost_is_told_and_asked_about_if_it_is_much(run: Run, service: BatchService) -> None:

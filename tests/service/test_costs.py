@@ -206,6 +206,40 @@ def test_raise_of_a_batch(run: Run, answers: Answers) -> None:
     assert run("costs", "raise", "rows-3fa92c", "40").stdout == "rows-3fa92c may cost up to $40.00\n"
 
 
+@pytest.mark.anyio
+async def test_whoever_submits_is_told_at_once_that_a_budget_does_not_cover_it(tmp_path: Path) -> None:
+    """It is a warning: all tasks are accepted, and wait. A repeated request, and a list, say nothing."""
+    targets = '[targets.slack]\nurl = "json://127.0.0.1:9/a"\n[prices]\nmidjourney_outpaint = 0.05\n'
+    async with near(tmp_path, public_url="https://me.example", budget_day="1", targets=targets) as web:
+        fits = await web.client.post(f"{API}/tasks", json=OUTPAINT)
+        assert (fits.status_code, fits.json()["warnings"]) == (202, [])
+        await put(web.parts.store, spent(TODAY, "0.62", model="other"))
+        listed = (await web.client.post(f"{API}/tasks/batch", json={"tasks": [OUTPAINT] * 10})).json()
+        assert {it["status"] for it in listed} == {202}
+        text = "the budget of this day has $0.38 left: about 7 of 10 tasks go before 00:00 UTC; "
+        assert {it["task"]["warnings"][0] for it in listed} == {f"{text}`receiver costs raise day 2` lets all go"}
+        await put(web.parts.store, spent(TODAY, "0.36", model="other"))
+        alone = {**OUTPAINT, "idempotency_key": "k"}
+        first, again = [(await web.client.post(f"{API}/tasks", json=alone)).json()["warnings"] for _ in range(2)]
+        text = "the budget of this day has $0.02 left: the task does not go before 00:00 UTC; "
+        assert (first, again) == ([f"{text}`receiver costs raise day 2` lets it go"], [])
+
+
+@pytest.mark.anyio
+async def test_a_batch_says_at_once_how_much_of_it_a_budget_covers(tmp_path: Path) -> None:
+    targets = '[targets.slack]\nurl = "json://127.0.0.1:9/a"\n[prices]\nmidjourney_outpaint = 0.05\n'
+    async with near(tmp_path, public_url="https://me.example", budget_day="0.40", targets=targets) as web:
+        opened = await web.client.post(f"{API}/batches", json={"name": "rows"})
+        assert opened.json()["warnings"] == []
+        rows = [{**OUTPAINT, "row_key": f"r{n}", "line": n + 1} for n in range(40)]
+        items = (await web.client.post(f"{API}/tasks/batch", json={"batch": "rows", "tasks": rows})).json()
+        assert {(it["status"], *it["task"]["warnings"]) for it in items} == {(202,)}
+        closed = (await web.client.post(f"{API}/batches/rows/close")).json()["batch"]
+        text = "the budget of this day has $0.40 left: about 8 of 40 tasks go before 00:00 UTC; "
+        assert closed["warnings"] == [f"{text}`receiver costs raise day 2` lets all go"]
+        assert (await web.client.get(f"{API}/batches")).json()["batches"][0]["warnings"] == []
+
+
 @pytest.mark.parametrize("since", ["7", "yesterday", "2026-13-01", "-3d", ""])
 def test_since_takes_days_or_a_day(run: Run, answers: Answers, since: str) -> None:
     ran = run("costs", "--since", since)

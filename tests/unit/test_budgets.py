@@ -31,6 +31,7 @@ from receiver.core.budgets import (
     period_end,
     period_of,
     reached_text,
+    shortfall_text,
     suggest_limit,
     too_large_text,
     unpriced_text,
@@ -237,6 +238,33 @@ def test_a_budget_is_shown_as_it_is_set(budget: Budget, text: str) -> None:
 
 
 # -- the words --
+
+
+@pytest.mark.parametrize(
+    ("spent", "costs", "text", "command"),
+    [
+        (CENT, [50 * CENT, 50 * CENT], "has $0.99 left: about 1 of 2 tasks go before X", "day 2` lets all"),
+        (0, [5 * CENT] * 40, "has $1.00 left: about 20 of 40 tasks go before X", "day 2` lets all"),
+        (99 * CENT, [5 * CENT] * 2, "has $0.01 left: none of 2 tasks goes before X", "day 2` lets all"),
+        (60 * CENT, [41 * CENT], "has $0.40 left: the task does not go before X", "day 2` lets it"),
+        (5 * NANO, [CENT], "has $0.00 left: the task does not go before X", "day 6` lets it"),
+        (0, [0, 101 * CENT, 0], "has $1.00 left: about 1 of 3 tasks go before X", "day 2` lets all"),
+        (0, [100 * CENT, CENT], "has $1.00 left: about 1 of 2 tasks go before X", "day 2` lets all"),
+        (0, [100 * CENT] * 2, "has $1.00 left: about 1 of 2 tasks go before X", "day 2` lets all"),
+    ],
+)
+def test_whoever_submits_is_told_what_a_budget_does_not_cover(
+    spent: int, costs: list[int], text: str, command: str
+) -> None:
+    """Of a budget of $1, of which half of `spent` is reserved."""
+    committed = Committed(spent - spent // 2, spent // 2)
+    expected = f"the budget of this day {text}; `receiver costs raise {command} go"
+    assert shortfall_text(DAY, committed, costs, NANO, "X") == expected
+
+
+@pytest.mark.parametrize(("spent", "costs"), [(0, [50 * CENT] * 2), (CENT, []), (60 * CENT, [40 * CENT]), (NANO, [0])])
+def test_whoever_submits_what_a_budget_covers_is_told_nothing(spent: int, costs: list[int]) -> None:
+    assert shortfall_text(DAY, Committed(spent), costs, NANO, "X") is None
 
 
 def test_the_words() -> None:

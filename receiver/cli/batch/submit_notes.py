@@ -19,6 +19,8 @@ def say_sent(view: BatchView, counts: SendCounts, left_out: int) -> None:
     skipped = f", {left_out:,} wrong {'row was' if left_out == 1 else 'rows were'} left out" if left_out else ""
     refused = f", {counts.refused:,} {'was' if counts.refused == 1 else 'were'} refused" if counts.refused else ""
     note(f"receiver: {new}{known}{skipped}{refused}")
+    for warning in view.warnings:
+        note(f"receiver: {safe_line(warning)}")
     if counts.refused:
         note(f"receiver: correct what was refused, and repeat the command with --name {shlex.quote(name)} --reopen")
     if counts.shut_out:

@@ -58,7 +58,7 @@ class BatchOperations:
         query: BatchFilter = asked.query
         found = await self._parts.store.lanes.page(parse_cursor(query.cursor), query.limit + 1)
         shown = found[: query.limit]
-        views = [await self._view(lane) for lane in shown]
+        views = [await self._view(lane, warn=False) for lane in shown]
         return schemas.BatchPage(views, str(shown[-1].id) if len(found) > len(shown) else None)
 
     async def get_batch(self, asked: ApiRequest) -> object:
@@ -94,12 +94,13 @@ class BatchOperations:
     async def _change(self, lane: QueueLane, changed: int = 0) -> schemas.BatchChange:
         return schemas.BatchChange(await self._view(lane), changed)
 
-    async def _view(self, lane: QueueLane) -> schemas.BatchView:
+    async def _view(self, lane: QueueLane, *, warn: bool = True) -> schemas.BatchView:
         store = self._parts.store
         figures = await read_figures(store, lane)
         unsure = await store.batch_rows.count_unsure(lane.id)
         next_queued = await store.batch_rows.in_states(lane.id, [TaskState.QUEUED], limit=1)
         [wait] = await self._parts.submit.queue.find_waits(next_queued) if next_queued else [None]
+        queued = {it.model or "": figures.states.get(TaskState.QUEUED, 0) for it in next_queued if warn}
         since, until = (rfc3339_or_none(wait.since), rfc3339_or_none(wait.until)) if wait else (None, None)
         return schemas.BatchView(
             name=lane.name,
@@ -121,6 +122,7 @@ class BatchOperations:
             waits_for=wait.why.value if wait else None,
             waits_until=until,
             waits=_wait_words(wait.why.value, since, wait.detail) if wait else None,
+            warnings=await self._parts.budget.find_shortfalls(store.spend, queued, self._parts.clock()),
         )
 
     def _result_stream(self, lane: QueueLane, start: tuple[int, str]) -> ASGIApp:

@@ -4,6 +4,7 @@ Each turns a request into one call of `tasks.intake`, `tasks.ingest` or the stor
 what is accepted; refused here are only names, cursors and ids that cannot exist.
 """
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -66,7 +67,7 @@ class ApiCalls(BatchOperations):
     async def create_task(self, asked: ApiRequest) -> object:
         new: schemas.NewTask = asked.body
         made = await self._intake.create_one(new, new.idempotency_key if asked.key is None else asked.key)
-        [view] = await self._created_views([made])
+        [view] = await self._created_views([made], warn=True)
         return json_response(view, 202, {"Idempotent-Replayed": "true"} if made.replayed else None)
 
     async def create_tasks(self, asked: ApiRequest) -> object:
@@ -77,7 +78,7 @@ class ApiCalls(BatchOperations):
         except (StoreUnavailable, StaleUpdate) as error:
             made = [it if isinstance(it, RequestRefused) else as_refusal(error) for it in items]
         there = [it for it in made if isinstance(it, CreatedTask) and it.task is not None]
-        views = iter(await self._created_views(there))
+        views = iter(await self._created_views(there, warn=new.batch is None))
         answers = [
             schemas.BatchItem(it.status, error=problem_view(it).error)
             if isinstance(it, RequestRefused)
@@ -92,6 +93,7 @@ class ApiCalls(BatchOperations):
         sent_in = await find_sent_in(self._store, items, new.batch)
         both = zip(answers, sent_in, strict=True)
         return [answer if answer.replayed else replace(answer, sent_in=name) for answer, name in both]
+
     async def list_tasks(self, asked: ApiRequest) -> object:
         query: TaskFilter = asked.query
         if query.cursor is not None and not is_ref(query.cursor):
@@ -251,14 +253,18 @@ class ApiCalls(BatchOperations):
         [view] = await self._task_views([task])
         return view
 
-    async def _created_views(self, made: list[CreatedTask]) -> list[schemas.TaskView]:
-        """The tasks of requests that were accepted, with what is said only now."""
+    async def _created_views(self, made: list[CreatedTask], *, warn: bool) -> list[schemas.TaskView]:
+        """The tasks of requests that were accepted, with what is said only now; if `warn`, also that a budget does not
+        cover them."""
         tasks = {it.task.ref: it.task for it in made if it.task is not None}
         views = await chains.with_estimates(self._parts, await self._task_views(list(tasks.values())))
         view_of = {view.ref: view for view in views}
+        new = Counter(task.model or "" for it in made if warn and not it.replayed for task in it.tasks)
+        short = await self._parts.budget.find_shortfalls(self._store.spend, new, self._parts.clock())
+        warnings = [it.warnings if it.replayed else (*it.warnings, *short) for it in made]
         return [
-            replace(view_of[it.tasks[0].ref], warnings=it.warnings, siblings=tuple(task.ref for task in it.siblings))
-            for it in made
+            replace(view_of[it.tasks[0].ref], warnings=said, siblings=tuple(task.ref for task in it.siblings))
+            for it, said in zip(made, warnings, strict=True)
         ]
 
     async def _find_task(self, ref: str) -> Task:
