@@ -21,7 +21,7 @@ from receiver.core.errors import ApiError
 from receiver.pictures.files import MEDIA
 from receiver.tokens import is_ref
 
-PICTURE_MOST = 64 * 1024 * 1024  # bytes; the archive's own limit is below a third of that
+PICTURE_MOST = 256 * 1024 * 1024  # bytes; the archive keeps none of half that size
 # Characters of a REF in a file's name: its milliseconds and twelve random bits. All tasks of a minute share the first
 # eight; so many are unique, and still the beginning of a REF that the commands accept.
 _REF_LENGTH = 18

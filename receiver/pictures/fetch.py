@@ -20,11 +20,14 @@ from receiver import __version__
 from receiver.core.errors import NotFetched
 from receiver.pictures.addresses import Address, FetchAllowlist, PictureUrl, parse_picture_url, ssrf_refusal
 from receiver.pictures.files import PendingFile
-from receiver.pictures.sniff import HEAD, name_foreign, sniff_suffix
+from receiver.pictures.sniff import HEAD, KINDS, name_foreign, sniff_suffix
 from receiver.pictures.unpack import DamagedBody, StreamUnpacker, UnpackedTooLarge
 
-FETCH_MOST = 20 * 1024 * 1024  # bytes of one picture
+_MIB = 1024 * 1024
+FETCH_MOST = 20 * _MIB  # bytes of one picture
+VIDEO_MOST = 100 * _MIB  # bytes of one video
 TOTAL_S = 60.0
+VIDEO_TOTAL_S = 150.0  # for a video; less than the archive's lease
 IDLE_S = 15.0  # without receiving a byte
 CONNECT_S = 5.0
 REDIRECTS_MOST = 3
@@ -52,7 +55,7 @@ async def resolve_host(host: str, port: int) -> list[str]:
 
 
 class PictureFetcher:
-    """A client that fetches pictures; to be closed. `most` is in bytes."""
+    """A client that fetches pictures and videos; to be closed. `most` and `video_most` are in bytes."""
 
     def __init__(
         self,
@@ -60,13 +63,17 @@ class PictureFetcher:
         *,
         resolve: Resolve = resolve_host,
         most: int = FETCH_MOST,
+        video_most: int = VIDEO_MOST,
         total_s: float = TOTAL_S,
+        video_total_s: float = VIDEO_TOTAL_S,
         idle_s: float = IDLE_S,
     ) -> None:
         self._allow = allow
         self._resolve = resolve
         self._most = most
+        self._video_most = max(video_most, most)
         self._total_s = total_s
+        self._video_total_s = max(video_total_s, total_s)
         self._client = httpx.AsyncClient(
             trust_env=False,
             follow_redirects=False,
@@ -87,16 +94,18 @@ class PictureFetcher:
 
         Raises NotFetched, and Unwritable from `part`.
         """
+        limits = _FileLimits(self._most, self._video_most, self._total_s, self._video_total_s)
         try:
-            async with asyncio.timeout(self._total_s):
+            async with asyncio.timeout(self._total_s) as clock:
+                limits.clock = clock
                 for _ in range(1 + REDIRECTS_MOST):
                     url = parse_picture_url(link)
                     async with self._open_response(url) as response:
                         if response.status_code not in _REDIRECTS:
-                            return await self._save_body(url.host, response, part)
+                            return await self._save_body(url.host, response, part, limits)
                         link = _redirect_link(link, response)
         except TimeoutError:
-            raise NotFetched(f"the picture took longer than {self._total_s:g} s", silent=True) from None
+            raise NotFetched(f"the {limits.noun} took longer than {limits.total_s:g} s", silent=True) from None
         raise NotFetched(f"more than {REDIRECTS_MOST} redirects", permanent=True)
 
     async def close(self) -> None:
@@ -154,7 +163,7 @@ class PictureFetcher:
             extensions={"sni_hostname": url.host, "trace": _HeadLimit(url.host).trace},
         )
 
-    async def _save_body(self, host: str, response: httpx.Response, part: PendingFile) -> str:
+    async def _save_body(self, host: str, response: httpx.Response, part: PendingFile, limits: "_FileLimits") -> str:
         """Write the body into `part` as it arrives; returns the suffix that fits its first bytes.
 
         Those also say whether it is packed: many hosts send a Content-Encoding that is not true.
@@ -163,41 +172,40 @@ class PictureFetcher:
         if not 200 <= status < 300 or status == _PARTIAL:
             raise NotFetched(f"{host} answered HTTP {status}", permanent=status in _GONE, early=status == _NOT_YET)
         length = response.headers.get("Content-Length", "")
-        if length.isascii() and length.isdigit() and int(length[:20]) > self._most:
-            raise self._too_large()
+        limits.announce(int(length[:20]) if length.isascii() and length.isdigit() else 0)
         coding = ", ".join(response.headers.get_list("Content-Encoding"))
-        body, head, unpacker = _PictureBody(host, coding, part), bytearray(), None
+        body, head, unpacker = _PictureBody(host, coding, part, limits), bytearray(), None
         try:
-            async with contextlib.aclosing(self._read_wire(host, response)) as chunks:
+            async with contextlib.aclosing(self._read_wire(host, response, limits)) as chunks:
                 async for chunk in chunks:
                     if unpacker is not None:
                         await self._unpack_into(body, unpacker, chunk)
                         continue
                     head += chunk
                     if len(head) >= HEAD:
-                        unpacker = StreamUnpacker(bytes(head), coding, self._most)
+                        unpacker = StreamUnpacker(bytes(head), coding, self._video_most)
                         await self._unpack_into(body, unpacker, bytes(head))
             if not head:
                 raise NotFetched(f"{host} sent an empty body")
             if unpacker is None:
-                unpacker = StreamUnpacker(bytes(head), coding, self._most)
+                unpacker = StreamUnpacker(bytes(head), coding, self._video_most)
                 await self._unpack_into(body, unpacker, bytes(head))
         except UnpackedTooLarge:
-            raise self._too_large() from None
+            raise limits.too_large() from None
         except DamagedBody:
             raise NotFetched(f"{host} sent it compressed, and damaged") from None
         if not unpacker.is_whole:
             raise NotFetched(f"{host} sent it compressed, and cut off")
         return await body.finish()
 
-    async def _read_wire(self, host: str, response: httpx.Response) -> AsyncGenerator[bytes]:
+    async def _read_wire(self, host: str, response: httpx.Response, limits: "_FileLimits") -> AsyncGenerator[bytes]:
         """The body as it was sent, within its limits."""
         size, count = 0, 0
         async for chunk in response.aiter_raw():
             size += len(chunk)
             count += 1
-            if size > self._most:
-                raise self._too_large()
+            if size > limits.most:
+                raise limits.too_large()
             if count % _TURN == 0:  # what arrived in one read comes without a pause
                 await asyncio.sleep(0)
                 if count > CRUMBS_MOST and size < count * _CRUMB:
@@ -210,25 +218,64 @@ class PictureFetcher:
                 await asyncio.sleep(0)
             await body.add(piece)
 
-    def _too_large(self) -> NotFetched:
-        return NotFetched(f"the picture is larger than {self._most / 1_048_576:g} MiB", permanent=True)
+
+class _FileLimits:
+    """What one file may take: a picture's limits until its first bytes say that it is a video.
+
+    So a host cannot send a picture of a video's size. What is announced is compared at once with the larger limit, and
+    with the picture's as soon as it is known to be one.
+    """
+
+    def __init__(self, most: int, video_most: int, total_s: float, video_total_s: float) -> None:
+        self.most = most
+        self.total_s = total_s
+        self.noun = "picture"
+        self.clock: asyncio.Timeout | None = None
+        self._video_most = video_most
+        self._video_total_s = video_total_s
+        self._announced = 0  # bytes
+
+    def announce(self, length: int) -> None:
+        """The host says that it will be so many bytes. Raises NotFetched."""
+        self._announced = length
+        if length > self._video_most:  # whatever it is
+            raise NotFetched(f"the file is larger than {self._video_most / _MIB:g} MiB", permanent=True)
+
+    def learn(self, suffix: str) -> None:
+        """It is known what it is. Raises NotFetched."""
+        if KINDS[suffix].media_type.startswith("video/"):
+            self.noun, self.most = "video", self._video_most
+            if self.clock is not None and (when := self.clock.when()) is not None:
+                self.clock.reschedule(when + self._video_total_s - self.total_s)
+                self.total_s = self._video_total_s
+        elif self._announced > self.most:
+            raise self.too_large()
+
+    def too_large(self) -> NotFetched:
+        """Why it is refused."""
+        return NotFetched(f"the {self.noun} is larger than {self.most / _MIB:g} MiB", permanent=True)
 
 
 class _PictureBody:
     """The unpacked body of one picture, which is written as it comes, once its first bytes are a picture's."""
 
-    def __init__(self, host: str, coding: str, part: PendingFile) -> None:
+    def __init__(self, host: str, coding: str, part: PendingFile, limits: _FileLimits) -> None:
         self._host = host
         self._coding = coding
         self._part = part
+        self._limits = limits
+        self._size = 0  # bytes
         self._suffix: str | None = None
         self._held = bytearray()
 
     async def add(self, piece: bytes) -> None:
         """Take the next bytes. Raises NotFetched unless they are a picture's, and Unwritable."""
         self._held += piece
+        self._size += len(piece)
         if self._suffix is None and len(self._held) >= HEAD:
             self._suffix = self._sniff()
+        if self._size > self._limits.most:
+            raise self._limits.too_large()
         if len(self._held) >= _WRITE_BYTES:
             await self._write()
 
@@ -246,6 +293,7 @@ class _PictureBody:
     def _sniff(self) -> str:
         head = bytes(self._held[:HEAD])
         if (found := sniff_suffix(head)) is not None:
+            self._limits.learn(found)
             return found
         named = {it.strip().lower() for it in self._coding.split(",")} & _UNREAD_CODINGS
         if named:
