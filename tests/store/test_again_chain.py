@@ -44,7 +44,7 @@ async def test_a_chain_that_failed_at_its_beginning_is_made_once_more(store: Sto
     intake = an_intake(store)
     new, replayed = await intake.submit_again(first.ref, replace(WITH_CHILDREN, prompt="a sea"), "k")
     assert (new.again_of, new.prompt, new.step, new.children, replayed) == (first.ref, "a sea", "make", 1, False)
-    chain = await store.chains.tasks_of(new.ref, 64)
+    chain = sorted(await store.chains.tasks_of(new.ref, 64), key=lambda it: it.depth)
     assert [(it.step, it.again_of, it.label, it.ping, it.parent_image) for it in chain] == [
         ("make", first.ref, "hero", None, None),
         ("wide", second.ref, "hero", True, None),
