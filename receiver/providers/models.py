@@ -115,7 +115,7 @@ def prompt_of(model: str, params: Mapping[str, object]) -> str | None:
 
 def prompt_param(model: str) -> str | None:
     """The parameter in which the model takes a prompt, if it takes one."""
-    return MODELS[model].prompt_param if model in MODELS else None
+    return _PROMPTS.get(model)
 
 
 def param_hints(model: str, params: Mapping[str, object]) -> tuple[str, ...]:
@@ -160,7 +160,7 @@ def _refuse_foreign(model: Model, params: Mapping[str, object], *, fed: bool) ->
 
 
 def _refuse_permutations(model: Model, checked: Mapping[str, object]) -> None:
-    name = model.prompt_param
+    name = _PROMPTS[model.name]
     text = checked.get(name) if name else None
     if not isinstance(text, str):
         return
@@ -210,4 +210,5 @@ def _quote_name(name: str) -> str:
     return ascii(name[:64])
 
 
+_PROMPTS: Mapping[str, str | None] = {name: model.prompt_param for name, model in MODELS.items()}
 _BY_COMMAND: Mapping[str, str] = {command_name(name): name for name in MODELS}

@@ -6,6 +6,7 @@ From the upstream's pages, as in `midjourney`; only what makes several billed ge
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from itertools import pairwise
 from types import MappingProxyType
 
@@ -21,6 +22,7 @@ _PRICED_BY_VALUE = ("q", "bs")
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
+@lru_cache(maxsize=4)  # a prompt is looked at several times in a row
 def read_flags(prompt: str | None) -> Mapping[str, str]:
     """The flags of a prompt in lower case, each with its value; empty if it has none."""
     if not prompt or "--" not in prompt:
@@ -30,7 +32,7 @@ def read_flags(prompt: str | None) -> Mapping[str, str]:
     for word, following in zip(words, [*words[1:], ""], strict=True):
         if word.startswith("--") and len(word) > 2:
             found[word[2:].lower()] = "" if following.startswith("--") else following
-    return found
+    return MappingProxyType(found)
 
 
 def version_of(prompt: str | None) -> str | None:
