@@ -76,6 +76,13 @@ class Draft(Struct):
         return [hash_row_key(it) for it in _with_siblings(self.asked, key)]
 
 
+class _ParentRefused(RequestRefused):
+    """The item that this one goes on from was refused; it is refused with its group, in the words of that one."""
+
+    def __init__(self) -> None:
+        super().__init__(422, "chain_refused", "the item that it goes on from was refused")
+
+
 class RequestJudge:
     """Judges the requests of one call."""
 
@@ -123,7 +130,7 @@ class RequestJudge:
         if circle:
             results |= dict.fromkeys(circle, refuse_circle(circle, self._items))
         faults = {it: found for it in group if isinstance(found := results[it], RequestRefused)}
-        own = {place: fault for place, fault in faults.items() if fault is not _WITH_PARENT}
+        own = {place: fault for place, fault in faults.items() if not isinstance(fault, _ParentRefused)}
         if not own:
             return results
         self._used, self._there, self._rows, self.ledger = kept
@@ -203,7 +210,7 @@ class RequestJudge:
             raise unknown_parent(wait.name, self._named)
         origins = self._named[wait.name]
         if origins is None:
-            raise _WITH_PARENT
+            raise _ParentRefused
         return origins
 
     def _record(self, draft: Draft, planned: Planned) -> CreatedTask:
@@ -273,6 +280,3 @@ def _not_an_id(name: str, ref: str) -> RequestRefused:
 def _key_reused(problem: str) -> RequestRefused:
     remedy = "use another key for another task"
     return RequestRefused(409, "idempotency_key_reused", problem, "Idempotency-Key", remedy=remedy)
-
-
-_WITH_PARENT = RequestRefused(422, "chain_refused", "the item that it goes on from was refused")
