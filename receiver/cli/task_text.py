@@ -15,7 +15,6 @@ from receiver.cli.output import (
     GAP,
     format_facts,
     json_line,
-    pluralize,
     safe_line,
     safe_text,
     short_time,
@@ -26,6 +25,7 @@ from receiver.client.chain_schemas import ChainView
 from receiver.client.schemas import CallbackView, ErrorView, ImageView, NoticeView, TaskNotice, TaskView
 from receiver.core.queue_waits import describe_wait, reason_for
 from receiver.core.types import ArchiveState, HoldReason, TaskOrigin, TaskState, Verdict
+from receiver.notify.messages.media_words import count_media, media_noun
 from receiver.pictures.sniff import is_drawn, media_name
 from receiver.providers.advice import advice_for_code
 
@@ -124,7 +124,7 @@ def news_text(task: TaskView) -> str:
     """Its label, and what is new: its progress, what it waits for, or how it ended, with the reason and the cost."""
     parts = [safe_line(task.label), _progress_text(task).strip(), queue_wait_text(task)]
     if task.state == TaskState.COMPLETED:
-        parts.append(pluralize(len(task.images), "picture"))
+        parts.append(count_media([image.type for image in task.images]))
     elif task.error:
         parts.append(_error_text(task.error))
     elif task.hint and task.state in (TaskState.WAITING, TaskState.LOST):
@@ -184,7 +184,9 @@ def _picture_lines(task: TaskView, *, saving: bool) -> Iterator[str]:
         if copied := describe_copy(image):
             yield f"  {copied}"
     if not saving and any(image.archived for image in task.images):
-        yield f"to save the pictures here: receiver tasks pictures {safe_line(task.ref)}"
+        several = "s" if len(task.images) > 1 else ""
+        noun = media_noun(image.type for image in task.images)
+        yield f"to save the {noun}{several} here: receiver tasks pictures {safe_line(task.ref)}"
 
 
 def describe_copy(image: ImageView) -> str:

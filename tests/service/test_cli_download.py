@@ -196,7 +196,7 @@ def test_who_saves_the_pictures_is_not_told_how_to_save_them(submit: Run, answer
         answers.then(200, with_pictures(kept()))
         answers.then(200, b"theirs")
         told = submit(*args)
-        assert (told.exit_code, told.stderr.count("to save the pictures here")) == (0, count)
+        assert (told.exit_code, told.stderr.count("to save the picture here")) == (0, count)
 
 
 def test_a_service_that_refuses_while_it_is_waited_for_does_not_cost_the_ref(submit: Run, answers: Answers) -> None:

@@ -184,7 +184,7 @@ def report_headline(report: Report) -> str:
     doubt = "" if report.confirmed else " (unconfirmed)"
     match report.event:
         case NoticeEvent.COMPLETED:
-            words = f"{name} — {pick_title(report) or count_media(report.images)}{doubt}"
+            words = f"{name} — {pick_title(report) or count_media([it.type for it in report.images])}{doubt}"
         case NoticeEvent.FAILED:
             why = one_line(report.error.message or report.error.code or "", TITLE_MOST) if report.error else ""
             words = f"{name}: failed{doubt}" + (f" — {why}" if why else "")
@@ -322,7 +322,7 @@ def _next_lines(report: Report) -> tuple[str, ...]:
     if report.picks:
         return (pick_command(clean_ref(report), first.image_no),)
     step = next_step(report.model or "", report.prompt) if first.job_id else ""
-    noun = media_noun(report.images)
+    noun = media_noun(it.type for it in report.images)
     return next_commands(clean_ref(report), first.image_no, noun, step, several=len(report.images) > 1)
 
 

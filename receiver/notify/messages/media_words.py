@@ -8,20 +8,20 @@ from receiver.core.types import Image
 _NOUNS = {"image": "picture", "video": "video"}
 
 
-def media_noun(images: Iterable[Image]) -> str:
-    """What one of them is called: `file` if they are of several kinds, or of another."""
-    kinds = {image.type for image in images} or {"image"}
+def media_noun(types: Iterable[str]) -> str:
+    """What one of several results is called, by their types: `file` if they differ, or are of another kind."""
+    kinds = set(types) or {"image"}
     return _NOUNS.get(kinds.pop(), "file") if len(kinds) == 1 else "file"
 
 
-def count_media(images: Sequence[Image]) -> str:
-    """How many, and of what."""
-    return f"{len(images) or 'no'} {media_noun(images)}{'' if len(images) == 1 else 's'}"
+def count_media(types: Sequence[str]) -> str:
+    """How many results, and of what."""
+    return f"{len(types) or 'no'} {media_noun(types)}{'' if len(types) == 1 else 's'}"
 
 
 def media_label(image: Image, *, alone: bool) -> str:
     """What a link to it says: which of them it is, unless it is the only one."""
-    return media_noun((image,)) if alone else f"{one_line(image.type, 20) or 'image'} {image.image_no}"
+    return media_noun((image.type,)) if alone else f"{one_line(image.type, 20) or 'image'} {image.image_no}"
 
 
 def label_number(label: str) -> str:

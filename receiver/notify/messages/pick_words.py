@@ -14,8 +14,8 @@ def pick_title(report: Report) -> str:
     if not report.picks:
         return ""
     if len(report.images) > 1:
-        return f"pick one of {count_media(report.images)}"
-    return f"pick its {media_noun(report.images)}, or not"
+        return f"pick one of {count_media([it.type for it in report.images])}"
+    return f"pick its {media_noun(it.type for it in report.images)}, or not"
 
 
 def pick_links(report: Report, links: PublicLinks) -> tuple[TextLine, ...]:
