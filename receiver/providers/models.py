@@ -93,6 +93,12 @@ def fill_params(model: str, params: bytes, image: Image, address: str) -> bytes 
     return check_params(model, given, allow_permutations=True, anyway=True)
 
 
+def is_filled(model: str, params: bytes) -> bool:
+    """Whether `params` have what a picture fills of them, or need nothing from one."""
+    feed = MODELS[model].feed if model in MODELS else None
+    return feed is None or msgspec.json.decode(params).get(feed.names[0]) is not None
+
+
 def check_model_globs(globs: Sequence[str]) -> SettingsError | None:
     """Which patterns match no known model, or None if each matches one.
 

@@ -15,7 +15,8 @@ from receiver.core.queue_waits import resume_command
 from receiver.core.types import Clock, LanePriority, PauseCause, Policy, QueueLane, TaskState
 from receiver.store import Store, Tx
 from receiver.tasks.batch_ends import record_ends, write_lane
-from receiver.tasks.new_tasks import check_label, check_targets, repeat_task, unknown_batch
+from receiver.tasks.chain_returns import repeat_rows
+from receiver.tasks.new_tasks import check_label, check_targets, unknown_batch
 from receiver.telemetry.metrics import Metrics
 
 TURN = 200  # tasks in one transaction
@@ -117,18 +118,18 @@ class BatchControl:
                 ended = await tx.batch_rows.in_states(lane.id, states, after, limit=TURN)
                 repeated = await tx.batch_rows.refs_repeated([task.ref for task in ended]) if ended else set()
                 old = [it for it in ended if it.confirmed and it.ref not in repeated]
-                if old:
-                    if not self._policy.can_poll:
-                        remedy = "set PROVIDER_KEY where the service runs"
-                        raise RequestRefused(422, "no_key", "submitting needs a provider key", remedy=remedy)
-                    await tx.tasks.update([(task, replace(task, row_key=None, turn=-task.turn)) for task in old])
-                    await tx.tasks.insert([repeat_task(task, self._clock()) for task in old])
-                if old:
+                if old and not self._policy.can_poll:
+                    remedy = "set PROVIDER_KEY where the service runs"
+                    raise RequestRefused(422, "no_key", "submitting needs a provider key", remedy=remedy)
+                if pairs := await repeat_rows(tx, old, self._clock()):
+                    gone = [(task, replace(task, row_key=None, turn=-task.turn)) for task, _ in pairs]
+                    await tx.tasks.update(gone)
+                    await tx.tasks.insert([new for _, new in pairs])
+                    count += len(pairs)
                     opened = replace(open_again(lane, self._clock()), streak=0, streak_why=None)
                     if opened != lane:
                         await tx.lanes.update(opened)
                 lane = await _require(tx, name)
-            count += len(old)
             if len(ended) < TURN:
                 return lane, count
             after = ended[-1].turn, ended[-1].ref

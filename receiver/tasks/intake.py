@@ -20,6 +20,7 @@ from receiver.store import Store, Topic, Tx
 from receiver.tasks.again import RepeatedTask, repeat_chain, repeat_request
 from receiver.tasks.batch_ends import is_row, place_again, record_ends
 from receiver.tasks.budget_check import BudgetCheck
+from receiver.tasks.chain_returns import hold_again
 from receiver.tasks.judge_requests import CreatedTask, CreationResult
 from receiver.tasks.new_tasks import TaskCreator, check_label, is_storable
 from receiver.telemetry.metrics import Metrics
@@ -212,7 +213,7 @@ class TaskIntake:
                 denied=(),
                 due_at=self._clock(),
             )
-            queued = await place_again(tx, queued, self._clock())
+            queued = await place_again(tx, await hold_again(tx, queued), self._clock())
             await tx.tasks.update([(task, queued)])
         return queued
 

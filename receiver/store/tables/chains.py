@@ -43,6 +43,11 @@ class ChainTable:
         """Up to `limit` tasks that go on from `parent`, oldest first."""
         return await self._tasks("WHERE parent = ? ORDER BY ref LIMIT ?", (parent, limit))
 
+    async def repeated_by(self, refs: Sequence[str]) -> dict[str, Task]:
+        """The newest task that repeats each of these, if one does."""
+        found = await self._tasks(f"WHERE again_of IN ({placeholders(len(refs))}) ORDER BY ref", refs)
+        return {task.again_of or "": task for task in found}
+
     async def tasks_of(self, root: str, limit: int) -> list[Task]:
         """Up to `limit` tasks of the chain that begins with `root`, which is one of them, oldest first."""
         return await self._tasks("WHERE root = ? ORDER BY ref LIMIT ?", (root, limit))

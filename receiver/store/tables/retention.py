@@ -11,10 +11,11 @@ from msgspec import Struct
 
 from receiver.store.tables.connection import TableConnection, placeholders
 
-# Settled tasks with nothing under way. A callback for a removed lost task creates it again.
+# Settled tasks with nothing under way, for which none waits. A callback for a removed lost one creates it again.
 _OVER = "'completed', 'failed', 'cancelled', 'lost'"
 _CLOSED = (
-    f"tasks.state IN ({_OVER}) AND tasks.archive_at IS NULL AND coalesce(tasks.lease_until, 0) <= ? AND NOT EXISTS"
+    f"tasks.state IN ({_OVER}) AND tasks.children = 0 AND tasks.archive_at IS NULL"
+    " AND coalesce(tasks.lease_until, 0) <= ? AND NOT EXISTS"
     " (SELECT 1 FROM notices WHERE notices.ref = tasks.ref AND +notices.state IN ('due', 'held', 'sending'))"
 )
 

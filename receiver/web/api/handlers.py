@@ -25,6 +25,7 @@ from receiver.web.api import chains, costs, openapi, queue
 from receiver.web.api.batches import BATCH_OPERATIONS, BatchOperations
 from receiver.web.api.chains import CancelFilter
 from receiver.web.api.operations import ApiRequest, Operation, decode_body
+from receiver.web.api.picks import PICK_OPERATIONS, PickOperations
 from receiver.web.api.present import callback_view, notice_views, task_views, views_that_fit
 from receiver.web.api.requests import (
     CallbackFilter,
@@ -52,7 +53,7 @@ REDRIVE_TURN = 200  # rows in one transaction
 REDRIVE_TURNS = 50
 
 
-class ApiCalls(BatchOperations):
+class ApiCalls(BatchOperations, PickOperations):
     """What the calls share: the parts and the open streams. Each public method is an operation of the table below."""
 
     def __init__(self, parts: ServiceParts, streams: EventStreams) -> None:
@@ -87,7 +88,6 @@ class ApiCalls(BatchOperations):
             else schemas.BatchItem(202, warnings=it.warnings)
             for it in made
         ]
-
         if new.batch is None or not new.dry_run:
             return answers
         sent_in = await find_sent_in(self._store, items, new.batch)
@@ -346,6 +346,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(method="PUT", path="/budget", summary="Raise the budget of the present day or month, or of a batch",
               run=ApiCalls.raise_budget, body=cost_schemas.BudgetRaise, answer=cost_schemas.CostsView,
               refusals=(404, 409)),
+    *PICK_OPERATIONS,
     *BATCH_OPERATIONS,
     Operation(method="POST", path="/callback-urls", summary="Mint a callback URL for a submission made elsewhere",
               run=ApiCalls.create_callback_url, body=NewCallbackUrl, status=201, answer=schemas.CallbackUrlView,
