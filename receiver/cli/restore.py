@@ -6,10 +6,12 @@ from pathlib import Path
 import click
 
 from receiver import config
+from receiver.cli.money_text import show_usd
 from receiver.cli.output import echo_json, json_option, name_config_option, pluralize
 from receiver.cli.streams import echo
 from receiver.client.views import rfc3339_or_none
 from receiver.core.errors import DatabaseLocked, SettingsError
+from receiver.core.money import parse_usd
 from receiver.service.wiring import wall_clock
 from receiver.upkeep import backup
 from receiver.upkeep.backup import RestoreResult
@@ -44,10 +46,11 @@ def restore(*, file: Path, keep_queue: bool, config_file: Path | None, as_json: 
         raise click.ClickException(f"the service is running on {path}: stop it, and run this again") from None
     if as_json:
         return echo_json(done)
-    return echo("\n".join(_summary_lines(done, path, file)))
+    has_budget = settings.budget_day is not None or settings.budget_month is not None
+    return echo("\n".join(_summary_lines(done, path, file, has_budget=has_budget)))
 
 
-def _summary_lines(done: RestoreResult, path: Path, file: Path) -> list[str]:
+def _summary_lines(done: RestoreResult, path: Path, file: Path, *, has_budget: bool) -> list[str]:
     made = f", made {rfc3339_or_none(done.made_at)}" if done.made_at is not None else ", a plain database"
     lines = [f"{path.resolve()} has {pluralize(done.tasks, 'task')} again, schema {done.schema}, from {file}{made}"]
     if done.log_pages:
@@ -60,6 +63,7 @@ def _summary_lines(done: RestoreResult, path: Path, file: Path) -> list[str]:
         )
     if done.aside:
         lines.append(f"the old database is now {done.aside}: remove it when you are sure")
+    lines += _money_lines(done, has_budget=has_budget)
     if done.keys_new and done.keys_added:
         lines.append(f"secret keys: {done.keys_added}, from the backup")
     elif done.keys_added:
@@ -82,3 +86,15 @@ def _summary_lines(done: RestoreResult, path: Path, file: Path) -> list[str]:
         )
     lines.append("start the service; a callback for a task that is newer than the backup creates it again")
     return lines
+
+
+def _money_lines(done: RestoreResult, *, has_budget: bool) -> list[str]:
+    if done.spent_since is None and has_budget:
+        return [
+            "what was spent since the backup is not in its books, and budgets do not count it: if that was today or "
+            "in this month, set BUDGET_DAY or BUDGET_MONTH lower until they are over"
+        ]
+    if parse_usd(done.spent_since or ""):
+        spent = show_usd(done.spent_since or "")
+        return [f"{spent} was spent since, as the old database says: budgets count it, and `receiver costs` as lost"]
+    return []

@@ -31,6 +31,7 @@ from receiver.atomic_files import (
     require_free_space,
 )
 from receiver.core.errors import CorruptDatabase, NewerSchema, StoreError, StoreUnavailable, Unwritable
+from receiver.core.money import amount_text
 from receiver.core.types import Clock
 from receiver.safe_open import look_at, open_file, pinned_folder, private_folder
 from receiver.store.sqlite import backup
@@ -87,6 +88,7 @@ class RestoreResult(Struct, frozen=True):
     keys_found: int  # secret keys in the backup, or beside a plain database
     log_pages: int = 0  # that were taken from the -wal beside a plain database
     log_left_out: int = 0  # that were not, because their transaction is not whole
+    spent_since: str | None = None  # USD that the previous database knows of; None: it cannot be read
 
 
 def back_up(
@@ -198,6 +200,7 @@ def restore_backup(
                 manifest = inside.kept.get(MANIFEST)
                 made_at = msgspec.json.decode(manifest, type=BackupManifest).made_at if manifest else None
                 closed = backup.prepare_restored(part, clock(), queue=queue, batches_closed=_closed_why(made_at))
+                spent = backup.carry_books(part, database)
                 words = {name: tuple(text.decode().split()) for name, text in inside.kept.items() if name != MANIFEST}
                 pictures = backup_pictures.folder_of(file)
                 if manifest is None:
@@ -220,6 +223,7 @@ def restore_backup(
             keys_found=len(words.get("secret_keys", ())),
             log_pages=folded.pages,
             log_left_out=folded.left_out,
+            spent_since=None if spent is None else amount_text(spent),
         )
     finally:
         os.close(lock)

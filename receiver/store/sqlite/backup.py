@@ -22,6 +22,7 @@ from receiver.store.migrations.steps import missing_migrations
 from receiver.store.sqlite.errors import translate_errors
 from receiver.store.sqlite.expected_schema import refuse_foreign_schema
 from receiver.store.sqlite.files import SIDE_FILES, OpeningGuard
+from receiver.store.sqlite.restored_books import carry_spend
 from receiver.store.sqlite.write_ahead_log import count_left_out, is_log_header
 from receiver.store.tables.connection import placeholders
 
@@ -162,8 +163,9 @@ def prepare_restored(path: Path, now: int, *, queue: bool, batches_closed: str) 
     """Prepare a copy that is not in use to be served: remove the backup's extra content without a trace.
 
     Queued tasks may have been submitted after the copy was made, and submitting them again could cost twice. So unless
-    `queue`, they end up like tasks whose process died while submitting them. Nor does the copy know the rows that a
-    batch took since, so open batches are closed, with `batches_closed` as the reason. Returns how many.
+    `queue`, they end up like tasks whose process died while submitting them, also those that waited for another one.
+    Nor does the copy know the rows that a batch took since, so open batches are closed, with `batches_closed` as the
+    reason. Returns how many.
 
     Raises a kind of StoreError.
     """
@@ -182,6 +184,9 @@ def prepare_restored(path: Path, now: int, *, queue: bool, batches_closed: str) 
                 " lease_until = 0, claim = claim + 1 WHERE state = 'queued'",
                 (now,),
             )
+            if raw.execute("SELECT 1 FROM sqlite_schema WHERE name = 'followups'").fetchone():
+                raw.execute("UPDATE tasks SET children = 0, picks = 0 WHERE children > 0")  # none is held any more
+                raw.execute("DELETE FROM followups")
             if raw.execute("SELECT 1 FROM sqlite_schema WHERE name = 'lanes'").fetchone():
                 closed = raw.execute(
                     "UPDATE lanes SET closed_at = ?, closed_why = ? WHERE batch = 1 AND closed_at IS NULL",
@@ -190,6 +195,17 @@ def prepare_restored(path: Path, now: int, *, queue: bool, batches_closed: str) 
         raw.execute("COMMIT")
     fsync_path(path)
     return closed
+
+
+def carry_books(copy: Path, previous: Path) -> int | None:
+    """Count in a copy that is not in use what `previous`, which it replaces, has spent since, in nano-USD; None if that
+    cannot be read."""
+    if not previous.exists():
+        return None
+    with suppress(sqlite3.Error), _open_raw(previous, "rw") as old, _open_raw(copy, "rw") as raw:  # with its log
+        old.execute("PRAGMA trusted_schema = OFF")
+        return carry_spend(raw, old)
+    return None
 
 
 def _file_checksum(file: BinaryIO) -> bytes:
