@@ -123,7 +123,7 @@ def _by_model(new_task: Mapping[str, Any]) -> dict[str, Any]:
 
 def _of_model(new_task: Mapping[str, Any], model: Model) -> dict[str, Any]:
     """A new task of a declared model."""
-    params = {**new_task["properties"]["params"], "description": _PERMUTATIONS}
+    params = {"type": "object", "description": _PERMUTATIONS, "properties": {model.callback.name: False}}
     properties = {**new_task["properties"], "model": {"const": model.name}, "params": params}
     return {**new_task, "title": model.name, "properties": properties, "anyOf": list(_list_cases(model))}
 
