@@ -15,7 +15,8 @@ from receiver.cli.batch.keys import RowKeys
 from receiver.cli.batch.patience import Patience
 from receiver.cli.batch.progress import ProgressLine
 from receiver.cli.batch.read_file import Fault, FileShape, read_records
-from receiver.cli.batch.rows import Row, RowDefaults, build_row, explain_refusal
+from receiver.cli.batch.refusal_text import explain_refusal
+from receiver.cli.batch.rows import Row, RowDefaults, build_row
 from receiver.cli.batch.sent_rows import SentRows
 from receiver.cli.streams import note
 from receiver.client.batch_schemas import BATCH_TASKS_MOST, BatchView

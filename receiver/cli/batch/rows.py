@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from receiver.cli.batch.columns import EXTRA, RESERVED, Column, param_name, resolve_columns
 from receiver.cli.batch.read_file import Fault, Record
+from receiver.cli.batch.refusal_text import explain_refusal
 from receiver.client.batch_schemas import PRIORITIES
 from receiver.client.schemas import KEY_MOST, LABEL_MOST, NewTask
 from receiver.core.errors import RequestRefused
@@ -19,7 +20,6 @@ from receiver.providers.parameters import INVALID, Documented, ModelParam
 _T = TypeVar("_T")
 
 _YES = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
-_VALUE_MOST = 40  # characters of a wrong value that is shown
 _EXTRA_MOST = 64_000  # characters of all columns of the user's own in a row
 
 
@@ -108,21 +108,6 @@ def build_row(record: Record, defaults: RowDefaults) -> Row | list[Fault]:
         line=record.line,
     )
     return Row(record.line, task, canonical, key, extras, priority)
-
-
-def explain_refusal(code: str, problem: str, field: str | None, remedy: str | None = None, value: object = None) -> str:
-    """A refusal as a row's fault: `scale: 'eins' must be a number from 1.1 to 2.0 (004007005)`."""
-    text = problem.replace(", sent as a JSON number", "")  # how it is sent does not matter in a file
-    if field:
-        text = text.removeprefix(f"{field} ")
-        short = isinstance(value, str | int | float) and len(str(value)) <= _VALUE_MOST
-        if short and text.startswith(("must be", "should be")):
-            text = f"{f'{value:g}' if isinstance(value, float) else repr(value)} {text}"
-    if code.isdigit():
-        text = f"{text} ({code})"
-    if field:
-        text = f"{field}: {text}"
-    return f"{text}; {remedy}" if remedy else text
 
 
 def _read_model(given: object, default: str | None) -> str:

@@ -10,7 +10,7 @@ import click
 from msgspec import Struct
 from msgspec.structs import replace
 
-from receiver.cli.batch.estimate import find_estimate, show_estimate
+from receiver.cli.batch.estimate import estimate_cost, read_costs
 from receiver.cli.connect import connect, resolve_ref
 from receiver.cli.main import FAILED, WRONG
 from receiver.cli.output import (
@@ -30,6 +30,7 @@ from receiver.cli.submit.sending import Sending, await_all, send_once
 from receiver.client.client import Client, new_idempotency_key
 from receiver.client.schemas import KEY_MOST, STEP_MOST, BatchItem, NewTask, TaskView, WaitFor
 from receiver.core.errors import ApiError
+from receiver.core.money import format_usd
 
 _OWN_KEY_MOST = KEY_MOST - STEP_MOST - 4  # a step's name follows, and perhaps a picture's number
 _REFUSED_WITH_OTHERS = "chain_refused"
@@ -203,8 +204,10 @@ def _find_source(client: Client, task: NewTask) -> NewTask:
 
 
 def _tell_cost(client: Client, counts: Mapping[str, int]) -> None:
-    if (estimate := find_estimate(client, counts)) is not None:
-        show_estimate(estimate, counts)
+    costs = read_costs(client)
+    if costs is not None and (estimate := estimate_cost(costs, counts)) is not None:
+        about = format_usd(estimate.amount)
+        note(f"receiver: {pluralize(sum(counts.values()), 'task')}, about {about} ({estimate.why})")
 
 
 def _tell_warnings(tasks: Sequence[NewTask], made: Sequence[TaskView], said: Sequence[str]) -> None:

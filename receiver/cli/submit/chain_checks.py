@@ -8,8 +8,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from receiver.cli.batch.rows import explain_refusal
-from receiver.cli.submit.picture_source import ALL, PICK, ImageNumbers, read_image_numbers
+from receiver.cli.batch.refusal_text import explain_refusal
+from receiver.cli.submit.picture_numbers import ALL, ImageNumbers
 from receiver.client.schemas import NewTask, WaitFor
 from receiver.core.chains import CHAIN_MOST, CHILDREN_MOST, DEPTH_MOST
 from receiver.core.errors import RequestRefused
@@ -63,18 +63,6 @@ def check_step(
 def check_total(count: int) -> str | None:
     """Why a chain cannot have so many tasks."""
     return f"it makes {count:,} tasks, and a chain may have {CHAIN_MOST}" if count > CHAIN_MOST else None
-
-
-def parse_numbers(value: Any) -> ImageNumbers | None:
-    """Which pictures a file names, as text, a number or a list of them. Raises ValueError, with a sentence."""
-    if value is None or value == "":
-        return None
-    if isinstance(value, str):
-        return read_image_numbers(value)
-    numbers = value if isinstance(value, list) else [value]
-    if not numbers or not all(isinstance(it, int) and not isinstance(it, bool) for it in numbers):
-        raise ValueError(f"write a number, several as in [0, 2], {ALL!r} or {PICK!r}")
-    return read_image_numbers(",".join(map(str, numbers)))
 
 
 def _check_numbers(

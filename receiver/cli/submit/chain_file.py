@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from receiver.cli.batch.rows import explain_refusal
+from receiver.cli.batch.refusal_text import explain_refusal
 from receiver.cli.submit.chain_values import WrongText, find_names
 from receiver.client.schemas import LABEL_MOST, STEP_MOST, STEP_PATTERN
 from receiver.core.errors import RequestRefused

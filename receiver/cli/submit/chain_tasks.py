@@ -13,11 +13,11 @@ from receiver.cli.submit.chain_checks import (
     check_step,
     check_total,
     explain_unknown_param,
-    parse_numbers,
 )
 from receiver.cli.submit.chain_file import ChainFault, ChainFile, ChainStep
 from receiver.cli.submit.chain_values import WrongText, replace_names
 from receiver.cli.submit.option_texts import spellings
+from receiver.cli.submit.picture_numbers import parse_numbers
 from receiver.client.schemas import LABEL_MOST, NewTask, WaitFor
 
 

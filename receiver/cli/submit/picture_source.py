@@ -1,7 +1,6 @@
 """Which picture a task goes on from, as the options say it: a task of ours that may not have ended, one that has, or
 an id or address that the user knows."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,14 +8,11 @@ import click
 from msgspec import Struct
 
 from receiver.cli.connect import resolve_ref
+from receiver.cli.submit.picture_numbers import ImageNumbers, read_image_numbers
 from receiver.client.client import ENDS, Client
 from receiver.client.schemas import IMAGE_NO_MOST, TaskView, WaitFor
 from receiver.core.types import TaskState
 from receiver.providers.declarations import JobFeed, Model
-
-PICK, ALL = "pick", "all"
-ImageNumbers = int | tuple[int, ...] | str
-"""One picture, several, `all`, or `pick`."""
 
 
 class ImageNumberType(click.ParamType[ImageNumbers]):
@@ -29,19 +25,6 @@ class ImageNumberType(click.ParamType[ImageNumbers]):
             return read_image_numbers(str(value))
         except ValueError as wrong:
             self.fail(str(wrong), param, ctx)
-
-
-def read_image_numbers(text: str) -> ImageNumbers:
-    """What `0`, `0,2`, `all` and `pick` stand for. Raises ValueError, with a sentence, for anything else."""
-    text = text.strip().lower()
-    if text in (PICK, ALL):
-        return text
-    if not re.fullmatch(r"-?[0-9]{1,4}([\s,;]+[0-9]{1,4})*", text):
-        raise ValueError(f"{text[:40]} is not a picture's number: write 0, or 0,2 for several, or {ALL} or {PICK}")
-    numbers = tuple(map(int, re.split(r"[\s,;]+", text)))
-    if len(numbers) != len(set(numbers)):
-        raise ValueError(f"{text[:40]} names a picture twice")
-    return numbers if len(numbers) > 1 else numbers[0]
 
 
 class PictureSource(Struct, frozen=True):
