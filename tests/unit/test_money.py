@@ -52,6 +52,7 @@ def test_what_a_provider_calls_a_cost(cost: str | None, nano: int | None) -> Non
         ("20usd", 20 * NANO),
         ("20$", 20 * NANO),
         ("0.05", 5 * CENT),
+        ("0.000000001", 1),
         ("1000000", COST_MOST),
     ],
 )

@@ -199,3 +199,32 @@ def test_a_limit_that_is_lowered_or_raised_is_followed() -> None:
     assert lowered.seconds < 107
     assert lowered.refused <= 16
     assert simulate(lambda at: 4 if at < 20 else 10).seconds < 90
+
+
+def test_what_is_refused_at_the_most_that_was_ever_in_hand_proves_it_again() -> None:
+    """So ten minutes later one fewer is still less than what is proven, and its refusal is about the rate."""
+    limit, at = held(TEN, 6), NOW + PROVEN_MS - 1
+    limit = limit.refused(6, sent_at=at, now=at)
+    at += PROVEN_MS - 1
+    assert limit.refused(5, sent_at=at, now=at).places(at) == 6
+
+
+def test_a_limit_that_is_refused_again_while_no_more_is_tried_stays_a_guess() -> None:
+    """Five in a row are taken there, so one more is tried at once; else that would wait for two minutes."""
+    at = NOW + 1
+    limit = ProvenLimit(10, ceiling=5, proven=8, proven_at=NOW, lowered_at=NOW, probe_at=at + PROBE_GAPS[1])
+    for _ in range(3):
+        limit = limit.refused(5, sent_at=at, now=at)
+    for taken in range(5):
+        assert limit.places(at) == 5, taken
+        limit = limit.taken(5, at)
+    assert limit.places(at) == 6
+
+
+def test_a_refusal_of_the_rate_begins_the_row_of_the_taken_anew() -> None:
+    at = NOW + 1
+    limit = ProvenLimit(10, ceiling=3, proven=8, proven_at=NOW, lowered_at=NOW, probe_at=at + PROBE_GAPS[1])
+    limit = limit.taken(3, at).taken(3, at).refused(3, sent_at=at, now=at)
+    for places in (3, 3, 3, 4):
+        assert limit.places(at) == places
+        limit = limit.taken(3, at)

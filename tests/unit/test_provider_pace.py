@@ -94,3 +94,10 @@ def test_an_answer_to_what_was_sent_before_does_not_say_that_the_provider_can_be
     down = PACE.after(Signal.NOT_SENT, sent_at=NOW, now=NOW + 5)
     assert down.after(Signal.FINE, sent_at=NOW - 1, now=NOW + 6).paused_until(NOW + 6) == NOW + 1_005
     assert down.paused_until(NOW - 10 * MINUTE) is None, "the clock was set back"
+
+
+def test_a_provider_that_is_reached_again_is_as_if_it_had_never_been_away() -> None:
+    away = PACE.after(Signal.NOT_SENT, sent_at=NOW, now=NOW + 1)
+    assert away.down_since == NOW + 1
+    back = away.after(Signal.FINE, sent_at=NOW + 2, now=NOW + 3)
+    assert (back.failures, back.down_since, back.down_until) == (PACE.failures, PACE.down_since, PACE.down_until)

@@ -65,11 +65,22 @@ def claimed(state: TaskState, reserved: int | None = 7 * CENT, **more: object) -
         (claimed(TaskState.CANCELLED, submitted_at=NOW), SpendCounts(failed=1, unknown=1, presumed=7 * CENT)),
         (a_task(TaskState.CANCELLED), None),
         (claimed(TaskState.LOST), SpendCounts(lost=1, unknown=1, presumed=7 * CENT)),
+        (claimed(TaskState.LOST, None), SpendCounts(lost=1, unknown=1)),
         (a_task(TaskState.LOST), None),
     ],
 )
 def test_what_a_task_adds(task: Task, adds: SpendCounts | None) -> None:
     assert contribution(task) == adds
+
+
+def test_what_was_spent_is_what_is_known_and_what_is_presumed() -> None:
+    assert SpendCounts(cost=3, presumed=2, reserved=7).spent == 5
+
+
+def test_a_task_without_a_day_counts_from_midnight_to_midnight() -> None:
+    midnight = 20_451 * 86_400_000  # 2025-12-29
+    days = [spend_key(a_task(submitted_at=at, spend_day=None)).day for at in (midnight - 1, midnight, midnight + 1)]
+    assert days == ["2025-12-28", TODAY, TODAY]
 
 
 def test_the_line_of_a_task() -> None:
@@ -136,6 +147,14 @@ def test_totals_are_kept_by_day_and_by_batch() -> None:
         (f"lane {LOW_LANE + 1}", 0, 7 * CENT, 0),
         (f"lane {LOW_LANE + 2}", 7 * CENT, 0, 0),
     ]
+
+
+def test_what_is_spent_and_what_is_presumed_add_up_in_the_totals() -> None:
+    deltas: SpendDeltas = {}
+    add_change(deltas, None, claimed(TaskState.COMPLETED, usage=PAID))
+    add_change(deltas, None, claimed(TaskState.LOST))
+    add_change(deltas, None, claimed(TaskState.SUBMITTING, 3 * CENT, label="hero"))
+    assert total_changes(deltas, LOW_LANE) == [(TODAY, 12 * CENT, 3 * CENT, 0)]
 
 
 def test_the_books_of_a_model_have_its_ends_and_how_many_did_not_tell_their_cost() -> None:

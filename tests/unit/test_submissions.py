@@ -11,8 +11,10 @@ from receiver.core.submissions import (
     NextAction,
     RefusalScene,
     choose_action,
+    count_busy,
     hold_for_person,
     is_refused,
+    own_probe_at,
     pause_refused,
     step_aside,
     without_refusal,
@@ -141,3 +143,18 @@ def test_who_steps_aside_keeps_the_words_and_uses_up_no_try() -> None:
 
 def replace_scene(**changes: object) -> RefusalScene:
     return replace(SCENE, **changes)
+
+
+def test_a_task_that_is_refused_like_all_others_goes_out_a_little_after_the_probe() -> None:
+    """Another task makes the probe, if there is one."""
+    gaps = [(own_probe_at(refusals, NOW) - NOW) // SECOND for refusals in (0, 1, 2, 9)]
+    assert gaps == [61, 121, 241, 901]
+    assert own_probe_at(0, NOW) == NOW + 61_000
+
+
+def test_that_the_provider_is_busy_counts_against_a_task_only_if_it_took_another_just_before() -> None:
+    tried = replace(TASK, tries=2)
+    assert (count_busy(tried, replace_scene(alone=True)), count_busy(tried, replace_scene(alone=False))) == (3, 2)
+    busy = SubmitAnswer(SubmitResult.BUSY, "429")
+    assert hold_for_person(tried, busy, SCENE).tries == 3
+    assert hold_for_person(tried, FORBIDDEN, SCENE).tries == 2
