@@ -48,7 +48,7 @@ def test_watch_begins_with_what_is_under_way_and_prints_each_change_once(run: Ru
     assert shown == [
         f"{TASK}  queued      hero  {queue_wait_text(DOWN)}",
         f"{OTHER}  waiting     hero  50%",
-        f"{OTHER}  completed   hero  0 pictures",
+        f"{OTHER}  completed   hero  no pictures",
     ]
 
 
