@@ -148,6 +148,8 @@ def describe_end(figures: BatchFigures, took_ms: int | None) -> str:
     parts = [f"{figures.states[it]:,} {it.value}" for it in _WITHOUT_PICTURES if figures.states.get(it)]
     if failed := figures.states.get(TaskState.FAILED, 0):
         parts[0] += f" ({_describe_failures(figures.failures, failed)})"
+    if held := figures.states.get(TaskState.QUEUED, 0):  # what goes on from a pick, or from a lost task
+        parts.append(f"{held:,} wait for a person")
     if len(parts) == (completed == 0):  # all are in one state
         counts = f"{'all ' if total > 1 else ''}{parts[0] if parts else f'{total:,} completed'}"
     else:
@@ -171,7 +173,7 @@ def end_notices(
         batch=lane.name,
         label=lane.label,
         text=describe_end(figures, took),
-        failed=figures.states.get(TaskState.COMPLETED, 0) < figures.total,
+        failed=any(figures.states.get(state) for state in _WITHOUT_PICTURES),
         rows={state.value: count for state, count in figures.states.items()},
         cost=figures.cost,
         duration_ms=took,

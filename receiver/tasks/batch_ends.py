@@ -79,6 +79,23 @@ async def finish_closed(store: Store, policy: Policy, now: int) -> None:
             await write_lane(tx, lane, lane, policy, now)
 
 
+async def check_lanes(tx: Tx, lanes: Iterable[int], policy: Policy, now: int) -> None:
+    """Finish those of these batches that are closed and of which no row is open any more."""
+    for lane in (await tx.lanes.get(sorted(lanes))).values():
+        if lane.closed_at is not None and lane.finished_at is None:
+            await write_lane(tx, lane, lane, policy, now)
+
+
+async def mute_reopened(tx: Tx, before: Iterable[QueueLane]) -> None:
+    """Of these batches, as they were before people picked pictures for some of their rows: the next end of one that
+    had finished is news only if nothing waits for a pick in it by now."""
+    finished = [lane.id for lane in before if lane.finished_at is not None]
+    for lane in (await tx.lanes.get(finished)).values() if finished else ():
+        if lane.finished_at is None and await tx.batch_rows.any_pick(lane.id):
+            rows = sum((await tx.batch_rows.count_states(lane.id)).values())
+            await tx.lanes.update(replace(lane, told_rows=rows))
+
+
 async def place_again(tx: Tx, task: Task, now: int) -> Task:
     """A task of a batch that is to be submitted once more: its batch is not finished any more. One whose row has a
     newer task goes by itself."""

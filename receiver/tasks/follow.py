@@ -31,7 +31,7 @@ from receiver.core.types import (
 )
 from receiver.notify.attention import raise_task_attention
 from receiver.store import Store, Topic, Tx
-from receiver.tasks.batch_ends import place_again
+from receiver.tasks.batch_ends import check_lanes, is_row, place_again
 from receiver.tasks.fill_params import ImageUrl, make_filler
 from receiver.tasks.settle import TaskBatch
 from receiver.telemetry.metrics import Metrics
@@ -134,6 +134,9 @@ class FollowLoop:
             self._after = refs[-1] if refs else ""
             batch = await self._take_turn(tx, refs)
             await batch.write_back()
+            picks = {it.lane for it in batch.tasks.values() if it.lane > LOW_LANE and it.held_by is HoldReason.PICK}
+            if picks:
+                await check_lanes(tx, picks, self._policy, self._clock())
         self._singly = self._singly and bool(refs)
         took_s = time.monotonic() - began
         slower = max(CHILDREN_LEAST, self._children // 2)
@@ -151,6 +154,8 @@ class FollowLoop:
         held = await tx.chains.held_children(sorted(over), self._children) if over else []
         batch = TaskBatch(tx, {child.ref: child for child in held}, self._policy, now)
         scene = await self._read_scene(tx, over, now)
+        ids = {child.lane for child in held if child.lane > LOW_LANE}
+        lanes = await tx.lanes.get(sorted(ids)) if ids else {}
         rows, missing, left = 2 * len(refs), dict[str, list[Followed]](), set[str]()
         for child in held:
             parent = over[child.parent or ""]
@@ -160,8 +165,9 @@ class FollowLoop:
                 left.add(parent.ref)
                 continue
             rows += cost
-            if decision.task is not None and decision.task.due_at is not None and child.lane > LOW_LANE:
-                decision = replace(decision, task=await place_again(tx, decision.task, now))
+            lane = lanes.get(child.lane)
+            if followed.task.due_at is not None and lane is not None and (lane.finished_at or not is_row(child)):
+                decision = replace(decision, task=await place_again(tx, followed.task, now))
             batch.apply_decision(child.ref, decision)
             if followed.missing is not None:
                 missing.setdefault(parent.ref, []).append(followed)

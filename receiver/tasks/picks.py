@@ -16,7 +16,7 @@ from receiver.core.decide import pick_notices
 from receiver.core.errors import RequestRefused
 from receiver.core.types import LOW_LANE, Clock, HoldReason, Image, Policy, Task, TaskState
 from receiver.store import Store, Tx
-from receiver.tasks.batch_ends import place_again
+from receiver.tasks.batch_ends import mute_reopened, place_again
 from receiver.tasks.fill_params import ImageUrl, make_filler
 from receiver.tokens import new_ref
 
@@ -57,6 +57,8 @@ class PickControl:
             waiting = await self._find_waiting(tx, ref, by_job=job_id is not None)
             copies = await _copy_trees(tx, waiting, numbers[1:], now)
             files = (await tx.copies.by_refs([waiting.parent.ref])).get(waiting.parent.ref, ())
+            lanes = {child.lane for child in waiting.children if child.lane > LOW_LANE}
+            batches = await tx.lanes.get(sorted(lanes)) if lanes else {}
             fill = make_filler(waiting.parent, files, self._image_url, now, insist=True)
             for child, number in product(waiting.children, numbers):
                 params = _fill(fill, waiting, child, number, job_id)
@@ -72,6 +74,7 @@ class PickControl:
             await tx.tasks.update(changes)
             if new:
                 await tx.tasks.insert(new)
+            await mute_reopened(tx, batches.values())
         return picked
 
     async def release(self, ref: str) -> Task:

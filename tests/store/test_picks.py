@@ -307,3 +307,66 @@ async def test_one_by_its_address_may_be_picked_whatever_the_age(store: Store) -
     bench.clock.forward(10 * HOUR)
     [picked] = await bench.picks.pick(root.ref, [1])
     assert msgspec.json.decode(picked.params)["imgUrl"] == "https://pics.example/1.png"
+
+
+async def test_a_batch_ends_when_only_picks_are_open_and_says_so_once_more_when_the_last_one_is_through(
+    store: Store,
+) -> None:
+    bench, rows = ChainBench(store), BatchBench(store)
+    roots = await rows.open(lines=2)
+    lane = roots[0].lane
+    steps = []
+    for root in roots:
+        wide = a_child(root, None, lane=lane, turn=root.turn, row_key=b"wide %d" % root.turn, quiet=True)
+        big = a_child(wide, 0, UPSCALE, lane=lane, turn=root.turn, row_key=b"big %d" % root.turn, quiet=True)
+        await put(store, wide, big)
+        steps.append((wide, big))
+    await rows.control.close("rows")
+    for root in roots:
+        await bench.end(root)
+        assert (await rows.lane()).finished_at is None, "what waits was not told yet"
+    await bench.follow_all()
+    assert (await rows.lane()).finished_at is not None
+    [first] = await rows.told()
+    assert (first.report.failed, first.report.text) == (False, "2 of 6 completed, 4 wait for a person, in 0.0 s")
+
+    for (wide, big), told in zip(steps, (1, 2), strict=True):
+        await bench.picks.pick(wide.ref, [2])
+        assert (await rows.lane()).finished_at is None
+        await bench.end(wide)
+        assert (await rows.lane()).finished_at is None
+        await bench.follow_all()
+        await bench.end(big)
+        assert (await rows.lane()).finished_at is not None
+        assert len(await rows.told()) == told
+    assert "all 6 completed" in ((await rows.told())[-1].report.text or "")
+    await check_counts(store)
+
+
+async def test_a_lost_row_holds_up_neither_its_batch_nor_for_ever_what_waits_for_it(store: Store) -> None:
+    bench, rows = ChainBench(store), BatchBench(store)
+    [root] = await rows.open(lines=1)
+    child = a_child(root, lane=root.lane, turn=2, row_key=b"child", quiet=True)
+    await put(store, child)
+    await rows.control.close("rows")
+    await rows.lose(root)
+    assert (await rows.lane()).finished_at is not None
+    await bench.end(root)
+    await bench.follow_all()
+    assert (await rows.lane()).finished_at is None
+    assert await store.tasks.next_queued(bench.clock()) is not None
+    await bench.end(child)
+    assert (await rows.lane()).finished_at is not None
+
+
+async def test_a_row_that_waits_for_a_task_elsewhere_keeps_its_batch_open(store: Store) -> None:
+    bench, rows = ChainBench(store), BatchBench(store)
+    await rows.open()
+    lane = (await rows.lane()).id
+    outside = a_task()
+    outside, child = await bench.plant(outside, a_child(outside, lane=lane, turn=2, row_key=b"child", quiet=True))
+    await rows.control.close("rows")
+    assert (await rows.lane()).finished_at is None
+    await bench.end(outside, Ending.FAILED)
+    await bench.follow_all()
+    assert (await rows.lane()).finished_at is not None

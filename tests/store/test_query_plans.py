@@ -20,6 +20,7 @@ from kit.table_tour import TOUR
 from receiver.store import Store, open_store
 from receiver.store.tables.batch_rows import BatchRowTable
 from receiver.store.tables.callbacks import CallbackTable
+from receiver.store.tables.chains import ChainTable
 from receiver.store.tables.lanes import LaneTable
 from receiver.store.tables.notices import NoticeTable
 from receiver.store.tables.picture_copies import PictureCopyTable
@@ -61,6 +62,8 @@ ALLOWED = {
     "lanes.queued": r"USE TEMP B-TREE FOR RIGHT PART OF ORDER BY$",  # likewise, the lanes
     "batch_rows.in_states": r"USE TEMP B-TREE FOR (RIGHT PART OF )?ORDER BY$",  # a page of each state; those of a line
     "sends.next_send": r"USE TEMP B-TREE FOR ORDER BY$",  # one send due, and those under way
+    "chains.open_picks": r"SCAN tasks USING INDEX tasks_pick$",  # only what waits for a pick, up to LIMIT
+    "chains.count_picks": r"SCAN tasks USING INDEX tasks_pick$",  # likewise
     "notices.by_refs": r"USE TEMP B-TREE FOR ORDER BY$",  # sorts the notices of the tasks on one page
     "notices.count_without_target": r"USE TEMP B-TREE FOR GROUP BY$",  # once a start; what is open, by target
     "pruning.drop_tasks": r"USE TEMP B-TREE FOR DISTINCT$",  # the lanes of the tasks of one turn
@@ -172,6 +175,7 @@ async def test_the_tour_calls_every_method_of_the_tables(store: Store, noting: N
         "spend": SpendTable,
         "batch_rows": BatchRowTable,
         "lanes": LaneTable,
+        "chains": ChainTable,
     }
     every = {
         f"{table}.{name}"

@@ -5,13 +5,13 @@ from datetime import UTC
 
 import msgspec
 
-from receiver.core.batches import OPEN_STATES
 from receiver.core.budgets import local_day
 from receiver.core.types import Task, TaskError, TaskState
 from receiver.store.tables import task_rows
 from receiver.store.tables.connection import TableConnection, enum_text, placeholders
 
 _ROWS = "lane = ? AND lane > 3 AND turn > 0"  # so that the index alone has all that is counted
+_WAITING = "'parent', 'pick'"  # for which a task of a chain is held
 _DAY_MS = 86_400_000
 
 
@@ -22,10 +22,31 @@ class BatchRowTable:
         self._db = connection
 
     async def any_open(self, lane: int) -> bool:
-        """Whether a row's task has not ended."""
+        """Whether a row's task has not ended, and does not wait for a person either: to pick a picture, or to say what
+        becomes of what waits for a lost task."""
+        moving = await self._db.fetch_rows(
+            f"SELECT 1 FROM tasks WHERE {_ROWS} AND state IN ('submitting', 'waiting')"
+            " UNION ALL SELECT 1 FROM tasks WHERE lane = ? AND turn > 0 AND due_at IS NOT NULL LIMIT 1",
+            (lane, lane),
+        )
+        if moving:
+            return True
         rows = await self._db.fetch_rows(
-            f"SELECT 1 FROM tasks WHERE {_ROWS} AND state IN ({placeholders(len(OPEN_STATES))}) LIMIT 1",
-            (lane, *map(enum_text, OPEN_STATES)),
+            f"SELECT 1 FROM (SELECT held_by, parent FROM tasks WHERE {_ROWS} AND state = 'queued') AS row"
+            " LEFT JOIN tasks AS parent ON parent.ref = row.parent WHERE row.held_by IS NULL"
+            f" OR row.held_by NOT IN ({_WAITING}) OR (row.held_by = 'parent' AND (parent.lane <> ?"
+            f" OR (parent.state = 'queued' AND coalesce(parent.held_by, '') NOT IN ({_WAITING}))"
+            " OR EXISTS (SELECT 1 FROM followups WHERE followups.ref = parent.ref))) LIMIT 1",
+            (lane, lane),
+        )
+        return bool(rows)
+
+    async def any_pick(self, lane: int) -> bool:
+        """Whether a row waits until a person picks a picture, now or later."""
+        rows = await self._db.fetch_rows(
+            f"SELECT 1 FROM (SELECT held_by, parent_image FROM tasks WHERE {_ROWS} AND state = 'queued') AS row"
+            " WHERE held_by = 'pick' OR (held_by = 'parent' AND parent_image IS NULL) LIMIT 1",
+            (lane,),
         )
         return bool(rows)
 

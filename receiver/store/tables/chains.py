@@ -45,8 +45,8 @@ class ChainTable:
 
     async def repeated_by(self, refs: Sequence[str]) -> dict[str, Task]:
         """The newest task that repeats each of these, if one does."""
-        found = await self._tasks(f"WHERE again_of IN ({placeholders(len(refs))}) ORDER BY ref", refs)
-        return {task.again_of or "": task for task in found}
+        found = await self._tasks(f"WHERE again_of IN ({placeholders(len(refs))})", refs)
+        return {task.again_of or "": task for task in sorted(found, key=lambda it: it.ref)}
 
     async def tasks_of(self, root: str, limit: int) -> list[Task]:
         """Up to `limit` tasks of the chain that begins with `root`, which is one of them, oldest first."""
