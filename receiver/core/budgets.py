@@ -259,7 +259,7 @@ def oversized_text(model: str, estimate: int, kind: PeriodKind, limit: int) -> s
     """Why a task waits that may be dearer than the whole budget; a new period does not help it."""
     return (
         f"{too_large_text(model, estimate, kind, limit)}: set BUDGET_{kind.upper()} higher, or run `receiver costs "
-        f"raise {kind} {-(-estimate // NANO) or 1}` for this {kind}"
+        f"raise {kind} {-(-estimate // NANO)}` for this {kind}"
     )
 
 

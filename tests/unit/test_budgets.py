@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
+from msgspec import Struct
 
 from receiver.core.budgets import (
     HISTORY_MOST,
@@ -10,10 +11,12 @@ from receiver.core.budgets import (
     Budget,
     BudgetDay,
     BudgetRules,
+    BudgetWait,
     Committed,
     ModelCosts,
     PeriodKind,
     choose_day,
+    count_covered,
     counts_until,
     enough_for,
     estimate_cost,
@@ -28,6 +31,7 @@ from receiver.core.budgets import (
     needs_price,
     no_price_text,
     oversized,
+    oversized_text,
     period_end,
     period_of,
     reached_text,
@@ -36,6 +40,7 @@ from receiver.core.budgets import (
     too_large_text,
     unpriced_text,
     until_text,
+    used_up_text,
 )
 from receiver.core.clock_check import HOLD_MS
 from receiver.core.money import NANO
@@ -300,3 +305,57 @@ def test_the_limit_that_is_suggested_is_half_as_much_again(limit: int, higher: i
 
 def test_the_limit_that_is_suggested_for_a_few_cents_is_a_dollar() -> None:
     assert suggest_limit(5 * CENT) == NANO
+
+
+@pytest.mark.parametrize("value", [Budget(1), BudgetWait("why", 1), Committed(), BudgetDay("2026-11-30"), ModelCosts()])
+def test_what_is_known_of_a_budget_does_not_change_while_it_is_judged(value: Struct) -> None:
+    with pytest.raises(AttributeError):
+        setattr(value, value.__struct_fields__[0], value)
+
+
+def test_at_the_beginning_nothing_is_spent_reserved_or_known() -> None:
+    assert Committed() == Committed(0, 0, 0)
+    assert ModelCosts() == ModelCosts(0, 0, 0, 0)
+    assert BudgetWait("why", 1) == BudgetWait("why", 1, None, of_lane=False)
+
+
+def test_twenty_costs_are_looked_back_on_and_a_machine_must_run_for_a_minute() -> None:
+    assert (HISTORY_MOST, SETTLING_MS) == (20, 60_000)
+
+
+@pytest.mark.parametrize(("limit", "text"), [(2 * NANO, "2"), (100 * NANO, "100"), (20 * CENT, "0.20"), (1, "0.01")])
+def test_a_limit_as_a_command_takes_it(limit: int, text: str) -> None:
+    assert limit_text(limit) == text
+
+
+def test_79_9_percent_are_not_yet_near() -> None:
+    assert [is_near(amount, 1_000) for amount in (799, 800)] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("left", "costs", "covered"),
+    [(10, [11], 0), (10, [10], 1), (10, [10, 1], 1), (10, [5, 5, 0, 1, 0], 3), (0, [0, 0], 2)],
+)
+def test_how_many_tasks_are_covered(left: int, costs: list[int], covered: int) -> None:
+    assert count_covered(left, costs) == covered
+
+
+def test_of_a_budget_that_is_overspent_nothing_is_left_and_nothing_is_owed() -> None:
+    assert shortfall_text(DAY, Committed(5 * NANO), [0], NANO, "X") is None
+    for spent in (NANO, 5 * NANO):
+        assert "has $0.00 left" in (shortfall_text(DAY, Committed(spent), [1], NANO, "X") or "")
+
+
+@pytest.mark.parametrize(("estimate", "dollars"), [(5 * CENT, 1), (NANO, 1), (NANO + 1, 2), (250 * CENT, 3)])
+def test_the_words_of_a_task_that_is_dearer_than_a_whole_budget_name_one_that_is_enough(
+    estimate: int, dollars: int
+) -> None:
+    text = oversized_text("m", estimate, DAY, 4 * CENT)
+    assert text.startswith("a task of m costs about $")
+    ending = f"(${0.04}): set BUDGET_DAY higher, or run `receiver costs raise day {dollars}` for this day"
+    assert text.endswith(ending)
+
+
+def test_the_words_of_a_task_that_waits_because_a_budget_is_used_up() -> None:
+    text = "the $20.00 of this month are used up: `receiver costs raise month 30` lets it go on"
+    assert used_up_text(MONTH, 20 * NANO) == text
