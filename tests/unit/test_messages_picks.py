@@ -65,6 +65,13 @@ def test_programs_get_the_count_and_the_page() -> None:
     assert (fields["picks"], fields["pick_page"]) == (0, None)
 
 
+def test_a_tap_opens_the_page_to_pick_on() -> None:
+    extras = render((PICK,), styled(MessageStyle.NTFY), links=Pages()).extras
+    assert extras.click is not None
+    assert (extras.click.words, extras.click.url) == ("Pick a picture", URLS[0])
+    assert extras.buttons == (extras.click,)
+
+
 def test_without_links_the_command_is_left() -> None:
     body = render((PICK,), styled(MessageStyle.TEXT)).body
     assert "receiver tasks pick" in body

@@ -38,9 +38,10 @@ def choose_tags(reports: tuple[Report, ...]) -> tuple[str, ...]:
 
 
 def choose_click(content: Content, picture: AttachedPicture | None) -> Link | None:
-    """What a tap opens: the task's page, else the contact sheet, else the first picture or task."""
+    """What a tap opens: where a picture is picked, else the task's page, the contact sheet, the first picture or task."""
     found: list[tuple[str, str | None]] = []
     if isinstance(content, ReportContent):
+        found += [("Pick a picture", line.url) for line in content.picks[:1]]
         found.append(("Open the task", content.page))
     found.append(("Open the pictures", picture.url if picture else None))
     if isinstance(content, ReportContent):
@@ -51,9 +52,11 @@ def choose_click(content: Content, picture: AttachedPicture | None) -> Link | No
 
 
 def choose_buttons(content: Content) -> tuple[Link, ...]:
-    """Buttons that open the pictures; none if one of their links is too long or no web link."""
+    """Buttons that open the pictures, or the page where one is picked; none if a link is too long or no web link."""
     if not isinstance(content, ReportContent):
         return ()
+    if content.picks:  # that page shows them all
+        return tuple(filter(None, (_make_link("Pick a picture", content.picks[0].url),)))
     links = [_make_link(line.text, line.url) for line in content.pictures[:BUTTONS_MOST]]
     return tuple(link for link in links if link) if all(links) else ()
 
