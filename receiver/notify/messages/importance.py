@@ -38,7 +38,7 @@ def choose_tags(reports: tuple[Report, ...]) -> tuple[str, ...]:
 
 
 def choose_click(content: Content, picture: AttachedPicture | None) -> Link | None:
-    """What a tap opens: where a picture is picked, else the task's page, the contact sheet, the first picture or task."""
+    """What a tap opens: where one picks a picture, else the task's page, the contact sheet, a picture or a task."""
     found: list[tuple[str, str | None]] = []
     if isinstance(content, ReportContent):
         found += [("Pick a picture", line.url) for line in content.picks[:1]]
