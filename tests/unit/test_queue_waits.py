@@ -67,6 +67,7 @@ def scene(pace: ProviderPace = FREE, taken: int = 0, *, has_key: bool = True, no
         (HELD[HoldReason.PERSON], scene(DOWN, has_key=False), QueueWait(QueueReason.PERSON)),
         (HELD[HoldReason.BUDGET], scene(REFUSED), QueueWait(QueueReason.BUDGET)),
         (HELD[HoldReason.PARENT], scene(), QueueWait(QueueReason.PARENT)),
+        (HELD[HoldReason.PICK], scene(), QueueWait(QueueReason.PICK)),
     ],
 )
 def test_a_queued_task_waits_for_the_first_thing_in_its_way(task, among, wait) -> None:  # type: ignore[no-untyped-def]
@@ -115,6 +116,7 @@ def test_every_reason_has_words_and_a_newer_one_is_its_own() -> None:
 def test_of_an_older_service_the_hold_says_it() -> None:
     assert {hold: reason_for(None, hold.value) for hold in HoldReason} == {
         HoldReason.PARENT: "parent",
+        HoldReason.PICK: "pick",
         HoldReason.BUDGET: "budget",
         HoldReason.PAUSE: "key",
         HoldReason.SUSPECT: "suspect",
