@@ -56,7 +56,8 @@ class BudgetView(Struct, frozen=True):
 
 class CostsView(Struct, frozen=True):
     """What was spent from the day `since` on, in days of `zone`: the latest days or months first, else what cost most.
-    `more` says that there are further lines; `total` includes them."""
+    `more` says that there are further lines; `total` includes them. `prices` are those of the settings, by model: what
+    a task is taken to cost as long as none of its model has told."""
 
     by: CostDimension
     since: str
@@ -65,6 +66,7 @@ class CostsView(Struct, frozen=True):
     more: bool
     total: CostLine
     budgets: list[BudgetView]
+    prices: dict[str, Cost] = {}
 
 
 class BudgetRaise(Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,5 +1,6 @@
 """`receiver submit batch` before a service that behaves as told: what is wrong is said, and then nothing is sent."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -199,6 +200,9 @@ def test_standard_input_and_plain_lines(run: Run, service: BatchService) -> None
         (["--name", " "], "a batch's name must have 1 to 200 characters"),
         (["--name", "a/b"], "without /"),
         (["--name", "low"], "low is the name of a priority"),
+        (["--results", "rows.csv"], "--results rows.csv is the file of the rows itself: name another file"),
+        (["--errors", "./rows.csv"], "--errors rows.csv is the file of the rows itself"),
+        (["--errors", "a.csv", "--results", "a.csv"], "--errors and --results name the same file, a.csv: name two"),
         (["--errors", "nowhere/faults"], "cannot write the errors into nowhere/faults"),
     ],
 )
@@ -206,6 +210,13 @@ def test_wrong_options_send_nothing(run: Run, service: BatchService, options: li
     refused = submit(run, *options, content=rows(1))
     assert (refused.exit_code, refused.stdout, service.calls) == (2, "", [])
     assert why in refused.stderr
+
+
+def test_faults_that_cannot_be_written_say_where(run: Run, service: BatchService) -> None:
+    refused = submit(run, "--errors", "/dev/full", "--skip-invalid", content=rows(3) + "outpaint,x,0,3,,\n")
+    assert (refused.exit_code, service.calls) == (2, [])
+    why = "cannot write the errors into /dev/full: No space left on device; nothing was sent"
+    assert f"receiver: {why}\n" in refused.stderr
 
 
 def test_a_file_that_is_not_there_is_status_2(run: Run) -> None:
@@ -217,11 +228,17 @@ def test_a_file_that_is_not_there_is_status_2(run: Run) -> None:
 def test_a_check_alone_sends_nothing(run: Run, service: BatchService) -> None:
     checked = submit(run, "--dry-run", content=rows(3))
     assert (checked.exit_code, checked.stdout, service.batches) == (0, "", {})
-    assert "3 rows can be sent as rows-" in checked.stderr
-    assert "receiver: what it will cost is not known: no earlier task tells\n" in checked.stderr
+    unknown = "no task of outpaint has told yet, and [prices] has no price"
+    first, last = checked.stderr.splitlines()
+    assert first == f"receiver: what it will cost is not known: {unknown}"
+    assert re.fullmatch("receiver: dry run: 3 rows would be sent as the batch rows-[0-9a-f]{6}; nothing was sent", last)
     some = submit(run, "--dry-run", "--skip-invalid", content=rows(3) + "outpaint,x,0,3,,\n")
     assert some.exit_code == 0
-    assert "none was sent before, 1 wrong row would be left out; nothing was sent\n" in some.stderr
+    assert some.stderr.endswith("; 1 wrong row would be left out; nothing was sent\n")
+    name = submit(run, content=rows(3)).stdout.strip()
+    more = submit(run, "--dry-run", "--name", name, "--reopen", content=rows(5))
+    sent = f"2 rows would be sent as the batch {name}, which has 3 of the file already; nothing was sent\n"
+    assert more.stderr.endswith(f"receiver: dry run: {sent}")
 
 
 def test_a_repeat_tells_how_to_submit_again_what_failed(run: Run, service: BatchService) -> None:
@@ -237,9 +254,32 @@ def test_a_batch_keeps_its_budget_and_its_priority(run: Run, service: BatchServi
     assert "ignored" not in submit(run, "--budget", "1.50", "--priority", "low").stderr
     again = submit(run, "--budget", "3", "--priority", "high")
     assert again.exit_code == 0
-    budget = f"the batch {name} has a budget of $1.50: `receiver costs raise {name} 3` raises it"
-    assert f"receiver: --budget is ignored: {budget}\n" in again.stderr
+    how = f"leave it out, or run `receiver costs raise {name} 3`"
+    other = f"the batch {name} has a budget of $1.50, and --budget does not change that: {how}"
+    assert f"receiver: {other}\n" in again.stderr
     assert f"receiver: --priority is ignored: the batch {name} has the priority low\n" in again.stderr
+
+
+@pytest.mark.parametrize(("before", "has"), [((), "no budget"), (("--budget", "9"), "a budget of $9.00")])
+def test_rows_are_not_added_under_another_budget_than_the_command_names(
+    run: Run, service: BatchService, before: tuple[str, ...], has: str
+) -> None:
+    submit(run, "--name", "b", *before, content=rows(2))
+    refused = submit(run, "--name", "b", "--reopen", "--budget", "1", content=rows(4))
+    assert (refused.exit_code, refused.stdout, service.sent) == (2, "", 2)
+    how = "leave it out, or run `receiver costs raise b 1`; nothing was sent"
+    assert refused.stderr.endswith(f"the batch b has {has}, and --budget does not change that: {how}\n")
+    assert submit(run, "--name", "b", "--reopen", *before).exit_code == 0
+    assert service.sent == 4
+
+
+def test_a_budget_that_is_not_enough_is_told(run: Run, service: BatchService) -> None:
+    service.each = "0.05"
+    done = submit(run, "--budget", "0.52", content=rows(250))
+    assert "receiver: a budget of $0.52 is enough for about 10 of them; then the batch pauses\n" in done.stderr
+    less = submit(run, "--name", "x", "--budget", "0.01")
+    assert "receiver: a budget of $0.01 is less than the first of them may cost; then the batch pauses\n" in less.stderr
+    assert "enough" not in submit(run, "--name", "y", "--budget", "12.50").stderr
 
 
 def test_options_of_the_batch_and_the_priority_of_its_rows(run: Run, service: BatchService) -> None:
@@ -277,7 +317,7 @@ def test_the_cost_is_told_and_asked_about_if_it_is_much(run: Run, service: Batch
     """Nobody can answer here, so the command says how to agree."""
     service.each = "0.05"
     done = submit(run, content=rows(250))
-    line = "receiver: 250 tasks, about $12.50 (outpaint $0.05 × 250, from 212 past ones)\n"
+    line = "receiver: 250 tasks, about $12.50 (outpaint $0.05 × 250, from 212 earlier tasks)\n"
     assert done.stderr == f"{line}receiver: 250 tasks were submitted\n"
     refused = submit(run, "--name", "more", "--confirm-over", "12.49")
     assert (refused.exit_code, refused.stdout, service.sent) == (2, "", 250)

@@ -1,8 +1,5 @@
 """`receiver submit batch` repeated, interrupted and waited for: no row is sent twice, and none is forgotten."""
 
-import csv
-import json
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +13,8 @@ from kit.batch_service import HEADER, NOW, BatchService, HangUp, Refusal, rows, 
 from kit.commands import Run
 from receiver.cli.main import cli
 from receiver.client.schemas import Problem
+
+NOTHING = "receiver: nothing was sent"
 
 
 @pytest.fixture
@@ -144,7 +143,9 @@ def test_one_of_two_equal_rows_may_be_removed(run: Run, service: BatchService) -
     assert "1 row sent before is not in the file any more (line 4), and goes on" in again.stderr
     more = submit(run, content=rows(2) + row + row)
     assert (more.exit_code, service.sent) == (2, 3)
-    assert "is closed, and 1 row of the file are not in it: --reopen adds them to it" in more.stderr
+    first, how = more.stderr.splitlines()
+    assert first.endswith("is closed, and 1 row of the file is not in it; nothing was sent")
+    assert how == "  to add it (1 task): receiver submit batch rows.csv --reopen"
     assert submit(run, "--reopen").exit_code == 0
     assert service.sent == 4
 
@@ -183,109 +184,33 @@ def test_rows_that_are_refused_only_when_they_are_sent_are_status_1(run: Run, se
     assert done.stdout.startswith("rows-")
 
 
-# -- waiting, and results --
+# -- interrupted by a person --
 
 
-def test_waiting_ends_with_0_if_all_are_completed_and_writes_results(run: Run, service: BatchService) -> None:
-    content = "model;jobId;imageNo;scale;label;key;x-order\noutpaint;a;0;1.5;é;k1;007\noutpaint;b;0;1.5;;k2;\n"
-    done = submit(run, "--results", "out.csv", content=content)
-    assert done.exit_code == 0, done.stderr
-    assert done.stdout.count("\n") == 1
-    assert "receiver: 2 results in out.csv\n" in done.stderr
-    with Path("out.csv").open(encoding="utf-8", newline="") as file:
-        first, second = csv.DictReader(file, delimiter=";")
-    assert {name: first[name] for name in ("line", "key", "state", "label", "x-order")} == {
-        "line": "2", "key": "k1", "state": "completed", "label": "é", "x-order": "007"
-    }  # fmt: skip
-    assert (second["line"], second["label"], second["x-order"]) == ("3", "", "")
+def test_an_interrupted_check_says_that_nothing_was_sent(run: Run, service: BatchService, monkeypatch: Any) -> None:
+    from receiver.client.client import Client
 
-
-def test_results_as_json_lines_have_the_rows_of_this_file(run: Run, service: BatchService) -> None:
-    """Also where the lines have moved since they were sent."""
-    row = {"model": "outpaint", "jobId": "a", "imageNo": 0, "scale": 1.5, "x-n": [1, {"a": None}]}
-    submit(run, content=json.dumps(row))
-    submit(run, "--results", "out.jsonl", content="\n\n" + json.dumps(row))
-    [result] = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
-    assert (result["line"], result["x-n"], result["state"]) == (3, [1, {"a": None}], "completed")
-
-
-@pytest.mark.parametrize("state", ["failed", "cancelled", "lost"])
-def test_waiting_ends_with_1_if_some_are_not_completed(run: Run, service: BatchService, state: str) -> None:
-    service.end_as = state
-    done = submit(run, "--wait", content=rows(2))
-    assert (done.exit_code, service.sent) == (1, 2)
-    assert f"2 {state}" in done.stderr
-
-
-def test_results_that_cannot_be_written_say_where_they_are(run: Run, service: BatchService) -> None:
-    def lose_folder(method: str, path: str, body: Any) -> None:
-        if path.endswith("/results"):
-            shutil.rmtree("there")
-
-    service.before_call = lose_folder
-    Path("there").mkdir()
-    done = submit(run, "--results", "there/out.csv", content=rows(2))
-    assert done.exit_code == 1
-    assert "`receiver batch results rows-" in done.stderr
-
-
-def test_a_wait_says_what_only_a_person_can_end(run: Run, service: BatchService) -> None:
-    """All that is left is unsure. It is said once, and the wait goes on."""
-    service.end_as, looks = None, 0
-
-    def look(method: str, path: str, body: Any) -> None:
-        nonlocal looks
-        if method == "GET" and path.startswith("batches/"):
-            looks += 1
-            states = {1: "queued", 2: "waiting", 3: "waiting", 4: "waiting"}
-            for made in service.rows.values():
-                for key, it in made.items():
-                    state = states.get(looks - 1, "completed")
-                    made[key] = replace(it, state=state, unsure=state == "waiting")
-
-    service.before_call = look
-    done = submit(run, "--wait", content=rows(2))
-    assert done.exit_code == 0, done.stderr
-    assert done.stderr.count("receiver: 2 tasks left, and unsure: it is not known whether the provider took them") == 1
-
-
-def test_an_interrupted_wait_says_that_it_goes_on(run: Run, service: BatchService, monkeypatch: Any) -> None:
-    service.end_as = None
-
-    def interrupt(_: float) -> None:
+    def interrupt(*_: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("receiver.cli.batch.follow.time.sleep", interrupt)
-    done = submit(run, "--wait", content=rows(2))
-    assert done.exit_code == 130
-    assert "it goes on without you; see `receiver batch show rows-" in done.stderr
-    assert done.stdout.startswith("rows-")
+    monkeypatch.setattr(Client, "check_rows", interrupt)
+    done = submit(run, content=rows(300))
+    assert (done.exit_code, done.stdout, done.stderr.strip(), service.sent) == (130, "", NOTHING, 0)
 
 
-@pytest.mark.parametrize(
-    ("cause", "command"),
-    [("person", "receiver batch resume rows-"), ("budget", "receiver costs raise rows-")],
-)
-def test_a_wait_for_a_paused_batch_says_once_what_lets_it_go_on(
-    run: Run, service: BatchService, monkeypatch: Any, cause: str, command: str
-) -> None:
-    service.end_as, looks = None, 0
+def test_rows_that_wait_say_for_what(run: Run, service: BatchService) -> None:
+    service.end_as = "queued"
+    waits = "submitting is paused: the whole queue: `receiver queue resume`"
 
-    def look(_: float) -> None:
-        nonlocal looks
-        looks += 1
+    def wait(method: str, path: str, body: Any) -> None:
         for name, it in service.batches.items():
-            service.batches[name] = replace(it, paused_at=it.created_at, paused_by=cause)
-        if looks == 4:
-            raise KeyboardInterrupt
+            service.batches[name] = replace(it, waits_for="paused", waits=waits)
 
-    monkeypatch.setattr("receiver.cli.batch.follow.time.sleep", look)
-    done = submit(run, "--wait", content=rows(2))
-    assert done.exit_code == 130
-    waited, _, ended = done.stderr.partition("\n\n")
-    assert waited.count(f"receiver: the batch is paused; `{command}") == 1
-    assert ended.startswith(f"receiver: the batch is paused; `{command}")
-    assert "goes on without you" not in done.stderr
+    service.before_call = wait
+    done = submit(run, content=rows(2))
+    assert done.stderr == (
+        f"receiver: 2 tasks were submitted\nreceiver: none of them goes to the provider for now: {waits}\n"
+    )
 
 
 def test_an_interrupted_sending_says_how_to_go_on(run: Run, service: BatchService, monkeypatch: Any) -> None:

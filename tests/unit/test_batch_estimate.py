@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 
 from receiver.cli.batch.estimate import CostEstimate, estimate_cost
 from receiver.client.cost_schemas import CostDimension, CostLine, CostsView
@@ -19,8 +20,18 @@ def costs(*lines: CostLine) -> CostsView:
 def test_an_estimate_is_the_sum_over_the_models() -> None:
     known = costs(line("midjourney_outpaint", "0.05"), line("other", "1.255", 1), line("not asked", "9"))
     found = estimate_cost(known, {"midjourney_outpaint": 1_000, "other": 2})
-    why = "outpaint $0.05 × 1,000, from 3 past ones; other $1.255 × 2, from 1 past one"
+    why = "outpaint $0.05 × 1,000, from 3 earlier tasks; other $1.255 × 2, from 1 earlier task"
     assert found == CostEstimate(Decimal("52.510"), why)
+
+
+def test_the_settings_price_what_was_never_paid_for() -> None:
+    known = replace(
+        costs(line("midjourney_outpaint", "0.05"), line("other", None)), prices={"other": "2", "third": "1"}
+    )
+    found = estimate_cost(known, {"midjourney_outpaint": 1, "other": 2, "third": 3})
+    assert found is not None
+    assert found.amount == Decimal("7.05")
+    assert found.why.endswith("other $2.00 × 2, from [prices]; third $1.00 × 3, from [prices]")
 
 
 @pytest.mark.parametrize("each", [None, "", "much", "NaN", "Infinity"])

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from receiver.cli.money_text import show_usd
 from receiver.cli.output import age, format_facts, format_table, pluralize, safe_line, short_time, time_and_age
 from receiver.client.batch_schemas import BatchCounts, BatchFailure, BatchView
-from receiver.core.queue_waits import resume_command
+from receiver.core.queue_waits import QueueReason, resume_command
 
+_MOVING = (QueueReason.TURN, QueueReason.ROOM)  # what a task waits for while others are submitted
 _LINES_MOST = 5  # of a reason, that are shown
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
@@ -67,6 +68,13 @@ def progress_text(batch: BatchView) -> str:
     counts = batch.counts
     waits = _pause_text(batch) or (_wait_text(batch) if counts.queued and batch.waits else None)
     return "; ".join(filter(None, (format_counts(counts), waits)))
+
+
+def standstill_text(batch: BatchView) -> str | None:
+    """Why its queued tasks are not submitted for now; None if they are, each in its turn."""
+    if not batch.counts.queued or not batch.waits or batch.waits_for in _MOVING:
+        return None
+    return _wait_text(batch)
 
 
 def format_batches(batches: Sequence[BatchView]) -> str:

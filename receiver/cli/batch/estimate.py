@@ -1,4 +1,4 @@
-"""What a batch will cost, by what tasks of its models cost before; and the question whether that is wanted."""
+"""What tasks will cost, by what tasks of their models cost before; and the question whether that is wanted."""
 
 import sys
 from collections.abc import Mapping
@@ -25,22 +25,45 @@ class CostEstimate(Struct, frozen=True):
     why: str
 
 
+class CostQuestion(Struct, frozen=True):
+    """What the options say of the costs: above the `limit` a person is asked, unless that is answered already (`yes`);
+    `budget` is that of a new batch. `reads_input`: standard input is the file, so nobody can answer."""
+
+    limit: Decimal
+    yes: bool = False
+    dry_run: bool = False
+    budget: Decimal | None = None
+    reads_input: bool = False
+
+
 def estimate_cost(costs: CostsView, counts: Mapping[str, int]) -> CostEstimate | None:
-    """What so many tasks of each model will cost; None if of one model no task ever said its cost. Pure."""
-    lines = {line.name: line for line in costs.lines}
+    """What so many tasks of each model will cost; None if that is not known of one of them. Pure."""
     amount, parts = Decimal(0), []
     for model, count in sorted(counts.items()):
-        line = lines.get(model)
-        try:
-            each = Decimal(line.each) if line is not None and line.each is not None else None
-        except InvalidOperation:  # it comes from a server
-            each = None
-        if line is None or each is None or not is_plausible_cost(each):
+        found = _find_price(costs, model)
+        if found is None:
             return None
+        each, why = found
         amount += each * count
-        past = pluralize(line.completed, "past one")
-        parts.append(f"{short_model_name(model)} {format_usd(each)} × {count:,}, from {past}")
+        parts.append(f"{short_model_name(model)} {format_usd(each)} × {count:,}, {why}")
     return CostEstimate(amount, "; ".join(parts)) if parts and is_plausible_cost(amount) else None
+
+
+def _find_price(costs: CostsView, model: str) -> tuple[Decimal, str] | None:
+    """What a task costs, and how that is known: from tasks of the model, or else from the settings of the service."""
+    line = next((it for it in costs.lines if it.name == model), None)
+    if line is not None and (each := _parse_cost(line.each)) is not None:
+        return each, f"from {pluralize(line.completed, 'earlier task')}"
+    each = _parse_cost(costs.prices.get(model))
+    return None if each is None else (each, "from [prices]")
+
+
+def _parse_cost(text: str | None) -> Decimal | None:
+    try:
+        each = None if text is None else Decimal(text)
+    except InvalidOperation:  # it comes from a server
+        return None
+    return each if each is not None and is_plausible_cost(each) else None
 
 
 def read_costs(client: Client) -> CostsView | None:
@@ -51,23 +74,34 @@ def read_costs(client: Client) -> CostsView | None:
         return None
 
 
-def find_estimate(client: Client, counts: Mapping[str, int]) -> CostEstimate | None:
-    """The estimate, if the service can tell what tasks cost."""
+def ask_about_cost(client: Client, counts: Mapping[str, int], question: CostQuestion) -> str | None:
+    """Say what so many new tasks of each model will cost, and ask if that is much. Why they may not be sent, if so."""
     costs = read_costs(client) if counts else None
-    return None if costs is None else estimate_cost(costs, counts)
-
-
-def why_not_confirmed(estimate: CostEstimate, limit: Decimal, *, reads_input: bool) -> str | None:
-    """Ask whether that much may be spent, if it is more than `limit`; why it may not, if so. `reads_input`: standard
-    input is the file, so nobody can answer."""
-    if estimate.amount <= limit:
+    estimate = None if costs is None else estimate_cost(costs, counts)
+    if estimate is None:
+        if costs is not None or question.dry_run:
+            _say_unknown(costs, counts)
         return None
-    if not reads_input and sys.stdin is not None and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty():
+    tasks = sum(counts.values())
+    note(f"receiver: {pluralize(tasks, 'task')}, about {format_usd(estimate.amount)} ({estimate.why})")
+    if question.budget is not None and question.budget < estimate.amount:
+        enough = int(question.budget * tasks / estimate.amount)
+        how = f"is enough for about {enough:,} of them" if enough else "is less than the first of them may cost"
+        note(f"receiver: a budget of {format_usd(question.budget)} {how}; then the batch pauses")
+    return None if question.yes or question.dry_run else _why_not_confirmed(estimate, question)
+
+
+def _say_unknown(costs: CostsView | None, counts: Mapping[str, int]) -> None:
+    unknown = [short_model_name(it) for it in sorted(counts) if costs is None or _find_price(costs, it) is None]
+    if unknown:
+        named = f"{', '.join(unknown[:-1])} and {unknown[-1]}" if len(unknown) > 1 else unknown[0]
+        note(f"receiver: what it will cost is not known: no task of {named} has told yet, and [prices] has no price")
+
+
+def _why_not_confirmed(estimate: CostEstimate, question: CostQuestion) -> str | None:
+    if estimate.amount <= question.limit:
+        return None
+    if not question.reads_input and sys.stdin is not None and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty():
         return None if click.confirm("Submit them?", err=True) else "nothing was sent"
-    more = f"that is more than {format_usd(limit)}"
+    more = f"that is more than {format_usd(question.limit)}"
     return f"{more}: say --yes if you want it, or --confirm-over with a higher amount; nothing was sent"
-
-
-def show_estimate(estimate: CostEstimate, counts: Mapping[str, int]) -> None:
-    """Say what is about to be sent, and what it will cost."""
-    note(f"receiver: {pluralize(sum(counts.values()), 'task')}, about {format_usd(estimate.amount)} ({estimate.why})")

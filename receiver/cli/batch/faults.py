@@ -32,7 +32,7 @@ class FaultReport:
 
     More than a few of one kind are one line. So they are shown when all of a pass are known: by `summarize`, or
     `show`. `lines` are those whose rows are not to be sent although they can be read; after the line `ended_at`, none
-    was read.
+    was read. A fault that cannot be written ends the command, unless that `may_fail`: rows are being sent.
     """
 
     def __init__(self, name: str, file: IO[str] | None = None) -> None:
@@ -44,6 +44,7 @@ class FaultReport:
         self.count = 0  # of rows: all faults of one are added together
         self.lines: set[int] = set()
         self.ended_at: int | None = None
+        self.may_fail = False
 
     def add(self, fault: Fault) -> None:
         """Report a fault."""
@@ -62,7 +63,11 @@ class FaultReport:
             try:
                 self._file.write(f"{self._text(str(fault.line), fault.text)}\n")
             except OSError as error:
-                raise click.ClickException(f"nothing was sent: cannot write the errors: {error.strerror}") from None
+                problem = f"cannot write the errors into {safe_line(self._file.name)}: {error.strerror}"
+                if not self.may_fail:
+                    raise click.ClickException(problem) from None
+                note(f"receiver: {problem}")
+                self._file = None
 
     def show(self) -> None:
         """Show what was added since the last time."""
@@ -105,11 +110,15 @@ def open_report(name: str, errors: Path | None) -> Iterator[FaultReport]:
             yield report
         return
     try:
-        file = errors.open("w", encoding="utf-8")
+        file = errors.open("w", encoding="utf-8", buffering=1)  # so that a full disk is met at once
     except OSError as error:
         raise click.UsageError(f"cannot write the errors into {describe_os_error(error)}") from None
-    with file, _showing(FaultReport(name, file)) as report:
-        yield report
+    try:
+        with _showing(FaultReport(name, file)) as report:
+            yield report
+    finally:
+        with contextlib.suppress(OSError):  # of a line that could not be written, which was said
+            file.close()
 
 
 @contextlib.contextmanager

@@ -10,8 +10,10 @@ from receiver.cli.streams import note
 from receiver.client.batch_schemas import BatchView
 from receiver.client.client import Client
 from receiver.core.errors import ApiError
+from receiver.core.types import PauseCause
 
 LOOK_S = 1.0  # between two looks
+_ENDING_CAUSES = (PauseCause.BUDGET, PauseCause.FAILURES)
 _STEPS = 10  # lines between begin and end where there is no terminal
 _UNSURE = (
     "it is not known whether the provider took them, so they wait for a callback or for you; see `receiver batch show"
@@ -19,7 +21,8 @@ _UNSURE = (
 
 
 def await_batch(client: Client, name: str) -> BatchView:
-    """The batch at its end."""
+    """The batch at its end; or as soon as nothing is in hand, if it was paused by its budget or its failures: only a
+    person can end that."""
     see = f"`receiver batch show {safe_line(name)}`"
     moving, patience, said, stuck, paused = is_terminal(), Patience(met=True), "", False, ""
     try:
@@ -32,6 +35,9 @@ def await_batch(client: Client, name: str) -> BatchView:
             if command and command != paused:
                 note(f"{CLEARED if moving else ''}receiver: the batch is paused; `{command}` lets it go on")
             paused = command
+            if command and batch.paused_by in _ENDING_CAUSES and not (batch.counts.submitting + batch.counts.waiting):
+                note(f"{CLEARED if moving else ''}receiver: nothing is in hand, so this does not wait any longer")
+                break
             if is_stuck(batch) and not stuck:
                 stuck = True
                 what = pluralize(batch.counts.unsure, "task")

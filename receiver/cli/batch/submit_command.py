@@ -1,8 +1,6 @@
 """`receiver submit batch`: checks a whole file, then sends its rows under a name that resumes it."""
 
-import contextlib
 import re
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -10,7 +8,6 @@ from typing import Any
 import click
 from msgspec import Struct
 
-from receiver.cli.batch.batch_text import is_good
 from receiver.cli.batch.check import (
     BatchFile,
     FileCheck,
@@ -20,17 +17,17 @@ from receiver.cli.batch.check import (
     find_batch,
     good_rows,
 )
-from receiver.cli.batch.earlier import describe_choices, describe_earlier, name_batches
-from receiver.cli.batch.estimate import find_estimate, read_costs, show_estimate, why_not_confirmed
+from receiver.cli.batch.earlier import about_text, describe_choices, describe_earlier, name_batches, repeat_command
+from receiver.cli.batch.end import await_results
+from receiver.cli.batch.estimate import CostQuestion, ask_about_cost, read_costs
 from receiver.cli.batch.faults import FaultReport, open_report
-from receiver.cli.batch.follow import await_batch
 from receiver.cli.batch.patience import Patience
 from receiver.cli.batch.read_file import find_shape
-from receiver.cli.batch.results import ResultsFile, write_results
+from receiver.cli.batch.results import ResultsFile
 from receiver.cli.batch.rows import RowDefaults, read_defaults, resolve_field
 from receiver.cli.batch.send import report_gone, send_rows
 from receiver.cli.batch.sent_rows import SentRows
-from receiver.cli.batch.submit_notes import say_ignored, say_sent, say_sent_before
+from receiver.cli.batch.submit_notes import other_budget, say_dry_run, say_ignored, say_sent, say_sent_before
 from receiver.cli.batch.text_lines import open_input
 from receiver.cli.connect import connect
 from receiver.cli.main import FAILED, WRONG
@@ -39,7 +36,7 @@ from receiver.cli.streams import echo, note, report_done
 from receiver.client.batch_schemas import PRIORITIES, BatchView, NewBatch
 from receiver.client.client import Client
 from receiver.core.batches import check_name
-from receiver.core.errors import ApiError, ReceiverError, RequestRefused, SettingsError
+from receiver.core.errors import ReceiverError, RequestRefused, SettingsError
 from receiver.core.types import FIXED_LANES
 from receiver.providers import models
 
@@ -136,6 +133,7 @@ def batch(
     defaults, lines_field = _read_options(model, shared, lines=lines, field=field)
     if asked.name is not None:
         _check_name(asked.name)
+    _check_outputs(path, errors, asked.results)
     stage = _Stage()
     with open_input(path) as content, open_report(_shown(path), errors) as report, SentRows() as sent:
         try:
@@ -154,6 +152,10 @@ def batch(
             raise click.exceptions.Exit(WRONG) from None
         except (click.UsageError, SettingsError):
             raise
+        except (KeyboardInterrupt, click.Abort):
+            if not stage.sending:
+                note("\nreceiver: nothing was sent")
+            raise
         except (ReceiverError, click.ClickException) as error:
             if stage.sending:
                 raise
@@ -168,6 +170,23 @@ def _check_name(name: str) -> None:
         check_name(name)
     except RequestRefused as refused:
         raise click.BadParameter(refused.problem, param_hint="--name") from None
+
+
+def _check_outputs(path: str, errors: Path | None, results: Path | None) -> None:
+    """Raises UsageError if a file is to be written over the rows, or over the other one."""
+    outputs = [(option, it) for option, it in (("--errors", errors), ("--results", results)) if it is not None]
+    for option, it in outputs:
+        if path != "-" and _is_same_file(it, Path(path)):
+            raise click.UsageError(f"{option} {it} is the file of the rows itself: name another file")
+    if len(outputs) == 2 and (errors == results or _is_same_file(outputs[0][1], outputs[1][1])):
+        raise click.UsageError(f"--errors and --results name the same file, {errors}: name two")
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:  # one is not there
+        return False
 
 
 def _read_options(
@@ -216,30 +235,28 @@ def _submit(
     if report.count and (not asked.skip_invalid or not (rows or checked.elsewhere)):
         raise _NotSent(f"{report.summarize(rows)}; nothing was sent")
     report.show()
+    if checked.elsewhere and asked.name is None and not asked.only_new:
+        _refuse_earlier(client, checked, name, before, source.title)
+    known, whole = len(sent), len(sent) == rows
+    if before is not None and not whole:
+        _refuse_closed(client, before, checked.new, asked)
+        _refuse_budget(before, asked)
     if checked.elsewhere:
-        _heed_earlier(client, checked, name, before, source.title, asked)
+        _say_earlier(checked, source.title, asked)
     if not rows:  # all were left out
         return
-    known, whole = len(sent), len(sent) == rows
-    if asked.dry_run:
-        _ask_about_cost(client, checked.new, asked, reads_input=True)
-        new = f"{known:,} of them were sent before" if known else "none was sent before"
-        left = f", {pluralize(report.count, 'wrong row')} would be left out" if report.count else ""
-        note(f"receiver: {pluralize(rows, 'row')} can be sent as {safe_line(name)}, {new}{left}; nothing was sent")
-        return
-    if before is not None and before.closed_at and not (whole or asked.reopen):
-        new = pluralize(rows - known, "row")
-        how = "--reopen adds them to it, --name NAME makes another batch of all rows"
-        why = f" ({safe_line(before.closed_why)})" if before.closed_why else ""
-        raise _NotSent(f"the batch {safe_line(name)} is closed{why}, and {new} of the file are not in it: {how}")
     _ask_about_cost(client, checked.new, asked, reads_input=source.path == "-")
-    if before is None or not whole:
-        _open(client, name, check.priority, asked)
-        stage.sending = True
-        view, complete = _send(client, source, name, rows, report, sent)
-    else:
+    if asked.dry_run:
+        say_dry_run(name, rows - known, known, report.count)
+        return
+    if before is not None and whole:
         complete = True
         view = before if before.closed_at else _close(client, name)
+        stage.sending = True
+    else:
+        _open(client, name, check.priority, asked)
+        stage.sending = report.may_fail = True
+        view, complete = _send(client, source, name, rows, report, sent)
     done = report_done(f"the rows are in the batch {safe_line(name)}")
     with done:
         echo(safe_line(name))
@@ -251,43 +268,57 @@ def _submit(
         report_gone(client, view, sent)
     good = complete and (report.count == 0 or asked.skip_invalid)
     if asked.wait or asked.results is not None:
-        good &= _wait(client, name, source, sent, asked.results)
+        good &= await_results(client, name, sent, asked.results, delimiter=source.shape.delimiter)
     if not good:
         raise click.exceptions.Exit(FAILED)
 
 
 def _ask_about_cost(client: Client, new: dict[str, int], asked: _Asked, *, reads_input: bool) -> None:
     """Say what the new rows will cost, and ask if that is much. Raises _NotSent if they may not be sent."""
-    estimate = find_estimate(client, new)
-    if estimate is None:
-        if new and asked.dry_run:
-            note("receiver: what it will cost is not known: no earlier task tells")
-        return
-    show_estimate(estimate, new)
-    if not asked.yes and not asked.dry_run:
-        refusal = why_not_confirmed(estimate, Decimal(asked.confirm_over), reads_input=reads_input)
-        if refusal is not None:
-            raise _NotSent(refusal)
+    budget = None if asked.budget is None else Decimal(asked.budget)
+    question = CostQuestion(Decimal(asked.confirm_over), asked.yes, asked.dry_run, budget, reads_input)
+    refusal = ask_about_cost(client, new, question)
+    if refusal is not None:
+        raise _NotSent(refusal)
 
 
-def _heed_earlier(
-    client: Client, check: ServiceCheck, name: str, before: BatchView | None, title: str, asked: _Asked
-) -> None:
-    """Other batches have rows of the file. Raises _NotSent, with the commands that are possible, unless the options
-    say what is wanted: to pay for all rows once more under another name, or only for the others."""
+def _refuse_earlier(client: Client, check: ServiceCheck, name: str, before: BatchView | None, title: str) -> None:
+    """Other batches have rows of the file. Raises _NotSent, with the commands that send the others, or all once more
+    under another name."""
+    other = find_batch(client, next(iter(check.elsewhere))) if len(check.elsewhere) == 1 else None
+    choices = describe_choices(check, name, before, other, read_costs(client))
+    raise _NotSent(f"{describe_earlier(check.elsewhere, check.rows, title)}; nothing was sent\n{choices}")
+
+
+def _say_earlier(check: ServiceCheck, title: str, asked: _Asked) -> None:
+    """Say of rows that other batches have what the options want: to leave them out, or to pay for them once more."""
     sent = sum(check.elsewhere.values())
     if asked.only_new:
         end = "and are left out" if check.rows else "nothing was sent"
         text = describe_earlier(check.elsewhere, check.rows + sent, title)
         note(f"receiver: {text}{', ' if check.rows else '; '}{end}")
-    elif asked.name is not None:
+    else:
         once_more = "would be" if asked.dry_run else "is" if sent == 1 else "are"
         rows = f"{pluralize(sent, 'row')} that {'was' if sent == 1 else 'were'} sent before"
         note(f"receiver: {rows}, {name_batches(check.elsewhere)}, {once_more} sent once more, as --name says")
-    else:
-        other = find_batch(client, next(iter(check.elsewhere))) if len(check.elsewhere) == 1 else None
-        choices = describe_choices(check, name, before, other, read_costs(client))
-        raise _NotSent(f"{describe_earlier(check.elsewhere, check.rows, title)}; nothing was sent\n{choices}")
+
+
+def _refuse_closed(client: Client, before: BatchView, new: dict[str, int], asked: _Asked) -> None:
+    """Raises _NotSent if the batch takes no rows, and nothing says that it is to be opened again."""
+    if before.closed_at is None or asked.reopen:
+        return
+    count, why = sum(new.values()), f" ({safe_line(before.closed_why)})" if before.closed_why else ""
+    rows = f"{pluralize(count, 'row')} of the file {'is' if count == 1 else 'are'} not in it"
+    again = repeat_command(*(("--name", asked.name) if asked.name is not None else ()), "--reopen")
+    how = f"to add {'it' if count == 1 else 'them'} ({about_text(new, read_costs(client))}): {again}"
+    raise _NotSent(f"the batch {safe_line(before.name)} is closed{why}, and {rows}; nothing was sent\n  {how}")
+
+
+def _refuse_budget(before: BatchView, asked: _Asked) -> None:
+    """Raises _NotSent if the batch has another budget than the options say: rows would be paid for that the user did
+    not mean to pay for."""
+    if (other := other_budget(before, asked.budget)) is not None:
+        raise _NotSent(f"{other}; nothing was sent")
 
 
 def _open(client: Client, name: str, priority: str | None, asked: _Asked) -> None:
@@ -317,27 +348,6 @@ def _send(
 
 def _close(client: Client, name: str) -> BatchView:
     return Patience(met=True).ask(lambda: client.change_batch(name, "close")).batch
-
-
-def _wait(client: Client, name: str, source: BatchFile, sent: SentRows, results: Path | None) -> bool:
-    """Wait for the end, and write the results. Whether every task was completed."""
-    view = await_batch(client, name)
-    if results is not None:
-        with _explain_results(name):
-            count = write_results(results, client.stream_results(name), sent, delimiter=source.shape.delimiter)
-        note(f"receiver: {pluralize(count, 'result')} in {results}")
-    return is_good(view)
-
-
-@contextlib.contextmanager
-def _explain_results(name: str) -> Iterator[None]:
-    where = f"`receiver batch results {safe_line(name)}` prints the results"
-    try:
-        yield
-    except click.ClickException as error:
-        raise click.ClickException(f"{error.message}; {where}") from None
-    except ApiError as error:
-        raise ApiError(error.status, error.code, error.problem, error.field, remedy=where) from None
 
 
 def _shown(path: str) -> str:

@@ -3,7 +3,7 @@
 import shlex
 from decimal import Decimal
 
-from receiver.cli.batch.batch_text import is_good, is_over
+from receiver.cli.batch.batch_text import is_good, is_over, standstill_text
 from receiver.cli.batch.send import SendCounts
 from receiver.cli.money_text import show_usd
 from receiver.cli.output import pluralize, safe_line, short_time
@@ -21,6 +21,8 @@ def say_sent(view: BatchView, counts: SendCounts, left_out: int) -> None:
     note(f"receiver: {new}{known}{skipped}{refused}")
     for warning in view.warnings:
         note(f"receiver: {safe_line(warning)}")
+    if (why := standstill_text(view)) is not None:
+        note(f"receiver: none of them goes to the provider for now: {why}")
     if counts.refused:
         note(f"receiver: correct what was refused, and repeat the command with --name {shlex.quote(name)} --reopen")
     if counts.shut_out:
@@ -46,12 +48,28 @@ def say_sent_before(view: BatchView, rows: int) -> None:
     note(f"receiver: {all_rows} sent before ({short_time(view.created_at)}){over}{more}")
 
 
+def say_dry_run(name: str, new: int, known: int, left_out: int) -> None:
+    """What would be sent."""
+    would = f"{pluralize(new, 'row')} would be sent as the batch {safe_line(name)}"
+    before = f", which has {known:,} of the file already" if known else ""
+    left = f"; {pluralize(left_out, 'wrong row')} would be left out" if left_out else ""
+    note(f"receiver: dry run: {would}{before}{left}; nothing was sent")
+
+
+def other_budget(before: BatchView, budget: str | None) -> str | None:
+    """How the budget that is asked for is not that of the batch, and how to change that."""
+    if budget is None or (before.budget is not None and Decimal(before.budget) == Decimal(budget)):
+        return None
+    name = safe_line(before.name)
+    has = f"has a budget of {show_usd(before.budget)}" if before.budget else "has no budget"
+    how = f"leave it out, or run `receiver costs raise {shlex.quote(name)} {budget}`"
+    return f"the batch {name} {has}, and --budget does not change that: {how}"
+
+
 def say_ignored(before: BatchView, budget: str | None, priority: str | None) -> None:
     """A batch keeps the budget and the priority with which it began."""
-    name = safe_line(before.name)
-    if budget is not None and (before.budget is None or Decimal(before.budget) != Decimal(budget)):
-        has = f"has a budget of {show_usd(before.budget)}" if before.budget else "began without a budget"
-        how = f": `receiver costs raise {shlex.quote(name)} {budget}` raises it" if before.budget else ""
-        note(f"receiver: --budget is ignored: the batch {name} {has}{how}")
+    if (other := other_budget(before, budget)) is not None:
+        note(f"receiver: {other}")
     if priority is not None and priority != before.priority:
+        name = safe_line(before.name)
         note(f"receiver: --priority is ignored: the batch {name} has the priority {safe_line(before.priority)}")

@@ -32,6 +32,7 @@ async def show_costs(parts: ServiceParts, asked: CostFilter) -> CostsView:
         more=len(found) > LINES_MOST,
         total=cost_line(None, await spend.sum_all(since, _ALWAYS)),
         budgets=[budget_view(state) for state in await parts.budget.states(spend, now)],
+        prices={model: amount_text(price) for model, price in parts.budget.rules.prices.items()},
     )
 
 
