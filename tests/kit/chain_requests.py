@@ -62,6 +62,7 @@ async def add_pictures(store: Store, task: Task, *jobs: str) -> None:
         await tx.tasks.add_images(images)
 
 
-async def open_batch(store: Store) -> None:
+async def a_lane(store: Store, name: str = "rows") -> None:
+    """Open a batch."""
     async with store.write() as tx:
-        await tx.lanes.insert(QueueLane(id=0, name="rows", batch=True, priority=LanePriority.LOW, created_at=NOW))
+        await tx.lanes.insert(QueueLane(id=0, name=name, batch=True, priority=LanePriority.LOW, created_at=NOW))

@@ -6,13 +6,13 @@ import pytest
 from msgspec.structs import replace
 
 from kit.chain_requests import (
+    a_lane,
     an_intake,
     ask,
     big,
     count,
     created,
     make,
-    open_batch,
     refused,
     task_of,
     wide,
@@ -161,7 +161,7 @@ async def test_a_key_with_a_number_that_is_used_already_is_not_used_twice(store:
 
 
 async def test_rows_of_a_batch_form_chains_too_and_are_made_once(store: Store) -> None:
-    await open_batch(store)
+    await a_lane(store)
     asked = [
         make(name="a", line=2, row_key="A"),
         wide(name="b", line=2, row_key="B", wait_for=WaitFor(name="a", image_no=(0, 1))),
@@ -179,7 +179,7 @@ async def test_rows_of_a_batch_form_chains_too_and_are_made_once(store: Store) -
 
 
 async def test_a_repeat_whose_first_task_failed_since_says_so_only_of_what_is_new(store: Store) -> None:
-    await open_batch(store)
+    await a_lane(store)
     root = make(name="a", line=2, row_key="A")
     task = task_of((await ask(store, root, batch="rows"))[0])
     await an_intake(store).cancel_task(task.ref)
