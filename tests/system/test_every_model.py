@@ -62,8 +62,8 @@ async def archived(service: Service, ref: str) -> dict[str, Any]:
 
 async def test_every_model_reaches_its_end_and_the_archive(tmp_path: Path) -> None:
     async with line(tmp_path, body=CallbackBody.MIXED) as (service, provider, sink):
-        source = {"urls": f"{provider.url}/pictures/of-nobody/0.png"}
-        refs = {name: await submit(service, name, good_params(name, **source)) for name in MODELS}
+        source = f"{provider.url}/pictures/of-nobody/0.png"
+        refs = {name: await submit(service, name, good_params(name, urls=source)) for name in MODELS}
         for name, model in MODELS.items():
             task = await archived(service, refs[name])
             assert (task["state"], task["confirmed"]) == ("completed", True)
