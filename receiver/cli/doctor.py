@@ -14,6 +14,7 @@ from receiver.cli.main import FAILED
 from receiver.cli.output import config_option, echo_json, json_option
 from receiver.cli.streams import echo
 from receiver.client.client import TRIAL_S, Client
+from receiver.client.queue_schemas import QueueView
 from receiver.config import SETTINGS, Settings
 from receiver.config.generated_secrets import KEYS_FILE, TOKENS_FILE, read_generated
 from receiver.config.target_urls import simple_name
@@ -224,6 +225,7 @@ def _check_work(settings: Settings) -> Iterator[Finding]:
                 lost=client.list_tasks(state=TaskState.LOST, limit=most).tasks,
                 newest=client.list_notices(limit=most).notices,
                 targets=[it.name for it in settings.targets] if is_local(settings) else None,
+                queue=_read_queue(client),
             )
     except SettingsError:  # of the token's file, which the settings' finding reports
         yield findings.skip("the API token cannot be read", "see the finding `settings` above")
@@ -236,6 +238,16 @@ def _check_work(settings: Settings) -> Iterator[Finding]:
         )
         return
     yield from work.check_work(seen, datetime.now(UTC))
+
+
+def _read_queue(client: Client) -> QueueView | None:
+    """How submitting stands; None if an older service does not say."""
+    try:
+        return client.show_queue()
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        return None
 
 
 def _sample_checks(settings: Settings) -> Iterator[tuple[str, _Check, float]]:

@@ -113,6 +113,13 @@ def queue_wait_text(task: TaskView) -> str:
     return safe_line(describe_wait(why, since, until, task.waits_detail))
 
 
+def queue_wait_brief(task: TaskView) -> str:
+    """The same in few words, for a list."""
+    why = reason_for(task.waits_for, task.held_by)
+    until = short_time(task.waits_until) if task.waits_until else None
+    return "" if why is None else safe_line(describe_wait(why, None, until))
+
+
 def wait_text(notice: NoticeView) -> str:
     """What a notice waits for, and until when, in a few words; empty if it only waits for its turn."""
     if not notice.waits_until:

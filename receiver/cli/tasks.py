@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
@@ -21,6 +21,7 @@ from receiver.cli.output import (
     json_line,
     json_option,
     safe_line,
+    short_time,
     terminal_width,
     time_of_day,
     wrap_prose,
@@ -28,12 +29,12 @@ from receiver.cli.output import (
 from receiver.cli.picks import chain, pick, release
 from receiver.cli.queued_line import QueuedFold
 from receiver.cli.streams import echo, note
-from receiver.cli.task_text import describe_task, news_text, queue_wait_text, state_of
+from receiver.cli.task_text import describe_task, news_text, queue_wait_brief, queue_wait_text, state_of
 from receiver.cli.waiting import CONNECTION_LOST, await_pictures
 from receiver.client.client import ENDS, Client
 from receiver.client.schemas import TaskView
 from receiver.core.errors import ApiError
-from receiver.core.queue_waits import reason_for
+from receiver.core.queue_waits import QueueReason, reason_for
 from receiver.core.types import NoticeState, TaskOrigin, TaskState
 from receiver.providers.models import full_model_name, short_model_name
 
@@ -211,7 +212,11 @@ def cancel(client: Client, *, ref: str, as_json: bool) -> None:
 @with_client
 def first(client: Client, *, ref: str, as_json: bool) -> None:
     """Put a queued single task in front of all others. A row of a batch keeps its turn."""
-    _print_task(client.put_first(resolve_ref(client, ref)), "it is submitted next", as_json=as_json)
+    task = client.put_first(resolve_ref(client, ref))
+    done = "it is submitted next"
+    if task.waits_for not in (None, QueueReason.TURN, QueueReason.ROOM):
+        done += f", but not now: {queue_wait_text(task)}"
+    _print_task(task, done, as_json=as_json)
 
 
 @tasks.command()
@@ -252,10 +257,26 @@ def _print_news(task: TaskView, seen: dict[str, _Printed], *, as_json: bool) -> 
     line = json_line(task) if as_json else f"{safe_line(task.ref)}  {state_of(task):<10}  {news_text(task)}"
     before = seen.pop(task.ref, None)
     if before is None or before.line != line:
-        echo(line if as_json else f"{time_of_day(datetime.now(UTC))}  {line}")
+        echo(line if as_json else f"{_news_time(task)}  {line}")
     seen[task.ref] = _Printed(task.state, line, _wait_key(task))  # now the newest
     if len(seen) > _WATCHED_MOST:
         del seen[next(iter(seen))]
+
+
+def _news_time(task: TaskView) -> str:
+    """When its state is from: now, unless it has ended, for what ended long ago can change without being news."""
+    now = datetime.now(UTC)
+    ended = _parse_time(task.settled_at) if task.state in ENDS else None
+    if ended is None or ended > now:
+        return time_of_day(now)
+    return time_of_day(ended) if now - ended < timedelta(days=1) else short_time(task.settled_at or "")
+
+
+def _parse_time(moment: str | None) -> datetime | None:
+    try:
+        return None if moment is None else datetime.fromisoformat(moment).astimezone(UTC)
+    except ValueError:
+        return None
 
 
 def _wait_key(task: TaskView) -> tuple[str, str | None]:
@@ -281,7 +302,7 @@ def _format_tasks(tasks: Sequence[TaskView]) -> str:
     waits = [queue_wait_text(it) for it in tasks]
     if not any(waits):
         return format_table(heads, rows, shrink=(2, 3), right=(4,))
-    whole = [(*row, why) for row, why in zip(rows, waits, strict=True)]
+    whole = [(*row, queue_wait_brief(it)) for row, it in zip(rows, tasks, strict=True)]
     table = format_table((*heads, "WAITS"), whole, shrink=(2, 3), right=(4,))
     if (room := terminal_width()) is None or all(display_width(line) <= room for line in table.splitlines()):
         return table

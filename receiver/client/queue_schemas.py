@@ -7,7 +7,8 @@ from receiver.client.schemas import Count, Time
 
 
 class QueuedLane(Struct, frozen=True):
-    """Tasks that are submitted one after the other: those of a batch, or the single ones of a priority."""
+    """Tasks that are submitted one after the other: those of a batch, or the single ones of a priority. `waits_for` is
+    what the next of them waits for, as in a task."""
 
     name: str
     batch: bool
@@ -16,6 +17,10 @@ class QueuedLane(Struct, frozen=True):
     paused_at: Time | None = None
     paused_why: str | None = None
     paused_by: str | None = None
+    waits_for: str | None = None
+    waits_since: Time | None = None
+    waits_until: Time | None = None
+    waits_detail: str | None = None
 
 
 class QueueView(Struct, frozen=True):

@@ -133,8 +133,7 @@ def count_waits(state: QueueState, queued: int) -> dict[QueueReason, int]:
     """How many of the `queued` tasks wait for what, as far as their lanes tell; those that are due in none are held."""
     counts = dict.fromkeys(QueueReason, 0)
     for lane, count in state.lanes:
-        next_one = Task(ref="", created_at=0, provider="", lane=lane.id)
-        if (wait := explain_wait(next_one, state.scene)) is not None:
+        if (wait := wait_of_lane(lane, state.scene)) is not None:
             counts[wait.why] += count
     counts[QueueReason.PERSON] += max(0, queued - sum(counts.values()))
     return counts
@@ -166,6 +165,11 @@ def describe_reason(why: str) -> str:
 
 def describe_wait(why: str, since: str | None = None, until: str | None = None, detail: str | None = None) -> str:
     """The same with its times, which are given as they are to be shown, and its detail."""
-    more = [f"{word} {time}" for word, time in (("since", since), ("next try at", until)) if time]
-    more += [detail] if detail else []
-    return f"{describe_reason(why)} ({'; '.join(more)})" if more else describe_reason(why)
+    times = [f"{word} {time}" for word, time in (("since", since), ("next try at", until)) if time]
+    words = f"{describe_reason(why)} ({'; '.join(times)})" if times else describe_reason(why)
+    return f"{words}: {detail}" if detail else words
+
+
+def wait_of_lane(lane: QueueLane, scene: QueueScene) -> QueueWait | None:
+    """What the next task of a lane waits for, unless that is its own."""
+    return explain_wait(Task(ref="", created_at=0, provider="", lane=lane.id), scene)

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from kit.commands import TASK, Answers, Run, task
 from kit.fakes import a_task, put
 from kit.web import Served, near
 from receiver.client.queue_schemas import QueuedLane, QueueView
+from receiver.core.budgets import BudgetWait
 from receiver.core.types import HIGH_LANE, HoldReason, QueueLane, TaskState
 
 API = "/api/v1"
@@ -82,6 +84,53 @@ async def test_no_queued_task_is_shown_without_what_it_waits_for(tmp_path: Path,
         assert "10 rows failed" in row["waits_detail"]
 
 
+@pytest.mark.anyio
+async def test_every_lane_says_what_its_next_task_waits_for(tmp_path: Path) -> None:
+    async with near(tmp_path) as web:
+        lane = await a_batch(web, paused_at=5, paused_why="10 rows failed")
+        await put(web.parts.store, a_task(TaskState.QUEUED, due_at=0), a_task(TaskState.QUEUED, due_at=0, lane=lane.id))
+        web.parts.budget.lane_waits[2] = BudgetWait("a price is missing", 7, of_lane=True)
+        single, rows = (await web.client.get(f"{API}/queue")).json()["lanes"]
+        assert (single["waits_for"], single["waits_detail"]) == ("budget", "a price is missing")
+        assert (rows["waits_for"], "10 rows failed" in rows["waits_detail"]) == ("paused", True)
+
+
+def test_the_table_says_it_briefly_where_all_wait_for_the_same(run: Run, answers: Answers) -> None:
+    until = "2999-11-23T00:00:00.000Z"
+    full = "the $1.00 of this day are used up"
+    own = QueuedLane("own", True, "low", 7, None, None, None, "budget", None, None, "it is reserved")
+    lanes = [
+        QueuedLane("normal", False, "normal", 1, None, None, None, "budget", None, until, full),
+        QueuedLane("older", True, "low", 7),
+        QueuedLane("mine", True, "low", 7, "2026-11-22T08:16:00.000Z", waits_for="paused", waits_detail="mine"),
+        own,
+    ]
+    answers.then(200, QueueView(None, 0, 10, 10, None, "budget", None, until, full, lanes))
+    lines = run("queue", "show").stdout.splitlines()
+    assert lines[1].startswith("waits: the budget has no room (next try at 2999-11-2")
+    assert lines[1].endswith(f"): {full}")
+    assert [line.split("  ")[-1].strip() for line in lines[2:]] == [
+        "WAITS",
+        "the budget has no room",
+        "–",
+        "paused: by a person",
+        "the budget has no room: it is reserved",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("waits_for", "said"),
+    [
+        ("turn", "it is submitted next"),
+        ("room", "it is submitted next"),
+        ("paused", "it is submitted next, but not now: submitting is paused"),
+    ],
+)
+def test_first_says_what_is_in_the_way(run: Run, answers: Answers, waits_for: str, said: str) -> None:
+    answers.then(200, replace(task("queued"), waits_for=waits_for))
+    assert run("tasks", "first", TASK).stdout == f"{TASK}  queued  {said}\n"
+
+
 def test_the_command_says_what_is_in_hand_what_waits_and_for_what(run: Run, answers: Answers) -> None:
     answers.then(200, STILL)
     shown = run("queue", "show").stdout
@@ -89,14 +138,16 @@ def test_the_command_says_what_is_in_hand_what_waits_and_for_what(run: Run, answ
     assert "rows-3fa92c" in shown
     assert "paused: 10 failed" in shown
     answers.then(200, QueueView(None, 0, 10, 10, None, "turn", None, None, None, []))
-    assert run("queue", "resume").stdout == "0 of 10 in hand\nnothing is queued\n"
+    assert run("queue", "resume").stdout == "resumed\n0 of 10 in hand\nnothing is queued\n"
     answers.then(200, QueueView(None, 0, 10, 10, None, "key", None, None, None, []))
     assert run("queue", "show").stdout == "0 of 10 in hand\nnothing is queued\n"
     waits = QueueView("2026-11-22T08:16:00.000Z", 0, 9, 9, None, "paused", "2026-11-22T08:16:00.000Z", None, "all", [])
     answers.then(200, waits)
     paused = run("queue", "pause").stdout
-    assert "paused (since " in paused
-    assert "waits:" not in paused, "nothing does"
+    assert paused == (
+        "paused: nothing is submitted until `receiver queue resume`; what is in hand goes on\n"
+        "0 of 9 in hand\nnothing is queued\n"
+    )
     answers.then(200, task())
     assert run("tasks", "first", TASK).stdout == f"{TASK}  queued  it is submitted next\n"
     assert [path for _, path, _, _ in answers.seen] == [

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from kit.commands import TASK, task
 from receiver.cli.task_text import queue_wait_text
+from receiver.client.queue_schemas import QueuedLane, QueueView
 from receiver.client.schemas import NoticeView, TaskView
 from receiver.upkeep.doctor.findings import CheckResult, Finding
 from receiver.upkeep.doctor.work import LOOKED_MOST, WorkSnapshot, check_work
@@ -38,7 +39,7 @@ def a_task(state: str, ago: timedelta = timedelta(hours=1), **more: Any) -> Task
 
 def found(**seen: Any) -> list[Finding]:
     """What is found among these, where nothing else is there."""
-    nothing = {**dict.fromkeys(WorkSnapshot.__struct_fields__, ()), "targets": None}
+    nothing = {**dict.fromkeys(WorkSnapshot.__struct_fields__, ()), "targets": None, "queue": None}
     return list(check_work(WorkSnapshot(**{**nothing, **seen}), NOW))
 
 
@@ -168,3 +169,44 @@ def test_an_unsure_task_is_told_with_the_command_that_says_what_can_be_done(stat
 def test_what_goes_on_by_itself_or_is_long_past_is_no_finding(seen: dict[str, Any]) -> None:
     [finding] = found(**seen)
     assert (finding.result, finding.text) == (CheckResult.OK, "no ping was given up, and no task needs a person")
+
+
+# -- what was stopped --
+
+
+def queue(*lanes: QueuedLane, **more: Any) -> QueueView:
+    """The queue, with these lanes."""
+    running = QueueView(None, 3, 10, 10, None, "turn", None, None, None, list(lanes))
+    return replace(running, **more)
+
+
+SINGLES = QueuedLane("normal", False, "normal", 1_250)
+
+
+def test_a_paused_queue_is_told_also_while_nothing_waits_in_it() -> None:
+    paused = {"waits_for": "paused", "paused_at": "2026-11-22T08:16:00.000Z"}
+    told = only(queue=queue(SINGLES, **paused))
+    assert told.startswith("submitting is paused since 2026-11-22 ")
+    assert told.endswith("; 1,250 tasks queued: `receiver queue resume` lets it go on")
+    assert "; 0 tasks queued" in only(queue=queue(**paused))
+
+
+def test_a_budget_that_is_used_up_is_told_one_that_waits_for_tasks_in_hand_is_not() -> None:
+    short = {"waits_for": "budget", "waits_detail": "the $1.00 of this day are used up"}
+    told = only(queue=queue(SINGLES, **short, waits_until="2026-11-23T00:00:00.000Z"))
+    assert told.startswith("1,250 tasks queued: the budget has no room (next try at 2026-11-2")
+    assert told.endswith("): the $1.00 of this day are used up: see `receiver costs`")
+    for calm in (queue(SINGLES, **short), queue(**short, waits_until="2026-11-23T00:00:00.000Z"), queue(SINGLES)):
+        [finding] = found(queue=calm)
+        assert finding.result is CheckResult.OK
+
+
+def test_paused_batches_are_told_one_with_what_lets_it_go_on() -> None:
+    rows = QueuedLane("my rows", True, "low", 20, paused_at="2026-11-22T08:16:00Z", paused_why="10 failed alike")
+    assert only(queue=queue(rows)) == (
+        "the batch my rows is paused: 10 failed alike: `receiver batch resume 'my rows'` lets it go on"
+    )
+    spent = replace(rows, paused_by="budget", paused_why=None)
+    assert only(queue=queue(spent, SINGLES)).endswith(": `receiver costs raise 'my rows' AMOUNT` lets it go on")
+    many = [replace(rows, name=f"rows-{number}") for number in range(5)]
+    assert only(queue=queue(*many)).startswith("5 batches are paused: rows-0, rows-1, rows-2 and 2 more: see why ")

@@ -109,7 +109,8 @@ def test_every_reason_has_words_and_a_newer_one_is_its_own() -> None:
     down = "the provider cannot be reached"
     assert describe_wait("down") == down
     assert describe_wait("down", "09:16 UTC", "09:17 UTC") == f"{down} (since 09:16 UTC; next try at 09:17 UTC)"
-    assert describe_wait("down", detail="refused") == f"{down} (refused)"
+    assert describe_wait("down", detail="refused") == f"{down}: refused"
+    assert describe_wait("down", "09:16 UTC", detail="it (x) refused") == f"{down} (since 09:16 UTC): it (x) refused"
     assert describe_wait("down", None, "09:17 UTC") == f"{down} (next try at 09:17 UTC)"
 
 

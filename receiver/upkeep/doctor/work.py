@@ -9,15 +9,17 @@ from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct
 
+from receiver.client.queue_schemas import QueueView
 from receiver.client.schemas import NoticeView, TaskView
 from receiver.core.local_time import format_local
 from receiver.core.pacing import WaitReason
-from receiver.core.queue_waits import QueueReason, describe_wait, reason_for
+from receiver.core.queue_waits import QueueReason, describe_wait, reason_for, resume_command
 from receiver.core.schedule import UNSURE_MOST
 from receiver.core.types import NoticeEvent, TaskOrigin, TaskState
 from receiver.upkeep.doctor.findings import Finding, ok, warning
 
 LOOKED_MOST = 100  # of each kind, the newest
+_NAMED_MOST = 3
 _STOPPED: dict[str, str] = {
     QueueReason.NO_KEY: "set PROVIDER_KEY where the service runs",
     QueueReason.KEY: "fix that, and submissions resume by themselves; see `receiver tasks list --state queued`",
@@ -38,6 +40,7 @@ class WorkSnapshot(Struct, frozen=True):
     lost: Sequence[TaskView]
     newest: Sequence[NoticeView] = ()  # whatever their state
     targets: Collection[str] | None = None  # the names in the service's settings, if they are ours to read
+    queue: QueueView | None = None
 
 
 def check_work(seen: WorkSnapshot, now: datetime) -> Iterator[Finding]:
@@ -51,6 +54,7 @@ def check_work(seen: WorkSnapshot, now: datetime) -> Iterator[Finding]:
         *_check_dead(seen.dead, seen.targets),
         *_check_resting(seen.due),
         *_check_stopped(seen.queued),
+        *(_check_queue(seen.queue) if seen.queue is not None else ()),
         *_check_held(held),
         *_check_unsure(unsure),
         *_check_doubted(doubted),
@@ -89,6 +93,31 @@ def _check_stopped(queued: Sequence[TaskView]) -> Iterator[Finding]:
             until = min((it.waits_until for it in behind if it.waits_until), default=None)
             words = describe_wait(why, _clock_time(since), _clock_time(until))
             yield warning(f"{_count_text(len(queued), 'task')} queued: {words}", remedy)
+
+
+def _check_queue(queue: QueueView) -> Iterator[Finding]:
+    """What a person, a budget or failures have stopped, so that only a person lets it go on for now."""
+    queued = _count_text(sum(lane.queued for lane in queue.lanes), "task", exact=True)
+    if queue.waits_for == QueueReason.PAUSED:
+        since = f" since {_clock_time(queue.paused_at)}" if queue.paused_at else ""
+        yield warning(f"submitting is paused{since}; {queued} queued", "`receiver queue resume` lets it go on")
+    elif queue.waits_for == QueueReason.BUDGET and queue.waits_until and queue.lanes:
+        words = describe_wait(queue.waits_for, until=_clock_time(queue.waits_until), detail=queue.waits_detail)
+        yield warning(f"{queued} queued: {words}", "see `receiver costs`")
+    paused = [lane for lane in queue.lanes if lane.batch and lane.paused_at]
+    if len(paused) == 1:
+        [lane] = paused
+        why = lane.paused_why or "by a person"
+        yield warning(
+            f"the batch {lane.name} is paused: {why}", f"`{resume_command(lane.name, lane.paused_by)}` lets it go on"
+        )
+    elif paused:
+        names = ", ".join(lane.name for lane in paused[:_NAMED_MOST])
+        more = f" and {len(paused) - _NAMED_MOST} more" if len(paused) > _NAMED_MOST else ""
+        yield warning(
+            f"{len(paused)} batches are paused: {names}{more}",
+            "see why with `receiver queue show`",
+        )
 
 
 def _check_held(held: Sequence[TaskView]) -> Iterator[Finding]:
@@ -162,6 +191,6 @@ def _by_target(notices: Sequence[NoticeView]) -> str:
     return ", ".join(f"{count} to {target}" for target, count in Counter(it.target for it in notices).most_common())
 
 
-def _count_text(number: int, what: str) -> str:
-    more = " or more" if number >= LOOKED_MOST else ""
-    return f"{number}{more} {what}{'' if number == 1 else 's'}"
+def _count_text(number: int, what: str, *, exact: bool = False) -> str:
+    more = " or more" if number >= LOOKED_MOST and not exact else ""
+    return f"{number:,}{more} {what}{'' if number == 1 else 's'}"

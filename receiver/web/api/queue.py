@@ -2,7 +2,8 @@
 
 from receiver.client.queue_schemas import QueuedLane, QueueView
 from receiver.client.views import rfc3339_or_none
-from receiver.core.queue_waits import QueueState
+from receiver.core.queue_waits import QueueState, QueueWait, wait_of_lane
+from receiver.core.types import QueueLane
 from receiver.providers.registry import DEFAULT_PROVIDER
 from receiver.service.wiring import ServiceParts
 
@@ -39,16 +40,21 @@ def queue_view(state: QueueState) -> QueueView:
         waits_since=rfc3339_or_none(wait.since if wait else None),
         waits_until=rfc3339_or_none(wait.until if wait else None),
         waits_detail=wait.detail if wait else None,
-        lanes=[
-            QueuedLane(
-                name=lane.name,
-                batch=lane.batch,
-                priority=lane.priority.name.lower(),
-                queued=queued,
-                paused_at=rfc3339_or_none(lane.paused_at),
-                paused_by=lane.paused_by,
-                paused_why=lane.paused_why,
-            )
-            for lane, queued in state.lanes
-        ],
+        lanes=[_lane_view(lane, queued, wait_of_lane(lane, scene)) for lane, queued in state.lanes],
+    )
+
+
+def _lane_view(lane: QueueLane, queued: int, wait: QueueWait | None) -> QueuedLane:
+    return QueuedLane(
+        name=lane.name,
+        batch=lane.batch,
+        priority=lane.priority.name.lower(),
+        queued=queued,
+        paused_at=rfc3339_or_none(lane.paused_at),
+        paused_by=lane.paused_by,
+        paused_why=lane.paused_why,
+        waits_for=wait.why.value if wait else None,
+        waits_since=rfc3339_or_none(wait.since if wait else None),
+        waits_until=rfc3339_or_none(wait.until if wait else None),
+        waits_detail=wait.detail if wait else None,
     )
