@@ -61,14 +61,14 @@ class BatchFigures(Struct, frozen=True):
         return sum(self.states.values())
 
 
-def check_name(name: str) -> None:
-    """Raises RequestRefused if a batch cannot have this name, which is part of paths and commands."""
+def check_name(name: str, *, field: str = "name") -> None:
+    """Raises RequestRefused, about `field`, if a batch cannot have this name, which is part of paths and commands."""
     if name in _TAKEN_NAMES:
         problem = f"{name!r} is the name of a priority or of a budget"
-        raise RequestRefused(422, "invalid_parameter", problem, "name", remedy="give the batch another name")
+        raise RequestRefused(422, "invalid_parameter", problem, field, remedy="give the batch another name")
     if len(name) > _NAME_MOST or not _NAME.fullmatch(name) or not name.isprintable():
         problem = f"a batch's name must have 1 to {_NAME_MOST} characters of plain text in one line, without /"
-        raise RequestRefused(422, "invalid_parameter", problem, "name")
+        raise RequestRefused(422, "invalid_parameter", problem, field)
 
 
 def group_failures(failed: Iterable[tuple[int, TaskError | None]]) -> list[FailureGroup]:

@@ -13,10 +13,11 @@ from receiver.core.errors import RequestRefused
 from receiver.core.money import amount_text, parse_usd
 from receiver.core.queue_waits import resume_command
 from receiver.core.types import Clock, LanePriority, PauseCause, Policy, QueueLane, TaskState
-from receiver.store import Store, Tx
+from receiver.store import Store
 from receiver.tasks.batch_ends import record_ends, write_lane
+from receiver.tasks.batch_names import require_batch
 from receiver.tasks.chain_returns import repeat_rows
-from receiver.tasks.new_tasks import check_label, check_targets, unknown_batch
+from receiver.tasks.new_tasks import check_label, check_targets
 from receiver.telemetry.metrics import Metrics
 
 TURN = 200  # tasks in one transaction
@@ -51,30 +52,30 @@ class BatchControl:
                 await tx.lanes.update(reopen_lane(found, rows, self._clock()))
             else:
                 await tx.lanes.insert(self._new_lane(asked))
-            return await _require(tx, asked.name)
+            return await require_batch(tx, asked.name)
 
     async def close(self, name: str) -> QueueLane:
         """No more tasks will come. Raises RequestRefused, as all of these."""
         now = self._clock()
         async with self._store.write() as tx:
-            lane = await _require(tx, name)
+            lane = await require_batch(tx, name)
             closed = lane if lane.closed_at is not None else replace(lane, closed_at=now)
             return await write_lane(tx, lane, closed, self._policy, now)
 
     async def pause(self, name: str) -> QueueLane:
         """Submit none of its tasks for now."""
         async with self._store.write() as tx:
-            lane = await _require(tx, name)
+            lane = await require_batch(tx, name)
             if lane.finished_at is not None:
                 raise RequestRefused(409, "batch_finished", f"the batch {name!r} has ended")
             if lane.paused_by is not PauseCause.PERSON:
                 await tx.lanes.update(pause_lane(lane, PauseCause.PERSON, lane.paused_at or self._clock()))
-            return await _require(tx, name)
+            return await require_batch(tx, name)
 
     async def resume(self, name: str) -> QueueLane:
         """Submit its tasks again."""
         async with self._store.write() as tx:
-            lane = await _require(tx, name)
+            lane = await require_batch(tx, name)
             if lane.finished_at is not None:
                 raise RequestRefused(409, "batch_finished", f"the batch {name!r} has ended")
             if lane.paused_by is PauseCause.BUDGET:
@@ -84,7 +85,7 @@ class BatchControl:
                 )
             if lane.paused_at is not None:
                 await tx.lanes.update(replace(resume_lane(lane), streak=0, streak_why=None))
-            return await _require(tx, name)
+            return await require_batch(tx, name)
 
     async def cancel(self, name: str) -> tuple[QueueLane, int]:
         """Close it, and withdraw what was not sent; the batch, and how many were withdrawn."""
@@ -93,13 +94,13 @@ class BatchControl:
         while True:
             now = self._clock()
             async with self._store.write() as tx:
-                lane = await _require(tx, name)
+                lane = await require_batch(tx, name)
                 queued = await tx.batch_rows.in_states(lane.id, [TaskState.QUEUED], limit=TURN)
                 cancelled = [withdraw_task(task, now) for task in queued]
                 await tx.tasks.update(list(zip(queued, cancelled, strict=True)))
                 if cancelled:
                     await record_ends(tx, cancelled, self._policy, now)
-                lane = await _require(tx, name)
+                lane = await require_batch(tx, name)
             self._metrics.count_settled(cancelled)
             count += len(cancelled)
             if len(cancelled) < TURN:
@@ -114,7 +115,7 @@ class BatchControl:
         states = (TaskState.FAILED, TaskState.CANCELLED)
         while True:
             async with self._store.write() as tx:
-                lane = await _require(tx, name)
+                lane = await require_batch(tx, name)
                 ended = await tx.batch_rows.in_states(lane.id, states, after, limit=TURN)
                 repeated = await tx.batch_rows.refs_repeated([task.ref for task in ended]) if ended else set()
                 old = [it for it in ended if it.confirmed and it.ref not in repeated]
@@ -129,7 +130,7 @@ class BatchControl:
                     opened = replace(open_again(lane, self._clock()), streak=0, streak_why=None)
                     if opened != lane:
                         await tx.lanes.update(opened)
-                lane = await _require(tx, name)
+                lane = await require_batch(tx, name)
             if len(ended) < TURN:
                 return lane, count
             after = ended[-1].turn, ended[-1].ref
@@ -164,10 +165,3 @@ def _read_budget(text: str) -> str:
         problem = f"budget must be an amount in USD, such as 25 or 12.50, not {text[:80]!r}"
         raise RequestRefused(422, "invalid_parameter", problem, "budget")
     return amount_text(amount)
-
-
-async def _require(tx: Tx, name: str) -> QueueLane:
-    lane = await tx.lanes.find_batch(name)
-    if lane is None:
-        raise unknown_batch(name)
-    return lane

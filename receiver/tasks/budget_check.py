@@ -21,6 +21,7 @@ from receiver.core.types import FIXED_LANES, LOW_LANE, PauseCause, Policy, Queue
 from receiver.notify.attention import raise_attention
 from receiver.store import Tx
 from receiver.store.tables.spend import BudgetPeriod, SpendTable
+from receiver.tasks.batch_names import require_batch
 
 DAY_MS = 86_400_000
 _HEADS_MOST = OPEN_MOST + len(FIXED_LANES)
@@ -174,11 +175,7 @@ class BudgetCheck:
 
         Raises RequestRefused.
         """
-        lane = await tx.lanes.find_batch(name)
-        if lane is None:
-            raise RequestRefused(
-                404, "not_found", f"there is no batch {name[:80]!r}; a period is day or month", "period"
-            )
+        lane = await require_batch(tx, name, field="period", hint="; a period is day or month")
         if lane.budget is None or limit < (parse_usd(lane.budget) or 0):
             scope = lane_scope(lane.id)
             committed = (await tx.spend.committed_by([scope])).get(scope, Committed())

@@ -13,11 +13,13 @@ import msgspec
 from msgspec.structs import replace
 
 from receiver.client.schemas import KEY_MOST, LABEL_MOST, STEP_MOST, STEP_PATTERN, NewTask
+from receiver.core.batches import check_name
 from receiver.core.errors import ReceiverError, RequestRefused
 from receiver.core.types import FIXED_LANES, TURNS_PER_MS, Clock, Policy, QueueLane, Task
 from receiver.providers import models
 from receiver.providers.registry import DEFAULT_PROVIDER
 from receiver.store import Store, Tx
+from receiver.tasks.batch_names import require_batch
 from receiver.tasks.budget_check import BudgetCheck
 from receiver.tasks.chain_requests import ChainLedger, wait_of
 from receiver.tasks.judge_requests import CreatedTask, CreationResult, Draft, RequestJudge, read_judge
@@ -203,17 +205,10 @@ def _without_task(result: CreationResult) -> CreationResult:
 async def _find_batch(tables: Tx | Store, name: str | None, *, dry_run: bool) -> QueueLane | None:
     if name is None:
         return None
-    lane = await tables.lanes.find_batch(name)
-    if lane is not None:
-        return lane
-    if dry_run and name not in FIXED_LANES:  # it may be opened once all is known to be right
+    if dry_run and await tables.lanes.find_batch(name) is None:  # it may be opened once all is known to be right
+        check_name(name, field="batch")
         return None
-    raise unknown_batch(name)
-
-
-def unknown_batch(name: str) -> RequestRefused:
-    """There is no batch of this name."""
-    return RequestRefused(404, "not_found", f"there is no batch {name[:80]!r}", "batch")
+    return await require_batch(tables, name)
 
 
 def _check_step(name: str | None) -> None:

@@ -162,6 +162,20 @@ async def test_an_unknown_batch_is_404_and_a_priority_is_none(tmp_path: Path) ->
                 assert (await post(web, f"/batches/{name}/{change}")).status_code == 404
         assert problem(await post(web, "/tasks/batch", batch="unknown", tasks=[row(2)])) == (404, "not_found", "batch")
         assert problem(await post(web, "/batches", name="normal")) == (422, "invalid_parameter", "name")
+        for name in ("normal", "z/z", ".."):
+            tried = await post(web, "/tasks/batch", batch=name, tasks=[row(2)], dry_run=True)
+            assert problem(tried) == (422, "invalid_parameter", "batch")
+
+
+async def test_a_name_that_is_nearly_that_of_a_batch_names_it(tmp_path: Path) -> None:
+    async with near(tmp_path) as web:
+        await post(web, "/batches", name="landscapes-3fa92c")
+        meant = "there is no batch 'landscapes-3fa92' (did you mean landscapes-3fa92c?)"
+        for path in ("/batches/landscapes-3fa92", "/batches/landscapes-3fa92/results", "/tasks?batch=landscapes-3fa92"):
+            assert (await web.client.get(f"{API}{path}")).json()["error"]["message"] == meant
+        assert (await post(web, "/batches/landscapes-3fa92/pause")).json()["error"]["message"] == meant
+        raised = await web.client.put(f"{API}/budget", json={"period": "landscapes-3fa92", "limit": "5"})
+        assert raised.json()["error"]["message"] == f"{meant}; a period is day or month"
 
 
 async def test_a_dry_run_stores_nothing(tmp_path: Path) -> None:

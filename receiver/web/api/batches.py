@@ -18,7 +18,7 @@ from receiver.core.queue_waits import describe_wait
 from receiver.core.types import Image, ImageCopy, QueueLane, Task, TaskState
 from receiver.service.wiring import ServiceParts
 from receiver.tasks.batch_ends import read_figures
-from receiver.tasks.new_tasks import unknown_batch
+from receiver.tasks.batch_names import require_batch
 from receiver.web.api.operations import ApiRequest, Operation
 from receiver.web.api.requests import Limit, RowCursor, parse_cursor
 from receiver.web.responses import problem_response, send_in_pieces
@@ -85,11 +85,7 @@ class BatchOperations:
         return self._result_stream(lane, (query.after + 1, ""))
 
     async def _find(self, asked: ApiRequest) -> QueueLane:
-        name = asked.path["name"]
-        lane = await self._parts.store.lanes.find_batch(name)
-        if lane is None:
-            raise unknown_batch(name)
-        return lane
+        return await require_batch(self._parts.store, asked.path["name"])
 
     async def _change(self, lane: QueueLane, changed: int = 0) -> schemas.BatchChange:
         return schemas.BatchChange(await self._view(lane), changed)

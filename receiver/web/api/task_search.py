@@ -5,7 +5,7 @@ from msgspec import Struct
 from receiver.core.handles import LOOKED_MOST, is_pattern, matches_pattern, ref_part
 from receiver.core.types import HoldReason, Task
 from receiver.store import Store
-from receiver.tasks.new_tasks import unknown_batch
+from receiver.tasks.batch_names import require_batch
 from receiver.web.api.requests import TaskFilter
 
 _HANDLE_MOST = 200  # refs that a handle may fit
@@ -43,10 +43,7 @@ async def find_tasks(store: Store, query: TaskFilter, limit: int) -> FoundTasks:
 
 
 async def _find_lane(store: Store, batch: str) -> int:
-    lane = await store.lanes.find_batch(batch)
-    if lane is None:
-        raise unknown_batch(batch)
-    return lane.id
+    return (await require_batch(store, batch)).id
 
 
 async def _read_fitting(store: Store, query: TaskFilter, lane: int | None, refs: list[str], limit: int) -> list[Task]:
