@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from kit.fakes import NOW, a_task
+from receiver.core.budgets import BudgetWait
 from receiver.core.proven_limit import ProvenLimit
 from receiver.core.provider_pace import ProviderPace, Signal
 from receiver.core.queue_waits import (
@@ -160,7 +161,8 @@ def test_after_any_history_a_queued_task_waits_for_something_that_has_words(
     wait = explain_wait(task, among)
     assert wait is not None
     assert describe_reason(wait.why) != wait.why.value
-    if paused_at is None and lane == 5 and held not in (HoldReason.PERSON, HoldReason.PARENT, HoldReason.BUDGET):
+    own = (HoldReason.PERSON, HoldReason.PARENT, HoldReason.PICK, HoldReason.BUDGET)
+    if paused_at is None and lane == 5 and held not in own:
         assert wait == QueueWait(QueueReason.PAUSED, NOW, detail="the batch rows: `receiver batch resume rows`")
 
 
@@ -179,3 +181,15 @@ def test_queued_tasks_are_counted_by_what_the_next_of_their_lane_waits_for() -> 
     counts = count_waits(state, 45)
     assert {why.value: count for why, count in counts.items() if count} == {"turn": 3, "paused": 40, "person": 2}
     assert set(counts) == set(QueueReason), "each is there from the start"
+    assert count_waits(state, 42)[QueueReason.PERSON] == 0, "one was submitted between the two counts"
+
+
+def test_a_task_waits_for_the_budget_of_all_or_for_that_of_its_lane() -> None:
+    short, own = BudgetWait("the day's", NOW - 5, NOW + 5), BudgetWait("its own", NOW - 3)
+    task = replace(QUEUED, lane=5)
+    waits = [
+        explain_wait(task, replace(scene(), budget=budget, lane_budgets=lanes))
+        for budget, lanes in ((short, {}), (None, {5: own}), (short, {5: own}), (None, {6: own}))
+    ]
+    day = QueueWait(QueueReason.BUDGET, NOW - 5, NOW + 5, "the day's")
+    assert waits == [day, QueueWait(QueueReason.BUDGET, NOW - 3, None, "its own"), day, QueueWait(QueueReason.TURN)]

@@ -214,3 +214,11 @@ def test_the_books_hold_what_the_task_contributes_now_whatever_came_before(histo
         assert all(value >= 0 for counts in books.values() for value in counts)
     else:
         assert books == expected
+
+
+def test_the_books_of_a_model_follow_a_cost_that_is_told_later() -> None:
+    key = spend_key(claimed(TaskState.COMPLETED))
+    told = dict.fromkeys(SpendCounts._fields, 0)
+    for changed in ({"unknown": -1}, {"cost": 5 * CENT}):
+        [(model, *_)] = model_changes({key: list((told | changed).values())})
+        assert model == MODEL
