@@ -168,3 +168,14 @@ async def test_nothing_from_elsewhere_runs_on_the_page(place: Place) -> None:
     headers = (await place.anybody.get(place.link(2))).headers
     assert headers["content-security-policy"].startswith("default-src 'self';")
     assert (headers["cache-control"], headers["referrer-policy"]) == ("no-store", "no-referrer")
+
+
+async def test_a_video_has_a_link_and_no_picture(place: Place) -> None:
+    """To our own copy, or else to the provider's."""
+    async with place.web.parts.store.write() as tx:
+        await tx.copies.upsert([(PARENT.ref, ImageCopy(number, file=f"{number}.mp4")) for number in (1, 2)])
+    kept, elsewhere = [(await place.anybody.get(place.link(number))).text for number in (1, 3)]
+
+    assert re.search(rf'href="/images/{PARENT.ref}/1\.mp4\?[^"]+" rel="noreferrer">Open picture 1</a>', kept)
+    assert "<img" not in kept
+    assert 'href="https://pics.example/3.png" rel="noreferrer">Open picture 3 at the provider</a>' in elsewhere

@@ -17,7 +17,10 @@ from receiver.core.chains import CHAIN_MOST, needs_pick, order_subtree
 from receiver.core.errors import RequestRefused
 from receiver.core.sanitize import one_line, web_url
 from receiver.core.types import HoldReason, Image, ImageCopy, Task, TaskState
+from receiver.notify.messages.media_words import media_noun
+from receiver.pictures.files import media_type
 from receiver.pictures.signed_links import PICK_PREFIX
+from receiver.pictures.sniff import is_drawn
 from receiver.providers.models import short_model_name
 from receiver.service.wiring import ServiceParts
 from receiver.web.pages.look import message_page, render_page
@@ -33,13 +36,15 @@ _GONE_TEXT = (
 
 
 class _Picture(Struct, frozen=True):
-    """One picture as the page shows it: our own copies, else the provider's address."""
+    """One picture as the page shows it: our own copies, else the provider's address. Of a video, a link."""
 
     number: int
     path: str  # of its own page
     src: str | None = None
     small: str | None = None
     url: str | None = None
+    noun: str = "picture"
+    kept: bool = False  # the link leads to our own copy
     width: int | None = None
     height: int | None = None
 
@@ -106,8 +111,11 @@ def _show_picture(
     pick_path: Callable[[str, int], str],
 ) -> _Picture:
     copy, path = copies.get(image.image_no), pick_path(ref, image.image_no)
-    if copy is None or copy.file is None or image.type != "image":
-        return _Picture(image.image_no, path, url=web_url(image.url))
+    noun = media_noun((image.type,))
+    if copy is None or copy.file is None:
+        return _Picture(image.image_no, path, url=web_url(image.url), noun=noun)
+    if not is_drawn(media_type(copy.file)):
+        return _Picture(image.image_no, path, url=file_path(ref, copy.file), noun=noun, kept=True)
     return _Picture(
         image.image_no,
         path,
