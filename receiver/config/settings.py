@@ -225,10 +225,19 @@ def _derive_defaults(found: dict[str, _RawValue], place: SettingsPlace) -> None:
         found["DATABASE_URL"] = replace(found["DATABASE_URL"], source=place.state_source, label=label)
     if "STATE_DIR" in unset and place.state:
         found["STATE_DIR"] = _RawValue(place.state, place.state_source, label)
+    port = found["PORT"].text
+    if (
+        "PUBLIC_URL" in unset
+        and len(port) <= len("65535")
+        and port.isascii()
+        and port.isdecimal()
+        and 0 < int(port) < 1 << 16
+    ):
+        found["PUBLIC_URL"] = _RawValue(f"http://127.0.0.1:{int(port)}", "default", "PUBLIC_URL")
     if "SERVER" in unset:
         given = found["HOST"].text.strip("[]")
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(given, given)  # noqa: S104 - compared
-        url = f"http://{f'[{host}]' if ':' in host else host}:{found['PORT'].text}"
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         found["SERVER"] = _RawValue(url, "default", "SERVER")
 
 

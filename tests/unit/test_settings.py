@@ -29,6 +29,28 @@ def test_every_setting_is_in_the_table_once_under_the_name_that_people_hold_on_t
     assert [setting.name for setting in SETTINGS] == NAMES.split()
 
 
+@pytest.mark.parametrize(
+    ("port", "given", "url"),
+    [
+        ("24108", None, "http://127.0.0.1:24108"),
+        ("0", None, "http://127.0.0.1:8000"),
+        ("24108", "https://me.example", "https://me.example"),
+    ],
+)
+def test_the_public_url_has_the_port_that_is_listened_on_unless_it_is_given(
+    port: str, given: str | None, url: str
+) -> None:
+    env = {"RECEIVER_PORT": port} | ({} if given is None else {"RECEIVER_PUBLIC_URL": given})
+    settings = load_settings(env)
+    assert (settings.public_url, settings.source_of("PUBLIC_URL") == "default") == (url, given is None)
+
+
+@pytest.mark.parametrize("port", ["x", "99999", "-1", "9" * 5000])
+def test_a_port_that_is_none_is_refused_by_its_own_name(port: str) -> None:
+    with pytest.raises(SettingsError, match="PORT"):
+        load_settings({"RECEIVER_PORT": port})
+
+
 def test_defaults() -> None:
     settings = load_settings({})
     assert settings.public_url == "http://127.0.0.1:8000"
