@@ -226,19 +226,18 @@ def _derive_defaults(found: dict[str, _RawValue], place: SettingsPlace) -> None:
     if "STATE_DIR" in unset and place.state:
         found["STATE_DIR"] = _RawValue(place.state, place.state_source, label)
     port = found["PORT"].text
-    if (
-        "PUBLIC_URL" in unset
-        and len(port) <= len("65535")
-        and port.isascii()
-        and port.isdecimal()
-        and 0 < int(port) < 1 << 16
-    ):
-        found["PUBLIC_URL"] = _RawValue(f"http://127.0.0.1:{int(port)}", "default", "PUBLIC_URL")
+    if "PUBLIC_URL" in unset and _is_port(port):
+        found["PUBLIC_URL"] = _RawValue(f"http://127.0.0.1:{port}", "default", "PUBLIC_URL")
     if "SERVER" in unset:
         given = found["HOST"].text.strip("[]")
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(given, given)  # noqa: S104 - compared
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         found["SERVER"] = _RawValue(url, "default", "SERVER")
+
+
+def _is_port(text: str) -> bool:
+    """Whether it is a port that can be listened on and named; 0 is any free one."""
+    return text.isascii() and text.isdecimal() and len(text) <= 5 and 0 < int(text) < 1 << 16
 
 
 def _parse_value(setting: Setting, found: _RawValue) -> Any:

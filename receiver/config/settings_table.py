@@ -31,8 +31,8 @@ SETTINGS = (
         "PUBLIC_URL",
         value_kinds.WEB,
         "http://127.0.0.1:8000",
-        "The URL at which the provider can reach this service. Callback URLs begin with it. The default has the port of "
-        "PORT.",
+        "The URL at which the provider can reach this service. Callback URLs begin with it. The default has the port of"
+        " PORT.",
     ),
     Setting(
         "HOST",
