@@ -102,8 +102,6 @@ def test_own_columns_are_taken_as_they_are() -> None:
             "there is no column 'zzzzzz': known are text, task_id, imageNo, remixPrompt, jobId, type, mode, scale",
         ),
         ("jobId,imageNo,image_no,scale", "'image_no' and 'imageNo' are the same column: leave one out"),
-        ("jobId,from,scale", "'from': rows that go on from another task are not available yet: give that task's jobId"),
-        ("jobId,name,scale", "'name': names of rows are not available yet"),
     ],
 )
 def test_a_wrong_header_is_one_fault_that_helps(header: str, why: str) -> None:
@@ -232,7 +230,6 @@ def test_json_lines_are_items_of_the_api_or_columns() -> None:
         ("{", "it is not JSON: "),
         ("[1]", "it is not a JSON object"),
         ('{"scal": 1}', "there is no column 'scal' (did you mean scale?)"),
-        ('{"after": "x"}', "'after': rows that wait for another task are not available yet"),
         ('{"imageNo": 1, "image_no": 2}', "'image_no' and 'imageNo' are the same column"),
         (json.dumps({"prompt": "x" * (CELL_MOST + 1)}), "prompt: it is longer than 131,072 characters"),
         (json.dumps({"label": "a\0b"}), "label: it has a NUL character"),

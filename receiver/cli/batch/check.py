@@ -7,8 +7,8 @@ from typing import BinaryIO
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import replace
 
+from receiver.cli.batch.chain_rows import build_chain
 from receiver.cli.batch.differences import Differences
 from receiver.cli.batch.faults import FaultReport
 from receiver.cli.batch.keys import RowKeys
@@ -16,14 +16,15 @@ from receiver.cli.batch.patience import Patience
 from receiver.cli.batch.progress import ProgressLine
 from receiver.cli.batch.read_file import Fault, FileShape, read_records
 from receiver.cli.batch.refusal_text import explain_refusal
+from receiver.cli.batch.row_chains import KeyedRow, RowChains
 from receiver.cli.batch.rows import Row, RowDefaults, build_row
 from receiver.cli.batch.sent_rows import SentRows
 from receiver.cli.streams import note
+from receiver.cli.submit.chain_file import ChainFile
 from receiver.client.batch_schemas import BATCH_TASKS_MOST, BatchView
 from receiver.client.client import Client
-from receiver.client.schemas import BatchItem, NewTask
+from receiver.client.schemas import BatchItem, NewTask, WaitFor
 from receiver.core.errors import ApiError
-from receiver.providers import models
 
 CALL_BYTES = 900_000  # of a call's body; the service takes 1 MiB
 _TIPS_MOST = 5
@@ -31,24 +32,15 @@ _CLOSED = "batch_closed"
 
 
 class BatchFile(Struct, frozen=True):
-    """A file that can be read again and again, and how. `path` is how the user named it, `title` how errors do."""
+    """A file that can be read again and again, and how. `path` is how the user named it, `title` how errors do. With a
+    `chain`, each row is one."""
 
     path: str
     title: str
     file: BinaryIO
     shape: FileShape
     defaults: RowDefaults
-
-
-class KeyedRow(Struct, frozen=True):
-    """A row with its key."""
-
-    row: Row
-    key: str
-
-    def to_task(self) -> NewTask:
-        """The task as the API takes it, with what makes it the same row later."""
-        return replace(self.row.task, row_key=self.key)
+    chain: ChainFile | None = None
 
 
 class FileCheck(Struct, frozen=True):
@@ -75,13 +67,39 @@ class ServiceCheck(Struct, frozen=True):
 
 def keyed_rows(source: BatchFile, keys: RowKeys) -> Iterator[KeyedRow | Fault]:
     """The rows of a file, the same each time."""
+    chains = RowChains(keys)
     for record in read_records(source.file, source.shape):
-        row = [record] if isinstance(record, Fault) else build_row(record, source.defaults)
+        if isinstance(record, Fault):
+            chains.place_wrong(record.line, {})
+            yield record
+            continue
+        if source.chain is not None:
+            yield from _place_chain(build_chain(record, source.defaults, source.chain, source.shape), chains)
+            continue
+        row = build_row(record, source.defaults)
         if isinstance(row, list):
+            chains.place_wrong(record.line, record.values)
             yield from row
+            continue
+        placed = chains.place(row)
+        if isinstance(placed, list):
+            yield from placed
         else:
-            key = keys.next_key(row)
-            yield KeyedRow(row, key) if isinstance(key, str) else key
+            yield placed
+
+
+def _place_chain(rows: list[Row] | list[Fault], chains: RowChains) -> Iterator[KeyedRow | Fault]:
+    """All steps of a row, or what is wrong with the first of them that is."""
+    placed: list[KeyedRow] = []
+    for row in rows:
+        found = [row] if isinstance(row, Fault) else chains.place(row)
+        if isinstance(found, list):
+            yield from found
+            if not isinstance(row, Fault):
+                return
+        else:
+            placed.append(found)
+    yield from placed
 
 
 def good_rows(source: BatchFile, skipped: set[int]) -> Iterator[KeyedRow]:
@@ -93,7 +111,7 @@ def good_rows(source: BatchFile, skipped: set[int]) -> Iterator[KeyedRow]:
 
 def check_file(source: BatchFile, report: FaultReport) -> FileCheck:
     """Check every row here."""
-    keys, counts, tips = RowKeys(), Counter[str](), 0
+    keys, counts, tips, rows = RowKeys(), Counter[str](), 0, 0
     priority: tuple[str, int] | None = None
     for it in keyed_rows(source, keys):
         if isinstance(it, Fault):
@@ -106,29 +124,46 @@ def check_file(source: BatchFile, report: FaultReport) -> FileCheck:
                 report.add(Fault(it.row.line, f"priority: {what}"))
                 report.lines.add(it.row.line)
                 continue
-        counts[it.row.task.model] += 1
-        for hint in models.param_hints(it.row.task.model, it.row.task.params):
+        rows += 1
+        counts[it.row.task.model] += it.copies
+        for hint in it.hints:
             tips += 1
             if tips <= _TIPS_MOST:
                 note(f"{source.title}:{it.row.line}: tip: {hint}")
     if tips > _TIPS_MOST:
         note(f"receiver: {tips - _TIPS_MOST:,} more tips like these are not shown")
-    return FileCheck(counts.total(), keys.batch_name(source.path), dict(counts), priority and priority[0])
+    return FileCheck(rows, keys.batch_name(source.path), dict(counts), priority and priority[0])
 
 
 def chunk_rows(rows: Iterable[KeyedRow]) -> Iterator[list[KeyedRow]]:
     """As many rows as one call takes, in order."""
     chunk: list[KeyedRow] = []
-    size = 0
-    for it in rows:
-        length = len(msgspec.json.encode(it.to_task())) + 1
-        if chunk and (len(chunk) == BATCH_TASKS_MOST or size + length > CALL_BYTES):
+    size, names = 0, set[str]()
+    for chain in _group_chains(rows):
+        length = sum(len(msgspec.json.encode(it.to_task())) + 1 for it in chain)
+        own = {it.row.task.name for it in chain if it.row.task.name is not None}
+        full = len(chunk) + len(chain) > BATCH_TASKS_MOST or size + length > CALL_BYTES
+        if chunk and (full or names & own):  # a call knows each name once
             yield chunk
-            chunk, size = [], 0
-        chunk.append(it)
+            chunk, size, names = [], 0, set()
+        chunk += chain
         size += length
+        names |= own
     if chunk:
         yield chunk
+
+
+def _group_chains(rows: Iterable[KeyedRow]) -> Iterator[list[KeyedRow]]:
+    """The rows that have to be sent together: those that go on from one another."""
+    chain: list[KeyedRow] = []
+    for it in rows:
+        wait = it.row.task.wait_for
+        if chain and not (isinstance(wait, WaitFor) and wait.name is not None):
+            yield chain
+            chain = []
+        chain.append(it)
+    if chain:
+        yield chain
 
 
 def match_items(chunk: Sequence[KeyedRow], items: Sequence[BatchItem]) -> Iterator[tuple[KeyedRow, BatchItem]]:
@@ -204,12 +239,14 @@ def check_with_service(
                 if only_new:
                     report.lines.add(keyed.row.line)
                     continue
+            if keyed.row.line in report.lines:  # one that is sent with it is left out
+                continue
             good += 1
             if item.replayed and item.task is not None:
-                sent.add(item.task.ref, keyed.row)
+                sent.add(item.task, keyed.row)
                 differences.compare(keyed.row, item.task)
                 continue
-            new[keyed.row.task.model] += 1
-            nowhere[keyed.row.task.model] += item.sent_in is None
+            new[keyed.row.task.model] += keyed.copies
+            nowhere[keyed.row.task.model] += keyed.copies if item.sent_in is None else 0
     differences.close()
     return ServiceCheck(good, dict(new), dict(elsewhere.most_common()), dict(+nowhere))

@@ -5,7 +5,7 @@ A parameter may be spelt as on the wire, as the option of its command or in snak
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 
 from msgspec import Struct
@@ -13,6 +13,8 @@ from msgspec import Struct
 from receiver.providers.models import MODELS, prompt_param
 
 EXTRA = "x-"  # columns of the user's own, which come back with the results
+WAYS = ("after", "from", "wait_for")  # to say what a row goes on from
+PLACES = ("imageno", "videono")  # of a row that goes on from a task: from which of its pictures
 PROMPT = "prompt"  # the parameter in which a model takes one, whatever it is called
 _RESERVED = {
     "model": "model",
@@ -24,16 +26,15 @@ _RESERVED = {
     "idempotencykey": "key",
     "pollonly": "poll_only",
     "allowpermutations": "allow_permutations",
-}
-_LATER = {
-    "from": "rows that go on from another task are not available yet: give that task's jobId",
-    "after": "rows that wait for another task are not available yet",
-    "waitfor": "rows that wait for another task are not available yet",
-    "name": "names of rows are not available yet: use label, or a column of your own that begins with x-",
-    "anyway": "this is not available yet: leave it out",
+    "anyway": "anyway",
+    "name": "name",
+    "after": "after",
+    "from": "from",
+    "waitfor": "wait_for",
 }
 _NAME_MOST = 64  # characters of a wrong name that are shown
 RESERVED = frozenset(_RESERVED.values())
+_OF_CHAINS = ("label", "target", "targets", "priority", "key", "pollonly")  # of these, where a file has the steps
 
 
 class Column(Struct, frozen=True):
@@ -58,20 +59,31 @@ def param_name(model: str, folded: str) -> str | None:
     return names.get(folded) or (prompt_param(model) if folded == PROMPT else None)
 
 
-def is_known_column(name: str) -> bool:
-    """Whether a header's cell names a column that we know."""
+def is_known_column(name: str, uses: Sequence[str] | None = None) -> bool:
+    """Whether a header's cell names a column that we know; `uses` are the names that a chain uses, if there is one."""
     folded = fold_name(name)
-    return _is_extra(name) or folded in _RESERVED or folded in _LATER or folded in _known_params()
+    if uses is not None:
+        return _is_extra(name) or folded in _OF_CHAINS or folded in map(fold_name, uses)
+    return _is_extra(name) or folded in _RESERVED or folded in _known_params()
 
 
-def resolve_columns(names: Sequence[str], *, json: bool = False) -> tuple[tuple[Column, ...], list[str]]:
-    """What each name stands for, and what is wrong with them. `json`: they are keys, and `params` may be one."""
+def resolve_columns(
+    names: Sequence[str], *, json: bool = False, uses: Sequence[str] | None = None
+) -> tuple[tuple[Column, ...], list[str]]:
+    """What each name stands for, and what is wrong with them. `json`: they are keys, and `params` may be one. `uses`:
+    they are those that a chain uses, as it spells them, instead of parameters."""
     columns, faults, seen = [], [], dict[str, str]()
+    used = None if uses is None else {fold_name(it): it for it in uses}
     for name in names:
         shown = ascii(name.strip()[:_NAME_MOST])
         folded = fold_name(name)
         if _is_extra(name):
             column = Column(name.strip(), extra=True, title=name.strip())
+        elif used is not None and folded:
+            if folded not in used and folded not in _OF_CHAINS:
+                faults.append(_unknown_to_chain(shown, folded, used))
+                continue
+            column = Column(_RESERVED[folded] if folded in _OF_CHAINS else used[folded], title=name.strip())
         elif json and name == "params":
             column = Column(name, title=name)
         elif not folded and not json:
@@ -82,7 +94,7 @@ def resolve_columns(names: Sequence[str], *, json: bool = False) -> tuple[tuple[
         elif folded in _known_params():
             column = Column(folded, title=name.strip())
         else:
-            faults.append(f"{shown}: {_LATER[folded]}" if folded in _LATER else _unknown(shown, folded))
+            faults.append(_unknown(shown, folded))
             continue
         if column.name in seen:
             faults.append(f"{shown} and {seen[column.name][:_NAME_MOST]!a} are the same column: leave one out")
@@ -98,6 +110,13 @@ def _is_extra(name: str) -> bool:
 @functools.cache
 def _known_params() -> frozenset[str]:
     return frozenset({PROMPT, *(fold_name(field.name) for model in MODELS.values() for field in model.fields)})
+
+
+def _unknown_to_chain(shown: str, folded: str, used: Mapping[str, str]) -> str:
+    known = {**used, **{it: _RESERVED[it] for it in _OF_CHAINS}}
+    near = get_close_matches(folded[:_NAME_MOST], known, n=1)
+    more = f" (did you mean {known[near[0]]}?)" if near else f": it uses {', '.join(used.values()) or 'no names'}"
+    return f"the chain does not use {shown}{more}; a column of your own begins with x-"
 
 
 def _unknown(shown: str, folded: str) -> str:

@@ -1,7 +1,8 @@
 """What makes a row the same row when the command is repeated. Pure.
 
-A key is made of what is paid for: the model, its parameters, and whether permutations are allowed. So a corrected label
-and another order of the rows change no key, and equal rows are counted: the first, the second …
+A key is made of what is paid for: the model, its parameters, and whether permutations are allowed; of a row that goes
+on from another one, also from which, by the key of that, and from which picture. So a corrected label and another order
+of the rows change no key, and equal rows are counted: the first, the second …
 """
 
 import hashlib
@@ -9,8 +10,11 @@ import re
 import unicodedata
 from pathlib import PurePath
 
+import msgspec
+
 from receiver.cli.batch.read_file import Fault
 from receiver.cli.batch.rows import Row
+from receiver.client.schemas import WaitFor
 
 _SHORT = 16  # bytes of a digest that are kept for each row
 _STEM_MOST = 60
@@ -25,8 +29,9 @@ class RowKeys:
         self._named: dict[bytes, int] = {}  # the line of each key of the user's own
         self._all = 0
 
-    def next_key(self, row: Row) -> str | Fault:
-        """The key of the next row; a fault if it is one that an earlier row has."""
+    def next_key(self, row: Row, parent_key: str | None = None) -> str | Fault:
+        """The key of the next row, which goes on from the row with `parent_key`, if it goes on from one; a fault if it
+        is one that an earlier row has."""
         if row.key is not None:
             digest = hashlib.sha256(b"key " + row.key.encode()).digest()
             first = self._named.setdefault(digest[:_SHORT], row.line)
@@ -34,7 +39,7 @@ class RowKeys:
                 return Fault(row.line, f"key: {row.key[:80]!a} is the key of line {first} already; each may occur once")
             self._all ^= int.from_bytes(digest)
             return row.key
-        digest = hash_row(row)
+        digest = hash_row(row, parent_key)
         count = self._counts.get(digest[:_SHORT], 0) + 1
         self._counts[digest[:_SHORT]] = count
         if count > 1:
@@ -49,10 +54,13 @@ class RowKeys:
         return f"{name_stem(path)}-{digest[:_NAME_DIGITS]}"
 
 
-def hash_row(row: Row) -> bytes:
+def hash_row(row: Row, parent_key: str | None = None) -> bytes:
     """The SHA-256 of what is paid for."""
     allowed = b"1" if row.task.allow_permutations else b"0"
-    return hashlib.sha256(b"\0".join((row.task.model.encode(), allowed, row.params))).digest()
+    parts = [row.task.model.encode(), allowed, row.params]
+    if isinstance(wait := row.task.wait_for, WaitFor):
+        parts.append(msgspec.json.encode((parent_key or wait.ref, wait.image_no)))
+    return hashlib.sha256(b"\0".join(parts)).digest()
 
 
 def name_stem(path: str) -> str:

@@ -36,6 +36,7 @@ class FileShape(Struct, frozen=True):
     delimiter: str = ","
     columns: tuple[Column, ...] = ()
     header_line: int = 0
+    uses: tuple[str, ...] | None = None  # the names that a chain uses, if each row is one
 
 
 class Record(Struct, frozen=True):
@@ -56,21 +57,24 @@ class Fault(Struct, frozen=True):
     ends: bool = False
 
 
-def find_shape(file: BinaryIO, lines_field: str | None = None) -> FileShape | list[Fault]:
-    """How the file is to be read, or what is wrong with its beginning. `lines_field`: each line is that parameter."""
+def find_shape(
+    file: BinaryIO, lines_field: str | None = None, uses: tuple[str, ...] | None = None
+) -> FileShape | list[Fault]:
+    """How the file is to be read, or what is wrong with its beginning. `lines_field`: each line is that parameter.
+    `uses`: each row is a chain that uses these names."""
     if lines_field is not None:
-        return FileShape(FileKind.LINES, columns=(Column(lines_field, title=lines_field),))
+        return FileShape(FileKind.LINES, columns=(Column(lines_field, title=lines_field),), uses=uses)
     try:
         first = next(((number, text) for number, text in enumerate(read_lines(file), 1) if text.strip()), None)
         if first is None:
             return [Fault(1, "the file is empty")]
         number, text = first
         if text.lstrip().startswith("{"):
-            return FileShape(FileKind.JSONL)
+            return FileShape(FileKind.JSONL, uses=uses)
         if text.lstrip().startswith("["):
             how = "put each row on a line of its own, without brackets, as `jq -c '.[]'` does"
             return [Fault(number, f"the file is one JSON list: {how}")]
-        return _find_csv_shape(file)
+        return _find_csv_shape(file, uses)
     except UnreadableText as error:
         return [Fault(error.line, str(error))]
 
@@ -131,7 +135,7 @@ def _explain_csv_error(error: str) -> str:
     return f"this cannot be read as CSV ({error})"
 
 
-def _find_csv_shape(file: BinaryIO) -> FileShape | list[Fault]:
+def _find_csv_shape(file: BinaryIO, uses: tuple[str, ...] | None) -> FileShape | list[Fault]:
     """The delimiter by which the header has the most known columns, and these columns."""
     tried: list[tuple[int, int, FileShape, list[str]]] = []
     failed: UnreadableText | None = None
@@ -144,7 +148,7 @@ def _find_csv_shape(file: BinaryIO) -> FileShape | list[Fault]:
         except UnreadableText as error:
             failed = error
             continue
-        known = sum(map(is_known_column, header))
+        known = sum(is_known_column(it, uses) for it in header)
         shape = FileShape(FileKind.CSV, delimiter, header_line=line)
         tried.append((known, -len(tried), shape, header))
     if not tried:
@@ -155,10 +159,10 @@ def _find_csv_shape(file: BinaryIO) -> FileShape | list[Fault]:
         delimiters = ", ".join(DELIMITERS.values())
         how = f"the first row must name the columns, with {delimiters} between them; for plain prompts say --lines"
         return [Fault(shape.header_line, f"none of its columns is known: {how}")]
-    columns, faults = resolve_columns(header)
+    columns, faults = resolve_columns(header, uses=uses)
     if faults:
         return [Fault(shape.header_line, text) for text in faults]
-    return FileShape(FileKind.CSV, shape.delimiter, columns, shape.header_line)
+    return FileShape(FileKind.CSV, shape.delimiter, columns, shape.header_line, uses)
 
 
 def _read_csv(file: BinaryIO, shape: FileShape) -> Iterator[Record | Fault]:
@@ -214,7 +218,7 @@ def _read_json_lines(file: BinaryIO, shape: FileShape) -> Iterator[Record | Faul
         if not isinstance(found, dict):
             yield Fault(number, 'it is not a JSON object, as in {"model": …, "params": {…}}')
             continue
-        columns, faults = resolve_columns(list(found), json=True)
+        columns, faults = resolve_columns(list(found), json=True, uses=shape.uses)
         if faults:
             yield Fault(number, faults[0])
             continue

@@ -8,14 +8,16 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from receiver.cli.batch.columns import EXTRA, RESERVED, Column, param_name, resolve_columns
+from receiver.cli.batch.columns import EXTRA, PLACES, RESERVED, WAYS, Column, param_name, resolve_columns
 from receiver.cli.batch.read_file import Fault, Record
 from receiver.cli.batch.refusal_text import explain_refusal
+from receiver.cli.submit.picture_numbers import parse_numbers
 from receiver.client.batch_schemas import PRIORITIES
-from receiver.client.schemas import KEY_MOST, LABEL_MOST, NewTask
+from receiver.client.schemas import KEY_MOST, LABEL_MOST, STEP_MOST, STEP_PATTERN, NewTask, WaitFor
 from receiver.core.errors import RequestRefused
 from receiver.providers import models
 from receiver.providers.parameters import INVALID, Documented, ModelParam
+from receiver.tokens import is_ref
 
 _T = TypeVar("_T")
 
@@ -42,6 +44,25 @@ class RowDefaults(Struct, frozen=True):
     values: dict[str, Any] = {}
 
 
+class CheckFlags(Struct, frozen=True):
+    """How a row's parameters are checked."""
+
+    allow_permutations: bool
+    anyway: bool
+    fed: bool
+
+
+class OwnColumns(Struct, frozen=True):
+    """What a row says besides its model and its parameters, and besides what it goes on from."""
+
+    label: str | None
+    targets: tuple[str, ...] | None
+    poll_only: bool
+    key: str | None
+    priority: str | None
+    extras: dict[str, Any]
+
+
 class _Wrong(Exception):
     """What is wrong with a row, a text for each fault. It says which column."""
 
@@ -61,7 +82,7 @@ def read_defaults(model: str | None, pairs: Sequence[str]) -> RowDefaults:
         columns, faults = resolve_columns([name])
         if faults or not columns[0].name:
             raise ValueError(f"--set {pair}: {faults[0] if faults else 'the name is missing'}")
-        if columns[0].name in ("key", "priority") or columns[0].extra:
+        if columns[0].name in ("key", "priority", "name", "after") or columns[0].extra:
             raise ValueError(f"--set {pair}: this cannot be the same for all rows")
         values[columns[0].name] = value.strip()
     return RowDefaults(model, values)
@@ -89,25 +110,51 @@ def build_row(record: Record, defaults: RowDefaults) -> Row | list[Fault]:
 
     model = read(_read_model, given.get("model"), defaults.model)
     allowed = read(_read_flag, "allow_permutations", given.get("allow_permutations"))
-    canonical = b"{}" if model is None else read(_check_params, model, record.values, defaults.values, allowed)
-    label = read(_read_text, "label", given.get("label"), LABEL_MOST)
-    targets = read(_read_targets, given.get("target"))
-    poll_only = read(_read_flag, "poll_only", given.get("poll_only"))
-    key = read(_read_text, "key", given.get("key"), KEY_MOST)
-    priority = read(_read_priority, given.get("priority"))
-    extras = read(_read_extras, given) or {}
+    anyway = read(_read_flag, "anyway", given.get("anyway"))
+    wait_for = read(_read_wait, given)
+    name = read(_read_name, "name", given.get("name"))
+    fed = any(given.get(it) is not None for it in WAYS)
+    flags = CheckFlags(allowed is not False, bool(anyway), fed)
+    canonical = b"{}" if model is None else read(_check_params, model, record.values, defaults.values, flags)
+    own, wrong = read_own_columns(given)
+    faults += wrong
     if faults or model is None or canonical is None:
         return [Fault(record.line, text) for text in dict.fromkeys(faults)]
     task = NewTask(
         model=model,
         params=msgspec.json.decode(canonical),
-        label=label,
-        targets=targets,
-        poll_only=bool(poll_only),
+        label=own.label,
+        targets=own.targets,
+        poll_only=own.poll_only,
         allow_permutations=bool(allowed),
+        anyway=bool(anyway),
+        wait_for=wait_for,
+        name=name,
         line=record.line,
     )
-    return Row(record.line, task, canonical, key, extras, priority)
+    return Row(record.line, task, canonical, own.key, own.extras, own.priority)
+
+
+def read_own_columns(given: Mapping[str, Any]) -> tuple[OwnColumns, list[str]]:
+    """What a row says of itself, and what is wrong with that."""
+    faults = list[str]()
+
+    def read(make: Callable[..., _T], *args: Any) -> _T | None:
+        try:
+            return make(*args)
+        except _Wrong as wrong:
+            faults.extend(wrong.args)
+            return None
+
+    own = OwnColumns(
+        label=read(_read_text, "label", given.get("label"), LABEL_MOST),
+        targets=read(_read_targets, given.get("target")),
+        poll_only=bool(read(_read_flag, "poll_only", given.get("poll_only"))),
+        key=read(_read_text, "key", given.get("key"), KEY_MOST),
+        priority=read(_read_priority, given.get("priority")),
+        extras=read(_read_extras, given) or {},
+    )
+    return own, faults
 
 
 def _read_model(given: object, default: str | None) -> str:
@@ -123,19 +170,21 @@ def _read_model(given: object, default: str | None) -> str:
         raise _Wrong(explain_refusal(INVALID, refused.problem, "model", refused.remedy)) from None
 
 
-def _check_params(model: str, own: Mapping[str, Any], shared: Mapping[str, Any], allowed: bool | None) -> bytes:
+def _check_params(model: str, own: Mapping[str, Any], shared: Mapping[str, Any], flags: CheckFlags) -> bytes:
     """The canonical parameters of a row's `own` values, and of those that are `shared` by all."""
-    params, faults = _read_params(model, own)
+    params, faults = _read_params(model, own, fed=flags.fed)
     if shared:
-        others, wrong = _read_params(model, shared)
+        others, wrong = _read_params(model, shared, fed=flags.fed)
         params, faults = {**others, **params}, wrong + faults
     try:
-        canonical = models.check_params(model, params, allow_permutations=allowed is not False)
+        canonical = models.check_params(
+            model, params, allow_permutations=flags.allow_permutations, anyway=flags.anyway, fed=flags.fed
+        )
     except RequestRefused as refused:
         unread = {text.partition(":")[0] for text in faults}
         faults += [
             explain_refusal(it.code, it.problem, it.field, it.remedy, params.get(it.field or ""))
-            for it in _find_refusals(model, params, refused)
+            for it in _find_refusals(model, params, refused, flags)
             if it.field not in unread
         ]
     else:
@@ -144,13 +193,18 @@ def _check_params(model: str, own: Mapping[str, Any], shared: Mapping[str, Any],
     raise _Wrong(*faults)
 
 
-def _find_refusals(model: str, params: Mapping[str, Any], first: RequestRefused) -> list[RequestRefused]:
+def _find_refusals(
+    model: str, params: Mapping[str, Any], first: RequestRefused, flags: CheckFlags
+) -> list[RequestRefused]:
     """What is wrong with each parameter, by itself, where `first` is wrong with all of them."""
-    found = {first.field: first}
-    for field in models.find_model(model).fields:
+    found, declared = {first.field: first}, models.find_model(model)
+    filled = declared.feed.names if flags.fed and declared.feed else ()
+    for field in declared.fields:
         try:
             if not field.is_absent(value := params.get(field.name)):
-                field.parse_value(value)
+                field.parse_value(value, anyway=flags.anyway)
+            elif field.name in filled:
+                continue
             elif field.required and field.documented is not Documented.UPSTREAM:
                 raise field.missing_error()
         except RequestRefused as refused:
@@ -158,14 +212,15 @@ def _find_refusals(model: str, params: Mapping[str, Any], first: RequestRefused)
     return list(found.values())
 
 
-def _read_params(model: str, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The parameters among these values, and what is wrong with those that cannot be read."""
+def _read_params(model: str, given: Mapping[str, Any], *, fed: bool) -> tuple[dict[str, Any], list[str]]:
+    """The parameters among these values, and what is wrong with those that cannot be read. `fed`: an earlier task fills
+    some, and the columns that say from which of its pictures are none of them."""
     found, faults = given.get("params", {}), list[str]()
     if not isinstance(found, dict):
         raise _Wrong("params: it must be a JSON object")
     params: dict[str, Any] = {**found}
     for folded, value in given.items():
-        if folded in RESERVED or folded == "params" or _is_extra(folded):
+        if folded in RESERVED or folded == "params" or _is_extra(folded) or (fed and folded in PLACES):
             continue
         name = param_name(model, folded)
         if name is None:
@@ -206,6 +261,41 @@ def _read_text(name: str, given: object, most: int) -> str | None:
     if any("\ud800" <= it <= "\udfff" for it in given):
         raise _Wrong(f"{name}: it has half a character (a lone surrogate)")
     return given
+
+
+def _read_name(column: str, given: object) -> str | None:
+    if given is None:
+        return None
+    if not isinstance(given, str) or len(given) > STEP_MOST or not re.fullmatch(STEP_PATTERN[1:-1], given):
+        how = f"1 to {STEP_MOST} letters, digits and _ . - only, and a letter or digit first"
+        raise _Wrong(f"{column}: {str(given)[:60]!a} cannot be a row's name: {how}")
+    return given
+
+
+def _read_wait(given: Mapping[str, Any]) -> WaitFor | None:
+    """What the row goes on from: the row that `after` names, or the task `from`; from JSON, `wait_for` as the API has
+    it."""
+    ways = {name: given[name] for name in WAYS if given.get(name) is not None}
+    if not ways:
+        return None
+    if len(ways) > 1:
+        raise _Wrong(f"{' and '.join(ways)}: give one of them")
+    [(way, it)] = ways.items()
+    numbers = next((given[place] for place in PLACES if given.get(place) is not None), None)
+    if isinstance(it, dict) and way == "wait_for":
+        if not it.keys() <= {"ref", "name", "image_no"} or ("ref" in it) is ("name" in it):
+            raise _Wrong("wait_for: it must have ref or name, and may have image_no")
+        numbers = it.get("image_no", numbers)
+        way, it = ("after", it["name"]) if "name" in it else ("from", it["ref"])
+    try:
+        image_no = parse_numbers(numbers)
+    except ValueError as wrong:
+        raise _Wrong(f"image_no: {wrong}") from None
+    if way == "after":
+        return WaitFor(name=_read_name("after", it), image_no=image_no)
+    if not isinstance(it, str) or not is_ref(it):
+        raise _Wrong(f"{way}: {str(it)[:60]!a} is not the whole ref of a task, as `receiver tasks list` prints it")
+    return WaitFor(ref=it, image_no=image_no)
 
 
 def _read_targets(given: object) -> tuple[str, ...] | None:

@@ -5,10 +5,11 @@ from functools import partial
 
 from msgspec import Struct
 
-from receiver.cli.batch.check import KeyedRow, ask_service, is_shut_out
+from receiver.cli.batch.check import ask_service, is_shut_out
 from receiver.cli.batch.faults import FaultReport
 from receiver.cli.batch.patience import Patience
 from receiver.cli.batch.progress import ProgressLine
+from receiver.cli.batch.row_chains import KeyedRow
 from receiver.cli.batch.sent_rows import SentRows
 from receiver.cli.output import pluralize, safe_line
 from receiver.cli.streams import note
@@ -48,7 +49,7 @@ def send_rows(
                 counts.known += item.replayed
                 counts.new += not item.replayed
                 if item.task is not None:
-                    sent.add(item.task.ref, keyed.row)
+                    sent.add(item.task, keyed.row)
         except KeyboardInterrupt:
             note(f"\nreceiver: {_how_far(name, counts, total)}; the same command sends the rest")
             raise
@@ -68,7 +69,7 @@ def _how_far(name: str, counts: SendCounts, total: int) -> str:
 
 def report_gone(client: Client, batch: BatchView, sent: SentRows) -> None:
     """Tell which rows the batch has that are not in the file any more. They are not cancelled."""
-    if batch.counts.total <= len(sent):
+    if batch.counts.total <= sent.tasks:
         return
     gone, lines = 0, []
     try:

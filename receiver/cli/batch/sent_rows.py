@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from receiver.cli.batch.rows import Row
+from receiver.client.schemas import TaskView
 
 
 class SentRow(Struct, frozen=True):
@@ -20,12 +21,15 @@ class SentRow(Struct, frozen=True):
 
 
 class SentRows:
-    """Rows by the ref of their task. Keeps some 100 bytes for each; the rest is in a file without a name."""
+    """Rows by the refs of their tasks. Keeps some 100 bytes for each; the rest is in a file without a name.
+
+    Its length is how many rows there are; `tasks` counts a row for each picture that it goes on from.
+    """
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
         self._places: dict[bytes, int] = {}
-        self._end = 0
+        self._end = self._rows = 0
         self.extra_names: dict[str, None] = {}
 
     def __enter__(self) -> Self:
@@ -37,20 +41,26 @@ class SentRows:
         self._file.close()
 
     def __len__(self) -> int:
+        return self._rows
+
+    @property
+    def tasks(self) -> int:
+        """How many tasks the rows became."""
         return len(self._places)
 
     def __contains__(self, ref: str) -> bool:
         return _pack(ref) in self._places
 
-    def add(self, ref: str, row: Row) -> None:
-        """Note that `row` is the task `ref`."""
-        packed = _pack(ref)
-        if packed in self._places:
+    def add(self, task: TaskView, row: Row) -> None:
+        """Note that `row` is this task, and those that were made with it."""
+        refs = [packed for ref in (task.ref, *task.siblings) if (packed := _pack(ref)) not in self._places]
+        if not refs:
             return
+        self._rows += _pack(task.ref) in refs
         line = msgspec.json.encode(SentRow(row.line, row.key, row.extras)) + b"\n"
         self._file.seek(self._end)
         self._file.write(line)
-        self._places[packed] = self._end
+        self._places |= dict.fromkeys(refs, self._end)
         self._end += len(line)
         self.extra_names.update(dict.fromkeys(row.extras))
 
