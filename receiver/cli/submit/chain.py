@@ -1,7 +1,6 @@
 """`receiver submit chain`: the steps of a file, all at once. The service lets each go on from the one before."""
 
 import contextlib
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,18 +11,18 @@ from msgspec.structs import replace
 
 from receiver.cli.batch.estimate import estimate_cost, read_costs
 from receiver.cli.connect import connect, resolve_ref
-from receiver.cli.main import FAILED, WRONG
+from receiver.cli.main import FAILED
 from receiver.cli.output import (
     config_option,
     echo_json,
     pluralize,
     prepare_folder,
     safe_line,
-    safe_text,
 )
 from receiver.cli.streams import echo, note, report_done
 from receiver.cli.submit import sending
-from receiver.cli.submit.chain_file import FILE_MOST, ChainFault, ChainFile, read_chain
+from receiver.cli.submit.chain_file import ChainFault, ChainFile, read_chain
+from receiver.cli.submit.chain_input import read_chain_content, refuse_faults, show_faults
 from receiver.cli.submit.chain_tasks import ChainTasks, fill_chain
 from receiver.cli.submit.chain_values import fold_value_name, suggest_name
 from receiver.cli.submit.sending import Sending, await_all, send_once
@@ -34,7 +33,6 @@ from receiver.core.money import format_usd
 
 _OWN_KEY_MOST = KEY_MOST - STEP_MOST - 4  # a step's name follows, and perhaps a picture's number
 _REFUSED_WITH_OTHERS = "chain_refused"
-_TEXT_MOST = 1_000
 
 
 class _Asked(Struct, frozen=True):
@@ -92,40 +90,18 @@ def chain(path: str, *, pairs: tuple[str, ...], file: Path | None, **given: Any)
     if how.key is not None and len(how.key) > _OWN_KEY_MOST:
         raise click.UsageError(f"--idempotency-key: it is longer than {_OWN_KEY_MOST} characters")
     title = "standard input" if path == "-" else path
-    content, faults = read_chain(_read_file(path))
+    content, faults = read_chain(read_chain_content(path))
     if asked.label is not None:
         steps = tuple(replace(it, label=asked.label.replace("$", "$$")) for it in content.steps)
         content = replace(content, steps=steps)
     values = _read_values(pairs, content, faults)
     filled, wrong = fill_chain(_with_options(content, asked), values)
     faults += wrong
-    if faults:
-        show_faults(title, faults)
-        what = "1 thing is" if len(faults) == 1 else f"{len(faults)} things are"
-        note(f"receiver: {what} wrong; nothing was sent")
-        raise click.exceptions.Exit(WRONG)
+    refuse_faults(title, faults)
     for hint in filled.hints:
         note(f"receiver: tip: {hint}")
     with connect(file) as client:
         _submit(client, title, filled, asked, how)
-
-
-def show_faults(title: str, faults: Sequence[ChainFault]) -> None:
-    """Say what is wrong with a chain, a line each."""
-    for fault in faults:
-        text = safe_text(f"{title}: {fault}").replace("\n", " ")
-        note(text[:_TEXT_MOST])
-
-
-def _read_file(path: str) -> bytes:
-    try:
-        with contextlib.nullcontext(sys.stdin.buffer) if path == "-" else Path(path).open("rb") as source:
-            content = source.read(FILE_MOST + 1)
-    except OSError as error:
-        raise click.UsageError(f"cannot read {path}: {error.strerror}") from None
-    if len(content) > FILE_MOST:
-        raise click.UsageError(f"{path} is larger than {FILE_MOST >> 20} MiB: it is not the file of a chain")
-    return content
 
 
 def _read_values(pairs: Sequence[str], content: ChainFile, faults: list[ChainFault]) -> dict[str, str]:
