@@ -101,7 +101,7 @@ def test_that_a_key_is_refused_is_said_since_the_first_refusal_until_it_is_taken
 def test_what_is_known_of_a_wait_does_not_change() -> None:
     for known in (QueueWait(QueueReason.TURN), scene()):
         with pytest.raises(AttributeError):
-            known.until = known.taken = NOW  # type: ignore[misc,union-attr]
+            setattr(known, known.__struct_fields__[0], None)
 
 
 def test_every_reason_has_words_and_a_newer_one_is_its_own() -> None:
@@ -193,3 +193,10 @@ def test_a_task_waits_for_the_budget_of_all_or_for_that_of_its_lane() -> None:
     ]
     day = QueueWait(QueueReason.BUDGET, NOW - 5, NOW + 5, "the day's")
     assert waits == [day, QueueWait(QueueReason.BUDGET, NOW - 3, None, "its own"), day, QueueWait(QueueReason.TURN)]
+
+
+@pytest.mark.parametrize(("why", "said"), [("", ""), ("it was copied", "it was copied; ")])
+def test_a_queue_that_is_paused_says_why_and_what_lets_it_go_on(why: str, said: str) -> None:
+    paused = replace(scene(), paused_at=NOW - 7, paused_why=why)
+    detail = f"the whole queue: {said}`receiver queue resume`"
+    assert explain_wait(QUEUED, paused) == QueueWait(QueueReason.PAUSED, NOW - 7, detail=detail)
