@@ -164,7 +164,8 @@ def _parse_cost(value: object) -> Decimal | None:
 
 
 def parse_code(value: object) -> str | None:
-    """`4007098`, `"004007098"` and `8004007098` are all the code `004007098`. Other texts stay; 0 is not a code."""
+    """`4007098`, `"004007098"` and `8004007098` are all the code `004007098`. The number of an HTTP status stays as it
+    is, and so do other texts; 0 is not a code."""
     if isinstance(value, str) and not (value.isascii() and value.isdigit()):
         return short_text(value)
     if is_zero_code(value):
@@ -172,6 +173,8 @@ def parse_code(value: object) -> str | None:
     digits = str(value) if isinstance(value, str) else str(parse_int(value) or "")
     if len(digits) == 10 and digits.startswith("8"):
         return digits[1:]
+    if len(digits) == 3 and "100" <= digits <= "599":
+        return digits
     return digits.zfill(9)[:ID_MOST] if digits else None
 
 

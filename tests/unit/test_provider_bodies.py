@@ -305,7 +305,7 @@ def test_the_upstreams_comment_is_the_message_and_its_id_the_pictures_job() -> N
 
 def test_an_envelopes_code_and_words_are_its_error() -> None:
     got = read({"code": 501, "msg": "no luck", "data": None}).error
-    assert got == TaskError("000000501", "no luck", b'{"code":501,"msg":"no luck"}')
+    assert got == TaskError("501", "no luck", b'{"code":501,"msg":"no luck"}')
     sibling = read(
         {"request_id": "s", "status": "COMPLETED", "error": "blocked", "error_type": "CONTENT_BLOCKED"}
     ).error

@@ -28,7 +28,7 @@ def test_zero_and_200_say_that_all_is_well_and_any_other_number_is_a_failure(cod
     assert read({"code": code, "msg": "words", "data": {"taskId": "k"}}).ending is ending
 
 
-@pytest.mark.parametrize(("code", "kept"), [(0, None), (200, None), (199, "000000199"), (201, "000000201")])
+@pytest.mark.parametrize(("code", "kept"), [(0, None), (200, None), (199, "199"), (201, "201")])
 def test_the_number_of_a_request_that_went_well_is_not_the_code_of_a_failure(code: int, kept: str | None) -> None:
     assert error_of({"code": code, "msg": "no luck", "data": {"status": "failed"}}) == (kept, "no luck")
 
@@ -60,7 +60,7 @@ def test_a_code_beside_the_number_of_an_http_status_goes_before_it(code: int, ke
         error = {"code": spelling, "error_code": "Z", "message": "m"}
         assert error_of(without("output", status="failed", error=error)) == (kept, "m")
     alone = without("output", status="failed", error={"code": code, "message": "m"})
-    assert error_of(alone) == (f"{code:09}", "m")
+    assert error_of(alone) == (f"{code}" if kept == "Z" else f"{code:09}", "m")
 
 
 def test_the_first_of_several_complaints_is_told() -> None:

@@ -158,7 +158,7 @@ def test_an_answer_with_an_id_is_a_task_object_whatever_else_it_has() -> None:
             "slow",
         ),
         ({"code": 4007003, "message": "invalid image number"}, "004007003", "invalid image number"),
-        ({"code": 429, "message": "m", "reason": "Max_Concurrent_Limited"}, "000000429", "m"),
+        ({"code": 429, "message": "m", "reason": "Max_Concurrent_Limited"}, "429", "m"),
         ({"detail": "unknown app"}, None, "unknown app"),
         ({"detail": [{"loc": ["body"], "msg": "field required"}]}, None, "field required"),
         ({"status": {"code": 40201, "message": "no balance", "error_code": "x"}}, "000040201", "no balance"),

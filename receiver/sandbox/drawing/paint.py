@@ -77,7 +77,7 @@ def _paste_patch(image: Image.Image, other: Image.Image, points: Iterable[tuple[
 
 def _apply_style(image: Image.Image, style: Style) -> Image.Image:
     if style is Style.CUTOUT:
-        return image
+        return _add_outline(image)
     flat = image.convert("RGB")
     match style:
         case Style.DRAFT:
@@ -103,6 +103,16 @@ def _apply_style(image: Image.Image, style: Style) -> Image.Image:
             )
             return turned.convert("RGB")
     return flat
+
+
+def _add_outline(image: Image.Image) -> Image.Image:
+    """A thin dark line around what stands on nothing, so that white is seen on white."""
+    alpha = image.getchannel("A")
+    wider = alpha.filter(ImageFilter.MaxFilter(max(max(image.size) // 256, 1) * 2 + 1))
+    outline = Image.new("RGBA", image.size, (60, 64, 80, 0))
+    outline.putalpha(wider)
+    outline.alpha_composite(image)
+    return outline
 
 
 def _add_frame(image: Image.Image, frame: Box, view: Box) -> Image.Image:

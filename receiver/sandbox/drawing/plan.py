@@ -164,7 +164,8 @@ def _enhance(source: Picture, params: Params, seed: str, number: int) -> Picture
 def _retexture(source: Picture, params: Params, seed: str, number: int) -> Picture:
     prompt = str(params.get("remixPrompt", ""))
     styles = list(_STYLE_WORDS)
-    return replace(source, style=_find_word(prompt, _STYLE_WORDS) or styles[number % len(styles)])
+    varied = replace(source.with_details(seed) if number else source, frame=source.frame)
+    return replace(varied, style=_find_word(prompt, _STYLE_WORDS) or styles[number % len(styles)])
 
 
 def _cut_out(source: Picture, params: Params, seed: str, number: int) -> Picture:
