@@ -7,7 +7,10 @@ Items that hang together are accepted or refused together: a chain is there whol
 from collections.abc import Sequence
 
 from receiver.client.schemas import NewTask, WaitFor
+from receiver.core.chains import CHAIN_MOST
 from receiver.core.errors import RequestRefused
+
+_ALL = 4  # pictures that a task usually makes
 
 
 def awaited_name(asked: NewTask | None) -> str | None:
@@ -61,6 +64,36 @@ def order_group(group: Sequence[int], items: Sequence[NewTask | None]) -> tuple[
     return ordered, waiting
 
 
+def split_call(items: Sequence[NewTask | None], most: int) -> list[list[int]]:
+    """The items by place, in parts of which each makes `most` tasks or so. What hangs together stays together."""
+    parts, size = list[list[int]](), 0
+    for group in group_items(items):
+        tasks = _count_tasks(group, items)
+        if not parts or size + tasks > most:
+            parts.append([])
+            size = 0
+        parts[-1] += group
+        size += tasks
+    return parts
+
+
+def _count_tasks(group: Sequence[int], items: Sequence[NewTask | None]) -> int:
+    """How many tasks a group makes, as far as it says itself."""
+    copies: dict[str | None, int] = {}
+    total = 0
+    for place in order_group(group, items)[0]:
+        asked = items[place]
+        if asked is None:
+            continue
+        choice = asked.wait_for.image_no if isinstance(asked.wait_for, WaitFor) else None
+        pictures = len(choice) if isinstance(choice, tuple) else _ALL if choice == "all" else 1
+        count = min(CHAIN_MOST, copies.get(awaited_name(asked), 1) * pictures)
+        total += count
+        if asked.name is not None:
+            copies[asked.name] = count
+    return total
+
+
 def refuse_circle(circle: Sequence[int], items: Sequence[NewTask | None]) -> RequestRefused:
     """The refusal of items of which each goes on from another one of them."""
     awaited = {asked.name: awaited_name(asked) for it in circle if (asked := items[it]) is not None}
@@ -72,9 +105,8 @@ def refuse_circle(circle: Sequence[int], items: Sequence[NewTask | None]) -> Req
     return RequestRefused(422, "invalid_parameter", f"these wait for each other in a circle: {told}", "wait_for")
 
 
-def refuse_with_group(place: int, fault: RequestRefused, items: Sequence[NewTask | None]) -> RequestRefused:
-    """The refusal of an item that is in order, because `place`, of the same chain, is not."""
-    asked = items[place]
+def refuse_with_group(place: int, asked: NewTask | None, fault: RequestRefused) -> RequestRefused:
+    """The refusal of an item that is in order, because the one at `place` of the call, of the same chain, is not."""
     name = f" ({asked.name})" if asked is not None and asked.name else ""
     problem = f"item {place + 1}{name} of the same chain was refused: {fault.problem}"
     return RequestRefused(422, "chain_refused", problem)

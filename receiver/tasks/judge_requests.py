@@ -55,6 +55,7 @@ class Draft(Struct):
 
     asked: NewTask | None
     built: Task | RequestRefused
+    place: int = 0  # in the call
     digest: bytes = b""  # of the whole request: the same key must come with the same request
     refs: Mapping[str, str] = {}  # parameters that look like our refs: value -> name
     hints: tuple[str, ...] = ()  # what is accepted and is probably wrong
@@ -135,7 +136,7 @@ class RequestJudge:
             return results
         self._used, self._there, self._rows, self.ledger = kept
         first = min(own)
-        refused = refuse_with_group(first, own[first], self._items)
+        refused = refuse_with_group(self._drafts[first].place, self._items[first], own[first])
         return {place: own.get(place, self._unless_there(result, refused)) for place, result in results.items()}
 
     def _unless_there(self, result: CreationResult, refused: RequestRefused) -> CreationResult:

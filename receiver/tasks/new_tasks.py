@@ -14,17 +14,19 @@ from msgspec.structs import replace
 
 from receiver.client.schemas import KEY_MOST, LABEL_MOST, STEP_MOST, STEP_PATTERN, NewTask
 from receiver.core.batches import check_name
-from receiver.core.errors import ReceiverError, RequestRefused
+from receiver.core.errors import ReceiverError, RequestRefused, StaleUpdate, StoreUnavailable
 from receiver.core.types import FIXED_LANES, TURNS_PER_MS, Clock, Policy, QueueLane, Task
 from receiver.providers import models
 from receiver.providers.registry import DEFAULT_PROVIDER
 from receiver.store import Store, Tx
 from receiver.tasks.batch_names import require_batch
 from receiver.tasks.budget_check import BudgetCheck
+from receiver.tasks.chain_groups import split_call
 from receiver.tasks.chain_requests import ChainLedger, wait_of
 from receiver.tasks.judge_requests import CreatedTask, CreationResult, Draft, RequestJudge, read_judge
 from receiver.tokens import is_ref, new_ref
 
+TURN = 200  # tasks in one transaction, about; a chain is never split
 ASKED_FIELDS = (
     *("provider", "model", "params", "prompt", "label", "targets", "poll_only"),
     *("lane", "turn", "row_key", "quiet", "step", "ping"),
@@ -57,7 +59,8 @@ class TaskCreator:
         dry_run: bool = False,
         again_of: Sequence[str] = (),
     ) -> list[CreationResult]:
-        """Queue tasks, each accepted or refused by itself; an item that is a refusal already stays one.
+        """Queue tasks, each accepted or refused by itself; an item that is a refusal already stays one. Those of which
+        one goes on from another by name are accepted or refused together.
 
         With `batch`, they are rows of the batch with this name; with `dry_run`, all is checked and nothing stored;
         `again_of` are the tasks that they repeat, if they do. Raises RequestRefused if there is no such batch.
@@ -69,6 +72,18 @@ class TaskCreator:
         if dry_run:
             results = (await self._read_judge(self._store, drafts, batch, dry_run=True)).judge_all()
             return [_without_task(it) for it in results]
+        results: dict[int, CreationResult] = {}
+        for part in split_call([it.asked for it in drafts], TURN):
+            try:
+                made = await self._create_part([drafts[place] for place in part], batch)
+            except (StoreUnavailable, StaleUpdate) as error:
+                if not results:
+                    raise
+                made = [RequestRefused(503, "unavailable", f"not stored: {error}", remedy="try again later")] * len(part)
+            results |= zip(part, made, strict=True)
+        return [results[place] for place in range(len(drafts))]
+
+    async def _create_part(self, drafts: list[Draft], batch: str | None) -> list[CreationResult]:
         async with self._store.write() as tx:
             judge = await self._read_judge(tx, drafts, batch)
             results = judge.judge_all()
@@ -93,12 +108,12 @@ class TaskCreator:
 
     def _draft(self, asked: NewTask | RequestRefused, place: int, batch: str | None, *, again_of: str | None) -> Draft:
         if isinstance(asked, RequestRefused):
-            return Draft(None, asked)
+            return Draft(None, asked, place)
         try:
             _check_keys(asked, batch)
         except RequestRefused as refused:
-            return Draft(None, refused)
-        draft = Draft(asked, self._build_or_refuse(asked, place, again_of))
+            return Draft(None, refused, place)
+        draft = Draft(asked, self._build_or_refuse(asked, place, again_of), place)
         if asked.idempotency_key is not None:
             whole = msgspec.json.encode(replace(asked, idempotency_key=None), order="sorted")
             draft.digest = hashlib.sha256(whole).digest()

@@ -1,6 +1,7 @@
 """Chains in one call: all of one or none of it, within bounds, and once however often they are asked for."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -20,7 +21,7 @@ from kit.chain_requests import (
 from kit.fakes import got
 from receiver.client.schemas import NewTask, WaitFor
 from receiver.core.chains import CHAIN_MOST, CHILDREN_MOST, DEPTH_MOST
-from receiver.core.errors import RequestRefused
+from receiver.core.errors import RequestRefused, StoreUnavailable
 from receiver.store import Store
 
 pytestmark = pytest.mark.anyio
@@ -188,6 +189,34 @@ async def test_a_repeat_whose_first_task_failed_since_says_so_only_of_what_is_ne
     )
     assert created(first).replayed
     assert refused(second).code == "parent_failed"
+
+
+async def test_a_large_call_is_stored_in_parts_and_what_is_stored_is_answered(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is told that nothing was stored may ask again without a key, and pay twice."""
+    monkeypatch.setattr("receiver.tasks.new_tasks.TURN", 5)
+    asked = [make(name="a"), wide(wait_for=WaitFor(name="a", image_no="all")), make("b"), make("c", name="c")]
+    wrong = replace(wide(wait_for=WaitFor(name="c", image_no=0)), params={"scale": 9})
+    *results, root, leaf = await ask(store, *asked, wrong)
+    assert sum(len(created(it).tasks) for it in results) == await count(store) == 6
+    assert "item 5 of the same chain" in str(refused(root))
+    assert refused(leaf).code == "004007005"
+    write, left = store.write, [1]
+
+    def full(*given: Any) -> Any:
+        left[0] -= 1
+        if left[0] < 0:
+            raise StoreUnavailable("the disk is full")
+        return write(*given)
+
+    monkeypatch.setattr(store, "write", full)
+    *first, second = await ask(store, *asked[:3])
+    assert [created(it).replayed for it in first] == [False, False]
+    assert (refused(second).status, refused(second).code) == (503, "unavailable")
+    with pytest.raises(StoreUnavailable):
+        await ask(store, *asked[:3])
+    assert await count(store) == 11
 
 
 async def test_a_dry_run_stores_nothing_and_says_the_same(store: Store) -> None:

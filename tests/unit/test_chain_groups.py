@@ -1,5 +1,7 @@
 """Which items of a call hang together, and in which order they are made."""
 
+from typing import Any
+
 import pytest
 
 from receiver.client.schemas import NewTask, WaitFor
@@ -10,6 +12,7 @@ from receiver.tasks.chain_groups import (
     order_group,
     refuse_circle,
     refuse_with_group,
+    split_call,
     waits_for_itself,
 )
 
@@ -98,8 +101,44 @@ def test_a_circle_is_told_with_its_names_in_order(items: list[NewTask], told: st
 
 def test_an_item_in_order_says_which_one_is_at_fault() -> None:
     fault = RequestRefused(422, "004007005", "scale is 9", "scale")
-    refused = refuse_with_group(1, fault, [item("a"), item("b")])
+    refused = refuse_with_group(1, item("b"), fault)
     assert (refused.status, refused.code, refused.field) == (422, "chain_refused", None)
     assert str(refused) == "item 2 (b) of the same chain was refused: scale is 9"
-    assert str(refuse_with_group(0, fault, [item()])).startswith("item 1 of the same chain")
-    assert str(refuse_with_group(0, fault, [None])).startswith("item 1 of the same chain")
+    assert str(refuse_with_group(0, item(), fault)).startswith("item 1 of the same chain")
+    assert str(refuse_with_group(0, None, fault)).startswith("item 1 of the same chain")
+
+
+def chain(name: str, *pictures: Any) -> list[NewTask]:
+    """Steps that go on one from the other."""
+    steps = [item(name)]
+    for number, choice in enumerate(pictures):
+        wait = WaitFor(name=f"{name}{number - 1}" if number else name, image_no=choice)
+        steps.append(NewTask("m", name=f"{name}{number}", wait_for=wait))
+    return steps
+
+
+@pytest.mark.parametrize(
+    ("items", "most", "parts"),
+    [
+        ([], 5, []),
+        ([item()] * 7, 3, [[0, 1, 2], [3, 4, 5], [6]]),
+        ([item()] * 6, 3, [[0, 1, 2], [3, 4, 5]]),
+        ([*chain("a", 0), *chain("b", 0), *chain("c", 0)], 4, [[0, 1, 2, 3], [4, 5]]),
+        ([*chain("a", "all"), *chain("b", 0)], 7, [[0, 1, 2, 3]]),
+        ([*chain("a", "all"), *chain("b", 0)], 6, [[0, 1], [2, 3]]),
+        ([*chain("a", (0, 1), (0, 1, 2)), item()], 9, [[0, 1, 2], [3]]),
+        ([*chain("a", (0, 1), (0, 1, 2)), item()], 10, [[0, 1, 2, 3]]),
+        ([item(), *chain("a", "pick", "pick")], 4, [[0, 1, 2, 3]]),
+        ([*chain("a", *["all"] * 4)], 3, [[0, 1, 2, 3, 4]]),
+        ([*chain("a", *["all"] * 4), *[item()] * 9], 158, [[*range(14)]]),
+        ([*chain("a", *["all"] * 4), *[item()] * 9], 157, [[*range(13)], [13]]),
+        ([None, item("a", "b"), item("b", "a"), item()], 1, [[0, 1, 2, 3]]),
+        ([item(), item()], 1, [[0], [1]]),
+        ([NewTask("m", wait_for=WaitFor(ref="r", image_no="all")), item()], 4, [[0], [1]]),
+        ([NewTask("m", wait_for="r"), item()], 2, [[0, 1]]),
+    ],
+)
+def test_a_large_call_is_stored_in_parts_and_each_chain_in_one(
+    items: list[NewTask | None], most: int, parts: list[list[int]]
+) -> None:
+    assert split_call(items, most) == parts
