@@ -25,6 +25,10 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "cross-origin",  # webmail and chats show it on their own pages
     "Referrer-Policy": "no-referrer",
 }
+_VIDEO_POLICY = {
+    # A browser shows a video on a page of its own making, which then loads it: from here, and as from the same origin.
+    "Content-Security-Policy": "sandbox allow-same-origin; default-src 'none'; media-src 'self'",
+}
 _ACTIVE = frozenset({"image/svg+xml"})  # may hold scripts: a download for every browser, never a picture or a page
 _BYTES = "application/octet-stream"
 _CACHED = "private, max-age=86400, immutable"
@@ -54,12 +58,14 @@ class ImageEndpoint:
         if found is None:
             raise _NOT_FOUND
         path, stat = found
-        headers = {**_HEADERS, "Cache-Control": _REVALIDATED if file == SHEET else _CACHED}
-        active = media_type(file) in _ACTIVE
+        kind = media_type(file)
+        policy = _VIDEO_POLICY if kind.startswith("video/") else {}
+        headers = {**_HEADERS, **policy, "Cache-Control": _REVALIDATED if file == SHEET else _CACHED}
+        active = kind in _ACTIVE
         shown = FileResponse(
             path,
             headers=headers,
-            media_type=_BYTES if active else media_type(file),
+            media_type=_BYTES if active else kind,
             filename=f"{folder}-{file}" if active else None,  # which makes it an attachment
             stat_result=stat,
         )
