@@ -79,9 +79,8 @@ class TaskCreator:
             except (StoreUnavailable, StaleUpdate) as error:
                 if not results:
                     raise
-                made = [RequestRefused(503, "unavailable", f"not stored: {error}", remedy="try again later")] * len(
-                    part
-                )
+                refused = RequestRefused(503, "unavailable", f"not stored: {error}", remedy="try again later")
+                made = [refused] * len(part)
             results |= zip(part, made, strict=True)
         return [results[place] for place in range(len(drafts))]
 
