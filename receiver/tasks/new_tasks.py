@@ -70,8 +70,8 @@ class TaskCreator:
         if batch is None and all(it.key is None and isinstance(it.built, RequestRefused) for it in drafts):
             return [it.built for it in drafts if isinstance(it.built, RequestRefused)]
         if dry_run:
-            results = (await self._read_judge(self._store, drafts, batch, dry_run=True)).judge_all()
-            return [_without_task(it) for it in results]
+            judge = await self._read_judge(self._store, drafts, batch, dry_run=True)
+            return [_without_task(it) for it in judge.judge_all()]
         results: dict[int, CreationResult] = {}
         for part in split_call([it.asked for it in drafts], TURN):
             try:
