@@ -42,6 +42,10 @@ class BatchFile(Struct, frozen=True):
     defaults: RowDefaults
     chain: ChainFile | None = None
 
+    def count_rows(self, items: int) -> int:
+        """How many rows so many items of the API are: of a chain, each step is one."""
+        return items // len(self.chain.steps) if self.chain is not None else items
+
 
 class FileCheck(Struct, frozen=True):
     """What a file has: how many good rows, of which models, and the name and priority that follow from them."""

@@ -21,10 +21,11 @@ _GONE_MOST = 10
 
 
 class SendCounts(Struct):
-    """How many rows were sent, how many of them the batch had before, how many the service refused, and how many are
-    not in the batch because it was closed meanwhile."""
+    """How many rows were sent, and how many tasks they became; how many the batch had before, how many the service
+    refused, and how many are not in the batch because it was closed meanwhile."""
 
     new: int = 0
+    tasks: int = 0
     known: int = 0
     refused: int = 0
     shut_out: int = 0
@@ -49,6 +50,7 @@ def send_rows(
                 counts.known += item.replayed
                 counts.new += not item.replayed
                 if item.task is not None:
+                    counts.tasks += 0 if item.replayed else 1 + len(item.task.siblings)
                     sent.add(item.task, keyed.row)
         except KeyboardInterrupt:
             note(f"\nreceiver: {_how_far(name, counts, total)}; the same command sends the rest")

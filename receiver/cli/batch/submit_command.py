@@ -1,6 +1,5 @@
 """`receiver submit batch`: checks a whole file, then sends its rows under a name that resumes it."""
 
-import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,15 @@ from receiver.cli.batch.check import (
     find_batch,
     good_rows,
 )
+from receiver.cli.batch.cost_options import Dollars, confirm_options
 from receiver.cli.batch.earlier import about_text, describe_choices, describe_earlier, name_batches, repeat_command
 from receiver.cli.batch.end import await_results
 from receiver.cli.batch.estimate import CostQuestion, ask_about_cost, read_costs
 from receiver.cli.batch.faults import FaultReport, open_report
+from receiver.cli.batch.file_options import read_file_options
 from receiver.cli.batch.patience import Patience
 from receiver.cli.batch.read_file import find_shape
 from receiver.cli.batch.results import ResultsFile
-from receiver.cli.batch.rows import RowDefaults, read_defaults, resolve_field
 from receiver.cli.batch.send import report_gone, send_rows
 from receiver.cli.batch.sent_rows import SentRows
 from receiver.cli.batch.submit_notes import other_budget, say_dry_run, say_ignored, say_sent, say_sent_before
@@ -38,21 +38,6 @@ from receiver.client.client import Client
 from receiver.core.batches import check_name
 from receiver.core.errors import ReceiverError, RequestRefused, SettingsError
 from receiver.core.types import FIXED_LANES
-from receiver.providers import models
-
-_DOLLARS = re.compile(r"\$?([0-9]{1,9}(\.[0-9]{1,9})?)")
-
-
-class _Dollars(click.ParamType[str]):
-    """An amount in USD, as text without its sign."""
-
-    name = "amount"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        found = _DOLLARS.fullmatch(str(value).strip())
-        if found is None:
-            self.fail(f"{value} is not an amount in USD; write it as 25 or 24.50", param, ctx)
-        return found[1]
 
 
 class _Asked(Struct, frozen=True):
@@ -91,20 +76,20 @@ class _NotSent(Exception):
 @click.option("--set", "shared", multiple=True, metavar="NAME=VALUE", help="A value for rows that have none there.")
 @click.option("--lines", is_flag=True, help="Each line is one prompt (or --field), not CSV or JSON.")
 @click.option("--field", metavar="NAME", help="With --lines: what each line is.")
+@click.option(
+    "--chain", "chain_path", metavar="PATH", help="Each row is a chain with the steps of this file; see `submit chain`."
+)
 @click.option("--skip-invalid", is_flag=True, help="Send the other rows if some are wrong.")
 @click.option(
     "--errors", type=click.Path(dir_okay=False, path_type=Path), metavar="PATH", help="Write all faults here."
 )
 @click.option("--dry-run", is_flag=True, help="Check all rows, and send none.")
-@click.option(
-    "--confirm-over", type=_Dollars(), default="50", show_default=True, metavar="USD", help="Ask if it costs more."
-)
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@confirm_options
 @click.option("--priority", type=click.Choice(PRIORITIES), help="Low by default: single tasks go first.")
 @click.option("--label", metavar="L", help="A label for the batch.")
 @click.option("--target", "targets", multiple=True, metavar="NAME", help="Notify only this target; may be repeated.")
 @click.option("--each", is_flag=True, help="Notify about each task too, not only at the end.")
-@click.option("--budget", type=_Dollars(), metavar="USD", help="Pause the batch before it costs more.")
+@click.option("--budget", type=Dollars(), metavar="USD", help="Pause the batch before it costs more.")
 @click.option("--reopen", is_flag=True, help="Add rows to a batch that is closed.")
 @click.option("--only-new", is_flag=True, help="Leave out rows that another batch has.")
 @click.option("--wait", is_flag=True, help="Wait for its end; exit status 1 unless every task is completed.")
@@ -118,6 +103,7 @@ def batch(
     shared: tuple[str, ...],
     lines: bool,
     field: str | None,
+    chain_path: str | None,
     errors: Path | None,
     **given: Any,
 ) -> None:
@@ -127,23 +113,28 @@ def batch(
     where it stopped: a row that was sent is never sent again, unless --name makes another batch.
 
     A CSV file begins with the names of its columns: model, the model's parameters, and perhaps label, target, key,
-    poll_only, allow_permutations. Columns that begin with x- are yours, and come back with --results.
+    poll_only, allow_permutations, anyway. Columns that begin with x- are yours, and come back with --results.
+
+    A row may go on from a task, with its ref in the column from, or from a row above it, whose name it has in the
+    column after; image_no then says from which picture: 0 to 3, several, all or pick. With --chain, each row is a whole
+    chain, and its columns say what ${NAME} in the steps stands for.
     """
     asked = _Asked(**given)
-    defaults, lines_field = _read_options(model, shared, lines=lines, field=field)
+    options = read_file_options(model, shared, lines=lines, field=field, chain_path=chain_path, path=path)
     if asked.name is not None:
         _check_name(asked.name)
     _check_outputs(path, errors, asked.results)
     stage = _Stage()
     with open_input(path) as content, open_report(_shown(path), errors) as report, SentRows() as sent:
         try:
-            shape = find_shape(content, lines_field)
-            if isinstance(shape, list):
-                for fault in shape:
+            shape = find_shape(content, options.lines_field, options.uses)
+            missing = shape if isinstance(shape, list) else options.find_missing_columns(shape)
+            if isinstance(shape, list) or missing:
+                for fault in missing:
                     report.add(fault)
                 report.show()
                 raise _NotSent("nothing was sent")
-            source = BatchFile(path, _shown(path), content, shape, defaults)
+            source = BatchFile(path, _shown(path), content, shape, options.defaults, options.chain)
             check = _check_here(source, report, asked)
             with connect(file) as client:
                 _submit(client, source, check, report, sent, asked, stage)
@@ -189,27 +180,10 @@ def _is_same_file(one: Path, other: Path) -> bool:
         return False
 
 
-def _read_options(
-    model: str | None, shared: tuple[str, ...], *, lines: bool, field: str | None
-) -> tuple[RowDefaults, str | None]:
-    """What holds for all rows, and what each line is if the file is one of plain lines."""
-    try:
-        defaults = read_defaults(model, shared)
-        if field is not None and not lines:
-            raise click.UsageError("--field says what each line is: give --lines too")
-        if not lines:
-            return defaults, None
-        if defaults.model is None:
-            raise click.UsageError(f"--lines needs --model: {', '.join(map(models.short_model_name, models.MODELS))}")
-        return defaults, resolve_field(field or models.prompt_param(defaults.model) or "").name
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
-
-
 def _check_here(source: BatchFile, report: FaultReport, asked: _Asked) -> FileCheck:
     check = check_file(source, report)
     if report.count and not asked.skip_invalid:
-        raise _NotSent(f"{report.summarize(check.rows)}; nothing was sent")
+        raise _NotSent(f"{report.summarize(source.count_rows(check.rows))}; nothing was sent")
     if report.ended_at is not None:
         report.show()
         why = f"the rows after line {report.ended_at:,} were not read, and --skip-invalid leaves out only what was"
@@ -233,7 +207,7 @@ def _submit(
     checked = check_with_service(client, source, name, report, sent, check.rows, only_new=asked.only_new)
     rows = checked.rows
     if report.count and (not asked.skip_invalid or not (rows or checked.elsewhere)):
-        raise _NotSent(f"{report.summarize(rows)}; nothing was sent")
+        raise _NotSent(f"{report.summarize(source.count_rows(rows))}; nothing was sent")
     report.show()
     if checked.elsewhere and asked.name is None and not asked.only_new:
         _refuse_earlier(client, checked, name, before, source.title)
@@ -247,7 +221,7 @@ def _submit(
         return
     _ask_about_cost(client, checked.new, asked, reads_input=source.path == "-")
     if asked.dry_run:
-        say_dry_run(name, rows - known, known, report.count)
+        say_dry_run(name, source.count_rows(rows - known), source.count_rows(known), report.count)
         return
     if before is not None and whole:
         complete = True
@@ -261,7 +235,7 @@ def _submit(
     with done:
         echo(safe_line(name))
     if whole:
-        say_sent_before(view, rows)
+        say_sent_before(view, source.count_rows(rows))
     if before is not None:
         say_ignored(before, asked.budget, asked.priority)
     if known:

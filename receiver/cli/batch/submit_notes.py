@@ -14,7 +14,7 @@ from receiver.client.batch_schemas import BatchView
 def say_sent(view: BatchView, counts: SendCounts, left_out: int) -> None:
     """How many rows were sent, and what became of the others; `left_out` were wrong."""
     name = safe_line(view.name)
-    new = f"{pluralize(counts.new, 'task')} {'was' if counts.new == 1 else 'were'} submitted"
+    new = f"{pluralize(counts.tasks, 'task')} {'was' if counts.tasks == 1 else 'were'} submitted"
     known = f", {counts.known:,} {'was' if counts.known == 1 else 'were'} sent before" if counts.known else ""
     skipped = f", {left_out:,} wrong {'row was' if left_out == 1 else 'rows were'} left out" if left_out else ""
     refused = f", {counts.refused:,} {'was' if counts.refused == 1 else 'were'} refused" if counts.refused else ""
