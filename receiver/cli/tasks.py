@@ -189,21 +189,26 @@ def watch(client: Client, *, as_json: bool) -> None:
             _print_news(task, seen, as_json=as_json)
 
 
-@tasks.command()
+@tasks.command(short_help="Withdraw a queued task, and what waits for it.")
 @click.argument("ref")
+@click.option("--children", is_flag=True, help="Withdraw only what waits for REF, also while REF is under way.")
 @json_option
 @with_client
-def cancel(client: Client, *, ref: str, as_json: bool) -> None:
-    """Withdraw a queued task. A submitted one cannot be withdrawn."""
+def cancel(client: Client, *, ref: str, children: bool, as_json: bool) -> None:
+    """Withdraw a queued task, and all that waits for it.
+
+    A submitted one cannot be withdrawn, but what waits for it can: with --children.
+    """
     whole = resolve_ref(client, ref)
     try:
-        task = client.cancel_task(whole)
+        task = client.cancel_children(whole) if children else client.cancel_task(whole)
     except ApiError as error:
         if error.status != 409 or not _is_unused_url(client.get_task(whole)):
             raise
         how = f"`receiver url discard {safe_line(whole)}` gives up a callback URL that was not used"
         raise ApiError(error.status, error.code, error.problem, error.field, remedy=how) from None
-    _print_task(task, "withdrawn", as_json=as_json)
+    done = "withdrawn, with all that waits for it" if task.chain and task.chain.children else "withdrawn"
+    _print_task(task, "what waited for it is withdrawn" if children else done, as_json=as_json)
 
 
 @tasks.command(short_help="Put a queued task in front.")

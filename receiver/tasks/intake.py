@@ -122,7 +122,8 @@ class TaskIntake:
             task = await _get_task(tx, ref)
             if task.state is not TaskState.QUEUED:
                 problem = f"the task is {task.state}, and only a queued task can be cancelled"
-                raise RequestRefused(409, "not_queued", problem)
+                remedy = f"`receiver tasks cancel {ref} --children` withdraws what waits for it"
+                raise RequestRefused(409, "not_queued", problem, remedy=remedy if task.children else None)
             cancelled = withdraw_task(task, self._clock())
             await tx.tasks.update([(task, cancelled)])
             if is_row(cancelled):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from kit.fakes import a_task, put
-from kit.web import TARGETS, Served, near, problem
+from kit.web import TARGETS, Served, command, near, problem, served
 from receiver.core.types import TaskError, TaskState
 from receiver.tokens import new_ref
 from receiver.web.api.openapi import BASE
@@ -126,6 +126,22 @@ async def test_what_waits_for_a_running_task_can_be_withdrawn(tmp_path: Path) ->
         assert (answer.status_code, answer.json()["state"]) == (200, "waiting")
         shown = (await web.client.get(f"{BASE}/tasks/{item['task']['ref']}")).json()
         assert shown["state"] == "cancelled"
+
+
+async def test_the_command_withdraws_a_task_or_what_waits_for_it(tmp_path: Path) -> None:
+    async with served(tmp_path, public_url="https://receiver.example") as web:
+        make, wide, _ = await a_chain(web)
+        done = await command(web, "tasks", "cancel", wide["ref"])
+        assert done.stdout == f"{wide['ref']}  cancelled  withdrawn, with all that waits for it\n"
+        done = await command(web, "tasks", "cancel", make["ref"], "--children")
+        assert done.stdout == f"{make['ref']}  queued  what waited for it is withdrawn\n"
+        done = await command(web, "tasks", "cancel", make["ref"])
+        assert done.stdout == f"{make['ref']}  cancelled  withdrawn\n"
+        running = a_task(TaskState.WAITING, children=1)
+        await put(web.parts.store, running)
+        done = await command(web, "tasks", "cancel", running.ref)
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert f"`receiver tasks cancel {running.ref} --children`" in done.stderr
 
 
 async def test_a_cancelled_task_leaves_word_for_what_waits_for_it(tmp_path: Path) -> None:
