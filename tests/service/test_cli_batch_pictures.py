@@ -32,25 +32,28 @@ async def test_the_pictures_of_a_batch_are_named_by_line_and_label(tmp_path: Pat
             replace(ROW, ref=a_ref(), lane=lane.id, turn=line, row_key=bytes([line]), label=label)
             for line, label in enumerate(labels, 2)
         ]
+        step = replace(rows[0], ref=a_ref(), turn=5, row_key=b"5", label="hero", step="wide")
+        rows.append(step)
+        kept = [rows[0], rows[1], step]
         failed = replace(rows[0], ref=a_ref(), turn=9, row_key=b"9", state=TaskState.FAILED, archive=None)
         async with web.parts.store.write() as tx:
             await tx.tasks.insert([*rows, failed])
             await tx.tasks.add_images([(row.ref, Image(0, "https://pics.example/0.png")) for row in rows])
             await tx.copies.upsert(
-                [(row.ref, ImageCopy(0, file="0.png", size=4, media_type="image/png")) for row in rows[:2]]
+                [(row.ref, ImageCopy(0, file="0.png", size=4, media_type="image/png")) for row in kept]
                 + [(rows[2].ref, ImageCopy(0, error="HTTP 404"))]
             )
-        for row in rows[:2]:
+        for row in kept:
             await web.parts.files.save_file(row.ref, "0.png", b"\x89PNG")
         folder = tmp_path / "out"
         saved = await command(web, "batch", "pictures", "posters", str(folder))
         again = await command(web, "batch", "pictures", "posters", str(folder))
         wrong = await command(web, "batch", "pictures", "poster", str(tmp_path / "none"))
 
-    names = ["0002-hero-1-0.png", "0003-etc-pässwd-0.png"]
+    names = ["0002-hero-1-0.png", "0003-etc-pässwd-0.png", f"0005-hero-wide-{step.ref[-6:]}-0.png"]
     assert sorted(path.name for path in folder.iterdir()) == names
     assert saved.stdout.splitlines() == [str(folder / name) for name in names]
     assert "line 4, picture 0: not kept" in saved.stderr
-    assert "2 pictures of 3 completed rows" in saved.stderr
+    assert "3 pictures of 4 completed rows" in saved.stderr
     assert (saved.exit_code, again.exit_code, wrong.exit_code) == (1, 1, 1)
     assert not (tmp_path / "none").exists()

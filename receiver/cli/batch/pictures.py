@@ -17,6 +17,7 @@ from receiver.client.client import Client
 from receiver.core.types import TaskState
 
 _LABEL_MOST = 60  # characters of a label in a file's name
+_REF_DIGITS = 6
 _LINE_DIGITS = 4  # so that files sort as their rows do
 
 
@@ -29,9 +30,10 @@ _LINE_DIGITS = 4  # so that files sort as their rows do
 def pictures(client: Client, *, name: str, folder: Path | None, after: int | None, force: bool) -> None:
     """Save our copies of the pictures of the batch NAME in DIR, or else in a folder of that name here.
 
-    A file is named after its row's line, its label and the picture's number: 0012-hero-2.png. One that is there already
-    is left alone, so the same command later adds what has come since. Waits for what the service is fetching, and
-    prints the path of each. Exit status 1 if a picture of a completed row could not be saved.
+    A file is named after its row's line, its label and the picture's number: 0012-hero-2.png; of a chain also after
+    the step, as in 0012-hero-wide-3fa92c-2.png. One that is there already is left alone, so the same command later
+    adds what has come since. Waits for what the service is fetching, and prints the path of each. Exit status 1 if a
+    picture of a completed row could not be saved.
     """
     client.get_batch(name)  # first, so that a wrong name makes no folder
     folder = Path(name) if folder is None else folder
@@ -56,6 +58,8 @@ def pictures(client: Client, *, name: str, folder: Path | None, after: int | Non
 
 
 def _stem(result: BatchRowResult) -> str:
-    """What the names of a row's files begin with. Of a label, only what is safe in a name is left."""
+    """What the names of a row's files begin with. Of a label, only what is safe in a name is left. A chain may have
+    several tasks of one row, label and step, so the end of the ref tells them apart."""
     label = re.sub(r"[^\w.-]+", "-", result.label or "").strip(".-")[:_LABEL_MOST]
-    return f"{result.line:0{_LINE_DIGITS}}{f'-{label}' if label else ''}"
+    step = (result.step, result.ref[-_REF_DIGITS:]) if result.step else ()
+    return "-".join(filter(None, (f"{result.line:0{_LINE_DIGITS}}", label, *step)))

@@ -16,7 +16,7 @@ from receiver.client.batch_schemas import BatchRowResult
 
 COLUMNS = (
     "line", "key", "ref", "state", "unsure", "confirmed", "model", "label", "cost", "error_code", "error", "urls",
-    "submitted_at", "settled_at", "again_of",
+    "submitted_at", "settled_at", "again_of", "step",
 )  # fmt: skip
 ENDINGS = (".csv", ".jsonl")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
@@ -110,6 +110,7 @@ def _cells(result: BatchRowResult, row: SentRow | None) -> Iterator[str]:
     yield result.submitted_at or ""
     yield result.settled_at or ""
     yield result.again_of or ""
+    yield result.step or ""
 
 
 def _disarm(text: str) -> str:
