@@ -37,8 +37,18 @@ class BatchCalls(ApiConnection):
         return self._call_api("GET", "batches", BatchPage, query={"limit": limit, "cursor": cursor})
 
     def change_batch(self, name: str, change: str) -> BatchChange:
-        """`close`, `pause`, `resume`, `cancel` or `retry` a batch."""
+        """`close`, `pause` or `resume` a batch."""
         return self._call_api("POST", join_path("batches", name, change), BatchChange, timeout_s=_DOCUMENT_S)
+
+    def change_rows(self, name: str, change: str) -> Iterator[BatchChange]:
+        """`cancel` or `retry` a batch: many tasks take several calls, whose results are what is returned."""
+        path, cursor = join_path("batches", name, change), None
+        while True:
+            part = self._call_api("POST", path, BatchChange, query={"cursor": cursor}, timeout_s=_DOCUMENT_S)
+            yield part
+            if part.next is None:
+                return
+            cursor = part.next
 
     def stream_results(self, name: str, *, after: int | None = None) -> Iterator[BatchRowResult]:
         """What became of each row of a batch, by line; only those `after` a line, if it is given."""

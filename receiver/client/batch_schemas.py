@@ -96,10 +96,12 @@ class BatchPage(Struct, frozen=True):
 
 
 class BatchChange(Struct, frozen=True):
-    """What a change of a batch did: how many tasks were cancelled or tried again, and the batch afterwards."""
+    """What a change of a batch did: how many tasks were cancelled or tried again, and the batch afterwards. If there
+    are more than one call takes, `next` is the cursor of the call that goes on."""
 
     batch: BatchView
     changed: Count = 0
+    next: str | None = None
 
 
 class BatchRowResult(Struct, frozen=True, omit_defaults=True):
@@ -119,3 +121,4 @@ class BatchRowResult(Struct, frozen=True, omit_defaults=True):
     submitted_at: Time | None = None
     settled_at: Time | None = None
     again_of: Ref | None = None
+    step: str | None = None  # of a chain

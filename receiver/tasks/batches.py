@@ -1,8 +1,10 @@
 """Batches as people handle them: open, close, pause, resume, cancel, and try again what failed.
 
 Each can be repeated: what is done already stays as it is. What touches many tasks goes in turns of some hundred, each a
-transaction; killed between two, the command is given again.
+transaction, and some turns a call; killed between two, the command is given again.
 """
+
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -21,7 +23,16 @@ from receiver.tasks.new_tasks import check_label, check_targets
 from receiver.telemetry.metrics import Metrics
 
 TURN = 200  # tasks in one transaction
+TURNS_MOST = 25  # of one call, so that it is answered in time
 _PRIORITIES = {word: LanePriority[word.upper()] for word in PRIORITIES}
+
+
+class LaneChange(NamedTuple):
+    """A batch after a change, how many tasks that touched, and after which row it is to go on if there are more."""
+
+    lane: QueueLane
+    changed: int
+    after: tuple[int, str] | None = None
 
 
 class BatchControl:
@@ -87,11 +98,12 @@ class BatchControl:
                 await tx.lanes.update(replace(resume_lane(lane), streak=0, streak_why=None))
             return await require_batch(tx, name)
 
-    async def cancel(self, name: str) -> tuple[QueueLane, int]:
-        """Close it, and withdraw what was not sent; the batch, and how many were withdrawn."""
+    async def cancel(self, name: str) -> LaneChange:
+        """Close it, and withdraw what was not sent: so many tasks that this is done soon. If there are more, it is to
+        be called again."""
         await self.close(name)
         count = 0
-        while True:
+        for _ in range(TURNS_MOST):
             now = self._clock()
             async with self._store.write() as tx:
                 lane = await require_batch(tx, name)
@@ -104,16 +116,18 @@ class BatchControl:
             self._metrics.count_settled(cancelled)
             count += len(cancelled)
             if len(cancelled) < TURN:
-                return lane, count
+                return LaneChange(lane, count)
+        return LaneChange(lane, count, (cancelled[-1].turn, cancelled[-1].ref))
 
-    async def retry(self, name: str) -> tuple[QueueLane, int]:
-        """Queue another task for each row that failed or was cancelled; the batch, and how many there are.
+    async def retry(self, name: str, after: tuple[int, str] = (0, "")) -> LaneChange:
+        """Queue another task for each row that failed or was cancelled: for so many that this is done soon. It goes on
+        `after` a row, so that none is tried again which fails meanwhile.
 
         Not for an unconfirmed failure, which may have succeeded, nor for a task that was submitted again by itself.
         """
-        count, after = 0, (0, "")
+        count = 0
         states = (TaskState.FAILED, TaskState.CANCELLED)
-        while True:
+        for _ in range(TURNS_MOST):
             async with self._store.write() as tx:
                 lane = await require_batch(tx, name)
                 ended = await tx.batch_rows.in_states(lane.id, states, after, limit=TURN)
@@ -132,8 +146,9 @@ class BatchControl:
                         await tx.lanes.update(opened)
                 lane = await require_batch(tx, name)
             if len(ended) < TURN:
-                return lane, count
+                return LaneChange(lane, count)
             after = ended[-1].turn, ended[-1].ref
+        return LaneChange(lane, count, after)
 
     def _check(self, asked: NewBatch) -> None:
         check_name(asked.name)

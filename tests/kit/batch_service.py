@@ -35,6 +35,8 @@ class BatchService:
         self.each: str | None = None  # what a task costs, if the service can say that
         self.calls: list[str] = []
         self.checked = 0  # rows of dry runs
+        self.changed_most = 1_000  # rows that a change of the batch takes at once
+        self.cursors: list[str] = []  # of the calls that went on with one
         self.before_call: Callable[[str, str, Any], None] = lambda method, path, body: None
         self.after_call: Callable[[str, str], None] = lambda method, path: None
         self.refuse: Callable[[NewTask], Problem | None] = lambda it: None
@@ -76,7 +78,7 @@ class BatchService:
                 after = int(query.get("after", ["0"])[0])
                 return 200, [it for it in self.results or self._results(name) if it.line > after]
             case "POST", ["batches", name, change]:
-                return 200, self._change(name, change)
+                return 200, self._change(name, change, query)
         raise AssertionError(f"{method} {parts}")
 
     def _costs(self) -> tuple[int, object]:
@@ -137,7 +139,7 @@ class BatchService:
         counts = BatchCounts(**{state: states.count(state) for state in set(states)}, unsure=unsure)
         return replace(self.batches[name], counts=counts)
 
-    def _change(self, name: str, change: str) -> BatchChange:
+    def _change(self, name: str, change: str, query: dict[str, list[str]]) -> BatchChange:
         batch, changed = self.batches[name], 0
         if change in ("close", "pause"):
             batch = replace(batch, **{"closed_at" if change == "close" else "paused_at": NOW})
@@ -146,11 +148,13 @@ class BatchService:
         else:
             before, after = ("queued", "cancelled") if change == "cancel" else ("failed", "queued")
             for key, it in self.rows[name].items():
-                if it.state == before:
+                if it.state == before and changed < self.changed_most:
                     self.rows[name][key] = replace(it, state=after)
                     changed += 1
         self.batches[name] = batch
-        return BatchChange(self._view(name), changed)
+        self.cursors += query.get("cursor", [])
+        more = f"{len(self.cursors)}.ref" if changed == self.changed_most else None
+        return BatchChange(self._view(name), changed, more)
 
     def _results(self, name: str) -> list[BatchRowResult]:
         rows = self.rows[name].values()

@@ -100,6 +100,25 @@ async def test_pause_resume_cancel_and_retry(tmp_path: Path) -> None:
         assert two.again_of
 
 
+async def test_many_rows_are_changed_by_several_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("receiver.tasks.batches.TURN", 2)
+    monkeypatch.setattr("receiver.tasks.batches.TURNS_MOST", 1)
+    async with near(tmp_path) as web:
+        await post(web, "/batches", name="b")
+        await post(web, "/tasks/batch", batch="b", tasks=[row(line) for line in range(2, 7)])
+        await post(web, "/batches/b/pause")
+        for change in ("cancel", "retry"):
+            found, cursor = [], ""
+            while cursor is not None:
+                part = (await post(web, f"/batches/b/{change}{f'?cursor={cursor}' if cursor else ''}")).json()
+                found.append(part["changed"])
+                cursor = part["next"]
+            assert found == [2, 2, 1]
+        for wrong in ("x", "1", "1.x", f"{'9' * 17}.{part['batch']['name']}"):
+            answer = await post(web, f"/batches/b/retry?cursor={wrong}")
+            assert problem(answer) == (422, "invalid_parameter", "cursor")
+
+
 async def test_what_became_of_each_row_is_shown_and_why_rows_failed(tmp_path: Path) -> None:
     async with near(tmp_path) as web:
         await post(web, "/batches", name="b")

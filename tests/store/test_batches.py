@@ -238,7 +238,7 @@ async def test_cancelling_withdraws_what_waits_and_says_how_many(store: Store, m
     async with store.write() as tx:
         sent = mark_unsure(tasks[0], bench.clock(), 1_000)
         await tx.tasks.update([(tasks[0], sent)])
-    lane, count = await bench.control.cancel("rows")
+    lane, count, _ = await bench.control.cancel("rows")
     assert count == 7
     assert lane.closed_at is not None
     assert lane.finished_at is None, "one is with the provider"
@@ -246,6 +246,27 @@ async def test_cancelling_withdraws_what_waits_and_says_how_many(store: Store, m
     assert (await bench.control.cancel("rows"))[1] == 0
     await bench.end(tasks[0])
     assert (await bench.told())[0].report.text == "1 of 8 completed, 7 cancelled, in 1.0 s"
+
+
+async def test_many_rows_are_cancelled_and_tried_again_by_several_calls(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of which none tries again what failed once more in the meantime."""
+    monkeypatch.setattr("receiver.tasks.batches.TURN", 2)
+    monkeypatch.setattr("receiver.tasks.batches.TURNS_MOST", 2)
+    bench = BatchBench(store)
+    await bench.open(lines=9)
+    parts = [await bench.control.cancel("rows") for _ in range(3)]
+    assert [(it.changed, it.after is None) for it in parts] == [(4, False), (4, False), (1, True)]
+    first = await bench.control.retry("rows")
+    assert (first.changed, first.after is None) == (4, False)
+    for task in [it for it in await bench.rows() if it.state is TaskState.QUEUED]:
+        await bench.end(task, Ending.FAILED)
+    assert first.after is not None
+    second = await bench.control.retry("rows", first.after)
+    assert (second.changed, second.after is None) == (4, False)
+    assert second.after is not None
+    assert (await bench.control.retry("rows", second.after))[1:] == (1, None)
 
 
 async def test_what_failed_or_was_cancelled_is_tried_again_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,7 +278,7 @@ async def test_what_failed_or_was_cancelled_is_tried_again_once(store: Store, mo
     await bench.control.cancel("rows")
     assert (await bench.lane()).finished_at is not None
     counts = await asyncio.gather(bench.control.retry("rows"), bench.control.retry("rows"))
-    assert sum(count for _, count in counts) == 5
+    assert sum(it.changed for it in counts) == 5
     lane = await bench.lane()
     assert lane.finished_at is None
     assert await store.batch_rows.count_states(lane.id) == {TaskState.COMPLETED: 1, TaskState.QUEUED: 5}

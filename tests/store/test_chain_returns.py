@@ -181,7 +181,7 @@ async def test_a_failed_chain_of_a_batch_is_tried_again_as_a_chain(store: Store)
     await bench.end(root, Ending.FAILED)
     await bench.follow_all()
     assert (await rows.lane()).finished_at is not None
-    _, count = await rows.control.retry("rows")
+    _, count, _ = await rows.control.retry("rows")
     assert count == 3
     again, wider, bigger = await newest(store, root, wide, big)
     assert (again.held_by, wider.held_by, bigger.held_by) == (None, HoldReason.PARENT, HoldReason.PARENT)

@@ -9,7 +9,8 @@ from receiver.cli.output import age, format_facts, format_table, pluralize, safe
 from receiver.client.batch_schemas import BatchCounts, BatchFailure, BatchView
 from receiver.core.queue_waits import QueueReason, resume_command
 
-_MOVING = (QueueReason.TURN, QueueReason.ROOM)  # what a task waits for while others are submitted
+# what a task waits for while others are submitted, or are under way
+_MOVING = (QueueReason.TURN, QueueReason.ROOM, QueueReason.PARENT, QueueReason.PICK)
 _LINES_MOST = 5  # of a reason, that are shown
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
@@ -91,7 +92,7 @@ def format_batches(batches: Sequence[BatchView]) -> str:
         )
         for it in batches
     ]
-    heads = ("NAME", "STATE", "ROWS", "COMPLETED", "NOT", "COST", "AGE")
+    heads = ("NAME", "STATE", "ROWS", "COMPLETED", "OTHER ENDS", "COST", "AGE")
     return format_table(heads, rows, shrink=(0,), right=(2, 3, 4, 5, 6))
 
 

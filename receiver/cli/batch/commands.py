@@ -1,16 +1,33 @@
 """`receiver batch`: lists, shows, pauses and changes batches, and prints what became of their rows."""
 
+from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 
 import click
+from msgspec.structs import replace
 
-from receiver.cli.batch.batch_text import describe_batch, format_batches, go_on_command, state_of_batch
+from receiver.cli.batch.batch_text import (
+    describe_batch,
+    format_batches,
+    go_on_command,
+    standstill_text,
+    state_of_batch,
+)
+from receiver.cli.batch.cost_options import confirm_options
+from receiver.cli.batch.estimate import CostQuestion, ask_about_cost
 from receiver.cli.batch.pictures import pictures
 from receiver.cli.batch.results import ResultsFile, format_csv, write_results
 from receiver.cli.connect import with_client
+from receiver.cli.main import WRONG
 from receiver.cli.output import echo_json, echo_json_line, json_option, pluralize, safe_line
 from receiver.cli.streams import echo, note
+from receiver.client.batch_schemas import BatchChange
 from receiver.client.client import Client
+from receiver.core.errors import ApiError
+from receiver.core.types import TaskState
+
+_TRIED_AGAIN = (TaskState.FAILED, TaskState.CANCELLED)
 
 
 @click.group()
@@ -92,25 +109,58 @@ def resume(client: Client, *, name: str, as_json: bool) -> None:
 @with_client
 def cancel(client: Client, *, name: str, as_json: bool) -> None:
     """Withdraw a batch's queued tasks. Submitted ones cannot be withdrawn."""
-    _change(client, name, "cancel", "{} withdrawn", as_json=as_json)
+    _print_change(_change_rows(client, name, "cancel", "withdrawn"), "{} withdrawn", as_json=as_json)
 
 
 @batch.command(short_help="Submit again what failed or was cancelled.")
 @click.argument("name")
+@confirm_options
 @json_option
 @with_client
-def retry(client: Client, *, name: str, as_json: bool) -> None:
+def retry(client: Client, *, name: str, confirm_over: str, yes: bool, as_json: bool) -> None:
     """Submit again a batch's failed and cancelled tasks, in the same batch. Each is paid for like any other.
 
     What is unsure or lost is not submitted again: it may have been paid for. `receiver tasks show REF` says how to
     find out.
     """
-    _change(client, name, "retry", "{} queued again", as_json=as_json)
+    refusal = ask_about_cost(client, _count_failed(client, name), CostQuestion(Decimal(confirm_over), yes))
+    if refusal is not None:
+        note(f"receiver: {refusal}")
+        raise click.exceptions.Exit(WRONG)
+    _print_change(_change_rows(client, name, "retry", "queued again"), "{} queued again", as_json=as_json)
+
+
+def _count_failed(client: Client, name: str) -> Counter[str]:
+    """How many tasks of each model would be tried again."""
+    counts = client.get_batch(name).counts
+    if not counts.failed + counts.cancelled:
+        return Counter()
+    rows = client.stream_results(name)
+    return Counter(it.model for it in rows if it.model and it.state in _TRIED_AGAIN and it.confirmed)
+
+
+def _change_rows(client: Client, name: str, change: str, done: str) -> BatchChange:
+    """Change many tasks, by one call after the other; says how far it came if that is broken off."""
+    count = 0
+    try:
+        for part in client.change_rows(name, change):
+            count += part.changed
+    except (ApiError, KeyboardInterrupt):
+        if count:
+            note(f"receiver: {pluralize(count, 'task')} {done} so far; the same command goes on")
+        raise
+    return replace(part, changed=count)
 
 
 def _change(client: Client, name: str, change: str, done: str, *, as_json: bool) -> None:
-    changed = client.change_batch(name, change)
+    _print_change(client.change_batch(name, change), done, as_json=as_json)
+
+
+def _print_change(changed: BatchChange, done: str, *, as_json: bool) -> None:
     if as_json:
         return echo_json(changed)
     text = done.format(pluralize(changed.changed, "task"), command=go_on_command(changed.batch))
-    return echo(f"{safe_line(changed.batch.name)}  {state_of_batch(changed.batch)}  {text}")
+    echo(f"{safe_line(changed.batch.name)}  {state_of_batch(changed.batch)}  {text}")
+    if (why := standstill_text(changed.batch)) is not None and "{command}" not in done:
+        note(f"receiver: no task of it goes to the provider for now: {why}")
+    return None

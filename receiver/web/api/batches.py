@@ -19,13 +19,15 @@ from receiver.core.types import Image, ImageCopy, QueueLane, Task, TaskState
 from receiver.service.wiring import ServiceParts
 from receiver.tasks.batch_ends import read_figures
 from receiver.tasks.batch_names import require_batch
+from receiver.tokens import REF_PATTERN, is_ref
 from receiver.web.api.operations import ApiRequest, Operation
-from receiver.web.api.requests import Limit, RowCursor, parse_cursor
+from receiver.web.api.requests import Limit, RowCursor, bad_cursor, parse_cursor
 from receiver.web.responses import problem_response, send_in_pieces
 
 STREAMS_MOST = 20  # of results at once
 PAGE = 100  # rows that are read at once
 NDJSON = "application/x-ndjson"
+_LINE_DIGITS = len(str(LINE_MOST))
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +43,21 @@ class ResultFilter(Struct, frozen=True, forbid_unknown_fields=True):
     """Which rows to show: those after a line of the file."""
 
     after: Annotated[int, Meta(ge=0, le=LINE_MOST)] = 0
+
+
+class ChangeFilter(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a change of many tasks goes on."""
+
+    cursor: (
+        Annotated[
+            str,
+            Meta(
+                description="The `next` of the previous call.",
+                extra_json_schema={"pattern": rf"^[0-9]{{1,{_LINE_DIGITS}}}\.{REF_PATTERN}$"},
+            ),
+        ]
+        | None
+    ) = None
 
 
 class BatchOperations:
@@ -74,10 +91,14 @@ class BatchOperations:
         return await self._change(await self._parts.batches.resume(asked.path["name"]))
 
     async def cancel_batch(self, asked: ApiRequest) -> object:
+        query: ChangeFilter = asked.query
+        _parse_row_place(query.cursor)  # it goes on from the first row that is queued, wherever that is
         return await self._change(*await self._parts.batches.cancel(asked.path["name"]))
 
     async def retry_batch(self, asked: ApiRequest) -> object:
-        return await self._change(*await self._parts.batches.retry(asked.path["name"]))
+        query: ChangeFilter = asked.query
+        after = _parse_row_place(query.cursor)
+        return await self._change(*await self._parts.batches.retry(asked.path["name"], after))
 
     async def stream_results(self, asked: ApiRequest) -> object:
         query: ResultFilter = asked.query
@@ -87,8 +108,10 @@ class BatchOperations:
     async def _find(self, asked: ApiRequest) -> QueueLane:
         return await require_batch(self._parts.store, asked.path["name"])
 
-    async def _change(self, lane: QueueLane, changed: int = 0) -> schemas.BatchChange:
-        return schemas.BatchChange(await self._view(lane), changed)
+    async def _change(
+        self, lane: QueueLane, changed: int = 0, after: tuple[int, str] | None = None
+    ) -> schemas.BatchChange:
+        return schemas.BatchChange(await self._view(lane), changed, None if after is None else f"{after[0]}.{after[1]}")
 
     async def _view(self, lane: QueueLane, *, warn: bool = True) -> schemas.BatchView:
         store = self._parts.store
@@ -174,7 +197,18 @@ class BatchOperations:
             submitted_at=rfc3339_or_none(task.submitted_at),
             settled_at=rfc3339_or_none(task.settled_at),
             again_of=task.again_of,
+            step=task.step,
         )
+
+
+def _parse_row_place(cursor: str | None) -> tuple[int, str]:
+    """The row after which a change goes on. Raises RequestRefused."""
+    line, _, ref = (cursor or "").partition(".")
+    if cursor is None:
+        return 0, ""
+    if not (line.isascii() and line.isdigit() and len(line) <= _LINE_DIGITS and is_ref(ref)):
+        raise bad_cursor()
+    return int(line), ref
 
 
 def _estimate(figures: BatchFigures) -> str | None:
@@ -206,8 +240,8 @@ BATCH_OPERATIONS: tuple[Operation, ...] = (
     Operation(method="POST", path="/batches/{name}/resume", summary="Submit its tasks again",
               run=BatchOperations.resume_batch, answer=schemas.BatchChange, refusals=(404, 409)),
     Operation(method="POST", path="/batches/{name}/cancel", summary="Close it, and withdraw its queued tasks",
-              run=BatchOperations.cancel_batch, answer=schemas.BatchChange, refusals=(404,)),
+              run=BatchOperations.cancel_batch, query=ChangeFilter, answer=schemas.BatchChange, refusals=(404,)),
     Operation(method="POST", path="/batches/{name}/retry", summary="Submit again what failed or was cancelled",
-              run=BatchOperations.retry_batch, answer=schemas.BatchChange, refusals=(404, 422)),
+              run=BatchOperations.retry_batch, query=ChangeFilter, answer=schemas.BatchChange, refusals=(404, 422)),
 )
 # fmt: on
