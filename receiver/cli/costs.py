@@ -64,8 +64,9 @@ def costs(
 @json_option
 @with_client
 def raise_(client: Client, *, period: str, limit: str, as_json: bool) -> None:
-    """Use LIMIT (in USD) as the budget of the present day or month; the next one has that of the settings again. Or as
-    the budget of a batch, which goes on if it was paused because of that."""
+    """Use LIMIT (in USD, all that may be spent, not what is added) as the budget of the present day or month; the next
+    one has that of the settings again. Or as the budget of a batch, which goes on if it was paused because of that. A
+    lower LIMIT takes a higher one back, as far as it is not spent."""
     amount = limit.strip().removeprefix("$")
     if parse_usd(amount) is None:
         raise click.BadParameter("expected an amount in USD, such as 30", param_hint="LIMIT")

@@ -198,10 +198,10 @@ class TaskView(Struct, frozen=True):
 
     `waits_for` says what a queued one waits for: `no_key` (of the provider), `key` (which it refuses, or the balance),
     `down` (the provider), `busy` (it asks for a pause), `suspect`, `retry`, `room`, `turn`, `person`, `paused`,
-    `parent`, `pick` or `budget`; `waits_since` is when that began, if it is known, `waits_until` when something is
-    tried next, and `waits_detail` says more, such as the provider's words. `warnings` is only in the answer that makes
-    the task: what was accepted though it is probably wrong, or undocumented. `siblings`, only there too, are the other
-    tasks that were made with it, one for each picture.
+    `parent`, `pick`, `budget` or `price`; `waits_since` is when that began, if it is known, `waits_until` when
+    something is tried next, and `waits_detail` says more, such as the provider's words. `warnings` is only in the
+    answer that makes the task: what was accepted though it is probably wrong, or undocumented. `siblings`, only
+    there too, are the other tasks that were made with it, one for each picture.
     """
 
     ref: Ref

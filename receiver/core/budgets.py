@@ -58,12 +58,13 @@ class BudgetRules(Struct, frozen=True):
 
 class BudgetWait(Struct, frozen=True):
     """Why no task is submitted, or the next one `of_lane` is not, which holds up that lane only: since when, and until
-    when at least (None: until something else changes)."""
+    when at least (None: until something else changes). `needs_price`: nothing but a price in the settings helps."""
 
     text: str
     since: int
     until: int | None = None
     of_lane: bool = False
+    needs_price: bool = False
 
 
 class Committed(Struct, frozen=True):
@@ -273,17 +274,14 @@ def near_text(kind: PeriodKind, amount: int, limit: int, until: str) -> str:
 
 def unpriced_text(model: str) -> str:
     """Why a task waits whose cost cannot be estimated."""
-    return (
-        f"no task of {model} has had a cost yet, so one is submitted at a time until its cost is known; "
-        "[prices] in receiver.toml can name one"
-    )
+    return f"no cost of {model} is known yet, so one is submitted at a time, unless [prices] in receiver.toml has it"
 
 
 def no_price_text(model: str) -> str:
     """Why a task waits whose model has no cost that anybody knows."""
     return (
-        f"the provider did not say what a task of {model} cost, so a budget cannot hold: nothing more of it is "
-        f"submitted until {model} has a price under [prices] in receiver.toml and the service is restarted"
+        f"the provider does not say what {model} costs: set its price under [prices] in receiver.toml, and restart the "
+        "service"
     )
 
 

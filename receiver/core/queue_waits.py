@@ -31,6 +31,7 @@ class QueueReason(StrEnum):
     PARENT = "parent"
     PICK = "pick"
     BUDGET = "budget"
+    PRICE = "price"  # a budget cannot hold without one
 
 
 _WORDS: dict[str, str] = {
@@ -47,6 +48,7 @@ _WORDS: dict[str, str] = {
     QueueReason.PARENT: "the task that it builds on has not ended",
     QueueReason.PICK: "a person picks the picture that it goes on from",
     QueueReason.BUDGET: "the budget has no room",
+    QueueReason.PRICE: "there is a budget, and its model needs a price",
 }
 _BY_HOLD = {
     HoldReason.PARENT: QueueReason.PARENT,
@@ -123,7 +125,8 @@ def explain_wait(task: Task, scene: QueueScene) -> QueueWait | None:
     if own is not None:
         return QueueWait(QueueReason.RETRY, until=own, detail=task.why)
     if (short := scene.budget or scene.lane_budgets.get(task.lane)) is not None:
-        return QueueWait(QueueReason.BUDGET, short.since, short.until, short.text)
+        why = QueueReason.PRICE if short.needs_price else QueueReason.BUDGET
+        return QueueWait(why, short.since, short.until, short.text)
     if scene.taken >= scene.places:
         return QueueWait(QueueReason.ROOM, detail=f"{scene.taken} of {scene.places} places are taken")
     return QueueWait(QueueReason.TURN)

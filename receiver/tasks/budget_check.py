@@ -23,6 +23,7 @@ from receiver.store import Tx
 from receiver.store.tables.spend import BudgetPeriod, SpendTable
 from receiver.tasks.batch_names import require_batch
 
+_NO_PRICE = "Without it a budget cannot hold, so until then no more of its tasks are submitted."
 DAY_MS = 86_400_000
 _HEADS_MOST = OPEN_MOST + len(FIXED_LANES)
 _LANE_USED_UP = "{why}. The batch {name} is paused; {waiting} of its tasks wait. To let them go, run `{command}`."
@@ -218,9 +219,11 @@ class BudgetCheck:
             return None
         text = budgets.no_price_text(model)
         if now - self._told_unpriced.get(model, -DAY_MS) >= DAY_MS:
-            await raise_attention(tx, f"no-price:{model}", f"{text[0].upper()}{text[1:]}.", self._policy, now)
+            await raise_attention(
+                tx, f"no-price:{model}", f"{text[0].upper()}{text[1:]}. {_NO_PRICE}", self._policy, now
+            )
             self._told_unpriced[model] = now
-        return BudgetWait(text, now, of_lane=True)
+        return BudgetWait(text, now, of_lane=True, needs_price=True)
 
     async def _wait_for_period(
         self, tx: Tx, model: str, estimate: int | None, state: BudgetState, now: int

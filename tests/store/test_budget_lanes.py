@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from kit.fakes import MINUTE, MODEL, NOW, Clock, a_task, got, notices, put
 from kit.spending import CENT, PRICED, Spender, a_spender, check_books
-from receiver.core.budgets import Budget, BudgetRules
+from receiver.core.budgets import Budget, BudgetRules, no_price_text
 from receiver.core.errors import RequestRefused
 from receiver.core.money import NANO
 from receiver.core.queue_waits import QueueReason
@@ -79,13 +79,12 @@ async def test_a_model_whose_costs_are_not_told_waits_for_a_price(store: Store, 
         clock.forward(70 * MINUTE)
     [wait] = await spender.submit.queue.find_waits([tasks[1]])
     assert wait is not None
-    assert wait.why is QueueReason.BUDGET
-    assert wait.detail == (
-        f"the provider did not say what a task of {MODEL} cost, so a budget cannot hold: nothing more of it is "
-        f"submitted until {MODEL} has a price under [prices] in receiver.toml and the service is restarted"
-    )
+    assert (wait.why, wait.detail) == (QueueReason.PRICE, no_price_text(MODEL))
     [told] = await notices(store, event=NoticeEvent.ATTENTION)
-    assert (told.report.text or "").lower().startswith("the provider did not say what a task of")
+    assert told.report.text == (
+        f"The provider does not say what {MODEL} costs: set its price under [prices] in receiver.toml, and restart the "
+        "service. Without it a budget cannot hold, so until then no more of its tasks are submitted."
+    )
     priced = a_spender(store, clock, replace(spender.budget.rules, prices=PRICED))
     assert len(await priced.send_all()) == 10
     await check_books(store)

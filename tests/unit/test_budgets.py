@@ -285,8 +285,8 @@ def test_the_words() -> None:
         "$16.00 of this month's budget of $20.00 is spent or reserved. At the limit, tasks wait until X. "
         "To raise it, run `receiver costs raise month 30`."
     )
-    assert unpriced_text("m").startswith("no task of m has had a cost yet")
-    assert no_price_text("m").startswith("the provider did not say what a task of m cost, so a budget cannot hold: ")
+    assert unpriced_text("m").startswith("no cost of m is known yet, so one is submitted at a time")
+    assert no_price_text("m").startswith("the provider does not say what m costs: set its price under [prices] in ")
     assert lane_used_up_text(Committed(8 * CENT), 5 * CENT, 10 * CENT) == (
         "its budget of $0.10 is used up: $0.08 is spent"
     )

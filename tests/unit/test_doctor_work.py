@@ -101,6 +101,7 @@ def test_a_refused_key_is_told_with_all_that_is_queued_behind_it() -> None:
     [
         ("key", "the provider refuses the key or the balance", "fix that"),
         ("down", "the provider cannot be reached", "check the network and PROVIDER_URL"),
+        ("price", "there is a budget, and its model needs a price", "set it under [prices]"),
         ("no_key", "the service has no provider key", "set PROVIDER_KEY"),
     ],
 )

@@ -20,6 +20,7 @@ CAUSE_WORDS = {
     "doubted-many": "many results look wrong",
     "held": "on hold until you decide",
     "message-refused": "{} rejects one of our messages",
+    "no-price": "a model has no price, so its tasks wait",
     "provider-busy": "the provider is too busy for our tasks",
     "provider-down": "the provider does not answer",
     "provider-key": "the provider refuses our key or balance",

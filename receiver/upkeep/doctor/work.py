@@ -23,9 +23,10 @@ _NAMED_MOST = 3
 _STOPPED: dict[str, str] = {
     QueueReason.NO_KEY: "set PROVIDER_KEY where the service runs",
     QueueReason.KEY: "fix that, and submissions resume by themselves; see `receiver tasks list --state queued`",
+    QueueReason.PRICE: "set it under [prices] in receiver.toml, and restart the service",
     QueueReason.DOWN: "check the network and PROVIDER_URL; once it answers, submissions resume by themselves",
 }
-"""What stops all submissions, and what to do about it. That the provider is busy or full passes by itself."""
+"""What stops all submissions, or those of a model, and what to do about it. What passes by itself is not among it."""
 _SETTLING = timedelta(milliseconds=UNSURE_MOST)  # within this time a callback probably settles it
 _OF_INTEREST = timedelta(days=7)  # how long we keep reporting a lost task
 
