@@ -11,7 +11,7 @@ from msgspec import Struct
 
 LAYERS_MOST = 8
 PATCHES_MOST = 4
-_SPAN_MOST = 12.0  # units that are shown, each way
+_SPAN_LEAST, _SPAN_MOST = 0.05, 12.0  # units that are shown, each way
 _ASPECT_MOST = 4.0
 
 
@@ -78,7 +78,8 @@ class Box(Struct, frozen=True):
     def grow(self, *, left: float = 0, right: float = 0, down: float = 0, up: float = 0) -> "Box":
         """The box with so much more on each side, within what can be drawn."""
         box = Box(self.left - left, self.bottom - down, self.right + right, self.top + up)
-        return box if max(box.width, box.height) <= _SPAN_MOST else self
+        is_sane = min(box.width, box.height) >= _SPAN_LEAST and max(box.width, box.height) <= _SPAN_MOST
+        return box if is_sane else self
 
 
 class Layer(Struct, frozen=True):
