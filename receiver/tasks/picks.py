@@ -21,6 +21,7 @@ from receiver.tasks.fill_params import ImageUrl, make_filler
 from receiver.tokens import new_ref
 
 IMAGE_NO_MOST = 63
+JOB_ID_MOST = 200
 _TRY_OTHER = "pick another picture, or give `job_id` if the provider's task list says it"
 
 
@@ -144,6 +145,11 @@ def _check_numbers(numbers: Sequence[int], job_id: str | None) -> None:
     if not numbers or len(numbers) > CHILDREN_MOST or not all(0 <= it <= IMAGE_NO_MOST for it in numbers):
         problem = f"image_no must be a picture's number, or 1 to {CHILDREN_MOST} of them"
         raise RequestRefused(422, "invalid_parameter", problem, "image_no")
+    if job_id is not None and (job_id.split() != [job_id] or len(job_id) > JOB_ID_MOST):
+        problem = f"job_id must be 1 to {JOB_ID_MOST} characters without blanks"
+        raise RequestRefused(
+            422, "invalid_parameter", problem, "job_id", remedy="copy it from the provider's task list"
+        )
     if job_id is not None and len(numbers) > 1:
         raise RequestRefused(422, "invalid_parameter", "job_id is of one picture, so pick one", "job_id")
 

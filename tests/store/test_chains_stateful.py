@@ -11,7 +11,7 @@ import contextlib
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ from receiver.tokens import Ring
 
 TASKS_MOST = 60
 KNOWN_JOB = "a job that a person knows"
-MODELS = {"midjourney_outpaint": {"scale": 1.5}, "midjourney_upscale": {"type": 0}}
+MODELS: dict[str, dict[str, Any]] = {"midjourney_outpaint": {"scale": 1.5}, "midjourney_upscale": {"type": 0}}
 AT = st.integers(0, TASKS_MOST)
 STEPS = st.lists(
     st.tuples(
@@ -234,7 +234,7 @@ class Chains(RuleBasedStateMachine):
         if task is None or (how == "again" and len(self.tasks()) >= TASKS_MOST):
             return
         self.ids += how == "tell"
-        what = {
+        what: dict[str, Callable[[], Coroutine[Any, Any, Any]]] = {
             "one": lambda: self.intake.cancel_task(task.ref),
             "children": lambda: self.intake.cancel_children(task.ref),
             "again": lambda: self.intake.submit_again(task.ref, AgainRequest(), None),
