@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from receiver.core.errors import StoreError, Unwritable
 from receiver.core.money import NANO
-from receiver.core.queue_waits import count_waits
+from receiver.core.queue_waits import QueueReason, count_waits
 from receiver.core.types import NoticeState, TaskState
 from receiver.service.wiring import ServiceParts
 from receiver.store import Store
@@ -100,7 +100,10 @@ async def read_gauges(parts: ServiceParts, checks: HealthEndpoints) -> GaugeValu
         depths += [(state.value, tasks.get(state.value, 0)) for state in _WAITING]
         depths += [(f"notices_{state.value}", notices.get(state.value, 0)) for state in _OWED]
         depths += [("archive", await parts.store.tasks.count_to_archive())]
-        queued = count_waits(await parts.submit.queue.describe(), tasks.get(TaskState.QUEUED.value, 0))
+        held = await parts.store.chains.count_held()
+        in_turn = tasks.get(TaskState.QUEUED.value, 0) - sum(held.values())
+        queued = count_waits(await parts.submit.queue.describe(), in_turn)
+        queued |= {QueueReason.PARENT: held["parent"], QueueReason.PICK: held["pick"]}
         waits = [(why.value, count) for why, count in queued.items()]
         reserved = await parts.store.spend.reserved() / NANO
     except StoreError:

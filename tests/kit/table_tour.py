@@ -88,7 +88,7 @@ TOUR = [
     *[Call("chains", name, ("a", 50)) for name in ("children", "tasks_of", "unreported_picks")],
     *[Call("chains", "open_picks", (50, before)) for before in (None, "a")],
     Call("chains", "is_followed", ("a",)),
-    Call("chains", "count_picks"),
+    *[Call("chains", name) for name in ("count_picks", "count_held")],
     *[Call("lanes", name, (BATCH,)) for name in ("insert", "update")],
     Call("lanes", "by_name", (["rows"],)),
     Call("lanes", "find_batch", ("rows",)),

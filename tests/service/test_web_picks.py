@@ -119,3 +119,12 @@ async def test_the_client_picks_and_releases(tmp_path: Path) -> None:
         await asyncio.to_thread(using, ask)
         await web.parts.follow.carry_out("follow")
         await asyncio.to_thread(using, pick)
+
+
+async def test_what_is_held_in_a_chain_is_counted_by_what_it_waits_for(tmp_path: Path) -> None:
+    async with near(tmp_path) as web:
+        _, child = await completed(web)
+        await put(web.parts.store, a_child(child), a_child(child))
+        text = (await web.client.get("/metrics")).text
+        for why, count in (("pick", 1), ("parent", 2), ("person", 0), ("turn", 0)):
+            assert f'receiver_queued_tasks{{waits_for="{why}"}} {count}.0' in text

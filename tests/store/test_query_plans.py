@@ -64,6 +64,7 @@ ALLOWED = {
     "sends.next_send": r"USE TEMP B-TREE FOR ORDER BY$",  # one send due, and those under way
     "chains.open_picks": r"SCAN tasks USING INDEX tasks_pick$",  # only what waits for a pick, up to LIMIT
     "chains.count_picks": r"SCAN tasks USING INDEX tasks_pick$",  # likewise
+    "chains.count_held": r"SCAN tasks USING (COVERING )?INDEX tasks_(pick|held_child)$",  # likewise
     "notices.by_refs": r"USE TEMP B-TREE FOR ORDER BY$",  # sorts the notices of the tasks on one page
     "notices.count_without_target": r"USE TEMP B-TREE FOR GROUP BY$",  # once a start; what is open, by target
     "pruning.drop_tasks": r"USE TEMP B-TREE FOR DISTINCT$",  # the lanes of the tasks of one turn

@@ -77,6 +77,11 @@ class ChainTable:
         [(count,)] = await self._db.fetch_rows("SELECT count(*) FROM tasks WHERE held_by = 'pick'")
         return int(count)
 
+    async def count_held(self) -> dict[str, int]:
+        """How many tasks wait for their parents (`parent`), and for picks (`pick`)."""
+        [(parent,)] = await self._db.fetch_rows("SELECT count(*) FROM tasks WHERE held_by = 'parent'")
+        return {"parent": int(parent), "pick": await self.count_picks()}
+
     async def _tasks(self, where: str, params: Sequence[object]) -> list[Task]:
         rows = await self._db.fetch_rows(f"SELECT {COLUMNS} FROM tasks {where}", params)
         return [task_rows.task_from_row(row) for row in rows]
