@@ -1,4 +1,4 @@
-"""Chains with nothing faked: submitted by commands, they run by themselves; killed and repeated, nothing is paid twice."""
+"""Chains with nothing faked: they run by themselves; killed and repeated, nothing is submitted twice."""
 
 import asyncio
 import csv
@@ -148,8 +148,7 @@ async def test_one_model_after_another_by_label(tmp_path: Path) -> None:
         assert {params["type"] for model, params in submitted(provider) if model == "variation"} == {1}
         status, _, err = await run(service, "submit", "enhance", "--after", "hero", "--image-no", "0")
         assert (status, "say --anyway" in err) == (1, True)
-        assert (
-            await run(service, "submit", "retexture", "--after", "hero", "--image-no", "0", "--prompt", "y", "--wait")
-        )[0] == 0
+        args = ("retexture", "--after", "hero", "--image-no", "0", "--prompt", "y", "--wait")
+        assert (await run(service, "submit", *args))[0] == 0
         [(_, params)] = [it for it in submitted(provider) if it[0] == "retexture"]
         assert params["imgUrl"].startswith(provider.url)
