@@ -93,7 +93,8 @@ class CostFilter(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NewTaskList(Struct, frozen=True, forbid_unknown_fields=True):
-    """Tasks to queue. Each is accepted or refused on its own.
+    """Tasks to queue. Each is accepted or refused on its own; those of which one goes on from another by its name, all
+    together: then the code of those that are not at fault is `chain_refused`.
 
     With `batch`, they are rows of the batch with this name. With `dry_run`, all is checked and nothing is stored.
     """
