@@ -71,7 +71,8 @@ class ChainLedger:
 
     def images(self, task: Task) -> tuple[Image, ...] | None:
         """The pictures that a task has certainly come with; None if it is not known yet."""
-        return self._images.get(task.ref, ()) if task.state is TaskState.COMPLETED else None
+        certain = task.state is TaskState.COMPLETED and task.confirmed
+        return self._images.get(task.ref, ()) if certain else None
 
     def as_changed(self, task: Task) -> Task:
         """A task with what this call has hung on it."""

@@ -90,6 +90,12 @@ def test_of_a_completed_task_what_came_counts() -> None:
     assert "image_no is missing" in str(refused(parent, book=ledger(parent, images=(0, 1))))
 
 
+def test_what_came_with_an_unconfirmed_end_does_not_count() -> None:
+    parent = root(TaskState.COMPLETED, confirmed=False)
+    assert pictures(planned(parent, "all", book=ledger(parent, images=(1,)))) == [0, 1, 2, 3]
+    assert "image_no is missing" in str(refused(parent, book=ledger(parent, images=(1,))))
+
+
 def test_of_one_that_has_not_ended_what_its_model_makes_counts() -> None:
     upscale = a_task(TaskState.WAITING, model="midjourney_upscale", params=b'{"type":0}')
     assert pictures(planned(upscale, model="midjourney_remove_background")) == [0]
