@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
 
 from kit.fakes import a_task, put
@@ -91,6 +92,18 @@ async def test_the_tree_has_every_step_with_its_state_and_its_price(tmp_path: Pa
         [leaf] = step["children"][1]["children"]
         assert (leaf["model"], leaf["estimate"], leaf["image_no"]) == ("midjourney_upscale", None, None)
         assert leaf["children"] == []
+
+
+async def test_what_is_shown_is_as_the_document_says(tmp_path: Path) -> None:
+    async with near(tmp_path, targets=PRICES, public_url="https://receiver.example") as web:
+        document = (await web.client.get(f"{BASE}/openapi.json")).json()
+        views = await a_chain(web)
+        tree = (await web.client.get(f"{BASE}/tasks/{views[0]['ref']}/chain")).json()
+        [dry] = await handed_in(web, {**MAKE, "params": {"text": "x --turbo"}}, dry_run=True)
+        for name, shown in (("TaskView", views), ("ChainView", [tree]), ("BatchItem", [dry])):
+            schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
+            for view in shown:
+                jsonschema_rs.validator_for(schema, validate_formats=True).validate(view)
 
 
 async def test_a_task_without_a_chain_is_a_tree_of_one(tmp_path: Path) -> None:
