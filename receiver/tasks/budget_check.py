@@ -60,9 +60,12 @@ class BudgetCheck:
         self._watch = watch
 
     def wait_at(self, now: int) -> BudgetWait | None:
-        """Why the last claim had to wait; None if it had not, or if that is over by now."""
+        """Why the last claim had to wait; None if it had not, or if that is over by now. What is over only because the
+        clock leapt is not: the next claim says until when."""
         wait = self._wait
-        return None if wait is None or (wait.until is not None and wait.until <= now) else wait
+        if wait is None or wait.until is None or wait.until > now:
+            return wait
+        return replace(wait, until=None) if self._watch.hold_left_ms() else None
 
     async def reserve_next(self, tx: Tx, now: int) -> tuple[Task, Task] | None:
         """The next task for which there is money: as it is, and with what its submission may cost and the day to which

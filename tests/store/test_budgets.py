@@ -291,7 +291,11 @@ async def test_a_clock_that_stays_wrong_opens_a_period_after_an_hour_and_says_so
     first, second = await spender.queue(2)
     await spender.send_all()
     await spender.end(await got(store, first.ref), "0.05")
+    assert await spender.send() is None
     clock.forward(DAY)
+    [wait] = await spender.submit.queue.find_waits([second])
+    assert wait is not None
+    assert (wait.why, wait.until) == (QueueReason.BUDGET, None), "before anything was tried again"
     opens = clock() + 60 * MINUTE
     for _ in range(2):
         assert await spender.send() is None
