@@ -75,6 +75,14 @@ def test_one_is_shown_with_what_failed_and_what_can_be_done(run: Run, answers: A
     assert "what became of each row: receiver batch results rows-3fa92c\n" in shown
 
 
+def test_one_of_which_only_picks_are_left_is_no_running_one(run: Run, answers: Answers) -> None:
+    answers.then(200, replace(VIEW, finished_at=VIEW.created_at))
+    shown = run("batch", "show", "rows-3fa92c").stdout
+    assert "to pick, 500 rows, closed" in shown
+    assert "to see what waits for a pick: receiver tasks list --waits pick\n" in shown
+    assert "finished" not in shown
+
+
 def test_a_paused_one_says_why_and_how_to_go_on(run: Run, answers: Answers) -> None:
     halted = replace(
         VIEW, paused_at=VIEW.created_at, paused_by="failures", paused_why="10 rows in a row failed with 004007098"

@@ -11,6 +11,7 @@ from receiver.core.queue_waits import QueueReason, resume_command
 
 # what a task waits for while others are submitted, or are under way
 _MOVING = (QueueReason.TURN, QueueReason.ROOM, QueueReason.PARENT, QueueReason.PICK)
+PICKS_COMMAND = "receiver tasks list --waits pick"
 _LINES_MOST = 5  # of a reason, that are shown
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
@@ -31,6 +32,11 @@ def is_stuck(batch: BatchView) -> bool:
     return batch.closed_at is not None and 0 < counts.total - counts.ended <= counts.unsure
 
 
+def is_to_pick(batch: BatchView) -> bool:
+    """Whether all that is left waits for a person who picks pictures, or for what goes on from one."""
+    return batch.finished_at is not None and not is_over(batch)
+
+
 def is_paused(batch: BatchView) -> bool:
     """Whether it stands still until a person does something."""
     return batch.paused_at is not None and not is_over(batch)
@@ -47,6 +53,8 @@ def state_of_batch(batch: BatchView) -> str:
         return "done"
     if is_paused(batch):
         return "paused"
+    if is_to_pick(batch):
+        return "to pick"
     return "open" if batch.closed_at is None else "running"
 
 
@@ -118,7 +126,7 @@ def _facts(batch: BatchView) -> Iterator[tuple[str, str | None]]:
     if batch.waits and batch.counts.queued and not _waits_for_its_pause(batch):
         yield "waits", _wait_text(batch)
     yield "created", time_and_age(batch.created_at)
-    yield "finished", time_and_age(batch.finished_at) if batch.finished_at else None
+    yield "finished", time_and_age(batch.finished_at) if batch.finished_at and not is_to_pick(batch) else None
 
 
 def failure_text(failure: BatchFailure) -> str:
@@ -161,6 +169,8 @@ def _remedies(batch: BatchView) -> Iterator[str]:
     name = shlex.quote(safe_line(batch.name))
     if is_paused(batch):
         yield f"to go on: {go_on_command(batch)}"
+    if is_to_pick(batch):
+        yield f"to see what waits for a pick: {PICKS_COMMAND}"
     if batch.counts.failed or batch.counts.cancelled:
         yield f"to try again what failed or was cancelled: receiver batch retry {name}"
     if batch.counts.unsure or batch.counts.lost:

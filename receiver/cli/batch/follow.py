@@ -2,7 +2,16 @@
 
 import time
 
-from receiver.cli.batch.batch_text import describe_batch, go_on_command, is_over, is_paused, is_stuck, progress_text
+from receiver.cli.batch.batch_text import (
+    PICKS_COMMAND,
+    describe_batch,
+    go_on_command,
+    is_over,
+    is_paused,
+    is_stuck,
+    is_to_pick,
+    progress_text,
+)
 from receiver.cli.batch.patience import Patience
 from receiver.cli.batch.progress import CLEARED, format_bar, is_terminal
 from receiver.cli.output import pluralize, safe_line
@@ -18,6 +27,7 @@ _STEPS = 10  # lines between begin and end where there is no terminal
 _UNSURE = (
     "it is not known whether the provider took them, so they wait for a callback or for you; see `receiver batch show"
 )
+_PICKS = f"all that is left waits for a person who picks: `{PICKS_COMMAND}`"
 
 
 def await_batch(client: Client, name: str) -> BatchView:
@@ -25,6 +35,7 @@ def await_batch(client: Client, name: str) -> BatchView:
     person can end that."""
     see = f"`receiver batch show {safe_line(name)}`"
     moving, patience, said, stuck, paused = is_terminal(), Patience(met=True), "", False, ""
+    picks = False
     try:
         while True:
             batch = patience.ask(lambda: client.get_batch(name))
@@ -42,6 +53,9 @@ def await_batch(client: Client, name: str) -> BatchView:
                 stuck = True
                 what = pluralize(batch.counts.unsure, "task")
                 note(f"{CLEARED if moving else ''}receiver: {what} left, and unsure: {_UNSURE} {safe_line(name)}`")
+            if is_to_pick(batch) and not picks:
+                note(f"{CLEARED if moving else ''}receiver: {_PICKS}")
+            picks = is_to_pick(batch)
             if moving:
                 note(f"{CLEARED}{format_bar(ended, total)}  {progress_text(batch)}", nl=False)
             else:  # a line only for what a person would want to know
