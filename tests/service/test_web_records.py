@@ -341,7 +341,7 @@ async def test_every_route_is_in_the_document_with_its_types(tmp_path: Path) -> 
 
 async def test_the_document_has_every_call_of_the_contract() -> None:
     contract = """POST /tasks; POST /tasks/batch; GET /tasks; GET /tasks/{ref}; PATCH /tasks/{ref}
-        GET /tasks/{ref}/chain
+        GET /tasks/{ref}/chain; POST /tasks/{ref}/pick; POST /tasks/{ref}/release
         POST /tasks/{ref}/cancel; POST /tasks/{ref}/poll; POST /tasks/{ref}/resubmit; POST /tasks/{ref}/pictures
         POST /tasks/{ref}/again; POST /callback-urls/{ref}/discard
         POST /batches; GET /batches; GET /batches/{name}; GET /batches/{name}/results; POST /batches/{name}/close
