@@ -112,6 +112,26 @@ def test_an_answer_that_is_lost_is_asked_for_again(run: Run, service: BatchServi
     assert service.sent == 60
 
 
+def test_a_wait_says_once_that_only_picks_are_left(run: Run, service: BatchService) -> None:
+    looks, service.end_as = 0, None
+
+    def go_on(method: str, path: str) -> None:
+        nonlocal looks
+        name = path.partition("/")[2]
+        looks += method == "GET" and name in service.batches
+        if looks == 2:
+            service.batches[name] = replace(service.batches[name], finished_at="2026-11-22T08:16:00.123Z")
+        if looks == 5:
+            done = {key: replace(it, state="completed") for key, it in service.rows[name].items()}
+            service.rows[name] = done
+
+    service.after_call = go_on
+    waited = submit_chains(run, "--wait", content=rows(2))
+    assert waited.exit_code == 0
+    said = "all that is left waits for a person who picks: `receiver tasks list --waits pick`"
+    assert waited.stderr.count(said) == 1
+
+
 def test_a_changed_last_step_sends_only_that(run: Run, service: BatchService) -> None:
     name = submit_chains(run, content=rows(3)).stdout.strip()
     Path("extend.toml").write_text(CHAIN.replace("standard", "creative"))
