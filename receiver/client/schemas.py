@@ -105,12 +105,14 @@ class NewTask(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
 
 class AgainRequest(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What is different when a task is submitted once more: its prompt, other parameters (null leaves one out), its
-    label. What is not given is as before. `with_children`: all that goes on from it is submitted once more, too."""
+    label. What is not given is as before. `with_children`: all that goes on from it is submitted once more, too.
+    `anyway`: what the provider probably refuses is sent all the same."""
 
     prompt: Annotated[str, _says(minLength=1, pattern=WITHOUT_NUL)] | None = None
     params: dict[str, Any] = {}
     label: ShortText | None = None
     allow_permutations: bool = False
+    anyway: bool = False
     with_children: bool = False
 
 

@@ -53,6 +53,7 @@ def repeat_request(task: Task, asked: AgainRequest, targets: Collection[str]) ->
         targets=kept or None,
         poll_only=task.poll_only,
         allow_permutations=asked.allow_permutations or as_before,  # a person allowed these braces
+        anyway=asked.anyway or as_before or task.model not in MODELS,  # likewise
     )
 
 
@@ -90,7 +91,8 @@ def repeat_chain(
             targets=tuple(it for it in child.targets or () if it in targets) or None,
             poll_only=child.poll_only,
             allow_permutations=True,  # a person allowed it before
-            anyway=asked.prompt is None and not asked.params,  # likewise, unless other pictures come now
+            # likewise, unless other pictures come now
+            anyway=asked.anyway or (asked.prompt is None and not asked.params),
             wait_for=WaitFor(name=names[child.parent], image_no=image_no),
             name=name,
             ping=child.ping,

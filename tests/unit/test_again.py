@@ -20,7 +20,8 @@ TASK = replace(
     targets=("slack",),
 )
 TASK = replace(TASK, state=TaskState.FAILED, unsure=False, origin=TaskOrigin.SUBMITTED)
-SAME = NewTask(models.OUTPAINT, PARAMS, label="hero", targets=("slack",), allow_permutations=True)
+SAME = NewTask(models.OUTPAINT, PARAMS, label="hero", targets=("slack",), allow_permutations=True, anyway=True)
+CHANGED = replace(SAME, allow_permutations=False, anyway=False)
 
 
 @pytest.mark.parametrize(
@@ -29,15 +30,23 @@ SAME = NewTask(models.OUTPAINT, PARAMS, label="hero", targets=("slack",), allow_
         (AgainRequest(), SAME),
         (
             AgainRequest(prompt="a lake"),
-            replace(SAME, params={**PARAMS, "remixPrompt": "a lake"}, allow_permutations=False),
+            replace(CHANGED, params={**PARAMS, "remixPrompt": "a lake"}),
         ),
-        (AgainRequest(params={"scale": 2.0}), replace(SAME, params={**PARAMS, "scale": 2.0}, allow_permutations=False)),
-        (AgainRequest(params={"scale": 2.0}, allow_permutations=True), replace(SAME, params={**PARAMS, "scale": 2.0})),
+        (AgainRequest(params={"scale": 2.0}), replace(CHANGED, params={**PARAMS, "scale": 2.0})),
+        (
+            AgainRequest(params={"scale": 2.0}, allow_permutations=True, anyway=True),
+            replace(SAME, params={**PARAMS, "scale": 2.0}),
+        ),
         (AgainRequest(label="villain"), replace(SAME, label="villain")),
     ],
 )
 def test_what_is_not_given_is_as_before(asked: AgainRequest, expected: NewTask) -> None:
     assert repeat_request(TASK, asked, ["slack", "mail"]) == expected
+
+
+def test_a_model_that_is_not_declared_is_submitted_again_unchecked() -> None:
+    raw = replace(TASK, model="midjourney_blend", params=b'{"urls":[]}')
+    assert repeat_request(raw, AgainRequest(params={"x": 1}), []).anyway
 
 
 def test_what_null_leaves_out_is_left_out() -> None:

@@ -1,6 +1,6 @@
 """`receiver submit again`: another task like an earlier one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -30,6 +30,7 @@ from receiver.providers import models
 @click.option("--with-children", is_flag=True, help="Submit again, too, whatever goes on from it.")
 @click.option("--label", metavar="L", help="Another label.")
 @sending.permutations_option
+@sending.anyway_option
 @sending.sending_options
 @with_client
 def again(
@@ -42,6 +43,7 @@ def again(
     with_children: bool,
     label: str | None,
     allow_permutations: bool,
+    anyway: bool,
     **given: Any,
 ) -> None:
     """Submit another task like REF, changed if you like. It is paid for like any other.
@@ -51,12 +53,13 @@ def again(
       receiver submit again hero --set scale=2 --label "hero, wider"
     """
     earlier = resolve_ref(client, ref)
-    changes = _read_changes(client.get_task(earlier), prompt, pairs, allow_permutations) if pairs else {}
+    allowed = {"allow_permutations": allow_permutations, "anyway": anyway}
+    changes = _read_changes(client.get_task(earlier), prompt, pairs, allowed) if pairs else {}
     asked = AgainRequest(
         prompt=prompt,
         params=changes,
         label=label,
-        allow_permutations=allow_permutations,
+        **allowed,
         with_children=with_children,
     )
 
@@ -73,7 +76,9 @@ def again(
     submit_once(client, send, Sending(**given))
 
 
-def _read_changes(task: TaskView, prompt: str | None, pairs: Sequence[str], allow_permutations: bool) -> dict[str, Any]:
+def _read_changes(
+    task: TaskView, prompt: str | None, pairs: Sequence[str], allowed: Mapping[str, bool]
+) -> dict[str, Any]:
     """What `--set` says, checked with what stays as it is. Raises UsageError."""
     model = models.MODELS.get(task.model or "")
     changes = read_pairs(pairs, model, "--set")
@@ -84,7 +89,7 @@ def _read_changes(task: TaskView, prompt: str | None, pairs: Sequence[str], allo
         params[model.prompt_param] = prompt
     fed = task.chain is not None and model.feed is not None and not set(model.feed.names) & set(params)
     try:
-        models.check_params(model.name, params, allow_permutations=allow_permutations, fed=fed)
+        models.check_params(model.name, params, **allowed, fed=fed)
     except RequestRefused as refused:
         raise click.UsageError(explain_in_options(refused, model)) from None
     return changes
