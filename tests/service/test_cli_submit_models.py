@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from kit.commands import TASK, Answers, Run, task
-from receiver.client.schemas import ImageView
+from receiver.client.schemas import ChainLink, ImageView
 from receiver.providers import models
 from receiver.providers.models import MODELS, command_name
 
@@ -140,6 +140,16 @@ def test_a_task_for_each_picture_prints_a_ref_for_each(run: Run, answers: Answer
     answers.then(202, replace(task(), siblings=(OTHER,), warnings=("pictures of version 5 only",)))
     done = run("submit", "outpaint", "--after", OTHER, "--image-no", "0,1", "--scale", "2")
     assert (done.stdout, done.stderr) == (f"{TASK}\n{OTHER}\n", "receiver: tip: pictures of version 5 only\n")
+
+
+def test_a_pick_says_how_it_is_made(run: Run, answers: Answers) -> None:
+    link = ChainLink(root=OTHER, parent=OTHER, step=None, image_no=None, children=0, picks=0)
+    answers.then(202, replace(task(), held_by="parent", chain=link))
+    done = run("submit", "outpaint", "--after", OTHER, "--image-no", "pick", "--scale", "2")
+    assert done.stdout == f"{TASK}\n"
+    assert done.stderr == (
+        f"receiver: `receiver tasks pick {TASK} N` lets it go on from picture N, once that is there\n"
+    )
 
 
 def test_a_picture_by_its_address_is_filled_in_by_the_service(run: Run, answers: Answers) -> None:

@@ -121,7 +121,7 @@ def _source_options(model: Model) -> list[click.Option]:
         click.Option(
             ["--after"],
             metavar="REF",
-            help="A task of yours, perhaps one that has not ended: this one waits for it, and is then filled in.",
+            help="A task of yours. If it has not ended yet, this one waits until it is completed.",
         ),
         click.Option(["--from", "earlier"], metavar="REF", help=looked_up),
     ]
@@ -161,9 +161,9 @@ def _example(model: Model) -> str:
     if model.feed is not None and model.prompt_param not in model.any_of:
         flag = place_flag(model)
         words.append("--after hero" + (f" {flag} 0" if flag else ""))
-    for field, section in _fields(model):
-        if section == _TAKES and (field.required or (field.name in model.any_of and field.name == model.prompt_param)):
-            words.append(f"--{field.option_name} {_sample(field)}")
+    takes = [field for field, section in _fields(model) if section == _TAKES]
+    needed = [it for it in takes if it.required] or [it for it in takes if it.name == model.prompt_param]
+    words += [f"--{it.option_name} {_sample(it)}" for it in needed]
     return f"\b\nFor example:\n  {' '.join(words)}"
 
 

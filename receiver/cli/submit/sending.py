@@ -95,6 +95,8 @@ def submit_once(client: Client, send: Callable[[str], TaskView], how: Sending, s
         with done:
             for ref in refs:
                 echo(ref)
+            if task.chain is not None and task.chain.image_no is None and task.held_by is not None:
+                note(f"receiver: `receiver tasks pick {refs[0]} N` lets it go on from picture N, once that is there")
     with done if how.as_json else contextlib.nullcontext():
         if how.wait or how.folder is not None:
             [task, *_], good = await_all(client, [task, *map(client.get_task, task.siblings)], how)
