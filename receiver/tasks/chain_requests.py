@@ -19,7 +19,6 @@ from receiver.core.types import HoldReason, Image, Task, TaskOrigin, TaskState
 from receiver.providers.declarations import JobFeed, Model, UrlFeed
 from receiver.providers.models import MODELS
 from receiver.providers.vtrix.follow_rules import Answer, Traits, derive_traits, judge_follow
-from receiver.store import Store, Tx
 from receiver.tokens import is_ref, new_ref
 
 _FIELD = "wait_for"
@@ -81,8 +80,8 @@ class ChainLedger:
         return replace(
             task,
             root=task.root or self._roots.get(task.ref),
-            children=task.children + self._held.get(task.ref, 0),
-            picks=task.picks + self._picks.get(task.ref, 0),
+            children=task.children + self._held[task.ref],
+            picks=task.picks + self._picks[task.ref],
         )
 
     @property
@@ -123,15 +122,6 @@ class ChainLedger:
             held_by=HoldReason.PICK if ended and needs_pick else HoldReason.PARENT,
             due_at=None,
         )
-
-
-async def read_ledger(tables: Tx | Store, refs: Collection[str]) -> ChainLedger:
-    """What is known of the tasks of these refs, and of their chains."""
-    tasks = await tables.tasks.get(sorted(refs)) if refs else {}
-    completed = [ref for ref, task in tasks.items() if task.state is TaskState.COMPLETED]
-    images = await tables.tasks.images_by_ref(completed) if completed else {}
-    roots = sorted({task.root for task in tasks.values() if task.root is not None})
-    return ChainLedger(tasks, images, await tables.chains.count(roots) if roots else {})
 
 
 def wait_of(asked: NewTask) -> WaitFor | None:
@@ -192,9 +182,10 @@ def unknown_parent(name: str, known: Collection[str] = ()) -> RequestRefused:
     """The refusal of a task to go on from that there is not."""
     from difflib import get_close_matches  # only for a wrong name
 
-    near = get_close_matches(name[:80], known, n=1)
-    more = f" (did you mean {near[0]}?)" if near else ""
-    return RequestRefused(404, "unknown_parent", f"there is no task {name[:80]!r} to go on from{more}", _FIELD)
+    shown = name[:80]
+    near = next(iter(get_close_matches(shown, known)), None)
+    more = f" (did you mean {near}?)" if near else ""
+    return RequestRefused(404, "unknown_parent", f"there is no task {shown!r} to go on from{more}", _FIELD)
 
 
 def traits_of(task: Task) -> Traits | None:
@@ -255,16 +246,17 @@ def _choose_images(
         raise _bad_image(f"{model.name} goes on from the whole task, not from one of its pictures", "leave it out")
     if choice == "pick":
         return [None]
+    expected = came if came is not None or makes is None else range(makes)
     if choice == "all":
-        if came is None and makes is None:
+        if expected is None:
             remedy = "name the pictures, such as [0, 1]"
             raise _bad_image(f"nobody knows how many pictures {_name(parent)} makes", remedy)
-        choice = tuple(came if came is not None else range(makes or 0))
+        choice = tuple(expected)
     if choice is None:
-        if len(only := came if came is not None else range(makes or 0)) != 1:
+        if expected is None or len(expected) != 1:
             problem = f"image_no is missing: from which picture of {_name(parent)} does it go on?"
             raise _bad_image(problem, "give a number, a list of numbers, `all`, or `pick` to pick one later")
-        choice = only[0]
+        (choice,) = expected
     if isinstance(choice, str):
         raise _bad_image(f"image_no must be a number, a list of numbers, all or pick, not {choice[:40]!r}")
     numbers = [int(it) for it in ((choice,) if isinstance(choice, int | float) else choice)]

@@ -4,7 +4,7 @@ All that has to be known is read first, in the transaction that stores the new t
 turn, as if those before it were stored already.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from receiver.client.schemas import NewTask, WaitFor
 from receiver.core.chains import CHAIN_MOST
 from receiver.core.errors import RequestRefused
-from receiver.core.types import QueueLane, Task
+from receiver.core.types import QueueLane, Task, TaskState
 from receiver.store import Store, Tx
 from receiver.tasks.chain_groups import group_items, order_group, refuse_circle, refuse_with_group, waits_for_itself
 from receiver.tasks.chain_requests import (
@@ -23,7 +23,6 @@ from receiver.tasks.chain_requests import (
     may_multiply,
     parent_ref,
     plan_children,
-    read_ledger,
     sibling_key,
     unknown_parent,
     wait_of,
@@ -239,7 +238,16 @@ async def read_judge(
     parents = {ref for draft in drafts if draft.asked is not None and (ref := parent_ref(draft.asked)) is not None}
     if any(draft.asked is not None and draft.asked.name is not None for draft in drafts):
         parents |= {ref for _, ref in used.values()} | {task.ref for task in rows.values()}  # may be gone on from
-    return RequestJudge(drafts, lane, used, there, rows, too_dear, await read_ledger(tables, parents))
+    return RequestJudge(drafts, lane, used, there, rows, too_dear, await _read_ledger(tables, parents))
+
+
+async def _read_ledger(tables: Tx | Store, refs: Collection[str]) -> ChainLedger:
+    """What is known of the tasks of these refs, and of their chains."""
+    tasks = await tables.tasks.get(sorted(refs)) if refs else {}
+    completed = [ref for ref, task in tasks.items() if task.state is TaskState.COMPLETED]
+    images = await tables.tasks.images_by_ref(completed) if completed else {}
+    roots = sorted({task.root for task in tasks.values() if task.root is not None})
+    return ChainLedger(tasks, images, await tables.chains.count(roots) if roots else {})
 
 
 def batch_closed(lane: QueueLane) -> RequestRefused:

@@ -29,6 +29,9 @@ from receiver.tasks.chain_requests import (
 DIFFUSION, OUTPAINT, REROLL = "midjourney_diffusion", "midjourney_outpaint", "midjourney_reroll"
 
 
+REQUEST = a_task(TaskState.QUEUED)
+
+
 def root(state: TaskState = TaskState.WAITING, text: str = "x --v 7", **more: Any) -> Task:
     params = msgspec.json.encode({"text": text})
     return a_task(state, **{"model": DIFFUSION, "params": params, **more})
@@ -101,7 +104,7 @@ def test_of_one_that_has_not_ended_what_its_model_makes_counts() -> None:
     assert pictures(planned(upscale, model="midjourney_remove_background")) == [0]
     assert pictures(planned(upscale, "all", model="midjourney_remove_background")) == [0]
     fault = refused(upscale, 1, model="midjourney_remove_background")
-    assert (fault.code, fault.field) == ("unlikely", "wait_for.image_no")
+    assert (fault.status, fault.code, fault.field) == (422, "unlikely", "wait_for.image_no")
     assert "makes 1 picture, counted from 0" in str(fault)
     assert pictures(planned(upscale, 1, model="midjourney_remove_background", anyway=True)) == [1]
     assert refused(root(), 4).code == "unlikely"
@@ -154,12 +157,13 @@ def test_one_that_takes_no_single_picture_goes_on_from_the_task(model: str) -> N
 def test_a_child_has_its_place_in_the_chain() -> None:
     parent = root()
     book = ledger(parent)
-    plan = planned(parent, (0, 1), book=book, base={"label": "L"})
+    plan = planned(parent, (0, 1), book=book, base={"label": "L", "ref": REQUEST.ref})
     for number, child in enumerate(it.task for it in plan.tasks):
         assert (child.root, child.parent, child.depth) == (parent.ref, parent.ref, 1)
         assert (child.held_by, child.due_at, child.label) == (HoldReason.PARENT, None, f"L #{number}")
     one, two = plan.tasks
     assert one.task.ref != two.task.ref
+    assert one.task.ref == REQUEST.ref
     assert (one.path, two.path) == ((0,), (1,))
     assert book.changed == [(parent, replace(parent, root=parent.ref))]
     assert book.as_changed(parent) == replace(parent, root=parent.ref, children=2)
@@ -216,9 +220,20 @@ def test_bounds() -> None:
     fault = refused(root(children=CHILDREN_MOST - 3, label="hero"), "all")
     assert (fault.status, fault.code, fault.field) == (422, "chain_too_large", "wait_for")
     assert "16 tasks may wait for one, and as many wait for “hero”" in str(fault)
+    assert planned(root(children=CHILDREN_MOST - 1), 0).tasks
+    assert refused(root(children=CHILDREN_MOST), 0).code == "chain_too_large"
     big = root(root="r")
     assert len(planned(big, "all", book=ledger(big, sizes={"r": CHAIN_MOST - 4})).tasks) == 4
     assert "64 tasks" in str(refused(big, "all", book=ledger(big, sizes={"r": CHAIN_MOST - 3})))
+
+
+def test_a_chain_that_begins_with_a_call_has_so_many_tasks_at_most() -> None:
+    parent = root()
+    book = ledger(parent)
+    children = [it for _ in range(3) for it in planned(parent, "all", book=book).tasks]
+    planned(children, "all", book=book)  # with the first one, 61 now
+    assert len(planned(parent, (0, 1, 2), book=book).tasks) == 3
+    assert "64 tasks" in str(refused(parent, 0, book=book))
 
 
 def test_a_copy_of_the_ledger_keeps_what_was_added_apart() -> None:

@@ -55,6 +55,14 @@ def test_a_tree_has_each_task_below_the_one_that_it_goes_on_from() -> None:
     assert (below.image_no, below.held_by, below.model, below.estimate) == (1, "parent", "midjourney_outpaint", "0.05")
 
 
+def test_one_that_a_person_picks_for_stands_before_those_with_a_picture() -> None:
+    root = queued()
+    second, first = queued(parent=root.ref, parent_image=1), queued(parent=root.ref)
+    third = queued(parent=root.ref, parent_image=2)
+    [top] = chain_view(root.ref, [root, second, first, third], {}).steps
+    assert [it.image_no for it in top.children] == [None, 1, 2]
+
+
 def test_what_no_task_cost_is_not_nothing() -> None:
     task = a_task(TaskState.FAILED)
     view = chain_view(task.ref, [task], {})
