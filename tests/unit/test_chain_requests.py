@@ -310,6 +310,13 @@ def test_a_model_that_is_not_declared_goes_on_from_nothing() -> None:
     assert (fault.status, fault.code, fault.field) == (422, "invalid_parameter", "wait_for")
 
 
+def test_a_plan_is_not_changed_afterwards() -> None:
+    plan = planned(root(), 0)
+    for held, name in ((plan, "warnings"), (plan.tasks[0], "path")):
+        with pytest.raises(AttributeError):
+            setattr(held, name, ("x",))
+
+
 def test_the_first_task_has_the_request_s_own_key() -> None:
     base = {"row_key": hash_row_key("K")}
     keys = [it.task.row_key for it in planned(root(), "all", row_key="K", base=base).tasks]
