@@ -26,7 +26,8 @@ class QueuedLane(Struct, frozen=True):
 class QueueView(Struct, frozen=True):
     """How submitting stands. `in_hand` of `places` are taken, where `concurrency` are configured; fewer are used while
     the provider refuses more, and one more is tried at `more_at`. `waits_for` is what a task that came now would wait
-    for, as in a task. `lanes` are those with queued tasks, in the order in which they are served."""
+    for, as in a task. `lanes` are those with queued tasks, in the order in which they are served. For a week after the
+    database was restored, `restored_at` says so, and `restored_from` of when the backup was, if that is known."""
 
     paused_at: Time | None
     in_hand: Count
@@ -38,3 +39,5 @@ class QueueView(Struct, frozen=True):
     waits_until: Time | None
     waits_detail: str | None
     lanes: list[QueuedLane]
+    restored_at: Time | None = None
+    restored_from: Time | None = None

@@ -199,7 +199,9 @@ def restore_backup(
                 inside = _judge_copy(part, file)
                 manifest = inside.kept.get(MANIFEST)
                 made_at = msgspec.json.decode(manifest, type=BackupManifest).made_at if manifest else None
-                closed = backup.prepare_restored(part, clock(), queue=queue, batches_closed=_closed_why(made_at))
+                closed = backup.prepare_restored(
+                    part, clock(), queue=queue, batches_closed=_closed_why(made_at), made_at=made_at
+                )
                 spent = backup.carry_books(part, database)
                 words = {name: tuple(text.decode().split()) for name, text in inside.kept.items() if name != MANIFEST}
                 pictures = backup_pictures.folder_of(file)

@@ -17,6 +17,7 @@ from kit.commands import Run, task
 from receiver.cli.main import cli
 from receiver.client.batch_schemas import BatchChange, BatchCounts, BatchPage, BatchRowResult, BatchView, NewBatch
 from receiver.client.cost_schemas import CostDimension, CostLine, CostsView
+from receiver.client.queue_schemas import QueueView
 from receiver.client.schemas import BatchItem, NewTask, Problem, ProblemView, TaskView
 
 HEADER = "model,jobId,imageNo,scale,remixPrompt,label\n"
@@ -35,6 +36,7 @@ class BatchService:
         self.each: str | None = None  # what a task costs, if the service can say that
         self.calls: list[str] = []
         self.checked = 0  # rows of dry runs
+        self.restored: tuple[str | None, str | None] = (None, None)  # when, and from a backup of when
         self.changed_most = 1_000  # rows that a change of the batch takes at once
         self.cursors: list[str] = []  # of the calls that went on with one
         self.before_call: Callable[[str, str, Any], None] = lambda method, path, body: None
@@ -62,6 +64,8 @@ class BatchService:
 
     def _answer(self, method: str, parts: list[str], query: dict[str, list[str]], body: Any) -> tuple[int, object]:
         match method, parts:
+            case "GET", ["queue"]:
+                return 200, QueueView(None, 0, 10, 10, None, None, None, None, None, [], *self.restored)
             case "GET", ["costs"]:
                 return self._costs()
             case "POST", ["tasks", "batch"]:

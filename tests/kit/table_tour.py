@@ -93,7 +93,7 @@ TOUR = [
     Call("lanes", "by_name", (["rows"],)),
     Call("lanes", "find_batch", ("rows",)),
     Call("lanes", "get", ([2, 4],)),
-    *[Call("lanes", name) for name in ("paused", "queued", "count_unfinished", "closed_unfinished")],
+    *[Call("lanes", name) for name in ("paused", "queued", "count_unfinished", "closed_unfinished", "last_restore")],
     Call("lanes", "page", (None, 50)),
     Call("copies", "upsert", ([(it.ref, ImageCopy(0, "0.png")) for it in MANY],)),
     Call("copies", "by_refs", (REFS,)),

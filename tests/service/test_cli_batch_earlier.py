@@ -1,5 +1,6 @@
 """`receiver submit batch` with rows that other batches have: nothing is paid for twice unless a person says so."""
 
+import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,6 +81,24 @@ def test_an_explicit_name_pays_once_more_and_says_so(run: Run, service: BatchSer
     del service.batches[next(iter(service.batches))]
     service.rows = {"once more": service.rows["once more"]}
     assert (submit(run).exit_code, service.sent) == (2, 3)
+
+
+@pytest.mark.parametrize("options", [(), ("--name", "own")])
+def test_after_a_restore_a_new_batch_is_not_sent_without_a_word(
+    run: Run, service: BatchService, options: tuple[str, ...]
+) -> None:
+    """It may have been sent after the backup was made."""
+    service.restored = ("2026-11-30T08:00:00.000Z", "2026-11-29T22:00:00.000Z")
+    refused = submit(run, *options, content=rows(3))
+    assert (refused.exit_code, refused.stdout, service.sent) == (2, "", 0)
+    first, last = refused.stderr.splitlines()
+    assert re.match("receiver: the database was restored at .* from a backup of .*: if rows.csv was sent in", first)
+    assert last == "receiver: say --yes if it was not sent in between; nothing was sent"
+    assert submit(run, *options, "--dry-run").exit_code == 0
+    done = submit(run, *options, "--yes")
+    assert (done.exit_code, done.stderr.splitlines()[0], service.sent) == (0, first, 3)
+    again = submit(run, *options)
+    assert (again.exit_code, "restored" in again.stderr) == (0, False)
 
 
 def test_only_new_leaves_out_what_any_batch_has(run: Run, service: BatchService) -> None:

@@ -11,6 +11,7 @@ from kit.web import Served, near
 from receiver.client.queue_schemas import QueuedLane, QueueView
 from receiver.core.budgets import BudgetWait
 from receiver.core.types import HIGH_LANE, HoldReason, QueueLane, TaskState
+from receiver.store.tables.lanes import LaneTable
 
 API = "/api/v1"
 STILL = QueueView(
@@ -53,6 +54,23 @@ async def test_the_queue_is_shown_paused_and_resumed(tmp_path: Path) -> None:
         [listed, _] = (await web.client.get(f"{API}/tasks?state=queued")).json()["tasks"]
         assert (listed["waits_for"], listed["waits_since"]) == ("paused", paused["paused_at"])
         assert (await web.client.post(f"{API}/queue/resume")).json()["paused_at"] is None
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("days", "shown"), [(0, True), (6.9, True), (7.1, False), (-1, False)])
+async def test_a_restore_is_told_for_a_week(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: float, *, shown: bool
+) -> None:
+    async with near(tmp_path) as web:
+        at = web.parts.clock() - int(days * 86_400_000)
+
+        async def last_restore(_: LaneTable) -> tuple[int, int | None]:
+            return at, None
+
+        assert (await web.client.get(f"{API}/queue")).json()["restored_at"] is None
+        monkeypatch.setattr(LaneTable, "last_restore", last_restore)
+        view = (await web.client.get(f"{API}/queue")).json()
+        assert (view["restored_at"] is not None, view["restored_from"]) == (shown, None)
 
 
 @pytest.mark.anyio

@@ -160,8 +160,10 @@ async def test_a_restored_backup_closes_open_batches_and_says_so(tmp_path: Path)
     told = len(await bench.told())
     await store.close()
     for queue, closed in ((True, 0), (False, 3), (False, 0)):
-        assert prepare_restored(tmp_path / "r.db", NOW, queue=queue, batches_closed="a backup was restored") == closed
+        why = "a backup was restored"
+        assert prepare_restored(tmp_path / "r.db", NOW, queue=queue, batches_closed=why, made_at=NOW - 5) == closed
     store = await open_store(tmp_path / "r.db")
+    assert await store.lanes.last_restore() == (NOW, NOW - 5)
     bench = BatchBench(store)
     await finish_closed(store, bench.policy, NOW)
     await finish_closed(store, bench.policy, NOW)

@@ -1,12 +1,12 @@
 """What tasks will cost, by what tasks of their models cost before; and the question whether that is wanted."""
 
-import sys
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 
-import click
 from msgspec import Struct
 
+from receiver.cli.batch.patience import Patience
+from receiver.cli.batch.question import ask_person
 from receiver.cli.output import pluralize
 from receiver.cli.streams import note
 from receiver.client.client import Client
@@ -69,9 +69,11 @@ def _parse_cost(text: str | None) -> Decimal | None:
 def read_costs(client: Client) -> CostsView | None:
     """What tasks of each model cost before, if the service can tell."""
     try:
-        return client.show_costs(by=CostDimension.MODEL.value, since=_SINCE)
-    except ApiError:
-        return None
+        return Patience(met=True).ask(lambda: client.show_costs(by=CostDimension.MODEL.value, since=_SINCE))
+    except ApiError as error:
+        if error.status == 404:  # of an older service
+            return None
+        raise
 
 
 def ask_about_cost(client: Client, counts: Mapping[str, int], question: CostQuestion) -> str | None:
@@ -101,7 +103,7 @@ def _say_unknown(costs: CostsView | None, counts: Mapping[str, int]) -> None:
 def _why_not_confirmed(estimate: CostEstimate, question: CostQuestion) -> str | None:
     if estimate.amount <= question.limit:
         return None
-    if not question.reads_input and sys.stdin is not None and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty():
-        return None if click.confirm("Submit them?", err=True) else "nothing was sent"
+    if (answer := ask_person("Submit them?", reads_input=question.reads_input)) is not None:
+        return None if answer else "nothing was sent"
     more = f"that is more than {format_usd(question.limit)}"
     return f"{more}: say --yes if you want it, or --confirm-over with a higher amount; nothing was sent"

@@ -7,6 +7,7 @@ from typing import Any
 import click
 from msgspec import Struct
 
+from receiver.cli.batch.after_restore import ask_after_restore
 from receiver.cli.batch.check import (
     BatchFile,
     FileCheck,
@@ -219,6 +220,10 @@ def _submit(
         _say_earlier(checked, source.title, asked)
     if not rows:  # all were left out
         return
+    if before is None:
+        settled, reads_input = asked.yes or asked.dry_run, source.path == "-"
+        if (refusal := ask_after_restore(client, source.title, settled=settled, reads_input=reads_input)) is not None:
+            raise _NotSent(refusal)
     _ask_about_cost(client, checked.new, asked, reads_input=source.path == "-")
     if asked.dry_run:
         say_dry_run(name, source.count_rows(rows - known), source.count_rows(known), report.count)

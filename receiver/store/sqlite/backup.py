@@ -159,13 +159,13 @@ def _has_any_task(path: Path, refs: Sequence[str]) -> bool:
         return bool(raw.execute(f"SELECT 1 FROM tasks WHERE ref IN ({placeholders(len(refs))})", refs).fetchone())
 
 
-def prepare_restored(path: Path, now: int, *, queue: bool, batches_closed: str) -> int:
+def prepare_restored(path: Path, now: int, *, queue: bool, batches_closed: str, made_at: int | None = None) -> int:
     """Prepare a copy that is not in use to be served: remove the backup's extra content without a trace.
 
     Queued tasks may have been submitted after the copy was made, and submitting them again could cost twice. So unless
     `queue`, they end up like tasks whose process died while submitting them, also those that waited for another one.
-    Nor does the copy know the rows that a batch took since, so open batches are closed, with `batches_closed` as the
-    reason. Returns how many.
+    Nor does the copy know the rows that a batch took since it was made (`made_at`, if that is known), so open batches
+    are closed, with `batches_closed` as the reason; and the database remembers that it was restored. Returns how many.
 
     Raises a kind of StoreError.
     """
@@ -178,6 +178,8 @@ def prepare_restored(path: Path, now: int, *, queue: bool, batches_closed: str) 
         raw.execute("PRAGMA application_id = 0")
         if raw.execute("SELECT 1 FROM sqlite_schema WHERE name = 'served'").fetchone():
             raw.execute("DELETE FROM served")  # where it is restored, a person wants it served
+        if raw.execute("SELECT 1 FROM sqlite_schema WHERE name = 'restores'").fetchone():
+            raw.execute("INSERT INTO restores (at, made_at) VALUES (?, ?)", (now, made_at))
         if not queue:
             raw.execute(
                 "UPDATE tasks SET state = 'submitting', held_by = NULL, due_at = NULL, submitted_at = ?,"

@@ -69,6 +69,12 @@ class LaneTable:
         )
         return [_from_row(row) for row in rows]
 
+    async def last_restore(self) -> tuple[int, int | None] | None:
+        """When the database was restored last, and when the backup was made, if that is known: batches that were opened
+        in between are missing."""
+        rows = await self._db.fetch_rows("SELECT at, made_at FROM restores ORDER BY rowid DESC LIMIT 1")
+        return rows[0] if rows else None
+
     async def insert(self, lane: QueueLane) -> None:
         """Add a lane; its `id` is not used, a new one is given."""
         names = _NAMES[1:]

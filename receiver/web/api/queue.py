@@ -1,16 +1,24 @@
 """The calls about submitting as a whole: how it stands, and to pause or resume it."""
 
+from msgspec.structs import replace
+
 from receiver.client.queue_schemas import QueuedLane, QueueView
-from receiver.client.views import rfc3339_or_none
+from receiver.client.views import rfc3339, rfc3339_or_none
 from receiver.core.queue_waits import QueueState, QueueWait, wait_of_lane
 from receiver.core.types import QueueLane
 from receiver.providers.registry import DEFAULT_PROVIDER
 from receiver.service.wiring import ServiceParts
 
+RESTORE_SHOWN_MS = 7 * 86_400_000
+
 
 async def show_queue(parts: ServiceParts) -> QueueView:
     """How submitting stands."""
-    return queue_view(await parts.submit.queue.describe())
+    view = queue_view(await parts.submit.queue.describe())
+    restored = await parts.store.lanes.last_restore()
+    if restored is None or not 0 <= parts.clock() - restored[0] < RESTORE_SHOWN_MS:
+        return view
+    return replace(view, restored_at=rfc3339(restored[0]), restored_from=rfc3339_or_none(restored[1]))
 
 
 async def pause_queue(parts: ServiceParts) -> QueueView:
