@@ -25,6 +25,7 @@ from receiver.client.batch_schemas import BATCH_TASKS_MOST, BatchView
 from receiver.client.client import Client
 from receiver.client.schemas import BatchItem, NewTask, WaitFor
 from receiver.core.errors import ApiError
+from receiver.providers import models
 
 CALL_BYTES = 900_000  # of a call's body; the service takes 1 MiB
 _TIPS_MOST = 5
@@ -130,7 +131,7 @@ def check_file(source: BatchFile, report: FaultReport) -> FileCheck:
                 continue
         rows += 1
         counts[it.row.task.model] += it.copies
-        for hint in it.hints:
+        for hint in (*models.param_hints(it.row.task.model, it.row.task.params), *it.hints):
             tips += 1
             if tips <= _TIPS_MOST:
                 note(f"{source.title}:{it.row.line}: tip: {hint}")

@@ -20,7 +20,7 @@ from receiver.providers import models
 
 
 class KeyedRow(Struct, frozen=True):
-    """A row with its key, how many tasks it becomes, and what may be a mistake in it."""
+    """A row with its key, how many tasks it becomes, and what may be a mistake in what it goes on from."""
 
     row: Row
     key: str
@@ -62,6 +62,7 @@ class RowChains:
             step = check_step(task, parent.step if parent else None, faults.append, hints.append)
             self._tasks += step.count
             faults += filter(None, [check_total(self._tasks)])
+        said = models.param_hints(task.model, task.params) if step is not None else ()
         key = None if faults else self._keys.next_key(row, parent.key if parent else None)
         if isinstance(key, Fault):
             faults.append(key.text)
@@ -70,8 +71,8 @@ class RowChains:
         if not isinstance(key, str):
             return [Fault(row.line, text) for text in faults]
         if step is None:
-            return KeyedRow(row, key, 1, models.param_hints(task.model, task.params))
-        return KeyedRow(row, key, step.count, tuple(hints))
+            return KeyedRow(row, key)
+        return KeyedRow(row, key, step.count, tuple(it for it in hints if it not in said))
 
     def place_wrong(self, line: int, values: Mapping[str, Any]) -> None:
         """Note a row that cannot be read: what goes on from it is wrong, too."""
