@@ -9,6 +9,7 @@ import click
 from msgspec import Struct
 from msgspec.structs import replace
 
+from receiver.cli.batch.columns import fold_name
 from receiver.cli.batch.estimate import estimate_cost, read_costs
 from receiver.cli.connect import connect, resolve_ref
 from receiver.cli.main import FAILED
@@ -24,7 +25,7 @@ from receiver.cli.submit import sending
 from receiver.cli.submit.chain_file import ChainFault, ChainFile, read_chain
 from receiver.cli.submit.chain_input import read_chain_content, refuse_faults, show_faults
 from receiver.cli.submit.chain_tasks import ChainTasks, fill_chain
-from receiver.cli.submit.chain_values import fold_value_name, suggest_name
+from receiver.cli.submit.chain_values import suggest_name
 from receiver.cli.submit.sending import Sending, await_all, send_once
 from receiver.client.client import Client, new_idempotency_key
 from receiver.client.schemas import KEY_MOST, STEP_MOST, BatchItem, NewTask, TaskView, WaitFor
@@ -106,7 +107,7 @@ def chain(path: str, *, pairs: tuple[str, ...], file: Path | None, **given: Any)
 
 def _read_values(pairs: Sequence[str], content: ChainFile, faults: list[ChainFault]) -> dict[str, str]:
     values: dict[str, str] = {}
-    needed = set(map(fold_value_name, content.names))
+    needed = set(map(fold_name, content.names))
     for pair in pairs:
         name, given, value = pair.partition("=")
         name = name.strip()
@@ -114,7 +115,7 @@ def _read_values(pairs: Sequence[str], content: ChainFile, faults: list[ChainFau
             raise click.UsageError(f"--set {pair[:80]}: write NAME=VALUE")
         if name in values:
             raise click.UsageError(f"--set {name}: it is given twice")
-        if fold_value_name(name) in needed:
+        if fold_name(name) in needed:
             values[name] = value
             continue
         uses = suggest_name(name, dict.fromkeys(content.names)) if needed else ""

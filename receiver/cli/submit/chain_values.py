@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from receiver.cli.batch.columns import fold_name
+
 _DOLLAR = re.compile(r"\$(?:(\$)|\{([^{}$]{0,64})\}|(.{0,16}))", re.DOTALL)
 _ONE_NAME = re.compile(r"\$\{([^{}$]{0,64})\}")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]*")
@@ -46,17 +48,12 @@ def replace_names(value: Any, values: Mapping[str, Any]) -> Any:
 
 def suggest_name(name: str, known: Mapping[str, Any]) -> str:
     """What is known instead of a name: the nearest, or else all."""
-    folded = {fold_value_name(it): it for it in known}
-    if near := get_close_matches(fold_value_name(name[:64]), folded, n=1):
+    folded = {fold_name(it): it for it in known}
+    if near := get_close_matches(fold_name(name[:64]), folded, n=1):
         return f" (did you mean {folded[near[0]]}?)"
     return (
         f"; known are {', '.join(sorted(known))}" if known else "; there are no values: give them with --set NAME=VALUE"
     )
-
-
-def fold_value_name(name: str) -> str:
-    """A name in the form in which all its spellings are equal."""
-    return re.sub(r"[-_\s]", "", name).lower()
 
 
 def _name_in(found: re.Match[str]) -> str | None:
@@ -70,8 +67,8 @@ def _name_in(found: re.Match[str]) -> str | None:
 def _look_up(name: str, values: Mapping[str, Any]) -> Any:
     if name in values:
         return values[name]
-    folded = fold_value_name(name)
-    same = [it for it in values if fold_value_name(it) == folded]
+    folded = fold_name(name)
+    same = [it for it in values if fold_name(it) == folded]
     if len(same) == 1:
         return values[same[0]]
     raise WrongText(f"${{{name}}} stands for nothing{suggest_name(name, values)}")
