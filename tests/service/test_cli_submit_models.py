@@ -172,8 +172,12 @@ def test_a_picture_by_its_address_is_filled_in_by_the_service(run: Run, answers:
         (("outpaint", "--job-id", "a", "--scale", "2"), "--image-no is missing"),
         (("outpaint", "--job-id", "a", "--image-no", "0,1", "--scale", "2"), "with --job-id it is one number"),
         (("outpaint", "--from", "a", "--image-no", "pick", "--scale", "2"), "with --from it is one number"),
-        (("outpaint", "--after", "a", "--image-no", "64", "--scale", "2"), "pictures are numbered from 0"),
+        (
+            ("outpaint", "--after", "a", "--image-no", "64", "--scale", "2"),
+            "the first picture is 0, and the last of four is 3",
+        ),
         (("outpaint", "--after", "a", "--image-no", "1,1", "--scale", "2"), "1,1 names a picture twice"),
+        (("outpaint", "--after", "a", "--image-no", " ", "--scale", "2"), "'--image-no': it is empty"),
         (("outpaint", "--after", "a", "--image-no", "any", "--scale", "2"), "write 0, or 0,2 for several"),
         (("outpaint", "--after", "a", "--image-no", "0", "--scale", "3"), "--scale must be a number from 1.1 to 2.0"),
         (("video-diffusion", "--prompt", "x", "--image-no", "0"), "give --after REF too"),

@@ -13,6 +13,8 @@ def read_image_numbers(text: str) -> ImageNumbers:
     text = text.strip().lower()
     if text in (PICK, ALL):
         return text
+    if not text:
+        raise ValueError("it is empty")
     if not re.fullmatch(r"-?[0-9]{1,4}([\s,;]+[0-9]{1,4})*", text):
         raise ValueError(f"{text[:40]} is not a picture's number: write 0, or 0,2 for several, or {ALL} or {PICK}")
     numbers = tuple(map(int, re.split(r"[\s,;]+", text)))

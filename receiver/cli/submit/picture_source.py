@@ -62,7 +62,7 @@ def check_source(
         raise click.UsageError(f"{place_option} says which picture of a task, and {own_option} is a picture already")
     shown = numbers if isinstance(numbers, tuple) else (numbers,)
     if given != [own_option] and any(isinstance(it, int) and not 0 <= it <= IMAGE_NO_MOST for it in shown):
-        raise click.UsageError(f"{place_option}: pictures are numbered from 0, the first one of four, to 3")
+        raise click.UsageError(f"{place_option}: the first picture is 0, and the last of four is 3")
 
 
 def place_flag(model: Model) -> str | None:
