@@ -254,11 +254,11 @@ def _choose_images(
         choice = tuple(expected)
     if choice is None:
         if expected is None or len(expected) != 1:
-            problem = f"image_no is missing: from which picture of {_name(parent)} does it go on?"
-            raise _bad_image(problem, "give a number, a list of numbers, `all`, or `pick` to pick one later")
+            problem = f"image_no is missing: it says from which picture of {_name(parent)} to go on"
+            raise _bad_image(problem, "give a number, several, `all`, or `pick` to pick one later")
         (choice,) = expected
     if isinstance(choice, str):
-        raise _bad_image(f"image_no must be a number, a list of numbers, all or pick, not {choice[:40]!r}")
+        raise _bad_image(f"image_no must be a number, several, all or pick, not {choice[:40]!r}")
     numbers = [int(it) for it in ((choice,) if isinstance(choice, int | float) else choice)]
     if not numbers or len(set(numbers)) < len(numbers):
         raise _bad_image("each picture may be named once" if numbers else f"{_name(parent)} came without a picture")

@@ -122,7 +122,7 @@ def test_how_many_an_unknown_model_makes_is_not_known() -> None:
 @pytest.mark.parametrize(
     ("image_no", "problem"),
     [
-        ("most", "a list of numbers, all or pick, not 'most'"),
+        ("most", "a number, several, all or pick, not 'most'"),
         ("x" * 50, "not 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'"),
         ((1, 1), "each picture may be named once"),
         (None, "image_no is missing"),
