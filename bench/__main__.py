@@ -30,6 +30,7 @@ BENCHES = (
     "pictures",
     "slow",
     "queue",
+    "chains",
     "growth",
     "upkeep",
 )
