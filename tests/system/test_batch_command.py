@@ -106,7 +106,7 @@ async def test_labels_order_and_equal_rows_may_change(tmp_path: Path) -> None:
         file.write_text(rows(0, 1, 2, 3))
         status, _, err = await run(service, "submit", "batch", "rows.csv")
         assert status == 2
-        assert f"--name {name.strip()} --reopen sends only what is new" in err
+        assert f"receiver submit batch rows.csv --name {name.strip()} --reopen\n" in err
         assert (await run(service, "submit", "batch", "rows.csv", "--name", name.strip()))[0] == 2
         status, _, err = await run(service, "submit", "batch", "rows.csv", "--name", name.strip(), "--reopen", "--wait")
         assert status == 0, err
