@@ -62,9 +62,9 @@ class BatchFailure(Struct, frozen=True):
 
 class BatchView(Struct, frozen=True):
     """A batch: `paused_by` and `paused_why` (in words; null if a person did it) say what paused it; `waits_for`,
-    `waits_until` and `waits` (in words) what its next queued task waits for; `cost` is what its completed tasks cost,
-    of which `unknown` many did not say. `warnings` say which budgets of the service do not cover what is queued of it;
-    they are not in lists."""
+    `waits_until` and `waits` (in words) what its next queued task waits for; `cost` is what its completed tasks
+    cost, of which `unknown` many did not say, those of `earlier` tries included. `warnings` say which budgets of
+    the service do not cover what is queued of it; they are not in lists."""
 
     name: str
     priority: Priority
@@ -78,6 +78,7 @@ class BatchView(Struct, frozen=True):
     counts: BatchCounts
     cost: Cost | None = None
     unknown: Count = 0
+    earlier: Count = 0
     estimate: Cost | None = None  # of all its tasks together
     failures: list[BatchFailure] = []
     waits_for: str | None = None

@@ -56,6 +56,12 @@ class BatchFigures(Struct, frozen=True):
     priced: int = 0  # tasks that ended with one
 
     @property
+    def earlier(self) -> int:
+        """How many tasks are in the cost whose rows have a newer one."""
+        ended = sum(self.states.get(it, 0) for it in (TaskState.COMPLETED, TaskState.FAILED, TaskState.LOST))
+        return max(0, self.priced + self.unknown - ended)
+
+    @property
     def total(self) -> int:
         """All rows."""
         return sum(self.states.values())

@@ -114,6 +114,10 @@ def test_times_are_short_and_amounts_have_two_decimals(run: Run, answers: Answer
     shown = run("batch", "show", "x").stdout
     assert re.search(r"waits +the provider asks for a pause since 2026-11-22 \d\d:\d\d \S+\n", shown)
     assert "$14.90 so far; the cost of 20 tasks is not known (a failed one may be billed or not)\n" in shown
+    answers.then(200, replace(VIEW, earlier=7))
+    assert "$10.60 so far of about $25.00, with 7 earlier tries\n" in run("batch", "show", "x").stdout
+    answers.then(200, replace(VIEW, earlier=1, estimate=None))
+    assert "$10.60 so far with 1 earlier try\n" in run("batch", "show", "x").stdout
     assert re.search(r"budget +\$1\.20\n", shown)
 
 

@@ -181,3 +181,18 @@ def test_a_name_that_commands_take_for_something_else_is_refused(name: str) -> N
 def test_a_name_with_what_nobody_can_see_is_refused(name: str) -> None:
     with pytest.raises(RequestRefused, match="plain text"):
         check_name(name)
+
+
+@pytest.mark.parametrize(
+    ("states", "priced", "unknown", "earlier"),
+    [
+        ({TaskState.COMPLETED: 5, TaskState.FAILED: 1}, 5, 1, 0),
+        ({TaskState.COMPLETED: 5, TaskState.WAITING: 1, TaskState.CANCELLED: 3}, 5, 2, 2),
+        ({TaskState.COMPLETED: 5, TaskState.LOST: 1}, 5, 1, 0),
+        ({TaskState.COMPLETED: 5}, 3, 0, 0),
+    ],
+)
+def test_the_earlier_tries_are_those_in_the_cost_that_are_no_longer_rows(
+    states: dict[TaskState, int], priced: int, unknown: int, earlier: int
+) -> None:
+    assert BatchFigures(states, (), Decimal(1), unknown, priced).earlier == earlier

@@ -144,6 +144,8 @@ def _cost_text(batch: BatchView) -> str | None:
     about = f"of about {show_usd(batch.estimate)}" if batch.estimate and not is_over(batch) else None
     unknown = f"; the cost of {pluralize(batch.unknown, 'task')} is not known (a failed one may be billed or not)"
     cost = f"{show_usd(batch.cost or '0')}{'' if is_over(batch) else ' so far'}"
+    if batch.earlier:
+        about = f"{f'{about}, ' if about else ''}with {pluralize(batch.earlier, 'earlier try', 'earlier tries')}"
     return f"{' '.join(filter(None, (cost, about)))}{unknown if batch.unknown else ''}"
 
 

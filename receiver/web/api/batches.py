@@ -136,6 +136,7 @@ class BatchOperations:
             counts=schemas.BatchCounts(**{state.value: n for state, n in figures.states.items()}, unsure=unsure),
             cost=None if figures.cost is None else f"{figures.cost.normalize():f}",
             unknown=figures.unknown,
+            earlier=figures.earlier,
             estimate=_estimate(figures),
             failures=[schemas.BatchFailure(it.code, it.message, it.count, it.lines) for it in figures.failures],
             waits_for=wait.why.value if wait else None,
@@ -212,10 +213,10 @@ def _parse_row_place(cursor: str | None) -> tuple[int, str]:
 
 
 def _estimate(figures: BatchFigures) -> str | None:
-    """What all rows will cost, if those without a known cost cost as much as the others did."""
+    """What all rows will cost with the earlier tries, if what has no known cost costs as much as the others did."""
     if not figures.priced or figures.cost is None:
         return None
-    return amount_text(round_amount(int(figures.cost / figures.priced * NANO * figures.total)))
+    return amount_text(round_amount(int(figures.cost / figures.priced * NANO * (figures.total + figures.earlier))))
 
 
 def _wait_words(why: str, since: str | None, detail: str | None) -> str:
