@@ -85,8 +85,8 @@ def _summary_lines(done: RestoreResult, path: Path, file: Path, *, has_budget: b
             "and `receiver submit batch --reopen` adds to one, at the risk of paying for a row twice"
         )
     lines.append(
-        "what was begun since is not known: for a week, `receiver submit batch` asks before it sends a new batch, "
-        "which may be one of those"
+        "batches that were begun since are not known: for a week, `receiver submit batch` asks before it sends a new "
+        "one, which may be one of those"
     )
     lines.append("start the service; a callback for a task that is newer than the backup creates it again")
     return lines

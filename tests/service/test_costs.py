@@ -139,6 +139,7 @@ async def test_what_cannot_be_raised(tmp_path: Path, body: dict[str, Any], statu
 async def test_a_task_dearer_than_a_whole_budget_is_refused_alone_and_in_a_list(tmp_path: Path) -> None:
     targets = '[targets.slack]\nurl = "json://127.0.0.1:9/a"\n[prices]\nmidjourney_outpaint = 0.05\n'
     async with near(tmp_path, public_url="https://me.example", budget_day="0.04", targets=targets) as web:
+        assert (await web.client.get(f"{API}/costs")).json()["prices"] == {"midjourney_outpaint": "0.05"}
         alone = await web.client.post(f"{API}/tasks", json=OUTPAINT)
         assert (alone.status_code, alone.json()["error"]) == (
             422,
