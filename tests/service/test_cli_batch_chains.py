@@ -140,6 +140,27 @@ def test_a_changed_last_step_sends_only_that(run: Run, service: BatchService) ->
     assert "receiver: 3 tasks were submitted, 6 were sent before" in done.stderr
 
 
+def test_rows_of_another_batch_are_left_out_with_what_goes_on_from_them(run: Run, service: BatchService) -> None:
+    assert submit_chains(run, "--name", "first", content=rows(2)).exit_code == 0
+    again = submit_chains(run, content=rows(3))
+    assert (again.exit_code, service.sent) == (2, 6)
+    assert "6 of 9 tasks of rows.csv were sent before, in the batch first; nothing was sent" in again.stderr
+    Path("extend.toml").write_text(CHAIN.replace("standard", "creative"))
+    done = submit_chains(run, "--only-new")
+    assert (done.exit_code, service.sent) == (0, 9)
+    assert "4 of 9 tasks of rows.csv were sent before, in the batch first, and are left out\n" in done.stderr
+    assert "2 tasks go on from these, and are left out, too\n" in done.stderr
+
+
+def test_a_row_that_goes_on_from_one_of_another_batch_is_left_out_too(run: Run, service: BatchService) -> None:
+    content = "model,prompt,scale,name,after,image_no\ndiffusion,x,,a,,\n"
+    assert submit(run, "--name", "first", content=content).exit_code == 0
+    more = "outpaint,,1.5,b,a,0\noutpaint,,2,,b,0\ndiffusion,y,,a,,\n"
+    done = submit(run, "--only-new", content=content + more)
+    assert (done.exit_code, service.sent) == (0, 2)
+    assert "2 rows go on from these, and are left out, too\n" in done.stderr
+
+
 def test_what_is_wrong_with_a_row_sends_nothing_and_names_line_and_step(run: Run, service: BatchService) -> None:
     refused = submit_chains(run, content=rows(2) + "x,3,\n")
     assert (refused.exit_code, service.calls) == (2, [])

@@ -23,7 +23,7 @@ from receiver.cli.streams import note
 from receiver.cli.submit.chain_file import ChainFile
 from receiver.client.batch_schemas import BATCH_TASKS_MOST, BatchView
 from receiver.client.client import Client
-from receiver.client.schemas import BatchItem, NewTask, WaitFor
+from receiver.client.schemas import BatchItem, NewTask
 from receiver.core.errors import ApiError
 from receiver.providers import models
 
@@ -47,6 +47,11 @@ class BatchFile(Struct, frozen=True):
         """How many rows so many items of the API are: of a chain, each step is one."""
         return items // len(self.chain.steps) if self.chain is not None else items
 
+    @property
+    def unit(self) -> str:
+        """What items of the API are called, where some of a row's may be meant."""
+        return "task" if self.chain is not None else "row"
+
 
 class FileCheck(Struct, frozen=True):
     """What a file has: how many good rows, of which models, and the name and priority that follow from them."""
@@ -61,13 +66,14 @@ class ServiceCheck(Struct, frozen=True):
     """How many rows the service would take, and of these how many of each model are not in the batch yet.
 
     `elsewhere` are other batches, with how many rows each has that this one has not; `nowhere` is how many rows of each
-    model no batch has.
+    model no batch has. `cut_off` rows are new, and left out because they go on from one that is left out.
     """
 
     rows: int
     new: dict[str, int]
     elsewhere: dict[str, int] = {}
     nowhere: dict[str, int] = {}
+    cut_off: int = 0
 
 
 def keyed_rows(source: BatchFile, keys: RowKeys) -> Iterator[KeyedRow | Fault]:
@@ -162,8 +168,7 @@ def _group_chains(rows: Iterable[KeyedRow]) -> Iterator[list[KeyedRow]]:
     """The rows that have to be sent together: those that go on from one another."""
     chain: list[KeyedRow] = []
     for it in rows:
-        wait = it.row.task.wait_for
-        if chain and not (isinstance(wait, WaitFor) and wait.name is not None):
+        if chain and it.row.after is None:
             yield chain
             chain = []
         chain.append(it)
@@ -232,6 +237,7 @@ def check_with_service(
     """
     patience, good, differences = Patience(), 0, Differences(source.title)
     new, elsewhere, nowhere = Counter[str](), Counter[str](), Counter[str]()
+    cut_off, left_out = 0, set[str]()
     with ProgressLine("checked", rows) as progress:
         good_ones = good_rows(source, report.lines)
         for keyed, item, fault in ask_service(good_ones, partial(client.check_rows, name), patience, progress):
@@ -239,12 +245,18 @@ def check_with_service(
                 report.add(fault)
                 report.lines.add(fault.line)
                 continue
+            after = keyed.row.after
+            if after is None:  # a chain begins
+                left_out = set()
             if item.sent_in is not None:
                 elsewhere[item.sent_in] += 1
-                if only_new:
-                    report.lines.add(keyed.row.line)
-                    continue
-            if keyed.row.line in report.lines:  # one that is sent with it is left out
+            is_cut = (
+                item.sent_in is None and not item.replayed and (keyed.row.line in report.lines or after in left_out)
+            )
+            if is_cut or (only_new and item.sent_in is not None):
+                report.lines.add(keyed.row.line)
+                left_out.add(keyed.row.task.name or "")
+                cut_off += is_cut
                 continue
             good += 1
             if item.replayed and item.task is not None:
@@ -254,4 +266,4 @@ def check_with_service(
             new[keyed.row.task.model] += keyed.copies
             nowhere[keyed.row.task.model] += keyed.copies if item.sent_in is None else 0
     differences.close()
-    return ServiceCheck(good, dict(new), dict(elsewhere.most_common()), dict(+nowhere))
+    return ServiceCheck(good, dict(new), dict(elsewhere.most_common()), dict(+nowhere), cut_off)

@@ -17,10 +17,11 @@ _NAMED_MOST = 3  # batches
 _NOT_REPEATED = ("name", "reopen", "only_new", "dry_run")
 
 
-def describe_earlier(elsewhere: Mapping[str, int], rows: int, title: str) -> str:
-    """`149 of 150 rows of rows.csv were sent before, in the batch rows-3fa92c`; of a file with so many rows."""
+def describe_earlier(elsewhere: Mapping[str, int], rows: int, title: str, unit: str = "row") -> str:
+    """`149 of 150 rows of rows.csv were sent before, in the batch rows-3fa92c`; of a file with so many rows, or of what
+    its `unit` is."""
     sent = sum(elsewhere.values())
-    count = f"all {rows:,} rows" if sent == rows > 1 else f"{sent:,} of {pluralize(rows, 'row')}"
+    count = f"all {rows:,} {unit}s" if sent == rows > 1 else f"{sent:,} of {pluralize(rows, unit)}"
     return f"{count} of {title} {'was' if sent == 1 else 'were'} sent before, {name_batches(elsewhere)}"
 
 

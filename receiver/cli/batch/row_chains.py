@@ -15,7 +15,7 @@ from receiver.cli.batch.keys import RowKeys
 from receiver.cli.batch.read_file import Fault
 from receiver.cli.batch.rows import Row
 from receiver.cli.submit.chain_checks import KnownStep, check_step, check_total
-from receiver.client.schemas import NewTask, WaitFor
+from receiver.client.schemas import NewTask
 from receiver.providers import models
 
 
@@ -51,7 +51,7 @@ class RowChains:
     def place(self, row: Row) -> KeyedRow | list[Fault]:
         """The row with its key; or what is wrong with it because of what it goes on from."""
         task, wait = row.task, row.task.wait_for
-        after = wait.name if isinstance(wait, WaitFor) else None
+        after = row.after
         if after is None:
             self._named, self._tasks = {}, 0
         faults = list(self._find_faults(task, after))

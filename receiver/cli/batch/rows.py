@@ -36,6 +36,12 @@ class Row(Struct, frozen=True):
     extras: dict[str, Any] = {}
     priority: str | None = None
 
+    @property
+    def after(self) -> str | None:
+        """The name of the row that it goes on from, if it goes on from one."""
+        wait = self.task.wait_for
+        return wait.name if isinstance(wait, WaitFor) else None
+
 
 class RowDefaults(Struct, frozen=True):
     """What holds for each row that does not say otherwise."""

@@ -211,13 +211,13 @@ def _submit(
         raise _NotSent(f"{report.summarize(source.count_rows(rows))}; nothing was sent")
     report.show()
     if checked.elsewhere and asked.name is None and not asked.only_new:
-        _refuse_earlier(client, checked, name, before, source.title)
+        _refuse_earlier(client, checked, name, before, source)
     known, whole = len(sent), len(sent) == rows
     if before is not None and not whole:
-        _refuse_closed(client, before, checked.new, asked)
+        _refuse_closed(client, before, checked.new, asked, source.unit)
         _refuse_budget(before, asked)
     if checked.elsewhere:
-        _say_earlier(checked, source.title, asked)
+        _say_earlier(checked, source, asked)
     if not rows:  # all were left out
         return
     if before is None:
@@ -261,33 +261,39 @@ def _ask_about_cost(client: Client, new: dict[str, int], asked: _Asked, *, reads
         raise _NotSent(refusal)
 
 
-def _refuse_earlier(client: Client, check: ServiceCheck, name: str, before: BatchView | None, title: str) -> None:
+def _refuse_earlier(
+    client: Client, check: ServiceCheck, name: str, before: BatchView | None, source: BatchFile
+) -> None:
     """Other batches have rows of the file. Raises _NotSent, with the commands that send the others, or all once more
     under another name."""
     other = find_batch(client, next(iter(check.elsewhere))) if len(check.elsewhere) == 1 else None
     choices = describe_choices(check, name, before, other, read_costs(client))
-    raise _NotSent(f"{describe_earlier(check.elsewhere, check.rows, title)}; nothing was sent\n{choices}")
+    earlier = describe_earlier(check.elsewhere, check.rows, source.title, source.unit)
+    raise _NotSent(f"{earlier}; nothing was sent\n{choices}")
 
 
-def _say_earlier(check: ServiceCheck, title: str, asked: _Asked) -> None:
+def _say_earlier(check: ServiceCheck, source: BatchFile, asked: _Asked) -> None:
     """Say of rows that other batches have what the options want: to leave them out, or to pay for them once more."""
     sent = sum(check.elsewhere.values())
     if asked.only_new:
         end = "and are left out" if check.rows else "nothing was sent"
-        text = describe_earlier(check.elsewhere, check.rows + sent, title)
+        text = describe_earlier(check.elsewhere, check.rows + sent + check.cut_off, source.title, source.unit)
         note(f"receiver: {text}{', ' if check.rows else '; '}{end}")
+        if check.cut_off:
+            more = f"{pluralize(check.cut_off, source.unit)} {'goes' if check.cut_off == 1 else 'go'} on from these"
+            note(f"receiver: {more}, and {'is' if check.cut_off == 1 else 'are'} left out, too")
     else:
         once_more = "would be" if asked.dry_run else "is" if sent == 1 else "are"
-        rows = f"{pluralize(sent, 'row')} that {'was' if sent == 1 else 'were'} sent before"
+        rows = f"{pluralize(sent, source.unit)} that {'was' if sent == 1 else 'were'} sent before"
         note(f"receiver: {rows}, {name_batches(check.elsewhere)}, {once_more} sent once more, as --name says")
 
 
-def _refuse_closed(client: Client, before: BatchView, new: dict[str, int], asked: _Asked) -> None:
+def _refuse_closed(client: Client, before: BatchView, new: dict[str, int], asked: _Asked, unit: str) -> None:
     """Raises _NotSent if the batch takes no rows, and nothing says that it is to be opened again."""
     if before.closed_at is None or asked.reopen:
         return
     count, why = sum(new.values()), f" ({safe_line(before.closed_why)})" if before.closed_why else ""
-    rows = f"{pluralize(count, 'row')} of the file {'is' if count == 1 else 'are'} not in it"
+    rows = f"{pluralize(count, unit)} of the file {'is' if count == 1 else 'are'} not in it"
     again = repeat_command(*(("--name", asked.name) if asked.name is not None else ()), "--reopen")
     how = f"to add {'it' if count == 1 else 'them'} ({about_text(new, read_costs(client))}): {again}"
     raise _NotSent(f"the batch {safe_line(before.name)} is closed{why}, and {rows}; nothing was sent\n  {how}")
