@@ -204,7 +204,7 @@ def limit_text(limit: int) -> str:
 def lane_used_up_text(committed: Committed, estimate: int | None, limit: int) -> str:
     """Why a batch is paused that has used up its own budget."""
     if estimate is not None and estimate > limit:
-        return f"a task costs about {dollars(estimate)}, and the budget of the batch is {dollars(limit)}"
+        return f"its budget is {dollars(limit)}, and a task costs about {dollars(estimate)}"
     return f"its budget of {dollars(limit)} is used up: {dollars(committed.spent)} is spent"
 
 

@@ -26,7 +26,9 @@ from receiver.tasks.batch_names import require_batch
 _NO_PRICE = "Without it a budget cannot hold, so until then no more of its tasks are submitted."
 DAY_MS = 86_400_000
 _HEADS_MOST = OPEN_MOST + len(FIXED_LANES)
-_LANE_USED_UP = "{why}. The batch {name} is paused; {waiting} of its tasks wait. To let them go, run `{command}`."
+_LANE_USED_UP = (
+    "The batch {name} is paused, because {why}. {waiting} of its tasks wait. To let them go, run `{command}`."
+)
 
 
 class BudgetState(Struct, frozen=True):
@@ -267,10 +269,10 @@ class BudgetCheck:
         waiting = (await tx.batch_rows.count_states(lane.id)).get(TaskState.QUEUED, 0)
         enough = budgets.enough_for(committed, waiting, estimate, limit)
         why = budgets.lane_used_up_text(committed, estimate, limit)
-        await tx.lanes.update(pause_lane(lane, PauseCause.BUDGET, now, f"{why}; {dollars(enough)} is enough for all"))
+        await tx.lanes.update(pause_lane(lane, PauseCause.BUDGET, now, f"{why}; {dollars(enough)} is enough"))
         text = _LANE_USED_UP.format(
-            why=f"{why[0].upper()}{why[1:]}",
             name=lane.name,
+            why=why,
             waiting=f"{waiting:,}",
             command=f"receiver costs raise {shlex.quote(lane.name)} {budgets.limit_text(enough)}",
         )

@@ -132,11 +132,11 @@ async def test_a_batch_that_has_used_up_its_own_budget_is_paused_and_others_go_o
     paused = (await store.lanes.get([lane.id]))[lane.id]
     assert (paused.paused_at, paused.paused_why) == (
         NOW,
-        "its budget of $0.10 is used up: $0.10 is spent; $0.20 is enough for all",
+        "its budget of $0.10 is used up: $0.10 is spent; $0.20 is enough",
     )
     [told] = await notices(store, event=NoticeEvent.ATTENTION)
     assert told.report.text == (
-        "Its budget of $0.10 is used up: $0.10 is spent. The batch rows is paused; 2 of its tasks wait. "
+        "The batch rows is paused, because its budget of $0.10 is used up: $0.10 is spent. 2 of its tasks wait. "
         "To let them go, run `receiver costs raise rows 0.20`."
     )
     await spender.queue()

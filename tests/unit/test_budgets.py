@@ -290,9 +290,7 @@ def test_the_words() -> None:
     assert lane_used_up_text(Committed(8 * CENT), 5 * CENT, 10 * CENT) == (
         "its budget of $0.10 is used up: $0.08 is spent"
     )
-    assert lane_used_up_text(Committed(), 11 * CENT, 10 * CENT) == (
-        "a task costs about $0.11, and the budget of the batch is $0.10"
-    )
+    assert lane_used_up_text(Committed(), 11 * CENT, 10 * CENT) == ("its budget is $0.10, and a task costs about $0.11")
     assert too_large_text("m", 2 * NANO, DAY, NANO) == (
         "a task of m costs about $2.00, which is more than the whole budget of a day ($1.00)"
     )
