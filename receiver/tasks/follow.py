@@ -40,7 +40,7 @@ ROWS_MOST = 180  # that one transaction writes, as far as that can be said befor
 PARENTS_MOST = 24  # in one transaction
 CHILDREN_LEAST, CHILDREN_MOST = 4, 64  # likewise
 TURN_S = 0.020  # that a transaction may take
-AGAIN_MS = 10_000  # after an error
+AGAIN_MS = 10_000  # after an error that nobody thought of
 REMIND_AFTER_MS = 2 * 86_400_000  # that a pick is open
 REMIND_EVERY_MS = 3_600_000
 REMIND_TURN = 100
@@ -96,34 +96,39 @@ class FollowLoop:
         self._children = CHILDREN_MOST // 2  # in one transaction
 
     async def claim(self) -> str | None:
-        """Whether there is something to `follow` or to `remind` of."""
+        """Take one turn, if there is something to `follow`; or say that it is time to `remind`. The turn is not left to
+        `carry_out`, because it is all one transaction: if the store refuses that, the loop waits as after any claim."""
         now = self._clock()
         if is_paused(self._again_at, now, AGAIN_MS):
             return None
         if await self._store.chains.next_followups(1):
+            await self._follow_or_pause()
             return "follow"
-        return None if is_paused(self._remind_at, now, REMIND_EVERY_MS) else "remind"
+        if is_paused(self._remind_at, now, REMIND_EVERY_MS):
+            return None
+        self._remind_at = now + REMIND_EVERY_MS
+        return "remind"
 
     async def carry_out(self, work: str) -> None:
-        """One turn."""
+        """Remind, if it is time; all else is done."""
         if work == "remind":
-            self._remind_at = self._clock() + REMIND_EVERY_MS
             await self._remind()
-            return
-        try:
-            await self._follow()
-        except StaleUpdate:  # a task changed meanwhile: decide again
-            return
-        except Exception as error:
-            self._again_at = self._clock() + AGAIN_MS
-            if isinstance(error, StoreError):
-                raise
-            self._singly, self._after = True, self._after if self._singly else ""
-            log.exception("the children of a task could not be told; trying again", extra={"action": "follow.fault"})
 
     async def next_due(self) -> int | None:
         """When the next reminder is due, or the next try."""
         return self._again_at if is_paused(self._again_at, self._clock(), AGAIN_MS) else self._remind_at
+
+    async def _follow_or_pause(self) -> None:
+        try:
+            await self._follow()
+        except StaleUpdate:  # a task changed meanwhile: the next turn decides again
+            return
+        except StoreError:
+            raise
+        except Exception:
+            self._again_at = self._clock() + AGAIN_MS
+            self._singly, self._after = True, self._after if self._singly else ""
+            log.exception("the children of a task could not be told; trying again", extra={"action": "follow.fault"})
 
     async def _follow(self) -> None:
         """Tell some children, in one transaction."""

@@ -37,7 +37,7 @@ async def completed(web: Served, **more: Any) -> tuple[Task, Task]:
         batch.apply_decision(root.ref, made)
         await batch.write_back()
     while await web.parts.follow.claim() == "follow":
-        await web.parts.follow.carry_out("follow")
+        pass
     return root, child
 
 
@@ -90,7 +90,7 @@ async def test_what_waits_for_an_unconfirmed_end_is_released(tmp_path: Path) -> 
         assert (await got(web.parts.store, child.ref)).held_by is HoldReason.PARENT
         answer = await post(web, f"/tasks/{root.ref}/release")
         assert (answer.status_code, answer.json()["ref"]) == (200, root.ref)
-        await web.parts.follow.carry_out("follow")
+        await web.parts.follow.claim()
         assert (await got(web.parts.store, child.ref)).held_by is HoldReason.PICK
         for ref in ("0" * 36, "nothing"):
             assert problem(await post(web, f"/tasks/{ref}/release")) == (404, "not_found", None)
@@ -117,7 +117,7 @@ async def test_the_client_picks_and_releases(tmp_path: Path) -> None:
                 act(client)
 
         await asyncio.to_thread(using, ask)
-        await web.parts.follow.carry_out("follow")
+        await web.parts.follow.claim()
         await asyncio.to_thread(using, pick)
 
 

@@ -49,7 +49,7 @@ from receiver.telemetry.metrics import Metrics
 from receiver.tokens import Ring
 
 TASKS_MOST = 60
-KNOWN_JOB = "a job that a person knows"
+KNOWN_JOB = "a-job-that-a-person-knows"
 MODELS: dict[str, dict[str, Any]] = {"midjourney_outpaint": {"scale": 1.5}, "midjourney_upscale": {"type": 0}}
 AT = st.integers(0, TASKS_MOST)
 STEPS = st.lists(
@@ -206,8 +206,7 @@ class Chains(RuleBasedStateMachine):
     @rule(turns=st.integers(1, 4))
     def followed(self, turns: int) -> None:
         for _ in range(turns):
-            if self.do(self.bench.follow.claim()) == "follow":
-                self.do(self.bench.follow.carry_out("follow"))
+            self.do(self.bench.follow.claim())
 
     @rule(at=AT, numbers=st.lists(st.integers(0, 4), min_size=1, max_size=3), job=st.booleans(), child=st.booleans())
     def pick(self, at: int, numbers: list[int], job: bool, child: bool) -> None:

@@ -142,8 +142,8 @@ async def test_what_is_missing_can_be_given_by_a_person(store: Store) -> None:
     assert (error.status, error.code) == (409, "not_usable")
     assert "picture 1 came without a jobId" in error.problem
     assert (await refused(bench, child.ref, 1, 2, job_id="j")).field == "job_id"
-    [picked] = await bench.picks.pick(child.ref, [2], job_id="a job that I know")
-    assert msgspec.json.decode(picked.params)["jobId"] == "a job that I know"
+    [picked] = await bench.picks.pick(child.ref, [2], job_id="a-job-that-I-know")
+    assert msgspec.json.decode(picked.params)["jobId"] == "a-job-that-I-know"
     assert picked.why is None
     await check_counts(store)
 
@@ -174,7 +174,7 @@ async def test_of_a_doubtful_end_a_person_who_knows_the_job_can_pick(store: Stor
     assert error.code == "not_ended"
     assert error.remedy is not None
     assert "job_id" in error.remedy
-    [picked] = await bench.picks.pick(root.ref, [0], job_id="a job that I know")
+    [picked] = await bench.picks.pick(root.ref, [0], job_id="a-job-that-I-know")
     assert (picked.ref, picked.held_by) == (child.ref, None)
     await check_counts(store)
 
@@ -240,9 +240,7 @@ async def test_a_pick_that_is_open_for_two_days_is_said_once(store: Store) -> No
         await bench.follow.carry_out("remind")
         return len(await notices(store, event=NoticeEvent.ATTENTION))
 
-    assert await bench.follow.claim() == "remind"
-    await bench.follow.carry_out("remind")
-    assert await bench.follow.claim() is None
+    assert await bench.follow.claim() is None, "that was done when the loop began"
     bench.clock.forward(REMIND_AFTER_MS - 2 * HOUR)
     assert await remind() == 0
     assert await remind() == 1

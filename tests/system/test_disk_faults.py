@@ -18,6 +18,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from kit.chains import a_child
 from kit.database_faults import NOWHERE, locked, new_callback
 from kit.fakes import MINUTE, NOW, Clock, a_notice, a_ref, a_task, got, impatient, notices, owe, put
 from kit.live_service import PATIENCE_S, Service, serving, until
@@ -159,8 +160,10 @@ async def test_the_loops_try_once_then_wait_and_go_on_when_it_has_passed(
         loops = parts.loops
         topics = {loop.topic for loop in loops}
         pictures = a_task(TaskState.COMPLETED, task_id="done", archive=ArchiveState.DUE, archive_at=1)
-        await put(store, a_task(TaskState.QUEUED), a_task(poll_at=1), pictures)
+        await put(store, a_task(TaskState.QUEUED), a_task(poll_at=1), pictures, a_child(pictures, None))
         await owe(store, a_notice())
+        async with store.write() as tx:
+            await tx.chains.add_followups([pictures.ref])
         write = store.write
 
         def counted(*lane: object) -> object:
