@@ -157,7 +157,7 @@ def _task_facts(task: TaskView) -> Iterator[tuple[str, str | None]]:
     yield "label", task.label and safe_line(task.label)
     yield "model", task.model and safe_line(task.model)
     for name, value in task.params.items():
-        yield f"  {safe_line(name)}", safe_line(str(value))
+        yield f"  {safe_line(name)}", safe_line(value if isinstance(value, str) else json_line(value))
     yield "provider's id", task.task_id and safe_line(task.task_id)
     yield "origin", safe_line(task.origin) if task.origin != TaskOrigin.SUBMITTED else None
     yield "created", time_and_age(task.created_at)

@@ -96,6 +96,13 @@ def test_what_the_service_refuses_is_said_with_the_step(run: Run, answers: Answe
     ]
 
 
+def test_what_the_service_thinks_unlikely_says_how_a_step_goes_anyway(run: Run, answers: Answers) -> None:
+    answers.then(404, NO_COSTS)
+    fault = Problem("unlikely", "it probably cannot follow; if you know …, submit it `anyway`", "wait_for")
+    answers.then(200, [BatchItem(202), BatchItem(422, error=fault)])
+    assert "step wide: it probably cannot follow; if you know …, say anyway = true at the step\n" in chain(run).stderr
+
+
 def test_a_dry_run_asks_the_service_and_submits_nothing(run: Run, answers: Answers) -> None:
     answers.then(200, [BatchItem(202), BatchItem(202)])
     answers.then(404, NO_COSTS)

@@ -204,6 +204,7 @@ def _refuse_faults(title: str, tasks: Sequence[NewTask], items: Sequence[BatchIt
     own = [(task, it) for task, it in refused if it.code != _REFUSED_WITH_OTHERS] or refused
     if not own:
         return
-    show_faults(title, [ChainFault(task.name, it.message) for task, it in own])
+    texts = [it.message.replace("submit it `anyway`", "say anyway = true at the step") for _, it in own]
+    show_faults(title, [ChainFault(task.name, text) for (task, _), text in zip(own, texts, strict=True)])
     steps = f"{pluralize(len(own), 'step')} {'was' if len(own) == 1 else 'were'}"
     raise click.ClickException(f"{steps} refused by the service; nothing was submitted")
