@@ -43,7 +43,7 @@ TURN_S = 0.020  # that a transaction may take
 AGAIN_MS = 10_000  # after an error that nobody thought of
 REMIND_AFTER_MS = 2 * 86_400_000  # that a pick is open
 REMIND_EVERY_MS = 3_600_000
-REMIND_TURN = 100
+REMIND_TURN = 50
 
 _MISSING = (
     "{name} has completed, but {what}, so {count} of the tasks that go on from it cannot. It came with {came}. Run "
@@ -166,6 +166,8 @@ class FollowLoop:
             parent = over[child.parent or ""]
             followed, decision = self._decide(child, parent, scene)
             cost = 2 + len(decision.notices)
+            if followed.missing is not None and parent.ref not in missing:
+                cost += len(self._policy.targets)
             if rows + cost > ROWS_MOST and rows > 2 * len(refs):
                 left.add(parent.ref)
                 continue
