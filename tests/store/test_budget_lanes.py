@@ -174,3 +174,24 @@ async def test_a_batch_whose_budget_is_in_hand_waits_alone(store: Store, clock: 
     assert none is None
     assert waits is not None
     assert waits.why is QueueReason.BUDGET
+
+
+async def test_a_batch_gets_a_budget_later_and_a_lower_one_as_far_as_it_is_not_spent(
+    store: Store, clock: Clock
+) -> None:
+    spender = a_spender(store, clock, BudgetRules(prices=PRICED), width=2)
+    rows = await a_batch(spender, "rows", 9)
+
+    async def set_to(limit: int) -> None:
+        async with store.write() as tx:
+            await spender.budget.raise_lane(tx, "rows", limit)
+
+    assert len(await spender.send_all()) == 2
+    with pytest.raises(RequestRefused, match=r"\$0\.10 of the budget of the batch rows is spent or reserved already"):
+        await set_to(9 * CENT)
+    await set_to(NANO)
+    await set_to(15 * CENT)
+    for row in rows[:2]:
+        await spender.end(await got(store, row.ref), "0.05")
+    assert len(await spender.send_all()) == 1
+    assert await spender.committed() == 15 * CENT
