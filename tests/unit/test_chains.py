@@ -122,7 +122,7 @@ def test_who_is_held_and_who_needs_a_pick(task: Task, held: bool, picks: bool) -
 def test_held_children_are_counted_by_parent_from_before_to_after() -> None:
     one, two, other = a_child(DONE, 0), a_child(DONE, None), a_child(FAILED, 0)
     alone = a_task(TaskState.QUEUED, held_by=HoldReason.PERSON)
-    assert chains.count_held([(None, one), (None, two), (None, other), (None, alone)]) == {
+    assert chains.count_held([(None, alone), (None, one), (None, two), (None, other)]) == {
         DONE.ref: (2, 1),
         FAILED.ref: (1, 0),
     }
@@ -182,8 +182,9 @@ def test_what_hangs_below_is_what_is_held_each_after_its_parent() -> None:
     deep = a_child(two)
     gone = a_child(top, state=TaskState.CANCELLED)
     beneath_gone, beside = a_child(gone), a_child(DONE)
-    every = [deep, beneath_gone, beside, gone, two, one, top]
-    assert chains.order_subtree(top.ref, every) == [two, one, deep]
+    last = a_child(one)
+    every = [last, deep, beneath_gone, beside, gone, two, one, top]
+    assert chains.order_subtree(top.ref, every) == [two, one, deep, last]
     assert chains.order_subtree(deep.ref, every) == []
 
 
@@ -242,10 +243,21 @@ def test_only_those_who_do_not_know_yet_are_notified(
 def test_nobody_is_notified_of_what_goes_with_a_task_that_a_person_withdrew(
     state: TaskState, source: OutcomeSource, submitted_at: int | None, withdrawn: bool
 ) -> None:
+    policy = replace(POLICY, targets=(SLACK, MAIL))
     parent = a_task(state, settled_by=source, submitted_at=submitted_at, quiet=True)
     assert chains.was_withdrawn(parent) is withdrawn
-    gone = by_parent(a_child(parent), parent)
+    gone = by_parent(a_child(parent, targets=("slack",)), parent)
     last = by_parent(a_child(gone), gone)
     known = {it.ref: it for it in (parent, gone)}
-    assert (cancelled_notices(gone, known, POLICY, LATER) == ()) is withdrawn
-    assert cancelled_notices(last, known, POLICY, LATER) == (), "of the same targets, who know of the first"
+    assert [it.target for it in cancelled_notices(gone, known, policy, LATER)] == ([] if withdrawn else ["slack"])
+    assert [it.target for it in cancelled_notices(last, known, policy, LATER)] == ([] if withdrawn else ["mail"])
+
+
+def test_the_bounds_of_a_chain_are_those_that_the_readme_names() -> None:
+    assert (chains.DEPTH_MOST, chains.CHILDREN_MOST, chains.CHAIN_MOST) == (8, 16, 64)
+
+
+@pytest.mark.parametrize(("made", "field"), [(Missing("it"), "what"), (chains.Followed(DONE), "missing")])
+def test_what_was_decided_cannot_be_changed(made: Any, field: str) -> None:
+    with pytest.raises(AttributeError):
+        setattr(made, field, "other")
