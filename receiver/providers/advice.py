@@ -11,10 +11,12 @@ ADVICE_BY_CODE = {
     "004007099": "The provider was not available. Submit it again later.",
     "404": "The provider does not know the job, or the model. Jobs are forgotten after some days: make the picture "
     "once more, and go on from that.",
+    "parent_failed": "It was not sent, and cost nothing. Submit the task that it goes on from once more: with "
+    "`receiver submit again REF --with-children`, all that went with it follows.",
     "405": "The provider cannot do this with that picture. Choose another picture, or another model.",
 }
 """From the provider's page on outpaint. Codes that end in 098 and 099 mean the same for its other models; those of
-three digits are HTTP statuses, which Midjourney's own API gives as codes."""
+three digits are HTTP statuses, which Midjourney's own API gives as codes; words are codes of ours."""
 
 _BY_CAUSE = {code[-3:]: ADVICE_BY_CODE[code] for code in ("004007098", "004007099")}
 

@@ -5,8 +5,8 @@ import json
 import pytest
 from msgspec.structs import replace
 
-from kit.reports import DONE, REF, Pages, styled
-from receiver.core.types import MessageStyle, Report, Target
+from kit.reports import DONE, FAILED, LOST, REF, Pages, styled
+from receiver.core.types import MessageStyle, Report, Target, TaskError
 from receiver.notify.messages.render import render
 
 PICK = replace(DONE, picks=1)
@@ -76,3 +76,21 @@ def test_without_links_the_command_is_left() -> None:
     body = render((PICK,), styled(MessageStyle.TEXT)).body
     assert "receiver tasks pick" in body
     assert "Pick 0" not in body
+
+
+@pytest.mark.parametrize(
+    ("waiting", "words"),
+    [(0, ""), (1, "1 task waits for its result"), (3, "3 tasks wait for its result, and will go on if it arrives.")],
+)
+def test_a_lost_task_says_how_many_wait_for_it(waiting: int, words: str) -> None:
+    body = render((replace(LOST, waiting=waiting),), styled(MessageStyle.TEXT), links=Pages()).body
+    assert words in body
+    assert ("its result, and" in body) is bool(waiting)
+
+
+def test_what_went_with_the_task_that_it_goes_on_from_is_submitted_again_with_that() -> None:
+    gone = replace(FAILED, error=TaskError("parent_failed", "“make”, which it goes on from, failed"))
+    body = render((gone,), styled(MessageStyle.TEXT), links=Pages()).body
+    assert "It was not sent, and cost nothing." in body
+    assert "submit again REF --with-children" in body
+    assert body.count("submit again") == 1, "alone it would go on from the same task"

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from msgspec import Struct
 
+from receiver.core.chains import PARENT_FAILED
 from receiver.core.money import format_usd, is_plausible_cost
 from receiver.core.sanitize import (
     TITLE_MOST,
@@ -33,6 +34,7 @@ from receiver.notify.messages.what_to_do import (
     short_handle,
     unconfirmed_failure_advice,
     unknown_failure_advice,
+    waiting_words,
 )
 from receiver.providers.advice import advice_for_code
 
@@ -281,6 +283,12 @@ def _unconfirmed_text(report: Report) -> str:
     return _UNCONFIRMED.format(one_line(report.unconfirmed or "", ERROR_MOST) or "we could not confirm it")
 
 
+def _may_repeat(report: Report) -> bool:
+    """Whether another one may be asked for. One whose parent failed would go on from that again."""
+    led = report.error is not None and report.error.code == PARENT_FAILED
+    return bool(clean_ref(report) and report.model and report.confirmed and not led)
+
+
 def _failure_lines(report: Report) -> tuple[str, ...]:
     ref = clean_ref(report)
     if report.event is NoticeEvent.FAILED:
@@ -291,12 +299,12 @@ def _failure_lines(report: Report) -> tuple[str, ...]:
             *(() if told else (f"Error: {words or 'the provider gave no reason'}",)),
             f"What to do: {failure_advice(report)}",
             # without a model, it was not submitted here
-            *((again_command(ref, failure_advice(report)),) if ref and report.model and report.confirmed else ()),
+            *((again_command(ref, failure_advice(report)),) if _may_repeat(report) else ()),
         )
     if report.event is NoticeEvent.LOST:
         heard = one_line(report.heard or "", ERROR_MOST)
         advice = lost_task_advice(ref, one_line(report.task_id or "", NAME_MOST))
-        return tuple(filter(None, (heard, advice, _LOST)))
+        return tuple(filter(None, (heard, advice, waiting_words(report.waiting), _LOST)))
     return ()
 
 

@@ -46,6 +46,12 @@ def lost_task_advice(ref: str, task_id: str) -> str:
     return f"What to do: Poll it once more with {poll}, or look for {task_id} at the provider."
 
 
+def waiting_words(count: int) -> str:
+    """That so many tasks wait for a lost one; empty if none does."""
+    waits = "1 task waits" if count == 1 else f"{count} tasks wait"
+    return f"{waits} for its result, and will go on if it arrives." if count > 0 else ""
+
+
 def again_command(ref: str, advice: str) -> str:
     """How a failed task is submitted once more, below `advice`, which may have said so. `ref` is clean."""
     command = f"`receiver submit again {short_handle(ref)}`"
