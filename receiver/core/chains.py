@@ -71,14 +71,25 @@ def pick(child: Task, image_no: int, params: bytes, by: str, now: int) -> Task:
 
 def copy_subtree(top: Task, below: Sequence[Task], new_ref: Callable[[], str], mark: str, now: int) -> list[Task]:
     """`top`, which waits for a pick, and all that waits `below` it once more, for another picture, with refs and keys
-    of their own and with `mark` at their labels. The copy of `top` is the first."""
+    of their own and with `mark` at their labels. The copy of `top` is the first. A key says what is copied and below
+    which copy: so it is not that of another copy, if what was copied is picked for once more."""
     refs = {task.ref: new_ref() for task in (top, *below)}
+    keys = dict[str, bytes]()
 
     def copy(task: Task, parent: str | None) -> Task:
         label = f"{task.label[: _LABEL_MOST - len(mark) - 1]} {mark}" if task.label else None
-        key = hashlib.sha256(task.row_key + mark.encode()).digest() if task.row_key else None
+        if task.row_key:
+            above = keys.get(task.parent or "", (parent or "").encode())
+            keys[task.ref] = hashlib.sha256(b"%s from %s %s" % (task.ref.encode(), above, mark.encode())).digest()
         return replace(
-            task, ref=refs[task.ref], created_at=now, parent=parent, label=label, row_key=key, children=0, picks=0
+            task,
+            ref=refs[task.ref],
+            created_at=now,
+            parent=parent,
+            label=label,
+            row_key=keys.get(task.ref),
+            children=0,
+            picks=0,
         )
 
     return [copy(top, top.parent), *(copy(it, refs[it.parent or ""]) for it in below)]

@@ -296,6 +296,23 @@ async def test_a_picked_row_goes_on_in_its_batch(store: Store) -> None:
     await check_counts(store)
 
 
+async def test_each_step_of_a_row_may_be_picked_for_with_several_pictures(store: Store) -> None:
+    bench, rows = ChainBench(store), BatchBench(store)
+    [root] = await rows.open(lines=1)
+    wide = a_child(root, None, lane=root.lane, turn=2, row_key=b"wide", quiet=True)
+    big = a_child(wide, None, UPSCALE, lane=root.lane, turn=3, row_key=b"big", quiet=True)
+    await put(store, wide, big)
+    await bench.end(root)
+    await bench.follow_all()
+    for it in await bench.picks.pick(root.ref, [0, 1, 2]):
+        await bench.end(it)
+        await bench.follow_all()
+        assert len(await bench.picks.pick(it.ref, [2, 1, 0])) == 3
+    tasks = await store.chains.tasks_of(root.ref, CHAIN_MOST)
+    assert len({it.row_key for it in tasks}) == len(tasks) == 3 + 9
+    await check_counts(store)
+
+
 async def test_one_by_its_address_may_be_picked_whatever_the_age(store: Store) -> None:
     bench = ChainBench(store, public=False)
     root = a_task()

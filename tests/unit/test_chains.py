@@ -176,6 +176,15 @@ def test_a_copy_has_refs_keys_and_labels_of_its_own_and_hangs_together_as_before
     ]
 
 
+def test_a_copy_that_is_picked_for_once_more_never_has_the_key_of_another_copy() -> None:
+    top = a_child(DONE, None, row_key=b"top", held_by=HoldReason.PICK)
+    below = a_child(top, None, UPSCALE, row_key=b"below")
+    refs = iter("abcdefgh")
+    first = chains.copy_subtree(top, [below], lambda: next(refs), "#1", LATER)
+    again = [chains.copy_subtree(it, [], lambda: next(refs), "#1", LATER)[0] for it in (below, first[1], top)]
+    assert len({it.row_key for it in (*first, *again)} - {None}) == 4, "only that of `top` is the same"
+
+
 def test_what_hangs_below_is_what_is_held_each_after_its_parent() -> None:
     top = a_child(DONE)
     one, two = a_child(top), a_child(top, model=OUTPAINT)
