@@ -4,13 +4,65 @@ Pure.
 Items that hang together are accepted or refused together: a chain is there whole or not at all.
 """
 
+import re
 from collections.abc import Sequence
+from typing import Any
 
-from receiver.client.schemas import NewTask, WaitFor
+import msgspec
+from msgspec import Raw, Struct
+
+from receiver.client.schemas import STEP_MOST, STEP_PATTERN, NewTask, WaitFor
 from receiver.core.chains import CHAIN_MOST
 from receiver.core.errors import RequestRefused
 
 _ALL = 4  # pictures that a task usually makes
+
+
+class UnreadableItem(RequestRefused):
+    """An item that is no task, with its name and the one that it goes on from, as far as those can be read: what hangs
+    together with it is refused, too."""
+
+    def __init__(self, refused: RequestRefused, raw: Raw) -> None:
+        super().__init__(refused.status, refused.code, refused.problem, refused.field, remedy=refused.remedy)
+        links = _decode(raw, _Links) or _Links()
+        self.name = _read_name(links.name)
+        waits = _decode(links.wait_for, _Links)
+        self.awaited = _read_name(waits.name) if waits is not None else None
+
+
+class _Links(Struct, frozen=True):
+    name: Raw = Raw(b"null")
+    wait_for: Raw = Raw(b"null")
+
+
+def _decode(raw: Raw, kind: type[Any]) -> Any:
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _read_name(raw: Raw) -> str | None:
+    """The name; None if it cannot be one, since whatever has it or names it is refused anyway."""
+    name = _decode(raw, str)
+    return name if isinstance(name, str) and is_step_name(name) else None
+
+
+def is_step_name(text: str) -> bool:
+    """Whether a step can have this name."""
+    return len(text) <= STEP_MOST and re.fullmatch(STEP_PATTERN[1:-1], text) is not None
+
+
+def links_of(item: NewTask | RequestRefused) -> NewTask | None:
+    """How an item that is refused by itself hangs together with others, as a request without a key; None if it does
+    not."""
+    if isinstance(item, NewTask):
+        name, awaited = item.name, awaited_name(item)
+    elif isinstance(item, UnreadableItem):
+        name, awaited = item.name, item.awaited
+    else:
+        return None
+    return NewTask("", name=name, wait_for=None if awaited is None else WaitFor(name=awaited))
 
 
 def awaited_name(asked: NewTask | None) -> str | None:

@@ -5,14 +5,13 @@ key of its row. So a request can be repeated, also by two at once, and nothing i
 """
 
 import hashlib
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
-from receiver.client.schemas import KEY_MOST, LABEL_MOST, STEP_MOST, STEP_PATTERN, NewTask
+from receiver.client.schemas import KEY_MOST, LABEL_MOST, STEP_MOST, NewTask
 from receiver.core.batches import check_name
 from receiver.core.errors import ReceiverError, RequestRefused, StaleUpdate, StoreUnavailable
 from receiver.core.types import FIXED_LANES, TURNS_PER_MS, Clock, Policy, QueueLane, Task
@@ -21,7 +20,7 @@ from receiver.providers.registry import DEFAULT_PROVIDER
 from receiver.store import Store, Tx
 from receiver.tasks.batch_names import require_batch
 from receiver.tasks.budget_check import BudgetCheck
-from receiver.tasks.chain_groups import split_call
+from receiver.tasks.chain_groups import is_step_name, links_of, split_call
 from receiver.tasks.chain_requests import ChainLedger, wait_of
 from receiver.tasks.judge_requests import CreatedTask, CreationResult, Draft, RequestJudge, read_judge
 from receiver.tokens import is_ref, new_ref
@@ -109,11 +108,11 @@ class TaskCreator:
 
     def _draft(self, asked: NewTask | RequestRefused, place: int, batch: str | None, *, again_of: str | None) -> Draft:
         if isinstance(asked, RequestRefused):
-            return Draft(None, asked, place)
+            return Draft(links_of(asked), asked, place)
         try:
             _check_keys(asked, batch)
         except RequestRefused as refused:
-            return Draft(None, refused, place)
+            return Draft(links_of(asked), refused, place)
         draft = Draft(asked, self._build_or_refuse(asked, place, again_of), place)
         if asked.idempotency_key is not None:
             whole = msgspec.json.encode(replace(asked, idempotency_key=None), order="sorted")
@@ -228,7 +227,7 @@ async def _find_batch(tables: Tx | Store, name: str | None, *, dry_run: bool) ->
 
 
 def _check_step(name: str | None) -> None:
-    if name is not None and (len(name) > STEP_MOST or not re.search(STEP_PATTERN, name)):
+    if name is not None and not is_step_name(name):
         problem = f"a name must have 1 to {STEP_MOST} letters, digits and . _ -, and begin with a letter or a digit"
         raise RequestRefused(422, "invalid_parameter", problem, "name")
 

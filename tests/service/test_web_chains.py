@@ -20,7 +20,7 @@ WIDE = {"model": "midjourney_outpaint", "params": {"scale": 1.5}, "name": "wide"
 BIG = {"model": "midjourney_upscale", "params": {"type": "standard"}, "name": "big"}
 
 
-async def handed_in(web: Served, *tasks: dict[str, Any], **more: Any) -> list[dict[str, Any]]:
+async def handed_in(web: Served, *tasks: Any, **more: Any) -> list[dict[str, Any]]:
     """The results of a call that makes a chain of these tasks."""
     answer = await web.client.post(f"{BASE}/tasks/batch", json={"tasks": tasks, **more})
     assert answer.status_code == 200, answer.text
@@ -173,3 +173,68 @@ async def test_a_chain_with_a_fault_is_refused_whole(tmp_path: Path) -> None:
         assert (make["status"], make["error"]["code"]) == (422, "chain_refused")
         assert (wide["status"], wide["error"]["code"], wide["error"]["field"]) == (422, "004007005", "scale")
         assert (await web.client.get(f"{BASE}/tasks")).json()["tasks"] == []
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"wait_for": {"name": "make", "image_no": 64}},
+        {"wait_for": {"name": "make", "image_no": -1}},
+        {"wait_for": {"name": "make", "image_no": 1.5}},
+        {"wait_for": {"name": "make", "image_no": True}},
+        {"wait_for": {"name": "make", "image_no": []}},
+        {"wait_for": {"name": "make", "image_no": list(range(17))}},
+        {"wait_for": {"name": "make", "image_no": 0, "picture": 1}},
+        {"wait_for": {"name": "make", "image_no": 0}, "colour": "red"},
+        {"wait_for": {"name": "make", "image_no": 0}, "model": None},
+        {"wait_for": {"name": "make", "image_no": 0}, "line": 1},
+    ],
+)
+async def test_a_chain_is_refused_whole_also_if_one_of_it_cannot_be_read(
+    tmp_path: Path, broken: dict[str, Any]
+) -> None:
+    async with near(tmp_path, public_url="https://receiver.example") as web:
+        big = {**BIG, "wait_for": {"name": "wide", "image_no": 0}}
+        make, wide, last, alone = await handed_in(web, MAKE, {**WIDE, **broken}, big, {**MAKE, "name": "other"})
+        assert wide["error"]["code"] == "invalid_parameter"
+        for it in (make, last):
+            assert it["error"]["code"] == "chain_refused"
+            assert it["error"]["message"].startswith("item 2 (wide) of the same chain was refused: ")
+        assert alone["status"] == 202
+        assert len((await web.client.get(f"{BASE}/tasks")).json()["tasks"]) == 1
+
+
+async def test_what_goes_on_from_one_that_cannot_be_read_is_refused_with_it(tmp_path: Path) -> None:
+    async with near(tmp_path, public_url="https://receiver.example") as web:
+        wide = {**WIDE, "wait_for": {"name": "make", "image_no": 0}}
+        make, child = await handed_in(web, {**MAKE, "colour": "red"}, wide)
+        assert (make["error"]["code"], child["error"]["code"]) == ("invalid_parameter", "chain_refused")
+        for odd in (
+            7,
+            "make",
+            [MAKE],
+            {"name": 7, "wait_for": 7},
+            {"name": "make\n"},
+            {"name": "make", "wait_for": {}},
+        ):
+            answers = await handed_in(web, odd, wide)
+            assert answers[0]["status"] in (400, 422), answers
+            assert answers[1]["status"] in (404, 422)
+
+
+@pytest.mark.parametrize("without", ["row_key", "line"])
+async def test_rows_that_hang_together_are_refused_whole_if_one_has_no_key(tmp_path: Path, without: str) -> None:
+    async with near(tmp_path, public_url="https://receiver.example") as web:
+        assert (await web.client.post(f"{BASE}/batches", json={"name": "b"})).is_success
+        rows = [
+            {**MAKE, "line": 1, "row_key": "1"},
+            {**WIDE, "wait_for": {"name": "make", "image_no": 0}, "line": 2, "row_key": "2"},
+        ]
+        for bad in (0, 1):
+            asked = [{k: v for k, v in row.items() if n != bad or k != without} for n, row in enumerate(rows)]
+            answers = await handed_in(web, *asked, batch="b")
+            assert answers[bad]["error"]["code"] == "invalid_parameter"
+            assert answers[1 - bad]["error"]["code"] == "chain_refused"
+        assert [it["status"] for it in await handed_in(web, *rows, batch="b")] == [202, 202]
+        again = await handed_in(web, rows[0], {k: v for k, v in rows[1].items() if k != without}, batch="b")
+        assert (again[0]["replayed"], again[1]["status"]) == (True, 422)

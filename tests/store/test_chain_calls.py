@@ -88,7 +88,7 @@ async def test_two_items_of_one_name_are_refused(store: Store) -> None:
     assert [refused(it).code for it in (first, leaf)] == ["chain_refused"] * 2
 
 
-@pytest.mark.parametrize("name", ["", "a b", "-a", "x" * 41, "ä"])
+@pytest.mark.parametrize("name", ["", "a b", "-a", "x" * 41, "ä", "a\n", "\na"])
 async def test_a_name_has_letters_digits_and_a_few_signs(store: Store, name: str) -> None:
     [result] = await ask(store, make(name=name))
     assert refused(result).field == "name"

@@ -17,6 +17,7 @@ from receiver.core.types import Task
 from receiver.service.wiring import ServiceParts
 from receiver.store import Tx
 from receiver.store.tables.callbacks import StoredCallback
+from receiver.tasks.chain_groups import UnreadableItem
 from receiver.tasks.judge_requests import CreatedTask
 from receiver.tasks.new_tasks import unknown_target
 from receiver.tasks.sent_rows import find_sent_in
@@ -283,7 +284,7 @@ def _decode_item(raw: Raw) -> schemas.NewTask | RequestRefused:
     try:
         return decode_body(schemas.NewTask, raw)
     except RequestRefused as refused:
-        return refused
+        return UnreadableItem(refused, raw)
 
 
 def _task_ref(asked: ApiRequest) -> str:
