@@ -6,6 +6,7 @@ beginning, and nothing is created while a result is being taken in.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
@@ -149,8 +150,8 @@ def may_multiply(asked: NewTask) -> bool:
 
 
 def sibling_key(key: str, number: int) -> str:
-    """The key of the further tasks that are made of one item."""
-    return f"{key}#{number}"
+    """The key of the further tasks that are made of one item; longer than any that a person or a program can give."""
+    return hashlib.sha256(f"{key}\0{number}".encode()).hexdigest() * 4
 
 
 def plan_children(base: Task, asked: NewTask, wait: WaitFor, origins: Sequence[Origin], ledger: ChainLedger) -> Planned:
@@ -176,6 +177,21 @@ def plan_children(base: Task, asked: NewTask, wait: WaitFor, origins: Sequence[O
             )
             planned.append(Origin(ledger.hang(child, parent), path))
     return Planned(tuple(planned), tuple(dict.fromkeys(warnings)))
+
+
+def trace_origins(tasks: Sequence[Task], before: Sequence[Origin]) -> tuple[Origin, ...]:
+    """The tasks that an earlier call made of one item which goes on from those `before`, as what goes on from them now
+    sees them."""
+    paths = {origin.task.ref: origin.path for origin in before}
+    counts = Counter(task.parent for task in tasks)
+
+    def trace(task: Task) -> Origin:
+        path = paths.get(task.parent or "", ())
+        if counts[task.parent] == 1 or task.parent_image is None:
+            return Origin(task, path)
+        return Origin(task, (*path, task.parent_image))
+
+    return tuple(map(trace, tasks))
 
 
 def unknown_parent(name: str, known: Collection[str] = ()) -> RequestRefused:

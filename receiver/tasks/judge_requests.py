@@ -14,7 +14,14 @@ from receiver.core.chains import CHAIN_MOST
 from receiver.core.errors import RequestRefused
 from receiver.core.types import QueueLane, Task, TaskState
 from receiver.store import Store, Tx
-from receiver.tasks.chain_groups import group_items, order_group, refuse_circle, refuse_with_group, waits_for_itself
+from receiver.tasks.chain_groups import (
+    awaited_name,
+    group_items,
+    order_group,
+    refuse_circle,
+    refuse_with_group,
+    waits_for_itself,
+)
 from receiver.tasks.chain_requests import (
     ChainLedger,
     Origin,
@@ -24,6 +31,7 @@ from receiver.tasks.chain_requests import (
     parent_ref,
     plan_children,
     sibling_key,
+    trace_origins,
     unknown_parent,
     wait_of,
 )
@@ -146,9 +154,10 @@ class RequestJudge:
         draft = self._drafts[place]
         try:
             result = self._find_earlier(draft)
-            tasks = result.tasks if result is not None else ()
-            origins = tuple(Origin(it, (number,) if len(tasks) > 1 else ()) for number, it in enumerate(tasks))
-            if result is None:
+            if result is not None:
+                before = self._named.get(awaited_name(draft.asked) or "")
+                origins = trace_origins(result.tasks, before or ())
+            else:
                 planned = self._plan(draft)
                 result, origins = self._record(draft, planned), planned.tasks
         except RequestRefused as refused:
@@ -218,7 +227,7 @@ class RequestJudge:
         tasks = [origin.task for origin in planned.tasks]
         keys, row_keys = draft.keys[: len(tasks)], draft.row_keys[: len(tasks)]
         if any(key in self._used for key in keys) or any(key in self._rows for key in row_keys):
-            raise _key_reused(f"{draft.key or 'this key'} with a number was already used")  # a sibling's
+            raise _key_reused("this key was already used")  # what is left of that is a sibling's
         self._used |= {key: (draft.digest, task.ref) for key, task in zip(keys, tasks, strict=False)}
         self._rows |= dict(zip(row_keys, tasks, strict=False))
         self._there |= {task.ref: task for task in tasks}

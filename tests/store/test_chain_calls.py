@@ -23,6 +23,7 @@ from receiver.client.schemas import NewTask, WaitFor
 from receiver.core.chains import CHAIN_MOST, CHILDREN_MOST, DEPTH_MOST
 from receiver.core.errors import RequestRefused, StoreUnavailable
 from receiver.store import Store
+from receiver.tasks.chain_requests import sibling_key
 
 pytestmark = pytest.mark.anyio
 
@@ -155,10 +156,52 @@ async def test_two_that_ask_at_once_make_one_chain(store: Store) -> None:
     assert await count(store) == 3
 
 
-async def test_a_key_with_a_number_that_is_used_already_is_not_used_twice(store: Store) -> None:
-    [root, _] = await ask(store, make(), make(idempotency_key="K#1"))
-    [result] = await ask(store, wide(wait_for=WaitFor(task_of(root).ref, image_no=(0, 1)), idempotency_key="K"))
+async def test_no_key_is_that_of_a_further_task(store: Store) -> None:
+    await a_lane(store)
+    for batch, names in ((None, ("idempotency_key",)), ("rows", ("row_key",))):
+
+        def keyed(key: str, names: tuple[str, ...] = names, **more: Any) -> dict[str, Any]:
+            return {**dict.fromkeys(names, key), **({"line": 1} if "row_key" in names else {}), **more}
+
+        asked = [
+            make(name="a", **keyed("a")),
+            wide(wait_for=WaitFor(name="a", image_no=(0, 1)), **keyed("b")),
+            *(make(f"{key!r}", **keyed(key)) for key in ("b#1", "b#0", "b\0001")),
+        ]
+        for again in (False, True):
+            results = [created(it) for it in await ask(store, *asked, batch=batch)]
+            assert [it.replayed for it in results] == [again] * 5
+            assert [len(it.tasks) for it in results] == [1, 2, 1, 1, 1]
+            assert len({task.ref for it in results for task in it.tasks}) == 6
+
+
+async def test_what_is_left_of_an_older_request_uses_a_key_up(store: Store) -> None:
+    root = task_of((await ask(store, make()))[0])
+    async with store.write() as tx:  # the first of its keys is deleted already
+        await tx.tasks.remember_keys([(sibling_key("K", 1), b"", root.ref)], 0)
+    [result] = await ask(store, wide(wait_for=WaitFor(root.ref, image_no=(0, 1)), idempotency_key="K"))
     assert refused(result).code == "idempotency_key_reused"
+
+
+async def test_the_label_of_a_further_step_says_from_which_pictures_it_goes_on(store: Store) -> None:
+    await a_lane(store)
+    asked = [
+        make(name="a", line=1, row_key="A"),
+        wide(name="b", line=1, row_key="B", wait_for=WaitFor(name="a", image_no=(2, 3)), label="b"),
+        wide(name="c", line=1, row_key="C", wait_for=WaitFor(name="b", image_no=(1, 0)), label="c"),
+        wide(name="one", line=1, row_key="O", wait_for=WaitFor(name="b", image_no=(3,)), label="one"),
+    ]
+    steps = [
+        big(line=1, row_key=f"L{it}", wait_for=WaitFor(name=it, image_no=1), label="L") for it in ("b", "c", "one")
+    ]
+    labels = [["L #2", "L #3"], ["L #2.1", "L #2.0", "L #3.1", "L #3.0"], ["L #2", "L #3"]]
+    first = [created(it) for it in await ask(store, *asked, batch="rows")]
+    assert [it.replayed for it in first] == [False] * 4
+    results = await ask(store, *asked, *steps, batch="rows")
+    assert [created(it).replayed for it in results] == [True] * 4 + [False] * 3
+    assert [[it.label for it in created(each).tasks] for each in results[4:]] == labels
+    for each, before in zip(results[4:], results[1:4], strict=True):
+        assert [it.parent for it in created(each).tasks] == [it.ref for it in created(before).tasks]
 
 
 async def test_rows_of_a_batch_form_chains_too_and_are_made_once(store: Store) -> None:

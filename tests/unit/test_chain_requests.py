@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from kit.fakes import a_task
-from receiver.client.schemas import NewTask, WaitFor
+from receiver.client.schemas import KEY_MOST, NewTask, WaitFor
 from receiver.core.chains import CHAIN_MOST, CHILDREN_MOST, DEPTH_MOST
 from receiver.core.errors import RequestRefused
 from receiver.core.types import HoldReason, Image, Task, TaskError, TaskOrigin, TaskState
@@ -320,9 +320,14 @@ def test_a_plan_is_not_changed_afterwards() -> None:
 def test_the_first_task_has_the_request_s_own_key() -> None:
     base = {"row_key": hash_row_key("K")}
     keys = [it.task.row_key for it in planned(root(), "all", row_key="K", base=base).tasks]
-    assert keys == [hash_row_key(it) for it in ("K", "K#1", "K#2", "K#3")]
+    assert keys == [hash_row_key(it) for it in ("K", *(sibling_key("K", number) for number in (1, 2, 3)))]
     assert [it.task.row_key for it in planned(root(), (0, 1), row_key="K").tasks] == [None, None]
-    assert sibling_key("K", 3) == "K#3"
+
+
+def test_the_key_of_a_further_task_is_no_key_that_anybody_can_give() -> None:
+    keys = [sibling_key(key, number) for key in ("K", "K\0", "K\0001", "k" * KEY_MOST) for number in (1, 11)]
+    assert len(set(keys)) == len(keys)
+    assert all(len(key) > KEY_MOST for key in keys)
 
 
 @pytest.mark.parametrize(
