@@ -15,7 +15,7 @@ from receiver.core.errors import RequestRefused
 from receiver.core.money import amount_text, parse_usd
 from receiver.core.queue_waits import resume_command
 from receiver.core.types import Clock, LanePriority, PauseCause, Policy, QueueLane, TaskState
-from receiver.store import Store
+from receiver.store import Store, Tx
 from receiver.tasks.batch_ends import record_ends, write_lane
 from receiver.tasks.batch_names import require_batch
 from receiver.tasks.chain_returns import repeat_rows
@@ -77,8 +77,7 @@ class BatchControl:
         """Submit none of its tasks for now."""
         async with self._store.write() as tx:
             lane = await require_batch(tx, name)
-            if lane.finished_at is not None:
-                raise RequestRefused(409, "batch_finished", f"the batch {name!r} has ended")
+            await _refuse_finished(tx, lane)
             if lane.paused_by is not PauseCause.PERSON:
                 await tx.lanes.update(pause_lane(lane, PauseCause.PERSON, lane.paused_at or self._clock()))
             return await require_batch(tx, name)
@@ -87,8 +86,7 @@ class BatchControl:
         """Submit its tasks again."""
         async with self._store.write() as tx:
             lane = await require_batch(tx, name)
-            if lane.finished_at is not None:
-                raise RequestRefused(409, "batch_finished", f"the batch {name!r} has ended")
+            await _refuse_finished(tx, lane)
             if lane.paused_by is PauseCause.BUDGET:
                 problem = f"the batch {name!r} waits, because {lane.paused_why}"
                 raise RequestRefused(
@@ -172,6 +170,12 @@ class BatchControl:
             each=asked.each,
             budget=None if asked.budget is None else _read_budget(asked.budget),
         )
+
+
+async def _refuse_finished(tx: Tx, lane: QueueLane) -> None:
+    """Raises RequestRefused if the batch has ended, and nothing in it waits for a person either."""
+    if lane.finished_at is not None and not (await tx.batch_rows.count_states(lane.id)).get(TaskState.QUEUED):
+        raise RequestRefused(409, "batch_finished", f"the batch {lane.name!r} has ended")
 
 
 def _read_budget(text: str) -> str:
