@@ -26,6 +26,9 @@ _WITHOUT_NUL = "^[^\\u0000]*$"
 _NOT_BLANK = r"^[^\u0000]*[^\s\u0000\u001c-\u001f\u0085][^\u0000]*$"  # what Python calls blank, in every dialect
 _TASK_ID = re.compile("[0-9a-z]{20}")  # the provider's task ids, e.g. d758n65e878c73cmdg20; job ids are longer
 _PLACEHOLDER = re.compile(r"(midjourney_)?provider_(job|task)_id|midjourney_draft_mode_job_id")  # from samples
+_STAND_IN = re.compile(  # what people leave in when they copy a command, without - and _ and in lower case
+    r"[<\[{(].*|\$.*|(my|your|the|a|some|an|another|parent|upstream|provider|real)*job(id)?[0-9]{0,3}|x{2,}|[.…?]+|todo|none"
+)
 
 
 class Documented(Enum):
@@ -132,8 +135,15 @@ class TextParam(ModelParam, frozen=True, kw_only=True):
 
     def find_hint(self, value: object) -> str | None:
         """A sentence about a value that is allowed but looks wrong, if it does."""
-        if self.job_id and isinstance(value, str) and _TASK_ID.fullmatch(value):
+        if not self.job_id or not isinstance(value, str):
+            return None
+        if _TASK_ID.fullmatch(value):
             return f"{self.name} looks like a task id; use the jobId in the earlier task's output instead"
+        if is_http_url(value.strip()):
+            return f"{self.name} is an address; use the jobId in the earlier task's output instead"
+        if _STAND_IN.fullmatch(re.sub(r"[-_\s]", "", value[:256]).lower()):
+            shown = ascii(value.strip()[:40])
+            return f"{self.name} is {shown}, which stands for one in an example; use the jobId in a task's output"
         return None
 
 

@@ -196,3 +196,30 @@ def test_the_codes_of_every_model_are_the_providers() -> None:
         codes = [model.failed_code, model.unavailable_code, model.callback.invalid_code]
         codes += [code for field in model.fields for code in (field.missing_code, field.invalid_code)]
         assert all(re.fullmatch("8?004[0-9]{6}", code) for code in codes if code)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("d758n65e878c73cmdg20", "looks like a task id"),
+        ("https://cdn.example/a.png", "is an address"),
+        (" HTTP://h/a ", "is an address"),
+        ("JOBID", "'JOBID', which stands for one in an example"),
+        ("job_id", "in an example"),
+        ("YOUR-JOB-ID", "in an example"),
+        ("the jobId", "in an example"),
+        ("job1", "in an example"),
+        ("<jobId>", "in an example"),
+        ("$JOB", "in an example"),
+        ("…", "in an example"),
+        ("xxxx", "in an example"),
+    ],
+)
+def test_a_job_id_that_cannot_be_one_raises_a_hint(value: str, words: str) -> None:
+    [hint] = param_hints("midjourney_variation", {"jobId": value, "imageNo": 0, "type": 0})
+    assert words in hint
+
+
+@pytest.mark.parametrize("value", ["a" * 256, "b6e0c4d2-7f0f-4c4e-9a4e-2f6b1c0d9e11", "j1", "jobless", "parent", "x"])
+def test_any_other_job_id_raises_none(value: str) -> None:
+    assert param_hints("midjourney_variation", {"jobId": value, "imageNo": 0, "type": 0}) == ()
