@@ -27,7 +27,7 @@ _NOT_BLANK = r"^[^\u0000]*[^\s\u0000\u001c-\u001f\u0085][^\u0000]*$"  # what Pyt
 _TASK_ID = re.compile("[0-9a-z]{20}")  # the provider's task ids, e.g. d758n65e878c73cmdg20; job ids are longer
 _PLACEHOLDER = re.compile(r"(midjourney_)?provider_(job|task)_id|midjourney_draft_mode_job_id")  # from samples
 _STAND_IN = re.compile(  # what people leave in when they copy a command, without - and _ and in lower case
-    r"[<\[{(].*|\$.*|(my|your|the|a|some|an|another|parent|upstream|provider|real)*job(id)?[0-9]{0,3}|x{2,}|[.…?]+|todo|none"
+    r"[<\[{(].*|\$.*|(my|your|the|a|some|an|another|parent|upstream|provider|real)*jobid[0-9]{0,3}|x{2,}|[.…?]+|todo|none"
 )
 
 

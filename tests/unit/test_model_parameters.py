@@ -208,7 +208,7 @@ def test_the_codes_of_every_model_are_the_providers() -> None:
         ("job_id", "in an example"),
         ("YOUR-JOB-ID", "in an example"),
         ("the jobId", "in an example"),
-        ("job1", "in an example"),
+        ("job-id-1", "in an example"),
         ("<jobId>", "in an example"),
         ("$JOB", "in an example"),
         ("…", "in an example"),
@@ -220,6 +220,6 @@ def test_a_job_id_that_cannot_be_one_raises_a_hint(value: str, words: str) -> No
     assert words in hint
 
 
-@pytest.mark.parametrize("value", ["a" * 256, "b6e0c4d2-7f0f-4c4e-9a4e-2f6b1c0d9e11", "j1", "jobless", "parent", "x"])
+@pytest.mark.parametrize("value", ["a" * 256, "b6e0c4d2-7f0f-4c4e-9a4e-2f6b1c0d9e11", "job-1", "jobless", "parent", "x"])
 def test_any_other_job_id_raises_none(value: str) -> None:
     assert param_hints("midjourney_variation", {"jobId": value, "imageNo": 0, "type": 0}) == ()
