@@ -16,6 +16,8 @@ from receiver.tokens import new_ref
 
 pytestmark = pytest.mark.anyio
 
+NOBODY = new_ref(NOW, b"0123456789")  # the same in each process that collects the tests
+
 
 async def test_a_chain_of_one_call_is_there_at_once(store: Store) -> None:
     results = await ask(
@@ -141,7 +143,7 @@ async def test_what_the_earlier_task_fills_cannot_be_given_too(store: Store) -> 
     assert (refused(result).code, refused(result).field) == ("invalid_parameter", "jobId")
 
 
-@pytest.mark.parametrize("wait", ["x", new_ref(NOW), WaitFor(ref=new_ref(NOW), image_no=0), WaitFor(name="nobody")])
+@pytest.mark.parametrize("wait", ["x", NOBODY, WaitFor(ref=NOBODY, image_no=0), WaitFor(name="nobody")])
 async def test_an_unknown_parent_is_refused(store: Store, wait: str | WaitFor) -> None:
     [result] = await ask(store, wide(wait_for=wait))
     assert (refused(result).status, refused(result).code, refused(result).field) == (404, "unknown_parent", "wait_for")
@@ -174,6 +176,21 @@ async def test_one_that_goes_on_from_an_unconfirmed_end_waits_with_a_warning(sto
     assert task_of(result).held_by is HoldReason.PARENT
     assert f"receiver tasks release {parent.ref}" in created(result).warnings[0]
     assert await store.chains.next_followups(10) == []
+
+
+async def test_one_that_goes_on_from_a_failure_that_nothing_confirms_waits_with_a_warning(store: Store) -> None:
+    parent = a_task(TaskState.FAILED, confirmed=False, error=TaskError("004007098", "moderated"))
+    await put(store, parent)
+    [result] = await ask(store, big(wait_for=WaitFor(parent.ref, image_no=0)))
+    assert task_of(result).held_by is HoldReason.PARENT
+    [warning] = created(result).warnings
+    assert warning.startswith("no poll has confirmed that ")
+    assert await store.chains.next_followups(10) == []
+    now = await got(store, parent.ref)
+    assert now.children == 1
+    async with store.write() as tx:
+        await tx.tasks.update([(now, replace(now, confirmed=True))])
+    assert await store.chains.next_followups(10) == [parent.ref]
 
 
 async def test_one_that_goes_on_from_a_completed_task_is_told_so_at_once(store: Store) -> None:

@@ -17,7 +17,7 @@ from receiver.tokens import new_ref
 from receiver.web.api.handlers import OPERATIONS
 from receiver.web.api.openapi import build_document
 
-REF = new_ref(0)
+REF = new_ref(0, b"0123456789")  # the same in each process that collects the tests
 
 
 @cache
