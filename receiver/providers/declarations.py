@@ -73,6 +73,11 @@ class Model(Struct, frozen=True, kw_only=True):
         """The code with which it is unavailable, likewise."""
         return f"004{self.operation or '000'}099"
 
+    @property
+    def takes_one_picture(self) -> bool:
+        """Whether it goes on from one of the pictures of an earlier task, and not from all of that."""
+        return isinstance(self.feed, UrlFeed) or (self.feed is not None and self.feed.place is not None)
+
     def find_param(self, name: str) -> ModelParam | None:
         """The declared parameter of this name."""
         return next((field for field in self.fields if field.name == name), None)

@@ -81,9 +81,6 @@ def repeat_chain(
         if by_person:
             picked.add(twin)
         name = names[child.ref] = _unique_name(child.step or "step", names.values())
-        feed = _feed_of(child)
-        whole = isinstance(feed, JobFeed) and feed.place is None
-        image_no = None if whole else "pick" if by_person else child.parent_image
         new = NewTask(
             model=child.model,
             params=params,
@@ -93,7 +90,7 @@ def repeat_chain(
             allow_permutations=True,  # a person allowed it before
             # likewise, unless other pictures come now
             anyway=asked.anyway or (asked.prompt is None and not asked.params),
-            wait_for=WaitFor(name=names[child.parent], image_no=image_no),
+            wait_for=WaitFor(name=names[child.parent], image_no=_image_of(child, by_person=by_person)),
             name=name,
             ping=child.ping,
             idempotency_key=None if key is None else f"{hashlib.sha256(key.encode()).hexdigest()}#{name}",
@@ -107,7 +104,15 @@ def _awaited_parent(task: Task, params: dict[str, Any]) -> WaitFor | None:
     feed = _feed_of(task)
     if task.parent is None or feed is None or any(params.get(it) is not None for it in feed.names):
         return None
-    return WaitFor(ref=task.parent, image_no="pick" if task.parent_image is None else task.parent_image)
+    return WaitFor(ref=task.parent, image_no=_image_of(task, by_person=task.parent_image is None))
+
+
+def _image_of(task: Task, *, by_person: bool) -> int | str | None:
+    """From which picture the new task goes on; None if from none by itself."""
+    declared = MODELS.get(task.model or "")
+    if declared is not None and not declared.takes_one_picture:
+        return None
+    return "pick" if by_person else task.parent_image
 
 
 def _without_fed(task: Task) -> dict[str, Any]:

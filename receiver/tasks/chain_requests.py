@@ -17,7 +17,7 @@ from receiver.client.schemas import LABEL_MOST, NewTask, WaitFor
 from receiver.core.chains import CHAIN_MOST, CHILDREN_MOST, DEPTH_MOST, PARENT_FAILED, is_over
 from receiver.core.errors import RequestRefused
 from receiver.core.types import HoldReason, Image, Task, TaskOrigin, TaskState
-from receiver.providers.declarations import JobFeed, Model, UrlFeed
+from receiver.providers.declarations import JobFeed, Model
 from receiver.providers.models import MODELS
 from receiver.providers.vtrix.follow_rules import Answer, Traits, derive_traits, judge_follow
 from receiver.tokens import is_ref, new_ref
@@ -29,6 +29,7 @@ _UNCONFIRMED = (
     "no poll has confirmed that {name} completed, so what goes on from it waits; "
     + "`receiver tasks release {ref}` lets it go"
 )
+_DOUBTED = "no poll has confirmed that {name} failed: what goes on from it waits, in case its result still comes"
 _LOST = "{name} is lost: what goes on from it waits, in case its result still comes"
 
 
@@ -221,7 +222,7 @@ def _require_fed(name: str) -> Model:
 
 
 def _refuse_ended(parent: Task) -> None:
-    if parent.state not in (TaskState.FAILED, TaskState.CANCELLED):
+    if parent.state is TaskState.COMPLETED or not is_over(parent):
         return
     how = "was cancelled" if parent.state is TaskState.CANCELLED else "failed"
     why = f": {parent.error.message}" if parent.error is not None else ""
@@ -234,8 +235,9 @@ def _judge(parent: Task, model: Model, asked: NewTask) -> tuple[bytes, list[str]
     warnings = []
     if parent.state is TaskState.LOST:
         warnings.append(_LOST.format(name=_name(parent)))
-    elif parent.state is TaskState.COMPLETED and not parent.confirmed:
-        warnings.append(_UNCONFIRMED.format(name=_name(parent), ref=parent.ref))
+    elif parent.state.is_final and not parent.confirmed:
+        text = _UNCONFIRMED if parent.state is TaskState.COMPLETED else _DOUBTED
+        warnings.append(text.format(name=_name(parent), ref=parent.ref))
     source = traits_of(parent)
     if source is None:
         warnings.append(_UNKNOWN_PARENT.format(name=_name(parent), model=model.name))
@@ -256,9 +258,9 @@ def _choose_images(
     """From which pictures of `parent` to go on, None for the one that a person picks. Raises RequestRefused."""
     choice, makes = wait.image_no, _count_made(parent)
     came = None if images is None else [it.image_no for it in images]
-    if not _takes_one_picture(model):
-        if choice is None or isinstance(choice, int | float):
-            return [int(choice or (came[0] if came else 0))]
+    if not model.takes_one_picture:
+        if choice is None:
+            return [came[0] if came else 0]
         raise _bad_image(f"{model.name} goes on from the whole task, not from one of its pictures", "leave it out")
     if choice == "pick":
         return [None]
@@ -300,10 +302,6 @@ def _check_number(
                 place.parse_value(number, anyway=anyway)
             except RequestRefused as refused:
                 raise RequestRefused(422, refused.code, refused.problem, _IMAGE_FIELD, remedy=refused.remedy) from None
-
-
-def _takes_one_picture(model: Model) -> bool:
-    return isinstance(model.feed, UrlFeed) or (isinstance(model.feed, JobFeed) and model.feed.place is not None)
 
 
 def _count_made(task: Task) -> int | None:

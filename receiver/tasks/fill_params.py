@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from msgspec.structs import replace
+
 from receiver.core.chains import FillParams, Missing
 from receiver.core.errors import RequestRefused
 from receiver.core.types import Image, ImageCopy, Task
@@ -16,6 +18,15 @@ ImageUrl = Callable[[str, str], str | None]
 _OLD = "the provider's link to picture {} may have expired, and {}; to try it all the same, pick that picture"
 _NO_COPY = "there is no copy of it here"
 _NOT_PUBLIC = "PUBLIC_URL cannot be reached from outside, so our copy cannot be used"
+
+
+def choose_usable(child: Task, images: Sequence[Image]) -> Task:
+    """The child; if it goes on from a whole task, with the number of any picture that does."""
+    declared = models.MODELS.get(child.model or "")
+    if declared is None or declared.takes_one_picture or child.parent_image is None:
+        return child
+    usable = [it.image_no for it in images if it.job_id is not None or declared.feed is None]
+    return replace(child, parent_image=usable[0]) if usable else child
 
 
 def make_filler(

@@ -32,7 +32,8 @@ from receiver.core.types import (
 from receiver.notify.attention import raise_task_attention
 from receiver.store import Store, Topic, Tx
 from receiver.tasks.batch_ends import check_lanes, is_row, place_again
-from receiver.tasks.fill_params import ImageUrl, make_filler
+from receiver.tasks.fill_params import ImageUrl, choose_usable, make_filler
+from receiver.tasks.pick_choice import describe_remedy
 from receiver.tasks.settle import TaskBatch
 from receiver.telemetry.metrics import Metrics
 
@@ -46,8 +47,7 @@ REMIND_EVERY_MS = 3_600_000
 REMIND_TURN = 50
 
 _MISSING = (
-    "{name} has completed, but {what}, so {count} of the tasks that go on from it cannot. It came with {came}. Run "
-    "`receiver tasks pick {ref} N` with the number of a picture, and with `--job-id ID` if you know the id of its job. "
+    "{name} has completed, but {what}, so {count} of the tasks that go on from it cannot. It came with {came}. {remedy} "
     "To give up what waits, run `receiver tasks cancel {child}`."
 )
 _MISSING_MANY = (
@@ -201,7 +201,7 @@ class FollowLoop:
     def _decide(self, child: Task, parent: Task, scene: _Scene) -> tuple[Followed, Decision]:
         images = scene.images.get(parent.ref, ())
         fill = make_filler(parent, scene.copies.get(parent.ref, ()), self._image_url, scene.now)
-        followed = follow(child, parent, images, fill, scene.now)
+        followed = follow(choose_usable(child, images), parent, images, fill, scene.now)
         ended = followed.task.state is TaskState.CANCELLED
         notices = cancelled_notices(followed.task, scene.known, self._policy, scene.now) if ended else ()
         return followed, Decision(Verdict.ACCEPTED, followed.task, (), notices)
@@ -232,14 +232,15 @@ class FollowLoop:
 
 
 def _describe_missing(parent: Task, missing: Sequence[Followed], scene: _Scene) -> str:
-    came = [str(it.image_no) for it in scene.images.get(parent.ref, ())]
+    images = scene.images.get(parent.ref, ())
+    came = [str(it.image_no) for it in images]
     pictures = f"the pictures {', '.join(came)}" if len(came) > 1 else f"picture {came[0]}" if came else "no picture"
     return _MISSING.format(
         name=parent.shown_name,
         what=missing[0].missing,
         count=len(missing),
         came=pictures,
-        ref=parent.ref,
+        remedy=describe_remedy(parent, [it.task for it in missing], images),
         child=missing[0].task.ref,
     )
 

@@ -146,12 +146,13 @@ def test_the_model_s_own_range_of_numbers_holds() -> None:
 @pytest.mark.parametrize("model", [REROLL, DIFFUSION])
 def test_one_that_takes_no_single_picture_goes_on_from_the_task(model: str) -> None:
     assert pictures(planned(root(), model=model)) == [0]
-    assert pictures(planned(root(), 2.0, model=model)) == [2]
     parent = root(TaskState.COMPLETED)
     assert pictures(planned(parent, model=model, book=ledger(parent, images=(3, 4)))) == [3]
     assert pictures(planned(parent, model=model, book=ledger(parent, images=()))) == [0]
-    for choice in ("all", "pick", (0, 1)):
-        assert "from the whole task" in str(refused(root(), choice, model=model))
+    for choice in ("all", "pick", (0, 1), 0, 2.0, 63):
+        fault = refused(root(), choice, model=model)
+        assert "from the whole task" in str(fault)
+        assert str(fault).endswith("; leave it out")
 
 
 def test_a_child_has_its_place_in_the_chain() -> None:
@@ -256,9 +257,8 @@ def filled(book: ChainLedger, parent: Task) -> ChainLedger:
 
 
 @pytest.mark.parametrize(("state", "how"), [(TaskState.FAILED, "failed"), (TaskState.CANCELLED, "was cancelled")])
-@pytest.mark.parametrize("confirmed", [True, False])
-def test_nothing_goes_on_from_what_failed(state: TaskState, how: str, confirmed: bool) -> None:
-    parent = root(state, label="hero", error=TaskError("c", "moderated"), confirmed=confirmed)
+def test_nothing_goes_on_from_what_failed(state: TaskState, how: str) -> None:
+    parent = root(state, label="hero", error=TaskError("c", "moderated"))
     fault = refused(parent, 0)
     assert (fault.status, fault.code, fault.field) == (409, "parent_failed", "wait_for")
     assert fault.problem == f"“hero” {how}: moderated"
@@ -308,6 +308,16 @@ def test_traits_go_from_task_to_task() -> None:
 def test_a_model_that_is_not_declared_goes_on_from_nothing() -> None:
     fault = refused(root(), 0, model="midjourney_blend")
     assert (fault.status, fault.code, fault.field) == (422, "invalid_parameter", "wait_for")
+
+
+def test_what_goes_on_from_one_of_which_no_poll_says_that_it_failed_waits() -> None:
+    parent = root(TaskState.FAILED, label="hero", error=TaskError("c", "moderated"), confirmed=False)
+    plan = planned(parent, "all")
+    assert [(it.task.parent_image, it.task.held_by) for it in plan.tasks] == [(n, HoldReason.PARENT) for n in range(4)]
+    [warning] = plan.warnings
+    assert warning == (
+        "no poll has confirmed that “hero” failed: what goes on from it waits, in case its result still comes"
+    )
 
 
 def test_a_plan_is_not_changed_afterwards() -> None:
