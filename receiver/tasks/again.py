@@ -68,18 +68,16 @@ def repeat_chain(
     first = repeat_request(task, asked, targets)
     names = {task.ref: _unique_name(task.step or "first", ())}
     found = [RepeatedTask(replace(first, name=names[task.ref], idempotency_key=key), task.ref)]
-    picked = set[tuple[object, ...]]()
+    picked: dict[tuple[object, ...], int] = {}
     children = sorted((it for it in chain if it.parent is not None), key=lambda it: (it.depth, it.ref))
     for child in children:
         if child.parent not in names or child.model is None:
             continue
         params = _without_fed(child)
         by_person = child.parent_image is None or child.picked_by is not None
-        twin = (child.parent, child.step, child.model, msgspec.json.encode(params))
-        if by_person and twin in picked:  # several pictures were picked for one step
-            continue
-        if by_person:
-            picked.add(twin)
+        twin = (child.parent, child.step, child.model, msgspec.json.encode(params), abs(child.turn))
+        if by_person and picked.setdefault(twin, child.created_at) < child.created_at:
+            continue  # it was made of an earlier one, for which several pictures were picked
         name = names[child.ref] = _unique_name(child.step or "step", names.values())
         new = NewTask(
             model=child.model,

@@ -6,11 +6,14 @@ import pytest
 from msgspec.structs import replace
 
 from kit.chain_requests import an_intake, ask, big, count, make, refused, task_of, wide
+from kit.fakes import NOW
 from receiver.client.schemas import AgainRequest, NewTask, WaitFor
+from receiver.core.chains import copy_subtree, pick
 from receiver.core.errors import RequestRefused
 from receiver.core.types import HoldReason, OutcomeSource, Task, TaskState
 from receiver.store import Store
 from receiver.tasks.again import repeat_chain
+from receiver.tokens import new_ref
 
 pytestmark = pytest.mark.anyio
 WITH_CHILDREN = AgainRequest(with_children=True)
@@ -94,16 +97,40 @@ def repeated(chain: Sequence[Task], asked: AgainRequest = WITH_CHILDREN) -> list
     return [it.asked for it in repeat_chain(chain[0], chain, asked, (), "k")]
 
 
+def picked_for(task: Task, *numbers: int, at: int = 1_000) -> list[Task]:
+    """What it is once a person has picked these pictures for it, and it was submitted."""
+    if not numbers:
+        return [task]
+    now = NOW + at
+    copies = [copy_subtree(task, [], lambda: new_ref(now), f"#{number}", now)[0] for number in numbers[1:]]
+    picked = [pick(it, number, it.params, "link", now) for it, number in zip([task, *copies], numbers, strict=True)]
+    return [replace(it, state=TaskState.WAITING, due_at=None, submitted_at=now + 10) for it in picked]
+
+
 async def test_a_step_for_which_several_pictures_were_picked_is_picked_for_once_more(store: Store) -> None:
     first, second, third = await a_chain(store)
-    picked = [
-        replace(second, picked_by="link", parent_image=number, ref=f"{second.ref[:-1]}{number}") for number in (0, 3)
-    ]
-    made = repeated([first, *picked, replace(third, parent=picked[0].ref)])
+    picked = picked_for(second, 0, 3, 1)
+    made = repeated([first, *picked, third, replace(third, ref=new_ref(NOW), parent=picked[1].ref)])
     assert [(it.name, it.wait_for) for it in made[1:]] == [
         ("wide", WaitFor(name="make", image_no="pick")),
         ("big", WaitFor(name="wide", image_no=1)),
     ]
+
+
+@pytest.mark.parametrize("labels", [("hero", "hero 2"), ("hero", "hero"), (None, None), ("hero", None)])
+@pytest.mark.parametrize("later", [0, 2_000])
+@pytest.mark.parametrize("numbers", [(), (0,), (0, 3)])
+async def test_two_that_were_submitted_one_by_one_are_both_made(
+    store: Store, labels: tuple[str | None, ...], later: int, numbers: tuple[int, ...]
+) -> None:
+    root = task_of((await ask(store, make(label="hero")))[0])
+    asked = [wide(label=label, wait_for=WaitFor(root.ref, image_no="pick")) for label in labels]
+    one, two = [task_of(it) for it in await ask(store, *asked)]
+    two = replace(two, created_at=two.created_at + later, turn=two.turn if later else one.turn)
+    chain = [root, *picked_for(one, *numbers), *picked_for(two, *numbers, at=later + 1_000)]
+    made = repeated(chain)[1:]
+    assert sorted(str(it.label) for it in made) == sorted(map(str, labels))
+    assert [it.wait_for for it in made] == [WaitFor(name="first", image_no="pick")] * 2
 
 
 async def test_several_tasks_of_one_step_get_names_of_their_own_and_keys_that_fit(store: Store) -> None:
