@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from kit.batch_service import BatchService, HangUp, Refusal, run_commands, submit
 from kit.commands import Run
+from receiver.client.batch_schemas import BatchRowResult
 from receiver.client.schemas import NewTask, Problem, WaitFor
 
 CHAIN = """
@@ -253,3 +254,22 @@ def test_all_tasks_of_a_row_are_known_as_its_own(
     again = submit_chains(run)
     assert "all 3 rows were sent before" in again.stderr
     assert "not in the file any more" not in again.stderr
+
+
+def test_copies_for_further_pictures_that_were_picked_are_not_gone_from_the_file(
+    run: Run, service: BatchService
+) -> None:
+    assert submit_chains(run, content=rows(1)).exit_code == 0
+    [batch] = service.batches
+    steps = ("make", "wide", "big")
+    known = [
+        BatchRowResult(line=2, ref=it.ref, state="completed", step=step)
+        for it, step in zip(service.rows[batch].values(), steps, strict=True)
+    ]
+    copies = [replace(it, ref=f"ffff{it.ref[4:]}") for it in known[1:]]
+    for copy in copies:
+        service.rows[batch][copy.ref] = replace(next(iter(service.rows[batch].values())), ref=copy.ref)
+    service.results = [*known, *copies]
+    assert "not in the file any more" not in submit_chains(run).stderr
+    service.results = [replace(known[1], ref=f"0000{known[1].ref[4:]}"), *known, *copies]
+    assert "1 row sent before is not in the file any more (line 2)" in submit_chains(run).stderr

@@ -74,10 +74,10 @@ def test_what_is_wrong_with_the_file_is_said_a_line_each_and_nobody_is_asked(run
     refused = run("submit", "chain", "extend.toml", "--set", "promt=x")
     assert (refused.exit_code, refused.stdout, answers.seen) == (2, "", [])
     assert refused.stderr.splitlines() == [
-        "extend.toml: step wide: after: there is no step 'mak' (did you mean make?)",
         "extend.toml: --set promt: the file has no ${promt} (did you mean prompt?)",
         "extend.toml: step make: prompt: ${prompt} stands for nothing; there are no values: give them with --set "
         "NAME=VALUE",
+        "extend.toml: step wide: after: there is no step 'mak' (did you mean make?)",
         "extend.toml: step wide: scale: 3 must be a number from 1.1 to 2.0 (004007005)",
         "receiver: 4 things are wrong; nothing was sent",
     ]
@@ -171,3 +171,12 @@ def test_wrong_usage_is_one_line(run: Run, answers: Answers, args: tuple[str, ..
     refused = run("submit", "chain", *args)
     assert (refused.exit_code, answers.seen, refused.stderr.count("\n")) == (2, [], 1)
     assert why in refused.stderr
+
+
+def test_of_a_file_that_cannot_be_read_only_that_is_said(run: Run, answers: Answers) -> None:
+    Path("extend.toml").write_text("[[step]")
+    refused = run("submit", "chain", "extend.toml", "--set", "prompt=x")
+    assert (refused.exit_code, answers.seen) == (2, [])
+    first, last = refused.stderr.splitlines()
+    assert first.startswith("extend.toml: it is not TOML")
+    assert last == "receiver: 1 thing is wrong; nothing was sent"

@@ -116,7 +116,6 @@ def test_the_first_step_may_go_on_from_a_task_that_is_there() -> None:
         ("${n}", 2.0),
         ("n=${n}", "n=2"),
         ("${none}", None),
-        ("x${none}x", "xx"),
         ({"a": ["${x}", 3]}, {"a": ["1", 3]}),
         (7, 7),
     ],
@@ -144,6 +143,36 @@ def test_what_is_empty_is_left_out() -> None:
     tasks, faults = fill(EXTEND.replace("scale = 1.5", 'scale = 1.5, remixPrompt = "${sea}"'), prompt="x", sea="")
     assert faults == []
     assert tasks.tasks[1].params == {"scale": 1.5}
+
+
+@pytest.mark.parametrize("value", ["", " \t", None])
+def test_what_is_empty_is_a_fault_where_it_is_needed(value: str | None) -> None:
+    """Else a prompt of nothing but flags would be paid for."""
+    assert fill(EXTEND, prompt=value)[1] == ["step make: text: ${prompt} is empty"]
+    alone = EXTEND.replace("${prompt} --ar 3:2 --v 7", "${prompt}")
+    assert fill(alone, prompt=value)[1] == ["step make: text: ${prompt} is empty"]
+
+
+def test_a_name_that_stands_for_nothing_is_said_once() -> None:
+    text = EXTEND.replace("scale = 1.5", 'scale = 1.5, remixPrompt = "${prompt}"')
+    _, faults = fill(text)
+    assert len(faults) == 1
+
+
+@pytest.mark.parametrize("key", ["image-no", "imageNo", "video_no", "video-no"])
+def test_the_picture_s_number_may_be_spelt_as_the_options_are(key: str) -> None:
+    tasks, faults = fill(FIRST + step("b", "a", "2").replace("image_no", key))
+    assert faults == []
+    assert tasks.tasks[1].wait_for == WaitFor(name="a", image_no=2)
+    again = FIRST + step("b", "a", "2") + f"\n{key} = 1\n"
+    assert "step b: image_no: it is given twice" in fill(again)[1]
+
+
+def test_faults_come_in_the_order_of_the_steps() -> None:
+    text = FIRST.replace('"x"', "7") + step("b", "a", "[]") + step("c", "b", "0").replace('"outpaint"', '"outpain"')
+    chain, faults = read_chain(text.encode())
+    faults += fill_chain(chain, {})[1]
+    assert [it.step for it in chain.sort_faults(faults)] == ["a", "b", "c"]
 
 
 # -- what is wrong --

@@ -1,6 +1,6 @@
 """Pass 2: sends a batch's rows, 100 a call. Each row is taken once, however often it is sent."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 from msgspec import Struct
@@ -13,7 +13,7 @@ from receiver.cli.batch.row_chains import KeyedRow
 from receiver.cli.batch.sent_rows import SentRows
 from receiver.cli.output import pluralize, safe_line
 from receiver.cli.streams import note
-from receiver.client.batch_schemas import BatchView
+from receiver.client.batch_schemas import BatchRowResult, BatchView
 from receiver.client.client import Client
 from receiver.core.errors import ApiError
 
@@ -75,10 +75,9 @@ def report_gone(client: Client, batch: BatchView, sent: SentRows) -> None:
         return
     gone, lines = 0, []
     try:
-        for row in client.stream_results(batch.name):
-            if row.ref not in sent and row.again_of is None:
-                gone += 1
-                lines += [str(row.line)] if gone <= _GONE_MOST else []
+        for row in _find_gone(client.stream_results(batch.name), sent):
+            gone += 1
+            lines += [str(row.line)] if gone <= _GONE_MOST else []
     except ApiError as error:
         note(f"receiver: it is not known whether rows were removed from the file: {error.problem}")
         return
@@ -88,3 +87,16 @@ def report_gone(client: Client, batch: BatchView, sent: SentRows) -> None:
             f"receiver: {pluralize(gone, 'row')} sent before {'is' if gone == 1 else 'are'} not in the file any more "
             f"({where}), and {'goes' if gone == 1 else 'go'} on; `receiver tasks cancel REF` withdraws a queued one"
         )
+
+
+def _find_gone(rows: Iterable[BatchRowResult], sent: SentRows) -> Iterator[BatchRowResult]:
+    """Those that were sent, and are not in the file. `rows` come by line and then by age: a step of a chain that comes
+    after the same one of the file is its copy, for another picture that was picked."""
+    line, steps = 0, set[str]()
+    for row in rows:
+        if row.line != line:
+            line, steps = row.line, set()
+        if row.ref in sent:
+            steps |= {row.step} if row.step is not None else set()
+        elif row.again_of is None and row.step not in steps:
+            yield row

@@ -98,7 +98,7 @@ def chain(path: str, *, pairs: tuple[str, ...], file: Path | None, **given: Any)
     values = _read_values(pairs, content, faults)
     filled, wrong = fill_chain(_with_options(content, asked), values)
     faults += wrong
-    refuse_faults(title, faults)
+    refuse_faults(title, content.sort_faults(faults))
     for hint in filled.hints:
         note(f"receiver: tip: {hint}")
     with connect(file) as client:
@@ -117,6 +117,8 @@ def _read_values(pairs: Sequence[str], content: ChainFile, faults: list[ChainFau
             raise click.UsageError(f"--set {name}: it is given twice")
         if fold_name(name) in needed:
             values[name] = value
+            continue
+        if not content.steps:  # of which it is not known what they use
             continue
         uses = suggest_name(name, dict.fromkeys(content.names)) if needed else ""
         faults.append(ChainFault(None, f"--set {name}: the file has no ${{{name}}}{uses}"))
@@ -177,7 +179,7 @@ def _find_source(client: Client, task: NewTask) -> NewTask:
     wait = task.wait_for
     if not isinstance(wait, WaitFor) or wait.ref is None:
         return task
-    return replace(task, wait_for=replace(wait, ref=resolve_ref(client, wait.ref)))
+    return replace(task, wait_for=replace(wait, ref=resolve_ref(client, wait.ref, chains="first")))
 
 
 def _tell_cost(client: Client, counts: Mapping[str, int]) -> None:

@@ -5,12 +5,13 @@ What a step needs of its parameters is checked in `chain_tasks`, once it is know
 
 import re
 import tomllib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
 from msgspec import Struct
 
+from receiver.cli.batch.columns import PLACES, fold_name
 from receiver.cli.batch.refusal_text import explain_refusal
 from receiver.cli.submit.chain_values import WrongText, find_names
 from receiver.client.schemas import LABEL_MOST, STEP_MOST, STEP_PATTERN
@@ -62,6 +63,12 @@ class ChainFile(Struct, frozen=True):
     steps: tuple[ChainStep, ...]
     names: tuple[str, ...]
     label: str | None = None
+    order: tuple[str, ...] = ()  # of the steps in the file, those that cannot be read too
+
+    def sort_faults(self, faults: Iterable[ChainFault]) -> list[ChainFault]:
+        """First what is wrong with the whole, then the steps as the file has them."""
+        places = {name: place for place, name in enumerate(self.order)}
+        return sorted(faults, key=lambda it: -1 if it.step is None else places.get(it.step, len(places)))
 
 
 def read_chain(content: bytes) -> tuple[ChainFile, list[ChainFault]]:
@@ -81,7 +88,8 @@ def read_chain(content: bytes) -> tuple[ChainFile, list[ChainFault]]:
         return ChainFile((), ()), [*faults, ChainFault(None, "it has no steps: each begins with [[step]]")]
     names = [_name_of(it, place, faults) for place, it in enumerate(given[:_STEPS_MOST])]
     faults += [ChainFault(it, "two steps have this name") for it in sorted({it for it in names if names.count(it) > 1})]
-    read = [_read_step(name, it, common, faults) for name, it in zip(names, given, strict=False)]
+    given = [_spell_place(it, name, faults) for name, it in zip(names, given, strict=False)]
+    read = [_read_step(name, it, common, faults) for name, it in zip(names, given, strict=True)]
     steps = [it for it in read if it is not None]
     faults += _find_wrong_afters(steps, names)
     ordered = _order_steps(steps)
@@ -92,7 +100,9 @@ def read_chain(content: bytes) -> tuple[ChainFile, list[ChainFault]]:
         how = "a file has one chain, so every other step needs `after`"
         faults.append(ChainFault(None, f"{_join(roots)} each begin a chain: {how}"))
     label = common.get("label")
-    return ChainFile(tuple(ordered), tuple(_find_all_names(steps, label, faults)), label), faults
+    used = tuple(_find_all_names(steps, label, faults))
+    chain = ChainFile(tuple(ordered), used, label, tuple(names))
+    return chain, chain.sort_faults(faults)
 
 
 def _unreadable(why: str) -> tuple[ChainFile, list[ChainFault]]:
@@ -111,6 +121,14 @@ def _name_of(step: Mapping[str, Any], place: int, faults: list[ChainFault]) -> s
     else:
         return name
     return instead
+
+
+def _spell_place(step: Mapping[str, Any], name: str, faults: list[ChainFault]) -> dict[str, Any]:
+    """The step with `image_no` spelt so, however the file spells it."""
+    spelt = {key: "image_no" if fold_name(key) in PLACES else key for key in step}
+    if sum(it == "image_no" for it in spelt.values()) > 1:
+        faults.append(ChainFault(name, "image_no: it is given twice"))
+    return {spelt[key]: it for key, it in step.items()}
 
 
 def _read_step(

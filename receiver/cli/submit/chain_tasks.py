@@ -15,7 +15,7 @@ from receiver.cli.submit.chain_checks import (
     explain_unknown_param,
 )
 from receiver.cli.submit.chain_file import ChainFault, ChainFile, ChainStep
-from receiver.cli.submit.chain_values import WrongText, replace_names
+from receiver.cli.submit.chain_values import WrongText, find_names, is_blank, replace_names
 from receiver.cli.submit.option_texts import spellings
 from receiver.cli.submit.picture_numbers import parse_numbers
 from receiver.client.schemas import LABEL_MOST, NewTask, WaitFor
@@ -42,6 +42,7 @@ def fill_chain(chain: ChainFile, values: Mapping[str, Any]) -> tuple[ChainTasks,
     faults, hints = list[ChainFault](), list[str]()
     tasks: list[NewTask] = []
     known: dict[str, KnownStep] = {}
+    said = set[str]()
     for step in chain.steps:
         wrong, doubts = list[str](), list[str]()
         params = _fill_params(step, values, wrong.append)
@@ -49,12 +50,22 @@ def fill_chain(chain: ChainFile, values: Mapping[str, Any]) -> tuple[ChainTasks,
         task = _fill_step(step, params, values, wrong.append)
         parent = known.get(step.after or "")
         known[step.name] = check_step(task, parent, wrong.append, doubts.append, readable=readable)
-        faults += [ChainFault(step.name, it) for it in wrong]
+        faults += [ChainFault(step.name, it) for it in wrong if _is_news(it, said)]
         hints += [f"step {step.name}: {it}" for it in doubts]
         tasks.append(task)
     if (problem := check_total(sum(it.count for it in known.values()))) is not None:
         faults.append(ChainFault(None, problem))
     return ChainTasks(tuple(tasks), {name: it.count for name, it in known.items()}, tuple(hints)), faults
+
+
+def _is_news(fault: str, said: set[str]) -> bool:
+    """Whether no step before this one said the same of a name that both use."""
+    about = fault.partition(": ")[2]
+    if not about.startswith("${"):
+        return True
+    is_new = about not in said
+    said.add(about)
+    return is_new
 
 
 def _fill_step(step: ChainStep, params: dict[str, Any], values: Mapping[str, Any], add_fault: AddText) -> NewTask:
@@ -94,6 +105,8 @@ def _fill_params(step: ChainStep, values: Mapping[str, Any], add_fault: AddText)
         name = param.name if param is not None else key
         try:
             filled = replace_names(value, values)
+            if is_blank(filled) and param is not None and param.required:
+                _refuse_empty(value)
             if isinstance(filled, str) and param is not None:
                 filled = param.read_text(filled.strip()) if filled.strip() else None
         except (WrongText, ValueError) as wrong:
@@ -104,6 +117,12 @@ def _fill_params(step: ChainStep, values: Mapping[str, Any], add_fault: AddText)
         if filled is not None:
             found[name] = filled
     return found
+
+
+def _refuse_empty(value: Any) -> None:
+    """Raises WrongText if a name is all that stands in the value of a parameter that is required."""
+    if (name := next(find_names(value), None)) is not None:
+        raise WrongText(f"${{{name}}} is empty")
 
 
 def _fill_text(key: str, text: str | None, values: Mapping[str, Any], add_fault: AddText) -> str | None:
@@ -124,4 +143,4 @@ def _fill_numbers(step: ChainStep, values: Mapping[str, Any], add_fault: AddText
         return parse_numbers(replace_names(step.image_no, values))
     except (WrongText, ValueError) as wrong:
         add_fault(f"image_no: {wrong}")
-        return None
+        return 0  # so that nothing more is said of it

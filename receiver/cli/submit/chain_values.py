@@ -34,7 +34,8 @@ def find_names(value: Any) -> Iterator[str]:
 
 
 def replace_names(value: Any, values: Mapping[str, Any]) -> Any:
-    """The same value with what each name stands for. Raises WrongText for a name that stands for nothing."""
+    """The same value with what each name stands for. Raises WrongText for a name that stands for nothing, or that is a
+    part of a text and empty."""
     if isinstance(value, str):
         if _ONE_NAME.fullmatch(value):
             return _look_up(next(find_names(value)), values)  # as it is: of JSON, it may be a number
@@ -44,6 +45,11 @@ def replace_names(value: Any, values: Mapping[str, Any]) -> Any:
     if isinstance(value, list):
         return [replace_names(inner, values) for inner in value]
     return value
+
+
+def is_blank(value: Any) -> bool:
+    """Whether nothing was given: an empty cell, or blanks."""
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def suggest_name(name: str, known: Mapping[str, Any]) -> str:
@@ -65,10 +71,8 @@ def _name_in(found: re.Match[str]) -> str | None:
 
 
 def _look_up(name: str, values: Mapping[str, Any]) -> Any:
-    if name in values:
-        return values[name]
     folded = fold_name(name)
-    same = [it for it in values if fold_name(it) == folded]
+    same = [name] if name in values else [it for it in values if fold_name(it) == folded]
     if len(same) == 1:
         return values[same[0]]
     raise WrongText(f"${{{name}}} stands for nothing{suggest_name(name, values)}")
@@ -79,4 +83,6 @@ def _text_of(found: re.Match[str], values: Mapping[str, Any]) -> str:
     if name is None:
         return "$"
     value = _look_up(name, values)
-    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    if is_blank(value):
+        raise WrongText(f"${{{name}}} is empty")
+    return f"{value:g}" if isinstance(value, float) else str(value)
