@@ -47,8 +47,8 @@ REMIND_EVERY_MS = 3_600_000
 REMIND_TURN = 50
 
 _MISSING = (
-    "{name} has completed, but {what}, so {count} of the tasks that go on from it cannot. It came with {came}. {remedy} "
-    "To give up what waits, run `receiver tasks cancel {child}`."
+    "{name} has completed, but {what}, so {count} of the tasks that go on from it cannot. It came with {came}. "
+    "{remedy} To give up what waits, run `receiver tasks cancel {child}`."
 )
 _MISSING_MANY = (
     "{count} tasks completed within an hour without what others go on from, and only the first {singly} are reported "

@@ -5,9 +5,7 @@ is told that it was done.
 """
 
 from collections.abc import Sequence
-from itertools import product
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from receiver.core import chains
@@ -18,19 +16,12 @@ from receiver.core.types import LOW_LANE, Clock, HoldReason, Image, Policy, Task
 from receiver.store import Store, Tx
 from receiver.tasks.batch_ends import mute_reopened, place_again
 from receiver.tasks.fill_params import ImageUrl, make_filler
+from receiver.tasks.pick_choice import Waiting, choose, is_doubtful, name_tasks, takes_job
 from receiver.tokens import new_ref
 
 IMAGE_NO_MOST = 63
 JOB_ID_MOST = 200
 _TRY_OTHER = "pick another picture, or give `job_id` if the provider's task list says it"
-
-
-class _Waiting(Struct, frozen=True):
-    """The tasks that a person may pick a picture for, the one that they go on from, and the pictures of that."""
-
-    parent: Task
-    children: Sequence[Task]
-    images: Sequence[Image]
 
 
 class PickControl:
@@ -45,7 +36,7 @@ class PickControl:
     async def pick(
         self, ref: str, image_nos: Sequence[int], *, by: str = "api", job_id: str | None = None
     ) -> list[Task]:
-        """Let the task `ref`, or all that wait for a pick of its pictures, go on from these pictures; what goes on now.
+        """Let the task `ref`, or what waits for a pick of its pictures, go on from these pictures; what goes on now.
 
         With several, what waits is made once more for each further one. With `job_id`, that is the picture's job, as a
         person knows it. Raises RequestRefused: 409 `picked` if somebody has done so already.
@@ -56,12 +47,15 @@ class PickControl:
         changes, new, picked = list[tuple[Task, Task]](), list[Task](), list[Task]()
         async with self._store.write() as tx:
             waiting = await self._find_waiting(tx, ref, by_job=job_id is not None)
-            copies = await _copy_trees(tx, waiting, numbers[1:], now)
+            chosen = choose(waiting, numbers)
+            if not chosen:
+                raise _not_chosen(waiting, numbers)
+            copies = await _copy_trees(tx, waiting, chosen, now)
             files = (await tx.copies.by_refs([waiting.parent.ref])).get(waiting.parent.ref, ())
-            lanes = {child.lane for child in waiting.children if child.lane > LOW_LANE}
+            lanes = {child.lane for child, _ in chosen if child.lane > LOW_LANE}
             batches = await tx.lanes.get(sorted(lanes)) if lanes else {}
             fill = make_filler(waiting.parent, files, self._image_url, now, insist=True)
-            for child, number in product(waiting.children, numbers):
+            for child, number in ((child, it) for child, some in chosen for it in some):
                 params = _fill(fill, waiting, child, number, job_id)
                 first, *below = copies.get((child.ref, number), [child])
                 top = chains.pick(first, number, params, by, now)
@@ -92,26 +86,21 @@ class PickControl:
                 await tx.notices.insert(pick_notices(replace(task, confirmed=True), images, self._policy, now))
         return task
 
-    async def _find_waiting(self, tx: Tx, ref: str, *, by_job: bool) -> _Waiting:
-        """What `ref` stands for: itself if it waits for a pick, else those that wait for one of its pictures."""
+    async def _find_waiting(self, tx: Tx, ref: str, *, by_job: bool) -> Waiting:
+        """What `ref` stands for: itself if it waits for a picture, else those that wait for one of its pictures."""
         task = await _get_task(tx, ref)
-        if chains.needs_pick(task) and task.parent is not None:
-            parent, children = await _get_task(tx, task.parent), [task]
-        else:
-            parent, children = task, await tx.chains.children(ref, CHAIN_MOST)
-        doubtful = parent.state is TaskState.LOST or (parent.state.is_final and not parent.confirmed)
-        ready = [
-            it
-            for it in children
-            if it.held_by is HoldReason.PICK or (by_job and doubtful and chains.is_held(it) and chains.needs_pick(it))
-        ]
-        if not ready:
-            raise _nothing_to_pick(task, parent, children)
+        above = await _get_task(tx, task.parent) if chains.is_held(task) and task.parent is not None else None
+        named = above is not None and (chains.needs_pick(task) or is_doubtful(above))
+        parent = above if above is not None and named else task
+        children = [task] if named else await tx.chains.children(ref, CHAIN_MOST)
         images = (await tx.tasks.images_by_ref([parent.ref])).get(parent.ref, ())
-        return _Waiting(parent, ready, images)
+        waiting = Waiting(parent, children, images, named, by_job)
+        if not waiting.ready:
+            raise _nothing_to_pick(task, parent, children)
+        return waiting
 
 
-def _fill(fill: FillParams, waiting: _Waiting, child: Task, number: int, job_id: str | None) -> bytes:
+def _fill(fill: FillParams, waiting: Waiting, child: Task, number: int, job_id: str | None) -> bytes:
     image = chains.find_image(waiting.images, number)
     if job_id is not None:
         image = Image(number, "", job_id=job_id) if image is None else replace(image, job_id=job_id)
@@ -124,16 +113,19 @@ def _fill(fill: FillParams, waiting: _Waiting, child: Task, number: int, job_id:
     return filled
 
 
-async def _copy_trees(tx: Tx, waiting: _Waiting, numbers: Sequence[int], now: int) -> dict[tuple[str, int], list[Task]]:
-    """Of each child, and of what waits below it, another one for each of these pictures. Raises RequestRefused."""
-    if not numbers:
+async def _copy_trees(
+    tx: Tx, waiting: Waiting, chosen: Sequence[tuple[Task, Sequence[int]]], now: int
+) -> dict[tuple[str, int], list[Task]]:
+    """Of each child, and of what waits below it, another one for each further picture. Raises RequestRefused."""
+    further = [(child, number) for child, numbers in chosen for number in numbers[1:]]
+    if not further:
         return {}
     tasks = await tx.chains.tasks_of(waiting.parent.root or waiting.parent.ref, CHAIN_MOST)
     copies = {
         (child.ref, number): chains.copy_subtree(
             child, chains.order_subtree(child.ref, tasks), lambda: new_ref(now), f"#{number}", now
         )
-        for child, number in product(waiting.children, numbers)
+        for child, number in further
     }
     if (size := len(tasks) + sum(map(len, copies.values()))) > CHAIN_MOST:
         problem = f"a chain may have {CHAIN_MOST} tasks, and this one would have {size}"
@@ -156,13 +148,7 @@ def _check_numbers(numbers: Sequence[int], job_id: str | None) -> None:
 
 def _nothing_to_pick(task: Task, parent: Task, children: Sequence[Task]) -> RequestRefused:
     """Why there is nothing to pick for `task`: it was done, it is too early, or nothing ever waited for it."""
-    family = [task, *children] if task is parent else children
-    picked = sorted({it.parent_image for it in family if it.picked_by is not None and it.parent_image is not None})
-    if any(chains.needs_pick(it) for it in children):
-        if not parent.state.is_final and parent.state is not TaskState.LOST:
-            return RequestRefused(409, "not_ended", f"{parent.shown_name} has no pictures yet: it is {parent.state}")
-        if parent.state is TaskState.COMPLETED and parent.confirmed:
-            return RequestRefused(409, "not_ended", f"{parent.shown_name} ended just now", remedy="try it again")
+    if is_doubtful(parent) and any(map(chains.is_held, children)):
         remedy = f"give the picture's `job_id` too, or run `receiver tasks release {parent.ref}` if its end is right"
         if parent.state is TaskState.LOST:
             remedy = "give the picture's `job_id` too, as the provider's task list says it"
@@ -170,16 +156,38 @@ def _nothing_to_pick(task: Task, parent: Task, children: Sequence[Task]) -> Requ
         return RequestRefused(
             409, "not_ended", f"{parent.shown_name} {how}, so its pictures are not certain", remedy=remedy
         )
-    if picked:
-        numbers = " and ".join(map(str, picked))
-        problem = (
-            f"picture {numbers} was picked already" if len(picked) == 1 else f"pictures {numbers} were picked already"
-        )
-        return RequestRefused(409, "picked", problem)
+    if any(map(chains.needs_pick, children)):
+        if not parent.state.is_final:
+            return RequestRefused(409, "not_ended", f"{parent.shown_name} has no pictures yet: it is {parent.state}")
+        if parent.state is TaskState.COMPLETED:
+            return RequestRefused(409, "not_ended", f"{parent.shown_name} ended just now", remedy="try it again")
+    family = [task, *children] if task is parent else children
+    if picked := sorted({it.parent_image for it in family if it.picked_by and it.parent_image is not None}):
+        return _picked(picked)
     return RequestRefused(409, "nothing_to_pick", f"nothing waits for a pick of a picture of {task.shown_name}")
 
 
-def _no_such_picture(waiting: _Waiting, number: int) -> RequestRefused:
+def _not_chosen(waiting: Waiting, numbers: Sequence[int]) -> RequestRefused:
+    """Why these pictures let none of those go on that wait for a pick."""
+    own = [it for it in waiting.ready if it.parent_image is not None and not takes_job(it)]
+    stuck = [it for it in own if it.parent_image not in numbers]
+    if not stuck:
+        return _picked(sorted(numbers))
+    problem = f"what waits for {waiting.parent.shown_name} wants pictures of its own: {name_tasks(stuck)}"
+    remedy = f"run `receiver tasks pick {stuck[0].ref} N`, and likewise for each of them"
+    if waiting.by_job:
+        remedy = f"run `receiver tasks pick {stuck[0].ref} N --job-id ID`, and likewise for each of them"
+    return RequestRefused(409, "nothing_to_pick", problem, "image_no", remedy=remedy)
+
+
+def _picked(numbers: Sequence[int]) -> RequestRefused:
+    words = " and ".join(map(str, numbers))
+    return RequestRefused(
+        409, "picked", f"picture{f's {words} were' if len(numbers) > 1 else f' {words} was'} picked already"
+    )
+
+
+def _no_such_picture(waiting: Waiting, number: int) -> RequestRefused:
     came = ", ".join(str(it.image_no) for it in waiting.images)
     problem = f"there is no picture {number} of {waiting.parent.shown_name}: " + (
         f"it came with {came}" if came else "it came without any"
@@ -194,14 +202,15 @@ def _refuse_release(task: Task) -> None:
         if task.held_by is HoldReason.PICK:
             problem, remedy = f"{task.shown_name} waits for a pick", f"run `receiver tasks pick {task.ref} N`"
         raise RequestRefused(409, "not_ended", problem, remedy=remedy)
-    if task.state is TaskState.LOST and task.children:
-        remedy = "if you know the id of its job, run `receiver tasks pick` with `--job-id`; or wait for its callback"
+    if not task.children:
+        raise RequestRefused(409, "nothing_waits", f"nothing waits for {task.shown_name}")
+    if task.state is TaskState.LOST:
+        command = f"receiver tasks pick {task.ref} N --job-id ID"
+        remedy = f"run `{command}` if you know the id of its job; or wait for its callback"
         raise RequestRefused(409, "not_ended", "the task is lost: there is no result to go on from", remedy=remedy)
     if not task.state.is_final:
         problem = f"the task is {task.state}: what waits for it goes on by itself once it has ended"
         raise RequestRefused(409, "not_ended", problem)
-    if not task.children:
-        raise RequestRefused(409, "nothing_waits", "nothing waits for the task")
 
 
 async def _get_task(tx: Tx, ref: str) -> Task:

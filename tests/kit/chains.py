@@ -27,7 +27,8 @@ from receiver.telemetry.metrics import Metrics
 UPSCALE = "midjourney_upscale"
 OUTPAINT = "midjourney_outpaint"
 RETEXTURE = "midjourney_retexture"
-PARAMS = {UPSCALE: b'{"type":0}', OUTPAINT: b'{"scale":1.5}', RETEXTURE: b'{"remixPrompt":"bricks"}'}
+REROLL = "midjourney_reroll"
+PARAMS = {REROLL: b"{}", UPSCALE: b'{"type":0}', OUTPAINT: b'{"scale":1.5}', RETEXTURE: b'{"remixPrompt":"bricks"}'}
 PUBLIC = "https://me.example/images/"
 
 

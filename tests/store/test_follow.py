@@ -181,16 +181,16 @@ async def test_of_a_task_for_each_picture_the_surplus_is_cancelled_and_says_why(
 
 
 @pytest.mark.parametrize(
-    ("images", "why"),
+    ("images", "why", "remedy"),
     [
-        (pictures(1), "picture 2 did not come"),
-        ((), "picture 2 did not come"),
-        (pictures(4, job_id=None), "picture 2 came without a jobId"),
-        (pictures(4, job_id="provider_task_id"), "picture 2 does not do: "),
+        (pictures(1), "picture 2 did not come", "Run `receiver tasks pick {one} N` with the number of a picture"),
+        ((), "picture 2 did not come", "and likewise for each of the others: {two} (picture 2)."),
+        (pictures(4, job_id=None), "picture 2 came without a jobId", "`receiver tasks pick {root} 2 --job-id ID`"),
+        (pictures(4, job_id="provider_task_id"), "picture 2 does not do: ", "`receiver tasks pick {one} N`"),
     ],
 )
 async def test_what_cannot_be_filled_waits_for_a_person_who_is_told_once(
-    store: Store, images: tuple[Any, ...], why: str
+    store: Store, images: tuple[Any, ...], why: str, remedy: str
 ) -> None:
     bench = ChainBench(store)
     root = a_task(label="make")
@@ -204,7 +204,7 @@ async def test_what_cannot_be_filled_waits_for_a_person_who_is_told_once(
     [notice] = await notices(store, event=NoticeEvent.ATTENTION)
     text = notice.report.text or ""
     assert f"“make” has completed, but {why}" in text
-    assert f"`receiver tasks pick {root.ref} N`" in text
+    assert remedy.format(root=root.ref, one=one.ref, two=two.ref) in text
     await check_counts(store)
 
 
