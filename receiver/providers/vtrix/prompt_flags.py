@@ -10,6 +10,8 @@ from functools import lru_cache
 from itertools import pairwise
 from types import MappingProxyType
 
+from receiver.providers.vtrix.flag_mistakes import find_flag_mistakes
+
 _DEARER = {
     "turbo": "--turbo costs about twice as much",
     "hd": "--hd costs about one and a half times as much",
@@ -71,8 +73,7 @@ def find_flag_hints(prompt: str | None) -> tuple[str, ...]:
             hints.append("version 8.1 has only --sv 6")
         if "::" in prompt:
             hints.append("version 8.1 does not have weights (::)")
-    if long_dash := re.search(r"(?:^|\s)[—–]([a-z]{1,12})", prompt):
-        hints.append(f"“{long_dash[0].strip()}” begins with a long dash: a flag begins with two short ones")
+    hints += find_flag_mistakes(prompt)
     if re.fullmatch(r"\s*https?://\S+\s*", prompt):
         hints.append("the prompt is only the address of a picture: Midjourney wants text, or a second picture, with it")
     return tuple(hints)
