@@ -40,7 +40,9 @@ def list_(
     client: Client, *, ref: str | None, verdict: str | None, limit: int, cursor: str | None, as_json: bool
 ) -> None:
     """List the newest callbacks."""
-    page = client.list_callbacks(ref=ref and resolve_ref(client, ref), verdict=verdict, limit=limit, cursor=cursor)
+    page = client.list_callbacks(
+        ref=ref and resolve_ref(client, ref, chains="first"), verdict=verdict, limit=limit, cursor=cursor
+    )
     if as_json:
         return echo_json(page)
     if not page.callbacks:

@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 import click
 
 from receiver import config
-from receiver.cli.output import age, config_option
+from receiver.cli.output import age, config_option, safe_line
 from receiver.client.client import Client
+from receiver.client.schemas import TaskView
 from receiver.config import Settings
 from receiver.config.generated_secrets import TOKENS_FILE
 from receiver.core.errors import ApiError
@@ -39,23 +40,27 @@ def with_client(command: Callable[Concatenate[Client, _P], _R]) -> Callable[...,
     return run_with_client
 
 
-def resolve_ref(client: Client, handle: str, *, waits: str | None = None) -> str:
-    """The ref of the one task that `handle` names: by its label, its ref, or the beginning or end of that. With
-    `waits`, one that waits for this is meant if there is any, since all tasks of a chain may have one label.
+def resolve_ref(client: Client, handle: str, *, waits: str | None = None, chains: str | None = None) -> str:
+    """The ref of the one task that `handle` names: by its label, also with the name of its step, its ref, or the
+    beginning or end of that. All tasks of a chain may have one label: with `waits`, one that waits for this is meant if
+    there is any; with `chains` as `first`, the first one is.
 
     Raises ClickException if no task is called so, or several are.
     """
     if is_ref(handle):
         return handle  # if it is wrong, the service says so
     found = client.list_tasks(handle=handle, waits=waits, limit=_NAMED_MOST + 1).tasks if waits else []
-    found = found or client.list_tasks(handle=handle, limit=_NAMED_MOST + 1).tasks
+    found = found or client.list_tasks(handle=handle, chains=chains, limit=_NAMED_MOST + 1).tasks
     if not found:
-        how = f"give a label, a ref, or at least {PART_LEAST} characters of a ref's beginning or end"
+        part = f"at least {PART_LEAST} characters of a ref's beginning or end"
+        how = f"give a label, LABEL/STEP for a step of a chain, a ref, or {part}"
         raise click.ClickException(f"no task is called {handle!r}: {how}")
     if len(found) > 1:
-        some = ", ".join(f"{it.ref} ({it.state}, {_ago(it.created_at)})" for it in found[:_NAMED_MOST])
+        some = ", ".join(map(_name_task, found[:_NAMED_MOST]))
         more = " and others" if len(found) > _NAMED_MOST else ""
-        how = "give one of these refs, newest first"
+        steps = [it.chain.step for it in found if it.chain is not None and it.chain.step and it.label == handle]
+        how = f"give a step, as in {f'{handle}/{steps[-1]}'!r}, or a ref" if steps else "give one of these refs"
+        how = f"{how}, newest first"
         raise click.ClickException(f"several tasks are called {handle!r}: {how}: {some}{more}")
     return found[0].ref
 
@@ -82,6 +87,11 @@ def connect(file: Path | None) -> Iterator[Client]:
 def token_for(settings: Settings) -> str | None:
     """API_TOKEN or, on the service's own machine, the service's token, which is never sent to another machine."""
     return config.local_token(settings) if is_local(settings) else settings.api_token
+
+
+def _name_task(task: TaskView) -> str:
+    step = f"step {task.chain.step}, " if task.chain is not None and task.chain.step else ""
+    return safe_line(f"{task.ref} ({step}{task.state}, {_ago(task.created_at)})")
 
 
 def _ago(moment: str) -> str:

@@ -53,7 +53,7 @@ def list_(
     task, and its last error.
     """
     page = client.list_notices(
-        state=state, target=target, ref=ref and resolve_ref(client, ref), limit=limit, cursor=cursor
+        state=state, target=target, ref=ref and resolve_ref(client, ref, chains="first"), limit=limit, cursor=cursor
     )
     if as_json:
         return echo_json(page)

@@ -59,7 +59,7 @@ def release(client: Client, *, ref: str, as_json: bool) -> None:
 @with_client
 def chain(client: Client, *, ref: str, as_json: bool) -> None:
     """Show the chain to which the task REF belongs, and what it costs."""
-    whole = resolve_ref(client, ref)
+    whole = resolve_ref(client, ref, chains="first")
     found = client.get_chain(whole)
     if as_json:
         return echo_json(found)

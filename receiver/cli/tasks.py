@@ -56,7 +56,8 @@ class _Printed(Struct, frozen=True):
 def tasks() -> None:
     """List, watch and manage tasks.
 
-    A REF may also be a label, or six or more characters of a ref's beginning or end, if they fit only one task.
+    A REF may also be a label, or six or more characters of a ref's beginning or end, if they fit only one task. The
+    label of a chain means its first task where a task is shown or gone on from; LABEL/STEP is that step.
     """
 
 
@@ -106,7 +107,7 @@ def list_(
 @with_client
 def show(client: Client, *, ref: str, as_json: bool) -> None:
     """Show everything known about a task, and what can be done."""
-    task = client.get_task(resolve_ref(client, ref))
+    task = client.get_task(resolve_ref(client, ref, chains="first"))
     if as_json:
         return echo_json(task)
     tree = client.get_chain(task.ref) if task.chain is not None else None
@@ -133,7 +134,7 @@ def pictures(client: Client, *, ref: str, folder: Path, force: bool, again: bool
     REF and the picture's number. If there is one with another content already, that is an error, unless --force
     replaces it or --again leaves it as it is. Exit status 1 if a picture could not be saved.
     """
-    task = client.get_task(resolve_ref(client, ref))
+    task = client.get_task(resolve_ref(client, ref, chains="first"))
     if not task.images:
         more = "" if task.state in ENDS else " yet; `receiver tasks watch` shows when it ends"
         raise click.ClickException(f"{task.ref} is {state_of(task)} and has no pictures{more}")
@@ -199,7 +200,7 @@ def cancel(client: Client, *, ref: str, children: bool, as_json: bool) -> None:
 
     A submitted one cannot be withdrawn, but what waits for it can: with --children.
     """
-    whole = resolve_ref(client, ref)
+    whole = resolve_ref(client, ref, chains="first" if children else None)
     try:
         task = client.cancel_children(whole) if children else client.cancel_task(whole)
     except ApiError as error:

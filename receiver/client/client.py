@@ -89,11 +89,14 @@ class Client(BatchCalls, ChainCalls, CostCalls, PickCalls, QueueCalls):
         batch: str | None = None,
         waits: str | None = None,
         handle: str | None = None,
+        chains: str | None = None,
         limit: int | None = None,
         cursor: str | None = None,
     ) -> TaskPage:
-        """A page of tasks, newest first. `handle` is a label, or the beginning or end of a ref."""
+        """A page of tasks, newest first. `handle` is a label, that of a chain with a step (`LABEL/STEP`), or the
+        beginning or end of a ref; with `chains` as `first`, of a chain with that label only the first task is meant."""
         query = {"state": state, "label": label, "model": model, "batch": batch, "waits": waits, "handle": handle}
+        query |= {"chains": chains}
         return self._call_api("GET", "tasks", TaskPage, query={**query, "limit": limit, "cursor": cursor})
 
     def search_tasks(self, *, limit: int, cursor: str | None, **filters: str | None) -> TaskPage:

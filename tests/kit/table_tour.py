@@ -53,7 +53,7 @@ TOUR = [
         for state in TaskState
         for call in with_each("tasks", "page", state=state.value, label="l", model=MODEL, lane=4, before=WAITING.ref)
     ],
-    Call("tasks", "find_refs", ("hero", "0199ab"), {"limit": 5, "looked": 100}),
+    Call("tasks", "find_refs", ("hero", "0199ab", ("hero", "big")), {"limit": 5, "looked": 100}),
     *[Call("tasks", "newest_labels", (before, 100)) for before in (None, WAITING.ref)],
     Call("tasks", "add_images", ([(it.ref, image) for it in MANY for image in PICTURES],)),
     Call("tasks", "images_by_ref", (REFS,)),

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from kit.commands import OUTPAINT, TASK, Answers, Run, task
-from receiver.client.schemas import NoticePage, NoticeView, TaskPage
+from receiver.client.schemas import ChainLink, NoticePage, NoticeView, TaskPage, TaskView
 
 OTHER = TASK.replace("-0000-", "-0001-")
 
@@ -44,6 +44,32 @@ def test_one_that_several_tasks_have_names_them(run: Run, answers: Answers) -> N
     assert len(answers.seen) == 2
 
 
+def test_the_label_of_a_chain_that_a_command_cannot_mean_the_first_task_of_names_the_steps(
+    run: Run, answers: Answers
+) -> None:
+    def step(name: str | None, ref: str) -> TaskView:
+        link = ChainLink(TASK, None, name, None, children=0, picks=0)
+        return replace(task(ref=ref), label="hut", chain=link)
+
+    answers.then(200, TaskPage([step("big", OTHER), step("grid", TASK)], None))
+    refused = run("tasks", "cancel", "hut")
+    assert asked(answers) == ["GET tasks?handle=hut&limit=4"]
+    how = "several tasks are called 'hut': give a step, as in 'hut/grid', or a ref, newest first: "
+    assert refused.stderr.startswith(f"receiver: {how}{OTHER} (step big, queued, ")
+    assert f", {TASK} (step grid, queued, " in refused.stderr
+    answers.then(200, TaskPage([step("big", OTHER), step("big", TASK)], None))
+    assert "give one of these refs, newest first" in run("tasks", "cancel", "hut/big").stderr
+    answers.then(200, TaskPage([step(None, OTHER), step(None, TASK)], None))
+    assert f"{OTHER} (queued, " in run("tasks", "cancel", "hut").stderr
+
+
+def test_the_first_task_of_a_chain_is_meant_if_only_what_waits_for_it_is_withdrawn(run: Run, answers: Answers) -> None:
+    answers.then(200, TaskPage([task()], None))
+    answers.then(200, task())
+    assert run("tasks", "cancel", "hut", "--children").exit_code == 0
+    assert asked(answers)[0] == "GET tasks?handle=hut&chains=first&limit=4"
+
+
 def test_a_label_that_a_second_task_keeps_is_no_handle_any_more(run: Run, answers: Answers) -> None:
     answers.then(202, replace(task(), label="hero"))
     assert "several tasks are called 'hero' now" in run("submit", "again", OTHER).stderr
@@ -55,22 +81,17 @@ def test_one_that_no_task_has_says_what_may_be_given(run: Run, answers: Answers)
     answers.then(200, TaskPage([], None))
     refused = run("tasks", "show", "01a2")
     assert refused.exit_code == 1
-    how = "give a label, a ref, or at least 6 characters of a ref's beginning or end"
+    how = "give a label, LABEL/STEP for a step of a chain, a ref, or at least 6 characters of a ref's beginning or end"
     assert refused.stderr == f"receiver: no task is called '01a2': {how}\n"
 
 
 @pytest.mark.parametrize(
     ("args", "then"),
     [
-        (("tasks", "show", "hero"), f"GET tasks/{TASK}"),
         (("tasks", "poll", "hero"), f"POST tasks/{TASK}/poll"),
         (("tasks", "resubmit", "hero"), f"POST tasks/{TASK}/resubmit"),
-        (("tasks", "pictures", "hero"), f"GET tasks/{TASK}"),
         (("tasks", "tell-id", "hero", "prov-1"), f"PATCH tasks/{TASK}"),
-        (("callbacks", "list", "--ref", "hero"), f"GET callbacks?ref={TASK}&limit=20"),
-        (("notices", "list", "--ref", "hero"), f"GET notices?ref={TASK}&limit=20"),
-        (("submit", "outpaint", "--from", "hero", "--image-no", "0", "--scale", "2"), f"GET tasks/{TASK}"),
-        (("submit", "again", "hero"), f"POST tasks/{TASK}/again"),
+        (("tasks", "release", "hero"), f"POST tasks/{TASK}/release"),
         (("url", "discard", "hero"), f"POST callback-urls/{TASK}/discard"),
     ],
 )
@@ -79,6 +100,27 @@ def test_it_will_do_wherever_a_ref_goes(run: Run, answers: Answers, args: tuple[
     answers.then(404, {"error": {"code": "not_found", "message": "there is no such thing"}})
     run(*args)
     assert asked(answers) == ["GET tasks?handle=hero&limit=4", then]
+
+
+@pytest.mark.parametrize(
+    ("args", "then"),
+    [
+        (("tasks", "show", "hero"), f"GET tasks/{TASK}"),
+        (("tasks", "chain", "hero"), f"GET tasks/{TASK}/chain"),
+        (("tasks", "pictures", "hero"), f"GET tasks/{TASK}"),
+        (("callbacks", "list", "--ref", "hero"), f"GET callbacks?ref={TASK}&limit=20"),
+        (("notices", "list", "--ref", "hero"), f"GET notices?ref={TASK}&limit=20"),
+        (("submit", "outpaint", "--from", "hero", "--image-no", "0", "--scale", "2"), f"GET tasks/{TASK}"),
+        (("submit", "again", "hero"), f"POST tasks/{TASK}/again"),
+    ],
+)
+def test_where_a_task_is_shown_or_gone_on_from_the_label_of_a_chain_means_its_first_task(
+    run: Run, answers: Answers, args: tuple[str, ...], then: str
+) -> None:
+    answers.then(200, TaskPage([task()], None))
+    answers.then(404, {"error": {"code": "not_found", "message": "there is no such thing"}})
+    run(*args)
+    assert asked(answers) == ["GET tasks?handle=hero&chains=first&limit=4", then]
 
 
 def test_a_ref_that_is_cut_is_shown_by_its_end_which_is_a_handle(

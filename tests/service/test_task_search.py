@@ -70,6 +70,36 @@ async def test_a_handle_is_a_label_or_either_end_of_a_ref(tmp_path: Path) -> Non
         assert await found(web, handle=refs[0][:10], cursor=refs[2], limit=1) == ([1], refs[1])
 
 
+async def test_a_label_is_that_of_a_chains_first_task_or_with_a_step_that_of_this(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with near(tmp_path) as web:
+        refs = await filled(web)
+        async with web.parts.store.write() as tx:
+            there = await tx.tasks.get(refs)
+            steps = {1: ("grid", 0), 0: ("big", 1), 4: ("wide", 1)}
+            await tx.tasks.update(
+                [
+                    (there[refs[at]], replace(there[refs[at]], label="hero", root=refs[1], step=step, depth=depth))
+                    for at, (step, depth) in steps.items()
+                ]
+            )
+        for handle, numbers in [("hero/big", [0]), ("hero/wide", [4]), ("hero/none", []), ("villain/big", [])]:
+            assert (await found(web, handle=handle))[0] == numbers, handle
+        assert await found(web, handle="hero") == ([4, 1, 0], None)
+        assert await found(web, handle="hero", chains="first") == ([1], None)
+        assert await found(web, handle="hero", chains="first", cursor=refs[1]) == ([], None)
+        assert await found(web, handle="hero", chains="first", state="waiting") == ([0], None)
+        assert await found(web, handle=refs[0][:10], chains="first") == ([4, 3, 2, 1, 0], None)
+        async with web.parts.store.write() as tx:
+            await tx.tasks.update([(there[refs[2]], replace(there[refs[2]], label="hero"))])
+        assert await found(web, handle="hero", chains="first") == ([2, 1], None)
+        assert await found(web, handle="hero", chains="first", limit=1) == ([2], refs[2])
+        monkeypatch.setattr(task_search, "LOOKED_MOST", 2)
+        assert await found(web, handle="hero/big") == ([], None), "its label is that of newer tasks"
+        assert problem(await web.client.get("/api/v1/tasks", params={"chains": "last"}))[0] == 422
+
+
 async def test_the_tasks_of_a_batch_are_listed_alone(tmp_path: Path) -> None:
     async with near(tmp_path) as web:
         refs = await filled(web)

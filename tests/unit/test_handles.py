@@ -3,8 +3,20 @@
 import time
 
 import pytest
+from msgspec.structs import replace
 
-from receiver.core.handles import LOOKED_MOST, PART_LEAST, is_pattern, matches_pattern, ref_part, shorten_ref
+from kit.fakes import a_task
+from receiver.core.handles import (
+    LOOKED_MOST,
+    PART_LEAST,
+    is_pattern,
+    keep_first_steps,
+    matches_pattern,
+    ref_part,
+    shorten_ref,
+    step_part,
+)
+from receiver.core.types import Task
 from receiver.tokens import new_ref
 
 REF = "01a202a8-e470-7bbe-a7f3-020b82b7b13b"
@@ -30,6 +42,34 @@ REF = "01a202a8-e470-7bbe-a7f3-020b82b7b13b"
 )
 def test_a_handle_may_be_part_of_a_ref(handle: str, part: str | None) -> None:
     assert ref_part(handle) == part
+
+
+@pytest.mark.parametrize(
+    ("handle", "part"),
+    [
+        ("hut/big", ("hut", "big")),
+        ("a/b/big", ("a/b", "big")),
+        ("hut #2/big", ("hut #2", "big")),
+        ("hut", None),
+        ("hut/", None),
+        ("/big", None),
+    ],
+)
+def test_a_handle_may_be_a_step_of_a_chain(handle: str, part: tuple[str, str] | None) -> None:
+    assert step_part(handle) == part
+
+
+def test_of_a_chain_with_a_label_only_its_first_task_is_meant() -> None:
+    def made(ref: str, root: str | None, depth: int, label: str | None = "hut") -> Task:
+        return replace(a_task(), ref=ref, root=root, depth=depth, label=label)
+
+    root, later, below = made("b", "b", 0), made("a", "b", 1), made("c", "b", 2)  # made in one moment, at random
+    alone, another, copied = made("d", None, 0), made("e", "e", 0), made("f", "b", 1, "hut #2")
+    assert keep_first_steps([later, root, below], "hut") == [root]
+    assert keep_first_steps([alone, another, below, later], "hut") == [alone, another, later]
+    assert keep_first_steps([copied, later, root], "hut") == [copied, root], "a part of its ref fits, not the label"
+    assert keep_first_steps([copied, later], "another") == [copied, later]
+    assert keep_first_steps([], "hut") == []
 
 
 def test_so_many_tasks_are_looked_at_as_the_api_says() -> None:

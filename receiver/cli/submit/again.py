@@ -52,7 +52,7 @@ def again(
     For example:
       receiver submit again hero --set scale=2 --label "hero, wider"
     """
-    earlier = resolve_ref(client, ref)
+    earlier = resolve_ref(client, ref, chains="first")
     allowed = {"allow_permutations": allow_permutations, "anyway": anyway}
     changes = _read_changes(client.get_task(earlier), prompt, pairs, allowed) if pairs else {}
     asked = AgainRequest(

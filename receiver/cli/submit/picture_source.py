@@ -83,12 +83,12 @@ def find_source(
     if feed is None:
         return PictureSource()
     if after is not None:
-        return PictureSource(wait_for=_wait_for(resolve_ref(client, after), numbers))
+        return PictureSource(wait_for=_wait_for(resolve_ref(client, after, chains="first"), numbers))
     place = feed.place if isinstance(feed, JobFeed) else None
     known = {place: numbers} if place is not None and numbers is not None else {}
     if earlier is None:
         return PictureSource(known)
-    task = client.get_task(resolve_ref(client, earlier))
+    task = client.get_task(resolve_ref(client, earlier, chains="first"))
     if isinstance(feed, JobFeed):
         return PictureSource({feed.job: find_job_id(task, numbers if isinstance(numbers, int) else 0)} | known)
     if task.state != TaskState.COMPLETED:

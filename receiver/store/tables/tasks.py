@@ -100,9 +100,12 @@ class TaskTable:
         sql = f"SELECT {COLUMNS} FROM tasks {where} ORDER BY ref DESC LIMIT ?"
         return [task_rows.task_from_row(row) for row in await self._db.fetch_rows(sql, (*params, limit))]
 
-    async def find_refs(self, label: str, part: str | None, *, limit: int, looked: int) -> list[str]:
+    async def find_refs(
+        self, label: str, part: str | None, step: tuple[str, str] | None = None, *, limit: int, looked: int
+    ) -> list[str]:
         """Up to `limit` refs each of the tasks with this label, of those that begin with `part` and of those among the
-        newest `looked` that end with it; the newest first."""
+        newest `looked` that end with it, and of those among as many with the label of `step` that are the step of that
+        name; the newest first."""
         found = await self._db.fetch_rows(
             "SELECT ref FROM tasks WHERE label = ? ORDER BY ref DESC LIMIT ?", (label, limit)
         )
@@ -115,6 +118,12 @@ class TaskTable:
                 "SELECT ref FROM (SELECT ref FROM tasks ORDER BY ref DESC LIMIT ?) AS newest"
                 " WHERE substr(ref, ?) = ? LIMIT ?",
                 (looked, 37 - len(part), part, limit),
+            )
+        if step is not None:
+            found += await self._db.fetch_rows(
+                "SELECT ref FROM (SELECT ref, step FROM tasks WHERE label = ? ORDER BY ref DESC LIMIT ?) AS newest"
+                " WHERE step = ? LIMIT ?",
+                (step[0], looked, step[1], limit),
             )
         return sorted({ref for (ref,) in found}, reverse=True)
 

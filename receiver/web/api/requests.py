@@ -27,7 +27,8 @@ LabelPattern = Annotated[
 TaskHandle = Annotated[
     str,
     Meta(
-        description=f"A label, or the beginning or end of a ref: at least {PART_LEAST} characters. "
+        description=f"A label, that of a chain with a step (`LABEL/STEP`), or the beginning or end of a ref: at least "
+        f"{PART_LEAST} characters. "
         f"An end is looked for among the newest {LOOKED_MOST:,} tasks.",
         extra_json_schema={"pattern": schemas.WITHOUT_NUL},
     ),
@@ -60,6 +61,13 @@ class TaskFilter(Struct, frozen=True, forbid_unknown_fields=True):
         Annotated[Literal["pick"], Meta(description="Only tasks for which a person has to pick a picture.")] | None
     ) = None
     handle: TaskHandle | None = None
+    chains: (
+        Annotated[
+            Literal["first"],
+            Meta(description="Of the tasks of a chain that have the label which `handle` is, only the first."),
+        ]
+        | None
+    ) = None
     limit: Limit = 50
     cursor: TaskCursor | None = None
 

@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from receiver.core.handles import LOOKED_MOST, is_pattern, matches_pattern, ref_part
+from receiver.core.handles import LOOKED_MOST, is_pattern, keep_first_steps, matches_pattern, ref_part, step_part
 from receiver.core.types import HoldReason, Task
 from receiver.store import Store
 from receiver.tasks.batch_names import require_batch
@@ -23,9 +23,7 @@ async def find_tasks(store: Store, query: TaskFilter, limit: int) -> FoundTasks:
     """Up to `limit` tasks that the query asks for, newest first. Raises RequestRefused if it names an unknown batch."""
     lane = None if query.batch is None else await _find_lane(store, query.batch)
     if query.handle is not None:
-        refs = await store.tasks.find_refs(query.handle, ref_part(query.handle), limit=_HANDLE_MOST, looked=LOOKED_MOST)
-        older = [it for it in refs if _is_older(it, query.cursor)]
-        return FoundTasks(await _read_fitting(store, query, lane, older, limit))
+        return FoundTasks(await _find_by_handle(store, query, query.handle, lane, limit))
     if query.label is not None and is_pattern(query.label):
         newest = await store.tasks.newest_labels(query.cursor, LOOKED_MOST)
         refs = [ref for ref, label in newest if matches_pattern(query.label, label)]
@@ -40,6 +38,16 @@ async def find_tasks(store: Store, query: TaskFilter, limit: int) -> FoundTasks:
         state=query.state, label=query.label, model=query.model, lane=lane, before=query.cursor, limit=limit
     )
     return FoundTasks(await page)
+
+
+async def _find_by_handle(store: Store, query: TaskFilter, handle: str, lane: int | None, limit: int) -> list[Task]:
+    part, step = ref_part(handle), step_part(handle)
+    refs = await store.tasks.find_refs(handle, part, step, limit=_HANDLE_MOST, looked=LOOKED_MOST)
+    if query.chains is None:
+        older = [it for it in refs if _is_older(it, query.cursor)]
+        return await _read_fitting(store, query, lane, older, limit)
+    every = await _read_fitting(store, query, lane, refs, _HANDLE_MOST)
+    return [it for it in keep_first_steps(every, handle) if _is_older(it.ref, query.cursor)][:limit]
 
 
 async def _find_lane(store: Store, batch: str) -> int:
