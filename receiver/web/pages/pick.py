@@ -13,16 +13,19 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from receiver.core.chains import CHAIN_MOST, needs_pick, order_subtree
+from receiver.client.chain_views import Estimates
+from receiver.core.chains import CHAIN_MOST, is_held, needs_pick, order_subtree
 from receiver.core.errors import RequestRefused
+from receiver.core.money import format_usd, to_decimal
 from receiver.core.sanitize import one_line, web_url
 from receiver.core.types import HoldReason, Image, ImageCopy, Task, TaskState
 from receiver.notify.messages.media_words import media_noun
 from receiver.pictures.files import media_type
 from receiver.pictures.signed_links import PICK_PREFIX
 from receiver.pictures.sniff import is_drawn
-from receiver.providers.models import short_model_name
+from receiver.providers.models import command_name, short_model_name
 from receiver.service.wiring import ServiceParts
+from receiver.web.api.chains import estimate_models
 from receiver.web.pages.look import message_page, render_page
 
 _NAME_MOST = 80
@@ -87,17 +90,21 @@ class PickPage:
 
         pictures = sorted((show(it) for it in images), key=lambda it: it.number)
         missing = _Picture(number, links.pick_path(task.ref, number))
+        chain = await store.chains.tasks_of(task.root or task.ref, CHAIN_MOST)
+        noun = media_noun(image.type for image in images) if images else "picture"
         return render_page(
             "pick.html",
             status,
-            title=f"Pick a picture of {_name(task)}",
+            title=f"Pick a {noun} of {_name(task)}",
+            noun=noun,
             name=_name(task),
             prompt=one_line(task.prompt or "", _PROMPT_MOST),
             pictures=pictures,
             picture=next((it for it in pictures if it.number == number), missing),
             open=bool(waiting) and not done,
             closed=_describe_closed(task, children),
-            follows=_describe_follow(waiting, await store.chains.tasks_of(task.root or task.ref, CHAIN_MOST)),
+            follows=_describe_follow(waiting, chain),
+            cost=_describe_cost(waiting, chain, await estimate_models(self._parts, chain)),
             done=done,
             refused=refused,
         )
@@ -132,13 +139,25 @@ def _name(task: Task) -> str:
 
 def _describe_follow(waiting: Sequence[Task], chain: Sequence[Task]) -> str:
     """What is submitted once a picture is picked, and what follows that."""
-    later = [it for top in waiting for it in order_subtree(top.ref, chain)]
-    models = dict.fromkeys(short_model_name(it.model or "") for it in (*waiting, *later))
-    return ", then ".join(models)
+
+    def describe(task: Task) -> str:
+        after = dict.fromkeys(describe(it) for it in chain if it.parent == task.ref and is_held(it))
+        name = command_name(task.model or "")
+        return f"{name}, then {' and '.join(after)}" if after else name
+
+    return " and ".join(dict.fromkeys(describe(it) for it in waiting))
+
+
+def _describe_cost(waiting: Sequence[Task], chain: Sequence[Task], estimates: Estimates) -> str:
+    """What this may cost for one picture, as far as it is known."""
+    all_ = [it for top in waiting for it in (top, *order_subtree(top.ref, chain))]
+    known = [cost for it in all_ if (cost := estimates.get(it.model or "")) is not None]
+    more = " or more" if len(known) < len(all_) else ""
+    return f"about {format_usd(to_decimal(sum(known)))}{more}" if known else ""
 
 
 def _describe_picked(picked: Sequence[Task]) -> str:
-    models = " and ".join(dict.fromkeys(short_model_name(it.model or "") for it in picked))
+    models = " and ".join(dict.fromkeys(command_name(it.model or "") for it in picked))
     numbers = sorted({it.parent_image or 0 for it in picked})
     which = f"picture{'s' if len(numbers) > 1 else ''} {' and '.join(map(str, numbers))}"
     return _as_sentence(f"{models} goes on from {which}; you will be notified of what comes of it")
