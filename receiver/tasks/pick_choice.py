@@ -35,9 +35,11 @@ class Waiting(Struct, frozen=True):
 
     @property
     def ready(self) -> list[Task]:
-        """Those for which a picture can be picked. Whoever knows the job need not wait for the task's end."""
+        """Those for which a picture can be picked, by the pictures that they wanted. Whoever knows the job need not
+        wait for the task's end."""
         doubtful = self.by_job and is_doubtful(self.parent)
-        return [it for it in self.children if it.held_by is HoldReason.PICK or (doubtful and is_held(it))]
+        ready = [it for it in self.children if it.held_by is HoldReason.PICK or (doubtful and is_held(it))]
+        return sorted(ready, key=_wanted)
 
 
 class _Kind(NamedTuple):
@@ -96,6 +98,7 @@ def lacks_job_only(child: Task, images: Sequence[Image]) -> bool:
 
 def describe_remedy(parent: Task, stuck: Sequence[Task], images: Sequence[Image]) -> str:
     """What a person can do for these, which cannot go on from the pictures that they wanted."""
+    stuck = sorted(stuck, key=_wanted)
     first, ref = stuck[0].parent_image or 0, stuck[0].ref
     others = f", and likewise for each of the others: {name_tasks(stuck[1:])}" if len(stuck) > 1 else ""
     if not all(lacks_job_only(it, images) for it in stuck):
@@ -112,6 +115,10 @@ def name_tasks(tasks: Sequence[Task]) -> str:
     named = [f"{it.ref}{_describe(it)}" for it in tasks[:_NAMED_MOST]]
     more = f" and {len(tasks) - len(named)} more (`receiver tasks list --waits pick`)"
     return ", ".join(named) + (more if len(tasks) > len(named) else "")
+
+
+def _wanted(task: Task) -> int:
+    return -1 if task.parent_image is None else task.parent_image
 
 
 def _describe(task: Task) -> str:
