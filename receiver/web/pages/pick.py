@@ -143,9 +143,9 @@ def _describe_follow(waiting: Sequence[Task], chain: Sequence[Task]) -> str:
     def describe(task: Task) -> str:
         after = dict.fromkeys(describe(it) for it in chain if it.parent == task.ref and is_held(it))
         name = command_name(task.model or "")
-        return f"{name}, then {' and '.join(after)}" if after else name
+        return f"{name} → {', '.join(after)}" if after else name
 
-    return " and ".join(dict.fromkeys(describe(it) for it in waiting))
+    return ", ".join(dict.fromkeys(describe(it) for it in waiting))
 
 
 def _describe_cost(waiting: Sequence[Task], chain: Sequence[Task], estimates: Estimates) -> str:
