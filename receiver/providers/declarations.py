@@ -14,6 +14,7 @@ from receiver.core.errors import RequestRefused
 from receiver.providers.parameters import INVALID, Documented, ModelParam, TextParam, UrlParam, unlikely
 
 EXTRA_MOST = 64_000  # bytes of undeclared parameters as JSON
+DEPTH_MOST = 64  # levels of these; whoever reads our JSON may not read any number
 
 
 class JobFeed(Struct, frozen=True):
@@ -158,7 +159,18 @@ def check_undeclared(params: Mapping[str, object], model: str) -> dict[str, obje
     if size > EXTRA_MOST or b"\\u0000" in text:
         problem = f"the parameters of {model} must be at most {EXTRA_MOST:,} bytes long, without NUL characters"
         raise RequestRefused(422, INVALID, problem, "params")
+    if _is_deep(decoded):
+        problem = f"the parameters of {model} must not be nested more than {DEPTH_MOST} levels deep"
+        raise RequestRefused(422, INVALID, problem, "params")
     return decoded
+
+
+def _is_deep(value: object) -> bool:
+    level: list[Any] = [value]
+    for _ in range(DEPTH_MOST):
+        inside = (it for each in level for it in (each.values() if isinstance(each, dict) else each))
+        level = [it for it in inside if isinstance(it, dict | list)]
+    return bool(level)
 
 
 def _describe_given(*names: str) -> dict[str, object]:

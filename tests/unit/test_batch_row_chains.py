@@ -198,11 +198,10 @@ def test_what_is_wrong_with_a_row_names_the_step_and_the_row_has_no_tasks() -> N
     found, faults = place("animal,place,n,scale\na cat,pier,7,3\na dog,,0,2\n", chain=CHAIN)
     assert faults == [
         "2: step wide: image_no: there will be no picture 7: make makes 4 pictures, counted from 0",
-        "2: step wide: imageNo: 7 must be a whole number from 0 to 3 (004007003)",
         "2: step wide: scale: 3 must be a number from 1.1 to 2.0 (004007005)",
+        "3: step make: prompt: ${Place} is empty",
     ]
-    assert [it.row.line for it in found] == [3, 3]
-    assert found[0].row.task.params == {"text": "a dog on a"}, "an empty cell is empty"
+    assert found == []
 
 
 def test_a_key_of_the_user_s_own_is_that_of_each_step() -> None:

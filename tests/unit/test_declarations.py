@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from kit.model_params import each_field, good_params, good_value, limits
 from receiver.core.errors import RequestRefused
 from receiver.core.types import Image
-from receiver.providers.declarations import EXTRA_MOST, JobFeed, Model, UrlFeed
+from receiver.providers.declarations import DEPTH_MOST, EXTRA_MOST, JobFeed, Model, UrlFeed
 from receiver.providers.models import (
     MODELS,
     check_params,
@@ -313,3 +314,17 @@ def test_a_number_is_within_its_limits_or_refused(
     assert sent == value
     is_certain = field.documented is Documented.PROVIDER or (field.documented is Documented.UPSTREAM and not anyway)
     assert not is_certain or field.least <= value <= field.most
+
+
+@pytest.mark.parametrize("wrap", [lambda it: [it], lambda it: {"a": it}, lambda it: [1, it, "x"]])
+def test_undeclared_parameters_may_be_nested_so_far(wrap: Callable[[Any], Any]) -> None:
+    def nested(levels: int) -> dict[str, Any]:
+        value: Any = 0
+        for _ in range(levels - 1):
+            value = wrap(value)
+        return {"x": value}
+
+    deep = nested(DEPTH_MOST)
+    assert msgspec.json.decode(check_params("nobody-knows-this", deep, anyway=True)) == deep
+    for levels in (DEPTH_MOST + 1, 949, 5_000):
+        assert refusal("nobody-knows-this", nested(levels), anyway=True).field == "params"

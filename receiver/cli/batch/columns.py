@@ -55,7 +55,8 @@ def fold_name(name: str) -> str:
 @functools.lru_cache(maxsize=1_000)
 def param_name(model: str, folded: str) -> str | None:
     """The parameter of `model` that a folded name stands for; None if it has none."""
-    names = {fold_name(field.name): field.name for field in MODELS[model].fields} if model in MODELS else {}
+    fields = MODELS[model].fields if model in MODELS else ()
+    names = {fold_name(it.option_name): it.name for it in fields} | {fold_name(it.name): it.name for it in fields}
     return names.get(folded) or (prompt_param(model) if folded == PROMPT else None)
 
 
@@ -109,7 +110,15 @@ def _is_extra(name: str) -> bool:
 
 @functools.cache
 def _known_params() -> frozenset[str]:
-    return frozenset({PROMPT, *(fold_name(field.name) for model in MODELS.values() for field in model.fields)})
+    return frozenset({PROMPT, *_spellings()})
+
+
+@functools.cache
+def _spellings() -> Mapping[str, str]:
+    """Every parameter of any model by its folded names: its option's, and the one on the wire."""
+    fields = [field for model in MODELS.values() for field in model.fields]
+    options = {fold_name(it.option_name): it.option_name for it in fields}
+    return options | {fold_name(it.name): it.name for it in fields}
 
 
 def _unknown_to_chain(shown: str, folded: str, used: Mapping[str, str]) -> str:
@@ -121,9 +130,10 @@ def _unknown_to_chain(shown: str, folded: str, used: Mapping[str, str]) -> str:
 
 def _unknown(shown: str, folded: str) -> str:
     spelt = {fold_name(field.name): field.name for model in MODELS.values() for field in model.fields}
-    known = {**spelt, PROMPT: PROMPT, **_RESERVED}
+    known = {**_spellings(), **spelt, PROMPT: PROMPT, **_RESERVED}
     near = get_close_matches(folded[:_NAME_MOST], known, n=1)
     if near:
         return f"there is no column {shown} (did you mean {known[near[0]]}?)"
     own = "a column of your own begins with x-"
-    return f"there is no column {shown}: known are {', '.join(dict.fromkeys(known.values()))}; {own}"
+    every = dict.fromkeys([*spelt.values(), PROMPT, *_RESERVED.values()])
+    return f"there is no column {shown}: known are {', '.join(every)}; {own}"

@@ -35,15 +35,22 @@ class KnownStep(Struct):
 
 
 def check_step(
-    task: NewTask, parent: KnownStep | None, add_fault: AddText, add_hint: AddText, *, readable: bool = True
+    task: NewTask,
+    parent: KnownStep | None,
+    add_fault: AddText,
+    add_hint: AddText,
+    *,
+    readable: bool = True,
+    numbered: bool = True,
 ) -> KnownStep:
     """Check a step that goes on from `parent`, if that is known here. Tells what is wrong, and what may be.
 
-    Its parameters are checked only if they were all `readable`: else something is missing that is not.
+    Its parameters are checked only if they were all `readable`: else something is missing that is not. So is it if the
+    step is not `numbered`: what was given for its pictures could not be read.
     """
     model = models.find_model(task.model)
     numbers: Any = task.wait_for.image_no if isinstance(task.wait_for, WaitFor) else None
-    if task.wait_for is not None:
+    if task.wait_for is not None and numbered:
         _check_numbers(model, numbers, parent, add_fault, anyway=task.anyway)
     if readable:
         _check_params(task, model, add_fault, add_hint)
@@ -81,7 +88,7 @@ def _check_numbers(
     most = max(numbers if isinstance(numbers, tuple) else (numbers,) if isinstance(numbers, int) else (0,))
     if parent is not None and makes is not None and most >= makes and not anyway:
         pictures = "one picture" if makes == 1 else f"{makes} pictures"
-        add_fault(f"image_no: there will be no picture {most}: {parent.name} makes {pictures}, counted from 0")
+        return add_fault(f"image_no: there will be no picture {most}: {parent.name} makes {pictures}, counted from 0")
     place = model.find_param(feed.place or "") if isinstance(feed, JobFeed) else None
     if place is not None:
         try:

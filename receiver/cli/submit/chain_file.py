@@ -15,6 +15,7 @@ from receiver.cli.batch.columns import PLACES, fold_name
 from receiver.cli.batch.refusal_text import explain_refusal
 from receiver.cli.submit.chain_values import WrongText, find_names
 from receiver.client.schemas import LABEL_MOST, STEP_MOST, STEP_PATTERN
+from receiver.core.chains import CHAIN_MOST
 from receiver.core.errors import RequestRefused
 from receiver.providers import models
 from receiver.providers.declarations import Model
@@ -86,7 +87,10 @@ def read_chain(content: bytes) -> tuple[ChainFile, list[ChainFault]]:
     given = found.get("step")
     if not isinstance(given, list) or not given or not all(isinstance(it, dict) for it in given):
         return ChainFile((), ()), [*faults, ChainFault(None, "it has no steps: each begins with [[step]]")]
-    names = [_name_of(it, place, faults) for place, it in enumerate(given[:_STEPS_MOST])]
+    if len(given) > _STEPS_MOST:
+        problem = f"it has {len(given):,} steps, and a chain may have {CHAIN_MOST} tasks"
+        return ChainFile((), ()), [*faults, ChainFault(None, problem)]
+    names = [_name_of(it, place, faults) for place, it in enumerate(given)]
     faults += [ChainFault(it, "two steps have this name") for it in sorted({it for it in names if names.count(it) > 1})]
     given = [_spell_place(it, name, faults) for name, it in zip(names, given, strict=False)]
     read = [_read_step(name, it, common, faults) for name, it in zip(names, given, strict=True)]

@@ -48,8 +48,9 @@ def fill_chain(chain: ChainFile, values: Mapping[str, Any]) -> tuple[ChainTasks,
         params = _fill_params(step, values, wrong.append)
         readable = not wrong
         task = _fill_step(step, params, values, wrong.append)
+        numbered = not any(it.startswith("image_no: ") for it in wrong)
         parent = known.get(step.after or "")
-        known[step.name] = check_step(task, parent, wrong.append, doubts.append, readable=readable)
+        known[step.name] = check_step(task, parent, wrong.append, doubts.append, readable=readable, numbered=numbered)
         faults += [ChainFault(step.name, it) for it in wrong if _is_news(it, said)]
         hints += [f"step {step.name}: {it}" for it in doubts]
         tasks.append(task)
