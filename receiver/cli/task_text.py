@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-from receiver.cli.chain_text import describe_rest, format_chain
+from receiver.cli.chain_text import count_cancelled, describe_rest, format_chain
 from receiver.cli.money_text import show_usd
 from receiver.cli.output import (
     GAP,
     format_facts,
     json_line,
+    pluralize,
     safe_line,
     safe_text,
     short_time,
@@ -28,6 +29,7 @@ from receiver.core.types import ArchiveState, HoldReason, TaskOrigin, TaskState,
 from receiver.notify.messages.media_words import count_media, media_noun
 from receiver.pictures.sniff import is_drawn, media_name
 from receiver.providers.advice import advice_for_code
+from receiver.providers.models import find_word
 
 _RAW_MOST = 4_000  # characters
 
@@ -84,7 +86,7 @@ def describe_task(
     ]
     if standing := " ".join(_status_sentences(task, callbacks)):
         parts.append(wrap_prose(standing))
-    if remedies := [*_chain_remedies(task), *_list_remedies(task, callbacks)]:
+    if remedies := [*_chain_remedies(task), *_list_remedies(task, callbacks, chain)]:
         parts += ["What to do:", *map(_format_remedy, remedies)]
     return "\n".join(parts)
 
@@ -157,7 +159,9 @@ def _task_facts(task: TaskView) -> Iterator[tuple[str, str | None]]:
     yield "label", task.label and safe_line(task.label)
     yield "model", task.model and safe_line(task.model)
     for name, value in task.params.items():
-        yield f"  {safe_line(name)}", safe_line(value if isinstance(value, str) else json_line(value))
+        word = find_word(task.model or "", name, value)
+        text = value if isinstance(value, str) else json_line(value)
+        yield f"  {safe_line(name)}", safe_line(f"{word} ({text})" if word else text)
     yield "provider's id", task.task_id and safe_line(task.task_id)
     yield "origin", safe_line(task.origin) if task.origin != TaskOrigin.SUBMITTED else None
     yield "created", time_and_age(task.created_at)
@@ -267,7 +271,9 @@ def _status_sentences(task: TaskView, callbacks: Sequence[CallbackView]) -> Iter
         yield _UNCONFIRMED
 
 
-def _list_remedies(task: TaskView, callbacks: Sequence[CallbackView]) -> Iterator[TaskRemedy]:
+def _list_remedies(
+    task: TaskView, callbacks: Sequence[CallbackView], chain: ChainView | None = None
+) -> Iterator[TaskRemedy]:
     """What can be done, the free remedies first."""
     if task.task_id is None and (task.unsure or task.state == TaskState.LOST):
         text = "If the provider's own list shows it, set its id, and it is polled (free):"
@@ -291,7 +297,12 @@ def _list_remedies(task: TaskView, callbacks: Sequence[CallbackView]) -> Iterato
         known = advice_for_code(task.error.code) if task.error and task.error.code else None
         text = known or "Submit it again, or ask the provider's support."
         again = task.origin == TaskOrigin.SUBMITTED and "submit it again" in text.lower()
-        yield TaskRemedy(text, f"receiver submit again {safe_line(task.ref)}" if again else None)
+        command = f"receiver submit again {safe_line(task.ref)}"
+        yield TaskRemedy(text, command if again else None)
+        if task.origin == TaskOrigin.SUBMITTED and (count := count_cancelled(chain, task.ref)):
+            what = f"{pluralize(count, 'task')} that {'goes' if count == 1 else 'go'} on from it"
+            text = f"{what} {'was' if count == 1 else 'were'} cancelled with it. To submit all of them again:"
+            yield TaskRemedy(text, f"{command} --with-children")
     if any(_UNTRUSTED.search(image.archive_error or "") for image in task.images):
         yield TaskRemedy("To keep pictures from that host from now on, add it to the service's setting FETCH_ALLOW.")
     if any(image.archive == ArchiveState.FAILED for image in task.images):

@@ -182,4 +182,4 @@ def _refuse_missing(field: ModelParam, *, anyway: bool) -> None:
     if field.documented is not Documented.UPSTREAM:
         raise field.missing_error()
     if not anyway:
-        raise unlikely(f"{field.name} should be given", field.name)
+        raise unlikely(f"{field.name} is missing", field.name)

@@ -21,6 +21,7 @@ from receiver.providers.vtrix.prompt_flags import count_repeats, find_flag_hints
 MODELS: Mapping[str, Model] = {model.name: model for model in midjourney.MODELS}
 OUTPAINT = midjourney.OUTPAINT.name
 _CALLBACK = "callback"
+_PRESUMED = "the provider lists {} but does not describe it, so it may refuse it; a task that it refuses costs nothing"
 MODEL_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._/-]{0,99}$"  # of any model's name, declared here or not
 _MODEL_NAME = re.compile(MODEL_PATTERN)
 
@@ -124,12 +125,19 @@ def prompt_param(model: str) -> str | None:
     return _PROMPTS.get(model)
 
 
+def find_word(model: str, name: str, value: object) -> str | None:
+    """The word for what a parameter is set to, if the provider gets a number for it: `creative` for an upscale's type
+    1."""
+    param = MODELS[model].find_param(name) if model in MODELS else None
+    return param.find_word(value) if param is not None else None
+
+
 def param_hints(model: str, params: Mapping[str, object]) -> tuple[str, ...]:
     """What is allowed but probably a mistake, or what nobody documents, a sentence each."""
     if model not in MODELS:
         return (f"{_quote_name(model)} is not a model that receiver knows: it is sent unchecked",)
     declared = MODELS[model]
-    hints = [f"the provider has no page on {model}: it may not know it"] if declared.is_presumed else []
+    hints = [_PRESUMED.format(short_model_name(model))] if declared.is_presumed else []
     given = [field for field in declared.fields if params.get(field.name) is not None]
     texts = [field for field in given if isinstance(field, TextParam)]
     hints += [hint for field in texts if (hint := field.find_hint(params.get(field.name)))]

@@ -9,6 +9,7 @@ code is `unlikely`, and whoever asks for it `anyway` gets the value sent as it i
 import re
 from collections.abc import Mapping
 from enum import Enum
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -20,7 +21,7 @@ UNLIKELY = "unlikely"  # our code for what the provider probably refuses, though
 INTEGER_MOST = 2**53 - 1  # of a number without a known range: what every JSON parser keeps exactly
 NUMBER_MOST = 1e15
 CHOICE_MOST = 999
-_ANYWAY = "if you know that the provider takes it, submit it `anyway`"
+_ANYWAY = "to send it all the same, submit it `anyway`"
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _WITHOUT_NUL = "^[^\\u0000]*$"
 _NOT_BLANK = r"^[^\u0000]*[^\s\u0000\u001c-\u001f\u0085][^\u0000]*$"  # what Python calls blank, in every dialect
@@ -67,6 +68,10 @@ class ModelParam(Struct, frozen=True, kw_only=True):
     def is_unlimited(self, *, anyway: bool) -> bool:
         """Whether a value beyond the declared range is taken, as far as it is sane."""
         return self.documented is Documented.NOBODY or (anyway and self.documented is Documented.UPSTREAM)
+
+    def find_word(self, value: object) -> str | None:
+        """The word that stands for a value, if there is one."""
+        return None
 
     def read_text(self, text: str) -> object:
         """What a person wrote for it, in a file or on the command line, as the kind of value that it takes; as it is if
@@ -226,16 +231,23 @@ class UrlParam(ModelParam, frozen=True, kw_only=True):
 class ChoiceParam(ModelParam, frozen=True, kw_only=True):
     """One of several numbers, each of which has a word: people say the word, the provider gets the number.
 
-    Both are taken, so two models may number the same words differently and nobody has to know.
+    Both are taken, so two models may number the same words differently and nobody has to know. `aliases` are other
+    words for some of them.
     """
 
     words: Mapping[str, int]
+    aliases: Mapping[str, str] = MappingProxyType({})
+
+    def find_word(self, value: object) -> str | None:
+        if isinstance(value, bool):
+            return None
+        return next((word for word, number in self.words.items() if number == value), None)
 
     def describe_value(self, *, anyway: bool = False) -> dict[str, object]:
         if self.is_unlimited(anyway=anyway):
             any_number = {"type": "integer", "minimum": 0, "maximum": CHOICE_MOST}
-            return {"anyOf": [{"enum": list(self.words)}, any_number]}
-        return {"enum": [*self.words, *self.words.values()]}
+            return {"anyOf": [{"enum": [*self.words, *self.aliases]}, any_number]}
+        return {"enum": [*self.words, *self.aliases, *self.words.values()]}
 
     def read_text(self, text: str) -> object:
         return int(text) if text.isascii() and text.isdigit() and len(text) < 4 else text.strip().lower()
@@ -245,8 +257,10 @@ class ChoiceParam(ModelParam, frozen=True, kw_only=True):
         return "|".join(self.words)
 
     def parse_value(self, value: object, *, anyway: bool = False) -> int:
-        if isinstance(value, str) and (word := value.lower().replace("-", "_")) in self.words:
-            return self.words[word]
+        if isinstance(value, str):
+            word = value.lower().replace("-", "_")
+            if (word := self.aliases.get(word, word)) in self.words:
+                return self.words[word]
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         expected = " or ".join(f"{word} ({number})" for word, number in self.words.items())
@@ -259,7 +273,13 @@ class ChoiceParam(ModelParam, frozen=True, kw_only=True):
 
 def unlikely(problem: str, field: str | None) -> RequestRefused:
     """The refusal of what the provider probably refuses, though nothing that it publishes says so."""
-    return RequestRefused(422, UNLIKELY, f"{problem}, as Midjourney's own API states it", field, remedy=_ANYWAY)
+    return RequestRefused(
+        422,
+        UNLIKELY,
+        f"{problem}: Midjourney's own API requires that, and the provider's pages do not say",
+        field,
+        remedy=_ANYWAY,
+    )
 
 
 def read_number(text: str) -> object:

@@ -187,12 +187,23 @@ def test_a_picture_by_its_address_is_filled_in_by_the_service(run: Run, answers:
         (("edit", *JOB, "--canvas", "9x", "--position", "1x1", "--prompt", "x"), "--canvas must be a width and"),
         (("inpaint", *JOB, "--mask", '{"areas": []}'), "--mask: areas must be a list of 1 to 32 areas"),
         (("pan", *JOB, "--direction", "left", "--scale", "9"), "say --anyway"),
-        (("pan", *JOB, "--scale", "2"), "--direction should be given, as Midjourney's own API states it"),
+        (
+            ("pan", *JOB, "--scale", "2"),
+            "--direction is missing: Midjourney's own API requires that, and the provider's pages do not say",
+        ),
         (("variation", *JOB, "--strength", "weak"), "--strength must be subtle (0) or strong (1)"),
         (("diffusion", "--prompt", "a {red,blue} sea"), "say --allow-permutations"),
         (("v8.1-t2i", "--param", "seed"), "--param seed: write NAME=VALUE"),
         (("v8.1-t2i", "--param", "a=1", "--param", "a=2"), "--param a: it is given twice"),
         (("diffusion",), "Missing option '--prompt'"),
+        (("diffusion", "cat", "--ar", "3:2"), "--ar is one of Midjourney's flags, which go inside the quoted prompt"),
+        (("diffusion", "--prompt", "cat", "--v=7"), "--v is one of Midjourney's flags"),
+        (("diffusion", "a", "cat"), "'a' belongs to no option; the whole prompt goes in quotes"),
+        (("diffusion", "--prompt", "a", "cat"), "'cat' belongs to no option; the whole prompt goes in quotes"),
+        (("diffusion", "--foo", "cat"), "No such option '--foo'"),
+        (("upscale", *JOB, "--type", "standard", "--ar", "3:2"), "No such option '--ar'"),
+        (("imagine", "--prompt", "x"), "No such command 'imagine'. Did you mean 'diffusion'?"),
+        (("Zoom_out",), "No such command 'Zoom_out'. Did you mean 'outpaint'?"),
     ],
 )
 def test_what_cannot_be_right_is_said_in_options_and_asks_nobody(
@@ -202,6 +213,12 @@ def test_what_cannot_be_right_is_said_in_options_and_asks_nobody(
     assert (refused.exit_code, refused.stdout, answers.seen) == (2, "", [])
     assert why in refused.stderr
     assert refused.stderr.count("\n") == 1
+
+
+def test_the_words_of_midjourneys_own_pages_are_taken(run: Run, answers: Answers) -> None:
+    answers.then(202, task())
+    assert run("submit", "upscale", *JOB, "--type", "Subtle").exit_code == 0
+    assert sent(answers)["params"]["type"] in ("subtle", 0)
 
 
 def test_what_is_probably_refused_is_sent_if_that_is_wanted(run: Run, answers: Answers) -> None:
@@ -218,7 +235,9 @@ def test_what_the_service_thinks_unlikely_names_the_option(run: Run, answers: An
 
 
 def test_a_hint_is_said_once_though_the_service_says_it_too(run: Run, answers: Answers) -> None:
-    hint = "the provider has no page on midjourney_enhance: it may not know it"
+    hint = (
+        "the provider lists enhance but does not describe it, so it may refuse it; a task that it refuses costs nothing"
+    )
     answers.then(202, replace(task(), warnings=(hint,)))
     assert run("submit", "enhance", *JOB).stderr == f"receiver: tip: {hint}\n"
 

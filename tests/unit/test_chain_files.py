@@ -231,7 +231,7 @@ def test_faults_come_in_the_order_of_the_steps() -> None:
         (FIRST + step("b", "a", "0", 'model = "reroll"'), "step b: image_no: it goes on from the whole task"),
         (
             FIRST + step("b", "a", "0", 'model = "pan"\nparams = { direction = "left", scale = 9 }'),
-            "9 should be a number from 1.1 to 3.0, as Midjourney's own API states it; “anyway” submits it all the",
+            "9 should be a number from 1.1 to 3.0: Midjourney's own API requires that, and the provider's pages do not",
         ),
         (
             FIRST.replace('"x"', '"x --v 8.1"')

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from receiver.core.errors import RequestRefused
-from receiver.providers.models import MODELS, check_params, param_hints, prompt_of
+from receiver.providers.models import MODELS, check_params, find_word, param_hints, prompt_of
 from receiver.providers.parameters import has_permutations
 
 OUTPAINT = "midjourney_outpaint"
@@ -223,3 +223,20 @@ def test_a_job_id_that_cannot_be_one_raises_a_hint(value: str, words: str) -> No
 @pytest.mark.parametrize("value", ["a" * 256, "b6e0c4d2-7f0f-4c4e-9a4e-2f6b1c0d9e11", "job-1", "jobless", "x"])
 def test_any_other_job_id_raises_none(value: str) -> None:
     assert param_hints("midjourney_variation", {"jobId": value, "imageNo": 0, "type": 0}) == ()
+
+
+def test_a_choice_is_taken_by_its_word_another_word_for_it_or_its_number_and_shown_as_its_word() -> None:
+    params = {"jobId": "j", "imageNo": 0}
+    for value in ("standard", "Subtle", 0):
+        checked = msgspec.json.decode(check_params("midjourney_upscale", params | {"type": value}))
+        assert checked["type"] == 0
+    assert find_word("midjourney_upscale", "type", 0) == "standard"
+    assert find_word("midjourney_pan", "direction", 3) == "left"
+    for model, name, value in [
+        ("midjourney_upscale", "type", 9),
+        ("midjourney_upscale", "type", True),
+        ("midjourney_upscale", "imageNo", 1),
+        ("midjourney_upscale", "zoom", 1),
+        ("another", "type", 1),
+    ]:
+        assert find_word(model, name, value) is None

@@ -124,6 +124,7 @@ def check_file(source: BatchFile, report: FaultReport) -> FileCheck:
     """Check every row here."""
     keys, counts, tips, rows = RowKeys(), Counter[str](), 0, 0
     priority: tuple[str, int] | None = None
+    said = set[str]()
     for it in keyed_rows(source, keys):
         if isinstance(it, Fault):
             report.add(it)
@@ -139,10 +140,11 @@ def check_file(source: BatchFile, report: FaultReport) -> FileCheck:
         counts[it.row.task.model] += it.copies
         for hint in (*models.param_hints(it.row.task.model, it.row.task.params), *it.hints):
             tips += 1
-            if tips <= _TIPS_MOST:
+            if len(said) < _TIPS_MOST and hint not in said:
+                said.add(hint)
                 note(f"{source.title}:{it.row.line}: tip: {hint}")
-    if tips > _TIPS_MOST:
-        note(f"receiver: {tips - _TIPS_MOST:,} more tips like these are not shown")
+    if tips > len(said):
+        note(f"receiver: {tips - len(said):,} more tips like these are not shown")
     return FileCheck(rows, keys.batch_name(source.path), dict(counts), priority and priority[0])
 
 

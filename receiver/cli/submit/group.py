@@ -14,6 +14,17 @@ _OTHERS = {
     "again": ("receiver.cli.submit.again", "Another task like an earlier one."),
     "raw": ("receiver.cli.submit.raw", "A model that receiver does not know, unchecked."),
 }
+# What people who come from Midjourney call it, and the command that they mean.
+_MEANT = {
+    "imagine": "diffusion",
+    "generate": "diffusion",
+    "vary": "variation",
+    "zoom": "outpaint",
+    "zoom-out": "outpaint",
+    "animate": "video-diffusion",
+    "video": "video-diffusion",
+    "repeat": "reroll",
+}
 _NEW, _EARLIER, _OWN, _VIDEO, _MORE = (
     "New pictures",
     "From an earlier task's picture",
@@ -36,6 +47,8 @@ class SubmitGroup(click.Group):
             return command
         model = models.MODELS.get(models.full_model_name(cmd_name))
         if model is None:
+            if (meant := _MEANT.get(models.command_name(cmd_name))) is not None:
+                raise click.UsageError(f"No such command '{cmd_name}'. Did you mean '{meant}'?", ctx)
             names = self.list_commands(ctx)
             raise click.exceptions.NoSuchCommand(cmd_name, possibilities=names, ctx=ctx)
         from receiver.cli.submit.model_commands import make_command

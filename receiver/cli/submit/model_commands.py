@@ -25,6 +25,7 @@ from receiver.providers import models
 from receiver.providers.declarations import JobFeed, Model
 from receiver.providers.geometry import MaskParam, PlaceParam, SizeParam
 from receiver.providers.parameters import ChoiceParam, Documented, ModelParam, NumberParam, TextParam
+from receiver.providers.vtrix.flag_mistakes import is_flag
 
 _FIELD = "param_"  # what the arguments for a model's parameters begin with
 _TAKES, _GOES_ON, _SUBMITTED = "What it takes", "Which picture it goes on from", "How it is submitted"
@@ -33,11 +34,35 @@ _COUNTS = {1: "one", 4: "four"}
 
 
 class ModelCommand(click.Command):
-    """A command whose help has its options in sections."""
+    """A command whose help has its options in sections, and whose faults say where a prompt and its flags go."""
 
-    def __init__(self, *, sections: Mapping[str, str], **given: Any) -> None:
+    def __init__(self, *, sections: Mapping[str, str], takes_prompt: bool, **given: Any) -> None:
         super().__init__(**given)
         self._sections = sections  # by the name of the option's argument
+        self._takes_prompt = takes_prompt
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, list(args))
+        except click.UsageError as wrong:
+            if self._takes_prompt and (text := self._explain_prompt(ctx, args, wrong)) is not None:
+                raise click.UsageError(text, ctx) from None
+            raise
+
+    def _explain_prompt(self, ctx: click.Context, args: list[str], wrong: click.UsageError) -> str | None:
+        """What is wrong, if a part of the prompt is where the options are."""
+        if isinstance(wrong, click.NoSuchOption):
+            flag = wrong.option_name
+            if not flag.startswith("--") or not is_flag(flag[2:]):
+                return None
+            return f'{flag} is one of Midjourney\'s flags, which go inside the quoted prompt: --prompt "a cat {flag} …"'
+        try:
+            _, stray, _ = self.make_parser(ctx).parse_args(list(args))
+        except click.UsageError:
+            return None
+        if not stray:
+            return None
+        return f'{stray[0][:40]!r} belongs to no option; the whole prompt goes in quotes: --prompt "a cat on a mat"'
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for section in (_TAKES, _GOES_ON, _SUBMITTED):
@@ -82,6 +107,7 @@ def make_command(model: Model) -> click.Command:
         callback=run,
         params=[*takes, *goes_on, *common],
         sections={it.name or "": section for it, section in extra},
+        takes_prompt=model.prompt_param is not None,
         short_help=model.summary.rstrip("."),
         help=_describe(model),
         epilog=_example(model),

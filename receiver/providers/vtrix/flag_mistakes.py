@@ -96,6 +96,11 @@ def _list_flags() -> Iterator[tuple[str, _Flag]]:
 _FLAGS: Mapping[str, _Flag] = MappingProxyType(dict(_list_flags()))
 
 
+def is_flag(name: str) -> bool:
+    """Whether Midjourney has a flag of this name, which is without dashes."""
+    return name.lower() in _FLAGS
+
+
 def find_flag_mistakes(prompt: str) -> tuple[str, ...]:
     """Sentences about flags that are written wrongly, are unknown, or have values that Midjourney does not take."""
     if not _WORTH_A_LOOK.search(prompt):
@@ -134,7 +139,7 @@ def _find_mistakes(prompt: str) -> Iterator[str]:
             if name in _FLAGS and (_FLAGS[name].values == "none" or _begins_with_digit(following)):
                 yield f"{_quote(word)} begins with one dash: a flag begins with two"
         else:
-            end = next((it for it in range(at, len(words)) if _is_flag(words, it)), len(words))
+            end = next((it for it in range(at, len(words)) if _begins_flag(words, it)), len(words))
             yield from _judge_flag(name, words[at:end], seen)
             at = end
     if long_dashes:
@@ -175,7 +180,7 @@ def _judge_unknown(name: str) -> str:
     return f"{problem} (did you mean --{near[0]}?)" if near else problem
 
 
-def _is_flag(words: list[str], at: int) -> bool:
+def _begins_flag(words: list[str], at: int) -> bool:
     """Whether a word begins another flag, however it is dashed."""
     dashed = _DASHED.fullmatch(words[at])
     if dashed is None:

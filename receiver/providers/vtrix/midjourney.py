@@ -245,7 +245,8 @@ UPSCALE = Model(
             name="type",
             required=True,
             words={"standard": 0, "creative": 1, "v5_2x": 2, "v5_4x": 3},
-            help="standard keeps what it shows, creative adds details, the others are for pictures of version 5",
+            aliases={"subtle": "standard"},  # as Midjourney's own pages call it
+            help="standard, or subtle, keeps what it shows, creative adds details, the others are for pictures of version 5",
         ),
     ),
     feed=_JOB,
