@@ -179,3 +179,29 @@ async def test_a_video_has_a_link_and_no_picture(place: Place) -> None:
     assert re.search(rf'href="/images/{PARENT.ref}/1\.mp4\?[^"]+" rel="noreferrer">Open picture 1</a>', kept)
     assert "<img" not in kept
     assert 'href="https://pics.example/3.png" rel="noreferrer">Open picture 3 at the provider</a>' in elsewhere
+
+
+@pytest.mark.parametrize(
+    ("state", "says"),
+    [(TaskState.COMPLETED, "has not confirmed yet"), (TaskState.LOST, "has no result of this task")],
+)
+async def test_of_an_end_that_is_not_certain_a_person_is_told_in_words(
+    tmp_path: Path, state: TaskState, says: str
+) -> None:
+    async with near(tmp_path) as web:
+        await put(web, [replace(PARENT, state=state, confirmed=False), replace(CHILD, held_by=HoldReason.PARENT)], ())
+        link = web.parts.links.pick_path(PARENT.ref, 0)
+        for answer in (await web.client.get(link), await web.client.post(link)):
+            assert says in answer.text
+            assert "job_id" not in answer.text
+            assert "<button" not in answer.text
+
+
+async def test_what_wants_pictures_of_its_own_is_not_picked_for_on_the_page(tmp_path: Path) -> None:
+    async with near(tmp_path) as web:
+        own = [replace(CHILD, ref=a_ref(), parent_image=number) for number in (6, 7)]
+        await put(web, [PARENT, *own], IMAGES)
+        link = web.parts.links.pick_path(PARENT.ref, 0)
+        for answer in (await web.client.get(link), await web.client.post(link)):
+            assert "only go on from pictures 6 and 7" in answer.text
+            assert "<button" not in answer.text

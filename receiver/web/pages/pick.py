@@ -14,19 +14,21 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from receiver.client.chain_views import Estimates
-from receiver.core.chains import CHAIN_MOST, is_held, needs_pick, order_subtree
+from receiver.core.chains import CHAIN_MOST, is_held, order_subtree
 from receiver.core.errors import RequestRefused
 from receiver.core.money import format_usd, to_decimal
 from receiver.core.sanitize import one_line, web_url
-from receiver.core.types import HoldReason, Image, ImageCopy, Task, TaskState
+from receiver.core.types import Image, ImageCopy, Task
 from receiver.notify.messages.media_words import media_noun
 from receiver.pictures.files import media_type
 from receiver.pictures.signed_links import PICK_PREFIX
 from receiver.pictures.sniff import is_drawn
 from receiver.providers.models import command_name, short_model_name
 from receiver.service.wiring import ServiceParts
+from receiver.tasks.pick_choice import Waiting, choose
 from receiver.web.api.chains import estimate_models
 from receiver.web.pages.look import message_page, render_page
+from receiver.web.pages.pick_states import describe_closed, describe_no_picture, describe_refusal
 
 _NAME_MOST = 80
 _PROMPT_MOST = 300
@@ -75,15 +77,18 @@ class PickPage:
             numbers = (number, *await _read_also(request, self._parts.body_timeout_s))
             picked = await self._parts.picks.pick(task.ref, numbers, by="link")
         except RequestRefused as refused:
-            return await self._show(task, number, status=refused.status, refused=_as_sentence(str(refused)))
+            return await self._show(task, number, status=refused.status, refused=refused)
         return await self._show(task, number, done=_describe_picked(picked))
 
-    async def _show(self, task: Task, number: int, *, status: int = 200, done: str = "", refused: str = "") -> Response:
+    async def _show(
+        self, task: Task, number: int, *, status: int = 200, done: str = "", refused: RequestRefused | None = None
+    ) -> Response:
         store, links = self._parts.store, self._parts.links
         images = (await store.tasks.images_by_ref([task.ref])).get(task.ref, ())
         copies = {it.image_no: it for it in (await store.copies.by_refs([task.ref])).get(task.ref, ())}
         children = await store.chains.children(task.ref, CHAIN_MOST)
-        waiting = [it for it in children if it.held_by is HoldReason.PICK]
+        waiting = [child for child, _ in choose(Waiting(task, children, images), [number])]
+        closed = describe_closed(task, children)
 
         def show(image: Image) -> _Picture:
             return _show_picture(task.ref, image, copies, links.image_path, links.pick_path)
@@ -102,11 +107,12 @@ class PickPage:
             pictures=pictures,
             picture=next((it for it in pictures if it.number == number), missing),
             open=bool(waiting) and not done,
-            closed=_describe_closed(task, children),
+            closed=closed,
+            not_there=describe_no_picture(task, noun, number),
             follows=_describe_follow(waiting, chain),
             cost=_describe_cost(waiting, chain, await estimate_models(self._parts, chain)),
             done=done,
-            refused=refused,
+            refused=describe_refusal(refused, closed) if refused is not None else "",
         )
 
 
@@ -184,18 +190,3 @@ async def _read_also(request: Request, timeout_s: float) -> tuple[int, ...]:
 
 def _as_sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}."
-
-
-def _describe_closed(task: Task, children: Sequence[Task]) -> str:
-    """Why nothing can be picked now."""
-    if any(needs_pick(it) for it in children) and not task.state.is_final:
-        return "The task has not ended yet."
-    picked = sorted({it.parent_image for it in children if it.picked_by and it.parent_image is not None})
-    if picked:
-        numbers = " and ".join(map(str, picked))
-        return (
-            f"Picture {numbers} was picked already." if len(picked) == 1 else f"Pictures {numbers} were picked already."
-        )
-    if task.state is not TaskState.COMPLETED and task.state.is_final:
-        return "The task did not complete, so nothing goes on from it."
-    return "Nothing waits for a picture of this task any more."
