@@ -35,6 +35,12 @@ def parent_of(chain: ChainView, ref: str) -> ChainStep | None:
     return next((step for step in _walk(chain.steps) if any(it.ref == ref for it in step.children)), None)
 
 
+def count_cancelled(chain: ChainView | None, ref: str) -> int:
+    """How many tasks below this one were cancelled."""
+    top = None if chain is None else find_step(chain, ref)
+    return sum(it.state == TaskState.CANCELLED for it in _walk(top.children)) if top is not None else 0
+
+
 def name_step(step: ChainStep) -> str:
     """What a task of a chain is called: its step, else its label, else the end of its ref."""
     return safe_line(step.step or step.label) or step.ref[-12:]

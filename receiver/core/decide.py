@@ -216,6 +216,7 @@ def _report_end(done: Task, images: Sequence[Image], duration_ms: int | None, un
         cost=done.usage.cost if done.usage else None,
         duration_ms=duration_ms,
         picks=done.picks if needs_picker(done) else 0,
+        waiting=done.children if done.state is TaskState.FAILED else 0,
     )
 
 

@@ -1,6 +1,7 @@
 """The same task once more, changed if wanted, and with what goes on from it. Pure."""
 
 import hashlib
+import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -8,11 +9,11 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from receiver.client.schemas import STEP_MOST, AgainRequest, NewTask, WaitFor
+from receiver.client.schemas import LABEL_MOST, STEP_MOST, AgainRequest, NewTask, WaitFor
 from receiver.core.errors import RequestRefused
 from receiver.core.types import Task, TaskOrigin, TaskState
 from receiver.providers.declarations import JobFeed, UrlFeed
-from receiver.providers.models import MODELS, prompt_param
+from receiver.providers.models import MODELS, prompt_param, short_model_name
 
 
 class RepeatedTask(Struct, frozen=True):
@@ -66,7 +67,7 @@ def repeat_chain(
     Raises RequestRefused.
     """
     first = repeat_request(task, asked, targets)
-    names = {task.ref: _unique_name(task.step or "first", ())}
+    names = {task.ref: _unique_name(_name_of(task), ())}
     found = [RepeatedTask(replace(first, name=names[task.ref], idempotency_key=key), task.ref)]
     picked: dict[tuple[object, ...], int] = {}
     children = sorted((it for it in chain if it.parent is not None), key=lambda it: (it.depth, it.ref))
@@ -78,11 +79,11 @@ def repeat_chain(
         twin = (child.parent, child.step, child.model, msgspec.json.encode(params), abs(child.turn))
         if by_person and picked.setdefault(twin, child.created_at) < child.created_at:
             continue  # it was made of an earlier one, for which several pictures were picked
-        name = names[child.ref] = _unique_name(child.step or "step", names.values())
+        name = names[child.ref] = _unique_name(_name_of(child), names.values())
         new = NewTask(
             model=child.model,
             params=params,
-            label=first.label if child.label == task.label else child.label,
+            label=_label_of(child, task, asked.label),
             targets=tuple(it for it in child.targets or () if it in targets) or None,
             poll_only=child.poll_only,
             allow_permutations=True,  # a person allowed it before
@@ -122,6 +123,22 @@ def _without_fed(task: Task) -> dict[str, Any]:
 def _feed_of(task: Task) -> JobFeed | UrlFeed | None:
     declared = MODELS.get(task.model or "")
     return declared.feed if declared is not None else None
+
+
+def _name_of(task: Task) -> str:
+    """What the step is called: as before, else as its label says, else as what it does."""
+    words = re.sub(r"[^A-Za-z0-9_.]+", "-", task.label or "").strip("-_.")
+    return task.step or words[:STEP_MOST] or short_model_name(task.model or "")[:STEP_MOST]
+
+
+def _label_of(child: Task, task: Task, new: str | None) -> str | None:
+    """Its label; after `new`, the one of the first `task`, so that it is not that of the earlier child too."""
+    if new is None:
+        return child.label
+    if child.label is None or child.label == task.label:
+        return new if child.label == task.label else None
+    own = child.label.removeprefix(task.label).strip() if task.label else child.label
+    return f"{new} {own}"[:LABEL_MOST].strip()
 
 
 def _unique_name(name: str, taken: Collection[str]) -> str:

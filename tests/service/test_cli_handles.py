@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from kit.commands import OUTPAINT, TASK, Answers, Run, task
+from receiver.client.chain_schemas import ChainStep, ChainView
 from receiver.client.schemas import ChainLink, NoticePage, NoticeView, TaskPage, TaskView
 
 OTHER = TASK.replace("-0000-", "-0001-")
@@ -172,6 +173,7 @@ def test_a_task_is_submitted_again_with_what_is_changed(run: Run, answers: Answe
 def test_other_parameters_are_called_as_the_options_are_and_checked_first(run: Run, answers: Answers) -> None:
     there = replace(task("failed"), params={"jobId": "j", "imageNo": 0, "scale": 1.5, "remixPrompt": "the sea"})
     answers.then(200, there)
+    answers.then(404, {"error": {"code": "not_found", "message": "no such call"}})  # what it costs is not known
     answers.then(202, replace(task(ref=OTHER), label=None))
     args = ("submit", "again", TASK, "--set", "scale=2", "--set", "image-no=3", "--set", "prompt=")
     assert run(*args, "--with-children").exit_code == 0
@@ -181,6 +183,27 @@ def test_other_parameters_are_called_as_the_options_are_and_checked_first(run: R
         answers.then(200, there)
         refused = run("submit", "again", TASK, "--set", pair)
         assert (refused.exit_code, why in refused.stderr) == (2, True)
+
+
+def test_what_a_task_and_its_followers_may_cost_is_said_and_with_a_dry_run_nothing_is_sent(
+    run: Run, answers: Answers
+) -> None:
+    def at(name: str, *children: ChainStep, image_no: int | None = 0, picked_by: str | None = None) -> ChainStep:
+        facts = {"label": None, "model": "midjourney_outpaint", "state": "completed", "held_by": None}
+        known = {"unsure": False, "confirmed": True, "progress": None, "cost": None, "estimate": None}
+        more = {"image_no": image_no, "picked_by": picked_by, "children": list(children)}
+        return ChainStep(ref=TASK if name == "first" else name, step=name, **facts, **known, **more)  # type: ignore[arg-type]
+
+    picked = (at("wide", at("big"), picked_by="link"), at("wide", at("big"), image_no=2, picked_by="link"))
+    chain = ChainView(TASK, 6, [at("first", *picked, at("other"))], None, None, 0)
+    link = ChainLink(root=TASK, parent=None, image_no=None, step="first", children=0, picks=0)
+    answers.then(200, replace(task("failed"), chain=link))
+    answers.then(200, chain)
+    answers.then(404, {"error": {"code": "not_found", "message": "no such call"}})
+    told = run("submit", "again", TASK, "--with-children", "--dry-run")
+    assert (told.exit_code, told.stdout) == (0, "")
+    assert told.stderr == "receiver: 4 tasks would be submitted; nothing was sent\n"
+    assert [it for it in asked(answers) if it.startswith("POST")] == []
 
 
 def test_a_refusal_to_submit_again_is_one_line(run: Run, answers: Answers) -> None:

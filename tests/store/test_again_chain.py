@@ -130,7 +130,7 @@ async def test_two_that_were_submitted_one_by_one_are_both_made(
     chain = [root, *picked_for(one, *numbers), *picked_for(two, *numbers, at=later + 1_000)]
     made = repeated(chain)[1:]
     assert sorted(str(it.label) for it in made) == sorted(map(str, labels))
-    assert [it.wait_for for it in made] == [WaitFor(name="first", image_no="pick")] * 2
+    assert [it.wait_for for it in made] == [WaitFor(name="hero", image_no="pick")] * 2
 
 
 async def test_several_tasks_of_one_step_get_names_of_their_own_and_keys_that_fit(store: Store) -> None:
@@ -148,6 +148,28 @@ async def test_several_tasks_of_one_step_get_names_of_their_own_and_keys_that_fi
 async def test_another_label_is_that_of_all_that_had_the_same(store: Store) -> None:
     chain = await a_chain(store)
     assert [it.label for it in repeated(chain, replace(WITH_CHILDREN, label="red"))] == ["red", "red", None]
+
+
+@pytest.mark.parametrize(
+    ("label", "expected", "step"),
+    [
+        ("hero", "red", "hero"),
+        ("hero wide", "red wide", "hero-wide"),
+        ("wide (2)", "red wide (2)", "wide-2"),
+        (None, None, "outpaint"),
+        ("×" * 200, f"red {'×' * 196}", "outpaint"),
+    ],
+)
+async def test_what_goes_on_is_called_after_the_new_first_one(
+    store: Store, label: str | None, expected: str | None, step: str
+) -> None:
+    """The tree of the new chain names its tasks as the old one did; and their labels are not those of earlier ones."""
+    root = task_of((await ask(store, make(label="hero")))[0])
+    await ask(store, wide(label=label, wait_for=WaitFor(root.ref, image_no=0)))
+    chain = await store.chains.tasks_of(root.ref, 64)
+    made = repeated([root, *(it for it in chain if it.ref != root.ref)], replace(WITH_CHILDREN, label="red"))[1]
+    assert (made.label, made.name) == (expected, "hero.2" if step == "hero" else step)
+    assert repeated([root, *chain])[1].label == label
 
 
 async def test_what_a_person_allowed_stays_allowed_unless_other_pictures_come(store: Store) -> None:

@@ -1,6 +1,6 @@
 """A chain as a tree of lines."""
 
-from receiver.cli.chain_text import describe_rest, find_step, format_chain, parent_of
+from receiver.cli.chain_text import count_cancelled, describe_rest, find_step, format_chain, parent_of
 from receiver.client.chain_schemas import ChainStep, ChainView
 
 REFS = {name: f"01a202a8-e470-7bbe-a7f3-0000000{name:0>5}" for name in ("make", "wide", "big", "other")}
@@ -51,3 +51,11 @@ def test_steps_are_found_with_their_parents() -> None:
     assert find_step(CHAIN, REFS["big"]) is BIG
     assert parent_of(CHAIN, REFS["big"]) is WIDE
     assert parent_of(CHAIN, REFS["make"]) is None
+
+
+def test_all_that_was_cancelled_below_a_task_is_counted() -> None:
+    big = step("big", state="cancelled")
+    gone = step("make", step("wide", big, state="cancelled"), OTHER, state="failed")
+    chain = ChainView(root=REFS["make"], tasks=4, steps=[gone], cost=None, estimate=None, unknown=0)
+    assert [count_cancelled(chain, REFS[it]) for it in ("make", "wide", "big")] == [2, 1, 0]
+    assert count_cancelled(None, "make") == 0

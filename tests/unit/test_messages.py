@@ -61,6 +61,9 @@ def test_a_completed_task_is_told_in_full() -> None:
         ({"prompt": "a lighthouse & its keeper, oil on canvas, by night"}, "“a lighthouse & its keeper, oil on…”"),
         ({"prompt": "灯" * 300}, f"“{'灯' * 39}…”"),
         ({"model": "midjourney_outpaint"}, "a midjourney_outpaint task"),
+        ({"label": "hut", "step": "big", "prompt": "a hut"}, "hut · big"),
+        ({"step": "big", "prompt": "a hut"}, "“a hut” · big"),
+        ({"step": "big", "model": "midjourney_upscale"}, "big"),
         ({}, "a task"),
     ],
 )
@@ -318,6 +321,18 @@ def test_a_reason_is_said_once_and_whole() -> None:
         "`receiver submit again 0123456789ab`",
     ]
     assert long.body.startswith(f"Error: {'no luck ' * 40}".strip() + "\nWhat to do: ")
+
+
+@pytest.mark.parametrize(
+    ("waiting", "went"), [(1, "1 task that waited for it was"), (2, "2 tasks that waited for it were")]
+)
+def test_what_was_cancelled_with_a_failed_task_is_submitted_again_with_it(waiting: int, went: str) -> None:
+    failed = Report(
+        event=NoticeEvent.FAILED, ref=REF, model="m", error=TaskError("004007098", "no luck"), waiting=waiting
+    )
+    body = text(failed).body
+    assert f"{went} cancelled with it: `receiver submit again 0123456789ab --with-children` submits it, " in body
+    assert "again 0123456789ab`" not in body
 
 
 def test_a_failure_without_parameters_of_ours_is_not_submitted_again_by_a_command() -> None:

@@ -1,7 +1,7 @@
 """`receiver submit chain`: the steps of a file, all at once. The service lets each go on from the one before."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from receiver.cli.batch.columns import fold_name
-from receiver.cli.batch.estimate import estimate_cost, read_costs
 from receiver.cli.connect import connect, resolve_ref
 from receiver.cli.main import FAILED
 from receiver.cli.output import (
@@ -26,11 +25,10 @@ from receiver.cli.submit.chain_file import ChainFault, ChainFile, read_chain
 from receiver.cli.submit.chain_input import read_chain_content, refuse_faults, show_faults
 from receiver.cli.submit.chain_tasks import ChainTasks, fill_chain
 from receiver.cli.submit.chain_values import suggest_name
-from receiver.cli.submit.sending import Sending, await_all, send_once
+from receiver.cli.submit.sending import Sending, await_all, send_once, tell_cost
 from receiver.client.client import Client, new_idempotency_key
 from receiver.client.schemas import KEY_MOST, STEP_MOST, BatchItem, NewTask, TaskView, WaitFor
 from receiver.core.errors import ApiError
-from receiver.core.money import format_usd
 
 _OWN_KEY_MOST = KEY_MOST - STEP_MOST - 4  # a step's name follows, and perhaps a picture's number
 _REFUSED_WITH_OTHERS = "chain_refused"
@@ -144,12 +142,12 @@ def _submit(client: Client, title: str, filled: ChainTasks, asked: _Asked, how: 
     total = sum(filled.counts.values())
     if asked.dry_run:
         _refuse_faults(title, tasks, client.check_tasks(tasks))
-        _tell_cost(client, filled.model_counts)
+        tell_cost(client, filled.model_counts)
         note(f"receiver: {pluralize(total, 'task')} can be submitted; nothing was sent")
         return
     if how.folder is not None:
         prepare_folder(how.folder)
-    _tell_cost(client, filled.model_counts)
+    tell_cost(client, filled.model_counts)
     items = send_once(lambda key: client.create_batch(_keyed(tasks, key)), how.key or new_idempotency_key())
     _refuse_faults(title, tasks, items)
     made = [it.task for it in items if it.task is not None]
@@ -180,13 +178,6 @@ def _find_source(client: Client, task: NewTask) -> NewTask:
     if not isinstance(wait, WaitFor) or wait.ref is None:
         return task
     return replace(task, wait_for=replace(wait, ref=resolve_ref(client, wait.ref, chains="first")))
-
-
-def _tell_cost(client: Client, counts: Mapping[str, int]) -> None:
-    costs = read_costs(client)
-    if costs is not None and (estimate := estimate_cost(costs, counts)) is not None:
-        about = format_usd(estimate.amount)
-        note(f"receiver: {pluralize(sum(counts.values()), 'task')}, about {about} ({estimate.why})")
 
 
 def _tell_warnings(tasks: Sequence[NewTask], made: Sequence[TaskView], said: Sequence[str]) -> None:

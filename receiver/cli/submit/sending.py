@@ -1,20 +1,22 @@
 """How the commands of `receiver submit` submit one task: once, with its ref as the result, and perhaps a wait."""
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from msgspec import Struct
 
+from receiver.cli.batch.estimate import estimate_cost, read_costs
 from receiver.cli.main import FAILED
-from receiver.cli.output import FOLDER, echo_json, json_option, prepare_folder, safe_line
+from receiver.cli.output import FOLDER, echo_json, json_option, pluralize, prepare_folder, safe_line
 from receiver.cli.streams import echo, note, report_done
 from receiver.cli.waiting import await_end
 from receiver.client.client import Client, new_idempotency_key
 from receiver.client.schemas import TaskView
 from receiver.core.errors import ApiError
+from receiver.core.money import format_usd
 from receiver.core.types import FIXED_LANES, TaskState
 
 _UNCLEAR = (0, 500, 502, 504)  # statuses of answers after which nobody knows whether something was stored
@@ -133,6 +135,14 @@ def send_once(send: Callable[[str], _T], key: str) -> _T:
     except KeyboardInterrupt:
         note(f"receiver: {same}")
         raise
+
+
+def tell_cost(client: Client, counts: Mapping[str, int]) -> None:
+    """Say what so many tasks of each model may cost, if that is known."""
+    costs = read_costs(client)
+    if costs is not None and (estimate := estimate_cost(costs, counts)) is not None:
+        about = format_usd(estimate.amount)
+        note(f"receiver: {pluralize(sum(counts.values()), 'task')}, about {about} ({estimate.why})")
 
 
 def _save_pictures(client: Client, task: TaskView, folder: Path) -> bool:

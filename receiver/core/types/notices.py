@@ -36,7 +36,7 @@ class Report(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     cost: Decimal | None = None
     duration_ms: int | None = None
     picks: int = 0  # how many tasks wait until a person picks one of the pictures
-    waiting: int = 0  # how many tasks wait for this one, which was lost
+    waiting: int = 0  # how many tasks wait for this one, which was lost, or waited for it until it failed
     text: str | None = None  # attention: what happened, and what to do; batch: what it came to
     cause: str | None = None  # attention: at most one an hour for each cause
     batch: str | None = None  # the name of the batch that it is about

@@ -299,7 +299,7 @@ def _failure_lines(report: Report) -> tuple[str, ...]:
             *(() if told else (f"Error: {words or 'the provider gave no reason'}",)),
             f"What to do: {failure_advice(report)}",
             # without a model, it was not submitted here
-            *((again_command(ref, failure_advice(report)),) if _may_repeat(report) else ()),
+            *((again_command(ref, failure_advice(report), report.waiting),) if _may_repeat(report) else ()),
         )
     if report.event is NoticeEvent.LOST:
         heard = one_line(report.heard or "", ERROR_MOST)

@@ -52,10 +52,16 @@ def waiting_words(count: int) -> str:
     return f"{waits} for its result, and will go on if it arrives." if count > 0 else ""
 
 
-def again_command(ref: str, advice: str) -> str:
-    """How a failed task is submitted once more, below `advice`, which may have said so. `ref` is clean."""
-    command = f"`receiver submit again {short_handle(ref)}`"
-    return command if "submit it again" in advice.lower() else f"To submit it again: {command}"
+def again_command(ref: str, advice: str, waited: int = 0) -> str:
+    """How a failed task is submitted once more, below `advice`, which may have said so; with the tasks that `waited`
+    for it and were cancelled with it. `ref` is clean."""
+    command = f"receiver submit again {short_handle(ref)}"
+    if waited > 0:
+        went = "1 task that waited for it was" if waited == 1 else f"{waited} tasks that waited for it were"
+        rest = "it" if waited == 1 else "them"
+        how = f"`{command} --with-children` submits it, {rest} and what follows again"
+        return f"{went} cancelled with it: {how}"
+    return f"`{command}`" if "submit it again" in advice.lower() else f"To submit it again: `{command}`"
 
 
 def batch_commands(name: str, *, failed: bool, completed: bool) -> tuple[str, ...]:
