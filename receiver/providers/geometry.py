@@ -13,6 +13,10 @@ _PIXELS_MOST = 65_536  # our own bound; nobody states one
 _MASK_LEAST, _MASK_MOST = 500, 4096  # the sides of a mask, by the provider's page
 _POINTS_LEAST, _POINTS_MOST = 6, 2_000  # numbers in an area, x and y in turn; the upper bound is ours
 _AREAS_MOST = 32  # ours
+_MASK_EXPECTED = (
+    'the address of a picture, {"url": "https://…"}, or areas, '
+    '{"areas": [{"width": 1024, "height": 1024, "points": [0, 0, 1024, 0, 512, 512]}]}'
+)
 _GEOMETRY = re.compile(r"([0-9]{1,6})[xX×]([0-9]{1,6})(?:([-+][0-9]{1,6})([-+][0-9]{1,6}))?")  # 2048x1024+0-128
 
 
@@ -91,7 +95,7 @@ class MaskParam(ModelParam, frozen=True, kw_only=True):
 
     def parse_value(self, value: object, *, anyway: bool = False) -> dict[str, Any]:
         if not isinstance(value, Mapping) or len(value) != 1 or next(iter(value)) not in ("areas", "url"):
-            raise self.invalid_error('either {"areas": […]} or {"url": "https://…"}')
+            raise self.invalid_error(_MASK_EXPECTED)
         if "url" in value:
             url = value["url"]
             if not isinstance(url, str) or len(url) > self.url_most or not is_http_url(url):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.providers.vtrix.flag_mistakes import find_flag_mistakes
+from receiver.providers.vtrix.flag_mistakes import find_flag_mistakes, is_flag
 
 _RANGES = {"chaos": (0, 100), "c": (0, 100), "stylize": (0, 1000), "s": (0, 1000), "weird": (0, 3000), "w": (0, 3000)}
 
@@ -70,6 +70,12 @@ def test_a_mistake_is_one_sentence(prompt: str, hint: str) -> None:
 )
 def test_what_midjourney_takes_raises_none(prompt: str) -> None:
     assert find_flag_mistakes(prompt) == ()
+
+
+def test_names_of_flags_are_known_in_capitals_too() -> None:
+    assert is_flag("AR")
+    assert is_flag("stylize")
+    assert not is_flag("label")
 
 
 @pytest.mark.parametrize("name", _RANGES)

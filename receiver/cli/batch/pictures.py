@@ -30,10 +30,14 @@ _LINE_DIGITS = 4  # so that files sort as their rows do
 def pictures(client: Client, *, name: str, folder: Path | None, after: int | None, force: bool) -> None:
     """Save our copies of the pictures of the batch NAME in DIR, or else in a folder of that name here.
 
-    A file is named after its row's line, its label and the picture's number: 0012-hero-2.png; of a chain also after
-    the step, as in 0012-hero-wide-3fa92c-2.png. One that is there already is left alone, so the same command later
-    adds what has come since. Waits for what the service is fetching, and prints the path of each. Exit status 1 if a
-    picture of a completed row could not be saved.
+    A file is named after its row's line, its label and the picture's number; of a chain also after the step:
+
+    \b
+      0012-hero-2.png
+      0012-hero-wide-3fa92c-2.png
+
+    One that is there already is left alone, so the same command later adds what has come since. Waits for what the
+    service is fetching, and prints the path of each. Exit status 1 if a picture of a completed row could not be saved.
     """
     client.get_batch(name)  # first, so that a wrong name makes no folder
     folder = Path(name) if folder is None else folder

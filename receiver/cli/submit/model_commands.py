@@ -30,6 +30,14 @@ from receiver.providers.vtrix.flag_mistakes import is_flag
 _FIELD = "param_"  # what the arguments for a model's parameters begin with
 _TAKES, _GOES_ON, _SUBMITTED = "What it takes", "Which picture it goes on from", "How it is submitted"
 _REQUIRED = "  [required]"
+_MASKS = """
+
+The provider fetches a mask by its address, so a file of yours has to be on the web first. Areas are polygons in pixels
+on a picture of a width and a height, each with its points, x and y in turn. The lower half of a square picture:
+
+\b
+  --mask '{"areas": [{"width": 1024, "height": 1024,
+    "points": [0, 512, 1024, 512, 1024, 1024, 0, 1024]}]}'"""
 _COUNTS = {1: "one", 4: "four"}
 
 
@@ -179,6 +187,8 @@ def _describe(model: Model) -> str:
         lines.append("The provider lists it without a page of its own, so it may not know it; to try costs nothing.")
     if model.is_open:
         lines.append("Nobody documents all that it takes; whatever else you know of goes with --param.")
+    if any(isinstance(it, MaskParam) for it in model.fields):
+        lines.append(_MASKS)
     return f"{' '.join(lines)}\n\nPrints the ref of the task. The service submits it, and notifies you at its end."
 
 

@@ -39,7 +39,7 @@ poll_only_option = click.option(
     "--poll-only", is_flag=True, help="Submit without a callback URL: the service polls until the task ends."
 )
 permutations_option = click.option(
-    "--allow-permutations", is_flag=True, help="Let {a,b} in the prompt make several pictures, each billed."
+    "--allow-permutations", is_flag=True, help="Let {a,b} or --repeat N in the prompt make several, each billed."
 )
 anyway_option = click.option(
     "--anyway", is_flag=True, help="Submit it although, by Midjourney's own rules, it is probably refused."

@@ -70,7 +70,7 @@ def _position() -> PlaceParam:
 
 
 def _mask(*, required: bool) -> MaskParam:
-    help_text = "what to repaint: the address of a picture in which it is white, or areas as JSON"
+    help_text = "what to repaint: the address of a picture that is white there and black elsewhere, or areas as JSON"
     return MaskParam(name="mask", required=required, help=help_text)
 
 
@@ -246,7 +246,7 @@ UPSCALE = Model(
             required=True,
             words={"standard": 0, "creative": 1, "v5_2x": 2, "v5_4x": 3},
             aliases={"subtle": "standard"},  # as Midjourney's own pages call it
-            help="standard, or subtle, keeps what it shows, creative adds details, the others are for pictures of version 5",
+            help="standard (or subtle) keeps what it shows, creative adds details; the others are for version 5",
         ),
     ),
     feed=_JOB,
@@ -331,7 +331,13 @@ VIDEO_UPSCALE = Model(
     fields=(
         _job_id(),
         _video_no(),
-        IntegerParam(name="type", least=0, most=3, documented=Documented.NOBODY, help="0 in the only sample there is"),
+        IntegerParam(
+            name="type",
+            least=0,
+            most=3,
+            documented=Documented.NOBODY,
+            help="nobody documents what it means, so it is best left out; an example of the provider's has 0",
+        ),
     ),
     feed=_VIDEO,
     makes=1,
