@@ -15,14 +15,19 @@ from receiver.core.queue_waits import QueueReason
 @click.command(short_help="Pick the picture from which a chain goes on.")
 @click.argument("ref")
 @click.argument("numbers", metavar="N...", type=click.IntRange(min=0), nargs=-1, required=True)
-@click.option("--job-id", metavar="J", help="The jobId of picture N, if it did not come with it.")
+@click.option("--job-id", metavar="J", help="The jobId of picture N, if it did not come with it, or the task is lost.")
 @json_option
 @with_client
 def pick(client: Client, *, ref: str, numbers: tuple[int, ...], job_id: str | None, as_json: bool) -> None:
     """Let the task REF go on from picture N of the task before it.
 
-    REF may also be that earlier task: then all that waits for one of its pictures goes on from N. With several N, what
-    waits is made once for each of them, and each is paid for.
+    REF may also be that earlier task: then all that waits for a pick of its pictures goes on from N. What wanted a
+    picture that did not come is picked for by itself; what lacks only the id of its job goes on, with --job-id, from
+    the picture that it wanted. With several N, what waits is made once for each of them, and each is paid for; what
+    goes on from a whole job is made once.
+
+    With --job-id, this is also for what waits for a task that is lost, or whose end is not confirmed: once for each
+    picture that it waits for.
     """
     if len(numbers) > CHILDREN_MOST:
         raise click.UsageError(f"pick at most {CHILDREN_MOST} pictures")
