@@ -22,6 +22,7 @@ def _failure_notices(task: Task, policy: Policy, now: int) -> tuple[Notice, ...]
         event=NoticeEvent.FAILED,
         ref=task.ref,
         label=task.label,
+        step=task.step,
         model=task.model,
         prompt=task.prompt,
         error=task.error,

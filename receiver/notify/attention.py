@@ -24,6 +24,7 @@ async def raise_attention(
         event=NoticeEvent.ATTENTION,
         ref=task.ref if task else None,
         label=task.label if task else None,
+        step=task.step if task else None,
         model=task.model if task else None,
         prompt=task.prompt if task else None,
         text=text,

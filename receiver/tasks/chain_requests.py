@@ -121,6 +121,7 @@ class ChainLedger:
             root=root,
             parent=parent.ref,
             depth=parent.depth + 1,
+            prompt=child.prompt or parent.prompt,  # what its pictures come from, for messages
             held_by=HoldReason.PICK if ended and needs_pick else HoldReason.PARENT,
             due_at=None,
         )

@@ -17,6 +17,7 @@ from receiver.store import Store, Tx
 from receiver.tasks.batch_ends import mute_reopened, place_again
 from receiver.tasks.fill_params import ImageUrl, make_filler
 from receiver.tasks.pick_choice import Waiting, choose, is_doubtful, name_tasks, takes_job
+from receiver.tasks.pick_purposes import name_waiting
 from receiver.tokens import new_ref
 
 IMAGE_NO_MOST = 63
@@ -83,7 +84,8 @@ class PickControl:
             await tx.chains.add_followups([ref])
             if not task.confirmed:
                 images = (await tx.tasks.images_by_ref([ref])).get(ref, ())
-                await tx.notices.insert(pick_notices(replace(task, confirmed=True), images, self._policy, now))
+                asked = pick_notices(replace(task, confirmed=True), images, self._policy, now)
+                await tx.notices.insert(await name_waiting(tx, asked))
         return task
 
     async def _find_waiting(self, tx: Tx, ref: str, *, by_job: bool) -> Waiting:

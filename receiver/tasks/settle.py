@@ -28,6 +28,7 @@ from receiver.notify.attention import raise_task_attention
 from receiver.providers.registry import DEFAULT_PROVIDER
 from receiver.store import Tx
 from receiver.tasks.batch_ends import record_ends, rows_that_ended
+from receiver.tasks.pick_purposes import name_waiting
 from receiver.tokens import ref_time
 
 _DOUBTED = "{0} So {1} is not settled by it, and is polled further until its deadline. {2}"
@@ -179,7 +180,7 @@ class TaskBatch:
             await self._tx.copies.remove(ref)
         if self._images:
             await self._tx.tasks.add_images(self._images)
-        await self._tx.notices.insert(self._notices)
+        await self._tx.notices.insert(await name_waiting(self._tx, self._notices))
 
     async def _ask_about_unconfirmed(self, changed: Sequence[tuple[Task, Task]]) -> None:
         """Say of each task that has ended now without certainty that others wait for it."""

@@ -41,6 +41,28 @@ async def test_a_chain_of_one_call_is_there_at_once(store: Store) -> None:
     assert await store.tasks.next_queued(NOW) == first
 
 
+async def test_a_step_without_a_prompt_has_that_of_the_one_before_it_for_messages(store: Store) -> None:
+    results = await ask(
+        store,
+        make(name="make"),
+        wide(name="wide", wait_for=WaitFor(name="make", image_no=2)),
+        big(name="big", wait_for=WaitFor(name="wide", image_no=0)),
+    )
+    first, second, third = [task_of(it) for it in results]
+    assert first.prompt
+    assert second.prompt == third.prompt == first.prompt
+    assert first.prompt.encode() not in second.params + third.params
+    [result] = await ask(
+        store,
+        NewTask(
+            "midjourney_outpaint",
+            {"scale": 1.5, "remixPrompt": "the sea"},
+            wait_for=WaitFor(ref=first.ref, image_no=1),
+        ),
+    )
+    assert task_of(result).prompt == "the sea"
+
+
 async def test_one_task_is_made_for_each_picture(store: Store) -> None:
     [root, result] = await ask(store, make(name="a"), wide(label="L", wait_for=WaitFor(name="a", image_no="all")))
     tasks = created(result).tasks

@@ -196,7 +196,7 @@ async def test_a_person_releases_what_waits_for_an_unconfirmed_end(store: Store,
     pick, fixed = await bench.read(pick, fixed)
     if ending is Ending.COMPLETED:
         assert (pick.held_by, fixed.held_by) == (HoldReason.PICK, None)
-        assert [it.report.picks for it in asked] == [1]
+        assert [(it.report.picks, it.report.picks_for) for it in asked] == [(1, ("outpaint",))]
         await bench.picks.release(root.ref)
         assert len(await notices(store)) == before + 1, "the picks are asked for once"
     else:

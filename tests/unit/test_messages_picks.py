@@ -21,6 +21,26 @@ def test_each_picture_can_be_picked_by_a_link(style: MessageStyle) -> None:
     assert "pick one of 4 pictures" in f"{message.title} {whole}"
 
 
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ((), "pick one of 4 pictures"),
+        (("pan",), "pick one of 4 pictures for pan"),
+        (("pan", "zoom"), "pick one of 4 pictures for pan and zoom"),
+        (("a", "b", "c"), "pick one of 4 pictures for a, b and c"),
+        (("a", "b", "c", "d"), "pick one of 4 pictures for a, b and 2 others"),
+    ],
+)
+def test_it_says_for_which_steps(names: tuple[str, ...], words: str) -> None:
+    message = render((replace(PICK, step="make", picks_for=names),), styled(MessageStyle.TEXT), links=Pages())
+    assert message.title == f"✓ hero · make — {words}"
+
+
+def test_the_only_picture_is_picked_for_its_steps_or_not() -> None:
+    alone = replace(PICK, images=PICK.images[:1], picks_for=("pan",))
+    assert render((alone,), styled(MessageStyle.TEXT)).title == "✓ hero — pick its picture for pan, or not"
+
+
 @pytest.mark.parametrize("style", MessageStyle)
 def test_nothing_is_said_of_picks_where_there_is_none(style: MessageStyle) -> None:
     message = render((DONE,), styled(style), links=Pages())

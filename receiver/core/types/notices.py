@@ -26,6 +26,7 @@ class Report(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     ref: str | None = None
     task_id: str | None = None
     label: str | None = None
+    step: str | None = None  # its name within its chain
     model: str | None = None
     prompt: str | None = None
     confirmed: bool = True
@@ -36,6 +37,7 @@ class Report(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     cost: Decimal | None = None
     duration_ms: int | None = None
     picks: int = 0  # how many tasks wait until a person picks one of the pictures
+    picks_for: tuple[str, ...] = ()  # what these are called
     waiting: int = 0  # how many tasks wait for this one, which was lost, or waited for it until it failed
     text: str | None = None  # attention: what happened, and what to do; batch: what it came to
     cause: str | None = None  # attention: at most one an hour for each cause

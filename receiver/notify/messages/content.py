@@ -24,7 +24,8 @@ from receiver.notify.messages.commands import replace_refs
 from receiver.notify.messages.media_words import count_media, label_number, media_label, media_noun
 from receiver.notify.messages.message import MessageKind, PublicLinks, TextLine
 from receiver.notify.messages.pick_words import pick_command, pick_links, pick_title
-from receiver.notify.messages.shorten import first_words, shorten_text
+from receiver.notify.messages.shorten import shorten_text
+from receiver.notify.messages.task_names import NAME_MOST, NAMELESS, PROMPT_MOST, own_name, task_name
 from receiver.notify.messages.what_to_do import (
     again_command,
     batch_commands,
@@ -38,15 +39,11 @@ from receiver.notify.messages.what_to_do import (
 )
 from receiver.providers.advice import advice_for_code
 
-NAME_MOST = 80  # characters, as all of these
-PROMPT_MOST = 300
-NAME_FROM_PROMPT_MOST = 40
-ERROR_MOST = 400
+ERROR_MOST = 400  # characters, as all of these
 TEXT_MOST = 1_100
 ITEM_TEXT_MOST = 350  # of an attention in a digest, which keeps its sentence about paying twice
 IMAGES_MOST = 50
 ITEMS_MOST = 40  # tasks that a digest names
-NAMELESS = "a task"
 
 _UNCONFIRMED = "Unconfirmed: a callback reports this, but {}. Check before you rely on it."
 _LOST = "If the result still arrives, you will get it."
@@ -182,7 +179,7 @@ def build_digest(reports: tuple[Report, ...], links: PublicLinks, *, late: bool 
 
 def report_headline(report: Report) -> str:
     """Which task, and what happened to it, in at most TITLE_MOST characters."""
-    mark, name = _MARK[_stands_for(report)], _task_name(report)
+    mark, name = _MARK[_stands_for(report)], task_name(report)
     doubt = "" if report.confirmed else " (unconfirmed)"
     match report.event:
         case NoticeEvent.COMPLETED:
@@ -311,7 +308,7 @@ def _failure_lines(report: Report) -> tuple[str, ...]:
 def _clean_text(report: Report) -> str:
     """What an attention says; it names its task as the title does, and by a short handle in commands."""
     text = strip_control_chars(report.text or "", TEXT_MOST).strip()
-    ref, name = clean_ref(report), _own_name(report)
+    ref, name = clean_ref(report), own_name(report)
     return replace_refs(text, ref, short_handle(ref), name if name.startswith("“") else f"“{name}”" if name else "")
 
 
@@ -382,17 +379,3 @@ def _digest_item(report: Report, links: PublicLinks) -> DigestItem:
         or (first.url if first else None),
         advice=advice,
     )
-
-
-def _task_name(report: Report) -> str:
-    """The label, else the prompt's first words, else the model; a UUID says nothing to a reader."""
-    model = one_line(report.model or "", NAME_MOST)
-    return _own_name(report) or (f"a {model} task" if model else NAMELESS)
-
-
-def _own_name(report: Report) -> str:
-    """The label, else the prompt's first words in quotes; empty if there is neither."""
-    if label := one_line(report.label or "", NAME_MOST):
-        return label
-    words = first_words(one_line(report.prompt or "", PROMPT_MOST), NAME_FROM_PROMPT_MOST)
-    return f"“{words}”" if words else ""

@@ -14,13 +14,12 @@ from receiver.notify.messages.content import (
     ERROR_MOST,
     IMAGES_MOST,
     ITEMS_MOST,
-    NAME_MOST,
-    PROMPT_MOST,
     build_report,
     failure_advice,
     rank_worst_first,
 )
 from receiver.notify.messages.message import PublicLinks
+from receiver.notify.messages.task_names import NAME_MOST, PROMPT_MOST
 
 DIGEST = "digest"
 DIGEST_IMAGES_MOST = 8  # of each task; `image_count` says how many there are
@@ -76,6 +75,7 @@ def _report_fields(
         "ref": content.ref or None,
         "task_id": one_line(report.task_id or "", NAME_MOST) or None,
         "label": one_line(report.label or "", NAME_MOST) or None,
+        "step": one_line(report.step or "", NAME_MOST) or None,
         "model": content.model or None,
         "prompt": one_line(report.prompt or "", PROMPT_MOST) or None,
         "state": state and state.value,

@@ -7,15 +7,21 @@ from receiver.notify.messages.message import PublicLinks, TextLine
 from receiver.notify.messages.what_to_do import short_handle
 
 PICKS_MOST = 16  # pictures with a link each
+_NAMES_MOST = 3  # of what waits
+_NAME_MOST = 40  # characters
 
 
 def pick_title(report: Report) -> str:
-    """What is asked; empty if nothing is."""
+    """What is asked, and for which steps; empty if nothing is."""
     if not report.picks:
         return ""
+    names = [one_line(it, _NAME_MOST) for it in report.picks_for]
+    some = names if len(names) <= _NAMES_MOST else [*names[: _NAMES_MOST - 1], f"{len(names) - _NAMES_MOST + 1} others"]
+    *first, last = some or [""]
+    purpose = f" for {', '.join(first)}{' and ' if first else ''}{last}" if some else ""
     if len(report.images) > 1:
-        return f"pick one of {count_media([it.type for it in report.images])}"
-    return f"pick its {media_noun(it.type for it in report.images)}, or not"
+        return f"pick one of {count_media([it.type for it in report.images])}{purpose}"
+    return f"pick its {media_noun(it.type for it in report.images)}{purpose}, or not"
 
 
 def pick_links(report: Report, links: PublicLinks) -> tuple[TextLine, ...]:

@@ -18,7 +18,6 @@ from receiver.notify.messages.content import (
     ERROR_MOST,
     IMAGES_MOST,
     ITEMS_MOST,
-    NAME_MOST,
     Content,
     ReportContent,
     build_content,
@@ -29,6 +28,7 @@ from receiver.notify.messages.content import (
 )
 from receiver.notify.messages.message import NoLinks, PublicLinks, TemplateError
 from receiver.notify.messages.samples import SAMPLE_NAMES, SAMPLES
+from receiver.notify.messages.task_names import NAME_MOST
 
 if TYPE_CHECKING:
     from jinja2 import Template
