@@ -54,6 +54,7 @@ class BatchFigures(Struct, frozen=True):
     cost: Decimal | None = None  # None: no end told its cost
     unknown: int = 0  # tasks that ended without a known cost
     priced: int = 0  # tasks that ended with one
+    picks: int = 0  # queued tasks that wait until a person picks a picture
 
     @property
     def earlier(self) -> int:
@@ -155,7 +156,12 @@ def describe_end(figures: BatchFigures, took_ms: int | None) -> str:
     if failed := figures.states.get(TaskState.FAILED, 0):
         parts[0] += f" ({_describe_failures(figures.failures, failed)})"
     if held := figures.states.get(TaskState.QUEUED, 0):  # what goes on from a pick, or from a lost task
-        parts.append(f"{held:,} wait for a person")
+        if not figures.picks:
+            parts.append(f"{held:,} wait for a person")
+        else:
+            parts.append(f"{figures.picks:,} {'waits' if figures.picks == 1 else 'wait'} for you to pick a picture")
+            if (later := held - figures.picks) > 0:
+                parts.append(f"{later:,} more {'goes' if later == 1 else 'go'} on after that")
     if len(parts) == (completed == 0):  # all are in one state
         counts = f"{'all ' if total > 1 else ''}{parts[0] if parts else f'{total:,} completed'}"
     else:
@@ -183,6 +189,7 @@ def end_notices(
         rows={state.value: count for state, count in figures.states.items()},
         cost=figures.cost,
         duration_ms=took,
+        picks=figures.picks,
     )
     stands_for = Task(ref="", created_at=lane.created_at, provider="", label=lane.label, targets=lane.targets)
     return owed_notices(stands_for, report, policy, now, awaits_pictures=awaits_pictures)

@@ -137,7 +137,7 @@ def _label_of(child: Task, task: Task, new: str | None) -> str | None:
         return child.label
     if child.label is None or child.label == task.label:
         return new if child.label == task.label else None
-    own = child.label.removeprefix(task.label).strip() if task.label else child.label
+    own = child.label.removeprefix(f"{task.label} ").strip()
     return f"{new} {own}"[:LABEL_MOST].strip()
 
 

@@ -19,7 +19,7 @@ from receiver.core.batches import (
     pause_lane,
 )
 from receiver.core.money import to_decimal
-from receiver.core.types import LOW_LANE, NORMAL_LANE, TURNS_PER_MS, PauseCause, Policy, QueueLane, Task
+from receiver.core.types import LOW_LANE, NORMAL_LANE, TURNS_PER_MS, PauseCause, Policy, QueueLane, Task, TaskState
 from receiver.notify.attention import raise_attention
 from receiver.store import Store, Tx
 
@@ -88,9 +88,9 @@ async def check_lanes(tx: Tx, lanes: Iterable[int], policy: Policy, now: int) ->
 
 async def mute_reopened(tx: Tx, before: Iterable[QueueLane]) -> None:
     """Of these batches, as they were before people picked pictures for some of their rows: the next end of one that
-    had finished is news only if nothing waits for a pick in it by now."""
-    finished = [lane.id for lane in before if lane.finished_at is not None]
-    for lane in (await tx.lanes.get(finished)).values() if finished else ():
+    had finished, and whose end was no news since, is news only if nothing waits for a pick in it by now."""
+    ended = [it.id for it in before if it.finished_at is not None or it.told_rows is not None]
+    for lane in (await tx.lanes.get(ended)).values() if ended else ():
         if lane.finished_at is None and await tx.batch_rows.any_pick(lane.id):
             rows = sum((await tx.batch_rows.count_states(lane.id)).values())
             await tx.lanes.update(replace(lane, told_rows=rows))
@@ -114,7 +114,8 @@ async def read_figures(tables: Tx | Store, lane: QueueLane) -> BatchFigures:
     states = await tables.batch_rows.count_states(lane.id)
     failures = group_failures(await tables.batch_rows.failures(lane.id, _FAILURES_MOST))
     cost, priced, unknown = await tables.batch_rows.spent(lane.id, lane.created_at)
-    return BatchFigures(states, failures, to_decimal(cost) if cost or priced else None, unknown, priced)
+    picks = await tables.batch_rows.count_picks(lane.id) if states.get(TaskState.QUEUED) else 0
+    return BatchFigures(states, failures, to_decimal(cost) if cost or priced else None, unknown, priced, picks)
 
 
 def rows_that_ended(changes: Iterable[tuple[Task, Task]], ended: frozenset[object]) -> list[Task]:

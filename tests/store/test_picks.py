@@ -343,7 +343,10 @@ async def test_a_batch_ends_when_only_picks_are_open_and_says_so_once_more_when_
     await bench.follow_all()
     assert (await rows.lane()).finished_at is not None
     [first] = await rows.told()
-    assert (first.report.failed, first.report.text) == (False, "2 of 6 completed, 4 wait for a person, in 0.0 s")
+    assert (first.report.failed, first.report.text) == (
+        False,
+        "2 of 6 completed, 2 wait for you to pick a picture, 2 more go on after that, in 0.0 s",
+    )
 
     for (wide, big), told in zip(steps, (1, 2), strict=True):
         await bench.picks.pick(wide.ref, [2])
@@ -356,6 +359,31 @@ async def test_a_batch_ends_when_only_picks_are_open_and_says_so_once_more_when_
         assert len(await rows.told()) == told
     assert "all 6 completed" in ((await rows.told())[-1].report.text or "")
     await check_counts(store)
+
+
+async def test_several_picks_in_a_batch_while_it_is_under_way_are_no_news_until_the_last_one_is_through(
+    store: Store,
+) -> None:
+    bench, rows = ChainBench(store), BatchBench(store)
+    roots = await rows.open(lines=3)
+    steps = [a_child(it, None, lane=it.lane, turn=it.turn, row_key=b"w %d" % it.turn, quiet=True) for it in roots]
+    await put(store, *steps)
+    await rows.control.close("rows")
+    for root in roots:
+        await bench.end(root)
+    await bench.follow_all()
+    assert len(await rows.told()) == 1
+    for wide in steps[:2]:  # the second one while the first is at the provider
+        await bench.picks.pick(wide.ref, [2])
+    for wide in steps[:2]:
+        await bench.end(wide)
+    await bench.follow_all()
+    assert (await rows.lane()).finished_at is not None
+    assert len(await rows.told()) == 1
+    await bench.picks.pick(steps[2].ref, [2])
+    await bench.end(steps[2])
+    await bench.follow_all()
+    assert "all 6 completed" in ((await rows.told())[-1].report.text or "")
 
 
 async def test_a_lost_row_holds_up_neither_its_batch_nor_for_ever_what_waits_for_it(store: Store) -> None:

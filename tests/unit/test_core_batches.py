@@ -74,6 +74,22 @@ def test_what_is_not_known_is_not_said(
     assert describe_end(BatchFigures(states, (), cost), took) == words
 
 
+@pytest.mark.parametrize(
+    ("queued", "picks", "words"),
+    [
+        (2, 0, "2 wait for a person"),
+        (1, 1, "1 waits for you to pick a picture"),
+        (3, 2, "2 wait for you to pick a picture, 1 more goes on after that"),
+        (12, 6, "6 wait for you to pick a picture, 6 more go on after that"),
+    ],
+)
+def test_what_waits_for_a_pick_is_told_from_what_goes_on_after_it(queued: int, picks: int, words: str) -> None:
+    figures = BatchFigures({TaskState.COMPLETED: 6, TaskState.QUEUED: queued}, picks=picks)
+    assert describe_end(figures, None) == f"6 of {6 + queued} completed, {words}"
+    [notice] = end_notices(LANE, figures, POLICY, NOW)
+    assert notice.report.picks == picks
+
+
 def test_many_reasons_are_the_most_frequent_and_the_rest() -> None:
     failed = [(line, TaskError(None, f"reason {line % 30}")) for line in range(100)] + [(200, FAILED)] * 9
     groups = group_failures(failed)

@@ -33,6 +33,14 @@ def test_the_headline_begins_with_what_the_rows_came_to(rows: dict[str, int], ma
     assert (content.title, content.kind) == (f"{mark} a-test: what they came to", kind)
 
 
+def test_one_that_waits_for_picks_needs_a_person_and_says_how_to_pick() -> None:
+    report = replace(SAMPLE, text="6 of 18 completed", rows={"completed": 6, "queued": 12}, failed=False, picks=6)
+    content = build_report(report, NoLinks())
+    assert (content.title, content.kind) == ("! a-test: 6 of 18 completed", MessageKind.WARNING)
+    shown = render((report,), replace(SLACK, style=MessageStyle.TEXT)).body
+    assert "`receiver tasks list --waits pick` lists what waits, `receiver tasks pick REF N` picks" in shown
+
+
 def test_its_sheet_is_described_for_those_who_cannot_see_it() -> None:
     target = replace(SLACK, style=MessageStyle.SLACK)
     shown = render((SAMPLE,), target, picture=AttachedPicture("/sheet.jpg", "https://we.example/sheet.jpg"))

@@ -219,7 +219,9 @@ def _kind_of(report: Report) -> MessageKind:
 
 def _stands_for(report: Report) -> NoticeEvent:
     """Its event; of a batch that did not complete, the one that it comes nearest to: a failure, if nothing completed
-    and a person did not cancel all of it."""
+    and a person did not cancel all of it. A person is needed for one that waits for picks."""
+    if report.event is NoticeEvent.BATCH and report.picks:
+        return NoticeEvent.ATTENTION
     if report.event is not NoticeEvent.BATCH or not report.failed:
         return report.event
     in_vain = report.rows and not report.completed and set(report.rows) != {TaskState.CANCELLED.value}
@@ -320,7 +322,12 @@ def _failure_code(report: Report) -> str:
 
 def _next_lines(report: Report) -> tuple[str, ...]:
     if report.event is NoticeEvent.BATCH and report.batch:
-        return batch_commands(one_line(report.batch, NAME_MOST), failed=report.failed, completed=report.completed > 0)
+        return batch_commands(
+            one_line(report.batch, NAME_MOST),
+            failed=report.failed,
+            completed=report.completed > 0,
+            picks=report.picks > 0,
+        )
     if report.event is not NoticeEvent.COMPLETED or not report.images or not report.ref:
         return ()
     first = min(report.images, key=lambda image: image.image_no)

@@ -64,13 +64,15 @@ def again_command(ref: str, advice: str, waited: int = 0) -> str:
     return f"`{command}`" if "submit it again" in advice.lower() else f"To submit it again: `{command}`"
 
 
-def batch_commands(name: str, *, failed: bool, completed: bool) -> tuple[str, ...]:
-    """What may come after a batch of which some `failed`, and some `completed`. `name` is clean."""
+def batch_commands(name: str, *, failed: bool, completed: bool, picks: bool = False) -> tuple[str, ...]:
+    """What may come after a batch of which some `failed`, some `completed`, and some wait for `picks`. `name` is
+    clean."""
+    pick = "To pick pictures: `receiver tasks list --waits pick` lists what waits, `receiver tasks pick REF N` picks"
     quoted = shlex.quote(name)
     again = f"To try again what did not complete: `receiver batch retry {quoted}`"
     save = f"To save the pictures: `receiver batch pictures {quoted}`"
     results = f"To list what came of each row: `receiver batch results {quoted}`"
-    return (*((save,) if completed else ()), results, *((again,) if failed else ()))
+    return (*((pick,) if picks else ()), *((save,) if completed else ()), results, *((again,) if failed else ()))
 
 
 def next_step(model: str, prompt: str | None) -> str:

@@ -50,6 +50,15 @@ class BatchRowTable:
         )
         return bool(rows)
 
+    async def count_picks(self, lane: int) -> int:
+        """How many rows wait until a person picks one of the pictures that are there."""
+        [(count,)] = await self._db.fetch_rows(
+            f"SELECT count(*) FROM (SELECT held_by FROM tasks WHERE {_ROWS} AND state = 'queued') AS row"
+            " WHERE held_by = 'pick'",
+            (lane,),
+        )
+        return int(count)
+
     async def awaits_pictures(self, lane: int) -> bool:
         """Whether the pictures of a row are still to be fetched for the first time."""
         rows = await self._db.fetch_rows(
