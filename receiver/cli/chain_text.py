@@ -35,6 +35,13 @@ def parent_of(chain: ChainView, ref: str) -> ChainStep | None:
     return next((step for step in _walk(chain.steps) if any(it.ref == ref for it in step.children)), None)
 
 
+def goes_on_by_itself(chain: ChainView | None, ref: str) -> bool:
+    """Whether tasks go on from this one, and no person picks for any of them."""
+    found = None if chain is None else find_step(chain, ref)
+    children = [] if found is None else found.children
+    return bool(children) and all(it.image_no is not None and it.picked_by is None for it in children)
+
+
 def count_cancelled(chain: ChainView | None, ref: str) -> int:
     """How many tasks below this one were cancelled."""
     top = None if chain is None else find_step(chain, ref)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-from receiver.cli.chain_text import count_cancelled, describe_rest, format_chain
+from receiver.cli.chain_text import count_cancelled, describe_rest, format_chain, goes_on_by_itself
 from receiver.cli.money_text import show_usd
 from receiver.cli.output import (
     GAP,
@@ -55,6 +55,10 @@ _UNCLEAR = "It is unknown whether the provider accepted it: its answer leaves th
 _ADOPTED = "It is known only from a callback: its submission was not recorded here."
 _UNCONFIRMED = "Check it before you rely on it: a callback says so, and no poll could confirm it."
 
+_SILENT = (
+    "Nobody was notified that it completed, because its chain went on by itself; a step with `ping = true` says it."
+)
+
 
 class TaskRemedy(Struct, frozen=True):
     """What a person can do, in a sentence, and the command for it, if there is one."""
@@ -84,7 +88,7 @@ def describe_task(
         *map(_notice_line, listed),
         *_chain_lines(chain, task.ref),
     ]
-    if standing := " ".join(_status_sentences(task, callbacks)):
+    if standing := " ".join(_status_sentences(task, callbacks, chain)):
         parts.append(wrap_prose(standing))
     if remedies := [*_chain_remedies(task), *_list_remedies(task, callbacks, chain)]:
         parts += ["What to do:", *map(_format_remedy, remedies)]
@@ -250,7 +254,7 @@ def _chain_remedies(task: TaskView) -> Iterator[TaskRemedy]:
         yield TaskRemedy(text, f"receiver tasks release {ref}")
 
 
-def _status_sentences(task: TaskView, callbacks: Sequence[CallbackView]) -> Iterator[str]:
+def _status_sentences(task: TaskView, callbacks: Sequence[CallbackView], chain: ChainView | None) -> Iterator[str]:
     """How it stands, and what happens next by itself."""
     if waits := queue_wait_text(task):
         yield f"It waits: {waits}."
@@ -269,6 +273,8 @@ def _status_sentences(task: TaskView, callbacks: Sequence[CallbackView]) -> Iter
         yield "It was given up at its deadline; a late callback still settles it."
     if not task.confirmed:
         yield _UNCONFIRMED
+    if task.state == TaskState.COMPLETED and not task.notices and goes_on_by_itself(chain, task.ref):
+        yield _SILENT
 
 
 def _list_remedies(

@@ -1,7 +1,19 @@
 """A chain as a tree of lines."""
 
-from receiver.cli.chain_text import count_cancelled, describe_rest, find_step, format_chain, parent_of
+from msgspec.structs import replace
+
+from kit.commands import task
+from receiver.cli.chain_text import (
+    count_cancelled,
+    describe_rest,
+    find_step,
+    format_chain,
+    goes_on_by_itself,
+    parent_of,
+)
+from receiver.cli.task_text import describe_task
 from receiver.client.chain_schemas import ChainStep, ChainView
+from receiver.client.schemas import ChainLink, TaskNotice
 
 REFS = {name: f"01a202a8-e470-7bbe-a7f3-0000000{name:0>5}" for name in ("make", "wide", "big", "other")}
 
@@ -59,3 +71,29 @@ def test_all_that_was_cancelled_below_a_task_is_counted() -> None:
     chain = ChainView(root=REFS["make"], tasks=4, steps=[gone], cost=None, estimate=None, unknown=0)
     assert [count_cancelled(chain, REFS[it]) for it in ("make", "wide", "big")] == [2, 1, 0]
     assert count_cancelled(None, "make") == 0
+
+
+def test_a_task_from_which_others_go_on_by_themselves_is_not_one_for_which_a_person_picks() -> None:
+    ref = REFS["make"]
+    for children, expected in [
+        ([OTHER], True),
+        ([OTHER, replace(BIG, held_by=None)], True),
+        ([], False),
+        ([OTHER, WIDE], False),  # a person picks
+        ([OTHER, replace(WIDE, image_no=1, picked_by="link", held_by=None)], False),  # a person did
+    ]:
+        assert goes_on_by_itself(replace(CHAIN, steps=[replace(MAKE, children=children)]), ref) is expected
+    assert not goes_on_by_itself(CHAIN, "another")
+    assert not goes_on_by_itself(None, ref)
+
+
+def test_a_silent_step_says_why_and_how_it_would_speak() -> None:
+    link = ChainLink(REFS["make"], None, "make", None, children=0, picks=0)
+    done = replace(task("completed", REFS["make"]), chain=link, notices=[])
+    silent = replace(CHAIN, steps=[replace(MAKE, children=[OTHER])])
+    words = " ".join(describe_task(done, chain=silent).split())
+    assert "Nobody was notified that it completed, because its chain went on by itself" in words
+    assert "`ping = true`" in words
+    sent = [TaskNotice("phone", "completed", "sent", 1, None)]
+    for other, chain in ((replace(done, notices=sent), silent), (done, CHAIN), (replace(done, state="failed"), silent)):
+        assert "Nobody was notified" not in describe_task(other, chain=chain)
