@@ -84,6 +84,11 @@ class ModelParam(Struct, frozen=True, kw_only=True):
         return self.option or re.sub(r"(?<=[a-z0-9])([A-Z])", r"-\1", self.name).lower().replace("_", "-")
 
     @property
+    def file_name(self) -> str:
+        """Its name in the files of people: as on the wire, unless its option is called otherwise."""
+        return self.option.replace("-", "_") or self.name
+
+    @property
     def metavar(self) -> str:
         """What stands for its value in a help text."""
         return "TEXT"

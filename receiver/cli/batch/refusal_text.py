@@ -1,5 +1,8 @@
 """What is wrong with a parameter, as it is said of a row or a step. Pure."""
 
+import re
+from collections.abc import Mapping
+
 _VALUE_MOST = 40  # characters of a wrong value that is shown
 
 
@@ -16,3 +19,14 @@ def explain_refusal(code: str, problem: str, field: str | None, remedy: str | No
     if field:
         text = f"{field}: {text}"
     return f"{text}; {remedy}" if remedy else text
+
+
+def respell_names(fault: str, names: Mapping[str, str]) -> str:
+    """A fault with the `names` that parameters have in the file instead of those on the wire. At its beginning any name
+    is one; elsewhere only one that is no word: `type` may mean something else there."""
+    for name, shown in names.items():
+        if fault.startswith((f"{name}:", f"{name}.")):
+            fault = shown + fault[len(name) :]
+        if re.search("[A-Z_]", name) and shown != name:
+            fault = re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", shown.replace("\\", r"\\"), fault)
+    return fault

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from receiver.cli.batch.columns import EXTRA, PLACES, RESERVED, WAYS, Column, param_name, resolve_columns
+from receiver.cli.batch.columns import EXTRA, PLACES, RESERVED, WAYS, Column, fold_name, param_name, resolve_columns
 from receiver.cli.batch.read_file import Fault, Record
-from receiver.cli.batch.refusal_text import explain_refusal
+from receiver.cli.batch.refusal_text import explain_refusal, respell_names
 from receiver.cli.submit.picture_numbers import parse_numbers
 from receiver.client.batch_schemas import PRIORITIES
 from receiver.client.schemas import KEY_MOST, LABEL_MOST, STEP_MOST, STEP_PATTERN, NewTask, WaitFor
@@ -188,8 +188,9 @@ def _check_params(model: str, own: Mapping[str, Any], shared: Mapping[str, Any],
         )
     except RequestRefused as refused:
         unread = {text.partition(":")[0] for text in faults}
+        names = _names_used(model, {**shared, **own})
         faults += [
-            explain_refusal(it.code, it.problem, it.field, it.remedy, params.get(it.field or ""))
+            respell_names(explain_refusal(it.code, it.problem, it.field, it.remedy, params.get(it.field or "")), names)
             for it in _find_refusals(model, params, refused, flags)
             if it.field not in unread
         ]
@@ -197,6 +198,12 @@ def _check_params(model: str, own: Mapping[str, Any], shared: Mapping[str, Any],
         if not faults:
             return canonical
     raise _Wrong(*faults)
+
+
+def _names_used(model: str, given: Mapping[str, Any]) -> dict[str, str]:
+    """What the parameters of the model are called in a file with these columns, by their names on the wire."""
+    fields = models.find_model(model).fields
+    return {it.name: it.name if fold_name(it.name) in given else it.file_name for it in fields}
 
 
 def _find_refusals(

@@ -4,11 +4,12 @@ The service checks the same, once more. Here it is known before anything is sent
 """
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from msgspec import Struct
 
-from receiver.cli.batch.refusal_text import explain_refusal
+from receiver.cli.batch.refusal_text import explain_refusal, respell_names
 from receiver.cli.submit.picture_numbers import ALL, ImageNumbers
 from receiver.client.schemas import NewTask, WaitFor
 from receiver.core.chains import CHAIN_MOST, CHILDREN_MOST, DEPTH_MOST
@@ -42,18 +43,20 @@ def check_step(
     *,
     readable: bool = True,
     numbered: bool = True,
+    names: Mapping[str, str] = MappingProxyType({}),
 ) -> KnownStep:
     """Check a step that goes on from `parent`, if that is known here. Tells what is wrong, and what may be.
 
     Its parameters are checked only if they were all `readable`: else something is missing that is not. So is it if the
-    step is not `numbered`: what was given for its pictures could not be read.
+    step is not `numbered`: what was given for its pictures could not be read. `names` are those that the file has for
+    parameters, by their names on the wire.
     """
     model = models.find_model(task.model)
     numbers: Any = task.wait_for.image_no if isinstance(task.wait_for, WaitFor) else None
     if task.wait_for is not None and numbered:
         _check_numbers(model, numbers, parent, add_fault, anyway=task.anyway)
     if readable:
-        _check_params(task, model, add_fault, add_hint)
+        _check_params(task, model, lambda it: add_fault(respell_names(it, names)), add_hint)
     traits = _judge(task, model, parent, add_fault, add_hint)
     each = _tasks_each(numbers, parent)
     name = task.name or ""
@@ -94,7 +97,8 @@ def _check_numbers(
         try:
             place.parse_value(most, anyway=anyway)
         except RequestRefused as refused:
-            add_fault(explain_refusal(refused.code, refused.problem, refused.field, refused.remedy, most))
+            text = explain_refusal(refused.code, refused.problem, refused.field, refused.remedy, most)
+            add_fault(respell_names(text, {place.name: "image_no"}))
     return None
 
 

@@ -50,7 +50,15 @@ def fill_chain(chain: ChainFile, values: Mapping[str, Any]) -> tuple[ChainTasks,
         task = _fill_step(step, params, values, wrong.append)
         numbered = not any(it.startswith("image_no: ") for it in wrong)
         parent = known.get(step.after or "")
-        known[step.name] = check_step(task, parent, wrong.append, doubts.append, readable=readable, numbered=numbered)
+        known[step.name] = check_step(
+            task,
+            parent,
+            wrong.append,
+            doubts.append,
+            readable=readable,
+            numbered=numbered,
+            names=_names_used(step),
+        )
         faults += [ChainFault(step.name, it) for it in wrong if _is_news(it, said)]
         hints += [f"step {step.name}: {it}" for it in doubts]
         tasks.append(task)
@@ -100,7 +108,9 @@ def _fill_params(step: ChainStep, values: Mapping[str, Any], add_fault: AddText)
     for key, value in step.params.items():
         param = names.get(fold_name(key))
         if param is None and not step.model.is_open:
-            spelt = {folded: "prompt" if folded == "prompt" else it.name for folded, it in names.items()}
+            fed = step.model.feed if step.after or step.source else None
+            given = fed.names if fed is not None else ()
+            spelt = {folded: it.file_name for folded, it in names.items() if it.name not in given}
             add_fault(f"params: {explain_unknown_param(step.model, key, spelt)}")
             continue
         name = param.name if param is not None else key
@@ -118,6 +128,13 @@ def _fill_params(step: ChainStep, values: Mapping[str, Any], add_fault: AddText)
         if filled is not None:
             found[name] = filled
     return found
+
+
+def _names_used(step: ChainStep) -> dict[str, str]:
+    """What the parameters of the model are called here, by their names on the wire."""
+    known = spellings(step.model)
+    used = {param.name: key for key in step.params if (param := known.get(fold_name(key))) is not None}
+    return {it.name: it.file_name for it in step.model.fields} | used
 
 
 def _refuse_empty(value: Any) -> None:
