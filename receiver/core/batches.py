@@ -24,6 +24,7 @@ from receiver.core.types import (
 )
 
 HALT_AFTER = 10  # failures in a row for the same reason
+CANCELLED_WHY = "it was cancelled"
 OPEN_MOST = 200  # unfinished batches
 OPEN_STATES = (TaskState.QUEUED, TaskState.SUBMITTING, TaskState.WAITING)
 GROUPS_MOST = 20
@@ -135,6 +136,13 @@ def reopen_lane(lane: QueueLane, rows: int, now: int) -> QueueLane:
     """The closed batch of so many `rows`, which takes tasks again: if none comes, its end is no news."""
     opened = replace(lane, closed_at=None, closed_why=None)
     return opened if lane.finished_at is None else replace(_unfinished(opened, now), told_rows=rows)
+
+
+def cancel_lane(lane: QueueLane, now: int) -> QueueLane:
+    """The closed batch, of which a person has cancelled tasks; one that waited only for people has ended with these."""
+    if lane.finished_at is None:
+        return replace(lane, closed_why=CANCELLED_WHY)
+    return replace(_unfinished(lane, now), closed_why=CANCELLED_WHY, finished_at=now)
 
 
 def _unfinished(lane: QueueLane, now: int) -> QueueLane:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from receiver.client.batch_schemas import PRIORITIES, NewBatch
-from receiver.core.batches import OPEN_MOST, check_name, open_again, pause_lane, reopen_lane, resume_lane
+from receiver.core.batches import OPEN_MOST, cancel_lane, check_name, open_again, pause_lane, reopen_lane, resume_lane
 from receiver.core.decide import withdraw_task
 from receiver.core.errors import RequestRefused
 from receiver.core.money import amount_text, parse_usd
@@ -110,6 +110,7 @@ class BatchControl:
                 await tx.tasks.update(list(zip(queued, cancelled, strict=True)))
                 if cancelled:
                     await record_ends(tx, cancelled, self._policy, now)
+                    await tx.lanes.update(cancel_lane(await require_batch(tx, name), now))
                 lane = await require_batch(tx, name)
             self._metrics.count_settled(cancelled)
             count += len(cancelled)

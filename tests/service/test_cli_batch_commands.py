@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from kit.commands import TASK, Answers, Run
+from receiver.cli.batch.batch_text import state_of_batch
 from receiver.client.batch_schemas import (
     BatchChange,
     BatchCounts,
@@ -20,6 +21,7 @@ from receiver.client.batch_schemas import (
     BatchView,
 )
 from receiver.client.schemas import Problem, ProblemView
+from receiver.core.batches import CANCELLED_WHY
 
 OTHER = TASK.replace("-0000-", "-0001-")
 VIEW = BatchView(
@@ -54,7 +56,7 @@ def test_the_list_is_a_table(run: Run, answers: Answers) -> None:
     listed = run("batch", "list", "--limit", "2")
     assert answers.seen[0][1] == "/api/v1/batches?limit=2"
     heads, first, second = listed.stdout.splitlines()
-    assert heads.split() == ["NAME", "STATE", "ROWS", "COMPLETED", "OTHER", "ENDS", "COST", "AGE"]
+    assert heads.split() == ["NAME", "STATE", "TASKS", "COMPLETED", "OTHER", "ENDS", "COST", "AGE"]
     assert first.split()[:6] == ["rows-3fa92c", "running", "500", "212", "3", "$10.60"]
     assert second.split()[:6] == ["done", "done", "2", "2", "0", "–"]
     assert listed.stderr == "There are more: --cursor abc\n"
@@ -65,7 +67,7 @@ def test_the_list_is_a_table(run: Run, answers: Answers) -> None:
 def test_one_is_shown_with_what_failed_and_what_can_be_done(run: Run, answers: Answers) -> None:
     answers.then(200, VIEW)
     shown = run("batch", "show", "rows-3fa92c").stdout
-    assert "running, 500 rows, closed" in shown
+    assert "running, 500 tasks, closed" in shown
     assert "212 completed, 3 failed, 10 in hand, 275 queued\n" in shown
     assert "$10.60 so far of about $25.00\n" in shown
     assert "2 × 004007098 generation failed (lines 17, 203)\n" in shown
@@ -78,9 +80,15 @@ def test_one_is_shown_with_what_failed_and_what_can_be_done(run: Run, answers: A
 def test_one_of_which_only_picks_are_left_is_no_running_one(run: Run, answers: Answers) -> None:
     answers.then(200, replace(VIEW, finished_at=VIEW.created_at))
     shown = run("batch", "show", "rows-3fa92c").stdout
-    assert "to pick, 500 rows, closed" in shown
+    assert "to pick, 500 tasks, closed" in shown
     assert "to see what waits for a pick: receiver tasks list --waits pick\n" in shown
     assert "finished" not in shown
+
+
+def test_one_that_a_person_cancelled_says_so() -> None:
+    over = replace(DONE, counts=BatchCounts(completed=6, cancelled=12), closed_why=CANCELLED_WHY)
+    assert state_of_batch(over) == "cancelled"
+    assert state_of_batch(replace(over, closed_why=None)) == "done"
 
 
 def test_a_paused_one_says_why_and_how_to_go_on(run: Run, answers: Answers) -> None:

@@ -243,6 +243,7 @@ async def test_cancelling_withdraws_what_waits_and_says_how_many(store: Store, m
     assert lane.closed_at is not None
     assert lane.finished_at is None, "one is with the provider"
     assert await store.batch_rows.count_states(lane.id) == {TaskState.CANCELLED: 7, TaskState.WAITING: 1}
+    assert lane.closed_why == "it was cancelled"
     assert (await bench.control.cancel("rows"))[1] == 0
     await bench.end(tasks[0])
     assert (await bench.told())[0].report.text == "1 of 8 completed, 7 cancelled, in 1.0 s"

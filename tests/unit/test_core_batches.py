@@ -7,10 +7,12 @@ from msgspec.structs import replace
 
 from kit.fakes import MAIL, NOW, POLICY, SLACK, a_task
 from receiver.core.batches import (
+    CANCELLED_WHY,
     GROUPS_MOST,
     HALT_AFTER,
     LINES_MOST,
     BatchFigures,
+    cancel_lane,
     check_name,
     count_streak,
     describe_end,
@@ -88,6 +90,13 @@ def test_what_waits_for_a_pick_is_told_from_what_goes_on_after_it(queued: int, p
     assert describe_end(figures, None) == f"6 of {6 + queued} completed, {words}"
     [notice] = end_notices(LANE, figures, POLICY, NOW)
     assert notice.report.picks == picks
+
+
+def test_a_batch_that_waited_only_for_picks_ends_when_it_is_cancelled() -> None:
+    ended = replace(LANE, finished_at=NOW, idle_ms=5)
+    cancelled = cancel_lane(ended, NOW + 60)
+    assert (cancelled.finished_at, cancelled.idle_ms, cancelled.closed_why) == (NOW + 60, 65, CANCELLED_WHY)
+    assert cancel_lane(replace(LANE, finished_at=None), NOW).finished_at is None
 
 
 def test_many_reasons_are_the_most_frequent_and_the_rest() -> None:

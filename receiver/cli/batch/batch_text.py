@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from receiver.cli.money_text import show_usd
 from receiver.cli.output import age, format_facts, format_table, pluralize, safe_line, short_time, time_and_age
 from receiver.client.batch_schemas import BatchCounts, BatchFailure, BatchView
+from receiver.core.batches import CANCELLED_WHY
 from receiver.core.queue_waits import QueueReason, resume_command
 
 # what a task waits for while others are submitted, or are under way
@@ -50,7 +51,7 @@ def go_on_command(batch: BatchView) -> str:
 def state_of_batch(batch: BatchView) -> str:
     """Its state in a word."""
     if is_over(batch):
-        return "done"
+        return "cancelled" if batch.closed_why == CANCELLED_WHY and batch.counts.cancelled else "done"
     if is_paused(batch):
         return "paused"
     if is_to_pick(batch):
@@ -100,7 +101,7 @@ def format_batches(batches: Sequence[BatchView]) -> str:
         )
         for it in batches
     ]
-    heads = ("NAME", "STATE", "ROWS", "COMPLETED", "OTHER ENDS", "COST", "AGE")
+    heads = ("NAME", "STATE", "TASKS", "COMPLETED", "OTHER ENDS", "COST", "AGE")
     return format_table(heads, rows, shrink=(0,), right=(2, 3, 4, 5, 6))
 
 
@@ -112,8 +113,8 @@ def describe_batch(batch: BatchView) -> str:
 def _facts(batch: BatchView) -> Iterator[tuple[str, str | None]]:
     yield "name", safe_line(batch.name)
     closed = "closed" if batch.closed_at else "open: more may be sent"
-    yield "state", f"{state_of_batch(batch)}, {pluralize(batch.counts.total, 'row')}, {closed}"
-    yield "rows", format_counts(batch.counts)
+    yield "state", f"{state_of_batch(batch)}, {pluralize(batch.counts.total, 'task')}, {closed}"
+    yield "tasks", format_counts(batch.counts)
     yield "priority", safe_line(batch.priority)
     yield "label", batch.label and safe_line(batch.label)
     yield "cost", _cost_text(batch)
