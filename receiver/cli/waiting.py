@@ -32,7 +32,7 @@ def await_end(client: Client, task: TaskView, *, saving: bool = False) -> TaskVi
 
     try:
         for task in client.follow_task(task.ref, lost=report_lost):  # noqa: B020 - the task as it is now
-            line = under_way(task)
+            line = f"{_step_of(task)}{under_way(task)}"
             if line != said:
                 note(f"{_CLEARED}{line}" if moving else line, nl=not moving)
                 said = line
@@ -47,6 +47,11 @@ def await_end(client: Client, task: TaskView, *, saving: bool = False) -> TaskVi
         raise
     note(describe_task(task, saving=saving))
     return task
+
+
+def _step_of(task: TaskView) -> str:
+    """Which step of its chain it is, so that one is told from the other."""
+    return f"{safe_line(task.chain.step)}: " if task.chain is not None and task.chain.step else ""
 
 
 def await_pictures(client: Client, task: TaskView) -> TaskView:

@@ -85,6 +85,12 @@ def test_one_of_which_only_picks_are_left_is_no_running_one(run: Run, answers: A
     assert "finished" not in shown
 
 
+def test_one_whose_steps_wait_for_others_says_so(run: Run, answers: Answers) -> None:
+    answers.then(200, replace(VIEW, waits_for="parent", waits="the task that it builds on has not ended"))
+    shown = run("batch", "show", "rows-3fa92c").stdout
+    assert "waits     steps of chains wait for the tasks that they go on from\n" in shown
+
+
 def test_one_that_a_person_cancelled_says_so() -> None:
     over = replace(DONE, counts=BatchCounts(completed=6, cancelled=12), closed_why=CANCELLED_WHY)
     assert state_of_batch(over) == "cancelled"

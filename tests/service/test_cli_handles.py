@@ -248,3 +248,18 @@ def test_an_option_before_discard_is_not_ignored(run: Run, answers: Answers) -> 
 def test_a_discarded_url_says_so(run: Run, answers: Answers) -> None:
     answers.then(200, replace(task("cancelled"), origin="minted"))
     assert run("url", "discard", TASK).stdout == f"{TASK}  cancelled  discarded\n"
+
+
+@pytest.mark.parametrize("numbers", [("0,2",), ("0", "2"), ("0,2,",), ("0, 2",)])
+def test_pictures_are_picked_with_blanks_or_commas_between_them(
+    run: Run, answers: Answers, numbers: tuple[str, ...]
+) -> None:
+    answers.then(200, {"tasks": []})
+    assert run("tasks", "pick", TASK, *numbers).exit_code == 0
+    assert answers.seen[-1][3] == b'{"image_no":[0,2]}'
+
+
+@pytest.mark.parametrize("number", ["all", "pick", "0,0", "x", "1.5", "0,-1"])
+def test_what_is_no_picture_s_number_is_not_picked(run: Run, answers: Answers, number: str) -> None:
+    refused = run("tasks", "pick", TASK, number)
+    assert (refused.exit_code, answers.seen) == (2, [])

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from kit.commands import TASK, Answers, Run, task, told
-from receiver.client.schemas import BatchItem, Problem, TaskPage
+from receiver.client.schemas import BatchItem, ChainLink, Problem, TaskPage
 
 SECOND, THIRD = TASK.replace("-0000-", "-0001-"), TASK.replace("-0000-", "-0002-")
 CHAIN = """
@@ -135,12 +135,14 @@ def test_a_task_to_go_on_from_may_be_named_by_its_label(run: Run, answers: Answe
 def test_the_wait_is_for_every_step_and_fails_with_any(run: Run, answers: Answers) -> None:
     answers.then(404, NO_COSTS)
     answers.then(200, made(TASK, SECOND))
+    link = ChainLink(root=TASK, parent=None, step="make", image_no=None, children=1, picks=0)
     for ref, state in ((TASK, "completed"), (SECOND, "failed")):
         answers.then(200, task(ref=ref))
-        answers.then(200, told(task(state, ref)), "text/event-stream")
-        answers.then(200, task(state, ref))
+        answers.then(200, told(replace(task(state, ref), chain=link)), "text/event-stream")
+        answers.then(200, replace(task(state, ref), chain=link))
     waited = chain(run, "--wait")
     assert (waited.exit_code, waited.stdout) == (1, f"{TASK}\n")
+    assert waited.stderr.startswith("make: completed\n")
 
 
 def test_warnings_of_the_service_name_the_step_once(run: Run, answers: Answers) -> None:

@@ -163,6 +163,8 @@ def _waits_for_its_pause(batch: BatchView) -> bool:
 
 
 def _wait_text(batch: BatchView) -> str:
+    if batch.waits_for == QueueReason.PARENT:
+        return "steps of chains wait for the tasks that they go on from"
     until = f", until {short_time(batch.waits_until)}" if batch.waits_until else ""
     text = _TIME.sub(lambda found: short_time(found[0]), safe_line(batch.waits))
     return text if not until or "until" in text else f"{text}{until}"
