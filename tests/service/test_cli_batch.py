@@ -185,7 +185,7 @@ def test_standard_input_and_plain_lines(run: Run, service: BatchService) -> None
     [made] = service.rows.values()
     assert [it.params["remixPrompt"] for it in made.values()] == ["a house", "a sea"]
     wrong = run("submit", "batch", "-", "--lines", *given, input="a {house,boat}\n")
-    assert wrong.stderr.startswith("standard input:1: remixPrompt: has permutation braces")
+    assert wrong.stderr.startswith("standard input:1: prompt: has permutation braces")
 
 
 @pytest.mark.parametrize(

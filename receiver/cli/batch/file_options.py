@@ -4,7 +4,7 @@ import click
 from msgspec import Struct
 
 from receiver.cli.batch.chain_rows import find_missing_columns, read_chain_defaults
-from receiver.cli.batch.columns import fold_name
+from receiver.cli.batch.columns import PROMPT, fold_name
 from receiver.cli.batch.read_file import Fault, FileShape
 from receiver.cli.batch.rows import RowDefaults, read_defaults, resolve_field
 from receiver.cli.submit.chain_file import ChainFile, read_chain
@@ -43,7 +43,9 @@ def read_file_options(
             return FileOptions(defaults)
         if defaults.model is None:
             raise click.UsageError(f"--lines needs --model: {', '.join(map(models.short_model_name, models.MODELS))}")
-        return FileOptions(defaults, resolve_field(field or models.prompt_param(defaults.model) or "").name)
+        return FileOptions(
+            defaults, resolve_field(field or (PROMPT if models.prompt_param(defaults.model) else "")).name
+        )
     except ValueError as error:
         raise click.UsageError(str(error)) from None
 

@@ -45,6 +45,11 @@ def explain_in_options(refused: RequestRefused, model: Model) -> str:
     text = str(refused).replace(", sent as a JSON number", "")  # how it is sent does not matter here
     for ours, option in _OURS.items():
         text = text.replace(ours, option)
+    options = {field.name: f"--{field.option_name}" for field in model.fields}
+    text = re.sub(r"(?<=did you mean )\w+", lambda it: options.get(it[0], it[0]), text)
+    text, takes, listed = text.partition("; it takes ")
+    if takes:  # all its parameters
+        takes += ", ".join(options.get(name, name) for name in listed.split(", "))
     for field in model.fields:
         option = f"--{field.option_name}"
         if text.startswith(f"{field.name}."):  # a part of it
@@ -52,7 +57,7 @@ def explain_in_options(refused: RequestRefused, model: Model) -> str:
         is_word = field.name.isalpha() and field.name.islower()  # such as `text`, which may mean something else there
         if not is_word or refused.field == field.name:
             text = re.sub(rf"(?<![\w-]){field.name}(?![\w-])", option, text, count=1 if is_word else 0)
-    return text
+    return text + takes
 
 
 def read_pairs(pairs: Sequence[str], model: Model | None = None, flag: str = "--param") -> dict[str, Any]:
