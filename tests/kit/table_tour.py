@@ -74,7 +74,7 @@ TOUR = [
     Call("tasks", "find_keys", (["key", "other"],)),
     Call("tasks", "by_row_key", (4, [b"a", b"b"])),
     *[Call("batch_rows", name, (4,)) for name in ("any_open", "any_pick", "awaits_pictures")],
-    *[Call("batch_rows", name, (4,)) for name in ("count_states", "count_unsure")],
+    *[Call("batch_rows", name, (4,)) for name in ("count_picks", "count_states", "count_unsure")],
     Call("batch_rows", "completed_rows", (4, 100)),
     Call("batch_rows", "failures", (4, 100)),
     Call("batch_rows", "spent", (4, NOW)),
