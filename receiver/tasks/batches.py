@@ -18,7 +18,7 @@ from receiver.core.types import Clock, LanePriority, PauseCause, Policy, QueueLa
 from receiver.store import Store, Tx
 from receiver.tasks.batch_ends import record_ends, write_lane
 from receiver.tasks.batch_names import require_batch
-from receiver.tasks.chain_returns import repeat_rows
+from receiver.tasks.chain_returns import ask_again, repeat_rows
 from receiver.tasks.new_tasks import check_label, check_targets
 from receiver.telemetry.metrics import Metrics
 
@@ -138,6 +138,7 @@ class BatchControl:
                 if pairs := await repeat_rows(tx, old, self._clock()):
                     gone = [(task, replace(task, row_key=None, turn=-task.turn)) for task, _ in pairs]
                     await tx.tasks.update(gone)
+                    await ask_again(tx, [new for _, new in pairs], self._policy, self._clock())
                     await tx.tasks.insert([new for _, new in pairs])
                     count += len(pairs)
                     opened = replace(open_again(lane, self._clock()), streak=0, streak_why=None)

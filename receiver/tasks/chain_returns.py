@@ -7,13 +7,15 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from receiver.core.chains import DEPTH_MOST, PARENT_FAILED, is_over
+from receiver.core.chains import DEPTH_MOST, PARENT_FAILED, is_over, needs_pick
+from receiver.core.decide import pick_notices
 from receiver.core.errors import RequestRefused
-from receiver.core.types import HoldReason, Task, TaskState
+from receiver.core.types import HoldReason, Policy, Task, TaskState
 from receiver.providers.models import is_filled
 from receiver.store import Tx
 from receiver.tasks.batch_ends import is_row
 from receiver.tasks.new_tasks import repeat_task
+from receiver.tasks.pick_purposes import purpose_of
 
 _ENDED_BADLY = (TaskState.FAILED, TaskState.CANCELLED)
 
@@ -52,6 +54,22 @@ async def repeat_rows(tx: Tx, rows: Sequence[Task], now: int) -> list[tuple[Task
         parents[task.ref] = new
         pairs.append((task, new))
     return pairs
+
+
+async def ask_again(tx: Tx, new: Sequence[Task], policy: Policy, now: int) -> None:
+    """Ask a person to pick pictures for `new` tasks, which are not stored yet, of earlier ones that completed: what
+    waited for these before was cancelled, so the notice that asked for it is done with."""
+    waiting: dict[str, list[Task]] = {}
+    for task in new:
+        if needs_pick(task) and task.parent is not None:
+            waiting.setdefault(task.parent, []).append(task)
+    parents = await tx.tasks.get(sorted(waiting)) if waiting else {}
+    asking = {ref: task for ref, task in parents.items() if not task.picks}
+    images = await tx.tasks.images_by_ref(sorted(asking)) if asking else {}
+    for ref, parent in asking.items():
+        purposes = tuple(dict.fromkeys(map(purpose_of, waiting[ref])))
+        asked = pick_notices(replace(parent, picks=len(waiting[ref])), images.get(ref, ()), policy, now)
+        await tx.notices.insert([replace(it, report=replace(it.report, picks_for=purposes)) for it in asked])
 
 
 async def _find_parents(tx: Tx, old: dict[str, Task]) -> dict[str, Task]:

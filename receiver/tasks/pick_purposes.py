@@ -18,7 +18,7 @@ async def name_waiting(tx: Tx, notices: Sequence[Notice]) -> list[Notice]:
     names: dict[str, dict[str, None]] = {}  # in order, each once
     for task in sorted(await tx.chains.held_children(asking, CHILDREN_MOST * len(asking)), key=lambda it: it.ref):
         if needs_pick(task) and task.parent is not None:
-            names.setdefault(task.parent, {})[_name(task)] = None
+            names.setdefault(task.parent, {})[purpose_of(task)] = None
     return [
         replace(it, report=replace(it.report, picks_for=tuple(names[it.report.ref])))
         if it.report.picks and it.report.ref in names
@@ -27,5 +27,6 @@ async def name_waiting(tx: Tx, notices: Sequence[Notice]) -> list[Notice]:
     ]
 
 
-def _name(task: Task) -> str:
+def purpose_of(task: Task) -> str:
+    """What a task that waits for a pick is called."""
     return task.step or command_name(task.model or "") or "a task"

@@ -9,11 +9,11 @@ from msgspec.structs import replace
 
 from kit.batches import BatchBench
 from kit.chains import UPSCALE, ChainBench, a_child, check_counts
-from kit.fakes import DAY, NOW, a_task, got, put
+from kit.fakes import DAY, NOW, a_task, got, notices, put
 from kit.new_database import place_database
 from receiver.core.decide import mark_unsure
 from receiver.core.errors import RequestRefused
-from receiver.core.types import Ending, HoldReason, Task, TaskState
+from receiver.core.types import Ending, HoldReason, NoticeEvent, Task, TaskState
 from receiver.store import Store, open_store
 from receiver.store.sqlite.backup import prepare_restored
 from receiver.tasks.intake import TaskIntake
@@ -251,3 +251,22 @@ async def test_a_row_whose_parent_failed_elsewhere_is_left_and_the_batch_stays_f
     assert (await rows.control.retry("rows"))[1] == 0
     assert (await rows.lane()).finished_at is not None
     assert await got(store, child.ref)
+
+
+async def test_a_batch_that_is_tried_again_after_it_was_cancelled_asks_for_its_picks_again(store: Store) -> None:
+    bench, rows = ChainBench(store), BatchBench(store)
+    [root] = await rows.open(lines=1)
+    pick = a_child(root, None, lane=root.lane, turn=root.turn, row_key=b"wide", step="wide", quiet=True)
+    await put(store, pick)
+    await rows.control.close("rows")
+    await bench.end(root)
+    await bench.follow_all()
+    asked = [it.report.picks for it in await notices(store, event=NoticeEvent.COMPLETED)]
+    assert asked == [1]
+    await rows.control.cancel("rows")
+    for _ in range(2):  # the second one finds nothing
+        await rows.control.retry("rows")
+        await bench.follow_all()
+    first, second = await notices(store, event=NoticeEvent.COMPLETED)
+    assert (second.report.picks, second.report.picks_for) == (1, ("wide",))
+    assert second.report.images == first.report.images
