@@ -21,7 +21,7 @@ def format_chain(chain: ChainView, here: str) -> str:
 def describe_rest(chain: ChainView) -> str:
     """What the chain cost so far, and what is still to come; empty if nothing is known of either."""
     parts = [f"{show_usd(chain.cost)} so far"] if chain.cost else []
-    parts += [f"about {show_usd(chain.estimate)} to come"] if chain.estimate else []
+    parts += [f"about {show_usd(chain.estimate, about=True)} to come"] if chain.estimate else []
     return ", ".join(parts)
 
 
@@ -85,4 +85,4 @@ def _state_text(step: ChainStep) -> str:
 def _money_text(step: ChainStep) -> str:
     if step.cost:
         return show_usd(step.cost)
-    return f"about {show_usd(step.estimate)}" if step.estimate else ""
+    return f"about {show_usd(step.estimate, about=True)}" if step.estimate else ""

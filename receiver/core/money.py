@@ -58,6 +58,12 @@ def format_usd(cost: Decimal | None) -> str:
     return f"${cost:,.2f}" if cost >= _CENTS_FROM else f"${short_decimal(cost)}"
 
 
+def format_estimate(cost: Decimal) -> str:
+    """What something may cost, for people: from ten cents on in whole cents, as nobody knows it better."""
+    amount = to_nano(cost)
+    return format_usd(cost if amount is None else to_decimal(round_amount(amount)))
+
+
 def dollars(amount: int) -> str:
     """Nano-USD for people, as `format_usd` writes them."""
     return format_usd(to_decimal(max(0, amount)))

@@ -9,6 +9,7 @@ from receiver.core.money import (
     NANO,
     amount_text,
     dollars,
+    format_estimate,
     format_usd,
     is_plausible_cost,
     parse_usd,
@@ -140,3 +141,22 @@ def test_programs_get_digits_alone(cost: str, text: str) -> None:
 )
 def test_estimates_are_rounded_to_what_is_worth_saying(amount: int, rounded: int) -> None:
     assert round_amount(amount) == rounded
+
+
+@pytest.mark.parametrize(
+    ("cost", "text"),
+    [
+        ("0.1522", "$0.15"),
+        ("0.0375", "$0.0375"),
+        ("0.03754", "$0.0375"),
+        ("0.0999", "$0.0999"),
+        ("0.1", "$0.10"),
+        ("0.155", "$0.16"),
+        ("1234.567", "$1,234.57"),
+        ("0", "$0.00"),
+        ("2000000", "$2,000,000.00"),
+        ("NaN", ""),
+    ],
+)
+def test_an_estimate_is_in_whole_cents_from_ten_cents_on(cost: str, text: str) -> None:
+    assert format_estimate(Decimal(cost)) == text

@@ -11,7 +11,7 @@ from receiver.cli.batch.estimate import estimate_cost
 from receiver.cli.output import pluralize, safe_line
 from receiver.client.batch_schemas import BatchView
 from receiver.client.cost_schemas import CostsView
-from receiver.core.money import format_usd
+from receiver.core.money import format_estimate
 
 _NAMED_MOST = 3  # batches
 _NOT_REPEATED = ("name", "reopen", "only_new", "dry_run")
@@ -55,7 +55,7 @@ def about_text(counts: Mapping[str, int], costs: CostsView | None) -> str:
     """`1 task, about $0.05`, as far as that is known."""
     found = None if costs is None else estimate_cost(costs, counts)
     tasks = pluralize(sum(counts.values()), "task")
-    return tasks if found is None else f"{tasks}, about {format_usd(found.amount)}"
+    return tasks if found is None else f"{tasks}, about {format_estimate(found.amount)}"
 
 
 def repeat_command(*options: str) -> str:

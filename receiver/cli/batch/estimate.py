@@ -12,7 +12,7 @@ from receiver.cli.streams import note
 from receiver.client.client import Client
 from receiver.client.cost_schemas import CostDimension, CostsView
 from receiver.core.errors import ApiError
-from receiver.core.money import format_usd, is_plausible_cost
+from receiver.core.money import format_estimate, format_usd, is_plausible_cost
 from receiver.providers.models import short_model_name
 
 _SINCE = "90d"  # older costs may be of other prices
@@ -85,7 +85,7 @@ def ask_about_cost(client: Client, counts: Mapping[str, int], question: CostQues
             _say_unknown(costs, counts)
         return None
     tasks = sum(counts.values())
-    note(f"receiver: {pluralize(tasks, 'task')}, about {format_usd(estimate.amount)} ({estimate.why})")
+    note(f"receiver: {pluralize(tasks, 'task')}, about {format_estimate(estimate.amount)} ({estimate.why})")
     if question.budget is not None and question.budget < estimate.amount:
         enough = int(question.budget * tasks / estimate.amount)
         how = f"is enough for about {enough:,} of them" if enough else "is less than the first of them may cost"

@@ -16,7 +16,7 @@ from receiver.cli.waiting import await_end
 from receiver.client.client import Client, new_idempotency_key
 from receiver.client.schemas import TaskView
 from receiver.core.errors import ApiError
-from receiver.core.money import format_usd
+from receiver.core.money import format_estimate
 from receiver.core.types import FIXED_LANES, TaskState
 
 _UNCLEAR = (0, 500, 502, 504)  # statuses of answers after which nobody knows whether something was stored
@@ -141,7 +141,7 @@ def tell_cost(client: Client, counts: Mapping[str, int]) -> None:
     """Say what so many tasks of each model may cost, if that is known."""
     costs = read_costs(client)
     if costs is not None and (estimate := estimate_cost(costs, counts)) is not None:
-        about = format_usd(estimate.amount)
+        about = format_estimate(estimate.amount)
         note(f"receiver: {pluralize(sum(counts.values()), 'task')}, about {about} ({estimate.why})")
 
 

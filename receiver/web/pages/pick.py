@@ -16,7 +16,7 @@ from starlette.routing import Route
 from receiver.client.chain_views import Estimates
 from receiver.core.chains import CHAIN_MOST, is_held, order_subtree
 from receiver.core.errors import RequestRefused
-from receiver.core.money import format_usd, to_decimal
+from receiver.core.money import format_estimate, to_decimal
 from receiver.core.sanitize import one_line, web_url
 from receiver.core.types import Image, ImageCopy, Task
 from receiver.notify.messages.media_words import media_noun
@@ -159,7 +159,7 @@ def _describe_cost(waiting: Sequence[Task], chain: Sequence[Task], estimates: Es
     all_ = [it for top in waiting for it in (top, *order_subtree(top.ref, chain))]
     known = [cost for it in all_ if (cost := estimates.get(it.model or "")) is not None]
     more = " or more" if len(known) < len(all_) else ""
-    return f"about {format_usd(to_decimal(sum(known)))}{more}" if known else ""
+    return f"about {format_estimate(to_decimal(sum(known)))}{more}" if known else ""
 
 
 def _describe_picked(picked: Sequence[Task]) -> str:
