@@ -179,7 +179,7 @@ def test_other_parameters_are_called_as_the_options_are_and_checked_first(run: R
     assert run(*args, "--with-children").exit_code == 0
     changes = b'{"scale":2.0,"imageNo":3,"remixPrompt":null}'
     assert answers.seen[-1][3] == b'{"params":' + changes + b',"with_children":true}'
-    for pair, why in (("scale=3", "--scale must be a number from 1.1 to 2.0"), ("scal=1", "did you mean scale?")):
+    for pair, why in (("scale=3", "--scale must be a number from 1.1 to 2.0"), ("scal=1", "did you mean --scale?")):
         answers.then(200, there)
         refused = run("submit", "again", TASK, "--set", pair)
         assert (refused.exit_code, why in refused.stderr) == (2, True)
