@@ -26,7 +26,7 @@ from receiver.store import Store, Tx
 _FAILURES_MOST = 2_000  # that are read to say why
 _PRUNED = "RETENTION has deleted some of its rows, which are not known any more"
 _HALTED = (
-    "{count} rows in a row of the batch {name} failed with {why}, so it is paused: the cause is probably in its file. "
+    "{count} tasks of the batch {name} failed in a row with {why}, so it is paused: the cause is probably in its file. "
     "`receiver batch resume {quoted}` lets it go on; `receiver batch cancel {quoted}` withdraws what waits."
 )
 
@@ -45,7 +45,7 @@ async def record_ends(tx: Tx, ended: Sequence[Task], policy: Policy, now: int) -
     for lane in lanes.values():
         counted = count_streak(lane, (task for task in ended if task.lane == lane.id and is_row(task)))
         if is_halted(counted):
-            why = f"{counted.streak} rows in a row failed with {counted.streak_why}"
+            why = f"{counted.streak} tasks in a row failed with {counted.streak_why}"
             counted = pause_lane(counted, PauseCause.FAILURES, now, why)
             await _raise_halt(tx, counted, policy, now)
         await write_lane(tx, lane, counted, policy, now)

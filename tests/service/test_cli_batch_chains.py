@@ -272,4 +272,4 @@ def test_copies_for_further_pictures_that_were_picked_are_not_gone_from_the_file
     service.results = [*known, *copies]
     assert "not in the file any more" not in submit_chains(run).stderr
     service.results = [replace(known[1], ref=f"0000{known[1].ref[4:]}"), *known, *copies]
-    assert "1 row sent before is not in the file any more (line 2)" in submit_chains(run).stderr
+    assert "1 task sent before is not in the file any more (line 2)" in submit_chains(run).stderr

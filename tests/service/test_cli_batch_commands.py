@@ -99,11 +99,11 @@ def test_one_that_a_person_cancelled_says_so() -> None:
 
 def test_a_paused_one_says_why_and_how_to_go_on(run: Run, answers: Answers) -> None:
     halted = replace(
-        VIEW, paused_at=VIEW.created_at, paused_by="failures", paused_why="10 rows in a row failed with 004007098"
+        VIEW, paused_at=VIEW.created_at, paused_by="failures", paused_why="10 tasks in a row failed with 004007098"
     )
     answers.then(200, halted)
     shown = run("batch", "show", "rows-3fa92c").stdout
-    assert re.search(r"\npaused +since 2026-11-22 \S+ \S+: 10 rows in a row failed with 004007098\n", shown)
+    assert re.search(r"\npaused +since 2026-11-22 \S+ \S+: 10 tasks in a row failed with 004007098\n", shown)
     assert "to go on: receiver batch resume rows-3fa92c\n" in shown
     answers.then(200, replace(halted, paused_why=None))
     assert ", by a person\n" in run("batch", "show", "rows-3fa92c").stdout

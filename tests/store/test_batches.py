@@ -210,7 +210,7 @@ async def test_ten_equal_failures_in_a_row_pause_it_and_tell_a_person(store: Sto
     for task in tasks[HALT_AFTER + 1 : 2 * HALT_AFTER + 1]:
         await bench.end(task, Ending.FAILED)
     lane = await bench.lane()
-    assert lane.paused_why == "10 rows in a row failed with 004007098 generation failed"
+    assert lane.paused_why == "10 tasks in a row failed with 004007098 generation failed"
     [cause] = await attention(store)
     assert cause.startswith("batch-halted:")
     [notice] = await notices(store)

@@ -32,10 +32,16 @@ class SendCounts(Struct):
 
 
 def send_rows(
-    client: Client, name: str, rows: Iterable[KeyedRow], total: int, report: FaultReport, sent: SentRows
+    client: Client,
+    name: str,
+    rows: Iterable[KeyedRow],
+    total: int,
+    report: FaultReport,
+    sent: SentRows,
+    unit: str = "row",
 ) -> SendCounts:
-    """Send all rows, in order, as long as the batch is open. Raises ApiError if the service stays away, and says how to
-    go on."""
+    """Send all rows, in order, as long as the batch is open; `unit` is what each is called. Raises ApiError if the
+    service stays away, and says how to go on."""
     counts, patience, add = SendCounts(), Patience(met=True), partial(client.add_rows, name)
     with ProgressLine("sent", total) as progress:
         try:
@@ -53,10 +59,12 @@ def send_rows(
                     counts.tasks += 0 if item.replayed else 1 + len(item.task.siblings)
                     sent.add(item.task, keyed.row)
         except KeyboardInterrupt:
-            note(f"\nreceiver: {_how_far(name, counts, total)}; the same command sends the rest")
+            note(f"\nreceiver: {_how_far(name, counts, total, unit)}; the same command sends the rest")
             raise
         except ApiError as error:
-            how = f"{_how_far(name, counts, total)}; the same command goes on from there, and sends no row twice"
+            how = (
+                f"{_how_far(name, counts, total, unit)}; the same command goes on from there, and sends no {unit} twice"
+            )
             remedy = f"{error.remedy}; {how}" if error.remedy else how
             raise ApiError(error.status, error.code, error.problem, error.field, remedy=remedy) from None
     if counts.shut_out:  # and those that were not tried: what is known of them is from the check
@@ -64,12 +72,12 @@ def send_rows(
     return counts
 
 
-def _how_far(name: str, counts: SendCounts, total: int) -> str:
+def _how_far(name: str, counts: SendCounts, total: int, unit: str) -> str:
     sent = counts.new + counts.known
-    return f"{sent:,} of {pluralize(total, 'row')} {'is' if sent == 1 else 'are'} in the batch {safe_line(name)}"
+    return f"{sent:,} of {pluralize(total, unit)} {'is' if sent == 1 else 'are'} in the batch {safe_line(name)}"
 
 
-def report_gone(client: Client, batch: BatchView, sent: SentRows) -> None:
+def report_gone(client: Client, batch: BatchView, sent: SentRows, unit: str = "row") -> None:
     """Tell which rows the batch has that are not in the file any more. They are not cancelled."""
     if batch.counts.total <= sent.tasks:
         return
@@ -79,12 +87,12 @@ def report_gone(client: Client, batch: BatchView, sent: SentRows) -> None:
             gone += 1
             lines += [str(row.line)] if gone <= _GONE_MOST else []
     except ApiError as error:
-        note(f"receiver: it is not known whether rows were removed from the file: {error.problem}")
+        note(f"receiver: it is not known whether {unit}s were removed from the file: {error.problem}")
         return
     if gone:
         where = f"{'line' if gone == 1 else 'lines'} {', '.join(lines)}{' …' if gone > _GONE_MOST else ''}"
         note(
-            f"receiver: {pluralize(gone, 'row')} sent before {'is' if gone == 1 else 'are'} not in the file any more "
+            f"receiver: {pluralize(gone, unit)} sent before {'is' if gone == 1 else 'are'} not in the file any more "
             f"({where}), and {'goes' if gone == 1 else 'go'} on; `receiver tasks cancel REF` withdraws a queued one"
         )
 

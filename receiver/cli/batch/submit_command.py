@@ -244,7 +244,7 @@ def _submit(
     if before is not None:
         say_ignored(before, asked.budget, asked.priority)
     if known:
-        report_gone(client, view, sent)
+        report_gone(client, view, sent, source.unit)
     good = complete and (report.count == 0 or asked.skip_invalid)
     if asked.wait or asked.results is not None:
         good &= await_results(client, name, sent, asked.results, delimiter=source.shape.delimiter)
@@ -324,10 +324,10 @@ def _send(
 ) -> tuple[BatchView, bool]:
     """The batch once all rows were sent, and whether it has all that the service did not refuse."""
     left_out = report.count
-    counts = send_rows(client, name, good_rows(source, report.lines), rows, report, sent)
+    counts = send_rows(client, name, good_rows(source, report.lines), rows, report, sent, source.unit)
     report.show()
     view = _close(client, name)
-    say_sent(view, counts, left_out)
+    say_sent(view, counts, left_out, source.unit)
     return view, not counts.shut_out
 
 

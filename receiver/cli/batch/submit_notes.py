@@ -11,8 +11,8 @@ from receiver.cli.streams import note
 from receiver.client.batch_schemas import BatchView
 
 
-def say_sent(view: BatchView, counts: SendCounts, left_out: int) -> None:
-    """How many rows were sent, and what became of the others; `left_out` were wrong."""
+def say_sent(view: BatchView, counts: SendCounts, left_out: int, unit: str = "row") -> None:
+    """How many rows were sent, and what became of the others; `left_out` were wrong. `unit` is what each is called."""
     name = safe_line(view.name)
     new = f"{pluralize(counts.tasks, 'task')} {'was' if counts.tasks == 1 else 'were'} submitted"
     known = f", {counts.known:,} {'was' if counts.known == 1 else 'were'} sent before" if counts.known else ""
@@ -26,7 +26,7 @@ def say_sent(view: BatchView, counts: SendCounts, left_out: int) -> None:
     if counts.refused:
         note(f"receiver: correct what was refused, and repeat the command with --name {shlex.quote(name)} --reopen")
     if counts.shut_out:
-        rows = f"{pluralize(counts.shut_out, 'row')} {'is' if counts.shut_out == 1 else 'are'}"
+        rows = f"{pluralize(counts.shut_out, unit)} {'is' if counts.shut_out == 1 else 'are'}"
         why = f" ({safe_line(view.closed_why)})" if view.closed_why else ""
         how = f"the same command with --reopen adds {'it' if counts.shut_out == 1 else 'them'}"
         note(f"receiver: {rows} not in the batch {name}: it was closed meanwhile{why}; {how}")
