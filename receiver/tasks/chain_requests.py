@@ -247,7 +247,7 @@ def _judge(parent: Task, model: Model, asked: NewTask) -> tuple[bytes, list[str]
         if ruling.answer is Answer.HINT:
             problem = f"{model.name} may not be able to follow {_name(parent)}: {ruling.text}"
         elif not asked.anyway:
-            remedy = "if you know that the provider takes it, submit it `anyway`"
+            remedy = "to send it all the same, submit it `anyway`"
             raise RequestRefused(422, "unlikely", problem, _FIELD, remedy=remedy)
         warnings.append(problem)
     return msgspec.json.encode(derive_traits(model.name, asked.params, source)), warnings
@@ -295,7 +295,7 @@ def _check_number(
     if came is None and makes is not None and number >= makes and not anyway:
         count = f"{makes} picture{'' if makes == 1 else 's'}"
         problem = f"there will probably be no picture {number}: {parent.model} makes {count}, counted from 0"
-        raise RequestRefused(422, "unlikely", problem, _IMAGE_FIELD, remedy="if you know better, submit it `anyway`")
+        raise RequestRefused(422, "unlikely", problem, _IMAGE_FIELD, remedy="to send it all the same, submit it `anyway`")
     if isinstance(model.feed, JobFeed) and model.feed.place is not None:
         place = model.find_param(model.feed.place)
         if place is not None:
