@@ -295,7 +295,8 @@ def _check_number(
     if came is None and makes is not None and number >= makes and not anyway:
         count = f"{makes} picture{'' if makes == 1 else 's'}"
         problem = f"there will probably be no picture {number}: {parent.model} makes {count}, counted from 0"
-        raise RequestRefused(422, "unlikely", problem, _IMAGE_FIELD, remedy="to send it all the same, submit it `anyway`")
+        remedy = "to send it all the same, submit it `anyway`"
+        raise RequestRefused(422, "unlikely", problem, _IMAGE_FIELD, remedy=remedy)
     if isinstance(model.feed, JobFeed) and model.feed.place is not None:
         place = model.find_param(model.feed.place)
         if place is not None:
