@@ -4,6 +4,7 @@ Each can be repeated: what is done already stays as it is. What touches many tas
 transaction, and some turns a call; killed between two, the command is given again.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -14,7 +15,7 @@ from receiver.core.decide import withdraw_task
 from receiver.core.errors import RequestRefused
 from receiver.core.money import amount_text, parse_usd
 from receiver.core.queue_waits import resume_command
-from receiver.core.types import Clock, LanePriority, PauseCause, Policy, QueueLane, TaskState
+from receiver.core.types import Clock, LanePriority, PauseCause, Policy, QueueLane, Task, TaskState
 from receiver.store import Store, Tx
 from receiver.tasks.batch_ends import record_ends, write_lane
 from receiver.tasks.batch_names import require_batch
@@ -23,6 +24,7 @@ from receiver.tasks.new_tasks import check_label, check_targets
 from receiver.telemetry.metrics import Metrics
 
 TURN = 200  # tasks in one transaction
+_LAST_REF = "ffffffff-ffff-7fff-bfff-ffffffffffff"  # no ref sorts after it
 TURNS_MOST = 25  # of one call, so that it is answered in time
 _PRIORITIES = {word: LanePriority[word.upper()] for word in PRIORITIES}
 
@@ -129,7 +131,8 @@ class BatchControl:
         for _ in range(TURNS_MOST):
             async with self._store.write() as tx:
                 lane = await require_batch(tx, name)
-                ended = await tx.batch_rows.in_states(lane.id, states, after, limit=TURN)
+                page = await tx.batch_rows.in_states(lane.id, states, after, limit=TURN + 1)
+                ended, after = _cut_at_line(page)
                 repeated = await tx.batch_rows.refs_repeated([task.ref for task in ended]) if ended else set()
                 old = [it for it in ended if it.confirmed and it.ref not in repeated]
                 if old and not self._policy.can_poll:
@@ -145,9 +148,8 @@ class BatchControl:
                     if opened != lane:
                         await tx.lanes.update(opened)
                 lane = await require_batch(tx, name)
-            if len(ended) < TURN:
+            if len(page) <= TURN:
                 return LaneChange(lane, count)
-            after = ended[-1].turn, ended[-1].ref
         return LaneChange(lane, count, after)
 
     def _check(self, asked: NewBatch) -> None:
@@ -172,6 +174,17 @@ class BatchControl:
             each=asked.each,
             budget=None if asked.budget is None else _read_budget(asked.budget),
         )
+
+
+def _cut_at_line(page: Sequence[Task]) -> tuple[Sequence[Task], tuple[int, str]]:
+    """The tasks of whole lines of a page, which is full if it has more than `TURN`, and after which row to go on: a
+    task that is tried again has the line of the old one, and must not be met once more."""
+    if len(page) <= TURN:
+        return page, (0, "")
+    whole = [task for task in page if task.turn != page[-1].turn]
+    if not whole:  # all are of one line
+        return page, (page[-1].turn, page[-1].ref)
+    return whole, (whole[-1].turn, _LAST_REF)
 
 
 async def _refuse_finished(tx: Tx, lane: QueueLane) -> None:
