@@ -140,8 +140,8 @@ async def test_the_commands_about_batches(tmp_path: Path) -> None:
         assert (await run(service, "batch", "pause", "mine"))[1].startswith("mine  paused  ")
         assert "to go on: receiver batch resume mine\n" in (await run(service, "batch", "show", "mine"))[1]
         assert (await run(service, "batch", "resume", "mine"))[1].startswith("mine  running  ")
-        assert (await run(service, "batch", "cancel", "mine"))[1] == "mine  done  2 tasks withdrawn\n"
-        assert (await run(service, "batch", "list"))[1].splitlines()[1].split()[:3] == ["mine", "done", "2"]
+        assert (await run(service, "batch", "cancel", "mine"))[1] == "mine  cancelled  2 tasks withdrawn\n"
+        assert (await run(service, "batch", "list"))[1].splitlines()[1].split()[:3] == ["mine", "cancelled", "2"]
         results = (await run(service, "batch", "results", "mine"))[1]
         assert [it["state"] for it in csv.DictReader(results.splitlines())] == ["cancelled"] * 2
         assert (await run(service, "batch", "retry", "mine"))[1] == "mine  running  2 tasks queued again\n"
