@@ -4,15 +4,19 @@ What comes from outside is escaped by Jinja, and the policy lets a browser load 
 never cached, since it shows a state; the sheet has its digest in its name, and is kept for a year.
 """
 
+import functools
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from receiver.core.errors import RequestRefused
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 _FOLDER = Path(__file__).parent
 _HEADERS = {
@@ -25,18 +29,24 @@ _HEADERS = {
 }
 _SHEET = (_FOLDER / "static/app.css").read_bytes()
 SHEET_PATH = f"/static/app.{hashlib.sha256(_SHEET).hexdigest()[:12]}.css"
-_TEMPLATES = Environment(
-    loader=FileSystemLoader(_FOLDER / "templates"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+
+
+@functools.cache
+def _templates() -> "Environment":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # only for a page: it takes 3 MB
+
+    return Environment(
+        loader=FileSystemLoader(_FOLDER / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def render_page(template: str, status: int = 200, **values: object) -> Response:
     """A page made from a template."""
-    html = _TEMPLATES.get_template(template).render(sheet=SHEET_PATH, **values)
+    html = _templates().get_template(template).render(sheet=SHEET_PATH, **values)
     return HTMLResponse(html, status, _HEADERS)
 
 
