@@ -72,6 +72,7 @@ async def test_every_case_gets_its_answer_and_the_service_does_not_suffer(tmp_pa
     got: dict[str, Got] = {}
     async with serving(tmp_path, "http://127.0.0.1:9/nobody", **settings) as service:
         assert await sent(service, honest) == Got((200,), "hint")
+        assert (await service.http.get("/api/v1/tasks")).status_code == 200  # what it loads for the API is not growth
         before = resident(service)
         room = asyncio.Semaphore(AT_ONCE)
 
