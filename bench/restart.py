@@ -1,8 +1,10 @@
 """Restarts under load while another process holds the listening socket, as systemd does: does any caller notice?
 
 Half of the calls open a new connection, half take one from a pool, as a proxy does. Calls are not retried, except one
-sent over a connection that the service was ending at that moment, as the kernel says: every other one
-that fails for any reason is counted.
+sent over a connection that the service was ending at that moment: every other one that fails for any reason is counted.
+The kernel says which those are, except where both the call and this question fall between the two system calls with
+which the service looks for bytes and ends its side. Such a call is told by nothing from one that was dropped, so these
+are counted apart.
 """
 
 import asyncio
@@ -109,6 +111,9 @@ class SteadyCalls:
         self.failed: list[str] = []
         self.reused = 0
         self.crossed = 0  # sent while the service was ending that connection, and therefore sent again
+        self.ended_unseen = (
+            0  # ended without an answer or a reset, where the kernel had not told of the end; sent again
+        )
 
     async def call_steadily(self, rate: float, until: asyncio.Event) -> None:
         """Call `rate` times per second until `until` is set or no requests are left; then wait for all answers."""
@@ -127,9 +132,9 @@ class SteadyCalls:
         began = time.perf_counter()
         place = "a new connection"
         crossing = False
+        connection = self._take_idle() if pooled else None
         try:
             async with asyncio.timeout(ANSWER_MOST_S):
-                connection = self._take_idle() if pooled else None
                 if connection is not None:
                     place = "a kept connection"
                     self.reused += 1
@@ -145,8 +150,12 @@ class SteadyCalls:
             else:
                 writer.close()
         except (OSError, EOFError, TimeoutError) as error:
-            if crossing and not isinstance(error, TimeoutError):
-                self.crossed += 1
+            if connection is not None:
+                connection[1].close()
+            ended = isinstance(error, asyncio.IncompleteReadError) and not error.partial
+            if connection is not None and (ended or (crossing and not isinstance(error, TimeoutError))):
+                self.crossed += crossing
+                self.ended_unseen += not crossing
                 await self._call_once(request, pooled=False)
                 return
             self.failed.append(f"{place}: {error!r}")
@@ -208,7 +217,8 @@ def rows() -> list[TableRow]:
         (
             f"{RESTARTS} restarts at {RATE} callbacks / s",
             f"{len(calls.failed)} failed",
-            f"of {len(calls.waits):,}; {calls.reused:,} on kept connections",
+            f"of {len(calls.waits):,}; {calls.reused:,} on kept connections, {calls.crossed} of which were ending, "
+            f"and {calls.ended_unseen} perhaps",
         ),
         (
             "the longest wait of a callback",

@@ -187,10 +187,18 @@ def callback_path(parts: ServiceParts, ref: str) -> str:
 
 
 async def command(web: Served, *args: str) -> Result:
-    """What a command says to the service, in a thread of its own."""
+    """What a command says to the service, in a thread of its own. One at a time: it has the process's environment."""
+    assert not _in_command, "two commands at once need processes of their own"
     env: dict[str, str | None] = {name: None for name in os.environ if name.startswith("RECEIVER_")}
     env |= {"RECEIVER_SERVER": f"http://127.0.0.1:{web.port}", "RECEIVER_API_TOKEN": TOKEN}
-    return await asyncio.to_thread(CliRunner().invoke, cli, args, env=env)
+    _in_command.append(args)
+    try:
+        return await asyncio.to_thread(CliRunner().invoke, cli, args, env=env)
+    finally:
+        _in_command.clear()
+
+
+_in_command: list[tuple[str, ...]] = []
 
 
 async def minted(client: httpx.AsyncClient, **asked: str) -> str:

@@ -9,8 +9,9 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from kit.commands import RECEIVER, environment
 from kit.fakes import PICTURES
-from kit.web import OUTPAINT, Served, command, near, problem, served
+from kit.web import OUTPAINT, TOKEN, Served, command, near, problem, served
 from receiver.client.batch_schemas import BatchRowResult
 from receiver.core.types import ArchiveState, ImageCopy, TaskError, TaskState
 from receiver.web.api.openapi import BASE as API
@@ -228,8 +229,10 @@ async def test_two_commands_with_one_file_at_once_send_each_row_once(tmp_path: P
     file = tmp_path / "rows.csv"
     file.write_text("model,jobId,imageNo,scale\n" + "".join(f"outpaint,job-{at},0,1.5\n" for at in range(2_000)))
     async with served(tmp_path) as web:
-        one, two = await asyncio.gather(*(command(web, "submit", "batch", str(file)) for _ in range(2)))
-        assert (one.exit_code, two.exit_code) == (0, 0)
+        env = environment(SERVER=f"http://127.0.0.1:{web.port}", API_TOKEN=TOKEN)
+        submit = (*RECEIVER, "submit", "batch", str(file))
+        commands = [await asyncio.create_subprocess_exec(*submit, env=env, cwd=tmp_path) for _ in range(2)]
+        assert await asyncio.gather(*(command.wait() for command in commands)) == [0, 0]
         [batch] = (await web.client.get(f"{API}/batches")).json()["batches"]
         found = await results(web, batch["name"])
         assert len(found) == len({it.ref for it in found}) == 2_000

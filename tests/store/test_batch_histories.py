@@ -15,7 +15,6 @@ from kit.batches import BatchBench, a_row
 from kit.fakes import NOW
 from kit.new_database import place_database
 from receiver.client.batch_schemas import NewBatch
-from receiver.core.batches import OPEN_STATES
 from receiver.core.decide import mark_unsure
 from receiver.core.errors import RequestRefused
 from receiver.core.types import Ending, TaskState
@@ -23,6 +22,8 @@ from receiver.store import Store, open_store
 from receiver.store.sqlite.backup import prepare_restored
 from receiver.tasks.batch_ends import finish_closed
 from receiver.tasks.judge_requests import CreatedTask
+
+OPEN_STATES = (TaskState.QUEUED, TaskState.SUBMITTING, TaskState.WAITING)
 
 pytestmark = pytest.mark.anyio
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -99,12 +98,7 @@ async def test_a_chain_of_videos_is_saved_as_videos(tmp_path: Path) -> None:
             provider.book.tasks[0].pictures[2].scene
         }
         into = tmp_path / "saved"
-        env = {
-            "RECEIVER_SERVER": service.url,
-            "RECEIVER_API_TOKENS": TOKEN,
-            "HOME": str(tmp_path),
-            "PATH": os.environ["PATH"],
-        }
+        env = {"RECEIVER_SERVER": service.url, "RECEIVER_API_TOKEN": TOKEN}
         for task, count in ((film, 4), (large, 1)):
             command = ("tasks", "pictures", task["ref"], str(into))
             result = await asyncio.to_thread(CliRunner().invoke, cli, command, env=env)

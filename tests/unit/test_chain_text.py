@@ -9,7 +9,6 @@ from receiver.cli.chain_text import (
     find_step,
     format_chain,
     goes_on_by_itself,
-    parent_of,
 )
 from receiver.cli.task_text import describe_task
 from receiver.client.chain_schemas import ChainStep, ChainView
@@ -59,10 +58,8 @@ def test_what_it_cost_and_what_is_to_come_is_one_line() -> None:
     assert describe_rest(ChainView(root="r", tasks=0, steps=[], cost=None, estimate=None, unknown=0)) == ""
 
 
-def test_steps_are_found_with_their_parents() -> None:
+def test_steps_are_found() -> None:
     assert find_step(CHAIN, REFS["big"]) is BIG
-    assert parent_of(CHAIN, REFS["big"]) is WIDE
-    assert parent_of(CHAIN, REFS["make"]) is None
 
 
 def test_all_that_was_cancelled_below_a_task_is_counted() -> None:
