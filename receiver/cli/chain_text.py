@@ -30,11 +30,6 @@ def find_step(chain: ChainView, ref: str) -> ChainStep | None:
     return next((step for step in _walk(chain.steps) if step.ref == ref), None)
 
 
-def parent_of(chain: ChainView, ref: str) -> ChainStep | None:
-    """The task of the chain from which this one goes on."""
-    return next((step for step in _walk(chain.steps) if any(it.ref == ref for it in step.children)), None)
-
-
 def goes_on_by_itself(chain: ChainView | None, ref: str) -> bool:
     """Whether tasks go on from this one, and no person picks for any of them."""
     found = None if chain is None else find_step(chain, ref)

@@ -5,9 +5,10 @@ import click
 from receiver.cli.connect import with_client
 from receiver.cli.output import echo_json, format_table, json_option, safe_line, short_time
 from receiver.cli.streams import echo
+from receiver.cli.wait_text import wait_words
 from receiver.client.client import Client
 from receiver.client.queue_schemas import QueuedLane, QueueView
-from receiver.core.queue_waits import QueueReason, describe_reason, describe_wait
+from receiver.core.queue_waits import QueueReason, describe_reason
 
 _PAUSED = "paused: nothing is submitted until `receiver queue resume`; what is in hand goes on"
 
@@ -55,7 +56,7 @@ def describe_queue(view: QueueView, *, is_said: bool = False) -> str:
         more = f"; one more is tried at {short_time(view.more_at)}" if view.more_at else ""
         lines[0] += f" (PROVIDER_CONCURRENCY is {view.concurrency}, but the provider refused more{more})"
     if view.waits_for not in (None, QueueReason.TURN) and (view.lanes or view.paused_at) and not is_said:
-        words = _wait_words(view)
+        words = wait_words(view.waits_for or "", view)
         lines.append(safe_line(f"waits: {words}" if view.lanes else words))
     if not view.lanes:
         return "\n".join((*lines, "nothing is queued"))
@@ -78,10 +79,4 @@ def _lane_words(lane: QueuedLane, view: QueueView) -> str:
     if lane.waits_for is None:  # of an older service
         return ""
     is_common = (lane.waits_for, lane.waits_detail) == (view.waits_for, view.waits_detail)
-    return describe_reason(lane.waits_for) if is_common else _wait_words(lane)
-
-
-def _wait_words(view: QueueView | QueuedLane) -> str:
-    since = short_time(view.waits_since) if view.waits_since else None
-    until = short_time(view.waits_until) if view.waits_until else None
-    return describe_wait(view.waits_for or "", since, until, view.waits_detail)
+    return describe_reason(lane.waits_for) if is_common else wait_words(lane.waits_for, lane)

@@ -4,12 +4,13 @@ from collections.abc import Collection, Sequence
 
 from msgspec import Struct
 
-from receiver.cli.output import pluralize, safe_line, short_time
+from receiver.cli.output import pluralize, safe_line
+from receiver.cli.wait_text import wait_words
 from receiver.client.client import Client
 from receiver.client.queue_schemas import QueuedLane, QueueView
 from receiver.client.schemas import TaskView
 from receiver.core.errors import ApiError
-from receiver.core.queue_waits import QueueReason, describe_wait
+from receiver.core.queue_waits import QueueReason
 from receiver.core.types import TaskState
 
 SINGLY_MOST = 10  # queued tasks that have a line each
@@ -51,9 +52,7 @@ def describe_queued(view: QueueView, least: int) -> str:
         named.append(f"{rest:,} others")
     words = f"+ {total:,} queued{': ' if named else ''}{', '.join(named)}"
     if view.waits_for not in (None, QueueReason.TURN):
-        since = short_time(view.waits_since) if view.waits_since else None
-        until = short_time(view.waits_until) if view.waits_until else None
-        words += f"; the next waits: {describe_wait(view.waits_for, since, until, view.waits_detail)}"
+        words += f"; the next waits: {wait_words(view.waits_for or '', view)}"
     return safe_line(words)
 
 

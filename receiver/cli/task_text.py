@@ -22,6 +22,7 @@ from receiver.cli.output import (
     time_and_age,
     wrap_prose,
 )
+from receiver.cli.wait_text import wait_words
 from receiver.client.chain_schemas import ChainView
 from receiver.client.schemas import CallbackView, ErrorView, ImageView, NoticeView, TaskNotice, TaskView
 from receiver.core.queue_waits import describe_wait, reason_for
@@ -114,9 +115,7 @@ def queue_wait_text(task: TaskView) -> str:
     why = reason_for(task.waits_for, task.held_by)
     if why is None:
         return ""
-    since = short_time(task.waits_since) if task.waits_since else None
-    until = short_time(task.waits_until) if task.waits_until else None
-    return safe_line(describe_wait(why, since, until, task.waits_detail))
+    return safe_line(wait_words(why, task))
 
 
 def queue_wait_brief(task: TaskView) -> str:

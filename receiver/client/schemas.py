@@ -3,6 +3,7 @@
 `views` makes them from what the store has.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Annotated, Any
 
@@ -29,6 +30,8 @@ KEY_MOST = 200  # characters of an Idempotency-Key
 LABEL_MOST = 200  # and of every other text that names something
 STEP_MOST = 40  # characters of a step's name
 STEP_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+STEP_NAME_HOW = f"1 to {STEP_MOST} letters, digits and _ . - only, and a letter or digit first"
+CHAIN_KEY_MOST = KEY_MOST - STEP_MOST - 4  # of a person's own: a step's name follows, and perhaps a picture's number
 IMAGE_NO_MOST = 63
 LINE_MOST = 2**53 - 1  # what every JSON parser keeps exactly
 WITHOUT_NUL = "^[^\\u0000]*$"
@@ -376,6 +379,11 @@ class TrialView(Struct, frozen=True):
     picture: Annotated[str, _one_of(("attached", "linked"))] | None = None
     no_picture: str | None = None
     note: str | None = None
+
+
+def is_step_name(text: str) -> bool:
+    """Whether a step can have this name."""
+    return len(text) <= STEP_MOST and re.fullmatch(STEP_PATTERN[1:-1], text) is not None
 
 
 def image_path(folder: str, file: str) -> str:

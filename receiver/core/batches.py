@@ -26,7 +26,6 @@ from receiver.core.types import (
 HALT_AFTER = 10  # failures in a row for the same reason
 CANCELLED_WHY = "it was cancelled"
 OPEN_MOST = 200  # unfinished batches
-OPEN_STATES = (TaskState.QUEUED, TaskState.SUBMITTING, TaskState.WAITING)
 GROUPS_MOST = 20
 LINES_MOST = 10  # that are named of a group
 _NAME_MOST = 200

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 
+from msgspec.structs import replace
+
 from receiver.core.chains import tasks_that_led_to, was_withdrawn
-from receiver.core.decide import owed_notices
-from receiver.core.types import Notice, NoticeEvent, Policy, Report, Task
+from receiver.core.decide import begin_report, owed_notices
+from receiver.core.types import Notice, NoticeEvent, Policy, Task
 
 
 def cancelled_notices(child: Task, known: Mapping[str, Task], policy: Policy, now: int) -> tuple[Notice, ...]:
@@ -18,13 +20,5 @@ def cancelled_notices(child: Task, known: Mapping[str, Task], policy: Policy, no
 
 
 def _failure_notices(task: Task, policy: Policy, now: int) -> tuple[Notice, ...]:
-    report = Report(
-        event=NoticeEvent.FAILED,
-        ref=task.ref,
-        label=task.label,
-        step=task.step,
-        model=task.model,
-        prompt=task.prompt,
-        error=task.error,
-    )
+    report = replace(begin_report(task, NoticeEvent.FAILED), error=task.error)
     return owed_notices(task, report, policy, now)

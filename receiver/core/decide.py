@@ -202,14 +202,8 @@ def pick_notices(task: Task, images: Sequence[Image], policy: Policy, now: int) 
 
 
 def _report_end(done: Task, images: Sequence[Image], duration_ms: int | None, unconfirmed: str | None) -> Report:
-    return Report(
-        event=_EVENT_AT_END[done.state],
-        ref=done.ref,
-        task_id=done.task_id,
-        label=done.label,
-        step=done.step,
-        model=done.model,
-        prompt=done.prompt,
+    return replace(
+        begin_report(done, _EVENT_AT_END[done.state]),
         confirmed=done.confirmed,
         unconfirmed=unconfirmed,
         images=tuple(images),
@@ -221,6 +215,19 @@ def _report_end(done: Task, images: Sequence[Image], duration_ms: int | None, un
     )
 
 
+def begin_report(task: Task, event: NoticeEvent) -> Report:
+    """The report of an event of this task, with what names the task and nothing of what happened."""
+    return Report(
+        event=event,
+        ref=task.ref,
+        task_id=task.task_id,
+        label=task.label,
+        step=task.step,
+        model=task.model,
+        prompt=task.prompt,
+    )
+
+
 def mark_lost(task: Task, policy: Policy, now: int) -> Decision:
     """The task given up; a late callback can still settle it. A minted URL that was never used creates no notice.
 
@@ -228,17 +235,8 @@ def mark_lost(task: Task, policy: Policy, now: int) -> Decision:
     """
     used = task.origin is not TaskOrigin.MINTED or task.submitted_at is not None
     gone = replace(task, **{**_NOTHING_LEFT, "unsure": task.unsure}, state=TaskState.LOST)
-    report = Report(
-        event=NoticeEvent.LOST,
-        ref=task.ref,
-        task_id=task.task_id,
-        label=task.label,
-        step=task.step,
-        model=task.model,
-        prompt=task.prompt,
-        heard=describe_hint(task.hint_note),
-        waiting=task.children,
-    )
+    heard = describe_hint(task.hint_note)
+    report = replace(begin_report(task, NoticeEvent.LOST), heard=heard, waiting=task.children)
     return Decision(Verdict.ACCEPTED, gone, (), owed_notices(gone, report, policy, now) if used else ())
 
 

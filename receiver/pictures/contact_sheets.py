@@ -5,7 +5,8 @@ id, so that a later try finds them. A batch's sheet shows one picture of each ro
 those that are here by then.
 """
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from receiver.core.errors import Unwritable
@@ -74,14 +75,15 @@ class ContactSheets:
         found = [
             (f"{name} · {line}" if name else f"line {line}", path)
             for line, ref in rows
-            if (path := self._find_first(ref, copies.get(ref, ()))) is not None
+            for _, path in itertools.islice(self._find_thumbnails(ref, copies.get(ref, ())), 1)
         ]
         return [found[at * len(found) // most] for at in range(most)] if len(found) > most else found
 
-    def _find_first(self, ref: str, copies: Sequence[ImageCopy]) -> Path | None:
-        """The thumbnail of a task's first picture that has one."""
-        paths = (self._files.find_file(ref, copy.small) for copy in copies if copy.small)
-        return next((path for path in paths if path is not None), None)
+    def _find_thumbnails(self, ref: str, copies: Sequence[ImageCopy]) -> Iterator[tuple[int, Path]]:
+        """The thumbnails of a task that are there, each with its picture's number. Never a stranger's file, here."""
+        for copy in copies:
+            if copy.small and (path := self._files.find_file(ref, copy.small)) is not None:
+                yield copy.image_no, path
 
     def _choose_pictures(
         self, tasks: Sequence[tuple[str, str | None]], copies: dict[str, tuple[ImageCopy, ...]]
@@ -93,11 +95,7 @@ class ContactSheets:
             name = one_line(label or "", NAME_MOST)
             if not name.isascii() or not name:  # the font has Latin letters only
                 name = f"{number}"
-            own = [
-                (copy.image_no, path)
-                for copy in copies.get(ref, ())
-                if copy.small and (path := self._files.find_file(ref, copy.small))  # never a stranger's file, here
-            ]
+            own = list(self._find_thumbnails(ref, copies.get(ref, ())))
             pictures += [(f"{name} · {place}" if len(own) > 1 else name, path) for place, path in own]
             if path := self._files.find_file(ref, SHEET):
                 sheets.append((name, path))

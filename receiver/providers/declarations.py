@@ -88,6 +88,11 @@ class Model(Struct, frozen=True, kw_only=True):
         """The parameter in which it takes a prompt, if it takes one."""
         return next((field.name for field in self.fields if isinstance(field, TextParam) and field.prompt), None)
 
+    def prompt_of(self, params: Mapping[str, Any]) -> str | None:
+        """The prompt in these parameters, if there is one."""
+        text = params.get(self.prompt_param) if self.prompt_param else None
+        return text if isinstance(text, str) else None
+
     def describe_params(self, *, fed: bool = False, anyway: bool = False) -> dict[str, object]:
         """What `parse_params` takes, as JSON Schema. Null is as good as absent."""
         filled = self.feed.names if fed and self.feed else ()

@@ -95,10 +95,11 @@ class EchoRedactor:
 
 
 def _spellings(char: str) -> bytes:
-    """The ways in which JSON, JSON in a text of JSON, and a URL spell a character."""
+    """The ways in which JSON, JSON in a text of JSON, and a URL spell a character. Each begins with a literal, so that
+    the search can skip to the next place where one may begin."""
     code = "".join(f"[{it}{it.upper()}]" if it.isalpha() else it for it in f"{ord(char):02x}")
-    ways = [re.escape(char), rf"\\{{1,4}}u00{code}", f"%(?:25)?{code}"]
-    ways += [] if char.isalnum() else [rf"\\{{1,4}}{re.escape(char)}"]
+    ways = [re.escape(char), rf"\\\\{{0,3}}u00{code}", f"%(?:25)?{code}"]
+    ways += [] if char.isalnum() else [rf"\\\\{{0,3}}{re.escape(char)}"]
     return f"(?:{'|'.join(ways)})".encode()
 
 

@@ -4,10 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from receiver.core.errors import RequestRefused
-from receiver.providers.parameters import INVALID, ModelParam, is_http_url, unlikely
+from receiver.providers.parameters import INVALID, ModelParam, is_http_url, read_json_or_text, unlikely
 
 _PIXELS_MOST = 65_536  # our own bound; nobody states one
 _MASK_LEAST, _MASK_MOST = 500, 4096  # the sides of a mask, by the provider's page
@@ -29,7 +27,7 @@ class SizeParam(ModelParam, frozen=True, kw_only=True):
     def read_text(self, text: str) -> object:
         found = _GEOMETRY.fullmatch(text.strip())
         if found is None or found[3] is not None:
-            return _read_json(text)
+            return read_json_or_text(text)
         return {"width": int(found[1]), "height": int(found[2])}
 
     @property
@@ -51,7 +49,7 @@ class PlaceParam(ModelParam, frozen=True, kw_only=True):
     def read_text(self, text: str) -> object:
         found = _GEOMETRY.fullmatch(text.strip())
         if found is None:
-            return _read_json(text)
+            return read_json_or_text(text)
         return {"width": int(found[1]), "height": int(found[2]), "x": int(found[3] or 0), "y": int(found[4] or 0)}
 
     @property
@@ -87,7 +85,7 @@ class MaskParam(ModelParam, frozen=True, kw_only=True):
         return {"oneOf": [_describe_object({"areas": areas}), _describe_object({"url": url})]}
 
     def read_text(self, text: str) -> object:
-        return {"url": text.strip()} if re.match("https?://", text.strip()) else _read_json(text)
+        return {"url": text.strip()} if re.match("https?://", text.strip()) else read_json_or_text(text)
 
     @property
     def metavar(self) -> str:
@@ -159,10 +157,3 @@ def _describe_object(properties: dict[str, Any]) -> dict[str, object]:
 
 def _side_schema() -> dict[str, object]:
     return {"type": "integer", "minimum": 1, "maximum": _PIXELS_MOST}
-
-
-def _read_json(text: str) -> object:
-    try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-        return text

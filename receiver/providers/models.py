@@ -115,9 +115,7 @@ def check_model_globs(globs: Sequence[str]) -> SettingsError | None:
 
 def prompt_of(model: str, params: Mapping[str, object]) -> str | None:
     """The prompt that a person typed, if there is one, for pings and pages."""
-    name = prompt_param(model)
-    text = params.get(name) if name is not None else None
-    return text if isinstance(text, str) else None
+    return MODELS[model].prompt_of(params) if model in MODELS else None
 
 
 def prompt_param(model: str) -> str | None:

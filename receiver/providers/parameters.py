@@ -10,8 +10,10 @@ import re
 from collections.abc import Mapping
 from enum import Enum
 from types import MappingProxyType
+from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 from msgspec import Struct
 
 from receiver.core.errors import RequestRefused
@@ -294,6 +296,14 @@ def read_number(text: str) -> object:
     if re.fullmatch(r"[-+]?[0-9]+,[0-9]+", text):
         raise ValueError(f"{text} has a decimal comma; use a point: {text.replace(',', '.')}")
     return text
+
+
+def read_json_or_text(text: str) -> Any:
+    """`1.5`, `true` and `{"a": 1}` as JSON has them; any other text as it is."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return text
 
 
 def has_permutations(prompt: str) -> bool:

@@ -26,6 +26,7 @@ from receiver.sandbox.fates import NOT_TAKEN, Fate, SandboxOptions, draw_fate, r
 from receiver.sandbox.media import find_picture, serve_file
 from receiver.sandbox.report import submission_line
 from receiver.sandbox.tasks import (
+    FoundSource,
     SandboxTask,
     Submission,
     TaskBook,
@@ -141,13 +142,21 @@ class Sandbox:
         except RequestRefused as refused:
             code = refused.code if refused.code.isdecimal() else "400"
             return JSONResponse({"error": error_object(code, refused.problem)}, 400), f"refused, {refused.problem}"
-        refusal = refuse_step(model, params, self.book.find_source(model, params)[0]) if self.options.strict else None
+        source = self.book.find_source(model, params)
+        refusal = refuse_step(model, params, source[0]) if self.options.strict else None
         if refusal is not None:
             return JSONResponse(refusal.body, refusal.status), f"refused, {refusal.message}"
-        return await self._accept_submission(model, params, callback, str(request.base_url).rstrip("/"), number)
+        base = str(request.base_url).rstrip("/")
+        return await self._accept_submission(model, params, source, callback, base, number)
 
     async def _accept_submission(
-        self, model: Model, params: Mapping[str, object], callback: str | None, base: str, number: int
+        self,
+        model: Model,
+        params: Mapping[str, object],
+        found: FoundSource,
+        callback: str | None,
+        base: str,
+        number: int,
     ) -> tuple[Response, SandboxTask | Fate]:
         """Answer a valid submission as its fate says."""
         drawn = draw_fate(self.options, self.book.submitted, params)
@@ -157,7 +166,7 @@ class Sandbox:
             return _rejection_response(fate, model), fate
         now = self._clock()
         task_id = new_task_id(now)
-        source, picture = self.book.find_source(model, params)
+        source, picture = found
         seed = f"{self.options.seed}:{task_id}"
         count = _count_results(model, params) if self.options.images is None else self.options.images
         task = SandboxTask(
@@ -249,8 +258,7 @@ def _accepted_response(task: SandboxTask, now: float) -> Response:
 
 def _count_results(model: Model, params: Mapping[str, object]) -> int:
     """How many results a task has: what its model makes, or for a video what --bs says."""
-    prompt = params.get(model.prompt_param or "")
-    asked = read_flags(prompt).get("bs") if isinstance(prompt, str) and model.media == "video" else None
+    asked = read_flags(model.prompt_of(params)).get("bs") if model.media == "video" else None
     return int(asked) if asked in ("1", "2", "4") else model.makes
 
 

@@ -63,8 +63,7 @@ class SandboxTask(Struct, frozen=True, kw_only=True):
     @property
     def cost(self) -> Decimal:
         """What it costs, in dollars."""
-        prompt = self.params.get(self.model.prompt_param or "")
-        flags = read_flags(prompt) if isinstance(prompt, str) else {}
+        flags = read_flags(self.model.prompt_of(self.params))
         factors = [factor for flag, factor in _DEARER.items() if flag in flags]
         cost = VIDEO_COST if self.model.media == "video" else PICTURE_COST
         for factor in factors:
@@ -86,6 +85,10 @@ class Submission(Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"Submission({len(self.body)} bytes, {self.status})"
+
+
+FoundSource = tuple[SandboxTask | None, Picture | None]
+"""The task that a submission goes on from, and which of its pictures."""
 
 
 class TaskBook:
@@ -114,7 +117,7 @@ class TaskBook:
         """The task, or None if it is unknown or forgotten."""
         return self._tasks.get(task_id)
 
-    def find_source(self, model: Model, params: Mapping[str, Any]) -> tuple[SandboxTask | None, Picture | None]:
+    def find_source(self, model: Model, params: Mapping[str, Any]) -> FoundSource:
         """The task that a submission goes on from, by its job's id or by a picture's address, and which of its
         pictures; None if it was not made here, or was forgotten."""
         feed = model.feed

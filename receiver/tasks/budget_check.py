@@ -77,18 +77,23 @@ class BudgetCheck:
         budget set, nothing is checked: what is in hand is only known.
         """
         first = await tx.tasks.queue_heads(now, limit=1)
-        found = await self._reserve_first(tx, first, now) if first else None
-        if first and found is None and self._wait is None:
-            found = await self._reserve_first(tx, await tx.tasks.queue_heads(now, limit=_HEADS_MOST), now)
+        if not first:
+            return None
+        today, models = await self._today(tx.spend, now), dict[str, _ModelMoney]()
+        found = await self._reserve_first(tx, first, today, models, now)
+        if found is None and self._wait is None:
+            heads = await tx.tasks.queue_heads(now, limit=_HEADS_MOST)
+            found = await self._reserve_first(tx, heads, today, models, now)
         return found
 
-    async def _reserve_first(self, tx: Tx, heads: Sequence[Task], now: int) -> tuple[Task, Task] | None:
-        """The first of these tasks for which there is money, also with its reservation."""
+    async def _reserve_first(
+        self, tx: Tx, heads: Sequence[Task], today: BudgetDay, models: dict[str, _ModelMoney], now: int
+    ) -> tuple[Task, Task] | None:
+        """The first of these tasks for which there is money, also with its reservation. `models` are those that were
+        looked at in this transaction."""
         lanes = await tx.lanes.get([it.lane for it in heads if it.lane > LOW_LANE])
         scopes = [lane_scope(lane.id) for lane in lanes.values() if lane.budget is not None]
         spent = await tx.spend.committed_by(scopes) if scopes else {}
-        today = await self._today(tx.spend, now)
-        models: dict[str, _ModelMoney] = {}
         waits: dict[int, BudgetWait] = {}
         for task in heads:
             model = task.model or ""

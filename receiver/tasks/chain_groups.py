@@ -4,14 +4,13 @@ Pure.
 Items that hang together are accepted or refused together: a chain is there whole or not at all.
 """
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
 
-from receiver.client.schemas import STEP_MOST, STEP_PATTERN, NewTask, WaitFor
+from receiver.client.schemas import NewTask, WaitFor, is_step_name
 from receiver.core.chains import CHAIN_MOST
 from receiver.core.errors import RequestRefused
 
@@ -46,11 +45,6 @@ def _read_name(raw: Raw) -> str | None:
     """The name; None if it cannot be one, since whatever has it or names it is refused anyway."""
     name = _decode(raw, str)
     return name if isinstance(name, str) and is_step_name(name) else None
-
-
-def is_step_name(text: str) -> bool:
-    """Whether a step can have this name."""
-    return len(text) <= STEP_MOST and re.fullmatch(STEP_PATTERN[1:-1], text) is not None
 
 
 def links_of(item: NewTask | RequestRefused) -> NewTask | None:

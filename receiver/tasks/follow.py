@@ -40,7 +40,7 @@ from receiver.telemetry.metrics import Metrics
 ROWS_MOST = 180  # that one transaction writes, as far as that can be said before
 PARENTS_MOST = 24  # in one transaction
 CHILDREN_LEAST, CHILDREN_MOST = 4, 64  # likewise
-TURN_S = 0.020  # that a transaction may take
+TURN_S = 0.010  # that a transaction should take; the longest take twice that
 AGAIN_MS = 10_000  # after an error that nobody thought of
 REMIND_AFTER_MS = 2 * 86_400_000  # that a pick is open
 REMIND_EVERY_MS = 3_600_000

@@ -4,7 +4,7 @@ Everything is checked before anything is stored, and stored before it is answere
 raises `RequestRefused` with a status, a code and the field at fault.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
@@ -21,6 +21,7 @@ from receiver.tasks.again import RepeatedTask, repeat_chain, repeat_request
 from receiver.tasks.batch_ends import is_row, place_again, record_ends
 from receiver.tasks.budget_check import BudgetCheck
 from receiver.tasks.chain_returns import hold_again
+from receiver.tasks.find_task import require_task, unknown_task
 from receiver.tasks.judge_requests import CreatedTask, CreationResult
 from receiver.tasks.new_tasks import TaskCreator, check_label, is_storable
 from receiver.telemetry.metrics import Metrics
@@ -100,7 +101,7 @@ class TaskIntake:
         """Store the provider's id of a task, which can then be polled. Raises RequestRefused."""
         _check_task_id(task_id)
         async with self._store.write() as tx:
-            task = await _get_task(tx, ref)
+            task = await require_task(tx, ref)
             if task.state.is_final and task.confirmed:
                 raise RequestRefused(409, "settled", f"the task is already {task.state}")
             if task.task_id == task_id:
@@ -119,7 +120,7 @@ class TaskIntake:
     async def cancel_task(self, ref: str) -> Task:
         """Withdraw a queued task. Raises RequestRefused once it was sent: the provider cannot cancel it."""
         async with self._store.write() as tx:
-            task = await _get_task(tx, ref)
+            task = await require_task(tx, ref)
             if task.state is not TaskState.QUEUED:
                 problem = f"the task is {task.state}, and only a queued task can be cancelled"
                 remedy = f"`receiver tasks cancel {ref} --children` withdraws what waits for it"
@@ -135,7 +136,7 @@ class TaskIntake:
         """Withdraw all that waits for the task, whatever that is doing. Returns the task. Raises RequestRefused."""
         now = self._clock()
         async with self._store.write() as tx:
-            await _get_task(tx, ref)
+            await require_task(tx, ref)
             held = [it for it in await tx.chains.children(ref, CHAIN_MOST) if is_held(it)]
             if not held:
                 raise RequestRefused(409, "nothing_waits", "nothing waits for the task")
@@ -149,7 +150,7 @@ class TaskIntake:
     async def put_first(self, ref: str) -> Task:
         """Put a queued task in front of all others. Raises RequestRefused."""
         async with self._store.write() as tx:
-            task = await _get_task(tx, ref)
+            task = await require_task(tx, ref)
             if task.state is not TaskState.QUEUED:
                 raise RequestRefused(409, "not_queued", f"the task is {task.state}, so it no longer waits for its turn")
             if task.row_key is not None:
@@ -167,7 +168,7 @@ class TaskIntake:
                 409, "no_key", "polling needs a provider key", remedy="set PROVIDER_KEY where the service runs"
             )
         async with self._store.write() as tx:
-            task = await _get_task(tx, ref)
+            task = await require_task(tx, ref)
             if task.state.is_final and task.confirmed:
                 raise RequestRefused(409, "settled", f"the task is already {task.state}")
             if next_id(task) is None:
@@ -185,7 +186,7 @@ class TaskIntake:
     async def resubmit_task(self, ref: str) -> Task:
         """Send an unsure task again, which may cost twice, or one that is held for a person. Raises RequestRefused."""
         async with self._store.write() as tx:
-            task = await _get_task(tx, ref)
+            task = await require_task(tx, ref)
             held = task.state is TaskState.QUEUED and task.held_by in (HoldReason.PERSON, HoldReason.SUSPECT)
             unsure = task.unsure and task.state in (TaskState.WAITING, TaskState.LOST)
             if task.origin is not TaskOrigin.SUBMITTED or not (unsure or held):
@@ -223,7 +224,7 @@ class TaskIntake:
         on from it. Raises RequestRefused."""
         found = await self._store.tasks.get([ref])
         if ref not in found:
-            raise _unknown_task(ref)
+            raise unknown_task(ref)
         task = found[ref]
         targets = [target.name for target in self._policy.targets]
         if asked.with_children:
@@ -240,7 +241,7 @@ class TaskIntake:
     async def discard_url(self, ref: str) -> Task:
         """Give up a minted callback URL that was not used. Raises RequestRefused if it may have been."""
         async with self._store.write() as tx:
-            task = await _get_task(tx, ref)
+            task = await require_task(tx, ref)
             if task.origin is not TaskOrigin.MINTED:
                 remedy = f"`receiver tasks cancel {ref}` withdraws a queued one"
                 raise RequestRefused(409, "not_minted", "the task was submitted from here", remedy=remedy)
@@ -293,17 +294,6 @@ def _require_task(made: CreationResult) -> tuple[Task, bool]:
     if made.task is None:
         raise TypeError("only a dry run makes no task")
     return made.task, made.replayed
-
-
-async def _get_task(tx: Tx, ref: str) -> Task:
-    found: Mapping[str, Task] = await tx.tasks.get([ref])
-    if ref not in found:
-        raise _unknown_task(ref)
-    return found[ref]
-
-
-def _unknown_task(ref: str) -> RequestRefused:
-    return RequestRefused(404, "not_found", f"there is no task {ref[:80]}")
 
 
 def _check_text(field: str, text: str | None) -> None:

@@ -66,22 +66,13 @@ class Draft(Struct):
     digest: bytes = b""  # of the whole request: the same key must come with the same request
     refs: Mapping[str, str] = {}  # parameters that look like our refs: value -> name
     hints: tuple[str, ...] = ()  # what is accepted and is probably wrong
+    keys: Sequence[str] = ()  # its Idempotency-Key, and those of the tasks that may be made with it
+    row_keys: Sequence[bytes] = ()  # the same of its row's key, as they are stored
 
     @property
     def key(self) -> str | None:
         """Its Idempotency-Key."""
         return self.asked.idempotency_key if self.asked else None
-
-    @property
-    def keys(self) -> list[str]:
-        """Its key, and those of the tasks that may be made with it."""
-        return _with_siblings(self.asked, self.key)
-
-    @property
-    def row_keys(self) -> list[bytes]:
-        """The same of its row's key, as they are stored."""
-        key = self.asked.row_key if self.asked else None
-        return [hash_row_key(it) for it in _with_siblings(self.asked, key)]
 
 
 class _ParentRefused(RequestRefused):
@@ -278,8 +269,9 @@ def _as_row(task: Task, asked: NewTask, lane: QueueLane) -> Task:
     )
 
 
-def _with_siblings(asked: NewTask | None, key: str | None) -> list[str]:
-    if asked is None or key is None:
+def with_siblings(asked: NewTask, key: str | None) -> list[str]:
+    """A key of a request, and those of the tasks that may be made with it."""
+    if key is None:
         return []
     return [key, *(sibling_key(key, number) for number in range(1, CHAIN_MOST if may_multiply(asked) else 1))]
 

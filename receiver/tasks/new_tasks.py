@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from receiver.client.schemas import KEY_MOST, LABEL_MOST, STEP_MOST, NewTask
+from receiver.client.schemas import KEY_MOST, LABEL_MOST, STEP_MOST, NewTask, is_step_name
 from receiver.core.batches import check_name
 from receiver.core.errors import ReceiverError, RequestRefused, StaleUpdate, StoreUnavailable
 from receiver.core.types import FIXED_LANES, TURNS_PER_MS, Clock, Policy, QueueLane, Task
@@ -20,9 +20,9 @@ from receiver.providers.registry import DEFAULT_PROVIDER
 from receiver.store import Store, Tx
 from receiver.tasks.batch_names import require_batch
 from receiver.tasks.budget_check import BudgetCheck
-from receiver.tasks.chain_groups import is_step_name, links_of, split_call
-from receiver.tasks.chain_requests import ChainLedger, wait_of
-from receiver.tasks.judge_requests import CreatedTask, CreationResult, Draft, RequestJudge, read_judge
+from receiver.tasks.chain_groups import links_of, split_call
+from receiver.tasks.chain_requests import ChainLedger, hash_row_key, wait_of
+from receiver.tasks.judge_requests import CreatedTask, CreationResult, Draft, RequestJudge, read_judge, with_siblings
 from receiver.tokens import is_ref, new_ref
 
 TURN = 200  # tasks in one transaction, about; a chain is never split
@@ -114,6 +114,8 @@ class TaskCreator:
         except RequestRefused as refused:
             return Draft(links_of(asked), refused, place)
         draft = Draft(asked, self._build_or_refuse(asked, place, again_of), place)
+        draft.keys = with_siblings(asked, asked.idempotency_key)  # hashed here, before anything is locked
+        draft.row_keys = [hash_row_key(it) for it in with_siblings(asked, asked.row_key)]
         if asked.idempotency_key is not None:
             whole = msgspec.json.encode(replace(asked, idempotency_key=None), order="sorted")
             draft.digest = hashlib.sha256(whole).digest()

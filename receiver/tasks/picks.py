@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from receiver.client.schemas import IMAGE_NO_MOST, LABEL_MOST
 from receiver.core import chains
 from receiver.core.chains import CHAIN_MOST, CHILDREN_MOST, FillParams, Missing
 from receiver.core.decide import pick_notices
@@ -16,12 +17,11 @@ from receiver.core.types import LOW_LANE, Clock, HoldReason, Image, Policy, Task
 from receiver.store import Store, Tx
 from receiver.tasks.batch_ends import mute_reopened, place_again
 from receiver.tasks.fill_params import ImageUrl, make_filler
+from receiver.tasks.find_task import require_task
 from receiver.tasks.pick_choice import Waiting, choose, is_doubtful, name_tasks, takes_job
 from receiver.tasks.pick_purposes import name_waiting
 from receiver.tokens import new_ref
 
-IMAGE_NO_MOST = 63
-JOB_ID_MOST = 200
 _TRY_OTHER = "pick another picture, or give `job_id` if the provider's task list says it"
 
 
@@ -77,7 +77,7 @@ class PickControl:
         """Let what waits for the task go as if its end had been confirmed. Raises RequestRefused."""
         now = self._clock()
         async with self._store.write() as tx:
-            task = await _get_task(tx, ref)
+            task = await require_task(tx, ref)
             _refuse_release(task)
             if not await tx.chains.held_children([ref], 1) or await tx.chains.is_followed(ref):
                 return task  # done before
@@ -90,8 +90,8 @@ class PickControl:
 
     async def _find_waiting(self, tx: Tx, ref: str, *, by_job: bool) -> Waiting:
         """What `ref` stands for: itself if it waits for a picture, else those that wait for one of its pictures."""
-        task = await _get_task(tx, ref)
-        above = await _get_task(tx, task.parent) if chains.is_held(task) and task.parent is not None else None
+        task = await require_task(tx, ref)
+        above = await require_task(tx, task.parent) if chains.is_held(task) and task.parent is not None else None
         named = above is not None and (chains.needs_pick(task) or is_doubtful(above))
         parent = above if above is not None and named else task
         children = [task] if named else await tx.chains.children(ref, CHAIN_MOST)
@@ -139,8 +139,8 @@ def _check_numbers(numbers: Sequence[int], job_id: str | None) -> None:
     if not numbers or len(numbers) > CHILDREN_MOST or not all(0 <= it <= IMAGE_NO_MOST for it in numbers):
         problem = f"image_no must be a picture's number, or 1 to {CHILDREN_MOST} of them"
         raise RequestRefused(422, "invalid_parameter", problem, "image_no")
-    if job_id is not None and (job_id.split() != [job_id] or len(job_id) > JOB_ID_MOST):
-        problem = f"job_id must be 1 to {JOB_ID_MOST} characters without blanks"
+    if job_id is not None and (job_id.split() != [job_id] or len(job_id) > LABEL_MOST):
+        problem = f"job_id must be 1 to {LABEL_MOST} characters without blanks"
         raise RequestRefused(
             422, "invalid_parameter", problem, "job_id", remedy="copy it from the provider's task list"
         )
@@ -213,10 +213,3 @@ def _refuse_release(task: Task) -> None:
     if not task.state.is_final:
         problem = f"the task is {task.state}: what waits for it goes on by itself once it has ended"
         raise RequestRefused(409, "not_ended", problem)
-
-
-async def _get_task(tx: Tx, ref: str) -> Task:
-    found = await tx.tasks.get([ref])
-    if ref not in found:
-        raise RequestRefused(404, "not_found", f"there is no task {ref[:80]}")
-    return found[ref]

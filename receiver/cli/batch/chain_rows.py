@@ -12,10 +12,8 @@ from receiver.cli.batch.read_file import Fault, FileKind, FileShape, Record
 from receiver.cli.batch.rows import OwnColumns, Row, RowDefaults, read_own_columns
 from receiver.cli.submit.chain_file import ChainFile
 from receiver.cli.submit.chain_tasks import fill_chain
-from receiver.client.schemas import KEY_MOST, STEP_MOST, NewTask
+from receiver.client.schemas import CHAIN_KEY_MOST, NewTask
 from receiver.providers import models
-
-_KEY_MOST = KEY_MOST - STEP_MOST - 4  # a step's name follows, and perhaps a picture's number
 
 
 def read_chain_defaults(pairs: Sequence[str], chain: ChainFile) -> RowDefaults:
@@ -49,8 +47,8 @@ def find_missing_columns(shape: FileShape, chain: ChainFile, defaults: RowDefaul
 def build_chain(record: Record, defaults: RowDefaults, chain: ChainFile, shape: FileShape) -> list[Row] | list[Fault]:
     """A row for each step, the first one first; or all that is wrong with them."""
     own, wrong = read_own_columns(record.values)
-    if own.key is not None and len(own.key) > _KEY_MOST:
-        wrong.append(f"key: it is longer than {_KEY_MOST} characters")
+    if own.key is not None and len(own.key) > CHAIN_KEY_MOST:
+        wrong.append(f"key: it is longer than {CHAIN_KEY_MOST} characters")
     used = {fold_name(it): it for it in chain.names}
     values: dict[str, Any] = {used[folded]: None for it in shape.columns if (folded := fold_name(it.title)) in used}
     values |= defaults.values

@@ -16,7 +16,6 @@ from receiver.cli.batch.read_file import Fault
 from receiver.cli.batch.rows import Row
 from receiver.cli.submit.chain_checks import KnownStep, check_step, check_total
 from receiver.client.schemas import NewTask
-from receiver.providers import models
 
 
 class KeyedRow(Struct, frozen=True):
@@ -59,10 +58,9 @@ class RowChains:
         hints = list[str]()
         step = None
         if not faults and (task.name is not None or wait is not None):
-            step = check_step(task, parent.step if parent else None, faults.append, hints.append)
+            step = check_step(task, parent.step if parent else None, faults.append, hints.append, readable=False)
             self._tasks += step.count
             faults += filter(None, [check_total(self._tasks)])
-        said = models.param_hints(task.model, task.params) if step is not None else ()
         key = None if faults else self._keys.next_key(row, parent.key if parent else None)
         if isinstance(key, Fault):
             faults.append(key.text)
@@ -72,7 +70,7 @@ class RowChains:
             return [Fault(row.line, text) for text in faults]
         if step is None:
             return KeyedRow(row, key)
-        return KeyedRow(row, key, step.count, tuple(it for it in hints if it not in said))
+        return KeyedRow(row, key, step.count, tuple(hints))
 
     def place_wrong(self, line: int, values: Mapping[str, Any]) -> None:
         """Note a row that cannot be read: what goes on from it is wrong, too."""

@@ -13,7 +13,7 @@ from receiver.cli.batch.read_file import Fault, Record
 from receiver.cli.batch.refusal_text import explain_refusal, respell_names
 from receiver.cli.submit.picture_numbers import parse_numbers
 from receiver.client.batch_schemas import PRIORITIES
-from receiver.client.schemas import KEY_MOST, LABEL_MOST, STEP_MOST, STEP_PATTERN, NewTask, WaitFor
+from receiver.client.schemas import KEY_MOST, LABEL_MOST, STEP_NAME_HOW, NewTask, WaitFor, is_step_name
 from receiver.core.errors import RequestRefused
 from receiver.providers import models
 from receiver.providers.parameters import INVALID, Documented, ModelParam
@@ -279,9 +279,8 @@ def _read_text(name: str, given: object, most: int) -> str | None:
 def _read_name(column: str, given: object) -> str | None:
     if given is None:
         return None
-    if not isinstance(given, str) or len(given) > STEP_MOST or not re.fullmatch(STEP_PATTERN[1:-1], given):
-        how = f"1 to {STEP_MOST} letters, digits and _ . - only, and a letter or digit first"
-        raise _Wrong(f"{column}: {str(given)[:60]!a} cannot be a row's name: {how}")
+    if not isinstance(given, str) or not is_step_name(given):
+        raise _Wrong(f"{column}: {str(given)[:60]!a} cannot be a row's name: {STEP_NAME_HOW}")
     return given
 
 

@@ -27,10 +27,9 @@ from receiver.cli.submit.chain_tasks import ChainTasks, fill_chain
 from receiver.cli.submit.chain_values import suggest_name
 from receiver.cli.submit.sending import Sending, await_all, send_once, tell_cost
 from receiver.client.client import Client, new_idempotency_key
-from receiver.client.schemas import KEY_MOST, STEP_MOST, BatchItem, NewTask, TaskView, WaitFor
+from receiver.client.schemas import CHAIN_KEY_MOST, BatchItem, NewTask, TaskView, WaitFor
 from receiver.core.errors import ApiError
 
-_OWN_KEY_MOST = KEY_MOST - STEP_MOST - 4  # a step's name follows, and perhaps a picture's number
 _REFUSED_WITH_OTHERS = "chain_refused"
 
 
@@ -86,8 +85,8 @@ def chain(path: str, *, pairs: tuple[str, ...], file: Path | None, **given: Any)
     """
     how = Sending(**{name: given.pop(name) for name in ("key", "wait", "folder", "as_json")})
     asked = _Asked(**given)
-    if how.key is not None and len(how.key) > _OWN_KEY_MOST:
-        raise click.UsageError(f"--idempotency-key: it is longer than {_OWN_KEY_MOST} characters")
+    if how.key is not None and len(how.key) > CHAIN_KEY_MOST:
+        raise click.UsageError(f"--idempotency-key: it is longer than {CHAIN_KEY_MOST} characters")
     title = "standard input" if path == "-" else path
     content, faults = read_chain(read_chain_content(path))
     if asked.label is not None:

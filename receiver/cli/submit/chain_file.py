@@ -3,7 +3,6 @@
 What a step needs of its parameters is checked in `chain_tasks`, once it is known what its names stand for.
 """
 
-import re
 import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -14,7 +13,7 @@ from msgspec import Struct
 from receiver.cli.batch.columns import PLACES, fold_name
 from receiver.cli.batch.refusal_text import explain_refusal
 from receiver.cli.submit.chain_values import WrongText, find_names
-from receiver.client.schemas import LABEL_MOST, STEP_MOST, STEP_PATTERN
+from receiver.client.schemas import LABEL_MOST, STEP_NAME_HOW, is_step_name
 from receiver.core.chains import CHAIN_MOST
 from receiver.core.errors import RequestRefused
 from receiver.providers import models
@@ -119,9 +118,8 @@ def _name_of(step: Mapping[str, Any], place: int, faults: list[ChainFault]) -> s
     instead = f"{place + 1}"
     if name is None:
         faults.append(ChainFault(instead, "it has no name"))
-    elif not isinstance(name, str) or not re.fullmatch(STEP_PATTERN[1:-1], name) or len(name) > STEP_MOST:
-        how = f"1 to {STEP_MOST} letters, digits and _ . - only, and a letter or digit first"
-        faults.append(ChainFault(instead, f"name: {str(name)[:60]!a} cannot be one: {how}"))
+    elif not isinstance(name, str) or not is_step_name(name):
+        faults.append(ChainFault(instead, f"name: {str(name)[:60]!a} cannot be one: {STEP_NAME_HOW}"))
     else:
         return name
     return instead

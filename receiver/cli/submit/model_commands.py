@@ -102,7 +102,7 @@ def make_command(model: Model) -> click.Command:
     own = [(_make_option(it, model), section) for it, section in _fields(model)]
     source = [(it, _GOES_ON) for it in _source_options(model)]
     if model.is_open:
-        source.append((_click_option(sending.param_option), _TAKES))
+        run = sending.param_option(run)
     extra = [*own, *source]
     takes = [it for it, section in extra if section == _TAKES]
     goes_on = [it for it, section in extra if section == _GOES_ON]
@@ -114,7 +114,7 @@ def make_command(model: Model) -> click.Command:
         name=name,
         callback=run,
         params=[*takes, *goes_on, *common],
-        sections={it.name or "": section for it, section in extra},
+        sections={it.name or "": section for it, section in extra} | {"pairs": _TAKES},
         takes_prompt=model.prompt_param is not None,
         short_help=model.summary.rstrip("."),
         help=_describe(model),
@@ -164,17 +164,6 @@ def _source_options(model: Model) -> list[click.Option]:
         text = f"Which of its {what}s, from 0 to 3. {several}; or pick: you choose once they are there."
         options.append(click.Option([flag, "numbers"], type=ImageNumberType(), metavar="N|N,N|all|pick", help=text))
     return options
-
-
-def _click_option(decorator: Any) -> click.Option:
-    """The option that a decorator would give a function."""
-
-    def bare() -> None: ...
-
-    decorator(bare)
-    option = bare.__click_params__[0]  # type: ignore[attr-defined]
-    assert isinstance(option, click.Option)  # noqa: S101 - it is one of ours
-    return option
 
 
 def _describe(model: Model) -> str:

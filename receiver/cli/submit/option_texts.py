@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
-import msgspec
 
 from receiver.cli.batch.columns import fold_name
 from receiver.core.errors import RequestRefused
 from receiver.providers.declarations import Model
-from receiver.providers.parameters import ModelParam, TextParam
+from receiver.providers.parameters import ModelParam, read_json_or_text
 
 _OURS = {
     "submit it `anyway`": "say --anyway",
@@ -89,16 +88,8 @@ def _read_value(text: str, param: ModelParam | None, where: str) -> Any:
         raise click.UsageError(f"{where}: {wrong}") from None
 
 
-def read_json_or_text(text: str) -> Any:
-    """`1.5`, `true` and `{"a": 1}` as JSON has them; any other text as it is."""
-    try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-        return text
-
-
 def spellings(model: Model) -> Mapping[str, ModelParam]:
     """The model's parameters by their folded names, as they are on the wire and on the command line."""
     named = {fold_name(it.option_name): it for it in model.fields} | {fold_name(it.name): it for it in model.fields}
-    prompt = next((it for it in model.fields if isinstance(it, TextParam) and it.prompt), None)
+    prompt = model.find_param(model.prompt_param or "")
     return named if prompt is None else {"prompt": prompt} | named

@@ -54,8 +54,7 @@ _OK = Ruling()
 def derive_traits(model: str, params: Mapping[str, Any], source: Traits | None) -> Traits:
     """What a job of this model is, which went on from `source`; None: from a job that we do not know, or from none."""
     declared = _MODELS.get(model)
-    prompt = params.get(declared.prompt_param) if declared and declared.prompt_param else None
-    prompt = prompt if isinstance(prompt, str) else None
+    prompt = declared.prompt_of(params) if declared else None
     before = source or Traits()
     version = "8.1" if model in (mj.V81_T2I.name, mj.V81_I2I.name) else version_of(prompt) or before.version
     edited = before.edited or model in _EDITED_BY

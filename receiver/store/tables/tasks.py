@@ -6,7 +6,7 @@ than expected ends the transaction with StaleUpdate, and the caller decides agai
 
 from collections.abc import Iterable, Sequence
 
-from receiver.core.chains import count_held
+from receiver.core.chains import count_held, is_over
 from receiver.core.spend import SpendDeltas, add_change
 from receiver.core.types import Image, Task, TaskState
 from receiver.store.tables import task_rows
@@ -53,7 +53,7 @@ class TaskTable:
         for old, new in changes:
             if new.state is not old.state or new.usage is not old.usage or new.model is not old.model:
                 add_change(spend, old, new)
-            if new.children and (over := _is_over(new)) is not _is_over(old):
+            if new.children and (over := is_over(new)) is not is_over(old):
                 (defer_followups if over else forget_followups)(self._db, [new.ref])
             names, values = task_rows.changed_columns(old, new)
             if names:
@@ -366,8 +366,3 @@ class TaskTable:
             "DELETE FROM idempotency WHERE key IN (SELECT key FROM idempotency WHERE created_at < ? LIMIT ?)",
             (now - KEY_MS, limit),
         )
-
-
-def _is_over(task: Task) -> bool:
-    """Whether what goes on from the task can be told how it ended."""
-    return task.state.is_final and task.confirmed

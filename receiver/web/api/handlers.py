@@ -18,6 +18,7 @@ from receiver.service.wiring import ServiceParts
 from receiver.store import Tx
 from receiver.store.tables.callbacks import StoredCallback
 from receiver.tasks.chain_groups import UnreadableItem
+from receiver.tasks.find_task import unknown_task
 from receiver.tasks.judge_requests import CreatedTask
 from receiver.tasks.new_tasks import unknown_target
 from receiver.tasks.sent_rows import find_sent_in
@@ -271,7 +272,7 @@ class ApiCalls(BatchOperations, PickOperations):
     async def _find_task(self, ref: str) -> Task:
         found = await self._store.tasks.get([ref])
         if ref not in found:
-            raise _unknown_task(ref)
+            raise unknown_task(ref)
         return found[ref]
 
     def _check_target(self, name: str, field: str) -> None:
@@ -290,12 +291,8 @@ def _decode_item(raw: Raw) -> schemas.NewTask | RequestRefused:
 def _task_ref(asked: ApiRequest) -> str:
     ref = asked.path["ref"]
     if not is_ref(ref):
-        raise _unknown_task(ref)
+        raise unknown_task(ref)
     return ref
-
-
-def _unknown_task(ref: str) -> RequestRefused:
-    return RequestRefused(404, "not_found", f"there is no task {ref[:80]}")
 
 
 def _callback_id(asked: ApiRequest) -> int:

@@ -83,19 +83,20 @@ async def _decode_request(operation: Operation, request: Request, timeout_s: flo
     return ApiRequest(
         path=request.path_params,
         query=operation.query and _decode_query(operation.query, request.query_params.multi_items()),
-        body=operation.body and decode_body(operation.body, await _read_body(request, timeout_s) or b"{}"),
+        body=operation.body and decode_body(operation.body, await read_body(request, timeout_s) or b"{}"),
         key=request.headers.get("idempotency-key"),
     )
 
 
-async def _read_body(request: Request, timeout_s: float) -> bytes:
+async def read_body(request: Request, timeout_s: float, most: int = BODY_MOST) -> bytes:
+    """A whole body. Raises RequestRefused: 408 if it is too slow, 413 if it is larger than `most` bytes."""
     body = bytearray()
     try:
         async with asyncio.timeout(timeout_s):
             async for chunk in request.stream():
                 body += chunk
-                if len(body) > BODY_MOST:
-                    raise RequestRefused(413, "too_large", f"the body is larger than {BODY_MOST} bytes")
+                if len(body) > most:
+                    raise RequestRefused(413, "too_large", f"the body is larger than {most} bytes")
     except TimeoutError:
         raise RequestRefused(408, "too_slow", f"the body did not arrive within {timeout_s:g} s") from None
     except ClientDisconnect:

@@ -4,12 +4,11 @@ Chats and mail programs open every link to see what is behind it, so a GET only 
 of the button picks. The token names the task and the picture, and whoever has it may pick: no login.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import parse_qs
 
 from msgspec import Struct
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -27,6 +26,7 @@ from receiver.providers.models import command_name, short_model_name
 from receiver.service.wiring import ServiceParts
 from receiver.tasks.pick_choice import Waiting, choose
 from receiver.web.api.chains import estimate_models
+from receiver.web.api.operations import read_body
 from receiver.web.pages.look import message_page, render_page
 from receiver.web.pages.pick_states import describe_closed, describe_no_picture, describe_refusal
 
@@ -86,7 +86,8 @@ class PickPage:
         store, links = self._parts.store, self._parts.links
         images = (await store.tasks.images_by_ref([task.ref])).get(task.ref, ())
         copies = {it.image_no: it for it in (await store.copies.by_refs([task.ref])).get(task.ref, ())}
-        children = await store.chains.children(task.ref, CHAIN_MOST)
+        chain = await store.chains.tasks_of(task.root or task.ref, CHAIN_MOST)
+        children = [it for it in chain if it.parent == task.ref]
         waiting = [child for child, _ in choose(Waiting(task, children, images), [number])]
         closed = describe_closed(task, children)
 
@@ -95,7 +96,6 @@ class PickPage:
 
         pictures = sorted((show(it) for it in images), key=lambda it: it.number)
         missing = _Picture(number, links.pick_path(task.ref, number))
-        chain = await store.chains.tasks_of(task.root or task.ref, CHAIN_MOST)
         noun = media_noun(image.type for image in images) if images else "picture"
         return render_page(
             "pick.html",
@@ -171,17 +171,7 @@ def _describe_picked(picked: Sequence[Task]) -> str:
 
 async def _read_also(request: Request, timeout_s: float) -> tuple[int, ...]:
     """The other pictures that were ticked. Raises RequestRefused."""
-    body = bytearray()
-    try:
-        async with asyncio.timeout(timeout_s):
-            async for piece in request.stream():
-                body += piece
-                if len(body) > _FORM_MOST:
-                    raise RequestRefused(413, "too_large", "the form is too large")
-    except TimeoutError:
-        raise RequestRefused(408, "too_slow", "the form did not arrive in time") from None
-    except ClientDisconnect:
-        raise RequestRefused(400, "incomplete", "the connection ended before the form was complete") from None
+    body = await read_body(request, timeout_s, _FORM_MOST)
     given = parse_qs(body.decode("ascii", "replace")).get("also", [])
     if not all(it.isascii() and it.isdigit() and len(it) < _DIGITS for it in given):
         raise RequestRefused(422, "invalid_parameter", "the form was changed: a picture has a number", "also")

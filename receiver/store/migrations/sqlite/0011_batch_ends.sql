@@ -13,4 +13,4 @@ END WHERE paused_at IS NOT NULL;
 
 CREATE INDEX tasks_batch ON tasks (lane, ref) WHERE lane > 3;
 CREATE INDEX tasks_archive_batch ON tasks (lane) WHERE archive_at IS NOT NULL AND archive_tries = 0 AND lane > 3;
-CREATE INDEX notices_batch ON notices (due_at) WHERE event = 'batch' AND state = 'due';
+CREATE INDEX notices_batch ON notices (state, due_at) WHERE event = 'batch';
