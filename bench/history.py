@@ -6,8 +6,10 @@ rows look as the service leaves them: one callback of 1 KB, one picture, one not
 
 import asyncio
 import contextlib
+import random
 import sqlite3
 import threading
+from itertools import accumulate
 from pathlib import Path
 
 from receiver.store import open_store
@@ -30,6 +32,8 @@ INSERT INTO tasks (
 ) SELECT ref, at, 'vtrix', 'submitted', 'label-' || (i % 100), 0, cast('{"jobId":"5a5a5a5a","scale":1.5}' AS BLOB),
     iif(i % 20, 'completed', 'failed'), lower(hex(randomblob(10))), 'midjourney_outpaint', 0, 1, 'callback',
     at, at + 60000, at + 60000, lower(hex(randomblob(16))), 0, 1, 0, 0, 1, 1024 FROM past;
+UPDATE tasks SET prompt = (SELECT prompt FROM prompts WHERE id = tasks.rowid % (SELECT count(*) FROM prompts))
+    WHERE EXISTS (SELECT 1 FROM prompts);
 INSERT INTO images (ref, image_no, type, url)
     SELECT ref, 0, 'image', 'https://cdn.example.com/pictures/' || i || '.png' FROM past;
 INSERT INTO callbacks (ref, received_at, verdict, size, digest, headers, body)
@@ -43,10 +47,19 @@ INSERT INTO attempts (send_id, at, duration_ms) SELECT i + 1, at + 61000, 300 FR
 """
 
 
-def make_history(path: Path, count: int, *, schema: int | None = None) -> None:
+# As a new database fills it, which takes longer one by one.
+_SEARCH = """
+INSERT INTO searched (ref) SELECT ref FROM tasks ORDER BY ref;
+INSERT INTO search (search) VALUES ('rebuild');
+"""
+_SYLLABLES = [f"{first}{then}" for first in "bdklmrstvw" for then in "aeiou"]
+
+
+def make_history(path: Path, count: int, *, schema: int | None = None, prompts: int = 0) -> None:
     """Create a database with `count` (≥ 1) finished tasks; its next task would be created at `time_after(count)`.
 
-    With `schema` it has the schema of the version that knew that many migrations.
+    With `schema` it has the schema of the version that knew that many migrations; with `prompts`, the tasks have as
+    many different ones.
     """
     if schema is None:
         _make_empty(path)
@@ -56,12 +69,26 @@ def make_history(path: Path, count: int, *, schema: int | None = None) -> None:
         raw.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -500000;")
         raw.execute("CREATE TEMP TABLE past (i INTEGER PRIMARY KEY, ref TEXT, at INTEGER)")
         raw.execute(_PAST, {"born": BORN, "apart": APART_MS, "count": count})
-        indexes = raw.execute("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL").fetchall()
-        drops = "".join(f"DROP INDEX {name};" for name, _ in indexes)
-        makes = ";".join(index for _, index in indexes)  # sorting is faster than inserting in random order
-        raw.executescript(f"{drops} BEGIN; {_ROWS} {makes}; COMMIT;")
+        raw.execute("CREATE TEMP TABLE prompts (id INTEGER PRIMARY KEY, prompt TEXT)")
+        raw.executemany("INSERT INTO prompts (id, prompt) VALUES (?, ?)", enumerate(make_prompts(prompts)))
+        made = raw.execute(
+            "SELECT type, name, sql FROM sqlite_schema WHERE type IN ('index', 'trigger') AND sql IS NOT NULL"
+        ).fetchall()
+        drops = "".join(f"DROP {kind} {name};" for kind, name, _ in made)
+        makes = ";".join(sql for *_, sql in made)  # sorting is faster than inserting in random order
+        search = _SEARCH if any(kind == "trigger" for kind, *_ in made) else ""
+        raw.executescript(f"{drops} BEGIN; {_ROWS} {search} {makes}; COMMIT;")
         raw.execute("PRAGMA journal_mode = WAL")
     raw.close()
+
+
+def make_prompts(count: int) -> list[str]:
+    """Prompts of 8 to 45 words, of which a few are frequent and most are rare; always the same ones."""
+    chance = random.Random(1)
+    made = ("".join(chance.choices(_SYLLABLES, k=chance.choice((1, 2, 2, 3, 3, 4)))) for _ in range(20_000))
+    words = list(dict.fromkeys(made))
+    weights = list(accumulate(1 / (place + 3) for place, _ in enumerate(words)))
+    return [" ".join(chance.choices(words, cum_weights=weights, k=chance.randint(8, 45))) for _ in range(count)]
 
 
 def time_after(count: int) -> int:

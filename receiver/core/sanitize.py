@@ -29,6 +29,8 @@ def strip_control_chars(text: str, most: int) -> str:
     Reads at most four times the `most` characters that will be shown, because an error can be as long as a body.
     """
     lines = re.sub(r"\r\n?|[\u0085\u2028\u2029\v\f]", "\n", text[: 4 * most]).replace("\t", " ")
+    if lines.isprintable():  # as most are: there is nothing to strip
+        return lines
     return "".join(c for c in lines if c == "\n" or c in _JOINERS or unicodedata.category(c) not in {"Cc", "Cf", "Cs"})
 
 

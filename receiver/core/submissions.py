@@ -12,14 +12,16 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from receiver.core.decide import pause_task, requeue_task
+from receiver.core.sanitize import one_line
 from receiver.core.schedule import probe_gap
-from receiver.core.types import HoldReason, RefusalCause, SubmitAnswer, SubmitResult, Task
+from receiver.core.types import HoldReason, RefusalCause, Step, StepKind, SubmitAnswer, SubmitResult, Task
 
 BUSY_TRIES_MOST = 8  # submissions of one task that the provider was too busy for, though it took others in between
 TOO_MANY_TRIES_MOST = 20  # the same, answered 429
 PROBE_LATER = 1_000  # ms after the probe; another task makes that
 REFUSALS_MOST = 6  # refusals of one task that nobody could tell from a refusal of all
 ALIKE_LEAST = 3  # tasks refused in different words, none taken: that is shared too
+STEP_TEXT_MOST = 300
 
 
 class NextAction(Enum):
@@ -131,3 +133,14 @@ def hold_for_person(task: Task, answer: SubmitAnswer, scene: RefusalScene) -> Ta
 def without_refusal(task: Task) -> Task:
     """The task once it was sent after all: what was refused before no longer counts."""
     return replace(task, error=None, why=None, refused_at=None, refusals=0)
+
+
+def describe_try(ref: str, answer: SubmitAnswer, action: NextAction, now: int) -> list[Step]:
+    """What is noted of a submission that did not bring the task to the provider, or perhaps not; nothing if it ended
+    the task, which then says so itself."""
+    if action is NextAction.FAIL:
+        return []
+    kind = StepKind.REFUSED if answer.result is SubmitResult.UNAUTHORIZED else StepKind.PUT_BACK
+    if action is NextAction.UNSURE:
+        kind = StepKind.UNSURE
+    return [Step(ref, now, kind, one_line(answer.text, STEP_TEXT_MOST))]

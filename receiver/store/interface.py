@@ -19,13 +19,18 @@ from receiver.store.tables.callbacks import CallbackTable
 from receiver.store.tables.chains import ChainTable
 from receiver.store.tables.clock import ClockTable
 from receiver.store.tables.connection import Topic
+from receiver.store.tables.gallery import GalleryTable
 from receiver.store.tables.gates import GateTable
+from receiver.store.tables.hours import HourTable
 from receiver.store.tables.lanes import LaneTable
 from receiver.store.tables.notices import NoticeTable
 from receiver.store.tables.picture_copies import PictureCopyTable
 from receiver.store.tables.retention import RetentionQueries
 from receiver.store.tables.sends import SendTable
+from receiver.store.tables.sessions import SessionTable
 from receiver.store.tables.spend import SpendTable
+from receiver.store.tables.standing import StandingQueries
+from receiver.store.tables.steps import StepTable
 from receiver.store.tables.tasks import TaskTable
 from receiver.store.writer_turns import Lane
 
@@ -45,6 +50,11 @@ class Tables(Protocol):
     chains: ChainTable
     spend: SpendTable
     gates: GateTable
+    gallery: GalleryTable
+    steps: StepTable
+    sessions: SessionTable
+    hours: HourTable
+    standing: StandingQueries
 
 
 class Tx(Tables, Protocol):

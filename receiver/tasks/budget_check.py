@@ -135,6 +135,12 @@ class BudgetCheck:
         books = await spend.model_costs(model) if price is None and not costs else budgets.NOTHING_KNOWN
         return budgets.estimate_cost(costs, price, books)
 
+    async def usual_cost(self, spend: SpendTable, model: str) -> int | None:
+        """What a task of this model costs as a rule: the median of the last ones, else its estimate. For people to
+        read: budgets set aside the estimate, which is the highest."""
+        costs = sorted(await spend.recent_costs(model, budgets.HISTORY_MOST))
+        return costs[len(costs) // 2] if costs else await self.estimate(spend, model)
+
     async def refuse_oversized(self, spend: SpendTable, model: str) -> None:
         """Refuse a task that is dearer than a whole budget: it would wait for ever. Raises RequestRefused."""
         limits = self.rules.limits

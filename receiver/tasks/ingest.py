@@ -17,7 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from receiver.core.errors import RequestRefused, StaleUpdate, StoreError, StoreUnavailable
-from receiver.core.types import Callback, Clock, Outcome, OutcomeSource, Policy, Task, Verdict
+from receiver.core.types import Callback, Clock, Outcome, OutcomeSource, Policy, Step, StepKind, Task, Verdict
 from receiver.store import Lane, Store
 from receiver.tasks.callback_attention import HandledCallback, is_expected, raise_callback_attention
 from receiver.tasks.kept_hints import BodyParser
@@ -327,6 +327,8 @@ class CallbackIngest:
             if quota.counted:
                 await tx.callbacks.count_only(quota.counted)
             await stored.raise_doubts()
+            if believed := [it.callback for it in batch if it.source is OutcomeSource.PERSON]:
+                await tx.steps.add([Step(it.ref, now, StepKind.BELIEVED, str(it.replay_of)) for it in believed])
             remarkable = [
                 HandledCallback(before, stored.tasks[before.ref], verdict, it.outcome)
                 for it, before, verdict in handled

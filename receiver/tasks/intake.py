@@ -4,7 +4,7 @@ Everything is checked before anything is stored, and stored before it is answere
 raises `RequestRefused` with a status, a code and the field at fault.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
@@ -14,7 +14,18 @@ from receiver.core.decide import withdraw_task
 from receiver.core.errors import ReceiverError, RequestRefused
 from receiver.core.hints import allow_id, drop_candidate, next_id
 from receiver.core.submissions import without_refusal
-from receiver.core.types import HIGH_LANE, Clock, HoldReason, OutcomeSource, Policy, Task, TaskOrigin, TaskState
+from receiver.core.types import (
+    HIGH_LANE,
+    Clock,
+    HoldReason,
+    OutcomeSource,
+    Policy,
+    Step,
+    StepKind,
+    Task,
+    TaskOrigin,
+    TaskState,
+)
 from receiver.providers.registry import DEFAULT_PROVIDER
 from receiver.store import Store, Topic, Tx
 from receiver.tasks.again import RepeatedTask, repeat_chain, repeat_request
@@ -51,6 +62,7 @@ class TaskIntake:
         self._ring = ring
         self._clock = clock
         self._public_url = public_url
+        self.unreachable = unreachable
         self._creator = TaskCreator(store, policy, clock, unreachable, budget)
 
     def callback_url(self, ref: str) -> str:
@@ -115,6 +127,7 @@ class TaskIntake:
                 raise RequestRefused(409, "task_id_known", problem, "task_id")
             known = await self._assign_task_id(tx, task, task_id)
             await tx.tasks.update([(task, known)])
+            await self._note(tx, StepKind.ID_GIVEN, known, text=task_id)
         return known
 
     async def cancel_task(self, ref: str) -> Task:
@@ -127,6 +140,7 @@ class TaskIntake:
                 raise RequestRefused(409, "not_queued", problem, remedy=remedy if task.children else None)
             cancelled = withdraw_task(task, self._clock())
             await tx.tasks.update([(task, cancelled)])
+            await self._note(tx, StepKind.CANCELLED, cancelled)
             if is_row(cancelled):
                 await record_ends(tx, [cancelled], self._policy, self._clock())
         self._metrics.count_settled([cancelled])
@@ -142,6 +156,7 @@ class TaskIntake:
                 raise RequestRefused(409, "nothing_waits", "nothing waits for the task")
             cancelled = [withdraw_task(it, now) for it in held]
             await tx.tasks.update(list(zip(held, cancelled, strict=True)))  # what waits for these follows by itself
+            await self._note(tx, StepKind.CANCELLED, *cancelled)
             if rows := [it for it in cancelled if is_row(it)]:
                 await record_ends(tx, rows, self._policy, now)
         self._metrics.count_settled(cancelled)
@@ -158,6 +173,7 @@ class TaskIntake:
                 raise RequestRefused(409, "batch_row", "a row of a batch keeps its turn", remedy=remedy)
             first = replace(task, lane=HIGH_LANE, turn=-self._clock())
             await tx.tasks.update([(task, first)])
+            await self._note(tx, StepKind.PUT_FIRST, first)
         self._store.wake(Topic.SUBMIT)
         return first
 
@@ -217,11 +233,14 @@ class TaskIntake:
             )
             queued = await place_again(tx, await hold_again(tx, queued), self._clock())
             await tx.tasks.update([(task, queued)])
+            await self._note(tx, StepKind.RESUBMITTED, queued)
         return queued
 
-    async def submit_again(self, ref: str, asked: AgainRequest, key: str | None) -> tuple[Task, bool]:
+    async def submit_again(
+        self, ref: str, asked: AgainRequest, key: str | None, *, edit: Callable[[NewTask], NewTask] | None = None
+    ) -> tuple[Task, bool]:
         """Queue another task like this one, with what is `asked` changed, as `create_task`; perhaps with all that goes
-        on from it. Raises RequestRefused."""
+        on from it. `edit` changes what is asked for beyond that, unless others go on from it. Raises RequestRefused."""
         found = await self._store.tasks.get([ref])
         if ref not in found:
             raise unknown_task(ref)
@@ -231,7 +250,9 @@ class TaskIntake:
             chain = await self._store.chains.tasks_of(task.root, CHAIN_MOST) if task.root is not None else []
             new = repeat_chain(task, chain, asked, targets, key)
         else:
-            new = [RepeatedTask(replace(repeat_request(task, asked, targets), idempotency_key=key), ref)]
+            again = repeat_request(task, asked, targets)
+            again = again if edit is None else edit(again)
+            new = [RepeatedTask(replace(again, idempotency_key=key), ref)]
         made = await self._creator.create([it.asked for it in new], again_of=[it.again_of for it in new])
         refused = [it for it in made if isinstance(it, RequestRefused)]
         if refused:  # of those that hang together, one is at fault
@@ -261,8 +282,14 @@ class TaskIntake:
                 settled_by=OutcomeSource.PERSON,
             )
             await tx.tasks.update([(task, discarded)])
+            await self._note(tx, StepKind.CANCELLED, discarded)
         self._metrics.count_settled([discarded])
         return discarded
+
+    async def _note(self, tx: Tx, kind: StepKind, *tasks: Task, text: str = "") -> None:
+        """Note what a person did with these tasks."""
+        now = self._clock()
+        await tx.steps.add([Step(it.ref, now, kind, text) for it in tasks])
 
     async def _assign_task_id(self, tx: Tx, task: Task, task_id: str) -> Task:
         owner = (await tx.tasks.by_task_id(task.provider, [task_id])).get(task_id, task.ref)

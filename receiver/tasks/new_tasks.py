@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from receiver.client.schemas import KEY_MOST, LABEL_MOST, STEP_MOST, NewTask, is_step_name
 from receiver.core.batches import check_name
 from receiver.core.errors import ReceiverError, RequestRefused, StaleUpdate, StoreUnavailable
-from receiver.core.types import FIXED_LANES, TURNS_PER_MS, Clock, Policy, QueueLane, Task
+from receiver.core.types import FIXED_LANES, TURNS_PER_MS, Clock, Policy, QueueLane, Step, StepKind, Task
 from receiver.providers import models
 from receiver.providers.registry import DEFAULT_PROVIDER
 from receiver.store import Store, Tx
@@ -105,6 +105,12 @@ class TaskCreator:
         ]
         if keyed:
             await tx.tasks.remember_keys(keyed, self._clock())
+        await tx.steps.add(
+            Step(task.again_of, task.created_at, StepKind.REPEATED, task.ref)
+            for _, tasks in new
+            for task in tasks
+            if task.again_of is not None
+        )
 
     def _draft(self, asked: NewTask | RequestRefused, place: int, batch: str | None, *, again_of: str | None) -> Draft:
         if isinstance(asked, RequestRefused):

@@ -13,7 +13,7 @@ from receiver.core import chains
 from receiver.core.chains import CHAIN_MOST, CHILDREN_MOST, FillParams, Missing
 from receiver.core.decide import pick_notices
 from receiver.core.errors import RequestRefused
-from receiver.core.types import LOW_LANE, Clock, HoldReason, Image, Policy, Task, TaskState
+from receiver.core.types import LOW_LANE, Clock, HoldReason, Image, Policy, Step, StepKind, Task, TaskState
 from receiver.store import Store, Tx
 from receiver.tasks.batch_ends import mute_reopened, place_again
 from receiver.tasks.fill_params import ImageUrl, make_filler
@@ -71,6 +71,7 @@ class PickControl:
             if new:
                 await tx.tasks.insert(new)
             await mute_reopened(tx, batches.values())
+            await tx.steps.add([Step(it.ref, now, StepKind.PICKED, by) for it in picked])
         return picked
 
     async def release(self, ref: str) -> Task:

@@ -27,13 +27,25 @@ from receiver.core.submissions import (
     RefusalScene,
     choose_action,
     count_busy,
+    describe_try,
     hold_for_person,
     own_probe_at,
     pause_refused,
     step_aside,
     without_refusal,
 )
-from receiver.core.types import Clock, Outcome, OutcomeSource, Policy, SubmitAnswer, SubmitResult, Task, TaskState
+from receiver.core.types import (
+    Clock,
+    Outcome,
+    OutcomeSource,
+    Policy,
+    Step,
+    StepKind,
+    SubmitAnswer,
+    SubmitResult,
+    Task,
+    TaskState,
+)
 from receiver.notify.attention import raise_attention
 from receiver.providers.registry import DEFAULT_PROVIDER, Provider
 from receiver.store import Store, Topic, Tx
@@ -63,6 +75,8 @@ _SIGNALS = {
     SubmitResult.BUSY: Signal.BUSY,
     SubmitResult.NOT_SENT: Signal.NOT_SENT,
 }
+
+UNANSWERED = "the provider did not answer the submission in time"
 
 log = logging.getLogger(__name__)
 
@@ -124,10 +138,8 @@ class SubmitLoop:
             for overdue in await tx.tasks.overdue_answers(now):
                 now_unsure = mark_unsure(without_refusal(overdue), now, self._policy.sweep_first_ms)
                 await tx.tasks.update([(overdue, now_unsure)])
-                log.warning(
-                    "the provider did not answer the submission in time",
-                    extra={"action": "submit.unsure", "ref": overdue.ref},
-                )
+                await tx.steps.add([Step(overdue.ref, now, StepKind.UNSURE, UNANSWERED)])
+                log.warning(UNANSWERED, extra={"action": "submit.unsure", "ref": overdue.ref})
             claimed = await self._claim_next(tx, now)
         self._started = True
         self._clock_rewind.mark_handled(now)
@@ -244,6 +256,7 @@ class SubmitLoop:
                     batch.apply_outcome(task.ref, refusal_outcome(answer.error, answer.text), OutcomeSource.ANSWER)
                 else:
                     batch.set_task(self._put_back(task, answer, action, scene, expected_ms))
+                await tx.steps.add(describe_try(task.ref, answer, action, now))
                 if action is NextAction.ASK:
                     await self._ask_a_person(tx, batch.tasks[task.ref], answer, now)
             if action is NextAction.PAUSE:

@@ -50,7 +50,8 @@ from receiver.upkeep.backup_pictures import ImagesMode
 MANIFEST = "manifest"
 _ASIDE = ".before-restore-"
 _WITH_COMMITS = ("-wal", "-journal")  # what may hold commits, or parts of them, beside a plain copy of a database
-_SECRETS = ("secret_keys", "api_tokens")
+_IF_NONE = ("api_tokens", "password_hash")  # restored only if there are none
+_SECRETS = ("secret_keys", *_IF_NONE)
 _SECRETS_MOST = 1 << 20  # bytes
 
 
@@ -173,7 +174,7 @@ def restore_backup(
        its queued tasks become unsure, since they may have been submitted after the backup.
     2. The previous database is kept under a name with the time in it.
     3. Secret keys that are missing here are added behind the present ones, unless settings give the keys
-       (`given_keys`): callback URLs of both stay valid. API tokens are restored only if there are none.
+       (`given_keys`): callback URLs of both stay valid. API tokens, or the pages' password, only if there are none.
     4. Pictures that are missing here come from the folder beside the backup.
 
     A plain copy of a database may be three files: what its -wal holds is folded in, and the secrets and pictures beside
@@ -368,8 +369,9 @@ def _put_keys(
     """Returns how many secret keys were added, and whether there were none before."""
     state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with pinned_folder(state_dir) as folder:
-        if words.get("api_tokens") and not os.path.lexists(folder / "api_tokens"):
-            _write_words(folder / "api_tokens", words["api_tokens"], whose)
+        for name in _IF_NONE:
+            if words.get(name) and not os.path.lexists(folder / name):
+                _write_words(folder / name, words[name], whose)
         if given:
             return 0, False
         here: tuple[str, ...] = ()

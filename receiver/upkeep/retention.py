@@ -22,6 +22,7 @@ from receiver.notify.attention import raise_attention
 from receiver.pictures.files import ArchiveFiles
 from receiver.pictures.orphans import OrphanCleanup
 from receiver.store import AgedRow, RemovalResult, Store, Topic, Tx
+from receiver.store.tables.hours import HOURS_KEPT_MS
 from receiver.tasks.batch_ends import close_pruned
 from receiver.telemetry.metrics import Metrics
 
@@ -103,6 +104,11 @@ class RetentionPruner:
         self._asked = False  # by a person, who will look for the result in the log
         self._before = Counter[str]()
         self.removed = Counter[str]()
+
+    @property
+    def keep(self) -> Retention:
+        """How many days each kind of row is kept."""
+        return self._keep
 
     def start_pass_now(self) -> bool:
         """Begin a pass now; False if one is already running. Raises RequestRefused while the clock is not trusted."""
@@ -231,6 +237,12 @@ class RetentionPruner:
             return RemovalResult(await tx.tasks.forget_keys(now, limit))
 
         return await self._prune_by_time("idempotency keys", forget_keys)
+
+    async def _prune_hours(self) -> bool:
+        before = self._trusted_now() - HOURS_KEPT_MS
+        async with self._store.write() as tx:
+            await tx.hours.forget(before)
+        return False
 
     async def _free_pages(self) -> bool:
         """Give free pages back once they are a tenth of the file, down to half of that; when alone, all of them."""
@@ -379,6 +391,7 @@ _STEPS: dict[str, Callable[[RetentionPruner], Awaitable[bool]]] = {
     "notices": RetentionPruner._prune_notices,
     "attention": RetentionPruner._prune_attention,
     "keys": RetentionPruner._prune_idempotency_keys,
+    "hours": RetentionPruner._prune_hours,
     "pages": RetentionPruner._free_pages,
     "orphaned files": RetentionPruner._remove_orphans,
 }

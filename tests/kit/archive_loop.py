@@ -103,7 +103,7 @@ class Drawer:
                 raise failed
             return failed
         drawn = tuple(
-            DrawResult(error=self.errors[caption]) if caption in self.errors else DrawResult(JPEG, 1024, 768)
+            DrawResult(error=self.errors[caption]) if caption in self.errors else DrawResult(JPEG, 1024, 768, tiny=JPEG)
             for caption, _ in paths
         )
         return ContactSheet(JPEG + b" ".join(caption.encode() for caption, _ in paths), drawn)

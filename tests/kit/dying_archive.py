@@ -2,7 +2,8 @@
 
 Points, each met with the second picture or with the thumbnails: `written` (half of it is on disk under a temporary
 name), `synced` (all of it), `kept` (under its own), `recorded` (its row is written, not committed), `drawn` (nothing of
-it is kept), `thumbnail` (one is), `sheet` (all are), `ended` (the round is written, not committed).
+it is kept), `thumbnail` (one is), `tiny` (its smaller one too), `sheet` (all are), `ended` (the round is written, not
+committed).
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from receiver.pictures.files import SHEET, ArchiveFiles, PendingFile
 from receiver.store import open_store
 from receiver.store.sqlite.engine import SqliteConnection
 
-POINTS = ("written", "synced", "kept", "recorded", "drawn", "thumbnail", "sheet", "ended")
+POINTS = ("written", "synced", "kept", "recorded", "drawn", "thumbnail", "tiny", "sheet", "ended")
 
 
 class Fuse:
@@ -58,7 +59,7 @@ def wrap(fuse: Fuse) -> None:
 
     async def dying_put(self: ArchiveFiles, folder: str, file: str, content: bytes) -> Path:
         path = await put(self, folder, file, content)
-        fuse.at("sheet" if file == SHEET else "thumbnail")
+        fuse.at("sheet" if file == SHEET else "tiny" if ".tiny." in file else "thumbnail")
         return path
 
     async def dying_commit(self: SqliteConnection) -> bool:

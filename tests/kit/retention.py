@@ -59,7 +59,7 @@ async def a_past(
     await put(store, task)
     async with store.write() as tx:
         await tx.tasks.add_images([(task.ref, Image(0, "https://pics.example/0.png"))])
-        await tx.copies.upsert([(task.ref, ImageCopy(0, "0.png", small="0.small.jpg"))])
+        await tx.copies.upsert([(task.ref, ImageCopy(0, "0.png", small="0.small.jpg", tiny="0.tiny.jpg"))])
         again = Callback(ref=task.ref, received_at=settled_at, body=b"{}", digest=b"d")
         await tx.callbacks.insert([(again, True), (again, False)])
         await tx.callbacks.count_only([again])
@@ -70,7 +70,7 @@ async def a_past(
         copied = "INSERT INTO redriven SELECT id, send_id FROM notices WHERE ref = ?"
         await tx.connection.run_statement(copied, (task.ref,))  # type: ignore[attr-defined]  # SQLite's
     files = ArchiveFiles(folder / "images")
-    for file in ("0.png", "0.small.jpg", SHEET):
+    for file in ("0.png", "0.small.jpg", "0.tiny.jpg", SHEET):
         await files.save_file(task.ref, file, b"a picture")
     return task
 

@@ -9,8 +9,20 @@ from msgspec.structs import replace
 from kit.fakes import HOUR, MINUTE, MODEL, NOW, PICTURES, a_notice, a_task
 from receiver.core.budgets import PeriodKind
 from receiver.core.pacing import LatestTimes
-from receiver.core.types import Callback, ImageCopy, LanePriority, NoticeEvent, QueueLane, Send, TaskState, Verdict
+from receiver.core.types import (
+    Callback,
+    ImageCopy,
+    LanePriority,
+    NoticeEvent,
+    QueueLane,
+    Send,
+    Step,
+    StepKind,
+    TaskState,
+    Verdict,
+)
 from receiver.store import Attempt, NewSend
+from receiver.store.tables.hours import HourKind
 from receiver.store.tables.spend import BudgetPeriod
 
 
@@ -47,6 +59,7 @@ TOUR = [
     Call("tasks", "update", ([(WAITING, SETTLED)],)),
     Call("tasks", "update", ([(it, replace(it, state=TaskState.LOST)) for it in MANY],)),
     Call("tasks", "get", (REFS,)),
+    Call("tasks", "states", (REFS,)),
     Call("tasks", "by_task_id", ("vtrix", ["job-1", "job-2"])),
     *[
         call
@@ -74,7 +87,8 @@ TOUR = [
     Call("tasks", "find_keys", (["key", "other"],)),
     Call("tasks", "by_row_key", (4, [b"a", b"b"])),
     *[Call("batch_rows", name, (4,)) for name in ("any_open", "any_pick", "awaits_pictures")],
-    *[Call("batch_rows", name, (4,)) for name in ("count_picks", "count_states", "count_unsure")],
+    *[Call("batch_rows", name, (4,)) for name in ("count_picks", "count_states", "count_unsure", "count_repeatable")],
+    Call("batch_rows", "states_by_lane", ([4, 5],)),
     Call("batch_rows", "completed_rows", (4, 100)),
     Call("batch_rows", "failures", (4, 100)),
     Call("batch_rows", "spent", (4, NOW)),
@@ -95,6 +109,21 @@ TOUR = [
     Call("lanes", "get", ([2, 4],)),
     *[Call("lanes", name) for name in ("paused", "queued", "count_unfinished", "closed_unfinished", "last_restore")],
     Call("lanes", "page", (None, 50)),
+    Call("lanes", "batches_named", ("ro", 5)),
+    *[
+        call
+        for show in ("all", "underway", "needs", "failed", "completed")
+        for call in with_each("gallery", "page", show=show, words="a", model=MODEL, label="l", before="r", now=NOW)
+        if {"show", "now"} <= call.more.keys()
+    ],
+    Call("gallery", "batch_cards", (NOW,)),
+    Call("gallery", "batch_news", ([BATCH],)),
+    *[Call("gallery", "tasks_of_batch", (4, list(TaskState), before, 50)) for before in (None, WAITING.ref)],
+    Call("gallery", "neighbours", (WAITING.ref,)),
+    Call("gallery", "polls", (WAITING.ref, 50)),
+    Call("gallery", "counts", (NOW,)),
+    Call("steps", "add", ([Step(it.ref, NOW, StepKind.KEPT, "4 of 4") for it in MANY],)),
+    Call("steps", "of", (WAITING.ref,)),
     Call("copies", "upsert", ([(it.ref, ImageCopy(0, "0.png")) for it in MANY],)),
     Call("copies", "by_refs", (REFS,)),
     Call("copies", "forget_missing", (REFS[0],)),
@@ -104,7 +133,10 @@ TOUR = [
     Call("callbacks", "count_only", ([CALLBACK] * 70,)),
     *[Call("callbacks", name, (WAITING.ref,)) for name in ("overflow_count", "hints_of")],
     *[Call("callbacks", name, (REFS,)) for name in ("body_digests", "ids_by_digest")],
-    Call("callbacks", "get", ([1, 2],)),
+    *[Call("callbacks", name, ([1, 2],)) for name in ("get", "digests")],
+    Call("callbacks", "count_verdicts", (["hint", "unparsed"], 1000)),
+    Call("callbacks", "newest_replay", (1, WAITING.ref)),
+    *with_each("callbacks", "to_replay", verdict="unparsed", ref=WAITING.ref, before=9)[4:],
     *[
         call
         for verdict in Verdict
@@ -140,6 +172,9 @@ TOUR = [
     Call("sends", "void_leases"),
     Call("sends", "add_attempt", (Attempt(1, NOW, 5, None),)),
     *[Call("notices", name, ([1, 2],)) for name in ("send_attempts", "attempt_history")],
+    *with_each("notices", "open_page", target="slack", ref=WAITING.ref, before=9),
+    *[Call("notices", name, ("slack",)) for name in ("dead_span", "last_sent", "last_failure")],
+    Call("notices", "target_names", (50,)),
     Call("sends", "record_retry", (SEND, NOW, "503")),
     Call("sends", "count_failure", ("slack", NOW)),
     Call("sends", "rest_target", ("slack", NOW + HOUR)),
@@ -163,6 +198,15 @@ TOUR = [
     Call("pruning", "drop_overflow", (REFS,)),
     Call("pruning", "drop_copies", (REFS, "old")),
     Call("pruning", "drop_tasks", ([WAITING.ref, *(it.ref for it in MANY)], NOW, 1000)),
+    Call("hours", "counts_since", (HourKind.SETTLED, NOW)),
+    Call("hours", "forget", (NOW,)),
+    *[Call("standing", name) for name in ("given_up", "oldest_queued", "waiting_by_key")],
+    Call("standing", "raised_at", ("clock",)),
+    Call("standing", "of_targets", (["slack", "mail"],)),
+    Call("standing", "send_durations", ("slack", 20)),
+    *[Call("standing", name, (NOW, 50)) for name in ("raised_since", "unparsed_open")],
+    *[Call("standing", name, (50,)) for name in ("unsure", "held_for_person", "common_models")],
+    Call("standing", "daily_costs", (["2025-12-29", "2025-12-30"],)),
     Call("spend", "recent_costs", (MODEL, 20)),
     *[Call("spend", name, (kind, "2025-12-29")) for name in ("committed", "get_period") for kind in PeriodKind],
     Call("spend", "committed_by", (["lane 4"],)),

@@ -58,7 +58,7 @@ async def test_of_a_task_only_that_stays_which_it_knows_of(store: Store, tmp_pat
     (path / "2.png.part").write_bytes(b"half a picture, from a restore that was killed")
     aged(path)
     assert await swept(store, tmp_path) == 3
-    assert names(path) == ["0.png", "0.small.jpg", SHEET]
+    assert names(path) == ["0.png", "0.small.jpg", "0.tiny.jpg", SHEET]
 
 
 async def test_of_a_task_that_keeps_no_copy_nothing_stays(store: Store, tmp_path: Path) -> None:

@@ -21,12 +21,16 @@ from receiver.store import Store, open_store
 from receiver.store.tables.batch_rows import BatchRowTable
 from receiver.store.tables.callbacks import CallbackTable
 from receiver.store.tables.chains import ChainTable
+from receiver.store.tables.gallery import GalleryTable
+from receiver.store.tables.hours import HourTable
 from receiver.store.tables.lanes import LaneTable
 from receiver.store.tables.notices import NoticeTable
 from receiver.store.tables.picture_copies import PictureCopyTable
 from receiver.store.tables.retention import RetentionQueries
 from receiver.store.tables.sends import SendTable
 from receiver.store.tables.spend import SpendTable
+from receiver.store.tables.standing import StandingQueries
+from receiver.store.tables.steps import StepTable
 from receiver.store.tables.tasks import TaskTable
 
 pytestmark = pytest.mark.anyio
@@ -45,6 +49,10 @@ LARGE = (
     "idempotency",
     "spend",
     "spend_totals",
+    "hours",
+    "attention",
+    "steps",
+    "searched",
 )
 SCAN = re.compile(rf"\bSCAN ({'|'.join(LARGE)}|first)\b")
 
@@ -64,10 +72,21 @@ ALLOWED = {
     "sends.next_send": r"USE TEMP B-TREE FOR ORDER BY$",  # one send due, and those under way
     "chains.open_picks": r"SCAN tasks USING INDEX tasks_pick$",  # only what waits for a pick, up to LIMIT
     "chains.count_picks": r"SCAN tasks USING INDEX tasks_pick$",  # likewise
+    "batch_rows.count_picks": r"SCAN tasks USING INDEX tasks_pick$",  # likewise; a batch may have 100,000 queued ones
     "chains.count_held": r"SCAN tasks USING (COVERING )?INDEX tasks_(pick|held_child)$",  # likewise
     "notices.by_refs": r"USE TEMP B-TREE FOR ORDER BY$",  # sorts the notices of the tasks on one page
     "notices.count_without_target": r"USE TEMP B-TREE FOR GROUP BY$",  # once a start; what is open, by target
     "pruning.drop_tasks": r"USE TEMP B-TREE FOR DISTINCT$",  # the lanes of the tasks of one turn
+    "standing.unsure": r"SCAN tasks USING INDEX tasks_unsure$",  # only these, up to LIMIT
+    "standing.held_for_person": r"SCAN tasks USING INDEX tasks_person$",  # likewise
+    "standing.common_models": r"USE TEMP B-TREE FOR ORDER BY$",  # sorts the models
+    # only these, each up to LIMIT
+    "gallery.counts": r"SCAN tasks USING INDEX tasks_(underway|person|pick|unsure)$",
+    **dict.fromkeys(  # the tasks of one line
+        ("gallery.tasks_of_batch", "gallery.batch_news", "gallery.batch_cards"),
+        r"USE TEMP B-TREE FOR RIGHT PART OF ORDER BY$",
+    ),
+    "steps.add": r"USE TEMP B-TREE FOR ORDER BY$",  # sorts the steps of a task
     "spend.sum_by": r"USE TEMP B-TREE FOR (GROUP|ORDER) BY$",  # a report of the days that are asked for
     "notices.send_attempts": r"USE TEMP B-TREE FOR ORDER BY$",  # sorts the tries at the sends that are asked for
 }
@@ -177,6 +196,10 @@ async def test_the_tour_calls_every_method_of_the_tables(store: Store, noting: N
         "batch_rows": BatchRowTable,
         "lanes": LaneTable,
         "chains": ChainTable,
+        "hours": HourTable,
+        "gallery": GalleryTable,
+        "steps": StepTable,
+        "standing": StandingQueries,
     }
     every = {
         f"{table}.{name}"

@@ -61,7 +61,7 @@ async def test_an_old_task_goes_with_all_that_is_its_own(store: Store, tmp_path:
     assert await left(store) == before
     assert list(await store.tasks.get([young.ref])) == [young.ref]
     assert [it.name for it in (tmp_path / "images").glob("*/*") if it.parent.name != "parts"] == [young.ref]
-    assert len(list(folder_of(tmp_path, young.ref).iterdir())) == 3
+    assert len(list(folder_of(tmp_path, young.ref).iterdir())) == 4
 
 
 async def test_zero_keeps_everything_for_ever(store: Store, tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ async def test_a_task_with_something_under_way_waits_for_it(store: Store, tmp_pa
     before = await left(store)
     await pruning(store, tmp_path, tasks=1, images=1).run_full_pass()
     assert await left(store) == before
-    assert len(list(folder_of(tmp_path, task.ref).iterdir())) == 3
+    assert len(list(folder_of(tmp_path, task.ref).iterdir())) == 4
 
 
 async def test_a_minted_url_that_was_never_used_goes_at_last(store: Store, tmp_path: Path) -> None:
@@ -194,9 +194,9 @@ async def test_old_pictures_go_and_it_is_told_why(store: Store, tmp_path: Path) 
     await pruning(store, tmp_path, images=10).run_full_pass()
     copies = await store.copies.by_refs([old.ref, young.ref])
     assert copies[old.ref] == (ImageCopy(0, error="our copy was removed after 10 days, as set by RETENTION"),)
-    assert copies[young.ref] == (ImageCopy(0, "0.png", small="0.small.jpg"),)
+    assert copies[young.ref] == (ImageCopy(0, "0.png", small="0.small.jpg", tiny="0.tiny.jpg"),)
     assert not folder_of(tmp_path, old.ref).exists()
-    assert len(list(folder_of(tmp_path, young.ref).iterdir())) == 3
+    assert len(list(folder_of(tmp_path, young.ref).iterdir())) == 4
 
 
 async def test_what_was_told_long_ago_and_old_keys_are_forgotten(store: Store, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from receiver.core.types.queue import (
     PauseCause,
     QueueLane,
 )
+from receiver.core.types.steps import Step, StepKind
 from receiver.core.types.tasks import (
     NO_PICTURE,
     ArchiveState,
@@ -91,6 +92,8 @@ __all__ = [
     "Report",
     "Retention",
     "Send",
+    "Step",
+    "StepKind",
     "SubmitAnswer",
     "SubmitResult",
     "Target",

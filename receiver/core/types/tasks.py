@@ -136,6 +136,7 @@ class ImageCopy(Struct, frozen=True, gc=False):
     height: int | None = None
     small: str | None = None  # the thumbnail's name
     error: str | None = None  # why there is no copy, or no thumbnail
+    tiny: str | None = None  # a second, smaller thumbnail; None if `small` is no larger, or older than it
 
 
 class Outcome(Struct, frozen=True, gc=False):

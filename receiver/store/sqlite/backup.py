@@ -180,6 +180,11 @@ def prepare_restored(path: Path, now: int, *, queue: bool, batches_closed: str, 
             raw.execute("DELETE FROM served")  # where it is restored, a person wants it served
         if raw.execute("SELECT 1 FROM sqlite_schema WHERE name = 'restores'").fetchone():
             raw.execute("INSERT INTO restores (at, made_at) VALUES (?, ?)", (now, made_at))
+        if raw.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sessions'").fetchone():  # none comes back to life
+            raw.execute(
+                "INSERT OR REPLACE INTO sessions (id, generation, since) VALUES (1, lower(hex(randomblob(8))), ?)",
+                (now,),
+            )
         if not queue:
             raw.execute(
                 "UPDATE tasks SET state = 'submitting', held_by = NULL, due_at = NULL, submitted_at = ?,"

@@ -30,13 +30,18 @@ from receiver.store.tables.callbacks import CallbackTable
 from receiver.store.tables.chains import ChainTable
 from receiver.store.tables.clock import ClockTable
 from receiver.store.tables.connection import Row, Topic
+from receiver.store.tables.gallery import GalleryTable
 from receiver.store.tables.gates import GateTable
+from receiver.store.tables.hours import HourTable
 from receiver.store.tables.lanes import LaneTable
 from receiver.store.tables.notices import NoticeTable
 from receiver.store.tables.picture_copies import PictureCopyTable
 from receiver.store.tables.retention import RetentionQueries
 from receiver.store.tables.sends import SendTable
+from receiver.store.tables.sessions import SessionTable
 from receiver.store.tables.spend import SpendTable
+from receiver.store.tables.standing import StandingQueries
+from receiver.store.tables.steps import StepTable
 from receiver.store.tables.tasks import TaskTable
 from receiver.store.writer_turns import Lane, WriterLock
 
@@ -55,6 +60,7 @@ _WRITING = (
     "PRAGMA synchronous = FULL",
     f"PRAGMA journal_size_limit = {LOG_MOST}",
 )
+_SEARCH_MODULE = "fts5"
 _RowsAndCount = tuple[list[Any], int]
 
 
@@ -129,6 +135,11 @@ class _SqliteTables:
         self.batch_rows = BatchRowTable(connection)
         self.spend = SpendTable(connection)
         self.gates = GateTable(connection)
+        self.gallery = GalleryTable(connection)
+        self.steps = StepTable(connection)
+        self.sessions = SessionTable(connection)
+        self.hours = HourTable(connection)
+        self.standing = StandingQueries(connection)
 
 
 class SqliteTx(_SqliteTables):
@@ -306,7 +317,8 @@ class SqliteStore(_SqliteTables):
 async def open_sqlite(path: Path) -> SqliteStore:
     """Open or create the database at `path`, migrate it, and void every lease of an earlier process.
 
-    Raises DatabaseLocked if another process holds it, NewerSchema, CorruptDatabase, StoreUnavailable.
+    Raises DatabaseLocked if another process holds it, NewerSchema, CorruptDatabase, StoreUnavailable, or StoreError if
+    this SQLite cannot search.
     """
     path = resolve_database(path)
     lock = take_lock(path)
@@ -326,6 +338,7 @@ async def open_sqlite(path: Path) -> SqliteStore:
                 guard.check()
                 await raw.flush([DeferredChange(pragma, [()]) for pragma in pragmas[:-1]], pragmas[-1])
                 if len(opened) == 1:
+                    await _require_search(raw)
                     await _apply_migrations(raw)
         writing, reading = opened
         store = SqliteStore(path, writing, reading, lock)
@@ -342,6 +355,16 @@ async def open_sqlite(path: Path) -> SqliteStore:
 
 def _file_identity(file: os.stat_result) -> tuple[int, int]:
     return file.st_dev, file.st_ino
+
+
+async def _require_search(raw: BatchingConnection) -> None:
+    """Raise StoreError if this SQLite lacks the module that indexes words: no task could be stored without it."""
+    if not list(await raw.execute_fetchall("SELECT 1 FROM pragma_module_list WHERE name = ?", (_SEARCH_MODULE,))):
+        raise StoreError(
+            f"this Python's SQLite ({sqlite3.sqlite_version}) was built without {_SEARCH_MODULE.upper()}, its full-text"
+            " search",
+            remedy="run the receiver with another Python: those of Linux distributions and of python.org have it",
+        )
 
 
 async def _apply_migrations(raw: BatchingConnection) -> None:

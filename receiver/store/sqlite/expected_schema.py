@@ -16,6 +16,7 @@ _OF_SQLITE = "sqlite_"  # names that SQLite reserves for itself
 _NAME_MOST = 60  # characters of a name in an error
 
 _Columns = frozenset[tuple[str, str, int]]  # name, type, and whether it is hidden or computed
+_Made = _Columns | str | None  # the columns of a table; of what runs inside our statements, the whole definition
 
 
 def refuse_foreign_schema(raw: sqlite3.Connection) -> None:
@@ -23,7 +24,7 @@ def refuse_foreign_schema(raw: sqlite3.Connection) -> None:
     numbers = {number for (number,) in raw.execute("SELECT number FROM migrations")}
     found, expected = _list_objects(raw), _expected_objects(numbers)
     for kind, name in sorted(found.keys() - expected.keys()):
-        if kind == "table" and name in _ALLOWED and found[kind, name] is not None:
+        if kind == "table" and name in _ALLOWED and isinstance(found[kind, name], frozenset):
             continue
         raise StoreError(
             f"it has the {kind} {name[:_NAME_MOST]!r}, which this program did not make",
@@ -34,7 +35,7 @@ def refuse_foreign_schema(raw: sqlite3.Connection) -> None:
             raise StoreError(f"its {kind} {name!r} is missing or was changed", remedy="use another backup")
 
 
-def _expected_objects(numbers: set[int]) -> dict[tuple[str, str], _Columns | None]:
+def _expected_objects(numbers: set[int]) -> dict[tuple[str, str], _Made]:
     with closing(sqlite3.connect(":memory:")) as raw:
         raw.execute(CREATE_MIGRATIONS)
         for step in load_migrations("sqlite"):
@@ -43,15 +44,17 @@ def _expected_objects(numbers: set[int]) -> dict[tuple[str, str], _Columns | Non
         return _list_objects(raw)
 
 
-def _list_objects(raw: sqlite3.Connection) -> dict[tuple[str, str], _Columns | None]:
-    """Tables with their columns, None for virtual ones; and indexes, triggers and views."""
-    found: dict[tuple[str, str], _Columns | None] = {}
+def _list_objects(raw: sqlite3.Connection) -> dict[tuple[str, str], _Made]:
+    """Tables with their columns; virtual ones, triggers and views with their definitions; and indexes."""
+    found: dict[tuple[str, str], _Made] = {}
     for kind, name, sql in raw.execute("SELECT type, name, sql FROM sqlite_schema").fetchall():
         if name.startswith(_OF_SQLITE) and kind in ("table", "index"):
             continue
-        columns = None
-        if kind == "table" and not str(sql).upper().startswith("CREATE VIRTUAL"):
+        made: _Made = None
+        if kind in ("trigger", "view") or str(sql).upper().startswith("CREATE VIRTUAL"):
+            made = " ".join(str(sql).split())
+        elif kind == "table":
             rows = raw.execute("SELECT name, type, hidden FROM pragma_table_xinfo(?)", (name,))
-            columns = frozenset((str(column), str(type_), int(hidden)) for column, type_, hidden in rows)
-        found[kind, name] = columns
+            made = frozenset((str(column), str(type_), int(hidden)) for column, type_, hidden in rows)
+        found[kind, name] = made
     return found

@@ -12,6 +12,7 @@ from receiver.store.tables.connection import TableConnection, enum_text, placeho
 
 _ROWS = "lane = ? AND lane > 3 AND turn > 0"  # so that the index alone has all that is counted
 _WAITING = "'parent', 'pick'"  # for which a task of a chain is held
+_EACH_STATE = ", ".join(f"('{state.value}')" for state in TaskState)
 _DAY_MS = 86_400_000
 
 
@@ -53,8 +54,7 @@ class BatchRowTable:
     async def count_picks(self, lane: int) -> int:
         """How many rows wait until a person picks one of the pictures that are there."""
         [(count,)] = await self._db.fetch_rows(
-            f"SELECT count(*) FROM (SELECT held_by FROM tasks WHERE {_ROWS} AND state = 'queued') AS row"
-            " WHERE held_by = 'pick'",
+            "SELECT count(*) FROM tasks WHERE held_by = 'pick' AND +lane = ? AND turn > 0 AND +state = 'queued'",
             (lane,),
         )
         return int(count)
@@ -82,7 +82,31 @@ class BatchRowTable:
 
     async def count_states(self, lane: int) -> dict[TaskState, int]:
         """How many rows are in each state."""
-        rows = await self._db.fetch_rows(f"SELECT state, count(*) FROM tasks WHERE {_ROWS} GROUP BY state", (lane,))
+        return (await self.states_by_lane([lane]))[lane]
+
+    async def states_by_lane(self, lanes: Sequence[int]) -> dict[int, dict[TaskState, int]]:
+        """How many rows of each of these batches are in each state. Counting one state at a time along the index is
+        three times as fast as grouping."""
+        rows = await self._db.fetch_rows(
+            "SELECT l.column1, s.column1, (SELECT count(*) FROM tasks WHERE lane = l.column1 AND lane > 3"
+            " AND state = s.column1 AND turn > 0)"
+            f" FROM (VALUES {', '.join(['(?)'] * len(lanes))}) AS l CROSS JOIN (VALUES {_EACH_STATE}) AS s",
+            lanes,
+        )
+        found: dict[int, dict[TaskState, int]] = {lane: {} for lane in lanes}
+        for lane, state, count in rows:
+            if count:
+                found[lane][TaskState(state)] = count
+        return found
+
+    async def count_repeatable(self, lane: int) -> dict[TaskState, int]:
+        """How many rows failed or were cancelled, by their state; without unconfirmed failures, which may have
+        succeeded, and without tasks that another one repeats."""
+        rows = await self._db.fetch_rows(
+            f"SELECT state, count(*) FROM tasks WHERE {_ROWS} AND state IN ('failed', 'cancelled') AND confirmed = 1"
+            " AND NOT EXISTS (SELECT 1 FROM tasks AS newer WHERE newer.again_of = tasks.ref) GROUP BY state",
+            (lane,),
+        )
         return {TaskState(state): count for state, count in rows}
 
     async def count_unsure(self, lane: int) -> int:

@@ -79,6 +79,13 @@ class CallbackTable:
             found[ref, digest] = min(callback_id, found.get((ref, digest), callback_id))
         return found
 
+    async def digests(self, ids: Sequence[int]) -> dict[int, bytes]:
+        """The SHA-256 of the bodies of these callbacks, by id."""
+        rows = await self._db.fetch_rows(
+            f"SELECT id, digest FROM callbacks WHERE id IN ({placeholders(len(ids))})", ids
+        )
+        return dict(rows)
+
     async def hints_of(self, ref: str, limit: int = 200) -> list[StoredCallback]:
         """Up to `limit` hints of the task with their bodies, oldest first, each body once."""
         rows = await self._db.fetch_rows(
@@ -108,6 +115,34 @@ class CallbackTable:
             (*params, limit),
         )
         return [_stored_callback(row) for row in rows]
+
+    async def count_verdicts(self, verdicts: Sequence[str], limit: int) -> dict[str, int]:
+        """How many callbacks have each of these verdicts, counted up to `limit`."""
+        each = "SELECT ?, (SELECT count(*) FROM (SELECT 1 FROM callbacks WHERE verdict = ? LIMIT ?) AS some)"
+        params = [value for verdict in verdicts for value in (verdict, verdict, limit)]
+        return dict(await self._db.fetch_rows(" UNION ALL ".join([each] * len(verdicts)), params))
+
+    async def to_replay(
+        self, verdict: str, *, ref: str | None = None, before: int | None = None, limit: int = 200
+    ) -> list[int]:
+        """The ids of up to `limit` callbacks with this verdict whose bytes are there and that no replay changed yet,
+        newest first, before the id `before`; of equal bodies the first only, and no replays."""
+        where, params = where_clause("callbacks", [("ref", ref), ("verdict", verdict)], before=("id", before))
+        rows = await self._db.fetch_rows(
+            f"SELECT id FROM callbacks {where} AND replay_of IS NULL AND body IS NOT NULL"
+            " AND NOT EXISTS (SELECT 1 FROM callbacks AS later WHERE later.ref = callbacks.ref"
+            " AND later.replay_of = callbacks.id AND later.verdict <> callbacks.verdict) ORDER BY id DESC LIMIT ?",
+            (*params, limit),
+        )
+        return [callback_id for (callback_id,) in rows]
+
+    async def newest_replay(self, callback_id: int, ref: str) -> int | None:
+        """The id of the last replay of a callback of this task; None if it was not replayed, or that is not stored."""
+        rows = await self._db.fetch_rows(
+            "SELECT max(id) FROM callbacks WHERE ref = ? AND replay_of = ?", (ref, callback_id)
+        )
+        found: int | None = rows[0][0]
+        return found
 
 
 def _stored_callback(row: Row) -> StoredCallback:

@@ -8,7 +8,7 @@ from receiver.core.types import LanePriority, PauseCause, QueueLane
 from receiver.store.tables.connection import Row, TableConnection, Topic, enum_text, placeholders
 
 _NAMES = QueueLane.__struct_fields__
-_COLUMNS = ", ".join(_NAMES)
+COLUMNS = ", ".join(_NAMES)
 
 
 class LaneTable:
@@ -20,9 +20,9 @@ class LaneTable:
     async def by_name(self, names: Sequence[str]) -> dict[str, QueueLane]:
         """The lanes with these names that exist, by name."""
         rows = await self._db.fetch_rows(
-            f"SELECT {_COLUMNS} FROM lanes WHERE name IN ({placeholders(len(names))})", names
+            f"SELECT {COLUMNS} FROM lanes WHERE name IN ({placeholders(len(names))})", names
         )
-        return {lane.name: lane for lane in map(_from_row, rows)}
+        return {lane.name: lane for lane in map(lane_from_row, rows)}
 
     async def find_batch(self, name: str) -> QueueLane | None:
         """The batch of this name, if there is one."""
@@ -31,31 +31,39 @@ class LaneTable:
 
     async def get(self, ids: Sequence[int]) -> dict[int, QueueLane]:
         """The lanes with these ids that exist, by id."""
-        rows = await self._db.fetch_rows(f"SELECT {_COLUMNS} FROM lanes WHERE id IN ({placeholders(len(ids))})", ids)
-        return {lane.id: lane for lane in map(_from_row, rows)}
+        rows = await self._db.fetch_rows(f"SELECT {COLUMNS} FROM lanes WHERE id IN ({placeholders(len(ids))})", ids)
+        return {lane.id: lane for lane in map(lane_from_row, rows)}
 
     async def paused(self) -> list[QueueLane]:
         """The unfinished lanes that are paused."""
         rows = await self._db.fetch_rows(
-            f"SELECT {_COLUMNS} FROM lanes WHERE finished_at IS NULL AND paused_at IS NOT NULL"
+            f"SELECT {COLUMNS} FROM lanes WHERE finished_at IS NULL AND paused_at IS NOT NULL"
         )
-        return [_from_row(row) for row in rows]
+        return [lane_from_row(row) for row in rows]
 
     async def queued(self) -> list[tuple[QueueLane, int]]:
         """The unfinished lanes that have tasks to submit, and how many; in the order in which they are served."""
         rows = await self._db.fetch_rows(
-            f"SELECT {_COLUMNS}, (SELECT count(*) FROM tasks WHERE lane = lanes.id AND due_at IS NOT NULL) AS count"
+            f"SELECT {COLUMNS}, (SELECT count(*) FROM tasks WHERE lane = lanes.id AND due_at IS NOT NULL) AS count"
             " FROM lanes WHERE finished_at IS NULL ORDER BY priority DESC, id"
         )
-        return [(_from_row(row[:-1]), row[-1]) for row in rows if row[-1]]
+        return [(lane_from_row(row[:-1]), row[-1]) for row in rows if row[-1]]
 
     async def page(self, before: int | None, limit: int) -> list[QueueLane]:
         """Up to `limit` batches, newest first, before the id `before`."""
         rows = await self._db.fetch_rows(
-            f"SELECT {_COLUMNS} FROM lanes WHERE batch = 1 AND id < ? ORDER BY id DESC LIMIT ?",
+            f"SELECT {COLUMNS} FROM lanes WHERE batch = 1 AND id < ? ORDER BY id DESC LIMIT ?",
             (2**62 if before is None else before, limit),
         )
-        return [_from_row(row) for row in rows]
+        return [lane_from_row(row) for row in rows]
+
+    async def batches_named(self, beginning: str, limit: int) -> list[QueueLane]:
+        """Up to `limit` batches whose names begin so, by name."""
+        rows = await self._db.fetch_rows(
+            f"SELECT {COLUMNS} FROM lanes WHERE name >= ? AND name < ? AND +batch = 1 ORDER BY name LIMIT ?",
+            (beginning, f"{beginning}\U0010ffff", limit),
+        )
+        return [lane_from_row(row) for row in rows]
 
     async def count_unfinished(self) -> int:
         """How many batches are not finished."""
@@ -65,9 +73,9 @@ class LaneTable:
     async def closed_unfinished(self) -> list[QueueLane]:
         """The batches that are closed and not finished."""
         rows = await self._db.fetch_rows(
-            f"SELECT {_COLUMNS} FROM lanes WHERE finished_at IS NULL AND batch = 1 AND closed_at IS NOT NULL"
+            f"SELECT {COLUMNS} FROM lanes WHERE finished_at IS NULL AND batch = 1 AND closed_at IS NOT NULL"
         )
-        return [_from_row(row) for row in rows]
+        return [lane_from_row(row) for row in rows]
 
     async def last_restore(self) -> tuple[int, int | None] | None:
         """When the database was restored last, and when the backup was made, if that is known: batches that were opened
@@ -89,7 +97,8 @@ class LaneTable:
         self._db.woken.add(Topic.SUBMIT)
 
 
-def _from_row(row: Row) -> QueueLane:
+def lane_from_row(row: Row) -> QueueLane:
+    """A lane from a row of `COLUMNS`."""
     values = dict(zip(_NAMES, row, strict=True))
     values.update(
         batch=bool(values["batch"]),

@@ -88,6 +88,52 @@ class NoticeTable:
         )
         return [notice_from_row(row) for row in rows]
 
+    async def open_page(
+        self, *, target: str | None = None, ref: str | None = None, before: int | None = None, limit: int = 50
+    ) -> list[Notice]:
+        """Up to `limit` notices that are still owed (due, being sent, held), newest first, before the id `before`."""
+        found: list[Notice] = []
+        for state in (NoticeState.DUE, NoticeState.SENDING, NoticeState.HELD):
+            found += await self.page(state=state, target=target, ref=ref, before=before, limit=limit)
+        return sorted(found, key=lambda it: it.id or 0, reverse=True)[:limit]
+
+    async def dead_span(self, target: str) -> tuple[int, int] | None:
+        """When the first and the last notice to this target that was given up were made."""
+        edge = "SELECT created_at FROM notices WHERE state = 'dead' AND target = ? ORDER BY id {} LIMIT 1"
+        rows = await self._db.fetch_rows(f"SELECT ({edge.format('')}), ({edge.format('DESC')})", (target, target))
+        first, last = rows[0]
+        return None if first is None else (min(first, last), max(first, last))
+
+    async def last_sent(self, target: str) -> Notice | None:
+        """The newest notice that was delivered to this target, if it is among the last few hundred."""
+        rows = await self._db.fetch_rows(
+            f"SELECT {COLUMNS} FROM notices WHERE id = (SELECT max(id) FROM"
+            " (SELECT id, state FROM notices WHERE target = ? ORDER BY id DESC LIMIT 300) AS last"
+            " WHERE state = 'sent')",
+            (target,),
+        )
+        return notice_from_row(rows[0]) if rows else None
+
+    async def last_failure(self, target: str) -> str | None:
+        """The error of the newest notice to this target that is tried again or was given up, if it is among the last
+        few hundred."""
+        rows = await self._db.fetch_rows(
+            "SELECT error FROM notices WHERE id = (SELECT max(id) FROM (SELECT id, error FROM notices WHERE target = ?"
+            " ORDER BY id DESC LIMIT 300) AS last WHERE error IS NOT NULL)",
+            (target,),
+        )
+        return rows[0][0] if rows else None
+
+    async def target_names(self, limit: int) -> list[str]:
+        """The targets to which there are notices, whether or not they are in the settings; up to `limit`."""
+        rows = await self._db.fetch_rows(
+            "WITH RECURSIVE names (name) AS (SELECT min(target) FROM notices UNION ALL"
+            " SELECT (SELECT min(target) FROM notices WHERE target > names.name) FROM names"
+            " WHERE names.name IS NOT NULL) SELECT name FROM names WHERE name IS NOT NULL LIMIT ?",
+            (limit,),
+        )
+        return [name for (name,) in rows]
+
     async def make_due_now(self, ref: str, now: int) -> None:
         """Make the task's notices due now: its pictures have arrived, or never will."""
         self._db.defer(

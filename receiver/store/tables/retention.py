@@ -95,7 +95,8 @@ class RetentionQueries:
     async def files_by_task(self, refs: Sequence[str]) -> dict[str, tuple[str, ...] | None]:
         """The files of those of these tasks that exist; None if it is not settled or still has pictures to fetch."""
         rows = await self._db.fetch_rows(
-            f"SELECT tasks.ref, tasks.state IN ({_OVER}) AND tasks.archive_at IS NULL, copies.file, copies.small"
+            f"SELECT tasks.ref, tasks.state IN ({_OVER}) AND tasks.archive_at IS NULL, copies.file, copies.small,"
+            " copies.tiny"
             " FROM tasks LEFT JOIN copies ON copies.ref = tasks.ref AND copies.file IS NOT NULL"
             f" WHERE tasks.ref IN ({placeholders(len(refs))})",
             refs,
@@ -139,7 +140,7 @@ class RetentionQueries:
         lanes = await self._db.fetch_rows(
             f"SELECT DISTINCT lane FROM tasks WHERE ref IN ({among}) AND row_key IS NOT NULL", closed
         )
-        for table in ("images", "copies", "overflow", "tasks"):
+        for table in ("images", "copies", "overflow", "steps", "tasks"):
             rows += await self._db.run_statement(f"DELETE FROM {table} WHERE ref IN ({among})", closed)
         self._db.touched.update(closed)
         return RemovalResult(rows, tuple(refs), sends, tuple(lane for (lane,) in lanes))
@@ -203,7 +204,7 @@ class RetentionQueries:
         self._db.touched.update(refs)
         return RemovalResult(
             await self._db.run_statement(
-                "UPDATE copies SET file = NULL, small = NULL, error = ?"
+                "UPDATE copies SET file = NULL, small = NULL, tiny = NULL, error = ?"
                 f" WHERE ref IN ({placeholders(len(refs))}) AND file IS NOT NULL",
                 (why, *refs),
             )

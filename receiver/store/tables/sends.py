@@ -19,6 +19,7 @@ from receiver.core.pacing import (
 )
 from receiver.core.types import Notice, NoticeEvent, NoticeState, Send
 from receiver.store.tables.connection import TableConnection, Topic, placeholders
+from receiver.store.tables.hours import HOUR_MS, HourKind, defer_hours
 from receiver.store.tables.notices import COLUMNS, Attempt, notice_from_row
 
 
@@ -280,6 +281,7 @@ class SendTable:
             "UPDATE sends SET state = 'sent', lease_until = NULL, owner = NULL, claims = 0 WHERE id = ?", [(send.id,)]
         )
         self._update_notices(send, NoticeState.SENT, error=None, sent_at=now)
+        defer_hours(self._db, HourKind.SENT, {(now // HOUR_MS, send.target): len(send.notices)})
         self._db.defer(
             "UPDATE targets SET failures = 0, rest_until = NULL WHERE name = ? AND failures > 0", [(send.target,)]
         )

@@ -12,6 +12,7 @@ from receiver.core.types import Image, Task, TaskState
 from receiver.store.tables import task_rows
 from receiver.store.tables.chains import defer_followups, defer_held_counts, forget_followups
 from receiver.store.tables.connection import Row, TableConnection, Topic, enum_text, placeholders, where_clause
+from receiver.store.tables.hours import HourCounts, HourKind, add_settled, defer_hours
 from receiver.store.tables.spend import defer_spend
 from receiver.store.tables.task_rows import COLUMNS, COLUMNS_OF_TASKS
 
@@ -29,16 +30,26 @@ class TaskTable:
         rows = await self._db.fetch_rows(f"SELECT {COLUMNS} FROM tasks WHERE ref IN ({placeholders(len(refs))})", refs)
         return {row[0]: task_rows.task_from_row(row) for row in rows}
 
+    async def states(self, refs: Sequence[str]) -> dict[str, tuple[str, int]]:
+        """The states and lanes of the tasks of `refs` that exist, by ref."""
+        rows = await self._db.fetch_rows(
+            f"SELECT ref, state, lane FROM tasks WHERE ref IN ({placeholders(len(refs))})", refs
+        )
+        return {ref: (state, lane) for ref, state, lane in rows}
+
     async def insert(self, tasks: Iterable[Task]) -> None:
         """Add new tasks; those that are held count at their parents, which are there or among them."""
         tasks = list(tasks)
         self._db.defer(task_rows.INSERT_SQL, [task_rows.row_from_task(task) for task in tasks])
         spend: SpendDeltas = {}
+        settled: HourCounts = {}
         for task in tasks:
             self._note_change(task)
             add_change(spend, None, task)
+            add_settled(settled, None, task)
         defer_held_counts(self._db, count_held((None, task) for task in tasks))
         defer_spend(self._db, spend)
+        defer_hours(self._db, HourKind.SETTLED, settled)
 
     async def update(self, changes: Sequence[tuple[Task, Task]]) -> None:
         """Write pairs of (as read, as changed). The commit raises StaleUpdate if a task's state changed meanwhile.
@@ -50,9 +61,12 @@ class TaskTable:
             tuple[str, ...], list[Row]
         ] = {}  # by the columns that change: only these and their indexes are written
         spend: SpendDeltas = {}
+        settled: HourCounts = {}
         for old, new in changes:
             if new.state is not old.state or new.usage is not old.usage or new.model is not old.model:
                 add_change(spend, old, new)
+            if new.settled_at is not old.settled_at or new.settled_by is not old.settled_by:
+                add_settled(settled, old, new)
             if new.children and (over := is_over(new)) is not is_over(old):
                 (defer_followups if over else forget_followups)(self._db, [new.ref])
             names, values = task_rows.changed_columns(old, new)
@@ -63,6 +77,7 @@ class TaskTable:
             self._db.defer(task_rows.update_sql(names), rows, expect=len(rows))
         defer_held_counts(self._db, count_held(changes))
         defer_spend(self._db, spend)
+        defer_hours(self._db, HourKind.SETTLED, settled)
 
     def _note_change(self, new: Task, old: Task | None = None) -> None:
         self._db.touched.add(new.ref)
@@ -295,9 +310,11 @@ class TaskTable:
 
     async def count_by_state(self) -> list[tuple[str, int]]:
         """The number of tasks in each unsettled state."""
-        return await self._db.fetch_rows(
-            "SELECT state, count(*) FROM tasks WHERE state IN ('queued', 'submitting', 'waiting') GROUP BY state"
+        rows = await self._db.fetch_rows(  # one state at a time: three times as fast as grouping
+            "SELECT s.column1, (SELECT count(*) FROM tasks WHERE state = s.column1)"
+            " FROM (VALUES ('queued'), ('submitting'), ('waiting')) AS s"
         )
+        return [(state, count) for state, count in rows if count]
 
     async def count_to_archive(self) -> int:
         """The number of tasks whose pictures are still to be fetched."""
