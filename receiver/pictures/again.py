@@ -1,13 +1,16 @@
 """Fetches again what was missed: once the host is trusted, has the picture at last, or there is room on the disk."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
 from receiver.core.errors import RequestRefused
-from receiver.core.types import ArchiveState, Task
+from receiver.core.sanitize import one_line
+from receiver.core.types import ArchiveState, ImageCopy, Step, StepKind, Task
 from receiver.pictures.files import ArchiveFiles
 from receiver.store import Store
+
+REASON_MOST = 300
 
 
 async def fetch_again(store: Store, files: ArchiveFiles, ref: str, now: int, is_under_way: Callable[[], bool]) -> Task:
@@ -33,4 +36,16 @@ async def fetch_again(store: Store, files: ArchiveFiles, ref: str, now: int, is_
         await tx.copies.forget_missing(ref)
         again = replace(task, archive=ArchiveState.DUE, archive_at=now, archive_tries=0)
         await tx.tasks.update([(task, again)])
+        await tx.steps.add([Step(ref, now, StepKind.FETCHED_AGAIN)])
     return again
+
+
+def describe_round(task: Task, kept: int, count: int, now: int, copies: Sequence[ImageCopy]) -> list[Step]:
+    """What is noted of a round after which `kept` of `count` pictures are here: nothing if more rounds follow and none
+    is; if none ever will be, why the first is not."""
+    if kept:
+        return [Step(task.ref, now, StepKind.KEPT, f"{kept} of {count}")]
+    if task.archive_at is not None:
+        return []
+    why = next((it.error for it in copies if it.error), "")
+    return [Step(task.ref, now, StepKind.NOT_KEPT, one_line(why, REASON_MOST))]

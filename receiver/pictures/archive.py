@@ -21,7 +21,7 @@ from receiver.core.types import LOW_LANE, ArchiveState, Clock, Image, ImageCopy,
 from receiver.lazy import LazyValue
 from receiver.notify.attention import raise_attention
 from receiver.pictures.addresses import FetchAllowlist
-from receiver.pictures.again import fetch_again
+from receiver.pictures.again import describe_round, fetch_again
 from receiver.pictures.drawing.process import DrawSheet
 from receiver.pictures.drawing.protocol import SHEET_PICTURES_MOST, ContactSheet
 from receiver.pictures.files import SHEET, ArchiveFiles, image_name, media_type
@@ -262,12 +262,16 @@ class PictureArchiver:
             log.warning("no contact sheet: %s", drew.error, extra={"action": "archive.draw", "ref": ref})
         found = 0
         for no, drawn in zip(some, drew.drawn, strict=False):
-            copy, small = now[no], now[no].small
+            copy, small, tiny = now[no], now[no].small, now[no].tiny
             if drawn.small is not None:
-                small = image_name(no, "jpg", small=True)
+                small = image_name(no, "jpg", "small")
                 await self._files.save_file(ref, small, drawn.small)
+                tiny = None
+                if drawn.tiny is not None:
+                    tiny = image_name(no, "jpg", "tiny")
+                    await self._files.save_file(ref, tiny, drawn.tiny)
             width, height = drawn.width or copy.width, drawn.height or copy.height
-            now[no] = replace(copy, width=width, height=height, small=small, error=drawn.error)
+            now[no] = replace(copy, width=width, height=height, small=small, tiny=tiny, error=drawn.error)
             if drawn.error is not None:
                 found += 1
                 await self._record_copy(task, now[no])  # so that after a kill nobody tries it again
@@ -306,6 +310,7 @@ class PictureArchiver:
         async with self._store.write() as tx:
             await tx.copies.upsert([(task.ref, it) for it in rows])
             await tx.tasks.update([(task, ended)])
+            await tx.steps.add(describe_round(ended, kept, len(copies) + len(missing), now, rows))
             if not _comes_soon(task, missing):
                 await _release_notices(tx, task, now)
         if ended.archive_at is None and ended.archive is not None:

@@ -14,6 +14,7 @@ import stat
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from receiver.atomic_files import fsync_path, open_new, rename_into_place
 from receiver.core.errors import Unwritable
@@ -27,13 +28,13 @@ MEDIA = {suffix: kind.media_type for suffix, kind in KINDS.items()}
 """The media type of each suffix that our files may have."""
 
 _PARTS = "parts"  # the folder for temporary names; on the same disk, so that a rename is one step
-_FILE = re.compile(rf"{re.escape(SHEET)}|(0|[1-9][0-9]{{0,3}})(\.small)?\.({'|'.join(MEDIA)})")
+_FILE = re.compile(rf"{re.escape(SHEET)}|(0|[1-9][0-9]{{0,3}})(\.small|\.tiny)?\.({'|'.join(MEDIA)})")
 _DIGEST = re.compile(r"digest-[1-9][0-9]{0,18}")
 
 
-def image_name(image_no: int, suffix: str, *, small: bool = False) -> str:
-    """The file name of a task's image `image_no`, or of its thumbnail; `suffix` is one of `MEDIA`."""
-    return f"{image_no}{'.small' if small else ''}.{suffix}"
+def image_name(image_no: int, suffix: str, thumbnail: Literal["small", "tiny"] | None = None) -> str:
+    """The file name of a task's image `image_no`, or of one of its thumbnails; `suffix` is one of `MEDIA`."""
+    return f"{image_no}.{thumbnail}.{suffix}" if thumbnail else f"{image_no}.{suffix}"
 
 
 def send_of(folder: str) -> int | None:
@@ -151,6 +152,7 @@ class ArchiveFiles:
     """
 
     def __init__(self, root: Path) -> None:
+        self.root = root
         self._folder = _ArchiveLayout(root)
         self._mark = secrets.token_hex(4)  # marks this process's temporary names
 

@@ -49,9 +49,16 @@ class SignedLinks:
         """The same without the host."""
         return f"{PICK_PREFIX}{self._ring.pick_token(ref, image_no)}"
 
-    def image_path(self, folder: str, file: str) -> str:
-        """The path and the query of a signed link."""
+    @property
+    def is_reachable(self) -> bool:
+        """Whether links work from other machines."""
+        return self._reachable
+
+    def image_path(self, folder: str, file: str, *, end: int | None = None) -> str:
+        """The path and the query of a signed link. If `end` (milliseconds) is sooner, the link expires then."""
         until = -(-(self._clock() // 1000 + LASTS_S) // _STEP_S) * _STEP_S
+        if end is not None:
+            until = min(until, end // 1000)
         query = urlencode(
             {"until": until, "mac": self._ring.sign(MacPurpose.IMAGE, _mac_payload(folder, file, str(until)))}
         )

@@ -44,7 +44,7 @@ def copy_of(number: int, **more: object) -> ImageCopy:
     """What is to be recorded of the site's picture of that number."""
     content = png(number)
     kept = {"file": f"{number}.png", "sha256": hashlib.sha256(content).digest(), "size": len(content)}
-    small = {"width": 1024, "height": 768, "small": f"{number}.small.jpg"}
+    small = {"width": 1024, "height": 768, "small": f"{number}.small.jpg", "tiny": f"{number}.tiny.jpg"}
     return ImageCopy(**{"image_no": number, "media_type": "image/png", **kept, **small, **more})  # type: ignore[arg-type]
 
 
@@ -53,7 +53,9 @@ async def test_all_pictures_are_kept_with_thumbnails_and_a_contact_sheet(rig: Ar
     assert await rig.round()
     assert await rig.state(ref) == DONE
     assert await rig.copies(ref) == [copy_of(number) for number in range(4)]
-    assert rig.held(ref) == sorted([*(f"{n}{it}" for n in range(4) for it in (".png", ".small.jpg")), SHEET])
+    assert rig.held(ref) == sorted(
+        [*(f"{n}{it}" for n in range(4) for it in (".png", ".small.jpg", ".tiny.jpg")), SHEET]
+    )
     sheet, first = rig.files.find_file(ref, SHEET), rig.files.find_file(ref, "0.png")
     assert sheet is not None
     assert first is not None
@@ -209,7 +211,7 @@ async def test_a_tampered_picture_fails_its_own_thumbnail_and_nothing_else(rig: 
     ref = await owed(rig.store, links(site, 3))
     await rig.round()
     assert await rig.state(ref) == DONE
-    broken = copy_of(1, width=None, height=None, small=None, error="it is damaged")
+    broken = copy_of(1, width=None, height=None, small=None, tiny=None, error="it is damaged")
     assert await rig.copies(ref) == [copy_of(0), broken, copy_of(2)]
 
 
@@ -349,7 +351,11 @@ async def test_what_is_recorded_is_not_fetched_again(rig: Archiving, site: Site)
     ref = await owed(rig.store, links(site, 4))
     await rig.files.save_file(ref, "0.png", png(0))
     await rig.files.save_file(ref, "2.png", b"nobody recorded this")
-    recorded = [copy_of(0, small=None), copy_of(1, small=None), ImageCopy(3, error="127.0.0.1 answered HTTP 404")]
+    recorded = [
+        copy_of(0, small=None, tiny=None),
+        copy_of(1, small=None, tiny=None),
+        ImageCopy(3, error="127.0.0.1 answered HTTP 404"),
+    ]
     async with rig.store.write() as tx:
         await tx.copies.upsert([(ref, it) for it in recorded])
     await rig.round()

@@ -95,7 +95,7 @@ async def test_a_disk_that_takes_nothing_uses_up_no_round(
 
 async def test_copies_come_back_as_they_were_put_each_in_its_place(store: Store) -> None:
     """And a later one takes the place of what was known of that image."""
-    full = ImageCopy(1, "1.png", b"digest", 9, "image/png", 3, 4, "1.small.jpg", "why")
+    full = ImageCopy(1, "1.png", b"digest", 9, "image/png", 3, 4, "1.small.jpg", "why", "1.tiny.jpg")
     assert all(value is not None for value in (getattr(full, name) for name in ImageCopy.__struct_fields__))
     async with store.write() as tx:
         await tx.copies.upsert([("a", full), ("b", ImageCopy(0, error="404")), ("a", ImageCopy(0, error="503"))])

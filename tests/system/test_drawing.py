@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from kit.picture_files import BLUE, GREEN, PATIENT, RED, Colour, bad, encoded, noise, opened, plain, written
-from receiver.pictures.drawing.draw import HEAVY, SIDE, SMALL, columns_for, fit_size, webp_size
+from receiver.pictures.drawing.draw import HEAVY, SIDE, columns_for, fit_size, webp_size
 from receiver.pictures.drawing.process import DrawingProcess
-from receiver.pictures.drawing.protocol import ContactSheet
+from receiver.pictures.drawing.protocol import SMALL, TINY, ContactSheet
 
 pytestmark = pytest.mark.anyio
 
@@ -52,6 +52,12 @@ async def test_four_pictures_become_four_thumbnails_and_one_sheet(tmp_path: Path
         (320, 240, None),
     ]
     assert [opened(it.small).size for it in sheet.drawn] == [(SMALL, 384), (SMALL, SMALL), (90, 60), (320, 240)]
+    assert [opened(it.tiny).size if it.tiny else None for it in sheet.drawn] == [
+        (TINY, 192),
+        (TINY, TINY),
+        None,
+        (TINY, 192),
+    ]
     assert max(opened(sheet.picture).size) <= SIDE
 
 

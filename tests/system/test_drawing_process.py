@@ -38,7 +38,7 @@ def said(*parts):
             pass
 
 def head(*sizes):
-    return struct.pack("<6I", *sizes)
+    return struct.pack("<7I", *sizes)
 
 def broken(sketch, file):
     match file.peek(4)[:4]:
@@ -48,17 +48,23 @@ def broken(sketch, file):
         case b"SPIN":
             while True: pass
         case b"HANG": time.sleep(3600)
-        case b"LIES": said(b"\\xff" * 24)
+        case b"LIES": said(b"\\xff" * 28)
         case b"LONG":
             while True: said(bytes(1 << 20))
         case b"HALF":
-            said(head(1, 1, 0, 5000, 1, 1), b"....")
+            said(head(1, 1, 0, 5000, 0, 1, 1), b"....")
             os._exit(0)
         case b"GIFS":
-            said(head(1, 1, 0, 6, 1, 1), b"GIF89a...")
+            said(head(1, 1, 0, 6, 0, 1, 1), b"GIF89a...")
+            os._exit(0)
+        case b"TINY":
+            said(head(1, 1, 0, 4, 6, 1, 1), b"\\xff\\xd8\\xff.GIF89a...")
+            os._exit(0)
+        case b"LONE":
+            said(head(1, 1, 0, 0, 4, 0, 0), b"\\xff\\xd8\\xff.")
             os._exit(0)
         case b"BOTH":
-            said(head(1, 1, 1, 4, 1, 1), b"e", b"\\xff\\xd8\\xff.", b"...")
+            said(head(1, 1, 1, 4, 0, 1, 1), b"e", b"\\xff\\xd8\\xff.", b"...")
             os._exit(0)
         case b"SHUT":
             os.closerange(3, 16)
@@ -101,6 +107,8 @@ async def until_started(before: set[int]) -> None:
         (b"LIES", "damaged: the process that drew it returned nonsense"),
         (b"LONG", "damaged: the process that drew it returned nonsense"),
         (b"GIFS", "damaged: the process that drew it returned nonsense"),
+        (b"TINY", "damaged: the process that drew it returned nonsense"),
+        (b"LONE", "damaged: the process that drew it returned nonsense"),
         (b"BOTH", "damaged: the process that drew it returned nonsense"),
         (b"HALF", "drawing it ended its process: status 0"),
         (b"SHUT", "drawing it was killed: out of memory, or out of time"),

@@ -41,7 +41,9 @@ async def test_what_is_put_is_found_again_and_for_its_owner_only(tmp_path: Path)
 
 
 @pytest.mark.parametrize("folder", [REF, "digest-1", "digest-9223372036854775807", "sample"])
-@pytest.mark.parametrize("file", [SHEET, "0.png", "0.small.jpg", "9999.webm", *(f"63.{it}" for it in MEDIA)])
+@pytest.mark.parametrize(
+    "file", [SHEET, "0.png", "0.small.jpg", "0.tiny.jpg", "9999.webm", *(f"63.{it}" for it in MEDIA)]
+)
 async def test_every_name_of_ours_is_a_good_one(tmp_path: Path, folder: str, file: str) -> None:
     files = ArchiveFiles(tmp_path)
     assert files.find_file(folder, file) is None
@@ -60,6 +62,7 @@ async def test_every_name_of_ours_is_a_good_one(tmp_path: Path, folder: str, fil
             for file in ("00.png", "-1.png", "10000.png", "0.PNG", "0.html", "0.small.html", "٣.png", "0.part")
         ),
         *((REF, file) for file in ("sheet.png", "sheet.jpg.part", "a/sheet.jpg", "0..png", "0.small.small.jpg")),
+        (REF, "0.small.tiny.jpg"),
         *((folder, "0.png") for folder in ("", ".", "..", "/", "/etc", "../..", f"{REF}/..", f"{REF}/", f"{REF}\n")),
         *(
             (folder, "0.png")
@@ -81,7 +84,8 @@ async def test_no_other_name_is_found_or_written(tmp_path: Path, folder: str, fi
 
 
 def test_names_and_types_belong_together() -> None:
-    assert (image_name(3, "png"), image_name(3, "jpg", small=True)) == ("3.png", "3.small.jpg")
+    assert (image_name(3, "png"), image_name(3, "jpg", "small")) == ("3.png", "3.small.jpg")
+    assert image_name(3, "jpg", "tiny") == "3.tiny.jpg"
     assert [media_type(it) for it in (SHEET, "0.small.jpg", "1.webm")] == ["image/jpeg", "image/jpeg", "video/webm"]
 
 

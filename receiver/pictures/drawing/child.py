@@ -1,8 +1,8 @@
 """The child process: limits itself, has each picture drawn in a process of its own, and puts the results on the sheet.
 
 It reads `{"limits": [...], "pictures": [[caption, path], ...]}` and writes records: a line of JSON, then as many bytes
-as its `size` says. The first record lists the limits that the system refused. One for each picture follows, as soon as
-that is drawn, and one for the contact sheet. The child never opens a picture itself.
+as its `size` and its `tiny` say. The first record lists the limits that the system refused. One for each picture
+follows, as soon as that is drawn, and one for the contact sheet. The child never opens a picture itself.
 """
 
 import json
@@ -50,7 +50,7 @@ def run_child(task: BinaryIO, out: BinaryIO) -> None:
         if tile is not None:
             sheet.add_tile(caption, tile.size, tile.pixels)
         fields |= {"width": drawn.width, "height": drawn.height, "error": drawn.error, "died": died}
-        _write_record(out, fields, drawn.small)
+        _write_record(out, fields, drawn.small, drawn.tiny)
     try:
         _write_record(out, {}, sheet.encode_sheet())
     except MemoryError:
@@ -58,7 +58,7 @@ def run_child(task: BinaryIO, out: BinaryIO) -> None:
 
 
 def _draw_picture(sheet: "SheetCanvas", path: str) -> tuple[DrawResult, SheetTile | None]:
-    """Runs in the picture's own process: draws its thumbnail and its tile."""
+    """Runs in the picture's own process: draws its thumbnails and its tile."""
     try:
         with _open_regular_file(path) as file:
             drawn, tile = sheet.draw_picture(file)
@@ -102,11 +102,14 @@ def _open_regular_file(path: str) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def _write_record(out: BinaryIO, fields: dict[str, Any], content: bytes | None = None) -> None:
-    line = {**fields, "size": len(content or b"")}
+def _write_record(
+    out: BinaryIO, fields: dict[str, Any], content: bytes | None = None, tiny: bytes | None = None
+) -> None:
+    line = {**fields, "size": len(content or b""), "tiny": len(tiny or b"")}
     try:
         out.write(json.dumps(line).encode() + b"\n")
         out.write(content or b"")
+        out.write(tiny or b"")
         out.flush()
     except BrokenPipeError:
         sys.exit(1)  # the service is gone

@@ -23,7 +23,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from receiver.pictures.drawing.protocol import DrawResult
+from receiver.pictures.drawing.protocol import SMALL, TINY, DrawResult
 
 # Named here, so that they are imported once, and not again by each picture's process.
 FORMATS = tuple(
@@ -40,7 +40,6 @@ FORMATS = tuple(
 )
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # a picture's process must not start threads
 _LADEN = ("WEBP", "AVIF")  # their decoders need three times as much memory for each pixel
-SMALL = 512  # pixels, the longer side of a thumbnail at most
 ALONE = 1024  # pixels, the longer side of a picture that is alone on the sheet
 SIDE = 1600  # pixels, either side of a sheet at most
 HEAVY = 1_000_000  # bytes of a sheet at most
@@ -100,8 +99,11 @@ class SheetCanvas:
                 drawn = _decode_small(opened, wanted[::-1] if turn in _LYING else wanted)
             if turn in _TURNS:
                 drawn = drawn.transpose(_TURNS[turn])
-            small = _encode_jpeg(_resize_to(drawn, fit_size(drawn.size, (SMALL, SMALL))), 82)
-            return DrawResult(small, *size), _resize_to(drawn, fit_size(drawn.size, self._box))
+            small = _resize_to(drawn, fit_size(drawn.size, (SMALL, SMALL)))
+            tiny = _resize_to(small, fit_size(small.size, (TINY, TINY)))
+            again = None if tiny is small else _encode_jpeg(tiny, 82)
+            shown = DrawResult(_encode_jpeg(small, 82), *size, tiny=again)
+            return shown, _resize_to(drawn, fit_size(drawn.size, self._box))
         except UnidentifiedImageError:
             error = "not a picture of a kind that is drawn, or damaged at its beginning"
         except (Image.DecompressionBombWarning, Image.DecompressionBombError):

@@ -20,9 +20,10 @@ Size = tuple[int, int]
 
 SMALL_MOST = 4 << 20  # bytes of a thumbnail
 SIDE_MOST = 1600  # pixels, either side of a tile
-# width, height (0: unknown), bytes of error and of thumbnail, width and height of the tile
-_HEAD = struct.Struct("<6I")
-_REPLY_MOST = _HEAD.size + (1 << 16) + SMALL_MOST + 3 * SIDE_MOST**2
+TINY_MOST = 1 << 20  # bytes of the second thumbnail
+# width, height (0: unknown), bytes of error and of both thumbnails, width and height of the tile
+_HEAD = struct.Struct("<7I")
+_REPLY_MOST = _HEAD.size + (1 << 16) + SMALL_MOST + TINY_MOST + 3 * SIDE_MOST**2
 _LIED = "damaged: the process that drew it returned nonsense"
 _WORDS = {
     signal.SIGXCPU: "drawing it takes too long",
@@ -40,7 +41,7 @@ class SheetTile(NamedTuple):
 
 
 Work = Callable[[], tuple[DrawResult, SheetTile | None]]
-"""Draws a thumbnail and a tile; without a thumbnail, the tile is None."""
+"""Draws thumbnails and a tile; without a thumbnail, the tile is None."""
 
 
 def run_isolated(work: Work, within_s: float) -> tuple[DrawResult, SheetTile | None, bool]:
@@ -111,28 +112,32 @@ def _read_reply(reader: int, until: float) -> bytes | None:
 
 
 def _pack_reply(drawn: DrawResult, tile: SheetTile | None) -> bytes:
-    error, small = (drawn.error or "").encode()[: 1 << 16], drawn.small or b""
+    error, small, tiny = (drawn.error or "").encode()[: 1 << 16], drawn.small or b"", drawn.tiny or b""
     wide, high = tile.size if tile else (0, 0)
-    head = _HEAD.pack(drawn.width or 0, drawn.height or 0, len(error), len(small), wide, high)
-    return head + error + small + (tile.pixels if tile else b"")
+    head = _HEAD.pack(drawn.width or 0, drawn.height or 0, len(error), len(small), len(tiny), wide, high)
+    return head + error + small + tiny + (tile.pixels if tile else b"")
 
 
 def _unpack_reply(reply: bytes) -> tuple[DrawResult, SheetTile | None]:
     """Raises struct.error if the reply is cut off, ValueError if it makes no sense."""
-    width, height, error_size, small_size, wide, high = _HEAD.unpack_from(reply)
+    width, height, error_size, small_size, tiny_size, wide, high = _HEAD.unpack_from(reply)
     small_at = _HEAD.size + error_size
-    tile_at = small_at + small_size
+    tiny_at = small_at + small_size
+    tile_at = tiny_at + tiny_size
     size = tile_at + wide * high * 3
-    if max(wide, high) > SIDE_MOST or small_size > SMALL_MOST or len(reply) > size:
+    if max(wide, high) > SIDE_MOST or small_size > SMALL_MOST or tiny_size > TINY_MOST or len(reply) > size:
         raise ValueError("too large")
     if len(reply) < size:
         raise struct.error("cut off")
-    error, small = reply[_HEAD.size : small_at].decode(errors="replace"), reply[small_at:tile_at]
+    error, small = reply[_HEAD.size : small_at].decode(errors="replace"), reply[small_at:tiny_at]
+    tiny = reply[tiny_at:tile_at]
+    if tiny and not (small and tiny.startswith(b"\xff\xd8\xff")):
+        raise ValueError("not a JPEG, or without the larger one")
     if bool(small) is not small.startswith(b"\xff\xd8\xff") or bool(small) is not bool(wide and high):
         raise ValueError("not a JPEG, or not with its tile")
     if small and error:
         raise ValueError("both drawn and not")
-    drawn = DrawResult(small or None, width or None, height or None, error or None)
+    drawn = DrawResult(small or None, width or None, height or None, error or None, tiny or None)
     return drawn, SheetTile((wide, high), reply[tile_at:]) if small else None
 
 

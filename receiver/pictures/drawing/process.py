@@ -38,6 +38,7 @@ class _ChildRecord(Struct, frozen=True):
     """A record that the child writes, see `child`."""
 
     size: int
+    tiny: int = 0  # the size of the second thumbnail, which follows
     width: int | None = None
     height: int | None = None
     error: str | None = None
@@ -133,7 +134,8 @@ class DrawingProcess:
             )
         for caption, _ in paths:
             record, content = await _read_record(out)
-            run.drawn.append(DrawResult(content, record.width, record.height, record.error))
+            tiny = await _read_jpeg(out, record.tiny)
+            run.drawn.append(DrawResult(content, record.width, record.height, record.error, tiny))
             if record.died or record.why:
                 why = record.error or record.why
                 log.warning("picture %s was not drawn: %s", caption, why, extra={"action": "pictures.died"})
@@ -150,12 +152,17 @@ def _encode_request(limits: DrawLimits, paths: Sequence[tuple[str, Path]]) -> by
 async def _read_record(out: asyncio.StreamReader) -> tuple[_ChildRecord, bytes | None]:
     line = await out.readuntil(b"\n")
     record = msgspec.json.decode(line, type=_ChildRecord)
-    if not 0 <= record.size <= _LARGEST:
+    content = await _read_jpeg(out, record.size)
+    return msgspec.structs.replace(record, error=_one_line(record.error), why=_one_line(record.why)), content
+
+
+async def _read_jpeg(out: asyncio.StreamReader, size: int) -> bytes | None:
+    if not 0 <= size <= _LARGEST:
         raise ValueError("too large")
-    content = await out.readexactly(record.size)
+    content = await out.readexactly(size)
     if content and not content.startswith(b"\xff\xd8\xff"):
         raise ValueError("not a JPEG")
-    return msgspec.structs.replace(record, error=_one_line(record.error), why=_one_line(record.why)), content or None
+    return content or None
 
 
 def _one_line(text: str | None) -> str | None:

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 SHEET_PICTURES_MOST = 36
 """Pictures on one contact sheet."""
+SMALL, TINY = 512, 256
+"""Pixels: the longer side of a thumbnail at most, and of the second one."""
 
 
 class DrawLimits(NamedTuple):
@@ -22,7 +24,7 @@ class DrawLimits(NamedTuple):
 
 
 class DrawResult(NamedTuple):
-    """What was drawn of one picture: `small`, a JPEG of at most 512 pixels; and the picture's own size, upright.
+    """What was drawn of one picture: thumbnails, JPEGs of at most `SMALL` and `TINY` pixels; and its own size, upright.
 
     Without `small` and `error` it was not drawn through no fault of its own: there was no time, or no process.
     """
@@ -31,6 +33,7 @@ class DrawResult(NamedTuple):
     width: int | None = None
     height: int | None = None
     error: str | None = None  # why a thumbnail can never be drawn, in one line
+    tiny: bytes | None = None  # only with `small`, and only if that is larger
 
 
 class ContactSheet(NamedTuple):
@@ -39,3 +42,8 @@ class ContactSheet(NamedTuple):
     picture: bytes | None = None
     drawn: tuple[DrawResult, ...] = ()
     error: str | None = None  # why there is no contact sheet, in one line
+
+
+def fitted_width(width: int, height: int, side: int) -> int:
+    """How wide a picture of `width` by `height` is once its longer side is at most `side`."""
+    return max(1, round(width * min(1.0, side / max(width, height))))
