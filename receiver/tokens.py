@@ -29,6 +29,7 @@ class MacPurpose(StrEnum):
     SHARE = "share/1"
     PICK = "pick/1"
     SESSION = "session/1"
+    FORM = "form/1"
     DOCTOR = "doctor/1"
 
 

@@ -11,7 +11,7 @@ from receiver import config
 from receiver.cli.output import echo_json, json_option, name_config_option, pluralize
 from receiver.cli.streams import echo, note
 from receiver.config import Settings
-from receiver.config.generated_secrets import KEYS_FILE, TOKENS_FILE, read_generated
+from receiver.config.generated_secrets import KEYS_FILE, PASSWORD_FILE, TOKENS_FILE, read_generated
 from receiver.core.errors import SettingsError
 from receiver.service.wiring import wall_clock
 from receiver.upkeep import backup as upkeep
@@ -50,6 +50,7 @@ def backup(*, file: Path, images: str, keep: int | None, config_file: Path | Non
     kept = {
         KEYS_FILE: settings.secret_keys or _generated_secrets(settings, KEYS_FILE),
         TOKENS_FILE: settings.api_tokens or _generated_secrets(settings, TOKENS_FILE),
+        PASSWORD_FILE: _read_password(settings),
     }
     made = upkeep.back_up(path, file, kept, settings.state_dir / "images", wall_clock, ImagesMode(images))
     if keep is not None:
@@ -67,6 +68,16 @@ def backup(*, file: Path, images: str, keep: int | None, config_file: Path | Non
 def _generated_secrets(settings: Settings, name: str) -> tuple[str, ...]:
     path = settings.state_dir / name
     return read_generated(path) if os.path.lexists(path) else ()  # a link that leads nowhere is refused
+
+
+def _read_password(settings: Settings) -> tuple[str, ...]:
+    """The hash of the pages' password. If it cannot be read, the backup is made without it: one can be set again."""
+    try:
+        found = config.read_password_hash(settings)
+    except SettingsError as error:
+        note(f"receiver: the backup has no password of the pages: {error}")
+        return ()
+    return () if found is None else (found,)
 
 
 def _summary_line(made: BackupResult) -> str:

@@ -29,6 +29,7 @@ from receiver.client.client import ENDS, Client
 from receiver.client.schemas import NewTask, TaskView
 from receiver.config import Settings
 from receiver.core.types import TaskState
+from receiver.passwords import hash_password
 from receiver.providers.models import OUTPAINT
 from receiver.sandbox import Fate, SandboxOptions
 from receiver.telemetry import logs
@@ -38,6 +39,7 @@ LATENCY_S = 2.0  # how long the sandbox takes for a generation, ± 50 %
 SWEEP_S = 4  # a callback is overdue after this; 120 by default
 LOOK_S = 0.1
 TARGET = "phone"
+PASSWORD = "demo-demo"  # noqa: S105 - of a gallery on loopback that goes with the demo
 
 
 class DemoScene(Struct, frozen=True):
@@ -122,6 +124,7 @@ def _demo_settings(directory: Path, provider: str, inbox_url: str, port: int) ->
         "sweep_first": SWEEP_S,
         "fetch_allow": "127.0.0.1",  # the sandbox's pictures; those of a real provider are on public addresses
     }
+    lines["password_hash"] = hash_password(PASSWORD)
     file = directory / "receiver.toml"
     target = f"\n[targets.{TARGET}]\nurl = {json.dumps(inbox_url)}\n"
     file.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in lines.items()) + target)
@@ -208,6 +211,7 @@ def _print_introduction(settings: Settings) -> None:
     echo("\nYou submit five outpaints and close the laptop. Four go wrong in some way.\n")
     echo(f"  service   {settings.public_url}  `receiver serve`, in a temporary directory")
     echo(f"  provider  {provider}  the sandbox: no account, no key, no bill")
+    echo(f"  gallery   {settings.public_url}  in a browser; its password is {PASSWORD}")
     echo("  pings     an inbox on loopback, where Slack, email or ntfy could be\n")
 
 
@@ -244,7 +248,10 @@ async def _print_summary(stage: _DemoStage) -> None:
 def _print_invitation(settings: Settings) -> None:
     token = config.local_token(settings)
     command = sys.argv[0] if Path(sys.argv[0]).name == "receiver" else f"{sys.executable} -m receiver"
-    echo("\nIt stays up until Ctrl-C, and leaves nothing behind. In another terminal:\n")
+    echo("\nIt stays up until Ctrl-C, and leaves nothing behind. In a browser:\n")
+    echo(f"  the gallery   {settings.public_url}")
+    echo(f"  its password  {PASSWORD}")
+    echo("\nIn another terminal:\n")
     echo(f"  export RECEIVER_SERVER={settings.public_url}")
     echo(f"  export RECEIVER_API_TOKEN={token}")
     echo(f"  {command} tasks list")

@@ -16,7 +16,7 @@ from receiver.cli.streams import echo
 from receiver.client.client import TRIAL_S, Client
 from receiver.client.queue_schemas import QueueView
 from receiver.config import SETTINGS, Settings
-from receiver.config.generated_secrets import KEYS_FILE, TOKENS_FILE, read_generated
+from receiver.config.generated_secrets import KEYS_FILE, PASSWORD_FILE, TOKENS_FILE, read_generated
 from receiver.config.target_urls import simple_name
 from receiver.core.errors import ApiError, SettingsError
 from receiver.core.sanitize import one_line
@@ -109,8 +109,10 @@ def _list_checks(settings: Settings) -> Iterator[tuple[str, _Check, float]]:
     dates: list[tuple[float, float]] = []
     ring = _read_ring(settings)
     named = list(_named_secret_files(settings, os.environ))
+    kept = KEYS_FILE, TOKENS_FILE, PASSWORD_FILE
     yield "settings", lambda: _check_settings(settings, ring), most_s
-    yield "permissions", lambda: machine.check_permissions(state, database, (KEYS_FILE, TOKENS_FILE), named), most_s
+    yield "permissions", lambda: machine.check_permissions(state, database, kept, named), most_s
+    yield "password", lambda: _check_password(settings), most_s
     yield "disk", lambda: machine.check_disk(state), most_s
     yield "database", lambda: machine.check_database(database, made_by_unit=is_of_unit(settings)), most_s
     yield "service", lambda: network.check_service(settings.server, ring, start=_how_to_start(settings)), most_s
@@ -144,6 +146,22 @@ def _check_settings(settings: Settings, ring: Ring | None) -> Iterator[Finding]:
     yield from (findings.warning(text, remedy) for text, remedy in warnings)
     if not (wrong or lost or warnings or broken):
         yield findings.ok(f"{_read_from(settings)}; the provider calls back at {settings.public_url}")
+
+
+def _check_password(settings: Settings) -> Iterator[Finding]:
+    """Whether the pages can be logged in to with a password."""
+    try:
+        found = config.read_password_hash(settings)
+    except SettingsError as error:
+        if _is_unreadable(settings.state_dir / PASSWORD_FILE):
+            yield findings.skip("this user may not read the password", "see the finding `permissions` above")
+            return
+        yield findings.failure(f"nobody can log in to the pages: {error.problem}", error.remedy or "")
+        return
+    if found is None:
+        yield findings.ok("no password is set, so the pages ask for an API token; `receiver password` sets one")
+    else:
+        yield findings.ok("the pages ask for the password")
 
 
 def _lost_settings(settings: Settings) -> Finding | None:

@@ -41,6 +41,7 @@ COMMANDS = {
     "restore": ("receiver.cli.restore", "Replace the database with a backup."),
     "prune": ("receiver.cli.prune", "Remove now what RETENTION says."),
     "migrate": ("receiver.cli.migrate", "Migrate the database to this version's schema."),
+    "password": ("receiver.cli.password", "Set the password of the pages."),
     "doctor": ("receiver.cli.doctor", "Check everything, and say how to fix what is wrong."),
     "install": ("receiver.cli.install.command", "Install the service under systemd."),
     "config": ("receiver.cli.config", "Show every setting, its value and its source."),

@@ -5,6 +5,7 @@ commands.
 """
 
 from receiver.config.locate import ENV_PREFIX, FILE_VARIABLE, SETTINGS_FILE, UNIT_DATABASE, UNIT_SETTINGS, SettingsPlace
+from receiver.config.password_hash import PasswordSource, read_password_hash
 from receiver.config.settings import (
     Settings,
     ensure_secrets,
@@ -27,6 +28,7 @@ __all__ = [
     "UNIT_SETTINGS",
     "AllowedHosts",
     "Network",
+    "PasswordSource",
     "Setting",
     "Settings",
     "SettingsPlace",
@@ -34,6 +36,7 @@ __all__ = [
     "is_public",
     "load_settings",
     "local_token",
+    "read_password_hash",
     "secret_values",
     "warn_of_plain_http",
     "why_unreachable",

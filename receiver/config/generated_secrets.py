@@ -18,6 +18,7 @@ from receiver.safe_open import open_file
 
 KEYS_FILE = "secret_keys"
 TOKENS_FILE = "api_tokens"
+PASSWORD_FILE = "password_hash"  # noqa: S105 - a file's name; `receiver password` makes it
 _ELSEWHERE = "set RECEIVER_DATABASE_URL to another place"
 _MAKE_WRITABLE = f"make it writable by this user, or {_ELSEWHERE}"
 _RESTORE = "restore it from a backup, or delete it to generate a new one (URLs and clients with the old one then stop)"

@@ -44,6 +44,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     state_dir: Path
     secret_keys: tuple[str, ...]  # empty: `ensure_secrets` generates them
     api_tokens: tuple[str, ...]  # likewise
+    password_hash: str | None  # of the pages' password; None: see `config.password_hash`
     provider_url: str
     provider_key: str | None
     provider_concurrency: int
@@ -293,7 +294,8 @@ def local_token(settings: Settings) -> str | None:
 
 def secret_values(settings: Settings) -> tuple[str, ...]:
     """Every secret in the settings, for the log's redaction. The caller adds the generated ones (`ensure_secrets`)."""
-    single = [settings.provider_key, settings.api_token, None if settings.sqlite_file else settings.database_url]
+    url = None if settings.sqlite_file else settings.database_url
+    single = [settings.provider_key, settings.api_token, settings.password_hash, url]
     given = [*settings.secret_keys, *settings.api_tokens, *(target.url for target in settings.targets)]
     return (*given, *(text for text in single if text))
 

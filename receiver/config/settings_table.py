@@ -80,6 +80,15 @@ SETTINGS = (
         absent=(),
     ),
     Setting(
+        "PASSWORD_HASH",
+        value_kinds.PASSWORD_HASH,
+        "",
+        "Of the pages' password. `receiver password` sets one without this setting; without either, the pages ask for "
+        "an API token.",
+        secret=True,
+        unset="what `receiver password` wrote into the state directory",
+    ),
+    Setting(
         "PROVIDER_URL",
         value_kinds.WEB,
         "https://cloud.vtrix.ai/model/v1/generation",
@@ -207,8 +216,8 @@ SETTINGS = (
         "TRUSTED_PROXIES",
         value_kinds.NETWORKS,
         "",
-        "Networks of proxies whose X-Forwarded-For is believed, so that the log can name who sent a refused callback. "
-        "Connections from these networks are not limited; any other address may have 64 at once.",
+        "Networks of proxies whose X-Forwarded-For is believed, so that the log can name who sent a refused callback "
+        "or a wrong password. Connections from these networks are not limited; any other address may have 64 at once.",
         absent=(),
     ),
 )

@@ -18,6 +18,7 @@ from receiver.config.bad_value import BadValue
 from receiver.core.budgets import Budget
 from receiver.core.money import parse_usd
 from receiver.core.types import ConfirmMode, Retention
+from receiver.passwords import is_password_hash
 
 DAY = 86_400  # seconds
 SECRET_LEAST = 16  # characters; `tokens` asks the same of a key
@@ -223,6 +224,14 @@ def _parse_budget(text: str) -> Budget:
     return Budget(limit, spellings.find_zone(zone) if zone else None)
 
 
+def _parse_password_hash(text: str) -> str:
+    if "$" not in text or "$$" in text:
+        raise BadValue("expected a hash, $argon2id$…, and this is none", remedy="`receiver password` makes one")
+    if not is_password_hash(text):
+        raise ValueError
+    return text
+
+
 def _parse_confirm(text: str) -> ConfirmMode:
     return ConfirmMode(text.lower())
 
@@ -243,3 +252,4 @@ ALLOWED = ValueKind("host names, and networks such as 10.0.0.0/8", _parse_fetch_
 CONFIRM = ValueKind("mismatch or always", _parse_confirm)
 BUDGET = ValueKind(_BUDGET, _parse_budget)
 DIRECTORY = ValueKind("a directory", _parse_directory)
+PASSWORD_HASH = ValueKind("a hash as `receiver password` prints it, $argon2id$…", _parse_password_hash)

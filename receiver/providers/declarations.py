@@ -1,10 +1,11 @@
 """What a model is: its parameters, what of an earlier task it can go on from, and what it makes.
 
-One declaration makes the options of `receiver submit`, the schema of the API, the columns of a batch's file and the
-checks of the sandbox.
+One declaration makes the options of `receiver submit`, the schema of the API, the columns of a batch's file, the forms
+of the pages and the checks of the sandbox.
 """
 
 from collections.abc import Callable, Collection, Mapping
+from enum import StrEnum
 from typing import Any
 
 import msgspec
@@ -41,13 +42,22 @@ class UrlFeed(Struct, frozen=True):
         return (self.url,)
 
 
+class Draws(StrEnum):
+    """What a model does with the frame of the picture that it goes on from."""
+
+    GROW = "grow"  # the picture stays in the middle, and the frame grows around it
+    SHIFT = "shift"  # the frame grows in one direction
+    WHOLE = "whole"  # the frame stays as it is
+
+
 class Model(Struct, frozen=True, kw_only=True):
     """One of the provider's models: its parameters, what they may be together, and what it makes.
 
     `any_of`: at least one of these must be given; `together`: all of these or none. `is_open`: parameters that are not
     declared are sent unchecked, because nobody documents what it takes. `is_presumed`: its name is not on a page of its
     own, so the provider may not know it (which costs nothing). `find_hints` gives sentences about parameters that are
-    allowed and look wrong.
+    allowed and look wrong. `verb` is what a person does to a picture with it, if the page of a task offers that, and
+    `draws` how it is drawn there.
     """
 
     name: str
@@ -62,6 +72,8 @@ class Model(Struct, frozen=True, kw_only=True):
     is_open: bool = False
     is_presumed: bool = False
     operation: str | None = None  # its number within the provider's codes, if that is known
+    verb: str | None = None
+    draws: Draws = Draws.WHOLE
     find_hints: Callable[[Mapping[str, Any]], tuple[str, ...]] = lambda params: ()
 
     @property

@@ -45,7 +45,8 @@ class Documented(Enum):
 class ModelParam(Struct, frozen=True, kw_only=True):
     """One parameter: its name on the wire, whether it is required, and the provider's codes for its faults.
 
-    `option` is its name on the command line, with dashes; by default made of `name`. `help` says what it is.
+    `option` is its name on the command line, with dashes; by default made of `name`. `help` says what it is, and
+    `title` is what a form calls it, by default as on the command line.
     """
 
     name: str
@@ -55,6 +56,7 @@ class ModelParam(Struct, frozen=True, kw_only=True):
     documented: Documented = Documented.PROVIDER
     option: str = ""
     help: str = ""
+    title: str = ""
 
     def parse_value(self, value: object, *, anyway: bool = False) -> object:
         """The value in canonical form. Raises `RequestRefused` if it is not allowed.
@@ -84,6 +86,11 @@ class ModelParam(Struct, frozen=True, kw_only=True):
     def option_name(self) -> str:
         """Its name on the command line, without the two dashes."""
         return self.option or re.sub(r"(?<=[a-z0-9])([A-Z])", r"-\1", self.name).lower().replace("_", "-")
+
+    @property
+    def form_title(self) -> str:
+        """What a form calls it: `Job id`."""
+        return self.title or self.option_name.replace("-", " ").capitalize()
 
     @property
     def file_name(self) -> str:
@@ -239,11 +246,23 @@ class ChoiceParam(ModelParam, frozen=True, kw_only=True):
     """One of several numbers, each of which has a word: people say the word, the provider gets the number.
 
     Both are taken, so two models may number the same words differently and nobody has to know. `aliases` are other
-    words for some of them.
+    words for some of them; `names` are what a form calls them, by default the words themselves, and `form_order` is the
+    order that they have there, by default the declared one.
     """
 
     words: Mapping[str, int]
     aliases: Mapping[str, str] = MappingProxyType({})
+    names: Mapping[str, str] = MappingProxyType({})
+    form_order: tuple[str, ...] = ()
+
+    @property
+    def form_words(self) -> tuple[str, ...]:
+        """The words in the order of a form."""
+        return self.form_order or tuple(self.words)
+
+    def form_name(self, word: str) -> str:
+        """What a form calls a word: `Strong`, `2 ×`."""
+        return self.names.get(word) or word.capitalize()
 
     def find_word(self, value: object) -> str | None:
         if isinstance(value, bool):

@@ -5,7 +5,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from msgspec import Struct
@@ -74,6 +74,8 @@ class ServiceParts(Struct, frozen=True, kw_only=True, eq=False):
     draw: DrawSheet
     echoes: EchoRedactor
     api_tokens: tuple[str, ...]
+    password_hash: Callable[[], str | None]  # of the pages' password, None without one; raises SettingsError
+    public_url: str
     max_body: int
     body_timeout_s: float
     trusted_proxies: tuple[Network, ...] = ()
@@ -169,7 +171,8 @@ async def open_parts(
         stack.push_async_callback(apprise.close)
         ring = Ring(secret_keys)
         files = ArchiveFiles(settings.state_dir / "images")
-        links = SignedLinks(ring, settings.public_url, clock, reachable=config.is_public(settings.public_url))
+        is_public = config.is_public(settings.public_url)
+        links = SignedLinks(ring, settings.public_url, clock, reachable=is_public, pages=True)
         draw = DrawingProcess().draw_sheet
         allow = FetchAllowlist(hosts=frozenset(settings.fetch_allow.hosts), networks=settings.fetch_allow.networks)
         metrics = Metrics(target.name for target in settings.targets)
@@ -242,6 +245,8 @@ async def open_parts(
             draw=draw,
             echoes=echoes,
             api_tokens=api_tokens,
+            password_hash=config.PasswordSource(settings),
+            public_url=settings.public_url,
             max_body=settings.max_body,
             body_timeout_s=settings.body_timeout,
             trusted_proxies=settings.trusted_proxies,

@@ -45,7 +45,7 @@ _SECRET_NAMES = tuple(setting.name.lower() for setting in SETTINGS if setting.se
 # The secrets that each service gets beside receiver.toml: only those that its command needs.
 _LOADED_SECRETS = {
     "receiver.service": _SECRET_NAMES,
-    "receiver-backup.service": ("database_url", "secret_keys", "api_tokens"),
+    "receiver-backup.service": ("database_url", "secret_keys", "api_tokens", "password_hash"),
     "receiver-prune.service": ("database_url", "api_tokens", "api_token"),
 }
 _HINTS = {"notify_urls": ", your Slack webhook or any Apprise URL"}

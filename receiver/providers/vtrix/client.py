@@ -227,7 +227,8 @@ def _log_line(got: _HttpExchange, error: TaskError | None, outcome: Outcome | No
     """One line for the log, without URLs, since one could be our callback URL."""
     parts = [f"HTTP {got.status}" if got.status else "no answer"]
     if outcome:
-        parts.append(f"task {outcome.task_id} {outcome.status}")
+        done = f" {outcome.progress:.0%}" if outcome.progress is not None else ""
+        parts.append(f"task {outcome.task_id} {outcome.status}{done}")
     if error:
         parts.append(f"{error.code} {error.message}" if error.code else error.message)
     if got.fault:

@@ -9,12 +9,13 @@ and add it to `MODELS`.
 from collections.abc import Mapping
 from typing import Any
 
-from receiver.providers.declarations import JobFeed, Model, UrlFeed
+from receiver.providers.declarations import Draws, JobFeed, Model, UrlFeed
 from receiver.providers.geometry import MaskParam, PlaceParam, SizeParam
 from receiver.providers.parameters import ChoiceParam, Documented, IntegerParam, NumberParam, TextParam, UrlParam
 
 PREFIX = "midjourney_"
 PROMPT_MOST = 8192
+_NEW_PART = "Prompt for what is new"
 _JOB = JobFeed("jobId", "imageNo")
 _VIDEO = JobFeed("jobId", "videoNo")
 _URL = UrlFeed("imgUrl")
@@ -42,22 +43,40 @@ def _image_no(
         least=0,
         most=3,
         help="which of its pictures, from 0 to 3",
+        title="Picture",
     )
 
 
 def _video_no() -> IntegerParam:
     documented = Documented.UPSTREAM
     return IntegerParam(
-        name="videoNo", required=True, least=0, most=3, documented=documented, help="which of its videos, from 0 to 3"
+        name="videoNo",
+        required=True,
+        least=0,
+        most=3,
+        documented=documented,
+        help="which of its videos, from 0 to 3",
+        title="Video",
     )
 
 
-def _prompt(name: str = "remixPrompt", *, required: bool = False, help: str = "what to paint there") -> TextParam:  # noqa: A002 - as the field is called
-    return TextParam(name=name, required=required, most=PROMPT_MOST, prompt=True, option="prompt", help=help)
+def _prompt(
+    name: str = "remixPrompt",
+    *,
+    required: bool = False,
+    help: str = "what to paint there",  # noqa: A002 - as the field is called
+    title: str = "",
+) -> TextParam:
+    return TextParam(
+        name=name, required=required, most=PROMPT_MOST, prompt=True, option="prompt", help=help, title=title
+    )
 
 
 def _picture_url(documented: Documented = Documented.PROVIDER) -> UrlParam:
-    return UrlParam(name="imgUrl", required=True, most=1024, documented=documented, help="the picture's address")
+    help_text = "the picture's address"
+    return UrlParam(
+        name="imgUrl", required=True, most=1024, documented=documented, help=help_text, title="Address of the picture"
+    )
 
 
 def _canvas() -> SizeParam:
@@ -129,7 +148,9 @@ V81_I2I = Model(
             option="job-id",
             help="the jobId in an earlier task's output",
         ),
-        IntegerParam(name="image_no", required=True, least=0, most=3, help="which of its pictures, from 0 to 3"),
+        IntegerParam(
+            name="image_no", required=True, least=0, most=3, help="which of its pictures, from 0 to 3", title="Picture"
+        ),
         _prompt("remix_prompt", help="what to change"),
     ),
     feed=JobFeed("task_id", "image_no"),
@@ -152,6 +173,7 @@ VARIATION = Model(
         _prompt(help="what to change"),
     ),
     feed=_JOB,
+    verb="Vary",
 )
 
 REMIX = Model(
@@ -170,6 +192,7 @@ REMIX = Model(
         ),
     ),
     feed=_JOB,
+    verb="Remix",
 )
 
 OUTPAINT = Model(
@@ -188,10 +211,12 @@ OUTPAINT = Model(
             most=2.0,
             help="how much wider, from 1.1 to 2.0",
         ),
-        _prompt(help="what to paint there; by default more of the same"),
+        _prompt(help="what to paint there; by default more of the same", title=_NEW_PART),
     ),
     callback=UrlParam(name="callback", invalid_code="004007006"),
     feed=_JOB,
+    verb="Extend",
+    draws=Draws.GROW,
 )
 
 PAN = Model(
@@ -204,6 +229,7 @@ PAN = Model(
             name="direction",
             required=True,
             words={"down": 0, "right": 1, "up": 2, "left": 3},
+            form_order=("left", "right", "up", "down"),
             documented=Documented.UPSTREAM,
             help="where to",
         ),
@@ -215,10 +241,12 @@ PAN = Model(
             documented=Documented.UPSTREAM,
             help="how much, from 1.1 to 3.0",
         ),
-        _prompt(),
+        _prompt(title=_NEW_PART),
     ),
     feed=_JOB,
     is_presumed=True,
+    verb="Pan",
+    draws=Draws.SHIFT,
 )
 
 INPAINT = Model(
@@ -246,11 +274,13 @@ UPSCALE = Model(
             required=True,
             words={"standard": 0, "creative": 1, "v5_2x": 2, "v5_4x": 3},
             aliases={"subtle": "standard"},  # as Midjourney's own pages call it
+            names={"v5_2x": "2 ×", "v5_4x": "4 ×"},
             help="standard (or subtle) keeps what it shows, creative adds details; the others are for version 5",
         ),
     ),
     feed=_JOB,
     makes=1,
+    verb="Upscale",
     find_hints=_upscale_hints,
 )
 

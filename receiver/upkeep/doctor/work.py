@@ -20,9 +20,9 @@ from receiver.upkeep.doctor.findings import Finding, ok, warning
 
 LOOKED_MOST = 100  # of each kind, the newest
 _NAMED_MOST = 3
-_STOPPED: dict[str, str] = {
+STOPPED: dict[str, str] = {
     QueueReason.NO_KEY: "set PROVIDER_KEY where the service runs",
-    QueueReason.KEY: "fix that, and submissions resume by themselves; see `receiver tasks list --state queued`",
+    QueueReason.KEY: "fix that, and submissions resume by themselves",
     QueueReason.PRICE: "set it under [prices] in receiver.toml, and restart the service",
     QueueReason.DOWN: "check the network and PROVIDER_URL; once it answers, submissions resume by themselves",
 }
@@ -88,11 +88,12 @@ def _check_resting(due: Sequence[NoticeView]) -> Iterator[Finding]:
 
 def _check_stopped(queued: Sequence[TaskView]) -> Iterator[Finding]:
     """What stops all submissions, in the words of the tasks that wait for it."""
-    for why, remedy in _STOPPED.items():
+    for why, remedy in STOPPED.items():
         if behind := [it for it in queued if _waits_for(it) == why]:
             since = min((it.waits_since for it in behind if it.waits_since), default=None)
             until = min((it.waits_until for it in behind if it.waits_until), default=None)
             words = describe_wait(why, _clock_time(since), _clock_time(until))
+            remedy += "; see `receiver tasks list --state queued`" if why == QueueReason.KEY else ""
             yield warning(f"{_count_text(len(queued), 'task')} queued: {words}", remedy)
 
 

@@ -30,6 +30,12 @@ def peer_address(scope: Scope, trusted: Sequence[_Network]) -> str:
     return str(found)
 
 
+def is_from_proxy(scope: Scope, trusted: Sequence[_Network]) -> bool:
+    """Whether a request's connection comes from a network in `trusted`, so that what it forwards is believed."""
+    found = _parse_address(str(scope["client"][0])) if scope.get("client") else None
+    return found is not None and any(found in network for network in trusted)
+
+
 def _parse_address(text: str) -> _Address | None:
     """An address as proxies write it, which may be in brackets or have a port."""
     if text.startswith("["):
