@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from receiver.lazy import LazyValue
 from receiver.service.wiring import ServiceParts
-from receiver.web.callbacks import CALLBACK_PATH, CallbackEndpoint, send_stopping
+from receiver.web.callbacks import CALLBACK_PATH, CallbackEndpoint, is_callback_page, send_stopping
 from receiver.web.health import LIVE_PATH, READY_PATH, HealthEndpoints
 from receiver.web.http.server import bind_socket, raise_file_limit, run_uvicorn
 
@@ -51,7 +51,7 @@ def create_app(
 
     async def route_request(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
-        if path.startswith(CALLBACK_PATH):
+        if path.startswith(CALLBACK_PATH) and not is_callback_page(path):
             app: ASGIApp = callbacks
         elif path in (LIVE_PATH, READY_PATH) and scope["method"] in ("GET", "HEAD"):
             app = checks

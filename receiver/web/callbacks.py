@@ -153,6 +153,13 @@ class CallbackEndpoint:
         self._metrics.callback_seconds.observe(time.perf_counter() - received)
 
 
+def is_callback_page(path: str) -> bool:
+    """Whether a path below `CALLBACK_PATH` is that of a page for people: it begins with the number of a callback, or
+    with a name. No token does."""
+    first = path.removeprefix(CALLBACK_PATH).partition("/")[0]
+    return first.isdigit() or first in ("rows", "replay")
+
+
 async def send_stopping(send: Send) -> None:
     """Answer a request for which a stop waits no longer."""
     error = StoreUnavailable("the service is stopping", retry_after_s=5)

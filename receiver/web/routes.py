@@ -1,4 +1,4 @@
-"""What goes through Starlette: the API, /metrics, pictures, the doctor's question, and a 404 for all other paths."""
+"""What goes through Starlette: the API, /metrics, pictures, the doctor's question, and all other paths: the pages."""
 
 import asyncio
 import re
@@ -8,9 +8,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route, Router
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from receiver.core.errors import RequestRefused, StoreError
+from receiver.lazy import LazyValue
 from receiver.service.wiring import ServiceParts
 from receiver.telemetry.metrics import MEDIA_TYPE
 from receiver.tokens import MacPurpose
@@ -21,8 +22,7 @@ from receiver.web.api.openapi import BASE
 from receiver.web.api.stream import EventStreams
 from receiver.web.health import LIVE_PATH, READY_PATH, HealthEndpoints, read_gauges
 from receiver.web.images import ImageEndpoint
-from receiver.web.pages.look import sheet_route
-from receiver.web.pages.pick import PickPage
+from receiver.web.pages.access.sessions import Sessions
 from receiver.web.responses import error_response, json_response
 
 _NONCE = re.compile(r"[0-9a-f]{16,64}")
@@ -33,8 +33,22 @@ def create_starlette(parts: ServiceParts, checks: HealthEndpoints, stop: asyncio
     api = ApiCalls(parts, EventStreams(parts.store, parts.submit.queue.find_waits, stop))
     calls = Router(operations.build_routes(OPERATIONS, api, parts.body_timeout_s), redirect_slashes=False)
 
-    async def show_root(request: Request) -> Response:
-        return json_response({"service": "receiver", "api": BASE, "openapi": f"{BASE}/openapi.json"})
+    sessions = Sessions(parts)
+
+    def make_site() -> ASGIApp:
+        from receiver.web.pages.site import create_site  # only for a page: the API does without templates
+
+        return create_site(parts, sessions, stop)
+
+    site = LazyValue(make_site)
+
+    async def answer_page(scope: Scope, receive: Receive, send: Send) -> None:
+        at_root = scope["path"] == "/" and scope["method"] in ("GET", "HEAD")
+        if at_root and "text/html" not in Request(scope).headers.get("accept", ""):
+            app: ASGIApp = json_response({"service": "receiver", "api": BASE, "openapi": f"{BASE}/openapi.json"})
+        else:
+            app = await site.get()
+        await app(scope, receive, send)
 
     async def show_metrics(request: Request) -> Response:
         return Response(parts.metrics.render_text(await read_gauges(parts, checks)), media_type=MEDIA_TYPE)
@@ -47,19 +61,21 @@ def create_starlette(parts: ServiceParts, checks: HealthEndpoints, stop: asyncio
 
     guarded = Route("/metrics", show_metrics)
     guarded.app = AuthMiddleware(guarded.app, parts.api_tokens)
-    images = ImageEndpoint(parts.files, parts.links, ApiTokens(parts.api_tokens), parts.clock)
+
+    async def is_logged_in(request: Request) -> bool:
+        return await sessions.open(request) is not None
+
+    images = ImageEndpoint(parts.files, parts.links, ApiTokens(parts.api_tokens), parts.clock, is_logged_in)
     app = Starlette(
         routes=[
             Mount(BASE, AuthMiddleware(calls, parts.api_tokens)),
-            Route("/", show_root),
             *(Route(path, checks, methods=["GET"]) for path in (LIVE_PATH, READY_PATH)),
             Route("/doctor/{nonce}", answer_doctor),
             guarded,
             images.route(),
-            PickPage(parts).route(),
-            sheet_route(),
         ],
         exception_handlers=dict.fromkeys((RequestRefused, StoreError, HTTPException, Exception), error_response),
     )
+    app.router.default = answer_page  # not a route: a path above that is asked in another way has to be a 405
     app.router.redirect_slashes = False  # a redirect would contain whatever Host the request names
     return app

@@ -46,3 +46,9 @@ async def estimate_models(parts: ServiceParts, tasks: Sequence[Task]) -> Estimat
     """What a task of each of their models may cost."""
     models = sorted({task.model for task in tasks if task.model is not None})
     return {model: await parts.budget.estimate(parts.store.spend, model) for model in models}
+
+
+async def usual_costs(parts: ServiceParts, tasks: Sequence[Task]) -> Estimates:
+    """What a task of each of their models costs as a rule: for people to read."""
+    models = sorted({task.model for task in tasks if task.model is not None})
+    return {model: await parts.budget.usual_cost(parts.store.spend, model) for model in models}

@@ -5,7 +5,6 @@ what is accepted; refused here are only names, cursors and ids that cannot exist
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from msgspec import Raw
@@ -14,8 +13,8 @@ from msgspec.structs import replace
 from receiver.client import chain_schemas, cost_schemas, queue_schemas, schemas
 from receiver.core.errors import RequestRefused, StaleUpdate, StoreUnavailable
 from receiver.core.types import Task
+from receiver.notify.redrive import REDRIVE_TURN, change_in_turns, redrive_notices
 from receiver.service.wiring import ServiceParts
-from receiver.store import Tx
 from receiver.store.tables.callbacks import StoredCallback
 from receiver.tasks.chain_groups import UnreadableItem
 from receiver.tasks.find_task import unknown_task
@@ -50,9 +49,6 @@ from receiver.web.api.stream import EventStreams
 from receiver.web.api.task_search import find_tasks
 from receiver.web.json_replies import as_refusal, problem_view
 from receiver.web.responses import json_response
-
-REDRIVE_TURN = 200  # rows in one transaction
-REDRIVE_TURNS = 50
 
 
 class ApiCalls(BatchOperations, PickOperations):
@@ -206,14 +202,9 @@ class ApiCalls(BatchOperations, PickOperations):
             self._check_target(which.to, "to")
         elif which.target is not None:  # with `to`, the target may be gone: that is what `to` is for
             self._check_target(which.target, "target")
-        targets = [which.target] if which.target is not None else None
-        if targets is None and which.to is None:  # notices to a target that is gone would wait for ever
-            targets = [target.name for target in self._parts.policy.targets]
         ids = None if which.ids is None else [int(it) for it in which.ids]
-        redriven = await self._change_notices(
-            lambda tx: tx.notices.redrive(
-                self._parts.clock(), targets=targets, ids=ids, to=which.to, limit=REDRIVE_TURN
-            )
+        redriven = await redrive_notices(
+            self._store, self._parts.policy, self._parts.clock, target=which.target, ids=ids, to=which.to
         )
         return schemas.RedrivenView(redriven)
 
@@ -223,7 +214,9 @@ class ApiCalls(BatchOperations, PickOperations):
             raise RequestRefused(422, "invalid_parameter", "name the notices to discard by target or ids", "ids")
         ids = None if which.ids is None else [int(it) for it in which.ids]
         return schemas.DiscardedView(
-            await self._change_notices(lambda tx: tx.notices.discard(target=which.target, ids=ids, limit=REDRIVE_TURN))
+            await change_in_turns(
+                self._store, lambda tx: tx.notices.discard(target=which.target, ids=ids, limit=REDRIVE_TURN)
+            )
         )
 
     async def prune(self, asked: ApiRequest) -> object:
@@ -236,17 +229,6 @@ class ApiCalls(BatchOperations, PickOperations):
         if self._document is None:
             self._document = openapi.build_document(OPERATIONS, sorted(self._targets))
         return self._document
-
-    async def _change_notices(self, change: Callable[[Tx], Awaitable[int]]) -> int:
-        """Change notices in turns of `REDRIVE_TURN`, as long as there are any; how many."""
-        total = 0
-        for _ in range(REDRIVE_TURNS):
-            async with self._store.write() as tx:
-                count = await change(tx)
-            total += count
-            if count < REDRIVE_TURN:
-                break
-        return total
 
     async def _task_views(self, tasks: list[Task]) -> list[schemas.TaskView]:
         return await task_views(self._store, tasks, self._parts.submit.queue.find_waits)

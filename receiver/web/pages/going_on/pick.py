@@ -23,12 +23,11 @@ from receiver.pictures.files import media_type
 from receiver.pictures.signed_links import PICK_PREFIX
 from receiver.pictures.sniff import is_drawn
 from receiver.providers.models import command_name, short_model_name
-from receiver.service.wiring import ServiceParts
 from receiver.tasks.pick_choice import Waiting, choose
-from receiver.web.api.chains import estimate_models
+from receiver.web.api.chains import usual_costs
 from receiver.web.api.operations import read_body
-from receiver.web.pages.look import message_page, render_page
-from receiver.web.pages.pick_states import describe_closed, describe_no_picture, describe_refusal
+from receiver.web.pages.going_on.pick_states import describe_closed, describe_no_picture, describe_refusal
+from receiver.web.pages.page import PageError, PageFrame, PageRequest
 
 _NAME_MOST = 80
 _PROMPT_MOST = 300
@@ -57,31 +56,44 @@ class _Picture(Struct, frozen=True):
 class PickPage:
     """GET and POST of `/pick/{token}`."""
 
-    def __init__(self, parts: ServiceParts) -> None:
-        self._parts = parts
+    def __init__(self, frame: PageFrame) -> None:
+        self._frame = frame
+        self._parts = frame.parts
 
     def route(self) -> Route:
         """The route to it."""
-        return Route(f"{PICK_PREFIX}{{token}}", self.answer, methods=["GET", "POST"])
+        return self._frame.public(f"{PICK_PREFIX}{{token}}", self.answer, ("GET", "POST"))
 
-    async def answer(self, request: Request) -> Response:
+    async def answer(self, asked: PageRequest) -> Response:
         """Show the picture, or pick it; then say what became of that."""
-        opened = self._parts.ring.open_pick(request.path_params["token"])
+        shown = await self._answer(asked)
+        shown.headers["referrer-policy"] = "no-referrer"  # the address is a secret
+        return shown
+
+    async def _answer(self, asked: PageRequest) -> Response:
+        opened = self._parts.ring.open_pick(asked.path("token"))
         found = await self._parts.store.tasks.get([opened[0]]) if opened else {}
         if opened is None or opened[0] not in found:
-            return message_page(404, _GONE, _GONE_TEXT)
+            return await self._frame.show_error(asked, PageError(404, _GONE, _GONE_TEXT, None))
         task, number = found[opened[0]], opened[1]
-        if request.method != "POST":
-            return await self._show(task, number)
+        if asked.http.method != "POST":
+            return await self._show(asked, task, number)
         try:
-            numbers = (number, *await _read_also(request, self._parts.body_timeout_s))
+            numbers = (number, *await _read_also(asked.http, self._parts.body_timeout_s))
             picked = await self._parts.picks.pick(task.ref, numbers, by="link")
         except RequestRefused as refused:
-            return await self._show(task, number, status=refused.status, refused=refused)
-        return await self._show(task, number, done=_describe_picked(picked))
+            return await self._show(asked, task, number, status=refused.status, refused=refused)
+        return await self._show(asked, task, number, done=_describe_picked(picked))
 
     async def _show(
-        self, task: Task, number: int, *, status: int = 200, done: str = "", refused: RequestRefused | None = None
+        self,
+        asked: PageRequest,
+        task: Task,
+        number: int,
+        *,
+        status: int = 200,
+        done: str = "",
+        refused: RequestRefused | None = None,
     ) -> Response:
         store, links = self._parts.store, self._parts.links
         images = (await store.tasks.images_by_ref([task.ref])).get(task.ref, ())
@@ -97,7 +109,8 @@ class PickPage:
         pictures = sorted((show(it) for it in images), key=lambda it: it.number)
         missing = _Picture(number, links.pick_path(task.ref, number))
         noun = media_noun(image.type for image in images) if images else "picture"
-        return render_page(
+        return await self._frame.render(
+            asked,
             "pick.html",
             status,
             title=f"Pick a {noun} of {_name(task)}",
@@ -110,7 +123,7 @@ class PickPage:
             closed=closed,
             not_there=describe_no_picture(task, noun, number),
             follows=_describe_follow(waiting, chain),
-            cost=_describe_cost(waiting, chain, await estimate_models(self._parts, chain)),
+            cost=_describe_cost(waiting, chain, await usual_costs(self._parts, chain)),
             done=done,
             refused=describe_refusal(refused, closed) if refused is not None else "",
         )
