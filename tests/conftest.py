@@ -22,7 +22,8 @@ _THEIRS = {
     *("WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "JOURNAL_STREAM", "FORCE_COLOR", "NO_COLOR", "COLUMNS"),
 }
 for name in list(os.environ):
-    if name in _THEIRS or name.startswith("RECEIVER_") or name.lower().endswith("_proxy"):
+    ours = name.startswith("RECEIVER_") and name != "RECEIVER_SHOTS"  # where tests/browser puts its pictures
+    if ours or name in _THEIRS or name.lower().endswith("_proxy"):
         del os.environ[name]
 
 # Hypothesis fails an example that takes 200 ms, or one whose making is slow: that is the machine's doing. The same

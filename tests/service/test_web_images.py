@@ -9,6 +9,7 @@ import pytest
 from msgspec import Struct
 
 from kit.fakes import NOW, Clock
+from kit.pages import logged_in
 from kit.web import Served, near, problem, served
 from receiver.pictures.files import SHEET
 from receiver.pictures.signed_links import LASTS_S
@@ -156,3 +157,18 @@ async def test_a_picture_goes_out_whole_over_a_real_connection(tmp_path: Path) -
         await web.parts.files.save_file(REF, "1.png", content)
 
         assert (await web.client.get(f"/images/{REF}/1.png")).content == content
+
+
+async def test_a_session_shows_every_picture_on_our_own_pages_alone(place: Place) -> None:
+    """Its cookie comes with what other sites on this host load as well."""
+    path = urlsplit(place.link).path
+    async with logged_in(place.web) as browser:
+        shown = await browser.get(path)
+        cut = await browser.get(path, headers={"Cookie": f"{browser.headers['cookie'][:-1]}"})
+        by_link = await browser.get(place.link)
+
+    assert (shown.status_code, shown.content) == (200, PNG)
+    assert shown.headers["cross-origin-resource-policy"] == "same-origin"
+    assert shown.headers["vary"] == "Cookie"
+    assert problem(cut) == NOT_THERE
+    assert by_link.headers["cross-origin-resource-policy"] == "cross-origin"

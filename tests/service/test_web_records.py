@@ -303,7 +303,7 @@ async def test_any_of_the_tokens_opens(tmp_path: Path, shown: str) -> None:
         assert (await web.client.get(f"{API}/tasks", headers={"Authorization": shown})).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/nothing", f"{API}/tasks/", f"{API}/", "/healthz/", "/callbacks"])
+@pytest.mark.parametrize("path", ["/nothing", f"{API}/tasks/", f"{API}/", "/healthz/"])
 async def test_an_unknown_path_is_a_json_404_and_never_a_redirect(tmp_path: Path, path: str) -> None:
     async with near(tmp_path) as web:
         assert problem(await web.client.get(path)) == (404, "not_found", None)

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.anyio
 CHECKS = [
     "settings",
     "permissions",
+    "password",
     "disk",
     "database",
     "service",

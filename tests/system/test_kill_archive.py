@@ -20,7 +20,8 @@ pytestmark = pytest.mark.anyio
 @pytest.mark.parametrize("point", POINTS)
 async def test_nothing_is_lost_by_a_kill_while_archiving(tmp_path: Path, programs: Programs, point: str) -> None:
     """Right after the kill each file under its own name is whole; after the next round all are there, and no more."""
-    wanted = {f"{n}.png": png(n) for n in range(3)} | {f"{n}.small.jpg": JPEG for n in range(3)}
+    wanted = {f"{n}.png": png(n) for n in range(3)}
+    wanted |= {f"{n}.{thumbnail}.jpg": JPEG for n in range(3) for thumbnail in ("small", "tiny")}
     wanted[SHEET] = JPEG + b"0 1 2"
     async with serving(pictures=3) as site:
         store = await open_store(tmp_path / "r.db")
@@ -38,8 +39,8 @@ async def test_nothing_is_lost_by_a_kill_while_archiving(tmp_path: Path, program
             assert await rig.round()
             assert await rig.state(ref) == (ArchiveState.DONE, None, 0)
             assert await rig.waits(ref) == 0
-            assert [(it.file, it.small, it.error) for it in await rig.copies(ref)] == [
-                (f"{number}.png", f"{number}.small.jpg", None) for number in range(3)
+            assert [(it.file, it.small, it.tiny, it.error) for it in await rig.copies(ref)] == [
+                (f"{number}.png", f"{number}.small.jpg", f"{number}.tiny.jpg", None) for number in range(3)
             ]
         await store.close()
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == wanted

@@ -187,7 +187,7 @@ def test_retention_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
         assert found == {it: 2 if it == "callbacks" else 1 for it in found}
         folders = [it for it in (tmp_path / "state" / "images").glob("*/*") if it.parent.name != "parts"]
         assert [it.name for it in folders] == [task.ref]
-        assert len(list(folders[0].iterdir())) == 3
+        assert len(list(folders[0].iterdir())) == 4
         await ArchiveFiles(tmp_path / "state" / "images").remove_folders([task.ref])
 
     def run(work: Callable[[], Any]) -> Callable[[], None]:

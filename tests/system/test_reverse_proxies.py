@@ -14,6 +14,7 @@ from kit.commands import Answers
 from kit.commands import serving as answering
 from kit.fakes import NOW, a_ref
 from kit.live_service import PATIENCE_S, free_port
+from kit.pages import session_cookie
 from kit.reverse_proxies import KINDS, PROXY, Front, fronted, missing
 from kit.web import BEARER, callback_path, minted, served
 from receiver.upkeep.doctor.findings import CheckResult
@@ -181,13 +182,14 @@ async def test_metrics_are_closed_to_the_outside(kind: str, path: str, tmp_path:
         writer.close()
 
 
-async def test_the_stream_is_not_held_back(kind: str, tmp_path: Path) -> None:
-    """A change is told at once, over a connection that stays open."""
+@pytest.mark.parametrize("path", ["/api/v1/stream", "/live"])
+async def test_the_stream_is_not_held_back(kind: str, path: str, tmp_path: Path) -> None:
+    """A change is told at once, over a connection that stays open; to programs, and to pages."""
     async with (
         served(tmp_path) as web,
         fronted(kind, web.port, tmp_path) as front,
         front.client() as client,
-        client.stream("GET", f"{front.url}/api/v1/stream", headers=BEARER) as stream,
+        client.stream("GET", front.url + path, headers=BEARER | {"Cookie": await session_cookie(web)}) as stream,
     ):
         lines = stream.aiter_lines()
         assert (await anext(lines)).startswith(":")

@@ -12,7 +12,7 @@ LINES_MOST = 400
 # A wing may import only from wings on levels below its own; see CONTRIBUTING.md.
 LEVELS = {
     0.0: "core lazy",
-    0.5: "tokens atomic_files safe_open apprise_schemes",
+    0.5: "tokens passwords atomic_files safe_open apprise_schemes",
     1.0: "config telemetry providers client",
     2.0: "store",
     3.0: "notify",
@@ -37,6 +37,7 @@ OUTSIDE = {
     "click": {"cli"},
     "prometheus_client": {"telemetry"},
     "PIL": {"pictures/drawing", "sandbox"},
+    "argon2": {"passwords"},
     "jinja2": {"notify/messages", "web/pages"},
 }
 # What core/types and core/errors may use: the standard library without what acts, and msgspec.

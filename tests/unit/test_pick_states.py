@@ -7,7 +7,7 @@ from kit.chains import a_child
 from kit.fakes import a_task
 from receiver.core.errors import RequestRefused
 from receiver.core.types import HoldReason, Task, TaskState
-from receiver.web.pages import pick_states
+from receiver.web.pages.going_on import pick_states
 
 DONE = a_task(TaskState.COMPLETED)
 HELD, TO_PICK = a_child(DONE, None), a_child(DONE, None, held_by=HoldReason.PICK)

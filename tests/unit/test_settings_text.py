@@ -24,10 +24,11 @@ def planted() -> Settings:
     """Settings with the sentinel in every secret."""
     Path("receiver.toml").write_text(f'[targets.team]\nurl = "json://{SENTINEL}"\nmodels = ["m"]\n')
     env = {f"RECEIVER_{setting.name}": SENTINEL for setting in SETTINGS if setting.secret}
-    del env["RECEIVER_DATABASE_URL"]
+    del env["RECEIVER_DATABASE_URL"], env["RECEIVER_PASSWORD_HASH"]
     env["RECEIVER_NOTIFY_URLS"] = f"slack://{SENTINEL}/b"
     loaded = load_settings(env | {"RECEIVER_STATE_DIR": "state"})
-    return replace(loaded, database_url=f"postgresql://u:{SENTINEL}@db.test/r?password={SENTINEL}")
+    url = f"postgresql://u:{SENTINEL}@db.test/r?password={SENTINEL}"
+    return replace(loaded, database_url=url, password_hash=f"$argon2id${SENTINEL}")
 
 
 def test_no_secret_is_seen_in_the_description_or_in_a_repr() -> None:
@@ -45,7 +46,7 @@ def test_no_secret_is_seen_in_the_description_or_in_a_repr() -> None:
 def test_every_secret_is_told_to_the_redaction() -> None:
     settings = planted()
     urls = {settings.database_url, *(target.url for target in settings.targets)}
-    assert set(secret_values(settings)) == {SENTINEL} | urls
+    assert set(secret_values(settings)) == {SENTINEL, settings.password_hash} | urls
 
 
 def test_the_example_loads_to_the_defaults_as_it_stands_and_uncommented() -> None:

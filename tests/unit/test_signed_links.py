@@ -89,3 +89,14 @@ def test_a_task_has_a_link_once_there_are_pages() -> None:
 
 def test_the_path_is_the_same_with_and_without_signature() -> None:
     assert urlsplit(made().image_url(REF, "0.png") or "").path == image_path(REF, "0.png") == f"/images/{REF}/0.png"
+
+
+def test_a_link_can_end_sooner_and_never_later() -> None:
+    links = made()
+
+    def until(end: int | None) -> int:
+        return int(parse_qs(urlsplit(links.image_path(REF, "0.png", end=end)).query)["until"][0])
+
+    assert until(NOW + DAY_MS) == (NOW + DAY_MS) // 1000
+    assert until(NOW - DAY_MS) == (NOW - DAY_MS) // 1000
+    assert until(NOW + 100 * DAY_MS) == until(None)
