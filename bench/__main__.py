@@ -32,6 +32,7 @@ BENCHES = (
     "queue",
     "chains",
     "growth",
+    "pages",
     "upkeep",
 )
 """Modules of `bench`; the `rows()` of each returns its lines of the table."""
