@@ -140,6 +140,7 @@ if (live && window.EventSource && window.BroadcastChannel) {
   async function poll() {
     if (document.hidden) return;
     const answered = await catchUp();
+    if (!polling) return; // the stream is back since
     const why = out ? "You are logged out: reload to log in" : "Not live: reload to see what is new";
     say(answered ? "Not live: asking every 30 s" : why);
   }
