@@ -214,7 +214,8 @@ def _open_streams(port: int, cookie: str, count: int) -> Iterator[None]:
             readers = [await stack.enter_async_context(_open_stream(port, cookie)) for _ in range(count)]
             reading = [asyncio.create_task(_read_all(it)) for it in readers]
             opened.set()
-            await asyncio.to_thread(done.wait)
+            while not done.is_set():  # noqa: ASYNC110 - it is another thread's event
+                await asyncio.sleep(0.05)
             for it in reading:
                 it.cancel()
 
