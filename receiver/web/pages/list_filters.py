@@ -21,6 +21,21 @@ def with_query(path: str, fields: Mapping[str, str]) -> str:
     return f"{path}?{urlencode(pairs, errors='replace')}" if pairs else path
 
 
+class ListFilter(Struct, frozen=True):
+    """What a list is narrowed by: each field that is a text is a query parameter of its name."""
+
+    @property
+    def query(self) -> str:
+        """It as a query string with its question mark; empty if it is none."""
+        return self.link("")
+
+    def link(self, path: str, **changes: str) -> str:
+        """A path with this filter, changed."""
+        fields = {name: getattr(self, name) for name in self.__struct_fields__}
+        texts = {name: value for name, value in fields.items() if isinstance(value, str)}
+        return with_query(path, texts | changes)
+
+
 def show_count(count: int, most: int) -> str:
     """A number that was counted up to `most`; empty for none."""
     return "" if not count else f"{most:,}+" if count >= most else f"{count:,}"

@@ -96,8 +96,8 @@ def _environment() -> "Environment":
 
 @functools.cache
 def _static_files() -> dict[str, _StaticFile]:
-    style = "\n".join(_read_existing("style", STYLES, "css"))
-    script = "\n".join(_read_existing("script", SCRIPTS, "js"))
+    style = "\n".join(_read_files("style", STYLES, "css"))
+    script = "\n".join(_read_files("script", SCRIPTS, "js"))
     return {
         "css": _make_static("css", style, "text/css"),
         "js": _make_static("js", script, "text/javascript"),
@@ -105,7 +105,7 @@ def _static_files() -> dict[str, _StaticFile]:
     }
 
 
-def _read_existing(folder: str, names: list[str], suffix: str) -> list[str]:
+def _read_files(folder: str, names: list[str], suffix: str) -> list[str]:
     return [(_STATIC / folder / f"{name}.{suffix}").read_text("utf-8") for name in names]
 
 

@@ -26,6 +26,7 @@ from receiver.web.json_replies import retry_after
 from receiver.web.pages.access.cookies import Session
 from receiver.web.pages.access.sessions import FORM_TOO_OLD, FormRefused, FormTooOld, Sessions
 from receiver.web.pages.look import render, static_path
+from receiver.web.pages.sentences import as_sentence
 
 FORM_MOST = 128 * 1024  # bytes; the longest prompt is 96 KB of them if it is all emoji
 FIELDS_MOST = 400
@@ -143,7 +144,6 @@ class PageFrame:
             template,
             title=title,
             nav=await self._nav(page, fresh="done" in asked.http.query_params) if session is not None else None,
-            script=False,
             static=static_path,
             version=__version__,
             now=self.parts.clock(),
@@ -223,9 +223,11 @@ class PageFrame:
             case PageError():
                 return await self.show_error(asked, error)
             case RequestRefused(status=404):
-                return await self.show_error(asked, PageError(404, "There is nothing here", _sentence(error)))
+                return await self.show_error(asked, PageError(404, "There is nothing here", as_sentence(str(error))))
             case RequestRefused():
-                return await self.show_error(asked, PageError(error.status, "That did not work", _sentence(error)))
+                return await self.show_error(
+                    asked, PageError(error.status, "That did not work", as_sentence(str(error)))
+                )
             case HTTPException():
                 return await self.show_error(asked, PageError(error.status_code, "That did not work", error.detail))
             case StoreError():
@@ -307,8 +309,3 @@ def _back_link(http: Request) -> tuple[str, str]:
     parts = http.headers.get("referer", "").split("/", 3)
     own = len(parts) == 4 and parts[2] == http.headers.get("host") and not parts[3].startswith(("/", "\\"))
     return (f"/{parts[3]}" if own else "/", "Back to the page" if own else "Gallery")
-
-
-def _sentence(error: Exception) -> str:
-    text = str(error)
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

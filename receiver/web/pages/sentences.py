@@ -119,6 +119,11 @@ def describe_work(task: Task, parent: Task | None = None) -> Sentence:
     return say(before + which, *of, after, *_describe_extras(task, params))
 
 
+def as_sentence(text: str) -> str:
+    """Words as a sentence: with a capital, and a full stop if nothing else ends it."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
 def decode_params(task: Task) -> dict[str, object]:
     """A task's parameters; none if they cannot be read."""
     try:

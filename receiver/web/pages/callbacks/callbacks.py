@@ -19,7 +19,7 @@ from receiver.tokens import is_ref
 from receiver.web.api.requests import parse_row_id
 from receiver.web.pages.callbacks.bodies import BodyKind, kind_of_body
 from receiver.web.pages.callbacks.reading import CallbackReader
-from receiver.web.pages.list_filters import Chip, show_count, with_query
+from receiver.web.pages.list_filters import Chip, ListFilter, show_count
 from receiver.web.pages.page import HEADERS, PageError, PageFrame, PageRequest, redirect
 from receiver.web.pages.sentences import task_title
 
@@ -63,7 +63,7 @@ _REFUSED = {
 _EXTENSIONS = {BodyKind.JSON: "json", BodyKind.TEXT: "txt", BodyKind.BROKEN: "txt"}
 
 
-class Filter(Struct, frozen=True):
+class Filter(ListFilter, frozen=True):
     """Which callbacks are listed. `nonsense`: nothing can match it."""
 
     verdict: str = ""
@@ -71,16 +71,6 @@ class Filter(Struct, frozen=True):
     before: str = ""
     nonsense: bool = False
     bad_page: bool = False
-
-    @property
-    def query(self) -> str:
-        """It as a query string with its question mark; empty if it is none."""
-        return self.link("")
-
-    def link(self, path: str, **changes: str) -> str:
-        """A path with this filter, changed."""
-        fields = {"verdict": self.verdict, "ref": self.ref, "before": self.before, **changes}
-        return with_query(path, fields)
 
 
 class CallbackPages:
@@ -141,21 +131,19 @@ class CallbackPages:
 
     async def replay(self, asked: PageRequest) -> Response:
         """Parse it again, by the rules of today."""
-        kept = await self._find(asked)
-        try:
-            verdict = await self._parts.ingest.replay(kept.id, accept=False)
-        except (RequestRefused, StoreUnavailable) as refused:
-            return _back(asked, kept.id, _code_of(refused))
-        return _back(asked, kept.id, f"replayed-{verdict.value}")
+        return await self._judge_again(asked, "replayed", accept=False)
 
     async def believe(self, asked: PageRequest) -> Response:
         """Take what it says as true, because a person says so."""
+        return await self._judge_again(asked, "believed", accept=True)
+
+    async def _judge_again(self, asked: PageRequest, done: str, *, accept: bool) -> Response:
         kept = await self._find(asked)
         try:
-            verdict = await self._parts.ingest.replay(kept.id, accept=True)
+            verdict = await self._parts.ingest.replay(kept.id, accept=accept)
         except (RequestRefused, StoreUnavailable) as refused:
             return _back(asked, kept.id, _code_of(refused))
-        return _back(asked, kept.id, f"believed-{verdict.value}")
+        return _back(asked, kept.id, f"{done}-{verdict.value}")
 
     async def ask_provider(self, asked: PageRequest) -> Response:
         """Poll the callback's task now."""

@@ -12,9 +12,9 @@ from receiver.store.tables.gallery import BatchNews
 from receiver.web.pages.gallery.batch_cards import BatchCard, make_batch_card
 from receiver.web.pages.gallery.cards import Card, CardContext, make_card
 from receiver.web.pages.going_on.stage import Source
+from receiver.web.pages.usual import usual_duration
 
-USUAL_OF = 20  # results whose median is the usual time of a model
-USUAL_FOR_MS = 30_000  # how long that is used before it is looked up again
+USUAL_FOR_MS = 30_000  # how long the usual time of a model is used before it is looked up again
 
 _UNDER_WAY = frozenset({TaskState.QUEUED, TaskState.SUBMITTING, TaskState.WAITING})
 
@@ -91,8 +91,7 @@ class CardMaker:
     async def _usual_times(self, models: set[str], now: int) -> Mapping[str, int | None]:
         for model in sorted(models):
             if now - self._usual.get(model, (-USUAL_FOR_MS, None))[0] >= USUAL_FOR_MS:
-                spans = sorted(await self._parts.store.tasks.recent_durations(model, USUAL_OF))
-                self._usual[model] = (now, spans[len(spans) // 2] if spans else None)
+                self._usual[model] = (now, await usual_duration(self._parts.store, model))
         return {model: self._usual[model][1] for model in models}
 
 

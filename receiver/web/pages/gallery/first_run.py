@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from receiver.core.sanitize import one_line
+from receiver.web.pages.sentences import as_sentence
 
 _NAMES_MOST = 3  # of targets that are named
 _TEXT_MOST = 400
@@ -42,7 +43,8 @@ def find_steps(*, has_key: bool, unreachable: str | None, targets: Sequence[str]
             "The provider cannot reach us",
             "warn",
             "open",
-            f"{_sentence(unreachable)} Results are then found by polling alone. Put a proxy in front of the service, "
+            f"{as_sentence(one_line(unreachable, _TEXT_MOST))} Results are then found by polling alone. "
+            "Put a proxy in front of the service, "
             "and set PUBLIC_URL to its address.",
             "says whether it leads here.",
             "receiver doctor",
@@ -63,8 +65,3 @@ def _join(targets: Sequence[str]) -> str:
     if len(targets) > _NAMES_MOST:
         names.append(f"{len(targets) - _NAMES_MOST} more")
     return " and ".join((", ".join(names[:-1]), names[-1])) if len(names) > 1 else names[0]
-
-
-def _sentence(text: str) -> str:
-    cut = one_line(text, _TEXT_MOST)
-    return cut[:1].upper() + cut[1:] + ("" if cut.endswith(".") else ".")

@@ -9,8 +9,7 @@ from receiver.core.sanitize import format_duration
 from receiver.service.wiring import ServiceParts
 from receiver.tasks.budget_check import BudgetState
 from receiver.web.pages.going_on.go_on import FormContext
-
-USUAL_OF = 20  # results whose median is the usual time of a model
+from receiver.web.pages.usual import usual_duration
 
 
 async def read_context(parts: ServiceParts, model: str | None) -> FormContext:
@@ -20,12 +19,12 @@ async def read_context(parts: ServiceParts, model: str | None) -> FormContext:
         return FormContext(targets)
     estimate = await parts.budget.estimate(parts.store.spend, model)
     usual = await parts.budget.usual_cost(parts.store.spend, model)
-    spans = sorted(await parts.store.tasks.recent_durations(model, USUAL_OF))
+    span = await usual_duration(parts.store, model)
     words = []
     if usual is not None:
         words.append(f"about {format_estimate(to_decimal(usual))}")
-    if spans:
-        words.append(f"some {format_duration(spans[len(spans) // 2])}")
+    if span is not None:
+        words.append(f"some {format_duration(span)}")
     states = await parts.budget.states(parts.store.spend, parts.clock()) if parts.budget.rules.limits else []
     zone = parts.budget.rules.zone
     used_up = [describe_budget(it, zone) for it in states if is_used_up(it.committed, estimate, it.limit)]

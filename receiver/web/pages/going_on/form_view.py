@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from receiver.client.schemas import NewTask, WaitFor
 from receiver.core.errors import RequestRefused
 from receiver.providers.declarations import Draws, Model
 from receiver.providers.parameters import UNLIKELY, NumberParam
@@ -244,3 +245,17 @@ def _summarise(fields: Sequence[Field], faults: Faults) -> tuple[tuple[str, str]
 
 def _find(form: Form, name: str) -> str | None:
     return next((value for key, value in form.fields if key == name), None)
+
+
+def build_request(model: Model, params: Mapping[str, object], typing: Typing, wait_for: WaitFor | None) -> NewTask:
+    """The task that a form asks for."""
+    return NewTask(
+        model=model.name,
+        params=dict(params),
+        label=typing.label or None,
+        targets=None if typing.targets is None else tuple(typing.targets),
+        poll_only=typing.poll_only,
+        allow_permutations=typing.allow_permutations,
+        anyway=typing.anyway,
+        wait_for=wait_for,
+    )

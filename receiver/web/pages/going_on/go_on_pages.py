@@ -21,6 +21,7 @@ from receiver.service.wiring import ServiceParts
 from receiver.tokens import is_ref
 from receiver.web.pages.going_on.form_view import (
     Faults,
+    build_request,
     check_targets,
     derive_key,
     judge_refusal,
@@ -103,16 +104,7 @@ class GoOnPages:
         faults = _judge_number(number, images, judge_typing(typing, read, known))
         if faults:
             return await self._show(asked, 422, replace(wanted, faults=faults))
-        new = NewTask(
-            model=model.name,
-            params=dict(read.params),
-            label=typing.label or None,
-            targets=None if typing.targets is None else tuple(typing.targets),
-            poll_only=typing.poll_only,
-            allow_permutations=typing.allow_permutations,
-            anyway=typing.anyway,
-            wait_for=WaitFor(ref=task.ref, image_no=number),
-        )
+        new = build_request(model, read.params, typing, WaitFor(ref=task.ref, image_no=number))
         try:
             made, replayed = await self._create(new, derive_key(typing.key, task.ref, new), images, model)
         except RequestRefused as refused:

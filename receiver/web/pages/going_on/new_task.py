@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from starlette.responses import Response
 from starlette.routing import Route
 
-from receiver.client.schemas import NewTask, WaitFor
+from receiver.client.schemas import WaitFor
 from receiver.core.errors import RequestRefused
 from receiver.core.types import Image, Task
 from receiver.providers.declarations import Model
@@ -21,6 +21,7 @@ from receiver.web.pages.going_on.form_view import (
     Faults,
     Typing,
     build_form,
+    build_request,
     derive_key,
     is_key,
     judge_refusal,
@@ -117,16 +118,7 @@ class NewTaskPages:
         faults = judge_typing(typing, read, known)
         if faults:
             return await self._render(asked, model, place, typing, faults, 422)
-        new = NewTask(
-            model=model.name,
-            params=dict(read.params),
-            label=typing.label or None,
-            targets=None if typing.targets is None else tuple(typing.targets),
-            poll_only=typing.poll_only,
-            allow_permutations=typing.allow_permutations,
-            anyway=typing.anyway,
-            wait_for=_wait_for(place, model),
-        )
+        new = build_request(model, read.params, typing, _wait_for(place, model))
         try:
             made, replayed = await self._parts.intake.create_task(new, derive_key(typing.key, new))
         except RequestRefused as refused:

@@ -12,10 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from receiver.client.chain_views import Estimates
-from receiver.core.chains import CHAIN_MOST, is_held, order_subtree
+from receiver.core.chains import CHAIN_MOST, is_held
 from receiver.core.errors import RequestRefused
-from receiver.core.money import format_estimate, to_decimal
 from receiver.core.sanitize import one_line, web_url
 from receiver.core.types import Image, ImageCopy, Task
 from receiver.notify.messages.media_words import media_noun
@@ -27,7 +25,9 @@ from receiver.tasks.pick_choice import Waiting, choose
 from receiver.web.api.chains import usual_costs
 from receiver.web.api.operations import read_body
 from receiver.web.pages.going_on.pick_states import describe_closed, describe_no_picture, describe_refusal
+from receiver.web.pages.going_on.picks_card import describe_cost
 from receiver.web.pages.page import PageError, PageFrame, PageRequest
+from receiver.web.pages.sentences import as_sentence
 
 _NAME_MOST = 80
 _PROMPT_MOST = 300
@@ -123,7 +123,7 @@ class PickPage:
             closed=closed,
             not_there=describe_no_picture(task, noun, number),
             follows=_describe_follow(waiting, chain),
-            cost=_describe_cost(waiting, chain, await usual_costs(self._parts, chain)),
+            cost=describe_cost(waiting, chain, await usual_costs(self._parts, chain)),
             done=done,
             refused=describe_refusal(refused, closed) if refused is not None else "",
         )
@@ -167,19 +167,11 @@ def _describe_follow(waiting: Sequence[Task], chain: Sequence[Task]) -> str:
     return ", ".join(dict.fromkeys(describe(it) for it in waiting))
 
 
-def _describe_cost(waiting: Sequence[Task], chain: Sequence[Task], estimates: Estimates) -> str:
-    """What this may cost for one picture, as far as it is known."""
-    all_ = [it for top in waiting for it in (top, *order_subtree(top.ref, chain))]
-    known = [cost for it in all_ if (cost := estimates.get(it.model or "")) is not None]
-    more = " or more" if len(known) < len(all_) else ""
-    return f"about {format_estimate(to_decimal(sum(known)))}{more}" if known else ""
-
-
 def _describe_picked(picked: Sequence[Task]) -> str:
     models = " and ".join(dict.fromkeys(command_name(it.model or "") for it in picked))
     numbers = sorted({it.parent_image or 0 for it in picked})
     which = f"picture{'s' if len(numbers) > 1 else ''} {' and '.join(map(str, numbers))}"
-    return _as_sentence(f"{models} goes on from {which}; you will be notified of what comes of it")
+    return as_sentence(f"{models} goes on from {which}; you will be notified of what comes of it")
 
 
 async def _read_also(request: Request, timeout_s: float) -> tuple[int, ...]:
@@ -189,7 +181,3 @@ async def _read_also(request: Request, timeout_s: float) -> tuple[int, ...]:
     if not all(it.isascii() and it.isdigit() and len(it) < _DIGITS for it in given):
         raise RequestRefused(422, "invalid_parameter", "the form was changed: a picture has a number", "also")
     return tuple(map(int, given))
-
-
-def _as_sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}."

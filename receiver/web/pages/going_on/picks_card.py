@@ -58,7 +58,7 @@ def build_picks(
         for it in sorted(images, key=lambda it: it.image_no)[:_PICTURES_MOST]
     )
     several = not all(map(takes_job, waiting))
-    return PicksCard(options, _describe(top), _describe_cost(top, chain, estimates), several, error)
+    return PicksCard(options, _describe(top), describe_cost(top, chain, estimates), several, error)
 
 
 def _describe(waiting: Sequence[Task]) -> Sentence:
@@ -73,7 +73,7 @@ def _describe(waiting: Sequence[Task]) -> Sentence:
     return say(*pieces)
 
 
-def _describe_cost(waiting: Sequence[Task], chain: Sequence[Task], estimates: Mapping[str, int | None]) -> str:
+def describe_cost(waiting: Sequence[Task], chain: Sequence[Task], estimates: Mapping[str, int | None]) -> str:
     """What this may cost for one picture, as far as it is known."""
     all_ = [it for top in waiting for it in (top, *order_subtree(top.ref, chain))]
     known = [cost for it in all_ if (cost := estimates.get(it.model or "")) is not None]

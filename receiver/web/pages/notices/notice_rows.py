@@ -14,7 +14,7 @@ from receiver.notify.messages.task_names import own_name
 from receiver.notify.senders.remedies import find_remedy
 from receiver.providers.models import short_model_name
 from receiver.store import Attempt
-from receiver.web.pages.sentences import Piece, Sentence, format_span, outside, say
+from receiver.web.pages.sentences import Piece, Sentence, as_sentence, format_span, outside, say
 
 NAME_MOST = 80
 ERROR_MOST = 300
@@ -177,7 +177,7 @@ def describe_trial(tried: TrialView) -> str:
     """What came of a test, if it was taken: with the picture or without, and why."""
     shown = ", with the picture" if tried.picture else ""
     why = f" It came without the picture: {tried.no_picture}." if tried.no_picture else ""
-    note = f" {_sentence(tried.note)}" if tried.note else ""
+    note = f" {as_sentence(one_line(tried.note, ERROR_MOST))}" if tried.note else ""
     return f"took it in {format_span(tried.duration_ms)}{shown}.{why}{note}"
 
 
@@ -268,8 +268,3 @@ def _quiet_end(facts: TargetFacts) -> int | None:
 def _span_words(span_ms: int) -> str:
     words = format_duration(span_ms)
     return f"{words.removesuffix('.0 s')} s" if words.endswith(".0 s") else words
-
-
-def _sentence(text: str) -> str:
-    clean = one_line(text, ERROR_MOST)
-    return clean[:1].upper() + clean[1:] + ("" if clean.endswith((".", "!", "?")) else ".")

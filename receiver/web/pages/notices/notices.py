@@ -21,7 +21,7 @@ from receiver.store.tables.standing import COUNTED_MOST, TargetStanding
 from receiver.tokens import is_ref
 from receiver.web.api.requests import parse_row_id
 from receiver.web.api.sample import TargetTester
-from receiver.web.pages.list_filters import Chip, show_count, with_query
+from receiver.web.pages.list_filters import Chip, ListFilter, show_count, with_query
 from receiver.web.pages.notices.notice_rows import (
     ERROR_MOST,
     NAME_MOST,
@@ -48,7 +48,7 @@ _WAITING = "waiting"
 _STATES = {"": "All", "dead": "Given up", _WAITING: "Waiting", "sent": "Sent"}
 
 
-class Filter(Struct, frozen=True):
+class Filter(ListFilter, frozen=True):
     """Which notices are listed. `nonsense`: nothing can match it."""
 
     state: str = ""
@@ -57,16 +57,6 @@ class Filter(Struct, frozen=True):
     before: str = ""
     nonsense: bool = False
     bad_page: bool = False
-
-    @property
-    def query(self) -> str:
-        """It as a query string with its question mark; empty if it is none."""
-        return self.link("")
-
-    def link(self, path: str, **changes: str) -> str:
-        """A path with this filter, changed."""
-        fields = {"state": self.state, "target": self.target, "ref": self.ref, "before": self.before, **changes}
-        return with_query(path, fields)
 
 
 class SendAll(Struct, frozen=True):

@@ -26,6 +26,7 @@ from receiver.web.pages.task.timeline import TaskStory, Timeline, build_timeline
 from receiver.web.pages.task.timeline_notices import NoticeStory
 from receiver.web.pages.task.timeline_rows import ArrivedCallback, AskedPoll, KeptPictures, TimelineRow
 from receiver.web.pages.task.timeline_steps import kept_at
+from receiver.web.pages.usual import usual_duration
 
 CALLBACKS_MOST = 500
 POLLS_MOST = 500
@@ -35,7 +36,6 @@ BODY_MOST = 256 * 1024  # of one of them
 INLINE_MOST = 20  # bodies on the page itself
 INLINE_EACH = 64 * 1024  # bytes
 INLINE_BYTES = 192 * 1024  # of all of them
-USUAL_OF = 20  # results whose median is the usual time of a model
 _ENDS = (NoticeEvent.COMPLETED, NoticeEvent.FAILED, NoticeEvent.LOST)
 
 
@@ -120,9 +120,9 @@ class TaskReader:
         now: int,
     ) -> TaskScene:
         [wait] = await self._parts.submit.queue.find_waits([task])
-        spans: list[int] = []
+        usual_ms = None
         if task.model and not task.state.is_final:
-            spans = sorted(await self._parts.store.tasks.recent_durations(task.model, USUAL_OF))
+            usual_ms = await usual_duration(self._parts.store, task.model)
         ends = [it for it in notices if it.event in _ENDS]
         lost_at = None
         if task.state is TaskState.LOST:
@@ -135,7 +135,7 @@ class TaskReader:
             images=images,
             copies=copies,
             wait=wait,
-            usual_ms=spans[len(spans) // 2] if spans else None,
+            usual_ms=usual_ms,
             parent=parent,
             told=[it.target for it in ends if it.state is NoticeState.SENT],
             lost_at=lost_at,
