@@ -4,6 +4,8 @@ It is the only wing with SQL. What a row means, and what happens next, is decide
 """
 
 from receiver.store.interface import Store, Tx, open_store
+from receiver.store.postgres.place import PostgresPlace
+from receiver.store.process_row import ProcessRow
 from receiver.store.signals import ChangeListener
 from receiver.store.tables.connection import Topic
 from receiver.store.tables.notices import Attempt
@@ -17,6 +19,8 @@ __all__ = [
     "ChangeListener",
     "Lane",
     "NewSend",
+    "PostgresPlace",
+    "ProcessRow",
     "RemovalResult",
     "Store",
     "Topic",

@@ -326,7 +326,7 @@ class RetentionPruner:
         self._record_again_at = now + AGAIN_MS
         with contextlib.suppress(StoreError):
             async with self._store.write() as tx:
-                await tx.clock.save(check)
+                await tx.clock_checks.save(check)
                 if leapt:
                     await raise_attention(
                         tx,

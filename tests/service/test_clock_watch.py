@@ -33,7 +33,7 @@ async def test_a_restart_on_the_same_machine_remembers_the_clock(tmp_path: Path)
     wall.forward(100 * DAY)
     async with opened(tmp_path, clock=wall, boot=boot) as parts:
         await parts.prune.claim()
-        stored = await parts.store.clock.load()
+        stored = await parts.store.clock_checks.load()
         assert stored is not None
         assert stored.leap_ms == 100 * DAY
 

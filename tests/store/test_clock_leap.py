@@ -60,7 +60,7 @@ class Machine:
         return ClockWatch(self.wall, self.boot, boot_id="a")
 
     async def resume(self, store: Store, *, boot_id: str = "a", asked: bool = False) -> ClockWatch:
-        return ClockWatch(self.wall, self.boot, boot_id=boot_id, stored=await store.clock.load(), asked=asked)
+        return ClockWatch(self.wall, self.boot, boot_id=boot_id, stored=await store.clock_checks.load(), asked=asked)
 
 
 @pytest.fixture
@@ -297,7 +297,7 @@ async def test_a_database_with_a_history_from_before_the_clock_was_watched_begin
     tmp_path: Path, machine: Machine
 ) -> None:
     new = await open_store(tmp_path / "new.db")
-    assert await new.clock.load() is None
+    assert await new.clock_checks.load() is None
     await new.close()
     path = tmp_path / "old.db"
     make_history(path, 1, schema=5)

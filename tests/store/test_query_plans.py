@@ -67,6 +67,7 @@ ALLOWED = {
     "start": r"SCAN sends USING (COVERING )?INDEX sends_sending$",  # the same, as it opens
     "tasks.next_queued": r"USE TEMP B-TREE FOR RIGHT PART OF ORDER BY$",  # sorts the lanes, by the heads of each
     "tasks.queue_heads": r"USE TEMP B-TREE FOR RIGHT PART OF ORDER BY$",  # the same
+    "lanes.last_restore": r"USE TEMP B-TREE FOR ORDER BY$",  # a row for each restore
     "lanes.queued": r"USE TEMP B-TREE FOR RIGHT PART OF ORDER BY$",  # likewise, the lanes
     "batch_rows.in_states": r"USE TEMP B-TREE FOR (RIGHT PART OF )?ORDER BY$",  # a page of each state; those of a line
     "sends.next_send": r"USE TEMP B-TREE FOR ORDER BY$",  # one send due, and those under way

@@ -18,7 +18,8 @@ from receiver.core.types import Task, TaskState
 from receiver.store import Store, open_store
 from receiver.store.sqlite import engine
 from receiver.store.sqlite.backup import copy_database, verify_database
-from receiver.store.tables.search_words import INDEXED_MOST, SEARCH_MOST, has_words, match_expression, split_words
+from receiver.store.sqlite.dialect import SqliteDialect
+from receiver.store.tables.search_words import INDEXED_MOST, SEARCH_MOST, beginnings_of, has_words, split_words
 
 pytestmark = pytest.mark.anyio
 
@@ -42,6 +43,12 @@ async def find(store: Store, words: str) -> list[str]:
 # -- what is typed --
 
 
+def expression_for(typed: str) -> str | None:
+    """What the index of words is asked for that."""
+    beginnings = beginnings_of(typed)
+    return SqliteDialect().words_expression(beginnings) if beginnings else None
+
+
 @pytest.mark.parametrize(
     ("typed", "expected"),
     [
@@ -63,7 +70,7 @@ async def find(store: Store, words: str) -> list[str]:
     ],
 )
 def test_what_is_typed_becomes_quoted_beginnings(typed: str, expected: str | None) -> None:
-    assert match_expression(typed) == expected
+    assert expression_for(typed) == expected
 
 
 def test_only_the_first_hundred_characters_count() -> None:
@@ -77,7 +84,7 @@ def test_only_the_first_hundred_characters_count() -> None:
 @example("AND OR NOT NEAR")
 @example("\u19b0 \u1cf2a")
 def test_whatever_is_typed_is_no_syntax(typed: str) -> None:
-    expression = match_expression(typed)
+    expression = expression_for(typed)
     with closing(sqlite3.connect(":memory:")) as raw:
         raw.execute(f"CREATE VIRTUAL TABLE words USING fts5 (text, {TOKENIZE})")
         raw.execute("INSERT INTO words (text) VALUES (?)", (unicodedata.normalize("NFC", typed[:SEARCH_MOST]),))
@@ -104,7 +111,7 @@ LATIN = st.text(alphabet='abcABC01éÜñçß -.,_"', max_size=20)
 @given(LATIN, st.none() | LATIN, LATIN)
 @example("bloodreddish", None, "blood-reddish, bloodreddi")
 def test_texts_that_are_read_are_judged_as_the_index_judges_them(typed: str, label: str | None, prompt: str) -> None:
-    expression = match_expression(typed)
+    expression = expression_for(typed)
     with closing(sqlite3.connect(":memory:")) as raw:
         raw.execute(f"CREATE VIRTUAL TABLE words USING fts5 (label, prompt, {TOKENIZE})")
         raw.execute("INSERT INTO words (label, prompt) VALUES (?, ?)", (label, prompt))

@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from receiver.core.errors import CorruptDatabase, StoreError, StoreUnavailable
+from receiver.core.types import Clock
 from receiver.store.migrations.steps import CREATE_MIGRATIONS, missing_migrations
+from receiver.store.process_row import ProcessRow
 from receiver.store.signals import ChangeListener, ChangeListeners, TopicWakeups
 from receiver.store.sqlite.batching import BatchingConnection, DeferredChange
+from receiver.store.sqlite.dialect import SqliteDialect
 from receiver.store.sqlite.errors import translate_errors
 from receiver.store.sqlite.files import (
     OpeningGuard,
@@ -25,24 +28,9 @@ from receiver.store.sqlite.files import (
     resolve_database,
     take_lock,
 )
-from receiver.store.tables.batch_rows import BatchRowTable
-from receiver.store.tables.callbacks import CallbackTable
-from receiver.store.tables.chains import ChainTable
-from receiver.store.tables.clock import ClockTable
+from receiver.store.tables.all_tables import AllTables
 from receiver.store.tables.connection import Row, Topic
-from receiver.store.tables.gallery import GalleryTable
-from receiver.store.tables.gates import GateTable
-from receiver.store.tables.hours import HourTable
-from receiver.store.tables.lanes import LaneTable
-from receiver.store.tables.notices import NoticeTable
-from receiver.store.tables.picture_copies import PictureCopyTable
-from receiver.store.tables.retention import RetentionQueries
-from receiver.store.tables.sends import SendTable
-from receiver.store.tables.sessions import SessionTable
-from receiver.store.tables.spend import SpendTable
-from receiver.store.tables.standing import StandingQueries
-from receiver.store.tables.steps import StepTable
-from receiver.store.tables.tasks import TaskTable
+from receiver.store.tables.dialect import Dialect
 from receiver.store.writer_turns import Lane, WriterLock
 
 READ_MOST_S = 1.0
@@ -61,6 +49,7 @@ _WRITING = (
     f"PRAGMA journal_size_limit = {LOG_MOST}",
 )
 _SEARCH_MODULE = "fts5"
+_DIALECT: Dialect = SqliteDialect()
 _RowsAndCount = tuple[list[Any], int]
 
 
@@ -76,6 +65,7 @@ class SqliteConnection:
         self._deferred = [] if read_most_s is not None else [DeferredChange("BEGIN IMMEDIATE", [()])]
         self._began = False
         self._changed = raw.changed
+        self.dialect: Dialect = _DIALECT
         self.touched: set[str] = set()
         self.woken: set[Topic] = set()
 
@@ -119,30 +109,7 @@ class SqliteConnection:
             return await query
 
 
-class _SqliteTables:
-    """The tables over one connection."""
-
-    def __init__(self, connection: SqliteConnection) -> None:
-        self.tasks = TaskTable(connection)
-        self.callbacks = CallbackTable(connection)
-        self.copies = PictureCopyTable(connection)
-        self.notices = NoticeTable(connection)
-        self.sends = SendTable(connection)
-        self.pruning = RetentionQueries(connection)
-        self.clock = ClockTable(connection)
-        self.lanes = LaneTable(connection)
-        self.chains = ChainTable(connection)
-        self.batch_rows = BatchRowTable(connection)
-        self.spend = SpendTable(connection)
-        self.gates = GateTable(connection)
-        self.gallery = GalleryTable(connection)
-        self.steps = StepTable(connection)
-        self.sessions = SessionTable(connection)
-        self.hours = HourTable(connection)
-        self.standing = StandingQueries(connection)
-
-
-class SqliteTx(_SqliteTables):
+class SqliteTx(AllTables):
     """One transaction: the tables over the writing connection."""
 
     def __init__(self, connection: SqliteConnection) -> None:
@@ -150,8 +117,12 @@ class SqliteTx(_SqliteTables):
         self.connection = connection
 
 
-class SqliteStore(_SqliteTables):
-    """The `Store` of one process over one SQLite file. Made by `open_sqlite`."""
+class SqliteStore(AllTables):
+    """The `Store` of one process over one SQLite file, and the only one over it. Made by `open_sqlite`."""
+
+    shared = False
+    clock: Clock | None = None
+    listening: bool | None = None
 
     def __init__(self, path: Path, writing: BatchingConnection, reading: BatchingConnection, lock: int) -> None:
         self.path = path
@@ -303,6 +274,18 @@ class SqliteStore(_SqliteTables):
         """A listener that collects the refs of changed tasks; close it afterwards."""
         return self._listeners.open_listener()
 
+    async def known_targets(self) -> frozenset[str]:
+        """None: there is no other process."""
+        return frozenset()
+
+    async def processes(self) -> list[ProcessRow]:
+        """None: there is no other process."""
+        return []
+
+    async def identity(self) -> str | None:
+        """A file may be copied anywhere: it has none."""
+        return None
+
     async def close(self) -> None:
         """Close both connections and release the lock; later writes raise StoreUnavailable."""
         await self._writer_lock.acquire(Lane.OTHER)
@@ -345,6 +328,7 @@ async def open_sqlite(path: Path) -> SqliteStore:
         async with store.write() as tx:
             await tx.tasks.void_leases()
             await tx.sends.void_leases()
+            await tx.paces.forget_all()
     except BaseException:
         for raw in opened:
             await raw.close()

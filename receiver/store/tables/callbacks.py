@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct
 
 from receiver.core.types import Callback, Verdict
-from receiver.store.tables.connection import Row, TableConnection, enum_text, placeholders, where_clause
+from receiver.store.tables.connection import Row, TableConnection, enum_text
 
 # The body of a repeated callback is the one of the first row with its digest.
 _BODY = """coalesce(body, (SELECT first.body FROM callbacks first
@@ -63,17 +63,14 @@ class CallbackTable:
 
     async def body_digests(self, refs: Sequence[str]) -> set[tuple[str, bytes]]:
         """The (ref, digest) of every stored body of these tasks."""
-        rows = await self._db.fetch_rows(
-            f"SELECT ref, digest FROM callbacks WHERE ref IN ({placeholders(len(refs))})",
-            refs,
-        )
+        which = self._db.dialect.among("ref", refs)
+        rows = await self._db.fetch_rows(f"SELECT ref, digest FROM callbacks WHERE {which.sql}", which.params)
         return {(ref, digest) for ref, digest in rows}
 
     async def ids_by_digest(self, refs: Sequence[str]) -> dict[tuple[str, bytes], int]:
         """The ids of the first callbacks of these tasks with each body: (ref, digest) -> id."""
-        rows = await self._db.fetch_rows(
-            f"SELECT ref, digest, id FROM callbacks WHERE ref IN ({placeholders(len(refs))})", refs
-        )
+        which = self._db.dialect.among("ref", refs)
+        rows = await self._db.fetch_rows(f"SELECT ref, digest, id FROM callbacks WHERE {which.sql}", which.params)
         found: dict[tuple[str, bytes], int] = {}
         for ref, digest, callback_id in rows:
             found[ref, digest] = min(callback_id, found.get((ref, digest), callback_id))
@@ -81,9 +78,8 @@ class CallbackTable:
 
     async def digests(self, ids: Sequence[int]) -> dict[int, bytes]:
         """The SHA-256 of the bodies of these callbacks, by id."""
-        rows = await self._db.fetch_rows(
-            f"SELECT id, digest FROM callbacks WHERE id IN ({placeholders(len(ids))})", ids
-        )
+        which = self._db.dialect.among("id", ids)
+        rows = await self._db.fetch_rows(f"SELECT id, digest FROM callbacks WHERE {which.sql}", which.params)
         return dict(rows)
 
     async def hints_of(self, ref: str, limit: int = 200) -> list[StoredCallback]:
@@ -97,10 +93,11 @@ class CallbackTable:
 
     async def get(self, ids: Sequence[int]) -> list[StoredCallback]:
         """The callbacks of `ids` that exist, with their bodies."""
+        which = self._db.dialect.among("id", ids)
         rows = await self._db.fetch_rows(
             f"SELECT id, ref, received_at, verdict, size, replay_of, headers, {_BODY}"
-            f" FROM callbacks WHERE id IN ({placeholders(len(ids))}) ORDER BY id",
-            ids,
+            f" FROM callbacks WHERE {which.sql} ORDER BY id",
+            which.params,
         )
         return [_stored_callback(row) for row in rows]
 
@@ -108,7 +105,9 @@ class CallbackTable:
         self, *, ref: str | None = None, verdict: str | None = None, before: int | None = None, limit: int = 50
     ) -> list[StoredCallback]:
         """Up to `limit` callbacks without their bodies, newest first, before the id `before`."""
-        where, params = where_clause("callbacks", [("ref", ref), ("verdict", verdict)], before=("id", before))
+        where, params = self._db.dialect.page_where(
+            "callbacks", [("ref", ref), ("verdict", verdict)], before=("id", before)
+        )
         rows = await self._db.fetch_rows(
             "SELECT id, ref, received_at, verdict, size, replay_of, headers FROM callbacks"
             f" {where} ORDER BY id DESC LIMIT ?",
@@ -118,16 +117,22 @@ class CallbackTable:
 
     async def count_verdicts(self, verdicts: Sequence[str], limit: int) -> dict[str, int]:
         """How many callbacks have each of these verdicts, counted up to `limit`."""
-        each = "SELECT ?, (SELECT count(*) FROM (SELECT 1 FROM callbacks WHERE verdict = ? LIMIT ?) AS some)"
-        params = [value for verdict in verdicts for value in (verdict, verdict, limit)]
-        return dict(await self._db.fetch_rows(" UNION ALL ".join([each] * len(verdicts)), params))
+        wanted = self._db.dialect.listing("wanted", [("verdict", "text")], [(it,) for it in verdicts])
+        rows = await self._db.fetch_rows(
+            "SELECT wanted.verdict, (SELECT count(*) FROM (SELECT 1 FROM callbacks"
+            f" WHERE callbacks.verdict = wanted.verdict LIMIT {int(limit)}) AS some) FROM {wanted.sql}",
+            wanted.params,
+        )
+        return dict(rows)
 
     async def to_replay(
         self, verdict: str, *, ref: str | None = None, before: int | None = None, limit: int = 200
     ) -> list[int]:
         """The ids of up to `limit` callbacks with this verdict whose bytes are there and that no replay changed yet,
         newest first, before the id `before`; of equal bodies the first only, and no replays."""
-        where, params = where_clause("callbacks", [("ref", ref), ("verdict", verdict)], before=("id", before))
+        where, params = self._db.dialect.page_where(
+            "callbacks", [("ref", ref), ("verdict", verdict)], before=("id", before)
+        )
         rows = await self._db.fetch_rows(
             f"SELECT id FROM callbacks {where} AND replay_of IS NULL AND body IS NOT NULL"
             " AND NOT EXISTS (SELECT 1 FROM callbacks AS later WHERE later.ref = callbacks.ref"

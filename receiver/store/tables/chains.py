@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from receiver.core.types import Task
 from receiver.store.tables import task_rows
-from receiver.store.tables.connection import TableConnection, Topic, placeholders
+from receiver.store.tables.connection import TableConnection, Topic
 from receiver.store.tables.task_rows import COLUMNS
 
 
@@ -34,9 +34,9 @@ class ChainTable:
 
     async def held_children(self, parents: Sequence[str], limit: int) -> list[Task]:
         """Up to `limit` tasks that wait for the ends of `parents`, by the refs of these."""
+        which = self._db.dialect.among("parent", parents)
         return await self._tasks(
-            f"WHERE parent IN ({placeholders(len(parents))}) AND held_by = 'parent' ORDER BY parent LIMIT ?",
-            (*parents, limit),
+            f"WHERE {which.sql} AND held_by = 'parent' ORDER BY parent LIMIT ?", (*which.params, limit)
         )
 
     async def children(self, parent: str, limit: int) -> list[Task]:
@@ -45,7 +45,8 @@ class ChainTable:
 
     async def repeated_by(self, refs: Sequence[str]) -> dict[str, Task]:
         """The newest task that repeats each of these, if one does."""
-        found = await self._tasks(f"WHERE again_of IN ({placeholders(len(refs))})", refs)
+        which = self._db.dialect.among("again_of", refs)
+        found = await self._tasks(f"WHERE {which.sql}", which.params)
         return {task.again_of or "": task for task in sorted(found, key=lambda it: it.ref)}
 
     async def tasks_of(self, root: str, limit: int) -> list[Task]:
@@ -54,8 +55,9 @@ class ChainTable:
 
     async def count(self, roots: Sequence[str]) -> dict[str, int]:
         """How many tasks each of these chains has."""
+        which = self._db.dialect.among("root", roots)
         rows = await self._db.fetch_rows(
-            f"SELECT root, count(*) FROM tasks WHERE root IN ({placeholders(len(roots))}) GROUP BY root", roots
+            f"SELECT root, count(*) FROM tasks WHERE {which.sql} GROUP BY root", which.params
         )
         return dict(rows)
 
@@ -83,13 +85,13 @@ class ChainTable:
         return {"parent": int(parent), "pick": await self.count_picks()}
 
     async def _tasks(self, where: str, params: Sequence[object]) -> list[Task]:
-        rows = await self._db.fetch_rows(f"SELECT {COLUMNS} FROM tasks {where}", params)
+        rows = await self._db.fetch_rows(f"SELECT {COLUMNS} FROM tasks {where}{self._db.dialect.lock}", params)
         return [task_rows.task_from_row(row) for row in rows]
 
 
 def defer_followups(db: TableConnection, refs: Sequence[str]) -> None:
     """Remember, in the transaction that ends these tasks, that their children are to be told."""
-    db.defer("INSERT INTO followups (ref) VALUES (?) ON CONFLICT DO NOTHING", [(ref,) for ref in refs])
+    db.defer("INSERT INTO followups (ref) VALUES (?) ON CONFLICT DO NOTHING", [(ref,) for ref in sorted(refs)])
     db.woken.add(Topic.FOLLOW)
 
 
@@ -101,7 +103,7 @@ def forget_followups(db: TableConnection, refs: Sequence[str]) -> None:
 def defer_held_counts(db: TableConnection, counts: Mapping[str, tuple[int, int]]) -> None:
     """Count, with the transaction that brings it about, how many more children these parents hold, and for how many of
     them a person has to pick."""
-    rows = [(held, picks, parent) for parent, (held, picks) in counts.items() if held or picks]
+    rows = [(held, picks, parent) for parent, (held, picks) in sorted(counts.items()) if held or picks]
     if rows:
         db.defer("UPDATE tasks SET children = children + ?, picks = picks + ? WHERE ref = ?", rows)
         db.touched.update(counts)

@@ -11,11 +11,11 @@ from msgspec import Struct
 from receiver.core.types import QueueLane, Task, TaskState
 from receiver.store.tables import task_rows
 from receiver.store.tables.batch_rows import BatchRowTable
-from receiver.store.tables.connection import TableConnection, enum_text, placeholders
+from receiver.store.tables.connection import TableConnection, enum_text
 from receiver.store.tables.gallery_filters import UNDER_WAY, Filter, Walk, filters_for, is_shown
 from receiver.store.tables.lanes import COLUMNS as LANE_COLUMNS
 from receiver.store.tables.lanes import lane_from_row
-from receiver.store.tables.search_words import has_words, match_expression
+from receiver.store.tables.search_words import beginnings_of, has_words
 from receiver.store.tables.task_rows import COLUMNS, COLUMNS_OF_TASKS
 
 COUNTED_MOST = 1_000
@@ -103,9 +103,10 @@ class GalleryTable:
         """
         if not is_shown(show):
             return GalleryPage()
-        expression = match_expression(words)
-        filters = filters_for(show, model, label, now, alone=expression is None)
-        if expression is not None:
+        beginnings = beginnings_of(words)
+        filters = filters_for(show, model, label, now, alone=not beginnings)
+        if beginnings:
+            expression = self._db.dialect.words_expression(beginnings)
             bound = 2**62 if before is None else await self._search_bound(before)
             for it in filters:
                 if await self._look_back(it.walks, _LAST_KEY, FEW) == "":
@@ -176,7 +177,8 @@ class GalleryTable:
         refs = [ref for _, ref in having[: limit + 1]]
         if not refs:
             return GalleryPage()
-        found = await self._db.fetch_rows(f"SELECT {COLUMNS} FROM tasks WHERE ref IN ({placeholders(len(refs))})", refs)
+        which = self._db.dialect.among("ref", refs)
+        found = await self._db.fetch_rows(f"SELECT {COLUMNS} FROM tasks WHERE {which.sql}", which.params)
         tasks = {row[0]: task_rows.task_from_row(row) for row in found}
         page = [tasks[it] for it in refs if it in tasks]
         return GalleryPage(page[:limit], page[limit - 1].ref if len(page) > limit else None)
@@ -186,11 +188,11 @@ class GalleryTable:
         floor = await self._look_back_in_words(expression, bound) if filters else 0
         checks = [it.check for it in filters]
         more = "".join(f" AND {it.sql}" for it in checks)
+        index = self._db.dialect.words
         rows = await self._db.fetch_rows(
-            f"SELECT {COLUMNS_OF_TASKS} FROM search CROSS JOIN searched ON searched.id = search.rowid"
-            " CROSS JOIN tasks ON tasks.ref = searched.ref"
-            f" WHERE search MATCH ? AND search.rowid < ? AND search.rowid >= ?{more}"
-            " ORDER BY search.rowid DESC LIMIT ?",
+            f"SELECT {COLUMNS_OF_TASKS} FROM {index.with_refs} CROSS JOIN tasks ON tasks.ref = searched.ref"
+            f" WHERE {index.match} AND {index.key} < ? AND {index.key} >= ?{more}"
+            f" ORDER BY {index.key} DESC LIMIT ?",
             (expression, bound, floor, *(param for it in checks for param in it.params), limit + 1),
         )
         tasks = [task_rows.task_from_row(row) for row in rows]
@@ -207,8 +209,10 @@ class GalleryTable:
 
     async def _look_back_in_words(self, expression: str, bound: int) -> int:
         """The last number that a page may look at; 0 if that is all."""
+        index = self._db.dialect.words
         rows = await self._db.fetch_rows(
-            "SELECT rowid FROM search WHERE search MATCH ? AND rowid < ? ORDER BY rowid DESC LIMIT 1 OFFSET ?",
+            f"SELECT {index.key} FROM {index.source} WHERE {index.match} AND {index.key} < ?"
+            f" ORDER BY {index.key} DESC LIMIT 1 OFFSET ?",
             (expression, bound, LOOKED - 1),
         )
         return rows[0][0] if rows else 0

@@ -46,11 +46,11 @@ def add_settled(counts: HourCounts, old: Task | None, new: Task) -> None:
 
 def defer_hours(db: TableConnection, kind: HourKind, counts: Mapping[tuple[int, str], int]) -> None:
     """Write counts with the transaction that brings them about."""
-    rows = [(enum_text(kind), hour, name, count) for (hour, name), count in counts.items() if count]
+    rows = [(enum_text(kind), hour, name, count) for (hour, name), count in sorted(counts.items()) if count]
     if rows:
         db.defer(
             "INSERT INTO hours (kind, hour, name, count) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT DO UPDATE SET count = count + excluded.count",
+            " ON CONFLICT (kind, hour, name) DO UPDATE SET count = hours.count + excluded.count",
             rows,
         )
 

@@ -19,8 +19,9 @@ class LaneTable:
 
     async def by_name(self, names: Sequence[str]) -> dict[str, QueueLane]:
         """The lanes with these names that exist, by name."""
+        which = self._db.dialect.among("name", names)
         rows = await self._db.fetch_rows(
-            f"SELECT {COLUMNS} FROM lanes WHERE name IN ({placeholders(len(names))})", names
+            f"SELECT {COLUMNS} FROM lanes WHERE {which.sql}{self._db.dialect.lock_by('id')}", which.params
         )
         return {lane.name: lane for lane in map(lane_from_row, rows)}
 
@@ -31,7 +32,10 @@ class LaneTable:
 
     async def get(self, ids: Sequence[int]) -> dict[int, QueueLane]:
         """The lanes with these ids that exist, by id."""
-        rows = await self._db.fetch_rows(f"SELECT {COLUMNS} FROM lanes WHERE id IN ({placeholders(len(ids))})", ids)
+        which = self._db.dialect.among("id", ids)
+        rows = await self._db.fetch_rows(
+            f"SELECT {COLUMNS} FROM lanes WHERE {which.sql}{self._db.dialect.lock_by('id')}", which.params
+        )
         return {lane.id: lane for lane in map(lane_from_row, rows)}
 
     async def paused(self) -> list[QueueLane]:
@@ -74,13 +78,14 @@ class LaneTable:
         """The batches that are closed and not finished."""
         rows = await self._db.fetch_rows(
             f"SELECT {COLUMNS} FROM lanes WHERE finished_at IS NULL AND batch = 1 AND closed_at IS NOT NULL"
+            f"{self._db.dialect.lock_by('id')}"
         )
         return [lane_from_row(row) for row in rows]
 
     async def last_restore(self) -> tuple[int, int | None] | None:
         """When the database was restored last, and when the backup was made, if that is known: batches that were opened
         in between are missing."""
-        rows = await self._db.fetch_rows("SELECT at, made_at FROM restores ORDER BY rowid DESC LIMIT 1")
+        rows = await self._db.fetch_rows("SELECT at, made_at FROM restores ORDER BY at DESC LIMIT 1")
         return rows[0] if rows else None
 
     async def insert(self, lane: QueueLane) -> None:

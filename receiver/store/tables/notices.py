@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from receiver.core.types import Notice, NoticeEvent, NoticeState, Report
-from receiver.store.tables.connection import Row, TableConnection, Topic, enum_text, placeholders, where_clause
+from receiver.store.tables.connection import Row, TableConnection, Topic, enum_text
 
 COLUMNS = "id, ref, target, event, created_at, due_at, state, attempts, error, sent_at, report"
 _report = msgspec.json.Decoder(Report)
@@ -60,10 +60,8 @@ class NoticeTable:
 
     async def by_refs(self, refs: Sequence[str]) -> dict[str, list[Notice]]:
         """The notices of these tasks by ref, oldest first."""
-        rows = await self._db.fetch_rows(
-            f"SELECT {COLUMNS} FROM notices WHERE ref IN ({placeholders(len(refs))}) ORDER BY id",
-            refs,
-        )
+        which = self._db.dialect.among("ref", refs)
+        rows = await self._db.fetch_rows(f"SELECT {COLUMNS} FROM notices WHERE {which.sql} ORDER BY id", which.params)
         found: dict[str, list[Notice]] = {}
         for it in map(notice_from_row, rows):
             found.setdefault(it.ref or "", []).append(it)
@@ -81,7 +79,7 @@ class NoticeTable:
         """Up to `limit` notices, newest first, before the id `before`."""
         by = [("ref", ref), ("target", target)]
         by.insert(len(by) if state == NoticeState.SENT else 1, ("state", state))  # of all states, one keeps growing
-        where, params = where_clause("notices", by, before=("id", before))
+        where, params = self._db.dialect.page_where("notices", by, before=("id", before))
         rows = await self._db.fetch_rows(
             f"SELECT {COLUMNS} FROM notices {where} ORDER BY id DESC LIMIT ?",
             (*params, limit),
@@ -146,38 +144,40 @@ class NoticeTable:
         """Make the notices due now that this batch has ended: the pictures that it may show have arrived."""
         self._db.defer(
             "UPDATE notices SET due_at = ? WHERE event = 'batch' AND state = 'due' AND due_at > ? AND send_id IS NULL"
-            " AND report ->> '$.batch' = (SELECT name FROM lanes WHERE id = ?)",
+            f" AND {self._db.dialect.json_text('report', 'batch')} = (SELECT name FROM lanes WHERE id = ?)",
             [(now, now, lane)],
         )
         self._db.woken.add(Topic.NOTIFY)
 
     async def count_without_target(self, targets: Sequence[str]) -> dict[str, int]:
         """How many open notices there are to each target that is not among `targets`."""
+        strange = self._db.dialect.outside("target", targets)
         rows = await self._db.fetch_rows(
             "SELECT target, count(*) FROM notices WHERE state IN ('due', 'held', 'sending')"
-            f" AND target NOT IN ({placeholders(len(targets))}) GROUP BY target",
-            targets,
+            f" AND {strange.sql} GROUP BY target",
+            strange.params,
         )
         return dict(rows)
 
     async def bury_without_target(self, targets: Sequence[str], limit: int = 200) -> int:
         """Mark up to `limit` notices as dead if their target is not among `targets`; how many."""
+        dialect = self._db.dialect
+        strange = dialect.outside("target", targets)
         rows = await self._db.fetch_rows(
-            "SELECT id FROM notices WHERE state IN ('due', 'held', 'sending')"
-            f" AND target NOT IN ({placeholders(len(targets))}) LIMIT ?",
-            (*targets, limit),
+            f"SELECT id FROM notices WHERE state IN ('due', 'held', 'sending') AND {strange.sql} LIMIT ?{dialect.skip}",
+            (*strange.params, limit),
         )
         ids = [notice for (notice,) in rows]
         if ids:
+            which = dialect.among("id", ids)
             await self._db.run_statement(
                 "UPDATE sends SET state = 'dead', lease_until = NULL WHERE id IN"
-                f" (SELECT send_id FROM notices WHERE id IN ({placeholders(len(ids))}))",
-                ids,
+                f" (SELECT send_id FROM notices WHERE {which.sql})",
+                which.params,
             )
             await self._db.run_statement(
-                "UPDATE notices SET state = 'dead', error = 'this target is no longer configured'"
-                f" WHERE id IN ({placeholders(len(ids))})",
-                ids,
+                f"UPDATE notices SET state = 'dead', error = 'this target is no longer configured' WHERE {which.sql}",
+                which.params,
             )
         return len(ids)
 
@@ -217,10 +217,13 @@ class NoticeTable:
         wanted, params = ["state = 'dead'"], list[Any]()
         for column, values in (("target", targets), ("id", ids)):
             if values is not None:
-                wanted.append(f"{column} IN ({placeholders(len(values))})")
-                params.extend(values)
+                which = self._db.dialect.among(column, values)
+                wanted.append(which.sql)
+                params.extend(which.params)
         return await self._db.fetch_rows(
-            f"SELECT id, send_id, ref, target FROM notices WHERE {' AND '.join(wanted)} LIMIT ?", (*params, limit)
+            f"SELECT id, send_id, ref, target FROM notices WHERE {' AND '.join(wanted)} ORDER BY id LIMIT ?"
+            f"{self._db.dialect.lock}",
+            (*params, limit),
         )
 
     async def _revive_sends(self, now: int, dead: Sequence[Any]) -> set[int]:
@@ -229,10 +232,11 @@ class NoticeTable:
         sizes = Counter(send_id for _, send_id, *_ in dead if send_id)
         if not sizes:
             return set()
+        which = self._db.dialect.among("id", list(sizes))
         rows = await self._db.fetch_rows(
             "SELECT id, (SELECT count(*) FROM notices WHERE send_id = sends.id) FROM sends"
-            f" WHERE id IN ({placeholders(len(sizes))}) AND state = 'dead' AND delivered IS NOT NULL",
-            list(sizes),
+            f" WHERE {which.sql} AND state = 'dead' AND delivered IS NOT NULL",
+            which.params,
         )
         whole = {send_id for send_id, count in rows if count == sizes[send_id]}
         each = [(now, send_id) for send_id in sorted(whole)]
@@ -243,13 +247,16 @@ class NoticeTable:
     # -- attention and counts --
 
     async def raise_attention(self, cause: str, text: str, now: int, quiet_ms: int) -> bool:
-        """Whether this cause may be reported now: not if it was reported within the last `quiet_ms`."""
+        """Whether this cause may be reported now: not if it was reported within the last `quiet_ms`.
+
+        A report from further ahead than that was made before the clock was set back, and does not count.
+        """
         return bool(
             await self._db.run_statement(
                 "INSERT INTO attention (cause, at, text) VALUES (?, ?, ?) ON CONFLICT (cause) DO UPDATE"
                 " SET at = excluded.at, text = excluded.text"
-                " WHERE attention.at <= excluded.at - ? OR attention.at > excluded.at",
-                (cause, now, text, quiet_ms),
+                " WHERE attention.at <= excluded.at - ? OR attention.at > excluded.at + ?",
+                (cause, now, text, quiet_ms, quiet_ms),
             )
         )
 
@@ -269,22 +276,22 @@ class NoticeTable:
 
     async def send_attempts(self, send_ids: Sequence[int]) -> list[Attempt]:
         """Every attempt at these sends, oldest first."""
+        which = self._db.dialect.among("send_id", send_ids)
         rows = await self._db.fetch_rows(
-            "SELECT send_id, at, duration_ms, error FROM attempts"
-            f" WHERE send_id IN ({placeholders(len(send_ids))}) ORDER BY id",
-            send_ids,
+            f"SELECT send_id, at, duration_ms, error FROM attempts WHERE {which.sql} ORDER BY id", which.params
         )
         return [Attempt(*row) for row in rows]
 
     async def attempt_history(self, ids: Sequence[int]) -> dict[int, list[Attempt]]:
         """Every attempt at these notices by notice id, oldest first, including those before a redrive."""
         found: dict[int, list[Attempt]] = {notice_id: [] for notice_id in ids}
+        theirs, earlier = (self._db.dialect.among(column, ids) for column in ("n.id", "r.notice_id"))
         rows = await self._db.fetch_rows(
             "SELECT n.id, a.id, a.send_id, a.at, a.duration_ms, a.error FROM notices AS n"
-            f" JOIN attempts AS a ON a.send_id = n.send_id WHERE n.id IN ({placeholders(len(ids))})"
+            f" JOIN attempts AS a ON a.send_id = n.send_id WHERE {theirs.sql}"
             " UNION ALL SELECT r.notice_id, a.id, a.send_id, a.at, a.duration_ms, a.error FROM redriven AS r"
-            f" JOIN attempts AS a ON a.send_id = r.send_id WHERE r.notice_id IN ({placeholders(len(ids))})",
-            (*ids, *ids),
+            f" JOIN attempts AS a ON a.send_id = r.send_id WHERE {earlier.sql}",
+            (*theirs.params, *earlier.params),
         )
         for notice_id, _, *row in sorted(rows, key=lambda it: it[1]):
             found[notice_id].append(Attempt(*row))

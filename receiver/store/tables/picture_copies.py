@@ -17,8 +17,9 @@ class PictureCopyTable:
 
     async def by_refs(self, refs: Sequence[str]) -> dict[str, tuple[ImageCopy, ...]]:
         """The copies of each of `refs` that has any, in order of `image_no`."""
+        which = self._db.dialect.among("ref", refs)
         rows = await self._db.fetch_rows(
-            f"SELECT ref, {_COLUMNS} FROM copies WHERE ref IN ({placeholders(len(refs))}) ORDER BY ref, image_no", refs
+            f"SELECT ref, {_COLUMNS} FROM copies WHERE {which.sql} ORDER BY ref, image_no", which.params
         )
         found: dict[str, tuple[ImageCopy, ...]] = {}
         for ref, *rest in rows:

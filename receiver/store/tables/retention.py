@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
 
-from receiver.store.tables.connection import TableConnection, placeholders
+from receiver.store.tables.connection import TableConnection
 
 # Settled tasks with nothing under way, for which none waits. A callback for a removed lost one creates it again.
 _OVER = "'completed', 'failed', 'cancelled', 'lost'"
@@ -87,19 +87,22 @@ class RetentionQueries:
 
     async def closed_tasks(self, refs: Sequence[str], now: int) -> list[str]:
         """Those of `refs` that are settled, with no notice owed and no picture to fetch."""
+        which = self._db.dialect.among("ref", refs)
         rows = await self._db.fetch_rows(
-            f"SELECT ref FROM tasks WHERE ref IN ({placeholders(len(refs))}) AND {_CLOSED}", (*refs, now)
+            f"SELECT ref FROM tasks WHERE {which.sql} AND {_CLOSED}{self._db.dialect.skip}",
+            (*which.params, now),
         )
         return [ref for (ref,) in rows]
 
     async def files_by_task(self, refs: Sequence[str]) -> dict[str, tuple[str, ...] | None]:
         """The files of those of these tasks that exist; None if it is not settled or still has pictures to fetch."""
+        which = self._db.dialect.among("tasks.ref", refs)
         rows = await self._db.fetch_rows(
             f"SELECT tasks.ref, tasks.state IN ({_OVER}) AND tasks.archive_at IS NULL, copies.file, copies.small,"
             " copies.tiny"
             " FROM tasks LEFT JOIN copies ON copies.ref = tasks.ref AND copies.file IS NOT NULL"
-            f" WHERE tasks.ref IN ({placeholders(len(refs))})",
-            refs,
+            f" WHERE {which.sql}",
+            which.params,
         )
         found: dict[str, tuple[str, ...] | None] = {}
         for ref, over, *files in rows:
@@ -108,7 +111,8 @@ class RetentionQueries:
 
     async def existing_sends(self, ids: Sequence[int]) -> list[int]:
         """Those of these sends that exist."""
-        rows = await self._db.fetch_rows(f"SELECT id FROM sends WHERE id IN ({placeholders(len(ids))})", ids)
+        which = self._db.dialect.among("id", ids)
+        rows = await self._db.fetch_rows(f"SELECT id FROM sends WHERE {which.sql}", which.params)
         return [send for (send,) in rows]
 
     # -- removals --
@@ -122,51 +126,53 @@ class RetentionQueries:
         if not closed:
             return RemovalResult(refs=tuple(refs))
         rows, sends = 0, tuple[int, ...]()
-        among = placeholders(len(closed))
+        theirs = self._db.dialect.among("ref", closed)
         for table in ("callbacks", "polls"):
             if rows < limit:
                 rows += await self._db.run_statement(
-                    f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE ref IN ({among}) LIMIT ?)",
-                    (*closed, limit - rows),
+                    f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE {theirs.sql} LIMIT ?)",
+                    (*theirs.params, limit - rows),
                 )
         if rows < limit:
             ids = await self._db.fetch_rows(
-                f"SELECT id FROM notices WHERE ref IN ({among}) LIMIT ?", (*closed, limit - rows)
+                f"SELECT id FROM notices WHERE {theirs.sql} LIMIT ?", (*theirs.params, limit - rows)
             )
             dropped = await self._drop_notices([notice for (notice,) in ids])
             rows, sends = rows + dropped.rows, dropped.sends
         if rows >= limit:
             return RemovalResult(rows=rows, sends=sends)
         lanes = await self._db.fetch_rows(
-            f"SELECT DISTINCT lane FROM tasks WHERE ref IN ({among}) AND row_key IS NOT NULL", closed
+            f"SELECT DISTINCT lane FROM tasks WHERE {theirs.sql} AND row_key IS NOT NULL", theirs.params
         )
         for table in ("images", "copies", "overflow", "steps", "tasks"):
-            rows += await self._db.run_statement(f"DELETE FROM {table} WHERE ref IN ({among})", closed)
+            rows += await self._db.run_statement(f"DELETE FROM {table} WHERE {theirs.sql}", theirs.params)
         self._db.touched.update(closed)
         return RemovalResult(rows, tuple(refs), sends, tuple(lane for (lane,) in lanes))
 
     async def drop_callbacks(self, ids: Sequence[int]) -> RemovalResult:
         """Remove those of `ids` whose task is settled. A body that a later callback shares moves to that callback."""
+        asked = self._db.dialect.among("id", ids)
         rows = await self._db.fetch_rows(
             "SELECT id FROM callbacks LEFT JOIN tasks ON tasks.ref = callbacks.ref"
-            f" WHERE id IN ({placeholders(len(ids))}) AND (tasks.ref IS NULL OR tasks.state IN ({_OVER}))",
-            ids,
+            f" WHERE {asked.sql} AND (tasks.ref IS NULL OR tasks.state IN ({_OVER}))",
+            asked.params,
         )
         old = [callback for (callback,) in rows]
         if not old:
             return RemovalResult()
-        among = placeholders(len(old))
+        going, staying = self._db.dialect.among("gone.id", old), self._db.dialect.outside("same.id", old)
         heirs = await self._db.fetch_rows(
             "SELECT gone.id, (SELECT min(same.id) FROM callbacks AS same WHERE same.ref = gone.ref"
-            f" AND same.id > gone.id AND same.body IS NULL AND same.digest = gone.digest AND same.id NOT IN ({among}))"
-            f" FROM callbacks AS gone WHERE gone.id IN ({among}) AND gone.body IS NOT NULL",
-            (*old, *old),
+            f" AND same.id > gone.id AND same.body IS NULL AND same.digest = gone.digest AND {staying.sql})"
+            f" FROM callbacks AS gone WHERE {going.sql} AND gone.body IS NOT NULL",
+            (*staying.params, *going.params),
         )
         self._db.defer(
             "UPDATE callbacks SET body = (SELECT gone.body FROM callbacks AS gone WHERE gone.id = ?) WHERE id = ?",
             [(callback, heir) for callback, heir in heirs if heir is not None],
         )
-        return RemovalResult(await self._db.run_statement(f"DELETE FROM callbacks WHERE id IN ({among})", old))
+        which = self._db.dialect.among("id", old)
+        return RemovalResult(await self._db.run_statement(f"DELETE FROM callbacks WHERE {which.sql}", which.params))
 
     async def drop_polls(self, before: int, limit: int) -> RemovalResult:
         """Remove up to `limit` polls from before this time."""
@@ -178,17 +184,16 @@ class RetentionQueries:
 
     async def drop_notices(self, ids: Sequence[int]) -> RemovalResult:
         """Remove those of `ids` that are sent, dead or discarded, and sends that become empty, with their attempts."""
+        which = self._db.dialect.among("id", ids)
         rows = await self._db.fetch_rows(
-            f"SELECT id FROM notices WHERE id IN ({placeholders(len(ids))}) AND state IN ('sent', 'dead', 'discarded')",
-            ids,
+            f"SELECT id FROM notices WHERE {which.sql} AND state IN ('sent', 'dead', 'discarded')", which.params
         )
         return await self._drop_notices([notice for (notice,) in rows])
 
     async def drop_overflow(self, refs: Sequence[str]) -> RemovalResult:
         """Remove the callback counts of these tasks."""
-        return RemovalResult(
-            await self._db.run_statement(f"DELETE FROM overflow WHERE ref IN ({placeholders(len(refs))})", refs)
-        )
+        which = self._db.dialect.among("ref", refs)
+        return RemovalResult(await self._db.run_statement(f"DELETE FROM overflow WHERE {which.sql}", which.params))
 
     async def drop_attention(self, before: int, limit: int) -> RemovalResult:
         """Forget up to `limit` causes of attention that were reported before this time."""
@@ -202,39 +207,39 @@ class RetentionQueries:
     async def drop_copies(self, refs: Sequence[str], why: str) -> RemovalResult:
         """Record that the picture copies of these tasks are no longer stored, and why."""
         self._db.touched.update(refs)
+        which = self._db.dialect.among("ref", refs)
         return RemovalResult(
             await self._db.run_statement(
                 "UPDATE copies SET file = NULL, small = NULL, tiny = NULL, error = ?"
-                f" WHERE ref IN ({placeholders(len(refs))}) AND file IS NOT NULL",
-                (why, *refs),
+                f" WHERE {which.sql} AND file IS NOT NULL",
+                (why, *which.params),
             )
         )
 
     async def _drop_notices(self, ids: Sequence[int]) -> RemovalResult:
         if not ids:
             return RemovalResult()
-        among = placeholders(len(ids))
+        these, earlier = self._db.dialect.among("id", ids), self._db.dialect.among("notice_id", ids)
         rows = await self._db.fetch_rows(
-            f"SELECT send_id FROM notices WHERE id IN ({among}) AND send_id IS NOT NULL"
-            f" UNION ALL SELECT send_id FROM redriven WHERE notice_id IN ({among})",
-            (*ids, *ids),
+            f"SELECT send_id FROM notices WHERE {these.sql} AND send_id IS NOT NULL"
+            f" UNION ALL SELECT send_id FROM redriven WHERE {earlier.sql}",
+            (*these.params, *earlier.params),
         )
-        sends = sorted({send for (send,) in rows})
-        removed = await self._db.run_statement(f"DELETE FROM redriven WHERE notice_id IN ({among})", ids)
-        removed += await self._db.run_statement(f"DELETE FROM notices WHERE id IN ({among})", ids)
+        sends = self._db.dialect.among("id", sorted({send for (send,) in rows}))
+        removed = await self._db.run_statement(f"DELETE FROM redriven WHERE {earlier.sql}", earlier.params)
+        removed += await self._db.run_statement(f"DELETE FROM notices WHERE {these.sql}", these.params)
         rows = await self._db.fetch_rows(
-            f"SELECT id FROM sends WHERE id IN ({placeholders(len(sends))})"
+            f"SELECT id FROM sends WHERE {sends.sql}"
             " AND NOT EXISTS (SELECT 1 FROM notices WHERE notices.send_id = sends.id)"
             " AND NOT EXISTS (SELECT 1 FROM redriven WHERE redriven.send_id = sends.id)",
-            sends,
+            sends.params,
         )
         empty = [send for (send,) in rows]
         if not empty:
             return RemovalResult(removed)
-        removed += await self._db.run_statement(
-            f"DELETE FROM attempts WHERE send_id IN ({placeholders(len(empty))})", empty
-        )
-        removed += await self._db.run_statement(f"DELETE FROM sends WHERE id IN ({placeholders(len(empty))})", empty)
+        tried, sent = self._db.dialect.among("send_id", empty), self._db.dialect.among("id", empty)
+        removed += await self._db.run_statement(f"DELETE FROM attempts WHERE {tried.sql}", tried.params)
+        removed += await self._db.run_statement(f"DELETE FROM sends WHERE {sent.sql}", sent.params)
         return RemovalResult(removed, sends=tuple(empty))
 
     async def _aged_rows(self, sql: str, after: str | int, limit: int) -> list[AgedRow[Any]]:
@@ -243,7 +248,9 @@ class RetentionQueries:
     # -- the file --
 
     async def page_counts(self) -> tuple[int, int]:
-        """The number of free pages in the file, and of all its pages."""
+        """The number of free pages in the file, and of all its pages; 0 for both if the database reuses them itself."""
+        if self._db.dialect.name != "sqlite":
+            return 0, 0
         [(free,)] = await self._db.fetch_rows("PRAGMA freelist_count")
         [(total,)] = await self._db.fetch_rows("PRAGMA page_count")
         return int(free), int(total)

@@ -1,4 +1,4 @@
-"""What a person types into the search field, as an expression for the index of words. Pure."""
+"""The words in what a person types into the search field, and in the texts of tasks. Pure."""
 
 import unicodedata
 
@@ -23,16 +23,17 @@ def beginnings_of(typed: str) -> list[str]:
     return sorted(it for it in every if not any(other != it and other.startswith(it) for other in every))
 
 
-def match_expression(typed: str) -> str | None:
-    """An expression that matches texts with a word that begins like each of those that were typed; None if there are
-    none. Each is quoted, so nothing in it is syntax."""
-    return " AND ".join(f'"{it}"*' for it in beginnings_of(typed)) or None
-
-
 def has_words(typed: str, *texts: str | None) -> bool:
     """Whether these texts have such words: as the index finds them, except that it tells more accents apart."""
     found = "".join(it if it.isalnum() else " " for it in _fold(" ".join(filter(None, texts))))
     return all(f" {_fold(it)}" in f" {found}" for it in beginnings_of(typed))
+
+
+def indexed_words(*texts: str | None) -> list[str]:
+    """The words of these texts as an index keeps them that knows nothing of words itself: each once, folded, and no
+    more of it than is looked at."""
+    found = "".join(it if it.isalnum() else " " for it in _fold(" ".join(filter(None, texts))))
+    return sorted({it[:INDEXED_MOST] for it in found.split()})
 
 
 def _fold(text: str) -> str:

@@ -53,11 +53,11 @@ class SendTable:
                 ("notices", "min(due_at)", "state = 'due' AND send_id IS NULL"),
             )
         )
+        t = self._db.dialect.listing("t", [("name", "text")], [(it,) for it in targets])
         rows = await self._db.fetch_rows(
-            f"WITH t (name) AS (VALUES {', '.join(['(?)'] * len(targets))})"
-            f" SELECT t.name, {edges}, targets.window_at, coalesce(targets.failures, 0), targets.rest_until"
-            " FROM t LEFT JOIN targets ON targets.name = t.name",
-            targets,
+            f"SELECT t.name, {edges}, targets.window_at, coalesce(targets.failures, 0), targets.rest_until"
+            f" FROM {t.sql} LEFT JOIN targets ON targets.name = t.name",
+            t.params,
         )
         found = {row[0]: TargetQueue(*row) for row in rows}
         return [found[name] for name in targets]
@@ -81,10 +81,11 @@ class SendTable:
         Of a suspect, only `count_begun` goes on counting the claims.
         """
         claims = f"CASE WHEN claims <= {SUSPECT_AFTER} THEN claims + 1 ELSE claims END"
+        which = self._db.dialect.among("id", ids)
         rows = await self._db.fetch_rows(
             f"UPDATE sends SET state = 'sending', claim = claim + 1, claims = {claims}, owner = ?, lease_until = ?"
-            f" WHERE id IN ({placeholders(len(ids))}) RETURNING id, target, claim, claims, tries, delivered",
-            (owner, lease_until, *ids),
+            f" WHERE {which.sql} RETURNING id, target, claim, claims, tries, delivered",
+            (owner, lease_until, *which.params),
         )
         self._db.defer("UPDATE notices SET state = 'sending' WHERE send_id = ?", [(send_id,) for send_id in ids])
         return await self._with_notices(
@@ -104,8 +105,9 @@ class SendTable:
 
     async def find_suspect(self, ids: Sequence[int]) -> int | None:
         """The first of these sends that was claimed `SUSPECT_AFTER` times without a result; None if there is none."""
+        which = self._db.dialect.among("id", ids)
         rows = await self._db.fetch_rows(
-            f"SELECT min(id) FROM sends WHERE id IN ({placeholders(len(ids))}) AND claims >= {SUSPECT_AFTER}", ids
+            f"SELECT min(id) FROM sends WHERE {which.sql} AND claims >= {SUSPECT_AFTER}", which.params
         )
         found: int | None = rows[0][0]
         return found
@@ -148,7 +150,7 @@ class SendTable:
             most = DIGEST_MOST - len(found) if opening.digest else 1
             for notice_id, length in await self._db.fetch_rows(
                 f"SELECT id, length(report) FROM notices WHERE state = '{state}' AND send_id IS NULL AND target = ?"
-                " AND due_at <= ? ORDER BY due_at, id LIMIT ?",
+                f" AND due_at <= ? ORDER BY due_at, id LIMIT ?{self._db.dialect.skip}",
                 (opening.target, opening.until, most),
             ):
                 if left <= 0:
@@ -160,9 +162,9 @@ class SendTable:
     async def _with_notices(self, sends: Sequence[Send]) -> list[Send]:
         """These sends with their notices; a send without notices is deleted."""
         by_send: dict[int, list[Notice]] = {send.id: [] for send in sends}
+        which = self._db.dialect.among("send_id", [it.id for it in sends])
         for send_id, *row in await self._db.fetch_rows(
-            f"SELECT send_id, {COLUMNS} FROM notices WHERE send_id IN ({placeholders(len(sends))})",
-            [it.id for it in sends],
+            f"SELECT send_id, {COLUMNS} FROM notices WHERE {which.sql}", which.params
         ):
             by_send[send_id].append(notice_from_row(row))
         for notices in by_send.values():
@@ -185,7 +187,8 @@ class SendTable:
         rows = await self._db.fetch_rows(
             "UPDATE notices SET state = 'held', due_at = ? WHERE id IN"
             f" (SELECT id FROM notices WHERE state = '{state}' AND send_id IS NULL AND target = ?"
-            f" AND due_at <= ?{_event_filter('AND event NOT IN', but)} LIMIT {HELD_AT_ONCE}) RETURNING ref",
+            f" AND due_at <= ?{_event_filter('AND event NOT IN', but)} LIMIT {HELD_AT_ONCE}{self._db.dialect.skip})"
+            " RETURNING ref",
             (until, target, now, *but),
         )
         self._db.touched.update(ref for (ref,) in rows if ref)
@@ -205,7 +208,7 @@ class SendTable:
                 if but
                 else ""
             )
-            + f" LIMIT {HELD_AT_ONCE}) RETURNING id",
+            + f" LIMIT {HELD_AT_ONCE}{self._db.dialect.skip}) RETURNING id",
             (target, now, until, *but),
         )
         self._db.defer(
@@ -234,7 +237,7 @@ class SendTable:
             f" AND claims > {SUSPECT_AFTER + 1} RETURNING id, due_at"
         )
         self._db.defer(
-            "UPDATE notices SET state = 'due', due_at = ?2 WHERE send_id = ?1", [(send_id, at) for send_id, at in begun]
+            "UPDATE notices SET state = 'due', due_at = ? WHERE send_id = ?", [(at, send_id) for send_id, at in begun]
         )
 
     async def pull_in(self, lease_until: int, targets: Sequence[LatestTimes]) -> None:
@@ -321,7 +324,7 @@ class SendTable:
         """Count a failure of the target: how many in a row by now, and when its next send is due."""
         [(failures,)] = await self._db.fetch_rows(
             "INSERT INTO targets (name, failures) VALUES (?, 1)"
-            " ON CONFLICT (name) DO UPDATE SET failures = failures + 1 RETURNING failures",
+            " ON CONFLICT (name) DO UPDATE SET failures = targets.failures + 1 RETURNING failures",
             (target,),
         )
         [(next_try,)] = await self._db.fetch_rows(

@@ -16,17 +16,19 @@ LOOKED_MOST = 500  # settled tasks among which the last costs of a model are loo
 _COUNTS = SpendCounts._fields
 _ADD_SQL = (
     f"INSERT INTO spend (day, provider, model, lane, label, {', '.join(_COUNTS)})"
-    f" VALUES ({placeholders(5 + len(_COUNTS))}) ON CONFLICT DO UPDATE SET "
-    + ", ".join(f"{name} = {name} + excluded.{name}" for name in _COUNTS)
+    f" VALUES ({placeholders(5 + len(_COUNTS))}) ON CONFLICT (day, provider, model, lane, label)"
+    f" DO UPDATE SET {', '.join(f'{name} = spend.{name} + excluded.{name}' for name in _COUNTS)}"
 )
 _TOTAL_SQL = (
-    "INSERT INTO spend_totals (scope, spent, reserved, unpriced) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
-    " spent = spent + excluded.spent, reserved = reserved + excluded.reserved, unpriced = unpriced + excluded.unpriced"
+    "INSERT INTO spend_totals (scope, spent, reserved, unpriced) VALUES (?, ?, ?, ?) ON CONFLICT (scope) DO UPDATE SET"
+    " spent = spend_totals.spent + excluded.spent, reserved = spend_totals.reserved + excluded.reserved,"
+    " unpriced = spend_totals.unpriced + excluded.unpriced"
 )
 _MODEL_SQL = (
-    "INSERT INTO spend_models (model, completed, ended, unknown, cost) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
-    " completed = completed + excluded.completed, ended = ended + excluded.ended,"
-    " unknown = unknown + excluded.unknown, cost = cost + excluded.cost"
+    "INSERT INTO spend_models (model, completed, ended, unknown, cost) VALUES (?, ?, ?, ?, ?)"
+    " ON CONFLICT (model) DO UPDATE SET completed = spend_models.completed + excluded.completed,"
+    " ended = spend_models.ended + excluded.ended, unknown = spend_models.unknown + excluded.unknown,"
+    " cost = spend_models.cost + excluded.cost"
 )
 _SUMS = ", ".join(f"sum({name})" for name in _COUNTS)
 _DIMENSIONS = {"day": "day", "month": "substr(day, 1, 7)", "model": "model", "label": "label", "batch": "lane"}
@@ -52,11 +54,11 @@ class SpendLine(Struct, frozen=True):
 def defer_spend(db: TableConnection, deltas: SpendDeltas) -> None:
     """Write changes of the books with the transaction that brings them about."""
     if deltas:
-        db.defer(_ADD_SQL, [(*key, *values) for key, values in deltas.items()])
+        db.defer(_ADD_SQL, [(*key, *values) for key, values in sorted(deltas.items())])
     if totals := total_changes(deltas, LOW_LANE):
-        db.defer(_TOTAL_SQL, totals)
+        db.defer(_TOTAL_SQL, sorted(totals))
     if models := model_changes(deltas):
-        db.defer(_MODEL_SQL, models)
+        db.defer(_MODEL_SQL, sorted(models))
 
 
 class SpendTable:
@@ -95,9 +97,9 @@ class SpendTable:
 
     async def committed_by(self, scopes: Sequence[str]) -> dict[str, Committed]:
         """What counts against the budgets of these batches, by their `lane_scope`; nothing if one is not there."""
+        which = self._db.dialect.among("scope", scopes)
         rows = await self._db.fetch_rows(
-            f"SELECT scope, spent, reserved, unpriced FROM spend_totals WHERE scope IN ({placeholders(len(scopes))})",
-            scopes,
+            f"SELECT scope, spent, reserved, unpriced FROM spend_totals WHERE {which.sql}", which.params
         )
         return {scope: Committed(*amounts) for scope, *amounts in rows}
 
@@ -130,8 +132,9 @@ class SpendTable:
         names: dict[object, str | None] = {}
         if dimension == "batch":
             lanes = [lane for lane, *_ in rows]
+            which = self._db.dialect.among("id", lanes)
             found = await self._db.fetch_rows(
-                f"SELECT id, name FROM lanes WHERE batch = 1 AND id IN ({placeholders(len(lanes))})", lanes
+                f"SELECT id, name FROM lanes WHERE batch = 1 AND {which.sql}", which.params
             )
             names = dict.fromkeys(lanes) | dict(found)
         lines = [SpendLine(names.get(key, str(key)), SpendCounts(*sums)) for key, *sums in rows]
@@ -158,7 +161,7 @@ class SpendTable:
         """Keep what is known of a period, and wake the loop that submits."""
         self._db.defer(
             "INSERT INTO budget_periods (kind, period, raised_to, warned_at, reached_at) VALUES (?, ?, ?, ?, ?)"
-            " ON CONFLICT DO UPDATE SET raised_to = excluded.raised_to, warned_at = excluded.warned_at,"
+            " ON CONFLICT (kind, period) DO UPDATE SET raised_to = excluded.raised_to, warned_at = excluded.warned_at,"
             " reached_at = excluded.reached_at",
             [(period.kind.value, period.period, period.raised_to, period.warned_at, period.reached_at)],
         )

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from receiver.core.types import Task
 from receiver.store.tables import task_rows
-from receiver.store.tables.connection import TableConnection, placeholders
+from receiver.store.tables.connection import TableConnection
 from receiver.store.tables.task_rows import COLUMNS
 
 COUNTED_MOST = 10_000
@@ -62,18 +62,18 @@ class StandingQueries:
 
     async def of_targets(self, targets: Sequence[str]) -> list[TargetStanding]:
         """How many notices to each of these targets wait, and how many were given up; in this order."""
-        unsent = "SELECT 1 FROM notices WHERE state = '{}' AND send_id IS NULL AND target = t.name LIMIT ?1"
+        unsent = (
+            f"SELECT 1 FROM notices WHERE state = '{{}}' AND send_id IS NULL AND target = t.name LIMIT {COUNTED_MOST}"
+        )
         begun = (
             "SELECT 1 FROM sends JOIN notices ON notices.send_id = sends.id"
-            " WHERE sends.state = '{}' AND sends.target = t.name LIMIT ?1"
+            f" WHERE sends.state = '{{}}' AND sends.target = t.name LIMIT {COUNTED_MOST}"
         )
-        dead = "SELECT 1 FROM notices WHERE state = 'dead' AND target = t.name LIMIT ?1"
+        dead = f"SELECT 1 FROM notices WHERE state = 'dead' AND target = t.name LIMIT {COUNTED_MOST}"
         waiting = (unsent.format("due"), unsent.format("held"), begun.format("due"), begun.format("sending"))
         counts = ", ".join(f"(SELECT count(*) FROM ({rows}) AS some)" for rows in (*waiting, dead))
-        names = ", ".join(f"(?{place})" for place, _ in enumerate(targets, 2))
-        found = await self._db.fetch_rows(
-            f"WITH t (name) AS (VALUES {names}) SELECT t.name, {counts} FROM t", (COUNTED_MOST, *targets)
-        )
+        t = self._db.dialect.listing("t", [("name", "text")], [(it,) for it in targets])
+        found = await self._db.fetch_rows(f"SELECT t.name, {counts} FROM {t.sql}", t.params)
         by_name = {name: TargetStanding(name, sum(open_), given_up) for name, *open_, given_up in found}
         return [by_name[name] for name in targets]
 
@@ -149,9 +149,8 @@ class StandingQueries:
 
     async def daily_costs(self, days: Sequence[str]) -> dict[str, int]:
         """What was spent on these days, in nano-USD, as the budgets count it; only those on which anything was."""
-        rows = await self._db.fetch_rows(
-            f"SELECT scope, spent FROM spend_totals WHERE scope IN ({placeholders(len(days))})", days
-        )
+        which = self._db.dialect.among("scope", days)
+        rows = await self._db.fetch_rows(f"SELECT scope, spent FROM spend_totals WHERE {which.sql}", which.params)
         return dict(rows)
 
     async def _tasks(self, where: str, limit: int) -> list[Task]:

@@ -5,7 +5,6 @@ A new field of `Task` needs a column in a migration and, if SQL has no such type
 
 from collections.abc import Callable, Iterable
 from enum import StrEnum
-from functools import lru_cache
 from itertools import compress
 from operator import is_not
 from typing import Any
@@ -103,12 +102,6 @@ def _encode_columns(values: Row, places: Iterable[int]) -> Row:
     )
 
 
-@lru_cache(maxsize=128)
-def update_sql(names: tuple[str, ...]) -> str:
-    """An UPDATE of these columns from rows of (ref, state as read, values…), only for tasks still in that state."""
-    settings = ", ".join(f"{name} = v.column{place}" for place, name in enumerate(names, 3))
-    values = placeholders(2 + len(names))
-    return (
-        f"UPDATE tasks SET {settings} FROM (VALUES ({values})) AS v"
-        " WHERE tasks.ref = v.column1 AND tasks.state = v.column2"
-    )
+def guard_values(task: Task, names: tuple[str, ...]) -> Row:
+    """The values of these columns, by which a change makes sure that they are still as they were read."""
+    return tuple(_encode_columns(astuple(task), [COLUMN_NAMES.index(name) for name in names]))

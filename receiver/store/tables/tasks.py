@@ -11,8 +11,9 @@ from receiver.core.spend import SpendDeltas, add_change
 from receiver.core.types import Image, Task, TaskState
 from receiver.store.tables import task_rows
 from receiver.store.tables.chains import defer_followups, defer_held_counts, forget_followups
-from receiver.store.tables.connection import Row, TableConnection, Topic, enum_text, placeholders, where_clause
+from receiver.store.tables.connection import Row, TableConnection, Topic, enum_text
 from receiver.store.tables.hours import HourCounts, HourKind, add_settled, defer_hours
+from receiver.store.tables.search_index import defer_words
 from receiver.store.tables.spend import defer_spend
 from receiver.store.tables.task_rows import COLUMNS, COLUMNS_OF_TASKS
 
@@ -27,20 +28,23 @@ class TaskTable:
 
     async def get(self, refs: Sequence[str]) -> dict[str, Task]:
         """The tasks of `refs` that exist, by ref."""
-        rows = await self._db.fetch_rows(f"SELECT {COLUMNS} FROM tasks WHERE ref IN ({placeholders(len(refs))})", refs)
+        which = self._db.dialect.among("ref", refs)
+        rows = await self._db.fetch_rows(
+            f"SELECT {COLUMNS} FROM tasks WHERE {which.sql}{self._db.dialect.lock_by('ref')}", which.params
+        )
         return {row[0]: task_rows.task_from_row(row) for row in rows}
 
     async def states(self, refs: Sequence[str]) -> dict[str, tuple[str, int]]:
         """The states and lanes of the tasks of `refs` that exist, by ref."""
-        rows = await self._db.fetch_rows(
-            f"SELECT ref, state, lane FROM tasks WHERE ref IN ({placeholders(len(refs))})", refs
-        )
+        which = self._db.dialect.among("ref", refs)
+        rows = await self._db.fetch_rows(f"SELECT ref, state, lane FROM tasks WHERE {which.sql}", which.params)
         return {ref: (state, lane) for ref, state, lane in rows}
 
     async def insert(self, tasks: Iterable[Task]) -> None:
         """Add new tasks; those that are held count at their parents, which are there or among them."""
         tasks = list(tasks)
         self._db.defer(task_rows.INSERT_SQL, [task_rows.row_from_task(task) for task in tasks])
+        defer_words(self._db, tasks)
         spend: SpendDeltas = {}
         settled: HourCounts = {}
         for task in tasks:
@@ -51,8 +55,9 @@ class TaskTable:
         defer_spend(self._db, spend)
         defer_hours(self._db, HourKind.SETTLED, settled)
 
-    async def update(self, changes: Sequence[tuple[Task, Task]]) -> None:
-        """Write pairs of (as read, as changed). The commit raises StaleUpdate if a task's state changed meanwhile.
+    async def update(self, changes: Sequence[tuple[Task, Task]], guard: tuple[str, ...] = ()) -> None:
+        """Write pairs of (as read, as changed). The commit raises StaleUpdate if a task's state changed meanwhile, or
+        one of the columns `guard`, which were not NULL.
 
         What follows from a change in the chain is written with it: the parent's counts of what it holds, and that the
         children are to be told once a task is over.
@@ -71,10 +76,13 @@ class TaskTable:
                 (defer_followups if over else forget_followups)(self._db, [new.ref])
             names, values = task_rows.changed_columns(old, new)
             if names:
-                alike.setdefault(names, []).append((old.ref, enum_text(old.state), *values))
+                kept = task_rows.guard_values(old, guard) if guard else ()
+                alike.setdefault(names, []).append((old.ref, enum_text(old.state), *kept, *values))
                 self._note_change(new, old)
         for names, rows in alike.items():
-            self._db.defer(task_rows.update_sql(names), rows, expect=len(rows))
+            sql = self._db.dialect.update_each("tasks", ("ref", "state", *guard), names)
+            self._db.defer(sql, rows, expect=len(rows))
+        defer_words(self._db, [new for old, new in changes if new.label != old.label or new.prompt != old.prompt])
         defer_held_counts(self._db, count_held(changes))
         defer_spend(self._db, spend)
         defer_hours(self._db, HourKind.SETTLED, settled)
@@ -91,9 +99,9 @@ class TaskTable:
 
     async def by_task_id(self, provider: str, task_ids: Sequence[str]) -> dict[str, str]:
         """The refs of the tasks with these provider ids: task_id -> ref."""
+        which = self._db.dialect.among("task_id", task_ids)
         rows = await self._db.fetch_rows(
-            f"SELECT task_id, ref FROM tasks WHERE provider = ? AND task_id IN ({placeholders(len(task_ids))})",
-            (provider, *task_ids),
+            f"SELECT task_id, ref FROM tasks WHERE provider = ? AND {which.sql}", (provider, *which.params)
         )
         return dict(rows)
 
@@ -111,7 +119,7 @@ class TaskTable:
         by: list[tuple[str, object]] = [("label", label), ("model", model)]
         by.insert(len(by) if state == TaskState.COMPLETED else 0, ("state", state))  # only this state keeps growing
         by.insert(0, ("lane > 3 AND lane", lane))  # so that the index of batches has it
-        where, params = where_clause("tasks", by, before=("ref", before))
+        where, params = self._db.dialect.page_where("tasks", by, before=("ref", before))
         sql = f"SELECT {COLUMNS} FROM tasks {where} ORDER BY ref DESC LIMIT ?"
         return [task_rows.task_from_row(row) for row in await self._db.fetch_rows(sql, (*params, limit))]
 
@@ -144,7 +152,7 @@ class TaskTable:
 
     async def newest_labels(self, before: str | None, limit: int) -> list[tuple[str, str | None]]:
         """The refs and labels of up to `limit` tasks, newest first, before the ref `before`."""
-        where, params = where_clause("tasks", (), before=("ref", before))
+        where, params = self._db.dialect.page_where("tasks", (), before=("ref", before))
         return await self._db.fetch_rows(
             f"SELECT ref, label FROM tasks {where} ORDER BY ref DESC LIMIT ?", (*params, limit)
         )
@@ -153,10 +161,10 @@ class TaskTable:
 
     async def images_by_ref(self, refs: Sequence[str]) -> dict[str, tuple[Image, ...]]:
         """The images of those `refs` that have any, in order of `image_no`."""
+        which = self._db.dialect.among("ref", refs)
         rows = await self._db.fetch_rows(
-            f"SELECT ref, image_no, url, type, job_id FROM images WHERE ref IN ({placeholders(len(refs))})"
-            " ORDER BY ref, image_no",
-            refs,
+            f"SELECT ref, image_no, url, type, job_id FROM images WHERE {which.sql} ORDER BY ref, image_no",
+            which.params,
         )
         found: dict[str, tuple[Image, ...]] = {}
         for ref, *rest in rows:
@@ -187,7 +195,8 @@ class TaskTable:
             f"SELECT {COLUMNS_OF_TASKS} FROM lanes JOIN tasks ON tasks.ref = (SELECT ref FROM tasks AS t"
             " WHERE t.lane = lanes.id AND t.due_at <= ? ORDER BY t.turn LIMIT 1)"
             " WHERE lanes.finished_at IS NULL AND lanes.paused_at IS NULL"
-            " ORDER BY lanes.priority DESC, lanes.batch, tasks.created_at, lanes.id LIMIT ?",
+            " ORDER BY lanes.priority DESC, lanes.batch, tasks.created_at, lanes.id LIMIT ?"
+            f"{self._db.dialect.lock_of('tasks')}",
             (now, limit),
         )
         return [task_rows.task_from_row(row) for row in rows]
@@ -208,7 +217,9 @@ class TaskTable:
     async def refused(self, limit: int = 200) -> list[Task]:
         """Queued tasks whose refusal is not explained yet, oldest first."""
         rows = await self._db.fetch_rows(
-            f"SELECT {COLUMNS} FROM tasks WHERE refused_at IS NOT NULL ORDER BY refused_at LIMIT ?", (limit,)
+            f"SELECT {COLUMNS} FROM tasks WHERE refused_at IS NOT NULL ORDER BY refused_at LIMIT ?"
+            f"{self._db.dialect.skip}",
+            (limit,),
         )
         tasks = [task_rows.task_from_row(row) for row in rows]
         return [task for task in tasks if task.state is TaskState.QUEUED]  # here, so that the index is followed
@@ -234,7 +245,9 @@ class TaskTable:
     async def overdue_answers(self, now: int, limit: int = 200) -> list[Task]:
         """Tasks in `submitting` whose lease has expired: their answer will not come any more."""
         rows = await self._db.fetch_rows(
-            f"SELECT {COLUMNS} FROM tasks WHERE lease_until <= ? AND state = 'submitting' LIMIT ?", (now, limit)
+            f"SELECT {COLUMNS} FROM tasks WHERE lease_until <= ? AND state = 'submitting' LIMIT ?"
+            f"{self._db.dialect.skip}",
+            (now, limit),
         )
         return [task_rows.task_from_row(row) for row in rows]
 
@@ -291,7 +304,9 @@ class TaskTable:
         first = " AND archive_tries = 0" if first_only else ""
         first += " AND lane <= 3" if single_only else ""
         rows = await self._db.fetch_rows(
-            f"SELECT {COLUMNS} FROM tasks WHERE archive_at <= ?{first} ORDER BY archive_at LIMIT ?", (now, limit)
+            f"SELECT {COLUMNS} FROM tasks WHERE archive_at <= ?{first} ORDER BY archive_at LIMIT ?"
+            f"{self._db.dialect.skip}",
+            (now, limit),
         )
         return [task_rows.task_from_row(row) for row in rows]
 
@@ -333,7 +348,8 @@ class TaskTable:
     async def _first_due(self, column: str, now: int, more: str = "", params: Row = ()) -> Task | None:
         """The task with the earliest due time in `column`, if one is due."""
         rows = await self._db.fetch_rows(
-            f"SELECT {COLUMNS} FROM tasks WHERE {column} <= ?{more} ORDER BY {column} LIMIT 1", (now, *params)
+            f"SELECT {COLUMNS} FROM tasks WHERE {column} <= ?{more} ORDER BY {column} LIMIT 1{self._db.dialect.skip}",
+            (now, *params),
         )
         return task_rows.task_from_row(rows[0]) if rows else None
 
@@ -358,21 +374,23 @@ class TaskTable:
 
     async def find_keys(self, keys: Sequence[str]) -> dict[str, tuple[bytes, str]]:
         """The digest and the ref of the first request with each of these Idempotency-Keys that were used."""
-        rows = await self._db.fetch_rows(
-            f"SELECT key, digest, ref FROM idempotency WHERE key IN ({placeholders(len(keys))})", keys
-        )
+        which = self._db.dialect.among("key", keys)
+        rows = await self._db.fetch_rows(f"SELECT key, digest, ref FROM idempotency WHERE {which.sql}", which.params)
         return {key: (digest, ref) for key, digest, ref in rows}
 
     async def remember_keys(self, used: Sequence[tuple[str, bytes, str]], now: int) -> None:
         """Store Idempotency-Keys, each with the digest and the ref of its request."""
         self._db.defer(
-            "INSERT INTO idempotency (key, digest, ref, created_at) VALUES (?, ?, ?, ?)", [(*it, now) for it in used]
+            "INSERT INTO idempotency (key, digest, ref, created_at) VALUES (?, ?, ?, ?)",
+            [(*it, now) for it in sorted(used)],
         )
 
     async def by_row_key(self, lane: int, keys: Sequence[bytes]) -> dict[bytes, Task]:
         """The tasks of these rows of a batch, by the rows' keys."""
+        which = self._db.dialect.among("row_key", keys)
         rows = await self._db.fetch_rows(
-            f"SELECT {COLUMNS} FROM tasks WHERE lane = ? AND row_key IN ({placeholders(len(keys))})", (lane, *keys)
+            f"SELECT {COLUMNS} FROM tasks WHERE lane = ? AND {which.sql}{self._db.dialect.lock_by('ref')}",
+            (lane, *which.params),
         )
         tasks = [task_rows.task_from_row(row) for row in rows]
         return {task.row_key or b"": task for task in tasks}
