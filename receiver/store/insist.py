@@ -1,11 +1,17 @@
-"""Retries for what has to be recorded even if the disk refuses it at first."""
+"""Trying again: to record what must not be lost though the disk refuses it, and to decide after others were faster."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 from receiver.core.errors import StaleUpdate, StoreUnavailable
 
 RECORD_GAPS_S = (0.2, 1.0, 3.0, 10.0)
+DECIDE_TRIES = 3
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
 
 
 async def record_with_retries(record: Callable[[], Awaitable[None]]) -> None:
@@ -19,3 +25,22 @@ async def record_with_retries(record: Callable[[], Awaitable[None]]) -> None:
         except (StoreUnavailable, StaleUpdate):
             await asyncio.sleep(gap_s)
     return await record()
+
+
+def decide_again(work: Callable[Given, Awaitable[Result]]) -> Callable[Given, Coroutine[Any, Any, Result]]:
+    """Do `work` again if another process changed what it went by: an equal key, the same task at the same moment.
+
+    Somebody waits for the answer, and the next look has it. `work` is one transaction, and reads all that it goes by in
+    it. After `DECIDE_TRIES` it raises StoreUnavailable.
+    """
+
+    @wraps(work)
+    async def decide(*args: Given.args, **kwargs: Given.kwargs) -> Result:
+        for _ in range(DECIDE_TRIES):
+            try:
+                return await work(*args, **kwargs)
+            except StaleUpdate:
+                continue
+        raise StoreUnavailable("others kept changing the same at the same time", retry_after_s=1)
+
+    return decide

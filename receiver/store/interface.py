@@ -9,6 +9,10 @@ Over PostgreSQL other processes write at the same time, and a transaction sees w
 statements. So what it goes on to change it locks first, looks at then, in a statement of its own, and reads the clock
 last. Its reads of tasks and lanes lock by themselves.
 
+All lock in one order, or they would wait for each other: paces, targets by name, tasks by ref (their changes bring
+those of the books), lanes by id, budget periods, sends, notices, attention. What cannot keep to it may be ended as a
+deadlock (StaleUpdate), and decides again.
+
 After a commit, the loops that have new work are woken by topic, and listeners get the refs of the changed tasks.
 """
 
@@ -81,8 +85,10 @@ class Store(Tables, Protocol):
     """Whether other processes may work over the same database."""
     clock: Clock | None
     """The database's clock, which all processes over it go by; None: the machine's is meant."""
-    listening: bool | None
-    """Whether wake-ups of other processes are heard; None if there are none."""
+
+    @property
+    def listening(self) -> bool | None:
+        """Whether wake-ups of other processes are heard; None if there are none."""
 
     def write(self, lane: Lane = Lane.OTHER) -> AbstractAsyncContextManager[Tx]:
         """A transaction: committed when the block ends, rolled back when it raises.

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from receiver.store.sqlite.files import (
 from receiver.store.tables.all_tables import AllTables
 from receiver.store.tables.connection import Row, Topic
 from receiver.store.tables.dialect import Dialect
+from receiver.store.to_the_end import to_the_end
 from receiver.store.writer_turns import Lane, WriterLock
 
 READ_MOST_S = 1.0
@@ -154,9 +155,9 @@ class SqliteStore(AllTables):
             tx = SqliteTx(SqliteConnection(self._writing))
             try:
                 yield tx
-                await _to_the_end(self._commit_and_publish(tx.connection))
+                await to_the_end(self._commit_and_publish(tx.connection))
             except BaseException as error:
-                await _to_the_end(self._roll_back())
+                await to_the_end(self._roll_back())
                 if isinstance(error, StoreUnavailable | CorruptDatabase):
                     self.fault = str(error)
                 if isinstance(error, CorruptDatabase):
@@ -353,6 +354,11 @@ async def _require_search(raw: BatchingConnection) -> None:
 
 async def _apply_migrations(raw: BatchingConnection) -> None:
     """Apply and record all missing migrations in one transaction, so that they wait for the disk only once."""
+    if list(await raw.execute_fetchall("SELECT 1 FROM sqlite_schema WHERE name = 'moving'")):
+        raise StoreError(
+            "another database is being moved into this one, and that is not done",
+            remedy="run the same `receiver migrate --to` again; it goes on where it was",
+        )
     applied, script = 0, f"{CREATE_MIGRATIONS};"
     if list(await raw.execute_fetchall("SELECT 1 FROM sqlite_schema WHERE name = 'migrations'")):
         [(applied,)] = await raw.execute_fetchall("SELECT coalesce(max(number), 0) FROM migrations")
@@ -363,19 +369,3 @@ async def _apply_migrations(raw: BatchingConnection) -> None:
     if steps:
         # executescript commits an open transaction, so the script brings its own
         await raw.executescript(f"BEGIN IMMEDIATE;\n{script}\nCOMMIT;")
-
-
-async def _to_the_end(work: Coroutine[Any, Any, Any]) -> None:
-    """Run `work` to its end even if the caller is cancelled meanwhile; then raise the cancellation."""
-    running = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not running.done():
-        try:
-            await asyncio.shield(running)
-        except asyncio.CancelledError as error:
-            cancelled = error
-        except Exception:  # noqa: S110 - raised by result() below
-            pass
-    running.result()
-    if cancelled is not None:
-        raise cancelled

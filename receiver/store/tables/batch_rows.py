@@ -6,6 +6,7 @@ from datetime import UTC
 import msgspec
 
 from receiver.core.budgets import local_day
+from receiver.core.errors import StaleUpdate
 from receiver.core.types import Task, TaskError, TaskState
 from receiver.store.tables import task_rows
 from receiver.store.tables.connection import TableConnection, enum_text
@@ -14,6 +15,7 @@ _ROWS = "lane = ? AND lane > 3 AND turn > 0"  # so that the index alone has all 
 _WAITING = "'parent', 'pick'"  # for which a task of a chain is held
 _EACH_STATE = ", ".join(f"('{state.value}')" for state in TaskState)
 _DAY_MS = 86_400_000
+_PAGE_TRIES = 3
 
 
 class BatchRowTable:
@@ -138,21 +140,27 @@ class BatchRowTable:
     async def in_states(
         self, lane: int, states: Sequence[TaskState], after: tuple[int, str] = (0, ""), *, limit: int
     ) -> list[Task]:
-        """Up to `limit` rows' tasks in these states, by line and ref, after this one."""
+        """Up to `limit` rows' tasks in these states, by line and ref, after this one.
+
+        In a transaction they stay in these states until it ends. Raises StaleUpdate.
+        """
         each = (
             "SELECT * FROM (SELECT turn, ref FROM tasks WHERE lane = ? AND lane > 3 AND state = ? AND turn >= ?"
-            " AND (turn > ? OR ref > ?) ORDER BY turn, ref LIMIT ?) AS some"
+            " AND (turn > ? OR ref > ?) ORDER BY turn, ref LIMIT ?) AS few"
         )
         turn, ref = max(1, after[0]), after[1]
         params = [it for state in states for it in (lane, enum_text(state), turn, turn, ref, limit)]
-        rows = await self._db.fetch_rows(
+        sql = (
             f"SELECT {task_rows.COLUMNS_OF_TASKS}"
             f" FROM ({' UNION ALL '.join([each] * len(states))} ORDER BY 1, 2 LIMIT ?) AS page"
             " JOIN tasks ON tasks.ref = page.ref ORDER BY page.turn, page.ref"
-            f"{self._db.dialect.lock_of('tasks')}",
-            (*params, limit),
+            f"{self._db.dialect.lock_of('tasks')}"
         )
-        return [task_rows.task_from_row(row) for row in rows]
+        for _ in range(_PAGE_TRIES):
+            tasks = [task_rows.task_from_row(row) for row in await self._db.fetch_rows(sql, (*params, limit))]
+            if all(it.state in states and it.lane == lane and it.turn > 0 for it in tasks):
+                return tasks  # else some were changed while we waited for their locks: others come in their place
+        raise StaleUpdate("the batch's rows kept changing")
 
     async def refs_repeated(self, refs: Sequence[str]) -> set[str]:
         """Those of these tasks that another one repeats."""

@@ -117,13 +117,12 @@ class CallbackTable:
 
     async def count_verdicts(self, verdicts: Sequence[str], limit: int) -> dict[str, int]:
         """How many callbacks have each of these verdicts, counted up to `limit`."""
-        wanted = self._db.dialect.listing("wanted", [("verdict", "text")], [(it,) for it in verdicts])
-        rows = await self._db.fetch_rows(
-            "SELECT wanted.verdict, (SELECT count(*) FROM (SELECT 1 FROM callbacks"
-            f" WHERE callbacks.verdict = wanted.verdict LIMIT {int(limit)}) AS some) FROM {wanted.sql}",
-            wanted.params,
+        each = (
+            f"SELECT '{verdict}', (SELECT count(*) FROM (SELECT 1 FROM callbacks WHERE verdict = '{verdict}'"
+            f" LIMIT {int(limit)}) AS few)"
+            for verdict in map(Verdict, verdicts)  # in the text, so that an index of some verdicts fits
         )
-        return dict(rows)
+        return dict(await self._db.fetch_rows(" UNION ALL ".join(each)))
 
     async def to_replay(
         self, verdict: str, *, ref: str | None = None, before: int | None = None, limit: int = 200

@@ -20,6 +20,27 @@ class ChainTable:
         rows = await self._db.fetch_rows("SELECT ref FROM followups WHERE ref > ? ORDER BY ref LIMIT ?", (after, limit))
         return [ref for (ref,) in rows]
 
+    async def claim_followups(self, limit: int, after: str = "") -> list[str]:
+        """The same, without those whose children another process is telling; no other will until we are done."""
+        rows = await self._db.fetch_rows(
+            f"SELECT ref FROM followups WHERE ref > ? ORDER BY ref LIMIT ?{self._db.dialect.skip}", (after, limit)
+        )
+        return [ref for (ref,) in rows]
+
+    async def lock_ended(self, refs: Sequence[str]) -> tuple[dict[str, Task], set[str]]:
+        """Those of these tasks that exist, by ref; and the refs of others, which some other transaction is changing.
+
+        It does not wait for these: that transaction may wait for what was claimed with `claim_followups`.
+        """
+        dialect, which = self._db.dialect, self._db.dialect.among("ref", refs)
+        rows = await self._db.fetch_rows(f"SELECT {COLUMNS} FROM tasks WHERE {which.sql}{dialect.skip}", which.params)
+        found = {row[0]: task_rows.task_from_row(row) for row in rows}
+        if not dialect.skip or len(found) == len(refs):
+            return found, set()
+        which = dialect.among("ref", [ref for ref in refs if ref not in found])
+        rows = await self._db.fetch_rows(f"SELECT ref FROM tasks WHERE {which.sql}", which.params)
+        return found, {ref for (ref,) in rows}
+
     async def is_followed(self, ref: str) -> bool:
         """Whether the children of this task are still to be told."""
         return bool(await self._db.fetch_rows("SELECT 1 FROM followups WHERE ref = ?", (ref,)))

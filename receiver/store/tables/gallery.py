@@ -293,11 +293,11 @@ class GalleryTable:
         """The numbers of the chips, each up to `COUNTED_MOST`."""
         [needs] = filters_for("needs", None, None, now, alone=True)
         newest = " UNION ALL ".join(
-            f"SELECT * FROM (SELECT ref FROM tasks WHERE {it.sql} ORDER BY ref DESC LIMIT ?) AS some"
+            f"SELECT * FROM (SELECT ref FROM tasks WHERE {it.sql} ORDER BY ref DESC LIMIT ?) AS few"
             for it in needs.walks
         )
         [(underway, batches, waiting)] = await self._db.fetch_rows(
-            f"SELECT (SELECT count(*) FROM (SELECT 1 FROM tasks WHERE {UNDER_WAY} LIMIT ?) AS some),"
+            f"SELECT (SELECT count(*) FROM (SELECT 1 FROM tasks WHERE {UNDER_WAY} LIMIT ?) AS few),"
             " (SELECT count(*) FROM lanes WHERE finished_at IS NULL AND +batch = 1),"
             f" (SELECT count(*) FROM ({newest}) AS each_one CROSS JOIN tasks ON tasks.ref = each_one.ref"
             f" WHERE {needs.check.sql})",

@@ -12,6 +12,8 @@ from msgspec import Struct
 
 from receiver.core.types import Notice, NoticeEvent, NoticeState, Report
 from receiver.store.tables.connection import Row, TableConnection, Topic, enum_text
+from receiver.store.tables.dialect import SqlPart
+from receiver.store.tables.target_locks import lock_targets
 
 COLUMNS = "id, ref, target, event, created_at, due_at, state, attempts, error, sent_at, report"
 _report = msgspec.json.Decoder(Report)
@@ -135,51 +137,60 @@ class NoticeTable:
     async def make_due_now(self, ref: str, now: int) -> None:
         """Make the task's notices due now: its pictures have arrived, or never will."""
         self._db.defer(
-            "UPDATE notices SET due_at = ? WHERE ref = ? AND state = 'due' AND send_id IS NULL AND due_at > ?",
-            [(now, ref, now)],
+            "UPDATE notices SET due_at = ?1 WHERE id IN (SELECT id FROM notices"
+            f" WHERE ref = ?2 AND state = 'due' AND send_id IS NULL AND due_at > ?1{self._db.dialect.skip})",
+            [(now, ref)],
         )
         self._db.woken.add(Topic.NOTIFY)
 
     async def make_batch_due_now(self, lane: int, now: int) -> None:
         """Make the notices due now that this batch has ended: the pictures that it may show have arrived."""
         self._db.defer(
-            "UPDATE notices SET due_at = ? WHERE event = 'batch' AND state = 'due' AND due_at > ? AND send_id IS NULL"
-            f" AND {self._db.dialect.json_text('report', 'batch')} = (SELECT name FROM lanes WHERE id = ?)",
-            [(now, now, lane)],
+            "UPDATE notices SET due_at = ?1 WHERE id IN (SELECT id FROM notices"
+            " WHERE event = 'batch' AND state = 'due' AND due_at > ?1 AND send_id IS NULL"
+            f" AND {self._db.dialect.json_text('report', 'batch')} = (SELECT name FROM lanes WHERE id = ?2)"
+            f"{self._db.dialect.skip})",
+            [(now, lane)],
         )
         self._db.woken.add(Topic.NOTIFY)
 
     async def count_without_target(self, targets: Sequence[str]) -> dict[str, int]:
         """How many open notices there are to each target that is not among `targets`."""
-        strange = self._db.dialect.outside("target", targets)
+        return await self._count_open(self._db.dialect.outside("target", targets))
+
+    async def count_owed(self, targets: Sequence[str]) -> dict[str, int]:
+        """How many open notices there are to each of these targets that has any."""
+        return await self._count_open(self._db.dialect.among("target", targets))
+
+    async def _count_open(self, which: SqlPart) -> dict[str, int]:
         rows = await self._db.fetch_rows(
             "SELECT target, count(*) FROM notices WHERE state IN ('due', 'held', 'sending')"
-            f" AND {strange.sql} GROUP BY target",
-            strange.params,
+            f" AND {which.sql} GROUP BY target",
+            which.params,
         )
         return dict(rows)
 
-    async def bury_without_target(self, targets: Sequence[str], limit: int = 200) -> int:
-        """Mark up to `limit` notices as dead if their target is not among `targets`; how many."""
+    async def bury_targets(self, targets: Sequence[str], limit: int = 200) -> int:
+        """Mark up to `limit` open notices to these targets as dead, which are no longer configured; how many."""
         dialect = self._db.dialect
-        strange = dialect.outside("target", targets)
+        await lock_targets(self._db, targets, wait=True)
+        gone = dialect.among("target", targets)
         rows = await self._db.fetch_rows(
-            f"SELECT id FROM notices WHERE state IN ('due', 'held', 'sending') AND {strange.sql} LIMIT ?{dialect.skip}",
-            (*strange.params, limit),
+            f"SELECT id, send_id FROM notices WHERE state IN ('due', 'held', 'sending') AND {gone.sql} LIMIT ?",
+            (*gone.params, limit),
         )
-        ids = [notice for (notice,) in rows]
-        if ids:
-            which = dialect.among("id", ids)
+        if rows:
+            sends = dialect.among("id", sorted({send for _, send in rows if send}))
+            which = dialect.among("id", sorted(notice for notice, _ in rows))
             await self._db.run_statement(
-                "UPDATE sends SET state = 'dead', lease_until = NULL WHERE id IN"
-                f" (SELECT send_id FROM notices WHERE {which.sql})",
-                which.params,
+                f"UPDATE sends SET state = 'dead', lease_until = NULL WHERE {sends.sql}", sends.params
             )
             await self._db.run_statement(
-                f"UPDATE notices SET state = 'dead', error = 'this target is no longer configured' WHERE {which.sql}",
+                "UPDATE notices SET state = 'dead', error = 'this target is no longer configured'"
+                f" WHERE {which.sql} AND state IN ('due', 'held', 'sending')",
                 which.params,
             )
-        return len(ids)
+        return len(rows)
 
     async def redrive(
         self, now: int, *, targets: Sequence[str] | None, ids: Sequence[int] | None, to: str | None, limit: int = 200
@@ -189,7 +200,7 @@ class NoticeTable:
         Each will go out in a new send; those of one that was delivered in part, in the same. The rest of their targets
         after failures ends; without `ids` it ends for all of `targets`, even those without a dead notice.
         """
-        dead = await self._find_dead(targets, ids, limit)
+        dead = await self._lock_dead(targets, ids, limit, to)
         rested = {*((ids is None and targets) or ()), *([to] if to is not None else [name for *_, name in dead])}
         self._db.defer("UPDATE targets SET rest_until = NULL WHERE name = ?", [(name,) for name in sorted(rested)])
         revived = await self._revive_sends(now, dead) if to is None else set()
@@ -206,12 +217,24 @@ class NoticeTable:
 
     async def discard(self, *, target: str | None = None, ids: Sequence[int] | None = None, limit: int = 200) -> int:
         """Discard up to `limit` dead notices, which then stay as they are; how many."""
-        dead = await self._find_dead(None if target is None else [target], ids, limit)
+        dead = await self._find_dead(None if target is None else [target], ids, limit, self._db.dialect.lock)
         self._db.defer("UPDATE notices SET state = 'discarded' WHERE id = ?", [row[:1] for row in dead])
         self._db.touched.update(ref for _, _, ref, _ in dead if ref)
         return len(dead)
 
-    async def _find_dead(self, targets: Sequence[str] | None, ids: Sequence[int] | None, limit: int) -> list[Any]:
+    async def _lock_dead(
+        self, targets: Sequence[str] | None, ids: Sequence[int] | None, limit: int, to: str | None
+    ) -> list[Any]:
+        """As `_find_dead`, with the rows locked, and before them their targets: sending takes both in this order."""
+        if self._db.dialect.lock:
+            near = {name for *_, name in await self._find_dead(targets, ids, limit)}
+            await lock_targets(self._db, {*near, *(targets or ()), *((to,) if to else ())}, wait=True)
+            targets = sorted(near)
+        return await self._find_dead(targets, ids, limit, self._db.dialect.lock)
+
+    async def _find_dead(
+        self, targets: Sequence[str] | None, ids: Sequence[int] | None, limit: int, lock: str = ""
+    ) -> list[Any]:
         """Up to `limit` dead notices, to these targets and with these ids where they are given: id, send_id, ref and
         target of each."""
         wanted, params = ["state = 'dead'"], list[Any]()
@@ -221,8 +244,7 @@ class NoticeTable:
                 wanted.append(which.sql)
                 params.extend(which.params)
         return await self._db.fetch_rows(
-            f"SELECT id, send_id, ref, target FROM notices WHERE {' AND '.join(wanted)} ORDER BY id LIMIT ?"
-            f"{self._db.dialect.lock}",
+            f"SELECT id, send_id, ref, target FROM notices WHERE {' AND '.join(wanted)} ORDER BY id LIMIT ?{lock}",
             (*params, limit),
         )
 

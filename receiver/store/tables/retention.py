@@ -62,7 +62,8 @@ class RetentionQueries:
         """Tasks with copies of pictures, by ref."""
         return await self._aged_rows(
             "SELECT had.ref, tasks.created_at, tasks.settled_at FROM (SELECT DISTINCT ref FROM copies"
-            " WHERE file IS NOT NULL AND ref > ? ORDER BY ref LIMIT ?) AS had CROSS JOIN tasks ON tasks.ref = had.ref",
+            " WHERE file IS NOT NULL AND ref > ? ORDER BY ref LIMIT ?) AS had CROSS JOIN tasks ON tasks.ref = had.ref"
+            " ORDER BY had.ref",
             after,
             limit,
         )
@@ -256,5 +257,7 @@ class RetentionQueries:
         return int(free), int(total)
 
     async def vacuum_pages(self, pages: int) -> None:
-        """Return up to `pages` free pages to the file system."""
+        """Return up to `pages` free pages to the file system, if there is a file."""
+        if self._db.dialect.name != "sqlite":
+            return
         await self._db.fetch_rows(f"PRAGMA incremental_vacuum({int(pages)})")

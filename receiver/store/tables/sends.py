@@ -4,8 +4,9 @@ A send is claimed with owner, lease and claim number in one transaction, and its
 A failure or a release only counts if its claim number is still the send's; a success always counts and is final.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -21,6 +22,9 @@ from receiver.core.types import Notice, NoticeEvent, NoticeState, Send
 from receiver.store.tables.connection import TableConnection, Topic, placeholders
 from receiver.store.tables.hours import HOUR_MS, HourKind, defer_hours
 from receiver.store.tables.notices import COLUMNS, Attempt, notice_from_row
+from receiver.store.tables.target_locks import lock_targets
+
+_times = msgspec.json.Decoder(tuple[int, ...])
 
 
 class NewSend(Struct, frozen=True):
@@ -42,6 +46,20 @@ class SendTable:
 
     # -- claiming --
 
+    async def add_targets(self, names: Iterable[str]) -> None:
+        """Make a row for each of these targets that has none, so that it can be locked."""
+        self._db.defer(
+            "INSERT INTO targets (name) VALUES (?) ON CONFLICT (name) DO NOTHING", [(it,) for it in sorted(names)]
+        )
+
+    async def lock_targets(self, names: Iterable[str], *, wait: bool = False) -> list[str]:
+        """Lock these targets until the transaction ends; read their queues only then, and the clock last."""
+        return await lock_targets(self._db, names, wait=wait)
+
+    def call_senders(self) -> None:
+        """Wake the sending loops of all processes once this transaction is committed."""
+        self._db.woken.add(Topic.NOTIFY)
+
     async def target_queues(self, targets: Sequence[str]) -> list[TargetQueue]:
         """What is open for each of these targets, in this order: the earliest times, found by index seeks alone."""
         edges = ", ".join(
@@ -55,11 +73,11 @@ class SendTable:
         )
         t = self._db.dialect.listing("t", [("name", "text")], [(it,) for it in targets])
         rows = await self._db.fetch_rows(
-            f"SELECT t.name, {edges}, targets.window_at, coalesce(targets.failures, 0), targets.rest_until"
-            f" FROM {t.sql} LEFT JOIN targets ON targets.name = t.name",
+            f"SELECT t.name, {edges}, targets.window_at, coalesce(targets.failures, 0), targets.rest_until,"
+            f" targets.recent FROM {t.sql} LEFT JOIN targets ON targets.name = t.name",
             t.params,
         )
-        found = {row[0]: TargetQueue(*row) for row in rows}
+        found = {row[0]: TargetQueue(*row, _times.decode(recent) if recent else ()) for *row, recent in rows}
         return [found[name] for name in targets]
 
     async def next_send(self, target: str, now: int) -> int | None:
@@ -75,8 +93,8 @@ class SendTable:
         )
         return rows[0][0] if rows else None
 
-    async def claim(self, ids: Sequence[int], owner: str, lease_until: int) -> list[Send]:
-        """Claim sends under a lease; the new claim number invalidates every earlier claim.
+    async def claim(self, ids: Sequence[int], owner: str, now: int, lease_until: int) -> list[Send]:
+        """Claim sends under a lease, those that are still free; the new claim number invalidates every earlier claim.
 
         Of a suspect, only `count_begun` goes on counting the claims.
         """
@@ -84,10 +102,11 @@ class SendTable:
         which = self._db.dialect.among("id", ids)
         rows = await self._db.fetch_rows(
             f"UPDATE sends SET state = 'sending', claim = claim + 1, claims = {claims}, owner = ?, lease_until = ?"
-            f" WHERE {which.sql} RETURNING id, target, claim, claims, tries, delivered",
-            (owner, lease_until, *which.params),
+            f" WHERE {which.sql} AND (state = 'due' OR lease_until <= ?)"
+            " RETURNING id, target, claim, claims, tries, delivered",
+            (owner, lease_until, *which.params, now),
         )
-        self._db.defer("UPDATE notices SET state = 'sending' WHERE send_id = ?", [(send_id,) for send_id in ids])
+        self._db.defer("UPDATE notices SET state = 'sending' WHERE send_id = ?", [row[:1] for row in rows])
         return await self._with_notices(
             [
                 Send(
@@ -137,7 +156,11 @@ class SendTable:
         ids = dict(made)
         for it in openings:
             members = [(ids[it.target], notice_id) for notice_id in await self._member_ids(it)]
-            self._db.defer("UPDATE notices SET send_id = ?, state = 'sending' WHERE id = ?", members)
+            self._db.defer(
+                "UPDATE notices SET send_id = ?, state = 'sending' WHERE id = ? AND send_id IS NULL",
+                members,
+                expect=len(members),
+            )
         return await self._with_notices(
             [Send(id=send_id, target=target, claim=1, claims=1, tries=0, notices=()) for target, send_id in made]
         )
@@ -199,17 +222,17 @@ class SendTable:
 
         A send that reports an event in `but` does not wait.
         """
+        but_these = (
+            f" AND NOT EXISTS (SELECT 1 FROM notices WHERE send_id = sends.id{_event_filter('AND event IN', but)})"
+            if but
+            else ""
+        )
         rows = await self._db.fetch_rows(
-            "UPDATE sends SET state = 'due', due_at = ?3, owner = NULL, lease_until = NULL WHERE id IN ("
-            "SELECT id FROM sends WHERE ((state = 'due' AND target = ?1 AND due_at <= ?2)"
-            " OR (state = 'sending' AND target = ?1 AND lease_until <= ?2))"
-            + (
-                f" AND NOT EXISTS (SELECT 1 FROM notices WHERE send_id = sends.id{_event_filter('AND event IN', but)})"
-                if but
-                else ""
-            )
-            + f" LIMIT {HELD_AT_ONCE}{self._db.dialect.skip}) RETURNING id",
-            (target, now, until, *but),
+            "UPDATE sends SET state = 'due', due_at = ?, owner = NULL, lease_until = NULL WHERE id IN ("
+            "SELECT id FROM sends WHERE ((state = 'due' AND target = ? AND due_at <= ?)"
+            f" OR (state = 'sending' AND target = ? AND lease_until <= ?)){but_these}"
+            f" LIMIT {HELD_AT_ONCE}{self._db.dialect.skip}) RETURNING id",
+            (until, target, now, target, now, *but),
         )
         self._db.defer(
             "UPDATE notices SET state = 'due', due_at = ? WHERE send_id = ?", [(until, send_id) for (send_id,) in rows]
@@ -222,6 +245,13 @@ class SendTable:
             "INSERT INTO targets (name, window_at) VALUES (?, ?)"
             " ON CONFLICT (name) DO UPDATE SET window_at = excluded.window_at",
             [(target, until)],
+        )
+
+    async def record_times(self, times: Mapping[str, Sequence[int]]) -> None:
+        """Store when the last messages to targets with a rate limit were begun."""
+        self._db.defer(
+            "INSERT INTO targets (name, recent) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET recent = excluded.recent",
+            [(name, msgspec.json.encode(it).decode()) for name, it in times.items()],
         )
 
     # -- results --

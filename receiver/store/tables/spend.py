@@ -150,11 +150,16 @@ class SpendTable:
         return SpendCounts(*(it or 0 for it in sums))
 
     async def get_period(self, kind: PeriodKind, period: str) -> BudgetPeriod:
-        """What is kept of a period."""
-        rows = await self._db.fetch_rows(
-            "SELECT raised_to, warned_at, reached_at FROM budget_periods WHERE kind = ? AND period = ?",
-            (kind.value, period),
-        )
+        """What is kept of a period; nobody else changes that until the end of a transaction that read it."""
+        lock = self._db.dialect.lock
+        sql = f"SELECT raised_to, warned_at, reached_at FROM budget_periods WHERE kind = ? AND period = ?{lock}"
+        rows = await self._db.fetch_rows(sql, (kind.value, period))
+        if lock and not rows:  # what is not there cannot be locked
+            await self._db.run_statement(
+                "INSERT INTO budget_periods (kind, period) VALUES (?, ?) ON CONFLICT (kind, period) DO NOTHING",
+                (kind.value, period),
+            )
+            rows = await self._db.fetch_rows(sql, (kind.value, period))
         return BudgetPeriod(kind, period, *(rows[0] if rows else ()))
 
     async def put_period(self, period: BudgetPeriod) -> None:

@@ -54,7 +54,7 @@ class StandingQueries:
             " SELECT (SELECT min(target) FROM notices WHERE target > names.name) FROM names"
             " WHERE names.name IS NOT NULL)"
             " SELECT name, (SELECT count(*) FROM (SELECT 1 FROM notices WHERE state = 'dead' AND target = name LIMIT ?)"
-            " AS some), (SELECT error FROM notices WHERE state = 'dead' AND target = name ORDER BY id DESC LIMIT 1)"
+            " AS few), (SELECT error FROM notices WHERE state = 'dead' AND target = name ORDER BY id DESC LIMIT 1)"
             " FROM names WHERE name IS NOT NULL LIMIT ?",
             (COUNTED_MOST, _NAMES_MOST),
         )
@@ -71,7 +71,7 @@ class StandingQueries:
         )
         dead = f"SELECT 1 FROM notices WHERE state = 'dead' AND target = t.name LIMIT {COUNTED_MOST}"
         waiting = (unsent.format("due"), unsent.format("held"), begun.format("due"), begun.format("sending"))
-        counts = ", ".join(f"(SELECT count(*) FROM ({rows}) AS some)" for rows in (*waiting, dead))
+        counts = ", ".join(f"(SELECT count(*) FROM ({rows}) AS few)" for rows in (*waiting, dead))
         t = self._db.dialect.listing("t", [("name", "text")], [(it,) for it in targets])
         found = await self._db.fetch_rows(f"SELECT t.name, {counts} FROM {t.sql}", t.params)
         by_name = {name: TargetStanding(name, sum(open_), given_up) for name, *open_, given_up in found}
@@ -120,7 +120,7 @@ class StandingQueries:
         rows = await self._db.fetch_rows(
             f"WITH RECURSIVE ids (id) AS (SELECT min(key_id) {open_} UNION ALL"
             f" SELECT (SELECT min(key_id) {open_} AND key_id > ids.id) FROM ids WHERE ids.id IS NOT NULL)"
-            f" SELECT id, (SELECT count(*) FROM (SELECT 1 {open_} AND key_id = id LIMIT ?) AS some)"
+            f" SELECT id, (SELECT count(*) FROM (SELECT 1 {open_} AND key_id = id LIMIT ?) AS few)"
             " FROM ids WHERE id IS NOT NULL LIMIT ?",
             (COUNTED_MOST, _NAMES_MOST),
         )

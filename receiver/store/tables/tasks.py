@@ -195,11 +195,18 @@ class TaskTable:
             f"SELECT {COLUMNS_OF_TASKS} FROM lanes JOIN tasks ON tasks.ref = (SELECT ref FROM tasks AS t"
             " WHERE t.lane = lanes.id AND t.due_at <= ? ORDER BY t.turn LIMIT 1)"
             " WHERE lanes.finished_at IS NULL AND lanes.paused_at IS NULL"
-            " ORDER BY lanes.priority DESC, lanes.batch, tasks.created_at, lanes.id LIMIT ?"
-            f"{self._db.dialect.lock_of('tasks')}",
+            " ORDER BY lanes.priority DESC, lanes.batch, tasks.created_at, lanes.id LIMIT ?",
             (now, limit),
         )
         return [task_rows.task_from_row(row) for row in rows]
+
+    async def lock_due(self, task: Task, now: int) -> Task | None:
+        """One of the `queue_heads` to be changed in this transaction: None if another one changes it, or just has."""
+        if not self._db.dialect.lock:
+            return task
+        which = f"SELECT {COLUMNS} FROM tasks WHERE ref = ? AND due_at <= ?{self._db.dialect.skip}"
+        rows = await self._db.fetch_rows(which, (task.ref, now))
+        return task_rows.task_from_row(rows[0]) if rows else None
 
     async def next_due(self, after: int) -> int | None:
         """The first time after `after` when a queued task may be submitted."""

@@ -1,0 +1,94 @@
+"""PostgreSQL's errors as ours, by SQLSTATE.
+
+Only what is certainly the fault of a row comes through as it is, since callbacks are then stored one by one and the one
+at fault without its outcome. A race becomes StaleUpdate, and whatever is unknown StoreUnavailable: an outage must never
+look like a bad row.
+"""
+
+import contextlib
+from collections.abc import Iterator
+
+import asyncpg
+
+from receiver.core.errors import StaleUpdate, StoreError, StoreUnavailable
+
+_OF_ROW = ("22",)  # classes: data that cannot be stored
+_OF_ROW_TOO = frozenset({"23502", "23514", "54000"})
+_RACES = frozenset({"23505", "40P01", "40001", "0A000"})  # taken, deadlock, not serializable, plan of an older schema
+_BUGS = ("42",)
+_TEXTS = {
+    "55P03": "others hold what this needs",
+    "57014": "the database took too long",
+    "53300": "the database has no connection left",
+    "53100": "the database's disk is full",
+    "25006": "the database is read-only, as a replica is",
+    "25P03": "the database ended a transaction that was idle",
+    "57P01": "the database is shutting down",
+    "57P02": "the database is restarting after a crash",
+    "57P03": "the database is starting",
+}
+_SHORTLY = frozenset({"55P03", "57014", "53300"})
+RETRY_SHORTLY_S = 2
+
+
+class OutcomeUnknown(StoreUnavailable):
+    """The connection ended while a transaction was being committed: it may be stored, and may not."""
+
+
+def is_of_row(error: BaseException) -> bool:
+    """Whether a value is at fault that cannot be stored."""
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        return state in _OF_ROW_TOO or state.startswith(_OF_ROW)
+    return isinstance(error, ValueError)  # it could not be sent: asyncpg's own DataError, half a character
+
+
+def is_bug(error: BaseException) -> bool:
+    """Whether a statement is at fault, or the use of the connection."""
+    return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "").startswith(_BUGS)
+
+
+def ends_connections(error: BaseException) -> bool:
+    """Whether after this error no connection is to be used again that was there before."""
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        return state.startswith(("08", "57P")) or state in ("25006", "25P03")
+    return isinstance(error, OSError | asyncpg.InterfaceError) and not isinstance(error, ValueError | TimeoutError)
+
+
+def as_ours(error: BaseException) -> StoreError | None:
+    """What becomes of an error of the driver; None: it stays as it is."""
+    if isinstance(error, StoreError) or is_of_row(error) or is_bug(error):
+        return None
+    if isinstance(error, TimeoutError):
+        return StoreUnavailable("the database does not answer in time", retry_after_s=RETRY_SHORTLY_S)
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        if state in _RACES:
+            return StaleUpdate(f"another process was first ({_first_line(error)})")
+        text = _TEXTS.get(state, "the database fails")
+        return StoreUnavailable(
+            f"{text} ({_first_line(error)})", retry_after_s=RETRY_SHORTLY_S if state in _SHORTLY else 5
+        )
+    if isinstance(error, OSError):
+        return StoreUnavailable(f"the database cannot be reached ({error.strerror or type(error).__name__})")
+    if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
+        return StoreUnavailable(f"the connection to the database is gone ({_first_line(error)})")
+    return None
+
+
+@contextlib.contextmanager
+def translate_errors() -> Iterator[None]:
+    """Raise the driver's errors as ours."""
+    try:
+        yield
+    except Exception as error:
+        ours = as_ours(error)
+        if ours is None:
+            raise
+        raise ours from error
+
+
+def _first_line(error: BaseException) -> str:
+    """The server's own words. Details, which may show values, come after them."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

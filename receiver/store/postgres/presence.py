@@ -1,0 +1,246 @@
+"""This process among the others: what it says of itself, what it hears of them, and the clock that they share.
+
+One connection, straight to the database, listens and carries the heartbeat, so that one that is dead without saying so
+is noticed. Wake-ups are sent after the commit that causes them: inside it, all commits of the database would take
+turns. They may be lost, since every loop looks for work now and then by itself.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from receiver.store.postgres.connection import CALL_MOST_S, PooledConnection
+from receiver.store.postgres.place import PostgresPlace
+from receiver.store.process_row import ProcessRow
+from receiver.store.signals import ChangeListeners
+from receiver.store.tables.connection import Topic
+
+CHANNEL = "receiver"
+HEARTBEAT_S = 10.0
+HEARD_MOST_S = 2.0  # after this, our own first call counts as not heard
+LIVE_MS = 15 * 60_000  # a process that was not seen for longer counts as gone
+FORGOTTEN_MS = 24 * 3_600_000
+GATHER_S = 0.05
+_REFS_EACH = 150  # of 36 characters; a payload of 8,000 is refused
+_SPREAD_S = 0.02  # ten processes that hear a call do not ask at once
+_AGAIN_LEAST_S, _AGAIN_MOST_S = 0.5, 10.0
+_SIZE_EVERY_S = 60.0
+
+log = logging.getLogger(__name__)
+
+
+class SharedClock:
+    """The database's clock as this process knows it: a clock that cannot leap, and how far apart the two are."""
+
+    def __init__(self) -> None:
+        self._offset_ms = 0
+
+    def __call__(self) -> int:
+        return _boot_ms() + self._offset_ms
+
+    async def compare(self, raw: asyncpg.Connection) -> None:
+        """Ask the database for its time; of three answers the one that came fastest counts."""
+        found: list[tuple[int, int]] = []
+        for _ in range(3):
+            before = _boot_ms()
+            theirs = await raw.fetchval(
+                "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint", timeout=CALL_MOST_S
+            )
+            after = _boot_ms()
+            found.append((after - before, theirs - (before + after) // 2))
+        self._offset_ms = min(found)[1]
+
+
+class Presence:
+    """Says that this process lives, sends its wake-ups, and hears those of the others."""
+
+    def __init__(
+        self,
+        place: PostgresPlace,
+        schema: int,
+        clock: SharedClock,
+        *,
+        wake: Callable[[Topic], None],
+        publish: Callable[[set[str]], None],
+    ) -> None:
+        self.listening = False
+        self.database_bytes = 0
+        self._place = place
+        self._schema = schema
+        self._clock = clock
+        self._wake = wake
+        self._publish = publish
+        self._id = uuid.uuid4().hex
+        self._started_at = clock()
+        self._raw: asyncpg.Connection | None = None
+        self._turn = asyncio.Lock()  # of that connection
+        self._heard_self = asyncio.Event()
+        self._topics: set[Topic] = set()
+        self._refs: dict[str, None] = {}
+        self._gather_s = GATHER_S
+        self._sending: asyncio.Task[None] | None = None
+        self._running = asyncio.create_task(self._stay(), name="presence")
+        self._was_deaf = False
+
+    # -- what others are to hear --
+
+    def announce(self, topics: Iterable[Topic], refs: Iterable[str]) -> None:
+        """Tell the other processes, soon: these loops have work, and these tasks changed."""
+        self._topics.update(topics)
+        self._refs.update(dict.fromkeys(refs))
+        while len(self._refs) > ChangeListeners.REFS_MOST:
+            del self._refs[next(iter(self._refs))]
+        if self._sending is None and (self._topics or self._refs):
+            self._sending = asyncio.create_task(self._send_gathered(), name="announce")
+
+    async def _send_gathered(self) -> None:
+        try:
+            await asyncio.sleep(self._gather_s)
+            topics, refs = sorted(self._topics), list(self._refs)
+            self._topics, self._refs = set(), {}
+            parts = [refs[at : at + _REFS_EACH] for at in range(0, len(refs), _REFS_EACH)] or [[]]
+            with contextlib.suppress(Exception):  # a call that is lost costs the others a moment
+                for place, part in enumerate(parts):
+                    await self._call(() if place else topics, part)
+        finally:
+            self._sending = None
+        if self._topics or self._refs:
+            self.announce((), ())
+
+    async def _call(self, topics: Sequence[Topic], refs: Sequence[str]) -> None:
+        async with self._turn:
+            if self._raw is not None:
+                payload = f"{self._id} {','.join(topics)} {' '.join(refs)}"
+                await self._raw.execute("SELECT pg_notify($1, $2)", CHANNEL, payload, timeout=CALL_MOST_S)
+
+    # -- what is heard --
+
+    def _hear(self, _: asyncpg.Connection, __: int, ___: str, payload: str) -> None:
+        sender, topics, *refs = payload.split(" ")
+        if sender == self._id:
+            self._heard_self.set()
+            return
+        if refs := [it for it in refs if it]:
+            self._publish(set(refs))
+        asyncio.get_running_loop().call_later(random.random() * _SPREAD_S, self._wake_all, topics.split(","))  # noqa: S311
+
+    def _wake_all(self, topics: Iterable[str]) -> None:
+        for topic in Topic:
+            if topic.value in topics:
+                self._wake(topic)
+
+    # -- staying --
+
+    async def _stay(self) -> None:
+        """Connect, again and again; while connected, say every few seconds that this process lives."""
+        gap_s = _AGAIN_LEAST_S
+        while True:
+            try:
+                raw = await connect(self._place.listen_url or self._place.url)
+                try:
+                    await self._begin(raw)
+                    gap_s = _AGAIN_LEAST_S
+                    await self._beat_until_lost(raw)
+                finally:
+                    self.listening, self._raw = False, None
+                    raw.terminate()
+            except Exception as error:
+                log.debug("not connected: %s", type(error).__name__, extra={"action": "store.listen"})
+            await asyncio.sleep(gap_s * (0.8 + 0.4 * random.random()))  # noqa: S311
+            gap_s = min(_AGAIN_MOST_S, gap_s * 2)
+
+    async def _begin(self, raw: asyncpg.Connection) -> None:
+        await self._clock.compare(raw)
+        await raw.add_listener(CHANNEL, self._hear)
+        self._heard_self.clear()
+        self._raw = raw
+        await self._say_alive(raw)
+        for topic in Topic:  # what was called while nobody listened
+            self._wake(topic)
+        await self._call((), ())
+        try:
+            async with asyncio.timeout(HEARD_MOST_S):
+                await self._heard_self.wait()
+            self.listening = True
+            if self._was_deaf:
+                log.info("wake-ups of other processes are heard again", extra={"action": "store.listen"})
+            self._was_deaf = False
+        except TimeoutError:
+            if not self._was_deaf:
+                log.warning(
+                    "this process does not hear others over the database, so it looks for work every two seconds;"
+                    " if DATABASE_URL is that of a pooler, set DATABASE_LISTEN_URL to the database itself",
+                    extra={"action": "store.listen"},
+                )
+            self._was_deaf = True
+
+    async def _beat_until_lost(self, raw: asyncpg.Connection) -> None:
+        sized_at = -_SIZE_EVERY_S
+        while not raw.is_closed():
+            async with self._turn:
+                if time.monotonic() - sized_at >= _SIZE_EVERY_S:
+                    self.database_bytes = await raw.fetchval(
+                        "SELECT pg_database_size(current_database())", timeout=CALL_MOST_S
+                    )
+                    sized_at = time.monotonic()
+            await asyncio.sleep(HEARTBEAT_S)
+            async with self._turn:
+                await self._clock.compare(raw)
+                await self._say_alive(raw)
+
+    async def _say_alive(self, raw: asyncpg.Connection) -> None:
+        now, place = self._clock(), self._place
+        await raw.execute(
+            "INSERT INTO processes (id, role, host, version, schema, targets, started_at, seen_at)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at",
+            *(self._id, place.role, socket.gethostname()[:200], place.version, self._schema),
+            *(msgspec.json.encode(place.targets).decode(), self._started_at, now),
+            timeout=CALL_MOST_S,
+        )
+        await raw.execute("DELETE FROM processes WHERE seen_at < $1", now - FORGOTTEN_MS, timeout=CALL_MOST_S)
+        live = await raw.fetchval(
+            "SELECT count(*) FROM processes WHERE seen_at > $1", now - LIVE_MS, timeout=CALL_MOST_S
+        )
+        self._gather_s = GATHER_S * max(1.0, live / 8)  # each call is heard by all: it grows with the square
+
+    async def close(self) -> None:
+        """Stop, and say that this process is gone."""
+        raw = self._raw
+        for task in (self._sending, self._running):
+            if task is not None:
+                task.cancel()
+        await asyncio.wait([it for it in (self._sending, self._running) if it is not None])
+        if raw is None:
+            return
+        with contextlib.suppress(Exception):  # then it counts as gone after a while
+            again = await connect(self._place.listen_url or self._place.url)
+            try:
+                await again.execute("DELETE FROM processes WHERE id = $1", self._id, timeout=CALL_MOST_S)
+            finally:
+                again.terminate()
+
+
+async def connect(url: str) -> asyncpg.Connection:
+    """A connection of one's own, without prepared statements, so that a pooler may be behind it."""
+    return await asyncpg.connect(
+        url, timeout=CALL_MOST_S, statement_cache_size=0, connection_class=PooledConnection, command_timeout=CALL_MOST_S
+    )
+
+
+def process_from_row(row: Sequence[Any]) -> ProcessRow:
+    """A process from a row of the table."""
+    known, [targets, started_at, seen_at] = row[:5], row[5:]
+    return ProcessRow(*known, msgspec.json.decode(targets, type=tuple[str, ...]), started_at, seen_at)
+
+
+def _boot_ms() -> int:
+    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1_000_000
