@@ -8,16 +8,21 @@ export PYTEST_DISABLE_PLUGIN_AUTOLOAD := 1
 WORKERS = $(shell $(PYTHON) -c 'import os; print(min(4, (os.cpu_count() or 1) + 1))')
 PYTEST = $(BIN)/pytest -p anyio -p _hypothesis_pytestplugin -p xdist.plugin -n $(WORKERS) --dist loadgroup
 
+# The driver of PostgreSQL, for whoever wants it: make install POSTGRES=1. From then on it is kept up to date.
+READY = $(VENV)/.run $(if $(POSTGRES)$(wildcard $(VENV)/.postgres),$(VENV)/.postgres)
+# What `test` installs if it is missing and may be installed, or says how; PACKAGES= tests without.
+PACKAGES ?= postgresql pgbouncer
+
 .PHONY: demo install run check test portable lint mutants bench lock clean
 
 demo: $(VENV)/.run
 	@$(BIN)/receiver demo $(if $(ONCE),--once)
 
 # The program alone, as .venv/bin/receiver: nothing is started, and no key is made.
-install: $(VENV)/.run
+install: $(READY)
 	@$(BIN)/python -m compileall -q receiver
 
-run: $(VENV)/.run
+run: $(READY)
 	@$(BIN)/receiver serve
 
 # After every change: lint, types, and the tests that need nothing but Python.
@@ -26,6 +31,7 @@ check: lint
 
 # Everything, or what ARGS says: make test ARGS="tests/store -k claim".
 test: lint
+	@$(if $(PACKAGES),.ci/packages $(PACKAGES))
 	$(PYTEST) $(ARGS)
 
 # What may differ between Pythons: make portable PYTHON=python3.13 VENV=.venv-3.13
@@ -44,7 +50,7 @@ mutants: $(VENV)/.mutants
 # In an environment without the tools: httpx imports some of them if they are there, which takes 2 to 3 MB.
 bench: VENV := .venv-bench
 bench:
-	@$(MAKE) --no-print-directory VENV=$(VENV) $(VENV)/.run
+	@$(MAKE) --no-print-directory VENV=$(VENV) $(VENV)/.postgres
 	$(VENV)/bin/python -m bench $(ARGS)
 
 $(VENV)/bin/python:
@@ -59,7 +65,11 @@ $(VENV)/.run: $(BIN)/python requirements/run.txt pyproject.toml
 	@$(BIN)/python -m compileall -q receiver
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.run requirements/dev.txt
+$(VENV)/.postgres: $(VENV)/.run requirements/postgres.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/postgres.txt
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.postgres requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@touch $@
 
@@ -69,12 +79,10 @@ $(VENV)/.mutants: $(VENV)/.dev requirements/mutants.txt
 
 # Writes the pins anew: hashes, no index addresses.
 lock: $(VENV)/.dev
-	cd requirements && $(abspath $(BIN))/python -m piptools compile --quiet --generate-hashes --strip-extras --allow-unsafe \
-	  --no-emit-index-url --no-emit-find-links --no-header --output-file run.txt run.in
-	cd requirements && $(abspath $(BIN))/python -m piptools compile --quiet --generate-hashes --strip-extras --allow-unsafe \
-	  --no-emit-index-url --no-emit-find-links --no-header --output-file dev.txt dev.in
-	cd requirements && $(abspath $(BIN))/python -m piptools compile --quiet --generate-hashes --strip-extras --allow-unsafe \
-	  --no-emit-index-url --no-emit-find-links --no-header --output-file mutants.txt mutants.in
+	cd requirements && for name in run postgres dev mutants; do \
+	  $(abspath $(BIN))/python -m piptools compile --quiet --generate-hashes --strip-extras --allow-unsafe \
+	    --no-emit-index-url --no-emit-find-links --no-header --output-file $$name.txt $$name.in || exit 1; \
+	done
 
 clean:
 	rm -rf $(VENV) .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .mutants

@@ -34,6 +34,8 @@ BENCHES = (
     "growth",
     "pages",
     "upkeep",
+    "postgres",
+    "move",
 )
 """Modules of `bench`; the `rows()` of each returns its lines of the table."""
 

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from kit.emptied_database import EmptiedDatabase
 from kit.fakes import Clock, FakeSender
-from kit.new_database import place_database
+from kit.new_database import make_schema, place_database
+from kit.postgres_cluster import PostgresCluster, missing
 from kit.programs import Programs
 from receiver.store import Store, open_store
 from receiver.web.http.fast_path import FastPathProtocol
@@ -23,7 +25,7 @@ _THEIRS = {
 }
 for name in list(os.environ):
     ours = name.startswith("RECEIVER_") and name != "RECEIVER_SHOTS"  # where tests/browser puts its pictures
-    if ours or name in _THEIRS or name.lower().endswith("_proxy"):
+    if ours or name in _THEIRS or name.startswith("PG") or name.lower().endswith("_proxy"):
         del os.environ[name]
 
 # Hypothesis fails an example that takes 200 ms, or one whose making is slow: that is the machine's doing. The same
@@ -58,6 +60,43 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
     opened = await open_store(await place_database(tmp_path / "r.db"))
     yield opened
     await opened.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresCluster]:
+    """A PostgreSQL that is started when the first test asks for it. Others use it afterwards: leave it as it was."""
+    if why := missing():
+        pytest.skip(why)
+    with PostgresCluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def _emptied_database(postgres: PostgresCluster) -> Iterator[EmptiedDatabase]:
+    database = EmptiedDatabase(postgres, make_schema)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def postgres_url(_emptied_database: EmptiedDatabase) -> str:
+    """A PostgreSQL database as a first start leaves it. Only rows may be changed in it."""
+    return _emptied_database.url()
+
+
+@pytest.fixture
+def fresh_postgres_url(postgres: PostgresCluster) -> Iterator[str]:
+    """A new PostgreSQL database without any table; removed afterwards."""
+    name = postgres.make_database()
+    yield postgres.url(name)
+    postgres.drop_database(name)
+
+
+@pytest.fixture(autouse=True)
+def _services_over_postgres(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With SERVICES_OVER=postgres, the services of `kit.web` use PostgreSQL; which is not what every test is about."""
+    if os.environ.get("SERVICES_OVER") == "postgres":
+        monkeypatch.setattr("kit.web.over", [request.getfixturevalue("postgres_url")])
 
 
 @pytest.fixture(scope="session")

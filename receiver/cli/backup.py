@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 from pathlib import Path
 
 import click
@@ -44,7 +45,12 @@ def backup(*, file: Path, images: str, keep: int | None, config_file: Path | Non
     settings = config.load_settings(os.environ, config_file, upkeep=True)
     path = settings.sqlite_file
     if path is None:
-        raise SettingsError("RECEIVER_DATABASE_URL: only SQLite can be backed up", remedy="PostgreSQL has pg_dump")
+        raise SettingsError(
+            f"the database is PostgreSQL ({settings.database_place}), which `receiver backup` does not copy",
+            remedy="run `pg_dump --format=custom --file=receiver.dump "
+            f"{shlex.quote(settings.postgres_address)}`, or archive its write-ahead log; and copy "
+            f"{settings.state_dir.absolute()} too, with the pictures and what is generated there, and SECRET_KEYS",
+        )
     with contextlib.suppress(OSError):  # a sandbox may forbid it
         os.nice(NICE)
     kept = {

@@ -26,6 +26,7 @@ from receiver.tokens import Ring
 from receiver.upkeep.doctor import findings
 from receiver.upkeep.doctor.findings import CheckResult, Finding
 
+POSTGRES_MOST_S = 20.0
 LINE_MOST = 600  # characters of one finding
 _COLOURS = {CheckResult.OK: "green", CheckResult.WARNING: "yellow", CheckResult.FAILED: "red"}
 _UNIT_REMEDY = f"to check those, run the doctor as root from another folder, or with --config {config.UNIT_SETTINGS}"
@@ -105,7 +106,7 @@ def _list_checks(settings: Settings) -> Iterator[tuple[str, _Check, float]]:
     from receiver.upkeep.doctor import machine, network, targets  # half a second to import
 
     most_s = findings.CHECK_MOST_S
-    state, database = settings.state_dir, settings.sqlite_file or Path()
+    state, database = settings.state_dir, settings.sqlite_file
     dates: list[tuple[float, float]] = []
     ring = _read_ring(settings)
     named = list(_named_secret_files(settings, os.environ))
@@ -114,7 +115,10 @@ def _list_checks(settings: Settings) -> Iterator[tuple[str, _Check, float]]:
     yield "permissions", lambda: machine.check_permissions(state, database, kept, named), most_s
     yield "password", lambda: _check_password(settings), most_s
     yield "disk", lambda: machine.check_disk(state), most_s
-    yield "database", lambda: machine.check_database(database, made_by_unit=is_of_unit(settings)), most_s
+    if database is None:
+        yield "database", lambda: _check_postgres(settings), POSTGRES_MOST_S
+    else:
+        yield "database", lambda: machine.check_database(database, made_by_unit=is_of_unit(settings)), most_s
     yield "service", lambda: network.check_service(settings.server, ring, start=_how_to_start(settings)), most_s
     yield "work", lambda: _check_work(settings), most_s
     yield "targets", lambda: targets.check_targets(settings.targets), most_s
@@ -146,6 +150,22 @@ def _check_settings(settings: Settings, ring: Ring | None) -> Iterator[Finding]:
     yield from (findings.warning(text, remedy) for text, remedy in warnings)
     if not (wrong or lost or warnings or broken):
         yield findings.ok(f"{_read_from(settings)}; the provider calls back at {settings.public_url}")
+
+
+def _check_postgres(settings: Settings) -> Iterator[Finding]:
+    from receiver.store.postgres.place import PostgresPlace
+    from receiver.upkeep.doctor.postgres import check_postgres
+
+    try:
+        config.refuse_missing_driver()
+    except SettingsError as error:
+        yield findings.failure(error.problem, error.remedy or "")
+        return
+    names = tuple(it.name for it in settings.targets)
+    place = PostgresPlace(
+        url=settings.database_url, listen_url=settings.database_listen_url, pool=settings.pool, targets=names
+    )
+    yield from check_postgres(place, settings.database_place)
 
 
 def _check_password(settings: Settings) -> Iterator[Finding]:

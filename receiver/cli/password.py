@@ -41,6 +41,9 @@ def password(*, remove: bool, config_file: Path | None) -> None:
         note(f"receiver: PASSWORD_HASH is set ({source}), so put this hash there, and restart the service:")
         return echo(hashed)
     _store_hash(settings, hashed)
+    if settings.sqlite_file is None:
+        note(f"receiver: it counts for the processes that share {settings.state_dir.absolute()}; any other needs the")
+        note("receiver: setting PASSWORD_HASH, with the same hash in all of them")
     return echo(f"the password is set, and counts at once: log in at {settings.public_url}/login")
 
 

@@ -12,7 +12,7 @@ from receiver.cli.connect import connect
 from receiver.cli.output import config_option, echo_json, json_option
 from receiver.cli.streams import echo
 from receiver.config import Settings
-from receiver.core.errors import ApiError, DatabaseLocked, SettingsError, StoreUnavailable
+from receiver.core.errors import ApiError, DatabaseLocked, StoreUnavailable
 from receiver.service.wiring import open_pruner
 from receiver.store.sqlite.inspect import inspect_database
 
@@ -24,14 +24,14 @@ def prune(*, file: Path | None, as_json: bool) -> None:
     """Remove now what is older than RETENTION allows; the service does so every hour by itself.
 
     A running service is asked to begin at once, and goes on in the background. If none runs, the command does it all
-    itself, and returns the freed space to the disk. For an hour after a leap of the clock, nothing is removed.
+    itself, and returns the freed space to the disk. For an hour after a leap of the clock, nothing is removed. Over
+    PostgreSQL the command always does it itself, beside the service.
     """
     settings = config.load_settings(os.environ, file, upkeep=True)
     path = settings.sqlite_file
     if path is None:
-        raise SettingsError(
-            "RECEIVER_DATABASE_URL: PostgreSQL is not available in this version", remedy="use sqlite:///…"
-        )
+        removed = asyncio.run(_prune_offline(settings))
+        return echo_json({"removed": dict(removed), "given_back": 0}) if as_json else echo(_removed_line(removed))
     if not path.is_file():
         raise StoreUnavailable(
             f"there is no database {path}", remedy="say where it is with --config or RECEIVER_DATABASE_URL"
@@ -47,8 +47,12 @@ def prune(*, file: Path | None, as_json: bool) -> None:
     given_back = max(0, before - path.stat().st_size)
     if as_json:
         return echo_json({"removed": dict(removed), "given_back": given_back})
+    return echo(f"{_removed_line(removed)}; {given_back / (1 << 20):.1f} MiB returned to the disk")
+
+
+def _removed_line(removed: Mapping[str, int]) -> str:
     counts = ", ".join(f"{count:,} of {name}" for name, count in removed.items() if count) or "nothing"
-    return echo(f"removed: {counts}; {given_back / (1 << 20):.1f} MiB returned to the disk")
+    return f"removed: {counts}"
 
 
 def _ask_service(file: Path | None, path: Path) -> bool:

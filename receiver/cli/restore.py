@@ -1,6 +1,7 @@
 """`receiver restore`: replaces the database with a backup while the service is stopped."""
 
 import os
+import shlex
 from pathlib import Path
 
 import click
@@ -36,7 +37,11 @@ def restore(*, file: Path, keep_queue: bool, config_file: Path | None, as_json: 
     path = settings.sqlite_file
     if path is None:
         raise SettingsError(
-            "RECEIVER_DATABASE_URL: only SQLite can be restored", remedy="use pg_restore for PostgreSQL"
+            f"the database is PostgreSQL ({settings.database_place}), which `receiver restore` does not replace",
+            remedy="stop all processes and run `pg_restore --clean --if-exists --no-owner "
+            f"--dbname={shlex.quote(settings.postgres_address)} receiver.dump`; then start `receiver serve --role web` "
+            "alone and run `receiver queue pause`, or what was submitted after the dump is submitted, and paid for, "
+            "once more",
         )
     try:
         done = backup.restore_backup(

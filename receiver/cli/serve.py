@@ -4,6 +4,9 @@ On the first SIGTERM or SIGINT nothing new is claimed, and work under way gets i
 answered. Then the web stops and the parts close, which flushes the last commits. A second signal ends the process at
 once. That loses nothing that was answered: leases resume the rest, but a submission that got no answer yet becomes
 unsure. A loop that dies ends the process.
+
+Over PostgreSQL several processes may share the work: `--role web` runs no loops, and `--role worker` answers nothing
+but health checks and metrics.
 """
 
 import asyncio
@@ -24,6 +27,7 @@ from receiver import config
 from receiver.cli import systemd
 from receiver.cli.core_dumps import forbid_core_dumps
 from receiver.cli.main import FAILED
+from receiver.cli.patient_start import open_patiently
 from receiver.config import Settings
 from receiver.config.generated_secrets import KEYS_FILE
 from receiver.core.errors import CorruptDatabase, NewerSchema, ReceiverError, SettingsError, StoreError
@@ -31,7 +35,9 @@ from receiver.core.types import TaskState
 from receiver.notify.senders.target_check.process import warn_of_unusable
 from receiver.providers.models import check_model_globs
 from receiver.service import worker
+from receiver.service.roles import ServiceRole
 from receiver.service.wiring import ServiceParts, open_parts
+from receiver.tasks.failover import watch_for_failovers
 from receiver.telemetry import logs
 from receiver.web import app
 from receiver.web.http.server import bind_socket, inherit_socket
@@ -51,10 +57,10 @@ log = logging.getLogger(__name__)
 @click.option("--fd", type=click.IntRange(0), metavar="N", help="Listen on this socket; by default systemd's.")
 @click.option(
     "--role",
-    type=click.Choice(["all", "web", "worker"]),
-    default="all",
+    type=click.Choice([it.value for it in ServiceRole]),
+    default=ServiceRole.ALL.value,
     show_default=True,
-    help="The part that this process does; SQLite allows only all.",
+    help="The part that this process does: web answers, worker runs the loops. SQLite allows only all.",
 )
 @click.option(
     "--config",
@@ -73,7 +79,7 @@ def serve(*, host: str | None, port: int | None, fd: int | None, role: str, file
         settings = config.load_settings({**os.environ, **given}, file)
         labels = {**{f"{config.ENV_PREFIX}{name}": _source_label(settings, name) for name in options}, **labels}
         _refuse_to_replace_unit(settings)
-        _open_and_serve(settings, fd, role)
+        _open_and_serve(settings, fd, ServiceRole(role))
     except SettingsError as error:
         raise SettingsError(_name_sources(error.problem, labels), remedy=error.remedy) from None
 
@@ -102,9 +108,13 @@ def _refuse_to_replace_unit(settings: Settings) -> None:
         )
 
 
-def _open_and_serve(settings: Settings, fd: int | None, role: str) -> None:
-    if role != "all" and settings.sqlite_file is not None:
-        raise click.UsageError("SQLite allows only one process: use --role all (several need PostgreSQL, not yet here)")
+def _open_and_serve(settings: Settings, fd: int | None, role: ServiceRole) -> None:
+    if role is not ServiceRole.ALL and settings.sqlite_file is not None:
+        raise SettingsError(
+            f"--role {role} needs PostgreSQL, and {settings.database_place} is an SQLite file, which only one process "
+            "may use",
+            remedy="leave out --role, or set DATABASE_URL to postgresql://…",
+        )
     if fd is None:
         fd = systemd.passed_socket(os.environ)
     # First of all, so that a start that does not get its port leaves nothing behind.
@@ -115,12 +125,12 @@ def _open_and_serve(settings: Settings, fd: int | None, role: str) -> None:
         ]
         journal = systemd.is_journal(os.environ, sys.stderr.fileno())
         logs.setup_logging(sys.stderr, tty=sys.stderr.isatty(), journal=journal, secrets=secret)
-        _serve_to_the_end(settings, listener, news)
+        _serve_to_the_end(settings, listener, news, role)
 
 
-def _serve_to_the_end(settings: Settings, listener: socket.socket, news: Iterable[str]) -> None:
+def _serve_to_the_end(settings: Settings, listener: socket.socket, news: Iterable[str], role: ServiceRole) -> None:
     try:
-        asyncio.run(_run_until_signalled(settings, listener, news))
+        asyncio.run(_run_until_signalled(settings, listener, news, role))
     except (NewerSchema, CorruptDatabase) as error:
         # Exit status 2 tells systemd that a restart would not help.
         raise SettingsError(error.problem, remedy=error.remedy) from error
@@ -136,6 +146,7 @@ async def run_service(
     stop: asyncio.Event,
     listener: socket.socket,
     *,
+    role: ServiceRole = ServiceRole.ALL,
     news: Iterable[str] = (),
     ready: Callable[[int], None] = lambda port: None,
 ) -> None:
@@ -143,28 +154,58 @@ async def run_service(
 
     `news` are logged as warnings once all is open. Raises SettingsError, StoreError, and what a loop died of.
     """
-    listening: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    async with open_parts(settings) as parts:
-        try:
-            async with asyncio.TaskGroup() as group:
-                quiet = asyncio.Event()
-                group.create_task(_serve_web(parts, listener, listening, stop, quiet), name="web")
-                port = await listening
-                await _log_start(settings, parts, port, news)
-                ready(port)
-                checking = group.create_task(warn_of_unusable(settings.targets), name="targets")
-                telling = group.create_task(_log_stop(parts, stop), name="stop")
-                within_s = systemd.watchdog_s(os.environ)
-                watching = within_s and group.create_task(systemd.feed_watchdog(parts.store, within_s), name="watchdog")
-                await worker.run_loops(parts.loops, parts.store, parts.clock, stop)
-                await telling
-                quiet.set()
-                checking.cancel()
-                if watching:
-                    watching.cancel()
-        except BaseExceptionGroup as several:
-            raise first_error(several) from several
+    async with _open_parts(settings, role, stop, listener) as parts:
+        if parts is not None:
+            try:
+                await _run_parts(settings, parts, stop, listener, news, ready)
+            except BaseExceptionGroup as several:
+                raise first_error(several) from several
     log.info("stopped", extra={"action": "serve.stop"})
+
+
+def _open_parts(
+    settings: Settings, role: ServiceRole, stop: asyncio.Event, listener: socket.socket
+) -> contextlib.AbstractAsyncContextManager[ServiceParts | None]:
+    """The parts; None if `stop` came before the database. One that is a file is there, or it is an error."""
+    if settings.sqlite_file is not None:
+        return open_parts(settings, role=role)
+    return open_patiently(
+        lambda: open_parts(settings, role=role),
+        listener,
+        stop,
+        named=settings.database_place,
+        body_timeout_s=settings.body_timeout,
+    )
+
+
+async def _run_parts(
+    settings: Settings,
+    parts: ServiceParts,
+    stop: asyncio.Event,
+    listener: socket.socket,
+    news: Iterable[str],
+    ready: Callable[[int], None],
+) -> None:
+    listening: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    async with asyncio.TaskGroup() as group:
+        quiet = asyncio.Event()
+        group.create_task(_serve_web(parts, listener, listening, stop, quiet), name="web")
+        port = await listening
+        await _log_start(settings, parts, port, news)
+        ready(port)
+        beside = [group.create_task(warn_of_unusable(settings.targets), name="targets")] if parts.role.works else []
+        if parts.role.works and parts.store.shared:
+            watching = watch_for_failovers(parts.store, parts.policy, parts.clock)
+            beside.append(group.create_task(watching, name="failovers"))
+        if within_s := systemd.watchdog_s(os.environ):
+            beside += [group.create_task(systemd.feed_watchdog(parts.store, within_s), name="watchdog")]
+        telling = group.create_task(_log_stop(parts, stop), name="stop")
+        if parts.role.works:
+            await worker.run_loops(parts.loops, parts.store, parts.clock, stop)
+        await telling
+        quiet.set()
+        for task in beside:
+            task.cancel()
 
 
 @contextlib.contextmanager
@@ -189,10 +230,12 @@ def stop_on_signals(stop: asyncio.Event, announce: Callable[[], None] = lambda: 
             loop.remove_signal_handler(number)
 
 
-async def _run_until_signalled(settings: Settings, listener: socket.socket, news: Iterable[str]) -> None:
+async def _run_until_signalled(
+    settings: Settings, listener: socket.socket, news: Iterable[str], role: ServiceRole
+) -> None:
     stop = asyncio.Event()
     with stop_on_signals(stop, lambda: systemd.sd_notify("STOPPING=1", "STATUS=stopping")):
-        await run_service(settings, stop, listener, news=news, ready=_report_ready)
+        await run_service(settings, stop, listener, role=role, news=news, ready=_report_ready)
 
 
 def _startup_news(settings: Settings) -> Iterator[str]:
@@ -232,10 +275,10 @@ async def _serve_web(
 async def _log_stop(parts: ServiceParts, stop: asyncio.Event) -> None:
     """Log, when a stop is requested, why it may take a while and what a second signal would cost."""
     await stop.wait()
-    try:
-        under_way = dict(await parts.store.tasks.count_by_state()).get(TaskState.SUBMITTING, 0)
-    except StoreError:  # no reason not to stop
-        under_way = 0
+    under_way = 0
+    if parts.role.works:
+        with contextlib.suppress(StoreError):  # no reason not to stop
+            under_way = dict(await parts.store.tasks.count_by_state()).get(TaskState.SUBMITTING, 0)
     text = "stopping"
     if under_way:
         text += (
@@ -250,15 +293,18 @@ async def _log_start(settings: Settings, parts: ServiceParts, port: int, news: I
     """Log one line on what runs where, after warnings on what will not work and on what is new."""
     for warning in (*_startup_warnings(settings, port), *news):
         log.warning("%s", warning, extra={"action": "serve.start"})
-    waiting = sum(count for _, count in await parts.store.tasks.count_by_state())
+    unfinished = ""
+    with contextlib.suppress(StoreError):  # a moment later it may answer
+        waiting = sum(count for _, count in await parts.store.tasks.count_by_state())
+        unfinished = f"; {waiting} unfinished {'task' if waiting == 1 else 'tasks'}"
     log.info(
-        "listening on http://%s:%d, database %s, targets: %s; %d unfinished %s",
+        "%slistening on http://%s:%d, database %s, targets: %s%s",
+        "" if parts.role is ServiceRole.ALL else f"{parts.role}, ",
         f"[{settings.host}]" if ":" in settings.host else settings.host,
         port,
-        settings.sqlite_file and settings.sqlite_file.absolute(),
+        settings.database_place,
         ", ".join(target.name for target in settings.targets) or "none",
-        waiting,
-        "task" if waiting == 1 else "tasks",
+        unfinished,
         extra={"action": "serve.start", "port": port},
     )
 

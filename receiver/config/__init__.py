@@ -6,6 +6,7 @@ commands.
 
 from receiver.config.locate import ENV_PREFIX, FILE_VARIABLE, SETTINGS_FILE, UNIT_DATABASE, UNIT_SETTINGS, SettingsPlace
 from receiver.config.password_hash import PasswordSource, read_password_hash
+from receiver.config.postgres_url import refuse_missing_driver
 from receiver.config.settings import (
     Settings,
     ensure_secrets,
@@ -37,6 +38,7 @@ __all__ = [
     "load_settings",
     "local_token",
     "read_password_hash",
+    "refuse_missing_driver",
     "secret_values",
     "warn_of_plain_http",
     "why_unreachable",

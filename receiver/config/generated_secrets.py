@@ -62,6 +62,22 @@ def refuse_unwritable(database: Path, *, make: bool = True) -> None:
         raise SettingsError(f"cannot write the database {database}", remedy=_MAKE_WRITABLE)
 
 
+def make_state_dir(state_dir: Path) -> None:
+    """Make the state directory, for its owner only, if it does not exist. Raises SettingsError if it is not writable.
+
+    Over SQLite it is the database's own directory, which `refuse_unwritable` checks.
+    """
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        writable = os.access(state_dir, os.R_OK | os.W_OK | os.X_OK)
+    except OSError as error:
+        problem = f"cannot make the state directory {state_dir}: {error.strerror}"
+        raise SettingsError(problem, remedy="set RECEIVER_STATE_DIR to a directory of this user") from None
+    if not writable:
+        problem = f"cannot write into the state directory {state_dir}"
+        raise SettingsError(problem, remedy="make it writable by this user, or set RECEIVER_STATE_DIR")
+
+
 def refuse_second_database(database: Path, *, ours: bool) -> None:
     """Raise SettingsError if `database`, which nobody named (`ours`), would be made though the current folder has one.
 

@@ -19,11 +19,13 @@ from receiver.config.generated_secrets import (
     KEYS_FILE,
     TOKENS_FILE,
     load_or_generate,
+    make_state_dir,
     read_generated,
     refuse_second_database,
     refuse_unwritable,
 )
 from receiver.config.locate import ENV_PREFIX, FILE_VARIABLE, SettingsPlace
+from receiver.config.postgres_url import describe_postgres, is_postgres, postgres_secrets, without_password
 from receiver.config.prices import parse_prices
 from receiver.config.read import file_exists, read_secret_file, read_toml
 from receiver.config.settings_table import SETTINGS, Setting
@@ -41,6 +43,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     host: str
     port: int  # 0: any free one
     database_url: str  # a secret: it may contain a password
+    database_listen_url: str | None  # likewise; None: DATABASE_URL
+    pool: int
     state_dir: Path
     secret_keys: tuple[str, ...]  # empty: `ensure_secrets` generates them
     api_tokens: tuple[str, ...]  # likewise
@@ -55,6 +59,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     server: str
     api_token: str | None
     notify_retry: tuple[int, ...]
+    senders: int | None  # None: as many as suit the database
     confirm: ConfirmMode
     confirm_within: int
     sweep_first: int
@@ -71,8 +76,19 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     @property
     def sqlite_file(self) -> Path | None:
-        """The SQLite file. None would mean another database, which `load_settings` refuses in this version."""
+        """The SQLite file; None: the database is PostgreSQL."""
         return sqlite_path(self.database_url)
+
+    @property
+    def database_place(self) -> str:
+        """Where the database is, without a user or a password: an absolute path, or `HOST:PORT/DATABASE`."""
+        path = self.sqlite_file
+        return describe_postgres(self.database_url) if path is None else str(path.absolute())
+
+    @property
+    def postgres_address(self) -> str:
+        """The PostgreSQL database's URL without its password, for commands that a person shall run."""
+        return without_password(self.database_url)
 
     def source_of(self, name: str) -> str:
         """Where the setting `name` came from."""
@@ -110,8 +126,10 @@ def load_settings(
     values = {setting.name.lower(): _parse_value(setting, found[setting.name]) for setting in SETTINGS}
     values["database_url"] = url = place.resolve_url(values["database_url"])
     given = values["state_dir"]
-    values["state_dir"] = place.folder / given if given else (sqlite_path(url) or Path(url)).parent
+    values["state_dir"] = place.folder / given if given else (sqlite_path(url) or place.folder / "state").parent
     _refuse_clashes(values, env, upkeep=upkeep)
+    if not client and is_postgres(url):
+        _refuse_alone(values, has_state=bool(given), upkeep=upkeep)
     if upkeep and not place.named and found["DATABASE_URL"].source == "default":
         _refuse_beside_unit()
     merged = targets.merge_targets(named, values.pop("notify_urls"))
@@ -253,10 +271,15 @@ def _parse_value(setting: Setting, found: _RawValue) -> Any:
 
 
 def _refuse_clashes(values: Mapping[str, Any], env: Mapping[str, str], *, upkeep: bool) -> None:
-    if "DYNO" in env:
+    if "DYNO" in env and not is_postgres(values["database_url"]):
         raise SettingsError(
             "DATABASE_URL is an SQLite file, and this platform (DYNO is set) deletes its disk at every restart",
-            remedy="run the service where the disk stays; it would need PostgreSQL here, which a later version brings",
+            remedy="set it to a PostgreSQL database, or run the service where the disk stays",
+        )
+    if values["database_listen_url"] and not is_postgres(values["database_url"]):
+        raise SettingsError(
+            "DATABASE_LISTEN_URL is set, and DATABASE_URL is an SQLite file, which needs none",
+            remedy="unset DATABASE_LISTEN_URL, or set DATABASE_URL to the PostgreSQL database",
         )
     zones = [it.zone for it in (values["budget_day"], values["budget_month"]) if it is not None and it.zone]
     if len(set(zones)) > 1:
@@ -265,6 +288,23 @@ def _refuse_clashes(values: Mapping[str, Any], env: Mapping[str, str], *, upkeep
     if values["confirm"] is ConfirmMode.ALWAYS and not values["provider_key"] and not upkeep:
         problem = "CONFIRM is `always`: every callback is confirmed by a poll, which needs a provider key"
         raise SettingsError(problem, remedy=f"set {ENV_PREFIX}PROVIDER_KEY")
+
+
+def _refuse_alone(values: Mapping[str, Any], *, has_state: bool, upkeep: bool) -> None:
+    """Refuse settings over PostgreSQL of which each process would make its own: they have to be those of all."""
+    if not has_state:
+        raise SettingsError(
+            "DATABASE_URL is PostgreSQL, and STATE_DIR is not set: the pictures have to lie where all processes find "
+            "them",
+            remedy=f"set {ENV_PREFIX}STATE_DIR to a directory that all of them share",
+        )
+    if not values["secret_keys"] and not upkeep:
+        raise SettingsError(
+            "DATABASE_URL is PostgreSQL, and SECRET_KEYS is not set: all processes have to sign and check callback "
+            "URLs with the same keys",
+            remedy=f"set {ENV_PREFIX}SECRET_KEYS to what `openssl rand -hex 32` prints, in all of them the same, or "
+            f"{ENV_PREFIX}SECRET_KEYS_FILE to the file {KEYS_FILE} of an earlier installation",
+        )
 
 
 def ensure_secrets(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -278,6 +318,8 @@ def ensure_secrets(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...]
         ours = source in ("default", settings.place.state_source)
         refuse_second_database(settings.sqlite_file, ours=ours)
         refuse_unwritable(settings.sqlite_file, make=ours)
+    else:
+        make_state_dir(settings.state_dir)
     return (
         settings.secret_keys or load_or_generate(settings.state_dir, KEYS_FILE),
         settings.api_tokens or load_or_generate(settings.state_dir, TOKENS_FILE),
@@ -294,10 +336,11 @@ def local_token(settings: Settings) -> str | None:
 
 def secret_values(settings: Settings) -> tuple[str, ...]:
     """Every secret in the settings, for the log's redaction. The caller adds the generated ones (`ensure_secrets`)."""
-    url = None if settings.sqlite_file else settings.database_url
-    single = [settings.provider_key, settings.api_token, settings.password_hash, url]
+    urls = [settings.database_url, settings.database_listen_url or ""]
+    single = [settings.provider_key, settings.api_token, settings.password_hash]
     given = [*settings.secret_keys, *settings.api_tokens, *(target.url for target in settings.targets)]
-    return (*given, *(text for text in single if text))
+    database = [word for url in urls if is_postgres(url) for word in postgres_secrets(url)]
+    return (*given, *database, *(text for text in single if text))
 
 
 def why_unreachable(settings: Settings) -> SettingsError | None:

@@ -51,15 +51,32 @@ SETTINGS = (
         value_kinds.DATABASE,
         "sqlite:///receiver.db",
         "An SQLite file, whose directory must exist; four slashes make the path absolute, else it counts from the "
-        "settings file. A bare `DATABASE_URL` works too. `postgresql://…` is not available yet.",
+        "settings file. Or a PostgreSQL database, `postgresql://USER:PASSWORD@HOST/DATABASE`, for several processes: "
+        "it needs `STATE_DIR` and `SECRET_KEYS`. A bare `DATABASE_URL` works too.",
         secret=True,
+    ),
+    Setting(
+        "DATABASE_LISTEN_URL",
+        value_kinds.POSTGRES,
+        "",
+        "PostgreSQL only, and needed if `DATABASE_URL` leads to a pooler such as pgbouncer: the same database without "
+        "it, for the one connection that listens to other processes.",
+        secret=True,
+        unset="`DATABASE_URL`",
+    ),
+    Setting(
+        "POOL",
+        value_kinds.whole_number(2, 100),
+        "6",
+        "PostgreSQL only: connections that a process may use beside its own two or three.",
     ),
     Setting(
         "STATE_DIR",
         value_kinds.DIRECTORY,
         "",
-        "Where generated secrets and `images/` are kept; if unset under systemd, its `StateDirectory`.",
-        unset="the SQLite file's directory",
+        "Where generated secrets and `images/` are kept; if unset under systemd, its `StateDirectory`. With PostgreSQL "
+        "it is a directory that all processes share.",
+        unset="the SQLite file's directory; needed with PostgreSQL",
     ),
     Setting(
         "SECRET_KEYS",
@@ -67,7 +84,7 @@ SETTINGS = (
         "",
         "Whitespace-separated. The first one signs callback URLs; all of them verify.",
         secret=True,
-        unset="generated once into the state directory",
+        unset="generated once into the state directory; needed with PostgreSQL",
         absent=(),
     ),
     Setting(
@@ -152,6 +169,13 @@ SETTINGS = (
         "5 30 120 600 3600 14400 43200",
         "Seconds to wait before each further try of a failed send, with jitter added. If the last try fails too, its "
         "notices are dead.",
+    ),
+    Setting(
+        "SENDERS",
+        value_kinds.whole_number(1, 64),
+        "",
+        "Messages that a process sends at once, each to another target.",
+        unset="one a target, at most 32; 8 with PostgreSQL",
     ),
     Setting(
         "CONFIRM",

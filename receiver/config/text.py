@@ -116,8 +116,8 @@ def _display_value(setting: Setting, settings: Settings) -> str:
     value: Any = getattr(settings, setting.name.lower())
     if value == setting.absent:
         return setting.unset
-    if setting.name == "DATABASE_URL":
-        return _mask_url(settings.database_url)
+    if setting.name in ("DATABASE_URL", "DATABASE_LISTEN_URL"):
+        return _mask_url(value)
     if setting.secret:
         return MASK
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

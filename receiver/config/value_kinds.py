@@ -15,6 +15,8 @@ from msgspec import Struct
 
 from receiver.config import spellings
 from receiver.config.bad_value import BadValue
+from receiver.config.postgres_url import EXPECTED as POSTGRES_EXPECTED
+from receiver.config.postgres_url import is_postgres, parse_postgres_url
 from receiver.core.budgets import Budget
 from receiver.core.money import parse_usd
 from receiver.core.types import ConfirmMode, Retention
@@ -126,8 +128,8 @@ def _parse_url(text: str) -> str:
 
 def _parse_database_url(text: str) -> str:
     scheme, _, rest = text.partition("://")
-    if scheme in ("postgres", "postgresql"):
-        raise BadValue("PostgreSQL is not available in this version", remedy="use sqlite:///FILE, on a disk that stays")
+    if is_postgres(text) or re.match(r"postgres", text, re.IGNORECASE):
+        return parse_postgres_url(text)
     if "://" not in text:
         raise BadValue(f"expected {_SQLITE}, and this is no URL", remedy="put sqlite:/// before the path")
     if scheme == "sqlite" and rest and not rest.startswith("/"):
@@ -241,7 +243,8 @@ HOST = ValueKind(_LISTEN, _parse_host)
 TOKEN = ValueKind(_ONE_WORD, _parse_token)
 _LONG = rf"[\x21-\x7e]{{{SECRET_LEAST},512}}"
 TOKENS = word_list(f"up to 20 words of {SECRET_LEAST} or more printable ASCII characters each", _LONG, 20)
-DATABASE = ValueKind(_SQLITE, _parse_database_url)
+DATABASE = ValueKind(f"{_SQLITE} or {POSTGRES_EXPECTED}", _parse_database_url)
+POSTGRES = ValueKind(POSTGRES_EXPECTED, parse_postgres_url)
 RETRY = ValueKind("1 to 20 whole numbers of seconds from 1 to 604800", _parse_retry_gaps)
 RETENTION = ValueKind(
     "words such as callbacks=90d: tasks, callbacks, polls, notices or images, each with 1d to 36500d, or 0 for ever",

@@ -67,6 +67,15 @@ class BudgetWait(Struct, frozen=True):
     needs_price: bool = False
 
 
+class BudgetWaits(Struct, frozen=True):
+    """What the last claims had to wait for: `every` task, and the next ones of some lanes alone. `told_unpriced`: when
+    a person was told of a model that it has no price."""
+
+    every: BudgetWait | None = None
+    lanes: Mapping[int, BudgetWait] = {}
+    told_unpriced: Mapping[str, int] = {}
+
+
 class Committed(Struct, frozen=True):
     """What is spent and what is reserved in a period, and how many tasks in hand have no reservation."""
 

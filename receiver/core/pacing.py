@@ -24,6 +24,7 @@ REST_MOST = 300_000  # short, so that one message that is always refused does no
 RETRY_AFTER_MOST = HOUR  # the longest Retry-After of a service that we obey
 SUSPECT_AFTER = 3  # claims without a result; then a send goes out alone, and what counts is that it began
 BEGUN_MOST = 10  # times that such a send may begin without a result: it is what ends the process
+RECENT_LEAST = 100  # messages to a target with a rate limit whose times are kept, of the last hour
 PUT_OFF_MS = 5_000  # until the next try of a send that could not even begin
 
 
@@ -39,6 +40,7 @@ class TargetQueue(Struct, frozen=True, gc=False):
     window_at: int | None = None  # when the window of its digest ends
     failures: int = 0  # in a row
     rest_until: int | None = None
+    recent: tuple[int, ...] = ()  # when its last messages were begun, if it has a rate limit
 
 
 class SendStep(Enum):
@@ -187,11 +189,11 @@ def notice_wait(notice: Notice, target: Target, standing: TargetQueue, now: int,
 
 
 class RateLimit:
-    """A rate limit: at most `count` messages in any span of `per_ms`. Kept in memory: a restart begins at zero."""
+    """A rate limit: at most `count` messages in any span of `per_ms`, of which the last went at `times`."""
 
-    def __init__(self, rate: MessageRate) -> None:
+    def __init__(self, rate: MessageRate, times: Sequence[int] = ()) -> None:
         self._per_ms = rate.per_ms
-        self._last: deque[int] = deque(maxlen=rate.count)
+        self._last: deque[int] = deque(times, maxlen=rate.count)
 
     def free_at(self, now: int) -> int:
         """When the next message may go: `now`, or later."""
@@ -202,6 +204,17 @@ class RateLimit:
     def count_message(self, now: int) -> None:
         """A message goes at `now`."""
         self._last.append(now)
+
+
+def recent_times(rate: MessageRate, times: Sequence[int], now: int) -> list[int]:
+    """When the last messages went, now that one goes at `now` after those at `times`: what any rate needs to know.
+
+    As many as this rate counts, and at least `RECENT_LEAST`: another process may still have another rate for the
+    target.
+    """
+    known = [it for it in (*times, now) if now - HOUR < it <= now]
+    counted = min(rate.count, sum(it > now - rate.per_ms for it in known))
+    return known[-max(counted, RECENT_LEAST) :]
 
 
 def quiet_until(quiet: QuietHours, now: int) -> int | None:

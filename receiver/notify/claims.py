@@ -3,6 +3,9 @@
 `core.pacing` decides what each target gets next and when; this file does it. Sends are claimed before the worker asks
 for them, which saves a commit for each; those that are not carried in the end are released.
 
+Other processes may claim from the same database. A turn takes the rows of the targets that it deals with first, then
+reads their queues, then the clock: so a target has one send at a time, and its rate is kept, over all processes.
+
 A send that was claimed several times without a result is a suspect: it may be what ends the process, or it was merely
 there when the process ended. So it goes out alone, with nothing else under way, and `dispatch` records when it begins.
 """
@@ -10,6 +13,7 @@ there when the process ended. So it goes out alone, with nothing else under way,
 import asyncio
 import contextlib
 import os
+import secrets
 from collections import deque
 from collections.abc import Collection, Sequence
 
@@ -18,28 +22,15 @@ from msgspec import Struct
 from receiver.core import pacing
 from receiver.core.errors import StoreError
 from receiver.core.pacing import NoticeWait, RateLimit, SendPlan, SendStep, TargetQueue
-from receiver.core.schedule import ClockRewind
+from receiver.core.schedule import ClockRewind, is_paused
 from receiver.core.types import AttemptResult, Clock, Notice, NoticeEvent, NoticeState, Policy, Send, Target
-from receiver.notify.attention import raise_attention
-from receiver.notify.senders.remedies import find_advice
+from receiver.notify.target_attention import CIRCUIT_OPEN, GAVE_UP, LOOKS_FINAL, REFUSES_ONE, raise_target_attention
 from receiver.store import Attempt, NewSend, Store, Tx
 
-_GAVE_UP = (
-    "A notice to {name} could not be delivered: {error}. {advice}. "
-    "Then send it again with `receiver notices redrive --target {name}`."
-)
-_CIRCUIT_OPEN = (
-    "{name} failed several times in a row and is now tried less often: {error}. {advice}. Nothing is lost: notices "
-    "that run out of tries are kept, and `receiver notices redrive --target {name}` sends them once it works again."
-)
-_LOOKS_FINAL = (
-    "{name} refuses our messages: {error}. {advice}. Nothing is lost: they are tried again meanwhile, in growing gaps. "
-    "Those that run out of tries are kept, and `receiver notices redrive --target {name}` sends them once it works."
-)
-_REFUSES_ONE = (
-    "{name} refuses a message again and again: {error}. {advice}. Its other messages go on. This one is tried again, "
-    "in growing gaps; if it runs out of tries it is kept, and `receiver notices redrive --target {name}` sends it."
-)
+PASSED_MS = 50  # until a target is looked at again that another process had in its turn
+LOOK_AHEAD = 8  # targets that a turn looks at beyond its room, before it looks at all
+CALL_MS = 1_000  # at most so often we wake the other processes for what we have no room for
+AHEAD_MOST_MS = 1_000  # of another process's clock; one that is further ahead was set back
 
 
 class SendResult(Struct, eq=False):
@@ -50,6 +41,14 @@ class SendResult(Struct, eq=False):
     attempt: Attempt | None = None  # None: it was not tried
     due_at: int | None = None  # when it is tried again; None: never
     recorded: bool = False
+
+
+class _NextSends(Struct, eq=False):
+    """What a turn claimed at `now`, and when to look again if it is nothing (None: as the targets' queues say)."""
+
+    now: int
+    sends: list[Send] = []
+    look_again_at: int | None = None
 
 
 class SendClaims:
@@ -67,10 +66,12 @@ class SendClaims:
         self._width = width
         self._targets = {target.name: target for target in policy.targets}
         self._owner = f"{os.getpid()}"
-        self._rate_limits: dict[str, RateLimit] = {}
         self._paused_until: dict[str, int] = {}  # targets that we leave alone, for a reason of ours
         self._new_first: set[str] = set()  # targets whose next send is a new one; a restart may forget it
-        self._next_first = 0  # the target that is looked at first: each gets its turn
+        # the target that is looked at first: each gets its turn, and several processes begin with different ones
+        self._next_first = secrets.randbelow(len(self._targets) or 1) if store.shared else 0
+        self._has_rows = not store.shared  # whether each target has a row to be locked
+        self._called_others_at = 0
         self._turn_lock = asyncio.Lock()
         self._unrecorded: list[SendResult] = []
         self._ready: deque[tuple[Send, int]] = deque()  # claimed and not yet handed out, with the end of the lease
@@ -91,6 +92,10 @@ class SendClaims:
             if all(plan.step is SendStep.WAIT for plan in plans.values()):
                 self._found_nothing, self._look_again_at = True, _earliest_time(plans)
                 return None
+        if not self._has_rows:
+            async with self._store.write() as tx:
+                await tx.sends.add_targets(self._targets)
+            self._has_rows = True
         async with self._turn_lock:
             if not self._ready:
                 await self._commit_with_fallback(())
@@ -109,7 +114,7 @@ class SendClaims:
         names = list({it.target for it in open_})
         queues = {it.name: it for it in await self._store.sends.target_queues(names)} if names else {}
         now = self._clock()
-        free_at = {name: self._free_at(name, now) for name in names}
+        free_at = {name: self._free_at(queues[name], now) for name in names}
         found = {
             it.id: pacing.notice_wait(it, self._targets[it.target], queues[it.target], now, free_at[it.target])
             for it in open_
@@ -158,18 +163,19 @@ class SendClaims:
     async def _commit_turn(self, results: Sequence[SendResult]) -> None:
         """Record these results, and claim the next sends, as many as there is room for."""
         results = list(results)
-        now = self._clock()
-        set_back = self._clock_rewind(now)
+        set_back = self._clock_rewind(self._clock())
         async with self._store.write() as tx:
+            changed = self._targets if set_back else {result.send.target for result in results}
+            held = await tx.sends.lock_targets(changed, wait=True) if changed else []
             if set_back:
-                wait = self._policy.picture_wait_ms
+                now, wait = self._clock(), self._policy.picture_wait_ms
                 ahead = [pacing.latest_times(target, now, self._schedule, wait) for target in self._targets.values()]
                 await tx.sends.pull_in(now + self._lease_ms, ahead)
             for result in results:
                 await self._write_result(tx, result)
             ended = {result.send.id for result in results}
-            busy = [it for it, until in self._claimed_until.items() if now < until and it not in ended]
-            claimed, again = await self._claim_sends(tx, now, busy)
+            found = await self._claim_sends(tx, ended, held)
+        now = found.now
         if set_back:
             self._clock_rewind.mark_handled(now)
             latest = now + self._lease_ms
@@ -178,13 +184,11 @@ class SendClaims:
         for result in results:
             result.recorded = True
             self._unrecorded.remove(result)
-        for send in claimed:
+        for send in found.sends:
             self._claimed_until[send.id] = now + self._lease_ms
             self._ready.append((send, now + self._lease_ms))
-            if (limit := self._rate_limit(send.target)) is not None:
-                limit.count_message(now)
-        if again:
-            self._found_nothing, self._look_again_at = True, now
+        if found.look_again_at is not None:
+            self._found_nothing, self._look_again_at = True, found.look_again_at
 
     async def _write_result(self, tx: Tx, result: SendResult) -> None:
         """Write what became of a send, and what that means for its target."""
@@ -206,7 +210,7 @@ class SendClaims:
         if not ours:
             return
         if result.attempt is None:  # not the target's fault
-            await self._raise_target_attention(tx, send.target, _GAVE_UP, sent.error, now)
+            await raise_target_attention(tx, self._policy, send.target, GAVE_UP, sent.error, now)
             return
         effect = pacing.failure_effect(sent, send.tries)
         if effect.new_first:
@@ -220,33 +224,79 @@ class SendClaims:
         if until is not None:
             await tx.sends.rest_target(send.target, until)
         if result.due_at is None:
-            await self._raise_target_attention(tx, send.target, _GAVE_UP, sent.error, now)
+            await raise_target_attention(tx, self._policy, send.target, GAVE_UP, sent.error, now)
         elif sent.looks_final and failures <= pacing.FAILURES_MOST:
-            await self._raise_target_attention(tx, send.target, _LOOKS_FINAL, sent.error, now)
+            await raise_target_attention(tx, self._policy, send.target, LOOKS_FINAL, sent.error, now)
         elif failures == pacing.FAILURES_MOST:
-            await self._raise_target_attention(tx, send.target, _CIRCUIT_OPEN, sent.error, now)
+            await raise_target_attention(tx, self._policy, send.target, CIRCUIT_OPEN, sent.error, now)
         elif sent.of_message and send.tries == pacing.FAILURES_MOST - 1:
-            await self._raise_target_attention(tx, send.target, _REFUSES_ONE, sent.error, now, kind="message-refused")
+            await raise_target_attention(
+                tx, self._policy, send.target, REFUSES_ONE, sent.error, now, kind="message-refused"
+            )
 
-    async def _raise_target_attention(
-        self, tx: Tx, name: str, text: str, error: str, now: int, kind: str = "target"
-    ) -> None:
-        """Notify the other targets that this one fails."""
-        words = text.format(name=name, error=error.rstrip("."), advice=find_advice(error))
-        await raise_attention(tx, f"{kind}:{name}", words, self._policy, now, but=name)
-
-    async def _claim_sends(self, tx: Tx, now: int, busy: Collection[int]) -> tuple[list[Send], bool]:
-        """As many sends as there is room for beside the `busy` ones, claimed; and whether more could be done at once.
+    async def _claim_sends(self, tx: Tx, ended: Collection[int], held: Collection[str]) -> _NextSends:
+        """As many sends as there is room for beside those under way, claimed. Results of the `ended` ones were written;
+        the `held` targets are locked.
 
         A suspect waits until nothing is under way, and nothing new begins meanwhile.
         """
+        now = self._clock()
+        busy = [it for it, until in self._claimed_until.items() if now < until and it not in ended]
         room = self._width - len(busy)
         if room <= 0 or not self._targets or self._alone in busy:
-            return [], False
+            return _NextSends(now)
         names = list(self._targets)
         self._next_first = (self._next_first + 1) % len(names)
         turn = names[self._next_first :] + names[: self._next_first]
-        plans = self._make_plans(await tx.sends.target_queues(turn), now)
+        look_again_at = None
+        if self._store.shared:
+            turn, passed = await self._lock_ready(tx, turn, held, room)
+            look_again_at = now + PASSED_MS if passed else None
+            if not turn:
+                return _NextSends(now, look_again_at=look_again_at)
+        queues = await tx.sends.target_queues(turn)
+        now = self._clock()  # not earlier: while we waited for a lock, another process may have sent to that target
+        found = await self._claim_planned(tx, queues, now, busy, room)
+        if found.look_again_at is None:
+            found.look_again_at = look_again_at
+        times = {it.name: it.recent for it in queues}
+        if went := {
+            it.target: pacing.recent_times(rate, times[it.target], self._no_earlier(now, times[it.target]))
+            for it in found.sends
+            if (rate := self._targets[it.target].rate) is not None
+        }:
+            await tx.sends.record_times(went)
+        return found
+
+    async def _lock_ready(
+        self, tx: Tx, turn: Sequence[str], held: Collection[str], room: int
+    ) -> tuple[list[str], bool]:
+        """Lock the first of these targets that have something for us, as many as there is room for; and whether others
+        were passed over because another process has them in its own turn, which is short."""
+        locked: list[str] = []
+        count = passed = 0
+        first = room + LOOK_AHEAD  # if there is much to send, these are enough
+        for names in (turn[:first], turn[first:]):
+            if not names or len(locked) >= room:
+                break
+            plans = self._make_plans(await tx.sends.target_queues(names), self._clock())
+            ready = [name for name, plan in plans.items() if plan.step is not SendStep.WAIT]
+            count += len(ready)
+            while ready and len(locked) < room:
+                some, ready = ready[: room - len(locked)], ready[room - len(locked) :]
+                got = {*await tx.sends.lock_targets(it for it in some if it not in held), *held}
+                locked += [it for it in some if it in got]
+                passed += sum(it not in got for it in some)
+        if count > room and not is_paused(self._called_others_at + CALL_MS, self._clock(), CALL_MS):
+            self._called_others_at = self._clock()
+            await tx.sends.call_senders()
+        return locked, passed > 0
+
+    async def _claim_planned(
+        self, tx: Tx, queues: Sequence[TargetQueue], now: int, busy: Collection[int], room: int
+    ) -> _NextSends:
+        """Claim what these queues have for us now."""
+        plans = self._make_plans(queues, now)
         again = await self._apply_quiet_hours(tx, plans, now)
         for name, plan in plans.items():
             if plan.step is SendStep.HOLD and plan.at is not None:
@@ -263,10 +313,10 @@ class SendClaims:
         if ids := [send_id for send_id in retries if send_id is not None]:
             if (suspect := await tx.sends.find_suspect(ids)) is not None:
                 if busy:
-                    return [], False
+                    return _NextSends(now)
                 self._alone = suspect
-                return await tx.sends.claim([suspect], self._owner, lease_until), False
-            claimed += await tx.sends.claim(ids, self._owner, lease_until)
+                return _NextSends(now, await tx.sends.claim([suspect], self._owner, now, lease_until))
+            claimed += await tx.sends.claim(ids, self._owner, now, lease_until)
         if openings:
             opened = await tx.sends.open_sends(openings, self._owner, now, lease_until)
             for send in opened:
@@ -274,7 +324,7 @@ class SendClaims:
                 if span := self._targets[send.target].digest_ms:
                     await tx.sends.open_window(send.target, now + span)
             claimed += opened
-        return claimed, again
+        return _NextSends(now, claimed, now if again else None)
 
     async def _apply_quiet_hours(self, tx: Tx, plans: dict[str, SendPlan], now: int) -> bool:
         """Postpone what may not be sent in quiet hours, and plan the rest; whether there is more to postpone."""
@@ -309,24 +359,23 @@ class SendClaims:
     def _make_plans(self, queues: Sequence[TargetQueue], now: int) -> dict[str, SendPlan]:
         plans = {}
         for it in queues:
-            free_at, new_first = self._free_at(it.name, now), it.name in self._new_first
+            free_at, new_first = self._free_at(it, now), it.name in self._new_first
             plans[it.name] = pacing.plan_send(it, self._targets[it.name], now, free_at, new_first=new_first)
         return plans
 
-    def _free_at(self, name: str, now: int) -> int:
-        paused = self._paused_until.get(name, 0)
+    def _free_at(self, queue: TargetQueue, now: int) -> int:
+        paused = self._paused_until.get(queue.name, 0)
         if paused > now + pacing.PUT_OFF_MS:  # the clock was put back
             paused = 0
-        limit = self._rate_limit(name)
-        return paused if limit is None else max(paused, limit.free_at(now))
-
-    def _rate_limit(self, name: str) -> RateLimit | None:
-        rate = self._targets[name].rate
+        rate = self._targets[queue.name].rate
         if rate is None:
-            return None
-        if name not in self._rate_limits:
-            self._rate_limits[name] = RateLimit(rate)
-        return self._rate_limits[name]
+            return paused
+        return max(paused, RateLimit(rate, queue.recent).free_at(self._no_earlier(now, queue.recent)))
+
+    def _no_earlier(self, now: int, times: Sequence[int]) -> int:
+        """`now`, or when the last message went if another process's clock is a moment ahead of ours."""
+        ahead = self._store.shared and times and now < times[-1] <= now + AHEAD_MOST_MS
+        return times[-1] if ahead else now
 
     def _pop_ready(self) -> Send | None:
         while self._ready:

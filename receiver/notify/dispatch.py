@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from receiver.core import pacing
 from receiver.core.clock_check import HOLD_MS, ClockWatch
 from receiver.core.pacing import NoticeWait
-from receiver.core.schedule import notify_gap, probe_gap
+from receiver.core.schedule import is_paused, notify_gap, probe_gap
 from receiver.core.types import AttachedPicture, AttemptResult, Clock, Notice, Policy, Send, Target
 from receiver.notify.claims import SendClaims, SendResult
 from receiver.notify.gone_targets import bury_unknown_targets
@@ -31,6 +31,8 @@ from receiver.telemetry.metrics import Metrics
 
 PICTURE_MOST_S = 15.0  # to draw a digest's contact sheet; the lease has room for it
 LEASE_MARGIN_MS = 30_000
+WIDTH_MOST = 32
+GONE_EVERY_MS = 3_600_000
 COPIES_MOST = 500  # tasks of a digest whose copies are looked up; it names fewer
 
 log = logging.getLogger(__name__)
@@ -40,7 +42,8 @@ class NoticeDispatcher:
     """Sends what is due.
 
     `schedule_ms` are the gaps between tries, `timeout_ms` is how long the sender takes at most. `picture` finds or
-    draws the picture for a send.
+    draws the picture for a send. `width` is how many sends this process has under way at most; without it, one to each
+    target, up to `WIDTH_MOST`.
     """
 
     topic = Topic.NOTIFY
@@ -60,6 +63,7 @@ class NoticeDispatcher:
         watch: ClockWatch,
         picture: Callable[[Send], Awaitable[AttachedPicture | None]] | None = None,
         jitter: Callable[[], float] = random.random,
+        width: int | None = None,
     ) -> None:
         self._store = store
         self._sender = sender
@@ -72,8 +76,9 @@ class NoticeDispatcher:
         self._picture = picture
         self._jitter = jitter
         self._targets = {target.name: target for target in policy.targets}
-        self._buried_unknown = False
-        self.width = min(max(1, len(self._targets)), 32)  # 1 without targets: their notices must be buried
+        self._look_for_gone_at: int | None = 0  # None: never again
+        # 1 without targets: their notices must be buried
+        self.width = min(max(1, len(self._targets)), WIDTH_MOST if width is None else width)
         self._claims = SendClaims(
             store,
             policy,
@@ -85,9 +90,7 @@ class NoticeDispatcher:
 
     async def claim(self) -> Send | None:
         """The next send, claimed; None while every target is busy, rests, or has nothing that may be sent now."""
-        if not self._buried_unknown:
-            await bury_unknown_targets(self._store, self._policy, self._clock)
-            self._buried_unknown = True
+        await self._bury_unknown()
         return await self._claims.claim()
 
     async def carry_out(self, send: Send) -> None:
@@ -118,6 +121,14 @@ class NoticeDispatcher:
     async def find_waits(self, notices: Sequence[Notice]) -> list[NoticeWait | None]:
         """What each of these notices waits for; None if it is sent, dead, under way, or next."""
         return await self._claims.find_waits(notices)
+
+    async def _bury_unknown(self) -> None:
+        """Give up what is owed to targets that nobody has: at the start, and each hour where another process, which
+        had one of them, may have gone since."""
+        if self._look_for_gone_at is None or is_paused(self._look_for_gone_at, self._clock(), GONE_EVERY_MS):
+            return
+        await bury_unknown_targets(self._store, self._policy, self._clock)
+        self._look_for_gone_at = self._clock() + GONE_EVERY_MS if self._store.shared else None
 
     async def _attempt_send(self, send: Send) -> SendResult:
         """Render and send; the result, which is not recorded yet."""

@@ -19,19 +19,24 @@ log = logging.getLogger(__name__)
 
 
 async def bury_unknown_targets(store: Store, policy: Policy, clock: Clock) -> None:
-    """Mark the open notices to targets that are not in `policy` as dead, and tell the others how many there were.
+    """Mark the open notices to targets that no process has in its settings as dead, and tell the others how many there
+    were.
 
     The first transaction tells of all: if the process is killed after it, the rest is buried at the next start.
     """
     known = [target.name for target in policy.targets]
-    buried, told = 1, False
+    strange = await store.notices.count_without_target(known)
+    # Only now: another process says which targets it has before it owes anything to them.
+    elsewhere = await store.known_targets() if strange else frozenset()
+    gone = sorted(strange.keys() - elsewhere)
+    buried, told = len(gone), False
     while buried:
         text = None
         async with store.write() as tx:
-            if not told and (owed := await tx.notices.count_without_target(known)):
+            if not told and (owed := await tx.notices.count_owed(gone)):
                 text, now = gone_text(owed), clock()
                 await raise_attention(tx, f"targets-gone:{_names(owed)}", text, policy, now)
-            buried = await tx.notices.bury_without_target(known)
+            buried = await tx.notices.bury_targets(gone)
         told = True
         if text is not None:
             log.warning("%s", text, extra={"action": "notice.gone"})

@@ -16,7 +16,8 @@ REASON_MOST = 300
 async def fetch_again(store: Store, files: ArchiveFiles, ref: str, now: int, is_under_way: Callable[[], bool]) -> Task:
     """Make a task's missing pictures due now, from the first round on. Returns the task, unchanged if none is missing.
 
-    `is_under_way` says whether a round of it is running. Raises RequestRefused.
+    `is_under_way` says whether a round of it is running in this process; one of another process loses its lease. Raises
+    RequestRefused.
     """
     async with store.write() as tx:
         task = (await tx.tasks.get([ref])).get(ref)

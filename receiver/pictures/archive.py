@@ -8,7 +8,6 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -19,15 +18,15 @@ from receiver.core.errors import NotFetched, Unwritable
 from receiver.core.schedule import ClockRewind, is_paused, notify_gap
 from receiver.core.types import LOW_LANE, ArchiveState, Clock, Image, ImageCopy, Policy, Task
 from receiver.lazy import LazyValue
-from receiver.notify.attention import raise_attention
 from receiver.pictures.addresses import FetchAllowlist
 from receiver.pictures.again import describe_round, fetch_again
+from receiver.pictures.disk_room import ArchiveRoom
 from receiver.pictures.drawing.process import DrawSheet
 from receiver.pictures.drawing.protocol import SHEET_PICTURES_MOST, ContactSheet
 from receiver.pictures.files import SHEET, ArchiveFiles, image_name, media_type
+from receiver.pictures.round_leases import LEASE_MS, LeaseLost, RoundLeases
 from receiver.pictures.sniff import is_drawn
 from receiver.store import Store, Topic, Tx
-from receiver.store.insist import record_with_retries
 from receiver.telemetry import logs
 from receiver.telemetry.metrics import Metrics
 
@@ -42,23 +41,13 @@ EARLY_ROUNDS = 3
 """Rounds after which "not found", or no picture, is final: the first minute. Hosts announce pictures too early."""
 
 PATIENT_ROUNDS = 2  # of these, while pings wait on, within PICTURE_WAIT
-LEASE_MS = 180_000  # longer than one fetch, or the drawing; renewed with each picture
 ROUND_MOST_S = 60.0  # after which a round fetches no further picture, since other tasks wait
 DRAW_MOST_S = 20.0  # after which a round draws nothing more, for the same reason
 BLAMED_MOST = 2  # undrawable pictures, after which a round does not try those that they held up
 SPACING_MS = 50  # at most twenty tasks begin in a second, so that pictures do not slow down a flood of callbacks
-FULL_GAP_MS = 600_000  # until the disk is checked again
 AHEAD_MOST_MS = int(SCHEDULE_MS[-1] * 1.2) + LEASE_MS
-TURN = 200  # rows a transaction
-FLOOR_LEAST, FLOOR_MOST = 512 << 20, 5 << 30  # bytes
 
 log = logging.getLogger(__name__)
-
-
-def disk_reserve(total: int) -> int:
-    """How many bytes of a disk of `total` bytes the archive leaves free, above all for callbacks: a twentieth, but at
-    least 512 MiB (a quarter of a small disk) and at most 5 GiB."""
-    return min(max(total // 20, FLOOR_LEAST), FLOOR_MOST, total // 4)
 
 
 class PictureArchiver:
@@ -92,7 +81,8 @@ class PictureArchiver:
         self._next_slot = 0
         self._set_back = ClockRewind()
         self._is_tidied = False
-        self._under_way: dict[str, bool] = {}  # by ref, whether it is past its first round
+        self._under_way = RoundLeases(store, clock)
+        self._room = ArchiveRoom(store, files, policy, clock)
 
         def open_fetcher() -> "PictureFetcher":
             from receiver.pictures.fetch import PictureFetcher  # only now, because it imports httpx
@@ -115,19 +105,19 @@ class PictureArchiver:
             return None
         if not self._is_tidied:
             await self._remove_leftovers()
-        if (why := self._no_room()) is not None:
-            await self._wait_for_room(why)
+        if (why := self._room.find_shortage()) is not None:
+            await self._room.postpone_due(why)
             return None
         async with self._store.write() as tx:
             if set_back:
                 await tx.tasks.pull_in(now, archive_ms=AHEAD_MOST_MS)
             task = await self._next_task(tx, now)
             if task is not None:
-                task = await _extend_lease(tx, task, now)
+                task = await self._under_way.claim(tx, task)
         self._set_back.mark_handled(now)
         if task is not None:
             self._next_slot = now + self._spacing_ms
-            self._under_way[task.ref] = task.archive_tries > 0
+            self._under_way.add(task)
         return task
 
     async def carry_out(self, task: Task) -> None:
@@ -139,16 +129,20 @@ class PictureArchiver:
            Otherwise the archive of the task is done, or failed if there is not a single picture.
         4. What a host does not have yet is final only after some rounds, and the notices wait for the first of them.
         5. A disk that cannot be written uses up no round: the task waits until there is room.
+        6. If the lease is lost, nothing more is recorded: another round has begun, here or elsewhere.
         """
         logs.bind_ref(task.ref)
+        self._under_way.add(task)
         try:
             copies, missing = await self._fetch_missing(task)
             copies, undrawn = await self._draw_thumbnails(task, copies)
-            await record_with_retries(lambda: self._end_round(task, copies, missing, undrawn=undrawn))
+            await self._end_round(task, copies, missing, undrawn=undrawn)
         except Unwritable as error:
-            await record_with_retries(partial(self._put_off, [task], str(error)))
+            await self._postpone_round(task, str(error))
+        except LeaseLost:
+            _log_lost(task)
         finally:
-            self._under_way.pop(task.ref, None)
+            self._under_way.remove(task)
 
     async def next_due(self) -> int | None:
         """When the next round is due."""
@@ -171,7 +165,7 @@ class PictureArchiver:
     async def _next_task(self, tables: Store | Tx, now: int) -> Task | None:
         found = await tables.tasks.due_for_archive(now, first_only=True, single_only=True)
         found = found or await tables.tasks.due_for_archive(now, first_only=True)
-        if not found and sum(self._under_way.values()) < self.width - 1:
+        if not found and self._under_way.count_later() < self.width - 1:
             found = await tables.tasks.due_for_archive(now)
         return found[0] if found else None
 
@@ -210,7 +204,7 @@ class PictureArchiver:
 
     async def _fetch_image(self, ref: str, image: Image) -> ImageCopy:
         """Fetch one image into the archive. Raises NotFetched, Unwritable."""
-        if (why := self._no_room()) is not None:
+        if (why := self._room.find_shortage()) is not None:
             raise Unwritable(why)
         try:
             fetch = await self._fetch.get()
@@ -219,6 +213,7 @@ class PictureArchiver:
         async with self._files.open_pending() as part:
             suffix = await fetch.fetch_picture(image.url, part)
             file = image_name(image.image_no, suffix)
+            self._under_way.check_time(ref)  # another process may have recorded what it put under this name
             await part.keep_as(ref, file)
         return ImageCopy(image.image_no, file, part.sha256, part.size, media_type(file))
 
@@ -288,12 +283,7 @@ class PictureArchiver:
     # -- what is recorded --
 
     async def _record_copy(self, task: Task, copy: ImageCopy) -> None:
-        async def write_copy() -> None:
-            async with self._store.write() as tx:
-                await tx.copies.upsert([(task.ref, copy)])
-                await _extend_lease(tx, task, self._clock())
-
-        await record_with_retries(write_copy)
+        await self._under_way.record(task, self._under_way.extend, lambda tx, _: tx.copies.upsert([(task.ref, copy)]))
 
     async def _end_round(
         self, task: Task, copies: dict[int, ImageCopy], missing: dict[int, NotFetched], *, undrawn: bool
@@ -302,63 +292,41 @@ class PictureArchiver:
         gap = notify_gap(SCHEDULE_MS, task.archive_tries + 1, jitter=self._jitter()) if missing or undrawn else None
         rows = list(copies.values())
         kept = sum(it.file is not None for it in rows)
-        if gap is not None:
-            ended = replace(task, archive_tries=task.archive_tries + 1, archive_at=now + gap)
-        else:
+        state = task.archive
+        if gap is None:
             rows += [ImageCopy(image_no, error=str(why)) for image_no, why in missing.items()]
-            ended = replace(task, archive=ArchiveState.DONE if kept else ArchiveState.FAILED, archive_at=None)
-        async with self._store.write() as tx:
+            state = ArchiveState.DONE if kept else ArchiveState.FAILED
+
+        def end(held: Task) -> Task:
+            if gap is not None:
+                return replace(held, archive_tries=task.archive_tries + 1, archive_at=now + gap)
+            return replace(held, archive=state, archive_at=None)
+
+        async def write_more(tx: Tx, ended: Task) -> None:
             await tx.copies.upsert([(task.ref, it) for it in rows])
-            await tx.tasks.update([(task, ended)])
             await tx.steps.add(describe_round(ended, kept, len(copies) + len(missing), now, rows))
             if not _comes_soon(task, missing):
                 await _release_notices(tx, task, now)
-        if ended.archive_at is None and ended.archive is not None:
-            self._metrics.count_archived(ended.archive)
+
+        await self._under_way.record(task, end, write_more, ends=True)
+        if gap is None and state is not None:
+            self._metrics.count_archived(state)
         log.info(
             "archived %d of %d pictures%s",
             kept,
             len(copies) + len(missing),
             f"; trying the others again in {gap / 1000:g} s" if gap is not None else "",
-            extra={"action": f"archive.{ended.archive}", "ref": task.ref},
+            extra={"action": f"archive.{state}", "ref": task.ref},
         )
 
-    # -- room on the disk --
-
-    def _no_room(self) -> str | None:
-        """Why we must not write to the archive's disk; None while there is room."""
+    async def _postpone_round(self, task: Task, why: str) -> None:
+        """Try a task again once there may be room on the disk."""
         try:
-            free, total = self._files.disk_space()
-        except Unwritable as error:
-            return str(error)
-        if free >= disk_reserve(total):
-            return None
-        return f"the archive's disk is nearly full: {free >> 20} MiB of {total >> 20} MiB are free"
-
-    async def _wait_for_room(self, why: str) -> None:
-        """Postpone all tasks that are due."""
-        while True:
-            due = await self._store.tasks.due_for_archive(self._clock(), limit=TURN)
-            await record_with_retries(partial(self._put_off, due, why))
-            if len(due) < TURN:
-                return
-
-    async def _put_off(self, tasks: Sequence[Task], why: str) -> None:
-        """Postpone these tasks until there is room, release their notices, and raise attention."""
-        now = self._clock()
-        async with self._store.write() as tx:
-            for task in tasks:
-                await tx.notices.make_due_now(task.ref, now)
-            await tx.tasks.update([(it, replace(it, archive_at=now + FULL_GAP_MS)) for it in tasks])
-            if tasks and await raise_attention(
-                tx,
-                "archive-disk",
-                f"{why[0].upper()}{why[1:]}. No pictures are archived, and pings come without them. Fix this soon: "
-                "the provider's links expire.",
-                self._policy,
-                now,
-            ):
-                log.error(why, extra={"action": "archive.disk"})
+            await self._under_way.record(
+                task, self._room.postpone, lambda tx, _: self._room.report_shortage(tx, [task], why)
+            )
+        except LeaseLost:
+            _log_lost(task)
 
     async def _remove_leftovers(self) -> None:
         """Remove half-written files that a kill left. An error is only logged: writing will report the same."""
@@ -369,11 +337,9 @@ class PictureArchiver:
         self._is_tidied = True
 
 
-async def _extend_lease(tx: Tx, task: Task, now: int) -> Task:
-    """Renew the lease of a task; returns the task with it."""
-    leased = replace(task, archive_at=now + LEASE_MS)
-    await tx.tasks.update([(task, leased)])
-    return leased
+def _log_lost(task: Task) -> None:
+    said = "this round ended early: its lease is over, and another one may have begun"
+    log.info("%s", said, extra={"action": "archive.lost", "ref": task.ref})
 
 
 async def _release_notices(tx: Tx, task: Task, now: int) -> None:

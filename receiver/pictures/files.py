@@ -12,6 +12,7 @@ import re
 import secrets
 import stat
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -27,6 +28,7 @@ SAMPLE = "sample"
 MEDIA = {suffix: kind.media_type for suffix, kind in KINDS.items()}
 """The media type of each suffix that our files may have."""
 
+LEFT_MS = 86_400_000  # after this time, nobody writes to a temporary file any more
 _PARTS = "parts"  # the folder for temporary names; on the same disk, so that a rename is one step
 _FILE = re.compile(rf"{re.escape(SHEET)}|(0|[1-9][0-9]{{0,3}})(\.small|\.tiny)?\.({'|'.join(MEDIA)})")
 _DIGEST = re.compile(r"digest-[1-9][0-9]{0,18}")
@@ -149,10 +151,12 @@ class ArchiveFiles:
     """The files of the archive in the folder `root`, which is created with the first file.
 
     Each folder in it belongs to a task (named by its ref), to a digest (`digest-` and the send's id), or is `sample`.
+    With `shared`, other processes write there too.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, shared: bool = False) -> None:
         self.root = root
+        self._shared = shared
         self._folder = _ArchiveLayout(root)
         self._mark = secrets.token_hex(4)  # marks this process's temporary names
 
@@ -269,6 +273,9 @@ class ArchiveFiles:
         await asyncio.to_thread(self._remove_leftovers)
 
     def _remove_leftovers(self) -> None:
+        if self._shared:  # young ones may be of processes that live
+            self._remove_from(self._folder.root / _PARTS, (), time.time_ns() // 1_000_000 - LEFT_MS)
+            return
         with (
             _translate_os_errors(),
             contextlib.suppress(FileNotFoundError),

@@ -10,11 +10,10 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from receiver import config
+from receiver import __version__, config
 from receiver.config import Network, Settings
 from receiver.core.budgets import BudgetRules
 from receiver.core.clock_check import ClockWatch
-from receiver.core.errors import SettingsError
 from receiver.core.types import Clock, Policy, PollReply, PollResult, SubmitAnswer, SubmitResult
 from receiver.notify.dispatch import NoticeDispatcher
 from receiver.notify.senders.sender import AppriseSender, MessageSender
@@ -23,11 +22,14 @@ from receiver.pictures.archive import PictureArchiver
 from receiver.pictures.contact_sheets import ContactSheets
 from receiver.pictures.drawing.process import DrawingProcess, DrawSheet
 from receiver.pictures.files import ArchiveFiles
+from receiver.pictures.shared_folder import warn_of_other_folder
 from receiver.pictures.signed_links import SignedLinks
 from receiver.providers.echoes import EchoRedactor
 from receiver.providers.lazy import LazyProvider
 from receiver.providers.registry import Provider, default_adapter
+from receiver.service.roles import ServiceRole
 from receiver.store import Store, open_store
+from receiver.store.postgres.place import PostgresPlace
 from receiver.tasks.batch_ends import finish_closed
 from receiver.tasks.batches import BatchControl
 from receiver.tasks.budget_check import BudgetCheck
@@ -43,6 +45,8 @@ from receiver.tokens import Ring
 from receiver.upkeep.retention import RetentionPruner
 
 SEND_TIMEOUT_S = 30
+SENDERS_SHARED = 8  # messages that a process of several sends at once, so that the first one does not take them all
+PRUNER_POOL = 2  # connections
 BOOT_ID_FILE = Path("/proc/sys/kernel/random/boot_id")
 MACHINE_ID_FILE = Path("/etc/machine-id")
 
@@ -52,6 +56,7 @@ log = logging.getLogger(__name__)
 class ServiceParts(Struct, frozen=True, kw_only=True, eq=False):
     """Every part of the service, connected. `api_tokens` open the API; sizes are bytes, spans seconds."""
 
+    role: ServiceRole
     store: Store
     ring: Ring
     policy: Policy
@@ -124,16 +129,47 @@ def read_machine() -> str:
     return hashlib.sha256(f"receiver/machine/1:{found}".encode()).hexdigest()[:32] if found else ""
 
 
+def shared_clock(store: Store, clock: Clock) -> Clock:
+    """The clock that all processes over the store's database go by; one that was handed in wins."""
+    return store.clock if clock is wall_clock and store.clock is not None else clock
+
+
 async def _watch_clock(store: Store, clock: Clock, boot: Clock | None, *, asked: bool = False) -> ClockWatch:
-    """The watch over `clock`, with what an earlier process stored. A clock that was handed in is its own measure."""
-    boot = boot or (boot_clock if clock is wall_clock else clock)
-    return ClockWatch(clock, boot, boot_id=read_boot_id(), stored=await store.clock.load(), asked=asked)
+    """The watch over `clock`, with what an earlier process stored. A clock that was handed in is its own measure.
+
+    What a process over a shared database stored is of another machine, so it says nothing here.
+    """
+    boot = boot or (boot_clock if clock is wall_clock or clock == store.clock else clock)
+    stored = None if store.shared else await store.clock_checks.load()
+    return ClockWatch(clock, boot, boot_id=read_boot_id(), stored=stored, asked=asked)
+
+
+def _locate_database(settings: Settings, role: ServiceRole, pool: int | None = None) -> Path | PostgresPlace:
+    """Where the database is, and what this process says of itself there. Raises SettingsError without its driver."""
+    path = settings.sqlite_file
+    if path is not None:
+        return path
+    config.refuse_missing_driver()
+    return PostgresPlace(
+        url=settings.database_url,
+        listen_url=settings.database_listen_url,
+        pool=pool or settings.pool,
+        role=role.value,
+        targets=tuple(target.name for target in settings.targets),
+        version=__version__,
+    )
+
+
+def choose_senders(settings: Settings, store: Store) -> int | None:
+    """How many messages this process sends at once at most, each to another target; None: as the dispatcher has it."""
+    return settings.senders or (SENDERS_SHARED if store.shared else None)
 
 
 @contextlib.asynccontextmanager
 async def open_parts(
     settings: Settings,
     *,
+    role: ServiceRole = ServiceRole.ALL,
     clock: Clock = wall_clock,
     boot: Clock | None = None,
     sender: MessageSender | None = None,
@@ -141,36 +177,34 @@ async def open_parts(
 ) -> AsyncIterator[ServiceParts]:
     """The parts, with the database open and migrated. What is not passed in is made from the settings.
 
-    `boot` is the clock that `clock` is compared with.
+    Every part is there in each role; what differs is which loops run. `boot` is the clock that `clock` is compared
+    with.
 
     Raises SettingsError or a StoreError.
     """
     secret_keys, api_tokens = config.ensure_secrets(settings)
-    path = settings.sqlite_file
-    if path is None:
-        problem = "RECEIVER_DATABASE_URL: PostgreSQL is not available in this version"
-        raise SettingsError(problem, remedy="use sqlite:///…")
-    started_at = clock()
-    policy = Policy(
-        targets=settings.targets,
-        confirm=settings.confirm,
-        confirm_within_ms=settings.confirm_within * 1000,
-        deadline_ms=settings.deadline * 1000,
-        sweep_first_ms=settings.sweep_first * 1000,
-        sweep_max_ms=settings.sweep_max * 1000,
-        picture_wait_ms=settings.picture_wait * 1000,
-        can_poll=settings.provider_key is not None,
-        started_at=started_at,
-    )
+    place = _locate_database(settings, role)
     async with contextlib.AsyncExitStack() as stack:
-        store = await open_store(path)
+        store = await open_store(place)
         stack.push_async_callback(store.close)
+        clock = shared_clock(store, clock)
+        policy = Policy(
+            targets=settings.targets,
+            confirm=settings.confirm,
+            confirm_within_ms=settings.confirm_within * 1000,
+            deadline_ms=settings.deadline * 1000,
+            sweep_first_ms=settings.sweep_first * 1000,
+            sweep_max_ms=settings.sweep_max * 1000,
+            picture_wait_ms=settings.picture_wait * 1000,
+            can_poll=settings.provider_key is not None,
+            started_at=clock(),
+        )
         watch = await _watch_clock(store, clock, boot)
         provider = provider or _make_provider(stack, settings, clock)
         apprise = AppriseSender(timeout_s=SEND_TIMEOUT_S)
         stack.push_async_callback(apprise.close)
         ring = Ring(secret_keys)
-        files = ArchiveFiles(settings.state_dir / "images")
+        files = ArchiveFiles(settings.state_dir / "images", shared=store.shared)
         is_public = config.is_public(settings.public_url)
         links = SignedLinks(ring, settings.public_url, clock, reachable=is_public, pages=True)
         draw = DrawingProcess().draw_sheet
@@ -180,7 +214,9 @@ async def open_parts(
         stack.push_async_callback(archive.close)
         await _warn_of_lost_keys(store, ring)
         await finish_closed(store, policy, clock())
-        await pause_if_copied(store, policy, read_machine(), clock())
+        served_on = (await store.identity() or "") if store.shared else read_machine()
+        await pause_if_copied(store, policy, served_on, clock())
+        await warn_of_other_folder(store, files.root)
         echoes = EchoRedactor(settings.provider_key or "")
         parse = echoes.wrap_parser(default_adapter().parse)
         ingest = CallbackIngest(store, parse, policy, clock, metrics)
@@ -209,9 +245,11 @@ async def open_parts(
             picture=ContactSheets(store, files, DrawingProcess().draw_sheet, links.image_url),
             metrics=metrics,
             watch=watch,
+            width=choose_senders(settings, store),
         )
         stack.push_async_callback(notify.close)
         yield ServiceParts(
+            role=role,
             store=store,
             ring=ring,
             policy=policy,
@@ -257,13 +295,16 @@ async def open_parts(
 async def open_pruner(
     settings: Settings, clock: Clock = wall_clock, boot: Clock | None = None
 ) -> AsyncIterator[RetentionPruner]:
-    """The retention pruner without a service, with the database to itself. Raises a StoreError."""
-    assert settings.sqlite_file is not None  # noqa: S101 - the caller has checked
-    store = await open_store(settings.sqlite_file)
+    """The retention pruner without a service: it has an SQLite database to itself, and shares a PostgreSQL one.
+
+    Raises SettingsError or a StoreError.
+    """
+    store = await open_store(_locate_database(settings, ServiceRole.WORKER, PRUNER_POOL))
     try:
+        clock = shared_clock(store, clock)
         files, policy = ArchiveFiles(settings.state_dir / "images"), Policy(targets=settings.targets)
         watch = await _watch_clock(store, clock, boot, asked=True)
-        yield RetentionPruner(store, files, policy, clock, keep=settings.retention, watch=watch, alone=True)
+        yield RetentionPruner(store, files, policy, clock, keep=settings.retention, watch=watch, alone=not store.shared)
     finally:
         await store.close()
 

@@ -7,6 +7,7 @@ store stops the process; a loop that died unnoticed would be worse. Interrupted 
 
 import asyncio
 import logging
+import random
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ from receiver.core.types import Clock
 from receiver.store import Store, Topic
 
 INTERVAL_S = 30.0  # the safety net: a missed wake costs no more than this
+SPREAD = 0.2  # so that processes which started together do not look for work together
 FAULT_WAIT_S = 1.0
 
 log = logging.getLogger(__name__)
@@ -44,13 +46,18 @@ async def run_loops(loops: Sequence[WorkLoop], store: Store, clock: Clock, stop:
             group.create_task(_run_loop(loop, store, clock, stop), name=loop.topic.value)
 
 
+def choose_interval_s(store: Store, jitter: float) -> float:
+    """After how long a loop looks for work though nothing woke it; `jitter` is from 0 to 1."""
+    return INTERVAL_S * (1 + SPREAD * (2 * jitter - 1)) if store.shared else INTERVAL_S
+
+
 async def _run_loop(loop: WorkLoop, store: Store, clock: Clock, stop: asyncio.Event) -> None:
     carried: set[asyncio.Task[None]] = set()
     stopped = asyncio.create_task(stop.wait())
     try:
         while not stop.is_set():
             seen = store.wake_count(loop.topic)
-            wait_s = INTERVAL_S
+            wait_s = interval_s = choose_interval_s(store, random.random())  # noqa: S311 - only spreads the load
             try:
                 free = len(carried) < loop.width
                 work = await loop.claim() if free else None
@@ -58,7 +65,7 @@ async def _run_loop(loop: WorkLoop, store: Store, clock: Clock, stop: asyncio.Ev
                     due = await loop.next_due()
                     # again: `next_due` leaves out what came due since the first claim
                     work = await loop.claim() if free else None
-                    wait_s = INTERVAL_S if due is None else min(INTERVAL_S, max(0.001, (due - clock()) / 1000))
+                    wait_s = interval_s if due is None else min(interval_s, max(0.001, (due - clock()) / 1000))
             except StoreError as error:
                 log.warning("%s", error, extra={"action": f"{loop.topic}.claim"})
                 work, wait_s = None, FAULT_WAIT_S

@@ -90,6 +90,11 @@ class Store(Tables, Protocol):
     def listening(self) -> bool | None:
         """Whether wake-ups of other processes are heard; None if there are none."""
 
+    @property
+    def timeline(self) -> str | None:
+        """Which of its histories the database is at: another one once a replica has taken over. None if there is but
+        one, or if that is not known."""
+
     def write(self, lane: Lane = Lane.OTHER) -> AbstractAsyncContextManager[Tx]:
         """A transaction: committed when the block ends, rolled back when it raises.
 

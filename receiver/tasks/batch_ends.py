@@ -99,14 +99,23 @@ async def mute_reopened(tx: Tx, before: Iterable[QueueLane]) -> None:
 async def place_again(tx: Tx, task: Task, now: int) -> Task:
     """A task of a batch that is to be submitted once more: its batch is not finished any more. One whose row has a
     newer task goes by itself."""
-    if task.lane <= LOW_LANE:
+    placed = own_place(task, now)
+    await open_batch_again(tx, placed, now)
+    return placed
+
+
+def own_place(task: Task, now: int) -> Task:
+    """A task that is to be submitted once more, in its batch, or by itself if its row has a newer one."""
+    if task.lane <= LOW_LANE or is_row(task):
         return task
-    if not is_row(task):
-        return replace(task, lane=NORMAL_LANE, turn=now * TURNS_PER_MS)
-    for lane in (await tx.lanes.get([task.lane])).values():
+    return replace(task, lane=NORMAL_LANE, turn=now * TURNS_PER_MS)
+
+
+async def open_batch_again(tx: Tx, task: Task, now: int) -> None:
+    """The batch of this task is not finished any more, if it is in one."""
+    for lane in (await tx.lanes.get([task.lane])).values() if task.lane > LOW_LANE else ():
         if (opened := open_again(lane, now)) is not lane:
             await tx.lanes.update(opened)
-    return task
 
 
 async def read_figures(tables: Tx | Store, lane: QueueLane) -> BatchFigures:

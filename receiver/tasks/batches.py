@@ -17,6 +17,7 @@ from receiver.core.money import amount_text, parse_usd
 from receiver.core.queue_waits import resume_command
 from receiver.core.types import Clock, LanePriority, PauseCause, Policy, QueueLane, Task, TaskState
 from receiver.store import Store, Tx
+from receiver.store.insist import decide_again
 from receiver.tasks.batch_ends import record_ends, write_lane
 from receiver.tasks.batch_names import require_batch
 from receiver.tasks.chain_returns import ask_again, repeat_rows
@@ -26,6 +27,7 @@ from receiver.telemetry.metrics import Metrics
 TURN = 200  # tasks in one transaction
 _LAST_REF = "ffffffff-ffff-7fff-bfff-ffffffffffff"  # no ref sorts after it
 TURNS_MOST = 25  # of one call, so that it is answered in time
+_REPEATED_STATES = (TaskState.FAILED, TaskState.CANCELLED)
 _PRIORITIES = {word: LanePriority[word.upper()] for word in PRIORITIES}
 
 
@@ -46,6 +48,7 @@ class BatchControl:
         self._clock = clock
         self._metrics = metrics
 
+    @decide_again
     async def open(self, asked: NewBatch) -> QueueLane:
         """The batch of this name, made unless it is there; `reopen` lets one that is closed take tasks again.
 
@@ -67,14 +70,16 @@ class BatchControl:
                 await tx.lanes.insert(self._new_lane(asked))
             return await require_batch(tx, asked.name)
 
+    @decide_again
     async def close(self, name: str) -> QueueLane:
         """No more tasks will come. Raises RequestRefused, as all of these."""
-        now = self._clock()
         async with self._store.write() as tx:
             lane = await require_batch(tx, name)
+            now = self._clock()
             closed = lane if lane.closed_at is not None else replace(lane, closed_at=now)
             return await write_lane(tx, lane, closed, self._policy, now)
 
+    @decide_again
     async def pause(self, name: str) -> QueueLane:
         """Submit none of its tasks for now."""
         async with self._store.write() as tx:
@@ -84,6 +89,7 @@ class BatchControl:
                 await tx.lanes.update(pause_lane(lane, PauseCause.PERSON, lane.paused_at or self._clock()))
             return await require_batch(tx, name)
 
+    @decide_again
     async def resume(self, name: str) -> QueueLane:
         """Submit its tasks again."""
         async with self._store.write() as tx:
@@ -104,21 +110,26 @@ class BatchControl:
         await self.close(name)
         count = 0
         for _ in range(TURNS_MOST):
-            now = self._clock()
-            async with self._store.write() as tx:
-                lane = await require_batch(tx, name)
-                queued = await tx.batch_rows.in_states(lane.id, [TaskState.QUEUED], limit=TURN)
-                cancelled = [withdraw_task(task, now) for task in queued]
-                await tx.tasks.update(list(zip(queued, cancelled, strict=True)))
-                if cancelled:
-                    await record_ends(tx, cancelled, self._policy, now)
-                    await tx.lanes.update(cancel_lane(await require_batch(tx, name), now))
-                lane = await require_batch(tx, name)
+            lane, cancelled = await self._cancel_turn(name)
             self._metrics.count_settled(cancelled)
             count += len(cancelled)
             if len(cancelled) < TURN:
                 return LaneChange(lane, count)
         return LaneChange(lane, count, (cancelled[-1].turn, cancelled[-1].ref))
+
+    @decide_again
+    async def _cancel_turn(self, name: str) -> tuple[QueueLane, list[Task]]:
+        """Withdraw some of its tasks. They are locked before the batch, as by whatever ends one."""
+        batch = (await require_batch(self._store, name)).id
+        async with self._store.write() as tx:
+            queued = await tx.batch_rows.in_states(batch, [TaskState.QUEUED], limit=TURN)
+            now = self._clock()
+            cancelled = [withdraw_task(task, now) for task in queued]
+            await tx.tasks.update(list(zip(queued, cancelled, strict=True)))
+            if cancelled:
+                await record_ends(tx, cancelled, self._policy, now)
+                await tx.lanes.update(cancel_lane(await require_batch(tx, name), now))
+            return await require_batch(tx, name), cancelled
 
     async def retry(self, name: str, after: tuple[int, str] = (0, "")) -> LaneChange:
         """Queue another task for each row that failed or was cancelled: for so many that this is done soon. It goes on
@@ -127,30 +138,38 @@ class BatchControl:
         Not for an unconfirmed failure, which may have succeeded, nor for a task that was submitted again by itself.
         """
         count = 0
-        states = (TaskState.FAILED, TaskState.CANCELLED)
         for _ in range(TURNS_MOST):
-            async with self._store.write() as tx:
-                lane = await require_batch(tx, name)
-                page = await tx.batch_rows.in_states(lane.id, states, after, limit=TURN + 1)
-                ended, after = _cut_at_line(page)
-                repeated = await tx.batch_rows.refs_repeated([task.ref for task in ended]) if ended else set()
-                old = [it for it in ended if it.confirmed and it.ref not in repeated]
-                if old and not self._policy.can_poll:
-                    remedy = "set PROVIDER_KEY where the service runs"
-                    raise RequestRefused(422, "no_key", "submitting needs a provider key", remedy=remedy)
-                if pairs := await repeat_rows(tx, old, self._clock()):
-                    gone = [(task, replace(task, row_key=None, turn=-task.turn)) for task, _ in pairs]
-                    await tx.tasks.update(gone)
-                    await ask_again(tx, [new for _, new in pairs], self._policy, self._clock())
-                    await tx.tasks.insert([new for _, new in pairs])
-                    count += len(pairs)
-                    opened = replace(open_again(lane, self._clock()), streak=0, streak_why=None)
-                    if opened != lane:
-                        await tx.lanes.update(opened)
-                lane = await require_batch(tx, name)
-            if len(page) <= TURN:
+            lane, changed, goes_on = await self._retry_turn(name, after)
+            count += changed
+            if goes_on is None:
                 return LaneChange(lane, count)
+            after = goes_on
         return LaneChange(lane, count, after)
+
+    @decide_again
+    async def _retry_turn(self, name: str, after: tuple[int, str]) -> LaneChange:
+        """Queue another task for some of them, which are locked before the batch."""
+        batch = (await require_batch(self._store, name)).id
+        async with self._store.write() as tx:
+            page = await tx.batch_rows.in_states(batch, _REPEATED_STATES, after, limit=TURN + 1)
+            ended, goes_on = _cut_at_line(page)
+            repeated = await tx.batch_rows.refs_repeated([task.ref for task in ended]) if ended else set()
+            old = [it for it in ended if it.confirmed and it.ref not in repeated]
+            if old and not self._policy.can_poll:
+                remedy = "set PROVIDER_KEY where the service runs"
+                raise RequestRefused(422, "no_key", "submitting needs a provider key", remedy=remedy)
+            pairs = await repeat_rows(tx, old, self._clock())
+            lane = await require_batch(tx, name)
+            if pairs:
+                gone = [(task, replace(task, row_key=None, turn=-task.turn)) for task, _ in pairs]
+                await tx.tasks.update(gone)
+                await ask_again(tx, [new for _, new in pairs], self._policy, self._clock())
+                await tx.tasks.insert([new for _, new in pairs])
+                opened = replace(open_again(lane, self._clock()), streak=0, streak_why=None)
+                if opened != lane:
+                    await tx.lanes.update(opened)
+                lane = await require_batch(tx, name)
+        return LaneChange(lane, len(pairs), goes_on if len(page) > TURN else None)
 
     def _check(self, asked: NewBatch) -> None:
         check_name(asked.name)

@@ -1,20 +1,21 @@
 """Reserves what a task may cost, in the transaction that claims it; or says why it has to wait.
 
-SQLite has one writer, so no two claims can use the same money, and a reservation is a column of the task: whatever dies
-in between, what is in hand counts. Over the budget goes only what tasks in hand cost more than was reserved for them.
+Claims take turns, over all processes, by the lock of the submissions' state: so no two of them can use the same money.
+A reservation is a column of the task: whatever dies in between, what is in hand counts. Over the budget goes only what
+tasks in hand cost more than was reserved for them.
 """
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from receiver.core import budgets
 from receiver.core.batches import OPEN_MOST, pause_lane, resume_lane
-from receiver.core.budgets import BudgetDay, BudgetRules, BudgetWait, Committed, PeriodKind
+from receiver.core.budgets import BudgetDay, BudgetRules, BudgetWait, BudgetWaits, Committed, PeriodKind
 from receiver.core.clock_check import ClockWatch
-from receiver.core.errors import RequestRefused
+from receiver.core.errors import RequestRefused, StaleUpdate
 from receiver.core.money import amount_text, dollars, parse_usd
 from receiver.core.spend import lane_scope
 from receiver.core.types import FIXED_LANES, LOW_LANE, PauseCause, Policy, QueueLane, Task, TaskState
@@ -22,6 +23,7 @@ from receiver.notify.attention import raise_attention
 from receiver.store import Tx
 from receiver.store.tables.spend import BudgetPeriod, SpendTable
 from receiver.tasks.batch_names import require_batch
+from receiver.tasks.shared_state import SUBMITTING
 
 _NO_PRICE = "Without it a budget cannot hold, so until then no more of its tasks are submitted."
 DAY_MS = 86_400_000
@@ -50,72 +52,88 @@ class _ModelMoney(Struct, frozen=True):
     wait: BudgetWait | None
 
 
+class _Turn:
+    """What one claim has seen so far, and what tasks wait for by that."""
+
+    def __init__(self, waits: BudgetWaits, today: BudgetDay, now: int) -> None:
+        self.wait = waits.every
+        self.lanes = dict(waits.lanes)
+        self.told_unpriced = {model: at for model, at in waits.told_unpriced.items() if abs(now - at) < DAY_MS}
+        self.models: dict[str, _ModelMoney] = {}
+        self.today = today
+        self.now = now
+
+    @property
+    def waits(self) -> BudgetWaits:
+        return BudgetWaits(self.wait, self.lanes, self.told_unpriced)
+
+
 class BudgetCheck:
     """The budgets of the service."""
 
     def __init__(self, rules: BudgetRules, policy: Policy, watch: ClockWatch) -> None:
         self.rules = rules
-        self.lane_waits: dict[int, BudgetWait] = {}  # of lanes whose next task alone has to wait
-        self._wait: BudgetWait | None = None
-        self._told_unpriced: dict[str, int] = {}  # when it was said of a model
         self._policy = policy
         self._watch = watch
 
-    def wait_at(self, now: int) -> BudgetWait | None:
+    def wait_at(self, waits: BudgetWaits, now: int) -> BudgetWait | None:
         """Why the last claim had to wait; None if it had not, or if that is over by now. What is over only because the
         clock leapt is not: the next claim says until when."""
-        wait = self._wait
+        wait = waits.every
         if wait is None or wait.until is None or wait.until > now:
             return wait
         return replace(wait, until=None) if self._watch.hold_left_ms() else None
 
-    async def reserve_next(self, tx: Tx, now: int) -> tuple[Task, Task] | None:
+    async def reserve_next(self, tx: Tx, waits: BudgetWaits, now: int) -> tuple[tuple[Task, Task] | None, BudgetWaits]:
         """The next task for which there is money: as it is, and with what its submission may cost and the day to which
-        that counts. None if there is no such task: then `wait_at` and `lane_waits` say why.
+        that counts. None if there is no such task. And what tasks wait for then. The submissions' state is locked.
 
         What one lane waits for holds up no other one: in one turn, the next tasks of all lanes are looked at. With no
-        budget set, nothing is checked: what is in hand is only known.
+        budget set, nothing is checked: what is in hand is only known. Raises StaleUpdate if somebody changes the task
+        at this moment.
         """
         first = await tx.tasks.queue_heads(now, limit=1)
         if not first:
-            return None
-        today, models = await self._today(tx.spend, now), dict[str, _ModelMoney]()
-        found = await self._reserve_first(tx, first, today, models, now)
-        if found is None and self._wait is None:
-            heads = await tx.tasks.queue_heads(now, limit=_HEADS_MOST)
-            found = await self._reserve_first(tx, heads, today, models, now)
-        return found
+            return None, waits
+        turn = _Turn(waits, await self._today(tx.spend, now), now)
+        found = await self._reserve_first(tx, first, turn)
+        if found is None and turn.wait is None:
+            found = await self._reserve_first(tx, await tx.tasks.queue_heads(now, limit=_HEADS_MOST), turn)
+        if found is None:
+            return None, turn.waits
+        queued, money = found
+        locked = await tx.tasks.lock_due(queued, now)
+        if locked is None:
+            raise StaleUpdate("the next task is being changed by somebody else")
+        return (locked, replace(locked, reserved=money.estimate, spend_day=turn.today.day)), turn.waits
 
-    async def _reserve_first(
-        self, tx: Tx, heads: Sequence[Task], today: BudgetDay, models: dict[str, _ModelMoney], now: int
-    ) -> tuple[Task, Task] | None:
-        """The first of these tasks for which there is money, also with its reservation. `models` are those that were
-        looked at in this transaction."""
+    async def _reserve_first(self, tx: Tx, heads: Sequence[Task], turn: _Turn) -> tuple[Task, _ModelMoney] | None:
+        """The first of these tasks for which there is money, and what it may cost."""
         lanes = await tx.lanes.get([it.lane for it in heads if it.lane > LOW_LANE])
         scopes = [lane_scope(lane.id) for lane in lanes.values() if lane.budget is not None]
         spent = await tx.spend.committed_by(scopes) if scopes else {}
         waits: dict[int, BudgetWait] = {}
         for task in heads:
             model = task.model or ""
-            if (money := models.get(model)) is None:
-                money = models[model] = await self._check_periods(tx, model, today, now)
+            if (money := turn.models.get(model)) is None:
+                money = turn.models[model] = await self._check_periods(tx, model, turn)
             wait = money.wait
             if wait is not None and not wait.of_lane:
-                self._wait = replace(wait, since=min(wait.since, self._wait.since if self._wait is not None else now))
+                turn.wait = replace(wait, since=min(wait.since, turn.now if turn.wait is None else turn.wait.since))
                 return None
-            self._wait = None
+            turn.wait = None
             lane = lanes.get(task.lane)
             if wait is None and lane is not None and lane.budget is not None:
                 committed = spent.get(lane_scope(lane.id), Committed())
-                wait = await self._check_lane(tx, lane, model, money.estimate, committed, now)
+                wait = await self._check_lane(tx, lane, model, money.estimate, committed, turn)
             if wait is None:
-                self.lane_waits.pop(task.lane, None)
-                return task, replace(task, reserved=money.estimate, spend_day=today.day)
-            before = self.lane_waits.get(task.lane)
-            waits[task.lane] = replace(wait, since=before.since if before is not None else now)
+                turn.lanes.pop(task.lane, None)
+                return task, money
+            before = turn.lanes.get(task.lane)
+            waits[task.lane] = replace(wait, since=before.since if before is not None else turn.now)
         if len(heads) != 1:  # all that wait are among them
-            self.lane_waits.clear()
-        self.lane_waits.update(waits)
+            turn.lanes.clear()
+        turn.lanes.update(waits)
         return None
 
     async def today(self, spend: SpendTable, now: int) -> str:
@@ -175,6 +193,7 @@ class BudgetCheck:
             raise RequestRefused(
                 409, "no_budget", f"there is no budget for a {kind}", "period", remedy=f"set {setting}"
             )
+        await self._forget_waits(tx, lambda waits: replace(waits, every=None))
         state = await self._state(tx.spend, kind, self.rules.limits[kind], await self._today(tx.spend, now), now)
         if limit < state.limit:
             _check_lowered(f"this {kind}", limit, state.committed)
@@ -184,7 +203,6 @@ class BudgetCheck:
         warned = now if budgets.is_near(state.committed.amount, limit) else None  # whoever raises it knows
         await tx.spend.put_period(replace(state.kept, raised_to=limit, warned_at=warned, reached_at=None))
         tx.spend.wake_submissions()
-        self._wait = None
 
     async def raise_lane(self, tx: Tx, name: str, limit: int) -> None:
         """Give a batch this budget; one that is paused because it had used up its own goes on. It can be lowered as far
@@ -192,6 +210,7 @@ class BudgetCheck:
 
         Raises RequestRefused.
         """
+        await SUBMITTING.lock(tx.paces)  # before the lane's own
         lane = await require_batch(tx, name, field="period", hint="; a period is day or month")
         if lane.budget is None or limit < (parse_usd(lane.budget) or 0):
             scope = lane_scope(lane.id)
@@ -201,7 +220,13 @@ class BudgetCheck:
         if lane.paused_by is PauseCause.BUDGET:
             raised = resume_lane(raised)
         await tx.lanes.update(raised)
-        self.lane_waits.pop(lane.id, None)
+        await self._forget_waits(tx, lambda waits: replace(waits, lanes=_without(waits.lanes, lane.id)))
+
+    async def _forget_waits(self, tx: Tx, change: Callable[[BudgetWaits], BudgetWaits]) -> None:
+        """Say no more of some tasks that they wait for money; also let nobody claim until this is committed."""
+        state = await SUBMITTING.lock(tx.paces)
+        if state is not None and (waits := change(state.waits)) != state.waits:
+            await SUBMITTING.put_as_it_is(tx.paces, replace(state, waits=waits))
 
     async def _state(self, spend: SpendTable, kind: PeriodKind, limit: int, today: BudgetDay, now: int) -> BudgetState:
         period = budgets.period_of(kind, today.day)
@@ -211,12 +236,12 @@ class BudgetCheck:
         raised_to = kept.raised_to or 0
         return BudgetState(kind, period, max(limit, raised_to), until, committed, raised_to > limit, kept)
 
-    async def _check_periods(self, tx: Tx, model: str, today: BudgetDay, now: int) -> _ModelMoney:
+    async def _check_periods(self, tx: Tx, model: str, turn: _Turn) -> _ModelMoney:
         """What a task of this model may cost, and why it does not fit the budgets. A person is told once a period: when
         one is nearly, and when it is wholly used up."""
-        estimate = await self.estimate(tx.spend, model)
+        estimate, now = await self.estimate(tx.spend, model), turn.now
         for kind, limit in self.rules.limits.items():
-            state = await self._state(tx.spend, kind, limit, today, now)
+            state = await self._state(tx.spend, kind, limit, turn.today, now)
             if not budgets.may_submit(state.committed, estimate, state.limit):
                 return _ModelMoney(estimate, await self._wait_for_period(tx, model, estimate, state, now))
             used = state.committed.amount + (estimate or 0)
@@ -225,20 +250,20 @@ class BudgetCheck:
                 text = budgets.near_text(kind, used, state.limit, self._until_text(state))
                 await self._tell(tx, "budget-near", state, text, now)
         if estimate is None and self.rules.limits:
-            return _ModelMoney(None, await self._wait_for_price(tx, model, now))
+            return _ModelMoney(None, await self._wait_for_price(tx, model, turn))
         return _ModelMoney(estimate, None)
 
-    async def _wait_for_price(self, tx: Tx, model: str, now: int) -> BudgetWait | None:
+    async def _wait_for_price(self, tx: Tx, model: str, turn: _Turn) -> BudgetWait | None:
         """Why no more tasks of a model are submitted whose costs the provider does not tell. A person is told
         once a day."""
         if not budgets.needs_price(await tx.spend.model_costs(model)):
             return None
-        text = budgets.no_price_text(model)
-        if now - self._told_unpriced.get(model, -DAY_MS) >= DAY_MS:
+        text, now = budgets.no_price_text(model), turn.now
+        if model not in turn.told_unpriced:
             await raise_attention(
                 tx, f"no-price:{model}", f"{text[0].upper()}{text[1:]}. {_NO_PRICE}", self._policy, now
             )
-            self._told_unpriced[model] = now
+            turn.told_unpriced[model] = now
         return BudgetWait(text, now, of_lane=True, needs_price=True)
 
     async def _wait_for_period(
@@ -264,16 +289,16 @@ class BudgetCheck:
         return budgets.until_text(state.kind, state.until, self.rules.zone)
 
     async def _check_lane(
-        self, tx: Tx, lane: QueueLane, model: str, estimate: int | None, committed: Committed, now: int
+        self, tx: Tx, lane: QueueLane, model: str, estimate: int | None, committed: Committed, turn: _Turn
     ) -> BudgetWait | None:
         """Why a task does not fit its batch's own budget; once that is used up, the batch is paused."""
         limit = parse_usd(lane.budget or "") or 0
         if budgets.may_submit(committed, estimate, limit):
-            return await self._wait_for_price(tx, model, now) if estimate is None else None
+            return await self._wait_for_price(tx, model, turn) if estimate is None else None
         if not budgets.is_used_up(committed, estimate, limit):
-            return replace(_wait_for_hand(model, estimate, committed, limit, now), of_lane=True)
-        await self._pause_lane(tx, lane, estimate, committed, now)
-        return BudgetWait("the batch's budget is used up", now, of_lane=True)
+            return replace(_wait_for_hand(model, estimate, committed, limit, turn.now), of_lane=True)
+        await self._pause_lane(tx, lane, estimate, committed, turn.now)
+        return BudgetWait("the batch's budget is used up", turn.now, of_lane=True)
 
     async def _pause_lane(self, tx: Tx, lane: QueueLane, estimate: int | None, committed: Committed, now: int) -> None:
         limit = parse_usd(lane.budget or "") or 0
@@ -291,6 +316,10 @@ class BudgetCheck:
 
     async def _tell(self, tx: Tx, cause: str, state: BudgetState, text: str, now: int) -> None:
         await raise_attention(tx, f"{cause}:{state.kind} {state.period} {state.limit}", text, self._policy, now)
+
+
+def _without(lanes: Mapping[int, BudgetWait], lane: int) -> dict[int, BudgetWait]:
+    return {it: wait for it, wait in lanes.items() if it != lane}
 
 
 def _check_lowered(whose: str, limit: int, committed: Committed) -> None:

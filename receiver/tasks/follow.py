@@ -42,6 +42,7 @@ PARENTS_MOST = 24  # in one transaction
 CHILDREN_LEAST, CHILDREN_MOST = 4, 64  # likewise
 TURN_S = 0.010  # that a transaction should take; the longest take twice that
 AGAIN_MS = 10_000  # after an error that nobody thought of
+BUSY_MS = 100  # while others are at all that there is
 REMIND_AFTER_MS = 2 * 86_400_000  # that a pick is open
 REMIND_EVERY_MS = 3_600_000
 REMIND_TURN = 50
@@ -135,7 +136,7 @@ class FollowLoop:
         async with self._store.write() as tx:
             began = time.monotonic()
             parents, after = (1, self._after) if self._singly else (PARENTS_MOST, "")
-            refs = await tx.chains.next_followups(parents, after)
+            refs = await tx.chains.claim_followups(parents, after)
             self._after = refs[-1] if refs else ""
             batch = await self._take_turn(tx, refs)
             await batch.write_back()
@@ -153,15 +154,17 @@ class FollowLoop:
 
     async def _take_turn(self, tx: Tx, refs: Sequence[str]) -> TaskBatch:
         """Decide about as many children of these tasks as fit the turn, and note which tasks are done with."""
-        now = self._clock()
-        parents = await tx.tasks.get(refs) if refs else {}
+        parents, busy = await tx.chains.lock_ended(refs) if refs else ({}, set())
+        if len(busy) == len(refs) and not self._singly:
+            self._again_at = self._clock() + BUSY_MS
         over = {ref: task for ref, task in parents.items() if task.state.is_final}
         held = await tx.chains.held_children(sorted(over), self._children) if over else []
+        now = self._clock()
         batch = TaskBatch(tx, {child.ref: child for child in held}, self._policy, now)
         scene = await self._read_scene(tx, over, now)
         ids = {child.lane for child in held if child.lane > LOW_LANE}
         lanes = await tx.lanes.get(sorted(ids)) if ids else {}
-        rows, missing, left = 2 * len(refs), dict[str, list[Followed]](), set[str]()
+        rows, missing, left = 2 * len(refs), dict[str, list[Followed]](), busy
         for child in held:
             parent = over[child.parent or ""]
             followed, decision = self._decide(child, parent, scene)

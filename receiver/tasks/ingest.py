@@ -293,8 +293,9 @@ class CallbackIngest:
         async with self._store.write(Lane.INGEST) as tx:
             if not batch:
                 batch.extend(await self._gather_batch())
+            tasks = await tx.tasks.get(list(dict.fromkeys(it.callback.ref for it in batch)))
             now = self._clock()
-            stored = await TaskBatch.read_tasks(tx, (it.callback.ref for it in batch), self._policy, now)
+            stored = TaskBatch(tx, tasks, self._policy, now)
             for waiting in batch:
                 if waiting.callback.ref not in stored.tasks:
                     stored.adopt_task(waiting.callback.ref)

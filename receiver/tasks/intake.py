@@ -28,11 +28,12 @@ from receiver.core.types import (
 )
 from receiver.providers.registry import DEFAULT_PROVIDER
 from receiver.store import Store, Topic, Tx
+from receiver.store.insist import decide_again
 from receiver.tasks.again import RepeatedTask, repeat_chain, repeat_request
-from receiver.tasks.batch_ends import is_row, place_again, record_ends
+from receiver.tasks.batch_ends import is_row, open_batch_again, own_place, record_ends
 from receiver.tasks.budget_check import BudgetCheck
 from receiver.tasks.chain_returns import hold_again
-from receiver.tasks.find_task import require_task, unknown_task
+from receiver.tasks.find_task import require_task, require_with_parent, unknown_task
 from receiver.tasks.judge_requests import CreatedTask, CreationResult
 from receiver.tasks.new_tasks import TaskCreator, check_label, is_storable
 from receiver.telemetry.metrics import Metrics
@@ -86,6 +87,7 @@ class TaskIntake:
         """Queue tasks in one transaction, each accepted or refused by itself; see `TaskCreator.create`."""
         return await self._creator.create(asked, batch=batch, dry_run=dry_run)
 
+    @decide_again
     async def mint_task(self, label: str | None, model: str | None, task_id: str | None) -> Task:
         """Make a task that is submitted elsewhere, with this task's `callback_url`. Raises RequestRefused."""
         now = self._clock()
@@ -109,6 +111,7 @@ class TaskIntake:
             await tx.tasks.insert([task])
         return task
 
+    @decide_again
     async def set_task_id(self, ref: str, task_id: str) -> Task:
         """Store the provider's id of a task, which can then be polled. Raises RequestRefused."""
         _check_task_id(task_id)
@@ -130,10 +133,11 @@ class TaskIntake:
             await self._note(tx, StepKind.ID_GIVEN, known, text=task_id)
         return known
 
+    @decide_again
     async def cancel_task(self, ref: str) -> Task:
         """Withdraw a queued task. Raises RequestRefused once it was sent: the provider cannot cancel it."""
         async with self._store.write() as tx:
-            task = await require_task(tx, ref)
+            task, _ = await require_with_parent(tx, ref)
             if task.state is not TaskState.QUEUED:
                 problem = f"the task is {task.state}, and only a queued task can be cancelled"
                 remedy = f"`receiver tasks cancel {ref} --children` withdraws what waits for it"
@@ -146,14 +150,15 @@ class TaskIntake:
         self._metrics.count_settled([cancelled])
         return cancelled
 
+    @decide_again
     async def cancel_children(self, ref: str) -> Task:
         """Withdraw all that waits for the task, whatever that is doing. Returns the task. Raises RequestRefused."""
-        now = self._clock()
         async with self._store.write() as tx:
             await require_task(tx, ref)
             held = [it for it in await tx.chains.children(ref, CHAIN_MOST) if is_held(it)]
             if not held:
                 raise RequestRefused(409, "nothing_waits", "nothing waits for the task")
+            now = self._clock()
             cancelled = [withdraw_task(it, now) for it in held]
             await tx.tasks.update(list(zip(held, cancelled, strict=True)))  # what waits for these follows by itself
             await self._note(tx, StepKind.CANCELLED, *cancelled)
@@ -162,6 +167,7 @@ class TaskIntake:
         self._metrics.count_settled(cancelled)
         return (await self._store.tasks.get([ref]))[ref]
 
+    @decide_again
     async def put_first(self, ref: str) -> Task:
         """Put a queued task in front of all others. Raises RequestRefused."""
         async with self._store.write() as tx:
@@ -177,6 +183,7 @@ class TaskIntake:
         self._store.wake(Topic.SUBMIT)
         return first
 
+    @decide_again
     async def request_poll(self, ref: str) -> Task:
         """Poll the task as soon as the rate limit allows. Raises RequestRefused."""
         if not self._policy.can_poll:
@@ -199,10 +206,11 @@ class TaskIntake:
         self._store.wake(Topic.SWEEP)
         return due
 
+    @decide_again
     async def resubmit_task(self, ref: str) -> Task:
         """Send an unsure task again, which may cost twice, or one that is held for a person. Raises RequestRefused."""
         async with self._store.write() as tx:
-            task = await require_task(tx, ref)
+            task, _ = await require_with_parent(tx, ref)
             held = task.state is TaskState.QUEUED and task.held_by in (HoldReason.PERSON, HoldReason.SUSPECT)
             unsure = task.unsure and task.state in (TaskState.WAITING, TaskState.LOST)
             if task.origin is not TaskOrigin.SUBMITTED or not (unsure or held):
@@ -231,8 +239,9 @@ class TaskIntake:
                 denied=(),
                 due_at=self._clock(),
             )
-            queued = await place_again(tx, await hold_again(tx, queued), self._clock())
+            queued = own_place(await hold_again(tx, queued), self._clock())
             await tx.tasks.update([(task, queued)])
+            await open_batch_again(tx, queued, self._clock())
             await self._note(tx, StepKind.RESUBMITTED, queued)
         return queued
 
@@ -259,6 +268,7 @@ class TaskIntake:
             raise next((it for it in refused if it.code != _REFUSED_WITH_OTHERS), refused[0])
         return _require_task(made[0])
 
+    @decide_again
     async def discard_url(self, ref: str) -> Task:
         """Give up a minted callback URL that was not used. Raises RequestRefused if it may have been."""
         async with self._store.write() as tx:

@@ -228,7 +228,10 @@ class RequestJudge:
 async def read_judge(
     tables: Tx | Store, drafts: Sequence[Draft], lane: QueueLane | None, too_dear: Mapping[str, RequestRefused]
 ) -> RequestJudge:
-    """All that has to be known to judge these requests; `too_dear` are the models of which no task may be made."""
+    """All that has to be known to judge these requests; `too_dear` are the models of which no task may be made.
+
+    In a transaction nothing of it changes until the end; what is not there yet may be there by then, and is unique.
+    """
     keys = {key for draft in drafts for key in draft.keys}
     used = await tables.tasks.find_keys(sorted(keys)) if keys else {}
     refs = {ref for _, ref in used.values()}.union(*(draft.refs for draft in drafts))
@@ -238,7 +241,10 @@ async def read_judge(
     parents = {ref for draft in drafts if draft.asked is not None and (ref := parent_ref(draft.asked)) is not None}
     if any(draft.asked is not None and draft.asked.name is not None for draft in drafts):
         parents |= {ref for _, ref in used.values()} | {task.ref for task in rows.values()}  # may be gone on from
-    return RequestJudge(drafts, lane, used, there, rows, too_dear, await _read_ledger(tables, parents))
+    ledger = await _read_ledger(tables, parents)
+    if lane is not None:  # it may have been closed since
+        lane = (await tables.lanes.get([lane.id])).get(lane.id, lane)
+    return RequestJudge(drafts, lane, used, there, rows, too_dear, ledger)
 
 
 async def _read_ledger(tables: Tx | Store, refs: Collection[str]) -> ChainLedger:
@@ -247,6 +253,8 @@ async def _read_ledger(tables: Tx | Store, refs: Collection[str]) -> ChainLedger
     completed = [ref for ref, task in tasks.items() if task.state is TaskState.COMPLETED]
     images = await tables.tasks.images_by_ref(completed) if completed else {}
     roots = sorted({task.root for task in tasks.values() if task.root is not None})
+    if tables.dialect.lock and roots:  # nobody else adds to these chains now, or they might become too large
+        await tables.tasks.get(roots)
     return ChainLedger(tasks, images, await tables.chains.count(roots) if roots else {})
 
 

@@ -4,6 +4,7 @@ A task that was asked for before is answered with the one that is there: by its 
 key of its row. So a request can be repeated, also by two at once, and nothing is paid for twice.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -18,14 +19,16 @@ from receiver.core.types import FIXED_LANES, TURNS_PER_MS, Clock, Policy, QueueL
 from receiver.providers import models
 from receiver.providers.registry import DEFAULT_PROVIDER
 from receiver.store import Store, Tx
+from receiver.store.insist import decide_again
 from receiver.tasks.batch_names import require_batch
 from receiver.tasks.budget_check import BudgetCheck
 from receiver.tasks.chain_groups import links_of, split_call
 from receiver.tasks.chain_requests import ChainLedger, hash_row_key, wait_of
-from receiver.tasks.judge_requests import CreatedTask, CreationResult, Draft, RequestJudge, read_judge, with_siblings
+from receiver.tasks.judge_requests import CreatedTask, CreationResult, Draft, read_judge, with_siblings
 from receiver.tokens import is_ref, new_ref
 
 TURN = 200  # tasks in one transaction, about; a chain is never split
+READ_BACK_GAPS_S = (0.0, 1.0, 3.0)  # a connection is there again, or another server takes over
 ASKED_FIELDS = (
     *("provider", "model", "params", "prompt", "label", "targets", "poll_only"),
     *("lane", "turn", "row_key", "quiet", "step", "ping"),
@@ -69,7 +72,8 @@ class TaskCreator:
         if batch is None and all(it.key is None and isinstance(it.built, RequestRefused) for it in drafts):
             return [it.built for it in drafts if isinstance(it.built, RequestRefused)]
         if dry_run:
-            judge = await self._read_judge(self._store, drafts, batch, dry_run=True)
+            lane = await _find_batch(self._store, batch, dry_run=True)
+            judge = await read_judge(self._store, drafts, lane, await self._find_too_dear(self._store, drafts))
             return [_without_task(it) for it in judge.judge_all()]
         results: dict[int, CreationResult] = {}
         for part in split_call([it.asked for it in drafts], TURN):
@@ -84,14 +88,38 @@ class TaskCreator:
         return [results[place] for place in range(len(drafts))]
 
     async def _create_part(self, drafts: list[Draft], batch: str | None) -> list[CreationResult]:
-        async with self._store.write() as tx:
-            judge = await self._read_judge(tx, drafts, batch)
-            results = judge.judge_all()
-            await self._store_new(tx, judge.ledger, list(zip(drafts, results, strict=True)))
+        results: list[CreationResult] = []
+        try:
+            await self._write_part(drafts, batch, results)
+        except StoreUnavailable:
+            if not await self._were_stored(results):
+                raise
         return results
 
+    @decide_again
+    async def _write_part(self, drafts: list[Draft], batch: str | None, results: list[CreationResult]) -> None:
+        """Fill `results`, also if it is not known afterwards whether they were stored."""
+        results.clear()
+        lane = await _find_batch(self._store, batch)  # not locked yet: the tasks come before it
+        async with self._store.write() as tx:
+            judge = await read_judge(tx, drafts, lane, await self._find_too_dear(tx, drafts))
+            results += judge.judge_all()
+            await self._store_new(tx, judge.ledger, list(zip(drafts, results, strict=True)))
+
+    async def _were_stored(self, results: Sequence[CreationResult]) -> bool:
+        """Whether the new ones of these tasks are there, though the commit did not say so: whoever hears that nothing
+        was stored asks for them again, and they are paid for twice. The store's next answer decides."""
+        refs = [it.ref for made in _new_ones(results) for it in made.tasks]
+        for gap_s in READ_BACK_GAPS_S if self._store.shared and refs else ():
+            await asyncio.sleep(gap_s)
+            try:
+                return len(await self._store.tasks.states(refs)) == len(refs)
+            except StoreUnavailable:
+                continue
+        return False
+
     async def _store_new(self, tx: Tx, ledger: ChainLedger, judged: Sequence[tuple[Draft, CreationResult]]) -> None:
-        new = [(draft, it.tasks) for draft, it in judged if isinstance(it, CreatedTask) and not it.replayed]
+        new = [(draft, it.tasks) for draft, made in judged for it in _new_ones([made])]
         if not new:
             return
         # the store counts by itself what each of them holds
@@ -129,12 +157,6 @@ class TaskCreator:
         texts = asked.params.items()
         draft.refs = {value: name for name, value in texts if isinstance(value, str) and is_ref(value)}
         return draft
-
-    async def _read_judge(
-        self, tables: Tx | Store, drafts: list[Draft], batch: str | None, *, dry_run: bool = False
-    ) -> RequestJudge:
-        lane = await _find_batch(tables, batch, dry_run=dry_run)
-        return await read_judge(tables, drafts, lane, await self._find_too_dear(tables, drafts))
 
     async def _find_too_dear(self, tables: Tx | Store, drafts: Sequence[Draft]) -> dict[str, RequestRefused]:
         """The models among these of which one task is dearer than a whole budget, and how that is refused."""
@@ -202,8 +224,8 @@ def _queue_task(now: int, *, again_of: str | None, **asked: Any) -> Task:
 
 def _check_keys(asked: NewTask, batch: str | None) -> None:
     key = asked.idempotency_key
-    if key is not None and not 0 < len(key) <= KEY_MOST:
-        problem = f"a key must have 1 to {KEY_MOST} characters"
+    if key is not None and (not 0 < len(key) <= KEY_MOST or not is_storable(key)):
+        problem = f"a key must have 1 to {KEY_MOST} characters, without NUL"
         raise RequestRefused(422, "invalid_parameter", problem, "Idempotency-Key")
     for name in ("line", "row_key"):
         given = getattr(asked, name) is not None
@@ -225,13 +247,17 @@ def _without_task(result: CreationResult) -> CreationResult:
     return CreatedTask(None, warnings=result.warnings)
 
 
-async def _find_batch(tables: Tx | Store, name: str | None, *, dry_run: bool) -> QueueLane | None:
+def _new_ones(results: Iterable[CreationResult]) -> list[CreatedTask]:
+    return [it for it in results if isinstance(it, CreatedTask) and not it.replayed]
+
+
+async def _find_batch(store: Store, name: str | None, *, dry_run: bool = False) -> QueueLane | None:
     if name is None:
         return None
-    if dry_run and await tables.lanes.find_batch(name) is None:  # it may be opened once all is known to be right
+    if dry_run and await store.lanes.find_batch(name) is None:  # it may be opened once all is known to be right
         check_name(name, field="batch")
         return None
-    return await require_batch(tables, name)
+    return await require_batch(store, name)
 
 
 def _check_step(name: str | None) -> None:

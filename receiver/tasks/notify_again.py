@@ -20,6 +20,7 @@ from receiver.core.types import (
     TaskState,
 )
 from receiver.store import Store
+from receiver.store.insist import decide_again
 from receiver.tasks.find_task import require_task
 
 _EVENTS = {
@@ -31,14 +32,15 @@ _EVENTS = {
 _OPEN = (NoticeState.DUE, NoticeState.SENDING, NoticeState.HELD)
 
 
+@decide_again
 async def notify_again(store: Store, policy: Policy, clock: Clock, ref: str) -> int:
     """Send the notices of a task's end again; how many. If some were given up, only those, since the others arrived.
 
     Raises RequestRefused: if it has not ended, if they are still being sent, or if nobody wants them.
     """
-    now = clock()
     async with store.write() as tx:
         task = await require_task(tx, ref)
+        now = clock()
         event = _EVENTS.get(task.state)
         if event is None:
             raise RequestRefused(409, "not_ended", f"the task is {task.state}, so there is no end to report yet")

@@ -15,9 +15,10 @@ from receiver.core.decide import pick_notices
 from receiver.core.errors import RequestRefused
 from receiver.core.types import LOW_LANE, Clock, HoldReason, Image, Policy, Step, StepKind, Task, TaskState
 from receiver.store import Store, Tx
+from receiver.store.insist import decide_again
 from receiver.tasks.batch_ends import mute_reopened, place_again
 from receiver.tasks.fill_params import ImageUrl, make_filler
-from receiver.tasks.find_task import require_task
+from receiver.tasks.find_task import require_task, require_with_parent, unknown_task
 from receiver.tasks.pick_choice import Waiting, choose, is_doubtful, name_tasks, takes_job
 from receiver.tasks.pick_purposes import name_waiting
 from receiver.tokens import new_ref
@@ -34,6 +35,7 @@ class PickControl:
         self._clock = clock
         self._image_url = image_url
 
+    @decide_again
     async def pick(
         self, ref: str, image_nos: Sequence[int], *, by: str = "api", job_id: str | None = None
     ) -> list[Task]:
@@ -44,10 +46,10 @@ class PickControl:
         """
         numbers = list(dict.fromkeys(image_nos))
         _check_numbers(numbers, job_id)
-        now = self._clock()
         changes, new, picked = list[tuple[Task, Task]](), list[Task](), list[Task]()
         async with self._store.write() as tx:
             waiting = await self._find_waiting(tx, ref, by_job=job_id is not None)
+            now = self._clock()
             chosen = choose(waiting, numbers)
             if not chosen:
                 raise _not_chosen(waiting, numbers)
@@ -74,11 +76,12 @@ class PickControl:
             await tx.steps.add([Step(it.ref, now, StepKind.PICKED, by) for it in picked])
         return picked
 
+    @decide_again
     async def release(self, ref: str) -> Task:
         """Let what waits for the task go as if its end had been confirmed. Raises RequestRefused."""
-        now = self._clock()
         async with self._store.write() as tx:
             task = await require_task(tx, ref)
+            now = self._clock()
             _refuse_release(task)
             if not await tx.chains.held_children([ref], 1) or await tx.chains.is_followed(ref):
                 return task  # done before
@@ -91,8 +94,11 @@ class PickControl:
 
     async def _find_waiting(self, tx: Tx, ref: str, *, by_job: bool) -> Waiting:
         """What `ref` stands for: itself if it waits for a picture, else those that wait for one of its pictures."""
-        task = await require_task(tx, ref)
-        above = await require_task(tx, task.parent) if chains.is_held(task) and task.parent is not None else None
+        task, above = await require_with_parent(tx, ref)
+        if not chains.is_held(task):
+            above = None
+        elif above is None and task.parent is not None:
+            raise unknown_task(task.parent)
         named = above is not None and (chains.needs_pick(task) or is_doubtful(above))
         parent = above if above is not None and named else task
         children = [task] if named else await tx.chains.children(ref, CHAIN_MOST)

@@ -1,8 +1,9 @@
 """Polls the provider about tasks whose callback is overdue or needs confirming, and gives up on tasks without an end.
 
-At most two polls a second, one in flight per task, in growing gaps. A task becomes lost only after a poll past its
-deadline found no end, or if it cannot be polled. A failed poll never makes a task lost. What follows from a reply is
-decided in `core.decide`, `core.hints` and `core.next_step`.
+At most two polls a second, one in flight per task, in growing gaps; the processes over one database share the times of
+the polls and what the replies teach, as `shared_state` says. A task becomes lost only after a poll past its deadline
+found no end, or if it cannot be polled. A failed poll never makes a task lost. What follows from a reply is decided in
+`core.decide`, `core.hints` and `core.next_step`.
 """
 
 import logging
@@ -25,6 +26,7 @@ from receiver.core.hints import (
     polls_candidates,
     take_reply,
 )
+from receiver.core.loop_states import SweepState
 from receiver.core.next_step import NextStep, PollNews, decide_next_step, plan_recheck
 from receiver.core.provider_pace import ProviderPace, Signal
 from receiver.core.schedule import RETRY_AFTER_MOST, ClockRewind, is_paused
@@ -44,6 +46,7 @@ from receiver.store import Store, Topic, Tx
 from receiver.tasks.batch_ends import is_row
 from receiver.tasks.kept_hints import BodyParser, read_kept_hints
 from receiver.tasks.settle import TaskBatch, expected_time
+from receiver.tasks.shared_state import SWEEPING, working_since
 from receiver.telemetry import logs
 from receiver.telemetry.metrics import Metrics
 
@@ -122,40 +125,49 @@ class SweepLoop:
         self._jitter = jitter
         self._metrics = metrics
         self._clock_rewind = ClockRewind()
-        self._next_slot = 0
-        self._pace = ProviderPace(spacing_least_ms=SPACING_MS)
-        self._found: list[int] = []  # when polls settled tasks, since the last callback
+        self._first = SweepState(ProviderPace(spacing_least_ms=SPACING_MS))
+        self._started = False
 
     async def claim(self) -> PollJob | None:
         """The next task to look at, under a lease; None if none is due or the provider needs a rest."""
         now = self._clock()
         set_back = self._clock_rewind(now)
-        if is_paused(self._next_slot, now, RETRY_AFTER_MOST) or self._pace.is_busy(now):
+        if self._started and _rests(await self._read_state(), now):
             return None
         if not set_back and await self._store.tasks.next_overdue(now) is None:
             return None
+        since = 0 if self._started else await working_since(self._store, now)
         async with self._store.write() as tx:
+            before = await SWEEPING.lock(tx.paces)
+            at = self._clock()
+            state = self._state_from(before if before is not None and before.at >= since else None)
+            if _rests(state, at):  # another process was first
+                return None
             if set_back:
                 await tx.tasks.pull_in(
-                    now,
+                    at,
                     lease_ms=LEASE_MS,
                     poll_ms=self._policy.sweep_max_ms * 2,
                     deadline_ms=self._policy.deadline_ms,
                 )
-            task = await tx.tasks.next_overdue(now)
-            task_id = None
-            if task is not None:
-                leased = await self._without_foreign_candidates(tx, task)
-                task_id = None if self._cannot_poll(now) else next_id(leased)
-                leased = replace(leased, lease_until=now + LEASE_MS)
-                await tx.tasks.update([(task, leased)])
-                task = leased
+            job = await self._claim_next(tx, state, at)
+            if job is not None and job.task_id is not None:
+                state = replace(state, next_slot=at + state.pace.spacing)
+            await SWEEPING.put(tx.paces, before, state, at)
+        self._started = True
         self._clock_rewind.mark_handled(now)
+        return job
+
+    async def _claim_next(self, tx: Tx, state: SweepState, now: int) -> PollJob | None:
+        task = await tx.tasks.next_overdue(now)
         if task is None:
             return None
-        if task_id is not None:
-            self._next_slot = now + self._pace.spacing
-        return PollJob(task, task_id, barred=self._policy.can_poll and self._pace.is_unauthorized(now))
+        leased = await self._without_foreign_candidates(tx, task)
+        barred = state.pace.is_unauthorized(now)
+        task_id = next_id(leased) if self._policy.can_poll and not barred else None
+        leased = replace(leased, lease_until=now + LEASE_MS)
+        await tx.tasks.update([(task, leased)])
+        return PollJob(leased, task_id, barred=self._policy.can_poll and barred)
 
     async def carry_out(self, job: PollJob) -> None:
         """Poll, and apply the reply."""
@@ -165,25 +177,22 @@ class SweepLoop:
         if reply is not None:
             self._metrics.count_poll(reply.result)
             log.info(reply.text, extra={"action": f"sweep.{reply.result}", "ref": job.task.ref})
-            self._pace = self._pace.after(
-                _SIGNALS.get(reply.result, Signal.NOTHING),
-                sent_at=asked_at,
-                now=self._clock(),
-                retry_after_ms=reply.retry_after_ms,
-            )
         await self._record_reply(job, asked_at, reply)
 
     async def next_due(self) -> int | None:
         """When the next task is due."""
-        now = self._clock()
-        slot = max(self._next_slot, self._pace.busy_until)
+        state, now = await self._read_state(), self._clock()
+        slot = max(state.next_slot, state.pace.busy_until)
         if now < slot:
             return slot
         times = (await self._store.tasks.next_poll(now), await self._store.tasks.next_lease(now))
         return min((at for at in times if at is not None), default=None)
 
-    def _cannot_poll(self, now: int) -> bool:
-        return not self._policy.can_poll or self._pace.is_unauthorized(now)
+    async def _read_state(self) -> SweepState:
+        return self._state_from(await SWEEPING.read(self._store.paces))
+
+    def _state_from(self, stored: SweepState | None) -> SweepState:
+        return self._first if stored is None else stored.with_settings_of(self._first)
 
     async def _without_foreign_candidates(self, tx: Tx, task: Task) -> Task:
         """The task without candidates that are the id of another task by now."""
@@ -197,42 +206,67 @@ class SweepLoop:
 
     async def _record_reply(self, job: PollJob, asked_at: int, reply: PollReply | None) -> None:
         kept = await self._read_kept_hints(job.task, reply)
-        now = self._clock()
         async with self._store.write() as tx:
-            batch = await TaskBatch.read_tasks(tx, [job.task.ref], self._policy, now)
-            before = batch.tasks[job.task.ref]
-            kept = await batch.without_foreign_ids(before.ref, kept)
-            news, changed = PollNews(asked_at, None, False, barred=job.barred), False
-            if reply is not None and job.task_id is not None:
-                batch.set_task(replace(before, polls=before.polls + 1))
-                in_turn = job.task_id in before.candidates and polls_candidates(before)
-                if job.task_id == before.task_id or in_turn:  # else it is known by another id meanwhile
-                    news, changed = await self._apply_reply(batch, before.ref, job.task_id, asked_at, reply, kept)
-            task = batch.tasks[before.ref]
-            if task.state.is_final and not task.confirmed:
-                batch.set_task(plan_recheck(task, news, self._policy, now, jitter=self._jitter()))
-            elif task.settled_at is None and not task.state.is_final:
-                next_step = await self._take_next_step(tx, batch, task, news, kept)
-                if next_step.ask is not None:
-                    await self._ask_a_person(tx, task, next_step.ask)
-            elif changed:
-                await self._warn_if_callbacks_stopped(tx, task, now)
-            await batch.raise_doubts()
+            stored = await SWEEPING.lock(tx.paces)
+            now = self._clock()
+            state = self._state_from(stored)
             if reply is not None:
-                heard = task.hint_note is not before.hint_note or task.doubted_at != before.doubted_at
-                body = reply.body if changed or heard else None
-                await tx.tasks.add_poll(task.ref, asked_at, reply.result.value, reply.text, body)
-                if reply.result is PollResult.UNAUTHORIZED:
-                    await raise_attention(
-                        tx,
-                        "provider-key",
-                        f"The provider refuses our key ({reply.text}). Polls are paused; callbacks are still received. "
-                        "Check PROVIDER_KEY.",
-                        self._policy,
-                        now,
-                    )
-            await batch.write_back()
+                signal, rest_ms = _SIGNALS.get(reply.result, Signal.NOTHING), reply.retry_after_ms
+                state = replace(state, pace=state.pace.after(signal, sent_at=asked_at, now=now, retry_after_ms=rest_ms))
+            batch = await TaskBatch.read_tasks(tx, [job.task.ref], self._policy, now)
+            if _is_late(batch.tasks[job.task.ref], job):
+                log.info("another poll was sent meanwhile, which counts", extra={"action": "sweep.late"})
+            else:
+                state = await self._apply_job(tx, batch, job, asked_at, reply, kept, state, now)
+            await SWEEPING.put(tx.paces, stored, state, now)
         self._metrics.count_settled(batch.ended_tasks)
+
+    async def _apply_job(
+        self,
+        tx: Tx,
+        batch: TaskBatch,
+        job: PollJob,
+        asked_at: int,
+        reply: PollReply | None,
+        kept: list[KeptHint],
+        state: SweepState,
+        now: int,
+    ) -> SweepState:
+        """Write what follows for the task from a look at it; what it teaches about callbacks goes into the state."""
+        before = batch.tasks[job.task.ref]
+        kept = await batch.without_foreign_ids(before.ref, kept)
+        news, changed = PollNews(asked_at, None, False, barred=job.barred), False
+        if reply is not None and job.task_id is not None:
+            batch.set_task(replace(before, polls=before.polls + 1))
+            in_turn = job.task_id in before.candidates and polls_candidates(before)
+            if job.task_id == before.task_id or in_turn:  # else it is known by another id meanwhile
+                news, changed = await self._apply_reply(batch, before.ref, job.task_id, asked_at, reply, kept)
+        task = batch.tasks[before.ref]
+        if task.state.is_final and not task.confirmed:
+            batch.set_task(plan_recheck(task, news, self._policy, now, jitter=self._jitter()))
+        elif task.settled_at is None and not task.state.is_final:
+            next_step = await self._take_next_step(tx, batch, task, news, kept)
+            if next_step.ask is not None:
+                await self._ask_a_person(tx, task, next_step.ask)
+        elif changed:
+            found = await self._warn_if_callbacks_stopped(tx, task, state.found, now)
+            state = replace(state, found=found)
+        await batch.raise_doubts()
+        if reply is not None:
+            heard = task.hint_note is not before.hint_note or task.doubted_at != before.doubted_at
+            body = reply.body if changed or heard else None
+            await tx.tasks.add_poll(task.ref, asked_at, reply.result.value, reply.text, body)
+            if reply.result is PollResult.UNAUTHORIZED:
+                await raise_attention(
+                    tx,
+                    "provider-key",
+                    f"The provider refuses our key ({reply.text}). Polls are paused; callbacks are still received. "
+                    "Check PROVIDER_KEY.",
+                    self._policy,
+                    now,
+                )
+        await batch.write_back()
+        return state
 
     async def _apply_reply(
         self, batch: TaskBatch, ref: str, task_id: str, asked_at: int, reply: PollReply, kept: list[KeptHint]
@@ -300,21 +334,32 @@ class SweepLoop:
         text += _ROWS.format(name=lane.name, count=f"{count:,}", quoted=shlex.quote(lane.name))
         await raise_attention(tx, f"{cause}:batch {lane.id}", text, self._policy, now, task)
 
-    async def _warn_if_callbacks_stopped(self, tx: Tx, task: Task, now: int) -> None:
-        """If only polling settled the last tasks, callbacks no longer arrive: say so."""
+    async def _warn_if_callbacks_stopped(self, tx: Tx, task: Task, found: tuple[int, ...], now: int) -> tuple[int, ...]:
+        """If only polling settled the last tasks, callbacks no longer arrive: say so. `found` is when polls did it,
+        since the last callback; it comes back with this one."""
         if task.called_at is not None:  # its callback did arrive, though it was not believed at once
-            self._found.clear()
-        if task.poll_only or task.called_at is not None:
-            return
+            return ()
+        if task.poll_only:
+            return found
         last = await tx.tasks.last_callback(task.model or "")
-        self._found = [at for at in self._found if last is None or at > last][-STREAK:]
-        self._found.append(now)
-        if len(self._found) >= STREAK:
+        found = (*[at for at in found if last is None or at > last][-STREAK:], now)
+        if len(found) >= STREAK:
             await raise_attention(
                 tx,
                 "callbacks-stopped",
-                f"Callbacks no longer arrive: the last {len(self._found)} tasks were settled by polling. "
+                f"Callbacks no longer arrive: the last {len(found)} tasks were settled by polling. "
                 "Run `receiver doctor`, and check from outside that PUBLIC_URL/healthz answers 200.",
                 self._policy,
                 now,
             )
+        return found
+
+
+def _rests(state: SweepState, now: int) -> bool:
+    """Whether no poll may be sent at `now`."""
+    return is_paused(state.next_slot, now, RETRY_AFTER_MOST) or state.pace.is_busy(now)
+
+
+def _is_late(task: Task, job: PollJob) -> bool:
+    """Whether the lease of this job had ended, and the task was looked at again since, or is now."""
+    return task.polls > job.task.polls or (task.lease_until or 0) > (job.task.lease_until or 0)

@@ -2,8 +2,8 @@
 
 An hourly pass goes through one kind of row after the other, oldest first, and stops at the first that is young. Then it
 gives free pages back to the disk, and looks through a part of the archive for orphaned files. After a leap of the clock
-it removes nothing for an hour. The loop also raises attention when the clock leapt, and when the disk has no room left
-for callbacks.
+it removes nothing for an hour. Of several processes over one database, one does it. The loop also raises attention when
+the clock leapt, and when the disk has no room left for callbacks.
 """
 
 import asyncio
@@ -11,8 +11,7 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from receiver.core.clock_check import ClockCheck, ClockWatch, leap_text
 from receiver.core.errors import ClockLeapt, RequestRefused, StoreError, Unwritable
@@ -25,6 +24,8 @@ from receiver.store import AgedRow, RemovalResult, Store, Topic, Tx
 from receiver.store.tables.hours import HOURS_KEPT_MS
 from receiver.tasks.batch_ends import close_pruned
 from receiver.telemetry.metrics import Metrics
+from receiver.upkeep.aged_keys import DAY_MS, Key, due_keys
+from receiver.upkeep.prune_lease import PruneLease, PruneLeaseLost
 
 FIRST_MS = 600_000  # after a start: by then a clock that was wrong at boot is correct
 EVERY_MS = 3_600_000
@@ -36,22 +37,9 @@ SPARE_LEAST = 4096  # free pages that stay in the file for new rows
 SPARE_SHARE = 10  # likewise: a tenth of the file
 REST_LEAST_S, REST_TIMES = 0.01, 4  # between two turns: four times as long as the last one took
 ATTENTION_MS = 86_400_000  # how long we remember a reported cause; after an hour it may be reported again
-_DAY_MS = 86_400_000
 _ROWS_A_TASK = 8  # one callback, picture, copy, notice, send and attempt each, and the task
 
 log = logging.getLogger(__name__)
-
-Key = TypeVar("Key", str, int)
-
-
-def due_keys(rows: Sequence[AgedRow[Key]], days: int, now: int) -> tuple[list[Key], bool]:
-    """The keys of rows that ended more than `days` (≥ 1) ago, and whether later rows may have ended then, too.
-
-    A young row shows that they have not. A row from the future shows nothing: the clock was ahead.
-    """
-    before = now - days * _DAY_MS
-    old = [row.key for row in rows if row.ended_at is not None and row.ended_at < before]
-    return old, not any(before <= row.made_at <= now for row in rows)
 
 
 class _PruneTurn:
@@ -96,6 +84,7 @@ class RetentionPruner:
         self._record_again_at = 0  # when the store may take the clock's check again
         self._keep = keep
         self._alone = alone
+        self._lease = PruneLease(store, clock)
         self._next_at = policy.started_at + FIRST_MS
         self._to_come: list[str] = []  # kinds of the pass under way, the present one first
         self._after: str | int | None = None  # the last key looked at
@@ -131,12 +120,16 @@ class RetentionPruner:
                 log.warning("%s", held, extra={"action": "prune.held"})
                 self._next_at = now + self._watch.hold_left_ms()
                 return None
+            if (later := await self._lease.take(EVERY_MS, asked=self._asked)) is not None:
+                self._next_at = later
+                return None
             self._to_come, self._after, self._before = list(_STEPS), None, self.removed.copy()
         return self._to_come[0]
 
     async def carry_out(self, kind: str) -> None:
         """One step: look at some rows, and remove the old ones."""
         try:
+            await self._lease.keep()
             if not await _STEPS[kind](self):
                 self._to_come.pop(0)
                 self._after = None
@@ -157,18 +150,26 @@ class RetentionPruner:
                 counts = ", ".join(f"{count:,} {name}" for name, count in gone.items()) or "nothing is old enough"
                 log.info("retention removed: %s", counts, extra={"action": "prune.pass"})
             self._asked = False
+            await self._lease.end(self._next_at)
 
     async def next_due(self) -> int | None:
         """When the next pass begins."""
         return self._next_at
 
     async def run_full_pass(self) -> None:
-        """One whole pass. Raises ClockLeapt, StoreError and Unwritable."""
+        """One whole pass. Raises ClockLeapt, StoreError (PruneLeaseLost if another process is at it), Unwritable."""
         await self._record_clock(self._clock())
-        for step in _STEPS.values():
-            self._after = None
-            while await step(self):
-                pass
+        if await self._lease.take(EVERY_MS, asked=True) is not None:
+            raise PruneLeaseLost
+        next_at = None
+        try:
+            for step in _STEPS.values():
+                self._after = None
+                while await step(self):
+                    await self._lease.keep()
+            next_at = self._clock() + EVERY_MS
+        finally:
+            await self._lease.end(next_at)
 
     # -- the kinds: each step returns whether there may be more --
 
@@ -221,7 +222,7 @@ class RetentionPruner:
         return more
 
     async def _prune_polls(self) -> bool:
-        before = self._trusted_now() - self._keep.polls * _DAY_MS
+        before = self._trusted_now() - self._keep.polls * DAY_MS
         return bool(self._keep.polls) and await self._prune_by_time(
             "polls", lambda tx, limit: tx.pruning.drop_polls(before, limit)
         )
@@ -262,7 +263,7 @@ class RetentionPruner:
         if self._after is None:
             self._after = ""
             await self._orphans.begin_pass(now, whole=self._alone)
-        removed, more = await self._orphans.remove_some(now, now - days * _DAY_MS if days else None)
+        removed, more = await self._orphans.remove_some(now, now - days * DAY_MS if days else None)
         if removed:
             self.removed["orphaned files"] += removed
         if more and not self._alone:
@@ -355,6 +356,7 @@ class RetentionPruner:
     async def _begin_turn(self, name: str) -> AsyncIterator[_PruneTurn]:
         """One transaction, then a rest. How long it took decides how large the next one is."""
         async with self._store.write() as tx:
+            await self._lease.renew(tx)
             began = time.monotonic()
             turn = _PruneTurn(tx)
             yield turn

@@ -13,6 +13,7 @@ from receiver.lazy import LazyValue
 from receiver.service.wiring import ServiceParts
 from receiver.web.callbacks import CALLBACK_PATH, CallbackEndpoint, is_callback_page, send_stopping
 from receiver.web.health import LIVE_PATH, READY_PATH, HealthEndpoints
+from receiver.web.http.fast_path import decline_whole
 from receiver.web.http.server import bind_socket, raise_file_limit, run_uvicorn
 
 
@@ -21,6 +22,8 @@ def create_app(
 ) -> ASGIApp:
     """The application over `parts`. Once `stop` is set its streams end; once either event is, /readyz says so.
 
+    In the role of a worker it has nothing but the health checks and the metrics.
+
     Callbacks and health checks bypass Starlette, which would add a tenth to a callback's time. It would add a fifth to
     a start too, so it and the API are made on the first request for them.
     """
@@ -28,9 +31,9 @@ def create_app(
     callbacks, checks = CallbackEndpoint(parts), HealthEndpoints(parts, (stop, draining))
 
     def make_starlette() -> ASGIApp:
-        from receiver.web.routes import create_starlette
+        from receiver.web.routes import create_starlette, create_worker_starlette
 
-        return create_starlette(parts, checks, stop)
+        return create_starlette(parts, checks, stop) if parts.role.answers else create_worker_starlette(parts, checks)
 
     later = LazyValue(make_starlette)
 
@@ -51,7 +54,7 @@ def create_app(
 
     async def route_request(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
-        if path.startswith(CALLBACK_PATH) and not is_callback_page(path):
+        if parts.role.answers and path.startswith(CALLBACK_PATH) and not is_callback_page(path):
             app: ASGIApp = callbacks
         elif path in (LIVE_PATH, READY_PATH) and scope["method"] in ("GET", "HEAD"):
             app = checks
@@ -86,7 +89,7 @@ async def serve(
         await run_uvicorn(
             app,
             listener,
-            whole=CallbackEndpoint(parts).take_whole,
+            whole=CallbackEndpoint(parts).take_whole if parts.role.answers else decline_whole,
             timeout_s=parts.body_timeout_s,
             proxies=parts.trusted_proxies,
             draining=draining,

@@ -20,12 +20,13 @@ from receiver.web.api import operations
 from receiver.web.api.handlers import OPERATIONS, ApiCalls
 from receiver.web.api.openapi import BASE
 from receiver.web.api.stream import EventStreams
-from receiver.web.health import LIVE_PATH, READY_PATH, HealthEndpoints, read_gauges
+from receiver.web.health import LIVE_PATH, READY_PATH, GaugeReader, HealthEndpoints
 from receiver.web.images import ImageEndpoint
 from receiver.web.pages.access.sessions import Sessions
 from receiver.web.responses import error_response, json_response
 
 _NONCE = re.compile(r"[0-9a-f]{16,64}")
+_ERRORS = (RequestRefused, StoreError, HTTPException, Exception)
 
 
 def create_starlette(parts: ServiceParts, checks: HealthEndpoints, stop: asyncio.Event) -> ASGIApp:
@@ -50,17 +51,11 @@ def create_starlette(parts: ServiceParts, checks: HealthEndpoints, stop: asyncio
             app = await site.get()
         await app(scope, receive, send)
 
-    async def show_metrics(request: Request) -> Response:
-        return Response(parts.metrics.render_text(await read_gauges(parts, checks)), media_type=MEDIA_TYPE)
-
     async def answer_doctor(request: Request) -> Response:
         nonce = request.path_params["nonce"]
         if not _NONCE.fullmatch(nonce):
             raise RequestRefused(404, "not_found", "the nonce must have 16 to 64 hex digits")
         return json_response({"nonce": nonce, "mac": parts.ring.sign(MacPurpose.DOCTOR, nonce)})
-
-    guarded = Route("/metrics", show_metrics)
-    guarded.app = AuthMiddleware(guarded.app, parts.api_tokens)
 
     async def is_logged_in(request: Request) -> bool:
         return await sessions.open(request) is not None
@@ -69,13 +64,38 @@ def create_starlette(parts: ServiceParts, checks: HealthEndpoints, stop: asyncio
     app = Starlette(
         routes=[
             Mount(BASE, AuthMiddleware(calls, parts.api_tokens)),
-            *(Route(path, checks, methods=["GET"]) for path in (LIVE_PATH, READY_PATH)),
+            *_check_routes(checks),
             Route("/doctor/{nonce}", answer_doctor),
-            guarded,
+            _metrics_route(parts, checks),
             images.route(),
         ],
-        exception_handlers=dict.fromkeys((RequestRefused, StoreError, HTTPException, Exception), error_response),
+        exception_handlers=dict.fromkeys(_ERRORS, error_response),
     )
     app.router.default = answer_page  # not a route: a path above that is asked in another way has to be a 405
     app.router.redirect_slashes = False  # a redirect would contain whatever Host the request names
     return app
+
+
+def create_worker_starlette(parts: ServiceParts, checks: HealthEndpoints) -> ASGIApp:
+    """The application of a process that only works: metrics, and 404 for all that others answer."""
+    app = Starlette(
+        routes=[*_check_routes(checks), _metrics_route(parts, checks)],
+        exception_handlers=dict.fromkeys(_ERRORS, error_response),
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+def _check_routes(checks: HealthEndpoints) -> list[Route]:
+    return [Route(path, checks, methods=["GET"]) for path in (LIVE_PATH, READY_PATH)]
+
+
+def _metrics_route(parts: ServiceParts, checks: HealthEndpoints) -> Route:
+    gauges = GaugeReader(parts, checks)
+
+    async def show_metrics(request: Request) -> Response:
+        return Response(parts.metrics.render_text(await gauges.read()), media_type=MEDIA_TYPE)
+
+    route = Route("/metrics", show_metrics)
+    route.app = AuthMiddleware(route.app, parts.api_tokens)
+    return route

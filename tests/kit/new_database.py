@@ -30,3 +30,16 @@ def _copy_to(path: Path) -> None:
     if not path.exists():
         path.touch(0o600)
         path.write_bytes(_made[0])
+
+
+async def make_schema(url: str) -> None:
+    """Make our tables in a PostgreSQL database, as a first start does."""
+    import asyncpg
+
+    from receiver.store.postgres.migrate import apply_migrations
+
+    connection = await asyncpg.connect(url)
+    try:
+        await apply_migrations(connection)
+    finally:
+        await connection.close()

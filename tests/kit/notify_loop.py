@@ -1,14 +1,16 @@
 """The notify loop over targets that have ways of their own, and what tests of it ask for again and again."""
 
-from collections.abc import Iterable
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from msgspec.structs import replace
 
-from kit.fakes import HOUR, MINUTE, NOW, POLICY, SECOND, Clock, FakeSender, a_notice, a_ref, notices, steady
+from kit.fakes import HOUR, MINUTE, NOW, POLICY, SECOND, FakeSender, a_notice, a_ref, notices, steady
 from receiver.core.types import AttemptResult, Notice, NoticeEvent, Send, Target
 from receiver.notify.dispatch import NoticeDispatcher
-from receiver.notify.messages.message import NoLinks
+from receiver.notify.messages.message import Message, NoLinks
 from receiver.store import Store
 from receiver.telemetry.metrics import Metrics
 
@@ -20,7 +22,9 @@ PICKY = AttemptResult(error="error=422: a forbidden word", of_message=True)
 BUSY = AttemptResult(error="error=429", retry_after_ms=40 * SECOND)
 
 
-def a_notify(store: Store, sender: FakeSender, clock: Clock, *targets: Target, **more: Any) -> NoticeDispatcher:
+def a_notify(
+    store: Store, sender: FakeSender, clock: Callable[[], int], *targets: Target, **more: Any
+) -> NoticeDispatcher:
     """The loop for these targets, without jitter."""
     return NoticeDispatcher(
         store,
@@ -69,3 +73,35 @@ def some(
         ref = a_ref()
         one = a_notice(target, ref=ref, event=event, created_at=at, due_at=at)
         yield replace(one, report=replace(one.report, event=event, ref=ref))
+
+
+class WatchfulSender:
+    """Takes a moment for each message, and notes how many to one target were under way at once."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.most = 0
+        self._under_way: Counter[str] = Counter()
+
+    async def send(self, target: Target, message: Message) -> AttemptResult:
+        self._under_way[target.name] += 1
+        self.most = max(self.most, *self._under_way.values())
+        await asyncio.sleep(0.002)
+        self.counts[target.name] += 1
+        self._under_way[target.name] -= 1
+        return AttemptResult(duration_ms=2)
+
+
+async def send_all(store: Store, notify: NoticeDispatcher, count: int) -> None:
+    """Be the worker of one process until that many notices are sent."""
+    carried: set[asyncio.Task[None]] = set()
+    while (await states(store)).get("sent", 0) < count:
+        send = await notify.claim() if len(carried) < notify.width else None
+        if send is not None:
+            carried.add(asyncio.create_task(notify.carry_out(send)))
+        else:
+            await asyncio.sleep(0.005)
+        for it in [it for it in carried if it.done()]:
+            carried.remove(it)
+            it.result()
+    await asyncio.gather(*carried)

@@ -1,15 +1,20 @@
 """A submit loop with all it stands on, and the answers that a provider may give."""
 
 from collections.abc import Callable
+from typing import Any
 
 from msgspec import Struct
 
 from kit.fakes import NOW, POLICY, SECOND, Clock, FakeProvider, a_task, body, got, parse, put, says, steady
 from receiver.core.budgets import BudgetRules
+from receiver.core.loop_states import SubmitState
+from receiver.core.proven_limit import ProvenLimit
+from receiver.core.provider_pace import ProviderPace
 from receiver.core.types import Ending, Outcome, Policy, SubmitAnswer, SubmitResult, Task, TaskError, TaskState
 from receiver.store import Store
 from receiver.tasks.budget_check import BudgetCheck
 from receiver.tasks.ingest import CallbackIngest
+from receiver.tasks.shared_state import SUBMITTING
 from receiver.tasks.submit import SubmitLoop
 from receiver.telemetry.metrics import Metrics
 
@@ -88,6 +93,21 @@ def a_submit(
         budget=budget or a_budget(clock),
         jitter=lambda: 0.5,
     )
+
+
+async def put_state(store: Store, **found: Any) -> None:
+    """As if another process had found this out, of a provider that takes four at once."""
+    async with store.write() as tx:
+        await SUBMITTING.lock(tx.paces)
+        await SUBMITTING.put_as_it_is(
+            tx.paces, SubmitState(**{"pace": ProviderPace(), "limit": ProvenLimit(4), **found})
+        )
+
+
+async def forget_states(store: Store) -> None:
+    """As when the database is opened by the only process over it."""
+    async with store.write() as tx:
+        await tx.paces.forget_all()
 
 
 def a_rig(store: Store, clock: Clock) -> Rig:

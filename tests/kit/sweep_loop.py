@@ -19,7 +19,6 @@ from receiver.core.types import (
     Verdict,
 )
 from receiver.store import Store
-from receiver.store.sqlite.engine import SqliteStore
 from receiver.tasks.ingest import CallbackIngest
 from receiver.tasks.settle import TaskBatch
 from receiver.tasks.sweep import SweepLoop
@@ -114,11 +113,8 @@ class Rig(Struct, frozen=True, eq=False):
 
     async def polls_of(self, task: Task) -> list[tuple[str, bytes | None]]:
         """What was heard of a task, and the bodies that were kept."""
-        assert isinstance(self.store, SqliteStore)
-        async with self.store.write() as tx:
-            return await tx.connection.fetch_rows(
-                "SELECT heard, body FROM polls WHERE ref = ? ORDER BY id", (task.ref,)
-            )
+        sql = "SELECT heard, body FROM polls WHERE ref = ? ORDER BY id"
+        return [tuple(row) for row in await self.store.tasks._db.fetch_rows(sql, (task.ref,))]
 
     def with_policy(self, **more: Any) -> "Rig":
         """The same under another policy, as after a start with other settings."""

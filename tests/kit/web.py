@@ -32,6 +32,8 @@ SECRET = "a-secret-key-for-tests-0001"
 TARGETS = '[targets.slack]\nurl = "json://127.0.0.1:9/a"\n[targets.mail]\nurl = "json://127.0.0.1:9/b"\n'
 KEPT = httpx.Limits(keepalive_expiry=2.0)  # well before the web's five seconds: else both may end one at once
 OUTPAINT: dict[str, Any] = {"model": "midjourney_outpaint", "params": {"jobId": "a-job", "imageNo": 0, "scale": 1.5}}
+over: list[str] = []
+"""The URL of the database of services that do not name one; none: an SQLite file beside their settings."""
 DONE = {
     "id": "prov-1",
     "object": "task",
@@ -56,7 +58,8 @@ async def opened(
     file = directory / "receiver.toml"
     file.write_text(settings.pop("targets", TARGETS))
     given = {
-        "database_url": f"sqlite:///{directory}/receiver.db",
+        "database_url": over[0] if over else f"sqlite:///{directory}/receiver.db",
+        "state_dir": str(directory) if over else "",
         "provider_url": "http://127.0.0.1:9/generation",
         "provider_key": "a-provider-key",
         "secret_keys": SECRET,

@@ -18,9 +18,10 @@ from kit.live_service import PATIENCE_S
 from kit.provider_server import hang
 from receiver.core.types import ArchiveState, Ending, Image, ImageCopy, OutcomeSource, Policy, Target, TaskState
 from receiver.pictures import fetch
-from receiver.pictures.archive import LEASE_MS, SCHEDULE_MS, SPACING_MS
+from receiver.pictures.archive import SCHEDULE_MS, SPACING_MS
 from receiver.pictures.drawing.protocol import SHEET_PICTURES_MOST, ContactSheet
 from receiver.pictures.files import SHEET
+from receiver.pictures.round_leases import LEASE_MS
 from receiver.service import worker
 from receiver.store import Store, open_store
 from receiver.tasks.settle import TaskBatch

@@ -10,7 +10,7 @@ from kit.archive_loop import DONE, Archiving, Site, archiving, links, owed, serv
 from kit.fakes import NOW, a_task, attention, put
 from receiver.core.errors import Unwritable
 from receiver.core.types import ArchiveState, ImageCopy, TaskState
-from receiver.pictures.archive import FULL_GAP_MS, disk_reserve
+from receiver.pictures.disk_room import FULL_GAP_MS, disk_reserve
 from receiver.pictures.files import ArchiveFiles
 from receiver.store import Store
 

@@ -209,3 +209,18 @@ async def test_a_page_that_was_being_made_renews_no_session_that_was_ended_meanw
     assert sessions.renewal(asked, session) is not None
     await sessions.log_out_everywhere()
     assert sessions.renewal(asked, session) is None
+
+
+async def test_a_session_that_another_process_ended_is_not_open_here(
+    web: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web.parts.store, "shared", True)
+    here, there = Sessions(web.parts), Sessions(web.parts)
+    scope: dict[str, object] = {"type": "http", "scheme": "http", "client": None, "headers": [(b"host", b"receiver")]}
+    cookie = (await here.begin(Request(scope))).partition(";")[0]
+    asked = Request({**scope, "headers": [(b"host", b"receiver"), (b"cookie", cookie.encode())]})
+    for sessions in (here, there):
+        assert await sessions.open(asked) is not None
+    await there.log_out_everywhere()
+    for sessions in (here, there):
+        assert await sessions.open(asked) is None

@@ -7,9 +7,10 @@ from msgspec.structs import replace
 
 from kit.commands import TASK, Answers, Run, task
 from kit.fakes import a_task, put
+from kit.submit_loop import put_state
 from kit.web import Served, near
 from receiver.client.queue_schemas import QueuedLane, QueueView
-from receiver.core.budgets import BudgetWait
+from receiver.core.budgets import BudgetWait, BudgetWaits
 from receiver.core.types import HIGH_LANE, HoldReason, QueueLane, TaskState
 from receiver.store.tables.lanes import LaneTable
 
@@ -107,7 +108,8 @@ async def test_every_lane_says_what_its_next_task_waits_for(tmp_path: Path) -> N
     async with near(tmp_path) as web:
         lane = await a_batch(web, paused_at=5, paused_why="10 rows failed")
         await put(web.parts.store, a_task(TaskState.QUEUED, due_at=0), a_task(TaskState.QUEUED, due_at=0, lane=lane.id))
-        web.parts.budget.lane_waits[2] = BudgetWait("a price is missing", 7, of_lane=True)
+        waits = BudgetWaits(lanes={2: BudgetWait("a price is missing", 7, of_lane=True)})
+        await put_state(web.parts.store, waits=waits)
         single, rows = (await web.client.get(f"{API}/queue")).json()["lanes"]
         assert (single["waits_for"], single["waits_detail"]) == ("budget", "a price is missing")
         assert (rows["waits_for"], "10 rows failed" in rows["waits_detail"]) == ("paused", True)

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from kit.fakes import DAY, HOUR, MINUTE, NOW, Clock, a_notice, a_ref, a_task, owe, put
 from kit.pages import logged_in
+from kit.submit_loop import put_state
 from kit.web import near
 from receiver.core.money import NANO
 from receiver.core.proven_limit import ProvenLimit
@@ -214,7 +215,7 @@ async def test_nothing_on_the_page_needs_a_style_or_a_script_of_its_own(tmp_path
 
 async def test_a_limit_that_the_provider_lowered(tmp_path: Path) -> None:
     async with near(tmp_path) as web, logged_in(web) as client:
-        web.parts.submit._limit = ProvenLimit(10, ceiling=4, probe_at=NOW + MINUTE)
+        await put_state(web.parts.store, limit=ProvenLimit(10, ceiling=4, probe_at=NOW + MINUTE))
         await put(web.parts.store, a_task())
         found = figures((await client.get("/status")).text)
     assert found["in hand"] == ("1 of 4", "the provider takes no more; 10 are set")

@@ -23,6 +23,8 @@ class Doubtful:
     """A store whose probe counts and waits, as a disk that hangs does."""
 
     fault: str | None = None
+    listening: bool | None = None
+    shared = False
 
     def __init__(self) -> None:
         self.probes = 0

@@ -166,7 +166,7 @@ async def test_no_key_is_that_of_a_further_task(store: Store) -> None:
         asked = [
             make(name="a", **keyed("a")),
             wide(wait_for=WaitFor(name="a", image_no=(0, 1)), **keyed("b")),
-            *(make(f"{key!r}", **keyed(key)) for key in ("b#1", "b#0", "b\0001")),
+            *(make(f"{key!r}", **keyed(key)) for key in ("b#1", "b#0", "b\u00011")),
         ]
         for again in (False, True):
             results = [created(it) for it in await ask(store, *asked, batch=batch)]

@@ -151,7 +151,7 @@ async def test_a_task_for_which_others_wait_is_not_removed(store: Store) -> None
     for it in (pick, held, fixed):
         await bench.withdraw(it)
     async with store.write() as tx:  # no notice is owed any more
-        await tx.connection.run_statement("UPDATE notices SET state = 'sent'")  # type: ignore[attr-defined]
+        await tx.notices._db.run_statement("UPDATE notices SET state = 'sent'")
     assert sorted(await store.pruning.closed_tasks(refs, NOW + DAY)) == sorted(refs)
 
 

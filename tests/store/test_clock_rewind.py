@@ -86,6 +86,7 @@ async def test_a_clock_put_back_by_a_day_does_not_hold_up_polls(store: Store, re
     assert await fresh.claim() is not None
 
 
+@pytest.mark.sqlite_only
 async def test_a_put_back_clock_is_still_minded_when_the_disk_is_busy_at_first(store: Store, tmp_path: Path) -> None:
     clock, provider = Clock(), FakeProvider()
     await impatient(store)
@@ -111,6 +112,7 @@ async def test_the_sweep_leaves_a_task_whose_submission_is_unanswered_to_its_own
     assert (after.state, after.unsure) == (TaskState.WAITING, True)
 
 
+@pytest.mark.sqlite_only
 async def test_a_ping_is_not_repeated_because_the_disk_was_busy_when_it_had_gone(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

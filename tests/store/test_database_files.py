@@ -44,6 +44,7 @@ async def test_a_database_that_is_a_link_is_served(tmp_path: Path) -> None:
     assert {"r.db", "r.db.lock"} <= {it.name for it in (tmp_path / "disk").iterdir()}
 
 
+@pytest.mark.sqlite_only
 async def test_a_lock_that_is_taken_away_is_noticed(store: SqliteStore, tmp_path: Path) -> None:
     """Another process could begin beside this one, and tell everything twice."""
     (tmp_path / "r.db.lock").unlink()

@@ -180,6 +180,7 @@ def database(path: Path) -> list[Finding]:
 
 
 @pytest.mark.anyio
+@pytest.mark.sqlite_only
 async def test_a_database_in_use_is_looked_at_without_its_lock(store: Store, tmp_path: Path) -> None:
     """And while a transaction is open; what is committed meanwhile is seen."""
     await put(store, a_task())
@@ -266,6 +267,7 @@ def test_a_page_that_is_damaged_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.sqlite_only
 async def test_a_database_that_cannot_be_checked_in_time_is_not_called_sound(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,6 +279,7 @@ async def test_a_database_that_cannot_be_checked_in_time_is_not_called_sound(
 
 
 @pytest.mark.anyio
+@pytest.mark.sqlite_only
 async def test_a_log_that_somebody_keeps_from_starting_again_is_warned_of(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -288,6 +291,7 @@ async def test_a_log_that_somebody_keeps_from_starting_again_is_warned_of(
 
 @as_root
 @pytest.mark.anyio
+@pytest.mark.sqlite_only
 async def test_looking_as_root_leaves_the_service_s_files_to_the_service(store: Store, tmp_path: Path) -> None:
     """Where a crash left a log, the look makes files: they take after the database."""
     await put(store, a_task())

@@ -344,7 +344,8 @@ async def test_what_cannot_be_replayed_is_refused(store: Store, ingest: Callback
 
 async def test_a_client_that_goes_away_does_not_take_its_callback_along(store: Store, ingest: CallbackIngest) -> None:
     task = await waiting(store)
-    async with store.write():
+    async with store.write(Lane.INGEST) as tx:
+        await tx.tasks.get([task.ref])  # others wait for it
         gone = asyncio.create_task(ingest.receive_callback(task.ref, body(says(E.COMPLETED)), b"{}"))
         stays = asyncio.create_task(ingest.receive_callback(a_ref(), b"?", b"{}"))
         await wait_all_tasks_blocked()
@@ -354,6 +355,7 @@ async def test_a_client_that_goes_away_does_not_take_its_callback_along(store: S
     assert (await got(store, task.ref)).state is TaskState.COMPLETED
 
 
+@pytest.mark.sqlite_only
 async def test_a_busy_database_stores_nothing_and_says_so_to_all_then_recovers(
     store: Store, ingest: CallbackIngest, tmp_path: Path
 ) -> None:

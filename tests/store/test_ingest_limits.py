@@ -17,6 +17,7 @@ from receiver.telemetry.metrics import Metrics
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.sqlite_only
 async def test_a_batch_that_is_refused_holds_no_body(store: SqliteStore, tmp_path: Path) -> None:
     """Else a disk that is full would be followed by memory that is."""
     await impatient(store)

@@ -9,9 +9,10 @@ from msgspec.structs import replace
 
 from kit.fakes import NOW, POLICY, Clock
 from receiver.client.schemas import NewTask
-from receiver.core.errors import RequestRefused, StaleUpdate
+from receiver.core.errors import RequestRefused, StaleUpdate, StoreUnavailable
 from receiver.core.types import LanePriority, Policy, QueueLane, Task
 from receiver.store import Store
+from receiver.store.insist import DECIDE_TRIES
 from receiver.tasks.intake import TaskIntake
 from receiver.tasks.judge_requests import CreatedTask, CreationResult
 from receiver.telemetry.metrics import Metrics
@@ -149,11 +150,11 @@ async def test_a_call_that_cannot_be_stored_leaves_nothing(store: Store, monkeyp
         raise StaleUpdate("killed here")
 
     monkeypatch.setattr("receiver.store.tables.tasks.TaskTable.remember_keys", fail)
-    with pytest.raises(StaleUpdate):
+    with pytest.raises(StoreUnavailable):
         await an_intake(store).create_many([wanted("a"), wanted("b", idempotency_key="k")])
     monkeypatch.undo()
     assert await store.tasks.page() == []
-    assert next(calls) == 1
+    assert next(calls) == DECIDE_TRIES
 
 
 # -- rows of a batch --

@@ -206,6 +206,7 @@ async def test_a_late_success_counts_and_is_final(
     assert await notify.claim() is None
 
 
+@pytest.mark.sqlite_only
 async def test_a_result_that_cannot_be_stored_is_sent_again_after_the_lease(
     store: Store,
     notify: NoticeDispatcher,

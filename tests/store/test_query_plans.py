@@ -94,8 +94,8 @@ ALLOWED = {
 """Lines of plans that would fail, and why they may stand.
 
 A plan does not show how much an index holds. Some searches go through all that is open, or dead: `count_by_state`, by
-an index alone, some 30 ms for half a million; `count_without_target` and `bury_without_target`, once a start; `redrive`
-of several targets.
+an index alone, some 30 ms for half a million; `count_without_target`, `count_owed` and `bury_targets`, once a start;
+`redrive` of several targets.
 """
 
 

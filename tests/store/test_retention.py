@@ -16,7 +16,8 @@ from receiver.pictures.files import SHEET, ArchiveFiles
 from receiver.store import AgedRow, Store
 from receiver.tasks.ingest import CallbackIngest
 from receiver.telemetry.metrics import Metrics
-from receiver.upkeep.retention import AGAIN_MS, EVERY_MS, FIRST_MS, due_keys
+from receiver.upkeep.aged_keys import due_keys
+from receiver.upkeep.retention import AGAIN_MS, EVERY_MS, FIRST_MS
 
 pytestmark = pytest.mark.anyio
 
@@ -213,6 +214,7 @@ async def test_what_was_told_long_ago_and_old_keys_are_forgotten(store: Store, t
 # The file
 
 
+@pytest.mark.sqlite_only
 async def test_what_falls_free_is_given_back(store: Store, tmp_path: Path) -> None:
     """Alone all of it; beside the running service only where it is much."""
     await put(store, a_task(TaskState.COMPLETED))
@@ -302,6 +304,8 @@ async def test_the_loop_keeps_to_small_turns(store: Store, tmp_path: Path, monke
         old = Callback(ref="gone", received_at=OLD, body=b"{}")
         await tx.callbacks.insert([(replace(old, digest=b"%d" % number), True) for number in range(1000)])
     pruner = pruning(store, tmp_path, alone=False, callbacks=10)
+    pruner.start_pass_now()
+    assert await pruner.claim() is not None
     counts: list[int] = []
 
     async def noted(seconds: float) -> None:

@@ -156,6 +156,7 @@ async def test_a_changed_label_and_prompt_are_found_and_the_old_ones_are_not(sto
     assert await find(store, "red") == []
 
 
+@pytest.mark.sqlite_only
 async def test_a_change_of_something_else_leaves_the_index_alone(store: Store, tmp_path: Path) -> None:
     [task] = await add(store, ("hero", "red sun"))
     with closing(sqlite3.connect(tmp_path / "r.db")) as raw:
@@ -166,6 +167,7 @@ async def test_a_change_of_something_else_leaves_the_index_alone(store: Store, t
     assert await find(store, "hero") == [task.ref]
 
 
+@pytest.mark.sqlite_only
 async def test_removed_tasks_are_not_found_and_leave_nothing(store: Store, tmp_path: Path) -> None:
     gone, stays = await add(store, ("hero", "red sun"), ("hero", "moon"))
     async with store.write() as tx:
@@ -192,6 +194,7 @@ async def test_what_is_rolled_back_is_not_found(store: Store) -> None:
 # -- other databases --
 
 
+@pytest.mark.sqlite_only
 async def test_a_backup_is_searched_as_the_database_was(store: Store, tmp_path: Path) -> None:
     tasks = await add(store, *[("hero", f"number{place}") for place in range(20)])
     async with store.write() as tx:  # gaps, which a compacted copy may close

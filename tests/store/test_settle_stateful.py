@@ -209,7 +209,7 @@ class Stories(RuleBasedStateMachine):
         self.provider.answers.append(SubmitAnswer(taken, "told so", outcome if taken is SubmitResult.TAKEN else None))
         if taken in (SubmitResult.TAKEN, SubmitResult.UNCLEAR):
             self.unclear.add(task.ref)
-        self.do(self.submit.carry_out(task))
+        self.do(self.submit._submit(task))  # the request went out when the task was claimed: its answer took so long
 
     def reply(self, look: PollJob, heard: PollResult, ending: Ending) -> None:
         outcome = replace(

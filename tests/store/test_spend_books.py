@@ -33,6 +33,7 @@ async def test_the_books_by_each_dimension(store: Store) -> None:
     assert (await store.spend.sum_by("model", TODAY, "9", 10))[0].counts == SpendCounts(failed=1, unknown=1)
 
 
+@pytest.mark.sqlite_only
 async def test_a_database_from_before_has_books_of_what_its_tasks_cost(store: Store) -> None:
     """What the migration makes of old tasks is what `contribution` says of them."""
     usages = [None, "0.05", "-1", "1e30", "0.123456789"]
@@ -54,6 +55,7 @@ async def test_a_database_from_before_has_books_of_what_its_tasks_cost(store: St
     assert await store.spend.committed(PeriodKind.DAY, TODAY) == totals
 
 
+@pytest.mark.sqlite_only
 async def test_a_database_from_before_presumes_what_failed_and_knows_what_each_model_cost(store: Store) -> None:
     paid, odd = Usage(Decimal("0.05")), Usage(Decimal(-1))
     await put(

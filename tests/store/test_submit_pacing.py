@@ -16,7 +16,7 @@ from kit.fakes import (
     got,
     says,
 )
-from kit.submit_loop import BARRED, TAKEN, UNCLEAR, Rig, a_rig, a_submit
+from kit.submit_loop import BARRED, TAKEN, UNCLEAR, Rig, a_rig, a_submit, forget_states
 from receiver.core.decide import FOREVER
 from receiver.core.queue_waits import QueueReason, QueueWait
 from receiver.core.types import Ending, OutcomeSource, SubmitAnswer, SubmitResult, TaskState
@@ -204,6 +204,7 @@ async def test_a_start_lets_one_task_probe_at_once(rig: Rig) -> None:
     assert await rig.step(BARRED)
     rig.clock.forward(MINUTE)
     assert await rig.step(BARRED)
+    await forget_states(rig.store)
     fresh = a_submit(rig.store, rig.provider, rig.clock)
     probe = await claimed(fresh.claim)
     assert probe.state is TaskState.SUBMITTING

@@ -80,7 +80,16 @@ def test_a_start_waits_for_nothing_that_it_does_not_need_yet() -> None:
     """Each of these takes as long to import as the database to be made, and memory that an idle service would hold."""
     asked = "import sys, receiver.cli.serve; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
-    later = {"apprise", "httpx", "PIL", "prometheus_client", "starlette.applications", "tomllib", "importlib.resources"}
+    later = {
+        "apprise",
+        "asyncpg",
+        "httpx",
+        "PIL",
+        "prometheus_client",
+        "starlette.applications",
+        "tomllib",
+        "importlib.resources",
+    }
     assert set(done.stdout.split()) & later == set()
 
 
@@ -145,7 +154,11 @@ def test_a_second_process_on_the_same_database_is_refused_in_one_line(tmp_path: 
 def test_sqlite_takes_no_role_but_all(tmp_path: Path, role: str) -> None:
     status, errors = ended(start(tmp_path, "--role", role))
     assert status == 2
-    assert re.fullmatch(r"receiver: SQLite allows only one process: use --role all.*\n", errors)
+    assert errors.startswith(
+        f"receiver: --role {role} needs PostgreSQL, and {tmp_path}/receiver.db is an SQLite file, "
+    )
+    assert errors.count("\n") == 1
+    assert not (tmp_path / "receiver.db").exists()
 
 
 def test_a_port_that_is_taken_is_one_line_and_status_2(tmp_path: Path) -> None:

@@ -53,11 +53,11 @@ def test_the_port_of_the_platform_is_listened_on_wherever_its_router_is(tmp_path
 @pytest.mark.parametrize(
     ("env", "told"),
     [
-        ({"DATABASE_URL": "postgres://someone:a-password@db.example/x"}, "PostgreSQL"),
+        ({"DATABASE_URL": "postgres://someone:a-password@db.example/x"}, "DATABASE_URL is PostgreSQL, and STATE_DIR"),
         ({"DYNO": "web.1"}, "deletes its disk at every restart"),
     ],
 )
-def test_what_is_not_possible_yet_is_refused_by_its_name(tmp_path: Path, env: dict[str, str], told: str) -> None:
+def test_what_is_missing_is_refused_by_its_name(tmp_path: Path, env: dict[str, str], told: str) -> None:
     with started(tmp_path, PORT=str(free_port()), **env) as process:
         said, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 2

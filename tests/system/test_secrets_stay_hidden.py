@@ -266,7 +266,9 @@ async def test_no_secret_is_written_or_served(way: str, tmp_path: Path) -> None:
 
 
 BAD = [
-    ("DATABASE_URL", f"postgresql://receiver:{MARK}Password1@127.0.0.1/receiver"),
+    ("DATABASE_URL", f"postgresql://receiver:{MARK}Password1@127.0.0.1/receiver"),  # the keys are not set
+    ("DATABASE_URL", f"postgresql://receiver:{MARK}Password1@127.0.0.1:port/receiver"),
+    ("DATABASE_LISTEN_URL", f"postgresql://receiver:{MARK}Password1@127.0.0.1/"),
     ("DATABASE_URL", f"nonsense:{MARK}Password1"),
     ("SECRET_KEYS", f"{MARK}\x7f"),
     ("API_TOKENS", f"{MARK}ü-and-more-of-it"),

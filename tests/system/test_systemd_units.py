@@ -22,7 +22,8 @@ from receiver.cli.main import COMMANDS, cli
 from receiver.core.errors import SettingsError
 from receiver.sandbox import SandboxOptions
 
-SERVICES = ("receiver.service", "receiver-backup.service", "receiver-prune.service")
+TEMPLATES = ("receiver-web@.service", "receiver-worker@.service")
+SERVICES = ("receiver.service", "receiver-backup.service", "receiver-prune.service", *TEMPLATES)
 UNITS = ("receiver.socket", *SERVICES, "receiver-backup.timer", "receiver-prune.timer")
 EXPOSURE_MOST = 12  # tenths, as --threshold counts; 96 is a unit without a sandbox
 PROGRAM = "/opt/receiver/.venv/bin/receiver"
@@ -38,7 +39,8 @@ def test_the_units_have_nothing_to_complain_of_but_a_program_that_is_not_install
     """Complaints about this machine's other units are not ours."""
     told = analyze("verify", *(str(HOME / "systemd" / name) for name in UNITS))
     ours = {line for line in (told.stdout + told.stderr).splitlines() if "receiver" in line}
-    missing = {f"{name}: Command {PROGRAM} is not executable: No such file or directory" for name in SERVICES}
+    named = [name.replace("@.", "@i.") for name in SERVICES]  # the instance that systemd tries a template with
+    missing = {f"{name}: Command {PROGRAM} is not executable: No such file or directory" for name in named}
     assert ours <= missing
     assert ours or Path(PROGRAM).exists()  # else they were not read at all
 
@@ -62,7 +64,7 @@ def test_no_unit_leaves_a_core_file_with_the_keys(name: str) -> None:
     assert "\nLimitCORE=0\n" in unit(name)
 
 
-@pytest.mark.parametrize("name", ["receiver.service", "receiver-prune.service"])
+@pytest.mark.parametrize("name", ["receiver.service", "receiver-prune.service", *TEMPLATES])
 def test_who_removes_history_is_told_which_start_of_the_machine_this_is(name: str) -> None:
     """ProcSubset=pid hides the file that says so."""
     assert "\nEnvironment=BOOT_ID=%b\n" in unit(name)
@@ -94,18 +96,31 @@ def test_a_timer_starts_a_unit_that_is_there(name: str) -> None:
         assert analyze("calendar", when).returncode == 0
 
 
-def test_a_restart_waits_longer_than_its_start_limit_counts() -> None:
+@pytest.mark.parametrize("name", ["receiver.service", *TEMPLATES])
+def test_a_restart_waits_longer_than_its_start_limit_counts(name: str) -> None:
     """A disk that is full at the start may have room later: only what a restart cannot mend is given up."""
-    words = dict(re.findall(r"^(\w+)=([0-9]+)$", unit("receiver.service"), re.MULTILINE))
+    words = dict(re.findall(r"^(\w+)=([0-9]+)$", unit(name), re.MULTILINE))
     assert int(words["StartLimitBurst"]) * int(words["RestartSec"]) > int(words["StartLimitIntervalSec"])
-    assert "RestartPreventExitStatus=2 243\n" in unit("receiver.service")
+    assert "RestartPreventExitStatus=2 243\n" in unit(name)
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_each_of_many_processes_is_as_confined_as_the_one(name: str) -> None:
+    """Line by line: what holds for the service of one process holds for a web and for a worker."""
+
+    def confinement(text: str) -> list[str]:
+        return text[text.index("CapabilityBoundingSet=") : text.index("[Install]")].splitlines()
+
+    assert confinement(unit(name)) == confinement(unit("receiver.service"))
+    role = name.removeprefix("receiver-").partition("@")[0]
+    assert f" serve --role {role} --config %d/receiver.toml --port %i\n" in unit(name)
 
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_the_units_call_commands_and_options_that_are_there(name: str) -> None:
-    """As systemd reads the line: %% is a percent sign, %d and %S are directories."""
+    """As systemd reads the line: %% is a percent sign, %d and %S are directories, and %i is an instance: a port."""
     [line] = re.findall(r"^ExecStart=(.*)$", unit(name), re.MULTILINE)
-    program, command, *options = line.replace("%%", "%").split()
+    program, command, *options = line.replace("%%", "%").replace("%i", "8001").split()
     assert program == PROGRAM
     if command not in COMMANDS:
         pytest.skip(f"there is no `receiver {command}` yet")

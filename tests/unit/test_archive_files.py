@@ -5,6 +5,7 @@ import errno
 import hashlib
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,20 @@ async def test_a_part_is_closed_only_when_its_thread_has_let_go(
         await task
     assert len(open_still) == 1
     assert left(tmp_path) == []
+
+
+async def test_what_other_processes_are_writing_stays_until_it_is_a_day_old(tmp_path: Path) -> None:
+    """Where several share the folder, what one of them finds at its start may be of one that lives."""
+    files, other = ArchiveFiles(tmp_path, shared=True), ArchiveFiles(tmp_path, shared=True)
+    async with other.open_pending() as young, other.open_pending() as old:
+        await young.write(b"one")
+        await old.write(b"another")
+        [first, second] = sorted((tmp_path / "parts").iterdir(), key=lambda it: it.read_bytes() == b"one")
+        yesterday = time.time() - 2 * 86_400
+        os.utime(first, (yesterday, yesterday))
+        await files.remove_leftovers()
+        assert list((tmp_path / "parts").iterdir()) == [second]
+        assert (await young.keep_as(REF, SHEET)).read_bytes() == b"one"
 
 
 async def test_what_an_earlier_process_left_is_tidied_and_nothing_else(tmp_path: Path) -> None:

@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 
 from kit.fakes import a_notice
 from receiver.core import pacing
-from receiver.core.pacing import HOUR, PUT_OFF_MS, REST_MOST, RateLimit, SendPlan, SendStep, TargetQueue
+from receiver.core.pacing import (
+    HOUR,
+    PUT_OFF_MS,
+    RECENT_LEAST,
+    REST_MOST,
+    RateLimit,
+    SendPlan,
+    SendStep,
+    TargetQueue,
+    recent_times,
+)
 from receiver.core.types import AttemptResult, MessageRate, NoticeEvent, NoticeState, QuietHours, Report, Target
 
 MINUTE = 60_000
@@ -22,7 +32,7 @@ DIGEST = Target(name="t", url="json://t/", digest_ms=5 * MINUTE)
 
 def planned(target: Target = PLAIN, free_at: int = 0, **standing: Any) -> SendPlan:
     """The plan for what stands so, `standing` counted from NOW."""
-    counts: dict[str, int] = {name: value if name == "failures" else NOW + value for name, value in standing.items()}
+    counts: dict[str, Any] = {name: value if name == "failures" else NOW + value for name, value in standing.items()}
     return pacing.plan_send(TargetQueue("t", **counts), target, NOW, free_at and NOW + free_at)
 
 
@@ -208,6 +218,28 @@ def test_a_clock_that_is_put_back_does_not_stop_a_rate() -> None:
     gate = RateLimit(MessageRate(1, MINUTE))
     gate.count_message(NOW)
     assert gate.free_at(NOW - 24 * HOUR) == NOW - 24 * HOUR
+
+
+def test_the_times_that_are_kept_are_those_that_any_rate_needs_and_no_more() -> None:
+    slow, fast = MessageRate(3, MINUTE), MessageRate(200, MINUTE)
+    often = [NOW + number * 100 for number in range(500)]
+    now = often[-1] + 100
+    assert recent_times(slow, often, now) == [*often[-RECENT_LEAST + 1 :], now]
+    assert recent_times(fast, often, now) == [*often[-199:], now]
+    assert recent_times(slow, often, now + HOUR - 150) == [often[-1], now + HOUR - 150], "what is older than an hour"
+    assert recent_times(fast, [now + 1, now + 24 * HOUR], now) == [now], "the clock was put back"
+
+
+@given(st.integers(1, 100), st.lists(st.integers(0, HOUR), max_size=60))
+def test_a_limit_that_is_made_anew_from_the_times_kept_is_the_same(count: int, gaps: list[int]) -> None:
+    rate, now = MessageRate(count, MINUTE), NOW
+    lasting, times = RateLimit(rate), list[int]()
+    for gap in gaps:
+        now = lasting.free_at(now + gap)
+        assert RateLimit(rate, times).free_at(now) == now
+        lasting.count_message(now)
+        times = recent_times(rate, times, now)
+        assert RateLimit(rate, times).free_at(now) == lasting.free_at(now)
 
 
 @given(st.integers(1, 100), st.sampled_from([1_000, MINUTE, HOUR]), st.lists(st.integers(0, 2 * HOUR), max_size=60))

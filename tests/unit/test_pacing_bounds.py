@@ -52,7 +52,8 @@ def test_of_a_new_target_nothing_is_known() -> None:
 
 def planned(target: Target = PLAIN, /, *, free_at: int = 0, **queue: int) -> SendPlan:
     """The plan, with all times counted from NOW."""
-    return plan_send(TargetQueue("t", **{it: NOW + at for it, at in queue.items()}), target, NOW, NOW + free_at)
+    times: dict[str, Any] = {it: NOW + at for it, at in queue.items()}
+    return plan_send(TargetQueue("t", **times), target, NOW, NOW + free_at)
 
 
 @pytest.mark.parametrize(

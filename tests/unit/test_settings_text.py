@@ -24,11 +24,12 @@ def planted() -> Settings:
     """Settings with the sentinel in every secret."""
     Path("receiver.toml").write_text(f'[targets.team]\nurl = "json://{SENTINEL}"\nmodels = ["m"]\n')
     env = {f"RECEIVER_{setting.name}": SENTINEL for setting in SETTINGS if setting.secret}
-    del env["RECEIVER_DATABASE_URL"], env["RECEIVER_PASSWORD_HASH"]
+    del env["RECEIVER_DATABASE_URL"], env["RECEIVER_DATABASE_LISTEN_URL"], env["RECEIVER_PASSWORD_HASH"]
     env["RECEIVER_NOTIFY_URLS"] = f"slack://{SENTINEL}/b"
     loaded = load_settings(env | {"RECEIVER_STATE_DIR": "state"})
     url = f"postgresql://u:{SENTINEL}@db.test/r?password={SENTINEL}"
-    return replace(loaded, database_url=url, password_hash=f"$argon2id${SENTINEL}")
+    listen = f"postgresql://u:{SENTINEL}@direct.test/r"
+    return replace(loaded, database_url=url, database_listen_url=listen, password_hash=f"$argon2id${SENTINEL}")
 
 
 def test_no_secret_is_seen_in_the_description_or_in_a_repr() -> None:
@@ -37,6 +38,7 @@ def test_no_secret_is_seen_in_the_description_or_in_a_repr() -> None:
     assert SENTINEL not in repr((settings, rows))
     shown = {row.name: (row.shown, row.source) for row in rows}
     assert shown["DATABASE_URL"] == ("postgresql://•••@db.test/r?•••", "default")
+    assert shown["DATABASE_LISTEN_URL"] == ("postgresql://•••@direct.test/r", "default")
     assert shown["PROVIDER_KEY"] == ("•••", "environment RECEIVER_PROVIDER_KEY")
     assert shown["NOTIFY_URLS"][0] == settings.targets[1].name
     assert shown["[targets.team]"] == ("json://•••; models m", "file receiver.toml")
@@ -45,7 +47,8 @@ def test_no_secret_is_seen_in_the_description_or_in_a_repr() -> None:
 
 def test_every_secret_is_told_to_the_redaction() -> None:
     settings = planted()
-    urls = {settings.database_url, *(target.url for target in settings.targets)}
+    databases = (settings.database_url, settings.database_listen_url or "")
+    urls = {*(it.removeprefix("postgresql://") for it in databases), *(target.url for target in settings.targets)}
     assert set(secret_values(settings)) == {SENTINEL, settings.password_hash} | urls
 
 

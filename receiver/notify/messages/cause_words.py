@@ -22,6 +22,7 @@ CAUSE_WORDS = {
     "disputed": "callbacks disagree about its result",
     "doubted": "its result looks wrong",
     "doubted-many": "many results look wrong",
+    "failover": "another server has taken the database over",
     "held": "on hold until you decide",
     "message-refused": "{} rejects one of our messages",
     "no-price": "a model has no price, so its tasks wait",

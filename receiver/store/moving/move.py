@@ -21,6 +21,7 @@ from receiver.store.moving.tables import MOVED, TASKS, Key, MovedTable, Row
 CHUNK_ROWS = 5_000
 CHUNK_BYTES = 16 << 20
 _T = TypeVar("_T")
+_ENCODE = msgspec.msgpack.Encoder().encode
 _LARGE_ROWS = 100  # that are read at once where a row may hold a megabyte
 
 
@@ -71,10 +72,10 @@ class MovingTarget(MovingEnd, Protocol):
         """In a transaction: remove what comes after this key, or everything."""
 
     async def insert(self, table: MovedTable, columns: tuple[str, ...], rows: list[Row]) -> None:
-        """In a transaction: add rows, and with tasks the words by which they are found."""
+        """In a transaction: add rows."""
 
     async def finish(self) -> None:
-        """Let new rows be numbered after those that came, and take the mark away."""
+        """Let tasks be found by their words, and new rows be numbered after those that came; take the mark away."""
 
 
 class MovedRows(Struct, frozen=True):
@@ -196,7 +197,7 @@ async def _compare_table(
             )
         if not rows:
             return count, digest.hexdigest()
-        digest.update(msgspec.msgpack.encode(rows))
+        digest.update(b"".join(map(_ENCODE, rows)))
         count += len(rows)
         after = table.key_of(columns, rows[-1])
         advance(len(rows))
@@ -237,6 +238,6 @@ async def _read_chunk(end: MovingEnd, table: MovedTable, columns: tuple[str, ...
         rows += more
         if len(more) < _LARGE_ROWS:
             break
-        size += len(msgspec.msgpack.encode(more))
+        size += len(_ENCODE(more))
         after = table.key_of(columns, more[-1])
     return rows

@@ -15,7 +15,7 @@ import asyncpg
 from receiver.core.errors import StoreError, StoreUnavailable
 
 CONNECT_MOST_S = 10.0
-TRIED_MOST_S = 15.0  # for a server that starts, or has no connection left
+TRIED_MOST_S = 8.0  # for a server that starts, or has no connection left
 CALL_MOST_S = 120.0
 _AGAIN_S = 0.5
 
@@ -29,6 +29,7 @@ _BUSY = (
 _LOST = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # while idle it was told that it is being ended
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.IdleInTransactionSessionTimeoutError,

@@ -5,6 +5,7 @@ any connection. Each call has a limit of its own here, because the server's does
 for a replica, a network that swallows packets.
 """
 
+import contextlib
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -15,13 +16,14 @@ import asyncpg
 from receiver.core.errors import StaleUpdate, StoreError
 from receiver.store.postgres.dialect import ColumnwiseSql, PostgresDialect, translate
 from receiver.store.postgres.errors import OutcomeUnknown, translate_errors
+from receiver.store.postgres.pool import ConnectionPool
 from receiver.store.tables.connection import Row, Topic
 from receiver.store.tables.dialect import Dialect
 
 READ_MOST_S = 1.0
 CALL_MOST_S = 5.0
 COMMIT_MOST_S = 10.0
-ACQUIRE_MOST_S = 2.0
+ROLL_BACK_MOST_S = 2.0
 COPY_FROM = 8  # rows from which COPY costs less than sending each
 BEGIN = (
     "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = '5s'; SET LOCAL lock_timeout = '2s';"
@@ -31,27 +33,25 @@ BEGIN = (
 _PLAIN_INSERT = re.compile(r"INSERT INTO (\w+) \(([\w, ]+)\) VALUES \([?, ]+\)$")
 
 
-class PooledConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
-    """A connection that keeps no state between two borrowers, so there is nothing to reset."""
-
-    def get_reset_query(self) -> str:
-        """None of the queries that asyncpg would send."""
-        return ""
-
-
 class ReadingConnection:
     """A `TableConnection` that reads: each query on a connection of the pool, for `READ_MOST_S` at most."""
 
-    def __init__(self, pool: asyncpg.Pool, dialect: PostgresDialect) -> None:
+    def __init__(self, pool: ConnectionPool, dialect: PostgresDialect) -> None:
         self._pool = pool
         self.dialect: Dialect = dialect
         self.touched: set[str] = set()
         self.woken: set[Topic] = set()
 
     async def fetch_rows(self, sql: str, params: Row = ()) -> list[Any]:
-        with translate_errors():
-            async with self._pool.acquire(timeout=ACQUIRE_MOST_S) as raw:
-                return [tuple(row) for row in await raw.fetch(translate(sql), *params, timeout=READ_MOST_S)]
+        raw = await self._pool.acquire()
+        try:
+            with translate_errors():
+                rows = await raw.fetch(translate(sql), *params, timeout=READ_MOST_S)
+        except BaseException as error:
+            await self._pool.give_back(raw, error)
+            raise
+        await self._pool.give_back(raw, None)
+        return [tuple(row) for row in rows]
 
     async def run_statement(self, sql: str, params: Row = ()) -> int:
         raise _read_only()
@@ -122,9 +122,10 @@ class WritingConnection:
         if not self._began:
             return
         try:
-            await self._raw.execute("ROLLBACK", timeout=CALL_MOST_S)
+            await self._raw.execute("ROLLBACK", timeout=ROLL_BACK_MOST_S)
         except Exception:  # whatever it is, the server ends the transaction with the connection
-            self._raw.terminate()
+            with contextlib.suppress(asyncpg.InterfaceError):  # it was lost, and given back by that
+                self._raw.terminate()
 
     async def _flush(self) -> None:
         if not self._began:

@@ -6,8 +6,10 @@ from functools import lru_cache
 from typing import Any
 
 from receiver.store.tables.dialect import Row, SqlPart, WordSearch
+from receiver.store.tables.search_words import fold
 
 _HINT = re.compile(r"\+(?=[A-Za-z_])|CROSS (?=JOIN \w+ ON\b)")  # for SQLite's planner
+_SOME = re.compile(r"\bIN (\(SELECT (?:[^()]|\(\?\))* LIMIT \?\d*\))")
 _IN_TEXT = ("state", "verdict")  # columns of partial indexes
 _PARAM = re.compile(r"\?(\d*)")
 
@@ -88,12 +90,16 @@ class PostgresDialect:
 
     def words_expression(self, beginnings: Sequence[str]) -> str:
         """Each is quoted, so nothing in it is syntax; what begins a word has no quotes of its own."""
-        return " & ".join(f"'{it}':*" for it in beginnings)
+        return " & ".join(f"'{fold(it)}':*" for it in beginnings)
 
 
 @lru_cache(maxsize=2048)
 def translate(sql: str) -> str:
-    """One of our statements as PostgreSQL takes it: parameters with numbers, without hints for SQLite's planner."""
+    """One of our statements as PostgreSQL takes it: parameters with numbers, without hints for SQLite's planner.
+
+    A part of a table that is chosen with a limit is given as an array: a plan for any limit expects a tenth of the
+    table, and would rather read all of it.
+    """
     count = 0
 
     def number(found: re.Match[str]) -> str:
@@ -101,4 +107,4 @@ def translate(sql: str) -> str:
         count += 1
         return f"${found[1] or count}"
 
-    return _PARAM.sub(number, _HINT.sub("", sql))
+    return _PARAM.sub(number, _SOME.sub(r"= ANY(ARRAY\1)", _HINT.sub("", sql)))

@@ -9,27 +9,28 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Iterator
-from functools import partial
 from random import uniform
-from typing import Any
 
 import asyncpg
 
 from receiver.core.errors import NewerSchema, SettingsError, StoreError, StoreUnavailable
 from receiver.core.types import Clock
 from receiver.store.migrations.steps import load_migrations
-from receiver.store.postgres.connection import (
-    ACQUIRE_MOST_S,
-    CALL_MOST_S,
-    PooledConnection,
-    ReadingConnection,
-    WritingConnection,
-)
+from receiver.store.postgres.connection import ReadingConnection, WritingConnection
 from receiver.store.postgres.dialect import PostgresDialect
-from receiver.store.postgres.errors import OutcomeUnknown, ends_connections, is_of_row, translate_errors
+from receiver.store.postgres.errors import OutcomeUnknown, ends_connections, is_of_row, may_not_answer, translate_errors
 from receiver.store.postgres.migrate import apply_migrations, refuse_moving
 from receiver.store.postgres.place import PostgresPlace
-from receiver.store.postgres.presence import LIVE_MS, Presence, SharedClock, process_from_row
+from receiver.store.postgres.pool import (
+    CALL_MOST_S,
+    RETRY_SHORTLY_S,
+    ConnectionPool,
+    connect,
+    leads_to_pooler,
+    open_pool,
+)
+from receiver.store.postgres.presence import LIVE_MS, Presence, process_from_row
+from receiver.store.postgres.shared_clock import SharedClock, boot_ms
 from receiver.store.process_row import ProcessRow
 from receiver.store.signals import ChangeListener, ChangeListeners, TopicWakeups
 from receiver.store.tables.all_tables import AllTables
@@ -39,7 +40,8 @@ from receiver.store.writer_turns import Lane
 
 DEAF_INTERVAL_S = 2.0  # between two looks for work of a process that does not hear the others
 KEPT_FOR_READS = 2  # connections of the pool that transactions do not take
-STATEMENTS_MOST = 400  # prepared ones, a connection; none behind a pooler, which may lend another connection each time
+INGEST_CONNECTIONS = 2  # one that may not answer is given up while the other is used
+TURN_MOST_S = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +62,8 @@ class PostgresStore(AllTables):
     def __init__(
         self,
         place: PostgresPlace,
-        pool: asyncpg.Pool,
-        ingest_pool: asyncpg.Pool,
+        pool: ConnectionPool,
+        ingest_pool: ConnectionPool,
         types: dict[tuple[str, str], str],
         clock: SharedClock,
         schema: int,
@@ -90,16 +92,22 @@ class PostgresStore(AllTables):
         if self._is_closed:
             raise StoreUnavailable("the store is closing")
         try:
-            async with self._borrow(lane) as raw:
+            async with self._take_turn(lane) as pool:
+                raw = await pool.acquire()
                 connection = WritingConnection(raw, self._writing)
                 try:
                     yield PostgresTx(connection)
                     await to_the_end(self._commit_and_publish(connection))
-                except BaseException:
-                    await to_the_end(connection.roll_back())
+                except BaseException as error:
+                    await pool.give_back(raw, error, connection.roll_back)
                     raise
+                await pool.give_back(raw, None)
         except Exception as error:
-            self._note_failure(error)
+            if isinstance(error, StoreUnavailable):
+                self.fault = str(error)
+            if ends_connections(error) or may_not_answer(error):
+                for pool in (self._pool, self._ingest_pool):
+                    await pool.expire()
             driver = isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError) and not is_of_row(error)
             if lane is Lane.INGEST and driver:
                 log.exception("callbacks cannot be stored", extra={"action": "store.bug"})
@@ -107,16 +115,20 @@ class PostgresStore(AllTables):
             raise
 
     @contextlib.asynccontextmanager
-    async def _borrow(self, lane: Lane) -> AsyncIterator[Any]:
-        """A connection for one transaction; callbacks have their own, which nobody else takes."""
-        async with contextlib.AsyncExitStack() as stack:
-            if lane is Lane.OTHER:
-                await stack.enter_async_context(self._may_write)
-            pool = self._ingest_pool if lane is Lane.INGEST else self._pool
-            with translate_errors():
-                raw = await pool.acquire(timeout=ACQUIRE_MOST_S)
-            stack.push_async_callback(partial(_give_back, pool, raw))
-            yield raw
+    async def _take_turn(self, lane: Lane) -> AsyncIterator[ConnectionPool]:
+        """The pool for a transaction: callbacks have their own, and others leave some of theirs to those who read."""
+        if lane is Lane.INGEST:
+            yield self._ingest_pool
+            return
+        try:
+            async with asyncio.timeout(TURN_MOST_S):
+                await self._may_write.acquire()
+        except TimeoutError:
+            raise StoreUnavailable("too many changes wait for the database", retry_after_s=RETRY_SHORTLY_S) from None
+        try:
+            yield self._pool
+        finally:
+            self._may_write.release()
 
     async def _commit_and_publish(self, connection: WritingConnection) -> None:
         try:
@@ -132,16 +144,6 @@ class PostgresStore(AllTables):
         if connection.touched:
             self._listeners.publish_refs(connection.touched)
         self._presence.announce(connection.woken, connection.touched)
-
-    def _note_failure(self, error: Exception) -> None:
-        if isinstance(error, StoreUnavailable):
-            self.fault = str(error)
-        cause = error.__cause__ or error
-        if ends_connections(cause) or isinstance(error, OutcomeUnknown):
-            for pool in (self._pool, self._ingest_pool):
-                with contextlib.suppress(asyncpg.InterfaceError):  # it is closing
-                    expiring = asyncio.ensure_future(pool.expire_connections())
-                    expiring.add_done_callback(lambda it: it.cancelled() or it.exception())
 
     async def probe(self) -> str | None:
         """Try a commit now: None if it succeeds, otherwise why it failed."""
@@ -167,6 +169,11 @@ class PostgresStore(AllTables):
     def listening(self) -> bool | None:
         """Whether wake-ups of other processes are heard."""
         return self._presence.listening
+
+    @property
+    def timeline(self) -> str | None:
+        """Which of its histories the database is at, as last asked."""
+        return self._presence.timeline
 
     async def known_targets(self) -> frozenset[str]:
         """The targets that any live process over this database has in its settings."""
@@ -215,69 +222,45 @@ class PostgresStore(AllTables):
         """Close all connections; later writes raise StoreUnavailable."""
         self._is_closed = True
         await self._presence.close()
-        for pool in (self._ingest_pool, self._pool):
-            await _close_pool(pool)
+        await asyncio.gather(self._ingest_pool.close(), self._pool.close())
 
 
-async def open_postgres(place: PostgresPlace) -> PostgresStore:
-    """Connect to the database at `place` and migrate it.
+async def open_postgres(place: PostgresPlace, boot: Clock = boot_ms) -> PostgresStore:
+    """Connect to the database at `place` and migrate it. `boot` is a clock that cannot leap.
 
     Raises StoreUnavailable for what time may mend; NewerSchema, another StoreError or SettingsError for what it cannot.
     """
-    pools: list[asyncpg.Pool] = []
+    pools: list[ConnectionPool] = []
     try:
         with _explain_refusals(), translate_errors():
-            pools.append(ingest_pool := await _open_pool(place, 1))
-            pools.append(pool := await _open_pool(place, place.pool))
-            clock = SharedClock()
-            async with ingest_pool.acquire(timeout=ACQUIRE_MOST_S) as raw:
-                if await raw.fetchval("SELECT pg_is_in_recovery()", timeout=CALL_MOST_S):
-                    raise StoreUnavailable(
-                        "the database is a replica, which cannot be written",
-                        remedy="name the primary, or several hosts and target_session_attrs=read-write",
-                    )
-                await apply_migrations(raw)
-                await refuse_moving(raw)
-                types = await _read_types(raw)
-                await clock.compare(raw)
+            clock = SharedClock(boot)
+            direct = await connect(place.listen_url or place.url)
+            try:
+                types = await _prepare_database(direct)
+                await clock.compare(direct)
+            finally:
+                direct.terminate()
+            prepares = place.listen_url is None and not await leads_to_pooler(place.url)
+            pools.append(ingest_pool := await open_pool(place, INGEST_CONNECTIONS, prepares=prepares))
+            pools.append(pool := await open_pool(place, place.pool, prepares=prepares))
         schema = load_migrations("postgres")[-1].number
         return PostgresStore(place, pool, ingest_pool, types, clock, schema)
     except BaseException:
         for opened in pools:
-            await _close_pool(opened)
+            await opened.close()
         raise
 
 
-async def _open_pool(place: PostgresPlace, size: int) -> asyncpg.Pool:
-    return await asyncpg.create_pool(
-        place.url,
-        min_size=1,
-        max_size=size,
-        timeout=CALL_MOST_S,
-        command_timeout=CALL_MOST_S,
-        connection_class=PooledConnection,
-        statement_cache_size=0 if place.listen_url is not None else STATEMENTS_MOST,
-        init=_prepare_connection,
-    )
-
-
-async def _prepare_connection(raw: asyncpg.Connection) -> None:
-    """Sums of whole numbers come as `numeric`; we have no others."""
-    await raw.set_type_codec("numeric", schema="pg_catalog", encoder=str, decoder=int, format="text")
-
-
-async def _give_back(pool: asyncpg.Pool, raw: Any) -> None:
-    with contextlib.suppress(Exception):  # one that is broken is replaced
-        await pool.release(raw, timeout=CALL_MOST_S)
-
-
-async def _close_pool(pool: asyncpg.Pool) -> None:
-    try:
-        async with asyncio.timeout(CALL_MOST_S):
-            await pool.close()
-    except Exception:  # it takes too long, or is broken
-        with contextlib.suppress(Exception):
-            pool.terminate()
+async def _prepare_database(raw: asyncpg.Connection) -> dict[tuple[str, str], str]:
+    """Migrate it; the types of its columns."""
+    if await raw.fetchval("SELECT pg_is_in_recovery()", timeout=CALL_MOST_S):
+        raise StoreUnavailable(
+            "the database is a replica, which cannot be written",
+            remedy="name the primary, or several hosts and target_session_attrs=read-write",
+        )
+    await apply_migrations(raw)
+    await refuse_moving(raw)
+    return await _read_types(raw)
 
 
 async def _read_types(raw: asyncpg.Connection) -> dict[tuple[str, str], str]:

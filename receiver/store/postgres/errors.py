@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import asyncpg
 
-from receiver.core.errors import StaleUpdate, StoreError, StoreUnavailable
+from receiver.core.errors import ReceiverError, StaleUpdate, StoreError, StoreUnavailable
 
 _OF_ROW = ("22",)  # classes: data that cannot be stored
 _OF_ROW_TOO = frozenset({"23502", "23514", "54000"})
@@ -40,7 +40,7 @@ def is_of_row(error: BaseException) -> bool:
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         return state in _OF_ROW_TOO or state.startswith(_OF_ROW)
-    return isinstance(error, ValueError)  # it could not be sent: asyncpg's own DataError, half a character
+    return isinstance(error, ValueError)  # half a character, which could not be sent
 
 
 def is_bug(error: BaseException) -> bool:
@@ -50,15 +50,25 @@ def is_bug(error: BaseException) -> bool:
 
 def ends_connections(error: BaseException) -> bool:
     """Whether after this error no connection is to be used again that was there before."""
-    if isinstance(error, asyncpg.PostgresError):
-        state = error.sqlstate or ""
+    cause = _cause_of(error)
+    if isinstance(cause, asyncpg.PostgresError):
+        state = cause.sqlstate or ""
         return state.startswith(("08", "57P")) or state in ("25006", "25P03")
-    return isinstance(error, OSError | asyncpg.InterfaceError) and not isinstance(error, ValueError | TimeoutError)
+    return isinstance(cause, OSError | asyncpg.InterfaceError) and not isinstance(cause, ValueError | TimeoutError)
+
+
+def may_not_answer(error: BaseException) -> bool:
+    """Whether a call took too long, so that what is said next on its connection may, too."""
+    return isinstance(error, StoreError) and isinstance(error.__cause__, TimeoutError)
+
+
+def _cause_of(error: BaseException) -> BaseException:
+    return error.__cause__ if isinstance(error, StoreError) and error.__cause__ is not None else error
 
 
 def as_ours(error: BaseException) -> StoreError | None:
-    """What becomes of an error of the driver; None: it stays as it is."""
-    if isinstance(error, StoreError) or is_of_row(error) or is_bug(error):
+    """What becomes of an error of the driver; None: it stays as it is. Whatever we do not know is an outage."""
+    if isinstance(error, ReceiverError) or is_of_row(error) or is_bug(error):
         return None
     if isinstance(error, TimeoutError):
         return StoreUnavailable("the database does not answer in time", retry_after_s=RETRY_SHORTLY_S)
@@ -66,15 +76,14 @@ def as_ours(error: BaseException) -> StoreError | None:
         state = error.sqlstate or ""
         if state in _RACES:
             return StaleUpdate(f"another process was first ({_first_line(error)})")
-        text = _TEXTS.get(state, "the database fails")
+        gone = "the connection to the database is gone" if state.startswith("08") else "the database fails"
+        text = _TEXTS.get(state, gone)
         return StoreUnavailable(
             f"{text} ({_first_line(error)})", retry_after_s=RETRY_SHORTLY_S if state in _SHORTLY else 5
         )
     if isinstance(error, OSError):
         return StoreUnavailable(f"the database cannot be reached ({error.strerror or type(error).__name__})")
-    if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
-        return StoreUnavailable(f"the connection to the database is gone ({_first_line(error)})")
-    return None
+    return StoreUnavailable(f"the connection to the database is gone ({_first_line(error)})")
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from receiver.core.errors import StoreError
+from receiver.core.errors import StoreError, StoreUnavailable
 from receiver.store.moving.tables import MOVED, TASKS, Key, MovedTable, Row, delete_sql, select_sql, work_sql
 from receiver.store.postgres.connect import CALL_MOST_S, connect, plain_errors
 from receiver.store.postgres.migrate import apply_migrations, read_schema
@@ -155,6 +155,12 @@ async def open_end(url: str, place: str) -> PostgresEnd:
     end = PostgresEnd(place, connection)
     try:
         with plain_errors(place):
+            if await connection.fetchval(
+                "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool"
+            ):
+                raise StoreUnavailable(
+                    f"{place} cannot be written: it is a replica or in recovery", remedy="name the primary in the URL"
+                )
             await apply_migrations(connection)
     except BaseException:
         await end.close()

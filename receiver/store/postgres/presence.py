@@ -18,8 +18,9 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from receiver.store.postgres.connection import CALL_MOST_S, PooledConnection
 from receiver.store.postgres.place import PostgresPlace
+from receiver.store.postgres.pool import CALL_MOST_S, connect, is_direct
+from receiver.store.postgres.shared_clock import SharedClock
 from receiver.store.process_row import ProcessRow
 from receiver.store.signals import ChangeListeners
 from receiver.store.tables.connection import Topic
@@ -32,32 +33,10 @@ FORGOTTEN_MS = 24 * 3_600_000
 GATHER_S = 0.05
 _REFS_EACH = 150  # of 36 characters; a payload of 8,000 is refused
 _SPREAD_S = 0.02  # ten processes that hear a call do not ask at once
-_AGAIN_LEAST_S, _AGAIN_MOST_S = 0.5, 10.0
+_AGAIN_LEAST_S, _AGAIN_MOST_S = 0.5, 5.0
 _SIZE_EVERY_S = 60.0
 
 log = logging.getLogger(__name__)
-
-
-class SharedClock:
-    """The database's clock as this process knows it: a clock that cannot leap, and how far apart the two are."""
-
-    def __init__(self) -> None:
-        self._offset_ms = 0
-
-    def __call__(self) -> int:
-        return _boot_ms() + self._offset_ms
-
-    async def compare(self, raw: asyncpg.Connection) -> None:
-        """Ask the database for its time; of three answers the one that came fastest counts."""
-        found: list[tuple[int, int]] = []
-        for _ in range(3):
-            before = _boot_ms()
-            theirs = await raw.fetchval(
-                "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint", timeout=CALL_MOST_S
-            )
-            after = _boot_ms()
-            found.append((after - before, theirs - (before + after) // 2))
-        self._offset_ms = min(found)[1]
 
 
 class Presence:
@@ -74,6 +53,7 @@ class Presence:
     ) -> None:
         self.listening = False
         self.database_bytes = 0
+        self.timeline: str | None = None
         self._place = place
         self._schema = schema
         self._clock = clock
@@ -125,9 +105,11 @@ class Presence:
     # -- what is heard --
 
     def _hear(self, _: asyncpg.Connection, __: int, ___: str, payload: str) -> None:
-        sender, topics, *refs = payload.split(" ")
+        sender, _, rest = payload.partition(" ")
+        topics, *refs = rest.split(" ")
         if sender == self._id:
             self._heard_self.set()
+            self._be_heard()
             return
         if refs := [it for it in refs if it]:
             self._publish(set(refs))
@@ -160,7 +142,10 @@ class Presence:
 
     async def _begin(self, raw: asyncpg.Connection) -> None:
         await self._clock.compare(raw)
-        await raw.add_listener(CHANNEL, self._hear)
+        self.timeline = await read_timeline(raw)
+        direct = await is_direct(raw)
+        if direct:  # a pooler would take it, and leave another's connection listening
+            await raw.add_listener(CHANNEL, self._hear)
         self._heard_self.clear()
         self._raw = raw
         await self._say_alive(raw)
@@ -168,12 +153,8 @@ class Presence:
             self._wake(topic)
         await self._call((), ())
         try:
-            async with asyncio.timeout(HEARD_MOST_S):
+            async with asyncio.timeout(HEARD_MOST_S if direct else 0):
                 await self._heard_self.wait()
-            self.listening = True
-            if self._was_deaf:
-                log.info("wake-ups of other processes are heard again", extra={"action": "store.listen"})
-            self._was_deaf = False
         except TimeoutError:
             if not self._was_deaf:
                 log.warning(
@@ -183,7 +164,16 @@ class Presence:
                 )
             self._was_deaf = True
 
+    def _be_heard(self) -> None:
+        """Our own call came back, perhaps late."""
+        self.listening = True
+        if self._was_deaf:
+            log.info("wake-ups of other processes are heard again", extra={"action": "store.listen"})
+        self._was_deaf = False
+
     async def _beat_until_lost(self, raw: asyncpg.Connection) -> None:
+        lost = asyncio.Event()
+        raw.add_termination_listener(lambda _: lost.set())
         sized_at = -_SIZE_EVERY_S
         while not raw.is_closed():
             async with self._turn:
@@ -192,7 +182,10 @@ class Presence:
                         "SELECT pg_database_size(current_database())", timeout=CALL_MOST_S
                     )
                     sized_at = time.monotonic()
-            await asyncio.sleep(HEARTBEAT_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HEARTBEAT_S):
+                    await lost.wait()
+                return
             async with self._turn:
                 await self._clock.compare(raw)
                 await self._say_alive(raw)
@@ -229,18 +222,19 @@ class Presence:
                 again.terminate()
 
 
-async def connect(url: str) -> asyncpg.Connection:
-    """A connection of one's own, without prepared statements, so that a pooler may be behind it."""
-    return await asyncpg.connect(
-        url, timeout=CALL_MOST_S, statement_cache_size=0, connection_class=PooledConnection, command_timeout=CALL_MOST_S
-    )
+async def read_timeline(raw: asyncpg.Connection) -> str | None:
+    """Which of its histories the database is at: another one once a replica has taken over, or it was restored.
+
+    Of its control file the number may lag behind. None if the server is no PostgreSQL that says so.
+    """
+    try:
+        return str(await raw.fetchval("SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)", timeout=CALL_MOST_S))
+    except asyncpg.PostgresError:
+        return None
 
 
 def process_from_row(row: Sequence[Any]) -> ProcessRow:
     """A process from a row of the table."""
-    known, [targets, started_at, seen_at] = row[:5], row[5:]
-    return ProcessRow(*known, msgspec.json.decode(targets, type=tuple[str, ...]), started_at, seen_at)
-
-
-def _boot_ms() -> int:
-    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1_000_000
+    name, role, host, version, schema, targets, started_at, seen_at = row
+    known = msgspec.json.decode(targets, type=tuple[str, ...])
+    return ProcessRow(name, role, host, version, schema, known, started_at, seen_at)

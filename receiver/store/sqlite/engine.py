@@ -124,6 +124,7 @@ class SqliteStore(AllTables):
     shared = False
     clock: Clock | None = None
     listening: bool | None = None
+    timeline: str | None = None
 
     def __init__(self, path: Path, writing: BatchingConnection, reading: BatchingConnection, lock: int) -> None:
         self.path = path

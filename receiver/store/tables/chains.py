@@ -64,6 +64,13 @@ class ChainTable:
         """Up to `limit` tasks that go on from `parent`, oldest first."""
         return await self._tasks("WHERE parent = ? ORDER BY ref LIMIT ?", (parent, limit))
 
+    async def with_parent(self, ref: str) -> dict[str, Task]:
+        """This task and the one that it goes on from, as far as they exist, by ref."""
+        found = await self._tasks(
+            "WHERE ref = ? OR ref = (SELECT parent FROM tasks WHERE ref = ?) ORDER BY ref", (ref, ref)
+        )
+        return {task.ref: task for task in found}
+
     async def repeated_by(self, refs: Sequence[str]) -> dict[str, Task]:
         """The newest task that repeats each of these, if one does."""
         which = self._db.dialect.among("again_of", refs)

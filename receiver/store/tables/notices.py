@@ -283,7 +283,13 @@ class NoticeTable:
         )
 
     async def count_causes(self, kind: str, since: int, until: int) -> int:
-        """How many causes `KIND:…` were reported after `since`, up to `until`."""
+        """How many causes `KIND:…` were reported after `since`, up to `until`. One transaction at a time can ask for a
+        kind, and see what those before it reported."""
+        if self._db.dialect.lock:  # a row that is no cause, since nothing follows the colon
+            await self._db.run_statement(
+                "INSERT INTO attention (cause, at, text) VALUES (?, 0, '') ON CONFLICT (cause) DO UPDATE SET at = 0",
+                (f"{kind}:",),
+            )
         [(count,)] = await self._db.fetch_rows(
             "SELECT count(*) FROM attention WHERE cause > ? AND cause < ? AND at > ? AND at <= ?",
             (f"{kind}:", f"{kind};", since, until),  # `;` follows `:`

@@ -2,6 +2,10 @@
 
 Finding walks a table in the order of its key, which is the order of time, so it needs no index of its own. Age alone is
 not enough: the transaction that removes a row checks again whether it may go.
+
+Where other processes write at the same time, a removal first locks what the rows hang on: the batches, the tasks, the
+sends, then the notices, as everything else does. Only then it looks whether they may go: whoever would hang a row on a
+task, or send a notice after all, locks the same rows, and finds them gone.
 """
 
 from collections.abc import Sequence
@@ -10,6 +14,7 @@ from typing import Any, Generic, TypeVar
 from msgspec import Struct
 
 from receiver.store.tables.connection import TableConnection
+from receiver.store.tables.dialect import SqlPart
 
 # Settled tasks with nothing under way, for which none waits. A callback for a removed lost one creates it again.
 _OVER = "'completed', 'failed', 'cancelled', 'lost'"
@@ -60,13 +65,13 @@ class RetentionQueries:
 
     async def tasks_with_copies(self, after: str, limit: int) -> list[AgedRow[str]]:
         """Tasks with copies of pictures, by ref."""
-        return await self._aged_rows(
+        found = await self._aged_rows(
             "SELECT had.ref, tasks.created_at, tasks.settled_at FROM (SELECT DISTINCT ref FROM copies"
-            " WHERE file IS NOT NULL AND ref > ? ORDER BY ref LIMIT ?) AS had CROSS JOIN tasks ON tasks.ref = had.ref"
-            " ORDER BY had.ref",
+            " WHERE file IS NOT NULL AND ref > ? ORDER BY ref LIMIT ?) AS had CROSS JOIN tasks ON tasks.ref = had.ref",
             after,
             limit,
         )
+        return sorted(found, key=lambda it: it.key)  # a join has no order of its own
 
     async def aged_callbacks(self, after: int, limit: int) -> list[AgedRow[int]]:
         """Callbacks, by id."""
@@ -113,7 +118,7 @@ class RetentionQueries:
     async def existing_sends(self, ids: Sequence[int]) -> list[int]:
         """Those of these sends that exist."""
         which = self._db.dialect.among("id", ids)
-        rows = await self._db.fetch_rows(f"SELECT id FROM sends WHERE {which.sql}", which.params)
+        rows = await self._db.fetch_rows(f"SELECT id FROM sends WHERE {which.sql} ORDER BY id", which.params)
         return [send for (send,) in rows]
 
     # -- removals --
@@ -123,7 +128,7 @@ class RetentionQueries:
 
         The dependent rows go first. If there are too many, the tasks stay and have to be passed again.
         """
-        closed = await self.closed_tasks(refs, now)
+        closed = await self._lock_closed(refs, now)
         if not closed:
             return RemovalResult(refs=tuple(refs))
         rows, sends = 0, tuple[int, ...]()
@@ -152,7 +157,7 @@ class RetentionQueries:
 
     async def drop_callbacks(self, ids: Sequence[int]) -> RemovalResult:
         """Remove those of `ids` whose task is settled. A body that a later callback shares moves to that callback."""
-        asked = self._db.dialect.among("id", ids)
+        asked = await self._lock_callbacks(ids)
         rows = await self._db.fetch_rows(
             "SELECT id FROM callbacks LEFT JOIN tasks ON tasks.ref = callbacks.ref"
             f" WHERE {asked.sql} AND (tasks.ref IS NULL OR tasks.state IN ({_OVER}))",
@@ -179,12 +184,13 @@ class RetentionQueries:
         """Remove up to `limit` polls from before this time."""
         return RemovalResult(
             await self._db.run_statement(
-                "DELETE FROM polls WHERE id IN (SELECT id FROM polls WHERE at < ? LIMIT ?)", (before, limit)
+                "DELETE FROM polls WHERE id IN (SELECT id FROM polls WHERE at < ? ORDER BY at LIMIT ?)", (before, limit)
             )
         )
 
     async def drop_notices(self, ids: Sequence[int]) -> RemovalResult:
         """Remove those of `ids` that are sent, dead or discarded, and sends that become empty, with their attempts."""
+        await self._lock_notices("id", ids)
         which = self._db.dialect.among("id", ids)
         rows = await self._db.fetch_rows(
             f"SELECT id FROM notices WHERE {which.sql} AND state IN ('sent', 'dead', 'discarded')", which.params
@@ -200,13 +206,16 @@ class RetentionQueries:
         """Forget up to `limit` causes of attention that were reported before this time."""
         return RemovalResult(
             await self._db.run_statement(
-                "DELETE FROM attention WHERE cause IN (SELECT cause FROM attention WHERE at < ? LIMIT ?)",
+                "DELETE FROM attention WHERE at < ?1 AND cause IN"
+                " (SELECT cause FROM attention WHERE at < ?1 ORDER BY at LIMIT ?2)",
                 (before, limit),
             )
         )
 
     async def drop_copies(self, refs: Sequence[str], why: str) -> RemovalResult:
-        """Record that the picture copies of these tasks are no longer stored, and why."""
+        """Record that the picture copies of these tasks are no longer stored, and why. Those that another process
+        has in hand, or fetches again by now, are left out."""
+        refs = await self._lock_tasks(refs, " AND archive_at IS NULL")
         self._db.touched.update(refs)
         which = self._db.dialect.among("ref", refs)
         return RemovalResult(
@@ -216,6 +225,57 @@ class RetentionQueries:
                 (why, *which.params),
             )
         )
+
+    async def _lock_closed(self, refs: Sequence[str], now: int) -> list[str]:
+        """Those of `refs` that are closed, locked with all that could open them."""
+        dialect = self._db.dialect
+        if dialect.lock:
+            which = dialect.among("ref", refs)
+            await self._db.fetch_rows(
+                f"SELECT id FROM lanes WHERE id IN (SELECT lane FROM tasks WHERE {which.sql} AND row_key IS NOT NULL)"
+                f"{dialect.lock_by('id')}",
+                which.params,
+            )
+            refs = await self._lock_tasks(refs)
+            await self._lock_notices("ref", refs)
+        return await self.closed_tasks(refs, now)
+
+    async def _lock_tasks(self, refs: Sequence[str], also: str = "") -> Sequence[str]:
+        """Those of these tasks that no other transaction has in hand, and for which the condition `also` holds: locked
+        where there is anything to lock."""
+        dialect = self._db.dialect
+        if not dialect.lock:
+            return refs
+        which = dialect.among("ref", refs)
+        rows = await self._db.fetch_rows(
+            f"SELECT ref FROM tasks WHERE {which.sql}{also} ORDER BY ref{dialect.skip}", which.params
+        )
+        return [ref for (ref,) in rows]
+
+    async def _lock_callbacks(self, ids: Sequence[int]) -> SqlPart:
+        """Which callbacks are meant: those of `ids` whose task could be locked, or is gone."""
+        dialect = self._db.dialect
+        if dialect.lock:
+            which = dialect.among("callbacks.id", ids)
+            theirs = await self._db.fetch_rows(
+                "SELECT callbacks.id, tasks.ref FROM callbacks LEFT JOIN tasks ON tasks.ref = callbacks.ref"
+                f" WHERE {which.sql}",
+                which.params,
+            )
+            locked = set(await self._lock_tasks(sorted({ref for _, ref in theirs if ref is not None})))
+            ids = [callback for callback, ref in theirs if ref is None or ref in locked]
+        return dialect.among("id", ids)
+
+    async def _lock_notices(self, column: str, values: Sequence[Any]) -> None:
+        """Lock the notices with these values, and before them their sends."""
+        dialect = self._db.dialect
+        if dialect.lock:
+            which = dialect.among(column, values)
+            for sql in (
+                f"SELECT id FROM sends WHERE id IN (SELECT send_id FROM notices WHERE {which.sql})",
+                f"SELECT id FROM notices WHERE {which.sql}",
+            ):
+                await self._db.fetch_rows(f"{sql}{dialect.lock_by('id')}", which.params)
 
     async def _drop_notices(self, ids: Sequence[int]) -> RemovalResult:
         if not ids:

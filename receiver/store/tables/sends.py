@@ -1,7 +1,7 @@
 """Sends: the groups in which notices go out, claimed under a lease; and the state of their targets.
 
-A send is claimed with owner, lease and claim number in one transaction, and its membership never changes afterwards.
-A failure or a release only counts if its claim number is still the send's; a success always counts and is final.
+A send is claimed with owner, lease and claim number in one transaction, and its membership is final. A failure or a
+release only counts if its claim number is still the send's; a success always counts and is final.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -56,7 +56,7 @@ class SendTable:
         """Lock these targets until the transaction ends; read their queues only then, and the clock last."""
         return await lock_targets(self._db, names, wait=wait)
 
-    def call_senders(self) -> None:
+    async def call_senders(self) -> None:
         """Wake the sending loops of all processes once this transaction is committed."""
         self._db.woken.add(Topic.NOTIFY)
 
@@ -77,15 +77,13 @@ class SendTable:
             f" targets.recent FROM {t.sql} LEFT JOIN targets ON targets.name = t.name",
             t.params,
         )
-        found = {row[0]: TargetQueue(*row, _times.decode(recent) if recent else ()) for *row, recent in rows}
+        found = {row[0]: TargetQueue(*(*row, _times.decode(recent) if recent else ())) for *row, recent in rows}
         return [found[name] for name in targets]
 
     async def next_send(self, target: str, now: int) -> int | None:
         """The target's earliest send that is due or whose lease has expired."""
         rows = await self._db.fetch_rows(
-            "SELECT id FROM ("
-            "SELECT id, due_at FROM sends WHERE state = 'sending' AND target = ?1"
-            "   AND lease_until <= ?2"
+            "SELECT id FROM (SELECT id, due_at FROM sends WHERE state = 'sending' AND target = ?1 AND lease_until <= ?2"
             " UNION ALL SELECT * FROM (SELECT id, due_at FROM sends WHERE state = 'due' AND target = ?1"
             "   AND due_at <= ?2 ORDER BY due_at LIMIT 1) AS come"
             ") AS open ORDER BY due_at LIMIT 1",
@@ -167,8 +165,7 @@ class SendTable:
 
     async def _member_ids(self, opening: NewSend) -> list[int]:
         """The ids of the notices for a new send."""
-        found: list[int] = []
-        left = DIGEST_LENGTH
+        found, left = list[int](), DIGEST_LENGTH
         for state in ("held", "due") if opening.digest else ("due",):
             most = DIGEST_MOST - len(found) if opening.digest else 1
             for notice_id, length in await self._db.fetch_rows(
@@ -184,6 +181,8 @@ class SendTable:
 
     async def _with_notices(self, sends: Sequence[Send]) -> list[Send]:
         """These sends with their notices; a send without notices is deleted."""
+        if not sends:
+            return []
         by_send: dict[int, list[Notice]] = {send.id: [] for send in sends}
         which = self._db.dialect.among("send_id", [it.id for it in sends])
         for send_id, *row in await self._db.fetch_rows(
@@ -250,7 +249,8 @@ class SendTable:
     async def record_times(self, times: Mapping[str, Sequence[int]]) -> None:
         """Store when the last messages to targets with a rate limit were begun."""
         self._db.defer(
-            "INSERT INTO targets (name, recent) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET recent = excluded.recent",
+            "INSERT INTO targets (name, recent) VALUES (?, ?)"
+            " ON CONFLICT (name) DO UPDATE SET recent = excluded.recent",
             [(name, msgspec.json.encode(it).decode()) for name, it in times.items()],
         )
 

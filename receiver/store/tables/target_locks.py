@@ -11,10 +11,10 @@ async def lock_targets(connection: TableConnection, names: Iterable[str], *, wai
     Those that another transaction has are left out, or with `wait` waited for, in the order of their names. A database
     that only one transaction writes to has nothing to lock, and gives them all.
     """
-    dialect = connection.dialect
-    if not dialect.lock:
-        return list(names)
-    which = dialect.among("name", sorted(names))
+    dialect, names = connection.dialect, sorted(names)
+    if not names or not dialect.lock:
+        return names
+    which = dialect.among("name", names)
     order = dialect.lock_by("name") if wait else f" ORDER BY name{dialect.skip}"
     rows = await connection.fetch_rows(f"SELECT name FROM targets WHERE {which.sql}{order}", which.params)
     return [name for (name,) in rows]

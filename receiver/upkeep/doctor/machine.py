@@ -8,7 +8,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from receiver.core.errors import CorruptDatabase, NewerSchema, StoreError, UnsafeFile
-from receiver.pictures.archive import disk_reserve
+from receiver.pictures.disk_room import disk_reserve
 from receiver.safe_open import look_at, user_name
 from receiver.store.sqlite.engine import LOG_MOST
 from receiver.store.sqlite.inspect import inspect_database
@@ -30,10 +30,10 @@ class DiskSpace(Struct, frozen=True):
 
 
 def check_permissions(
-    state_dir: Path, database: Path, kept: Sequence[str], named: Sequence[tuple[str, Path]]
+    state_dir: Path, database: Path | None, kept: Sequence[str], named: Sequence[tuple[str, Path]]
 ) -> Iterator[Finding]:
     """Check who owns the state directory and who can read secrets: the files `kept` in it, and files that settings
-    `named` (pairs of what they hold and their path)."""
+    `named` (pairs of what they hold and their path). Without a `database` it is not a file."""
     wrong = [*_check_state_dir(state_dir, database, kept), *_check_named_files(named)]
     yield from wrong
     if not wrong:
@@ -43,7 +43,7 @@ def check_permissions(
         yield ok(f"{state_dir.absolute()}{owner}; other users can read no secrets")
 
 
-def _check_state_dir(state_dir: Path, database: Path, kept: Sequence[str]) -> Iterator[Finding]:
+def _check_state_dir(state_dir: Path, database: Path | None, kept: Sequence[str]) -> Iterator[Finding]:
     if not state_dir.exists():
         near = next(it for it in state_dir.absolute().parents if it.exists())
         if not near.is_dir() or not os.access(near, os.W_OK | os.X_OK):
@@ -65,7 +65,7 @@ def _check_state_dir(state_dir: Path, database: Path, kept: Sequence[str]) -> It
         remedy = f"run the doctor as {' or '.join(dict.fromkeys((user_name(found.st_uid), 'root')))}"
         yield failure(f"{user_name(os.geteuid())} has no access to {state_dir.absolute()}", remedy)
         return
-    files = [state_dir / name for name in kept] + [Path(f"{database}{suffix}") for suffix in _BESIDE]
+    files = [state_dir / name for name in kept] + [Path(f"{database}{suffix}") for suffix in _BESIDE if database]
     for path in files:
         if os.path.lexists(path):
             yield from _check_own_file(path, None if shared else found)

@@ -9,6 +9,7 @@ from receiver.core.errors import RequestRefused
 from receiver.core.money import NANO, amount_text, parse_usd
 from receiver.core.spend import SpendCounts
 from receiver.service.wiring import ServiceParts
+from receiver.store.insist import decide_again
 from receiver.tasks.budget_check import BudgetState
 from receiver.web.api.requests import CostFilter
 
@@ -42,12 +43,17 @@ async def raise_budget(parts: ServiceParts, asked: BudgetRaise) -> CostsView:
     if limit is None:
         problem = f"{asked.limit[:80]!r} is not an amount in USD"
         raise RequestRefused(422, "invalid_parameter", problem, "limit", remedy="write it like 30 or 12.50")
-    async with parts.store.write() as tx:
-        if asked.period in _PERIODS:
-            await parts.budget.raise_limit(tx, PeriodKind(asked.period), limit, parts.clock())
-        else:
-            await parts.budget.raise_lane(tx, asked.period, limit)
+    await _raise_limit(parts, asked.period, limit)
     return await show_costs(parts, CostFilter(by=_PERIODS.get(asked.period, CostDimension.BATCH)))
+
+
+@decide_again
+async def _raise_limit(parts: ServiceParts, period: str, limit: int) -> None:
+    async with parts.store.write() as tx:
+        if period in _PERIODS:
+            await parts.budget.raise_limit(tx, PeriodKind(period), limit, parts.clock())
+        else:
+            await parts.budget.raise_lane(tx, period, limit)
 
 
 def first_day(since: str | None, today: date, *, by_month: bool) -> str:

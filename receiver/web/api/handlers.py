@@ -220,6 +220,9 @@ class ApiCalls(BatchOperations, PickOperations):
         )
 
     async def prune(self, asked: ApiRequest) -> object:
+        if not self._parts.role.works:
+            remedy = "workers prune every hour; to do it now, run `receiver prune` where the settings are"
+            raise RequestRefused(409, "no_worker", "this process does not prune", remedy=remedy)
         return schemas.PruneView(self._parts.prune.start_pass_now())
 
     async def stream(self, asked: ApiRequest) -> object:

@@ -24,6 +24,13 @@ class FastRoute(Protocol):
     ) -> bool: ...
 
 
+def decline_whole(
+    target: bytes, headers: Iterable[tuple[bytes, bytes]], body: bytes, answer: Callable[[bytes], None]
+) -> bool:
+    """The `FastRoute` of an application that has none."""
+    return False
+
+
 class FastPathProtocol(HttpToolsProtocol):
     """A connection that offers POST requests to `whole` as soon as they are complete.
 

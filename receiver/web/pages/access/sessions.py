@@ -161,7 +161,7 @@ class Sessions:
         return session_cookies.write_cookie(value, LIFE_MS, secure=self.is_secure(request))
 
     async def _load_epoch(self) -> str | None:
-        if self._generation is None:
+        if self._generation is None or self._store.shared:  # another process may have ended all sessions
             self._generation = await self._store.sessions.generation()
         return self._read_epoch()
 

@@ -1,0 +1,132 @@
+"""Pools of connections, and what becomes of one that may not answer any more.
+
+A connection on which a call took too long is given back behind the borrower's back: to cancel what the server is at,
+over a network that swallows packets, takes as long as we let it. Nobody waits for that, since the pool opens another.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import asyncpg
+
+from receiver.core.errors import StoreUnavailable
+from receiver.store.postgres.errors import ends_connections, may_not_answer, translate_errors
+from receiver.store.postgres.place import PostgresPlace
+from receiver.store.to_the_end import to_the_end
+
+CALL_MOST_S = 5.0
+ACQUIRE_MOST_S = 5.0  # connecting is part of it, which takes seven trips
+RETRY_SHORTLY_S = 2
+STATEMENTS_MOST = 400  # prepared ones, a connection; none behind a pooler, which may lend another connection each time
+
+
+class PooledConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
+    """A connection that keeps no state between two borrowers, so there is nothing to reset."""
+
+    def get_reset_query(self) -> str:
+        """None of the queries that asyncpg would send."""
+        return ""
+
+
+class ConnectionPool:
+    """At most `size` connections to one database. Made by `open_pool`."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+        self._giving_back: set[asyncio.Task[None]] = set()
+
+    async def acquire(self) -> Any:
+        """A connection that nobody else uses, within `ACQUIRE_MOST_S`; give it back. Raises StoreUnavailable."""
+        with translate_errors():
+            try:
+                return await self._pool.acquire(timeout=ACQUIRE_MOST_S)
+            except TimeoutError:
+                raise StoreUnavailable(
+                    "no connection to the database was free in time", retry_after_s=RETRY_SHORTLY_S
+                ) from None
+
+    async def give_back(
+        self, raw: Any, error: BaseException | None, roll_back: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """Give a connection back after `roll_back`; `error` is what its last borrower met.
+
+        If others may be in the same state, all are replaced before they are used again.
+        """
+        if error is None:
+            await self._give_back(raw, None)  # asyncpg carries it to the end
+            return
+        lost = may_not_answer(error)
+        if lost or ends_connections(error):
+            await self.expire()
+        if not lost:
+            await to_the_end(self._give_back(raw, roll_back))
+            return
+        giving = asyncio.create_task(self._give_back(raw, roll_back), name="give back")
+        self._giving_back.add(giving)
+        giving.add_done_callback(self._giving_back.discard)
+
+    async def _give_back(self, raw: Any, roll_back: Callable[[], Awaitable[None]] | None) -> None:
+        if roll_back is not None:
+            await roll_back()
+        with contextlib.suppress(Exception):  # one that is broken is replaced
+            await self._pool.release(raw, timeout=CALL_MOST_S)
+
+    async def expire(self) -> None:
+        """Use no connection again that is there now."""
+        with contextlib.suppress(asyncpg.InterfaceError):  # the pool is closing
+            await self._pool.expire_connections()
+
+    async def close(self) -> None:
+        """Close all connections, without a word if they do not answer."""
+        for giving in self._giving_back:
+            giving.cancel()
+        try:
+            async with asyncio.timeout(CALL_MOST_S):
+                await self._pool.close()
+        except Exception:  # it takes too long, or is broken
+            with contextlib.suppress(Exception):
+                self._pool.terminate()
+
+
+async def open_pool(place: PostgresPlace, size: int, *, prepares: bool) -> ConnectionPool:
+    """A pool with its first connection; `prepares`: statements stay with a connection. Errors of asyncpg pass."""
+    return ConnectionPool(
+        await asyncpg.create_pool(
+            place.url,
+            min_size=1,
+            max_size=size,
+            timeout=CALL_MOST_S,
+            command_timeout=CALL_MOST_S,
+            connection_class=PooledConnection,
+            statement_cache_size=STATEMENTS_MOST if prepares else 0,
+            init=_read_numbers_whole,
+        )
+    )
+
+
+async def connect(url: str) -> asyncpg.Connection:
+    """A connection of one's own, without prepared statements, so that a pooler may be behind it."""
+    return await asyncpg.connect(
+        url, timeout=CALL_MOST_S, statement_cache_size=0, connection_class=PooledConnection, command_timeout=CALL_MOST_S
+    )
+
+
+async def is_direct(raw: asyncpg.Connection) -> bool:
+    """Whether no pooler is between: it would not tell the number of the process that serves us."""
+    return bool(raw.get_server_pid() == await raw.fetchval("SELECT pg_backend_pid()", timeout=CALL_MOST_S))
+
+
+async def leads_to_pooler(url: str) -> bool:
+    """Whether a pooler is behind this URL."""
+    raw = await connect(url)
+    try:
+        return not await is_direct(raw)
+    finally:
+        raw.terminate()
+
+
+async def _read_numbers_whole(raw: asyncpg.Connection) -> None:
+    """Sums of whole numbers come as `numeric`; we have no others."""
+    await raw.set_type_codec("numeric", schema="pg_catalog", encoder=str, decoder=int, format="text")
