@@ -33,7 +33,7 @@ def fill_every_table(path: Path, rows: int) -> None:
 
 
 def dump(path: Path) -> dict[str, list[tuple[object, ...]]]:
-    """All rows of the tables that move, in the order of their keys; the tasks that are searched, and found by a word; and
+    """All rows of the tables that move, in the order of their keys; which tasks are searched, and found by a word; and
     the schema."""
     with closing(sqlite3.connect(path)) as raw:
         return {

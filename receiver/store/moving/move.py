@@ -51,7 +51,7 @@ class MovingSource(MovingEnd, Protocol):
         """Raise StoreError if a service works on it."""
 
     async def refuse_unfit(self) -> None:
-        """Raise StoreError if it holds what the other kind of database cannot."""
+        """Raise StoreError if it has only a part of another one, or what the other kind of database cannot store."""
 
     async def leave(self, where: str) -> None:
         """Note that it is served elsewhere now: a service that starts here again pauses submissions, and asks."""

@@ -4,6 +4,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from receiver.core.errors import StoreError
+
 Row = tuple[Any, ...]
 Key = tuple[Any, ...]
 
@@ -67,6 +69,14 @@ LEFT = frozenset(
 
 WORK = ("tasks", "callbacks", "polls", "notices")
 """A database without rows in these, and without a batch, has nothing to lose."""
+
+
+def half_moved() -> StoreError:
+    """The error of whoever opens a database into which another one is being moved."""
+    return StoreError(
+        "another database is being moved into this one, and that is not done",
+        remedy="run the same `receiver migrate --to` again; it goes on where it was",
+    )
 
 
 def select_sql(table: MovedTable, columns: tuple[str, ...], parameters: tuple[str, ...], limit: int) -> str:

@@ -111,7 +111,8 @@ class WritingConnection:
         except (TimeoutError, OSError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
             raise OutcomeUnknown("the database did not say whether it committed") from error
         finally:
-            self._raw.remove_log_listener(note)
+            with contextlib.suppress(asyncpg.InterfaceError):  # it was lost, and given back by that
+                self._raw.remove_log_listener(note)
         if tag != "COMMIT":
             raise StoreError("the transaction had failed before")
         if warnings:  # the wait for a replica was cancelled: it is committed here and perhaps not there

@@ -260,7 +260,18 @@ async def _prepare_database(raw: asyncpg.Connection) -> dict[tuple[str, str], st
         )
     await apply_migrations(raw)
     await refuse_moving(raw)
+    await _warn_of_risks(raw)
     return await _read_types(raw)
+
+
+async def _warn_of_risks(raw: asyncpg.Connection) -> None:
+    for name in ("fsync", "full_page_writes"):
+        if await raw.fetchval("SELECT current_setting($1)", name, timeout=CALL_MOST_S) == "off":
+            log.warning(
+                "the database's server has %s=off, so what was answered may be lost when its machine fails",
+                name,
+                extra={"action": "store.risk"},
+            )
 
 
 async def _read_types(raw: asyncpg.Connection) -> dict[tuple[str, str], str]:

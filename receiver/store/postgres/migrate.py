@@ -16,6 +16,7 @@ import asyncpg
 
 from receiver.core.errors import NewerSchema, StoreError, StoreUnavailable
 from receiver.store.migrations.steps import Migration, load_migrations
+from receiver.store.moving.tables import half_moved
 
 LOCK_MOST = "2s"
 STATEMENT_MOST_S = 3600.0  # a migration of a large table
@@ -64,10 +65,7 @@ async def read_schema(connection: asyncpg.Connection) -> int:
 async def refuse_moving(connection: asyncpg.Connection) -> None:
     """Raise StoreError if another database is being moved into this one: what is here is only a part."""
     if await connection.fetchval("SELECT count(*) FROM moving"):
-        raise StoreError(
-            "another database is being moved into this one, and that is not done",
-            remedy="run the same `receiver migrate --to` again; it goes on where it was",
-        )
+        raise half_moved()
 
 
 def missing_after(steps: list[Migration], applied: int, oldest: int) -> list[Migration]:

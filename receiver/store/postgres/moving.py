@@ -10,7 +10,7 @@ import asyncpg
 from receiver.core.errors import StoreError, StoreUnavailable
 from receiver.store.moving.tables import MOVED, TASKS, Key, MovedTable, Row, delete_sql, select_sql, work_sql
 from receiver.store.postgres.connect import CALL_MOST_S, connect, plain_errors
-from receiver.store.postgres.migrate import apply_migrations, read_schema
+from receiver.store.postgres.migrate import apply_migrations, read_schema, refuse_moving
 from receiver.store.tables.search_words import indexed_words
 
 LIVE_MS = 30_000  # a process that was seen within that time may still be at work
@@ -62,6 +62,8 @@ class PostgresEnd:
 
     async def refuse_unfit(self) -> None:
         """SQLite stores all that PostgreSQL does."""
+        with plain_errors(self.place):
+            await refuse_moving(self._db)
 
     async def leave(self, where: str) -> None:
         await self._fetch(
@@ -135,7 +137,7 @@ class PostgresEnd:
         found = [(ref, " ".join(indexed_words(label, prompt))) for ref, label, prompt in texts if label or prompt]
         await self._db.execute(
             "INSERT INTO searched (ref, words) SELECT ref, array_to_tsvector(string_to_array(words, ' '))"
-            " FROM unnest($1::text[], $2::text[]) AS v (ref, words) ORDER BY ref",
+            ' FROM unnest($1::text[], $2::text[]) AS v (ref, words) ORDER BY ref COLLATE "C"',
             [ref for ref, _ in found],
             [words for _, words in found],
             timeout=CALL_MOST_S,

@@ -29,6 +29,11 @@ class PooledConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has
         """None of the queries that asyncpg would send."""
         return ""
 
+    async def close(self, *, timeout: float | None = None) -> None:
+        """Close it, without a word if the server does not answer. The pool does so, too, and nobody hears of it."""
+        with contextlib.suppress(Exception):  # it is aborted then
+            await super().close(timeout=timeout)
+
 
 class ConnectionPool:
     """At most `size` connections to one database. Made by `open_pool`."""
@@ -91,11 +96,11 @@ class ConnectionPool:
 
 
 async def open_pool(place: PostgresPlace, size: int, *, prepares: bool) -> ConnectionPool:
-    """A pool with its first connection; `prepares`: statements stay with a connection. Errors of asyncpg pass."""
+    """A pool that connects when it is asked for a connection. `prepares`: statements stay with a connection."""
     return ConnectionPool(
         await asyncpg.create_pool(
             place.url,
-            min_size=1,
+            min_size=0,
             max_size=size,
             timeout=CALL_MOST_S,
             command_timeout=CALL_MOST_S,

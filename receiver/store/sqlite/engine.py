@@ -15,6 +15,7 @@ from typing import Any
 from receiver.core.errors import CorruptDatabase, StoreError, StoreUnavailable
 from receiver.core.types import Clock
 from receiver.store.migrations.steps import CREATE_MIGRATIONS, missing_migrations
+from receiver.store.moving.tables import half_moved
 from receiver.store.process_row import ProcessRow
 from receiver.store.signals import ChangeListener, ChangeListeners, TopicWakeups
 from receiver.store.sqlite.batching import BatchingConnection, DeferredChange
@@ -356,10 +357,7 @@ async def _require_search(raw: BatchingConnection) -> None:
 async def _apply_migrations(raw: BatchingConnection) -> None:
     """Apply and record all missing migrations in one transaction, so that they wait for the disk only once."""
     if list(await raw.execute_fetchall("SELECT 1 FROM sqlite_schema WHERE name = 'moving'")):
-        raise StoreError(
-            "another database is being moved into this one, and that is not done",
-            remedy="run the same `receiver migrate --to` again; it goes on where it was",
-        )
+        raise half_moved()
     applied, script = 0, f"{CREATE_MIGRATIONS};"
     if list(await raw.execute_fetchall("SELECT 1 FROM sqlite_schema WHERE name = 'migrations'")):
         [(applied,)] = await raw.execute_fetchall("SELECT coalesce(max(number), 0) FROM migrations")

@@ -13,7 +13,17 @@ from typing import Any, TypeVar
 
 from receiver.core.errors import StoreError, StoreUnavailable
 from receiver.store.migrations.steps import load_migrations
-from receiver.store.moving.tables import MOVED, Key, MovedTable, Row, delete_sql, insert_sql, select_sql, work_sql
+from receiver.store.moving.tables import (
+    MOVED,
+    Key,
+    MovedTable,
+    Row,
+    delete_sql,
+    half_moved,
+    insert_sql,
+    select_sql,
+    work_sql,
+)
 from receiver.store.sqlite.engine import open_sqlite
 from receiver.store.sqlite.errors import translate_errors
 from receiver.store.sqlite.files import OpeningGuard, resolve_database, take_lock
@@ -61,6 +71,8 @@ class SqliteEnd:
 
     async def refuse_unfit(self) -> None:
         """PostgreSQL cannot store the character NUL."""
+        if await self.is_marked():
+            raise half_moved()
         found: dict[str, int] = {}
         for table in MOVED:
             texts = await self._fetch("SELECT name FROM pragma_table_info(?) WHERE type = 'TEXT'", (table.name,))

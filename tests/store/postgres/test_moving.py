@@ -159,10 +159,14 @@ async def test_a_move_that_is_killed_ten_times_goes_on_where_it_was(
     assert dump(back) == before
 
 
-async def test_a_target_that_has_only_a_part_is_opened_by_nobody(tmp_path: Path, path: Path, postgres_url: str) -> None:
+async def test_a_target_that_has_only_a_part_is_opened_by_nobody_and_not_moved_on(
+    tmp_path: Path, path: Path, postgres_url: str, fresh_postgres_url: str
+) -> None:
     assert await asyncio.to_thread(die_moving, path, postgres_url, "committed", 4) == -9
     with pytest.raises(StoreError, match="being moved into this one, and that is not done; run the same"):
         await open_store(PostgresPlace(url=postgres_url))
+    with pytest.raises(StoreError, match="being moved into this one"):
+        await moving(postgres_url, tmp_path / "part.db")
     await moving(path, postgres_url)
     await (await open_store(PostgresPlace(url=postgres_url))).close()
     connection = await asyncpg.connect(postgres_url)
@@ -171,6 +175,8 @@ async def test_a_target_that_has_only_a_part_is_opened_by_nobody(tmp_path: Path,
     assert await asyncio.to_thread(die_moving, postgres_url, tmp_path / "back.db", "committed", 4) == -9
     with pytest.raises(StoreError, match="being moved into this one, and that is not done; run the same"):
         await open_store(tmp_path / "back.db")
+    with pytest.raises(StoreError, match="being moved into this one"):
+        await moving(tmp_path / "back.db", fresh_postgres_url)
     await moving(postgres_url, tmp_path / "back.db")
     await (await open_store(tmp_path / "back.db")).close()
 

@@ -100,18 +100,33 @@ async def test_it_is_right_again_after_a_heartbeat(postgres_url: str, monkeypatc
         await store.close()
 
 
+class Answers:
+    """A connection whose answers are under way for so long, in milliseconds, and say so much."""
+
+    def __init__(self, *answers: tuple[int, int]) -> None:
+        self.now = 0
+        self._answers = iter(answers)
+
+    async def fetchval(self, _: str, *, timeout: float) -> int:
+        await asyncio.sleep(0)
+        took, said = next(self._answers)
+        self.now += took
+        return said if timeout else 0
+
+
 async def test_the_fastest_of_three_answers_counts() -> None:
     """One that was under way for long says little of the time."""
-    now, answers = 0, iter([(900, 5_000), (10, 5_905), (400, 6_700)])
+    answers = Answers((900, 5_000), (10, 5_905), (400, 6_700))
+    clock = SharedClock(lambda: answers.now)
+    await clock.compare(answers)
+    assert clock() == answers.now + 5_905 - 905
 
-    class Connection:
-        async def fetchval(self, _: str, *, timeout: float) -> int:
-            nonlocal now
-            await asyncio.sleep(0)
-            took, said = next(answers)
-            now += took
-            return said + int(timeout * 0)
 
-    clock = SharedClock(lambda: now)
-    await clock.compare(Connection())
-    assert clock() == now + 5_905 - 905
+@pytest.mark.parametrize(("apart", "changed"), [(0, 0), (8, 0), (-8, 0), (9, 9), (-9, -9)])
+async def test_what_lies_within_the_doubt_changes_nothing(apart: int, changed: int) -> None:
+    """An answer that was under way for 16 ms was made at some time of these."""
+    answers = Answers((0, 1_000), (0, 1_000), (0, 1_000), (16, 1_008 + apart), (90, 0), (90, 0))
+    clock = SharedClock(lambda: answers.now)
+    await clock.compare(answers)
+    await clock.compare(answers)
+    assert clock() == answers.now + 1_000 + changed

@@ -97,6 +97,13 @@ async def test_one_that_ended_is_no_longer_seen(store: Store, postgres_url: str)
     assert not await known()
 
 
+async def test_a_server_that_may_lose_what_it_has_is_warned_of(
+    postgres_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await (await open_store(PostgresPlace(url=postgres_url, pool=3))).close()
+    assert "fsync=off, so what was answered may be lost" in caplog.text
+
+
 async def test_what_the_server_will_refuse_again_is_a_wrong_setting(postgres: PostgresCluster) -> None:
     for url, word in (
         (postgres.url("postgres", password="another"), "password"),
