@@ -21,7 +21,7 @@ class PostgresReplica(PostgresCluster):
     def __enter__(self) -> Self:
         try:
             self.make()
-            self.start({"primary_conninfo": self._where})
+            self.start({"primary_conninfo": self._where, "wal_retrieve_retry_interval": "100ms"})
         except BaseException:
             self.close()
             raise

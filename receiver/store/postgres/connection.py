@@ -16,12 +16,11 @@ import asyncpg
 from receiver.core.errors import StaleUpdate, StoreError
 from receiver.store.postgres.dialect import ColumnwiseSql, PostgresDialect, translate
 from receiver.store.postgres.errors import OutcomeUnknown, translate_errors
-from receiver.store.postgres.pool import ConnectionPool
+from receiver.store.postgres.pool import CALL_MOST_S, ConnectionPool
 from receiver.store.tables.connection import Row, Topic
 from receiver.store.tables.dialect import Dialect
 
 READ_MOST_S = 1.0
-CALL_MOST_S = 5.0
 COMMIT_MOST_S = 10.0
 ROLL_BACK_MOST_S = 2.0
 COPY_FROM = 8  # rows from which COPY costs less than sending each

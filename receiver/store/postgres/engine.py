@@ -18,12 +18,18 @@ from receiver.core.types import Clock
 from receiver.store.migrations.steps import load_migrations
 from receiver.store.postgres.connection import ReadingConnection, WritingConnection
 from receiver.store.postgres.dialect import PostgresDialect
-from receiver.store.postgres.errors import OutcomeUnknown, ends_connections, is_of_row, may_not_answer, translate_errors
+from receiver.store.postgres.errors import (
+    RETRY_SHORTLY_S,
+    OutcomeUnknown,
+    ends_connections,
+    is_of_row,
+    may_not_answer,
+    translate_errors,
+)
 from receiver.store.postgres.migrate import apply_migrations, refuse_moving
 from receiver.store.postgres.place import PostgresPlace
 from receiver.store.postgres.pool import (
     CALL_MOST_S,
-    RETRY_SHORTLY_S,
     ConnectionPool,
     connect,
     leads_to_pooler,

@@ -12,13 +12,12 @@ from typing import Any
 import asyncpg
 
 from receiver.core.errors import StoreUnavailable
-from receiver.store.postgres.errors import ends_connections, may_not_answer, translate_errors
+from receiver.store.postgres.errors import RETRY_SHORTLY_S, ends_connections, may_not_answer, translate_errors
 from receiver.store.postgres.place import PostgresPlace
 from receiver.store.to_the_end import to_the_end
 
 CALL_MOST_S = 5.0
 ACQUIRE_MOST_S = 5.0  # connecting is part of it, which takes seven trips
-RETRY_SHORTLY_S = 2
 STATEMENTS_MOST = 400  # prepared ones, a connection; none behind a pooler, which may lend another connection each time
 
 
@@ -55,17 +54,16 @@ class ConnectionPool:
     async def give_back(
         self, raw: Any, error: BaseException | None, roll_back: Callable[[], Awaitable[None]] | None = None
     ) -> None:
-        """Give a connection back after `roll_back`; `error` is what its last borrower met.
+        """Give a connection back after `roll_back`; `error` is what its borrower met.
 
-        If others may be in the same state, all are replaced before they are used again.
+        If the server is gone, or does not even answer that it cancelled, all are replaced before they are used again.
         """
         if error is None:
             await self._give_back(raw, None)  # asyncpg carries it to the end
             return
-        lost = may_not_answer(error)
-        if lost or ends_connections(error):
+        if ends_connections(error):
             await self.expire()
-        if not lost:
+        if not may_not_answer(error):
             await to_the_end(self._give_back(raw, roll_back))
             return
         giving = asyncio.create_task(self._give_back(raw, roll_back), name="give back")
@@ -75,8 +73,10 @@ class ConnectionPool:
     async def _give_back(self, raw: Any, roll_back: Callable[[], Awaitable[None]] | None) -> None:
         if roll_back is not None:
             await roll_back()
-        with contextlib.suppress(Exception):  # one that is broken is replaced
+        try:
             await self._pool.release(raw, timeout=CALL_MOST_S)
+        except Exception:  # it is replaced; the server may not answer on the others either
+            await self.expire()
 
     async def expire(self) -> None:
         """Use no connection again that is there now."""

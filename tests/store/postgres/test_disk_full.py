@@ -5,15 +5,16 @@ import contextlib
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from kit.callback_senders import CallbackSenders
 from kit.live_service import until
+from kit.lost_copies import lost_copies_forgiven
 from kit.postgres_cluster import PostgresCluster, another_user, missing
-from receiver.store import PostgresPlace, open_store
+from receiver.store import PostgresPlace, Store, open_store
 
 pytestmark = pytest.mark.anyio
 
@@ -62,26 +63,30 @@ def has_ended(cluster: PostgresCluster) -> bool:
     return status.rpartition(")")[2].split()[0] == "Z"
 
 
-async def test_a_full_disk(cluster: PostgresCluster) -> None:
-    store = await open_store(PostgresPlace(url=cluster.url(cluster.make_database()), pool=3))
-    try:
-        senders = CallbackSenders(store)
-        tasks = await senders.make_tasks(MANY)
-        with full_disk(cluster):
-            sending = asyncio.create_task(senders.send(tasks))
+@pytest.fixture
+async def store(cluster: PostgresCluster) -> AsyncIterator[Store]:
+    opened = await open_store(PostgresPlace(url=cluster.url(cluster.make_database()), pool=3))
+    with lost_copies_forgiven():
+        yield opened
+        await opened.close()
 
-            async def refused() -> bool:
-                assert not sending.done(), "there was room for all"
-                return bool(senders.refused)
 
-            await until(refused)
-            assert any("the database's disk is full" in it for it in senders.refused), senders.refused
-            assert "disk is full" in (store.fault or "")
-        if has_ended(cluster):  # it could not write its log either
-            cluster.restart()
-        await sending
-        await senders.check(store)
-        assert await store.probe() is None
-        assert store.fault is None
-    finally:
-        await store.close()
+async def test_a_full_disk(cluster: PostgresCluster, store: Store) -> None:
+    senders = CallbackSenders(store)
+    tasks = await senders.make_tasks(MANY)
+    with full_disk(cluster):
+        sending = asyncio.create_task(senders.send(tasks))
+
+        async def refused() -> bool:
+            assert not sending.done(), "there was room for all"
+            return bool(senders.refused)
+
+        await until(refused)
+        assert any("the database's disk is full" in it for it in senders.refused), senders.refused
+        assert "disk is full" in (store.fault or "")
+    if has_ended(cluster):  # it could not write its log either
+        cluster.restart()
+    await sending
+    await senders.check(store)
+    assert await store.probe() is None
+    assert store.fault is None

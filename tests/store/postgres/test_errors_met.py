@@ -6,9 +6,11 @@ import asyncpg
 import pytest
 
 from kit.fakes import a_ref, a_task
+from kit.live_service import until
 from receiver.core.errors import StaleUpdate, StoreUnavailable
 from receiver.core.types import Callback, Task, Verdict
 from receiver.store import Lane, PostgresPlace, Store, open_store
+from receiver.store.postgres import connection
 
 pytestmark = pytest.mark.anyio
 
@@ -71,3 +73,35 @@ async def test_a_store_that_is_closed_takes_nothing(store: Store) -> None:
     with pytest.raises(StoreUnavailable):
         await store.callbacks.page()
     assert await store.probe() is not None
+
+
+async def test_a_slow_read_is_given_up_and_costs_no_connection(
+    store: Store, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server lives, and says that it ended it; what it has planned for us stays."""
+    before = await serving(store)
+    monkeypatch.setattr(connection, "READ_MOST_S", 0.05)
+    with pytest.raises(StoreUnavailable, match="does not answer in time"):
+        await store.tasks._db.fetch_rows("SELECT pg_sleep(3600)")
+    monkeypatch.undo()
+
+    async def ended() -> bool:
+        other = await asyncpg.connect(postgres_url)
+        try:
+            asleep = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'"
+            return bool(await other.fetchval(asleep) == 0)
+        finally:
+            await other.close()
+
+    await until(ended)
+
+    async def served_as_before() -> bool:
+        return await serving(store) == before
+
+    await until(served_as_before)
+
+
+async def serving(store: Store) -> int:
+    """The number of the server's process that a read gets."""
+    [(number,)] = await store.tasks._db.fetch_rows("SELECT pg_backend_pid()")
+    return int(number)
