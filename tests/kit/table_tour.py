@@ -72,6 +72,7 @@ TOUR = [
     Call("tasks", "images_by_ref", (REFS,)),
     Call("tasks", "refused"),
     Call("tasks", "queue_heads", (NOW,), {"limit": 5}),
+    Call("tasks", "lock_due", (WAITING, NOW)),
     *[Call("tasks", name, (NOW,)) for name in ("next_queued", "in_hand", "next_due", "release_paused", "places_taken")],
     *[Call("tasks", name, (NOW,)) for name in ("next_place", "overdue_answers", "next_lease", "next_overdue")],
     *[Call("tasks", name, (NOW,)) for name in ("next_poll", "forget_keys")],

@@ -56,6 +56,8 @@ LARGE = (
 )
 SCAN = re.compile(rf"\bSCAN ({'|'.join(LARGE)}|first)\b")
 
+# over SQLite, where one transaction writes at a time, and others have nobody to be called
+RUN_NOTHING = {"tasks.lock_due", "sends.lock_targets", "sends.call_senders"}
 ALLOWED = {
     "tasks.page": r"SCAN tasks USING INDEX sqlite_autoindex_tasks_1$",  # without a filter: the newest, up to LIMIT
     # an end, among the newest
@@ -210,7 +212,7 @@ async def test_the_tour_calls_every_method_of_the_tables(store: Store, noting: N
     }
     assert {f"{call.table}.{call.method}" for call in TOUR} == every
     ran = await toured(store, noting)
-    assert not every - {it.method for it in ran}, "what these ran was not noted"
+    assert every - {it.method for it in ran} == RUN_NOTHING, "what the others ran was not noted"
 
 
 async def test_no_statement_reads_a_large_table_from_end_to_end(store: Store, noting: Noting, tmp_path: Path) -> None:
