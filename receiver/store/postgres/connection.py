@@ -94,17 +94,17 @@ class WritingConnection:
 
     async def commit(self) -> None:
         """Run what is deferred and commit. Raises OutcomeUnknown if nobody can say whether it was."""
-        with translate_errors():
-            if self._deferred:
-                await self._flush()
-            if not self._began:
-                return
         warnings: list[str] = []
 
         def note(_: asyncpg.Connection, message: asyncpg.PostgresLogMessage) -> None:
             warnings.append(message.message or "")
 
-        self._raw.add_log_listener(note)
+        with translate_errors():
+            if self._deferred:
+                await self._flush()
+            if not self._began:
+                return
+            self._raw.add_log_listener(note)
         try:
             tag = await self._raw.execute("COMMIT", timeout=COMMIT_MOST_S)
         except (TimeoutError, OSError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:

@@ -34,7 +34,7 @@ GATHER_S = 0.05
 _REFS_EACH = 150  # of 36 characters; a payload of 8,000 is refused
 _SPREAD_S = 0.02  # ten processes that hear a call do not ask at once
 _AGAIN_LEAST_S, _AGAIN_MOST_S = 0.5, 5.0
-_SIZE_EVERY_S = 60.0
+_LOOK_EVERY_S = 60.0
 
 log = logging.getLogger(__name__)
 
@@ -174,20 +174,18 @@ class Presence:
     async def _beat_until_lost(self, raw: asyncpg.Connection) -> None:
         lost = asyncio.Event()
         raw.add_termination_listener(lambda _: lost.set())
-        sized_at = -_SIZE_EVERY_S
+        looked_at = -_LOOK_EVERY_S
         while not raw.is_closed():
-            async with self._turn:
-                if time.monotonic() - sized_at >= _SIZE_EVERY_S:
-                    self.database_bytes = await raw.fetchval(
-                        "SELECT pg_database_size(current_database())", timeout=CALL_MOST_S
-                    )
-                    sized_at = time.monotonic()
+            if time.monotonic() - looked_at >= _LOOK_EVERY_S:
+                async with self._turn:
+                    await self._look_around(raw)
+                looked_at = time.monotonic()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(HEARTBEAT_S):
                     await lost.wait()
                 return
             async with self._turn:
-                await self._clock.compare(raw)
+                await self._clock.compare(raw, times=1)
                 await self._say_alive(raw)
 
     async def _say_alive(self, raw: asyncpg.Connection) -> None:
@@ -199,6 +197,11 @@ class Presence:
             *(msgspec.json.encode(place.targets).decode(), self._started_at, now),
             timeout=CALL_MOST_S,
         )
+
+    async def _look_around(self, raw: asyncpg.Connection) -> None:
+        """What changes slowly: how large the database is, how many processes there are, which are long gone."""
+        now = self._clock()
+        self.database_bytes = await raw.fetchval("SELECT pg_database_size(current_database())", timeout=CALL_MOST_S)
         await raw.execute("DELETE FROM processes WHERE seen_at < $1", now - FORGOTTEN_MS, timeout=CALL_MOST_S)
         live = await raw.fetchval(
             "SELECT count(*) FROM processes WHERE seen_at > $1", now - LIVE_MS, timeout=CALL_MOST_S

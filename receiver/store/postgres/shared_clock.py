@@ -23,13 +23,13 @@ class SharedClock:
     def __call__(self) -> int:
         return self._boot() + self._offset_ms
 
-    async def compare(self, raw: asyncpg.Connection) -> None:
-        """Ask the database for its time; of three answers the one that came fastest counts.
+    async def compare(self, raw: asyncpg.Connection, *, times: int = 3) -> None:
+        """Ask the database for its time; of so many answers the one that came fastest counts.
 
         What lies within the doubt that its trip leaves changes nothing, so that the clock does not jump to and fro.
         """
         found: list[tuple[int, int]] = []
-        for _ in range(3):
+        for _ in range(times):
             before = self._boot()
             theirs = await raw.fetchval(
                 "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint", timeout=CALL_MOST_S

@@ -7,6 +7,7 @@ import pytest
 
 from kit.fakes import a_ref, a_task
 from kit.live_service import until
+from kit.postgres_cluster import PostgresCluster
 from receiver.core.errors import StaleUpdate, StoreUnavailable
 from receiver.core.types import Callback, Task, Verdict
 from receiver.store import Lane, PostgresPlace, Store, open_store
@@ -48,6 +49,25 @@ async def test_a_text_that_cannot_be_stored_is_the_rows_fault(store: Store) -> N
         await insert(store, a_task(prompt="a\0b"))
     with pytest.raises(asyncpg.DataError, match="surrogates"):
         await insert(store, a_task(prompt="\ud800"))
+    assert await store.probe() is None
+
+
+async def test_a_connection_that_is_lost_before_the_commit_is_an_outage(
+    store: Store, postgres: PostgresCluster, postgres_url: str
+) -> None:
+    with pytest.raises(StoreUnavailable, match="gone"):
+        async with store.write() as tx:
+            await tx.tasks.get([a_ref()])
+            raw = tx.tasks._db._raw  # type: ignore[attr-defined]  # the writing connection's own
+            postgres.end_connections(postgres_url.rpartition("/")[2])
+
+            async def lost() -> bool:
+                try:
+                    return bool(raw.is_closed())
+                except asyncpg.InterfaceError:  # the pool has taken it back
+                    return True
+
+            await until(lost)
     assert await store.probe() is None
 
 
