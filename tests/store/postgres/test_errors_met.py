@@ -52,22 +52,27 @@ async def test_a_text_that_cannot_be_stored_is_the_rows_fault(store: Store) -> N
     assert await store.probe() is None
 
 
+async def lose_before_commit(store: Store, postgres: PostgresCluster, url: str) -> None:
+    """A transaction whose connection the server ends after its last statement."""
+    async with store.write() as tx:
+        await tx.tasks.get([a_ref()])
+        raw = tx.tasks._db._raw  # type: ignore[attr-defined]  # the writing connection's own
+        postgres.end_connections(url.rpartition("/")[2])
+
+        async def lost() -> bool:
+            try:
+                return bool(raw.is_closed())
+            except asyncpg.InterfaceError:  # the pool has taken it back
+                return True
+
+        await until(lost)
+
+
 async def test_a_connection_that_is_lost_before_the_commit_is_an_outage(
     store: Store, postgres: PostgresCluster, postgres_url: str
 ) -> None:
     with pytest.raises(StoreUnavailable, match="gone"):
-        async with store.write() as tx:
-            await tx.tasks.get([a_ref()])
-            raw = tx.tasks._db._raw  # type: ignore[attr-defined]  # the writing connection's own
-            postgres.end_connections(postgres_url.rpartition("/")[2])
-
-            async def lost() -> bool:
-                try:
-                    return bool(raw.is_closed())
-                except asyncpg.InterfaceError:  # the pool has taken it back
-                    return True
-
-            await until(lost)
+        await lose_before_commit(store, postgres, postgres_url)
     assert await store.probe() is None
 
 
