@@ -3,7 +3,7 @@
 ReceiverError
 ├── SettingsError        a setting is wrong; `serve` and the commands end with status 2
 ├── StoreError           the database failed
-│   ├── StoreUnavailable busy, full, I/O or closing: nothing was stored; ask again later (503)
+│   ├── StoreUnavailable busy, full, I/O or closing: nothing was stored, if that is known; ask again later (503)
 │   ├── StaleUpdate      a guarded update met fewer rows than it expected; decide again
 │   ├── DatabaseLocked   another process holds this database
 │   ├── NewerSchema      its schema is from a newer version of this program
@@ -38,7 +38,12 @@ class StoreError(ReceiverError):
 
 
 class StoreUnavailable(StoreError):
-    """Nothing was stored; trying again later may work. `retry_after_s` is a hint."""
+    """Nothing was stored; trying again later may work. `retry_after_s` is a hint.
+
+    If `outcome_unknown`, all may be stored: nobody could say whether it was committed.
+    """
+
+    outcome_unknown = False
 
     def __init__(self, problem: str, *, remedy: str | None = None, retry_after_s: int = 5) -> None:
         super().__init__(problem, remedy=remedy)
@@ -111,6 +116,16 @@ class RequestRefused(ReceiverError):
         self.status = status
         self.code = code
         self.field = field
+
+
+def outage_refusal(error: StoreError) -> RequestRefused:
+    """The store's error as what the API answers. It says that nothing was stored only if that is known."""
+    if isinstance(error, StoreUnavailable) and error.outcome_unknown:
+        problem = f"it is not known whether this was stored: {error}"
+        remedy = "repeat it with the same Idempotency-Key; if it had none, look first what is there"
+    else:
+        problem, remedy = f"nothing was stored: {error}", "try again later"
+    return RequestRefused(503, "unavailable", problem, remedy=remedy)
 
 
 class ApiError(ReceiverError):

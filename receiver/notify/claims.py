@@ -41,6 +41,7 @@ class SendResult(Struct, eq=False):
     attempt: Attempt | None = None  # None: it was not tried
     due_at: int | None = None  # when it is tried again; None: never
     recorded: bool = False
+    repeated: bool = False  # a turn with it has failed, perhaps only after its commit
 
 
 class _NextSends(Struct, eq=False):
@@ -75,7 +76,7 @@ class SendClaims:
         self._turn_lock = asyncio.Lock()
         self._unrecorded: list[SendResult] = []
         self._ready: deque[tuple[Send, int]] = deque()  # claimed and not yet handed out, with the end of the lease
-        self._claimed_until: dict[int, int] = {}  # claimed and not yet recorded: when the lease ends, by send id
+        self._claimed_until: dict[tuple[int, int], int] = {}  # end of the lease, by id and claim, until it is recorded
         self._alone: int | None = None  # the id of a suspect; nothing else is claimed while it is under way
         self._look_again_at: int | None = None  # for after a claim that found nothing
         self._found_nothing = False
@@ -127,13 +128,17 @@ class SendClaims:
 
     def forget_send(self, send: Send) -> None:
         """It is no longer under way."""
-        self._claimed_until.pop(send.id, None)
+        self._claimed_until.pop((send.id, send.claim), None)
+
+    def may_begin(self, send: Send, most_ms: int) -> bool:
+        """Whether what takes `most_ms` at most ends within the lease: after that, another process sends it."""
+        return self._clock() + most_ms <= self._claimed_until.get((send.id, send.claim), 0)
 
     async def release_ready(self) -> None:
         """Release the sends that were claimed and will not be carried."""
         while self._ready:
             send, _ = self._ready.popleft()
-            self._claimed_until.pop(send.id, None)
+            self.forget_send(send)
             with contextlib.suppress(StoreError):  # then the next start voids its lease
                 async with self._store.write() as tx:
                     await tx.sends.release(send)
@@ -173,7 +178,7 @@ class SendClaims:
                 await tx.sends.pull_in(now + self._lease_ms, ahead)
             for result in results:
                 await self._write_result(tx, result)
-            ended = {result.send.id for result in results}
+            ended = {(result.send.id, result.send.claim) for result in results}
             found = await self._claim_sends(tx, ended, held)
         now = found.now
         if set_back:
@@ -185,7 +190,7 @@ class SendClaims:
             result.recorded = True
             self._unrecorded.remove(result)
         for send in found.sends:
-            self._claimed_until[send.id] = now + self._lease_ms
+            self._claimed_until[send.id, send.claim] = now + self._lease_ms
             self._ready.append((send, now + self._lease_ms))
         if found.look_again_at is not None:
             self._found_nothing, self._look_again_at = True, found.look_again_at
@@ -196,7 +201,10 @@ class SendClaims:
         if sent.put_off:
             await tx.sends.release(send, result.due_at)
             return
+        repeated, result.repeated = result.repeated, True
         if result.attempt is not None:
+            if repeated and result.attempt in await tx.notices.send_attempts([send.id]):
+                return  # that turn was committed
             await tx.sends.add_attempt(result.attempt)
         if sent.error is None:
             await tx.sends.record_sent(send, now)
@@ -234,14 +242,14 @@ class SendClaims:
                 tx, self._policy, send.target, REFUSES_ONE, sent.error, now, kind="message-refused"
             )
 
-    async def _claim_sends(self, tx: Tx, ended: Collection[int], held: Collection[str]) -> _NextSends:
+    async def _claim_sends(self, tx: Tx, ended: Collection[tuple[int, int]], held: Collection[str]) -> _NextSends:
         """As many sends as there is room for beside those under way, claimed. Results of the `ended` ones were written;
         the `held` targets are locked.
 
         A suspect waits until nothing is under way, and nothing new begins meanwhile.
         """
         now = self._clock()
-        busy = [it for it, until in self._claimed_until.items() if now < until and it not in ended]
+        busy = [it[0] for it, until in self._claimed_until.items() if now < until and it not in ended]
         room = self._width - len(busy)
         if room <= 0 or not self._targets or self._alone in busy:
             return _NextSends(now)
@@ -257,8 +265,7 @@ class SendClaims:
         queues = await tx.sends.target_queues(turn)
         now = self._clock()  # not earlier: while we waited for a lock, another process may have sent to that target
         found = await self._claim_planned(tx, queues, now, busy, room)
-        if found.look_again_at is None:
-            found.look_again_at = look_again_at
+        found.look_again_at = look_again_at if found.look_again_at is None else found.look_again_at
         times = {it.name: it.recent for it in queues}
         if went := {
             it.target: pacing.recent_times(rate, times[it.target], self._no_earlier(now, times[it.target]))
@@ -365,8 +372,7 @@ class SendClaims:
 
     def _free_at(self, queue: TargetQueue, now: int) -> int:
         paused = self._paused_until.get(queue.name, 0)
-        if paused > now + pacing.PUT_OFF_MS:  # the clock was put back
-            paused = 0
+        paused = 0 if paused > now + pacing.PUT_OFF_MS else paused  # the clock was put back
         rate = self._targets[queue.name].rate
         if rate is None:
             return paused
@@ -382,7 +388,7 @@ class SendClaims:
             send, until = self._ready.popleft()
             if self._clock() < until:
                 return send
-            self._claimed_until.pop(send.id, None)  # its lease is over: it is claimed again
+            self.forget_send(send)  # its lease is over: it is claimed again
         return None
 
     async def _current_plans(self) -> dict[str, SendPlan]:

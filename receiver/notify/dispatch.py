@@ -19,7 +19,7 @@ from receiver.core.pacing import NoticeWait
 from receiver.core.schedule import is_paused, notify_gap, probe_gap
 from receiver.core.types import AttachedPicture, AttemptResult, Clock, Notice, Policy, Send, Target
 from receiver.notify.claims import SendClaims, SendResult
-from receiver.notify.gone_targets import bury_unknown_targets
+from receiver.notify.gone_targets import LOOK_EVERY_MS, bury_unknown_targets
 from receiver.notify.messages.message import PublicLinks
 from receiver.notify.messages.render import render
 from receiver.notify.senders.failure_text import blames_picture
@@ -32,7 +32,6 @@ from receiver.telemetry.metrics import Metrics
 PICTURE_MOST_S = 15.0  # to draw a digest's contact sheet; the lease has room for it
 LEASE_MARGIN_MS = 30_000
 WIDTH_MOST = 32
-GONE_EVERY_MS = 3_600_000
 COPIES_MOST = 500  # tasks of a digest whose copies are looked up; it names fewer
 
 log = logging.getLogger(__name__)
@@ -70,6 +69,7 @@ class NoticeDispatcher:
         self._policy = policy
         self._clock = clock
         self._schedule = schedule_ms
+        self._timeout_ms = timeout_ms
         self._links = links
         self._metrics = metrics
         self._watch = watch
@@ -98,6 +98,8 @@ class NoticeDispatcher:
         logs.bind_ref(send.notices[0].ref)
         try:
             result = await self._attempt_send(send)
+            if result is None:
+                return
             await record_with_retries(lambda: self._claims.record_result(result))
         finally:
             self._claims.forget_send(send)
@@ -125,13 +127,14 @@ class NoticeDispatcher:
     async def _bury_unknown(self) -> None:
         """Give up what is owed to targets that nobody has: at the start, and each hour where another process, which
         had one of them, may have gone since."""
-        if self._look_for_gone_at is None or is_paused(self._look_for_gone_at, self._clock(), GONE_EVERY_MS):
+        if self._look_for_gone_at is None or is_paused(self._look_for_gone_at, self._clock(), LOOK_EVERY_MS):
             return
         await bury_unknown_targets(self._store, self._policy, self._clock)
-        self._look_for_gone_at = self._clock() + GONE_EVERY_MS if self._store.shared else None
+        self._look_for_gone_at = self._clock() + LOOK_EVERY_MS if self._store.shared else None
 
-    async def _attempt_send(self, send: Send) -> SendResult:
-        """Render and send; the result, which is not recorded yet."""
+    async def _attempt_send(self, send: Send) -> SendResult | None:
+        """Render and send; the result, which is not recorded yet. None: the lease may end before the sending does, as
+        after the process stood still. Then another may be sending it, and nothing is sent or recorded here."""
         first = send.notices[0]
         if send.claims > pacing.SUSPECT_AFTER + pacing.BEGUN_MOST:
             sent = AttemptResult(error=f"tried {pacing.BEGUN_MOST} times, and the process ended each time")
@@ -156,6 +159,10 @@ class NoticeDispatcher:
             )
             if message.note is not None:
                 log.warning("%s", message.note, extra={"action": "notice.template", "ref": first.ref})
+            if not self._claims.may_begin(send, self._timeout_ms):
+                log.warning("%s: its time is over; it is sent again", send.target, extra={"action": "notice.late"})
+                await self.release_send(send)  # if nobody else has it yet
+                return None
             started = self._clock()
             sent = await self._sender.send(target, replace(message, send_id=send.id, delivered=send.delivered))
         except asyncio.CancelledError:  # stopping: it may have arrived, and is sent again

@@ -7,7 +7,8 @@ from typing import Any, ParamSpec, TypeVar
 
 from receiver.core.errors import StaleUpdate, StoreUnavailable
 
-RECORD_GAPS_S = (0.2, 1.0, 3.0, 10.0)
+# Some six minutes: a database that is restarted, or whose replica takes over, is away for longer than a disk is full.
+RECORD_GAPS_S = (0.2, 1.0, 3.0, 10.0, *[15.0] * 24)
 DECIDE_TRIES = 3
 
 Given = ParamSpec("Given")

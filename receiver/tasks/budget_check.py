@@ -25,6 +25,9 @@ from receiver.store.tables.spend import BudgetPeriod, SpendTable
 from receiver.tasks.batch_names import require_batch
 from receiver.tasks.shared_state import SUBMITTING
 
+UsedUp = Mapping[int, int | None]
+"""Batches that have used up their own budgets, and what a task of each may cost."""
+
 _NO_PRICE = "Without it a budget cannot hold, so until then no more of its tasks are submitted."
 DAY_MS = 86_400_000
 _HEADS_MOST = OPEN_MOST + len(FIXED_LANES)
@@ -60,6 +63,8 @@ class _Turn:
         self.lanes = dict(waits.lanes)
         self.told_unpriced = {model: at for model, at in waits.told_unpriced.items() if abs(now - at) < DAY_MS}
         self.models: dict[str, _ModelMoney] = {}
+        self.used_up: dict[int, int | None] = {}
+        self.passed: set[int] = set()  # lanes of which others hold what is due
         self.today = today
         self.now = now
 
@@ -84,36 +89,64 @@ class BudgetCheck:
             return wait
         return replace(wait, until=None) if self._watch.hold_left_ms() else None
 
-    async def reserve_next(self, tx: Tx, waits: BudgetWaits, now: int) -> tuple[tuple[Task, Task] | None, BudgetWaits]:
+    async def reserve_next(
+        self, tx: Tx, waits: BudgetWaits, now: int
+    ) -> tuple[tuple[Task, Task] | None, BudgetWaits, UsedUp]:
         """The next task for which there is money: as it is, and with what its submission may cost and the day to which
-        that counts. None if there is no such task. And what tasks wait for then. The submissions' state is locked.
+        that counts. None if there is no such task. What tasks wait for then; and which batches `pause_used_up` is to
+        pause, once the task is written. The submissions' state is locked.
 
-        What one lane waits for holds up no other one: in one turn, the next tasks of all lanes are looked at. With no
-        budget set, nothing is checked: what is in hand is only known. Raises StaleUpdate if somebody changes the task
-        at this moment.
+        What one lane waits for holds up no other one: in one turn, the next tasks of all lanes are looked at. Nor does
+        a task that somebody else holds. With no budget set, nothing is checked: what is in hand is only known. Raises
+        StaleUpdate if others hold all tasks that could go.
         """
         first = await tx.tasks.queue_heads(now, limit=1)
         if not first:
-            return None, waits
+            return None, waits, {}
         turn = _Turn(waits, await self._today(tx.spend, now), now)
-        found = await self._reserve_first(tx, first, turn)
-        if found is None and turn.wait is None:
-            found = await self._reserve_first(tx, await tx.tasks.queue_heads(now, limit=_HEADS_MOST), turn)
-        if found is None:
-            return None, turn.waits
-        queued, money = found
-        locked = await tx.tasks.lock_due(queued, now)
-        if locked is None:
+        found = await self._lock_first(tx, first, turn)
+        if found is None and (turn.wait is None or turn.wait is waits.every):  # no budget of a period holds up all
+            found = await self._lock_first(tx, await tx.tasks.queue_heads(now, limit=_HEADS_MOST), turn)
+        if found is not None:
+            task, money = found
+            return (task, replace(task, reserved=money.estimate, spend_day=turn.today.day)), turn.waits, turn.used_up
+        if turn.wait is None and turn.passed and not turn.used_up:  # what is to be paused is to be stored
             raise StaleUpdate("the next task is being changed by somebody else")
-        return (locked, replace(locked, reserved=money.estimate, spend_day=turn.today.day)), turn.waits
+        return None, turn.waits, turn.used_up
+
+    async def _lock_first(self, tx: Tx, heads: Sequence[Task], turn: _Turn) -> tuple[Task, _ModelMoney] | None:
+        """The same, locked. If somebody else holds a task, the next one of its lane is tried, then the other lanes."""
+        heads = [it for it in heads if it.lane not in turn.passed]
+        while heads and (found := await self._reserve_first(tx, heads, turn)) is not None:
+            queued, money = found
+            locked = await tx.tasks.lock_due(queued, turn.now)
+            if locked is not None and locked.model == queued.model:
+                return locked, money
+            other = await self._reserve_first(tx, [locked], turn) if locked is not None else None
+            if locked is not None and other is not None:
+                return locked, other[1]
+            if turn.wait is not None:
+                return None
+            turn.passed.add(queued.lane)
+            heads = [it for it in heads if it.lane != queued.lane]
+        return None
 
     async def _reserve_first(self, tx: Tx, heads: Sequence[Task], turn: _Turn) -> tuple[Task, _ModelMoney] | None:
-        """The first of these tasks for which there is money, and what it may cost."""
-        lanes = await tx.lanes.get([it.lane for it in heads if it.lane > LOW_LANE])
+        """The first of these tasks for which there is money, and what it may cost.
+
+        The batches are looked at, not locked: whoever ends tasks locks them after tasks and books, and so would wait
+        for us in a circle. The look is a statement after the submissions' state was locked: what was committed before
+        it counts, also a pause; one that is committed later holds from the next claim on. A budget changes only under
+        that lock.
+        """
+        lanes = await tx.lanes.look([it.lane for it in heads if it.lane > LOW_LANE])
         scopes = [lane_scope(lane.id) for lane in lanes.values() if lane.budget is not None]
         spent = await tx.spend.committed_by(scopes) if scopes else {}
         waits: dict[int, BudgetWait] = {}
         for task in heads:
+            lane = lanes.get(task.lane)
+            if lane is not None and _is_stopped(lane):  # just now
+                continue
             model = task.model or ""
             if (money := turn.models.get(model)) is None:
                 money = turn.models[model] = await self._check_periods(tx, model, turn)
@@ -122,7 +155,6 @@ class BudgetCheck:
                 turn.wait = replace(wait, since=min(wait.since, turn.now if turn.wait is None else turn.wait.since))
                 return None
             turn.wait = None
-            lane = lanes.get(task.lane)
             if wait is None and lane is not None and lane.budget is not None:
                 committed = spent.get(lane_scope(lane.id), Committed())
                 wait = await self._check_lane(tx, lane, model, money.estimate, committed, turn)
@@ -291,14 +323,31 @@ class BudgetCheck:
     async def _check_lane(
         self, tx: Tx, lane: QueueLane, model: str, estimate: int | None, committed: Committed, turn: _Turn
     ) -> BudgetWait | None:
-        """Why a task does not fit its batch's own budget; once that is used up, the batch is paused."""
+        """Why a task does not fit its batch's own budget; once that is used up, the batch is to be paused."""
         limit = parse_usd(lane.budget or "") or 0
         if budgets.may_submit(committed, estimate, limit):
             return await self._wait_for_price(tx, model, turn) if estimate is None else None
         if not budgets.is_used_up(committed, estimate, limit):
             return replace(_wait_for_hand(model, estimate, committed, limit, turn.now), of_lane=True)
-        await self._pause_lane(tx, lane, estimate, committed, turn.now)
+        turn.used_up[lane.id] = estimate
         return BudgetWait("the batch's budget is used up", turn.now, of_lane=True)
+
+    async def pause_used_up(self, tx: Tx, used_up: UsedUp, now: int) -> None:
+        """Pause the batches that have used up their own budgets, after all that this transaction writes of tasks and
+        books. What ended since they were looked at may have left some money, or paused or finished them: so they are
+        locked, read and judged again; those that have money are looked at again."""
+        if not used_up:
+            return
+        lanes = await tx.lanes.get(sorted(used_up))
+        spent = await tx.spend.committed_by([lane_scope(it) for it in lanes])
+        for lane in lanes.values():
+            if lane.budget is None or _is_stopped(lane):
+                continue
+            committed, estimate = spent.get(lane_scope(lane.id), Committed()), used_up[lane.id]
+            if budgets.is_used_up(committed, estimate, parse_usd(lane.budget) or 0):
+                await self._pause_lane(tx, lane, estimate, committed, now)
+            else:
+                tx.spend.wake_submissions()
 
     async def _pause_lane(self, tx: Tx, lane: QueueLane, estimate: int | None, committed: Committed, now: int) -> None:
         limit = parse_usd(lane.budget or "") or 0
@@ -320,6 +369,10 @@ class BudgetCheck:
 
 def _without(lanes: Mapping[int, BudgetWait], lane: int) -> dict[int, BudgetWait]:
     return {it: wait for it, wait in lanes.items() if it != lane}
+
+
+def _is_stopped(lane: QueueLane) -> bool:
+    return lane.paused_at is not None or lane.finished_at is not None
 
 
 def _check_lowered(whose: str, limit: int, committed: Committed) -> None:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from receiver.client.schemas import KEY_MOST, LABEL_MOST, STEP_MOST, NewTask, is_step_name
 from receiver.core.batches import check_name
-from receiver.core.errors import ReceiverError, RequestRefused, StaleUpdate, StoreUnavailable
+from receiver.core.errors import ReceiverError, RequestRefused, StaleUpdate, StoreUnavailable, outage_refusal
 from receiver.core.types import FIXED_LANES, TURNS_PER_MS, Clock, Policy, QueueLane, Step, StepKind, Task
 from receiver.providers import models
 from receiver.providers.registry import DEFAULT_PROVIDER
@@ -28,7 +28,7 @@ from receiver.tasks.judge_requests import CreatedTask, CreationResult, Draft, re
 from receiver.tokens import is_ref, new_ref
 
 TURN = 200  # tasks in one transaction, about; a chain is never split
-READ_BACK_GAPS_S = (0.0, 1.0, 3.0)  # a connection is there again, or another server takes over
+READ_BACK_GAPS_S = (0.0, 1.0, 3.0, 6.0)  # a connection is there again, or another server takes over
 ASKED_FIELDS = (
     *("provider", "model", "params", "prompt", "label", "targets", "poll_only"),
     *("lane", "turn", "row_key", "quiet", "step", "ping"),
@@ -82,8 +82,7 @@ class TaskCreator:
             except (StoreUnavailable, StaleUpdate) as error:
                 if not results:
                     raise
-                refused = RequestRefused(503, "unavailable", f"not stored: {error}", remedy="try again later")
-                made = [refused] * len(part)
+                made = [outage_refusal(error)] * len(part)
             results |= zip(part, made, strict=True)
         return [results[place] for place in range(len(drafts))]
 

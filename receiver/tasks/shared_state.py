@@ -1,7 +1,7 @@
 """The state of a loop as all processes over one database share it: one row, read and written back under a lock.
 
 Whoever locks it does so before anything else in the transaction, looks only then, and takes the time only then: what is
-decided then rests on all that any process has decided before. Lock order: this row, then lanes, then tasks.
+decided then rests on all that any process has decided before. Lock order: this row, then tasks and books, then lanes.
 """
 
 import logging
@@ -15,7 +15,7 @@ from receiver.providers.registry import DEFAULT_PROVIDER
 from receiver.store import Store
 from receiver.store.tables.paces import PaceTable
 
-ALIVE_MS = 30_000  # a process says every ten seconds that it works
+ALIVE_MS = 15 * 60_000  # a process says every ten seconds that it works; one that ends, that it is gone
 _IDLE_ROLES = {"web"}
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,10 @@ SWEEPING = SharedState(f"sweep:{DEFAULT_PROVIDER}", SweepState)
 async def working_since(store: Store, now: int) -> int:
     """When the first of the processes began that work over this database now. A state that is older is of processes
     that are gone: whoever starts begins anew, as over a database that only one process serves. 0 over such a one, which
-    is emptied of states whenever it is opened."""
+    is emptied of states whenever it is opened.
+
+    A process that works may fail to say so for a while: until nobody doubts that it is gone, what it was taught holds.
+    """
     if not store.shared:
         return 0
     alive = (it for it in await store.processes() if it.role not in _IDLE_ROLES and it.seen_at > now - ALIVE_MS)

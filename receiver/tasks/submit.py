@@ -236,9 +236,10 @@ class SubmitLoop:
             return None, state
         if not state.taken_at and taken - await tx.tasks.in_hand(now) >= UNPROVEN_MOST:
             return None, state
-        found, waits = await self._budget.reserve_next(tx, state.waits, now)
+        found, waits, used_up = await self._budget.reserve_next(tx, state.waits, now)
         state = replace(state, waits=waits)
         if found is None:
+            await self._budget.pause_used_up(tx, used_up, now)
             return None, state
         queued, reserved = found
         claimed = replace(
@@ -254,6 +255,7 @@ class SubmitLoop:
             place_until=FOREVER,
         )
         await tx.tasks.update([(queued, claimed)])
+        await self._budget.pause_used_up(tx, used_up, now)
         return claimed, state.probing(now, LEASE_MS)
 
     async def _record_answer(self, claimed: Task, answer: SubmitAnswer) -> None:

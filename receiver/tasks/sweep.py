@@ -326,7 +326,7 @@ class SweepLoop:
     async def _ask_a_person(self, tx: Tx, task: Task, cause: str) -> None:
         """Ask about one task; about the rows of a batch, only once an hour, and about many others all at once."""
         text, now = _QUESTIONS[cause].format(name=task.shown_name, ref=task.ref), self._clock()
-        lane = (await tx.lanes.get([task.lane])).get(task.lane) if is_row(task) else None
+        lane = (await tx.lanes.look([task.lane])).get(task.lane) if is_row(task) else None
         if lane is None:
             await raise_task_attention(tx, cause, {task.ref: (task, text)}, _MANY, self._policy, now)
             return

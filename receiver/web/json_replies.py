@@ -7,7 +7,7 @@ import msgspec
 from starlette.types import Send
 
 from receiver.client.schemas import Problem, ProblemView
-from receiver.core.errors import RequestRefused, StoreError, StoreUnavailable
+from receiver.core.errors import RequestRefused, StoreError, StoreUnavailable, outage_refusal
 
 JSON = "application/json"
 NEVER_CACHED = "no-store"  # each answer is a state of the moment, and most need a token
@@ -21,7 +21,7 @@ def problem_view(error: RequestRefused) -> ProblemView:
 
 def as_refusal(error: StoreError) -> RequestRefused:
     """The store's error as a 503 of the API."""
-    return RequestRefused(503, "unavailable", f"nothing was stored: {error}", remedy="try again later")
+    return outage_refusal(error)
 
 
 def retry_after(error: StoreError) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from msgspec.structs import replace
@@ -57,6 +57,22 @@ async def next_send(notify: NoticeDispatcher) -> Send | None:
         if due is None or due > notify._clock():
             return None
     raise AssertionError("it is never done")
+
+
+async def begin(notify: NoticeDispatcher, sender: FakeSender, send: Send) -> Callable[[], Awaitable[None]]:
+    """Carry this until the sender has it; what then ends it, with the sender's next result."""
+    sender.gate = gate = asyncio.Event()
+    sender.begun.clear()
+    carried = asyncio.create_task(notify.carry_out(send))
+    async with asyncio.timeout(60):
+        await sender.begun.wait()
+    sender.gate = None
+
+    async def end() -> None:
+        gate.set()
+        await carried
+
+    return end
 
 
 async def states(store: Store) -> dict[str, int]:

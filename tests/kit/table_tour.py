@@ -109,7 +109,7 @@ TOUR = [
     *[Call("lanes", name, (BATCH,)) for name in ("insert", "update")],
     Call("lanes", "by_name", (["rows"],)),
     Call("lanes", "find_batch", ("rows",)),
-    Call("lanes", "get", ([2, 4],)),
+    *[Call("lanes", name, ([2, 4],)) for name in ("get", "look")],
     *[Call("lanes", name) for name in ("paused", "queued", "count_unfinished", "closed_unfinished", "last_restore")],
     Call("lanes", "page", (None, 50)),
     Call("lanes", "batches_named", ("ro", 5)),

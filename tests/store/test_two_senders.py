@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from kit.fakes import HOUR, MAIL, MINUTE, NOW, SECOND, SLACK, Clock, FakeSender, notices, owe
-from kit.notify_loop import DOWN, WatchfulSender, a_notify, all_that_may_go, next_send, send_all, some, states
+from kit.fakes import DAY, HOUR, MAIL, MINUTE, NOW, SECOND, SLACK, Clock, FakeSender, attention, notices, owe
+from kit.notify_loop import DOWN, WatchfulSender, a_notify, all_that_may_go, begin, next_send, send_all, some, states
 from receiver.core.errors import StaleUpdate
 from receiver.core.pacing import WaitReason
 from receiver.core.types import MessageRate, Notice, Target
@@ -91,16 +91,54 @@ async def test_a_send_whose_lease_ran_out_is_the_others(store: Store, sender: Fa
     assert late is not None
     assert await next_send(other) is None
     assert await other.next_due() == NOW + LEASE
+    end = await begin(one, sender, late)
     clock.forward(LEASE)
     again = await next_send(other)
     assert again is not None
     assert (again.id, again.claim) == (late.id, late.claim + 1)
     sender.results.append(DOWN)
-    await one.carry_out(late)
+    await end()
     assert await states(store) == {"sending": 1}, "the failure of a lost claim says nothing"
     await other.carry_out(again)
     assert await states(store) == {"sent": 1}
     assert await next_send(one) is await next_send(other) is None
+
+
+@pytest.mark.parametrize("taken", [True, False])
+async def test_one_that_stood_still_between_its_claim_and_its_sending_sends_nothing(
+    store: Store, sender: FakeSender, clock: Clock, taken: bool
+) -> None:
+    """Once it can no longer be done within the lease, another may be sending it at the same moment."""
+    one, other = a_notify(store, sender, clock, SLACK), a_notify(store, sender, clock, SLACK)
+    await owe(store, *some(1))
+    late = await next_send(one)
+    assert late is not None
+    clock.forward(LEASE if taken else LEASE_MARGIN_MS + 1)
+    again = await next_send(other)
+    assert (again is not None) is taken
+    await one.carry_out(late)
+    assert sender.sent == []
+    again = again or await next_send(other)
+    assert again is not None, "it was given back"
+    assert again.claims == 1 + taken
+    await other.carry_out(again)
+    assert [(it.state, it.attempts) for it in await notices(store)] == [("sent", 1)]
+
+
+async def test_an_older_claim_says_nothing_of_a_newer_one_of_the_same_process(
+    store: Store, sender: FakeSender, clock: Clock
+) -> None:
+    notify = a_notify(store, sender, clock, SLACK)
+    await owe(store, *some(1))
+    old = await next_send(notify)
+    clock.forward(LEASE)
+    new = await next_send(notify)
+    assert old is not None
+    assert new is not None
+    await notify.carry_out(old)
+    assert sender.sent == []
+    await notify.carry_out(new)
+    assert await states(store) == {"sent": 1}
 
 
 async def test_only_what_is_free_is_claimed(store: Store, clock: Clock) -> None:
@@ -138,7 +176,7 @@ async def test_a_notice_that_another_took_first_is_in_one_send(store: Store, mon
 async def test_what_is_owed_to_a_target_that_another_process_has_is_left_to_it(
     store: Store, sender: FakeSender, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that starts with an older configuration buries nothing."""
+    """One that starts with an older configuration buries nothing; nor what nobody has, before a day is over."""
     elsewhere = {"mail"}
 
     async def known_targets() -> frozenset[str]:
@@ -153,10 +191,46 @@ async def test_what_is_owed_to_a_target_that_another_process_has_is_left_to_it(
         return [it for it in await notices(store) if it.state == "due"]
 
     assert await all_that_may_go(notify) == [1], "that something is owed to web, which nobody has"
-    assert [it.target for it in await open_ones()] == ["mail", "mail"]
+    assert [it.target for it in await open_ones()] == ["mail", "mail", "web"], "for a day it is left alone, too"
     elsewhere.clear()  # it is gone, with its settings
     clock.forward(HOUR - 1)
     assert await all_that_may_go(notify) == []
     clock.forward(1)
-    assert await all_that_may_go(notify) == [1]
+    assert await all_that_may_go(notify) == [1], "that something is owed to mail"
+    told = []
+    for _ in range(24):
+        clock.forward(HOUR)
+        told += await all_that_may_go(notify)
+    assert told == [1, 1], "of web after a day, and of mail an hour later"
     assert await open_ones() == []
+    assert await attention(store) == ["targets-gone:web", "targets-gone:mail"] * 2
+
+
+async def test_a_target_that_is_seen_again_or_for_which_nobody_looked_is_left_alone_for_a_day_anew(
+    store: Store, sender: FakeSender, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = set[str]()
+
+    async def known_targets() -> frozenset[str]:
+        return frozenset(elsewhere)
+
+    monkeypatch.setattr(store, "known_targets", known_targets)
+    monkeypatch.setattr(store, "shared", True)
+    await owe(store, *some(1, target="web"))
+
+    async def look_hourly(hours: int) -> dict[str, int]:
+        for _ in range(hours):
+            await all_that_may_go(a_notify(store, sender, clock, SLACK))
+            clock.forward(HOUR)
+        return {it.state.value: 1 for it in await notices(store) if it.target == "web"}
+
+    assert await look_hourly(24) == {"due": 1}
+    elsewhere.add("web")
+    assert await look_hourly(2) == {"due": 1}
+    elsewhere.clear()
+    assert await look_hourly(24) == {"due": 1}
+    clock.forward(DAY)  # nobody runs
+    assert await look_hourly(24) == {"due": 1}
+    clock.now -= 30 * DAY  # it had been set wrongly
+    assert await look_hourly(24) == {"due": 1}
+    assert await look_hourly(1) == {"dead": 1}

@@ -62,7 +62,8 @@ def test_the_settings_are_shown_without_the_passwords(tmp_path: Path) -> None:
 
 def test_prune_works_beside_a_service_or_without_one(tmp_path: Path, postgres_url: str) -> None:
     status, said, more = run(tmp_path, "prune", url=postgres_url)
-    assert (status, said, more) == (0, "removed: nothing\n", "")
+    assert (status, said) == (0, "removed: nothing\n")
+    assert [it for it in more.splitlines() if "=off, so what was answered" not in it] == []  # the cluster is in a hurry
     status, said, _ = run(tmp_path, "prune", "--json", url=postgres_url)
     assert (status, json.loads(said)) == (0, {"removed": {}, "given_back": 0})
 

@@ -27,7 +27,7 @@ COPY_FROM = 8  # rows from which COPY costs less than sending each
 BEGIN = (
     "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = '5s'; SET LOCAL lock_timeout = '2s';"
     " SET LOCAL idle_in_transaction_session_timeout = '10s'; SET LOCAL synchronous_commit = on;"
-    " SET LOCAL plan_cache_mode = force_generic_plan"
+    " SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL client_min_messages = warning"
 )
 _PLAIN_INSERT = re.compile(r"INSERT INTO (\w+) \(([\w, ]+)\) VALUES \([?, ]+\)$")
 
@@ -45,7 +45,7 @@ class ReadingConnection:
         raw = await self._pool.acquire()
         try:
             with translate_errors():
-                rows = await raw.fetch(translate(sql), *params, timeout=READ_MOST_S)
+                rows = await raw.fetch(translate(sql), *_findable(params), timeout=READ_MOST_S)
         except BaseException as error:
             await self._pool.give_back(raw, error)
             raise
@@ -80,7 +80,7 @@ class WritingConnection:
     async def fetch_rows(self, sql: str, params: Row = ()) -> list[Any]:
         with translate_errors():
             await self._flush()
-            rows = await self._raw.fetch(translate(sql), *params, timeout=CALL_MOST_S)
+            rows = await self._raw.fetch(translate(sql), *_findable(params), timeout=CALL_MOST_S)
             self.has_written |= not sql.startswith(("SELECT", "WITH"))
             return [tuple(row) for row in rows]
 
@@ -97,7 +97,8 @@ class WritingConnection:
         warnings: list[str] = []
 
         def note(_: asyncpg.Connection, message: asyncpg.PostgresLogMessage) -> None:
-            warnings.append(message.message or "")
+            if message.severity_en == "WARNING":  # a role may also ask for the duration of each statement, and more
+                warnings.append(message.message or "")
 
         with translate_errors():
             if self._deferred:
@@ -107,7 +108,7 @@ class WritingConnection:
             self._raw.add_log_listener(note)
         try:
             tag = await self._raw.execute("COMMIT", timeout=COMMIT_MOST_S)
-        except (TimeoutError, OSError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
+        except Exception as error:  # whatever it is: the server's last words may come in place of its answer
             raise OutcomeUnknown("the database did not say whether it committed") from error
         finally:
             with contextlib.suppress(asyncpg.InterfaceError):  # it was lost, and given back by that
@@ -159,6 +160,22 @@ class WritingConnection:
         tag: str = await self._raw.execute(translate(sql), *params, timeout=CALL_MOST_S)
         count = tag.rpartition(" ")[2]
         return int(count) if count.isdigit() else 0
+
+
+def _findable(params: Row) -> Row:
+    """What is looked for, with U+FFFD for a NUL: no text here has one, and asking for it would be an error."""
+    if not any(map(_has_nul, params)):
+        return params
+    return [list(map(_without_nul, it)) if isinstance(it, list) else _without_nul(it) for it in params]
+
+
+def _has_nul(param: object) -> bool:
+    texts = (param,) if isinstance(param, str) else param if isinstance(param, list) else ()
+    return any(isinstance(it, str) and "\0" in it for it in texts)
+
+
+def _without_nul(param: Any) -> Any:
+    return param.replace("\0", "\ufffd") if isinstance(param, str) else param
 
 
 def _read_only() -> StoreError:

@@ -155,7 +155,10 @@ class PostgresStore(AllTables):
         """Try a commit now: None if it succeeds, otherwise why it failed."""
         try:
             async with asyncio.timeout(CALL_MOST_S), self.write(Lane.INGEST) as tx:
-                await tx.clock_checks.touch_probe()
+                # a row of its own: whoever holds a common one would make all processes unready
+                await tx.connection.run_statement(
+                    "UPDATE processes SET seen_at = seen_at WHERE id = ?", (self._presence.id,)
+                )
         except StoreError as error:
             return str(error)
         except TimeoutError:
@@ -238,7 +241,8 @@ async def open_postgres(place: PostgresPlace, boot: Clock = boot_ms) -> Postgres
     """
     pools: list[ConnectionPool] = []
     try:
-        with _explain_refusals(), translate_errors():
+        setting = "DATABASE_LISTEN_URL" if place.listen_url is not None else "DATABASE_URL"
+        with _explain_refusals(setting), translate_errors():
             clock = SharedClock(boot)
             direct = await connect(place.listen_url or place.url)
             try:
@@ -246,8 +250,9 @@ async def open_postgres(place: PostgresPlace, boot: Clock = boot_ms) -> Postgres
                 await clock.compare(direct)
             finally:
                 direct.terminate()
+        with _explain_refusals("DATABASE_URL"), translate_errors():
             prepares = place.listen_url is None and not await leads_to_pooler(place.url)
-            pools.append(ingest_pool := await open_pool(place, INGEST_CONNECTIONS, prepares=prepares))
+            pools.append(ingest_pool := await open_pool(place, INGEST_CONNECTIONS, prepares=prepares, keeps=True))
             pools.append(pool := await open_pool(place, place.pool, prepares=prepares))
         schema = load_migrations("postgres")[-1].number
         return PostgresStore(place, pool, ingest_pool, types, clock, schema)
@@ -284,7 +289,7 @@ async def _read_types(raw: asyncpg.Connection) -> dict[tuple[str, str], str]:
     """The types of the columns of all tables, by (table, column)."""
     rows = await raw.fetch(
         "SELECT c.relname, a.attname, format_type(a.atttypid, NULL) FROM pg_attribute AS a"
-        " JOIN pg_class AS c ON c.oid = a.attrelid WHERE c.relnamespace = current_schema()::regnamespace"
+        " JOIN pg_class AS c ON c.oid = a.attrelid WHERE pg_table_is_visible(c.oid)"
         " AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped",
         timeout=CALL_MOST_S,
     )
@@ -292,8 +297,8 @@ async def _read_types(raw: asyncpg.Connection) -> dict[tuple[str, str], str]:
 
 
 @contextlib.contextmanager
-def _explain_refusals() -> Iterator[None]:
-    """Raise SettingsError for what the server will refuse again however often it is asked."""
+def _explain_refusals(setting: str) -> Iterator[None]:
+    """Raise SettingsError, naming the setting, for what the server will refuse again however often it is asked."""
     try:
         yield
     except (NewerSchema, SettingsError):
@@ -303,19 +308,17 @@ def _explain_refusals() -> Iterator[None]:
         state = getattr(cause, "sqlstate", None)
         if state in _REFUSALS:
             problem, remedy = _REFUSALS[state]
-            raise SettingsError(f"RECEIVER_DATABASE_URL: {problem}", remedy=remedy) from None
+            raise SettingsError(f"RECEIVER_{setting}: {problem}", remedy=remedy) from None
         raise
     except asyncpg.PostgresError as error:
-        if (error.sqlstate or "") == "42501":
-            raise SettingsError(
-                f"RECEIVER_DATABASE_URL: the user may not do what is needed there ({error.args[0]})",
-                remedy="make it the owner of the database",
-            ) from None
+        if error.sqlstate == "42501":
+            problem = f"the user may not do what is needed there ({error.args[0]})"
+            raise SettingsError(f"RECEIVER_{setting}: {problem}", remedy="make it the owner of the database") from None
+        if error.sqlstate == "42704":  # what the URL adds after `?`
+            raise SettingsError(f"RECEIVER_{setting}: the server does not take it ({error.args[0]})") from None
         raise
     except (asyncpg.ClientConfigurationError, ValueError) as error:
-        raise SettingsError(
-            f"RECEIVER_DATABASE_URL: this is not a URL that can be used: {type(error).__name__}"
-        ) from None
+        raise SettingsError(f"RECEIVER_{setting}: this is not a URL that can be used: {type(error).__name__}") from None
 
 
 _REFUSALS = {

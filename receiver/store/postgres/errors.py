@@ -34,13 +34,15 @@ RETRY_SHORTLY_S = 2
 class OutcomeUnknown(StoreUnavailable):
     """The connection ended while a transaction was being committed: it may be stored, and may not."""
 
+    outcome_unknown = True
+
 
 def is_of_row(error: BaseException) -> bool:
     """Whether a value is at fault that cannot be stored."""
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         return state in _OF_ROW_TOO or state.startswith(_OF_ROW)
-    return isinstance(error, ValueError)  # half a character, which could not be sent
+    return isinstance(error, ValueError) and not isinstance(error, OSError)  # half a character; no wrong certificate
 
 
 def is_bug(error: BaseException) -> bool:
@@ -92,6 +94,8 @@ def translate_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if isinstance(error, asyncpg.PostgresError):
+            error.detail = None  # shows values of rows, which are for no log
         ours = as_ours(error)
         if ours is None:
             raise

@@ -12,12 +12,13 @@ from typing import Any
 import asyncpg
 
 from receiver.core.errors import StoreUnavailable
-from receiver.store.postgres.errors import RETRY_SHORTLY_S, ends_connections, may_not_answer, translate_errors
+from receiver.store.postgres.errors import RETRY_SHORTLY_S, as_ours, ends_connections, may_not_answer
 from receiver.store.postgres.place import PostgresPlace
 from receiver.store.to_the_end import to_the_end
 
 CALL_MOST_S = 5.0
 ACQUIRE_MOST_S = 5.0  # connecting is part of it, which takes seven trips
+IDLE_MOST_S = 60.0
 STATEMENTS_MOST = 400  # prepared ones, a connection; none behind a pooler, which may lend another connection each time
 
 
@@ -42,14 +43,21 @@ class ConnectionPool:
         self._giving_back: set[asyncio.Task[None]] = set()
 
     async def acquire(self) -> Any:
-        """A connection that nobody else uses, within `ACQUIRE_MOST_S`; give it back. Raises StoreUnavailable."""
-        with translate_errors():
-            try:
-                return await self._pool.acquire(timeout=ACQUIRE_MOST_S)
-            except TimeoutError:
-                raise StoreUnavailable(
-                    "no connection to the database was free in time", retry_after_s=RETRY_SHORTLY_S
-                ) from None
+        """A connection that nobody else uses, within `ACQUIRE_MOST_S`; give it back.
+
+        Raises StoreUnavailable, whatever the error: no row can be at fault yet, and the next try may succeed.
+        """
+        try:
+            return await self._pool.acquire(timeout=ACQUIRE_MOST_S)
+        except TimeoutError:
+            raise StoreUnavailable(
+                "no connection to the database was free in time", retry_after_s=RETRY_SHORTLY_S
+            ) from None
+        except Exception as error:
+            ours = as_ours(error)
+            if isinstance(ours, StoreUnavailable):
+                raise ours from error
+            raise StoreUnavailable(f"no connection to the database can be made ({type(error).__name__})") from error
 
     async def give_back(
         self, raw: Any, error: BaseException | None, roll_back: Callable[[], Awaitable[None]] | None = None
@@ -95,9 +103,10 @@ class ConnectionPool:
                 self._pool.terminate()
 
 
-async def open_pool(place: PostgresPlace, size: int, *, prepares: bool) -> ConnectionPool:
-    """A pool that connects when it is asked for a connection. `prepares`: statements stay with a connection."""
-    return ConnectionPool(
+async def open_pool(place: PostgresPlace, size: int, *, prepares: bool, keeps: bool = False) -> ConnectionPool:
+    """A pool that connects when it is asked for a connection. `prepares`: statements stay with a connection; `keeps`:
+    the first one is made now, and none is closed because it is not used, so that others cannot take its place."""
+    pool = ConnectionPool(
         await asyncpg.create_pool(
             place.url,
             min_size=0,
@@ -107,8 +116,12 @@ async def open_pool(place: PostgresPlace, size: int, *, prepares: bool) -> Conne
             connection_class=PooledConnection,
             statement_cache_size=STATEMENTS_MOST if prepares else 0,
             init=_read_numbers_whole,
+            max_inactive_connection_lifetime=0 if keeps else IDLE_MOST_S,
         )
     )
+    if keeps:
+        await pool.give_back(await pool.acquire(), None)
+    return pool
 
 
 async def connect(url: str) -> asyncpg.Connection:

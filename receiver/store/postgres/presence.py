@@ -59,7 +59,7 @@ class Presence:
         self._clock = clock
         self._wake = wake
         self._publish = publish
-        self._id = uuid.uuid4().hex
+        self.id = uuid.uuid4().hex
         self._started_at = clock()
         self._raw: asyncpg.Connection | None = None
         self._turn = asyncio.Lock()  # of that connection
@@ -99,7 +99,7 @@ class Presence:
     async def _call(self, topics: Sequence[Topic], refs: Sequence[str]) -> None:
         async with self._turn:
             if self._raw is not None:
-                payload = f"{self._id} {','.join(topics)} {' '.join(refs)}"
+                payload = f"{self.id} {','.join(topics)} {' '.join(refs)}"
                 await self._raw.execute("SELECT pg_notify($1, $2)", CHANNEL, payload, timeout=CALL_MOST_S)
 
     # -- what is heard --
@@ -107,7 +107,7 @@ class Presence:
     def _hear(self, _: asyncpg.Connection, __: int, ___: str, payload: str) -> None:
         sender, _, rest = payload.partition(" ")
         topics, *refs = rest.split(" ")
-        if sender == self._id:
+        if sender == self.id:
             self._heard_self.set()
             self._be_heard()
             return
@@ -193,7 +193,7 @@ class Presence:
         await raw.execute(
             "INSERT INTO processes (id, role, host, version, schema, targets, started_at, seen_at)"
             " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at",
-            *(self._id, place.role, socket.gethostname()[:200], place.version, self._schema),
+            *(self.id, place.role, socket.gethostname()[:200], place.version, self._schema),
             *(msgspec.json.encode(place.targets).decode(), self._started_at, now),
             timeout=CALL_MOST_S,
         )
@@ -220,7 +220,7 @@ class Presence:
         with contextlib.suppress(Exception):  # then it counts as gone after a while
             again = await connect(self._place.listen_url or self._place.url)
             try:
-                await again.execute("DELETE FROM processes WHERE id = $1", self._id, timeout=CALL_MOST_S)
+                await again.execute("DELETE FROM processes WHERE id = $1", self.id, timeout=CALL_MOST_S)
             finally:
                 again.terminate()
 

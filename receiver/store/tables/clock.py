@@ -27,9 +27,3 @@ class ClockTable:
             " wall_ms = excluded.wall_ms, held_until = excluded.held_until, leap_ms = excluded.leap_ms",
             [(anchor.boot_id, anchor.boot_ms, anchor.wall_ms, check.held_until, check.leap_ms)],
         )
-
-    async def touch_probe(self) -> None:
-        """Change a row, to see whether anything can be changed."""
-        self._db.defer(
-            "UPDATE migrations SET probed_at = probed_at + 1 WHERE number = (SELECT max(number) FROM migrations)", [()]
-        )

@@ -200,12 +200,15 @@ class TaskTable:
         return [task_rows.task_from_row(row) for row in rows]
 
     async def lock_due(self, task: Task, now: int) -> Task | None:
-        """One of the `queue_heads` to be changed in this transaction: None if another one changes it, or just has."""
+        """One of the `queue_heads`, to be changed in this transaction. If another one changes it, or just has, the next
+        of its lane that is free; None if there is none."""
         if not self._db.dialect.lock:
             return task
-        which = f"SELECT {COLUMNS} FROM tasks WHERE ref = ? AND due_at <= ?{self._db.dialect.skip}"
-        rows = await self._db.fetch_rows(which, (task.ref, now))
-        return task_rows.task_from_row(rows[0]) if rows else None
+        due = await self._tasks_where(f"ref = ? AND due_at <= ?{self._db.dialect.skip}", (task.ref, now))
+        if not due:
+            where = f"lane = ? AND due_at <= ? ORDER BY turn LIMIT 1{self._db.dialect.skip}"
+            due = await self._tasks_where(where, (task.lane, now))
+        return due[0] if due else None
 
     async def next_due(self, after: int) -> int | None:
         """The first time after `after` when a queued task may be submitted."""

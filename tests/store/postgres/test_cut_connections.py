@@ -147,9 +147,10 @@ async def test_an_outcome_that_is_not_known_wakes_every_loop(proxy: TcpProxy, be
     """What was committed may be work for any of them."""
     counts = {topic: behind.wake_count(topic) for topic in Topic}
     fault = proxy.add(Fault("cut_after", COMMIT))
-    with pytest.raises(OutcomeUnknown, match="did not say whether it committed"):
+    with pytest.raises(OutcomeUnknown, match="did not say whether it committed") as unknown:
         async with behind.write() as tx:
             await tx.paces.lock("made-up", "state")
     assert fault.happened.is_set()
     assert all(behind.wake_count(topic) > counts[topic] for topic in Topic)
     assert await behind.paces.get("made-up") == "state"
+    assert unknown.value.outcome_unknown, "so that nobody is told that nothing was stored"

@@ -130,3 +130,10 @@ async def serving(store: Store) -> int:
     """The number of the server's process that a read gets."""
     [(number,)] = await store.tasks._db.fetch_rows("SELECT pg_backend_pid()")
     return int(number)
+
+
+async def test_what_has_a_nul_is_not_found(store: Store) -> None:
+    assert await store.tasks.get(["a\0b"]) == {}
+    assert await store.tasks.page(label="\0") == []
+    async with store.write() as tx:
+        assert await tx.tasks.find_keys(["\0", "k"]) == {}

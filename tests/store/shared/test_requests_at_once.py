@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from receiver.core.errors import RequestRefused, StoreUnavailable
 from receiver.core.types import TaskState
 from receiver.store import Lane, Store
 from receiver.store.tables.spend import BudgetPeriod
+from receiver.tasks import new_tasks
 from receiver.tasks.copied_database import pause_if_copied
 from receiver.tasks.intake import TaskIntake
 
@@ -161,6 +162,48 @@ async def test_a_task_that_was_stored_though_nobody_heard_so_is_not_asked_for_ag
     intake = an_intake(_Lossy(store, commits=True))
     made = created(await intake.create_one(make(), None))
     assert [it.ref for it in await store.tasks.page()] == [task_of(made).ref]
+
+
+async def test_it_is_looked_for_until_another_server_has_taken_over(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert sum(new_tasks.READ_BACK_GAPS_S) >= 10
+    monkeypatch.setattr(new_tasks, "READ_BACK_GAPS_S", [0.0] * len(new_tasks.READ_BACK_GAPS_S))
+    states, away = store.tasks.states, [len(new_tasks.READ_BACK_GAPS_S) - 1]
+
+    async def states_later(refs: Sequence[str]) -> Any:
+        away[0] -= 1
+        if away[0] >= 0:
+            raise StoreUnavailable("the database is starting")
+        return await states(refs)
+
+    monkeypatch.setattr(store.tasks, "states", states_later)
+    made = created(await an_intake(_Lossy(store, commits=True)).create_one(make(), None))
+    assert [it.ref for it in await store.tasks.page()] == [task_of(made).ref]
+
+
+async def test_of_a_later_part_of_a_call_it_is_said_that_its_outcome_is_not_known(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(new_tasks, "TURN", 1)
+    write, left = store.write, [1]
+
+    class Unknown(StoreUnavailable):
+        outcome_unknown = True
+
+    def lost(lane: Lane = Lane.OTHER) -> Any:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Unknown("the answer is lost")
+        return write(lane)
+
+    monkeypatch.setattr(store, "write", lost)
+    first, second = await an_intake(store).create_many([make("a"), make("b")])
+    assert created(first).task is not None
+    assert isinstance(second, RequestRefused)
+    assert str(second).startswith(
+        "it is not known whether this was stored: the answer is lost; repeat it with the same"
+    )
 
 
 async def test_a_task_that_was_not_stored_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from receiver.core.queue_waits import QueueReason
 from receiver.core.types import SubmitAnswer, SubmitResult, TaskState
 from receiver.store import Lane, Store, Tx
 from receiver.store.process_row import ProcessRow
-from receiver.tasks.shared_state import SUBMITTING, working_since
+from receiver.tasks.shared_state import ALIVE_MS, SUBMITTING, working_since
 from receiver.tasks.submit import LEASE_MS, REQUEST_MS, UNPROVEN_MOST
 
 pytestmark = pytest.mark.anyio
@@ -147,21 +147,42 @@ async def test_a_state_that_no_living_process_has_seen_is_forgotten(
     assert (state.pace, state.at) == (ProviderPace(retry_after_most_ms=LEASE_MS), pair.clock())
 
 
-async def test_only_processes_that_work_and_were_seen_just_now_keep_a_state_alive(
+async def test_a_rest_holds_though_whoever_was_asked_for_it_did_not_say_for_minutes_that_it_works(
+    pair: Pair, other: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its calls may be late, as the database's answers are; that does not make the provider bear more."""
+    await pair.queue(1)
+    until = pair.clock() + 40 * SECOND
+    await put_state(pair.store, pace=ProviderPace(busy_until=until, busy_in_a_row=1), at=7)
+    _seen(monkeypatch, other, pair.clock, began=7, quiet_ms=14 * MINUTE)
+    third = a_submit(other, pair.provider, pair.clock)
+    assert await third.claim() is None
+    assert await third.next_due() == until
+
+
+async def test_only_processes_that_work_and_are_not_known_to_be_gone_keep_a_state_alive(
     store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _seen(monkeypatch, store, clock, began=8)
     assert await working_since(store, clock()) == 8
-    assert await working_since(store, clock() + MINUTE) == clock() + MINUTE
+    assert await working_since(store, clock() + ALIVE_MS) == clock() + ALIVE_MS
     _seen(monkeypatch, store, clock, began=8, role="web")
     assert await working_since(store, clock()) == clock()
 
 
-def _seen(monkeypatch: pytest.MonkeyPatch, store: Store, clock: Clock, *, began: int, role: str = "worker") -> None:
-    """As if one process had been seen over this database just now."""
+def _seen(
+    monkeypatch: pytest.MonkeyPatch,
+    store: Store,
+    clock: Clock,
+    *,
+    began: int,
+    role: str = "worker",
+    quiet_ms: int = 0,
+) -> None:
+    """As if one process had been seen over this database, so long ago."""
 
     async def processes() -> list[ProcessRow]:
-        return [ProcessRow("a", role, "host", "1", 21, (), began, clock())]
+        return [ProcessRow("a", role, "host", "1", 21, (), began, clock() - quiet_ms)]
 
     monkeypatch.setattr(store, "shared", True)
     monkeypatch.setattr(store, "processes", processes)
