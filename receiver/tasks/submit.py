@@ -223,8 +223,9 @@ class SubmitLoop:
         """Whether there may be something to claim, as far as reading shows."""
         if await self._store.tasks.overdue_answers(now, limit=1):
             return True
-        state = await self.queue.read_state()
-        return not state.pace.paused_until(now) and await self._store.tasks.next_queued(now) is not None
+        if await self._store.tasks.next_queued(now) is None:
+            return False
+        return not (await self.queue.read_state()).pace.paused_until(now)
 
     async def _claim_next(self, tx: Tx, state: SubmitState, now: int) -> tuple[Task | None, SubmitState]:
         if not self._policy.can_poll or state.pace.paused_until(now):  # without a key, tasks wait

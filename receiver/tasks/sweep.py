@@ -132,9 +132,9 @@ class SweepLoop:
         """The next task to look at, under a lease; None if none is due or the provider needs a rest."""
         now = self._clock()
         set_back = self._clock_rewind(now)
-        if self._started and _rests(await self._read_state(), now):
-            return None
         if not set_back and await self._store.tasks.next_overdue(now) is None:
+            return None
+        if self._started and _rests(await self._read_state(), now):
             return None
         since = 0 if self._started else await working_since(self._store, now)
         async with self._store.write() as tx:

@@ -1,5 +1,5 @@
-"""asyncpg forgets a future when its connection is lost in the midst of a COPY, and asyncio complains: to the log of the
-service, and to the runner of our tests, for which that is a failure."""
+"""asyncpg forgets a future when its connection is lost in the midst of a COPY or of a wait, and asyncio complains: to
+the log of the service, and to the runner of our tests, for which that is a failure."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,8 @@ def lost_copies_forgiven() -> Iterator[None]:
 
     def pass_over(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         forgotten = context.get("message") == "Future exception was never retrieved"
-        if not (forgotten and isinstance(context.get("exception"), asyncpg.ConnectionDoesNotExistError)):
+        lost = (asyncpg.ConnectionDoesNotExistError, ConnectionError)
+        if not (forgotten and isinstance(context.get("exception"), lost)):
             handler(loop, context)
 
     loop.set_exception_handler(pass_over)

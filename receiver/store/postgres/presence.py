@@ -68,6 +68,7 @@ class Presence:
         self._refs: dict[str, None] = {}
         self._gather_s = GATHER_S
         self._sending: asyncio.Task[None] | None = None
+        self._connecting: asyncio.Future[asyncpg.Connection] | None = None
         self._running = asyncio.create_task(self._stay(), name="presence")
         self._was_deaf = False
 
@@ -127,7 +128,7 @@ class Presence:
         gap_s = _AGAIN_LEAST_S
         while True:
             try:
-                raw = await connect(self._place.listen_url or self._place.url)
+                raw = await self._connect()
                 try:
                     await self._begin(raw)
                     gap_s = _AGAIN_LEAST_S
@@ -140,6 +141,16 @@ class Presence:
             await asyncio.sleep(gap_s * (0.8 + 0.4 * random.random()))  # noqa: S311
             gap_s = min(_AGAIN_MOST_S, gap_s * 2)
 
+    async def _connect(self) -> asyncpg.Connection:
+        """A connection straight to the database. To cut it off half made would leave asyncpg with an error that nobody
+        hears, so whoever stops us waits for it."""
+        self._connecting = asyncio.ensure_future(connect(self._place.listen_url or self._place.url))
+        try:
+            return await asyncio.shield(self._connecting)
+        except asyncio.CancelledError:
+            self._connecting.add_done_callback(_close_made)
+            raise
+
     async def _begin(self, raw: asyncpg.Connection) -> None:
         await self._clock.compare(raw)
         self.timeline = await read_timeline(raw)
@@ -148,7 +159,8 @@ class Presence:
             await raw.add_listener(CHANNEL, self._hear)
         self._heard_self.clear()
         self._raw = raw
-        await self._say_alive(raw)
+        async with self._turn:
+            await self._say_alive(raw)
         for topic in Topic:  # what was called while nobody listened
             self._wake(topic)
         await self._call((), ())
@@ -209,20 +221,36 @@ class Presence:
         self._gather_s = GATHER_S * max(1.0, live / 8)  # each call is heard by all: it grows with the square
 
     async def close(self) -> None:
-        """Stop, and say that this process is gone."""
-        raw = self._raw
-        for task in (self._sending, self._running):
-            if task is not None:
-                task.cancel()
-        await asyncio.wait([it for it in (self._sending, self._running) if it is not None])
-        if raw is None:
-            return
+        """Stop, and say that this process is gone. What it says of itself is never cut off, or it could come last."""
+        connected = self._raw is not None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CALL_MOST_S), self._turn:
+                await self._stop()
+                if connected:
+                    await self._say_gone()
+                return
+        await self._stop()
+
+    async def _stop(self) -> None:
+        ending = [it for it in (self._sending, self._running) if it is not None]
+        for task in ending:
+            task.cancel()
+        await asyncio.wait(ending)
+        if self._connecting is not None and not self._connecting.done():
+            await asyncio.wait([self._connecting], timeout=CALL_MOST_S)
+
+    async def _say_gone(self) -> None:
         with contextlib.suppress(Exception):  # then it counts as gone after a while
             again = await connect(self._place.listen_url or self._place.url)
             try:
                 await again.execute("DELETE FROM processes WHERE id = $1", self.id, timeout=CALL_MOST_S)
             finally:
                 again.terminate()
+
+
+def _close_made(made: "asyncio.Future[asyncpg.Connection]") -> None:
+    if not made.cancelled() and made.exception() is None:
+        made.result().terminate()
 
 
 async def read_timeline(raw: asyncpg.Connection) -> str | None:
