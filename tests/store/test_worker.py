@@ -8,7 +8,7 @@ import pytest
 from anyio import wait_all_tasks_blocked
 
 from kit.fakes import NOW, Clock
-from kit.live_service import PATIENCE_S
+from kit.live_service import PATIENCE_S, until
 from receiver.core.errors import StoreUnavailable
 from receiver.service import worker
 from receiver.store import Store, Topic
@@ -48,6 +48,16 @@ class FakeLoop:
 
     async def next_due(self) -> int | None:
         return self.due
+
+
+@pytest.fixture(autouse=True)
+async def _nobody_else_wakes(store: Store) -> None:
+    """Over PostgreSQL, a store that has just begun to listen wakes every loop once."""
+
+    async def listens() -> bool:
+        return store.listening is not False
+
+    await until(listens)
 
 
 class Running:
