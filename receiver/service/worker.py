@@ -16,6 +16,7 @@ from receiver.core.types import Clock
 from receiver.store import Store, Topic
 
 INTERVAL_S = 30.0  # the safety net: a missed wake costs no more than this
+SHARED_INTERVAL_S = 45.0  # where each look costs all processes; one that does not hear the others looks more often
 SPREAD = 0.2  # so that processes which started together do not look for work together
 FAULT_WAIT_S = 1.0
 
@@ -48,7 +49,7 @@ async def run_loops(loops: Sequence[WorkLoop], store: Store, clock: Clock, stop:
 
 def choose_interval_s(store: Store, jitter: float) -> float:
     """After how long a loop looks for work though nothing woke it; `jitter` is from 0 to 1."""
-    return INTERVAL_S * (1 + SPREAD * (2 * jitter - 1)) if store.shared else INTERVAL_S
+    return SHARED_INTERVAL_S * (1 + SPREAD * (2 * jitter - 1)) if store.shared else INTERVAL_S
 
 
 async def _run_loop(loop: WorkLoop, store: Store, clock: Clock, stop: asyncio.Event) -> None:

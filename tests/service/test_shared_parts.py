@@ -145,7 +145,7 @@ def test_how_many_messages_are_sent_at_once(given: str, shared: bool, width: int
 
 
 def test_one_process_of_many_looks_for_work_at_its_own_times() -> None:
-    for shared, jitter, seconds in ((False, 0.0, 30.0), (True, 0.0, 24.0), (True, 0.5, 30.0), (True, 1.0, 36.0)):
+    for shared, jitter, seconds in ((False, 0.0, 30.0), (True, 0.0, 36.0), (True, 0.5, 45.0), (True, 1.0, 54.0)):
         store = Shared(shared)
         assert worker.choose_interval_s(store, jitter) == pytest.approx(seconds)  # type: ignore[arg-type]
 
