@@ -11,10 +11,10 @@ from msgspec.structs import replace
 from receiver import config
 from receiver.cli.output import echo_json, json_option, name_config_option, pluralize
 from receiver.cli.streams import echo, note
+from receiver.clocks import wall_clock
 from receiver.config import Settings
 from receiver.config.generated_secrets import KEYS_FILE, PASSWORD_FILE, TOKENS_FILE, read_generated
 from receiver.core.errors import SettingsError
-from receiver.service.wiring import wall_clock
 from receiver.upkeep import backup as upkeep
 from receiver.upkeep.backup import BackupResult
 from receiver.upkeep.backup_pictures import ImagesMode

@@ -11,9 +11,9 @@ from receiver.cli.money_text import show_usd
 from receiver.cli.output import echo_json, json_option, name_config_option, pluralize
 from receiver.cli.streams import echo
 from receiver.client.views import rfc3339_or_none
+from receiver.clocks import wall_clock
 from receiver.core.errors import DatabaseLocked, SettingsError
 from receiver.core.money import parse_usd
-from receiver.service.wiring import wall_clock
 from receiver.upkeep import backup
 from receiver.upkeep.backup import RestoreResult
 

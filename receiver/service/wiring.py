@@ -4,13 +4,13 @@ import contextlib
 import hashlib
 import logging
 import os
-import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from msgspec import Struct
 
 from receiver import __version__, config
+from receiver.clocks import boot_clock, wall_clock
 from receiver.config import Network, Settings
 from receiver.core.budgets import BudgetRules
 from receiver.core.clock_check import ClockWatch
@@ -99,16 +99,6 @@ class _KeylessProvider:
 
     async def poll(self, task_id: str) -> PollReply:
         return PollReply(PollResult.NOTHING, "there is no provider key")
-
-
-def wall_clock() -> int:
-    """This machine's clock: milliseconds since 1970, UTC."""
-    return time.time_ns() // 1_000_000
-
-
-def boot_clock() -> int:
-    """A clock that cannot leap: milliseconds since the machine started, including sleep."""
-    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1_000_000
 
 
 def read_boot_id() -> str:

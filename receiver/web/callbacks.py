@@ -246,6 +246,11 @@ async def _send_refusal(receive: Receive, send: Send, refused: RequestRefused, *
     answer may be lost."""
     body = msgspec.json.encode(problem_view(refused))
     await _send_response(send, refused.status, body, (b"connection", b"close"), *headers, more=True)
+    await end_after_reading(receive, send)
+
+
+async def end_after_reading(receive: Receive, send: Send) -> None:
+    """End an answer that was sent before its request was read, once some of what is still coming has been."""
     left = LINGER_MOST
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(LINGER_S):

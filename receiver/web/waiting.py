@@ -5,7 +5,6 @@ which then listens on the same socket: whoever connects in between waits in the 
 """
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import Callable
 
@@ -13,14 +12,13 @@ import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from receiver.core.errors import RequestRefused
+from receiver.web.callbacks import end_after_reading
 from receiver.web.health import LIVE_PATH, READY_PATH, HealthReport
 from receiver.web.http.fast_path import decline_whole
 from receiver.web.http.server import raise_file_limit, run_uvicorn
 from receiver.web.json_replies import JSON, problem_view
 
 AGAIN_S = 2  # when a sender may try again
-LINGER_S = 1.0  # how long a body is read that nobody wants, and
-LINGER_MOST = 5 << 20  # at most how many bytes of it
 
 
 def create_waiting_app(why: Callable[[], str]) -> ASGIApp:
@@ -51,12 +49,7 @@ async def _answer(receive: Receive, send: Send, status: int, body: bytes) -> Non
     ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": True})
-    left = LINGER_MOST
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(LINGER_S):
-            while left > 0 and (message := await receive()).get("more_body", False):
-                left -= len(message["body"])
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
+    await end_after_reading(receive, send)
 
 
 async def serve_waiting(listener: socket.socket, stop: asyncio.Event, why: Callable[[], str], timeout_s: float) -> None:

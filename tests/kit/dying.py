@@ -18,6 +18,7 @@ import signal
 import sys
 
 from receiver import config
+from receiver.clocks import wall_clock
 from receiver.core.errors import StoreUnavailable
 from receiver.core.types import AttemptResult, PollReply, SubmitAnswer, Target, Verdict
 from receiver.notify.messages.message import Message
@@ -25,7 +26,7 @@ from receiver.notify.senders.sender import AppriseSender
 from receiver.providers.http_client import open_client
 from receiver.providers.registry import PROVIDERS, Provider
 from receiver.service import worker
-from receiver.service.wiring import open_parts, wall_clock
+from receiver.service.wiring import open_parts
 from receiver.store.sqlite.engine import SqliteConnection
 from receiver.tasks.ingest import CallbackIngest, VerdictListener
 from receiver.web import app

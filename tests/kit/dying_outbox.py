@@ -14,11 +14,11 @@ from pathlib import Path
 
 from kit.dying import DyingSender, Fuse
 from kit.fakes import steady
+from receiver.clocks import wall_clock
 from receiver.core.types import Policy, Target
 from receiver.notify.dispatch import NoticeDispatcher
 from receiver.notify.messages.message import NoLinks
 from receiver.service import worker
-from receiver.service.wiring import wall_clock
 from receiver.store import Topic, open_store
 from receiver.store.sqlite.engine import SqliteConnection
 from receiver.telemetry.metrics import Metrics

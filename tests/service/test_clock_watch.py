@@ -6,6 +6,7 @@ import pytest
 
 from kit.fakes import DAY, Clock
 from kit.web import opened, serving
+from receiver.clocks import boot_clock
 from receiver.service import wiring
 
 pytestmark = pytest.mark.anyio
@@ -41,8 +42,8 @@ async def test_a_restart_on_the_same_machine_remembers_the_clock(tmp_path: Path)
 def test_this_machine_has_a_clock_that_cannot_leap_and_a_name_for_its_start(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    first = wiring.boot_clock()
-    assert 0 < first <= wiring.boot_clock()
+    first = boot_clock()
+    assert 0 < first <= boot_clock()
     assert wiring.read_boot_id().isalnum()
     # Where systemd hides the file, it passes the same name.
     monkeypatch.setattr(wiring, "BOOT_ID_FILE", tmp_path / "hidden")

@@ -13,6 +13,7 @@ from kit.fakes import NOW, SECOND, Clock, FakeSender, a_task, put
 from kit.live_service import until
 from kit.web import BEARER, SECRET, TOKEN, serving
 from receiver import __version__, config
+from receiver.clocks import wall_clock
 from receiver.core.types import TaskState
 from receiver.pictures.shared_folder import NAME_FILE
 from receiver.providers.registry import DEFAULT_PROVIDER
@@ -50,7 +51,7 @@ async def opened(
     **more: str,
 ) -> AsyncIterator[ServiceParts]:
     loaded = settings(folder, url, **more)
-    async with open_parts(loaded, role=role, sender=FakeSender(), clock=clock or wiring.wall_clock) as parts:
+    async with open_parts(loaded, role=role, sender=FakeSender(), clock=clock or wall_clock) as parts:
         yield parts
 
 

@@ -15,6 +15,7 @@ from receiver.core.errors import CorruptDatabase, DatabaseLocked, NewerSchema, S
 from receiver.store import open_store
 from receiver.store.migrations.steps import load_migrations
 from receiver.store.sqlite.engine import SqliteConnection, SqliteStore, open_sqlite
+from receiver.store.tables.connection import TableConnection
 
 pytestmark = pytest.mark.anyio
 
@@ -28,7 +29,7 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
     await opened.close()
 
 
-async def pragma(connection: SqliteConnection, name: str) -> object:
+async def pragma(connection: TableConnection, name: str) -> object:
     [(value,)] = await connection.fetch_rows(f"PRAGMA {name}")
     return value
 

@@ -14,12 +14,12 @@ from kit.dying_outbox import POINTS
 from kit.fakes import a_ref, owe, steady
 from kit.live_service import PATIENCE_S, Sink, free_port, sinking, until
 from kit.programs import Programs
+from receiver.clocks import wall_clock
 from receiver.core.types import Notice, NoticeEvent, Policy, Report, Target
 from receiver.notify.dispatch import NoticeDispatcher
 from receiver.notify.messages.message import NoLinks
 from receiver.notify.senders.sender import AppriseSender
 from receiver.service import worker
-from receiver.service.wiring import wall_clock
 from receiver.store import Store, open_store
 from receiver.telemetry.metrics import Metrics
 

@@ -12,7 +12,7 @@ LINES_MOST = 400
 # A wing may import only from wings on levels below its own; see CONTRIBUTING.md.
 LEVELS = {
     0.0: "core lazy",
-    0.5: "tokens passwords atomic_files safe_open apprise_schemes",
+    0.5: "tokens passwords atomic_files safe_open apprise_schemes clocks",
     1.0: "config telemetry providers client",
     2.0: "store",
     3.0: "notify",

@@ -9,7 +9,7 @@ import contextlib
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import asyncpg
 
@@ -17,7 +17,7 @@ from receiver.core.errors import StaleUpdate, StoreError
 from receiver.store.postgres.dialect import ColumnwiseSql, PostgresDialect, translate
 from receiver.store.postgres.errors import OutcomeUnknown, translate_errors
 from receiver.store.postgres.pool import CALL_MOST_S, ConnectionPool
-from receiver.store.tables.connection import Row, Topic
+from receiver.store.tables.connection import DeferredChange, Row, Topic
 from receiver.store.tables.dialect import Dialect
 
 READ_MOST_S = 1.0
@@ -59,18 +59,12 @@ class ReadingConnection:
         raise _read_only()
 
 
-class _DeferredChange(NamedTuple):
-    sql: str
-    rows: Sequence[Row]
-    expect: int | None
-
-
 class WritingConnection:
     """A `TableConnection` inside one transaction on `raw`, which begins with the first statement."""
 
     def __init__(self, raw: asyncpg.Connection, dialect: PostgresDialect) -> None:
         self._raw = raw
-        self._deferred: list[_DeferredChange] = []
+        self._deferred: list[DeferredChange] = []
         self._began = False
         self.has_written = False
         self.dialect: Dialect = dialect
@@ -90,7 +84,7 @@ class WritingConnection:
             return await self._run(sql, params)
 
     def defer(self, sql: str, rows: Sequence[Row], *, expect: int | None = None) -> None:
-        self._deferred.append(_DeferredChange(sql, rows, expect))
+        self._deferred.append(DeferredChange(sql, rows, expect))
 
     async def commit(self) -> None:
         """Run what is deferred and commit. Raises OutcomeUnknown if nobody can say whether it was."""
@@ -138,7 +132,7 @@ class WritingConnection:
             if change.expect is not None and met != change.expect:
                 raise StaleUpdate(f"{change.expect - met} of {change.expect} rows were no longer in the expected state")
 
-    async def _run_change(self, change: _DeferredChange) -> int:
+    async def _run_change(self, change: DeferredChange) -> int:
         sql, rows, expect = change
         if not rows:
             return 0

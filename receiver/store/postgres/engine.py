@@ -13,6 +13,7 @@ from random import uniform
 
 import asyncpg
 
+from receiver.clocks import boot_clock
 from receiver.core.errors import NewerSchema, SettingsError, StoreError, StoreUnavailable
 from receiver.core.types import Clock
 from receiver.store.migrations.steps import load_migrations
@@ -32,11 +33,11 @@ from receiver.store.postgres.pool import (
     CALL_MOST_S,
     ConnectionPool,
     connect,
-    leads_to_pooler,
+    is_direct,
     open_pool,
 )
 from receiver.store.postgres.presence import LIVE_MS, Presence, process_from_row
-from receiver.store.postgres.shared_clock import SharedClock, boot_ms
+from receiver.store.postgres.shared_clock import SharedClock
 from receiver.store.process_row import ProcessRow
 from receiver.store.signals import ChangeListener, ChangeListeners, TopicWakeups
 from receiver.store.tables.all_tables import AllTables
@@ -50,14 +51,6 @@ INGEST_CONNECTIONS = 2  # one that may not answer is given up while the other is
 TURN_MOST_S = 5.0
 
 log = logging.getLogger(__name__)
-
-
-class PostgresTx(AllTables):
-    """One transaction: the tables over its connection."""
-
-    def __init__(self, connection: WritingConnection) -> None:
-        super().__init__(connection)
-        self.connection = connection
 
 
 class PostgresStore(AllTables):
@@ -74,8 +67,7 @@ class PostgresStore(AllTables):
         clock: SharedClock,
         schema: int,
     ) -> None:
-        self._reading = ReadingConnection(pool, PostgresDialect(types, locks=False))
-        super().__init__(self._reading)
+        super().__init__(ReadingConnection(pool, PostgresDialect(types, locks=False)))
         self.fault: str | None = None
         self.clock: Clock | None = clock
         self._shared_clock = clock
@@ -89,7 +81,7 @@ class PostgresStore(AllTables):
         self._is_closed = False
 
     @contextlib.asynccontextmanager
-    async def write(self, lane: Lane = Lane.OTHER) -> AsyncIterator[PostgresTx]:
+    async def write(self, lane: Lane = Lane.OTHER) -> AsyncIterator[AllTables]:
         """A transaction: committed when the block ends, rolled back when it raises.
 
         Raises StoreUnavailable, StaleUpdate. Of callbacks, nothing else is raised by the database unless a value cannot
@@ -102,7 +94,7 @@ class PostgresStore(AllTables):
                 raw = await pool.acquire()
                 connection = WritingConnection(raw, self._writing)
                 try:
-                    yield PostgresTx(connection)
+                    yield AllTables(connection)
                     await to_the_end(self._commit_and_publish(connection))
                 except BaseException as error:
                     await pool.give_back(raw, error, connection.roll_back)
@@ -190,7 +182,7 @@ class PostgresStore(AllTables):
 
     async def processes(self) -> list[ProcessRow]:
         """The processes over this database that were seen within a quarter of an hour, those that began first first."""
-        rows = await self._reading.fetch_rows(
+        rows = await self.connection.fetch_rows(
             "SELECT id, role, host, version, schema, targets, started_at, seen_at FROM processes WHERE seen_at > ?"
             " ORDER BY started_at, id",
             (self._shared_clock() - LIVE_MS,),
@@ -200,7 +192,7 @@ class PostgresStore(AllTables):
     async def identity(self) -> str | None:
         """Names the database itself: its server's number, which replicas share and a restored dump does not."""
         try:
-            rows = await self._reading.fetch_rows(
+            rows = await self.connection.fetch_rows(
                 "SELECT system_identifier::text, (SELECT oid::text FROM pg_database WHERE datname = current_database())"
                 " FROM pg_control_system()"
             )
@@ -234,7 +226,7 @@ class PostgresStore(AllTables):
         await asyncio.gather(self._ingest_pool.close(), self._pool.close())
 
 
-async def open_postgres(place: PostgresPlace, boot: Clock = boot_ms) -> PostgresStore:
+async def open_postgres(place: PostgresPlace, boot: Clock = boot_clock) -> PostgresStore:
     """Connect to the database at `place` and migrate it. `boot` is a clock that cannot leap.
 
     Raises StoreUnavailable for what time may mend; NewerSchema, another StoreError or SettingsError for what it cannot.
@@ -248,10 +240,10 @@ async def open_postgres(place: PostgresPlace, boot: Clock = boot_ms) -> Postgres
             try:
                 types = await _prepare_database(direct)
                 await clock.compare(direct)
+                prepares = place.listen_url is None and await is_direct(direct)
             finally:
                 direct.terminate()
         with _explain_refusals("DATABASE_URL"), translate_errors():
-            prepares = place.listen_url is None and not await leads_to_pooler(place.url)
             pools.append(ingest_pool := await open_pool(place, INGEST_CONNECTIONS, prepares=prepares, keeps=True))
             pools.append(pool := await open_pool(place, place.pool, prepares=prepares))
         schema = load_migrations("postgres")[-1].number

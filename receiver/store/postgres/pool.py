@@ -136,15 +136,6 @@ async def is_direct(raw: asyncpg.Connection) -> bool:
     return bool(raw.get_server_pid() == await raw.fetchval("SELECT pg_backend_pid()", timeout=CALL_MOST_S))
 
 
-async def leads_to_pooler(url: str) -> bool:
-    """Whether a pooler is behind this URL."""
-    raw = await connect(url)
-    try:
-        return not await is_direct(raw)
-    finally:
-        raw.terminate()
-
-
 async def _read_numbers_whole(raw: asyncpg.Connection) -> None:
     """Sums of whole numbers come as `numeric`; we have no others."""
     await raw.set_type_codec("numeric", schema="pg_catalog", encoder=str, decoder=int, format="text")

@@ -1,16 +1,9 @@
 """The clock that all processes over one database go by."""
 
-import time
-
 import asyncpg
 
 from receiver.core.types import Clock
 from receiver.store.postgres.pool import CALL_MOST_S
-
-
-def boot_ms() -> int:
-    """Milliseconds since this machine was started, also while it slept."""
-    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1_000_000
 
 
 class SharedClock:

@@ -10,28 +10,17 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
 
 import aiosqlite
 
 from receiver.core.errors import StaleUpdate
-from receiver.store.tables.connection import Row
+from receiver.store.tables.connection import DeferredChange, Row
 
 _SIZES = (64, 16, 4)  # rows per statement; few sizes, so that cached prepared statements are reused
 _PARAMS_MOST = 30_000  # SQLite's limit is 32,766
 _GROUP = re.compile(r"VALUES (\([?, ]+\))")
-
-
-class DeferredChange(NamedTuple):
-    """One statement, run for each of `rows`; `expect` is how many rows it must change in total, if that matters.
-
-    A statement with `VALUES (?, …)` may be run for several rows at once.
-    """
-
-    sql: str
-    rows: Sequence[Row]
-    expect: int | None = None
 
 
 class BatchingConnection(aiosqlite.Connection):

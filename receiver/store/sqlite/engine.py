@@ -18,7 +18,7 @@ from receiver.store.migrations.steps import CREATE_MIGRATIONS, missing_migration
 from receiver.store.moving.tables import half_moved
 from receiver.store.process_row import ProcessRow
 from receiver.store.signals import ChangeListener, ChangeListeners, TopicWakeups
-from receiver.store.sqlite.batching import BatchingConnection, DeferredChange
+from receiver.store.sqlite.batching import BatchingConnection
 from receiver.store.sqlite.dialect import SqliteDialect
 from receiver.store.sqlite.errors import translate_errors
 from receiver.store.sqlite.files import (
@@ -30,7 +30,7 @@ from receiver.store.sqlite.files import (
     take_lock,
 )
 from receiver.store.tables.all_tables import AllTables
-from receiver.store.tables.connection import Row, Topic
+from receiver.store.tables.connection import DeferredChange, Row, Topic
 from receiver.store.tables.dialect import Dialect
 from receiver.store.to_the_end import to_the_end
 from receiver.store.writer_turns import Lane, WriterLock
@@ -111,14 +111,6 @@ class SqliteConnection:
             return await query
 
 
-class SqliteTx(AllTables):
-    """One transaction: the tables over the writing connection."""
-
-    def __init__(self, connection: SqliteConnection) -> None:
-        super().__init__(connection)
-        self.connection = connection
-
-
 class SqliteStore(AllTables):
     """The `Store` of one process over one SQLite file, and the only one over it. Made by `open_sqlite`."""
 
@@ -144,7 +136,7 @@ class SqliteStore(AllTables):
         super().__init__(SqliteConnection(reading, READ_MOST_S, self._may_read))
 
     @contextlib.asynccontextmanager
-    async def write(self, lane: Lane = Lane.OTHER) -> AsyncIterator[SqliteTx]:
+    async def write(self, lane: Lane = Lane.OTHER) -> AsyncIterator[AllTables]:
         """A transaction: committed when the block ends, rolled back when it raises.
 
         Raises StoreUnavailable, StaleUpdate.
@@ -154,10 +146,10 @@ class SqliteStore(AllTables):
             raise StoreUnavailable(why)
         await self._writer_lock.acquire(lane)
         try:
-            tx = SqliteTx(SqliteConnection(self._writing))
+            connection = SqliteConnection(self._writing)
             try:
-                yield tx
-                await to_the_end(self._commit_and_publish(tx.connection))
+                yield AllTables(connection)
+                await to_the_end(self._commit_and_publish(connection))
             except BaseException as error:
                 await to_the_end(self._roll_back())
                 if isinstance(error, StoreUnavailable | CorruptDatabase):

@@ -25,6 +25,7 @@ class AllTables:
     """The tables; made once for reading, and for each transaction."""
 
     def __init__(self, connection: TableConnection) -> None:
+        self.connection = connection
         self.dialect = connection.dialect
         self.tasks = TaskTable(connection)
         self.callbacks = CallbackTable(connection)

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from enum import StrEnum
 from operator import attrgetter
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from receiver.store.tables.dialect import Dialect, Row, placeholders
 
-__all__ = ["Row", "TableConnection", "Topic", "enum_text", "placeholders"]
+__all__ = ["DeferredChange", "Row", "TableConnection", "Topic", "enum_text", "placeholders"]
 
 enum_text = attrgetter("_value_")
 """The text of a member of a `StrEnum`, as the tables store it; `.value` takes ten times as long."""
@@ -22,6 +22,17 @@ class Topic(StrEnum):
     NOTIFY = "notify"
     ARCHIVE = "archive"
     PRUNE = "prune"
+
+
+class DeferredChange(NamedTuple):
+    """One statement, run for each of `rows`; `expect` is how many rows it must change in total, if that matters.
+
+    A statement with `VALUES (?, …)` may be run for several rows at once.
+    """
+
+    sql: str
+    rows: Sequence[Row]
+    expect: int | None = None
 
 
 class TableConnection(Protocol):

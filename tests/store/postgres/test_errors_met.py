@@ -1,7 +1,5 @@
 """What becomes of a transaction that the server refuses: of callbacks, nothing but a row's own fault is raised."""
 
-from collections.abc import AsyncIterator
-
 import asyncpg
 import pytest
 
@@ -11,17 +9,10 @@ from kit.lost_copies import lost_copies_forgiven
 from kit.postgres_cluster import PostgresCluster
 from receiver.core.errors import StaleUpdate, StoreUnavailable
 from receiver.core.types import Callback, Task, Verdict
-from receiver.store import Lane, PostgresPlace, Store, open_store
+from receiver.store import Lane, Store
 from receiver.store.postgres import connection
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def store(postgres_url: str) -> AsyncIterator[Store]:
-    opened = await open_store(PostgresPlace(url=postgres_url, pool=3))
-    yield opened
-    await opened.close()
 
 
 async def run(store: Store, sql: str, lane: Lane = Lane.OTHER, *callbacks: Callback) -> None:

@@ -1,7 +1,5 @@
 """Somebody holds the next task of the queue, as a person with psql may for hours: others go meanwhile."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 from msgspec.structs import replace
 
@@ -10,16 +8,9 @@ from kit.spending import CENT, PRICED, Spender, a_spender
 from receiver.core.budgets import Budget, BudgetRules
 from receiver.core.errors import StaleUpdate
 from receiver.core.types import HIGH_LANE, PauseCause, Task, TaskState
-from receiver.store import PostgresPlace, Store, open_store
+from receiver.store import Store
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def store(postgres_url: str) -> AsyncIterator[Store]:
-    opened = await open_store(PostgresPlace(url=postgres_url, pool=4))
-    yield opened
-    await opened.close()
 
 
 async def queue(store: Store, clock: Clock, *lanes: int) -> list[Task]:

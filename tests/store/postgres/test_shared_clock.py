@@ -10,11 +10,12 @@ import pytest
 from kit.fakes import HOUR, MINUTE, FakeProvider
 from kit.live_service import until
 from kit.submit_loop import Rig, a_submit
+from receiver.clocks import boot_clock
 from receiver.core.types import Clock, TaskState
 from receiver.store import PostgresPlace, Store
 from receiver.store.postgres import presence
 from receiver.store.postgres.engine import open_postgres
-from receiver.store.postgres.shared_clock import SharedClock, boot_ms
+from receiver.store.postgres.shared_clock import SharedClock
 
 pytestmark = pytest.mark.anyio
 
@@ -26,7 +27,7 @@ class OtherMachine:
         self.earlier_ms = earlier_ms
 
     def __call__(self) -> int:
-        return boot_ms() + self.earlier_ms
+        return boot_clock() + self.earlier_ms
 
 
 def clock_of(store: Store) -> Clock:

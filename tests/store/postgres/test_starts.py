@@ -1,7 +1,6 @@
 """Processes that start: ten at once over an empty database, a newer one beside an older one, and one that may not."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from itertools import pairwise
 
 import pytest
@@ -19,13 +18,6 @@ pytestmark = pytest.mark.anyio
 
 STEPS = load_migrations("postgres")
 NEXT = STEPS[-1].number + 1
-
-
-@pytest.fixture
-async def store(postgres_url: str) -> AsyncIterator[Store]:
-    opened = await open_store(PostgresPlace(url=postgres_url, pool=3))
-    yield opened
-    await opened.close()
 
 
 async def test_ten_at_once_over_an_empty_database(fresh_postgres_url: str) -> None:
